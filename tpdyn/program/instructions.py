@@ -1,0 +1,167 @@
+"""Which steps can a tensor program take? The closed set of instructions.
+
+Every reading of a program is a case distinction over exactly these classes. Each makes one value. Axes are matched by
+**labels**, as in einsum: an `Operand` gives each axis of a value an integer label; labels `0 .. rank-1` are the axes of
+the result, larger labels are summed over (only `Contract` sums), and a result axis that an operand lacks is broadcast.
+So transposes, expands and unsqueezes are no instructions: they are labels. Axes of size 1 do not exist: a dim of size
+one is no axis.
+
+Source of the instruction set: the language NETSOR-T+ and Ne-xor-T of Tensor Programs (arXiv 2009.10685, 2308.01814),
+written per tensor instead of per vector: Contract holds MatMul, Moment and the outer products, Apply holds Nonlin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Union, final
+
+from tpdyn.exponents import Scaling
+
+LeafKind = Literal["parameter", "buffer", "data", "random", "constant"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What a leaf is drawn from: a distribution of independent entries, or data.
+
+    kind: "zero"; "constant" (location); "normal" (location = mean, scale = std); "uniform" (location = middle, scale =
+    half of the interval); "bernoulli" (location = probability of a one); "iid" (any other law of independent entries,
+    location = mean, scale = std); "data" (given by the user); "index" (integer data: labels, tokens, positions);
+    "array" (a fixed array that the script computes, e.g. a causal mask; its values are in `Program.arrays`).
+    """
+
+    kind: Literal["zero", "constant", "normal", "uniform", "bernoulli", "iid", "data", "index", "array"]
+    location: Scaling = Scaling(())
+    scale: Scaling = Scaling(())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A value read by an instruction: `var` is its position in the program, `axes[k]` the label of its k-th axis."""
+
+    var: int
+    axes: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A value that the program starts from: a parameter at initialisation, data, a random draw, a constant array."""
+
+    kind: LeafKind
+    name: str
+    law: Law
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The product of one or two values, summed over the labels that the result does not have: `scale * einsum(...)`.
+
+    Without summed labels it is the entrywise (or outer) product; with one operand it is a sum over axes.
+    """
+
+    operands: tuple[Operand, ...]
+    scale: Scaling = Scaling.of(1)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """A linear combination: `sum_k scale_k * value_k + constant`.
+
+    `epsilon` marks a constant that only guards a division (Adam's eps): readings may take it as negligible.
+    """
+
+    terms: tuple[tuple[Scaling, Operand], ...]
+    constant: Scaling = Scaling(())
+    epsilon: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A function from `tpdyn.pointwise`, entry by entry; `along` names the label over which a softmax normalises."""
+
+    function: str
+    operands: tuple[Operand, ...]
+    parameters: tuple[Scaling, ...] = ()
+    along: int | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """`result[..., i..., ...] = value[..., index[i...], ...]`: an embedding lookup, the labels of a cross-entropy.
+
+    `value.axes` labels the axes of the value; the axis that is indexed has the label `axis` (>= rank: it is summed
+    away). `index.axes` labels the axes of the (integer) index; labels may be shared with `value` (then picked jointly).
+    """
+
+    value: Operand
+    index: Operand
+    axis: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """The transpose of Gather: `result[..., index[i...], ...] += value[..., i..., ...]`, zeros elsewhere.
+
+    `axis` is the label, in the result, of the axis that the index fills. Labels of `index` that the result lacks are
+    summed over.
+    """
+
+    value: Operand
+    index: Operand
+    axis: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`value[start : start + step*length : step]` along the axis labelled `axis` (step may be negative: a flip).
+
+    A length of 1 drops the axis: its label is then >= rank. Otherwise the label is an axis of the result.
+    """
+
+    value: Operand
+    axis: int
+    start: int
+    step: int
+    length: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """Values laid end to end along axis number `axis` of the result (a value without the axis has length 1 there).
+
+    Each operand's labels are the axes of the result; a part may be None: zeros of the given length (padding).
+    """
+
+    parts: tuple[Operand | None, ...]
+    lengths: tuple[Scaling, ...]
+    axis: int
+
+
+Instruction = Union[Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat]
+
+
+def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
+    """Every value that the instruction reads, in order."""
+    match instruction:
+        case Leaf():
+            return ()
+        case Contract(operands=operands) | Apply(operands=operands):
+            return operands
+        case Combine(terms=terms):
+            return tuple(operand for _, operand in terms)
+        case Gather(value=value, index=index) | Scatter(value=value, index=index):
+            return (value, index)
+        case Slice(value=var):
+            return (var,)
+        case Concat(parts=parts):
+            return tuple(part for part in parts if part is not None)

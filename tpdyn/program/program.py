@@ -1,0 +1,202 @@
+"""What is a tensor program? A straight list of statements, each one instruction, in a symbolic width.
+
+The statements of T training steps follow each other: initial leaves, then for each step forward, backward, optimizer.
+A program is built once (by `tpdyn.recording`, or by hand with `Builder`), checked at the end of the build, and never
+edited. Dims and constants are `Scaling`s: functions of the width `n`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Instruction, Leaf, Operand
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Phase = Literal["initialization", "data", "forward", "backward", "optimizer"]
+Type = Literal["float", "int", "bool"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where in the user's script a statement comes from."""
+
+    file: str = ""
+    line: int = 0
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.file else "(no source line)"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who made a statement: training step (0, 1, ...), phase, module path ('' outside of modules), source line."""
+
+    step: int = 0
+    phase: Phase = "forward"
+    module: str = ""
+    source: Source = Source()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`name : shape = instruction`. `name` is what is printed; the position in the program is what operands refer to."""
+
+    name: str
+    instruction: Instruction
+    shape: tuple[Scaling, ...]
+    type: Type = "float"
+    origin: Origin = Origin()
+
+    @property
+    def wide_axes(self) -> tuple[int, ...]:
+        """The positions of the axes that grow with the width."""
+        return tuple(axis for axis, dim in enumerate(self.shape) if dim.is_wide)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a value of the user's script is laid out in the program: its dims, each a product of axes of `var`.
+
+    `dims[k]` lists the axes of the program's value that make up the script's k-th dim (row-major); an empty tuple is a
+    dim of size 1. A script's tensor that the program holds in pieces (a fused qkv weight) has one `var` per piece:
+    then `pieces` is longer than one and the missing first factor of dim `stacked` counts the pieces.
+    """
+
+    pieces: tuple[int, ...]
+    dims: tuple[tuple[int, ...], ...]
+    stacked: int | None = None
+
+    @property
+    def var(self) -> int:
+        """The (first) value; the only one unless the tensor is held in pieces."""
+        return self.pieces[0]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A value of the script that has a name: the output of a module in one step, the network's output, a loss."""
+
+    kind: Literal["module", "output", "loss"]
+    name: str
+    step: int
+    view: View
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A trained tensor: `versions[t]` is its value after t optimizer steps, `gradients[t]` the gradient in step t.
+
+    `versions[0]` is its leaf. A gradient is None where the step left none.
+    """
+
+    name: str
+    versions: tuple[View, ...]
+    gradients: tuple[View | None, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Program:
+    """A training script as a tensor program (frozen; see the module docstring).
+
+    steps: the number of optimizer steps unrolled. arrays: values of "array" and finite "data" leaves that are the same
+    at every width, by leaf name (kept out of equality). widths: those recorded; verified: the held-out width at which
+    the program replayed the live script, None if that was not asked for.
+    """
+
+    statements: tuple[Statement, ...]
+    parameters: tuple[Parameter, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    steps: int = 0
+    widths: tuple[int, ...] = ()
+    verified: int | None = None
+    notes: tuple[str, ...] = ()
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.statements)
+
+    def parameter(self, name: str) -> Parameter:
+        """The parameter of that name; raises KeyError with the names there are."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        raise KeyError(f"no parameter {name!r}; there are: {', '.join(p.name for p in self.parameters) or 'none'}")
+
+    def show(self, *, step: int | None = None, phases: tuple[str, ...] | None = None) -> str:
+        """The program as text, formulas as in a paper (all of it, or one step or some phases)."""
+        from tpdyn.program.show import show
+
+        return show(self, step=step, phases=phases)
+
+    def to_json(self) -> str:
+        """The program as JSON text; `Program.from_json` reads it back (equal, up to `arrays`)."""
+        from tpdyn.program.json import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> Program:
+        """The program that `to_json` wrote; raises ValueError on anything else."""
+        from tpdyn.program.json import from_json
+
+        return from_json(text)
+
+
+@final
+class Builder:
+    """Collects statements and hands out their positions; `build` checks the whole and freezes it."""
+
+    def __init__(self) -> None:
+        self.statements: list[Statement] = []
+        self.parameters: list[Parameter] = []
+        self.marks: list[Mark] = []
+        self.origin = Origin()
+
+    def add(
+        self,
+        instruction: Instruction,
+        shape: tuple[Scaling, ...],
+        *,
+        name: str = "",
+        type: Type = "float",
+        origin: Origin | None = None,
+    ) -> int:
+        """Append one statement; returns its position. Without a name it is called `v<position>`."""
+        position = len(self.statements)
+        self.statements.append(
+            Statement(name or f"v{position}", instruction, shape, type, self.origin if origin is None else origin)
+        )
+        return position
+
+    def leaf(self, leaf: Leaf, shape: tuple[Scaling, ...], *, type: Type = "float") -> int:
+        """Append a leaf under its own name."""
+        return self.add(leaf, shape, name=leaf.name, type=type)
+
+    def at(self, **changes: Any) -> None:
+        """Set step, phase, module or source of the statements that follow."""
+        self.origin = replace(self.origin, **changes)
+
+    def operand(self, var: int, axes: tuple[int, ...] | None = None) -> Operand:
+        """An operand whose axes are, unless said otherwise, the first axes of the result."""
+        return Operand(var, tuple(range(len(self.statements[var].shape))) if axes is None else axes)
+
+    def build(self, **fields: Any) -> Program:
+        """The checked program; raises `IllFormed` with every problem found."""
+        from tpdyn.program.check import check
+
+        program = Program(tuple(self.statements), tuple(self.parameters), tuple(self.marks), **fields)
+        check(program)
+        return program
