@@ -1,0 +1,97 @@
+"""What did the script do, operation by operation? The raw recording at one width, before any interpretation.
+
+A tape is what the recorder writes and the lowering reads: functional aten operations in the order in which they ran,
+each with its origin in the script. In-place writes, views and optimizer kernels are already turned into values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import torch
+
+from tpdyn.program.program import Origin
+
+InputKind = Literal["parameter", "buffer", "data", "constant"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A tensor on the tape: output number `output` of node number `node`."""
+
+    node: int
+    output: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Shape and type of one output."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@final
+@dataclass(slots=True)
+class Node:
+    """One functional operation: `outputs = target(*args, **kwargs)`, every tensor argument a `Ref`.
+
+    op is the overload's name, e.g. "aten.addmm.default". A node with op "input" is a tensor that came from outside of
+    the recording (data, a model built earlier); it has no target, `input_kind` and `name` say what it is, `value` keeps
+    a copy. For a random operation `value` keeps the outputs drawn (a tuple), so that a replay can use them.
+    `sequence` is the autograd sequence number (to pair backward with forward), -1 if none.
+    """
+
+    op: str
+    target: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: tuple[Meta | None, ...]
+    origin: Origin
+    input_kind: InputKind | None = None
+    name: str = ""
+    value: Any = None
+    random: bool = False
+    sequence: int = -1
+
+
+@final
+@dataclass(slots=True)
+class TapeParameter:
+    """A tensor that an optimizer steps: versions[t] after t steps (None if the tensor did not exist), gradients[t] the
+    gradient that step t used (None if it had none)."""
+
+    name: str
+    versions: list[Ref] = field(default_factory=list)
+    gradients: list[Ref | None] = field(default_factory=list)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TapeMark:
+    """A named value: kind "module" (the output of the module `name`), "output" (of the root module), "loss" (the tensor
+    on which backward was called)."""
+
+    kind: Literal["module", "output", "loss"]
+    name: str
+    step: int
+    ref: Ref
+
+
+@final
+@dataclass(slots=True)
+class Tape:
+    """The recording of a script at one width. `live` holds copies of the script's own tensors, to verify a replay:
+    every mark's value, and each parameter's last version."""
+
+    width: int
+    nodes: list[Node] = field(default_factory=list)
+    parameters: list[TapeParameter] = field(default_factory=list)
+    marks: list[TapeMark] = field(default_factory=list)
+    steps: int = 0
+    live: dict[Ref, torch.Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
