@@ -1,0 +1,41 @@
+"""What is known of clamping to [low, high]? Linear inside, constant outside; which of it holds at 0 depends on the ends.
+
+The slope counts the ends as inside, as torch's autograd of `clamp` does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from tpdyn.pointwise.function import Function, Parity
+
+
+def _clamp(torch: Any, x: Any, low: float, high: float) -> Any:
+    return torch.clamp(x, low, high)
+
+
+def _inside(torch: Any, x: Any, low: float, high: float) -> Any:
+    return ((x >= low) & (x <= high)).to(x.dtype)
+
+
+def resolve(function: Function, low: float, high: float) -> Function:
+    """The facts of `clamp` or `inside` for one interval."""
+    symmetric = low == -high
+    inside = function.name == "inside"
+    parity: Parity = "neither" if not symmetric else "even" if inside else "odd"
+    growth = Fraction(0) if inside or (math.isfinite(low) and math.isfinite(high)) else Fraction(1)
+    taylor = None
+    if low < 0 < high:
+        taylor = (inside, not inside, False, False, False)
+    elif low > 0 or high < 0:
+        taylor = (not inside, False, False, False, False)
+    return replace(function, parity=parity, growth=growth, taylor=taylor)
+
+
+FAMILY = (
+    Function("clamp", _clamp, slope="inside", growth=Fraction(1)),
+    Function("inside", _inside, jumps=True),
+)

@@ -1,0 +1,68 @@
+"""What is known of choices? maximum, minimum and where are homogeneous in what they choose from; comparisons jump.
+
+A comparison gives 0 and 1 in the float type of its arguments, so that a program needs no other type to compute with.
+The mask of `where` (0 or 1) is not scaled: its degree is in its last two arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from tpdyn.pointwise.function import Function
+
+ONE, ZERO = Fraction(1), Fraction(0)
+
+
+def _maximum(torch: Any, x: Any, y: Any) -> Any:
+    return torch.maximum(x, y)
+
+
+def _minimum(torch: Any, x: Any, y: Any) -> Any:
+    return torch.minimum(x, y)
+
+
+def _where(torch: Any, mask: Any, x: Any, y: Any) -> Any:
+    return torch.where(mask != 0, x, y)
+
+
+def _isfinite(torch: Any, x: Any) -> Any:
+    return _as_float(torch, torch.isfinite(x), x)
+
+
+def _isnan(torch: Any, x: Any) -> Any:
+    return _as_float(torch, torch.isnan(x), x)
+
+
+def _not(torch: Any, x: Any) -> Any:
+    return _as_float(torch, x == 0, x)
+
+
+def _as_float(torch: Any, mask: Any, like: Any) -> Any:
+    return mask.to(like.dtype if like.dtype.is_floating_point else torch.get_default_dtype())
+
+
+def _comparison(name: str, test: Callable[[Any, Any], Any]) -> Function:
+    def value(torch: Any, x: Any, y: Any) -> Any:
+        return _as_float(torch, test(x, y), x)
+
+    return Function(name, value, arity=2, degree=ZERO, jumps=True)
+
+
+FAMILY = (
+    Function("maximum", _maximum, arity=2, degree=ONE, growth=ONE),
+    Function("minimum", _minimum, arity=2, degree=ONE, growth=ONE),
+    Function("where", _where, arity=3, degree=ONE, growth=ONE),
+    _comparison("greater", lambda x, y: x > y),
+    _comparison("greater_equal", lambda x, y: x >= y),
+    _comparison("less", lambda x, y: x < y),
+    _comparison("less_equal", lambda x, y: x <= y),
+    _comparison("equal", lambda x, y: x == y),
+    _comparison("not_equal", lambda x, y: x != y),
+    _comparison("logical_and", lambda x, y: (x != 0) & (y != 0)),
+    _comparison("logical_or", lambda x, y: (x != 0) | (y != 0)),
+    Function("logical_not", _not, degree=ZERO, parity="even", jumps=True),
+    Function("isfinite", _isfinite, degree=ZERO, parity="even", jumps=True),
+    Function("isnan", _isnan, degree=ZERO, parity="even", jumps=True),
+)

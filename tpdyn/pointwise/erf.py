@@ -1,0 +1,39 @@
+"""What is known of the error function and its inverse? erf is odd, bounded, smooth; erfinv lives on (-1, 1)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tpdyn.pointwise.function import Function
+
+
+def _erf(torch: Any, x: Any) -> Any:
+    return torch.erf(x)
+
+
+def _slope(torch: Any, x: Any) -> Any:
+    return 2 / math.sqrt(math.pi) * torch.exp(-x * x)
+
+
+def _curvature(torch: Any, x: Any) -> Any:
+    return -4 / math.sqrt(math.pi) * x * torch.exp(-x * x)
+
+
+def _erfinv(torch: Any, x: Any) -> Any:
+    return torch.erfinv(x)
+
+
+def _erfinv_slope(torch: Any, x: Any) -> Any:
+    return math.sqrt(math.pi) / 2 * torch.exp(torch.erfinv(x) ** 2)
+
+
+ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
+
+FAMILY = (
+    Function("erf", _erf, slope="erf'", parity="odd", taylor=ODD),
+    Function("erf'", _slope, slope="erf''", parity="even", taylor=EVEN),
+    Function("erf''", _curvature, parity="odd", taylor=ODD),
+    Function("erfinv", _erfinv, slope="erfinv'", parity="odd", taylor=ODD, growth=None),
+    Function("erfinv'", _erfinv_slope, parity="even", taylor=EVEN, growth=None),
+)

@@ -1,0 +1,37 @@
+"""What is known of exp and log? exp outgrows every power; log is slower than every power, and singular at zero."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from tpdyn.pointwise.function import Function
+
+
+def _exp(torch: Any, x: Any) -> Any:
+    return torch.exp(x)
+
+
+def _expm1(torch: Any, x: Any) -> Any:
+    return torch.expm1(x)
+
+
+def _log(torch: Any, x: Any) -> Any:
+    return torch.log(x)
+
+
+def _log1p(torch: Any, x: Any) -> Any:
+    return torch.log1p(x)
+
+
+def _log1p_slope(torch: Any, x: Any) -> Any:
+    return 1 / (1 + x)
+
+
+FAMILY = (
+    Function("exp", _exp, slope="exp", taylor=(True,) * 5, growth=None),
+    Function("expm1", _expm1, slope="exp", taylor=(False, True, True, True, True), growth=None),
+    Function("log", _log, slope="reciprocal"),
+    Function("log1p", _log1p, slope="log1p'", taylor=(False, True, True, True, True)),
+    Function("log1p'", _log1p_slope, taylor=(True,) * 5, growth=Fraction(-1)),
+)

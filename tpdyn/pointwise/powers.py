@@ -1,0 +1,92 @@
+"""What is known of powers? x^p is homogeneous of degree p; what else is true depends on whether p is a whole number.
+
+The table holds `power` without facts that depend on p; `resolve` gives them for one p.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from tpdyn.pointwise.function import Function, Parity
+
+
+def _sqrt(torch: Any, x: Any) -> Any:
+    return torch.sqrt(x)
+
+
+def _sqrt_slope(torch: Any, x: Any) -> Any:
+    return torch.rsqrt(x) / 2
+
+
+def _sqrt_curvature(torch: Any, x: Any) -> Any:
+    return -torch.rsqrt(x) / (4 * x)
+
+
+def _rsqrt(torch: Any, x: Any) -> Any:
+    return torch.rsqrt(x)
+
+
+def _rsqrt_slope(torch: Any, x: Any) -> Any:
+    return -torch.rsqrt(x) / (2 * x)
+
+
+def _rsqrt_curvature(torch: Any, x: Any) -> Any:
+    return 3 * torch.rsqrt(x) / (4 * x * x)
+
+
+def _reciprocal(torch: Any, x: Any) -> Any:
+    return 1 / x
+
+
+def _reciprocal_slope(torch: Any, x: Any) -> Any:
+    return -1 / (x * x)
+
+
+def _reciprocal_curvature(torch: Any, x: Any) -> Any:
+    return 2 / (x * x * x)
+
+
+def _power(torch: Any, x: Any, p: float) -> Any:
+    return torch.pow(x, p)
+
+
+def _power_slope(torch: Any, x: Any, p: float) -> Any:
+    return p * torch.pow(x, p - 1)
+
+
+def _power_curvature(torch: Any, x: Any, p: float) -> Any:
+    return p * (p - 1) * torch.pow(x, p - 2)
+
+
+def _homogeneous(name: str, value: Any, degree: Fraction, slope: str | None, parity: Parity = "neither") -> Function:
+    return Function(name, value, slope=slope, parity=parity, degree=degree, growth=degree)
+
+
+def resolve(function: Function, p: float) -> Function:
+    """The facts of `power`, `power'` or `power''` for the exponent p (a float; read as the simplest near fraction)."""
+    exponent = Fraction(p).limit_denominator(1024) - function.name.count("'")
+    vanishes = function.name.count("'") > p >= 0 and Fraction(p).denominator == 1
+    whole = exponent.denominator == 1
+    parity: Parity = "neither" if not whole else "even" if exponent % 2 == 0 else "odd"
+    taylor = None
+    if whole and (exponent >= 0 or vanishes):
+        taylor = tuple(order == exponent and not vanishes for order in range(5))
+    return replace(function, degree=exponent, growth=exponent, parity=parity, taylor=taylor)
+
+
+FAMILY = (
+    _homogeneous("sqrt", _sqrt, Fraction(1, 2), "sqrt'"),
+    _homogeneous("sqrt'", _sqrt_slope, Fraction(-1, 2), "sqrt''"),
+    _homogeneous("sqrt''", _sqrt_curvature, Fraction(-3, 2), None),
+    _homogeneous("rsqrt", _rsqrt, Fraction(-1, 2), "rsqrt'"),
+    _homogeneous("rsqrt'", _rsqrt_slope, Fraction(-3, 2), "rsqrt''"),
+    _homogeneous("rsqrt''", _rsqrt_curvature, Fraction(-5, 2), None),
+    _homogeneous("reciprocal", _reciprocal, Fraction(-1), "reciprocal'", "odd"),
+    _homogeneous("reciprocal'", _reciprocal_slope, Fraction(-2), "reciprocal''", "even"),
+    _homogeneous("reciprocal''", _reciprocal_curvature, Fraction(-3), None, "odd"),
+    Function("power", _power, slope="power'", growth=None),
+    Function("power'", _power_slope, slope="power''", growth=None),
+    Function("power''", _power_curvature, growth=None),
+)

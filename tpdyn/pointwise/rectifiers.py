@@ -1,0 +1,47 @@
+"""What is known of the piecewise linear functions? Homogeneous, with a kink or a jump at zero and no scale of their own.
+
+At the kink itself the slopes follow torch's autograd: relu and leaky_relu count 0 as negative, abs has slope 0 there.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from tpdyn.pointwise.function import Function
+
+ONE, ZERO = Fraction(1), Fraction(0)
+
+
+def _relu(torch: Any, x: Any) -> Any:
+    return torch.relu(x)
+
+
+def _step(torch: Any, x: Any) -> Any:
+    return (x > 0).to(x.dtype)
+
+
+def _sign(torch: Any, x: Any) -> Any:
+    return torch.sign(x)
+
+
+def _abs(torch: Any, x: Any) -> Any:
+    return torch.abs(x)
+
+
+def _leaky_relu(torch: Any, x: Any, negative: float) -> Any:
+    return torch.where(x > 0, x, negative * x)
+
+
+def _leaky_step(torch: Any, x: Any, negative: float) -> Any:
+    return torch.where(x > 0, torch.ones_like(x), torch.full_like(x, negative))
+
+
+FAMILY = (
+    Function("relu", _relu, slope="step", degree=ONE, growth=ONE),
+    Function("step", _step, degree=ZERO, jumps=True),
+    Function("sign", _sign, parity="odd", degree=ZERO, jumps=True),
+    Function("abs", _abs, slope="sign", parity="even", degree=ONE, growth=ONE),
+    Function("leaky_relu", _leaky_relu, slope="leaky_step", degree=ONE, growth=ONE),
+    Function("leaky_step", _leaky_step, degree=ZERO, jumps=True),
+)

@@ -1,0 +1,36 @@
+"""What is known of tanh? Odd, bounded, smooth, with a scale of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tpdyn.pointwise.function import Function
+
+
+def _tanh(torch: Any, x: Any) -> Any:
+    return torch.tanh(x)
+
+
+def _slope(torch: Any, x: Any) -> Any:
+    t = torch.tanh(x)
+    return 1 - t * t
+
+
+def _curvature(torch: Any, x: Any) -> Any:
+    t = torch.tanh(x)
+    return -2 * t * (1 - t * t)
+
+
+def _jerk(torch: Any, x: Any) -> Any:
+    t = torch.tanh(x)
+    return (1 - t * t) * (6 * t * t - 2)
+
+
+ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
+
+FAMILY = (
+    Function("tanh", _tanh, slope="tanh'", parity="odd", taylor=ODD),
+    Function("tanh'", _slope, slope="tanh''", parity="even", taylor=EVEN),
+    Function("tanh''", _curvature, slope="tanh'''", parity="odd", taylor=ODD),
+    Function("tanh'''", _jerk, parity="even", taylor=EVEN),
+)

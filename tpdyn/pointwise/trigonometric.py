@@ -1,0 +1,33 @@
+"""What is known of sine and cosine? Bounded, smooth, odd and even."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tpdyn.pointwise.function import Function
+
+
+def _sin(torch: Any, x: Any) -> Any:
+    return torch.sin(x)
+
+
+def _cos(torch: Any, x: Any) -> Any:
+    return torch.cos(x)
+
+
+def _cos_slope(torch: Any, x: Any) -> Any:
+    return -torch.sin(x)
+
+
+def _cos_curvature(torch: Any, x: Any) -> Any:
+    return -torch.cos(x)
+
+
+ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
+
+FAMILY = (
+    Function("sin", _sin, slope="cos", parity="odd", taylor=ODD),
+    Function("cos", _cos, slope="cos'", parity="even", taylor=EVEN),
+    Function("cos'", _cos_slope, slope="cos''", parity="odd", taylor=ODD),
+    Function("cos''", _cos_curvature, slope="sin", parity="even", taylor=EVEN),
+)
