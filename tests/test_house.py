@@ -1,0 +1,184 @@
+"""Do imports run down the floors only? Reads every import of the package, lazy ones and those for types included."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "tpdyn"
+
+# From the top floor to the ground. A module may import its own floor and those below.
+FLOORS = (
+    ("cli", "__main__"),
+    ("demo",),
+    ("integrations",),
+    ("reporting",),
+    ("checking",),
+    ("claims",),
+    ("measuring",),
+    ("transfer",),
+    ("readings",),
+    ("recording",),
+    ("program",),
+    ("pointwise",),
+    ("exponents",),
+)
+LEVEL = {name: len(FLOORS) - index for index, names in enumerate(FLOORS) for name in names}
+WITHOUT_TORCH = ("exponents", "pointwise", "program", "readings.interpret", "readings.orders", "reporting.tags", "cli")
+# The one door upstairs: `report.show()` is part of the public face, and showing is reporting's.
+DOORS = {("claims.report", "reporting.terminal")}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(tree: ast.AST, package: str) -> list[tuple[int, str]]:
+    """(line, full name) of each module that the file imports, inside of functions too."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([node.module] if node.module else [])])
+            # `from tpdyn.readings import finite` imports a module: name both, the longer decides.
+            found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
+    return found
+
+
+def problems_in(name: str, source: str, package: str | None = None) -> list[str]:
+    """Every import of the module `name` (without `tpdyn.`) that climbs, or that joins two readings."""
+    problems = []
+    floor = name.split(".")[0]
+    if floor not in LEVEL:
+        return [f"tpdyn/{name}: on no floor; add it to FLOORS in tests/test_house.py"] if name else []
+    for line, imported in imports_of(ast.parse(source), package or f"tpdyn.{name}"):
+        if not imported.startswith("tpdyn."):
+            continue
+        target = imported.removeprefix("tpdyn.")
+        if any(name == above and target.startswith(below) for above, below in DOORS):
+            continue
+        other = target.split(".")[0]
+        if other in LEVEL and LEVEL[other] > LEVEL[floor]:
+            problems.append(f"tpdyn.{name}, line {line}: {floor} imports {imported}, which is a floor above")
+        if floor == other == "readings":
+            mine, theirs = name.split(".")[1:2], target.split(".")[1:2]
+            if mine and theirs and mine != theirs and theirs != ["interpret"]:
+                problems.append(f"tpdyn.{name}, line {line}: the reading {mine[0]} imports the reading {theirs[0]}")
+    return problems
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_no_import_climbs_a_floor_and_no_reading_imports_another() -> None:
+    problems = []
+    for path in files():
+        name = module_name(path)
+        package = f"tpdyn.{name}" if path.name == "__init__.py" else f"tpdyn.{name}".rpartition(".")[0]
+        if name and not name.startswith("demo_scripts"):
+            problems += problems_in(name, path.read_text(), package)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "named"),
+    [
+        ("program.check", "from tpdyn.readings.interpret import interpret", "a floor above"),
+        ("measuring.run", "def f():\n    import tpdyn.claims.report", "a floor above"),
+        ("measuring.run", "def f():\n    from tpdyn import claims", "a floor above"),
+        ("readings.finite", "from tpdyn.readings.orders.predict import predict", "the reading orders"),
+        ("attic.new", "", "on no floor"),
+    ],
+)
+def test_an_import_that_climbs_is_named(name: str, source: str, named: str) -> None:
+    (problem,) = problems_in(name, source)
+    assert named in problem
+
+
+def test_an_import_that_goes_down_is_fine() -> None:
+    assert problems_in("claims.report", "from tpdyn.exponents import Order\nimport torch") == []
+
+
+def module_level_imports(source: str) -> list[str]:
+    """The top-level packages that are imported when the file is: not in functions, not under TYPE_CHECKING."""
+    found = []
+    queue: list[ast.AST] = [ast.parse(source)]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            queue += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.append(node.module or "")
+        queue += list(ast.iter_child_nodes(node))
+    return found
+
+
+def test_the_exact_floors_import_no_torch() -> None:
+    guilty = []
+    for path in files():
+        name = module_name(path)
+        if any(name == floor or name.startswith(floor + ".") for floor in WITHOUT_TORCH):
+            heavy = [m for m in module_level_imports(path.read_text()) if m.split(".")[0] == "torch"]
+            guilty += [f"tpdyn.{name} imports {m} at module level" for m in heavy]
+    assert not guilty, "\n".join(guilty)
+
+
+def test_a_torch_import_at_module_level_would_be_seen() -> None:
+    lazy = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\ndef f():\n    import torch"
+    assert "torch" not in module_level_imports(lazy)
+    assert "torch" in module_level_imports("try:\n    import torch\nexcept ImportError:\n    pass")
+
+
+def test_importing_the_package_is_light() -> None:
+    """`import tpdyn`, and its command line up to the help, load neither torch nor numpy."""
+    code = (
+        "import sys, tpdyn, tpdyn.cli; "
+        "heavy = sorted({'torch', 'numpy', 'scipy', 'sklearn', 'tensorboard'} & set(sys.modules)); "
+        "raise SystemExit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_predicting_needs_no_torch() -> None:
+    """The exact reading runs where torch is not even installed."""
+    code = (
+        "import sys; sys.modules['torch'] = None; "
+        "import tpdyn.program.program, tpdyn.readings.orders.predict, tpdyn.pointwise"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_module_opens_with_a_sentence() -> None:
+    bare = [
+        module_name(path)
+        for path in files()
+        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert not bare, f"no docstring: {bare}"
+
+
+def test_the_public_names_exist_and_an_unknown_one_is_refused() -> None:
+    import tpdyn
+
+    for name in tpdyn.__all__:
+        assert getattr(tpdyn, name) is not None
+    with pytest.raises(AttributeError, match="it has: "):
+        tpdyn.nothing  # noqa: B018

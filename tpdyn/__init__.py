@@ -1,0 +1,69 @@
+"""What does a training script do as its width grows? Record it, predict its regime, measure real runs, compare.
+
+    import tpdyn
+    program = tpdyn.record(train, widths=(16, 24, 40), steps=3)
+    prediction = tpdyn.predict(program)
+    measurement = tpdyn.measure(train, widths=(64, 128, 256, 512), seeds=8, steps=3)
+    report = tpdyn.compare(prediction, measurement)
+    report.show()
+    tpdyn.log(report, "logs/my-run")
+
+This module is the public face. It imports nothing heavy: each name below is fetched at its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tpdyn.claims.report import Report, compare
+    from tpdyn.measuring.measure import Measurement, measure
+    from tpdyn.program.program import Program
+    from tpdyn.readings.orders.predict import predict
+    from tpdyn.readings.orders.prediction import Prediction, Regime
+    from tpdyn.recording.record import record, recording
+    from tpdyn.reporting.tensorboard import log
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Measurement",
+    "Prediction",
+    "Program",
+    "Regime",
+    "Report",
+    "__version__",
+    "compare",
+    "log",
+    "measure",
+    "predict",
+    "record",
+    "recording",
+]
+
+_HOMES = {
+    "record": "tpdyn.recording.record",
+    "predict": "tpdyn.readings.orders.predict",
+    "measure": "tpdyn.measuring.measure",
+    "compare": "tpdyn.claims.report",
+    "log": "tpdyn.reporting.tensorboard",
+    "Regime": "tpdyn.readings.orders.prediction",
+    "Prediction": "tpdyn.readings.orders.prediction",
+    "Program": "tpdyn.program.program",
+    "Report": "tpdyn.claims.report",
+    "Measurement": "tpdyn.measuring.measure",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "recording":  # the folder, which is callable: see there
+        return import_module("tpdyn.recording")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tpdyn' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
