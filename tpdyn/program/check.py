@@ -1,0 +1,298 @@
+"""Is this program well formed? Every problem, each shown in rings.
+
+A ring goes from the problem outwards: what is wrong, the instruction in text form, the line of the user's script that
+made it, and the statements around it. `check` runs at the end of each build, so that a reading may rely on what is
+checked here and need not check it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Gather,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    operands_of,
+)
+from tpdyn.program.program import Program, Statement, View
+
+MOST_PROBLEMS_SHOWN = 10
+_ONE = Scaling.of(1)
+
+
+class IllFormed(ValueError):
+    """A program breaks the rules of the instruction set; the message shows every problem in rings."""
+
+
+def check(program: Program) -> None:
+    """Check the whole program.
+
+    Raises:
+        IllFormed: with all problems found (the first ten in full), each with its instruction and source line.
+    """
+    problems = [ring(program, position, message) for position, message in statement_problems(program)]
+    problems += list(_table_problems(program))
+    if not problems:
+        return
+    shown = problems[:MOST_PROBLEMS_SHOWN]
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    rest = "" if len(problems) == len(shown) else f"\n\n... and {len(problems) - len(shown)} more"
+    raise IllFormed(f"the program is ill-formed: {count}\n\n" + "\n\n".join(shown) + rest)
+
+
+def ring(program: Program, position: int, message: str) -> str:
+    """A problem at one statement, shown in rings: problem / instruction / source line / neighbours.
+
+    Safe on ill-formed programs, since it is how they are shown.
+    """
+    from tpdyn.program.show import show_statement
+
+    statement = program.statements[position]
+    source = statement.origin.source
+    where = f"step {statement.origin.step}, {statement.origin.phase}"
+    where += f", module {statement.origin.module}" if statement.origin.module else ""
+    lines = [message, f"  --> {source} ({where})"]
+    if source.text:
+        lines += ["   |", f"   | {source.text.strip()}", "   |"]
+    first, last = max(0, position - 2), min(len(program.statements), position + 3)
+    digits = len(str(last - 1))
+    for near in range(first, last):
+        lines.append(f" {'>' if near == position else ' '} {near:{digits}} | {show_statement(program, near)}")
+    return "\n".join(lines)
+
+
+def statement_problems(program: Program) -> Iterator[tuple[int, str]]:
+    """(position, problem) of each statement that is wrong in itself or in what it reads."""
+    seen: dict[str, int] = {}
+    for position, statement in enumerate(program.statements):
+        if statement.name in seen:
+            yield position, f"the name {statement.name!r} is taken by statement {seen[statement.name]}"
+        seen.setdefault(statement.name, position)
+        for axis, dim in enumerate(statement.shape):
+            if dim == _ONE:
+                yield position, f"axis {axis} has size 1; a dim of size one is no axis, leave it out"
+            elif dim.is_zero or dim.terms[0][0] <= 0:
+                yield position, f"axis {axis} has size {dim}; expected a positive size"
+        backwards = True
+        for operand in operands_of(statement.instruction):
+            if not 0 <= operand.var < position:
+                yield position, f"reads statement {operand.var}, which is not before it"
+                backwards = False
+            elif len(operand.axes) != len(program.statements[operand.var].shape):
+                value = program.statements[operand.var]
+                yield position, (f"operand {value.name} has {len(value.shape)} axes but {len(operand.axes)} labels "
+                                 f"{operand.axes}")
+                backwards = False
+        if backwards:
+            for problem in _instruction_problems(program, statement):
+                yield position, problem
+
+
+def _instruction_problems(program: Program, statement: Statement) -> Iterator[str]:
+    instruction, shape = statement.instruction, statement.shape
+    rank = len(shape)
+    match instruction:
+        case Leaf(name=name):
+            if name != statement.name:
+                yield f"the leaf {name!r} stands under another name, {statement.name!r}"
+        case Contract(operands=operands, scale=scale):
+            if len(operands) not in (1, 2):
+                yield f"contracts {len(operands)} values; expected one or two"
+            if scale.is_zero:
+                yield "its scale is zero; expected a scale that is not zero (a zero is written as Combine of nothing)"
+            yield from _label_problems(program, operands, shape, {})
+        case Combine(terms=terms):
+            operands = tuple(operand for _, operand in terms)
+            yield from _label_problems(program, operands, shape, {})
+            yield from _summed_problems(operands, rank)
+        case Apply(function=function, operands=operands, parameters=parameters, along=along):
+            yield from _label_problems(program, operands, shape, {})
+            yield from _summed_problems(operands, rank)
+            yield from _function_problems(function, len(operands), len(parameters))
+            if along is not None and not 0 <= along < rank:
+                yield f"normalises along label {along}, but the result has axes 0 .. {rank - 1}"
+        case Gather(value=value, index=index, axis=axis):
+            if value.axes.count(axis) != 1:
+                yield f"gathers along label {axis}, which should be on exactly one axis of the value {value.axes}"
+            if axis < rank or axis in index.axes:
+                yield f"the gathered label {axis} is summed away: expected one that result and index do not have"
+            yield from _index_problems(program, index)
+            yield from _label_problems(program, (value, index), shape, {})
+            yield from _summed_problems((index,), rank)
+            yield from _summed_problems((value,), rank, besides=(axis,))
+        case Scatter(value=value, index=index, axis=axis):
+            if not 0 <= axis < rank:
+                yield f"fills label {axis}, but the result has axes 0 .. {rank - 1}"
+            if axis in value.axes or axis in index.axes:
+                yield f"the filled label {axis} is on the value or on the index; expected it on the result only"
+            yield from _index_problems(program, index)
+            yield from _label_problems(program, (value, index), shape, {})
+            yield from _summed_problems((value,), rank, besides=index.axes)
+        case Slice():
+            yield from _slice_problems(program, instruction, shape)
+        case Concat():
+            yield from _concat_problems(program, instruction, shape)
+        case _:
+            assert_never(instruction)
+
+
+def _label_problems(
+    program: Program, operands: Sequence[Operand], shape: tuple[Scaling, ...], besides: dict[int, Scaling]
+) -> Iterator[str]:
+    """Equal labels stand on equal dims; `besides` gives the dims of labels that are not to agree with the result."""
+    sizes = dict(enumerate(shape)) | besides
+    owners = {label: "the result" for label in sizes}
+    for operand in operands:
+        value = program.statements[operand.var]
+        for axis, label in enumerate(operand.axes):
+            if label < 0:
+                yield f"operand {value.name} has the negative label {label}"
+            elif label not in sizes:
+                sizes[label], owners[label] = value.shape[axis], value.name
+            elif sizes[label] != value.shape[axis]:
+                yield (f"label {label} has size {value.shape[axis]} on axis {axis} of {value.name} "
+                       f"but {sizes[label]} on {owners[label]}")
+
+
+def _summed_problems(operands: Sequence[Operand], rank: int, besides: Sequence[int] = ()) -> Iterator[str]:
+    """Only Contract sums: elsewhere the result has every label."""
+    for label in sorted({label for operand in operands for label in operand.axes}):
+        if label >= rank and label not in besides:
+            yield f"label {label} is not an axis of the result; only a contraction sums"
+
+
+def _index_problems(program: Program, index: Operand) -> Iterator[str]:
+    value = program.statements[index.var]
+    if value.type != "int":
+        yield f"the index {value.name} has type {value.type}; expected int"
+
+
+def _function_problems(function: str, arity: int, parameters: int) -> Iterator[str]:
+    try:
+        from tpdyn.pointwise import lookup
+    except ImportError:  # the family of functions is optional here: the instruction set does not depend on it
+        return
+    try:
+        known = lookup(function)
+    except (KeyError, ValueError) as error:
+        yield f"applies {function!r}, which is no function of tpdyn.pointwise: {error}"
+        return
+    if known.arity != arity:
+        yield f"{function} takes {known.arity} values, but {arity} are given"
+
+
+def _slice_problems(program: Program, instruction: Slice, shape: tuple[Scaling, ...]) -> Iterator[str]:
+    value, axis, rank = instruction.value, instruction.axis, len(shape)
+    start, step, length = instruction.start, instruction.step, instruction.length
+    if value.axes.count(axis) != 1:
+        yield f"slices label {axis}, which should be on exactly one axis of the value {value.axes}"
+        return
+    if length < 1 or step == 0:
+        yield f"takes {length} entries with step {step}; expected at least one, and a step that is not 0"
+        return
+    size = program.statements[value.var].shape[value.axes.index(axis)]
+    if min(start, start + step * (length - 1)) < 0:
+        yield f"reads before the first entry: start {start}, step {step}, length {length}"
+    if size.is_constant and max(start, start + step * (length - 1)) >= size.constant:
+        yield f"reads past the end of an axis of size {size}: start {start}, step {step}, length {length}"
+    if length == 1 and axis < rank:
+        yield f"a slice of length 1 drops its axis: expected a label >= {rank}, got {axis}"
+    if length > 1 and (axis >= rank or shape[axis] != Scaling.of(length)):
+        yield f"takes {length} entries along label {axis}, which is no axis of that size in the result"
+    besides = {axis: size}
+    yield from _label_problems(program, (value,), shape, besides)
+    yield from _summed_problems((value,), rank, besides=(axis,))
+
+
+def _concat_problems(program: Program, instruction: Concat, shape: tuple[Scaling, ...]) -> Iterator[str]:
+    axis, rank = instruction.axis, len(shape)
+    if not 0 <= axis < rank:
+        yield f"lays parts along axis {axis}, but the result has axes 0 .. {rank - 1}"
+        return
+    if len(instruction.parts) != len(instruction.lengths):
+        yield f"has {len(instruction.parts)} parts but {len(instruction.lengths)} lengths"
+        return
+    if Scaling.sum(instruction.lengths) != shape[axis]:
+        yield f"the lengths {_listed(instruction.lengths)} add up to {Scaling.sum(instruction.lengths)}, not {shape[axis]}"
+    for part, length in zip(instruction.parts, instruction.lengths, strict=True):
+        if part is None:
+            continue
+        if axis not in part.axes and length != _ONE:
+            name = program.statements[part.var].name
+            yield f"part {name} lacks the axis and so has length 1 there, not {length}"
+        yield from _label_problems(program, (part,), shape, {axis: length})
+        yield from _summed_problems((part,), rank)
+
+
+def _listed(lengths: Sequence[Scaling]) -> str:
+    return ", ".join(str(length) for length in lengths)
+
+
+def _table_problems(program: Program) -> Iterator[str]:
+    """Problems of the side tables: parameters, marks, arrays."""
+    for parameter in program.parameters:
+        if not parameter.versions:
+            yield f"parameter {parameter.name}: has no version 0"
+            continue
+        views = [(f"version {t}", view) for t, view in enumerate(parameter.versions)]
+        views += [(f"gradient of step {t}", view) for t, view in enumerate(parameter.gradients) if view is not None]
+        first: tuple[Scaling, ...] | None = None
+        for what, view in views:
+            problem = view_problem(program, view)
+            if problem:
+                yield f"parameter {parameter.name}, {what}: {problem}"
+                continue
+            shape = script_shape(program, view)
+            first = shape if first is None else first
+            if shape != first:
+                yield f"parameter {parameter.name}, {what}: has shape ({_listed(shape)}), version 0 has ({_listed(first)})"
+    for mark in program.marks:
+        problem = view_problem(program, mark.view)
+        if problem:
+            yield f"{mark.kind} {mark.name!r} of step {mark.step}: {problem}"
+    leaves = {s.name for s in program.statements if isinstance(s.instruction, Leaf)}
+    for name in program.arrays:
+        if name not in leaves:
+            yield f"there is an array {name!r}, but no leaf of that name"
+
+
+def view_problem(program: Program, view: View) -> str | None:
+    """What is wrong with a view, or None."""
+    if not view.pieces:
+        return "the view has no value"
+    for piece in view.pieces:
+        if not 0 <= piece < len(program.statements):
+            return f"the view names statement {piece}, which does not exist"
+    shape = program.statements[view.var].shape
+    for piece in view.pieces:
+        if program.statements[piece].shape != shape:
+            return "the pieces have different shapes"
+    axes = [axis for dim in view.dims for axis in dim]
+    if sorted(axes) != list(range(len(shape))):
+        return f"the view's dims {view.dims} should name each of the {len(shape)} axes once"
+    if view.stacked is None and len(view.pieces) > 1:
+        return f"the view has {len(view.pieces)} pieces but no dim in which they are stacked"
+    if view.stacked is not None and not 0 <= view.stacked < len(view.dims):
+        return f"the view stacks its pieces in dim {view.stacked}, but has {len(view.dims)} dims"
+    return None
+
+
+def script_shape(program: Program, view: View) -> tuple[Scaling, ...]:
+    """The shape of the script's tensor, from a view without problems."""
+    shape = program.statements[view.var].shape
+    sizes: list[Scaling] = []
+    for position, dim in enumerate(view.dims):
+        size = Scaling.of(len(view.pieces)) if position == view.stacked else _ONE
+        for axis in dim:
+            size = size * shape[axis]
+        sizes.append(size)
+    return tuple(sizes)
