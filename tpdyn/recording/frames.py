@@ -1,0 +1,87 @@
+"""Which line of the user's script is running?
+
+A frame is the user's unless its file belongs to torch, to this package, to the standard library or to an installed
+package. The answer for a code object never changes, so it is kept.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from types import CodeType, FrameType
+
+import torch
+
+from tpdyn.program.program import Source
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_USER_PARTS_OF_THE_PACKAGE = tuple(_PACKAGE + part for part in ("examples" + os.sep, "demo" + os.sep, "demo.py"))
+_FOREIGN = tuple(
+    {
+        os.path.dirname(os.path.abspath(torch.__file__)) + os.sep,
+        *(
+            path + os.sep
+            for name in ("stdlib", "platstdlib", "purelib", "platlib")
+            if (path := sysconfig.get_paths().get(name))
+        ),
+    }
+)
+
+_is_user: dict[CodeType, bool] = {}
+_sources: dict[tuple[CodeType, int], Source] = {}
+
+
+def is_user_file(file: str) -> bool:
+    """Whether code of that file counts as the user's script."""
+    if file.startswith("<"):
+        return file.startswith(("<stdin>", "<ipython", "<string>"))
+    file = os.path.abspath(file)
+    if file.startswith(_PACKAGE):
+        return file.startswith(_USER_PARTS_OF_THE_PACKAGE)
+    return "site-packages" not in file and "dist-packages" not in file and not file.startswith(_FOREIGN)
+
+
+def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
+    """The user's frames, innermost first."""
+    frame = sys._getframe(1) if start is None else start
+    known = _is_user
+    while frame is not None:
+        code = frame.f_code
+        mine = known.get(code)
+        if mine is None:
+            mine = known[code] = is_user_file(code.co_filename)
+        if mine:
+            yield frame
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def source_at(code: CodeType, line: int) -> Source:
+    """File (relative to the working folder when inside it), line number and text of a line of code."""
+    source = _sources.get((code, line))
+    if source is None:
+        file = code.co_filename
+        text = linecache.getline(file, line).strip()
+        if not file.startswith("<"):
+            file = os.path.abspath(file)
+            here = os.getcwd() + os.sep
+            file = file[len(here) :] if file.startswith(here) else file
+        source = _sources[(code, line)] = Source(file, line, text)
+    return source
+
+
+def user_source(start: FrameType | None = None) -> Source:
+    """The user's line that is running now; `Source()` if there is none."""
+    frame = sys._getframe(1) if start is None else start
+    known = _is_user
+    while frame is not None:
+        code = frame.f_code
+        mine = known.get(code)
+        if mine is None:
+            mine = known[code] = is_user_file(code.co_filename)
+        if mine:
+            return source_at(code, frame.f_lineno or 0)
+        frame = frame.f_back  # type: ignore[assignment]
+    return Source()
