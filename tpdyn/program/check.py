@@ -7,6 +7,7 @@ checked here and need not check it again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
@@ -279,10 +280,12 @@ def view_problem(program: Program, view: View) -> str | None:
     axes = [axis for dim in view.dims for axis in dim]
     if sorted(axes) != list(range(len(shape))):
         return f"the view's dims {view.dims} should name each of the {len(shape)} axes once"
-    if view.stacked is None and len(view.pieces) > 1:
-        return f"the view has {len(view.pieces)} pieces but no dim in which they are stacked"
-    if view.stacked is not None and not 0 <= view.stacked < len(view.dims):
-        return f"the view stacks its pieces in dim {view.stacked}, but has {len(view.dims)} dims"
+    count = math.prod(factor.count for factor in view.factors)
+    if count != len(view.pieces):
+        return f"the view has {len(view.pieces)} pieces, but its stacked factors count {count}"
+    for factor in view.factors:
+        if not 0 <= factor.dim < len(view.dims):
+            return f"the view stacks its pieces in dim {factor.dim}, but has {len(view.dims)} dims"
     return None
 
 
@@ -291,7 +294,7 @@ def script_shape(program: Program, view: View) -> tuple[Scaling, ...]:
     shape = program.statements[view.var].shape
     sizes: list[Scaling] = []
     for position, dim in enumerate(view.dims):
-        size = Scaling.of(len(view.pieces)) if position == view.stacked else _ONE
+        size = Scaling.of(math.prod(factor.count for factor in view.factors if factor.dim == position))
         for axis in dim:
             size = size * shape[axis]
         sizes.append(size)

@@ -64,22 +64,42 @@ class Statement:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Factor:
+    """A factor of a script's dim that counts pieces: of dim number `dim`, before the `place`-th factor, of size `count`."""
+
+    dim: int
+    place: int
+    count: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class View:
     """How a value of the user's script is laid out in the program: its dims, each a product of axes of `var`.
 
     `dims[k]` lists the axes of the program's value that make up the script's k-th dim (row-major); an empty tuple is a
     dim of size 1. A script's tensor that the program holds in pieces (a fused qkv weight) has one `var` per piece:
-    then `pieces` is longer than one and the missing first factor of dim `stacked` counts the pieces.
+    then `pieces` is longer than one and the missing first factor of dim `stacked` counts the pieces. Where that is not
+    all (pieces along two dims, or along an inner factor), `grid` names every missing factor, and the pieces are in
+    row-major order of them; places count the factors of the whole dim, missing ones included.
     """
 
     pieces: tuple[int, ...]
     dims: tuple[tuple[int, ...], ...]
     stacked: int | None = None
+    grid: tuple[Factor, ...] = ()
 
     @property
     def var(self) -> int:
         """The (first) value; the only one unless the tensor is held in pieces."""
         return self.pieces[0]
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Every factor that counts pieces."""
+        if self.grid or self.stacked is None:
+            return self.grid
+        return (Factor(self.stacked, 0, len(self.pieces)),)
 
 
 @final

@@ -1,0 +1,310 @@
+"""What values does a program take at one width? The plain definition: slow, obvious, and what faster things must equal.
+
+Float and bool values are tensors of one float type (a bool is 0 or 1), int values are int64. The axes of a value are
+those of its statement. The **base program** is the same program with each parameter keeping its initial value in every
+step (the data and the random draws stay those of the step): `value - base value` is the *change* that the theory is
+about.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+import torch
+from torch import Tensor
+
+from tpdyn.pointwise import lookup
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Gather,
+    Law,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+)
+from tpdyn.program.program import Program, Statement, View
+from tpdyn.readings.interpret import Listener, ReadingError, interpret
+
+
+def run(
+    program: Program,
+    width: int,
+    *,
+    leaves: Mapping[str, Tensor] | None = None,
+    base: bool = False,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    listener: Listener[Tensor] | None = None,
+) -> list[Tensor]:
+    """The value of each statement at one width.
+
+    Args:
+        program: what to run.
+        width: the number `n` in its dims and constants.
+        leaves: values by leaf name, in the program's layout (see `from_view`). A leaf that is not given is taken from
+            `program.arrays`, or else drawn from its law.
+        base: run the base program: a parameter has its initial value in every step.
+        dtype: the float type of the computation.
+        seed: of the leaves that are drawn. Each leaf has a stream of its own, so the same seed draws the same leaves
+            in the program and in the base program. A law that is known by its mean and standard deviation only
+            ("iid") is drawn as a Gaussian.
+        device: where to compute.
+        listener: called with (position, statement, value) after each statement.
+
+    Raises:
+        ReadingError: a leaf that cannot be drawn is missing or has another shape; a dim is not whole at this width.
+            The message shows the statement and its source line.
+    """
+    if isinstance(width, bool) or width < 1:
+        raise ValueError(f"width = {width}: expected a positive integer")
+    given = {} if leaves is None else leaves
+    known = {s.name for s in program.statements if isinstance(s.instruction, Leaf)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ValueError(f"leaves = {unknown}: the program has no such leaves; it has {', '.join(sorted(known))}")
+    evaluate = _Evaluation(program, width, given, base, dtype, seed, torch.device(device))
+    with torch.no_grad():
+        return interpret(program, evaluate, listener)
+
+
+class _Evaluation:
+    """The rule of the finite reading: (position, statement, operand values) -> value."""
+
+    def __init__(
+        self,
+        program: Program,
+        width: int,
+        leaves: Mapping[str, Tensor],
+        base: bool,
+        dtype: torch.dtype,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.program, self.width, self.leaves = program, width, leaves
+        self.dtype, self.seed, self.device = dtype, seed, device
+        self.frozen: dict[int, list[tuple[View, View]]] = {}
+        self.initial: dict[int, Tensor] = {}
+        if base:
+            for parameter in program.parameters:
+                first = parameter.versions[0]
+                for version in parameter.versions[1:]:
+                    for piece in set(version.pieces) - set(first.pieces):
+                        self.frozen.setdefault(piece, []).append((first, version))
+            self.kept = {p for views in self.frozen.values() for first, _ in views for p in first.pieces}
+        else:
+            self.kept = set()
+
+    def __call__(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
+        if position in self.frozen:
+            value = self._initial_value(position)
+        else:
+            value = self._value(statement, operands).to(_tensor_type(statement, self.dtype))
+        if position in self.kept:
+            self.initial[position] = value
+        return value
+
+    def _initial_value(self, position: int) -> Tensor:
+        """The entries that a later version of a parameter had at initialisation, in the layout of that version."""
+        first, version = self.frozen[position][0]
+        shapes = {piece: self._shape(self.program.statements[piece]) for piece in version.pieces}
+        return from_view(version, to_view(first, self.initial), shapes)[position]
+
+    def _shape(self, statement: Statement) -> tuple[int, ...]:
+        try:
+            return tuple(dim.size_at(self.width) for dim in statement.shape)
+        except ValueError as error:
+            raise ReadingError(str(error)) from error
+
+    def _value(self, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
+        instruction, shape = statement.instruction, self._shape(statement)
+        match instruction:
+            case Leaf():
+                return self._leaf(instruction, statement, shape)
+            case Contract(operands=reads, scale=scale):
+                result = _einsum(reads, [self._float(value) for value in operands], len(shape))
+                return (result * scale.at(self.width)).expand(shape)
+            case Combine(terms=terms, constant=constant):
+                result = torch.full(shape, constant.at(self.width), dtype=self.dtype, device=self.device)
+                for (scale, read), value in zip(terms, operands, strict=True):
+                    result = result + scale.at(self.width) * aligned(self._float(value), read.axes, len(shape))
+                return result
+            case Apply(function=name, operands=reads, parameters=parameters, along=along):
+                numbers: list[Any] = [parameter.at(self.width) for parameter in parameters]
+                function = lookup(name, tuple(numbers))
+                numbers += [] if along is None else [along]
+                inputs = [
+                    aligned(self._float(value), read.axes, len(shape)).expand(shape)
+                    for read, value in zip(reads, operands, strict=True)
+                ]
+                result = function.value(torch, *inputs, *numbers)
+                assert isinstance(result, Tensor)
+                return result
+            case Gather(value=read, index=index, axis=axis):
+                return _gather(read, index, axis, operands[0], operands[1], shape)
+            case Scatter(value=read, index=index, axis=axis):
+                return _scatter(read, index, axis, operands[0], operands[1], shape)
+            case Slice(value=read, axis=axis, start=start, step=step, length=length):
+                rank = len(shape)
+                entries = torch.arange(length, device=self.device) * step + start
+                taken = operands[0].index_select(read.axes.index(axis), entries)
+                if length == 1:
+                    taken = taken.squeeze(read.axes.index(axis))
+                    read = Operand(read.var, tuple(label for label in read.axes if label != axis))
+                return aligned(taken, read.axes, rank).expand(shape)
+            case Concat(parts=parts, lengths=lengths, axis=axis):
+                values = iter(operands)
+                pieces = []
+                for part, length in zip(parts, lengths, strict=True):
+                    size = (*shape[:axis], length.size_at(self.width), *shape[axis + 1 :])
+                    if part is None:
+                        pieces.append(torch.zeros(size, dtype=_tensor_type(statement, self.dtype), device=self.device))
+                    else:
+                        pieces.append(aligned(next(values), part.axes, len(shape)).expand(size))
+                return torch.cat(pieces, axis)
+            case _:
+                assert_never(instruction)
+
+    def _float(self, value: Tensor) -> Tensor:
+        return value if value.dtype == self.dtype else value.to(self.dtype)
+
+    def _leaf(self, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Tensor:
+        if leaf.name in self.leaves:
+            value = self.leaves[leaf.name].detach()
+        elif leaf.name in self.program.arrays:
+            value = torch.as_tensor(self.program.arrays[leaf.name])
+        else:
+            return draw(leaf, shape, self.width, self.dtype, self.seed).to(self.device)
+        if tuple(value.shape) != shape:
+            raise ReadingError(f"the leaf {leaf.name} was given with shape {tuple(value.shape)}; expected {shape} "
+                               f"at width {self.width}")
+        return value.to(self.device)
+
+
+def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, seed: int) -> Tensor:
+    """A leaf drawn from its law, from a stream that depends on the seed and on the leaf's name only.
+
+    Raises ReadingError for data, indices and arrays: they have no law to be drawn from.
+    """
+    law: Law = leaf.law
+    location, scale = law.location.at(width), law.scale.at(width)
+    # torch's CPU generator reads the lowest 32 bits of its seed only
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {leaf.name}".encode()))
+    match law.kind:
+        case "zero":
+            return torch.zeros(shape, dtype=dtype)
+        case "constant":
+            return torch.full(shape, location, dtype=dtype)
+        case "normal" | "iid":
+            return torch.randn(shape, generator=generator, dtype=dtype) * scale + location
+        case "uniform":
+            return (torch.rand(shape, generator=generator, dtype=dtype) * 2 - 1) * scale + location
+        case "bernoulli":
+            return (torch.rand(shape, generator=generator, dtype=dtype) < location).to(dtype)
+        case "data" | "index" | "array":
+            raise ReadingError(f"the leaf {leaf.name} is {law.kind}: it has no law to be drawn from; "
+                               f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}")
+        case _:
+            assert_never(law.kind)
+
+
+def aligned(value: Tensor, axes: tuple[int, ...], rank: int) -> Tensor:
+    """The value with its axes in the order of the labels `0 .. rank-1`; a label that it lacks gets size 1."""
+    order = sorted(range(len(axes)), key=lambda axis: axes[axis])
+    value = value.permute(order)
+    for label in range(rank):
+        if label not in axes:
+            value = value.unsqueeze(label)
+    return value
+
+
+def to_view(view: View, values: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
+    """The script's tensor, put together from the program's values (one, or the pieces of one).
+
+    >>> to_view(View((0,), ((1,), (), (0,))), [torch.zeros(2, 3)]).shape
+    torch.Size([3, 1, 2])
+    """
+    pieces = torch.stack([values[piece] for piece in view.pieces])
+    factors = view.factors
+    counts = [factor.count for factor in factors]
+    pieces = pieces.reshape(*counts, *pieces.shape[1:])
+    order, sizes = _layout(view)
+    shape = [1] * len(view.dims)
+    for dim, axes in enumerate(sizes):
+        for axis in axes:
+            shape[dim] *= pieces.shape[axis]
+    return pieces.permute(order).reshape(shape)
+
+
+def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
+    """The program's values (by position) that hold a tensor of the script; `shapes` gives the shape of each piece.
+
+    The inverse of `to_view`. Raises ValueError when the tensor has another number of entries.
+    """
+    order, _ = _layout(view)
+    grid = (*(factor.count for factor in view.factors), *shapes[view.var])
+    split = [grid[axis] for axis in order]
+    if torch.Size(split).numel() != tensor.numel() or len(view.dims) != tensor.dim():
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} does not fill {len(view.pieces)} values of shape "
+                         f"{shapes[view.var]}")
+    inverse = sorted(range(len(order)), key=lambda place: order[place])
+    pieces = tensor.reshape(split).permute(inverse).reshape(len(view.pieces), *shapes[view.var])
+    return {piece: pieces[number] for number, piece in enumerate(view.pieces)}
+
+
+def _layout(view: View) -> tuple[list[int], list[list[int]]]:
+    """The axes of the grid of pieces (factors first, then the axes of a piece), in the order of the script's dims."""
+    factors = view.factors
+    dims = [[len(factors) + axis for axis in dim] for dim in view.dims]
+    for number, factor in sorted(enumerate(factors), key=lambda item: item[1].place):
+        dims[factor.dim].insert(factor.place, number)
+    return [axis for dim in dims for axis in dim], dims
+
+
+def _tensor_type(statement: Statement, dtype: torch.dtype) -> torch.dtype:
+    return torch.int64 if statement.type == "int" else dtype
+
+
+def _einsum(reads: Sequence[Operand], values: Sequence[Tensor], rank: int) -> Tensor:
+    """`sum over the labels >= rank of the product`, result axes that nobody has get size 1."""
+    labels = sorted({label for read in reads for label in read.axes})
+    letter = {label: number for number, label in enumerate(labels)}  # torch knows 52 letters
+    present = [label for label in labels if label < rank]
+    arguments: list[Any] = []
+    for read, value in zip(reads, values, strict=True):
+        arguments += [value, [letter[label] for label in read.axes]]
+    result: Tensor = torch.einsum(*arguments, [letter[label] for label in present])
+    return aligned(result, tuple(present), rank)
+
+
+def _gather(read: Operand, index: Operand, axis: int, value: Tensor, where: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`result[...] = value[..., index[...], ...]`: the gathered axis last, all others those of the result."""
+    rank = len(shape)
+    axes = tuple(rank if label == axis else label for label in read.axes)
+    table = aligned(value, axes, rank + 1)
+    table = table.expand(*shape, table.shape[-1])
+    chosen = aligned(where, index.axes, rank).expand(shape).unsqueeze(-1)
+    return table.gather(-1, chosen).squeeze(-1)
+
+
+def _scatter(read: Operand, index: Operand, axis: int, value: Tensor, where: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`result[..., index[...], ...] += value[...]`: the filled axis last, the labels summed over flattened into one."""
+    rank = len(shape)
+    kept = [label for label in range(rank) if label != axis]
+    summed = sorted({label for operand in (read, index) for label in operand.axes if label >= rank})
+    place = {label: number for number, label in enumerate([*kept, *summed])}
+    sizes = {label: shape[label] for label in kept}
+    for operand, tensor in ((read, value), (index, where)):
+        sizes |= dict(zip(operand.axes, tensor.shape, strict=True))
+    full = [sizes[label] for label in (*kept, *summed)]
+    flat = [*full[: len(kept)], -1]
+    entries = aligned(value, tuple(place[a] for a in read.axes), len(full)).expand(full).reshape(flat)
+    chosen = aligned(where, tuple(place[a] for a in index.axes), len(full)).expand(full).reshape(flat)
+    filled = torch.zeros(*flat[:-1], shape[axis], dtype=value.dtype, device=value.device)
+    return filled.scatter_add(-1, chosen, entries).movedim(-1, axis)
