@@ -1,0 +1,169 @@
+"""How big is a product of two values, summed over some of their axes? The heart of the calculus.
+
+Three laws, one for each way of summing over a wide dim of size n (Tensor Programs III, arXiv 2009.10685, sections 3-4):
+
+* **law of large numbers**: the terms of the sum have a nonzero mean (some character of the product is trivial on the
+  axis): the sum is larger by n;
+* **central limit theorem**: every character is nontrivial: the sum is larger by n^1/2 only;
+* **Gaussian matrix** times vector: larger by n^1/2, with a fresh Gaussian part (hat), and a correction (dot) along those
+  y whose `W^T y` the vector depends on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import final
+
+from tpdyn.exponents import ZERO
+from tpdyn.program.instructions import Operand
+from tpdyn.program.program import Statement
+from tpdyn.readings.interpret import OutsideTheory
+from tpdyn.readings.orders.parity import ANY, Parity, aligned, forget, product, relabel
+from tpdyn.readings.orders.parity import Sources
+from tpdyn.readings.orders.terms import Gaussian, Term, Terms, tidy
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the wide axes of operands and result lie in a common numbering: first the result's, then the summed ones.
+
+    operands[k][i]: common number of wide axis i of operand k. summed: (common number, order of the dim).
+    wide: number of wide axes of the result. plain_sums: order that sums of a constant over axes no operand has give.
+    """
+
+    operands: tuple[tuple[int, ...], ...]
+    summed: tuple[tuple[int, Fraction], ...]
+    wide: int
+
+
+def layout(statement: Statement, operands: tuple[Operand, ...], shapes: tuple[Statement, ...]) -> Layout:
+    """The common numbering for an instruction with these operands, made by these statements."""
+    rank = len(statement.shape)
+    number: dict[int, int] = {axis: k for k, axis in enumerate(statement.wide_axes)}
+    wide = len(number)
+    summed: list[tuple[int, Fraction]] = []
+    rows = []
+    for operand, maker in zip(operands, shapes, strict=True):
+        row = []
+        for axis in maker.wide_axes:
+            label = operand.axes[axis]
+            if label not in number:
+                if label < rank:
+                    raise OutsideTheory("outside the theory: a wide axis meets a finite one")
+                number[label] = wide + len(summed)
+                order = maker.shape[axis].order
+                assert order is not None
+                summed.append((number[label], order))
+            row.append(number[label])
+        rows.append(tuple(row))
+    return Layout(tuple(rows), tuple(summed), wide)
+
+
+def place(term: Term, axes: tuple[int, ...]) -> Term:
+    """A term whose wide axis i is renamed axes[i]."""
+    if axes == tuple(range(len(axes))):
+        return term
+    gaussian = term.gaussian
+    if gaussian is not None:
+        if len(set(axes)) < len(axes):
+            return Term(term.order, ANY, term.rarity)  # the diagonal of a Gaussian matrix
+        gaussian = Gaussian(gaussian.matrix, (axes[gaussian.axes[0]], axes[gaussian.axes[1]]))
+    return Term(term.order, relabel(term.parity, axes), term.rarity, gaussian)
+
+
+def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
+    """The terms of `n^shift * sum x y`."""
+    found: list[Term] = []
+    left = [place(term, plan.operands[0]) for term in x]
+    right = [place(term, plan.operands[1]) for term in y]
+    for a in left:
+        for b in right:
+            found += _pair(a, b, plan, shift, sources)
+    return tidy(found, plan.wide)
+
+
+def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
+    """The terms of `n^shift * sum x`: the contraction with the constant 1."""
+    found: list[Term] = []
+    for term in x:
+        placed = place(term, plan.operands[0])
+        found += _sums(placed.times(shift), plan.summed, plan, sources)
+    return tidy(found, plan.wide)
+
+
+def _pair(a: Term, b: Term, plan: Layout, shift: Fraction, sources: Sources) -> list[Term]:
+    order = a.order + b.order + shift
+    if order != order:  # inf - inf: an overflow meets an underflow
+        order = a.order if a.order > b.order else b.order
+    parity = product(a.parity, b.parity)
+    rarity = max(a.rarity, b.rarity)
+    if a.gaussian is None or b.gaussian is None:
+        return _sums(Term(order, parity, rarity, a.gaussian or b.gaussian), plan.summed, plan, sources)
+    return _two_gaussians(a.gaussian, b.gaussian, Term(order, parity, rarity), plan, sources)
+
+
+def _two_gaussians(g: Gaussian, h: Gaussian, rest: Term, plan: Layout, sources: Sources) -> list[Term]:
+    summed = {axis for axis, _ in plan.summed}
+    shared = set(g.axes) & set(h.axes)
+    if g == h:  # the square of a Gaussian matrix: its entries have a mean
+        return _sums(rest, plan.summed, plan, sources)
+    if shared == set(g.axes):
+        if shared <= summed:  # sum of products of independent entries (or of W and its transpose)
+            halves = sum((order / 2 for axis, order in plan.summed if axis in shared), ZERO)
+            others = tuple(item for item in plan.summed if item[0] not in shared)
+            kept = _dropped(rest, shared)
+            return _sums(kept.times(halves), others, plan, sources)
+        return _sums(Term(rest.order, ANY, rest.rarity), plan.summed, plan, sources)
+    if shared & summed:
+        raise OutsideTheory(
+            "outside the theory: a product of two untrained Gaussian matrices; apply them to a vector one after the other"
+        )
+    return _sums(Term(rest.order, ANY, rest.rarity), plan.summed, plan, sources)
+
+
+def _dropped(term: Term, axes: set[int]) -> Term:
+    parity = term.parity
+    for axis in axes:
+        parity = forget(parity, axis)
+    return Term(term.order, parity, term.rarity)
+
+
+def _sums(term: Term, summed: tuple[tuple[int, Fraction], ...], plan: Layout, sources: Sources) -> list[Term]:
+    """Sum a term over axes, one after the other: Gaussian matrices first."""
+    if not summed:
+        return [term]
+    if term.gaussian is not None:
+        for index, (axis, order) in enumerate(summed):
+            if axis in term.gaussian.axes:
+                rest = summed[:index] + summed[index + 1 :]
+                return [
+                    last
+                    for made in _gaussian_sum(term, axis, order, plan, sources)
+                    for last in _sums(made, rest, plan, sources)
+                ]
+    (axis, order), rest = summed[0], summed[1:]
+    made = []
+    mean = aligned(term.parity, axis)
+    if mean is not None:  # law of large numbers
+        made.append(Term(term.mean_order + order, mean, ZERO, term.gaussian))
+    fluctuation = forget(term.parity, axis)
+    if mean is None or (plan.wide + len(rest) > 0 and fluctuation != mean):  # central limit theorem
+        made.append(Term(term.rms_order + order / 2, fluctuation, ZERO, term.gaussian))
+    return [last for one in made for last in _sums(one, rest, plan, sources)]
+
+
+def _gaussian_sum(term: Term, axis: int, order: Fraction, plan: Layout, sources: Sources) -> list[Term]:
+    """`sum_axis W x`: hat and dot, on W's other axis."""
+    assert term.gaussian is not None
+    side = term.gaussian.axes.index(axis)
+    other = term.gaussian.axes[1 - side]
+    size = term.rms_order + order / 2
+    alone = plan.wide + len(plan.summed) <= 2
+    hat = sources.apply_hat(term.parity, term.gaussian.matrix, 1 - side, axis, other, alone)
+    made = [Term(size, hat)]
+    dot: Parity | None = sources.apply_dot(term.parity, term.gaussian.matrix, side, axis, other)
+    if dot is not None:
+        made.append(Term(size, dot))
+    return made

@@ -1,0 +1,154 @@
+"""How big is f(x), and how much does it change when x changes? Orders of pointwise functions, from their facts.
+
+The argument is split into its leading terms (largest order) and the rest. What f does with the leading terms follows
+from three facts of f: homogeneous functions act by their degree; smooth functions act on small arguments by their Taylor
+coefficients and on arguments of order 0 by nothing but their parity; on growing arguments by their growth. The rest enters
+through the slope. THEORY behind: Nonlin of Tensor Programs III (arXiv 2009.10685), with Taylor expansions as in
+Tensor Programs IV (2011.14522), appendix H.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from tpdyn.exponents import ZERO
+from tpdyn.pointwise.function import Function
+from tpdyn.readings.orders.parity import ANY, EVEN, Parity, hull, of_function, product
+from tpdyn.readings.orders.terms import Term, Terms, leading_order, tidy
+
+Chain = tuple[Function, ...]
+"""A function followed by its listed derivatives: (f, f', f'', ...)."""
+
+
+def hull_of(terms: Terms) -> Parity:
+    """The parity of a sum of terms."""
+    parity = terms[0].parity
+    for term in terms[1:]:
+        parity = hull(parity, term.parity)
+    return parity
+
+
+def _lead_and_rest(x: Terms) -> tuple[Terms, Terms]:
+    """Leading terms fill every entry (rarity 0) at the largest order; rare terms are never leading alone."""
+    dense = [term for term in x if not term.rarity]
+    if not dense:
+        return x, ()
+    top = max(term.order for term in dense)
+    lead = tuple(term for term in dense if term.order == top)
+    return lead, tuple(term for term in x if term not in lead)
+
+
+def _at_zero(f: Function) -> bool:
+    """Whether f(0) is not 0."""
+    if f.degree is not None:
+        return False
+    return f.taylor is None or f.taylor[0]
+
+
+def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
+    """The terms of f(x), f = chain[0]."""
+    f = chain[0]
+    if any(term.gaussian is not None for term in x):  # entries of the matrix are random numbers like any other
+        x = tuple(Term(t.order, product(t.parity, ANY) if t.gaussian else t.parity, t.rarity) for t in x)
+    if not x:
+        return (Term(ZERO),) if _at_zero(f) else ()
+    lead, rest = _lead_and_rest(x)
+    top = lead[0].order
+    parity = hull_of(lead)
+    if f.degree is not None:
+        made = [Term(f.degree * top if f.degree else ZERO, of_function(parity, f.parity), ZERO)]
+    elif top == 0 or f.taylor is None and top < 0:
+        made = [Term(ZERO, of_function(parity, f.parity))]
+    elif top > 0:
+        made = [Term(_grown(f, top), of_function(parity, f.parity))]
+    else:
+        return tidy(_taylor(f, x), wide)
+    if rest:
+        made += _slope_times(chain, lead, rest, wide)
+    return tidy(made, wide)
+
+
+def _grown(f: Function, top: Fraction) -> Fraction:
+    return math.inf if f.growth is None else f.growth * top  # type: ignore[return-value]
+
+
+def _taylor(f: Function, x: Terms) -> list[Term]:
+    """f of a small argument: c_0 + c_1 x + c_2 x^2 + ..., up to one order below the first term."""
+    assert f.taylor is not None
+    made: list[Term] = []
+    power: tuple[Term, ...] = (Term(ZERO),)
+    for nonzero in f.taylor:
+        if nonzero:
+            made += power
+        power = tidy(
+            [Term(a.order + b.order, product(a.parity, b.parity), max(a.rarity, b.rarity)) for a in power for b in x], 1
+        )
+    return made
+
+
+def _slope_times(chain: Chain, lead: Terms, rest: Terms, wide: int) -> list[Term]:
+    """`f'(leading) * rest`; at a jump, the fraction of entries that cross it."""
+    f, top = chain[0], lead[0].order
+    if f.jumps:
+        return [crossing(term, top, f.degree or ZERO) for term in rest if term.mean_order < top]
+    return _products(_slope(chain, lead, wide), rest)
+
+
+def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
+    """The terms of f'(x). Where no derivative is listed (softmax, several arguments): bounded, without symmetry."""
+    if len(chain) > 1:
+        return value_terms(chain[1:], x, wide)
+    top = leading_order(x)
+    degree = chain[0].degree
+    order = (degree - 1) * top if degree is not None and top is not None else ZERO
+    return (Term(order, of_function(hull_of(x), "neither") if x else EVEN),)
+
+
+def crossing(change: Term, top: Fraction, degree: Fraction) -> Term:
+    """What a small change does at a jump or kink: on a fraction n^-(top - change) of the entries, of full size."""
+    return Term(degree * top if degree else ZERO, ANY, change.rarity if change.rarity > top - change.order
+                else top - change.order)
+
+
+def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: int) -> Terms:
+    """The terms of f(base + change) - f(base).
+
+    A change that is small against the scale of f goes through the slope, and at second order through f'' (whose parity
+    differs: a contraction may see it at the same order). Otherwise nothing is known but the two sizes.
+    """
+    if not change:
+        return ()
+    f = chain[0]
+    size = leading_order(base)
+    scale = max(size or ZERO, ZERO) if f.taylor is not None else size
+    change = tuple(Term(t.order, ANY, t.rarity) if t.gaussian else t for t in change)
+    if scale is None or any(t.rms_order >= scale for t in change):
+        return tidy([*value_terms(chain, total, wide), *value_terms(chain, base, wide)], wide)
+    if f.jumps:
+        return tidy([crossing(term, scale, f.degree or ZERO) for term in change], wide)
+    made = _products(_slope(chain, base, wide), change)
+    if len(chain) > 1 and chain[1].jumps:  # a kink: the change crosses it on a few entries, at its own size
+        made += [Term(t.order, ANY, max(t.rarity, scale - t.order)) for t in change]
+    else:
+        made += _products(_slope(chain[1:] or chain, base, wide), tuple(_products(change, change)))
+    return tidy(made, wide)
+
+
+def _products(x: Terms, y: Terms) -> list[Term]:
+    return [Term(a.order + b.order, product(a.parity, b.parity), max(a.rarity, b.rarity)) for a in x for b in y]
+
+
+def several_arguments(f: Function, arguments: tuple[Terms, ...], wide: int) -> Terms:
+    """A function of several arguments: as large as f makes the largest, with any combination of their characters."""
+    present = [terms for terms in arguments if terms]
+    if not present:
+        return (Term(ZERO),) if _at_zero(f) else ()
+    parity = EVEN
+    for terms in present:
+        lead, _ = _lead_and_rest(terms)
+        parity = product(parity, of_function(hull_of(lead), "neither"))
+    top = max(order for terms in present if (order := leading_order(terms)) is not None)
+    if f.degree is not None:
+        return tidy([Term(f.degree * top if f.degree else ZERO, parity)], wide)
+    return tidy([Term(ZERO if top <= 0 else _grown(f, top), parity)], wide)

@@ -1,0 +1,447 @@
+"""How big is each value, and its change in training? The orders reading: one rule for each instruction.
+
+Every value is read twice at once, in training and in the base program, in which each parameter keeps its initial value
+(`terms.Value`). A parameter after an update has its leaf as base and everything added since as change. Exact rationals,
+no sampling, no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from typing import assert_never, final
+
+from tpdyn.exponents import ZERO, Order, Scaling
+from tpdyn.pointwise import lookup
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Operand, Scatter, Slice
+from tpdyn.program.program import Program, Statement
+from tpdyn.readings.interpret import OutsideTheory, interpret
+from tpdyn.readings.orders.contraction import Layout, contract, layout, place, total_sum
+from tpdyn.readings.orders.functions import Chain, change_terms, several_arguments, value_terms
+from tpdyn.readings.orders.parity import EVEN, Sources, forget, odd_in, of_function, product
+from tpdyn.readings.orders.terms import Gaussian, Term, Terms, Value, leading_order, scaled, tidy
+
+
+@final
+@dataclass(frozen=True)
+class Exponents:
+    """Extra powers of the width for parameters, on top of what the script does (the abc-parametrization).
+
+    multiplier: parameter name -> a: the parameter enters the network as `n^-a w`. initial: name -> b: its initial
+    entries are smaller by n^-b. rate: name -> c: its learning rate is smaller by n^-c. Missing names mean 0.
+    """
+
+    multiplier: Mapping[str, Fraction] = field(default_factory=dict)
+    initial: Mapping[str, Fraction] = field(default_factory=dict)
+    rate: Mapping[str, Fraction] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Contribution:
+    """`dW x` at one place: how much the change of a parameter contributes to a forward value (order; None: nothing)."""
+
+    parameter: str
+    position: int
+    step: int
+    order: Order
+
+
+@final
+@dataclass(frozen=True)
+class Orders:
+    """What the reading found: one `Value` a statement, and what each parameter's change contributes where it is used."""
+
+    values: tuple[Value, ...]
+    contributions: tuple[Contribution, ...]
+
+
+def read(program: Program, exponents: Exponents | None = None, *, epsilon: bool = False) -> Orders:
+    """The orders of every value of a program.
+
+    epsilon: take constants that guard a division (Adam's eps) as written; otherwise they are negligible.
+    Raises OutsideTheory, in rings, where a rule does not reach.
+    """
+    reader = _Reader(program, exponents or Exponents(), epsilon)
+    values = interpret(program, reader.rule)
+    return Orders(tuple(values), tuple(reader.contributions))
+
+
+@lru_cache(maxsize=1 << 10)
+def _chain(name: str, parameters: tuple[Scaling, ...]) -> Chain:
+    """A function with its derivatives, up to the third."""
+    try:
+        numbers = tuple(float(parameter.constant) for parameter in parameters)
+    except ValueError as error:
+        raise OutsideTheory(f"outside the theory: {name} with a parameter that depends on the width: {error}") from None
+    functions = [lookup(name, numbers)]
+    while functions[-1].slope is not None and len(functions) < 4:
+        functions.append(lookup(functions[-1].slope, numbers))
+    return tuple(functions)
+
+
+@final
+class _Reader:
+    def __init__(self, program: Program, exponents: Exponents, epsilon: bool) -> None:
+        self.program = program
+        self.epsilon = epsilon
+        self.exponents = exponents
+        self.sources = Sources()
+        self.contributions: list[Contribution] = []
+        self.plans = _plans_of(program)
+        self.owner: dict[int, str] = {}
+        self.first: dict[int, int] = {}
+        self.previous: dict[int, int] = {}
+        self.gradient_of: dict[int, str] = {}
+        for parameter in program.parameters:
+            for step, view in enumerate(parameter.versions):
+                for piece, var in enumerate(view.pieces):
+                    self.owner[var] = parameter.name
+                    if step and var != parameter.versions[step - 1].pieces[piece]:
+                        self.first[var] = parameter.versions[0].pieces[piece]
+                        self.previous[var] = parameter.versions[step - 1].pieces[piece]
+            for gradient in parameter.gradients:
+                for var in gradient.pieces if gradient is not None else ():
+                    self.gradient_of[var] = parameter.name
+        self.values: list[Value] = []
+
+    # -- the rule ---------------------------------------------------------------------------------------------------
+
+    def rule(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
+        value = self._read(position, statement, operands)
+        if position in self.previous:
+            value = self._updated(position, statement, value)
+        self.values.append(value)
+        return value
+
+    def _read(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
+        instruction = statement.instruction
+        match instruction:
+            case Leaf():
+                return self._leaf(position, statement, instruction)
+            case Contract(operands=places, scale=scale):
+                values = self._through_multipliers(statement, places, operands)
+                made = self._contract(position, statement, places, values, scale)
+                self._note_contribution(position, statement, places, values, scale)
+                return made
+            case Combine():
+                places = tuple(operand for _, operand in instruction.terms)
+                return self._combine(
+                    position, statement, instruction, self._through_multipliers(statement, places, operands)
+                )
+            case Apply(operands=places):
+                return self._apply(position, statement, instruction, self._through_multipliers(statement, places, operands))
+            case Gather(value=place_, axis=axis):
+                (value,) = self._through_multipliers(statement, (place_,), operands[:1])
+                made = self._moved(position, statement, place_, value)
+                self._note_pick(position, statement, place_, value)
+                return made
+            case Scatter(value=place_, axis=axis):
+                sparse = statement.shape[axis]
+                rarity = sparse.order if sparse.is_wide and axis not in place_.axes else None
+                return self._moved(position, statement, place_, operands[0], rarity or ZERO)
+            case Slice(value=place_):
+                (value,) = self._through_multipliers(statement, (place_,), operands)
+                return self._moved(position, statement, place_, value)
+            case Concat(parts=parts):
+                places = tuple(part for part in parts if part is not None)
+                return self._join(position, statement, places, self._through_multipliers(statement, places, operands))
+        assert_never(instruction)
+
+    def _plan(self, position: int, statement: Statement, places: tuple[Operand, ...]) -> Layout:
+        if position not in self.plans:
+            makers = tuple(self.program.statements[place_.var] for place_ in places)
+            self.plans[position] = layout(statement, places, makers)
+        return self.plans[position]
+
+    # -- parameters: multipliers, updates, contributions ------------------------------------------------------------
+
+    def _through_multipliers(
+        self, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...]
+    ) -> tuple[Value, ...]:
+        """A parameter w enters the network as n^-a w, and so its gradient comes back times n^-a."""
+        if not self.exponents.multiplier:
+            return values
+        owners = self.gradient_of if statement.origin.phase == "optimizer" else self.owner
+        found = []
+        for place_, value in zip(places, values, strict=True):
+            power = -self.exponents.multiplier.get(owners.get(place_.var, ""), ZERO)
+            found.append(_times(value, power) if power else value)
+        return tuple(found)
+
+    def _updated(self, position: int, statement: Statement, value: Value) -> Value:
+        """`W_t = W_{t-1} + increments`: the base stays the leaf, the change collects the increments."""
+        first, last = self.values[self.first[position]], self.values[self.previous[position]]
+        power = -self.exponents.rate.get(self.owner[position], ZERO)
+        instruction = statement.instruction
+        if not isinstance(instruction, Combine):
+            return Value(first.base, tidy([*value.total, *first.base], first.wide), None, first.wide, True)
+        change: list[Term] = list(last.change)
+        own = Scaling(())
+        for scale, place_ in instruction.terms:
+            if place_.var == self.previous[position]:
+                own = own + scale
+        own = own + Scaling.of(-1)
+        plan = self._plan(position, statement, tuple(operand for _, operand in instruction.terms))
+        if own.order is not None and not _is_round_off(own):
+            change += scaled(last.total, own.order + power)
+        for (scale, place_), axes in zip(instruction.terms, plan.operands, strict=True):
+            if place_.var != self.previous[position] and scale.order is not None:
+                (read_,) = self._through_multipliers(statement, (place_,), (self.values[place_.var],))
+                change += [place(term, axes).times(scale.order + power) for term in read_.total]
+        if instruction.constant.order is not None:
+            change.append(Term(instruction.constant.order + power))
+        return Value(first.base, tidy(change, first.wide), None, first.wide)
+
+    def _note_contribution(
+        self, position: int, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...], scale: Scaling
+    ) -> None:
+        if statement.origin.phase != "forward" or scale.order is None:
+            return
+        for k, place_ in enumerate(places):
+            if place_.var in self.owner:
+                order: Order = None
+                if values[k].change:
+                    others = tuple(values[k].change if i == k else v.total for i, v in enumerate(values))
+                    order = leading_order(self._product(self._plan(position, statement, places), others, scale.order))
+                self.contributions.append(Contribution(self.owner[place_.var], position, statement.origin.step, order))
+
+    def _note_pick(self, position: int, statement: Statement, place_: Operand, value: Value) -> None:
+        if statement.origin.phase == "forward" and place_.var in self.owner:
+            name, step = self.owner[place_.var], statement.origin.step
+            self.contributions.append(Contribution(name, position, step, leading_order(value.change)))
+
+    # -- one rule an instruction ------------------------------------------------------------------------------------
+
+    def _leaf(self, position: int, statement: Statement, leaf: Leaf) -> Value:
+        wide = len(statement.wide_axes)
+        law = leaf.law
+        shift = -self.exponents.initial.get(leaf.name, ZERO) if leaf.kind == "parameter" else ZERO
+        constant = [Term(law.location.order)] if law.location.order is not None else []
+        match law.kind:
+            case "zero":
+                return Value((), (), None, wide)
+            case "data" | "array":
+                return Value((Term(ZERO),), (), None, wide)
+            case "index":
+                return Value((Term(ZERO),), (), None, 0)
+            case "constant":
+                if law.location.order is not None and abs(law.location.at(1)) == float("inf"):
+                    return Value((), (), None, wide)  # -inf marks what a softmax leaves out
+                return Value(scaled(tuple(constant), shift), (), None, wide)
+            case "bernoulli":
+                noise = Term(ZERO, of_function(odd_in(self.sources.leaf(position)), "neither")) if wide == 1 else Term(ZERO)
+                return Value((noise,), (), None, wide)
+            case "normal" | "uniform" | "iid":
+                terms = list(constant)
+                if law.scale.order is not None:
+                    terms.append(self._noise(position, law.scale.order, wide))
+                return Value(tidy(list(scaled(tuple(terms), shift)), wide), (), None, wide)
+        assert_never(law.kind)
+
+    def _noise(self, position: int, order: Fraction, wide: int) -> Term:
+        if wide == 0:
+            return Term(order)
+        if wide == 1:
+            return Term(order, odd_in(self.sources.leaf(position)))
+        if wide == 2:
+            return Term(order, EVEN, ZERO, Gaussian(position, (0, 1)))
+        raise OutsideTheory(f"outside the theory: random entries along {wide} wide dims; expected at most two")
+
+    def _contract(
+        self, position: int, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...], scale: Scaling
+    ) -> Value:
+        plan = self._plan(position, statement, places)
+        if scale.order is None:
+            return Value((), (), None, plan.wide)
+        shift = scale.order
+        base = self._product(plan, tuple(v.base for v in values), shift)
+        if len(values) == 1:
+            whole = self._product(plan, (values[0].whole,), shift) if values[0].whole is not None else None
+            return Value(base, self._product(plan, (values[0].change,), shift), whole, plan.wide, values[0].at_most)
+        x, y = values
+        change: list[Term] = []
+        for pair in ((x.change, y.base), (x.base, y.change), (x.change, y.change)):
+            if pair[0] and pair[1]:
+                change += self._product(plan, pair, shift)
+        whole = None
+        if x.whole is not None or y.whole is not None:
+            whole = self._product(plan, (x.total, y.total), shift)
+        return _consistent(Value(base, tidy(change, plan.wide), whole, plan.wide, x.at_most or y.at_most))
+
+    def _product(self, plan: Layout, terms: tuple[Terms, ...], shift: Fraction) -> Terms:
+        if len(terms) == 1:
+            return total_sum(terms[0], plan, shift, self.sources)
+        return contract(terms[0], terms[1], plan, shift, self.sources)
+
+    def _combine(self, position: int, statement: Statement, combine: Combine, values: tuple[Value, ...]) -> Value:
+        plan = self._plan(position, statement, tuple(operand for _, operand in combine.terms))
+        base: list[Term] = []
+        change: list[Term] = []
+        whole: list[Term] = []
+        for (scale, _), value, axes in zip(combine.terms, values, plan.operands, strict=True):
+            order = scale.order
+            if order is None:
+                continue
+            base += [place(term, axes).times(order) for term in value.base]
+            change += [place(term, axes).times(order) for term in value.change]
+            whole += [place(term, axes).times(order) for term in value.total]
+        if combine.constant.order is not None and not (combine.epsilon and not self.epsilon):
+            base.append(Term(combine.constant.order))
+            whole.append(Term(combine.constant.order))
+        keep = any(value.whole is not None for value in values)
+        return Value(
+            tidy(base, plan.wide),
+            tidy(change, plan.wide),
+            tidy(whole, plan.wide) if keep else None,
+            plan.wide,
+            any(value.at_most for value in values),
+        )
+
+    def _apply(self, position: int, statement: Statement, apply: Apply, values: tuple[Value, ...]) -> Value:
+        plan = self._plan(position, statement, apply.operands)
+        chain = _chain(apply.function, apply.parameters)
+        function = chain[0]
+        at_most = any(value.at_most for value in values)
+        placed = tuple(
+            tuple(tuple(place(term, axes) for term in terms) for terms in (value.base, value.change, value.total))
+            for value, axes in zip(values, plan.operands, strict=True)
+        )
+        if function.arity > 1:
+            if apply.function == "where":
+                return self._where(placed, plan.wide, at_most)
+            base = several_arguments(function, tuple(p[0] for p in placed), plan.wide)
+            change: Terms = ()
+            if any(p[1] for p in placed):
+                change = self._change_of_several(chain, placed, base, plan.wide)
+            return Value(base, change, None, plan.wide, at_most)
+        base_, change_, total_ = placed[0]
+        guarded = function.degree is not None and function.degree < 0
+        base = () if guarded and not base_ else value_terms(chain, base_, plan.wide)
+        if not change_:
+            made = Value(base, (), None, plan.wide, at_most)
+        else:
+            change = change_terms(chain, base_, change_, total_, plan.wide)
+            if guarded and not base_:
+                change = value_terms(chain, total_, plan.wide)
+            made = Value(base, change, value_terms(chain, total_, plan.wide), plan.wide, at_most)
+            made = _consistent(made)
+        if apply.along is not None and statement.shape[apply.along].is_wide and apply.function == "softmax":
+            order = statement.shape[apply.along].order
+            assert order is not None
+            if (leading_order(total_) or ZERO) > 0:
+                raise OutsideTheory("outside the theory: a softmax over a wide dim with logits that grow with the width")
+            made = _times(made, -order)
+        return made
+
+    def _where(self, placed: tuple[tuple[Terms, ...], ...], wide: int, at_most: bool) -> Value:
+        """`mask ? x : y`: the larger of the two; a mask that depends on x is as good as a factor of order 0."""
+        mask, x, y = placed
+
+        def choice(which: int) -> Terms:
+            parity = of_function(mask[which][0].parity, "neither") if mask[which] else EVEN
+            return tidy(
+                [Term(t.order, product(t.parity, parity), t.rarity, t.gaussian) for t in (*x[which], *y[which])], wide
+            )
+
+        change = [*choice(0), *choice(2)] if mask[1] else [*choice(1)]
+        return Value(choice(0), tidy(change, wide), None, wide, at_most)
+
+    def _change_of_several(
+        self, chain: Chain, placed: tuple[tuple[Terms, ...], ...], base: Terms, wide: int
+    ) -> Terms:
+        function = chain[0]
+        total = several_arguments(function, tuple(p[2] for p in placed), wide)
+        size = max((o for p in placed if (o := leading_order(p[0])) is not None), default=None)
+        moved = [term for p in placed for term in p[1]]
+        top = max(term.rms_order for term in moved)
+        if size is None or top >= size:
+            return tidy([*base, *total], wide)
+        parity = EVEN
+        for p in placed:
+            for term in (*p[0], *p[1]):
+                parity = product(parity, of_function(term.parity, "neither"))
+        if function.jumps:
+            return (Term(ZERO, parity, size - top),)
+        degree = function.degree
+        return (Term(top + ((degree - 1) * size if degree is not None else ZERO), parity),)
+
+    def _moved(
+        self, position: int, statement: Statement, place_: Operand, value: Value, rarity: Fraction = ZERO
+    ) -> Value:
+        """Gather, scatter, slice: the same entries elsewhere. An axis that is picked from is no axis any more."""
+        plan = self._plan(position, statement, (place_,))
+        gone = [axis for axis, _ in plan.summed]
+
+        def move(terms: Terms) -> Terms:
+            found = []
+            for term in terms:
+                placed = place(term, plan.operands[0])
+                parity = placed.parity
+                for axis in gone:
+                    parity = forget(parity, axis)
+                gaussian = placed.gaussian
+                if gaussian is not None and any(axis in gaussian.axes for axis in gone):
+                    left = [axis for axis in gaussian.axes if axis not in gone]
+                    if left:
+                        row = self.sources.leaf(-1 - gaussian.matrix)
+                        parity = product(parity, odd_in(row, left[0]))
+                    gaussian = None
+                found.append(Term(placed.order, parity, placed.rarity + rarity, gaussian))
+            return tidy(found, plan.wide)
+
+        whole = move(value.whole) if value.whole is not None else None
+        return Value(move(value.base), move(value.change), whole, plan.wide, value.at_most)
+
+    def _join(
+        self, position: int, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...]
+    ) -> Value:
+        plan = self._plan(position, statement, places)
+        parts = list(zip(values, plan.operands, strict=True))
+        return Value(
+            tidy([place(t, axes) for value, axes in parts for t in value.base], plan.wide),
+            tidy([place(t, axes) for value, axes in parts for t in value.change], plan.wide),
+            tidy([place(t, axes) for value, axes in parts for t in value.total], plan.wide)
+            if any(value.whole is not None for value in values)
+            else None,
+            plan.wide,
+            any(value.at_most for value in values),
+        )
+
+
+def _plans_of(program: Program) -> dict[int, Layout]:
+    """The layouts of a program's instructions: they do not depend on the exponents, so one dictionary a program."""
+    key = id(program)
+    if key not in _PLANS or _PLANS[key][0] is not program:
+        while len(_PLANS) > 8:
+            _PLANS.pop(next(iter(_PLANS)))
+        _PLANS[key] = (program, {})
+    return _PLANS[key][1]
+
+
+_PLANS: dict[int, tuple[Program, dict[int, Layout]]] = {}
+
+
+def _times(value: Value, power: Fraction) -> Value:
+    whole = scaled(value.whole, power) if value.whole is not None else None
+    return Value(scaled(value.base, power), scaled(value.change, power), whole, value.wide, value.at_most)
+
+
+def _consistent(value: Value) -> Value:
+    """A change is never larger than value and base together: use that where the product rule overshoots."""
+    if value.whole is None or not value.change:
+        return value
+    moved = leading_order(value.change)
+    bound = max((o for o in (leading_order(value.whole), value.size) if o is not None), default=None)
+    if bound is None:
+        return Value(value.base, (), value.whole, value.wide, value.at_most)
+    assert moved is not None
+    if moved <= bound:
+        return value
+    return Value(value.base, tidy([*value.whole, *value.base], value.wide), value.whole, value.wide, value.at_most)
+
+
+def _is_round_off(scale: Scaling) -> bool:
+    return all(abs(float(c)) < 1e-12 for c, _ in scale.terms)
