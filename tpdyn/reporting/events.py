@@ -1,0 +1,136 @@
+"""How is one event written for TensorBoard? Plain records: scalars, text, layout, hparams, a graph; no torch, no threads.
+
+Each value carries its plugin and its data class, since a value without a data class is invisible to the newer readers.
+Numbers are float32: the Rust reader shows float64 scalars as empty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalars
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.scalar import metadata as scalars
+from tensorboard.plugins.text import metadata as texts
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+Setting = str | int | float | bool
+
+
+@final
+class Run:
+    """One run's event file, written from front to back: `with Run(folder) as run: run.scalar(...)`.
+
+    Steps of one tag must rise strictly, each (tag, step) comes once: TensorBoard drops or mixes up others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._time = time.time()
+        self._last: dict[str, int] = {}
+        self._file = (folder / f"events.out.tfevents.{int(self._time)}.tpdyn").open("wb")
+        self._records = RecordWriter(self._file)
+        self._write(event_pb2.Event(wall_time=self._time, file_version="brain.Event:2"))
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def scalar(self, tag: str, step: int, value: float, description: str = "") -> None:
+        """One number. NaN and infinities are kept: a run that diverges is data."""
+        metadata = scalars.create_summary_metadata("", description)
+        metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+        tensor = tensor_pb2.TensorProto(
+            dtype=types_pb2.DT_FLOAT, tensor_shape=tensor_shape_pb2.TensorShapeProto(), float_val=[value]
+        )
+        self._summary(tag, step, metadata, tensor)
+
+    def text(self, tag: str, markdown: str) -> None:
+        """One page of markdown."""
+        metadata = texts.create_summary_metadata("", "")
+        metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
+        self._summary(tag, 0, metadata, _bytes(markdown.encode()))
+
+    def layout(self, charts: Mapping[str, Sequence[Any]]) -> None:
+        """The custom scalars dashboard: charts (from `lines` or `band`) by category. Once in a log folder."""
+        layout = layout_pb2.Layout(
+            category=[layout_pb2.Category(title=title, chart=list(each)) for title, each in charts.items()]
+        )
+        metadata = custom_scalars.create_summary_metadata()
+        metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
+        self._summary(custom_scalars.CONFIG_SUMMARY_TAG, 0, metadata, _bytes(layout.SerializeToString()))
+
+    def experiment(self, settings: Iterable[tuple[str, Setting]], metrics: Iterable[str]) -> None:
+        """What the hparams dashboard compares: the settings' names and types, the metrics' tags. Once in a log folder."""
+        experiment = api_pb2.Experiment(
+            hparam_infos=[api_pb2.HParamInfo(name=name, type=_type_of(value)) for name, value in settings],
+            metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
+        )
+        self._hparams(hparams.EXPERIMENT_TAG, experiment=experiment)
+
+    def session(self, settings: Iterable[tuple[str, Setting]]) -> None:
+        """This run's settings, for the hparams dashboard."""
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=self._time)
+        for name, value in settings:
+            if isinstance(value, bool):
+                start.hparams[name].bool_value = value
+            elif isinstance(value, str):
+                start.hparams[name].string_value = value
+            else:
+                start.hparams[name].number_value = value
+        self._hparams(hparams.SESSION_START_INFO_TAG, session_start_info=start)
+        end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=self._time)
+        self._hparams(hparams.SESSION_END_INFO_TAG, session_end_info=end)
+
+    def graph(self, definition: Any) -> None:
+        """The graph of this run (one a run)."""
+        self._write(event_pb2.Event(wall_time=self._time, graph_def=definition.SerializeToString()))
+
+    def _hparams(self, tag: str, **content: Any) -> None:
+        metadata = hparams.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
+        metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
+        self._summary(tag, 0, metadata, hparams.NULL_TENSOR)
+
+    def _summary(self, tag: str, step: int, metadata: Any, tensor: Any) -> None:
+        if step <= self._last.get(tag, -1):
+            raise ValueError(f"{tag!r} at step {step} after step {self._last[tag]}; the steps of a tag must rise")
+        self._last[tag] = step
+        value = summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+        self._write(event_pb2.Event(wall_time=self._time, step=step, summary=summary_pb2.Summary(value=[value])))
+
+    def _write(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+
+
+def lines(title: str, tags: Sequence[str]) -> Any:
+    """A chart with a line for each tag (exact names) and run."""
+    import re
+
+    content = layout_pb2.MultilineChartContent(tag=[f"^{re.escape(tag)}$" for tag in tags])
+    return layout_pb2.Chart(title=title, multiline=content)
+
+
+def band(title: str, value: str, low: str, high: str) -> Any:
+    """A chart of one tag between two others."""
+    series = layout_pb2.MarginChartContent.Series(value=value, lower=low, upper=high)
+    return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series]))
+
+
+def _bytes(content: bytes) -> Any:
+    return tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_STRING, tensor_shape=tensor_shape_pb2.TensorShapeProto(), string_val=[content]
+    )
+
+
+def _type_of(value: Setting) -> int:
+    if isinstance(value, bool):
+        return int(api_pb2.DATA_TYPE_BOOL)
+    return int(api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64)

@@ -1,0 +1,29 @@
+"""What are things called in TensorBoard? The names that whoever writes and whoever reads must share.
+
+Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the same changes with the width on the
+x axis; `verdict` the table; `program` the graph. Tags are `what/module`, so that the dashboards group them.
+"""
+
+from __future__ import annotations
+
+VERDICT_RUN = "verdict"
+PROGRAM_RUN = "program"
+WIDTH_AXIS_RUN = "against width"
+VERDICT_TAG = "verdict"
+PROGRAM_TAG = "program"
+LOSS_TAG = "loss"
+CHANGE = "change"
+SIZE = "size"
+PREDICTED = "predicted"
+LOW = "low"
+HIGH = "high"
+
+
+def run_of_width(width: int) -> str:
+    """The run that holds what was measured at one width."""
+    return f"width={width}"
+
+
+def tag_of(what: str, module: str, kind: str = "") -> str:
+    """`change/fc1`, or with a kind `change predicted/fc1`."""
+    return f"{what} {kind}/{module}" if kind else f"{what}/{module}"

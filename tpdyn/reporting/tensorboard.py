@@ -1,0 +1,207 @@
+"""How does the evidence get into TensorBoard? `log(report, "logs/my-run")` writes what its ordinary dashboards show.
+
+One run per width holds every module's measured size and change over the steps, with the prediction beside each change:
+the change at the smallest width, carried along by the predicted order. A run with the width on the x axis holds the
+changes of the last step with their band over the seeds; one holds the verdict as a table; one the tensor program.
+
+All files are written into a folder beside the target, which is then renamed: nothing half-written is ever in place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tpdyn.claims.report import Report
+from tpdyn.exponents import Order, show_order
+from tpdyn.measuring.measure import Measurement
+from tpdyn.readings.orders.prediction import Prediction
+from tpdyn.reporting.events import Run, Setting, band, lines
+from tpdyn.reporting.graph import graph_of
+from tpdyn.reporting.tags import (
+    CHANGE,
+    HIGH,
+    LOSS_TAG,
+    LOW,
+    PREDICTED,
+    PROGRAM_RUN,
+    SIZE,
+    VERDICT_RUN,
+    VERDICT_TAG,
+    WIDTH_AXIS_RUN,
+    run_of_width,
+    tag_of,
+)
+
+MARKER = ".tpdyn"  # says that a folder was written here and may be written anew
+
+
+class CannotLog(OSError):
+    """The log folder cannot be written; the message says why and what to try."""
+
+
+def log(report: Report, logdir: str | os.PathLike[str]) -> Path:
+    """Write a report for `tensorboard --logdir`; an earlier one in the same place is replaced as a whole.
+
+    Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
+    """
+    target = Path(logdir).absolute()
+    check_writable(target)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            written = Path(folder) / target.name
+            _write(report, written)
+            (written / MARKER).write_text("written by tpdyn; replaced as a whole by the next log of the same name\n")
+            if target.exists():
+                target.rename(Path(folder) / "before")
+            written.rename(target)
+    except OSError as error:
+        raise CannotLog(f"cannot write the log folder {target}: {error.strerror or error}") from error
+    return target
+
+
+def check_writable(logdir: str | os.PathLike[str]) -> None:
+    """Refuse a log folder that cannot be written, before any long work; raises `CannotLog`."""
+    target = Path(logdir).absolute()
+    if target.exists() and not target.is_dir():
+        raise CannotLog(f"cannot log to {target}: it is a file, not a folder; give another --logdir")
+    if target.is_dir() and any(target.iterdir()) and not (target / MARKER).exists():
+        raise CannotLog(
+            f"cannot log to {target}: it holds files that tpdyn did not write, and a log replaces its folder as a whole; "
+            f"give a new folder, e.g. {target / 'tpdyn'}"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent):
+            pass
+    except OSError as error:
+        raise CannotLog(
+            f"cannot write the log folder {target}: {error.strerror or error}; give a folder of your own, e.g. ./logs"
+        ) from error
+
+
+def _write(report: Report, folder: Path) -> None:
+    prediction, measurement = report.prediction, report.measurement
+    with Run(folder / VERDICT_RUN) as run:
+        run.text(VERDICT_TAG, markdown(report))
+        run.layout(_charts(measurement))
+        run.experiment(_settings(report, 0), [tag_of(CHANGE, name) for name in measurement.names])
+    with Run(folder / PROGRAM_RUN) as run:
+        run.graph(graph_of(prediction.program, prediction.sizes, prediction.changes))
+    for index, width in enumerate(measurement.widths):
+        with Run(folder / run_of_width(width)) as run:
+            run.session(_settings(report, index))
+            _write_steps(run, prediction, measurement, index)
+    with Run(folder / WIDTH_AXIS_RUN) as run:
+        _write_widths(run, prediction, measurement)
+
+
+def _write_steps(run: Run, prediction: Prediction, measurement: Measurement, index: int) -> None:
+    """The steps of one width: size, change, predicted change of every module; the loss."""
+    sizes, changes = _mean(measurement.size), _mean(measurement.change)
+    losses = _mean(measurement.loss)
+    ratio = measurement.widths[index] / measurement.widths[0]
+    for column, name in enumerate(measurement.names):
+        for step in range(sizes.shape[1]):
+            order = _order(prediction, name, step)
+            run.scalar(tag_of(SIZE, name), step, sizes[index, step, column])
+            run.scalar(tag_of(CHANGE, name), step, changes[index, step, column])
+            if order is not None:
+                predicted = changes[0, step, column] * ratio ** float(order)
+                run.scalar(tag_of(CHANGE, name, PREDICTED), step, predicted)
+    for step in range(losses.shape[1]):
+        run.scalar(LOSS_TAG, step, losses[index, step])
+
+
+def _write_widths(run: Run, prediction: Prediction, measurement: Measurement) -> None:
+    """The changes of the last step against the width (TensorBoard's "step"): mean, band over the seeds, prediction."""
+    means = _mean(measurement.change)[:, -1]
+    spread = _standard_error(measurement.change)[:, -1]
+    last = measurement.change.shape[2] - 1
+    for column, name in enumerate(measurement.names):
+        order = _order(prediction, name, last)
+        for index, width in sorted(enumerate(measurement.widths), key=lambda pair: pair[1]):
+            mean, reach = means[index, column], 2.6 * spread[index, column]  # 99 % of a normal law
+            run.scalar(tag_of(CHANGE, name), width, mean)
+            run.scalar(tag_of(CHANGE, name, LOW), width, mean - reach)
+            run.scalar(tag_of(CHANGE, name, HIGH), width, mean + reach)
+            if order is not None:
+                ratio = width / measurement.widths[0]
+                run.scalar(tag_of(CHANGE, name, PREDICTED), width, means[0, column] * ratio ** float(order))
+
+
+def _charts(measurement: Measurement) -> dict[str, list[Any]]:
+    names = measurement.names
+    return {
+        "change of each module: measured and predicted": [
+            lines(name, [tag_of(CHANGE, name), tag_of(CHANGE, name, PREDICTED)]) for name in names
+        ],
+        f"change against width (run '{WIDTH_AXIS_RUN}', width as step)": [
+            band(name, tag_of(CHANGE, name), tag_of(CHANGE, name, LOW), tag_of(CHANGE, name, HIGH)) for name in names
+        ],
+    }
+
+
+def _settings(report: Report, index: int) -> list[tuple[str, Setting]]:
+    measurement = report.measurement
+    return [
+        ("width", measurement.widths[index]),
+        ("steps", measurement.steps),
+        ("seeds", len(measurement.seeds)),
+        ("regime", report.prediction.regime.value),
+    ]
+
+
+def markdown(report: Report) -> str:
+    """The verdict as a page of markdown: regime, reasons, table."""
+    prediction = report.prediction
+    rows = [
+        "| module | size | change | measured change | 99 % interval | verdict | source |",
+        "|---|---:|---:|---:|---:|---|---|",
+    ]
+    for row in report.rows():
+        measured = row.measured_change_order
+        rows.append(
+            f"| `{row.name}` | {show_order(row.size_order)} | {show_order(row.change_order)} "
+            + (f"| {measured.estimate:+.2f} | {measured.low:+.2f} to {measured.high:+.2f} " if measured else "| | ")
+            + f"| {row.verdict} | {PurePath(row.source.file).name}:{row.source.line} |"
+        )
+    reasons = [
+        f"* {reason.text} (`{reason.statement}`, {reason.module or 'no module'}, {reason.source})"
+        + (f" **Change:** {reason.fix}" if reason.fix else "")
+        for reason in (*prediction.outside, *prediction.reasons)
+    ]
+    head = f"# {prediction.regime.value}\n\nThe runs {'agree' if report.agrees else 'do not confirm it'}."
+    return "\n".join([head, "", *reasons, "", *rows])
+
+
+def _order(prediction: Prediction, name: str, step: int) -> Order:
+    """The predicted order of the change in one step; None also where the program has no such module or step."""
+    try:
+        return prediction.order(name, "change", step=step)
+    except KeyError:
+        return None
+
+
+def _mean(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean over the seeds (axis 1). A diverged run is data: it makes the mean infinite or NaN, and shows as such."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean: NDArray[np.float64] = np.asarray(values, dtype=np.float64).mean(axis=1)
+    return mean
+
+
+def _standard_error(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Standard error of the mean over the seeds; 0 for a single seed."""
+    seeds = values.shape[1]
+    if seeds < 2:
+        return np.zeros((values.shape[0], *values.shape[2:]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        error: NDArray[np.float64] = np.asarray(values, dtype=np.float64).std(axis=1, ddof=1) / np.sqrt(seeds)
+    return error
+

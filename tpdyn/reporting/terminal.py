@@ -1,0 +1,258 @@
+"""What does the verdict look like in a terminal? Three lines that say it, then a table of every module.
+
+The first three lines are the regime; why, naming the value, its module and the line of the script that decides; and what
+to change. Signs and words carry the meaning, colour only repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tpdyn.claims.report import Report
+from tpdyn.exponents import Order, show_order
+from tpdyn.readings.orders.prediction import Prediction, Reason, Regime
+
+COLOURS = {
+    Regime.UNSTABLE: "red",
+    Regime.TRIVIAL: "yellow",
+    Regime.KERNEL: "cyan",
+    Regime.FEATURE_LEARNING: "green",
+}
+WIDTH = 100
+MOST_REASONS = 4
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Print the verdict of a report: headline, table of predictions and measurements, what else matters."""
+    out = console or _console()
+    out.print(*_headline(report.prediction, report), sep="\n", soft_wrap=not out.is_terminal)
+    out.print(_report_table(report))
+    out.print(*_notes(report.prediction, report), sep="\n")
+
+
+def show_prediction(prediction: Prediction, console: Console | None = None) -> None:
+    """Print a prediction alone, without runs beside it."""
+    out = console or _console()
+    out.print(*_headline(prediction), sep="\n", soft_wrap=not out.is_terminal)
+    out.print(_prediction_table(prediction))
+    out.print(*_notes(prediction), sep="\n")
+
+
+def sentence(prediction: Prediction) -> str:
+    """The regime as one sentence that stands on its own."""
+    match prediction.regime:
+        case Regime.UNSTABLE:
+            return "unstable: values grow without bound as the width grows"
+        case Regime.TRIVIAL:
+            return "trivial: stable, but the output stops learning as the width grows"
+        case Regime.KERNEL if prediction.entrywise:
+            return "operator regime (kernel-like): the output learns, every hidden representation is frozen"
+        case Regime.KERNEL:
+            return "kernel regime: the output learns, every hidden representation is frozen"
+        case Regime.FEATURE_LEARNING:
+            learning = list(dict.fromkeys(row.name for row in prediction.rows() if row.learns))
+            return f"feature learning: stable, the output learns, and so do {_list(learning)}"
+
+
+def _console() -> Console:
+    """Standard output; as wide as the terminal but not wider than is read with ease, 100 columns where there is none."""
+    console = Console(highlight=False)
+    console.width = min(console.width, WIDTH + 20) if console.is_terminal else WIDTH
+    return console
+
+
+def _headline(prediction: Prediction, report: Report | None = None) -> list[RenderableType]:
+    colour = COLOURS[prediction.regime]
+    if prediction.outside:
+        first = Text.assemble(("outside the theory", "bold magenta"), f"; as far as it reaches: {sentence(prediction)}")
+        reason: Reason | None = prediction.outside[0]
+    else:
+        name, _, rest = sentence(prediction).partition(":")
+        first = Text.assemble((name, f"bold {colour}"), f":{rest}")
+        reason = prediction.reasons[0] if prediction.reasons else None
+    if report is not None:
+        first.append(" · ").append(*_agreement(report))
+    why = Text("why: ", style="bold").append(_reason(reason) if reason else "no value decides it", style="not bold")
+    fix = reason.fix if reason and reason.fix else "nothing; this is the regime that large widths need"
+    if not (reason and reason.fix) and prediction.regime is not Regime.FEATURE_LEARNING:
+        fix = "nothing single; see the table"
+    return [first, why, Text("what to change: ", style="bold").append(fix, style="not bold")]
+
+
+def _agreement(report: Report) -> tuple[str, str]:
+    if report.agrees:
+        return "the runs agree", "green"
+    against = [row.name for row in report.rows() if row.verdict == "disagrees"]
+    if against:
+        return f"the runs DISAGREE: {_list(against)}", "bold red"
+    return "the runs do not decide it", "yellow"
+
+
+def _reason(reason: Reason) -> str:
+    """The reason, its instruction, module and source line; what the text says already is not said twice."""
+    text = reason.text.rstrip(".")
+    places = []
+    if reason.statement and reason.statement not in text:
+        places.append(f"instruction {reason.statement}")
+    if reason.module and reason.module not in text:
+        places.append(f"module {reason.module}")
+    where = f"{PurePath(reason.source.file).name}:{reason.source.line}" if reason.source.file else ""
+    if where and where not in text:
+        places.append(where + (f" `{reason.source.text.strip()}`" if reason.source.text.strip() else ""))
+    return f"{text} ({', '.join(places)})" if places else text
+
+
+class _Line(NamedTuple):
+    """One module of a prediction, over all steps."""
+
+    name: str
+    size: Order
+    change: Order
+    at_most: bool
+    learns: bool | None
+    source: str
+
+
+def _lines(prediction: Prediction) -> list[_Line]:
+    names = dict.fromkeys(row.name for row in prediction.rows() if row.kind in ("module", "output"))
+    lines = []
+    for name in names:
+        rows = [row for row in prediction.rows() if row.name == name and row.kind in ("module", "output")]
+        changes = [row.change for row in rows if row.change is not None]
+        largest = max(changes) if changes else None
+        lines.append(
+            _Line(
+                name,
+                rows[0].size,
+                largest,
+                any(row.at_most for row in rows if row.change == largest),
+                None if all(row.learns is None for row in rows) else any(row.learns for row in rows),
+                _place(rows[0].source.file, rows[0].source.line),
+            )
+        )
+    return lines
+
+
+def _prediction_table(prediction: Prediction) -> Table:
+    table = _table("module", "size", "change", "", "line")
+    for line in _lines(prediction):
+        word = {None: "", True: "learns features", False: "frozen"}[line.learns]
+        table.add_row(
+            _name(line.name),
+            show_order(line.size),
+            _change(line.change, line.at_most),
+            Text("grows", "bold red") if line.change is not None and line.change > 0 else word,
+            Text(line.source, "dim"),
+        )
+    return table
+
+
+def _report_table(report: Report) -> Table:
+    at_most = {line.name: line.at_most for line in _lines(report.prediction)}
+    table = _table("module", "size", "measured", "change", "measured", "99 % interval", "verdict", "line")
+    marks = {"agrees": ("✓ agrees", "green"), "disagrees": ("✗ disagrees", "bold red")}
+    for row in report.rows():
+        size, change = row.measured_size_order, row.measured_change_order
+        table.add_row(
+            _name(row.name),
+            show_order(row.size_order),
+            f"{size.estimate:+.2f}" if size else "",
+            _change(row.change_order, at_most.get(row.name, False)),
+            f"{change.estimate:+.2f}" if change else "",
+            f"[{change.low:+.2f}, {change.high:+.2f}]" if change else "",
+            Text(*marks.get(row.verdict, (f"? {row.verdict}", "yellow"))),
+            Text(_place(row.source.file, row.source.line), "dim"),
+        )
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    for index, heading in enumerate(headings):
+        number = heading in ("size", "measured", "change", "99 % interval")
+        # The first and the last column give way where there is little room; numbers and verdicts never do.
+        flexible = index in (0, len(headings) - 1)
+        table.add_column(
+            heading,
+            justify="right" if number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if flexible else len(heading),
+            ratio=None,
+        )
+    return table
+
+
+def _notes(prediction: Prediction, report: Report | None = None) -> list[RenderableType]:
+    notes: list[RenderableType] = []
+    others = [*prediction.outside[1:], *prediction.reasons[0 if prediction.outside else 1 :]]
+    if others:
+        notes.append(Text("also:", style="bold"))
+        notes += _bullets(_reason(reason) for reason in others[:MOST_REASONS])
+        if len(others) > MOST_REASONS:
+            notes += _bullets([f"and {len(others) - MOST_REASONS} more (all of them with --json, or in `.reasons`)"])
+    program = prediction.program
+    facts = [
+        "order: the exponent of the width n, so +1/2 grows like sqrt(n), 0 stays, negative vanishes; zero is exactly 0",
+        f"recorded {program.steps} optimizer steps at widths {', '.join(map(str, program.widths))}"
+        + (f"; replayed and verified at {program.verified}" if program.verified is not None else ""),
+        *program.notes,
+        *(f"{name}: {text}" for name, text in prediction.epsilon.items()),
+    ]
+    if any(line.at_most for line in _lines(prediction)):
+        facts.append("<= marks an upper bound: a known cancellation may make the true order smaller")
+    if report is not None:
+        facts.append(_measured(report))
+    return [*notes, *(Padding(Text(fact, "dim"), (0, 0, 0, 0)) for fact in facts)]
+
+
+def _measured(report: Report) -> str:
+    measurement = report.measurement
+    widths = ", ".join(map(str, measurement.widths))
+    return f"measured {_count(len(measurement.seeds), 'seed')} at widths {widths}, {measurement.steps} steps each"
+
+
+def _bullets(texts: Iterable[str]) -> list[RenderableType]:
+    return [_bullet(text) for text in texts]
+
+
+def _bullet(text: str) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row("  -", Text(text))
+    return Group(grid)
+
+
+def _change(order: Order, at_most: bool) -> Text:
+    text = ("<= " if at_most and order is not None else "") + show_order(order)
+    if order is None or order == 0:
+        return Text(text)
+    return Text(text, "red" if order > 0 else "cyan")
+
+
+def _name(name: str) -> Text:
+    return Text(name or "(root)", "bold")
+
+
+def _place(file: str, line: int) -> str:
+    return f"{PurePath(file).name}:{line}" if file else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _list(names: Sequence[str], most: int = 4) -> str:
+    """'a, b and c', cut short with a count."""
+    if not names:
+        return "none"
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
