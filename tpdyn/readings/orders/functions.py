@@ -61,7 +61,7 @@ def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
     elif top == 0 or f.taylor is None and top < 0:
         made = [Term(ZERO, of_function(parity, f.parity))]
     elif top > 0:
-        made = [Term(_grown(f, top), of_function(parity, f.parity))]
+        return (Term(_grown(f, top), of_function(hull_of(x), f.parity)),)  # saturated: what is smaller does not count
     else:
         return tidy(_taylor(f, x), wide)
     if rest:

@@ -31,22 +31,28 @@ class Exponents:
 
     multiplier: parameter name -> a: the parameter enters the network as `n^-a w`. initial: name -> b: its initial
     entries are smaller by n^-b. rate: name -> c: its learning rate is smaller by n^-c. Missing names mean 0.
+    frozen: parameters that are not trained at all.
     """
 
     multiplier: Mapping[str, Fraction] = field(default_factory=dict)
     initial: Mapping[str, Fraction] = field(default_factory=dict)
     rate: Mapping[str, Fraction] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
 
 
 @final
 @dataclass(frozen=True)
 class Contribution:
-    """`dW x` at one place: how much the change of a parameter contributes to a forward value (order; None: nothing)."""
+    """`dW x` at one place: how much the change of a parameter contributes to a forward value (None: nothing).
+
+    order: with x as it is in training; alone: with x as it is in the base program, so that only this parameter moves.
+    """
 
     parameter: str
     position: int
     step: int
     order: Order
+    alone: Order
 
 
 @final
@@ -128,9 +134,10 @@ class _Reader:
                 return made
             case Combine():
                 places = tuple(operand for _, operand in instruction.terms)
-                return self._combine(
-                    position, statement, instruction, self._through_multipliers(statement, places, operands)
-                )
+                values = self._through_multipliers(statement, places, operands)
+                for (scale, place_), value in zip(instruction.terms, values, strict=True):
+                    self._note_pick(position, statement, place_, value, scale.order)
+                return self._combine(position, statement, instruction, values)
             case Apply(operands=places):
                 return self._apply(position, statement, instruction, self._through_multipliers(statement, places, operands))
             case Gather(value=place_, axis=axis):
@@ -174,6 +181,8 @@ class _Reader:
     def _updated(self, position: int, statement: Statement, value: Value) -> Value:
         """`W_t = W_{t-1} + increments`: the base stays the leaf, the change collects the increments."""
         first, last = self.values[self.first[position]], self.values[self.previous[position]]
+        if self.owner[position] in self.exponents.frozen:
+            return last
         power = -self.exponents.rate.get(self.owner[position], ZERO)
         instruction = statement.instruction
         if not isinstance(instruction, Combine):
@@ -202,16 +211,26 @@ class _Reader:
             return
         for k, place_ in enumerate(places):
             if place_.var in self.owner:
-                order: Order = None
-                if values[k].change:
-                    others = tuple(values[k].change if i == k else v.total for i, v in enumerate(values))
-                    order = leading_order(self._product(self._plan(position, statement, places), others, scale.order))
-                self.contributions.append(Contribution(self.owner[place_.var], position, statement.origin.step, order))
+                plan, moved = self._plan(position, statement, places), values[k].change
+                trained = tuple(moved if i == k else v.total for i, v in enumerate(values))
+                untrained = tuple(moved if i == k else v.base for i, v in enumerate(values))
+                self.contributions.append(
+                    Contribution(
+                        self.owner[place_.var],
+                        position,
+                        statement.origin.step,
+                        leading_order(self._product(plan, trained, scale.order)),
+                        leading_order(self._product(plan, untrained, scale.order)),
+                    )
+                )
 
-    def _note_pick(self, position: int, statement: Statement, place_: Operand, value: Value) -> None:
-        if statement.origin.phase == "forward" and place_.var in self.owner:
-            name, step = self.owner[place_.var], statement.origin.step
-            self.contributions.append(Contribution(name, position, step, leading_order(value.change)))
+    def _note_pick(self, position: int, statement: Statement, place_: Operand, value: Value, power: Order = ZERO) -> None:
+        """A parameter that enters as it is: a bias, a row of an embedding."""
+        if statement.origin.phase == "forward" and place_.var in self.owner and power is not None:
+            moved = leading_order(scaled(value.change, power))
+            self.contributions.append(
+                Contribution(self.owner[place_.var], position, statement.origin.step, moved, moved)
+            )
 
     # -- one rule an instruction ------------------------------------------------------------------------------------
 

@@ -1,0 +1,125 @@
+"""Which values of a program decide the verdict? Representations, logits and outputs, with constant multipliers folded.
+
+A constant multiplier `c n^p` belongs to the instruction that makes a value: under NTK parametrization `h = n^-1/2 W x` is
+one value, and the bare `W x` of order 1/2 is no activation. So a value whose every forward use multiplies it by a power
+of the width does not count. None of this depends on exponents: it is worked out once a program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from tpdyn.pointwise import lookup
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Leaf, Slice, operands_of
+from tpdyn.program.program import Program, Source
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Positions of the values that count.
+
+    representations: forward values with one wide axis that depend on data, folded. scalars: (position of the value,
+    position of the function) for values without wide axis that enter a function with a scale of its own. outputs: what
+    the network returns, step by step. folded: values that do not count because a multiplier follows. entrywise: the
+    optimizer normalises entry by entry. wide_data: forward values with two wide axes that depend on data.
+    """
+
+    representations: tuple[int, ...]
+    scalars: tuple[tuple[int, int], ...]
+    outputs: tuple[int, ...]
+    folded: frozenset[int]
+    entrywise: bool
+    wide_data: tuple[int, ...]
+
+
+def structure(program: Program) -> Structure:
+    """Read off a program which of its values decide."""
+    size = len(program)
+    from_data = [False] * size
+    from_parameters = [False] * size
+    uses: list[list[bool]] = [[] for _ in range(size)]
+    wide = [len(statement.wide_axes) for statement in program.statements]
+    scalars, representations, wide_data = [], [], []
+    entrywise = False
+    for position, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        places = operands_of(instruction)
+        if isinstance(instruction, Leaf):
+            from_data[position] = instruction.kind == "data"
+            from_parameters[position] = instruction.kind == "parameter"
+            continue
+        from_data[position] = any(from_data[place.var] for place in places)
+        from_parameters[position] = any(from_parameters[place.var] for place in places)
+        if statement.origin.phase == "optimizer":
+            if isinstance(instruction, Apply) and wide[position] and instruction.function in _NORMALISING:
+                entrywise = True
+            continue
+        if statement.origin.phase != "forward":
+            continue
+        match instruction:
+            case Combine(terms=terms):
+                for scale, place in terms:
+                    uses[place.var].append(scale.order is not None and scale.order != 0)
+            case Contract(scale=scale):
+                for place in places:
+                    uses[place.var].append(len(places) == 1 and scale.order is not None and scale.order != 0
+                                           and wide[place.var] == wide[position])
+            case _:
+                for place in places:
+                    uses[place.var].append(False)
+        if isinstance(instruction, Apply) and _has_scale(instruction):
+            scalars += [(p.var, position) for p in places if wide[p.var] == 0 and from_parameters[p.var]]
+        if statement.type == "float" and from_data[position] and from_parameters[position]:
+            if wide[position] == 1 and not _is_mask(instruction):
+                representations.append(position)
+            elif wide[position] > 1:
+                wide_data.append(position)
+    folded = frozenset(position for position in range(size) if uses[position] and all(uses[position]))
+    outputs = tuple(var for mark in program.marks if mark.kind == "output" for var in mark.view.pieces)
+    if not outputs:
+        outputs = tuple(var for mark in program.marks if mark.kind == "loss" for var in mark.view.pieces)
+    return Structure(
+        tuple(position for position in representations if position not in folded),
+        tuple(scalars),
+        outputs,
+        folded,
+        entrywise,
+        tuple(wide_data),
+    )
+
+
+_NORMALISING = frozenset({"sign", "sqrt", "rsqrt", "reciprocal", "power"})
+
+
+def _has_scale(apply: Apply) -> bool:
+    if apply.function in ("where", "log"):
+        return False
+    return lookup(apply.function, tuple(float(p.constant) for p in apply.parameters if p.is_constant)).scale_of_its_own
+
+
+def _is_mask(instruction: object) -> bool:
+    return isinstance(instruction, Apply) and lookup(instruction.function).jumps
+
+
+def maker(program: Program, position: int) -> int:
+    """The contraction behind a value: masks, slices, multipliers and sums are walked through to the larger operand."""
+    while True:
+        instruction = program.statements[position].instruction
+        match instruction:
+            case Apply(function="where", operands=operands):
+                position = operands[1].var
+            case Combine(terms=terms) if len(terms) == 1:
+                position = terms[0][1].var
+            case Slice(value=value):
+                position = value.var
+            case Concat(parts=parts) if sum(part is not None for part in parts) == 1:
+                position = next(part.var for part in parts if part is not None)
+            case _:
+                return position
+
+
+def source_of(program: Program, position: int) -> Source:
+    """The user's source line of a statement."""
+    return program.statements[position].origin.source
