@@ -1,0 +1,150 @@
+"""What was measured? Sizes and changes of every module's output, by width, seed and step: plain arrays with names.
+
+Conventions: the **size** of a tensor is the mean absolute value of its entries; its **change** is the mean absolute
+difference from the base: the same forward pass at the same step, with the initial parameters, the same data and the
+same random draws. `step` t counts completed optimizer steps, so step 0 is the initial network and its changes are 0.
+NaN in an array means "does not exist" (that module was not called) or "not a number" (the run diverged); `diverged`
+tells the two apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+FORMAT = 1
+SPLIT = ("W0 dx", "dW x0", "dW dx", "bias")
+"""The parts of a linear layer's change: h - h0 = W0 dx + dW x0 + dW dx + db."""
+
+
+class MeasuredRow(NamedTuple):
+    """One value in one step of one run: see `Measurement.rows`."""
+
+    kind: str
+    name: str
+    width: int
+    seed: int
+    step: int
+    size: float
+    change: float
+    rms: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """The runs of one script at several widths and seeds.
+
+    names: module outputs in the order in which they were first made; the network's output is "output", a module's second
+    call in a step "fc2#2". parameters: names of trained tensors.
+
+    Arrays, float64: size, rms (root mean square), change, change_rms, nonfinite (fraction of entries that are NaN or Inf)
+    [width, seed, step, name]; epsilon [width, seed, step, name] is the machine epsilon of the value's dtype; split
+    [width, seed, step, name, part] has the mean absolute parts of a linear layer's change (`SPLIT`), NaN for others;
+    parameter_size (of the initial values), parameter_change (from the initial values), gradient_size (as the optimizer
+    received it, after clipping) [width, seed, step, parameter]; loss [width, seed, step] (summed over the backward
+    passes of a step). diverged [width, seed, step]: the loss, an output or a parameter was NaN or Inf, in that step or
+    an earlier one. completed [width, seed]: whether that run took place (all of them, unless the measurement was cut).
+    """
+
+    widths: tuple[int, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    names: tuple[str, ...]
+    parameters: tuple[str, ...]
+    size: Float[NDArray[np.float64], "width seed step name"] = field(repr=False)
+    rms: Float[NDArray[np.float64], "width seed step name"] = field(repr=False)
+    change: Float[NDArray[np.float64], "width seed step name"] = field(repr=False)
+    change_rms: Float[NDArray[np.float64], "width seed step name"] = field(repr=False)
+    nonfinite: Float[NDArray[np.float64], "width seed step name"] = field(repr=False)
+    epsilon: Float[NDArray[np.float64], "width seed step name"] = field(repr=False)
+    split: Float[NDArray[np.float64], "width seed step name part"] = field(repr=False)
+    parameter_size: Float[NDArray[np.float64], "width seed step parameter"] = field(repr=False)
+    parameter_change: Float[NDArray[np.float64], "width seed step parameter"] = field(repr=False)
+    gradient_size: Float[NDArray[np.float64], "width seed step parameter"] = field(repr=False)
+    loss: Float[NDArray[np.float64], "width seed step"] = field(repr=False)
+    diverged: Bool[NDArray[np.bool_], "width seed step"] = field(repr=False)
+    completed: Bool[NDArray[np.bool_], "width seed"] = field(repr=False)
+    device: str = "cpu"
+    notes: tuple[str, ...] = ()
+
+    def index(self, name: str) -> int:
+        """The position of a module's name in the last axis; raises KeyError with the names there are."""
+        if name not in self.names:
+            raise KeyError(f"no module {name!r} was measured; there are: {', '.join(self.names) or 'none'}")
+        return self.names.index(name)
+
+    def rows(self) -> Iterator[MeasuredRow]:
+        """Every measured module output (kind "module") and parameter (kind "parameter"), run by run, step by step."""
+        for kind, names, arrays in (
+            ("module", self.names, (self.size, self.change, self.rms)),
+            ("parameter", self.parameters, (self.parameter_size, self.parameter_change, None)),
+        ):
+            size, change, rms = arrays
+            for w, width in enumerate(self.widths):
+                for s, seed in enumerate(self.seeds):
+                    if not self.completed[w, s]:
+                        continue
+                    for t in range(self.steps):
+                        for k, name in enumerate(names):
+                            at = (w, s, t, k)
+                            yield MeasuredRow(
+                                kind, name, width, seed, t,
+                                float(size[at]), float(change[at]), float(rms[at]) if rms is not None else float("nan"),
+                            )  # fmt: skip
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything to one file (an npz archive; '.npz' is added when missing), at once or not at all.
+
+        Returns the path written. Raises OSError if the folder cannot be written.
+        """
+        target = Path(path)
+        if target.suffix != ".npz":
+            target = target.with_name(target.name + ".npz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        facts, arrays = {"format": FORMAT}, {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, np.ndarray):
+                arrays[each.name] = value
+            else:
+                facts[each.name] = value
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return target
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Measurement:
+        """Read what `save` wrote; raises ValueError when the file is something else."""
+        target = Path(path)
+        if not target.exists() and target.suffix != ".npz":
+            target = target.with_name(target.name + ".npz")
+        try:
+            with np.load(target, allow_pickle=False) as archive:
+                content: dict[str, Any] = {key: archive[key] for key in archive.files}
+            facts = json.loads(str(content.pop("facts")))
+        except (KeyError, ValueError, EOFError, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{target} is no measurement that tpdyn saved ({error})") from error
+        if facts.pop("format", None) != FORMAT:
+            raise ValueError(f"{target} was written in another format; expected format {FORMAT}: measure again")
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+        return Measurement(**plain, **content)

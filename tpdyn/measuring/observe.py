@@ -1,0 +1,389 @@
+"""What does one run do, step by step? Sizes, changes and losses of a live training script, which stays undisturbed.
+
+At the end of each forward pass of an outermost module the same forward pass is repeated with the initial parameters
+and buffers, the same inputs and the same random draws, without gradients: this is the *base*. Whatever the repetition
+touches (parameters, buffers, attributes of modules, random states) is put back, so that the run is bitwise what it
+would have been.
+
+The repetition exchanges the storage of the parameters (`p.data`) instead of calling `torch.func.functional_call`: tied
+weights stay tied, and modules that keep further references to their weights (nn.LSTM) see the exchange too.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+from torch.optim.optimizer import Optimizer
+from torch.utils import _pytree as pytree
+
+from tpdyn.recording.hooks import Watch, first_float_tensor, trained_leaves
+
+FIELDS = ("size", "rms", "change", "change_rms", "nonfinite", "new_nonfinite", "epsilon")
+PARTS = 4  # W0 dx, dW x0, dW dx, bias
+
+
+@final
+@dataclass
+class Observation:
+    """What one run gave. outputs[step, name]: `FIELDS` and the `PARTS` of the split (NaN where there is none), in module
+    order; parameters[step, name]: (size, change); gradients[step, name]: size; losses[step]. steps: those completed."""
+
+    outputs: dict[tuple[int, str], list[float]] = field(default_factory=dict)
+    parameters: dict[tuple[int, str], tuple[float, float]] = field(default_factory=dict)
+    gradients: dict[tuple[int, str], float] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    steps: int = 0
+    unknown_base: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def broken_by(self, step: int) -> bool:
+        """Whether the loss, an output or a parameter was NaN or Inf in `step` or before."""
+        return (
+            any(not np.isfinite(value) for t, value in self.losses.items() if t <= step)
+            or any(values[FIELDS.index("new_nonfinite")] > 0 for (t, _), values in self.outputs.items() if t <= step)
+            or any(not np.isfinite(change) for (t, _), (_, change) in self.parameters.items() if t <= step)
+        )
+
+
+@dataclass
+class _Exit:
+    """A module call of the live forward pass, as far as the base needs it."""
+
+    name: str
+    step: int
+    module: nn.Module
+    output: Tensor | None
+    linear: tuple[Tensor, Tensor, Tensor | None] | None  # input, weight, bias
+
+
+@dataclass
+class _Call:
+    """A running forward pass of an outermost module."""
+
+    root: nn.Module
+    random_states: tuple[Any, ...]
+    args: tuple[Any, ...]
+    versions: list[int]
+    exits: list[_Exit] = field(default_factory=list)
+
+
+@final
+class Observer:
+    """Observes one run: `with observer.watch: train(width)`, then `observer.finish()`."""
+
+    def __init__(self, steps: int) -> None:
+        self.watch = Watch(
+            limit=steps,
+            on_module_enter=self._enter,
+            on_module_exit=self._exit,
+            on_step_begin=self._step_begin,
+            on_step_end=self._step_end,
+            on_other_step_begin=self._step_begin,
+            on_backward=self._backward,
+            on_backward_end=self._backward_end,
+            on_output=self._output,
+        )
+        self._observation = Observation()
+        self._stats: dict[tuple[int, str], Tensor] = {}
+        self._losses: dict[int, Tensor] = {}
+        self._parameters: dict[tuple[int, int], Tensor] = {}
+        self._gradients: dict[tuple[int, int], Tensor] = {}
+        self._initial: dict[int, tuple[Tensor, Tensor]] = {}  # id(parameter) -> (parameter, initial value)
+        self._named: dict[tuple[int, str], Tensor] = {}  # (id(root), parameter) -> initial value
+        self._buffers: dict[tuple[int, str], Tensor] = {}  # (id(module), buffer) -> initial value
+        self._known_roots: dict[int, nn.Module] = {}
+        self._call: _Call | None = None
+        self._bases: dict[int, tuple[weakref.ref[Tensor], Tensor]] = {}  # id(live output) -> (live, base)
+        self._last_names: dict[int, str] = {}  # id(live output of an outermost module) -> its name
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def _enter(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if len(self.watch.module_stack) != 1:
+            return
+        with torch.no_grad():
+            self._remember(module)
+            kept = pytree.tree_map_only(Tensor, lambda t: t.detach().clone() if _is_data(t) else t, args)
+        versions = [t._version for t in pytree.tree_leaves(args) if isinstance(t, Tensor) and not t.is_inference()]
+        self._call = _Call(module, _random_states(), kept, versions)
+
+    def _exit(
+        self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        call = self._call
+        if call is None:
+            return
+        name = path if path and not path.startswith("#") else "output" + path
+        value = first_float_tensor(output)
+        kept = None if value is None else value.detach().clone()
+        linear = None
+        if _is_plain_linear(module) and args and isinstance(args[0], Tensor):
+            bias = module.bias
+            linear = (
+                args[0].detach().clone(),
+                module.weight.detach(),  # type: ignore[union-attr, operator]
+                None if bias is None else bias.detach(),  # type: ignore[union-attr, operator]
+            )
+        call.exits.append(_Exit(name, self.watch.step, module, kept, linear))
+        if self.watch.module_stack:
+            return
+        self._call = None
+        if value is not None:
+            self._last_names[id(value)] = name
+        self._repeat(call, args, kwargs, output)
+
+    def _output(self, name: str, output: Any) -> None:
+        value = first_float_tensor(output)
+        made_by = None if value is None else self._last_names.get(id(value))
+        key = (self.watch.step, made_by or "")
+        if name != made_by and key in self._stats:
+            self._stats.setdefault((self.watch.step, name), self._stats[key])
+
+    def _backward(self, losses: tuple[Tensor, ...], gradients: Any) -> None:
+        step = self.watch.step
+        with torch.no_grad():
+            for loss in losses:
+                value = _double(loss).mean()
+                self._losses[step] = self._losses[step] + value if step in self._losses else value
+            known = list(self.watch.parameters().values())
+            for parameter in [*known, *(trained_leaves(losses) if step == 0 or not self.watch.optimizers else [])]:
+                if id(parameter) not in self._initial and not _is_lazy(parameter):
+                    self._initial[id(parameter)] = (parameter, parameter.detach().clone())
+            for key, (parameter, initial) in self._initial.items():
+                if (step, key) not in self._parameters:
+                    self._parameters[step, key] = _parameter_sizes(parameter, initial)
+
+    def _backward_end(self, losses: tuple[Tensor, ...], results: Any) -> None:
+        if not self.watch.optimizers:
+            self._note_gradients(parameter for parameter, _ in self._initial.values())
+
+    def _step_begin(self, optimizer: Optimizer | None) -> None:
+        if optimizer is not None:
+            self._note_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
+
+    def _step_end(self, optimizer: Optimizer | None) -> None:
+        self._bases.clear()
+        self._last_names.clear()
+
+    def _note_gradients(self, parameters: Iterator[Tensor] | Any) -> None:
+        with torch.no_grad():
+            for parameter in parameters:
+                gradient = parameter.grad
+                if gradient is not None and not gradient.is_sparse:
+                    self._gradients[self.watch.step, id(parameter)] = _double(gradient).abs().mean()
+
+    # -- the base -------------------------------------------------------------------------------------------------
+
+    def _remember(self, root: nn.Module) -> None:
+        """Keep the initial values of a module that is called for the first time."""
+        if id(root) in self._known_roots:
+            return
+        parameters = dict(root.named_parameters())
+        if any(_is_lazy(parameter) for parameter in parameters.values()):
+            return  # they have no value before the first forward pass; `_repeat` comes back
+        self._known_roots[id(root)] = root
+        for name, parameter in parameters.items():
+            if id(parameter) not in self._initial:
+                self._initial[id(parameter)] = (parameter, parameter.detach().clone())
+            self._named[id(root), name] = self._initial[id(parameter)][1]
+        for module in root.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    self._buffers[id(module), name] = buffer.detach().clone()
+
+    def _repeat(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        now = [t._version for t in pytree.tree_leaves(args) if isinstance(t, Tensor) and not t.is_inference()]
+        base_args, base_kwargs = (call.args if now != call.versions else args), kwargs
+        base_args, args_known = self._base_of(base_args)
+        base_kwargs, kwargs_known = self._base_of(base_kwargs)
+        if not (args_known and kwargs_known):
+            if any(True for _ in call.root.parameters()):
+                self._observation.unknown_base.append(call.exits[-1].name)
+            for each in call.exits:
+                self._note(each, None, None)
+            return
+        with torch.no_grad():
+            self._remember(call.root)
+        position = 0
+        pending = {id(each.module): each for each in call.exits}
+
+        def follow(module: nn.Module, inputs: tuple[Any, ...], result: Any) -> None:
+            nonlocal position
+            if result is None or position >= len(call.exits):
+                return
+            live = call.exits[position]
+            position += 1
+            if live.module is not module and (type(live.module) is not type(module) or id(module) in pending):
+                position = len(call.exits)  # the base took another path: the rest has no base
+                return
+            linear = None
+            if live.linear is not None and inputs and isinstance(inputs[0], Tensor):
+                linear = (inputs[0].detach(), module.weight.detach(), module.bias)  # type: ignore[union-attr, operator]
+            self._note(live, first_float_tensor(result), linear)
+
+        states = _random_states()
+        cached = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)  # it would hand out casts of the trained weights
+        try:
+            with torch.no_grad(), warnings.catch_warnings(), self._initial_state(call.root):
+                warnings.simplefilter("ignore")
+                _set_random_states(call.random_states)
+                handle = module_hooks.register_module_forward_hook(follow)
+                try:
+                    base = call.root(*base_args, **base_kwargs)
+                finally:
+                    handle.remove()
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+            _set_random_states(states)
+        for each in call.exits:
+            if (each.step, each.name) not in self._stats:
+                self._note(each, None, None)
+        for live_leaf, base_leaf in zip(pytree.tree_leaves(output), pytree.tree_leaves(base), strict=False):
+            if isinstance(live_leaf, Tensor) and isinstance(base_leaf, Tensor):
+                self._bases[id(live_leaf)] = (weakref.ref(live_leaf), base_leaf.detach())
+
+    def _base_of(self, inputs: Any) -> tuple[Any, bool]:
+        """Inputs with each output of an earlier module replaced by its base; whether all of them are known."""
+        known = True
+
+        def base(tensor: Tensor) -> Tensor:
+            nonlocal known
+            found = self._bases.get(id(tensor))
+            if found is not None and found[0]() is tensor:
+                return found[1]
+            known = known and tensor.grad_fn is None
+            return tensor
+
+        return pytree.tree_map_only(Tensor, base, inputs), known
+
+    @contextmanager
+    def _initial_state(self, root: nn.Module) -> Iterator[None]:
+        """Within: all parameters and buffers have their initial values. After: everything is as it was."""
+        swaps: dict[int, tuple[Tensor, Tensor]] = dict(self._initial)
+        for name, parameter in root.named_parameters():  # a parameter that was replaced by a new one of the same name
+            if id(parameter) not in swaps and (initial := self._named.get((id(root), name))) is not None:
+                swaps[id(parameter)] = (parameter, initial)
+        current = [(parameter, parameter.data) for parameter, _ in swaps.values()]
+        modules = list(root.modules())
+        attributes = [(module, dict(module.__dict__), dict(module._buffers)) for module in modules]
+        try:
+            for parameter, initial in swaps.values():
+                parameter.data = initial
+            for module in modules:
+                for name in module._buffers:
+                    if (buffer := self._buffers.get((id(module), name))) is not None:
+                        module._buffers[name] = buffer.clone()
+            yield
+        finally:
+            for parameter, value in current:
+                parameter.data = value
+            for module, before, buffers in attributes:
+                for name in [name for name in module.__dict__ if name not in before]:
+                    del module.__dict__[name]
+                module.__dict__.update(before)
+                module._buffers.clear()
+                module._buffers.update(buffers)
+
+    def _note(self, live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tensor | None] | None) -> None:
+        if live.output is None:
+            return
+        with torch.no_grad():
+            self._stats[live.step, live.name] = _sizes(live, base, linear)
+
+    # -- the result -----------------------------------------------------------------------------------------------
+
+    def finish(self) -> Observation:
+        """Everything that was seen, as plain numbers."""
+        seen = self._observation
+        names = {id(parameter): name for name, parameter in self.watch.parameters().items()}
+        seen.steps = self.watch.step
+        seen.outputs = {key: values.tolist() for key, values in self._stats.items()}
+        seen.losses = {step: float(value) for step, value in self._losses.items()}
+        for (step, key), value in self._parameters.items():
+            if key in names:
+                size, change = value.tolist()
+                seen.parameters[step, names[key]] = (size, change)
+        seen.gradients = {(t, names[key]): float(value) for (t, key), value in self._gradients.items() if key in names}
+        seen.shapes = {name: tuple(tensor.shape) for name, tensor in self.watch.parameters().items()}
+        seen.notes = list(self.watch.notes)
+        return seen
+
+
+def _sizes(live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tensor | None] | None) -> Tensor:
+    """`FIELDS`, then the parts of the split."""
+    assert live.output is not None
+    value = _double(live.output)
+    nan = value.new_tensor(float("nan"))
+    bad = (~torch.isfinite(value)).double().mean()
+    new_bad, change, change_rms = bad, nan, nan
+    start = value
+    if base is not None and base.shape == live.output.shape:
+        start = _double(base)
+        difference = value - start
+        # inf - inf: entries that the base has too (a mask of -inf) do not change
+        difference = torch.where(value == start, torch.zeros_like(difference), difference)
+        change, change_rms = difference.abs().mean(), difference.square().mean().sqrt()
+        new_bad = (~torch.isfinite(value) & torch.isfinite(start)).double().mean()
+    parts = [nan] * PARTS
+    if linear is not None and live.linear is not None and linear[0].shape == live.linear[0].shape:
+        (x, w, b), (x0, w0, b0) = live.linear, linear
+        dx, dw = x - x0, w - w0
+        parts = [
+            _double(nn.functional.linear(dx, w0)).abs().mean(),
+            _double(nn.functional.linear(x0, dw)).abs().mean(),
+            _double(nn.functional.linear(dx, dw)).abs().mean(),
+            nan if b is None or b0 is None else (_double(b) - _double(b0)).abs().mean(),
+        ]
+    epsilon = value.new_tensor(torch.finfo(live.output.dtype).eps)
+    size, rms = start.abs().mean(), start.square().mean().sqrt()
+    return torch.stack([size, rms, change, change_rms, bad, new_bad, epsilon, *parts])
+
+
+def _parameter_sizes(parameter: Tensor, initial: Tensor) -> Tensor:
+    start = _double(initial)
+    return torch.stack([start.abs().mean(), (_double(parameter) - start).abs().mean()])
+
+
+def _double(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+
+
+def _is_plain_linear(module: nn.Module) -> bool:
+    """Whether the module computes W x + b with weights of its own (subclasses that scale the result do not)."""
+    return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward and "weight" in module._parameters
+
+
+def _is_data(tensor: Tensor) -> bool:
+    return tensor.grad_fn is None and not isinstance(tensor, nn.Parameter) and type(tensor) is Tensor
+
+
+def _is_lazy(tensor: Tensor) -> bool:
+    return isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+
+
+def _random_states() -> tuple[Any, ...]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 (the script's own)
+
+
+def _set_random_states(states: tuple[Any, ...]) -> None:
+    torch.set_rng_state(states[0])
+    if states[1] is not None:
+        torch.cuda.set_rng_state_all(states[1])
+    np.random.set_state(states[2])  # noqa: NPY002
+    random.setstate(states[3])
+
+
