@@ -1,0 +1,167 @@
+"""Which function of the width takes these values at these widths? Powers fitted to a few numbers.
+
+Whole numbers (dims) are fitted exactly; floats (constants of a script) to the round-off of the arithmetic that made
+them; measured numbers (the standard deviation of a sample) to their sampling error. Each fit gives a `Scaling`, or None:
+nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tpdyn.exponents import Scaling
+
+Number = int | float | Fraction
+
+TIGHT = 1e-12
+"""Relative round-off of a constant that a script computes in float64 with a dozen operations (each at most 1.1e-16)."""
+LOOSE = 1e-5
+"""Relative round-off of a constant that went through float32 (6e-8 an operation, a hundred of them allowed)."""
+
+_POWERS = tuple(sorted({Fraction(k, 2) for k in range(-6, 7)} - {Fraction(0)}, key=lambda p: (abs(p), p > 0)))
+_STATISTICAL = tuple(Fraction(k, 2) for k in (0, -1, -2, 1, 2, -3, -4))
+
+
+def fit_whole(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
+    """The whole number as const, `a*n^p`, `a*n + b`, `a*n^2 + b` or `a*n^2 + b*n`, exactly.
+
+    With two widths a sum of two powers cannot be told from a power: then the first that fits is taken, and it is the
+    held-out width that decides.
+
+    >>> str(fit_whole((16, 24, 40), (2, 3, 5)))
+    'n/8'
+    """
+    first = values[0]
+    if all(value == first for value in values):
+        return Scaling.of(first)
+    if any(value == 0 for value in values):
+        return _two_powers(widths, values)
+    for power in (1, 2, 3):
+        coefficient = Fraction(first, widths[0] ** power)
+        if all(value == coefficient * width**power for width, value in zip(widths, values, strict=True)):
+            return Scaling.of(_plain(coefficient), power)
+    for doubled in (1, 3):  # sqrt(n), n^3/2: their squares are powers of n
+        square = Fraction(first * first, widths[0] ** doubled)
+        root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
+        if root * root == square and all(
+            value * value == square * width**doubled for width, value in zip(widths, values, strict=True)
+        ):
+            return Scaling.of(_plain(root), Fraction(doubled, 2))
+    return _two_powers(widths, values)
+
+
+def _two_powers(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
+    for high, low in ((1, 0), (2, 0), (2, 1)):
+        w0, w1 = widths[0], widths[-1]
+        determinant = w0**high * w1**low - w1**high * w0**low
+        a = Fraction(values[0] * w1**low - values[-1] * w0**low, determinant)
+        b = Fraction(w0**high * values[-1] - w1**high * values[0], determinant)
+        if all(value == a * width**high + b * width**low for width, value in zip(widths, values, strict=True)):
+            return Scaling.of(_plain(a), high) + Scaling.of(_plain(b), low)
+    return None
+
+
+def fit_float(widths: Sequence[int], values: Sequence[Number]) -> Scaling | None:
+    """The constant as `c`, `c*n^p` or `c + a*n^p`.
+
+    First to float64's round-off (p with denominators up to 12), then to float32's (denominators up to 4). Tight comes
+    first so that `1 - lr*decay/n`, which is 1 to float32's precision, keeps its small term.
+
+    >>> str(fit_float((16, 24, 40), [1 - 0.01 / n for n in (16, 24, 40)]))
+    '1 - 0.01*n^-1'
+    """
+    first = values[0]
+    if all(value == first for value in values):
+        return Scaling.of(first)
+    numbers = [float(value) for value in values]
+    if not all(math.isfinite(value) for value in numbers):
+        return None
+    for tolerance, denominator in ((TIGHT, 12), (LOOSE, 4)):
+        largest = max(abs(value) for value in numbers)
+        if max(numbers) - min(numbers) <= 0.1 * tolerance * largest:
+            return Scaling.of(_short(numbers[0], tolerance))
+        found = _power(widths, numbers, tolerance, denominator) or _shifted(widths, numbers, tolerance)
+        if found is not None:
+            return found
+    return None
+
+
+def _power(widths: Sequence[int], values: Sequence[float], tolerance: float, denominator: int) -> Scaling | None:
+    """`c * n^p`, p rational."""
+    if any(value == 0 or (value > 0) != (values[0] > 0) for value in values):
+        return None
+    slope = math.log(values[-1] / values[0]) / math.log(widths[-1] / widths[0])
+    power = Fraction(slope).limit_denominator(denominator)
+    if power == 0:
+        return None
+    coefficients = [value * float(width) ** -float(power) for width, value in zip(widths, values, strict=True)]
+    if max(coefficients) - min(coefficients) > tolerance * abs(coefficients[0]):
+        return None
+    return Scaling.of(_short(coefficients[0], tolerance), power)
+
+
+def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -> Scaling | None:
+    """`c + a * n^p`: two coefficients from the outer widths, the widths between must agree.
+
+    With two widths nothing is left to agree, so c is taken to be 1 and the rest must be a power.
+    """
+    roundoff = (8e-16 if tolerance == TIGHT else 2e-7) * max(abs(value) for value in values)
+    variation = max(values) - min(values)
+    if variation < 1e4 * roundoff:
+        return None
+    if len(values) == 2:
+        rest = _power(widths, [value - 1.0 for value in values], 1e-9, 2)
+        return None if rest is None or tolerance != TIGHT else Scaling.of(1) + rest
+    best: tuple[float, float, float, Fraction] | None = None
+    for power in _POWERS:
+        bases = [float(width) ** float(power) for width in widths]
+        a = (values[-1] - values[0]) / (bases[-1] - bases[0])
+        c = values[0] - a * bases[0]
+        misfit = max(abs(c + a * base - value) for base, value in zip(bases, values, strict=True))
+        if best is None or misfit < best[0]:
+            best = (misfit, c, a, power)
+    assert best is not None
+    misfit, c, a, power = best
+    if misfit > 4 * roundoff:
+        return None
+    relative = max(4 * roundoff / variation, TIGHT)
+    return Scaling.of(_short(c, 8 * roundoff / max(abs(c), roundoff))) + Scaling.of(_short(a, 8 * relative), power)
+
+
+def fit_measured(
+    widths: Sequence[int], values: Sequence[float], errors: Sequence[float]
+) -> tuple[Scaling, bool] | None:
+    """A measured positive number with relative standard errors, as `c * n^p` with p a multiple of 1/2.
+
+    Returns the best power and whether it is clear (every other power fits worse by 9 in chi^2: 3 sigma), or None when
+    even the best misses by more than 4 sigma. Ties go to the power that comes first in 0, -1/2, -1, 1/2, ...
+    """
+    if any(value <= 0 for value in values):
+        return None
+    tried: list[tuple[float, Fraction, float]] = []
+    for power in _STATISTICAL:
+        logs = [math.log(v) - float(power) * math.log(w) for w, v in zip(widths, values, strict=True)]
+        weights = [error**-2 for error in errors]
+        mean = sum(g * x for g, x in zip(weights, logs, strict=True)) / sum(weights)
+        chi2 = sum(g * (x - mean) ** 2 for g, x in zip(weights, logs, strict=True))
+        tried.append((chi2, power, mean))
+    best = min(tried, key=lambda item: item[0])
+    if best[0] > 16:
+        return None
+    clear = all(chi2 > best[0] + 9 for chi2, power, _ in tried if power != best[1])
+    return Scaling.of(float(f"{math.exp(best[2]):.3g}"), best[1]), clear
+
+
+def _plain(value: Fraction) -> int | Fraction:
+    return value.numerator if value.denominator == 1 else value
+
+
+def _short(value: float, tolerance: float) -> float:
+    """The shortest decimal within the tolerance: `0.1` for a 0.1 that round-off made 0.1000000000000002."""
+    for digits in range(1, 17):
+        short = float(f"{value:.{digits}g}")
+        if abs(short - value) <= tolerance * abs(value):
+            return short
+    return value
