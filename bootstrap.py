@@ -2,7 +2,7 @@
 
 Only the standard library is used: a virtual environment in `.venv` gets tox, and tox (see tox.ini) installs everything
 else into `.tox/` with the tested versions of `constraints.txt` and runs the environment asked for. The system's Python
-is not touched, so an externally managed one is fine. Further arguments go to the command: `bootstrap.py tests -k orders`.
+is not touched, so an externally managed one is fine. Further arguments go on: `bootstrap.py tests -k orders`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAMES = ("demo", "tests", "proofs", "types", "style", "ci")
 
 
 def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file is what an older Python meets first)
         return complain(
             f"Python {sys.version.split()[0]} was used; tpdyn needs 3.11 or newer.",
             "run this file with a newer one, e.g. python3.11 bootstrap.py demo",

@@ -1,4 +1,4 @@
-"""What is stricter in the test process than at a user's? Shapes and types are checked, warnings are errors, one thread."""
+"""What is stricter in the test process than at a user's? Shapes and types are checked; one thread."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tpdyn.claims.report import Report, compare
-    from tpdyn.measuring.measure import Measurement, measure
+    from tpdyn.measuring.measure import measure
+    from tpdyn.measuring.measurement import Measurement
     from tpdyn.program.program import Program
     from tpdyn.readings.orders.predict import predict
     from tpdyn.readings.orders.prediction import Prediction, Regime
@@ -52,7 +53,7 @@ _HOMES = {
     "Prediction": "tpdyn.readings.orders.prediction",
     "Program": "tpdyn.program.program",
     "Report": "tpdyn.claims.report",
-    "Measurement": "tpdyn.measuring.measure",
+    "Measurement": "tpdyn.measuring.measurement",
 }
 
 

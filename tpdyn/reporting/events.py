@@ -1,4 +1,4 @@
-"""How is one event written for TensorBoard? Plain records: scalars, text, layout, hparams, a graph; no torch, no threads.
+"""How is one event written for TensorBoard? Plain records: scalars, text, hparams, a graph; no torch, no threads.
 
 Each value carries its plugin and its data class, since a value without a data class is invisible to the newer readers.
 Numbers are float32: the Rust reader shows float64 scalars as empty.
@@ -69,7 +69,7 @@ class Run:
         self._summary(custom_scalars.CONFIG_SUMMARY_TAG, 0, metadata, _bytes(layout.SerializeToString()))
 
     def experiment(self, settings: Iterable[tuple[str, Setting]], metrics: Iterable[str]) -> None:
-        """What the hparams dashboard compares: the settings' names and types, the metrics' tags. Once in a log folder."""
+        """What the hparams dashboard compares: the settings' names and types, the metrics' tags. Once a log."""
         experiment = api_pb2.Experiment(
             hparam_infos=[api_pb2.HParamInfo(name=name, type=_type_of(value)) for name, value in settings],
             metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],

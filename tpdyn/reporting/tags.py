@@ -1,7 +1,7 @@
 """What are things called in TensorBoard? The names that whoever writes and whoever reads must share.
 
-Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the same changes with the width on the
-x axis; `verdict` the table; `program` the graph. Tags are `what/module`, so that the dashboards group them.
+Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the same changes with the width on
+the x axis; `verdict` the table; `program` the graph. Tags are `what/module`, so that the dashboards group them.
 """
 
 from __future__ import annotations

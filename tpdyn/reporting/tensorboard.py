@@ -10,7 +10,6 @@ All files are written into a folder beside the target, which is then renamed: no
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from tpdyn.claims.report import Report
 from tpdyn.exponents import Order, show_order
-from tpdyn.measuring.measure import Measurement
+from tpdyn.measuring.measurement import Measurement
 from tpdyn.readings.orders.prediction import Prediction
 from tpdyn.reporting.events import Run, Setting, band, lines
 from tpdyn.reporting.graph import graph_of
@@ -73,8 +72,8 @@ def check_writable(logdir: str | os.PathLike[str]) -> None:
         raise CannotLog(f"cannot log to {target}: it is a file, not a folder; give another --logdir")
     if target.is_dir() and any(target.iterdir()) and not (target / MARKER).exists():
         raise CannotLog(
-            f"cannot log to {target}: it holds files that tpdyn did not write, and a log replaces its folder as a whole; "
-            f"give a new folder, e.g. {target / 'tpdyn'}"
+            f"cannot log to {target}: it holds files that tpdyn did not write, and a log replaces its folder as a "
+            f"whole; give a new folder, e.g. {target / 'tpdyn'}"
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +189,7 @@ def _order(prediction: Prediction, name: str, step: int) -> Order:
 
 
 def _mean(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The mean over the seeds (axis 1). A diverged run is data: it makes the mean infinite or NaN, and shows as such."""
+    """The mean over the seeds (axis 1). A diverged run is data: it makes the mean infinite or NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         mean: NDArray[np.float64] = np.asarray(values, dtype=np.float64).mean(axis=1)
     return mean

@@ -1,7 +1,7 @@
 """What does the verdict look like in a terminal? Three lines that say it, then a table of every module.
 
-The first three lines are the regime; why, naming the value, its module and the line of the script that decides; and what
-to change. Signs and words carry the meaning, colour only repeats it.
+The first three lines are the regime; why, naming the value, its module and the line of the script that decides; and
+what to change. Signs and words carry the meaning, colour only repeats it.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ WIDTH = 100
 MOST_REASONS = 4
 
 
-def show(report: Report, console: Console | None = None) -> None:
-    """Print the verdict of a report: headline, table of predictions and measurements, what else matters."""
-    out = console or _console()
+def show(report: Report, to: Console | None = None, *, facts: bool = True) -> None:
+    """Print the verdict of a report: headline, table and, with `facts`, what else matters."""
+    out = to or console()
     out.print(*_headline(report.prediction, report), sep="\n", soft_wrap=not out.is_terminal)
     out.print(_report_table(report))
-    out.print(*_notes(report.prediction, report), sep="\n")
+    if facts:
+        out.print(*_notes(report.prediction, report), sep="\n")
 
 
-def show_prediction(prediction: Prediction, console: Console | None = None) -> None:
+def show_prediction(prediction: Prediction, to: Console | None = None) -> None:
     """Print a prediction alone, without runs beside it."""
-    out = console or _console()
+    out = to or console()
     out.print(*_headline(prediction), sep="\n", soft_wrap=not out.is_terminal)
     out.print(_prediction_table(prediction))
     out.print(*_notes(prediction), sep="\n")
@@ -62,11 +63,11 @@ def sentence(prediction: Prediction) -> str:
             return f"feature learning: stable, the output learns, and so do {_list(learning)}"
 
 
-def _console() -> Console:
-    """Standard output; as wide as the terminal but not wider than is read with ease, 100 columns where there is none."""
-    console = Console(highlight=False)
-    console.width = min(console.width, WIDTH + 20) if console.is_terminal else WIDTH
-    return console
+def console() -> Console:
+    """Standard output; as wide as the terminal within reason, 100 columns where there is none."""
+    made = Console(highlight=False)
+    made.width = min(made.width, WIDTH + 20) if made.is_terminal else WIDTH
+    return made
 
 
 def _headline(prediction: Prediction, report: Report | None = None) -> list[RenderableType]:

@@ -1,0 +1,285 @@
+"""How is a script checked from end to end? Record it, predict, run it at real widths, compare; one outcome.
+
+This is all that `tpdyn check` decides: at which widths to record, what an outcome means as an exit status, what goes
+into the JSON verdict. The command line only turns words into arguments and outcomes into words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from tpdyn.claims.report import Report, compare
+from tpdyn.exponents import Order
+from tpdyn.measuring.measure import MeasuringError, measure
+from tpdyn.program.program import Source
+from tpdyn.readings.interpret import OutsideTheory
+from tpdyn.readings.orders.predict import predict
+from tpdyn.readings.orders.prediction import Prediction, Reason, Regime
+from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.frames import is_user_file
+from tpdyn.recording.lowering.values import LoweringError
+from tpdyn.recording.record import record
+from tpdyn.recording.widths import FitError
+
+RECORD_WIDTHS = (16, 24, 40)
+Progress = Callable[[str, int, int], None]
+
+
+@final
+class Exit(enum.IntEnum):
+    """The exit status of `tpdyn check`."""
+
+    OK = 0
+    UNEXPECTED = 1
+    BAD_INPUT = 2
+    UNSTABLE = 10
+    TRIVIAL = 11
+    DISAGREEMENT = 12
+    OUTSIDE = 13
+    INTERRUPTED = 130
+
+
+class BadInput(ValueError):
+    """What was asked for cannot be checked: the message says what was given, what was expected, what to try."""
+
+
+class BeyondTheory(RuntimeError):
+    """The script does something that the theory, or the recording, has no rule for; the message names its line."""
+
+
+@final
+@dataclass(frozen=True)
+class Checked:
+    """A script's prediction and, if it was measured, the report that compares it with the runs."""
+
+    prediction: Prediction
+    report: Report | None = None
+
+    @property
+    def exit(self) -> Exit:
+        """The status: what stands against the verdict comes first, then the regime."""
+        if self.prediction.outside:
+            return Exit.OUTSIDE
+        if self.report is not None and not self.report.agrees:
+            return Exit.DISAGREEMENT
+        return {Regime.UNSTABLE: Exit.UNSTABLE, Regime.TRIVIAL: Exit.TRIVIAL}.get(self.prediction.regime, Exit.OK)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON verdict; what was not measured is null."""
+        return self.report.to_dict() if self.report is not None else prediction_to_dict(self.prediction)
+
+
+def check(
+    train: Callable[[int], Any],
+    *,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    record_widths: Sequence[int] | None = None,
+    steps: int = 3,
+    seeds: int = 8,
+    device: str = "auto",
+    measured: bool = True,
+    progress: Progress | None = None,
+) -> Checked:
+    """Record `train(width)`, predict, run it at `widths`, compare.
+
+    record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. progress: called with
+    (what is being done, how much of it is done, how much there is). The script's output is passed on (to standard
+    error) from its first run only: it is run dozens of times.
+
+    Raises `BadInput` when the script raises, makes no optimizer step, and the like; `BeyondTheory` when it does
+    something without a rule.
+    """
+    tell = progress or (lambda what, done, total: None)
+    recorded = tuple(record_widths or RECORD_WIDTHS)
+    watched = _Watched(train, lambda done: tell("recording", done, len(recorded) + 1))
+    tell("recording", 0, len(recorded) + 1)
+    with _translated():
+        program = record(watched, widths=recorded, steps=steps)
+    tell("predicting", 0, 1)
+    with _translated():
+        prediction = predict(program)
+    tell("predicting", 1, 1)
+    if not measured:
+        return Checked(prediction)
+    with _translated():
+        measurement = measure(
+            watched,
+            widths=tuple(widths),
+            seeds=seeds,
+            steps=steps,
+            device=device,
+            progress=lambda done, total: tell("measuring", done, total),
+        )
+        return Checked(prediction, compare(prediction, measurement))
+
+
+def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) -> tuple[int, ...]:
+    """At which widths to record a script that is run as it is: those given, else the three smallest to be measured.
+
+    A script may refuse other widths (a multiple of its number of heads, say); those the user names it takes.
+    """
+    if record_widths:
+        return tuple(record_widths)
+    if len(set(widths)) < 3:
+        raise BadInput(
+            f"widths are {', '.join(map(str, widths))}; a script is recorded at the three smallest: give three or "
+            "more, or --record-widths, e.g. 32,48,64"
+        )
+    return tuple(sorted(set(widths))[:3])
+
+
+def prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
+    """The JSON verdict of a prediction alone."""
+    rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
+    modules = []
+    for name in dict.fromkeys(row.name for row in rows):
+        mine = [row for row in rows if row.name == name]
+        modules.append(
+            {
+                "name": name,
+                "size_order": _text(mine[0].size),
+                "change_order": _text(max((row.change for row in mine if row.change is not None), default=None)),
+                "measured_change_order": None,
+                "verdict": None,
+                "source": str(mine[0].source),
+            }
+        )
+    reasons = [*prediction.outside, *prediction.reasons]
+    return {
+        "regime": prediction.regime.value,
+        "agrees": None,
+        "modules": modules,
+        "reasons": [reason_to_dict(reason) for reason in reasons],
+    }
+
+
+def reason_to_dict(reason: Reason) -> dict[str, str]:
+    """A reason for JSON."""
+    return {
+        "text": reason.text,
+        "statement": reason.statement,
+        "module": reason.module,
+        "source": str(reason.source),
+        "fix": reason.fix,
+    }
+
+
+def beyond_to_dict(message: str) -> dict[str, Any]:
+    """The JSON verdict of a script for which there is no prediction."""
+    reason = reason_to_dict(Reason(message, "", "", Source()))
+    return {"regime": None, "agrees": None, "modules": [], "reasons": [reason]}
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a verdict, at once or not at all; raises OSError if the folder cannot be written."""
+    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, allow_nan=False)
+            file.write("\n")
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def check_json_path(path: Path) -> None:
+    """Refuse a JSON file that cannot be written, before any long work."""
+    if path.is_dir():
+        raise BadInput(f"--json {path} is a folder; expected a file, e.g. {path / 'verdict.json'}")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"--json {path}: the folder {path.absolute().parent} does not exist; make it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise BadInput(f"--json {path}: the folder {path.absolute().parent} cannot be written; give another file")
+
+
+class _Watched:
+    """The user's function: its runs are counted, its output is passed on from the first run only."""
+
+    def __init__(self, train: Callable[[int], Any], done: Callable[[int], None]) -> None:
+        self._train = train
+        self._done = done
+        self._runs = 0
+
+    def __call__(self, width: int) -> None:
+        self._runs += 1
+        with contextlib.ExitStack() as stack:
+            if self._runs == 1:
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            else:
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            try:
+                self._train(width)
+            except SystemExit as leaving:
+                if leaving.code not in (None, 0):
+                    raise BadInput(f"at width {width} the script left with status {leaving.code!r}") from leaving
+            finally:
+                self._done(self._runs)
+
+
+@contextlib.contextmanager
+def _translated() -> Any:
+    """Every way in which the user's script can fail, as one of the two errors that the command line knows."""
+    try:
+        yield
+    except (OutsideTheory, LoweringError) as error:
+        raise BeyondTheory(str(error)) from error
+    except (RecordingError, MeasuringError) as error:
+        raise BadInput(str(error)) from error
+    except FitError as error:
+        raise (BeyondTheory if error.outside else BadInput)(str(error)) from error
+    except ValueError as error:
+        if _is_ours(error) or isinstance(error, BadInput):
+            raise BadInput(str(error)) from error
+        raise BadInput(_blame(error)) from error
+    except Exception as error:
+        if _is_ours(error):
+            raise
+        raise BadInput(_blame(error)) from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the error was raised below the user's code by this package, rather than by the user's own line."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    users = [index for index, file in enumerate(files) if is_user_file(file)]
+    package = str(Path(__file__).parent)
+    return not users or any(file.startswith(package) for file in files[users[-1] :])
+
+
+def _blame(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_file(frame.filename)]
+    place = f"\n  at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"the script raised {type(error).__name__}: {error}{place}"
+
+
+def _text(order: Order) -> str | None:
+    return None if order is None else str(order)
+
+
+
+def name_of(target: str) -> str:
+    """The folder name of a target's logs: `examples/digits_mlp.py:train` is `digits_mlp-train`."""
+    file, _, function = target.partition(".py")
+    return Path(file).name + (f"-{function[1:]}" if function.startswith(":") else "")
+
+
+def status_of(error: BaseException) -> Exit | None:
+    """The exit status of an error that is the user's to mend; None for one that is not."""
+    if isinstance(error, BeyondTheory):
+        return Exit.OUTSIDE
+    # An unwritable file or folder is an OSError; a target that cannot be loaded a RecordingError.
+    return Exit.BAD_INPUT if isinstance(error, BadInput | RecordingError | OSError) else None

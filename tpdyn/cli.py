@@ -1,0 +1,173 @@
+"""What can be asked on the command line? `tpdyn check TARGET` and `tpdyn demo`: words in, words out, no logic.
+
+Exit status: 0 stable, nontrivial and in agreement with the runs; 10 unstable; 11 trivial; 12 the runs do not confirm
+the prediction; 13 outside the theory; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="From a training script to its infinite-width verdict: predicted by tensor programs, checked by runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+EXIT_HELP = (
+    "Exit status: 0 stable, nontrivial, in agreement; 10 unstable; 11 trivial; 12 the runs do not confirm the "
+    "prediction; 13 outside the theory; 2 bad input; 130 interrupted."
+)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}; expected whole numbers with commas between, e.g. 64,128,256,512") from None
+
+
+@app.command(epilog=EXIT_HELP)
+def check(
+    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
+    script_arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
+    ] = None,
+    widths: Annotated[str, typer.Option(help="widths to run at")] = "64,128,256,512",
+    record_widths: Annotated[
+        str, typer.Option(help="three small widths to record at [default: 16,24,40; scripts: the three smallest]")
+    ] = "",
+    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record and to run")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="runs at each width")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or script (leave it to the script)")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
+    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
+    measure: Annotated[bool, typer.Option(help="run the script at --widths, or only predict")] = True,
+) -> None:
+    """Predict what a training script does as its width grows, and check it against real runs."""
+    with _exits() as leave:
+        from tpdyn import checking
+        from tpdyn.recording.script import load
+        from tpdyn.reporting import tensorboard, terminal
+
+        asked, recorded = _widths(widths), _widths(record_widths) if record_widths else None
+        destination = logdir / checking.name_of(target)
+        if json is not None:
+            checking.check_json_path(json)
+        if measure:
+            tensorboard.check_writable(destination)
+        train = load(target, width_arg or None, script_arguments or [])
+        with _progress() as tell:
+            try:
+                checked = checking.check(
+                    train,
+                    widths=asked,
+                    record_widths=checking.script_widths(asked, recorded) if width_arg else recorded,
+                    steps=steps,
+                    seeds=seeds,
+                    device=device,
+                    measured=measure,
+                    progress=tell,
+                )
+            except checking.BeyondTheory as error:
+                if json is not None:
+                    checking.write_json(checking.beyond_to_dict(str(error)), json)
+                raise
+        if checked.report is not None:
+            tensorboard.log(checked.report, destination)
+        if json is not None:
+            checking.write_json(checked.to_dict(), json)
+        if checked.report is not None:
+            terminal.show(checked.report)
+            print(f"\ntensorboard --logdir {logdir}")
+        else:
+            terminal.show_prediction(checked.prediction)
+        leave(checked.exit)
+
+
+@app.command()
+def demo(
+    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks")] = Path("logs"),
+) -> None:
+    """Three parametrizations of one network on real data (scikit-learn's digits): three regimes, under a minute."""
+    with _exits() as leave:
+        from tpdyn import demo as demonstration
+
+        with _progress() as tell:
+            checked = demonstration.run(logdir, tell)
+        demonstration.show(checked, logdir)
+        leave(demonstration.exit_of(checked))
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        from tpdyn import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+@contextmanager
+def _exits() -> Iterator[Callable[[int], None]]:
+    """Known errors become one message and a status; an unknown one keeps its traceback (status 1)."""
+    status = 0
+
+    def leave(code: int) -> None:
+        nonlocal status
+        status = int(code)
+
+    try:
+        yield leave
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was written")
+        status = 130
+    except Exception as error:
+        from tpdyn.checking import status_of
+
+        known = status_of(error)
+        if known is None:
+            raise
+        _say(str(error))
+        status = int(known)
+    if status:
+        raise typer.Exit(status)
+
+
+def _say(message: str) -> None:
+    print(f"tpdyn: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error while long work runs; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description:>24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield tell
