@@ -1,0 +1,75 @@
+"""How do matrix products become instructions? Each is one Contract, and a Combine for what is added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tpdyn.recording.lowering.builder import Builder
+from tpdyn.recording.lowering.elementwise import Rule
+from tpdyn.recording.lowering.values import Refusal, Tensor
+
+
+def mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Tensor:
+    """(i k)(k j) -> i j."""
+    return b.contract("ij", (x, "ik"), (y, "kj"))
+
+
+def bmm(b: Builder, x: Any, y: Any, **_: Any) -> Tensor:
+    """(b i k)(b k j) -> b i j."""
+    return b.contract("bij", (x, "bik"), (y, "bkj"))
+
+
+def mv(b: Builder, x: Any, y: Any) -> Tensor:
+    """(i k)(k) -> i."""
+    return b.contract("i", (x, "ik"), (y, "k"))
+
+
+def dot(b: Builder, x: Any, y: Any) -> Tensor:
+    """(k)(k) -> number."""
+    return b.contract("", (x, "k"), (y, "k"))
+
+
+def outer(b: Builder, x: Any, y: Any) -> Tensor:
+    """(i)(j) -> i j."""
+    return b.contract("ij", (x, "i"), (y, "j"))
+
+
+def matmul(b: Builder, x: Any, y: Any) -> Tensor:
+    """As torch.matmul: vectors, matrices, and batches with broadcasting."""
+    r, s = len(b.shape(x)), len(b.shape(y))
+    if r == 0 or s == 0:
+        raise Refusal("matmul of a tensor without dims")
+    batch = max(r - 2, s - 2, 0)
+    left = [*range(batch - (r - 2), batch), "i", "k"] if r > 1 else ["k"]
+    right = [*range(batch - (s - 2), batch), "k", "j"] if s > 1 else ["k"]
+    out = [*range(batch), *(["i"] if r > 1 else []), *(["j"] if s > 1 else [])]
+    return b.contract(out, (x, left), (y, right))
+
+
+def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x @ weight^T + bias."""
+    lead = list(range(len(b.shape(x)) - 1))
+    out = b.contract([*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
+    return out if bias is None else b.combine([(1, out), (1, bias)])
+
+
+def _plus(product: Rule) -> Rule:
+    def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1, **_: Any) -> Tensor:
+        term = product(b, x, y)
+        return b.combine([(alpha, term), (beta, start)], shape=b.shape(term))
+
+    return rule
+
+
+def addbmm_free(b: Builder, x: Any, y: Any) -> Tensor:
+    """(b i k)(b k j) -> i j."""
+    return b.contract("ij", (x, "bik"), (y, "bkj"))
+
+
+
+
+RULES: dict[str, Rule] = {
+    "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": dot, "outer": outer, "ger": outer, "matmul": matmul,
+    "linear": linear, "addmm": _plus(mm), "baddbmm": _plus(bmm), "addmv": _plus(mv), "addr": _plus(outer),
+    "addbmm": _plus(addbmm_free),
+}

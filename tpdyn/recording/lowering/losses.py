@@ -1,0 +1,187 @@
+"""How do softmax and the losses become instructions?
+
+The gradient of log_softmax uses softmax of the same logits, so that a program shows softmax(z) - y.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from tpdyn.program.instructions import Apply
+from tpdyn.recording.lowering.builder import Builder
+from tpdyn.recording.lowering.elementwise import Rule
+from tpdyn.recording.lowering.reductions import reduce
+from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor, Value
+
+
+def softmax(b: Builder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
+    """softmax over dim."""
+    return b.apply("softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
+
+
+def log_softmax(b: Builder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
+    """log_softmax over dim."""
+    return b.apply("log_softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
+
+
+def softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
+    """out * (grad - sum(grad * out))."""
+    total = reduce(b, grad, [dim % len(b.shape(out))], True, times=out)
+    return b.product(out, b.combine([(1, grad), (-1, total)]))
+
+
+def log_softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
+    """grad - softmax(x) * sum(grad); without x at hand, exp(out) for softmax(x)."""
+    dim = dim % len(b.shape(out))
+    total = reduce(b, grad, [dim], True)
+    made = b.instruction(out) if isinstance(out, Value) else None
+    if isinstance(made, Apply) and made.function == "log_softmax" and made.along is not None:
+        again = b.again("softmax", made, b.statements[out.var].shape)
+        chances = Value(again.var, out.axes, out.shape)
+    else:
+        chances = b.apply("exp", out)
+    return b.combine([(1, grad), (-1, b.product(chances, total))])
+
+
+MEAN, SUM = 1, 2  # at::Reduction
+
+
+def _labels(target: Any, ignored: int) -> tuple[Known, torch.Tensor]:
+    """The labels, those ignored replaced by class 0, and which count."""
+    if not isinstance(target, Known):
+        raise Refusal("class labels that depend on parameters")
+    counts = target.tensor != ignored
+    if bool(counts.all()):
+        return target, counts
+    return Known(torch.where(counts, target.tensor, 0), target.kind, None, target.name), counts
+
+
+def _weights(weight: Any, target: Known, counts: torch.Tensor) -> Known | None:
+    """What each label's loss is multiplied with; None if all by one."""
+    if weight is None:
+        if bool(counts.all()):
+            return None
+        return Known(counts.to(torch.float64), "data", None, "counted")
+    if not isinstance(weight, Known):
+        raise Refusal("class weights that depend on parameters")
+    return Known(weight.tensor.to(torch.float64)[target.tensor] * counts, "data", None, "weights")
+
+
+def _total(weights: Known | None, target: Known) -> Number:
+    return target.tensor.numel() if weights is None else float(weights.tensor.sum())
+
+
+def nll_loss(
+    b: Builder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int
+) -> tuple[Tensor, Tensor]:
+    """-sum_b w_b logs[b, y_b] over the weights' sum; and that sum. Further dims (tokens) follow the classes."""
+    labels, counts = _labels(target, ignored)
+    weights = _weights(weight, labels, counts)
+    batch = [k for k in range(len(b.shape(logs))) if k != _class_dim(b, logs)]
+    letters = list(range(len(b.shape(logs))))
+    letters[_class_dim(b, logs)] = "class"  # type: ignore[call-overload]
+    picked = b.gather(logs, letters, labels, batch, "class", batch)
+    total = _total(weights, labels)
+    if reduction not in (MEAN, SUM):
+        loss = b.combine([(-1, picked if weights is None else b.product(picked, weights))])
+    else:
+        scale: Number = -1 if reduction == SUM else Fraction(-1, total) if isinstance(total, int) else -1 / total
+        loss = reduce(b, picked, range(len(batch)), scale=scale, times=weights)
+    return loss, Known.full((), total)
+
+
+def _class_dim(b: Builder, logs: Any) -> int:
+    return 0 if len(b.shape(logs)) == 1 else 1
+
+
+def nll_loss_backward(
+    b: Builder, grad: Any, logs: Any, target: Any, weight: Any, reduction: int, ignored: int, total_weight: Any
+) -> Tensor:
+    """-grad * w_b / total at the label of each row, zeros elsewhere."""
+    labels, counts = _labels(target, ignored)
+    weights = _weights(weight, labels, counts)
+    total = _total(weights, labels)
+    shape, dim = b.shape(logs), _class_dim(b, logs)
+    scale: Number = -1
+    if reduction == MEAN:
+        scale = Fraction(-1, total) if isinstance(total, int) else -1 / total
+    one = b.combine([(scale, grad)])
+    if weights is not None:
+        one = b.product(one, weights)
+    batch = [k for k in range(len(shape)) if k != dim]
+    spread = b.expand(one, tuple(shape[k] for k in batch))
+    return b.scatter(Value(b.position(spread), tuple(range(len(batch))), b.shape(spread)), batch, labels, batch, dim,
+                     list(range(len(shape))), shape[dim])
+
+
+def _reduced(b: Builder, x: Tensor, reduction: int, times: Any = None) -> Tensor:
+    """Mean, sum or nothing of x * times."""
+    if reduction not in (MEAN, SUM):
+        return x if times is None else b.product(x, times)
+    scale = Fraction(1, math.prod(b.broadcast(x, times) if times is not None else b.shape(x))) if reduction == MEAN else 1
+    return reduce(b, x, range(len(b.shape(x))), scale=scale, times=times)
+
+
+def _share(b: Builder, x: Any, reduction: int) -> Number:
+    return Fraction(1, math.prod(b.shape(x))) if reduction == MEAN else 1
+
+
+def mse_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+    """mean (x - y)^2."""
+    error = b.combine([(1, x), (-1, y)], share=True)
+    return _reduced(b, error, reduction, times=error)
+
+
+def mse_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int) -> Tensor:
+    """2/N * grad * (x - y)."""
+    error = b.combine([(1, x), (-1, y)], share=True)
+    return b.product(grad, error, scale=2 * _share(b, error, reduction))
+
+
+def bce_with_logits(
+    b: Builder, x: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = MEAN
+) -> Tensor:
+    """mean of (1 - y) x - (1 + (p - 1) y) log sigmoid(x)."""
+    if weight is not None or pos_weight is not None:
+        raise Refusal("binary cross-entropy with weights")
+    first = b.product(b.combine([(-1, y)], 1.0), x)
+    return _reduced(b, b.combine([(1, first), (-1, b.apply("log_sigmoid", x))]), reduction)
+
+
+def huber_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, delta: float = 1.0) -> Tensor:
+    """delta-Huber: e c - c^2/2 with e = |x - y| and c = min(e, delta)."""
+    error = b.apply("abs", b.combine([(1, x), (-1, y)], share=True))
+    inner = b.apply("clamp", error, parameters=[0.0, delta])
+    return _reduced(b, b.combine([(1, b.product(error, inner)), (-0.5, b.product(inner, inner))]), reduction)
+
+
+def huber_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, delta: float) -> Tensor:
+    """clamp(x - y, -delta, delta) * grad."""
+    error = b.combine([(1, x), (-1, y)], share=True)
+    return b.product(grad, b.apply("clamp", error, parameters=[-delta, delta]), scale=_share(b, error, reduction))
+
+
+def smooth_l1_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, beta: float = 1.0) -> Tensor:
+    """huber / beta."""
+    return b.combine([(1 / beta, huber_loss(b, x, y, reduction, beta))])
+
+
+def smooth_l1_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, beta: float) -> Tensor:
+    """huber' / beta."""
+    return b.combine([(1 / beta, huber_loss_backward(b, grad, x, y, reduction, beta))])
+
+
+RULES: dict[str, Rule] = {
+    "_softmax": softmax, "softmax": softmax, "_log_softmax": log_softmax, "log_softmax": log_softmax,
+    "_safe_softmax": softmax, "_softmax_backward_data": softmax_backward,
+    "_log_softmax_backward_data": log_softmax_backward, "nll_loss_forward": nll_loss,
+    "nll_loss_backward": nll_loss_backward, "nll_loss2d_forward": nll_loss, "nll_loss2d_backward": nll_loss_backward,
+    "mse_loss": mse_loss, "mse_loss_backward": mse_loss_backward,
+    "binary_cross_entropy_with_logits": bce_with_logits, "huber_loss": huber_loss,
+    "huber_loss_backward": huber_loss_backward, "smooth_l1_loss": smooth_l1_loss,
+    "smooth_l1_loss_backward": smooth_l1_loss_backward,
+}

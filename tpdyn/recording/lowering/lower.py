@@ -1,0 +1,275 @@
+"""How is a whole tape lowered? Find what is needed, then node by node: input, draw, constant, or a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, final
+
+import torch
+
+from tpdyn.program.instructions import Law, Leaf
+from tpdyn.program.program import Origin
+from tpdyn.recording.lowered import Lowered, LoweredMark, LoweredParameter
+from tpdyn.recording.lowering import (
+    attention,
+    elementwise,
+    indexing,
+    linear,
+    losses,
+    normalisation,
+    randomness,
+    reductions,
+    views,
+)
+from tpdyn.recording.lowering.builder import Builder, scaling
+from tpdyn.recording.lowering.finish import join_combines, tidy
+from tpdyn.recording.lowering.known import base_name, fold, known_inputs, measured_law
+from tpdyn.recording.lowering.values import Known, KnownKind, LoweringError, Refusal, Refused, Tensor, Value, uniform_number
+from tpdyn.recording.tape import Node, Ref, Tape
+
+RULES: dict[str, elementwise.Rule] = {
+    **elementwise.RULES,
+    **linear.RULES,
+    **reductions.RULES,
+    **views.RULES,
+    **normalisation.RULES,
+    **losses.RULES,
+    **attention.RULES,
+    **indexing.RULES,
+    **randomness.RULES,
+}
+
+
+def lower(tape: Tape) -> Lowered:
+    """The tape in closed instructions, at its width.
+
+    Raises LoweringError naming every operation that has no rule (or that its rule refuses) with its source line.
+    """
+    return _Lowering(tape).run()
+
+
+def refs_in(item: Any) -> Iterator[Ref]:
+    """Every Ref inside nested arguments."""
+    if isinstance(item, Ref):
+        yield item
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from refs_in(part)
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from refs_in(part)
+
+
+def _has(items: Any, kind: type) -> bool:
+    if isinstance(items, kind):
+        return True
+    if isinstance(items, (list, tuple)):
+        return any(_has(item, kind) for item in items)
+    return isinstance(items, dict) and any(_has(item, kind) for item in items.values())
+
+
+@final
+class _Lowering:
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self.builder = Builder()
+        self.values: dict[Ref, Tensor | Refused | None] = {}
+        self.problems: dict[str, None] = {}
+        # the first name wins: tied weights are one parameter
+        self.initial: dict[Ref, str] = {}
+        for parameter in tape.parameters:
+            if parameter.versions and parameter.versions[0] is not None:
+                self.initial.setdefault(parameter.versions[0], parameter.name)
+
+    def run(self) -> Lowered:
+        needed = self._needed()
+        for number, node in enumerate(self.tape.nodes):
+            if number in needed:
+                self._node(number, node)
+        if self.problems:
+            listed = "\n".join(f"  {problem}" for problem in self.problems)
+            raise LoweringError(f"{len(self.problems)} operation(s) of the script cannot be lowered:\n{listed}")
+        return self._finish()
+
+    # -- what is needed -----------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> list[Ref]:
+        wanted = [mark.ref for mark in self.tape.marks if self._is_float(mark.ref)]
+        for parameter in self.tape.parameters:
+            wanted.extend(ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None)
+        return wanted
+
+    def _is_float(self, ref: Ref) -> bool:
+        meta = self.tape.nodes[ref.node].outputs[ref.output]
+        return meta is not None and meta.dtype.is_floating_point
+
+    def _needed(self) -> set[int]:
+        needed: set[int] = set()
+        waiting = [ref.node for ref in self._wanted()]
+        while waiting:
+            number = waiting.pop()
+            if number in needed:
+                continue
+            needed.add(number)
+            node = self.tape.nodes[number]
+            if base_name(node.op) in elementwise.SHAPE_ONLY:
+                continue
+            waiting.extend(ref.node for ref in refs_in((node.args, node.kwargs)) if ref.node not in needed)
+        return needed
+
+    # -- one node -----------------------------------------------------------------------------------------------------
+
+    def _node(self, number: int, node: Node) -> None:
+        self.builder.origin = node.origin
+        outputs: tuple[Tensor | Refused | None, ...]
+        try:
+            outputs = self._outputs(number, node)
+        except Refusal as refusal:
+            self._problem(node, str(refusal))
+            outputs = (Refused(),) * len(node.outputs)
+        for output, value in enumerate(outputs):
+            ref = Ref(number, output)
+            if ref in self.initial and isinstance(value, Known):
+                value = self._parameter(self.initial[ref], value, node)
+            self.values[ref] = value
+
+    def _problem(self, node: Node, why: str) -> None:
+        source = node.origin.source
+        place = f"{source} `{source.text}`" if source.text else str(source)
+        module = f" in {node.origin.module}" if node.origin.module else ""
+        self.problems.setdefault(f"{why} ({node.op}) at {place}{module} [{node.origin.phase}]")
+
+    def _outputs(self, number: int, node: Node) -> tuple[Tensor | Refused | None, ...]:
+        if node.op == "input":
+            return (self._input(node),)
+        args, kwargs = self._resolved(node.args), self._resolved(node.kwargs)
+        if _has((args, kwargs), Refused):
+            return (Refused(),) * len(node.outputs)
+        if randomness.is_draw(node):
+            return randomness.drawn(self.builder, node, args)
+        kind = self._folds(node, args, kwargs)
+        if kind is not None:
+            args, kwargs = self._as_known(args), self._as_known(kwargs)
+            return fold(node, args, kwargs, kind)
+        name = base_name(node.op)
+        rule = RULES.get(name)
+        if rule is None:
+            raise Refusal(f"no rule for {node.op}")
+        kwargs = {key: value for key, value in kwargs.items() if key not in ("layout", "device", "pin_memory", "generator")}
+        try:
+            result = rule(self.builder, *args, **kwargs)
+        except TypeError as error:  # arguments that the rule does not know
+            raise Refusal(f"the rule for {node.op} does not take these arguments: {error}") from error
+        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+    def _resolved(self, item: Any) -> Any:
+        if isinstance(item, Ref):
+            if item not in self.values:
+                meta = self.tape.nodes[item.node].outputs[item.output]  # read for its shape only
+                if meta is None:
+                    return None
+                return Known.full(meta.shape, 0.0, meta.dtype)
+            return self.values[item]
+        if isinstance(item, (list, tuple)):
+            return type(item)(self._resolved(part) for part in item)
+        if isinstance(item, dict):
+            return {key: self._resolved(part) for key, part in item.items()}
+        return item
+
+    # -- inputs and parameters ----------------------------------------------------------------------------------------
+
+    def _input(self, node: Node) -> Known:
+        if not isinstance(node.value, torch.Tensor):
+            raise Refusal(f"input {node.name!r} has no recorded value")
+        kind: KnownKind = node.input_kind or "data"
+        if kind == "buffer" and (not node.value.dtype.is_floating_point or uniform_number(node.value) is not None):
+            kind = "constant"
+        return Known(node.value, kind, None, node.name)
+
+    def _parameter(self, name: str, known: Known, node: Node) -> Value:
+        """The leaf of a parameter's initial value, with the law that it was drawn from."""
+        b = self.builder
+        if known.leaf is not None:
+            return known.leaf
+        uniform = uniform_number(known.tensor) if known.draw is None else None
+        if known.draw is not None:
+            law = known.draw.to_law()
+        elif uniform is not None:
+            law = Law("zero") if uniform == 0 else Law("constant", scaling(float(uniform)))
+        else:
+            law = measured_law(known.tensor)
+            b.notes.append(f"law of {name} measured, not read")
+        b.notes.extend(f"{name}: {note}" for note in known.notes)
+        before, b.origin = b.origin, Origin(0, "initialization", node.origin.module, node.origin.source)
+        known.leaf = b.leaf(Leaf("parameter", b.fresh_name(name), law), known.tensor)
+        b.origin = before
+        b.known_of[known.leaf.var] = known
+        return known.leaf
+
+    # -- folding ------------------------------------------------------------------------------------------------------
+
+    def _folds(self, node: Node, args: Any, kwargs: Any) -> KnownKind | None:
+        """Whether the operation is done at once, and of which kind its results then are."""
+        initial = node.origin.phase in ("initialization", "data")
+        if initial:
+            args, kwargs = self._as_known(args), self._as_known(kwargs)
+        if _has((args, kwargs), Value):
+            return None
+        known = known_inputs(args, kwargs)
+        if all(k.kind == "constant" for k in known):
+            return "constant"
+        kind: KnownKind = "data" if any(k.kind in ("data", "random") for k in known) else "constant"
+        drawn_for_weights = node.origin.phase == "initialization"
+        if initial or drawn_for_weights:
+            return "data"
+        if all(k.is_discrete or k.kind == "constant" for k in known):
+            return kind
+        if all(meta is None or not meta.dtype.is_floating_point for meta in node.outputs):
+            return kind
+        return None
+
+    def _as_known(self, item: Any) -> Any:
+        """Leaves of parameters read back as the tensors they hold (while a model is still being initialised)."""
+        if isinstance(item, Value):
+            known = self.builder.known_of.get(item.var)
+            return known if known is not None and self.builder.is_whole(item) else item
+        if isinstance(item, (list, tuple)):
+            return type(item)(self._as_known(part) for part in item)
+        if isinstance(item, dict):
+            return {key: self._as_known(part) for key, part in item.items()}
+        return item
+
+    # -- the result ---------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> Lowered:
+        b, tape = self.builder, self.tape
+        lowered = Lowered(tape.width, b.statements, steps=tape.steps, leaf_values=b.leaf_values)
+        places: dict[Ref, int] = {}
+
+        def place(ref: Ref) -> int:
+            if ref not in places:
+                b.origin = tape.nodes[ref.node].origin
+                value = self.values[ref]
+                if not isinstance(value, (Value, Known)):
+                    raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")
+                places[ref] = b.position(value)
+            return places[ref]
+
+        for parameter in tape.parameters:
+            lowered.parameters.append(
+                LoweredParameter(
+                    parameter.name,
+                    [place(ref) for ref in parameter.versions if ref is not None],
+                    [None if ref is None else place(ref) for ref in parameter.gradients],
+                )
+            )
+        for mark in tape.marks:
+            if self._is_float(mark.ref):
+                lowered.marks.append(LoweredMark(mark.kind, mark.name, mark.step, place(mark.ref)))
+        for ref, tensor in tape.live.items():
+            if ref in places:
+                lowered.live[places[ref]] = tensor.detach().to(torch.float64)
+        lowered.notes = list(dict.fromkeys([*tape.notes, *b.notes]))
+        join_combines(lowered)
+        tidy(lowered)
+        return lowered
