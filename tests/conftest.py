@@ -7,8 +7,12 @@ import os
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-# Annotations of the package are checked at each call (jaxtyping's shapes, beartype's types), before it is imported.
-install_import_hook("tpdyn", "beartype.beartype")
+# Where tensors pass, annotations are checked at each call (jaxtyping's shapes, beartype's types). Not in the pure Python
+# of programs, orders and strategies: beartype samples containers with `random`, which Hypothesis forbids in strategies.
+install_import_hook(
+    ["tpdyn.recording", "tpdyn.measuring", "tpdyn.reporting", "tpdyn.readings.finite", "tpdyn.claims.statistics"],
+    "beartype.beartype",
+)
 
 import torch  # noqa: E402  (after the hook, so that nothing of the package slips in before it)
 

@@ -31,9 +31,9 @@ _LARGEST_BASIS = 48
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Parity:
-    """`offset + span(basis)`, in reduced echelon form, so that equal sets are equal objects.
+    """`offset + span(basis)`, in reduced echelon form; made by `_parity` only, so that equal sets are the same object.
 
     `anything` stands for the whole space: nothing is known of the sign.
     """
@@ -43,7 +43,18 @@ class Parity:
     anything: bool = False
 
 
-EVEN = Parity(0, ())
+_KNOWN: dict[tuple[int, tuple[int, ...]], Parity] = {}
+
+
+def _parity(offset: int, basis: tuple[int, ...]) -> Parity:
+    key = (offset, basis)
+    found = _KNOWN.get(key)
+    if found is None:
+        found = _KNOWN[key] = Parity(offset, basis)
+    return found
+
+
+EVEN = _parity(0, ())
 ANY = Parity(0, (), True)
 
 
@@ -62,12 +73,12 @@ def _reduced(offset: int, vectors: Iterable[int]) -> Parity:
         return ANY
     for row in basis:
         offset = min(offset, offset ^ row)
-    return Parity(offset, tuple(basis))
+    return _parity(offset, tuple(basis))
 
 
 def odd_in(source: int, axis: int = 0) -> Parity:
     """The parity of a value that changes sign with one source (a bit number), which lives on wide axis `axis`."""
-    return Parity(1 << (source + axis * BLOCK), ())
+    return _parity(1 << (source + axis * BLOCK), ())
 
 
 @lru_cache(maxsize=1 << 16)
@@ -76,7 +87,7 @@ def product(p: Parity, q: Parity) -> Parity:
     if p.anything or q.anything:
         return ANY
     if not p.basis and not q.basis:
-        return Parity(p.offset ^ q.offset, ())
+        return _parity(p.offset ^ q.offset, ())
     return _reduced(p.offset ^ q.offset, (*p.basis, *q.basis))
 
 
@@ -104,7 +115,7 @@ def of_function(p: Parity, symmetry: str) -> Parity:
     if symmetry == "odd":
         return p
     if symmetry == "even":
-        return Parity(0, p.basis)
+        return _parity(0, p.basis)
     return _reduced(0, (*p.basis, p.offset))
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import final
 
-from tpdyn.exponents import ONE, ZERO, Order
+from tpdyn.exponents import ZERO, Order
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, contains, hull
 
 _LONGEST = 6
@@ -69,40 +69,46 @@ def scaled(terms: Terms, power: Fraction) -> Terms:
     return tuple(term.times(power) for term in terms) if power else terms
 
 
-def _dominates(a: Term, b: Term) -> bool:
-    return (
-        a.gaussian == b.gaussian
-        and a.mean_order >= b.mean_order
-        and a.rms_order >= b.rms_order
-        and contains(a.parity, b.parity)
-    )
-
-
 def tidy(terms: list[Term], wide: int) -> Terms:
-    """A shorter list that is as large: without dominated and far smaller terms, the tail merged (THEORY: each step can
-    only raise an order). `wide` is the number of wide axes: without any, signs and rarity have no meaning."""
+    """A shorter list that is as large: without dominated and far smaller terms, the tail merged (each step can only raise
+    an order). `wide` is the number of wide axes: without any, signs and rarity have no meaning."""
     if not terms:
         return ()
     if wide == 0:
         return (Term(max(term.rms_order for term in terms)),)
     if len(terms) == 1:
         return tuple(terms)
-    leader = max(term.rms_order for term in terms)
-    slack = leader - max(ONE, ONE * wide) if leader != math.inf else leader
-    kept: list[Term] = []
-    for term in sorted(set(terms), key=lambda t: (-t.rms_order, t.rarity, len(t.parity.basis), t.parity.offset)):
-        if term.rms_order < slack or any(_dominates(other, term) for other in kept):
+    largest: dict[tuple[Parity, Gaussian | None, Fraction], Term] = {}
+    for term in terms:
+        key = (term.parity, term.gaussian, term.rarity)
+        if key not in largest or largest[key].order < term.order:
+            largest[key] = term
+    if len(largest) == 1:
+        return tuple(largest.values())
+    ranked = sorted(
+        ((term.rms_order, term.mean_order, term) for term in largest.values()),
+        key=lambda item: (-item[0], item[2].rarity, len(item[2].parity.basis), item[2].parity.offset),
+    )
+    leader = ranked[0][0]
+    slack = leader - wide if leader != math.inf else leader
+    kept: list[tuple[Fraction, Fraction, Term]] = []
+    for rms, mean, term in ranked:
+        if rms < slack:
             continue
-        kept = [other for other in kept if not _dominates(term, other)]
-        kept.append(term)
-    while len(kept) > _LONGEST:
-        plain = [term for term in kept if term.gaussian is None]
+        for _, other_mean, other in kept:  # in falling rms order: only the mean is left to compare
+            if other.gaussian == term.gaussian and contains(other.parity, term.parity) and other_mean >= mean:
+                break
+        else:
+            kept.append((rms, mean, term))
+    found = [term for _, _, term in kept]
+    while len(found) > _LONGEST:
+        plain = [term for term in found if term.gaussian is None]
         if len(plain) < 2:
             break
         a, b = plain[-2:]
-        kept = [term for term in kept if term is not a and term is not b]
-        kept.append(Term(max(a.order, b.order), hull(a.parity, b.parity), min(a.rarity, b.rarity)))
-    return tuple(kept)
+        found = [term for term in found if term is not a and term is not b]
+        found.append(Term(max(a.order, b.order), hull(a.parity, b.parity), min(a.rarity, b.rarity)))
+    return tuple(found)
 
 
 @final

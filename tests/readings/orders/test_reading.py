@@ -1,0 +1,150 @@
+"""The orders reading against the theorems on MLPs, and rule by rule on programs of a few lines."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tpdyn.claims import theorems
+from tpdyn.claims.strategies import WIDE, abc_points, exponents, layer_names, mlp_program
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
+from tpdyn.program.program import Builder
+from tpdyn.readings.interpret import OutsideTheory
+from tpdyn.readings.orders.reading import read
+
+HALF = Fraction(1, 2)
+UNIT = Law("normal", Scaling(()), Scaling.of(1))
+MLPS = {
+    (layers, function, optimizer): mlp_program(layers, function, optimizer)
+    for layers in (1, 2)
+    for function in ("tanh", "relu")
+    for optimizer in ("sgd", "sign")
+}
+
+
+def changes(program, orders, name: str) -> Fraction | None:
+    found = [orders.values[m.view.var].moved for m in program.marks if m.name == name]
+    return max((order for order in found if order is not None), default=None)
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_orders_of_an_mlp_are_those_of_the_theorem(data: st.DataObject) -> None:
+    layers, function, optimizer = data.draw(st.sampled_from(sorted(MLPS)))
+    point = data.draw(abc_points(layers, "sgd" if optimizer == "sgd" else "entrywise"))
+    theorem = theorems.sgd if optimizer == "sgd" else theorems.entrywise
+    if optimizer != "sgd" and not theorems.faithful(point):
+        return
+    expected = theorem(point)
+    program = MLPS[layers, function, optimizer]
+    orders = read(program, exponents(point, layer_names(layers)))
+    hidden = [changes(program, orders, f"h{layer + 1}") for layer in range(layers)]
+    output = changes(program, orders, "output")
+    stable = point.well_initialised and all(h is None or h <= 0 for h in hidden) and (output is None or output <= 0)
+    assert stable == expected.stable
+    if stable:
+        assert (output == 0) == expected.nontrivial
+        assert tuple(hidden) == expected.changes
+
+
+def tiny() -> Builder:
+    build = Builder()
+    build.at(phase="forward")
+    return build
+
+
+def vector(build: Builder, name: str, law: Law = UNIT) -> int:
+    return build.leaf(Leaf("parameter", name, law), (WIDE,))
+
+
+def test_a_sum_of_aligned_products_is_larger_by_n_and_of_unaligned_ones_by_root_n() -> None:
+    build = tiny()
+    v, w = vector(build, "v"), vector(build, "w")
+    same = build.add(Contract((Operand(v, (0,)), Operand(v, (0,)))), ())
+    other = build.add(Contract((Operand(v, (0,)), Operand(w, (0,)))), ())
+    mean = build.add(Contract((Operand(v, (0,)),), Scaling.of(1, -1)), ())
+    values = read(build.build()).values
+    assert [values[k].size for k in (same, other, mean)] == [1, HALF, -HALF]
+
+
+def test_a_matrix_and_its_transpose_meet_again_in_the_dot() -> None:
+    build = tiny()
+    matrix = build.leaf(Leaf("parameter", "W", Law("normal", Scaling(()), Scaling.of(1, -HALF))), (WIDE, WIDE))
+    v = vector(build, "v")
+    back = build.add(Contract((Operand(matrix, (1, 0)), Operand(v, (1,)))), (WIDE,))
+    forth = build.add(Contract((Operand(matrix, (0, 1)), Operand(back, (1,)))), (WIDE,))
+    dot = build.add(Contract((Operand(v, (0,)), Operand(forth, (0,))), Scaling.of(1, -1)), ())
+    square = build.add(Contract((Operand(back, (0,)), Operand(back, (0,)))), (WIDE,))
+    forth_again = build.add(Contract((Operand(matrix, (0, 1)), Operand(square, (1,)))), (WIDE,))
+    no_dot = build.add(Contract((Operand(v, (0,)), Operand(forth_again, (0,))), Scaling.of(1, -1)), ())
+    values = read(build.build()).values
+    assert values[dot].size == 0  # <v, W W^T v> / n
+    assert values[no_dot].size == -HALF  # <v, W (W^T v)^2> / n: odd in v
+
+
+def test_an_odd_function_of_two_independent_signs_has_no_mean() -> None:
+    build = tiny()
+    v, w = vector(build, "v"), vector(build, "w")
+    both = build.add(Combine(((Scaling.of(1), Operand(v, (0,))), (Scaling.of(1), Operand(w, (0,))))), (WIDE,))
+    means = []
+    for function in ("tanh", "relu"):
+        made = build.add(Apply(function, (Operand(both, (0,)),)), (WIDE,))
+        means.append(build.add(Contract((Operand(made, (0,)),), Scaling.of(1, -1)), ()))
+    values = read(build.build()).values
+    assert [values[k].size for k in means] == [-HALF, 0]
+
+
+def test_small_arguments_go_by_their_taylor_coefficients() -> None:
+    build = tiny()
+    v = vector(build, "v", Law("normal", Scaling(()), Scaling.of(1, -HALF)))
+    orders = {}
+    for function in ("tanh", "sigmoid", "cos", "gelu"):
+        made = build.add(Apply(function, (Operand(v, (0,)),)), (WIDE,))
+        mean = build.add(Contract((Operand(made, (0,)),), Scaling.of(1, -1)), ())
+        orders[function] = (made, mean)
+    values = read(build.build()).values
+    found = {name: (values[a].size, values[b].size) for name, (a, b) in orders.items()}
+    assert found == {
+        "tanh": (-HALF, -1),
+        "sigmoid": (0, 0),
+        "cos": (0, 0),
+        "gelu": (-HALF, -1),
+    }
+
+
+def test_a_product_of_two_untrained_matrices_is_outside_the_theory() -> None:
+    build = tiny()
+    w = [build.leaf(Leaf("parameter", name, UNIT), (WIDE, WIDE)) for name in ("W", "V")]
+    build.add(Contract((Operand(w[0], (0, 2)), Operand(w[1], (2, 1)))), (WIDE, WIDE))
+    with pytest.raises(OutsideTheory, match="two untrained Gaussian matrices"):
+        read(build.build())
+
+
+def test_a_constant_that_guards_a_division_counts_only_as_written() -> None:
+    build = tiny()
+    v = vector(build, "v", Law("normal", Scaling(()), Scaling.of(1, -1)))
+    size = build.add(Apply("abs", (Operand(v, (0,)),)), (WIDE,))
+    guarded = build.add(Combine(((Scaling.of(1), Operand(size, (0,))),), Scaling.of(1e-8), epsilon=True), (WIDE,))
+    program = build.build()
+    assert read(program).values[guarded].size == -1
+    assert read(program, epsilon=True).values[guarded].size == 0
+
+
+@given(st.data())
+@settings(max_examples=15)
+def test_the_symmetry_of_the_parametrization_comes_out(data: st.DataObject) -> None:
+    """(a + s, b - s, c - 2s) for SGD, (a + s, b - s, c - s) for entrywise optimizers, layer by layer."""
+    optimizer = data.draw(st.sampled_from(["sgd", "sign"]))
+    program = MLPS[2, "tanh", optimizer]
+    point = data.draw(abc_points(2, "entrywise"))
+    layer, shift = data.draw(st.integers(0, 2)), data.draw(st.sampled_from([HALF, -1, Fraction(3, 4)]))
+    moved = theorems.Abc(
+        tuple(a + shift * (k == layer) for k, a in enumerate(point.a)),
+        tuple(b - shift * (k == layer) for k, b in enumerate(point.b)),
+        tuple(c - shift * (2 if optimizer == "sgd" else 1) * (k == layer) for k, c in enumerate(point.c)),
+    )
+    one, other = (read(program, exponents(p, layer_names(2))) for p in (point, moved))
+    for name in ("h1", "x1", "h2", "x2", "output"):
+        assert changes(program, one, name) == changes(program, other, name)

@@ -1,0 +1,208 @@
+"""Which programs and parametrizations should a claim be tried on? Hypothesis strategies, for us and for users.
+
+`abc_points` draws exponents of multilayer perceptrons, half of them on the boundaries where theorems change their mind;
+`random_programs` draws small well-formed tensor programs of any shape. `mlp_program` writes the program of an MLP by hand,
+without a recording: the reference that a recorded one must agree with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+
+from tpdyn.claims.theorems import Abc
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
+from tpdyn.program.program import Builder, Mark, Parameter, Program, View
+from tpdyn.readings.orders.reading import Exponents
+
+WIDE = Scaling.of(1, 1)
+QUARTERS = st.integers(-6, 6).map(lambda k: Fraction(k, 4))
+
+
+def layer_names(layers: int) -> tuple[str, ...]:
+    """Names of the weights of `mlp_program`: 'W1', ..., 'out'."""
+    return (*(f"W{layer + 1}" for layer in range(layers)), "out")
+
+
+def exponents(point: Abc, names: Sequence[str]) -> Exponents:
+    """An abc-point as the exponents of named parameters, input layer first."""
+    if len(names) != len(point.a):
+        raise ValueError(f"{len(names)} names for {len(point.a)} layers: {', '.join(names)}")
+    return Exponents(
+        multiplier=dict(zip(names, point.a, strict=True)),
+        initial=dict(zip(names, point.b, strict=True)),
+        rate=dict(zip(names, point.c, strict=True)),
+    )
+
+
+@st.composite
+def abc_points(draw: Callable[..., Any], layers: int, optimizer: Literal["sgd", "entrywise"] = "sgd") -> Abc:
+    """Random rational exponents (multiples of 1/4) of an MLP with `layers` hidden layers.
+
+    Three quarters of them are well initialised; slack variables that decide the verdict are often exactly 0.
+    """
+    half, zero = Fraction(1, 2), Fraction(0)
+    a = [draw(QUARTERS) for _ in range(layers + 1)]
+    b = [-a[0], *(half - a[layer] for layer in range(1, layers)), half - a[-1] + draw(_slack())]
+    if draw(st.integers(0, 3)) == 0:
+        broken = draw(st.integers(0, layers))
+        b[broken] += draw(QUARTERS)
+    if optimizer == "entrywise":
+        c = [draw(_slack()) - a[layer] + (1 if layer else 0) for layer in range(layers + 1)]
+        return Abc(tuple(a), tuple(b), tuple(c))
+    # the rate that makes r, or the readout's update, exactly critical, or any other
+    kind = draw(st.integers(0, 2))
+    slowest = min(2 * a[0] + 1, *(2 * x for x in a[1:-1])) if layers > 1 else 2 * a[0] + 1
+    if kind == 0:
+        rate = 1 - 2 * a[-1] + draw(_slack())
+    elif kind == 1:
+        rate = max(1 - slowest - a[-1] - b[-1], (1 - slowest - 2 * a[-1]) / 2) + draw(_slack())
+    else:
+        rate = draw(QUARTERS)
+    return Abc(tuple(a), tuple(b), (rate + zero,) * (layers + 1))
+
+
+def _slack() -> st.SearchStrategy[Fraction]:
+    return st.one_of(st.just(Fraction(0)), st.integers(-2, 4).map(lambda k: Fraction(k, 4)))
+
+
+def mlp_program(
+    layers: int,
+    function: str = "tanh",
+    optimizer: Literal["sgd", "sign", "adam"] = "sgd",
+    steps: int = 3,
+    batch: int = 4,
+    inputs: int = 5,
+    outputs: int = 3,
+) -> Program:
+    """T steps of an MLP without biases on a square loss, spelled out by hand: unit Gaussians, rate 0.1, no multipliers.
+
+    "adam" is the normalised gradient `g / (sqrt(g^2) + eps)`, Adam with beta = 0.
+    """
+    one, minus = Scaling.of(1), Scaling.of(-1)
+    size, features, classes = Scaling.of(batch), Scaling.of(inputs), Scaling.of(outputs)
+    unit = Law("normal", Scaling(()), one)
+    build = Builder()
+    build.at(phase="initialization")
+    names = layer_names(layers)
+    shapes = [(WIDE, features), *((WIDE, WIDE),) * (layers - 1), (classes, WIDE)]
+    versions = [[build.leaf(Leaf("parameter", n, unit), s)] for n, s in zip(names, shapes, strict=True)]
+    gradients: list[list[int]] = [[] for _ in names]
+
+    def matrix(var: int) -> View:
+        return View((var,), ((0,), (1,)))
+
+    for step in range(steps):
+        build.at(step=step, phase="data")
+        x = build.leaf(Leaf("data", f"x{step}", Law("data")), (size, features))
+        y = build.leaf(Leaf("data", f"y{step}", Law("data")), (size, classes))
+        build.at(phase="forward")
+        pre, post = [], [x]
+        for layer in range(layers):
+            weight = Operand(versions[layer][-1], (1, 2))
+            pre.append(build.add(Contract((Operand(post[-1], (0, 2)), weight)), (size, WIDE), name=f"h{layer + 1}@{step}"))
+            post.append(build.add(Apply(function, (Operand(pre[-1], (0, 1)),)), (size, WIDE), name=f"x{layer + 1}@{step}"))
+            build.marks.append(Mark("module", f"h{layer + 1}", step, matrix(pre[-1])))
+            build.marks.append(Mark("module", f"x{layer + 1}", step, matrix(post[-1])))
+        readout = Operand(versions[-1][-1], (1, 2))
+        f = build.add(Contract((Operand(post[-1], (0, 2)), readout)), (size, classes), name=f"f@{step}")
+        build.marks.append(Mark("output", "output", step, matrix(f)))
+        build.at(phase="backward")
+        delta = build.add(
+            Combine(((one, Operand(f, (0, 1))), (minus, Operand(y, (0, 1))))), (size, classes), name=f"df@{step}"
+        )
+        for layer in range(layers, -1, -1):
+            gradients[layer].append(
+                build.add(
+                    Contract((Operand(delta, (2, 0)), Operand(post[layer], (2, 1)))),
+                    shapes[layer],
+                    name=f"d{names[layer]}@{step}",
+                )
+            )
+            if layer:
+                back = build.add(
+                    Contract((Operand(delta, (0, 2)), Operand(versions[layer][-1], (2, 1)))), (size, WIDE), name=f"dx{layer}@{step}"
+                )
+                slope = build.add(Apply(_slope(function), (Operand(pre[layer - 1], (0, 1)),)), (size, WIDE))
+                delta = build.add(
+                    Contract((Operand(back, (0, 1)), Operand(slope, (0, 1)))), (size, WIDE), name=f"dh{layer}@{step}"
+                )
+        build.at(phase="optimizer")
+        for layer, name in enumerate(names):
+            update = _direction(build, gradients[layer][-1], optimizer)
+            terms = ((one, Operand(versions[layer][-1], (0, 1))), (Scaling.of(-0.1), Operand(update, (0, 1))))
+            versions[layer].append(build.add(Combine(terms), shapes[layer], name=f"{name}_{step + 1}"))
+    build.parameters = [
+        Parameter(name, tuple(map(matrix, versions[k])), tuple(map(matrix, gradients[k]))) for k, name in enumerate(names)
+    ]
+    return build.build(steps=steps)
+
+
+def _slope(function: str) -> str:
+    from tpdyn.pointwise import lookup
+
+    slope = lookup(function).slope
+    if slope is None:
+        raise ValueError(f"{function} has no listed slope; expected a differentiable function such as tanh, relu, gelu")
+    return slope
+
+
+def _direction(build: Builder, gradient: int, optimizer: str) -> int:
+    here = Operand(gradient, (0, 1))
+    shape = build.statements[gradient].shape
+    if optimizer == "sgd":
+        return gradient
+    if optimizer == "sign":
+        return build.add(Apply("sign", (here,)), shape)
+    square = build.add(Contract((here, here)), shape)
+    root = build.add(Apply("sqrt", (Operand(square, (0, 1)),)), shape)
+    guarded = build.add(Combine(((Scaling.of(1), Operand(root, (0, 1))),), Scaling.of(1e-8), epsilon=True), shape)
+    inverse = build.add(Apply("reciprocal", (Operand(guarded, (0, 1)),)), shape)
+    return build.add(Contract((here, Operand(inverse, (0, 1)))), shape)
+
+
+@st.composite
+def random_programs(draw: Callable[..., Any], length: int = 8) -> Program:
+    """A random straight-line program over vectors and matrices: leaves, sums, products, contractions, functions.
+
+    Values are vectors [n], scalars [] and batches [2, n]; each instruction reads values made before it.
+    """
+    build = Builder()
+    build.at(phase="forward")
+    std = lambda: Scaling.of(1, -draw(st.sampled_from([Fraction(0), Fraction(1, 2), Fraction(1)])))  # noqa: E731
+    vectors = [build.leaf(Leaf("parameter", f"v{k}", Law("normal", Scaling(()), std())), (WIDE,)) for k in range(2)]
+    matrices = [
+        build.leaf(Leaf("parameter", f"W{k}", Law("normal", Scaling(()), Scaling.of(1, Fraction(-1, 2)))), (WIDE, WIDE))
+        for k in range(2)
+    ]
+    scalars: list[int] = []
+    for number in range(draw(st.integers(2, length))):
+        kind = draw(st.sampled_from(["matvec", "transposed", "sum", "product", "function", "dot", "mean", "scaled"]))
+        x = draw(st.sampled_from(vectors))
+        y = draw(st.sampled_from(vectors))
+        name = f"u{number}"
+        if kind in ("matvec", "transposed"):
+            axes = (0, 1) if kind == "matvec" else (1, 0)
+            matrix = Operand(draw(st.sampled_from(matrices)), axes)
+            vectors.append(build.add(Contract((matrix, Operand(x, (1,)))), (WIDE,), name=name))
+        elif kind == "sum":
+            terms = ((Scaling.of(1), Operand(x, (0,))), (Scaling.of(0.7), Operand(y, (0,))))
+            vectors.append(build.add(Combine(terms), (WIDE,), name=name))
+        elif kind == "product":
+            vectors.append(build.add(Contract((Operand(x, (0,)), Operand(y, (0,)))), (WIDE,), name=name))
+        elif kind == "function":
+            function = draw(st.sampled_from(["tanh", "relu", "abs", "gelu", "sigmoid"]))
+            vectors.append(build.add(Apply(function, (Operand(x, (0,)),)), (WIDE,), name=name))
+        elif kind == "dot":
+            scale = Scaling.of(1, draw(st.sampled_from([Fraction(0), Fraction(-1, 2), Fraction(-1)])))
+            scalars.append(build.add(Contract((Operand(x, (0,)), Operand(y, (0,))), scale), (), name=name))
+        elif kind == "mean":
+            scalars.append(build.add(Contract((Operand(x, (0,)),), Scaling.of(1, -1)), (), name=name))
+        elif scalars:
+            factor = Operand(draw(st.sampled_from(scalars)), ())
+            vectors.append(build.add(Contract((factor, Operand(x, (0,)))), (WIDE,), name=name))
+    return build.build()
