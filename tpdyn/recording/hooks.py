@@ -67,8 +67,9 @@ class Watch:
     global pre-hook), on_module_exit(path, module, args, kwargs, output), on_step_begin(optimizer) and
     on_step_end(optimizer) (None for a step written by hand; `step` is already counted up in on_step_end; the events of
     an optimizer that is not the counted one come as `on_other_step_begin/end`), on_backward(losses, gradients) and
-    on_backward_end(losses, results), and on_output(name, tensor) once per forward pass with the network's output ("output",
-    "output#2"): that of the root module, or of the last outermost module with parameters if the root is never called.
+    on_backward_end(losses, results, inputs), on_output(name, tensor) once per forward pass with the network's output
+    ("output", "output#2"): that of the root module, or of the last outermost module with parameters if the root is never
+    called; and on_boundary() wherever a step written by hand would be noticed.
     """
 
     def __init__(
@@ -82,8 +83,9 @@ class Watch:
         on_other_step_begin: StepEvent | None = None,
         on_other_step_end: StepEvent | None = None,
         on_backward: Callable[[tuple[Tensor, ...], Any], None] | None = None,
-        on_backward_end: Callable[[tuple[Tensor, ...], Any], None] | None = None,
+        on_backward_end: Callable[[tuple[Tensor, ...], Any, Any], None] | None = None,
         on_output: Callable[[str, Any], None] | None = None,
+        on_boundary: Callable[[], None] | None = None,
         detect_hand_written_steps: bool = True,
     ) -> None:
         if limit is not None and limit < 1:
@@ -105,6 +107,7 @@ class Watch:
         self._on_backward = on_backward
         self._on_backward_end = on_backward_end
         self._on_output = on_output
+        self._on_boundary = on_boundary
         self._detect = detect_hand_written_steps
         self._roots: dict[int, str] = {}  # id(root) -> prefix
         self._kept: list[Any] = []  # roots, kept alive so that ids stay theirs
@@ -163,6 +166,15 @@ class Watch:
             self._name_by_variable(tensor)
             name = self._names[id(tensor)]
         return name
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The buffers of the root modules by name."""
+        return {
+            _joined(self._roots[id(root)], path): buffer
+            for root in self._kept
+            if id(root) in self._roots
+            for path, buffer in root.named_buffers()
+        }
 
     def _name_parameter(self, name: str, tensor: Tensor) -> None:
         if id(tensor) in self._names:
@@ -338,10 +350,12 @@ class Watch:
             self._on_backward(losses, args[0] if args else None)
         results = self._engine(outputs, *args, **kwargs)
         if self._on_backward_end is not None:
-            self._on_backward_end(losses, results)
+            self._on_backward_end(losses, results, args[3] if len(args) > 3 else None)
         return results
 
     def _look_for_hand_written_step(self) -> None:
+        if self._on_boundary is not None and not self.in_optimizer:
+            self._on_boundary()
         if not self._before or self.in_optimizer:
             return
         with _disable_current_modes(), torch.no_grad():

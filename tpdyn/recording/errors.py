@@ -1,0 +1,15 @@
+"""What can go wrong while a script is recorded?"""
+
+from __future__ import annotations
+
+from tpdyn.program.program import Source
+
+
+class RecordingError(RuntimeError):
+    """A script could not be recorded, or its recording does not reproduce it. The message says what was met, where in
+    the script, and what to try."""
+
+    def __init__(self, message: str, source: Source = Source()) -> None:
+        place = f"\n  at {source}: {source.text}" if source.file else ""
+        super().__init__(message + place)
+        self.source = source

@@ -1,0 +1,129 @@
+"""What does an aten overload do to its arguments, and which functional overload computes the same?
+
+Everything is read off the schema once per overload and kept: is it a view, which arguments does it write, which
+overload without writes has the same arguments. Overloads that do not tell the truth in their schema are listed by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+
+aten = torch.ops.aten
+
+Kind = Literal["functional", "view", "split", "unbind", "in-place", "out", "geometry", "foreach", "fused", "ignored"]
+
+# Views that do not say so.
+SILENT_VIEWS = frozenset({aten._unsafe_view.default, aten.lift_fresh.default})
+# Overloads that draw nothing when their dropout probability is zero, though they are tagged as random.
+ATTENTION = ("_scaled_dot_product", "_flash_attention", "_efficient_attention", "_cudnn_attention")
+# native_batch_norm writes its running statistics without saying so.
+SILENT_WRITES: dict[Any, tuple[Any, dict[str, int]]] = {
+    aten.native_batch_norm.default: (
+        aten._native_batch_norm_legit_functional.default,
+        {"running_mean": 3, "running_var": 4},
+    ),
+    aten._native_batch_norm_legit.default: (
+        aten._native_batch_norm_legit_functional.default,
+        {"running_mean": 3, "running_var": 4},
+    ),
+}
+_GEOMETRY_OF = {
+    "transpose_": "transpose", "t_": "t", "squeeze_": "squeeze", "unsqueeze_": "unsqueeze", "swapdims_": "swapdims",
+    "swapaxes_": "swapaxes", "as_strided_": "as_strided", "detach_": "detach",
+}  # fmt: skip
+# In-place overloads whose functional twin has another name.
+_FUNCTIONAL_OVERLOADS = {
+    aten.normal_.default: aten.normal_functional.default,
+    aten.bernoulli_.float: aten.bernoulli.p,
+    aten.bernoulli_.Tensor: aten.bernoulli.Tensor,
+}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """The facts of one overload. written: (position, name) of the arguments that it writes; functional: the overload
+    that computes the new values of those instead (None: none does)."""
+
+    kind: Kind
+    name: str
+    written: tuple[tuple[int, str], ...] = ()
+    functional: Any = None
+    random: bool = False
+    attention: bool = False
+
+
+_known: dict[Any, Operation] = {}
+
+
+def operation(overload: Any) -> Operation:
+    """The facts of an overload (kept)."""
+    found = _known.get(overload)
+    if found is None:
+        found = _known[overload] = _study(overload)
+    return found
+
+
+def _study(overload: Any) -> Operation:
+    schema = overload._schema
+    space, _, name = schema.name.partition("::")
+    if space == "profiler":
+        return Operation("ignored", name)
+    arguments = schema.arguments
+    written = tuple(
+        (position, argument.name)
+        for position, argument in enumerate(arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    random = torch.Tag.nondeterministic_seeded in overload.tags
+    attention = name.startswith(ATTENTION)
+    full = str(overload)
+    if overload in SILENT_WRITES:
+        functional, hidden = SILENT_WRITES[overload]
+        return Operation("functional", full, tuple((p, n) for n, p in hidden.items()), functional)
+    if name.startswith("_fused_"):
+        return Operation("fused", full)
+    if name.startswith("_foreach_"):
+        return Operation("foreach", full, written)
+    if overload in (aten.split.Tensor, aten.split_with_sizes.default) or name.startswith(("unsafe_split", "unsafe_chunk")):
+        return Operation("split", full)
+    if overload is aten.unbind.int:
+        return Operation("unbind", full)
+    if torch.Tag.inplace_view in overload.tags:
+        twin = _GEOMETRY_OF.get(name)
+        functional = getattr(getattr(aten, twin), overload._overloadname) if twin else None
+        return Operation("geometry", full, written, functional)
+    if written:
+        if name.endswith("_") and not name.endswith("__"):
+            return Operation("in-place", full, written, _functional_of_in_place(name, overload), random, attention)
+        return Operation("out", full, written, _functional_of_out(name, overload, written), random, attention)
+    aliases = any(a.alias_info is not None for a in arguments) and any(r.alias_info is not None for r in schema.returns)
+    if aliases or overload in SILENT_VIEWS:
+        return Operation("view", full)
+    return Operation("functional", full, (), overload, random, attention)
+
+
+def _functional_of_in_place(name: str, overload: Any) -> Any:
+    if overload in _FUNCTIONAL_OVERLOADS:
+        return _FUNCTIONAL_OVERLOADS[overload]
+    packet = getattr(getattr(torch.ops, overload.namespace), name[:-1], None)
+    return None if packet is None else getattr(packet, overload._overloadname, None)
+
+
+def _functional_of_out(name: str, overload: Any, written: tuple[tuple[int, str], ...]) -> Any:
+    outs = {n for _, n in written}
+    wanted = [(a.name, str(a.type)) for a in overload._schema.arguments if a.name not in outs]
+    packet = getattr(getattr(torch.ops, overload.namespace), name)
+    for candidate_name in packet.overloads():
+        candidate = getattr(packet, candidate_name)
+        arguments = candidate._schema.arguments
+        if any(a.alias_info is not None and a.alias_info.is_write for a in arguments):
+            continue
+        have = [(a.name, str(a.type)) for a in arguments]
+        extra = [a for a in arguments if (a.name, str(a.type)) not in wanted]
+        if [pair for pair in have if pair in wanted] == wanted and all(a.has_default_value() for a in extra):
+            return candidate
+    return None
