@@ -16,14 +16,14 @@ from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import Rule
 from tpdyn.recording.lowering.losses import softmax_backward
 from tpdyn.recording.lowering.reductions import reduce
-from tpdyn.recording.lowering.values import Known, Refusal, Tensor
+from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor
 
 
-def _scale(b: Builder, q: Any, scale: float | None) -> float:
+def _scale(b: Builder, q: Any, scale: Number | None) -> Number:
     return 1 / math.sqrt(b.shape(q)[-1]) if scale is None else scale
 
 
-def chances(b: Builder, q: Any, k: Any, mask: Any, causal: bool, scale: float) -> Tensor:
+def chances(b: Builder, q: Any, k: Any, mask: Any, causal: bool, scale: Number) -> Tensor:
     """softmax(scale * q k^T + mask), shared between forward and backward."""
     scores = b.contract("bhij", (q, "bhie"), (k, "bhje"), scale=scale, share=True)
     if causal:
@@ -57,7 +57,7 @@ def _ungrouped(b: Builder, grad: Any, own: int) -> Any:
     return reduce(b, b.reshape(grad, (n, own, heads // own, length, size)), [2])
 
 
-def attend(b: Builder, q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float | None) -> Tensor:
+def attend(b: Builder, q: Any, k: Any, v: Any, mask: Any, dropout: Number, causal: bool, scale: Number | None) -> Tensor:
     """The mixed values."""
     if dropout != 0:
         raise Refusal("dropout inside a fused attention kernel (its draws are not recorded); "
@@ -68,7 +68,7 @@ def attend(b: Builder, q: Any, k: Any, v: Any, mask: Any, dropout: float, causal
 
 
 def attend_backward(
-    b: Builder, grad: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None
+    b: Builder, grad: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: Number | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v."""
     heads, own = b.shape(q)[1], b.shape(k)[1]
@@ -84,24 +84,24 @@ def attend_backward(
 
 
 def cpu(
-    b: Builder, q: Any, k: Any, v: Any, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
-    scale: float | None = None,
+    b: Builder, q: Any, k: Any, v: Any, dropout_p: Number = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
+    scale: Number | None = None,
 ) -> tuple[Tensor, None]:
     """out (the log of the sums is not needed: the backward pass recomputes)."""
     return attend(b, q, k, v, attn_mask, dropout_p, is_causal, scale), None
 
 
 def cpu_backward(
-    b: Builder, grad: Any, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, dropout_p: float, is_causal: bool, *,
-    attn_mask: Any = None, scale: float | None = None,
+    b: Builder, grad: Any, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, dropout_p: Number, is_causal: bool, *,
+    attn_mask: Any = None, scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
     """Gradients of q, k, v."""
     return attend_backward(b, grad, q, k, v, attn_mask, is_causal, scale)
 
 
 def efficient(
-    b: Builder, q: Any, k: Any, v: Any, attn_bias: Any, compute_log_sumexp: bool, dropout_p: float = 0.0,
-    is_causal: bool = False, *, scale: float | None = None,
+    b: Builder, q: Any, k: Any, v: Any, attn_bias: Any, compute_log_sumexp: bool, dropout_p: Number = 0.0,
+    is_causal: bool = False, *, scale: Number | None = None,
 ) -> tuple[Tensor, None, None, None]:
     """As cpu, in the order of the memory-efficient kernel."""
     return attend(b, q, k, v, attn_bias, dropout_p, is_causal, scale), None, None, None
@@ -109,15 +109,15 @@ def efficient(
 
 def efficient_backward(
     b: Builder, grad: Any, q: Any, k: Any, v: Any, attn_bias: Any, out: Any, logsumexp: Any, seed: Any, offset: Any,
-    dropout_p: float, mask: Any, is_causal: bool = False, *, scale: float | None = None,
+    dropout_p: Number, mask: Any, is_causal: bool = False, *, scale: Number | None = None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of q, k, v."""
     return (*attend_backward(b, grad, q, k, v, attn_bias, is_causal, scale), None)
 
 
 def flash(
-    b: Builder, q: Any, k: Any, v: Any, dropout_p: float = 0.0, is_causal: bool = False, return_debug_mask: bool = False,
-    *, scale: float | None = None,
+    b: Builder, q: Any, k: Any, v: Any, dropout_p: Number = 0.0, is_causal: bool = False, return_debug_mask: bool = False,
+    *, scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
     """As cpu, in the order of the flash kernel."""
     return (attend(b, q, k, v, None, dropout_p, is_causal, scale),)
@@ -125,7 +125,7 @@ def flash(
 
 def flash_backward(
     b: Builder, grad: Any, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, cum_q: Any, cum_k: Any, max_q: Any,
-    max_k: Any, dropout_p: float, is_causal: bool, *_: Any, scale: float | None = None,
+    max_k: Any, dropout_p: Number, is_causal: bool, *_: Any, scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
     """Gradients of q, k, v."""
     return attend_backward(b, grad, q, k, v, None, is_causal, scale)

@@ -10,7 +10,7 @@ import torch
 
 from tpdyn.program.instructions import Apply, Combine, Contract
 from tpdyn.recording.lowering.builder import Builder
-from tpdyn.recording.lowering.values import Known, Refusal, Tensor, Value
+from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor, Value
 
 Rule = Callable[..., Any]
 
@@ -36,7 +36,7 @@ def _binary(function: str) -> Rule:
     return lambda b, x, y, **_: b.apply(function, x, y)
 
 
-def add(b: Builder, x: Any, y: Any, *, alpha: float = 1, **_: Any) -> Tensor:
+def add(b: Builder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
     """x + alpha*y; marks a constant that guards the square root of an optimizer's denominator."""
     shape = b.broadcast(x, y)
     for value, other in ((x, y), (y, x)):
@@ -58,12 +58,12 @@ def is_scaled_root(b: Builder, x: Any) -> bool:
     return False
 
 
-def sub(b: Builder, x: Any, y: Any, *, alpha: float = 1, **_: Any) -> Tensor:
+def sub(b: Builder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
     """x - alpha*y."""
     return b.combine([(1, x), (-alpha, y)])
 
 
-def rsub(b: Builder, x: Any, y: Any, alpha: float = 1, **_: Any) -> Tensor:
+def rsub(b: Builder, x: Any, y: Any, alpha: Number = 1, **_: Any) -> Tensor:
     """y - alpha*x."""
     return b.combine([(-alpha, x), (1, y)])
 
@@ -135,12 +135,12 @@ def power(b: Builder, x: Any, exponent: Any, **_: Any) -> Tensor:
     raise Refusal("a tensor to the power of a tensor")
 
 
-def addcmul(b: Builder, x: Any, y: Any, z: Any, *, value: float = 1) -> Tensor:
+def addcmul(b: Builder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
     """x + value*y*z."""
     return b.combine([(1, x), (value, b.product(y, z))])
 
 
-def addcdiv(b: Builder, x: Any, y: Any, z: Any, *, value: float = 1) -> Tensor:
+def addcdiv(b: Builder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
     """x + value*y/z."""
     return b.combine([(1, x), (value, div(b, y, z))])
 
@@ -155,12 +155,17 @@ def lerp(b: Builder, start: Any, end: Any, weight: Any) -> Tensor:
 
 def where(b: Builder, mask: Any, x: Any, y: Any) -> Tensor:
     """x where the mask holds, else y."""
+    if isinstance(mask, Known) and mask.is_discrete:
+        if not bool(mask.tensor.any()):
+            return b.combine([(1, y)], shape=b.broadcast(mask, x, y))
+        if bool(mask.tensor.all()):
+            return b.combine([(1, x)], shape=b.broadcast(mask, x, y))
     return b.apply("where", mask, x, y)
 
 
 def masked_fill(b: Builder, x: Any, mask: Any, number: Any) -> Tensor:
     """A number (or a tensor without dims) where the mask holds, else x."""
-    return b.apply("where", mask, number, x)
+    return where(b, mask, number, x)
 
 
 def clamp(b: Builder, x: Any, low: Any = None, high: Any = None) -> Tensor:
@@ -172,12 +177,12 @@ def clamp(b: Builder, x: Any, low: Any = None, high: Any = None) -> Tensor:
     return x if high is None else b.apply("minimum", x, high)
 
 
-def hardtanh(b: Builder, x: Any, low: float = -1, high: float = 1) -> Tensor:
+def hardtanh(b: Builder, x: Any, low: Number = -1, high: Number = 1) -> Tensor:
     """Between low and high."""
     return b.apply("clamp", x, parameters=[low, high])
 
 
-def _inside_open(b: Builder, grad: Any, x: Any, low: float, high: float) -> Tensor:
+def _inside_open(b: Builder, grad: Any, x: Any, low: Number, high: Number) -> Tensor:
     return b.product(grad, b.apply("inside", x, parameters=[low, high]))
 
 
@@ -214,7 +219,7 @@ def sigmoid_backward(b: Builder, grad: Any, out: Any) -> Tensor:
     return b.product(grad, slope)
 
 
-def threshold_backward(b: Builder, grad: Any, out: Any, threshold: float) -> Tensor:
+def threshold_backward(b: Builder, grad: Any, out: Any, threshold: Number) -> Tensor:
     """grad where out > threshold; out = relu(x) > 0 exactly where x > 0."""
     found = argument_of(b, out, "relu")
     if threshold == 0:
@@ -222,30 +227,35 @@ def threshold_backward(b: Builder, grad: Any, out: Any, threshold: float) -> Ten
     return b.product(grad, b.apply("step", b.combine([(1, out)], -threshold)))
 
 
-def threshold(b: Builder, x: Any, limit: float, value: float) -> Tensor:
+def threshold(b: Builder, x: Any, limit: Number, value: Number) -> Tensor:
     """x where x > limit, else value."""
     if limit == 0 and value == 0:
         return b.apply("relu", x)
     return b.apply("where", b.apply("greater", x, limit), x, value)
 
 
-def leaky_relu(b: Builder, x: Any, negative: float = 0.01) -> Tensor:
+def leaky_relu(b: Builder, x: Any, negative: Number = 0.01) -> Tensor:
     """x, or negative*x to the left of 0."""
     return b.apply("leaky_relu", x, parameters=[negative])
 
 
-def leaky_relu_backward(b: Builder, grad: Any, x: Any, negative: float, is_result: bool) -> Tensor:
+def leaky_relu_backward(b: Builder, grad: Any, x: Any, negative: Number, is_result: bool) -> Tensor:
     """grad * slope."""
     return b.product(grad, b.apply("leaky_step", x, parameters=[negative]))
 
 
-def elu(b: Builder, x: Any, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
+def elu(b: Builder, x: Any, alpha: Number = 1, scale: Number = 1, input_scale: Number = 1) -> Tensor:
     """ELU, SELU, CELU."""
     return b.apply("elu", x, parameters=[alpha, scale, input_scale])
 
 
+def celu(b: Builder, x: Any, alpha: Number = 1) -> Tensor:
+    """ELU with slope 1 at zero from both sides."""
+    return b.apply("elu", x, parameters=[alpha, 1, 1 / alpha])
+
+
 def elu_backward(
-    b: Builder, grad: Any, alpha: float, scale: float, input_scale: float, is_result: bool, x: Any
+    b: Builder, grad: Any, alpha: Number, scale: Number, input_scale: Number, is_result: bool, x: Any
 ) -> Tensor:
     """grad * elu'(x); when only the result was kept, its argument is looked up."""
     if is_result:
@@ -265,12 +275,12 @@ def _slope_backward(function: str) -> Rule:
     return lambda b, grad, x, **_: b.product(grad, b.apply(function, x))
 
 
-def softplus(b: Builder, x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
+def softplus(b: Builder, x: Any, beta: Number = 1, threshold: Number = 20) -> Tensor:
     """log(1 + exp(beta x)) / beta."""
     return b.apply("softplus", x, parameters=[beta, threshold])
 
 
-def softplus_backward(b: Builder, grad: Any, x: Any, beta: float, threshold: float) -> Tensor:
+def softplus_backward(b: Builder, grad: Any, x: Any, beta: Number, threshold: Number) -> Tensor:
     """grad * softplus'(x)."""
     return b.product(grad, b.apply("softplus'", x, parameters=[beta, threshold]))
 
@@ -325,7 +335,7 @@ def ones_like(b: Builder, x: Any, **_: Any) -> Known:
     return Known.full(b.shape(x), 1.0)
 
 
-def new_full(b: Builder, x: Any, size: Any, number: float, **_: Any) -> Known:
+def new_full(b: Builder, x: Any, size: Any, number: Number, **_: Any) -> Known:
     """A constant tensor."""
     return Known.full(tuple(size), number)
 
@@ -340,7 +350,7 @@ def new_ones(b: Builder, x: Any, size: Any, **_: Any) -> Known:
     return Known.full(tuple(size), 1.0)
 
 
-def nan_to_num(b: Builder, x: Any, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+def nan_to_num(b: Builder, x: Any, nan: Number | None = None, posinf: Number | None = None, neginf: Number | None = None
                ) -> Tensor:
     """Numbers in place of nan (what is infinite stays)."""
     return b.apply("where", b.apply("isnan", x), nan or 0.0, x)
@@ -361,7 +371,7 @@ RULES: dict[str, Rule] = {
     "hardtanh": hardtanh, "hardtanh_backward": _inside_open, "gelu": gelu, "gelu_backward": gelu_backward,
     "tanh_backward": tanh_backward, "sigmoid_backward": sigmoid_backward, "threshold": threshold,
     "threshold_backward": threshold_backward, "leaky_relu": leaky_relu, "leaky_relu_backward": leaky_relu_backward,
-    "elu": elu, "elu_backward": elu_backward, "silu_backward": silu_backward, "softplus": softplus,
+    "elu": elu, "celu": celu, "elu_backward": elu_backward, "silu_backward": silu_backward, "softplus": softplus,
     "softplus_backward": softplus_backward, "mish_backward": _slope_backward("mish'"),
     "hardswish_backward": _slope_backward("hardswish'"), "hardsigmoid_backward": _slope_backward("hardsigmoid'"),
     "log_sigmoid_forward": log_sigmoid, "log_sigmoid_backward": log_sigmoid_backward,

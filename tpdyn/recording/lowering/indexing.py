@@ -9,7 +9,7 @@ import torch
 
 from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import Rule
-from tpdyn.recording.lowering.values import Known, Refusal, Tensor
+from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor
 
 
 def _index(index: Any) -> Known:
@@ -67,7 +67,7 @@ def index_select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int,
     return b.scatter(b.value(grad), letters, _index(index), ["old"], dim, list(range(rank)), sizes[dim])
 
 
-def index_add(b: Builder, x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Tensor:
+def index_add(b: Builder, x: Any, dim: int, index: Any, source: Any, *, alpha: Number = 1) -> Tensor:
     """x + alpha * (source scattered along dim)."""
     return b.combine([(1, x), (alpha, index_select_backward(b, source, b.shape(x), dim, index))])
 

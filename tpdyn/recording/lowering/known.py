@@ -122,8 +122,10 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str) -
             return (source,)
     if node.target is None:
         raise Refusal("the tape does not say how to compute it")
+    # strides are not recorded: what was a view there may need a copy here
+    target = torch.reshape if name in ("view", "_unsafe_view", "_reshape_alias") else node.target
     with torch.no_grad():
-        result = node.target(*_tensors(args), **_tensors(kwargs))
+        result = target(*_tensors(args[:2] if target is torch.reshape else args), **_tensors(kwargs))
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     draw, notes = _surviving_draw(name, node, args, kwargs, known)
     return tuple(

@@ -6,7 +6,7 @@ from typing import Any
 
 from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import Rule
-from tpdyn.recording.lowering.values import Refusal, Tensor
+from tpdyn.recording.lowering.values import Number, Refusal, Tensor
 
 
 def mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Tensor:
@@ -54,7 +54,7 @@ def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 def _plus(product: Rule) -> Rule:
-    def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1, **_: Any) -> Tensor:
+    def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: Number = 1, alpha: Number = 1, **_: Any) -> Tensor:
         term = product(b, x, y)
         return b.combine([(alpha, term), (beta, start)], shape=b.shape(term))
 

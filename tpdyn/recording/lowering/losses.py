@@ -152,25 +152,25 @@ def bce_with_logits(
     return _reduced(b, b.combine([(1, first), (-1, b.apply("log_sigmoid", x))]), reduction)
 
 
-def huber_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, delta: float = 1.0) -> Tensor:
+def huber_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, delta: Number = 1.0) -> Tensor:
     """delta-Huber: e c - c^2/2 with e = |x - y| and c = min(e, delta)."""
     error = b.apply("abs", b.combine([(1, x), (-1, y)], share=True))
     inner = b.apply("clamp", error, parameters=[0.0, delta])
     return _reduced(b, b.combine([(1, b.product(error, inner)), (-0.5, b.product(inner, inner))]), reduction)
 
 
-def huber_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, delta: float) -> Tensor:
+def huber_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, delta: Number) -> Tensor:
     """clamp(x - y, -delta, delta) * grad."""
     error = b.combine([(1, x), (-1, y)], share=True)
     return b.product(grad, b.apply("clamp", error, parameters=[-delta, delta]), scale=_share(b, error, reduction))
 
 
-def smooth_l1_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, beta: Number = 1.0) -> Tensor:
     """huber / beta."""
     return b.combine([(1 / beta, huber_loss(b, x, y, reduction, beta))])
 
 
-def smooth_l1_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, beta: float) -> Tensor:
+def smooth_l1_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, beta: Number) -> Tensor:
     """huber' / beta."""
     return b.combine([(1 / beta, huber_loss_backward(b, grad, x, y, reduction, beta))])
 

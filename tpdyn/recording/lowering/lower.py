@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any, final
 
@@ -58,6 +60,11 @@ def refs_in(item: Any) -> Iterator[Ref]:
     elif isinstance(item, dict):
         for part in item.values():
             yield from refs_in(part)
+
+
+@functools.cache
+def _signature(rule: elementwise.Rule) -> inspect.Signature:
+    return inspect.signature(rule)
 
 
 def _has(items: Any, kind: type) -> bool:
@@ -137,7 +144,8 @@ class _Lowering:
         source = node.origin.source
         place = f"{source} `{source.text}`" if source.text else str(source)
         module = f" in {node.origin.module}" if node.origin.module else ""
-        self.problems.setdefault(f"{why} ({node.op}) at {place}{module} [{node.origin.phase}]")
+        what = why if node.op in why else f"{node.op}: {why}"
+        self.problems.setdefault(f"{what} at {place}{module} [{node.origin.phase}]")
 
     def _outputs(self, number: int, node: Node) -> tuple[Tensor | Refused | None, ...]:
         if node.op == "input":
@@ -150,16 +158,25 @@ class _Lowering:
         kind = self._folds(node, args, kwargs)
         if kind is not None:
             args, kwargs = self._as_known(args), self._as_known(kwargs)
-            return fold(node, args, kwargs, kind)
+            folded = fold(node, args, kwargs, kind)
+            if node.origin.phase not in ("initialization", "data"):
+                # a single number that discrete data give (how many labels count) is a constant of the script
+                for known in folded:
+                    if known is not None and known.tensor.ndim == 0 and known.draw is None:
+                        known.kind = "constant"
+            return folded
         name = base_name(node.op)
         rule = RULES.get(name)
+        if rule is None and not _has((args, kwargs), Value):
+            return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
         if rule is None:
             raise Refusal(f"no rule for {node.op}")
         kwargs = {key: value for key, value in kwargs.items() if key not in ("layout", "device", "pin_memory", "generator")}
         try:
-            result = rule(self.builder, *args, **kwargs)
+            bound = _signature(rule).bind(self.builder, *args, **kwargs)
         except TypeError as error:  # arguments that the rule does not know
             raise Refusal(f"the rule for {node.op} does not take these arguments: {error}") from error
+        result = rule(*bound.args, **bound.kwargs)
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
     def _resolved(self, item: Any) -> Any:

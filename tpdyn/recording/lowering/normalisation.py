@@ -16,7 +16,7 @@ import torch
 from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import Rule
 from tpdyn.recording.lowering.reductions import centred, mean, reduce
-from tpdyn.recording.lowering.values import Known, Refusal, Tensor
+from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor
 
 
 def _mean_of_product(b: Builder, x: Any, y: Any, dims: Sequence[int], share: bool = False) -> Tensor:
@@ -24,7 +24,7 @@ def _mean_of_product(b: Builder, x: Any, y: Any, dims: Sequence[int], share: boo
     return reduce(b, x, dims, True, scale=Fraction(1, size), times=y, share=share)
 
 
-def normalised(b: Builder, x: Any, dims: Sequence[int], eps: float, centre: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def normalised(b: Builder, x: Any, dims: Sequence[int], eps: Number, centre: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """x_hat, mean (zero without centring) and rstd = rsqrt(var + eps), the latter two with size 1 kept."""
     deviation, average = centred(b, x, dims) if centre else (b.value(x), Known.full((), 0.0))
     spread = _mean_of_product(b, deviation, deviation, dims, share=True)
@@ -51,7 +51,7 @@ def _gradients(
 
 
 def layer_norm(
-    b: Builder, x: Any, shape: Sequence[int], weight: Any, bias: Any, eps: float
+    b: Builder, x: Any, shape: Sequence[int], weight: Any, bias: Any, eps: Number
 ) -> tuple[Tensor, Tensor, Tensor]:
     """out, mean, rstd."""
     rank = len(b.shape(x))
@@ -70,7 +70,7 @@ def layer_norm_backward(
     return _gradients(b, grad, x_hat, rstd, weight, dims, others, True)
 
 
-def rms_norm(b: Builder, x: Any, shape: Sequence[int], weight: Any, eps: float | None) -> tuple[Tensor, Tensor]:
+def rms_norm(b: Builder, x: Any, shape: Sequence[int], weight: Any, eps: Number | None) -> tuple[Tensor, Tensor]:
     """out, rstd."""
     rank = len(b.shape(x))
     eps = torch.finfo(torch.get_default_dtype()).eps if eps is None else eps
@@ -90,7 +90,7 @@ def rms_norm_backward(
 
 
 def group_norm(
-    b: Builder, x: Any, weight: Any, bias: Any, n: int, channels: int, pixels: int, groups: int, eps: float
+    b: Builder, x: Any, weight: Any, bias: Any, n: int, channels: int, pixels: int, groups: int, eps: Number
 ) -> tuple[Tensor, Tensor, Tensor]:
     """out, mean, rstd."""
     shape = b.shape(x)
@@ -123,8 +123,8 @@ def _per_channel(b: Builder, weight: Any, rank: int) -> Any:
 
 
 def batch_norm(
-    b: Builder, x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float,
-    eps: float, *_: Any,
+    b: Builder, x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: Number,
+    eps: Number, *_: Any,
 ) -> tuple[Tensor, ...]:
     """out, mean, inverse std, and (where the overload has them) the new running mean and variance."""
     shape = b.shape(x)
@@ -148,7 +148,7 @@ def batch_norm(
 
 def batch_norm_backward(
     b: Builder, grad: Any, x: Any, weight: Any, running_mean: Any, running_var: Any, average: Any, rstd: Any, train: bool,
-    eps: float, mask: Sequence[bool], *_: Any,
+    eps: Number, mask: Sequence[bool], *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight, bias."""
     if not train:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import Rule
-from tpdyn.recording.lowering.values import Known, Refusal, Shape, Tensor
+from tpdyn.recording.lowering.values import Known, Number, Refusal, Shape, Tensor
 
 
 def _dim(b: Builder, x: Any, dim: int, extra: int = 0) -> int:
@@ -217,7 +217,7 @@ def select_scatter(b: Builder, x: Any, source: Any, dim: int, index: int) -> Ten
     return _overwrite(b, x, row, dim, index % shape[dim])
 
 
-def pad(b: Builder, x: Any, pad: Sequence[int], value: float = 0) -> Tensor:
+def pad(b: Builder, x: Any, pad: Sequence[int], value: Number = 0) -> Tensor:
     """Constant padding, last dim first."""
     if value != 0:
         raise Refusal("padding with a number other than 0")
