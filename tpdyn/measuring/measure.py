@@ -172,7 +172,7 @@ def _check_width_matters(
     runs: dict[tuple[int, int], Observation],
     so_far: Callable[[], Measurement | None],
 ) -> None:
-    first, second = ((runs.get((width, seeds[0])) for width in widths[:2]))
+    first, second = (runs.get((width, seeds[0])) for width in widths[:2])
     if first is None or second is None or first.shapes != second.shapes or not first.shapes:
         return
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in list(first.shapes.items())[:4])
@@ -200,9 +200,11 @@ def _outer_state_kept() -> Iterator[None]:
         torch.set_grad_enabled(grad)
 
 
-def _uncompiled() -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _uncompiled() -> Iterator[None]:
     """Compiled models run eagerly: inside compiled code no module is called."""
-    return torch.compiler.set_stance("force_eager")
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _assemble(
@@ -243,8 +245,8 @@ def _assemble(
         notes = [*notes, *run.notes]
         if run.unknown_base:
             notes.append(
-                f"no change is known for {', '.join(dict.fromkeys(run.unknown_base))}: its input was computed from other "
-                "modules' outputs outside of any module; put the network into one nn.Module"
+                f"no change is known for {', '.join(dict.fromkeys(run.unknown_base))}: the input was computed from "
+                "other modules' outputs outside of any module; put the network into one nn.Module"
             )
     part = {name: outputs[..., k] for k, name in enumerate(FIELDS)}
     return Measurement(

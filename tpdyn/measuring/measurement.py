@@ -44,11 +44,11 @@ class MeasuredRow(NamedTuple):
 class Measurement:
     """The runs of one script at several widths and seeds.
 
-    names: module outputs in the order in which they were first made; the network's output is "output", a module's second
-    call in a step "fc2#2". parameters: names of trained tensors.
+    names: module outputs in the order in which they were first made; the network's output is "output", a module's
+    second call in a step "fc2#2". parameters: names of trained tensors.
 
-    Arrays, float64: size, rms (root mean square), change, change_rms, nonfinite (fraction of entries that are NaN or Inf)
-    [width, seed, step, name]; epsilon [width, seed, step, name] is the machine epsilon of the value's dtype; split
+    Arrays, float64: size, rms (root mean square), change, change_rms, nonfinite (fraction of entries that are NaN or
+    Inf) [width, seed, step, name]; epsilon [width, seed, step, name] is the machine epsilon of the value's dtype; split
     [width, seed, step, name, part] has the mean absolute parts of a linear layer's change (`SPLIT`), NaN for others;
     parameter_size (of the initial values), parameter_change (from the initial values), gradient_size (as the optimizer
     received it, after clipping) [width, seed, step, parameter]; loss [width, seed, step] (summed over the backward
@@ -146,5 +146,5 @@ class Measurement:
             raise ValueError(f"{target} is no measurement that tpdyn saved ({error})") from error
         if facts.pop("format", None) != FORMAT:
             raise ValueError(f"{target} was written in another format; expected format {FORMAT}: measure again")
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-        return Measurement(**plain, **content)
+        content |= {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+        return Measurement(**content)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as pytree
 
@@ -35,8 +36,8 @@ PARTS = 4  # W0 dx, dW x0, dW dx, bias
 @final
 @dataclass
 class Observation:
-    """What one run gave. outputs[step, name]: `FIELDS` and the `PARTS` of the split (NaN where there is none), in module
-    order; parameters[step, name]: (size, change); gradients[step, name]: size; losses[step]. steps: those completed."""
+    """What one run gave. outputs[step, name]: `FIELDS` and the `PARTS` of the split (NaN where there is none);
+    parameters[step, name]: (size, change); gradients[step, name]: size; losses[step]. steps: those completed."""
 
     outputs: dict[tuple[int, str], list[float]] = field(default_factory=dict)
     parameters: dict[tuple[int, str], tuple[float, float]] = field(default_factory=dict)
@@ -128,12 +129,12 @@ class Observer:
         value = first_float_tensor(output)
         kept = None if value is None else value.detach().clone()
         linear = None
-        if _is_plain_linear(module) and args and isinstance(args[0], Tensor):
+        if isinstance(module, nn.Linear) and _is_plain(module) and args and isinstance(args[0], Tensor):
             bias = module.bias
             linear = (
                 args[0].detach().clone(),
-                module.weight.detach(),  # type: ignore[union-attr, operator]
-                None if bias is None else bias.detach(),  # type: ignore[union-attr, operator]
+                module.weight.detach(),
+                None if bias is None else bias.detach(),
             )
         call.exits.append(_Exit(name, self.watch.step, module, kept, linear))
         if self.watch.module_stack:
@@ -158,13 +159,18 @@ class Observer:
                 self._losses[step] = self._losses[step] + value if step in self._losses else value
             known = list(self.watch.parameters().values())
             for parameter in [*known, *(trained_leaves(losses) if step == 0 or not self.watch.optimizers else [])]:
-                if id(parameter) not in self._initial and not _is_lazy(parameter):
+                if id(parameter) not in self._initial and not is_lazy(parameter):
                     self._initial[id(parameter)] = (parameter, parameter.detach().clone())
             for key, (parameter, initial) in self._initial.items():
                 if (step, key) not in self._parameters:
                     self._parameters[step, key] = _parameter_sizes(parameter, initial)
 
-    def _backward_end(self, losses: tuple[Tensor, ...], results: Any) -> None:
+    def _backward_end(self, losses: tuple[Tensor, ...], results: Any, inputs: Any) -> None:
+        if inputs and isinstance(results, tuple):  # torch.autograd.grad
+            with torch.no_grad():
+                for parameter, gradient in zip(inputs, results, strict=False):
+                    if isinstance(parameter, Tensor) and isinstance(gradient, Tensor):
+                        self._gradients[self.watch.step, id(parameter)] = _double(gradient).abs().mean()
         if not self.watch.optimizers:
             self._note_gradients(parameter for parameter, _ in self._initial.values())
 
@@ -190,7 +196,7 @@ class Observer:
         if id(root) in self._known_roots:
             return
         parameters = dict(root.named_parameters())
-        if any(_is_lazy(parameter) for parameter in parameters.values()):
+        if any(is_lazy(parameter) for parameter in parameters.values()):
             return  # they have no value before the first forward pass; `_repeat` comes back
         self._known_roots[id(root)] = root
         for name, parameter in parameters.items():
@@ -228,8 +234,8 @@ class Observer:
                 position = len(call.exits)  # the base took another path: the rest has no base
                 return
             linear = None
-            if live.linear is not None and inputs and isinstance(inputs[0], Tensor):
-                linear = (inputs[0].detach(), module.weight.detach(), module.bias)  # type: ignore[union-attr, operator]
+            if live.linear is not None and isinstance(module, nn.Linear) and inputs:
+                linear = (inputs[0].detach(), module.weight.detach(), module.bias)
             self._note(live, first_float_tensor(result), linear)
 
         states = _random_states()
@@ -275,20 +281,20 @@ class Observer:
         for name, parameter in root.named_parameters():  # a parameter that was replaced by a new one of the same name
             if id(parameter) not in swaps and (initial := self._named.get((id(root), name))) is not None:
                 swaps[id(parameter)] = (parameter, initial)
-        current = [(parameter, parameter.data) for parameter, _ in swaps.values()]
+        current: list[tuple[Tensor, Tensor]] = [(parameter, parameter.data) for parameter, _ in swaps.values()]
         modules = list(root.modules())
         attributes = [(module, dict(module.__dict__), dict(module._buffers)) for module in modules]
         try:
-            for parameter, initial in swaps.values():
-                parameter.data = initial
+            for tensor, initial in swaps.values():
+                tensor.data = initial
             for module in modules:
                 for name in module._buffers:
                     if (buffer := self._buffers.get((id(module), name))) is not None:
                         module._buffers[name] = buffer.clone()
             yield
         finally:
-            for parameter, value in current:
-                parameter.data = value
+            for tensor, value in current:
+                tensor.data = value
             for module, before, buffers in attributes:
                 for name in [name for name in module.__dict__ if name not in before]:
                     del module.__dict__[name]
@@ -361,21 +367,21 @@ def _double(tensor: Tensor) -> Tensor:
     return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
 
 
-def _is_plain_linear(module: nn.Module) -> bool:
+def _is_plain(linear: nn.Linear) -> bool:
     """Whether the module computes W x + b with weights of its own (subclasses that scale the result do not)."""
-    return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward and "weight" in module._parameters
+    return type(linear).forward is nn.Linear.forward and "weight" in linear._parameters
 
 
 def _is_data(tensor: Tensor) -> bool:
     return tensor.grad_fn is None and not isinstance(tensor, nn.Parameter) and type(tensor) is Tensor
 
 
-def _is_lazy(tensor: Tensor) -> bool:
-    return isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+def _cuda_runs() -> bool:
+    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _random_states() -> tuple[Any, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if _cuda_runs() else None
     return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 (the script's own)
 
 

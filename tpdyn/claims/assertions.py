@@ -1,0 +1,44 @@
+"""Does my training script stay in its regime? One call for a test suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tpdyn.claims.report import Report, compare
+from tpdyn.measuring.measure import measure
+from tpdyn.readings.orders.prediction import Regime
+
+
+def assert_regime(
+    train: Callable[[int], Any],
+    regime: Regime,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    *,
+    recorded_widths: Sequence[int] = (16, 24, 40),
+    seeds: int | Sequence[int] = 8,
+    steps: int = 3,
+    device: str = "auto",
+) -> Report:
+    """Fail unless `train` is predicted to be in `regime` and its runs agree; returns the report.
+
+    Raises AssertionError that shows regime, reasons and the table of orders; errors of recording and measuring pass
+    through. The rates of false alarms and of missed errors are those of `tpdyn.claims.statistics`.
+
+    Example:
+        >>> def test_training_learns_features_at_any_width():
+        ...     assert_regime(train, tpdyn.Regime.FEATURE_LEARNING)
+    """
+    from tpdyn.readings.orders.predict import predict
+    from tpdyn.recording.record import record
+
+    if not isinstance(regime, Regime):
+        raise ValueError(f"regime is {regime!r}; expected one of {', '.join(str(each) for each in Regime)}")
+    prediction = predict(record(train, widths=tuple(recorded_widths), steps=steps))
+    reasons = "".join(f"\n  because {reason.text} [{reason.source}]" for reason in prediction.reasons)
+    if prediction.regime is not regime:
+        raise AssertionError(f"predicted regime: {prediction.regime.value}; expected: {regime.value}{reasons}")
+    report = compare(prediction, measure(train, widths, seeds=seeds, steps=steps, device=device))
+    if not report.agrees:
+        raise AssertionError(f"the runs do not confirm the predicted regime ({regime.value})\n{report.to_text()}")
+    return report

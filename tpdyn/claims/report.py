@@ -1,0 +1,275 @@
+"""Do the runs agree with the theory? Module by module, predicted orders beside measured ones.
+
+Which step is compared. Sizes at step 0. Changes at the last step that was measured and predicted, unless the prediction
+says that something blows up before: from then on values saturate, overflow and mix powers, and no finite width shows an
+exponent. So when a module's change is predicted to have a positive order, the first step with one is compared; when
+only something unnamed is unstable (attention logits, say), the first step at which anything changes. A positive order
+that is predicted means that NaN and Inf are expected, not wrong.
+
+A value predicted to be identically zero must be zero in every run, up to round-off (`statistics.FLOOR`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from tpdyn.claims.statistics import CONFIDENCE, FLOOR, MARGIN, OrderEstimate, Verdict, estimate_order, judge
+from tpdyn.exponents import Order, show_order
+from tpdyn.measuring.measurement import Measurement
+from tpdyn.program.program import Source
+from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
+
+SEVERITY: tuple[Verdict, ...] = ("disagrees", "diverged", "not measured", "inconclusive", "agrees")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One module: predicted and measured order of its output's size (step 0) and change (step `step`).
+
+    A measured order is None where there is none: the value is zero, or not finite, in too many runs. note: why the
+    verdict is what it is, and what to do about an inconclusive one.
+    """
+
+    name: str
+    size_order: Order
+    measured_size_order: OrderEstimate | None
+    change_order: Order
+    measured_change_order: OrderEstimate | None
+    verdict: Verdict
+    source: Source
+    step: int
+    at_most: bool = False
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A prediction, a measurement, and whether they agree (`compare` makes it). step: at which changes are compared."""
+
+    prediction: Prediction
+    measurement: Measurement
+    table: tuple[ReportRow, ...] = field(repr=False)
+    step: int
+    confidence: float = CONFIDENCE
+    margin: float = MARGIN
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> tuple[ReportRow, ...]:
+        """One row a module, in the order of the forward pass."""
+        return self.table
+
+    @cached_property
+    def agrees(self) -> bool:
+        """Whether no module disagrees or diverges against the prediction, and at least one is decided."""
+        verdicts = {row.verdict for row in self.table}
+        return "agrees" in verdicts and not verdicts & {"disagrees", "diverged"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as JSON data; orders are strings such as "-1/2", null for identically zero."""
+        return {
+            "regime": self.prediction.regime.value,
+            "agrees": self.agrees,
+            "modules": [
+                {
+                    "name": row.name,
+                    "size_order": _json_order(row.size_order),
+                    "change_order": _json_order(row.change_order),
+                    "measured_change_order": _json_estimate(row.measured_change_order),
+                    "verdict": row.verdict,
+                    "source": str(row.source),
+                }
+                for row in self.table
+            ],
+            "reasons": [_sentence(reason) for reason in (*self.prediction.reasons, *self.prediction.outside)],
+        }
+
+    def show(self) -> None:
+        """Print the verdict and the table."""
+        from importlib import import_module
+
+        import_module("tpdyn.reporting.terminal").show(self)
+
+    def to_text(self) -> str:
+        """The table as plain text, one line a module (for assertion messages and logs)."""
+        lines = [f"regime: {self.prediction.regime.value}; changes compared at step {self.step}"]
+        for row in self.table:
+            lines.append(
+                f"{row.name or '(root)'}: size {show_order(row.size_order)} {_interval(row.measured_size_order)}, "
+                "change "
+                f"{'<= ' if row.at_most else ''}{show_order(row.change_order)} {_interval(row.measured_change_order)}: "
+                f"{row.verdict}{f' ({row.note})' if row.note else ''}"
+            )
+        return "\n".join([*lines, *self.notes])
+
+
+def compare(
+    prediction: Prediction,
+    measurement: Measurement,
+    *,
+    confidence: float = CONFIDENCE,
+    margin: float = MARGIN,
+) -> Report:
+    """Compare each module's predicted orders with the measured ones.
+
+    confidence: of each interval. margin: within which a measured order equals the predicted one. Raises ValueError when
+    the two have no module in common, or too few steps to see a change.
+
+    Example:
+        >>> report = compare(predict(record(train)), measure(train))  # doctest: +SKIP
+        >>> report.agrees  # doctest: +SKIP
+        True
+    """
+    rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
+    steps = min(max((row.step for row in rows), default=0) + 1, measurement.steps)
+    names = list(dict.fromkeys(row.name for row in rows))
+    common = [name for name in names if name in measurement.names]
+    if not common:
+        raise ValueError(
+            f"prediction and measurement have no module in common (predicted: {', '.join(names) or 'none'}; measured: "
+            f"{', '.join(measurement.names) or 'none'}); were they made from the same script?"
+        )
+    if steps < 2:
+        raise ValueError(
+            "no step in common at which anything has changed: predict and measure with steps=2 or more (3 is best)"
+        )
+    step = comparison_step(prediction, rows, steps)
+    blows_up = prediction.regime is Regime.UNSTABLE
+    table = tuple(
+        _row(name, [row for row in rows if row.name == name], measurement, step, blows_up, confidence, margin)
+        for name in names
+    )
+    notes = list(measurement.notes)
+    if not measurement.completed.all():
+        notes.append(f"only {int(measurement.completed.sum())} of {measurement.completed.size} runs were made")
+    unpredicted = [name for name in measurement.names if name not in names]
+    if unpredicted:
+        notes.append(f"measured but not predicted: {', '.join(unpredicted)}")
+    if step != steps - 1:
+        notes.append(f"changes are compared at step {step}, the first at which something grows with the width")
+    return Report(prediction, measurement, table, step, confidence, margin, tuple(notes))
+
+
+def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:
+    """The step at which changes are compared: see the module docstring."""
+    seen = [row for row in rows if row.change is not None and row.step < steps]
+    growing = [row.step for row in seen if row.change is not None and row.change > 0]
+    if growing:
+        return min(growing)
+    if prediction.regime is Regime.UNSTABLE and seen:
+        return min(row.step for row in seen)
+    return steps - 1
+
+
+def _row(
+    name: str, rows: list[Row], measurement: Measurement, step: int, blows_up: bool, confidence: float, margin: float
+) -> ReportRow:
+    first = min(rows, key=lambda row: row.step)
+    row = next((row for row in rows if row.step == step), None)
+    size_order = first.size
+    if row is None or name not in measurement.names:
+        why = f"not called in step {step}" if row is None else "the runs have no module of this name"
+        row = row or first
+        return ReportRow(name, size_order, None, row.change, None, "not measured", row.source, step, row.at_most, why)
+    k = measurement.index(name)
+    size_verdict, size_note, size = _judge_value(
+        "size", size_order, measurement.size[:, :, first.step, k], 0.0, measurement, first.step, confidence, margin,
+        at_most=False, may_diverge=size_order is not None and size_order > 0,
+    )  # fmt: skip
+    floor = FLOOR * measurement.epsilon[:, :, step, k] * measurement.size[:, :, step, k]
+    verdict, note, change = _judge_value(
+        "change", row.change, measurement.change[:, :, step, k], floor, measurement, step, confidence, margin,
+        at_most=row.at_most, may_diverge=blows_up,
+    )  # fmt: skip
+    worst = min((size_verdict, verdict), key=SEVERITY.index)
+    return ReportRow(
+        name, size_order, size, row.change, change, worst, row.source, step, row.at_most,
+        "; ".join(text for text in (size_note, note) if text),
+    )  # fmt: skip
+
+
+def _judge_value(
+    what: str,
+    predicted: Order,
+    values: Float[NDArray[np.float64], "width seed"],
+    floor: Float[NDArray[np.float64], "width seed"] | float,
+    measurement: Measurement,
+    step: int,
+    confidence: float,
+    margin: float,
+    *,
+    at_most: bool,
+    may_diverge: bool,
+) -> tuple[Verdict, str, OrderEstimate | None]:
+    """Verdict, why, and the measured order of one value."""
+    made = measurement.completed
+    diverged = made & measurement.diverged[:, :, step] & ~np.isfinite(values)
+    if diverged.any() and not may_diverge:
+        widths = [str(n) for n, bad in zip(measurement.widths, diverged) if bad.any()]
+        everywhere = len(widths) == len(measurement.widths)
+        advice = "at every width: the learning rate is too large whatever the width" if everywhere else (
+            f"at width {', '.join(widths)}, though no growth is predicted"
+        )  # fmt: skip
+        return "diverged", f"{what}: {int(diverged.sum())} runs gave NaN or Inf {advice}", None
+    if not np.isfinite(values[made]).any():
+        if diverged.any():
+            return "agrees", f"{what}: every run gave NaN or Inf, as predicted", None
+        return "not measured", f"{what}: no run has a value", None
+    finite = np.isfinite(values) & made
+    lowest = np.broadcast_to(np.asarray(floor), values.shape)
+    if predicted is None:
+        above = finite & (values > lowest)
+        if not above.any():
+            return "agrees", "", None
+        largest = float(values[above].max())
+        found = estimate_order(measurement.widths, values, floor=floor, confidence=confidence)
+        return "disagrees", f"{what}: predicted to be zero, but it is up to {largest:.2g}", found
+    if (values[finite] == 0).all():
+        if at_most:
+            return "agrees", f"{what}: exactly zero", None
+        return "disagrees", f"{what}: exactly zero in every run, predicted order {show_order(predicted)}", None
+    found = estimate_order(measurement.widths, np.where(made, values, np.nan), floor=floor, confidence=confidence)
+    if found is None:
+        if diverged.any():
+            return "agrees", f"{what}: too many runs gave NaN or Inf to see an order, as predicted", None
+        if at_most:
+            return "agrees", f"{what}: below round-off", None
+        return "inconclusive", f"{what}: below round-off of its dtype at most widths; measure in float64", None
+    verdict = judge(predicted, found, at_most=at_most, margin=margin)
+    note = f"{what}: {found.note}" if found.note else ""
+    if verdict == "inconclusive":
+        note = f"{what}: the interval is too wide; {found.remedy()}" + (f"; {found.note}" if found.note else "")
+    elif verdict == "disagrees":
+        note = (
+            f"{what}: predicted {show_order(predicted)}, measured {_interval(found)} at "
+            f"{confidence:.0%}{f'; {found.note}' if found.note else ''}"
+        )
+    return verdict, note, found
+
+
+def _interval(found: OrderEstimate | None) -> str:
+    return "(none)" if found is None else f"{found.estimate:+.2f} in [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _json_order(order: Order) -> str | None:
+    return None if order is None else str(order)
+
+
+def _json_estimate(found: OrderEstimate | None) -> dict[str, float | None] | None:
+    if found is None:
+        return None
+    values = {"estimate": found.estimate, "low": found.low, "high": found.high}
+    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+
+def _sentence(reason: Reason) -> str:
+    where = f" [{reason.source}]" if reason.source.file else ""
+    return f"{reason.text}{where}" + (f" Fix: {reason.fix}" if reason.fix else "")

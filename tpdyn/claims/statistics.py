@@ -1,0 +1,187 @@
+"""With which power of the width does a measured size grow, and how sure is that?
+
+Model. For one value at width n and seed s
+
+    log size[n, s] = a + o log n + f(n) + e_s + noise[n, s],     f(n) = sum_{k=1..3} c_k (CROSSOVER / n)^(k/2)
+
+o is the order. f holds the finite-width terms (THEORY of the series: a value is a sum of terms whose orders differ by
+halves); with three to five widths and noise its coefficients cannot be fitted freely, and leaving them out is what
+makes a straight line reject correct theory. So they are unknowns with a prior, c_k ~ N(0, 1) independent: `CROSSOVER`
+is the width at which a finite-width term is as large as the leading one. e_s is what a seed has in common over widths
+(its data, say). The estimate of o is the best linear unbiased predictor g . mean_s(log size); its variance is
+
+    g' F g  (what f may hide, F the prior covariance of f)  +  sigma^2 |g|^2 / S  (noise; S seeds)
+
+with sigma^2 from the residuals of the additive fit width + seed (so that e_s costs nothing), on (W - 1)(S - 1)
+degrees of freedom. The interval is Student's, with Welch and Satterthwaite's degrees of freedom for the sum.
+
+Agreement is an equivalence statement, never "not significantly different": see `judge`.
+
+Rates that were measured (`proofs_checks/test_false_alarm_and_power.py` reproduces them): see `CROSSOVER`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy import stats
+
+from tpdyn.exponents import Order
+
+Verdict = Literal["agrees", "disagrees", "inconclusive", "diverged", "not measured"]
+
+CONFIDENCE = 0.99
+MARGIN = 0.25
+"""Half of the distance between neighbouring orders (they are multiples of 1/2): an interval within the margin of one
+order excludes its neighbours."""
+
+CROSSOVER = 1.0
+TERMS = 3
+
+FLOOR = 32.0
+"""A change below FLOOR * machine epsilon * size is round-off. A computation in floating point moves a value by a few
+epsilon; at 32 that is less than 10 % of what is measured, an error of 0.05 in an order over a factor 8 of widths."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OrderEstimate:
+    """A measured order: estimate and interval [low, high] (units: exponent of the width).
+
+    widths, seeds: how many entered (values that were zero, not finite or below round-off are left out).
+    noise, finite_width: the two standard deviations that make the interval, from the seeds and from what finite-width
+    terms may hide: more seeds make the first smaller, larger widths the second. note: what was left out, if anything.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    widths: int
+    seeds: int
+    noise: float
+    finite_width: float
+    note: str = ""
+
+    def remedy(self) -> str:
+        """What would make the interval shorter."""
+        if self.seeds < 2:
+            return "measure with more seeds (at least 4)"
+        return "measure with more seeds" if self.noise >= self.finite_width else "measure at larger widths"
+
+
+def estimate_order(
+    widths: Sequence[int],
+    values: Float[NDArray[np.float64], "width seed"],
+    *,
+    floor: Float[NDArray[np.float64], "width seed"] | float = 0.0,
+    confidence: float = CONFIDENCE,
+    crossover: float = CROSSOVER,
+) -> OrderEstimate | None:
+    """The order of `values[width, seed]` (sizes, >= 0), with an interval at that confidence.
+
+    Values at or below `floor` are left out, and so are NaN and Inf, and widths at which less than half is left. None if
+    fewer than two widths remain. With one seed (no degree of freedom for the noise) the interval is infinite.
+    Source of the degrees of freedom: Welch, Biometrika 34 (1947); Satterthwaite, Biometrics Bulletin 2 (1946).
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> n = np.array([64, 128, 256, 512])
+        >>> sizes = n[:, None] ** -0.5 * (1 + 0.05 * rng.standard_normal((4, 8)))
+        >>> found = estimate_order(n, sizes)
+        >>> round(found.estimate, 1), found.low < -0.5 < found.high
+        (-0.5, True)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or values.shape[0] != len(widths):
+        raise ValueError(f"values have shape {values.shape}; expected [width, seed] with {len(widths)} widths")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; expected a number between 0 and 1, such as 0.99")
+    usable = np.isfinite(values) & (values > np.broadcast_to(np.asarray(floor), values.shape)) & (values > 0)
+    keep = usable.sum(axis=1) * 2 >= max(values.shape[1], 1)
+    keep &= usable.any(axis=1)
+    if keep.sum() < 2:
+        return None
+    left_out = int(values.size - usable[keep].sum())
+    note = f"{left_out} of {values.size} values left out (zero, not finite, or below round-off)" if left_out else ""
+    n = np.asarray(widths, dtype=np.float64)[keep]
+    usable = usable[keep]
+    logs = np.log(np.where(usable, values[keep], 1.0))
+    means = (logs * usable).sum(axis=1) / usable.sum(axis=1)
+    variance, freedom = _residual_variance(logs, usable)
+    counts = usable.sum(axis=1)
+
+    design = np.stack([np.ones_like(n), np.log(n / n[0])], axis=1)
+    hidden = sum(np.outer(z, z) for z in ((crossover / n) ** (k / 2) for k in range(1, TERMS + 1)))
+    # Weights need the noise, but only its scale; a floor keeps the matrix invertible for values without noise.
+    assumed = max(variance, 1e-12) if freedom else 0.01
+    covariance = hidden + assumed * np.diag(1.0 / counts)
+    solved = np.linalg.solve(covariance, design)
+    weights = np.linalg.solve(design.T @ solved, solved.T)[1]
+
+    bias_variance = float(weights @ hidden @ weights)
+    noise_variance = float(variance * (weights**2 / counts).sum())
+    estimate = float(weights @ means)
+    if not freedom:
+        half = math.inf
+    else:
+        total = bias_variance + noise_variance
+        effective = freedom * (total / noise_variance) ** 2 if noise_variance > 0 else math.inf
+        half = float(stats.t.ppf(0.5 + confidence / 2, effective)) * math.sqrt(total)
+    return OrderEstimate(
+        estimate,
+        estimate - half,
+        estimate + half,
+        len(n),
+        int(counts.min()),
+        math.sqrt(noise_variance) if freedom else math.inf,
+        math.sqrt(bias_variance),
+        note,
+    )
+
+
+def _residual_variance(
+    logs: Float[NDArray[np.float64], "width seed"], usable: NDArray[np.bool_]
+) -> tuple[float, int]:
+    """Variance of one entry around the additive fit width + seed, and its degrees of freedom (0: unknown)."""
+    w, s = np.nonzero(usable)
+    seeds, s = np.unique(s, return_inverse=True)
+    columns = np.zeros((len(w), usable.shape[0] + len(seeds) - 1))
+    columns[np.arange(len(w)), w] = 1.0
+    later = s > 0
+    columns[np.nonzero(later)[0], usable.shape[0] + s[later] - 1] = 1.0
+    target = logs[usable]
+    solution, _, rank, _ = np.linalg.lstsq(columns, target, rcond=None)
+    freedom = len(w) - int(rank)
+    if freedom < 1:
+        return 0.0, 0
+    return float(((target - columns @ solution) ** 2).sum() / freedom), freedom
+
+
+def judge(
+    predicted: Order,
+    measured: OrderEstimate | None,
+    *,
+    at_most: bool = False,
+    margin: float = MARGIN,
+) -> Verdict:
+    """Whether a measured order is within `margin` of the predicted one.
+
+    "agrees" when the whole interval lies within +-margin of it; "disagrees" when the whole interval lies outside;
+    "inconclusive" otherwise. at_most: the prediction is an upper bound, so anything below is within. A value that is
+    predicted to be identically zero (None) has no order: see `tpdyn.claims.report`.
+    """
+    if measured is None or predicted is None:
+        return "inconclusive"
+    low, high = measured.low - float(predicted), measured.high - float(predicted)
+    if low > margin or (high < -margin and not at_most):
+        return "disagrees"
+    if high <= margin and (low >= -margin or at_most):
+        return "agrees"
+    return "inconclusive"
