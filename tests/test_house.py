@@ -45,6 +45,8 @@ def imports_of(tree: ast.AST, package: str) -> list[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found += [(node.lineno, str(each.value)) for each in node.args if isinstance(each, ast.Constant)]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -98,6 +100,7 @@ def test_no_import_climbs_a_floor_and_no_reading_imports_another() -> None:
         ("measuring.run", "def f():\n    import tpdyn.claims.report", "a floor above"),
         ("measuring.run", "def f():\n    from tpdyn import claims", "a floor above"),
         ("readings.finite", "from tpdyn.readings.orders.predict import predict", "the reading orders"),
+        ("measuring.run", "def f():\n    importlib.import_module('tpdyn.claims.report')", "a floor above"),
         ("attic.new", "", "on no floor"),
     ],
 )

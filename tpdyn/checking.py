@@ -21,7 +21,6 @@ from typing import Any, final
 from tpdyn.claims.report import Report, compare
 from tpdyn.exponents import Order
 from tpdyn.measuring.measure import MeasuringError, measure
-from tpdyn.program.program import Source
 from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.predict import predict
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime
@@ -154,30 +153,23 @@ def prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
                 "source": str(mine[0].source),
             }
         )
-    reasons = [*prediction.outside, *prediction.reasons]
     return {
         "regime": prediction.regime.value,
         "agrees": None,
         "modules": modules,
-        "reasons": [reason_to_dict(reason) for reason in reasons],
+        "reasons": [reason_text(reason) for reason in (*prediction.reasons, *prediction.outside)],
     }
 
 
-def reason_to_dict(reason: Reason) -> dict[str, str]:
-    """A reason for JSON."""
-    return {
-        "text": reason.text,
-        "statement": reason.statement,
-        "module": reason.module,
-        "source": str(reason.source),
-        "fix": reason.fix,
-    }
+def reason_text(reason: Reason) -> str:
+    """A reason as one sentence with its place and its remedy."""
+    where = f" [{reason.source}]" if reason.source.file else ""
+    return f"{reason.text}{where}" + (f" Fix: {reason.fix}" if reason.fix else "")
 
 
 def beyond_to_dict(message: str) -> dict[str, Any]:
     """The JSON verdict of a script for which there is no prediction."""
-    reason = reason_to_dict(Reason(message, "", "", Source()))
-    return {"regime": None, "agrees": None, "modules": [], "reasons": [reason]}
+    return {"regime": None, "agrees": None, "modules": [], "reasons": [message]}
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

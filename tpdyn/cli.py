@@ -42,7 +42,7 @@ def check(
     ] = None,
     widths: Annotated[str, typer.Option(help="widths to run at")] = "64,128,256,512",
     record_widths: Annotated[
-        str, typer.Option(help="three small widths to record at [default: 16,24,40; scripts: the three smallest]")
+        str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
     ] = "",
     width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record and to run")] = 3,

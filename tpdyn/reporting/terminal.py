@@ -35,6 +35,7 @@ def show(report: Report, to: Console | None = None, *, facts: bool = True) -> No
     out = to or console()
     out.print(*_headline(report.prediction, report), sep="\n", soft_wrap=not out.is_terminal)
     out.print(_report_table(report))
+    out.print(*_bullets(f"{row.name}: {row.note}" for row in report.rows() if row.note), sep="\n", end="")
     if facts:
         out.print(*_notes(report.prediction, report), sep="\n")
 
@@ -91,7 +92,7 @@ def _headline(prediction: Prediction, report: Report | None = None) -> list[Rend
 def _agreement(report: Report) -> tuple[str, str]:
     if report.agrees:
         return "the runs agree", "green"
-    against = [row.name for row in report.rows() if row.verdict == "disagrees"]
+    against = [row.name for row in report.rows() if row.verdict in ("disagrees", "diverged")]
     if against:
         return f"the runs DISAGREE: {_list(against)}", "bold red"
     return "the runs do not decide it", "yellow"
@@ -157,16 +158,19 @@ def _prediction_table(prediction: Prediction) -> Table:
 
 
 def _report_table(report: Report) -> Table:
-    at_most = {line.name: line.at_most for line in _lines(report.prediction)}
-    table = _table("module", "size", "measured", "change", "measured", "99 % interval", "verdict", "line")
-    marks = {"agrees": ("✓ agrees", "green"), "disagrees": ("✗ disagrees", "bold red")}
+    table = _table("module", "size", "measured", "change", "measured", "interval", "verdict", "line")
+    marks = {
+        "agrees": ("✓ agrees", "green"),
+        "disagrees": ("✗ disagrees", "bold red"),
+        "diverged": ("✗ diverged", "bold red"),
+    }
     for row in report.rows():
         size, change = row.measured_size_order, row.measured_change_order
         table.add_row(
             _name(row.name),
             show_order(row.size_order),
             f"{size.estimate:+.2f}" if size else "",
-            _change(row.change_order, at_most.get(row.name, False)),
+            _change(row.change_order, row.at_most),
             f"{change.estimate:+.2f}" if change else "",
             f"[{change.low:+.2f}, {change.high:+.2f}]" if change else "",
             Text(*marks.get(row.verdict, (f"? {row.verdict}", "yellow"))),
@@ -178,7 +182,7 @@ def _report_table(report: Report) -> Table:
 def _table(*headings: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
     for index, heading in enumerate(headings):
-        number = heading in ("size", "measured", "change", "99 % interval")
+        number = heading in ("size", "measured", "change", "interval")
         # The first and the last column give way where there is little room; numbers and verdicts never do.
         flexible = index in (0, len(headings) - 1)
         table.add_column(
@@ -211,14 +215,17 @@ def _notes(prediction: Prediction, report: Report | None = None) -> list[Rendera
     if any(line.at_most for line in _lines(prediction)):
         facts.append("<= marks an upper bound: a known cancellation may make the true order smaller")
     if report is not None:
-        facts.append(_measured(report))
+        facts += [_measured(report), *report.notes]
     return [*notes, *(Padding(Text(fact, "dim"), (0, 0, 0, 0)) for fact in facts)]
 
 
 def _measured(report: Report) -> str:
     measurement = report.measurement
     widths = ", ".join(map(str, measurement.widths))
-    return f"measured {_count(len(measurement.seeds), 'seed')} at widths {widths}, {measurement.steps} steps each"
+    return (
+        f"measured {_count(len(measurement.seeds), 'seed')} at widths {widths}; sizes compared at step 0, changes at step "
+        f"{report.step}, within {report.margin:g} at {report.confidence:.0%} confidence"
+    )
 
 
 def _bullets(texts: Iterable[str]) -> list[RenderableType]:
