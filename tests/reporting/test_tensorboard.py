@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing import data_provider, event_multiplexer
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto import graph_pb2
 from tensorboard.context import RequestContext
@@ -52,7 +52,7 @@ def test_the_width_is_an_axis_of_its_own_run(report: Report, tmp_path: Path) -> 
 def test_tensorboard_itself_reads_what_was_written(report: Report, tmp_path: Path) -> None:
     """Through TensorBoard's own data provider, as its dashboards do."""
     folder = log(report, tmp_path / "run")
-    multiplexer = event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(folder))
     context = RequestContext()

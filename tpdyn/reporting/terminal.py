@@ -11,8 +11,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -34,8 +33,9 @@ def show(report: Report, to: Console | None = None, *, facts: bool = True) -> No
     """Print the verdict of a report: headline, table and, with `facts`, what else matters."""
     out = to or console()
     out.print(*_headline(report.prediction, report), sep="\n", soft_wrap=not out.is_terminal)
-    out.print(_report_table(report))
-    out.print(*_bullets(f"{row.name}: {row.note}" for row in report.rows() if row.note), sep="\n", end="")
+    _print_apart(out, _report_table(report))
+    for bullet in _bullets(f"{row.name}: {row.note}" for row in report.rows() if row.note):
+        out.print(bullet)
     if facts:
         out.print(*_notes(report.prediction, report), sep="\n")
 
@@ -44,7 +44,7 @@ def show_prediction(prediction: Prediction, to: Console | None = None) -> None:
     """Print a prediction alone, without runs beside it."""
     out = to or console()
     out.print(*_headline(prediction), sep="\n", soft_wrap=not out.is_terminal)
-    out.print(_prediction_table(prediction))
+    _print_apart(out, _prediction_table(prediction))
     out.print(*_notes(prediction), sep="\n")
 
 
@@ -69,6 +69,12 @@ def console() -> Console:
     made = Console(highlight=False)
     made.width = min(made.width, WIDTH + 20) if made.is_terminal else WIDTH
     return made
+
+
+def _print_apart(out: Console, table: Table) -> None:
+    out.print()
+    out.print(table)
+    out.print()
 
 
 def _headline(prediction: Prediction, report: Report | None = None) -> list[RenderableType]:
@@ -180,7 +186,7 @@ def _report_table(report: Report) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", collapse_padding=True)
     for index, heading in enumerate(headings):
         number = heading in ("size", "measured", "change", "interval")
         # The first and the last column give way where there is little room; numbers and verdicts never do.
@@ -216,7 +222,7 @@ def _notes(prediction: Prediction, report: Report | None = None) -> list[Rendera
         facts.append("<= marks an upper bound: a known cancellation may make the true order smaller")
     if report is not None:
         facts += [_measured(report), *report.notes]
-    return [*notes, *(Padding(Text(fact, "dim"), (0, 0, 0, 0)) for fact in facts)]
+    return [*notes, *_bullets(facts, "·", "dim")]
 
 
 def _measured(report: Report) -> str:
@@ -228,14 +234,14 @@ def _measured(report: Report) -> str:
     )
 
 
-def _bullets(texts: Iterable[str]) -> list[RenderableType]:
-    return [_bullet(text) for text in texts]
-
-
-def _bullet(text: str) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row("  -", Text(text))
-    return Group(grid)
+def _bullets(texts: Iterable[str], mark: str = "-", style: str = "") -> list[RenderableType]:
+    """Each text with a mark before it, later lines hanging."""
+    bullets: list[RenderableType] = []
+    for text in texts:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(Text(mark, style), Text(text, style))
+        bullets.append(grid)
+    return bullets
 
 
 def _change(order: Order, at_most: bool) -> Text:
