@@ -73,11 +73,11 @@ def mup_adam(width: int) -> None:
 
 
 def mup_rule_forgotten(width: int) -> None:
-    """muP with multipliers, but plain SGD with one rate for all: sizes as in muP, and nothing moves."""
+    """muP with an output multiplier, but plain SGD with one rate for all: the same sizes, and two of three layers stand still."""
     model = MLP(width, out_scale=1 / width)
     maximal_init(model, width, 1.0)
     nn.init.normal_(model.fc2.weight, std=width**-0.5)
-    fit(model, torch.optim.SGD(model.parameters(), lr=0.1 / width**0.5), *data())
+    fit(model, torch.optim.SGD(model.parameters(), lr=0.1), *data())
 
 
 def readout_forgotten(width: int) -> None:

@@ -165,6 +165,60 @@ def _direction(build: Builder, gradient: int, optimizer: str) -> int:
     return build.add(Contract((here, Operand(inverse, (0, 1)))), shape)
 
 
+def mlp_script(
+    layers: int,
+    function: str = "tanh",
+    optimizer: Literal["sgd", "sign", "adam"] = "sgd",
+    batch: int = 4,
+    inputs: int = 5,
+    outputs: int = 3,
+) -> Callable[[int], None]:
+    """The training script whose program is `mlp_program`: modules 'W1', ..., 'out', to be recorded or measured.
+
+    sign-SGD is written by hand, Adam is torch.optim's.
+    """
+    import torch
+    from torch import nn
+
+    names = layer_names(layers)
+
+    class Network(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            fans = [inputs, *(width,) * layers, outputs]
+            for name, fan_in, fan_out in zip(names, fans, fans[1:], strict=False):
+                layer = nn.Linear(fan_in, fan_out, bias=False)
+                nn.init.normal_(layer.weight)
+                self.add_module(name, layer)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for name in names[:-1]:
+                x = getattr(torch.nn.functional, function)(self.get_submodule(name)(x))
+            return self.get_submodule(names[-1])(x)  # type: ignore[no-any-return]
+
+    def train(width: int) -> None:
+        model = Network(width)
+        data = torch.Generator().manual_seed(0)
+        x, y = torch.randn(batch, inputs, generator=data), torch.randn(batch, outputs, generator=data)
+        stepper = {
+            "sgd": torch.optim.SGD(model.parameters(), lr=0.1),
+            "adam": torch.optim.Adam(model.parameters(), lr=0.1, betas=(0.0, 0.0)),
+            "sign": None,
+        }[optimizer]
+        while True:
+            model.zero_grad()
+            (0.5 * (model(x) - y).square().sum()).backward()
+            if stepper is not None:
+                stepper.step()
+                continue
+            with torch.no_grad():
+                for weight in model.parameters():
+                    assert weight.grad is not None
+                    weight -= 0.1 * weight.grad.sign()
+
+    return train
+
+
 @st.composite
 def random_programs(draw: Callable[..., Any], length: int = 8) -> Program:
     """A random straight-line program over vectors and matrices: leaves, sums, products, contractions, functions.

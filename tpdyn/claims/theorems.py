@@ -37,6 +37,13 @@ class Abc:
         sums = [a + b for a, b in zip(self.a, self.b, strict=True)]
         return sums[0] == 0 and all(s == Fraction(1, 2) for s in sums[1:-1]) and sums[-1] >= Fraction(1, 2)
 
+    @property
+    def vanishing(self) -> tuple[int, ...]:
+        """Hidden layers that are too small at initialisation. The papers do not call such a point stable; this project
+        reports it ("vanishes at initialisation") and goes on, since a residual branch may well start at zero."""
+        sums = [a + b for a, b in zip(self.a, self.b, strict=True)]
+        return tuple(layer for layer, s in enumerate(sums[:-1]) if s > (Fraction(1, 2) if layer else 0))
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""Tensor Programs IV: which abc-parametrizations are stable, nontrivial, and which learn features, under SGD.
+
+The program of each MLP is recorded once from a PyTorch loop; the exponents are arguments of the reading. At every random
+rational point the verdict and each exponent r_l must be those of the theorem, exactly.
+"""
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tpdyn
+from tpdyn.claims import theorems
+from tpdyn.claims.strategies import abc_points, exponents, layer_names, mlp_script
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.predict import predict
+
+POINTS = 320
+
+
+@cache
+def recorded(layers: int, function: str) -> tuple[Program, tuple[str, ...]]:
+    program = tpdyn.record(mlp_script(layers, function), widths=(16, 24, 40), steps=3, seed=0)
+    return program, tuple(f"{name}.weight" for name in layer_names(layers))
+
+
+def compare(layers: int, function: str, point: theorems.Abc) -> None:
+    program, names = recorded(layers, function)
+    expected = theorems.sgd(point)
+    found = predict(program, exponents=exponents(point, names))
+    if point.vanishing:
+        size = found.order(layer_names(layers)[point.vanishing[0]], "size")
+        assert not expected.stable and (size is None or size < 0 or found.regime == expected.regime)
+        return
+    assert found.regime == expected.regime, found.reasons[0]
+    if expected.stable:
+        hidden = tuple(found.order(name) for name in layer_names(layers)[:-1])
+        assert hidden == expected.changes
+
+
+@pytest.mark.parametrize("function", ["tanh", "relu"])
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+@given(data=st.data())
+@settings(max_examples=POINTS // 8)
+def test_regime_and_exponents_of_sgd_are_those_of_the_theorem(layers: int, function: str, data: st.DataObject) -> None:
+    compare(layers, function, data.draw(abc_points(layers, "sgd")))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_the_named_parametrizations_lie_where_the_paper_puts_them(layers: int) -> None:
+    for point, regime in (
+        (theorems.standard(layers), tpdyn.Regime.UNSTABLE),
+        (theorems.standard(layers, rate=1), tpdyn.Regime.KERNEL),
+        (theorems.neural_tangent(layers), tpdyn.Regime.KERNEL),
+        (theorems.maximal_update(layers), tpdyn.Regime.FEATURE_LEARNING),
+    ):
+        assert theorems.sgd(point).regime == regime
+        compare(layers, "tanh", point)
