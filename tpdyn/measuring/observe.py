@@ -1,7 +1,7 @@
 """What does one run do, step by step? Sizes, changes and losses of a live training script, which stays undisturbed.
 
 At the end of each forward pass of an outermost module the same forward pass is repeated with the initial parameters
-and buffers, the same inputs and the same random draws, without gradients: this is the *base*. Whatever the repetition
+and buffers, the same inputs and the same random draws: this is the *base*. Whatever the repetition
 touches (parameters, buffers, attributes of modules, random states) is put back, so that the run is bitwise what it
 would have been.
 
@@ -247,7 +247,7 @@ class Observer:
                 _set_random_states(call.random_states)
                 handle = module_hooks.register_module_forward_hook(follow)
                 try:
-                    base = call.root(*base_args, **base_kwargs)
+                    base = _Again()(call.root, base_args, base_kwargs)
                 finally:
                     handle.remove()
         finally:
@@ -325,6 +325,17 @@ class Observer:
         seen.shapes = {name: tuple(tensor.shape) for name, tensor in self.watch.parameters().items()}
         seen.notes = list(self.watch.notes)
         return seen
+
+
+class _Again(nn.Module):
+    """Calls a module once more, with gradients as in the live pass: some kernels (LSTM, attention) differ without them.
+
+    It is itself called without gradients, which tells `Watch` that this is no forward pass of the script.
+    """
+
+    def forward(self, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with torch.enable_grad():
+            return root(*args, **kwargs)
 
 
 def _sizes(live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tensor | None] | None) -> Tensor:

@@ -1,0 +1,229 @@
+"""Mirrors tpdyn/measuring/observe.py: a measured run is the unmeasured run, and the base is what it says."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tpdyn.measuring.observe import FIELDS, Observation, Observer
+
+SIZE, CHANGE = FIELDS.index("size"), FIELDS.index("change")
+STEPS = 3
+
+
+class Everything(nn.Module):
+    """Dropout, BatchNorm, an LSTM, tied weights, numpy randomness, an in-place activation, attributes that change."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(7, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+        self.fc = nn.Linear(width, width)
+        self.act = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.3)
+        self.readout = nn.Linear(width, 7, bias=False)
+        self.readout.weight = self.embed.weight
+        self.calls = 0
+        self.register_buffer("memory", torch.zeros(width))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        x = self.embed(tokens)
+        x = self.norm(x.flatten(0, 1)).view_as(x)
+        x = self.lstm(x)[0]
+        self.memory = self.memory * 0.9 + x.detach().mean((0, 1))
+        x = x + self.drop(self.act(self.fc(x))) * float(np.random.rand()) + self.memory
+        return self.readout(x)
+
+
+def everything(results: list[torch.Tensor], model_out: list[nn.Module]) -> None:
+    torch.manual_seed(3)
+    np.random.seed(3)
+    model = Everything(8)
+    model_out.append(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    tokens = torch.randint(0, 7, (4, 5))
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        output = model(tokens)
+        loss = functional.cross_entropy(output.flatten(0, 1), tokens.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        results += [output.detach().clone(), loss.detach().clone(), torch.randn(3)]
+        optimizer.step()
+    results += [value.clone() for value in model.state_dict().values()]
+
+
+def observe(train: object, *args: object, steps: int = STEPS) -> Observation:
+    observer = Observer(steps)
+    with observer.watch:
+        train(*args)  # type: ignore[operator]
+    return observer.finish()
+
+
+def test_a_measured_run_is_bitwise_the_unmeasured_run() -> None:
+    plain: list[torch.Tensor] = []
+    measured: list[torch.Tensor] = []
+    models: list[nn.Module] = []
+    everything(plain, models)
+    observe(everything, measured, models, steps=STEPS + 1)  # one more, so that the script comes to its end
+    assert len(plain) == len(measured)
+    assert all(torch.equal(a, b) for a, b in zip(plain, measured, strict=True))
+    assert models[0].calls == models[1].calls == STEPS  # type: ignore[union-attr]
+    assert models[0].memory.equal(models[1].memory)  # type: ignore[union-attr, operator, arg-type]
+
+
+def test_at_step_zero_nothing_has_changed_and_later_everything_has() -> None:
+    seen = observe(everything, [], [], steps=STEPS)
+    names = {name for _, name in seen.outputs}
+    assert names == {"embed", "norm", "lstm", "fc", "act", "drop", "readout", "output"}
+    for name in names:
+        assert seen.outputs[0, name][CHANGE] == 0.0
+        assert seen.outputs[1, name][CHANGE] > 0
+        assert seen.outputs[2, name][CHANGE] > 0
+
+
+def test_the_base_is_the_forward_pass_at_the_initial_parameters_on_the_data_and_draws_of_the_step() -> None:
+    data = [torch.randn(6, 5, generator=torch.Generator().manual_seed(k)) for k in range(STEPS)]
+    by_hand: list[tuple[float, float]] = []
+
+    def train() -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2))
+        initial = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+        for x in data:
+            state = torch.get_rng_state()
+            with torch.no_grad():
+                base = initial(x)
+            torch.set_rng_state(state)
+            optimizer.zero_grad()
+            output = model(x)
+            difference = (output - base).detach().double().abs().mean()
+            by_hand.append((float(base.double().abs().mean()), float(difference)))
+            output.square().mean().backward()
+            optimizer.step()
+
+    seen = observe(train)
+    for t in range(STEPS):
+        assert seen.outputs[t, "output"][SIZE] == pytest.approx(by_hand[t][0], rel=1e-12)
+        assert seen.outputs[t, "output"][CHANGE] == pytest.approx(by_hand[t][1], rel=1e-6, abs=1e-12)
+        n = len(FIELDS)
+        assert seen.outputs[t, "3"][:n] == seen.outputs[t, "output"][:n]  # the same tensor
+
+
+def test_the_split_of_a_linear_layer_bounds_and_makes_its_change() -> None:
+    def train() -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)).double()  # scalars: the parts add up but for signs
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            (model(torch.ones(1, 1, dtype=torch.double)) - 3).square().mean().backward()
+            optimizer.step()
+
+    seen = observe(train)
+    for t in (1, 2):
+        change, parts = seen.outputs[t, "1"][CHANGE], seen.outputs[t, "1"][len(FIELDS) :]
+        assert all(part > 0 for part in parts)
+        signs = np.array(np.meshgrid(*[(-1, 1)] * 4)).reshape(4, -1)
+        assert np.abs(np.abs(np.array(parts) @ signs) - change).min() < 1e-12
+    assert seen.outputs[2, "0"][len(FIELDS)] == 0.0  # the input of the first layer is data: W0 dx = 0
+
+
+def test_gradient_sizes_are_those_after_clipping_and_parameters_change_from_their_initial_values() -> None:
+    kept: list[float] = []
+
+    def train() -> None:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 4, bias=False)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).square().sum().backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+            assert model.weight.grad is not None
+            kept.append(float(model.weight.grad.double().abs().mean()))
+            optimizer.step()
+
+    seen = observe(train)
+    assert [seen.gradients[t, "weight"] for t in range(STEPS)] == pytest.approx(kept)
+    assert seen.parameters[0, "weight"][1] == 0.0
+    assert seen.parameters[1, "weight"][1] == pytest.approx(kept[0], rel=1e-4)
+
+
+def test_a_loop_without_modules_or_optimizer_has_parameters_and_losses_only() -> None:
+    def train() -> None:
+        torch.manual_seed(0)
+        weight = torch.randn(3, 3, requires_grad=True)
+        for _ in range(STEPS + 1):
+            loss = (torch.ones(2, 3) @ weight).square().mean()
+            loss.backward()
+            with torch.no_grad():
+                assert weight.grad is not None
+                weight -= 0.1 * weight.grad
+                weight.grad = None
+
+    seen = observe(train)
+    assert seen.outputs == {}
+    assert seen.steps == STEPS
+    assert seen.losses[0] > seen.losses[1] > seen.losses[2]
+    assert seen.parameters[0, "weight"][1] == 0.0
+    assert seen.parameters[2, "weight"][1] > seen.parameters[1, "weight"][1] > 0
+
+
+def test_a_second_module_is_fed_with_the_base_of_the_first() -> None:
+    def train() -> None:
+        torch.manual_seed(0)
+        encoder, decoder = nn.Sequential(nn.Linear(4, 6)), nn.Sequential(nn.Linear(6, 4))
+        optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)  # the decoder is frozen
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            criterion = nn.MSELoss()
+            criterion(decoder(encoder(torch.ones(2, 4))), torch.zeros(2, 4)).backward()
+            optimizer.step()
+
+    seen = observe(train)
+    assert seen.unknown_base == []
+    assert seen.outputs[1, "Sequential.0"][CHANGE] > 0  # only through its input
+    assert seen.outputs[1, "MSELoss"][CHANGE] > 0
+
+
+def test_a_module_called_twice_has_two_names() -> None:
+    def train() -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            (model(torch.ones(2, 4)) + model(torch.zeros(2, 4))).square().mean().backward()
+            optimizer.step()
+
+    seen = observe(train)
+    assert {name for _, name in seen.outputs} == {"0", "output", "0#2", "output#2"}
+    assert seen.outputs[0, "output#2"][CHANGE] == 0.0
+    assert seen.outputs[2, "output#2"][CHANGE] > 0
+
+
+def test_autocast_does_not_hand_the_trained_weights_to_the_base() -> None:
+    def train() -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                output = model(torch.ones(2, 16))
+            output.float().square().mean().backward()
+            optimizer.step()
+
+    seen = observe(train)
+    assert seen.outputs[2, "0"][FIELDS.index("epsilon")] == torch.finfo(torch.bfloat16).eps
+    assert seen.outputs[0, "output"][CHANGE] == 0.0
+    assert seen.outputs[1, "0"][CHANGE] > 0
