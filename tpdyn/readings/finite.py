@@ -30,6 +30,9 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Program, Statement, View
 from tpdyn.readings.interpret import Listener, ReadingError, interpret
+from tpdyn.recording.layout import from_view, to_view
+
+__all__ = ["draw", "from_view", "run", "to_view"]
 
 
 def run(
@@ -222,49 +225,6 @@ def aligned(value: Tensor, axes: tuple[int, ...], rank: int) -> Tensor:
         if label not in axes:
             value = value.unsqueeze(label)
     return value
-
-
-def to_view(view: View, values: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
-    """The script's tensor, put together from the program's values (one, or the pieces of one).
-
-    >>> to_view(View((0,), ((1,), (), (0,))), [torch.zeros(2, 3)]).shape
-    torch.Size([3, 1, 2])
-    """
-    pieces = torch.stack([values[piece] for piece in view.pieces])
-    factors = view.factors
-    counts = [factor.count for factor in factors]
-    pieces = pieces.reshape(*counts, *pieces.shape[1:])
-    order, sizes = _layout(view)
-    shape = [1] * len(view.dims)
-    for dim, axes in enumerate(sizes):
-        for axis in axes:
-            shape[dim] *= pieces.shape[axis]
-    return pieces.permute(order).reshape(shape)
-
-
-def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
-    """The program's values (by position) that hold a tensor of the script; `shapes` gives the shape of each piece.
-
-    The inverse of `to_view`. Raises ValueError when the tensor has another number of entries.
-    """
-    order, _ = _layout(view)
-    grid = (*(factor.count for factor in view.factors), *shapes[view.var])
-    split = [grid[axis] for axis in order]
-    if torch.Size(split).numel() != tensor.numel() or len(view.dims) != tensor.dim():
-        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} does not fill {len(view.pieces)} values of shape "
-                         f"{shapes[view.var]}")
-    inverse = sorted(range(len(order)), key=lambda place: order[place])
-    pieces = tensor.reshape(split).permute(inverse).reshape(len(view.pieces), *shapes[view.var])
-    return {piece: pieces[number] for number, piece in enumerate(view.pieces)}
-
-
-def _layout(view: View) -> tuple[list[int], list[list[int]]]:
-    """The axes of the grid of pieces (factors first, then the axes of a piece), in the order of the script's dims."""
-    factors = view.factors
-    dims = [[len(factors) + axis for axis in dim] for dim in view.dims]
-    for number, factor in sorted(enumerate(factors), key=lambda item: item[1].place):
-        dims[factor.dim].insert(factor.place, number)
-    return [axis for dim in dims for axis in dim], dims
 
 
 def _tensor_type(statement: Statement, dtype: torch.dtype) -> torch.dtype:

@@ -118,6 +118,15 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
     )
 
 
+def check_same_structure(first: Lowered, other: Lowered) -> None:
+    """Raise FitError where a recording at a further width takes other steps."""
+    fitter = _Fitter((first.width, other.width), (first, other))
+    for position in range(min(len(first.statements), len(other.statements))):
+        fitter.check_same(position, [first.statements[position], other.statements[position]])
+    fitter.check_lengths()
+    fitter.check_tables()
+
+
 class _Fitter:
     def __init__(self, widths: tuple[int, ...], lowereds: Sequence[Lowered]) -> None:
         self.widths, self.lowereds = widths, lowereds
@@ -151,8 +160,8 @@ class _Fitter:
     def difference(self, position: int, width: int, version: LoweredStatement | None) -> FitError:
         """Two recordings part here."""
         first = self.lowereds[0].statements
-        mine = _describe(first[position]) if position < len(first) else "(the end of the recording)"
-        other = "(the end of the recording)" if version is None else _describe(version)
+        mine = describe(first[position]) if position < len(first) else "(the end of the recording)"
+        other = "(the end of the recording)" if version is None else describe(version)
         return FitError(
             f"the script does different things at different widths; the first difference is statement {position}:\n"
             f"  at width {self.widths[0]}: {mine}\n"
@@ -196,10 +205,10 @@ class _Fitter:
                 return first
             case Leaf():
                 return replace(first, law=self.law(position, first, versions))
-            case Contract(scale=scale):
+            case Contract():
                 scales = [i.scale for i in all_of]
                 return first if _all_equal(scales) else replace(first, scale=number("the factor", scales))
-            case Combine(terms=terms, constant=constant):
+            case Combine(terms=terms):
                 if _all_equal(all_of):
                     return first
                 fitted = tuple(
@@ -303,7 +312,7 @@ class _Fitter:
         return ", ".join(f"{_digits(value)} at width {width}" for width, value in zip(self.widths, values, strict=True))
 
     def message(self, position: int, problem: str, advice: str) -> str:
-        return f"{problem}\n  in {_describe(self.lowereds[0].statements[position])}\n{advice}"
+        return f"{problem}\n  in {describe(self.lowereds[0].statements[position])}\n{advice}"
 
 
 def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
@@ -333,7 +342,7 @@ def _place(origin: Origin) -> tuple[Any, ...]:
     return (origin.step, origin.phase, origin.module)
 
 
-def _describe(statement: LoweredStatement | FittedStatement) -> str:
+def describe(statement: LoweredStatement | FittedStatement) -> str:
     """One statement for an error text."""
     instruction, origin = statement.instruction, statement.origin
     what = type(instruction).__name__

@@ -1,0 +1,727 @@
+"""How is a program written once its atoms are known? Axes that nothing splits, no reshapes, no fused wide dims.
+
+Three things happen to the fitted statements:
+
+* each axis becomes its atoms, labels are numbered anew, and reshapes and axes of size 1 vanish (`View`s say how the
+  script's dims are products of axes);
+* **unstacking**: an atom that counts the parts of a wide dim (the 3 of a fused qkv projection) is written out: each
+  value with that atom becomes several values, slices and concatenations along it become a choice among them, and a
+  contraction over it a sum. In the fused weight the parts are independent Gaussian matrices, and the theory must see
+  them apart;
+* zeros that this makes (the padding in the gradient of a slice) are dropped from sums and products, and statements that
+  nothing reads are left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never, final
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.check import check
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Gather,
+    Instruction,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    operands_of,
+)
+from tpdyn.program.program import Factor, Mark, Origin, Parameter, Program, Statement, Type, View
+from tpdyn.recording.atoms import Atoms, Node, find_atoms
+from tpdyn.recording.cuts import Cut, plan_slice
+from tpdyn.recording.lowered import Reshape
+from tpdyn.recording.widths import FitError, Fitted, FittedStatement, WideSlice, describe
+
+MOST_PIECES = 256
+"""More pieces than this of one value are refused: unstacking is for fused projections, not for loops over tokens."""
+
+ONE = Scaling.of(1)
+Index = tuple[int, ...]
+Slot = tuple[int, int]
+"""An atom of a statement: (label of the lowered statement, place in that label's product)."""
+
+
+@final
+@dataclass(frozen=True)
+class Canonical:
+    """A program, and how the lowered values that matter lie in it: `views[position]` for marks, parameters, leaves.
+
+    A leaf that nothing reads is in neither.
+    """
+
+    program: Program
+    views: dict[int, View]
+
+
+def canonical(fitted: Fitted) -> Canonical:
+    """The canonical program of fitted statements.
+
+    Raises:
+        FitError: what cannot be written in atoms (see `find_atoms`; a softmax along a product of axes; a cut that is
+            not along atoms), naming the statement and its source line.
+    """
+    atoms, nodes = find_atoms(fitted)
+    return _Writer(fitted, atoms, nodes).write()
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lowered value in the program: the atoms of each script axis, and the statement of each piece (None: zero)."""
+
+    dims: tuple[tuple[Node, ...], ...]
+    pieces: dict[Index, int | None]
+    type: Type
+
+    @property
+    def flat(self) -> tuple[Node, ...]:
+        return tuple(atom for dim in self.dims for atom in dim)
+
+
+class _Writer:
+    def __init__(self, fitted: Fitted, atoms: Atoms, nodes: list[tuple[Node | None, ...]]) -> None:
+        self.fitted, self.atoms = fitted, atoms
+        self.dims = [tuple(tuple(atoms.of(node)) for node in axes) for axes in nodes]
+        self.cuts = {position: cut for position, cut in self._plans()}
+        self.expanded = self._expanded()
+        self.held: list[_Held] = []
+        self.statements: list[Statement] = []
+        self.zeros: dict[tuple[int, Index], int] = {}
+        self.position = 0
+
+    # -- which atoms are written out -----------------------------------------------------------------------------
+
+    def _plans(self) -> Iterator[tuple[int, list[Cut | None]]]:
+        """The cut of each slice; for a concatenation the cut by which each part would be taken from the result."""
+        for position, statement in enumerate(self.fitted.statements):
+            instruction = statement.instruction
+            if isinstance(instruction, WideSlice):
+                source = self.dims[instruction.value.var][instruction.value.axes.index(instruction.axis)]
+                kept = instruction.axis < len(statement.shape)
+                result = self.dims[position][instruction.axis] if kept else ()
+                cut = plan_slice(self.atoms, source, result, instruction.start, instruction.step, instruction.length)
+                if cut is None:
+                    raise self.refuse(statement, "cuts across the factors of a dim that is a product of several")
+                yield position, [cut]
+            elif isinstance(instruction, Concat):
+                whole_axis = self.dims[position][instruction.axis]
+                cuts: list[Cut | None] = []
+                start = Scaling(())
+                for part, length in zip(instruction.parts, instruction.lengths, strict=True):
+                    here = self._part_atoms(part, instruction.axis)
+                    cuts.append(None if part is None else plan_slice(self.atoms, whole_axis, here, start, 1, length))
+                    if part is not None and cuts[-1] is None:
+                        raise self.refuse(statement, "lays parts end to end across the factors of a product of dims")
+                    start = start + length
+                yield position, cuts
+
+    def _part_atoms(self, part: Operand | None, axis: int) -> tuple[Node, ...]:
+        if part is None or axis not in part.axes:
+            return ()
+        return self.dims[part.var][part.axes.index(axis)]
+
+    def _expanded(self) -> set[Node]:
+        """The atoms that are written out: those that a cut picks from inside of a wide dim, and what they touch."""
+        beside_wide: set[Node] = set()
+        for statement, dims in zip(self.fitted.statements, self.dims, strict=True):
+            if isinstance(statement.instruction, Leaf) and statement.instruction.kind == "parameter":
+                for dim in dims:
+                    if any(self.atoms.sizes[atom].is_wide for atom in dim):
+                        beside_wide.update(dim)
+        groups: list[tuple[set[Node], bool]] = []
+        for position, cuts in self.cuts.items():
+            statement = self.fitted.statements[position]
+            instruction = statement.instruction
+            if isinstance(instruction, WideSlice):
+                axis = self.dims[instruction.value.var][instruction.value.axes.index(instruction.axis)]
+                kept = instruction.axis < len(statement.shape)
+                ends = [(self.dims[position][instruction.axis] if kept else (), cuts[0])]
+            else:
+                assert isinstance(instruction, Concat)
+                axis = self.dims[position][instruction.axis]
+                parts = zip(instruction.parts, cuts, strict=True)
+                ends = [(self._part_atoms(part, instruction.axis), cut) for part, cut in parts if part is not None]
+            wide = any(self.atoms.sizes[atom].is_wide for atom in axis)
+            for end, cut in ends:
+                assert cut is not None
+                for place, _ in cut.fixed:
+                    groups.append(({axis[place]}, wide))
+                ranged = {axis[place] for place in cut.ranged} | set(end[: cut.taken])
+                groups.append((ranged, wide or len(cut.ranged) > 1 or cut.taken > 1))
+                inside = {place for place in (*cut.ranged, *(place for place, _ in cut.fixed)) if place > 0}
+                if inside and isinstance(instruction, Concat):  # laid end to end along an inner factor
+                    groups.append((ranged | {axis[place] for place, _ in cut.fixed}, True))
+            if isinstance(instruction, Concat) and None in instruction.parts and not any(
+                cut is not None and (cut.ranged or cut.fixed) for cut in cuts
+            ):
+                groups.append((set(axis), wide))
+        expanded: set[Node] = set()
+        before = -1
+        while before != len(expanded):
+            before = len(expanded)
+            for group, always in groups:
+                finite = {atom for atom in group if self.atoms.sizes[atom].is_constant}
+                if always or group & beside_wide or group & expanded:
+                    expanded |= finite
+        return expanded
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def write(self) -> Canonical:
+        for position, statement in enumerate(self.fitted.statements):
+            self.position = position
+            self.held.append(self.translate(position, statement))
+            if len(self.held[-1].pieces) > MOST_PIECES:
+                raise self.refuse(statement, f"would be written out in {len(self.held[-1].pieces)} pieces")
+        marks = [replace_mark(mark, self.view(mark.var)) for mark in self.fitted.marks]
+        parameters = [
+            Parameter(
+                parameter.name,
+                tuple(self.view(version) for version in parameter.versions),
+                tuple(None if gradient is None else self.view(gradient) for gradient in parameter.gradients),
+            )
+            for parameter in self.fitted.parameters
+        ]
+        leaves = {
+            position: self.view(position)
+            for position, statement in enumerate(self.fitted.statements)
+            if isinstance(statement.instruction, Leaf)
+        }
+        return self.finish(parameters, marks, leaves)
+
+    def finish(self, parameters: list[Parameter], marks: list[Mark], leaves: dict[int, View]) -> Canonical:
+        """Leave out what nothing reads, name the rest, check."""
+        views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
+        views += [mark.view for mark in marks]
+        alive = {piece for view in views for piece in view.pieces}
+        for position in range(len(self.statements) - 1, -1, -1):
+            if position in alive:
+                alive.update(operand.var for operand in operands_of(self.statements[position].instruction))
+        number = {old: new for new, old in enumerate(sorted(alive))}
+
+        def moved(view: View) -> View:
+            return replace(view, pieces=tuple(number[piece] for piece in view.pieces))
+
+        parameters = [
+            Parameter(p.name, tuple(map(moved, p.versions)), tuple(g and moved(g) for g in p.gradients))
+            for p in parameters
+        ]
+        marks = [replace(mark, view=moved(mark.view)) for mark in marks]
+        statements = [renumbered(self.statements[old], number) for old in number]
+        program = Program(
+            named(statements, parameters, marks), tuple(parameters), tuple(marks), steps=self.fitted.steps,
+            widths=self.fitted.widths, notes=tuple(dict.fromkeys(self.fitted.notes)),
+        )
+        check(program)
+        kept = {at: moved(view) for at, view in leaves.items() if all(piece in number for piece in view.pieces)}
+        kept |= {mark.var: marks[k].view for k, mark in enumerate(self.fitted.marks)}
+        for lowered, parameter in zip(self.fitted.parameters, parameters, strict=True):
+            kept |= dict(zip(lowered.versions, parameter.versions, strict=True))
+        return Canonical(program, kept)
+
+    def view(self, position: int) -> View:
+        """How the script's tensor lies in the program; zeros are written down now."""
+        held = self.held[position]
+        factors: list[Factor] = []
+        dims: list[tuple[int, ...]] = []
+        axis = 0
+        for dim, product in enumerate(held.dims):
+            axes: list[int] = []
+            for place, atom in enumerate(product):
+                if atom in self.expanded:
+                    factors.append(Factor(dim, place, self.count(atom)))
+                else:
+                    axes.append(axis)
+                    axis += 1
+            dims.append(tuple(axes))
+        pieces = tuple(self.actual(position, index) for index in self.indices(held.flat))
+        if not factors:
+            return View(pieces, tuple(dims))
+        simple = len(factors) == 1 and factors[0].place == 0
+        return View(pieces, tuple(dims), factors[0].dim, () if simple else tuple(factors))
+
+    def count(self, atom: Node) -> int:
+        return int(self.atoms.sizes[atom].constant)
+
+    def indices(self, flat: Sequence[Node]) -> Iterator[Index]:
+        """Every index over the written-out atoms, row-major."""
+        return itertools.product(*(range(self.count(atom)) for atom in flat if atom in self.expanded))
+
+    def kept_shape(self, flat: Sequence[Node]) -> tuple[Scaling, ...]:
+        return tuple(self.atoms.sizes[atom] for atom in flat if atom not in self.expanded)
+
+    def emit(self, instruction: Instruction, shape: tuple[Scaling, ...], name: str = "") -> int:
+        statement = self.fitted.statements[self.position]
+        self.statements.append(Statement(name, instruction, shape, statement.type, statement.origin))
+        return len(self.statements) - 1
+
+    def actual(self, position: int, index: Index) -> int:
+        """The statement of a piece; a zero is written when somebody needs it."""
+        held = self.held[position]
+        piece = held.pieces[index]
+        if piece is not None:
+            return piece
+        if (position, index) not in self.zeros:
+            statement = self.fitted.statements[position]
+            zero = Statement("", Combine(()), self.kept_shape(held.flat), held.type, statement.origin)
+            self.statements.append(zero)
+            self.zeros[position, index] = len(self.statements) - 1
+        return self.zeros[position, index]
+
+    def refuse(self, statement: FittedStatement, problem: str) -> FitError:
+        return FitError(f"outside the theory, for now: {problem}\n  in {describe(statement)}", outside=True)
+
+    # -- one statement ----------------------------------------------------------------------------------------------
+
+    def translate(self, position: int, statement: FittedStatement) -> _Held:
+        instruction, dims = statement.instruction, self.dims[position]
+        if isinstance(instruction, Reshape):
+            return _Held(dims, self.held[instruction.value].pieces, statement.type)
+        if isinstance(instruction, WideSlice):
+            return self.slice(statement, instruction, dims)
+        if isinstance(instruction, Concat):
+            return self.concat(statement, instruction, dims)
+        flat = tuple(atom for dim in dims for atom in dim)
+        if isinstance(instruction, Leaf):
+            pieces: dict[Index, int | None] = {}
+            for index in self.indices(flat):
+                name = instruction.name + (f"[{','.join(map(str, index))}]" if index else "")
+                pieces[index] = self.emit(replace(instruction, name=name), self.kept_shape(flat), name)
+            return _Held(dims, pieces, statement.type)
+        return self.elementwise(statement, instruction, dims)
+
+    def elementwise(
+        self, statement: FittedStatement, instruction: Instruction, dims: tuple[tuple[Node, ...], ...]
+    ) -> _Held:
+        """Contract, Combine, Apply, Gather, Scatter: by labels, piece by piece."""
+        labels = _Labels(self, dims, operands_of(instruction))
+        self.refuse_products(statement, instruction, labels)
+        made: dict[Instruction, int | None] = {}
+        pieces: dict[Index, int | None] = {}
+        flat = tuple(atom for dim in dims for atom in dim)
+        shape = self.kept_shape(flat)
+        slots = [slot for slot in labels.result if labels.atom[slot] in self.expanded]
+        for index in self.indices(flat):
+            chosen = dict(zip(slots, index, strict=True))
+            new = self.rewritten(instruction, labels, chosen)
+            if isinstance(new, list):  # a sum over a written-out label
+                pieces[index] = self.sum_of(new, shape, made)
+            elif new is None:
+                pieces[index] = None
+            else:
+                if new not in made:
+                    made[new] = self.emit(new, shape)
+                pieces[index] = made[new]
+        return _Held(dims, pieces, statement.type)
+
+    def sum_of(self, parts: list[Contract], shape: tuple[Scaling, ...], made: dict[Instruction, int | None]) -> int | None:
+        emitted = []
+        for part in parts:
+            if part not in made:
+                made[part] = self.emit(part, shape)
+            emitted.append(made[part])
+        if len(emitted) < 2:
+            return emitted[0] if emitted else None
+        everything = tuple(range(len(shape)))
+        return self.emit(Combine(tuple((ONE, Operand(var, everything)) for var in emitted if var is not None)), shape)
+
+    def refuse_products(self, statement: FittedStatement, instruction: Instruction, labels: _Labels) -> None:
+        """A softmax, a gather or a scatter acts along one axis: it must be one atom, and not written out."""
+        along: int | None = None
+        match instruction:
+            case Apply(along=along):
+                what = "a softmax along"
+            case Gather(axis=along):
+                what = "a gather along"
+            case Scatter(axis=along):
+                what = "a scatter along"
+            case _:
+                return
+        if along is None:
+            return
+        product = labels.products.get(along, ())
+        if len(product) != 1 or product[0] in self.expanded:
+            sizes = " x ".join(str(self.atoms.sizes[atom]) for atom in product) or "1"
+            raise self.refuse(statement, f"{what} an axis that is a product ({sizes})")
+
+    def rewritten(
+        self, instruction: Instruction, labels: _Labels, chosen: dict[Slot, int]
+    ) -> Instruction | list[Contract] | None:
+        """The instruction for one piece; None for a zero; a list of the terms of a sum over a written-out label."""
+        match instruction:
+            case Contract(operands=operands):
+                summed = [s for s in labels.summed if labels.atom[s] in self.expanded]
+                terms: list[Contract] = []
+                for index in itertools.product(*(range(self.count(labels.atom[slot])) for slot in summed)):
+                    full = chosen | dict(zip(summed, index, strict=True))
+                    if all(labels.piece(operand, full) is not None for operand in operands):
+                        new = tuple(labels.operand(operand, full) for operand in operands)
+                        terms.append(replace(instruction, operands=new))
+                if summed:
+                    return terms
+                return terms[0] if terms else None
+            case Combine(terms=pairs, constant=constant):
+                kept = tuple(
+                    (scale, labels.operand(operand, chosen))
+                    for scale, operand in pairs
+                    if labels.piece(operand, chosen) is not None
+                )
+                if not kept and constant.is_zero:
+                    return None
+                return replace(instruction, terms=kept)
+            case Apply(operands=operands, along=along):
+                new = tuple(labels.operand(operand, chosen) for operand in operands)
+                return replace(instruction, operands=new, along=None if along is None else labels.numbers[along, 0])
+            case Gather(value=value, index=where, axis=axis) | Scatter(value=value, index=where, axis=axis):
+                if labels.piece(value, chosen) is None:
+                    return None
+                return replace(
+                    instruction, value=labels.operand(value, chosen), index=labels.operand(where, chosen),
+                    axis=labels.numbers[axis, 0],
+                )
+            case Leaf() | Slice() | Concat():
+                raise AssertionError(f"{type(instruction).__name__} is written elsewhere")
+            case _:
+                assert_never(instruction)
+
+    def slice(self, statement: FittedStatement, cut: WideSlice, dims: tuple[tuple[Node, ...], ...]) -> _Held:
+        (plan,) = self.cuts[self.position]
+        assert plan is not None
+        labels = _Labels(self, dims, (cut.value,), besides=cut.axis)  # it stands for other atoms on the operand
+        source = self.dims[cut.value.var][cut.value.axes.index(cut.axis)]
+        made: dict[tuple[int | None, int], int] = {}
+        pieces: dict[Index, int | None] = {}
+        flat = tuple(atom for dim in dims for atom in dim)
+        slots = [slot for slot in labels.result if labels.atom[slot] in self.expanded]
+        for index in self.indices(flat):
+            chosen = dict(zip(slots, index, strict=True))
+            pieces[index] = self.sliced(statement, cut, plan, source, labels, chosen, made)
+        return _Held(dims, pieces, statement.type)
+
+    def sliced(
+        self,
+        statement: FittedStatement,
+        cut: WideSlice,
+        plan: Cut,
+        source: Sequence[Node],
+        labels: _Labels,
+        chosen: dict[Slot, int],
+        made: dict[tuple[int | None, int], int],
+    ) -> int | None:
+        """One piece of a slice: first the choice among pieces, then slices along axes that are not written out."""
+        where = self.source_index(plan, source, cut.axis, chosen, labels)
+        held = self.held[cut.value.var]
+        index: list[int] = []
+        axes: list[int | tuple[int, int]] = []  # the result's label of each axis of the piece, or ("cut", place)
+        kept = {place: plan.taken + number for number, place in enumerate(plan.kept)}
+        for label, dim in zip(cut.value.axes, held.dims, strict=True):
+            for place, atom in enumerate(dim):
+                if label != cut.axis:
+                    slot = (label, place)
+                    (index.append(chosen[slot]) if atom in self.expanded else axes.append(labels.numbers[slot]))
+                elif atom in self.expanded:
+                    index.append(where[place])
+                elif place in kept:
+                    axes.append(labels.numbers[label, kept[place]])
+                else:
+                    axes.append((-1, place))
+        var = held.pieces[tuple(index)]
+        if var is None:
+            return None
+        shape = self.kept_shape(tuple(atom for s in labels.result for atom in [labels.atom[s]]))
+        rank = len(shape)
+        fixed = dict(plan.fixed)
+        pending = sorted((axis for axis in axes if isinstance(axis, tuple)), key=lambda axis: axis[1] not in fixed)
+        for marker in pending:
+            place = marker[1]
+            at = axes.index(marker)
+            last = marker == pending[-1]
+            ranged = place not in fixed
+            entry, step, length = (plan.start, plan.step, plan.length) if ranged else (fixed[place], 1, 1)
+            stays = ranged and plan.taken == 1
+            if last and all(isinstance(a, int) or a == marker for a in axes):
+                label = labels.numbers[cut.axis, 0] if stays else rank
+                operand = Operand(var, tuple(label if a == marker else a for a in axes if not isinstance(a, tuple) or a == marker))
+                return self.emit(Slice(operand, label, entry, step, length), shape)
+            before = self.statements[var].shape
+            if stays:
+                raise AssertionError("a range is cut last")
+            small = tuple(dim for k, dim in enumerate(before) if k != at)
+            numbers = iter(range(len(small)))
+            operand = Operand(var, tuple(len(small) if k == at else next(numbers) for k in range(len(before))))
+            var = self.emit(Slice(operand, len(small), entry, step, length), small)
+            axes.pop(at)
+        return self.relabelled(var, tuple(a for a in axes if isinstance(a, int)), shape, made)
+
+    def relabelled(
+        self, var: int, axes: tuple[int, ...], shape: tuple[Scaling, ...], made: dict[tuple[int | None, int], int]
+    ) -> int:
+        """The value itself where its axes are the result's, else a copy with the axes in their places."""
+        if axes == tuple(range(len(shape))):
+            return var
+        if (None, var) not in made:
+            made[None, var] = self.emit(Combine(((ONE, Operand(var, axes)),)), shape)
+        return made[None, var]
+
+    def source_index(
+        self, plan: Cut, source: Sequence[Node], axis: int, chosen: dict[Slot, int], labels: _Labels
+    ) -> dict[int, int]:
+        """The entry of each written-out atom of the cut axis, for one piece of the result."""
+        where = dict(plan.fixed)
+        if any(source[place] in self.expanded for place in plan.ranged):
+            flat = 0
+            for place in range(plan.taken):
+                flat = flat * self.count(labels.products[axis][place]) + chosen[axis, place]
+            where |= self.unravelled(plan, source, plan.start + plan.step * flat)
+        for number, place in enumerate(plan.kept):
+            if source[place] in self.expanded:
+                where[place] = chosen[axis, plan.taken + number]
+        return where
+
+    def unravelled(self, plan: Cut, source: Sequence[Node], entry: int) -> dict[int, int]:
+        where = {}
+        for place in reversed(plan.ranged):
+            size = self.count(source[place])
+            where[place] = entry % size
+            entry //= size
+        return where
+
+    def concat(self, statement: FittedStatement, concat: Concat, dims: tuple[tuple[Node, ...], ...]) -> _Held:
+        cuts = self.cuts[self.position]
+        axis, product = concat.axis, dims[concat.axis]
+        parts = [part for part in concat.parts if part is not None]
+        labels = _Labels(self, dims, tuple(parts), besides=axis)
+        flat = tuple(atom for dim in dims for atom in dim)
+        slots = [slot for slot in labels.result if labels.atom[slot] in self.expanded]
+        shape = self.kept_shape(flat)
+        made: dict[tuple[int | None, int], int] = {}
+        pieces: dict[Index, int | None] = {}
+        cut_atoms = {product[place] for cut in cuts if cut for place in (*cut.ranged, *(p for p, _ in cut.fixed))}
+        written_out = bool(cut_atoms & self.expanded) or (not cut_atoms and bool(set(product) & self.expanded))
+        for index in self.indices(flat):
+            chosen = dict(zip(slots, index, strict=True))
+            if written_out:
+                pieces[index] = self.part_of(statement, concat, cuts, product, labels, chosen, shape, made)
+            else:
+                pieces[index] = self.joined(concat, cuts, labels, chosen, shape)
+        return _Held(dims, pieces, statement.type)
+
+    def part_of(
+        self,
+        statement: FittedStatement,
+        concat: Concat,
+        cuts: Sequence[Cut | None],
+        product: Sequence[Node],
+        labels: _Labels,
+        chosen: dict[Slot, int],
+        shape: tuple[Scaling, ...],
+        made: dict[tuple[int | None, int], int],
+    ) -> int | None:
+        """The piece that lies at `chosen`: the part whose cut would take it from the result."""
+        for part, cut in zip(concat.parts, cuts, strict=True):
+            if part is None or cut is None:
+                continue
+            if any(product[place] in self.expanded and chosen[concat.axis, place] != entry for place, entry in cut.fixed):
+                continue
+            flat = 0
+            for place in cut.ranged:
+                flat = flat * self.count(product[place]) + chosen[concat.axis, place]
+            number = flat - cut.start
+            if cut.ranged and not 0 <= number < cut.length:
+                continue
+            own = self._part_atoms(part, concat.axis)
+            where: dict[int, int] = {}
+            for place in range(cut.taken - 1, -1, -1):
+                where[place] = number % self.count(own[place])
+                number //= self.count(own[place])
+            index: list[int] = []
+            axes: list[int] = []
+            for label, dim in zip(part.axes, self.held[part.var].dims, strict=True):
+                for place, atom in enumerate(dim):
+                    slot = (label, place)
+                    if label == concat.axis:
+                        if place < cut.taken:
+                            index.append(where[place])
+                            continue
+                        slot = (label, cut.kept[place - cut.taken])
+                    if atom in self.expanded:
+                        index.append(chosen[slot])
+                    else:
+                        axes.append(labels.numbers[slot])
+            var = self.held[part.var].pieces[tuple(index)]
+            return None if var is None else self.relabelled(var, tuple(axes), shape, made)
+        return None
+
+    def joined(
+        self,
+        concat: Concat,
+        cuts: Sequence[Cut | None],
+        labels: _Labels,
+        chosen: dict[Slot, int],
+        shape: tuple[Scaling, ...],
+    ) -> int | None:
+        """A concatenation along an axis that is not written out."""
+        inner = ONE
+        first = next((cut for cut in cuts if cut is not None), None)
+        outer = 0
+        if first is not None:
+            product = labels.products[concat.axis]
+            outer = (*first.ranged, *(place for place, _ in first.fixed), 0)[0]
+            inner = self.atoms.size(product[outer + 1 :])
+        axis = labels.numbers[concat.axis, outer]
+        parts: list[Operand | None] = []
+        lengths: list[Scaling] = []
+        for part, length in zip(concat.parts, concat.lengths, strict=True):
+            count = Scaling.of(int(length.constant) // int(inner.constant)) if not inner == ONE else length
+            lengths.append(count)
+            if part is None:
+                parts.append(None)
+                continue
+            index: list[int] = []
+            axes: list[int] = []
+            own = self._part_atoms(part, concat.axis)
+            missing = len(labels.products[concat.axis]) - len(own)  # 1 where the part has length 1 along the axis
+            for label, dim in zip(part.axes, self.held[part.var].dims, strict=True):
+                for place, atom in enumerate(dim):
+                    slot = (label, place + missing if label == concat.axis else place)
+                    if atom in self.expanded:
+                        index.append(chosen[slot])
+                    else:
+                        axes.append(labels.numbers[slot])
+            var = self.held[part.var].pieces[tuple(index)]
+            parts.append(None if var is None else Operand(var, tuple(axes)))
+        if all(part is None for part in parts):
+            return None
+        return self.emit(Concat(tuple(parts), tuple(lengths), axis), shape)
+
+
+class _Labels:
+    """The labels of one statement, atom by atom: `numbers[slot]` is the new label of a slot that is an axis."""
+
+    def __init__(
+        self,
+        writer: _Writer,
+        dims: tuple[tuple[Node, ...], ...],
+        operands: Sequence[Operand],
+        besides: int | None = None,
+    ) -> None:
+        self.writer = writer
+        self.products: dict[int, tuple[Node, ...]] = dict(enumerate(dims))
+        for operand in operands:
+            for label, product in zip(operand.axes, writer.held[operand.var].dims, strict=True):
+                if label != besides and not self.products.get(label):
+                    self.products[label] = product
+        rank = len(dims)
+        self.atom = {(label, k): atom for label, product in self.products.items() for k, atom in enumerate(product)}
+        self.result = [slot for slot in sorted(self.atom) if slot[0] < rank]
+        self.summed = [slot for slot in sorted(self.atom) if slot[0] >= rank]
+        axes = [slot for slot in (*self.result, *self.summed) if self.atom[slot] not in writer.expanded]
+        self.numbers = {slot: number for number, slot in enumerate(axes)}
+
+    def index(self, operand: Operand, chosen: dict[Slot, int]) -> Index:
+        expanded = self.writer.expanded
+        return tuple(
+            chosen[label, place]
+            for label, dim in zip(operand.axes, self.writer.held[operand.var].dims, strict=True)
+            for place, atom in enumerate(dim)
+            if atom in expanded
+        )
+
+    def piece(self, operand: Operand, chosen: dict[Slot, int]) -> int | None:
+        return self.writer.held[operand.var].pieces[self.index(operand, chosen)]
+
+    def operand(self, operand: Operand, chosen: dict[Slot, int]) -> Operand:
+        """The operand's piece, with the new labels; a zero is written down."""
+        expanded = self.writer.expanded
+        axes = tuple(
+            self.numbers[label, place]
+            for label, dim in zip(operand.axes, self.writer.held[operand.var].dims, strict=True)
+            for place, atom in enumerate(dim)
+            if atom not in expanded
+        )
+        return Operand(self.writer.actual(operand.var, self.index(operand, chosen)), axes)
+
+
+def replace_mark(mark: object, view: View) -> Mark:
+    """A lowered mark with its view."""
+    from tpdyn.recording.lowered import LoweredMark
+
+    assert isinstance(mark, LoweredMark)
+    return Mark(mark.kind, mark.name, mark.step, view)
+
+
+def renumbered(statement: Statement, number: dict[int, int]) -> Statement:
+    """The statement after others were left out."""
+
+    def moved(operand: Operand) -> Operand:
+        return Operand(number[operand.var], operand.axes)
+
+    instruction = statement.instruction
+    new: Instruction
+    match instruction:
+        case Leaf():
+            return statement
+        case Contract(operands=operands) | Apply(operands=operands):
+            new = replace(instruction, operands=tuple(map(moved, operands)))
+        case Combine(terms=terms):
+            new = replace(instruction, terms=tuple((scale, moved(operand)) for scale, operand in terms))
+        case Gather(value=value, index=index) | Scatter(value=value, index=index):
+            new = replace(instruction, value=moved(value), index=moved(index))
+        case Slice(value=value):
+            new = replace(instruction, value=moved(value))
+        case Concat(parts=parts):
+            new = replace(instruction, parts=tuple(part and moved(part) for part in parts))
+        case _:
+            assert_never(instruction)
+    return replace(statement, instruction=new)
+
+
+def named(statements: list[Statement], parameters: list[Parameter], marks: list[Mark]) -> tuple[Statement, ...]:
+    """Names: leaves their own; `w_1` versions, `d w_0` gradients, `fc1@0` outputs of modules; others `v17`."""
+    wanted: dict[int, str] = {}
+
+    def want(view: View | None, name: str) -> None:
+        if view is None:
+            return
+        grid = [range(factor.count) for factor in view.factors]
+        for piece, index in zip(view.pieces, itertools.product(*grid), strict=True):
+            wanted.setdefault(piece, name + (f"[{','.join(map(str, index))}]" if index else ""))
+
+    for parameter in parameters:
+        for version, view in enumerate(parameter.versions):
+            want(view, f"{parameter.name}_{version}")
+    for kind in ("loss", "module", "output"):
+        for mark in marks:
+            if mark.kind == kind and (mark.name or kind != "module"):
+                want(mark.view, f"{mark.name or kind}@{mark.step}")
+    for parameter in parameters:
+        for step, gradient in enumerate(parameter.gradients):
+            want(gradient, f"d {parameter.name}_{step}")
+    taken: set[str] = {s.instruction.name for s in statements if isinstance(s.instruction, Leaf)}
+    leaves: set[str] = set()
+    result: list[Statement] = []
+    for position, statement in enumerate(statements):
+        if isinstance(statement.instruction, Leaf):
+            name = _free(statement.instruction.name, leaves)
+            leaves.add(name)
+            taken.add(name)
+            result.append(replace(statement, name=name, instruction=replace(statement.instruction, name=name)))
+            continue
+        name = _free(wanted.get(position, f"v{position}"), taken)
+        taken.add(name)
+        result.append(replace(statement, name=name))
+    return tuple(result)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the first of name~2, name~3, ... that is not taken."""
+    candidates = (name if k == 1 else f"{name}~{k}" for k in itertools.count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)

@@ -1,0 +1,137 @@
+"""What is the tensor program of a training script? Record it at several widths, fit, write canonically, verify.
+
+    program = record(train, widths=(16, 24, 40), steps=3)
+
+`train(width)` is an ordinary training loop. It is run once at each width and stopped after the wanted number of
+optimizer steps; the recordings are lowered to the closed instructions, joined to one program in a symbolic width, and
+the program is checked against a further recording at a width that it has not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tpdyn.program.instructions import Leaf
+from tpdyn.program.program import Program
+from tpdyn.recording.canonical import Canonical, canonical
+from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.layout import from_view
+from tpdyn.recording.lowered import Lowered
+from tpdyn.recording.lowering import lower
+from tpdyn.recording.recorder import record_tape
+from tpdyn.recording.replay import verify_tape
+from tpdyn.recording.verify import replay_in_double, verify_program
+from tpdyn.recording.widths import check_same_structure, check_widths, fit
+
+__all__ = ["record"]
+
+
+def record(
+    train: Callable[[int], object],
+    widths: Sequence[int] = (16, 24, 40),
+    steps: int = 3,
+    seed: int = 0,
+    verify: bool = True,
+    progress: Callable[[str], object] | None = None,
+) -> Program:
+    """The program of a training script in a symbolic width.
+
+    Args:
+        train: `train(width)` builds a model of that width and trains it for at least `steps` steps; it is stopped there.
+        widths: at least two, better three; without coincidences (not the batch size, not all powers of two), and such
+            that the script accepts them (multiples of the number of heads, say).
+        steps: how many optimizer steps to unroll.
+        seed: of torch, numpy and random at the start of each run.
+        verify: check each recording against the live script, and the program at a further width.
+        progress: is told, in words, what is being done.
+
+    Raises:
+        RecordingError: the script raises, takes no optimizer step, or is not reproduced by its recording.
+        FitError: the recordings do not make one program in the width.
+        LoweringError: operations without a rule.
+    """
+    widths = check_widths(widths)
+    if isinstance(steps, bool) or steps < 1:
+        raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
+    tell = progress or (lambda text: None)
+    lowereds: list[Lowered] = []
+    for width in widths:
+        tell(f"recording at width {width}")
+        lowereds.append(lowered_at(train, width, steps, seed, verify=verify))
+    tell("fitting the width")
+    made = canonical(fit(lowereds))
+    if verify:
+        width = further_width(widths)
+        tell(f"verifying at width {width}")
+        check_at(train, made, lowereds[0], width, steps, seed)
+        made = Canonical(replace(made.program, verified=width), made.views)
+    return replace(made.program, arrays=common_arrays(made, lowereds))
+
+
+def lowered_at(
+    train: Callable[[int], object], width: int, steps: int, seed: int, *, verify: bool, double: bool = False
+) -> Lowered:
+    """One recording, lowered; with `double`, its live values are those of the script in float64."""
+    tape = record_tape(train, width, steps, seed)
+    if verify:
+        verify_tape(tape)
+    if double:
+        tape.live = replay_in_double(tape)
+    return lower(tape)
+
+
+def check_at(
+    train: Callable[[int], object], made: Canonical, first: Lowered, width: int, steps: int, seed: int
+) -> None:
+    """Record at a further width and compare; see `tpdyn.recording.verify`."""
+    try:
+        held_out = lowered_at(train, width, steps, seed, verify=True, double=True)
+    except RecordingError as error:
+        raise RecordingError(
+            f"the program could not be verified at the further width {width}, which the script does not accept: {error}\n"
+            "Give widths whose greatest common divisor the script accepts (multiples of the number of heads), or "
+            "verify=False"
+        ) from error
+    check_same_structure(first, held_out)
+    verify_program(made, held_out)
+
+
+def further_width(widths: Sequence[int]) -> int:
+    """A width to verify at: a prime multiple of what all widths are multiples of, not among them.
+
+    >>> further_width((16, 24, 40))
+    56
+    """
+    unit = math.gcd(*widths)
+    factor = min(widths) // unit + 1
+    while unit * factor in widths or factor < 3 or any(factor % k == 0 for k in range(2, factor)):
+        factor += 1
+    return unit * factor
+
+
+def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:
+    """Arrays and data that are the same at every width, by the name of their leaf in the program."""
+    arrays: dict[str, Any] = {}
+    first = lowereds[0]
+    for position, value in first.leaf_values.items():
+        instruction = first.statements[position].instruction
+        view = made.views.get(position)
+        if view is None or not isinstance(instruction, Leaf) or instruction.kind in ("parameter", "random"):
+            continue
+        if instruction.law.kind not in ("data", "index", "array", "iid"):
+            continue
+        others = [lowered.leaf_values[position] for lowered in lowereds[1:]]
+        if any(other.shape != value.shape or not torch.equal(other, value) for other in others):
+            continue
+        shapes = {
+            piece: tuple(dim.size_at(first.width) for dim in made.program.statements[piece].shape)
+            for piece in view.pieces
+        }
+        for piece, tensor in from_view(view, value, shapes).items():
+            arrays[made.program.statements[piece].name] = tensor.detach().cpu().numpy().copy()
+    return arrays

@@ -1,0 +1,159 @@
+"""Does the fitted program say what the script does at a width that was not used for the fit?
+
+Three links, each checked by itself: the tape replays the live script bit for bit (`replay.verify_tape`); the tape, run
+again in float64, gives the same values as the program at that width, fed with the script's own leaves; and every
+dim and constant of the program has the value that the script had. Comparing in float64 matters: a sign or an Adam step
+turns the round-off of a float32 gradient near zero into a difference as large as the step, in correct programs too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, assert_never
+
+import torch
+from torch import Tensor
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Gather,
+    Instruction,
+    Leaf,
+    Scatter,
+    Slice,
+)
+from tpdyn.program.program import Program, View
+from tpdyn.recording.canonical import Canonical
+from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.evaluate import evaluate
+from tpdyn.recording.layout import from_view, to_view
+from tpdyn.recording.lowered import Lowered, LoweredStatement
+from tpdyn.recording.replay import replay
+from tpdyn.recording.tape import Ref, Tape
+
+RELATIVE = 1e-7
+"""Allowed difference relative to the largest entry. Both sides are float64 (1.1e-16 an operation) and differ in the order
+of sums only; three steps of a GPT were seen to differ by 1e-12, and a wrong power of the width differs by a factor."""
+ABSOLUTE = 1e-13
+"""Below this both count as zero: a gradient that is zero mathematically (a key's bias in attention) is round-off."""
+
+
+def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
+    """Every value of the tape with all float arithmetic in float64."""
+
+    def double(item: Any) -> Any:
+        if isinstance(item, Tensor):
+            return item.double() if item.is_floating_point() else item
+        if isinstance(item, torch.dtype):
+            return torch.float64 if item.is_floating_point else item
+        if isinstance(item, list | tuple):
+            return type(item)(double(entry) for entry in item)
+        return item
+
+    nodes = [
+        replace(node, args=double(node.args), kwargs={k: double(v) for k, v in node.kwargs.items()},
+                value=double(node.value))
+        for node in tape.nodes
+    ]
+    return replay(replace(tape, nodes=nodes))
+
+
+def specialised(program: Program, width: int) -> Lowered:
+    """The program with its numbers at one width (without leaf values)."""
+    statements = [
+        LoweredStatement(
+            _at(statement.instruction, width), tuple(dim.size_at(width) for dim in statement.shape), statement.type,
+            statement.origin,
+        )
+        for statement in program.statements
+    ]
+    return Lowered(width, statements, steps=program.steps)
+
+
+def _at(instruction: Instruction, width: int) -> Instruction:
+    def number(scaling: Scaling) -> Scaling:
+        return scaling if scaling.is_constant else Scaling.of(scaling.at(width))
+
+    match instruction:
+        case Contract(scale=scale):
+            return replace(instruction, scale=number(scale))
+        case Combine(terms=terms, constant=constant):
+            return replace(instruction, terms=tuple((number(s), o) for s, o in terms), constant=number(constant))
+        case Apply(parameters=parameters):
+            return replace(instruction, parameters=tuple(map(number, parameters)))
+        case Concat(lengths=lengths):
+            return replace(instruction, lengths=tuple(Scaling.of(length.size_at(width)) for length in lengths))
+        case Leaf() | Gather() | Scatter() | Slice():
+            return instruction
+        case _:
+            assert_never(instruction)
+
+
+def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
+    """The live value of each leaf of the program, by position, in the program's layout."""
+    values: dict[int, Tensor] = {}
+    for position, tensor in lowered.leaf_values.items():
+        view = canonical.views.get(position)
+        if view is not None:
+            shapes = {
+                piece: tuple(dim.size_at(lowered.width) for dim in canonical.program.statements[piece].shape)
+                for piece in view.pieces
+            }
+            values |= from_view(view, tensor, shapes)
+    return values
+
+
+def verify_program(canonical: Canonical, lowered: Lowered) -> None:
+    """Run the program at the width of a recording that it was not fitted to, and compare every named value.
+
+    lowered: that recording; `live` holds the values to compare with, in float64.
+
+    Raises:
+        RecordingError: naming the first value that differs.
+    """
+    program, width = canonical.program, lowered.width
+    numbers = specialised(program, width)
+    numbers.leaf_values = leaf_values(canonical, lowered)
+    values = evaluate(numbers)
+    for position, view, what in sorted(_named(canonical, lowered), key=lambda item: item[1].var):
+        if position not in lowered.live:
+            continue
+        live, found = lowered.live[position], to_view(view, values)
+        if live.numel() != found.numel():
+            raise _mismatch(program, view, what, width, f"has shape {tuple(live.shape)} in the script and "
+                                                        f"{tuple(found.shape)} in the program")
+        live = live.reshape(found.shape).double()
+        largest = float(live.abs().max()) if live.numel() else 0.0
+        same = (live == found) | (live.isnan() & found.isnan())
+        gap = torch.where(same, 0.0, (live - found).abs())
+        if not bool((gap <= RELATIVE * largest + ABSOLUTE).all()):
+            raise _mismatch(program, view, what, width,
+                            f"differs by up to {float(gap.max()):.3g}, its entries being of size {largest:.3g}")
+
+
+def _named(canonical: Canonical, lowered: Lowered) -> Iterator[tuple[int, View, str]]:
+    """(lowered position, view, description) of marks, versions and gradients."""
+    program = canonical.program
+    for mark, low in zip(program.marks, lowered.marks, strict=True):
+        yield low.var, mark.view, f"the {mark.kind} {mark.name or '(root)'} of step {mark.step}"
+    for parameter, low in zip(program.parameters, lowered.parameters, strict=True):
+        for step, (view, position) in enumerate(zip(parameter.versions, low.versions, strict=True)):
+            yield position, view, f"{parameter.name} after {step} steps"
+        for step, (gradient, at) in enumerate(zip(parameter.gradients, low.gradients, strict=True)):
+            if gradient is not None and at is not None:
+                yield at, gradient, f"the gradient of {parameter.name} in step {step}"
+
+
+def _mismatch(program: Program, view: View, what: str, width: int, how: str) -> RecordingError:
+    source = program.statements[view.var].origin.source
+    return RecordingError(
+        f"the program fitted at the widths {', '.join(map(str, program.widths))} does not give what the script "
+        f"computes at width {width}: {what} {how}. Suspected cause: a number that depends on the width in a way that "
+        "the recorded widths cannot show. Try more widths, or other ones",
+        source,
+    )
