@@ -18,7 +18,7 @@ from typing import final
 from tpdyn.exponents import ZERO, Order
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, contains, hull
 
-_LONGEST = 6
+_LONGEST = 4
 
 
 @final
