@@ -385,16 +385,17 @@ def trained_leaves(outputs: Iterable[Tensor]) -> list[Tensor]:
     return [variable for _, variable in sorted(found.values(), key=lambda pair: -pair[0])]
 
 
-def held_by_an_optimizer(tensors: Iterable[Tensor]) -> bool:
-    """Whether some living torch.optim optimizer steps one of these tensors."""
+def held_by_an_optimizer(tensors: Iterable[Tensor]) -> set[int]:
+    """The ids of those tensors that some living torch.optim optimizer steps."""
     wanted = {id(tensor) for tensor in tensors}
-    return any(
-        id(parameter) in wanted
+    return {
+        id(parameter)
         for thing in gc.get_objects()
         if issubclass(type(thing), Optimizer)
         for group in getattr(thing, "param_groups", ())
         for parameter in group["params"]
-    )
+        if id(parameter) in wanted
+    }
 
 
 def _same(left: Tensor, right: Tensor) -> bool:

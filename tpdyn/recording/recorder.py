@@ -10,6 +10,7 @@ fused kernels ordinary operations (`foreach.py`). Steps, modules and parameters 
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
@@ -46,6 +47,11 @@ class Recorder(TorchDispatchMode):
     width: the width at which the script runs (a label). steps: stop the script after that many optimizer steps (None:
     record to the end of the block). Parameters that existed before are inputs of kind "parameter".
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No wrapper around every operation: compiled code runs eagerly while recording."""
+        return False
 
     def __init__(self, width: int = 0, steps: int | None = None) -> None:
         super().__init__()
@@ -84,6 +90,7 @@ class Recorder(TorchDispatchMode):
         self._running: Any = None  # the overload that runs now
         self._sequence = -1  # its autograd sequence number
         self._backward_source = Source()  # the line that called backward
+        self._stepping: list[Tensor] = []  # the parameters of the optimizer that steps now
         self._late = False  # a further optimizer steps, after the one that counts the steps
 
     @property
@@ -97,13 +104,25 @@ class Recorder(TorchDispatchMode):
 
     def __enter__(self) -> Recorder:
         self.watch.__enter__()
+        self._compile = torch.compile
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.set_stance("force_eager")
+        torch.compile = self._compile_eagerly  # type: ignore[assignment]
         super().__enter__()
         return self
+
+    def _compile_eagerly(self, *args: Any, **kwargs: Any) -> Any:
+        """Compiled code is opaque: it runs eagerly while recording."""
+        torch.compiler.set_stance("force_eager")
+        return self._compile(*args, **kwargs)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         super().__exit__(kind, error, trace)
+        torch.compile = self._compile  # type: ignore[assignment]
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.set_stance("default")
         swallowed = self.watch.__exit__(kind, error, trace)
         if kind is None or swallowed or issubclass(kind, SystemExit):
             self._finish()
@@ -134,19 +153,27 @@ class Recorder(TorchDispatchMode):
         if types:
             self._refuse_subclasses(types)
         self._place(args, kind)
-        if kind == "functional":
-            values, options = self._values(args), self._options(kwargs)
-            out = func(*args, **kwargs)
-            self._record_functional(func, facts, args, values, options, out)
-            return out
-        if kind == "view":
-            out = func(*args, **kwargs)
-            parent = args[0]
-            self._storages.view(parent, out, func, tuple(args[1:]), kwargs, self._origin)
-            return out
-        if kind == "in-place":
-            return self._in_place(func, facts, args, kwargs)
-        return getattr(self, "_" + kind)(func, facts, args, kwargs)
+        try:
+            if kind == "functional":
+                values, options = self._values(args), self._options(kwargs)
+                out = func(*args, **kwargs)
+                self._record_functional(func, facts, args, values, options, out)
+                return out
+            if kind == "view":
+                out = func(*args, **kwargs)
+                self._storages.view(args[0], out, func, tuple(args[1:]), kwargs, self._origin)
+                return out
+            if kind == "in-place":
+                return self._in_place(func, facts, args, kwargs)
+            return getattr(self, "_" + kind)(func, facts, args, kwargs)
+        except NotImplementedError as error:
+            if "Cannot access storage" in str(error):
+                raise RecordingError(
+                    f"{func} makes or takes a tensor that is not dense (sparse or nested); expected dense tensors. "
+                    "Try sparse=False in the embedding, or padding",
+                    self._origin.source,
+                ) from error
+            raise
 
     def _record_functional(
         self, func: Any, facts: Operation, args: Any, values: tuple[Any, ...], options: dict[str, Any], out: Any
@@ -355,9 +382,9 @@ class Recorder(TorchDispatchMode):
 
     def _values(self, args: Any) -> tuple[Any, ...]:
         read = self._storages.read
-        return tuple(
-            read(a) if isinstance(a, Tensor) else self._list(a) if isinstance(a, list | tuple) else a for a in args
-        )
+        return tuple([
+            read(a) if isinstance(a, Tensor) else self._list(a) if isinstance(a, (list, tuple)) else a for a in args
+        ])  # fmt: skip
 
     def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         if not kwargs:
@@ -388,7 +415,7 @@ class Recorder(TorchDispatchMode):
     ) -> int:
         nodes = self._nodes
         nodes.append(Node(
-            str(target), target, args, kwargs, outputs, self._origin, None, "", value, random_now, self._sequence,
+            overload_name(target), target, args, kwargs, outputs, self._origin, None, "", value, random_now, self._sequence,
         ))  # fmt: skip
         return len(nodes) - 1
 
@@ -540,19 +567,22 @@ class Recorder(TorchDispatchMode):
                 node = self._nodes[self._storages.read(gradient).node]
                 node.origin = replace(node.origin, phase="backward")
         if not self.watch.optimizers:
-            for leaf in trained_leaves(losses):
-                key = leaf.untyped_storage()._cdata
-                if key not in self._leaves and key not in self._exempt:
-                    if held_by_an_optimizer([leaf]):
-                        self._exempt.add(key)
-                    else:
-                        self._leaves[key] = leaf
+            new = {leaf.untyped_storage()._cdata: leaf for leaf in trained_leaves(losses)}
+            new = {key: leaf for key, leaf in new.items() if key not in self._leaves and key not in self._exempt}
+            held = held_by_an_optimizer(new.values()) if new else set()
+            for key, leaf in new.items():
+                if id(leaf) in held:
+                    self._exempt.add(key)
+                else:
+                    self._leaves[key] = leaf
         elif self._leaves:
             self._leaves.clear()
 
     def _on_backward_end(self, losses: tuple[Tensor, ...], results: Any, inputs: Any) -> None:
         self._after_backward = True
         self._backward_end = len(self._nodes)
+        if self.watch.in_optimizer:  # in a closure: these are the gradients that the step will use
+            self._note_gradients([(p, p.grad) for p in self._stepping])
         if self._leaves and isinstance(results, tuple) and inputs:
             for leaf, gradient in zip(inputs, results, strict=False):
                 if isinstance(leaf, Tensor) and isinstance(gradient, Tensor):
@@ -574,8 +604,8 @@ class Recorder(TorchDispatchMode):
             optimizer is not watch.optimizers[0] and watch.step > 0 and watch.backwards == self._backwards_at_step_end
         )
         self._set_origin(self.watch.step, "optimizer", "", user_source())
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        self._note_gradients([(p, p.grad) for p in parameters])
+        self._stepping = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        self._note_gradients([(p, p.grad) for p in self._stepping])
 
     def _note_gradients(self, pairs: list[tuple[Tensor, Tensor | None]], refs: dict[int, Ref] | None = None) -> None:
         """versions and gradients of the tensors that are about to be stepped."""
@@ -690,6 +720,17 @@ class Recorder(TorchDispatchMode):
                     "one process",
                     user_source(),
                 )
+
+
+_names: dict[Any, str] = {}
+
+
+def overload_name(overload: Any) -> str:
+    """'aten.addmm.default'."""
+    name = _names.get(overload)
+    if name is None:
+        name = _names[overload] = str(overload)
+    return name
 
 
 def _any_requires_grad(args: Any) -> bool:
