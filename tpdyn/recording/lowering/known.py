@@ -14,7 +14,7 @@ import torch
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Law
-from tpdyn.recording.lowering.values import Draw, Known, Refusal
+from tpdyn.recording.lowering.values import Draw, Known, KnownKind, Outside, Refusal
 from tpdyn.recording.tape import Node
 
 SAME = frozenset(
@@ -111,7 +111,7 @@ def measured_law(tensor: torch.Tensor) -> Law:
     return Law("iid", Scaling.of(float(wide.mean())), Scaling.of(std))
 
 
-def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str) -> tuple[Known | None, ...]:
+def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownKind) -> tuple[Known | None, ...]:
     """Run the operation on known tensors; the results keep a law where one survives."""
     name = base_name(node.op)
     known = known_inputs(args, kwargs)
@@ -128,8 +128,10 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str) -
         result = target(*_tensors(args[:2] if target is torch.reshape else args), **_tensors(kwargs))
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     draw, notes = _surviving_draw(name, node, args, kwargs, known)
+    outside = _outside(name, args)
+    kept_name = known[0].name if known and name in SAME | REARRANGED else ""
     return tuple(
-        Known(out, kind, draw, known[0].name if known and name in SAME | REARRANGED else "", notes)  # type: ignore[arg-type]
+        Known(out, kind, draw, kept_name, notes, None, outside)
         if isinstance(out, torch.Tensor)
         else None
         for out in outputs
@@ -166,6 +168,8 @@ def _surviving_draw(
     name: str, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], known: list[Known]
 ) -> tuple[Draw | None, tuple[str, ...]]:
     drawn = [k for k in known if k.draw is not None]
+    if name == "where" and len(args) == 3:
+        return _truncated(*args), ()
     if len(drawn) != 1 or drawn[0].draw is None:
         return None, ()
     source, draw = drawn[0], drawn[0].draw
@@ -182,6 +186,47 @@ def _surviving_draw(
     step = _step(node, args, kwargs, source)
     law = _affine(draw.law, step) if draw.law is not None and name in _AFFINE else None
     return Draw(draw.quantile, law, (*draw.steps, step)), source.notes
+
+
+def _outside(name: str, args: tuple[Any, ...]) -> Outside | None:
+    """x < low, x > high, or either of them, for a draw x."""
+    if len(args) != 2 or not isinstance(args[0], Known):
+        return None
+    x, y = args
+    number = y.number if isinstance(y, Known) else y
+    if name in ("lt", "gt") and x.draw is not None and isinstance(number, (int, float)):
+        return Outside(x, number, math.inf) if name == "lt" else Outside(x, -math.inf, number)
+    if name in ("bitwise_or", "logical_or", "__or__") and isinstance(y, Known) and x.outside and y.outside:
+        if x.outside.source is y.outside.source:
+            low, high = max(x.outside.low, y.outside.low), min(x.outside.high, y.outside.high)
+            return Outside(x.outside.source, low, high)
+    return None
+
+
+NEGLIGIBLE = 0.05
+
+
+def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
+    """The law after entries outside of an interval were drawn anew (torch repeats that until none is outside).
+
+    Where truncation changes the standard deviation by less than 5 %, whether an entry was rejected at all depends on the
+    number of entries, hence on the width: the law is then taken to be the whole normal one.
+    """
+    if not all(isinstance(k, Known) for k in (mask, new, old)) or mask.outside is None or mask.outside.source is not old:
+        return None
+    whole = old.draw.parent or old.draw.law
+    if new.draw is None or whole is None or new.draw.law != whole or whole.kind != "normal":
+        return None
+    mean, std = float(whole.location.constant), float(whole.scale.constant)
+    if std == 0:
+        return old.draw  # type: ignore[no-any-return]
+    ends = torch.tensor([mask.outside.low, mask.outside.high], dtype=torch.float64)
+    below, above = (float(p) for p in torch.special.ndtr((ends - mean) / std))
+    cut = Draw(lambda u: mean + std * torch.special.ndtri(below + (above - below) * u), None)
+    law = cut.to_law()
+    if abs(float(law.scale.constant) / std - 1) < NEGLIGIBLE:
+        return normal_draw(mean, std)
+    return Draw(cut.quantile, law, (), whole)
 
 
 _AFFINE = ("add", "sub", "rsub", "mul", "div", "neg")

@@ -21,6 +21,7 @@ from tpdyn.recording.lowering import (
     normalisation,
     randomness,
     reductions,
+    stabiliser,
     views,
 )
 from tpdyn.recording.lowering.builder import Builder, scaling
@@ -28,6 +29,8 @@ from tpdyn.recording.lowering.finish import join_combines, tidy
 from tpdyn.recording.lowering.known import base_name, fold, known_inputs, measured_law
 from tpdyn.recording.lowering.values import Known, KnownKind, LoweringError, Refusal, Refused, Tensor, Value, uniform_number
 from tpdyn.recording.tape import Node, Ref, Tape
+
+Made = Tensor | Refused | stabiliser.Shifted
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
@@ -39,6 +42,7 @@ RULES: dict[str, elementwise.Rule] = {
     **attention.RULES,
     **indexing.RULES,
     **randomness.RULES,
+    **stabiliser.START,
 }
 
 
@@ -80,7 +84,7 @@ class _Lowering:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self.builder = Builder()
-        self.values: dict[Ref, Tensor | Refused | None] = {}
+        self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
         # the first name wins: tied weights are one parameter
         self.initial: dict[Ref, str] = {}
@@ -128,7 +132,7 @@ class _Lowering:
 
     def _node(self, number: int, node: Node) -> None:
         self.builder.origin = node.origin
-        outputs: tuple[Tensor | Refused | None, ...]
+        outputs: tuple[Made | None, ...]
         try:
             outputs = self._outputs(number, node)
         except Refusal as refusal:
@@ -147,12 +151,15 @@ class _Lowering:
         what = why if node.op in why else f"{node.op}: {why}"
         self.problems.setdefault(f"{what} at {place}{module} [{node.origin.phase}]")
 
-    def _outputs(self, number: int, node: Node) -> tuple[Tensor | Refused | None, ...]:
+    def _outputs(self, number: int, node: Node) -> tuple[Made | None, ...]:
         if node.op == "input":
             return (self._input(node),)
         args, kwargs = self._resolved(node.args), self._resolved(node.kwargs)
         if _has((args, kwargs), Refused):
             return (Refused(),) * len(node.outputs)
+        if _has((args, kwargs), stabiliser.Shifted):
+            made = stabiliser.through(self.builder, base_name(node.op), args, kwargs)
+            return made if isinstance(made, tuple) else (made,)
         if randomness.is_draw(node):
             return randomness.drawn(self.builder, node, args)
         kind = self._folds(node, args, kwargs)
@@ -267,6 +274,9 @@ class _Lowering:
             if ref not in places:
                 b.origin = tape.nodes[ref.node].origin
                 value = self.values[ref]
+                if isinstance(value, stabiliser.Shifted):
+                    raise LoweringError(f"a maximum over a dim is a named value: {tape.nodes[ref.node].origin.source}; "
+                                        "a maximum is understood only where it cancels, as in softmax")
                 if not isinstance(value, (Value, Known)):
                     raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")
                 places[ref] = b.position(value)

@@ -57,6 +57,7 @@ class Draw:
     quantile: Callable[[torch.Tensor], torch.Tensor]
     law: Law | None
     steps: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = ()
+    parent: Law | None = None  # of a truncated draw: the law before
 
     def to_law(self) -> Law:
         """The law of the entries: exact, or "iid" with mean and std by tanh-sinh quadrature over the quantiles."""
@@ -88,6 +89,16 @@ def _quantiles() -> tuple[torch.Tensor, torch.Tensor]:
     return _CACHE[0]
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A mask that holds where the entries of `source` are below low or above high (rejection sampling)."""
+
+    source: Known
+    low: float
+    high: float
+
+
 KnownKind = Literal["constant", "buffer", "data", "random", "parameter"]
 
 
@@ -102,6 +113,7 @@ class Known:
     name: str = ""
     notes: tuple[str, ...] = ()
     leaf: Value | None = None
+    outside: Outside | None = None  # of a mask: where which draw is out of which interval
     _number: float | int | bool | None | Literal["?"] = field(default="?")
 
     @staticmethod
