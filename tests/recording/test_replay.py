@@ -283,8 +283,11 @@ def test_fused_kernels_are_replayed_up_to_round_off(name: str) -> None:
 @pytest.mark.parametrize("name", ["sgd", "gpt with dropout", "sign descent by hand"])
 def test_a_changed_constant_is_noticed(name: str) -> None:
     tape = record_tape(SCRIPTS[name], 16, STEPS, seed=1)
-    node = next(n for n in tape.nodes if n.origin.phase == "optimizer" and n.op.startswith("aten.mul"))\
-        if name != "sgd" else next(n for n in tape.nodes if "alpha" in n.kwargs)
+    node = (
+        next(n for n in tape.nodes if n.origin.phase == "optimizer" and n.op.startswith("aten.mul"))
+        if name != "sgd"
+        else next(n for n in tape.nodes if "alpha" in n.kwargs)
+    )
     if "alpha" in node.kwargs:
         node.kwargs["alpha"] *= 1.001
     else:

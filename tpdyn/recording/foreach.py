@@ -65,7 +65,9 @@ def per_tensor(overload: Any) -> Any:
     return None
 
 
-def calls_of(overload: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+def calls_of(
+    overload: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
     """The arguments of the per-tensor call for each tensor of the list."""
     names = [argument.name for argument in overload._schema.arguments]
     positional = list(args)
@@ -97,7 +99,9 @@ def calls_of(overload: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list
 Apply = Callable[..., Any]
 
 
-def fused_formulas(overload: Any, args: Sequence[Any], kwargs: dict[str, Any], apply: Apply, read: Apply) -> list[tuple[Tensor, Any]]:
+def fused_formulas(
+    overload: Any, args: Sequence[Any], kwargs: dict[str, Any], apply: Apply, read: Apply
+) -> list[tuple[Tensor, Any]]:
     """The plain formulas of a fused optimizer kernel: (tensor, its new value) for all that the kernel writes.
 
     apply(overload, *args, **kwargs) appends one operation and returns its value; read(tensor) is a tensor's value now.
@@ -105,7 +109,9 @@ def fused_formulas(overload: Any, args: Sequence[Any], kwargs: dict[str, Any], a
     """
     name = overload._schema.name.removeprefix("aten::")
     if kwargs.get("grad_scale") is not None:
-        raise RecordingError(f"{name} with a gradient scaler; expected none. Try to record in float32 without GradScaler")
+        raise RecordingError(
+            f"{name} with a gradient scaler; expected none. Try to record in float32 without GradScaler"
+        )
     lr = kwargs["lr"]
     lr = lr.item() if isinstance(lr, Tensor) else lr
     maximize = kwargs["maximize"]
@@ -126,13 +132,13 @@ def fused_formulas(overload: Any, args: Sequence[Any], kwargs: dict[str, Any], a
                     buffer = apply(aten.mul.Tensor, read(buffers[k]), momentum)
                     buffer = apply(aten.add.Tensor, buffer, gradient, alpha=1 - kwargs["dampening"])
                 writes.append((buffers[k], buffer))
-                gradient = (
-                    apply(aten.add.Tensor, gradient, buffer, alpha=momentum) if kwargs["nesterov"] else buffer
-                )
+                gradient = apply(aten.add.Tensor, gradient, buffer, alpha=momentum) if kwargs["nesterov"] else buffer
             writes.append((parameter, apply(aten.add.Tensor, value, gradient, alpha=-lr)))
         return writes
     if name not in ("_fused_adam_", "_fused_adamw_"):
-        raise RecordingError(f"no formulas for the fused optimizer {name}; expected SGD, Adam or AdamW. Try fused=False")
+        raise RecordingError(
+            f"no formulas for the fused optimizer {name}; expected SGD, Adam or AdamW. Try fused=False"
+        )
     parameters, gradients, firsts, seconds, largest, steps = args[:6]
     beta1, beta2, eps, decay = kwargs["beta1"], kwargs["beta2"], kwargs["eps"], kwargs["weight_decay"]
     for k, parameter in enumerate(parameters):

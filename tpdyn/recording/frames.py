@@ -85,3 +85,11 @@ def user_source(start: FrameType | None = None) -> Source:
             return source_at(code, frame.f_lineno or 0)
         frame = frame.f_back  # type: ignore[assignment]
     return Source()
+
+
+def called_by_user() -> bool:
+    """Whether the innermost frame outside of this package is the user's (and not torch's, say)."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame is not None and is_user_file(frame.f_code.co_filename)

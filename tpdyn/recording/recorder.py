@@ -24,10 +24,17 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from tpdyn.program.program import Origin, Phase, Source
 from tpdyn.recording.errors import RecordingError
-from tpdyn.recording.foreach import calls_of, fused_formulas, per_tensor
-from tpdyn.recording.frames import is_user_file, source_at, user_frames, user_source
-from tpdyn.recording.hooks import StopRecording, Watch, _name_within, first_float_tensor, held_by_an_optimizer, trained_leaves
 from tpdyn.recording.finish import finished_tape, refs_in
+from tpdyn.recording.foreach import calls_of, fused_formulas, per_tensor
+from tpdyn.recording.frames import called_by_user, is_user_file, source_at, user_frames, user_source
+from tpdyn.recording.hooks import (
+    StopRecording,
+    Watch,
+    _name_within,
+    first_float_tensor,
+    held_by_an_optimizer,
+    trained_leaves,
+)
 from tpdyn.recording.schemas import Operation, operation
 from tpdyn.recording.storage import Storages
 from tpdyn.recording.tape import InputKind, Meta, Node, Ref, Tape, TapeMark, TapeParameter
@@ -57,6 +64,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.watch = Watch(
             limit=steps,
+            on_module_enter=self._on_module_enter,
             on_module_exit=self._on_module_exit,
             on_step_begin=self._on_step_begin,
             on_step_end=self._on_step_end,
@@ -91,6 +99,7 @@ class Recorder(TorchDispatchMode):
         self._sequence = -1  # its autograd sequence number
         self._backward_source = Source()  # the line that called backward
         self._stepping: list[Tensor] = []  # the parameters of the optimizer that steps now
+        self._fused_kernels: tuple[bool, bool] | None = None  # mkldnn and cudnn as they were, while switched off
         self._late = False  # a further optimizer steps, after the one that counts the steps
 
     @property
@@ -120,6 +129,7 @@ class Recorder(TorchDispatchMode):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         super().__exit__(kind, error, trace)
+        self._restore_fused_kernels()
         torch.compile = self._compile  # type: ignore[assignment]
         if "torch._dynamo" in sys.modules:
             torch.compiler.set_stance("default")
@@ -276,7 +286,9 @@ class Recorder(TorchDispatchMode):
         shape = tuple(target.shape)
         ref = Ref(self._append(facts.functional, values, options, (Meta(shape, made),)))
         if made != target.dtype:
-            ref = Ref(self._append(aten._to_copy.default, (ref,), {"dtype": target.dtype}, (Meta(shape, target.dtype),)))
+            ref = Ref(
+                self._append(aten._to_copy.default, (ref,), {"dtype": target.dtype}, (Meta(shape, target.dtype),))
+            )
         self._write(target, ref)
 
     def _copied(self, target: Tensor, source: Tensor) -> Ref:
@@ -449,10 +461,12 @@ class Recorder(TorchDispatchMode):
         kind: InputKind = "data"
         if isinstance(tensor, nn.Parameter) or (tensor.requires_grad and tensor.is_leaf):
             kind = "parameter"
-        elif tensor.dim() == 0 or self.watch.in_optimizer:
+        elif tensor.dim() == 0 or (
+            self._running is aten.lift_fresh.default and (tensor.numel() == 1 or self.watch.module_stack)
+        ):
             kind = "constant"
-        elif self._running is aten.lift_fresh.default and (tensor.numel() == 1 or self.watch.module_stack):
-            kind = "constant"
+        elif self.watch.in_optimizer:  # the state of an optimizer that was stepped before
+            kind = "buffer"
         name = ""
         if kind == "data":
             for frame in user_frames():
@@ -523,9 +537,7 @@ class Recorder(TorchDispatchMode):
 
     def _set_origin(self, step: int, phase: Phase, module: str, source: Source) -> None:
         origin = self._origin
-        if (
-            origin.source is source and origin.phase == phase and origin.module == module and origin.step == step
-        ):
+        if origin.source is source and origin.phase == phase and origin.module == module and origin.step == step:
             return
         key = (step, phase, module, source)
         found = self._origins.get(key)
@@ -535,7 +547,23 @@ class Recorder(TorchDispatchMode):
 
     # -- events ---------------------------------------------------------------------------------------------------
 
+    def _on_module_enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if isinstance(module, nn.RNNBase):  # the fused kernels are opaque
+            if self._fused_kernels is None:
+                self._fused_kernels = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+            torch._C._set_mkldnn_enabled(False)
+            torch._C._set_cudnn_enabled(False)
+            self._note(f"{type(module).__name__} is recorded without its fused kernels: the same up to round-off")
+
+    def _restore_fused_kernels(self) -> None:
+        if self._fused_kernels is not None:
+            torch._C._set_mkldnn_enabled(self._fused_kernels[0])
+            torch._C._set_cudnn_enabled(self._fused_kernels[1])
+            self._fused_kernels = None
+
     def _on_module_exit(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if isinstance(module, nn.RNNBase):
+            self._restore_fused_kernels()
         if name and not name.startswith("#"):
             self._mark("module", name, output)
 
@@ -701,7 +729,7 @@ class Recorder(TorchDispatchMode):
             self._tape.notes.append(text)
 
     def _note_number(self, func: Any, facts: Operation) -> None:
-        if func is aten._local_scalar_dense.default and not self.watch.in_optimizer:
+        if func is aten._local_scalar_dense.default and called_by_user():
             source = self._origin.source
             self._note(f"a number leaves the tensors through .item() at {source}: {source.text}")
 

@@ -31,8 +31,10 @@ SILENT_WRITES: dict[Any, tuple[Any, dict[str, int]]] = {
     ),
 }
 _GEOMETRY_OF = {
-    "transpose_": "transpose", "t_": "t", "squeeze_": "squeeze", "unsqueeze_": "unsqueeze", "swapdims_": "swapdims",
-    "swapaxes_": "swapaxes", "as_strided_": "as_strided", "detach_": "detach",
+    aten.transpose_.default: aten.transpose.int, aten.t_.default: aten.t.default,
+    aten.squeeze_.default: aten.squeeze.default, aten.squeeze_.dim: aten.squeeze.dim,
+    aten.squeeze_.dims: aten.squeeze.dims, aten.unsqueeze_.default: aten.unsqueeze.default,
+    aten.as_strided_.default: aten.as_strided.default, aten.detach_.default: aten.detach.default,
 }  # fmt: skip
 # In-place overloads whose functional twin has another name.
 _FUNCTIONAL_OVERLOADS = {
@@ -88,14 +90,14 @@ def _study(overload: Any) -> Operation:
         return Operation("fused", full)
     if name.startswith("_foreach_"):
         return Operation("foreach", full, written)
-    if overload in (aten.split.Tensor, aten.split_with_sizes.default) or name.startswith(("unsafe_split", "unsafe_chunk")):
+    if overload in (aten.split.Tensor, aten.split_with_sizes.default) or name.startswith(
+        ("unsafe_split", "unsafe_chunk")
+    ):
         return Operation("split", full)
     if overload is aten.unbind.int:
         return Operation("unbind", full)
     if torch.Tag.inplace_view in overload.tags:
-        twin = _GEOMETRY_OF.get(name)
-        functional = getattr(getattr(aten, twin), overload._overloadname) if twin else None
-        return Operation("geometry", full, written, functional)
+        return Operation("geometry", full, written, _GEOMETRY_OF.get(overload))
     if written:
         if name.endswith("_") and not name.endswith("__"):
             return Operation("in-place", full, written, _functional_of_in_place(name, overload), random, attention)
@@ -109,15 +111,20 @@ def _study(overload: Any) -> Operation:
 def _functional_of_in_place(name: str, overload: Any) -> Any:
     if overload in _FUNCTIONAL_OVERLOADS:
         return _FUNCTIONAL_OVERLOADS[overload]
-    packet = getattr(getattr(torch.ops, overload.namespace), name[:-1], None)
-    return None if packet is None else getattr(packet, overload._overloadname, None)
+    return _matching(overload, name[:-1], set())
 
 
 def _functional_of_out(name: str, overload: Any, written: tuple[tuple[int, str], ...]) -> Any:
-    outs = {n for _, n in written}
-    wanted = [(a.name, str(a.type)) for a in overload._schema.arguments if a.name not in outs]
-    packet = getattr(getattr(torch.ops, overload.namespace), name)
-    for candidate_name in packet.overloads():
+    return _matching(overload, name, {n for _, n in written})
+
+
+def _matching(overload: Any, name: str, left_out: set[str]) -> Any:
+    """The overload of `name` that writes nothing and takes the same arguments, up to defaults and those left out; the
+    one of the same overload name if there are several."""
+    wanted = [(a.name, str(a.type)) for a in overload._schema.arguments if a.name not in left_out]
+    packet = getattr(getattr(torch.ops, overload.namespace), name, None)
+    found = []
+    for candidate_name in packet.overloads() if packet is not None else ():
         candidate = getattr(packet, candidate_name)
         arguments = candidate._schema.arguments
         if any(a.alias_info is not None and a.alias_info.is_write for a in arguments):
@@ -125,5 +132,6 @@ def _functional_of_out(name: str, overload: Any, written: tuple[tuple[int, str],
         have = [(a.name, str(a.type)) for a in arguments]
         extra = [a for a in arguments if (a.name, str(a.type)) not in wanted]
         if [pair for pair in have if pair in wanted] == wanted and all(a.has_default_value() for a in extra):
-            return candidate
-    return None
+            found.append(candidate)
+    same = [candidate for candidate in found if candidate._overloadname == overload._overloadname]
+    return (same or found or [None])[0]

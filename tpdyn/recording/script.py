@@ -78,7 +78,9 @@ def _function(path: Path, name: str) -> Callable[[int], object]:
             f"Try {path}:{found[0] if found else 'train'}"
         )
     if not callable(function):
-        raise BadTarget(f"{path}:{name} is {type(function).__name__}; expected a function of the width, train(width: int)")
+        raise BadTarget(
+            f"{path}:{name} is {type(function).__name__}; expected a function of the width, train(width: int)"
+        )
     try:
         inspect.signature(function).bind(16)
     except TypeError as error:

@@ -183,9 +183,7 @@ class Storages:
         if _numel(size) == _numel(base_size) and _is_contiguous(size, stride):
             view = _View(cell.geometry, aten.view.default, (list(size),), {})
         else:
-            view = _View(
-                cell.geometry, aten.as_strided.default, (list(size), list(stride), offset - base_offset), {}
-            )
+            view = _View(cell.geometry, aten.as_strided.default, (list(size), list(stride), offset - base_offset), {})
         cell.views[geometry] = view
         return view
 
