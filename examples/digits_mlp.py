@@ -13,9 +13,9 @@ CLASSES = 10
 
 
 def batches(steps: int):
-    """Batches of (pixels in -1..1, labels), the same for every run."""
+    """Batches of (pixels, labels), the same for every run; a picture has a norm of about one."""
     digits = load_digits()
-    pixels = torch.tensor(digits.data, dtype=torch.float32) / 8 - 1
+    pixels = torch.tensor(digits.data, dtype=torch.float32) / 64 - 0.125
     labels = torch.tensor(digits.target)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     for step in range(steps):
@@ -24,13 +24,16 @@ def batches(steps: int):
 
 
 class MLP(nn.Module):
-    """Three layers with PyTorch's own initialisation: the standard parametrization."""
+    """Three layers whose initial weights have a variance of one over the fan-in: the standard parametrization."""
 
     def __init__(self, width: int):
         super().__init__()
         self.fc1 = nn.Linear(64, width)
         self.fc2 = nn.Linear(width, width)
         self.out = nn.Linear(width, CLASSES)
+        nn.init.normal_(self.fc1.weight, std=1)
+        nn.init.normal_(self.fc2.weight, std=width**-0.5)
+        nn.init.normal_(self.out.weight, std=width**-0.5)
 
     def forward(self, pixels):
         hidden = torch.tanh(self.fc1(pixels))
@@ -39,12 +42,12 @@ class MLP(nn.Module):
 
 
 class NTKLinear(nn.Module):
-    """Weights of size 1, divided by the square root of the fan-in where they are used."""
+    """Weights of size 1, scaled where they are used: by the root of the fan-in, if that is a width."""
 
-    def __init__(self, fan_in: int, fan_out: int):
+    def __init__(self, fan_in: int, fan_out: int, scale: float):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in))
-        self.scale = fan_in**-0.5
+        self.scale = scale
 
     def forward(self, x):
         return F.linear(x, self.weight) * self.scale
@@ -55,9 +58,9 @@ class NTKMLP(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.fc1 = NTKLinear(64, width)
-        self.fc2 = NTKLinear(width, width)
-        self.out = NTKLinear(width, CLASSES)
+        self.fc1 = NTKLinear(64, width, 1.0)
+        self.fc2 = NTKLinear(width, width, width**-0.5)
+        self.out = NTKLinear(width, CLASSES, width**-0.5)
 
     def forward(self, pixels):
         hidden = torch.tanh(self.fc1(pixels))

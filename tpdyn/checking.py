@@ -28,6 +28,7 @@ from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.frames import is_user_file
 from tpdyn.recording.lowering.values import LoweringError
 from tpdyn.recording.record import record
+from tpdyn.recording.script import BadTarget
 from tpdyn.recording.widths import FitError
 
 RECORD_WIDTHS = (16, 24, 40)
@@ -273,5 +274,5 @@ def status_of(error: BaseException) -> Exit | None:
     """The exit status of an error that is the user's to mend; None for one that is not."""
     if isinstance(error, BeyondTheory):
         return Exit.OUTSIDE
-    # An unwritable file or folder is an OSError; a target that cannot be loaded a RecordingError.
-    return Exit.BAD_INPUT if isinstance(error, BadInput | RecordingError | OSError) else None
+    # An unwritable file or folder is an OSError; a target that cannot be loaded a BadTarget.
+    return Exit.BAD_INPUT if isinstance(error, BadInput | BadTarget | OSError) else None

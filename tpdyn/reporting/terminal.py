@@ -17,6 +17,8 @@ from rich.text import Text
 
 from tpdyn.claims.report import Report
 from tpdyn.exponents import Order, show_order
+from tpdyn.program.program import Program, Source
+from tpdyn.program.show import show_statement
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime
 
 COLOURS = {
@@ -27,6 +29,7 @@ COLOURS = {
 }
 WIDTH = 100
 MOST_REASONS = 4
+MOST_FORMULA = 60
 
 
 def show(report: Report, to: Console | None = None, *, facts: bool = True) -> None:
@@ -88,7 +91,7 @@ def _headline(prediction: Prediction, report: Report | None = None) -> list[Rend
         reason = prediction.reasons[0] if prediction.reasons else None
     if report is not None:
         first.append(" · ").append(*_agreement(report))
-    why = Text("why: ", style="bold").append(_reason(reason) if reason else "no value decides it", style="not bold")
+    why = Text("why: ", style="bold").append(_reason(prediction, reason) if reason else "no value decides it", style="not bold")
     fix = reason.fix if reason and reason.fix else "nothing; this is the regime that large widths need"
     if not (reason and reason.fix) and prediction.regime is not Regime.FEATURE_LEARNING:
         fix = "nothing single; see the table"
@@ -104,18 +107,27 @@ def _agreement(report: Report) -> tuple[str, str]:
     return "the runs do not decide it", "yellow"
 
 
-def _reason(reason: Reason) -> str:
+def _reason(prediction: Prediction, reason: Reason) -> str:
     """The reason, its instruction, module and source line; what the text says already is not said twice."""
     text = reason.text.rstrip(".")
     places = []
-    if reason.statement and reason.statement not in text:
-        places.append(f"instruction {reason.statement}")
+    if reason.source.file:
+        code = reason.source.text.strip()
+        places.append(_place(reason.source) + (f" `{code}`" if code and code not in text else ""))
     if reason.module and reason.module not in text:
         places.append(f"module {reason.module}")
-    where = f"{PurePath(reason.source.file).name}:{reason.source.line}" if reason.source.file else ""
-    if where and where not in text:
-        places.append(where + (f" `{reason.source.text.strip()}`" if reason.source.text.strip() else ""))
+    if reason.statement and reason.statement not in text:
+        places.append(f"instruction {_instruction(prediction.program, reason)}")
     return f"{text} ({', '.join(places)})" if places else text
+
+
+def _instruction(program: Program, reason: Reason) -> str:
+    """The statement as a formula where that is short, else its name."""
+    for position, statement in enumerate(program.statements):
+        if statement.name == reason.statement and statement.origin.source == reason.source:
+            formula = " ".join(show_statement(program, position).partition("#")[0].split())
+            return formula if len(formula) <= MOST_FORMULA else reason.statement
+    return reason.statement
 
 
 class _Line(NamedTuple):
@@ -143,7 +155,7 @@ def _lines(prediction: Prediction) -> list[_Line]:
                 largest,
                 any(row.at_most for row in rows if row.change == largest),
                 None if all(row.learns is None for row in rows) else any(row.learns for row in rows),
-                _place(rows[0].source.file, rows[0].source.line),
+                _place(rows[0].source),
             )
         )
     return lines
@@ -180,7 +192,7 @@ def _report_table(report: Report) -> Table:
             f"{change.estimate:+.2f}" if change else "",
             f"[{change.low:+.2f}, {change.high:+.2f}]" if change else "",
             Text(*marks.get(row.verdict, (f"? {row.verdict}", "yellow"))),
-            Text(_place(row.source.file, row.source.line), "dim"),
+            Text(_place(row.source), "dim"),
         )
     return table
 
@@ -207,7 +219,7 @@ def _notes(prediction: Prediction, report: Report | None = None) -> list[Rendera
     others = [*prediction.outside[1:], *prediction.reasons[0 if prediction.outside else 1 :]]
     if others:
         notes.append(Text("also:", style="bold"))
-        notes += _bullets(_reason(reason) for reason in others[:MOST_REASONS])
+        notes += _bullets(_reason(prediction, reason) for reason in others[:MOST_REASONS])
         if len(others) > MOST_REASONS:
             notes += _bullets([f"and {len(others) - MOST_REASONS} more (all of them with --json, or in `.reasons`)"])
     program = prediction.program
@@ -255,8 +267,8 @@ def _name(name: str) -> Text:
     return Text(name or "(root)", "bold")
 
 
-def _place(file: str, line: int) -> str:
-    return f"{PurePath(file).name}:{line}" if file else ""
+def _place(source: Source) -> str:
+    return f"{PurePath(source.file).name}:{source.line}" if source.file else ""
 
 
 def _count(number: int, noun: str) -> str:
