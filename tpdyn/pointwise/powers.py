@@ -72,7 +72,8 @@ def resolve(function: Function, p: float) -> Function:
     parity: Parity = "neither" if not whole else "even" if exponent % 2 == 0 else "odd"
     taylor = None
     if whole and (exponent >= 0 or vanishes):
-        taylor = tuple(order == exponent and not vanishes for order in range(5))
+        c0, c1, c2, c3, c4 = (order == exponent and not vanishes for order in range(5))
+        taylor = (c0, c1, c2, c3, c4)
     return replace(function, degree=exponent, growth=exponent, parity=parity, taylor=taylor)
 
 

@@ -65,8 +65,8 @@ def _step(statement: LoweredStatement, values: list[torch.Tensor], dtype: torch.
             return _arrange(picked, labels, shape).expand(shape)
         case Concat(parts=parts, lengths=lengths, axis=axis):
             pieces = []
-            for part, length in zip(parts, lengths):
-                size = (*shape[:axis], int(length.constant), *shape[axis + 1 :])
+            for part, extent in zip(parts, lengths, strict=True):
+                size = (*shape[:axis], int(extent.constant), *shape[axis + 1 :])
                 pieces.append(torch.zeros(size, dtype=dtype) if part is None
                               else _laid_out(part, values, size).to(dtype).expand(size))
             return torch.cat(pieces, axis)

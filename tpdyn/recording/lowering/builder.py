@@ -34,13 +34,25 @@ from tpdyn.program.program import Origin, Type
 from tpdyn.recording.lowered import LoweredStatement, Reshape
 from tpdyn.recording.lowering.values import Known, Number, Refusal, Shape, Tensor, Value
 
-
 Term = tuple[Number, Any]
 
 
 def scaling(number: Number) -> Scaling:
     """A number of the script as a (constant) scaling."""
     return Scaling.of(number if isinstance(number, Fraction) else float(number))
+
+
+def common_shape(*shapes: Shape) -> Shape:
+    """What the shapes broadcast to."""
+    rank = max((len(shape) for shape in shapes), default=0)
+    common = [1] * rank
+    for shape in shapes:
+        for k, size in enumerate(shape, rank - len(shape)):
+            if size != 1:
+                if common[k] not in (1, size):
+                    raise Refusal(f"the shapes {', '.join(map(str, shapes))} do not broadcast")
+                common[k] = size
+    return tuple(common)
 
 
 @final
@@ -56,6 +68,7 @@ class Builder:
         self._names: dict[str, int] = {}
         self._numbers: dict[tuple[Any, Shape], Value] = {}
         self.known_of: dict[int, Known] = {}
+        self.scattered: dict[int, Tensor] = {}  # one-hot gradients of losses: their sum over the classes
         self.masks: dict[tuple[int, int], Known] = {}
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -92,12 +105,14 @@ class Builder:
 
     def position(self, x: Any) -> int:
         """The statement whose tensor is exactly x, made if need be."""
-        x = self.value(x)
-        if self.is_whole(x):
-            return x.var
-        labels = tuple(range(len(x.shape)))
-        operand = self._operand(x, labels, dict(enumerate(x.shape)), dict(zip(labels, labels)), itertools.count(len(labels)))
-        return self._emit(Combine(((Scaling.of(1), operand),)), x.shape, share=True).var
+        value = self.value(x)
+        if self.is_whole(value):
+            return value.var
+        labels = tuple(range(len(value.shape)))
+        operand = self._operand(
+            value, labels, dict(enumerate(value.shape)), dict(zip(labels, labels)), itertools.count(len(labels))
+        )
+        return self._emit(Combine(((Scaling.of(1), operand),)), value.shape, share=True).var
 
     # -- leaves -------------------------------------------------------------------------------------------------------
 
@@ -219,7 +234,7 @@ class Builder:
 
     def broadcast(self, *tensors: Any) -> Shape:
         """The common shape of tensors and numbers."""
-        return tuple(torch.broadcast_shapes(*[self.shape(x) for x in tensors]))
+        return common_shape(*[self.shape(x) for x in tensors])
 
     def combine(
         self,
@@ -304,12 +319,12 @@ class Builder:
         x = self.value(x)
         shape = (*x.shape[:dim], length, *x.shape[dim + 1 :])
         if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
-            return self.expand(Value(x.var, tuple(None if d == dim else d for d in x.axes),
-                                     (*x.shape[:dim], 1, *x.shape[dim + 1 :])), shape)
+            one = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
+            return self.value(self.expand(Value(x.var, tuple(None if d == dim else d for d in x.axes), one), shape))
         if length == 1:
             return self.unsqueeze(self.select(x, dim, start), dim)
         rank = len(shape)
-        sizes = {k: s for k, s in enumerate(x.shape)}
+        sizes = dict(enumerate(x.shape))
         operand = self._operand(x, tuple(range(rank)), sizes, {k: k for k in range(rank)}, itertools.count(rank))
         return self._emit(Slice(operand, dim, start, step, length), shape)
 
@@ -397,14 +412,14 @@ class Builder:
         number = self.number(x)
         if number is not None:
             return Known.full(full, number)
-        x = self.value(x)
+        value = self.value(x)
         if full == old:
-            return x
+            return value
         before, after = [d for d, s in enumerate(old) if s != 1], [d for d, s in enumerate(full) if s != 1]
         if [old[d] for d in before] == [full[d] for d in after]:
             new = dict(zip(before, after))
-            return Value(x.var, tuple(None if d is None else new.get(d) for d in x.axes), full)
-        position = self.position(x)
+            return Value(value.var, tuple(None if d is None else new.get(d) for d in value.axes), full)
+        position = self.position(value)
         made = self.statements[position].instruction
         if isinstance(made, Reshape):
             position = made.value

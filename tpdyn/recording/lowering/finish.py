@@ -9,9 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import assert_never
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Combine, Instruction, Leaf, Operand, operands_of
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Gather,
+    Instruction,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    operands_of,
+)
 from tpdyn.recording.lowered import Lowered, LoweredStatement, Reshape
 
 
@@ -121,11 +134,17 @@ def moved(instruction: Instruction, new: Callable[[int], int]) -> Instruction:
             return instruction
         case Combine(terms=terms):
             return replace(instruction, terms=tuple((scale, at(operand)) for scale, operand in terms))
-        case _ if hasattr(instruction, "operands"):
-            return replace(instruction, operands=tuple(map(at, instruction.operands)))
-        case _ if hasattr(instruction, "parts"):
-            return replace(instruction, parts=tuple(None if p is None else at(p) for p in instruction.parts))
-        case _ if hasattr(instruction, "index"):
-            return replace(instruction, value=at(instruction.value), index=at(instruction.index))
+        case Contract(operands=operands):
+            return replace(instruction, operands=tuple(map(at, operands)))
+        case Apply(operands=operands):
+            return replace(instruction, operands=tuple(map(at, operands)))
+        case Concat(parts=parts):
+            return replace(instruction, parts=tuple(None if part is None else at(part) for part in parts))
+        case Gather(value=value, index=index):
+            return replace(instruction, value=at(value), index=at(index))
+        case Scatter(value=value, index=index):
+            return replace(instruction, value=at(value), index=at(index))
+        case Slice(value=value):
+            return replace(instruction, value=at(value))
         case _:
-            return replace(instruction, value=at(instruction.value))  # type: ignore[union-attr]
+            assert_never(instruction)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tpdyn.recording.lowering.builder import Builder
+from tpdyn.recording.lowering.builder import Builder, common_shape
 from tpdyn.recording.lowering.elementwise import Rule
 from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor
 
@@ -81,7 +81,7 @@ def _plan(b: Builder, shape: Sequence[int], indices: Sequence[Any]) -> tuple[int
     given = [(d, _wrapped(_index(i), shape[d])) for d, i in enumerate(indices) if i is not None]
     if not given:
         raise Refusal("an index without positions")
-    common = tuple(torch.broadcast_shapes(*[i.shape for _, i in given]))
+    common = common_shape(*[i.shape for _, i in given])
     names = [f"i{k}" for k in range(len(common))]
     letters: list[Any] = list(range(rank))
     picks = []
@@ -114,7 +114,7 @@ def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
 
 def index_(b: Builder, x: Any, indices: Sequence[Any]) -> Tensor:
     """x[..., index, ...]."""
-    dim, index, letters, index_letters, out = _plan(b, b.shape(x), indices)
+    _dim, index, letters, index_letters, out = _plan(b, b.shape(x), indices)
     return b.gather(x, letters, index, index_letters, "picked", out)
 
 

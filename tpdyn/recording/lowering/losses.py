@@ -37,7 +37,10 @@ def softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tens
 def log_softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
     """grad - softmax(x) * sum(grad); without x at hand, exp(out) for softmax(x)."""
     dim = dim % len(b.shape(out))
-    total = reduce(b, grad, [dim], True)
+    if isinstance(grad, Value) and grad.var in b.scattered and b.is_whole(grad):
+        total = b.scattered[grad.var]  # the gradient of a loss has one entry a row
+    else:
+        total = reduce(b, grad, [dim], True)
     made = b.instruction(out) if isinstance(out, Value) else None
     if isinstance(made, Apply) and made.function == "log_softmax" and made.along is not None:
         again = b.again("softmax", made, b.statements[out.var].shape)
@@ -114,8 +117,12 @@ def nll_loss_backward(
         one = b.product(one, weights)
     batch = [k for k in range(len(shape)) if k != dim]
     spread = b.expand(one, tuple(shape[k] for k in batch))
-    return b.scatter(Value(b.position(spread), tuple(range(len(batch))), b.shape(spread)), batch, labels, batch, dim,
-                     list(range(len(shape))), shape[dim])
+    rows = Value(b.position(spread), tuple(range(len(batch))), b.shape(spread))
+    made = b.scatter(rows, batch, labels, batch, dim, list(range(len(shape))), shape[dim])
+    number = b.number(spread)
+    kept = tuple(1 if k == dim else size for k, size in enumerate(shape))
+    b.scattered[made.var] = b.unsqueeze(spread, dim) if number is None else Known.full(kept, number)
+    return made
 
 
 def _reduced(b: Builder, x: Tensor, reduction: int, times: Any = None) -> Tensor:

@@ -27,7 +27,16 @@ from tpdyn.recording.lowering import (
 from tpdyn.recording.lowering.builder import Builder, scaling
 from tpdyn.recording.lowering.finish import join_combines, tidy
 from tpdyn.recording.lowering.known import base_name, fold, known_inputs, measured_law
-from tpdyn.recording.lowering.values import Known, KnownKind, LoweringError, Refusal, Refused, Tensor, Value, uniform_number
+from tpdyn.recording.lowering.values import (
+    Known,
+    KnownKind,
+    LoweringError,
+    Refusal,
+    Refused,
+    Tensor,
+    Value,
+    uniform_number,
+)
 from tpdyn.recording.tape import Node, Ref, Tape
 
 Made = Tensor | Refused | stabiliser.Shifted

@@ -155,7 +155,7 @@ def batch_norm_backward(
         raise Refusal("the backward of batch normalisation in eval mode")
     shape = b.shape(x)
     dims = [d for d in range(len(shape)) if d != 1]
-    deviation, _ = centred(b, x, dims)
+    deviation, _mean = centred(b, x, dims)
     root = b.reshape(rstd, (-1, *(1,) * (len(shape) - 2)))
     x_hat = b.product(deviation, root, share=True)
     return _gradients(b, grad, x_hat, root, _per_channel(b, weight, len(shape)), dims, dims, True)

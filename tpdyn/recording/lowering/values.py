@@ -135,7 +135,7 @@ class Known:
             return None
         if self._number == "?":
             self._number = uniform_number(self.tensor)
-        return self._number  # type: ignore[return-value]
+        return self._number
 
     @property
     def is_discrete(self) -> bool:

@@ -105,12 +105,13 @@ def split_with_sizes(b: Builder, x: Any, sizes: Sequence[int], dim: int = 0) -> 
     return tuple(slice_(b, x, dim, start, start + size) for start, size in zip(starts, sizes))
 
 
-def split(b: Builder, x: Any, size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(b: Builder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of one size (the last may be smaller)."""
     total = b.shape(x)[_dim(b, x, dim)]
     if isinstance(size, (list, tuple)):
         return split_with_sizes(b, x, size, dim)
-    return split_with_sizes(b, x, [min(size, total - s) for s in range(0, total, size)], dim)  # type: ignore[call-overload,operator]
+    step = int(size)
+    return split_with_sizes(b, x, [min(step, total - s) for s in range(0, total, step)], dim)
 
 
 def chunk(b: Builder, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
