@@ -9,7 +9,8 @@ class RecordingError(RuntimeError):
     """A script could not be recorded, or its recording does not reproduce it. The message says what was met, where in
     the script, and what to try."""
 
-    def __init__(self, message: str, source: Source = Source()) -> None:
+    def __init__(self, message: str, source: Source | None = None) -> None:
+        source = source or Source()
         place = f"\n  at {source}: {source.text}" if source.file else ""
         super().__init__(message + place)
         self.source = source

@@ -90,6 +90,11 @@ def user_source(start: FrameType | None = None) -> Source:
 def called_by_user() -> bool:
     """Whether the innermost frame outside of this package is the user's (and not torch's, say)."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return frame is not None and is_user_file(frame.f_code.co_filename)
+
+
+def _is_ours(file: str) -> bool:
+    """Whether code of that file is this package's, run-time type checks around it included."""
+    return file.startswith((_PACKAGE, "<@beartype")) or f"{os.sep}jaxtyping{os.sep}" in file

@@ -135,7 +135,7 @@ class Watch:
             optimizer_hooks.register_optimizer_step_post_hook(self._optimizer_exit),
         ]
         self._engine = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
-        torch.autograd._engine_run_backward = self._run_backward  # type: ignore[attr-defined]
+        torch.autograd._engine_run_backward = self._run_backward  # type: ignore[attr-defined, assignment]
         return self
 
     def __exit__(
@@ -143,7 +143,7 @@ class Watch:
     ) -> bool:
         for handle in self._handles:
             handle.remove()
-        torch.autograd._engine_run_backward = self._engine  # type: ignore[attr-defined]
+        torch.autograd._engine_run_backward = self._engine  # type: ignore[attr-defined, assignment]
         if kind is None:
             try:
                 self._look_for_hand_written_step()
@@ -195,7 +195,7 @@ class Watch:
                         return
         for frame in user_frames():
             for variable, value in frame.f_locals.items():
-                name = _name_within(variable, value, tensor)
+                name = name_within(variable, value, tensor)
                 if name is not None:
                     self._name_parameter(name, tensor)
                     return
@@ -441,7 +441,7 @@ def _variable_of_layer(layer: nn.Module) -> str:
     return ""
 
 
-def _name_within(name: str, value: Any, tensor: Tensor) -> str | None:
+def name_within(name: str, value: Any, tensor: Tensor) -> str | None:
     """`name`, `name[0]`, `name['key']` or `name.attribute` if `value` is, or directly holds, the tensor."""
     if value is tensor:
         return name

@@ -61,7 +61,7 @@ class Cell:
 
 def geometry_of(tensor: Tensor) -> Geometry:
     """How a tensor lies in its storage."""
-    return (tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())
+    return (tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())  # type: ignore[return-value]
 
 
 @final
@@ -92,14 +92,14 @@ class Storages:
     def create(self, tensor: Tensor, ref: Ref) -> Ref:
         """A new storage whose base is this tensor."""
         storage = tensor.untyped_storage()
-        self._cells[storage._cdata] = Cell(StorageWeakRef(storage), geometry_of(tensor), ref)
+        self._cells[storage._cdata] = Cell(_alive(storage), geometry_of(tensor), ref)
         return ref
 
     def result(self, tensor: Tensor, ref: Ref) -> None:
         """The value of an operation's output: a new storage, or an alias of a known one (then nothing is written)."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._cells:
-            self._cells[storage._cdata] = Cell(StorageWeakRef(storage), geometry_of(tensor), ref)
+            self._cells[storage._cdata] = Cell(_alive(storage), geometry_of(tensor), ref)
 
     def replace(self, tensor: Tensor, ref: Ref) -> None:
         """The whole storage has a new base geometry and value (`resize_`, out= that resized)."""
@@ -239,6 +239,11 @@ class Storages:
                     "an in-place write to memory that two tensors from outside of the recording share; "
                     "expected them to be views made inside of it. Try to clone one of them"
                 )
+
+
+def _alive(storage: torch.UntypedStorage) -> StorageWeakRef:
+    """Keeps the storage's address from being used again (not its memory)."""
+    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
 
 def _numel(size: tuple[int, ...]) -> int:
