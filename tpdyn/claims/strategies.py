@@ -175,12 +175,12 @@ def mlp_script(
 ) -> Callable[[int], None]:
     """The training script whose program is `mlp_program`: modules 'W1', ..., 'out', to be recorded or measured.
 
-    sign-SGD is written by hand, Adam is torch.optim's.
+    sign-SGD is written by hand, Adam is torch.optim's. The rate is tiny: unit Gaussians without multipliers would overflow.
     """
     import torch
     from torch import nn
 
-    names = layer_names(layers)
+    names, rate = layer_names(layers), 2.0**-60
 
     class Network(nn.Module):
         def __init__(self, width: int) -> None:
@@ -201,8 +201,8 @@ def mlp_script(
         data = torch.Generator().manual_seed(0)
         x, y = torch.randn(batch, inputs, generator=data), torch.randn(batch, outputs, generator=data)
         stepper = {
-            "sgd": torch.optim.SGD(model.parameters(), lr=0.1),
-            "adam": torch.optim.Adam(model.parameters(), lr=0.1, betas=(0.0, 0.0)),
+            "sgd": torch.optim.SGD(model.parameters(), lr=rate),
+            "adam": torch.optim.Adam(model.parameters(), lr=rate, betas=(0.0, 0.0)),
             "sign": None,
         }[optimizer]
         while True:
@@ -214,7 +214,7 @@ def mlp_script(
             with torch.no_grad():
                 for weight in model.parameters():
                     assert weight.grad is not None
-                    weight -= 0.1 * weight.grad.sign()
+                    weight -= rate * weight.grad.sign()
 
     return train
 

@@ -15,6 +15,7 @@ from tpdyn.exponents import ZERO, Order, show_order, show_power
 from tpdyn.program.program import Mark, Program, View
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
+from tpdyn.readings.orders.remedy import find_remedy
 from tpdyn.readings.orders.structure import Structure, maker, source_of, structure
 from tpdyn.readings.orders.terms import Value
 
@@ -24,12 +25,14 @@ def predict(
     *,
     exponents: Exponents | None = None,
     epsilon: Literal["negligible", "as written"] = "negligible",
+    remedy: bool = True,
 ) -> Prediction:
     """The orders of every value of a program and of its change in training, and the regime that follows.
 
     exponents: extra powers of the width for parameters (multiplier, initial size, learning rate), on top of the script's.
     epsilon: whether constants that guard a division (Adam's eps) are negligible, or count as written: then they win as
     the width grows if what they are added to vanishes.
+    remedy: look for changed learning rates and initial sizes that lead to feature learning (some more readings).
 
     Raises OutsideTheory, naming the statement and its source line, where no rule applies; ValueError for a program
     without an optimizer step.
@@ -40,8 +43,17 @@ def predict(
         raise ValueError("the program has no optimizer step; record at least one (steps=3 shows every effect)")
     found = structure(program)
     as_written = epsilon == "as written"
-    orders = read(program, exponents, epsilon=as_written)
-    regime, reasons = _verdict(program, found, orders, exponents or Exponents(), as_written)
+    orders = read(program, exponents, epsilon=as_written, folded=found.folded)
+    given = exponents or Exponents()
+    regime, reasons = _verdict(program, found, orders, given, as_written)
+    if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(orders)):
+
+        def judge(other: Orders, changed: Exponents) -> Regime:
+            return _verdict(program, found, other, changed, as_written)[0]
+
+        cure = find_remedy(program, orders, given, epsilon=as_written, folded=found.folded, judge=judge)
+        if cure is not None:
+            reasons = (replace(reasons[0], fix=str(cure)), *reasons[1:])
     return Prediction(
         program=program,
         regime=regime,
@@ -69,7 +81,9 @@ def _verdict(
         return Regime.TRIVIAL, (_why_trivial(program, found, orders, moved), *_remarks(program, found, orders))
     finite = frozenset(p.name for p in program.parameters if not program.statements[p.versions[0].var].wide_axes)
     if finite:
-        without = read(program, replace(exponents, frozen=exponents.frozen | finite), epsilon=as_written)
+        without = read(
+            program, replace(exponents, frozen=exponents.frozen | finite), epsilon=as_written, folded=found.folded
+        )
         alone = _largest(without.values, found.outputs)
         if alone is None or alone < 0:
             reason = _why_trivial(program, found, without, alone)
@@ -79,7 +93,7 @@ def _verdict(
     hidden = [p for p in found.representations if p not in found.outputs]
     learning = [p for p in hidden if values[p].moved is not None and values[p].moved == 0]
     if learning:
-        return Regime.FEATURE_LEARNING, (_why_learning(program, learning), *_remarks(program, found, orders))
+        return Regime.FEATURE_LEARNING, (_why_learning(program, orders, learning), *_remarks(program, found, orders))
     return Regime.KERNEL, (_why_kernel(program, found, orders, hidden), *_remarks(program, found, orders))
 
 
@@ -163,28 +177,38 @@ def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: list
     return _reason(program, position, text, fix)
 
 
-def _why_learning(program: Program, learning: list[int]) -> Reason:
+def _why_learning(program: Program, orders: Orders, learning: list[int]) -> Reason:
     modules = list(dict.fromkeys(m for p in learning if (m := program.statements[p].origin.module)))
     where = ", ".join(modules[:6]) + (f" and {len(modules) - 6} more" if len(modules) > 6 else "")
     text = f"hidden representations change at order 0{' in ' + where if where else ''}, and nothing grows with the width"
-    return _reason(program, learning[0], text, "nothing: this script keeps its features learning at any width")
+    lagging = _lagging(orders)
+    if not lagging:
+        return _reason(program, learning[0], text, "nothing: this script keeps its features learning at any width")
+    names = ", ".join(list(lagging)[:4]) + (f" and {len(lagging) - 4} more" if len(lagging) > 4 else "")
+    rates = "; ".join(f"{name}: {show_power(-order)}" for name, order in list(lagging.items())[:4])
+    return _reason(program, learning[0], f"{text}; but {names} cannot keep up", f"multiply the learning rates, {rates}")
+
+
+def _lagging(orders: Orders) -> dict[str, Fraction]:
+    """Parameters that are trained but not maximally updated: the largest contribution of each, of negative order."""
+    best: dict[str, Fraction] = {}
+    for c in orders.contributions:
+        if c.order is not None:
+            best[c.parameter] = max(best.get(c.parameter, c.order), c.order)
+    return {name: order for name, order in best.items() if order < 0}
 
 
 def _remarks(program: Program, found: Structure, orders: Orders) -> tuple[Reason, ...]:
     """What else an expert would say: parameters that do not contribute as much as they could, vanishing values."""
     remarks = []
-    best: dict[str, Contribution] = {}
-    for c in orders.contributions:
-        if c.order is not None and (c.parameter not in best or c.order > (best[c.parameter].order or ZERO)):
-            best[c.parameter] = c
     trained = {c.parameter for c in orders.contributions if c.step > 0}
-    for name in sorted(trained - set(best)):
-        position = next(c.position for c in orders.contributions if c.parameter == name)
-        remarks.append(_reason(program, position, f"{name} is not trained: its change is identically zero", ""))
-    for c in best.values():
-        if c.order is not None and c.order < 0:
-            text = f"{c.parameter} is not maximally updated: its change contributes at order {show_order(c.order)}"
-            remarks.append(_reason(program, c.position, text, f"its learning rate could be larger by {show_power(-c.order)}"))
+    moving = {c.parameter for c in orders.contributions if c.order is not None}
+    place = {c.parameter: c.position for c in reversed(orders.contributions)}
+    for name in sorted(trained - moving):
+        remarks.append(_reason(program, place[name], f"{name} is not trained: its change is identically zero", ""))
+    for name, order in _lagging(orders).items():
+        text = f"{name} is not maximally updated: its change contributes at order {show_order(order)}"
+        remarks.append(_reason(program, place[name], text, f"its learning rate could be larger by {show_power(-order)}"))
     for position in found.representations:
         size, moved = orders.values[position].size, orders.values[position].moved
         if program.statements[position].origin.step == 0 and size is not None and size < 0 and moved is None:

@@ -8,7 +8,7 @@ no sampling, no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import assert_never, final
@@ -54,6 +54,14 @@ class Contribution:
     order: Order
     alone: Order
 
+    def times(self, power: Fraction) -> Contribution:
+        """The same contribution behind a multiplier n^power."""
+        return replace(
+            self,
+            order=None if self.order is None else self.order + power,
+            alone=None if self.alone is None else self.alone + power,
+        )
+
 
 @final
 @dataclass(frozen=True)
@@ -64,15 +72,23 @@ class Orders:
     contributions: tuple[Contribution, ...]
 
 
-def read(program: Program, exponents: Exponents | None = None, *, epsilon: bool = False) -> Orders:
+def read(
+    program: Program,
+    exponents: Exponents | None = None,
+    *,
+    epsilon: bool = False,
+    folded: Mapping[int, Fraction] | None = None,
+) -> Orders:
     """The orders of every value of a program.
 
+    folded: for values that a multiplier follows, its power of the width (`Structure.folded`): contributions count behind it.
     epsilon: take constants that guard a division (Adam's eps) as written; otherwise they are negligible.
     Raises OutsideTheory, in rings, where a rule does not reach.
     """
     reader = _Reader(program, exponents or Exponents(), epsilon)
     values = interpret(program, reader.rule)
-    return Orders(tuple(values), tuple(reader.contributions))
+    behind = folded or {}
+    return Orders(tuple(values), tuple(c.times(behind.get(c.position, ZERO)) for c in reader.contributions))
 
 
 @lru_cache(maxsize=1 << 10)

@@ -7,9 +7,12 @@ of the width does not count. None of this depends on exponents: it is worked out
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import final
 
+from tpdyn.exponents import ZERO
 from tpdyn.pointwise import lookup
 from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Leaf, Slice, operands_of
 from tpdyn.program.program import Program, Source
@@ -29,7 +32,7 @@ class Structure:
     representations: tuple[int, ...]
     scalars: tuple[tuple[int, int], ...]
     outputs: tuple[int, ...]
-    folded: frozenset[int]
+    folded: Mapping[int, Fraction]
     entrywise: bool
     wide_data: tuple[int, ...]
 
@@ -39,7 +42,7 @@ def structure(program: Program) -> Structure:
     size = len(program)
     from_data = [False] * size
     from_parameters = [False] * size
-    uses: list[list[bool]] = [[] for _ in range(size)]
+    uses: list[list[Fraction]] = [[] for _ in range(size)]
     wide = [len(statement.wide_axes) for statement in program.statements]
     scalars, representations, wide_data = [], [], []
     entrywise = False
@@ -61,14 +64,14 @@ def structure(program: Program) -> Structure:
         match instruction:
             case Combine(terms=terms):
                 for scale, place in terms:
-                    uses[place.var].append(scale.order is not None and scale.order != 0)
+                    uses[place.var].append(scale.order or ZERO)
             case Contract(scale=scale):
                 for place in places:
-                    uses[place.var].append(len(places) == 1 and scale.order is not None and scale.order != 0
-                                           and wide[place.var] == wide[position])
+                    alone = len(places) == 1 and wide[place.var] == wide[position]
+                    uses[place.var].append((scale.order or ZERO) if alone else ZERO)
             case _:
                 for place in places:
-                    uses[place.var].append(False)
+                    uses[place.var].append(ZERO)
         if isinstance(instruction, Apply) and _has_scale(instruction):
             scalars += [(p.var, position) for p in places if wide[p.var] == 0 and from_parameters[p.var]]
         if statement.type == "float" and from_data[position] and from_parameters[position]:
@@ -76,7 +79,7 @@ def structure(program: Program) -> Structure:
                 representations.append(position)
             elif wide[position] > 1:
                 wide_data.append(position)
-    folded = frozenset(position for position in range(size) if uses[position] and all(uses[position]))
+    folded = {position: max(uses[position]) for position in range(size) if uses[position] and all(uses[position])}
     outputs = tuple(var for mark in program.marks if mark.kind == "output" for var in mark.view.pieces)
     if not outputs:
         outputs = tuple(var for mark in program.marks if mark.kind == "loss" for var in mark.view.pieces)
