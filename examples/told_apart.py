@@ -131,7 +131,9 @@ class NTKLinear(nn.Module):
 
 def ntk_sgd(width: int) -> None:
     """Neural tangent parametrization, SGD with a constant rate: every size is flat, every feature is frozen."""
-    model = nn.Sequential(NTKLinear(FEATURES, width), nn.Tanh(), NTKLinear(width, width), nn.Tanh(), NTKLinear(width, CLASSES))
+    model = nn.Sequential(
+        NTKLinear(FEATURES, width), nn.Tanh(), NTKLinear(width, width), nn.Tanh(), NTKLinear(width, CLASSES)
+    )
     fit(model, torch.optim.SGD(model.parameters(), lr=0.5), *data())
 
 

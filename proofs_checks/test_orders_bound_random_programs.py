@@ -35,7 +35,8 @@ def growth(program: Program) -> list[float | None]:
             sizes[i, seed] = [float(value.abs().mean()) for value in values]
     medians = np.median(sizes, axis=1)
     return [
-        None if low == 0 or high == 0 else math.log(high / low) / math.log(WIDTHS[1] / WIDTHS[0]) for low, high in medians.T
+        None if low == 0 or high == 0 else math.log(high / low) / math.log(WIDTHS[1] / WIDTHS[0])
+        for low, high in medians.T
     ]
 
 

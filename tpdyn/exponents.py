@@ -94,8 +94,10 @@ class Scaling:
     def size_at(self, width: int) -> int:
         """The value at one width as a dim: raises ValueError unless it is a whole number (`n/8` at width 12)."""
         value = sum(
-            (Fraction(c) * (Fraction(width) ** int(p) if p.denominator == 1 else Fraction(float(width) ** float(p)))
-             for c, p in self.terms),
+            (
+                Fraction(c) * (Fraction(width) ** int(p) if p.denominator == 1 else Fraction(float(width) ** float(p)))
+                for c, p in self.terms
+            ),
             Fraction(0),
         )
         if value.denominator != 1:
@@ -108,7 +110,7 @@ class Scaling:
         text = ""
         for index, (coefficient, power) in enumerate(self.terms):
             negative = coefficient < 0
-            body = _show_term(abs(coefficient), power)
+            body = _show_term(-coefficient if negative else coefficient, power)
             text += ("-" if negative else "") + body if index == 0 else (" - " if negative else " + ") + body
         return text
 

@@ -104,8 +104,12 @@ def mlp_program(
         pre, post = [], [x]
         for layer in range(layers):
             weight = Operand(versions[layer][-1], (1, 2))
-            pre.append(build.add(Contract((Operand(post[-1], (0, 2)), weight)), (size, WIDE), name=f"h{layer + 1}@{step}"))
-            post.append(build.add(Apply(function, (Operand(pre[-1], (0, 1)),)), (size, WIDE), name=f"x{layer + 1}@{step}"))
+            pre.append(
+                build.add(Contract((Operand(post[-1], (0, 2)), weight)), (size, WIDE), name=f"h{layer + 1}@{step}")
+            )
+            post.append(
+                build.add(Apply(function, (Operand(pre[-1], (0, 1)),)), (size, WIDE), name=f"x{layer + 1}@{step}")
+            )
             build.marks.append(Mark("module", f"h{layer + 1}", step, matrix(pre[-1])))
             build.marks.append(Mark("module", f"x{layer + 1}", step, matrix(post[-1])))
         readout = Operand(versions[-1][-1], (1, 2))
@@ -125,7 +129,9 @@ def mlp_program(
             )
             if layer:
                 back = build.add(
-                    Contract((Operand(delta, (0, 2)), Operand(versions[layer][-1], (2, 1)))), (size, WIDE), name=f"dx{layer}@{step}"
+                    Contract((Operand(delta, (0, 2)), Operand(versions[layer][-1], (2, 1)))),
+                    (size, WIDE),
+                    name=f"dx{layer}@{step}",
                 )
                 slope = build.add(Apply(_slope(function), (Operand(pre[layer - 1], (0, 1)),)), (size, WIDE))
                 delta = build.add(
@@ -137,7 +143,8 @@ def mlp_program(
             terms = ((one, Operand(versions[layer][-1], (0, 1))), (Scaling.of(-0.1), Operand(update, (0, 1))))
             versions[layer].append(build.add(Combine(terms), shapes[layer], name=f"{name}_{step + 1}"))
     build.parameters = [
-        Parameter(name, tuple(map(matrix, versions[k])), tuple(map(matrix, gradients[k]))) for k, name in enumerate(names)
+        Parameter(name, tuple(map(matrix, versions[k])), tuple(map(matrix, gradients[k])))
+        for k, name in enumerate(names)
     ]
     return build.build(steps=steps)
 
@@ -227,7 +234,11 @@ def random_programs(draw: Callable[..., Any], length: int = 8) -> Program:
     """
     build = Builder()
     build.at(phase="forward")
-    std = lambda: Scaling.of(1, -draw(st.sampled_from([Fraction(0), Fraction(1, 2), Fraction(1)])))  # noqa: E731
+
+    def std() -> Scaling:
+        power: Fraction = draw(st.sampled_from([Fraction(0), Fraction(-1, 2), Fraction(-1)]))
+        return Scaling.of(1, power)
+
     vectors = [build.leaf(Leaf("parameter", f"v{k}", Law("normal", Scaling(()), std())), (WIDE,)) for k in range(2)]
     matrices = [
         build.leaf(Leaf("parameter", f"W{k}", Law("normal", Scaling(()), Scaling.of(1, Fraction(-1, 2)))), (WIDE, WIDE))

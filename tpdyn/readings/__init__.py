@@ -1,0 +1,1 @@
+"""What does a program mean? One question a file; no reading imports another."""

@@ -185,8 +185,10 @@ class _Evaluation:
         else:
             return draw(leaf, shape, self.width, self.dtype, self.seed).to(self.device)
         if tuple(value.shape) != shape:
-            raise ReadingError(f"the leaf {leaf.name} was given with shape {tuple(value.shape)}; expected {shape} "
-                               f"at width {self.width}")
+            raise ReadingError(
+                f"the leaf {leaf.name} was given with shape {tuple(value.shape)}; expected {shape} "
+                f"at width {self.width}"
+            )
         return value.to(self.device)
 
 
@@ -211,8 +213,10 @@ def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, see
         case "bernoulli":
             return (torch.rand(shape, generator=generator, dtype=dtype) < location).to(dtype)
         case "data" | "index" | "array":
-            raise ReadingError(f"the leaf {leaf.name} is {law.kind}: it has no law to be drawn from; "
-                               f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}")
+            raise ReadingError(
+                f"the leaf {leaf.name} is {law.kind}: it has no law to be drawn from; "
+                f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}"
+            )
         case _:
             assert_never(law.kind)
 

@@ -87,8 +87,10 @@ def test_containment_is_that_of_the_sets(p: Parity, q: Parity) -> None:
 @given(parities())
 def test_what_a_hat_codes_the_dot_of_the_transpose_decodes(p: Parity) -> None:
     sources = Sources()
-    hat = sources.apply_hat(p, matrix=7, side=0, axis=1, other=0, alone=True) if False else sources.apply_hat(
-        parity.relabel(p, (1,)), 7, 0, 1, 0, True
+    hat = (
+        sources.apply_hat(p, matrix=7, side=0, axis=1, other=0, alone=True)
+        if False
+        else sources.apply_hat(parity.relabel(p, (1,)), 7, 0, 1, 0, True)
     )
     back = sources.apply_dot(hat, matrix=7, side=0, axis=0, other=1)
     assert back is parity.relabel(p, (1,)) or back is ANY

@@ -19,8 +19,7 @@ from tpdyn.exponents import ZERO
 from tpdyn.program.instructions import Operand
 from tpdyn.program.program import Statement
 from tpdyn.readings.interpret import OutsideTheory
-from tpdyn.readings.orders.parity import ANY, Parity, aligned, forget, product, relabel
-from tpdyn.readings.orders.parity import Sources
+from tpdyn.readings.orders.parity import ANY, Parity, Sources, aligned, forget, product, relabel
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, tidy
 
 

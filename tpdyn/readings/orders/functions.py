@@ -58,7 +58,7 @@ def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
     parity = hull_of(lead)
     if f.degree is not None:
         made = [Term(f.degree * top if f.degree else ZERO, of_function(parity, f.parity), ZERO)]
-    elif top == 0 or f.taylor is None and top < 0:
+    elif top == 0 or (f.taylor is None and top < 0):
         made = [Term(ZERO, of_function(parity, f.parity))]
     elif top > 0:
         return (Term(_grown(f, top), of_function(hull_of(x), f.parity)),)  # saturated: what is smaller does not count
@@ -107,8 +107,11 @@ def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
 
 def crossing(change: Term, top: Fraction, degree: Fraction) -> Term:
     """What a small change does at a jump or kink: on a fraction n^-(top - change) of the entries, of full size."""
-    return Term(degree * top if degree else ZERO, ANY, change.rarity if change.rarity > top - change.order
-                else top - change.order)
+    return Term(
+        degree * top if degree else ZERO,
+        ANY,
+        change.rarity if change.rarity > top - change.order else top - change.order,
+    )
 
 
 def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: int) -> Terms:

@@ -124,7 +124,9 @@ def solve(p: Parity, mask: int, target: int) -> Parity | None:
     """The characters of p whose bits under `mask` are `target`; None if there is none."""
     if p.anything:
         return ANY
-    offset, free, pivots = p.offset, [], []
+    offset = p.offset
+    free: list[int] = []
+    pivots: list[tuple[int, int]] = []
     for vector in p.basis:
         for row, lead in pivots:
             if vector & lead:

@@ -87,7 +87,9 @@ def _verdict(
         alone = _largest(without.values, found.outputs)
         if alone is None or alone < 0:
             reason = _why_trivial(program, found, without, alone)
-            hiding = ", ".join(sorted(finite & {c.parameter for c in orders.contributions if c.order == 0}) or sorted(finite))
+            hiding = ", ".join(
+                sorted(finite & {c.parameter for c in orders.contributions if c.order == 0}) or sorted(finite)
+            )
             text = f"only {hiding} moves the output, by the same amount for every input: {reason.text}"
             return Regime.TRIVIAL, (replace(reason, text=text), *_remarks(program, found, orders))
     hidden = [p for p in found.representations if p not in found.outputs]
@@ -171,7 +173,8 @@ def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: list
         return _reason(program, found.outputs[-1], "no hidden representation changes", "train the hidden layers too")
     position = next(p for p in hidden if orders.values[p].moved == moved)
     regime = "operator regime of entrywise optimizers" if found.entrywise else "kernel regime"
-    text = f"no hidden representation learns ({regime}): the largest change is {_label(program, position)}, of order {show_order(moved)}"
+    text = f"no hidden representation learns ({regime})"
+    text += f": the largest change is {_label(program, position)}, of order {show_order(moved)}"
     rate = -moved if found.entrywise else -2 * moved
     fix = f"multiply the output by {show_power(moved)} and every learning rate by {show_power(rate)}"
     return _reason(program, position, text, fix)
@@ -180,7 +183,9 @@ def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: list
 def _why_learning(program: Program, orders: Orders, learning: list[int]) -> Reason:
     modules = list(dict.fromkeys(m for p in learning if (m := program.statements[p].origin.module)))
     where = ", ".join(modules[:6]) + (f" and {len(modules) - 6} more" if len(modules) > 6 else "")
-    text = f"hidden representations change at order 0{' in ' + where if where else ''}, and nothing grows with the width"
+    text = (
+        f"hidden representations change at order 0{' in ' + where if where else ''}, and nothing grows with the width"
+    )
     lagging = _lagging(orders)
     if not lagging:
         return _reason(program, learning[0], text, "nothing: this script keeps its features learning at any width")
@@ -208,7 +213,9 @@ def _remarks(program: Program, found: Structure, orders: Orders) -> tuple[Reason
         remarks.append(_reason(program, place[name], f"{name} is not trained: its change is identically zero", ""))
     for name, order in _lagging(orders).items():
         text = f"{name} is not maximally updated: its change contributes at order {show_order(order)}"
-        remarks.append(_reason(program, place[name], text, f"its learning rate could be larger by {show_power(-order)}"))
+        remarks.append(
+            _reason(program, place[name], text, f"its learning rate could be larger by {show_power(-order)}")
+        )
     for position in found.representations:
         size, moved = orders.values[position].size, orders.values[position].moved
         if program.statements[position].origin.step == 0 and size is not None and size < 0 and moved is None:

@@ -155,7 +155,9 @@ class _Reader:
                     self._note_pick(position, statement, place_, value, scale.order)
                 return self._combine(position, statement, instruction, values)
             case Apply(operands=places):
-                return self._apply(position, statement, instruction, self._through_multipliers(statement, places, operands))
+                return self._apply(
+                    position, statement, instruction, self._through_multipliers(statement, places, operands)
+                )
             case Gather(value=place_, axis=axis):
                 (value,) = self._through_multipliers(statement, (place_,), operands[:1])
                 made = self._moved(position, statement, place_, value)
@@ -221,7 +223,12 @@ class _Reader:
         return Value(first.base, tidy(change, first.wide), None, first.wide)
 
     def _note_contribution(
-        self, position: int, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...], scale: Scaling
+        self,
+        position: int,
+        statement: Statement,
+        places: tuple[Operand, ...],
+        values: tuple[Value, ...],
+        scale: Scaling,
     ) -> None:
         if statement.origin.phase != "forward" or scale.order is None:
             return
@@ -240,7 +247,9 @@ class _Reader:
                     )
                 )
 
-    def _note_pick(self, position: int, statement: Statement, place_: Operand, value: Value, power: Order = ZERO) -> None:
+    def _note_pick(
+        self, position: int, statement: Statement, place_: Operand, value: Value, power: Order = ZERO
+    ) -> None:
         """A parameter that enters as it is: a bias, a row of an embedding."""
         if statement.origin.phase == "forward" and place_.var in self.owner and power is not None:
             moved = leading_order(scaled(value.change, power))
@@ -267,7 +276,9 @@ class _Reader:
                     return Value((), (), None, wide)  # -inf marks what a softmax leaves out
                 return Value(scaled(tuple(constant), shift), (), None, wide)
             case "bernoulli":
-                noise = Term(ZERO, of_function(odd_in(self.sources.leaf(position)), "neither")) if wide == 1 else Term(ZERO)
+                noise = (
+                    Term(ZERO, of_function(odd_in(self.sources.leaf(position)), "neither")) if wide == 1 else Term(ZERO)
+                )
                 return Value((noise,), (), None, wide)
             case "normal" | "uniform" | "iid":
                 terms = list(constant)
@@ -286,7 +297,12 @@ class _Reader:
         raise OutsideTheory(f"outside the theory: random entries along {wide} wide dims; expected at most two")
 
     def _contract(
-        self, position: int, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...], scale: Scaling
+        self,
+        position: int,
+        statement: Statement,
+        places: tuple[Operand, ...],
+        values: tuple[Value, ...],
+        scale: Scaling,
     ) -> Value:
         plan = self._plan(position, statement, places)
         if scale.order is None:
@@ -367,7 +383,9 @@ class _Reader:
             order = statement.shape[apply.along].order
             assert order is not None
             if (leading_order(total_) or ZERO) > 0:
-                raise OutsideTheory("outside the theory: a softmax over a wide dim with logits that grow with the width")
+                raise OutsideTheory(
+                    "outside the theory: a softmax over a wide dim with logits that grow with the width"
+                )
             made = _times(made, -order)
         return made
 
@@ -384,9 +402,7 @@ class _Reader:
         change = [*choice(0), *choice(2)] if mask[1] else [*choice(1)]
         return Value(choice(0), tidy(change, wide), None, wide, at_most)
 
-    def _change_of_several(
-        self, chain: Chain, placed: tuple[tuple[Terms, ...], ...], base: Terms, wide: int
-    ) -> Terms:
+    def _change_of_several(self, chain: Chain, placed: tuple[tuple[Terms, ...], ...], base: Terms, wide: int) -> Terms:
         function = chain[0]
         total = several_arguments(function, tuple(p[2] for p in placed), wide)
         size = max((o for p in placed if (o := leading_order(p[0])) is not None), default=None)

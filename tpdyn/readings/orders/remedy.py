@@ -63,9 +63,14 @@ def find_remedy(
     """
     if len(program) > _LARGEST_PROGRAM:
         return None
-    readouts = sorted({c.parameter for c in orders.contributions
-                       if not program.statements[c.position].wide_axes and _is_vector(program, c.parameter)})
-    start = {name: ZERO for name in readouts}
+    readouts = sorted(
+        {
+            c.parameter
+            for c in orders.contributions
+            if not program.statements[c.position].wide_axes and _is_vector(program, c.parameter)
+        }
+    )
+    start = dict.fromkeys(readouts, ZERO)
     best: Remedy | None = None
     for shift in (Fraction(0), Fraction(1, 2), Fraction(1)):
         candidate = replace(
@@ -78,7 +83,7 @@ def find_remedy(
         except OutsideTheory:
             continue
         regime = judge(found, replace(candidate, rate=_added(candidate.rate, rates)))
-        remedy = Remedy({n: shift for n in readouts} if shift else {}, rates, regime)
+        remedy = Remedy(dict.fromkeys(readouts, shift) if shift else {}, rates, regime)
         if regime == Regime.FEATURE_LEARNING:
             return remedy if remedy.initial or remedy.rate else None
         if best is None and regime in (Regime.KERNEL, Regime.TRIVIAL) and (remedy.initial or remedy.rate):
