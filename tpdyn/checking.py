@@ -99,6 +99,11 @@ def check(
     Raises `BadInput` when the script raises, makes no optimizer step, and the like; `BeyondTheory` when it does
     something without a rule.
     """
+    if measured and len(set(widths)) < 2:
+        raise BadInput(
+            f"widths are {', '.join(map(str, widths)) or 'none'}; expected at least two different ones, better four that "
+            "double, e.g. 64,128,256,512: one width alone shows no exponent"
+        )
     tell = progress or (lambda what, done, total: None)
     recorded = tuple(record_widths or RECORD_WIDTHS)
     watched = _Watched(train, lambda done: tell("recording", done, len(recorded) + 1))

@@ -1,5 +1,7 @@
 """Mirrors tpdyn/measuring/measure.py: ensembles, failures, divergence."""
 
+# ruff: noqa: NPY002 (the global generator is what scripts use)
+
 from __future__ import annotations
 
 import numpy as np

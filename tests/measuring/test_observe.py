@@ -1,5 +1,7 @@
 """Mirrors tpdyn/measuring/observe.py: a measured run is the unmeasured run, and the base is what it says."""
 
+# ruff: noqa: NPY002 (the global generator is what scripts use)
+
 from __future__ import annotations
 
 import copy

@@ -20,7 +20,17 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from tpdyn.claims.statistics import CONFIDENCE, FLOOR, MARGIN, OrderEstimate, Verdict, estimate_order, judge
+from tpdyn.claims.statistics import (
+    CONFIDENCE,
+    CROSSOVER,
+    FLOOR,
+    GROWING_CROSSOVER,
+    MARGIN,
+    OrderEstimate,
+    Verdict,
+    estimate_order,
+    judge,
+)
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.program.program import Source
@@ -236,7 +246,10 @@ def _judge_value(
         if at_most:
             return "agrees", f"{what}: exactly zero", None
         return "disagrees", f"{what}: exactly zero in every run, predicted order {show_order(predicted)}", None
-    found = estimate_order(measurement.widths, np.where(made, values, np.nan), floor=floor, confidence=confidence)
+    crossover = GROWING_CROSSOVER if predicted > 0 else CROSSOVER
+    found = estimate_order(
+        measurement.widths, np.where(made, values, np.nan), floor=floor, confidence=confidence, crossover=crossover
+    )
     if found is None:
         if diverged.any():
             return "agrees", f"{what}: too many runs gave NaN or Inf to see an order, as predicted", None

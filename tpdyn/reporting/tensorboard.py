@@ -53,6 +53,7 @@ def log(report: Report, logdir: str | os.PathLike[str]) -> Path:
     target = Path(logdir).absolute()
     check_writable(target)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             written = Path(folder) / target.name
             _write(report, written)
@@ -75,9 +76,9 @@ def check_writable(logdir: str | os.PathLike[str]) -> None:
             f"cannot log to {target}: it holds files that tpdyn did not write, and a log replaces its folder as a "
             f"whole; give a new folder, e.g. {target / 'tpdyn'}"
         )
+    folder = next(parent for parent in target.parents if parent.exists())
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent):
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=folder):
             pass
     except OSError as error:
         raise CannotLog(

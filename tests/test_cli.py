@@ -1,0 +1,245 @@
+"""Each way in and each way out of the command line, on small scripts written for the purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tpdyn.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = """
+    import argparse, torch
+    from torch import nn
+
+    def train(width, lr=None, init=None, steps=20):
+        model = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        first, hidden, out = model[0], model[2], model[4]
+        nn.init.normal_(out.weight, std=1 / width)
+        rates = lr(width) if lr else (width, 1.0, 1 / width)
+        optimizer = torch.optim.SGD([
+            {"params": [*first.parameters(), hidden.bias], "lr": 0.2 * rates[0]},
+            {"params": [hidden.weight, out.bias], "lr": 0.2 * rates[1]},
+            {"params": [out.weight], "lr": 0.2 * rates[2]},
+        ])
+        draws = torch.Generator().manual_seed(1)
+        x, y = torch.randn(7, 5, generator=draws), torch.randn(7, 1, generator=draws)
+        for step in range(steps):
+            loss = (model(x) - y).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            print("loss at step", step, "width", width)
+
+    def unstable(width):
+        train(width, lambda n: (n, n, n))
+
+    def trivial(width):
+        train(width, lambda n: (1 / n, 1 / n, 1 / n**2))
+
+    def changes_its_mind(width):
+        train(width, (lambda n: (n, 1, 1 / n)) if width < 60 else (lambda n: (1, 1 / n, 1 / n**2)))
+
+    def raises(width):
+        raise KeyError("no such thing in the file")
+
+    def never_steps(width):
+        nn.Linear(5, width)(torch.ones(2, 5))
+
+    def ignores_the_width(width):
+        train(20)
+
+    def sorts(width):
+        weight = nn.Parameter(torch.randn(width, 5))
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        for _ in range(5):
+            loss = torch.linalg.svdvals(torch.ones(7, 5) @ weight.T).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    def interrupted(width):
+        raise KeyboardInterrupt
+
+    def leaves(width):
+        raise SystemExit("the file with the data is missing")
+
+    if __name__ == "__main__":
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--d-model", type=int, default=8)
+        parser.add_argument("--steps", type=int, default=1)
+        arguments = parser.parse_args()
+        train(arguments.d_model, steps=arguments.steps)
+"""
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "script.py"
+    path.write_text(dedent(SCRIPT))
+    return path
+
+
+@pytest.fixture
+def tpdyn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command line in an empty folder; returns what came out."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    # Numbers in messages of a wide terminal must not be broken by its width.
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, list(words))
+
+    return run
+
+
+def left_behind() -> list[str]:
+    return sorted(path.name for path in Path.cwd().iterdir())
+
+
+def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:train", "--widths", "32,64,128,256", "--seeds", "6", "--json", "verdict.json")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("feature learning:")
+    assert "the runs agree" in done.stdout.splitlines()[0]
+    verdict = json.loads(Path("verdict.json").read_text())
+    assert verdict["regime"] == "feature learning"
+    assert verdict["agrees"] is True
+    module = next(each for each in verdict["modules"] if each["name"] == "2")
+    assert module["size_order"] == "0"
+    assert module["change_order"] == "0"
+    assert module["measured_change_order"]["low"] < 0 < module["measured_change_order"]["high"]
+    assert module["verdict"] == "agrees"
+    assert "script.py:" in module["source"]
+    assert Path("logs/script-train/width=256").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "word"),
+    [("unstable", 10, "unstable:"), ("trivial", 11, "trivial:"), ("train", 0, "feature learning:")],
+)
+def test_each_regime_has_its_status_and_is_named_first(
+    tpdyn: Run, script: Path, function: str, status: int, word: str
+) -> None:
+    done = tpdyn("check", f"{script}:{function}", "--no-measure", "--json", "verdict.json")
+    assert done.exit_code == status, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(word)
+    assert lines[1].startswith("why: ")
+    assert "script.py:" in lines[1]
+    assert lines[2].startswith("what to change: ")
+    verdict = json.loads(Path("verdict.json").read_text())
+    assert verdict["agrees"] is None
+    assert verdict["reasons"]
+    assert left_behind() == ["verdict.json"]
+
+
+def test_runs_that_contradict_the_prediction_are_a_disagreement(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:changes_its_mind", "--widths", "64,128,256,512", "--seeds", "4")
+    assert done.exit_code == 12, done.output
+    assert "DISAGREE" in done.stdout.splitlines()[0]
+
+
+def test_a_script_is_run_as_it_is_with_its_own_option(tpdyn: Run, script: Path) -> None:
+    words = ("check", str(script), "--width-arg=--d-model", "--widths", "20,28,44,64", "--no-measure")
+    done = tpdyn(*words, "--", "--steps", "9")
+    assert done.exit_code == 0, done.output
+    assert "recorded 3 optimizer steps at widths 20, 28, 44" in done.stdout
+    # Without the argument that follows the --, the script takes one step only.
+    assert tpdyn(*words).exit_code == 2
+
+
+def test_the_output_of_the_script_is_shown_from_its_first_run_only_and_not_on_standard_output(
+    tpdyn: Run, script: Path
+) -> None:
+    done = tpdyn("check", f"{script}:train", "--no-measure")
+    assert "loss at step" not in done.stdout
+    assert "loss at step 0 width 16" in done.stderr
+    assert "width 24" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.py:train"], "no such file"),
+        (["{script}:no_such"], "no_such"),
+        (["{script}:raises"], "no such thing in the file"),
+        (["{script}:leaves"], "the file with the data is missing"),
+        (["{script}:never_steps"], "step"),
+        (["{script}:ignores_the_width"], "width"),
+        (["{script}:train", "--widths", "64"], "two different"),
+        (["{script}:train", "--widths", "64,many"], "expected whole numbers"),
+        (["{script}:train", "--record-widths", "16"], "width"),
+        (["{script}", "--width-arg=--d-model", "--widths", "64,128"], "three or more"),
+        (["{script}", "--width-arg=--no-such-option", "--widths", "20,28,44"], "--no-such-option"),
+        (["{script}:train", "--json", "missing/verdict.json"], "does not exist"),
+        (["{script}:train", "--logdir", "{script}"], "cannot"),
+        (["{script}:train", "--steps", "0"], "steps"),
+    ],
+)
+def test_bad_input_is_said_clearly_and_leaves_nothing_behind(
+    tpdyn: Run, script: Path, words: list[str], said: str
+) -> None:
+    done = tpdyn("check", *(word.format(script=script) for word in words))
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
+    assert left_behind() == []
+
+
+def test_the_line_that_raised_is_named(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:raises")
+    assert 'raise KeyError("no such thing in the file")' in done.stderr
+    assert "script.py:" in done.stderr
+
+
+def test_an_operation_without_a_rule_is_outside_and_named_with_its_line(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:sorts", "--json", "verdict.json")
+    assert done.exit_code == 13, done.output
+    assert "svdvals" in done.stderr
+    assert "script.py:" in done.stderr
+    verdict = json.loads(Path("verdict.json").read_text())
+    assert verdict["regime"] is None
+    assert left_behind() == ["verdict.json"]
+
+
+def test_an_interrupt_leaves_with_its_status_and_nothing_behind(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:interrupted", "--json", "verdict.json")
+    assert done.exit_code == 130, done.output
+    assert "interrupted" in done.stderr
+    assert left_behind() == []
+
+
+def test_the_statuses_are_in_the_help(tpdyn: Run) -> None:
+    text = " ".join(tpdyn("check", "--help").stdout.split())
+    for status in ("0 stable", "10 unstable", "11 trivial", "12 the runs", "13 outside", "2 bad input", "130"):
+        assert status in text
+
+
+def test_the_demo_shows_three_regimes_and_logs_them_where_it_runs(tmp_path: Path) -> None:
+    """The whole of it, in a process of its own, from a folder elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tpdyn", "demo"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for word in ("unstable:", "kernel regime:", "feature learning:"):
+        assert sum(line.startswith(word) for line in done.stdout.splitlines()) == 1
+    assert done.stdout.count("the runs agree") == 3
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {"standard-parametrization", "NTK-parametrization", "muP"}
