@@ -110,6 +110,11 @@ def check(
     tell("recording", 0, len(recorded) + 1)
     with _translated():
         program = record(watched, widths=recorded, steps=steps)
+    if program.steps < steps:
+        raise BadInput(
+            f"the script ended after {program.steps} optimizer steps; expected {steps} (some orders appear only once every "
+            "layer has been updated): let it train longer, or ask for fewer with --steps"
+        )
     tell("predicting", 0, 1)
     with _translated():
         prediction = predict(program)
