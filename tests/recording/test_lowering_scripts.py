@@ -309,8 +309,8 @@ INITS: dict[str, tuple[Callable[[nn.Linear], object], tuple[str, float, float]]]
     "scaled outside of data": (lambda layer: scale_in_place(layer.weight), ("normal", 0, 0.25)),
     "truncated": (lambda layer: nn.init.trunc_normal_(layer.weight, std=0.02), ("normal", 0, 0.02)),
     "truncated at one": (
-        lambda layer: nn.init.trunc_normal_(layer.weight, std=1.0, a=-1.0, b=1.0),
-        ("iid", 0, 0.5395602789),
+        lambda layer: nn.init.trunc_normal_(layer.weight, std=1.0, a=-0.9, b=0.9),
+        ("iid", 0, math.sqrt(1 - 1.8 * math.exp(-0.405) / math.sqrt(2 * math.pi) / math.erf(0.9 / math.sqrt(2)))),
     ),
 }
 

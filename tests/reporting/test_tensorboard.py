@@ -120,7 +120,7 @@ def test_a_second_log_replaces_the_first_as_a_whole(
 
 def test_files_of_others_are_not_replaced(report: Report, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(CannotLog, match="did not write"):
+    with pytest.raises(CannotLog, match=r"did not write"):
         log(report, tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
@@ -128,9 +128,9 @@ def test_files_of_others_are_not_replaced(report: Report, tmp_path: Path) -> Non
 @pytest.mark.parametrize("place", ["file", "file/inside"])
 def test_an_unwritable_place_is_refused_clearly_and_leaves_nothing(report: Report, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CannotLog, match="cannot (log to|write)"):
+    with pytest.raises(CannotLog, match=r"cannot (log to|write)"):
         check_writable(tmp_path / place)
-    with pytest.raises(CannotLog, match="cannot (log to|write)"):
+    with pytest.raises(CannotLog, match=r"cannot (log to|write)"):
         log(report, tmp_path / place)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -142,7 +142,7 @@ def test_nothing_is_left_when_writing_fails_half_way(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tpdyn.reporting.tensorboard._write_widths", fails)
-    with pytest.raises(CannotLog, match="No space left"):
+    with pytest.raises(CannotLog, match=r"No space left"):
         log(report, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 

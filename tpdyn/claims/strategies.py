@@ -221,7 +221,7 @@ def mlp_script(
             with torch.no_grad():
                 for weight in model.parameters():
                     assert weight.grad is not None
-                    weight -= rate * weight.grad.sign()
+                    weight.sub_(rate * weight.grad.sign())
 
     return train
 

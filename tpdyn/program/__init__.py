@@ -1,0 +1,1 @@
+"""What is a tensor program, how is it checked, and how is it written down?"""

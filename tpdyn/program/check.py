@@ -151,7 +151,7 @@ def _label_problems(
 ) -> Iterator[str]:
     """Equal labels stand on equal dims; `besides` gives the dims of labels that are not to agree with the result."""
     sizes = dict(enumerate(shape)) | besides
-    owners = {label: "the result" for label in sizes}
+    owners = dict.fromkeys(sizes, "the result")
     for operand in operands:
         value = program.statements[operand.var]
         for axis, label in enumerate(operand.axes):

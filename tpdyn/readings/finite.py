@@ -164,8 +164,8 @@ class _Evaluation:
             case Concat(parts=parts, lengths=lengths, axis=axis):
                 values = iter(operands)
                 pieces = []
-                for part, length in zip(parts, lengths, strict=True):
-                    size = (*shape[:axis], length.size_at(self.width), *shape[axis + 1 :])
+                for part, extent in zip(parts, lengths, strict=True):
+                    size = (*shape[:axis], extent.size_at(self.width), *shape[axis + 1 :])
                     if part is None:
                         pieces.append(torch.zeros(size, dtype=_tensor_type(statement, self.dtype), device=self.device))
                     else:

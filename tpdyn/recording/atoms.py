@@ -308,7 +308,7 @@ class _Search:
                 if part is not None and instruction.axis in part.axes
             ]
             nodes = [node for node in [result, *ends] if node is not None]
-            self.share_inner(nodes, [length for length in instruction.lengths])
+            self.share_inner(nodes, list(instruction.lengths))
 
     def share_inner(self, nodes: Sequence[Node], cuts: Sequence[Scaling]) -> None:
         """Give all nodes the same inner factors: those of the first node that is a product whose inner part measures

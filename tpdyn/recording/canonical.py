@@ -15,7 +15,6 @@ Three things happen to the fitted statements:
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never, final
@@ -35,7 +34,7 @@ from tpdyn.program.instructions import (
     Slice,
     operands_of,
 )
-from tpdyn.program.program import Factor, Mark, Origin, Parameter, Program, Statement, Type, View
+from tpdyn.program.program import Factor, Mark, Parameter, Program, Statement, Type, View
 from tpdyn.recording.atoms import Atoms, Node, find_atoms
 from tpdyn.recording.cuts import Cut, plan_slice
 from tpdyn.recording.lowered import Reshape
@@ -90,7 +89,7 @@ class _Writer:
     def __init__(self, fitted: Fitted, atoms: Atoms, nodes: list[tuple[Node | None, ...]]) -> None:
         self.fitted, self.atoms = fitted, atoms
         self.dims = [tuple(tuple(atoms.of(node)) for node in axes) for axes in nodes]
-        self.cuts = {position: cut for position, cut in self._plans()}
+        self.cuts = dict(self._plans())
         self.expanded = self._expanded()
         self.held: list[_Held] = []
         self.statements: list[Statement] = []
@@ -449,7 +448,8 @@ class _Writer:
             stays = ranged and plan.taken == 1
             if last and all(isinstance(a, int) or a == marker for a in axes):
                 label = labels.numbers[cut.axis, 0] if stays else rank
-                operand = Operand(var, tuple(label if a == marker else a for a in axes if not isinstance(a, tuple) or a == marker))
+                plain = tuple(label if isinstance(a, tuple) else a for a in axes)  # the last marker is the only tuple left
+                operand = Operand(var, plain)
                 return self.emit(Slice(operand, label, entry, step, length), shape)
             before = self.statements[var].shape
             if stays:
@@ -580,7 +580,7 @@ class _Writer:
         parts: list[Operand | None] = []
         lengths: list[Scaling] = []
         for part, length in zip(concat.parts, concat.lengths, strict=True):
-            count = Scaling.of(int(length.constant) // int(inner.constant)) if not inner == ONE else length
+            count = Scaling.of(int(length.constant) // int(inner.constant)) if inner != ONE else length
             lengths.append(count)
             if part is None:
                 parts.append(None)

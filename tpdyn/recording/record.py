@@ -23,12 +23,12 @@ from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.layout import from_view
 from tpdyn.recording.lowered import Lowered
 from tpdyn.recording.lowering import lower
-from tpdyn.recording.recorder import record_tape
+from tpdyn.recording.recorder import Recorder, record_tape
 from tpdyn.recording.replay import verify_tape
 from tpdyn.recording.verify import replay_in_double, verify_program
 from tpdyn.recording.widths import check_same_structure, check_widths, fit
 
-__all__ = ["record"]
+__all__ = ["record", "recording"]
 
 
 def record(
@@ -135,3 +135,34 @@ def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any
         for piece, tensor in from_view(view, value, shapes).items():
             arrays[made.program.statements[piece].name] = tensor.detach().cpu().numpy().copy()
     return arrays
+
+
+class recording:  # noqa: N801 - used as a word: `with tpdyn.recording() as recorder:`
+    """Records the first iterations of an existing loop, at the one width that it has.
+
+    `with recording(steps=3) as recorder: <loop>` leaves the block after `steps` optimizer steps (None: at its end);
+    `recorder.program` is then the program with the numbers of that width: it can be shown, stored and run. One width
+    does not tell which dims and constants grow, so a prediction needs `record` at several.
+    """
+
+    def __init__(self, steps: int | None = None) -> None:
+        if steps is not None and (isinstance(steps, bool) or steps < 1):
+            raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, or None for the whole block")
+        self._recorder = Recorder(0, steps)
+
+    def __enter__(self) -> recording:
+        self._recorder.__enter__()
+        return self
+
+    def __exit__(self, *problem: Any) -> bool | None:
+        return self._recorder.__exit__(*problem)  # type: ignore[no-any-return]
+
+    @property
+    def program(self) -> Program:
+        """The program of the block. Raises RecordingError if no optimizer step was completed."""
+        tape = self._recorder.tape
+        if tape.steps == 0:
+            raise RecordingError("no optimizer step was completed inside the block; expected at least one")
+        lowered = lower(tape)
+        made = canonical(fit([lowered]))
+        return replace(made.program, arrays=common_arrays(made, [lowered]))

@@ -141,10 +141,10 @@ def _named(canonical: Canonical, lowered: Lowered) -> Iterator[tuple[int, View, 
     program = canonical.program
     for mark, low in zip(program.marks, lowered.marks, strict=True):
         yield low.var, mark.view, f"the {mark.kind} {mark.name or '(root)'} of step {mark.step}"
-    for parameter, low in zip(program.parameters, lowered.parameters, strict=True):
-        for step, (view, position) in enumerate(zip(parameter.versions, low.versions, strict=True)):
+    for parameter, own in zip(program.parameters, lowered.parameters, strict=True):
+        for step, (view, position) in enumerate(zip(parameter.versions, own.versions, strict=True)):
             yield position, view, f"{parameter.name} after {step} steps"
-        for step, (gradient, at) in enumerate(zip(parameter.gradients, low.gradients, strict=True)):
+        for step, (gradient, at) in enumerate(zip(parameter.gradients, own.gradients, strict=True)):
             if gradient is not None and at is not None:
                 yield at, gradient, f"the gradient of {parameter.name} in step {step}"
 

@@ -40,7 +40,12 @@ def predict(
     if epsilon not in ("negligible", "as written"):
         raise ValueError(f"epsilon = {epsilon!r}; expected 'negligible' or 'as written'")
     if program.steps < 1 or not program.parameters:
-        raise ValueError("the program has no optimizer step; record at least one (steps=3 shows every effect)")
+        raise ValueError("the program has no optimizer step; record at least two (steps=3 shows every effect)")
+    if program.steps < 2:
+        raise ValueError(
+            "the recording holds one optimizer step only, so no value is seen after an update; expected at least two: let "
+            "the script train longer, and record with steps=3"
+        )
     found = structure(program)
     as_written = epsilon == "as written"
     orders = read(program, exponents, epsilon=as_written, folded=found.folded)

@@ -218,7 +218,7 @@ class Builder:
         for letter, size in sizes.items():
             if letter not in out and letter not in carried:
                 factor = factor * size  # a sum over equal terms
-        if not operands:
+        if not operands or factor == 0:
             return Known.full(shape, factor)
         return self._emit(Contract(tuple(operands), scaling(factor)), shape, share=share)
 
@@ -227,6 +227,8 @@ class Builder:
         for x, y in ((a, b), (b, a)):
             number = self.number(x)
             if number is not None:
+                if number == 0 and isinstance(x, Known):
+                    return Known.full(self.broadcast(a, b), 0.0)
                 return self.combine([(scale * number, y)], shape=self.broadcast(a, b), share=share)
         rank = max(len(self.shape(a)), len(self.shape(b)))
         letters = [tuple(range(rank - len(self.shape(x)), rank)) for x in (a, b)]

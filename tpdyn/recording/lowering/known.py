@@ -118,7 +118,7 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
     if name in SAME and known:
         source = known[1] if name == "copy" and len(known) > 1 else known[0]
         meta = node.outputs[0]
-        if meta is not None and source.tensor.dtype == meta.dtype and source.shape == meta.shape:
+        if meta is not None and _same_type(source.tensor.dtype, meta.dtype) and source.shape == meta.shape:
             return (source,)
     if node.target is None:
         raise Refusal("the tape does not say how to compute it")
@@ -154,9 +154,16 @@ def known_inputs(args: Any, kwargs: Any) -> list[Known]:
     return found
 
 
+def _same_type(one: torch.dtype, other: torch.dtype) -> bool:
+    return one == other or (one.is_floating_point and other.is_floating_point)
+
+
 def _tensors(item: Any) -> Any:
+    """Arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
     if isinstance(item, Known):
-        return item.tensor
+        return item.tensor.double() if item.tensor.dtype.is_floating_point else item.tensor
+    if isinstance(item, torch.dtype):
+        return torch.float64 if item.is_floating_point else item
     if isinstance(item, (list, tuple)):
         return type(item)(_tensors(part) for part in item)
     if isinstance(item, dict):
@@ -203,14 +210,14 @@ def _outside(name: str, args: tuple[Any, ...]) -> Outside | None:
     return None
 
 
-NEGLIGIBLE = 0.05
-
+LIKELY = 0.65
 
 def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
     """The law after entries outside of an interval were drawn anew (torch repeats that until none is outside).
 
-    Where truncation changes the standard deviation by less than 5 %, whether an entry was rejected at all depends on the
-    number of entries, hence on the width: the law is then taken to be the whole normal one.
+    Unless 16 entries already make a rejection certain (to 1e-3), whether one happened depends on the number of entries,
+    hence on the width, and a recording without one shows a normal law. So the law is then taken to be that normal one:
+    its standard deviation is too large by a factor (12 % for the usual two standard deviations), never by a power.
     """
     if not all(isinstance(k, Known) for k in (mask, new, old)) or mask.outside is None or mask.outside.source is not old:
         return None
@@ -222,11 +229,10 @@ def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
         return old.draw  # type: ignore[no-any-return]
     ends = torch.tensor([mask.outside.low, mask.outside.high], dtype=torch.float64)
     below, above = (float(p) for p in torch.special.ndtr((ends - mean) / std))
-    cut = Draw(lambda u: mean + std * torch.special.ndtri(below + (above - below) * u), None)
-    law = cut.to_law()
-    if abs(float(law.scale.constant) / std - 1) < NEGLIGIBLE:
+    if above - below > LIKELY:
         return normal_draw(mean, std)
-    return Draw(cut.quantile, law, (), whole)
+    cut = Draw(lambda u: mean + std * torch.special.ndtri(below + (above - below) * u), None)
+    return Draw(cut.quantile, cut.to_law(), (), whole)
 
 
 _AFFINE = ("add", "sub", "rsub", "mul", "div", "neg")

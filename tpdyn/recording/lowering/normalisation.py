@@ -161,7 +161,24 @@ def batch_norm_backward(
     return _gradients(b, grad, x_hat, root, _per_channel(b, weight, len(shape)), dims, dims, True)
 
 
+def weight_norm(b: Builder, v: Any, g: Any, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """g * v / |v|, the norm over all dims but one; and that norm."""
+    others = [d for d in range(len(b.shape(v))) if d != dim % len(b.shape(v))]
+    length = b.apply("sqrt", reduce(b, v, others, True, times=v))
+    return b.product(v, b.product(g, b.apply("reciprocal", length))), length
+
+
+def weight_norm_backward(b: Builder, grad: Any, v: Any, g: Any, length: Any, dim: int) -> tuple[Tensor, Tensor]:
+    """Gradients of v and g: with s = sum(grad * v) / |v|, dg = s and dv = g/|v| * (grad - v * s/|v|)."""
+    others = [d for d in range(len(b.shape(v))) if d != dim % len(b.shape(v))]
+    inverse = b.apply("reciprocal", length)
+    dg = b.product(reduce(b, grad, others, True, times=v), inverse)
+    along = b.product(v, b.product(dg, inverse))
+    return b.product(b.combine([(1, grad), (-1, along)]), b.product(g, inverse)), dg
+
+
 RULES: dict[str, Rule] = {
+    "_weight_norm_interface": weight_norm, "_weight_norm_interface_backward": weight_norm_backward,
     "native_layer_norm": layer_norm, "native_layer_norm_backward": layer_norm_backward, "_fused_rms_norm": rms_norm,
     "_fused_rms_norm_backward": rms_norm_backward, "native_group_norm": group_norm,
     "native_group_norm_backward": group_norm_backward, "native_batch_norm": batch_norm,
