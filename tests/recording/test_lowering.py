@@ -323,6 +323,7 @@ NORMS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "rms_norm plain": (lambda x: F.rms_norm(x, (4,)), [draw(2, 3, 4)]),
     "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), [draw(2, 4, 3), draw(4), draw(4, seed=1)]),
     "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [draw(5, 4), draw(4), draw(4, seed=1)]),
+    "weight_norm": (lambda v, g: torch._weight_norm(v, g, 0), [draw(3, 4), draw(3, 1)]),
     "softmax": (lambda x: F.softmax(x, -1), [draw(2, 3, 4)]),
     "softmax middle": (lambda x: F.softmax(x, 1), [draw(2, 3, 4)]),
     "softmax of a transpose": (lambda x: F.softmax(x.transpose(1, 2), -1), [draw(2, 3, 4)]),
@@ -474,6 +475,11 @@ def test_batch_norm_with_running_statistics_agrees() -> None:
         return torch.ops.aten._native_batch_norm_legit_functional(x, None, None, mean, var, True, 0.1, 1e-5)
 
     check(run, [draw(5, 4), draw(4), positive(4)])
+
+
+def test_a_product_with_a_state_of_zeros_is_zero_and_reads_nothing() -> None:
+    lowered = check(lambda w: (torch.zeros(2, 3, dtype=w.dtype) @ w + w[:2], torch.tanh(w) * torch.zeros(3, 4)), [draw(3, 4)])
+    assert not any(type(s.instruction).__name__ in ("Contract", "Apply") for s in lowered.statements)
 
 
 def test_all_operations_without_a_rule_are_named_with_their_line() -> None:
