@@ -137,7 +137,7 @@ def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any
     return arrays
 
 
-class recording:  # noqa: N801 - used as a word: `with tpdyn.recording() as recorder:`
+class recording:
     """Records the first iterations of an existing loop, at the one width that it has.
 
     `with recording(steps=3) as recorder: <loop>` leaves the block after `steps` optimizer steps (None: at its end);
@@ -155,7 +155,7 @@ class recording:  # noqa: N801 - used as a word: `with tpdyn.recording() as reco
         return self
 
     def __exit__(self, *problem: Any) -> bool | None:
-        return self._recorder.__exit__(*problem)  # type: ignore[no-any-return]
+        return self._recorder.__exit__(*problem)
 
     @property
     def program(self) -> Program:

@@ -100,14 +100,15 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
         FitError: fewer than two widths; a different structure; a number that is no power of the width; no dim that
             depends on the width.
     """
-    check_widths([lowered.width for lowered in lowereds])
+    if len(lowereds) > 1:  # one recording is a program with the numbers of its width
+        check_widths([lowered.width for lowered in lowereds])
     lowereds = sorted(lowereds, key=lambda lowered: lowered.width)
     widths = tuple(lowered.width for lowered in lowereds)
     fitter = _Fitter(widths, lowereds)
     statements = [fitter.statement(position) for position in range(min(len(x.statements) for x in lowereds))]
     fitter.check_lengths()
     fitter.check_tables()
-    if not any(dim.order for statement in statements for dim in statement.shape):
+    if len(lowereds) > 1 and not any(dim.order for statement in statements for dim in statement.shape):
         raise FitError(
             f"no dim of any tensor depends on the width: the script made the same shapes at widths "
             f"{', '.join(map(str, widths))}. Is the width used to build the model?"
