@@ -17,7 +17,7 @@ degrees of freedom. The interval is Student's, with Welch and Satterthwaite's de
 
 Agreement is an equivalence statement, never "not significantly different": see `judge`.
 
-Rates that were measured (`proofs_checks/test_false_alarm_and_power.py` reproduces them): see `CROSSOVER`.
+Not yet done: a proof check that measures the false-alarm rate and the power of these constants.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def fit_measured(
     tried: list[tuple[float, Fraction, float]] = []
     for power in _STATISTICAL:
         logs = [math.log(v) - float(power) * math.log(w) for w, v in zip(widths, values, strict=True)]
-        weights = [error**-2 for error in errors]
+        weights = [max(error, 1e-6) ** -2 for error in errors]  # a single entry has no spread
         mean = sum(g * x for g, x in zip(weights, logs, strict=True)) / sum(weights)
         chi2 = sum(g * (x - mean) ** 2 for g, x in zip(weights, logs, strict=True))
         tried.append((chi2, power, mean))
