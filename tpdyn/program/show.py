@@ -43,6 +43,8 @@ LETTERS = "ijklmpqrstuvwxyzabcdefgh"
 LONGEST_INLINED = 70
 SUM, PRODUCT, ATOM = 1, 2, 3
 _UNNAMED = re.compile(r"v\d+")
+_GROUP = re.compile(r"(^|[ (])\(")
+"""A parenthesis that groups (and does not call a function): formulas that hold one keep a line of their own."""
 
 
 def show(program: Program, step: int | None = None, phases: tuple[str, ...] | None = None) -> str:
@@ -134,7 +136,7 @@ class _Writer:
             if not same or isinstance(statement.instruction, Leaf) or not _UNNAMED.fullmatch(statement.name):
                 continue
             formula = self.formula(statement)
-            if not formula.indexed and len(formula.text) <= LONGEST_INLINED:
+            if not formula.indexed and len(formula.text) <= LONGEST_INLINED and not _GROUP.search(formula.text):
                 self.inlined[position] = formula
 
     def _may_hold(self, statement: Statement, operand: Operand) -> bool:
@@ -143,7 +145,7 @@ class _Writer:
         if isinstance(instruction, Contract):
             return not self._contract_is_indexed(instruction, len(statement.shape))
         if isinstance(instruction, Combine | Apply):
-            return _trailing(operand, len(statement.shape))
+            return all(_trailing(other, len(statement.shape)) for other in operands_of(instruction))
         return False
 
     # -- values ---------------------------------------------------------------------------------------------------
@@ -163,11 +165,11 @@ class _Writer:
         name = self.name(operand.var)
         return f"{name}[{','.join(letters[label] for label in operand.axes)}]" if operand.axes else name
 
-    def either(self, operand: Operand, rank: int, letters: Sequence[str], binds: int) -> tuple[str, bool]:
-        """Without indices where numpy's matching of axes says the same, else with; and whether with."""
-        if _trailing(operand, rank):
-            return self.value(operand, binds), False
-        return self.entry(operand, letters), True
+    def each(self, operands: Sequence[Operand], rank: int, letters: Sequence[str], binds: int) -> tuple[list[str], bool]:
+        """All without indices where numpy's matching of axes says the same, else all with; and whether with."""
+        if all(_trailing(operand, rank) for operand in operands):
+            return [self.value(operand, binds) for operand in operands], False
+        return [self.entry(operand, letters) for operand in operands], True
 
     # -- statements -------------------------------------------------------------------------------------------------
 
@@ -192,12 +194,12 @@ class _Writer:
             case Combine():
                 return self.combine(instruction, rank, letters)
             case Apply(function=function, operands=operands, parameters=parameters, along=along):
-                parts = [self.either(operand, rank, letters, SUM) for operand in operands]
-                text = ", ".join(part for part, _ in parts)
+                parts, indexed = self.each(operands, rank, letters, SUM)
+                text = ", ".join(parts)
                 extras = [str(parameter) for parameter in parameters]
                 extras += [] if along is None else [f"along axis {along}"]
                 text += f"; {', '.join(extras)}" if extras else ""
-                return _Formula(f"{function}({text})", ATOM, any(indexed for _, indexed in parts))
+                return _Formula(f"{function}({text})", ATOM, indexed)
             case Gather(value=value, index=index, axis=axis):
                 where = self.entry(index, letters)
                 inside = ",".join(where if label == axis else letters[label] for label in value.axes)
@@ -212,24 +214,22 @@ class _Writer:
                 inside = ",".join(place if label == axis else letters[label] for label in value.axes)
                 return _Formula(f"{self.name(value.var)}[{inside}]", ATOM, True)
             case Concat(parts=parts, lengths=lengths, axis=axis):
+                given = [part for part in parts if part is not None]
+                plain = all(part.axes == tuple(range(rank)) for part in given)
                 shown = [
-                    (f"zeros({length})", False) if part is None
-                    else self.either(part, rank, letters, SUM) if len(part.axes) == rank
-                    else (self.entry(part, letters), True)
+                    f"zeros({length})" if part is None
+                    else self.value(part, SUM) if plain else self.entry(part, letters)
                     for part, length in zip(parts, lengths, strict=True)
                 ]
-                text = ", ".join(part for part, _ in shown)
-                return _Formula(f"concat({text}; axis {axis})", ATOM, any(indexed for _, indexed in shown))
+                return _Formula(f"concat({', '.join(shown)}; axis {axis})", ATOM, not plain)
             case _:
                 assert_never(instruction)
 
     def combine(self, instruction: Combine, rank: int, letters: Sequence[str]) -> _Formula:
         pieces: list[tuple[bool, str]] = []
-        indexed = False
-        for scale, operand in instruction.terms:
+        values, indexed = self.each([operand for _, operand in instruction.terms], rank, letters, PRODUCT)
+        for (scale, _), text in zip(instruction.terms, values, strict=True):
             negative, factor = _factor(scale)
-            text, with_indices = self.either(operand, rank, letters, PRODUCT)
-            indexed |= with_indices
             pieces.append((negative, f"{factor}{text}"))
         if not instruction.constant.is_zero or not pieces:
             single = len(instruction.constant.terms) <= 1

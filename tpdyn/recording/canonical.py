@@ -15,7 +15,7 @@ Three things happen to the fitted statements:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never, final
 
@@ -197,7 +197,14 @@ class _Writer:
         return self.finish(parameters, marks, leaves)
 
     def finish(self, parameters: list[Parameter], marks: list[Mark], leaves: dict[int, View]) -> Canonical:
-        """Leave out what nothing reads, name the rest, check."""
+        """Leave out permutations and what nothing reads, name the rest, check."""
+        self.statements, followed = without_permutations(self.statements)
+        parameters = [
+            Parameter(p.name, tuple(map(followed, p.versions)), tuple(g and followed(g) for g in p.gradients))
+            for p in parameters
+        ]
+        marks = [replace(mark, view=followed(mark.view)) for mark in marks]
+        leaves = {at: followed(view) for at, view in leaves.items()}
         views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
         views += [mark.view for mark in marks]
         alive = {piece for view in views for piece in view.pieces}
@@ -658,30 +665,76 @@ def replace_mark(mark: object, view: View) -> Mark:
     return Mark(mark.kind, mark.name, mark.step, view)
 
 
-def renumbered(statement: Statement, number: dict[int, int]) -> Statement:
-    """The statement after others were left out."""
-
-    def moved(operand: Operand) -> Operand:
-        return Operand(number[operand.var], operand.axes)
-
-    instruction = statement.instruction
-    new: Instruction
+def with_operands(instruction: Instruction, moved: Callable[[Operand], Operand]) -> Instruction:
+    """The instruction with each operand replaced."""
     match instruction:
         case Leaf():
-            return statement
+            return instruction
         case Contract(operands=operands) | Apply(operands=operands):
-            new = replace(instruction, operands=tuple(map(moved, operands)))
+            return replace(instruction, operands=tuple(map(moved, operands)))
         case Combine(terms=terms):
-            new = replace(instruction, terms=tuple((scale, moved(operand)) for scale, operand in terms))
+            return replace(instruction, terms=tuple((scale, moved(operand)) for scale, operand in terms))
         case Gather(value=value, index=index) | Scatter(value=value, index=index):
-            new = replace(instruction, value=moved(value), index=moved(index))
+            return replace(instruction, value=moved(value), index=moved(index))
         case Slice(value=value):
-            new = replace(instruction, value=moved(value))
+            return replace(instruction, value=moved(value))
         case Concat(parts=parts):
-            new = replace(instruction, parts=tuple(part and moved(part) for part in parts))
+            return replace(instruction, parts=tuple(part and moved(part) for part in parts))
         case _:
             assert_never(instruction)
-    return replace(statement, instruction=new)
+
+
+def renumbered(statement: Statement, number: dict[int, int]) -> Statement:
+    """The statement after others were left out."""
+    moved = with_operands(statement.instruction, lambda operand: Operand(number[operand.var], operand.axes))
+    return replace(statement, instruction=moved)
+
+
+def permutation_in(statement: Statement) -> Operand | None:
+    """The operand, when the statement is that value with its axes in another order (or a copy of it)."""
+    match statement.instruction:
+        case Contract(operands=(operand,), scale=scale):
+            pass
+        case Combine(terms=((scale, operand),), constant=constant) if constant.is_zero:
+            pass
+        case _:
+            return None
+    return operand if scale == ONE and sorted(operand.axes) == list(range(len(statement.shape))) else None
+
+
+def without_permutations(statements: list[Statement]) -> tuple[list[Statement], Callable[[View], View]]:
+    """Statements that read through permutations of axes, and how a view of a permutation becomes one of its source.
+
+    Where the pieces of one view would be permuted in different ways, the permutations stay.
+    """
+    origin: dict[int, Operand] = {}  # a permutation -> its source; axes: the axis of the permutation of each source axis
+
+    def through(operand: Operand) -> Operand:
+        source = origin.get(operand.var)
+        if source is None:
+            return operand
+        return Operand(source.var, tuple(operand.axes[axis] for axis in source.axes))
+
+    result: list[Statement] = []
+    for position, statement in enumerate(statements):
+        statement = replace(statement, instruction=with_operands(statement.instruction, through))
+        result.append(statement)
+        operand = permutation_in(statement)
+        if operand is not None and result[operand.var].type == statement.type:
+            origin[position] = operand
+
+    def followed(view: View) -> View:
+        sources = [origin.get(piece) for piece in view.pieces]
+        first = sources[0]
+        if first is None or any(source is None or source.axes != first.axes for source in sources):
+            return view
+        back = {axis: number for number, axis in enumerate(first.axes)}
+        return replace(
+            view, pieces=tuple(source.var for source in sources if source is not None),
+            dims=tuple(tuple(back[axis] for axis in dim) for dim in view.dims),
+        )
+
+    return result, followed
 
 
 def named(statements: list[Statement], parameters: list[Parameter], marks: list[Mark]) -> tuple[Statement, ...]:
