@@ -37,7 +37,7 @@ def show(report: Report, to: Console | None = None, *, facts: bool = True) -> No
     out = to or console()
     out.print(*_headline(report.prediction, report), sep="\n", soft_wrap=not out.is_terminal)
     _print_apart(out, _report_table(report))
-    for bullet in _bullets(f"{row.name}: {row.note}" for row in report.rows() if row.note):
+    for bullet in _bullets(_row_notes(report)):
         out.print(bullet)
     if facts:
         out.print(*_notes(report.prediction, report), sep="\n")
@@ -195,6 +195,15 @@ def _report_table(report: Report) -> Table:
             Text(_place(row.source), "dim"),
         )
     return table
+
+
+def _row_notes(report: Report) -> Iterable[str]:
+    """What is said of single modules; what is said of several, once."""
+    names: dict[str, list[str]] = {}
+    for row in report.rows():
+        if row.note:
+            names.setdefault(row.note, []).append(row.name)
+    return (f"{_list(each)}: {note}" for note, each in names.items())
 
 
 def _table(*headings: str) -> Table:
