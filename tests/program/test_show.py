@@ -176,7 +176,6 @@ def test_the_other_instructions() -> None:
     ))
     assert gather == "r[i,j] = T[i,k[i],j]   [7, n]"
     scatter = _one(lambda b, at: b.add(
-        Scatter(Operand(at["T"], (2, 3, 1)), Operand(at["k"], (2,)), 0) if False else
         Scatter(Operand(at["k"], (1,)), Operand(at["k"], (1,)), 0), (FIVE,), name="r", type="int",
     ))
     assert scatter == "r[i] = sum_j [i = k[j]] k[j]   [5] int"
