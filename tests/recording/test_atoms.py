@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import torch
@@ -300,9 +301,10 @@ def test_a_reshape_that_no_refinement_explains_is_refused_with_its_line() -> Non
 
 
 def test_a_split_that_some_width_does_not_allow_is_refused() -> None:
+    atoms = Atoms((16, 24, 40))
+    whole_dim, parts = atoms.new(N), [atoms.new(Scaling.of(16)), atoms.new(Scaling.of(Fraction(1, 16), 1))]
     with pytest.raises(Misfit, match="neither divides"):
-        atoms = Atoms((16, 24, 40))
-        atoms.unify([atoms.new(N)], [atoms.new(Scaling.of(16)), atoms.new(Scaling.of(Fraction(1, 16), 1))])
+        atoms.unify([whole_dim], parts)
 
 
 def test_sizes_divide_exactly() -> None:
@@ -328,7 +330,7 @@ def test_a_chain_of_reshapes_is_refined_to_common_atoms(data: st.DataObject) -> 
     for _ in range(3):
         cuts = sorted({0, len(sizes), *data.draw(st.lists(st.integers(0, len(sizes)), max_size=3))})
         nodes = []
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in pairwise(cuts):
             product = ONE
             for size in sizes[a:b]:
                 product = product * size

@@ -117,7 +117,7 @@ def _reason(prediction: Prediction, reason: Reason) -> str:
     if reason.module and reason.module not in text:
         places.append(f"module {reason.module}")
     if reason.statement and reason.statement not in text:
-        places.append(f"instruction {_instruction(prediction.program, reason)}")
+        places.append(f"instruction `{_instruction(prediction.program, reason)}`")
     return f"{text} ({', '.join(places)})" if places else text
 
 
