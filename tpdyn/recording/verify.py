@@ -95,7 +95,11 @@ def _at(instruction: Instruction, width: int) -> Instruction:
 
 
 def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
-    """The live value of each leaf of the program, by position, in the program's layout."""
+    """The live value of each leaf of the program, by position, in the program's layout.
+
+    Raises:
+        RecordingError: naming the first leaf whose shape the program does not foresee.
+    """
     values: dict[int, Tensor] = {}
     for position, tensor in lowered.leaf_values.items():
         view = canonical.views.get(position)
@@ -104,6 +108,10 @@ def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
                 piece: tuple(dim.size_at(lowered.width) for dim in canonical.program.statements[piece].shape)
                 for piece in view.pieces
             }
+            there = tuple(to_view(view, {piece: torch.empty(shape, device="meta") for piece, shape in shapes.items()}).shape)
+            if there != tuple(tensor.shape):
+                how = f"has shape {tuple(tensor.shape)} in the script and {there} in the program"
+                raise _mismatch(canonical.program, view, "a leaf", lowered.width, how)
             values |= from_view(view, tensor, shapes)
     return values
 
@@ -125,8 +133,8 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> None:
             continue
         live, found = lowered.live[position], to_view(view, values)
         if live.numel() != found.numel():
-            raise _mismatch(program, view, what, width, f"has shape {tuple(live.shape)} in the script and "
-                                                        f"{tuple(found.shape)} in the program")
+            how = f"has shape {tuple(live.shape)} in the script and {tuple(found.shape)} in the program"
+            raise _mismatch(program, view, what, width, how)
         live = live.reshape(found.shape).double()
         largest = float(live.abs().max()) if live.numel() else 0.0
         same = (live == found) | (live.isnan() & found.isnan())
