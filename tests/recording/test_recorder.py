@@ -308,3 +308,22 @@ def test_everything_is_put_back_after_an_error() -> None:
         record_tape(raising, 8, 1, seed=0)
     assert torch.compile is before
     assert torch.ones(1).add_(1).item() == 2.0
+
+
+def test_live_values_outlast_writes_to_their_memory_inside_and_after_the_block() -> None:
+    """They are copied only when something is about to write to them; replay compares bit for bit."""
+    model = Net(4)
+    x = torch.randn(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Recorder() as recorder:
+        hidden = model.fc1(x)
+        out = model.fc2(hidden.relu())
+        with torch.no_grad():
+            hidden.view(-1)[3:].mul_(7.0)  # through a view; autograd saved the result of relu, not this
+        out.square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        for value in (hidden, out, *model.parameters()):
+            value.zero_()
+    verify_tape(recorder.tape)
+    assert all(float(value.abs().sum()) > 0 for value in recorder.tape.live.values())

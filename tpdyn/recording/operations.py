@@ -72,6 +72,9 @@ class Operations(TorchDispatchMode, ABC):
         try:
             if kind == "functional":
                 values, options = self._values(args), self._options(kwargs)
+                for position, _ in facts.written:
+                    if args[position] is not None:
+                        self._watch_write(args[position])
                 out = func(*args, **kwargs)
                 self._record_functional(func, facts, args, values, options, out)
                 return out
@@ -234,6 +237,7 @@ class Operations(TorchDispatchMode, ABC):
         target = args[0]
         if facts.functional is None:
             if self._storages.knows(target) and func is aten.resize_.default:
+                self._watch_write(target)
                 before = target.untyped_storage().nbytes()
                 out = func(*args, **kwargs)
                 if target.untyped_storage().nbytes() != before or target.numel() == 0:
@@ -287,6 +291,8 @@ class Operations(TorchDispatchMode, ABC):
             return Ref(self._append(overload, values, extra, (meta,)))
 
         writes = fused_formulas(func, args, kwargs, apply, self._storages.read)
+        for tensor, _ in writes:
+            self._watch_write(tensor)
         out = func(*args, **kwargs)
         for tensor, ref in writes:
             self._write(tensor, ref)

@@ -65,6 +65,7 @@ class Recorder(Operations):
         self._finished: Tape | None = None
         self._origins: dict[tuple[int, str, str, Source], Origin] = {}
         self._by_sequence: dict[int, tuple[str, Source]] = {}
+        self._kept: dict[int, list[Ref]] = {}  # by storage: whose live value still lies in the script's memory
         self._started = False  # a forward or backward pass has begun
         self._after_backward = False  # since the last completed step
         self._backward_end = 0  # number of nodes when the last backward pass ended
@@ -115,7 +116,7 @@ class Recorder(Operations):
         if kind is None or swallowed or issubclass(kind, SystemExit):
             self._finish()
         self._storages = Storages(self._emit_view, self._enter)  # let go of the script's tensors
-        self._parameters, self._inputs, self._leaves = {}, [], {}
+        self._parameters, self._inputs, self._leaves, self._kept = {}, [], {}, {}
         return swallowed
 
     def _finish(self) -> None:
@@ -123,6 +124,9 @@ class Recorder(Operations):
         for tensor, parameter in self._parameters.values():
             if self._storages.read(tensor) == parameter.versions[-1]:
                 self._keep(parameter.versions[-1], tensor)
+        for storage in list(self._kept):
+            if torch._C._storage_Use_Count(storage) > len(self._kept[storage]):  # the script holds it, too
+                self._copy_kept(storage)
         known = {**self.watch.parameters(), **self.watch.buffers()}
         now = {name: self._storages.read(tensor) for name, tensor in known.items()}
         self._finished = finished_tape(self._tape, self.watch, list(self._parameters.values()), self._inputs, now)
@@ -221,9 +225,17 @@ class Recorder(Operations):
         self._keep(ref, tensor)
 
     def _keep(self, ref: Ref, tensor: Tensor) -> None:
+        """Note the live value of `ref`: the tensor itself, which is copied only when its memory is about to change."""
         if ref not in self._tape.live:
             with _disable_current_modes(), torch.no_grad():
-                self._tape.live[ref] = tensor.detach().clone()
+                self._tape.live[ref] = tensor.detach()
+            self._kept.setdefault(tensor.untyped_storage()._cdata, []).append(ref)
+
+    def _copy_kept(self, storage: int) -> None:
+        live = self._tape.live
+        with _disable_current_modes(), torch.no_grad():
+            for ref in self._kept.pop(storage):
+                live[ref] = live[ref].clone()
 
     def _on_backward(self, losses: tuple[Tensor, ...], gradients: Any) -> None:
         self._backward_source = user_source()
@@ -325,11 +337,14 @@ class Recorder(Operations):
     # -- steps written by hand ------------------------------------------------------------------------------------
 
     def _watch_write(self, tensor: Tensor) -> None:
-        """Is this write the beginning of an optimizer step written by hand?"""
+        """Save what the write would spoil. Is it the beginning of an optimizer step written by hand?"""
+        storage = tensor.untyped_storage()._cdata
+        if storage in self._kept:
+            self._copy_kept(storage)
         leaves = self._leaves
         if not leaves or _current_task() != -1 or self.watch.in_optimizer or self.watch.module_stack:
             return
-        leaf = leaves.get(tensor.untyped_storage()._cdata)
+        leaf = leaves.get(storage)
         if leaf is None:
             return
         if not self._hand_written:
