@@ -58,6 +58,7 @@ def to_json(program: Program) -> str:
         "widths": list(program.widths),
         "verified": program.verified,
         "notes": list(program.notes),
+        "guarded": dict(program.guarded),
     }
     lines = {
         "statements": [_statement(statement) for statement in program.statements],
@@ -95,6 +96,7 @@ def from_json(text: str) -> Program:
         widths=reader.integers(data, "widths"),
         verified=None if reader.get(data, "verified") is None else reader.integer(data, "verified"),
         notes=reader.each(data, "notes", reader.text_itself),
+        guarded=reader.sizes(data, "guarded"),
     )
     check(program)
     return program
@@ -204,6 +206,15 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(f"expected a number, got {_brief(value)}")
         return value
+
+    def sizes(self, data: Any, key: str) -> dict[str, float]:
+        self.place.append(key)
+        found = self.get(data, key)
+        if not isinstance(found, dict):
+            raise self.wrong(f"expected an object, got {_brief(found)}")
+        sizes = {name: float(self.number(value)) for name, value in found.items()}
+        self.place.pop()
+        return sizes
 
     def scaling_itself(self, value: Any) -> Scaling:
         if not isinstance(value, list) or not all(isinstance(term, list) and len(term) == 2 for term in value):

@@ -68,8 +68,8 @@ def record(
     if verify:
         width = further_width(widths)
         tell(f"verifying at width {width}")
-        check_at(train, made, lowereds[0], width, steps, seed)
-        made = Canonical(replace(made.program, verified=width), made.views)
+        guarded = check_at(train, made, lowereds[0], width, steps, seed)
+        made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
     return replace(made.program, arrays=common_arrays(made, lowereds))
 
 
@@ -87,7 +87,7 @@ def lowered_at(
 
 def check_at(
     train: Callable[[int], object], made: Canonical, first: Lowered, width: int, steps: int, seed: int
-) -> None:
+) -> dict[str, float]:
     """Record at a further width and compare; see `tpdyn.recording.verify`."""
     try:
         held_out = lowered_at(train, width, steps, seed, verify=True, double=True)
@@ -98,7 +98,7 @@ def check_at(
             "verify=False"
         ) from error
     check_same_structure(first, held_out)
-    verify_program(made, held_out)
+    return verify_program(made, held_out)
 
 
 def further_width(widths: Sequence[int]) -> int:

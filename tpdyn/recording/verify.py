@@ -8,7 +8,7 @@ turns the round-off of a float32 gradient near zero into a difference as large a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -116,10 +116,11 @@ def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
     return values
 
 
-def verify_program(canonical: Canonical, lowered: Lowered) -> None:
+def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
     """Run the program at the width of a recording that it was not fitted to, and compare every named value.
 
-    lowered: that recording; `live` holds the values to compare with, in float64.
+    lowered: that recording; `live` holds the values to compare with, in float64. Returns the typical sizes of what an
+    epsilon is added to (see `Program.guarded`), which only a run can tell.
 
     Raises:
         RecordingError: naming the first value that differs.
@@ -142,6 +143,18 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> None:
         if not bool((gap <= RELATIVE * largest + ABSOLUTE).all()):
             raise _mismatch(program, view, what, width,
                             f"differs by up to {float(gap.max()):.3g}, its entries being of size {largest:.3g}")
+    return _guarded(program, values, width)
+
+
+def _guarded(program: Program, values: Sequence[Tensor], width: int) -> dict[str, float]:
+    sizes: dict[str, float] = {}
+    for position, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        if isinstance(instruction, Combine) and instruction.epsilon:
+            entries = (values[position] - float(instruction.constant.at(width))).abs()
+            entries = entries[(entries > 0) & entries.isfinite()]
+            sizes[statement.name] = float(entries.mean()) if entries.numel() else 0.0
+    return sizes
 
 
 def _named(canonical: Canonical, lowered: Lowered) -> Iterator[tuple[int, View, str]]:

@@ -6,6 +6,7 @@ what to change. Signs and words carry the meaning, colour only repeats it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
@@ -237,13 +238,28 @@ def _notes(prediction: Prediction, report: Report | None = None) -> list[Rendera
         f"recorded {program.steps} optimizer steps at widths {', '.join(map(str, program.widths))}"
         + (f"; replayed and verified at {program.verified}" if program.verified is not None else ""),
         *program.notes,
-        *(f"{name}: {text}" for name, text in prediction.epsilon.items()),
+        *_epsilon(prediction),
     ]
     if any(line.at_most for line in _lines(prediction)):
         facts.append("<= marks an upper bound: a known cancellation may make the true order smaller")
     if report is not None:
         facts += [_measured(report), *report.notes]
     return [*notes, *_bullets(facts, "·", "dim")]
+
+
+def _epsilon(prediction: Prediction) -> list[str]:
+    """Up to which width the orders hold that take the optimizer's epsilon as negligible."""
+    if not prediction.epsilon:
+        return []
+    name = min(prediction.epsilon, key=lambda parameter: prediction.epsilon[parameter])
+    width, recorded = prediction.epsilon[name], prediction.program.verified or 0
+    others = len(prediction.epsilon) - 1
+    which = name + (f", the first of {others + 1} parameters" if others else "")
+    if width <= recorded:
+        return [f"the optimizer's epsilon is not negligible even at width {recorded} ({which}): lower it"]
+    power = math.floor(math.log10(width)) if math.isfinite(width) else 0
+    about = f"{width:.1e}" if power > 5 else f"{round(width, 1 - power):.0f}"
+    return [f"the optimizer's epsilon is negligible up to a width of about {about} ({which}), where it starts to matter"]
 
 
 def _measured(report: Report) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from tpdyn.exponents import ZERO, Order, show_order, show_power
 from tpdyn.program.program import Mark, Program, View
+from tpdyn.readings.orders.epsilon import where_epsilon_matters
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.readings.orders.remedy import find_remedy
@@ -68,6 +69,7 @@ def predict(
         changes=tuple(value.moved for value in orders.values),
         entrywise=found.entrywise,
         outside=_outside(program, found),
+        epsilon={} if exponents or as_written else where_epsilon_matters(program, orders),
     )
 
 

@@ -62,7 +62,9 @@ class Prediction:
 
     regime: the verdict. entrywise: the optimizer normalises entry by entry (Adam, sign): KERNEL is then IVb's operator
     regime. reasons: the decisive one first. sizes[v], changes[v]: order of statement v in the base program and of its
-    change. outside: places where the theory does not reach ("outside the theory: ..."), empty for a full verdict.
+    change. epsilon: parameters for which the optimizer's epsilon will matter, and from which width
+    (`tpdyn.readings.orders.epsilon`). outside: places where the theory does not reach ("outside the theory: ..."), empty
+    for a full verdict.
     """
 
     program: Program
@@ -73,7 +75,7 @@ class Prediction:
     changes: tuple[Order, ...] = field(repr=False)
     entrywise: bool = False
     outside: tuple[Reason, ...] = ()
-    epsilon: Mapping[str, str] = field(default_factory=dict)
+    epsilon: Mapping[str, float] = field(default_factory=dict)
 
     def rows(self) -> tuple[Row, ...]:
         """Every module output, parameter and gradient, per step."""

@@ -1,0 +1,75 @@
+"""Is the width right from which an optimizer's epsilon matters?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tpdyn
+from tpdyn.program.instructions import Combine
+from tpdyn.program.program import Program
+from tpdyn.readings.finite import run
+
+
+def mup(width: int, eps: float = 1e-8) -> None:
+    """muP for Adam: the gradients of hidden weights are of order -1."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(7, 5, generator=generator), torch.randn(7, 3, generator=generator)
+    model = nn.Sequential(nn.Linear(5, width, bias=False), nn.Tanh(), nn.Linear(width, 3, bias=False))
+    nn.init.normal_(model[0].weight)
+    nn.init.normal_(model[2].weight, std=1 / width)
+    optimizer = torch.optim.Adam(
+        [{"params": model[0].weight, "lr": 0.01}, {"params": model[2].weight, "lr": 0.01 / width}], eps=eps
+    )
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return tpdyn.record(mup, steps=2)
+
+
+def test_only_parameters_with_vanishing_gradients_are_named(program: Program) -> None:
+    assert list(tpdyn.predict(program).epsilon) == ["0.weight"]
+
+
+def test_what_epsilon_guards_is_measured_and_shrinks_as_predicted(program: Program) -> None:
+    """From the verified width (56) to 448, gradients of order -1 shrink by 8; sizes vary by some 20 % between draws."""
+    measured = {}
+    for position, statement in enumerate(program.statements):
+        if isinstance(statement.instruction, Combine) and statement.instruction.epsilon:
+            value = run(program, 448, seed=1, dtype=torch.float64)[position] - 1e-8
+            measured[statement.name] = float(value[value > 0].mean())
+    assert measured.keys() == program.guarded.keys()
+    ratios = sorted(program.guarded[name] / size for name, size in measured.items())
+    assert len(ratios) == 4
+    assert all(0.5 < ratio < 2 for ratio in ratios[:2])  # the readout's
+    assert all(4 < ratio < 16 for ratio in ratios[2:])
+
+
+def test_the_width_is_where_epsilon_reaches_a_tenth(program: Program) -> None:
+    small = min(size for size in program.guarded.values())
+    (width,) = tpdyn.predict(program).epsilon.values()
+    assert width == pytest.approx(program.verified * small / 10 / 1e-8, rel=0.7)
+    larger = tpdyn.predict(tpdyn.record(lambda n: mup(n, eps=1e-6), steps=2)).epsilon
+    assert larger["0.weight"] == pytest.approx(width / 100, rel=0.01)
+
+
+def test_nothing_is_said_without_a_measured_size(program: Program) -> None:
+    assert tpdyn.predict(replace(program, verified=None, guarded={})).epsilon == {}
+
+
+def test_the_verdict_tells_the_width(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    from tpdyn.reporting import terminal
+
+    terminal.show_prediction(tpdyn.predict(program))
+    assert "epsilon is negligible up to a width of about" in " ".join(capsys.readouterr().out.split())
+    terminal.show_prediction(tpdyn.predict(replace(program, guarded=dict.fromkeys(program.guarded, 1e-8))))
+    assert "epsilon is not negligible even at width 56" in " ".join(capsys.readouterr().out.split())

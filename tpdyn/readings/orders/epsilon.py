@@ -1,0 +1,67 @@
+"""At which width does an optimizer's epsilon stop being negligible?
+
+Adam divides by `sqrt(v) + eps`. Where gradients vanish as the width grows, sqrt(v) does too, and eps, which does not, wins
+in the end: the orders read with eps negligible hold up to some width only. The order of sqrt(v) is exact; its size at one
+width is measured while the program is verified (`Program.guarded`); together they give that width.
+"""
+
+from __future__ import annotations
+
+from tpdyn.exponents import ZERO
+from tpdyn.program.instructions import Combine, operands_of
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Orders
+from tpdyn.readings.orders.terms import leading_order
+
+SHARE = 0.1
+"""eps "starts to matter" where it is a tenth of what it is added to: an update then changes by a tenth."""
+
+
+def where_epsilon_matters(program: Program, orders: Orders) -> dict[str, float]:
+    """For each parameter whose epsilon will matter, the width from which it does (the smallest over the steps).
+
+    A width at or below `program.verified` means that it matters already. Parameters for which it never does are left out;
+    empty for a program that was not verified (then no size is known).
+    """
+    found: dict[str, float] = {}
+    for parameter in program.parameters:
+        for step, after in enumerate(parameter.versions[1:]):
+            for guard in _guards(program, after.pieces, step):
+                width = _width(program, orders, guard)
+                if width is not None:
+                    found[parameter.name] = min(width, found.get(parameter.name, width))
+    return found
+
+
+def _guards(program: Program, made: tuple[int, ...], step: int) -> list[int]:
+    """The statements of a step's optimizer that add an epsilon, entry by entry, on the way to some values."""
+    guards, seen, stack = [], set(made), list(made)
+    while stack:
+        position = stack.pop()
+        statement = program.statements[position]
+        if statement.origin.phase != "optimizer" or statement.origin.step != step:
+            continue
+        instruction = statement.instruction
+        if isinstance(instruction, Combine) and instruction.epsilon and statement.wide_axes:
+            guards.append(position)
+        new = {place.var for place in operands_of(instruction)} - seen
+        seen |= new
+        stack.extend(new)
+    return guards
+
+
+def _width(program: Program, orders: Orders, position: int) -> float | None:
+    statement = program.statements[position]
+    combine, width = statement.instruction, program.verified
+    size = program.guarded.get(statement.name)
+    assert isinstance(combine, Combine)
+    guarded = [
+        order + (scale.order or ZERO)
+        for scale, place in combine.terms
+        if (order := leading_order(orders.values[place.var].total)) is not None
+    ]
+    epsilon = combine.constant.order
+    if not guarded or epsilon is None or width is None or not size or max(guarded) >= epsilon:
+        return None
+    ratio = SHARE * size / abs(float(combine.constant.at(width)))
+    return float(width * ratio ** float(1 / (epsilon - max(guarded))))
