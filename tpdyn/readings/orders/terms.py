@@ -105,9 +105,11 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         plain = [term for term in found if term.gaussian is None]
         if len(plain) < 2:
             break
-        a, b = plain[-2:]
-        found = [term for term in found if term is not a and term is not b]
-        found.append(Term(max(a.order, b.order), hull(a.parity, b.parity), min(a.rarity, b.rarity)))
+        # The two neighbours closest in order: a smaller term that joins a larger one lends it parities that it has not.
+        k = min(range(len(plain) - 1), key=lambda i: (abs(plain[i].order - plain[i + 1].order), -i))
+        a, b = plain[k], plain[k + 1]
+        joined = Term(max(a.order, b.order), hull(a.parity, b.parity), min(a.rarity, b.rarity))
+        found = [joined if term is a else term for term in found if term is not b]
     return tuple(found)
 
 
