@@ -49,3 +49,11 @@ def test_a_readout_that_was_forgotten_is_the_remedy_that_is_found() -> None:
 
 def test_a_batch_as_large_as_the_width_is_outside_the_theory() -> None:
     assert predicted("wide_batch").outside[0].text.startswith("outside the theory")
+
+
+def test_powers_mix_behind_what_grows_and_nowhere_else() -> None:
+    rows = {row.name: row for row in predicted("sp_sgd").rows() if row.kind in ("module", "output") and row.step == 1}
+    assert rows["fc2"].change is not None and rows["fc2"].change > 0
+    assert {name: row.mixed for name, row in rows.items()} == {"fc1": False, "fc2": False, "out": True, "output": True}
+    assert {name: row.wide for name, row in rows.items()} == {"fc1": True, "fc2": True, "out": False, "output": False}
+    assert not any(row.mixed for row in predicted("mup_sgd").rows())

@@ -206,3 +206,27 @@ def test_a_wrong_size_at_initialisation_disagrees_though_the_change_is_right() -
     report = compare(made, synthetic(lambda n, t: float(t > 0)))
     assert verdicts(report) == {"0": "disagrees"}
     assert "size: predicted +1/2" in report.to_text()
+
+
+def test_what_depends_on_growing_values_cannot_disagree_but_the_growing_value_can() -> None:
+    made = claim(None, ZERO, ZERO, regime=Regime.UNSTABLE)
+    mixed = replace(made, table=tuple(replace(row, mixed=row.name == "output") for row in made.table))
+    report = compare(mixed, synthetic(lambda n, t: float(t > 0) * n))
+    assert verdicts(report) == {"0": "disagrees", "output": "inconclusive"}
+    assert "a function of values that grow" in report.to_text()
+    assert verdicts(compare(mixed, synthetic(lambda n, t: float(t > 0)))) == {"0": "agrees", "output": "agrees"}
+
+
+def test_a_value_without_wide_axis_is_as_large_as_its_root_mean_square() -> None:
+    """Logits under tied embeddings: one of 30 of order 0, the others of order -1/2."""
+    n = np.array(WIDTHS, dtype=float)[:, None, None, None]
+    runs = synthetic(lambda n, t: float(t > 0))
+    runs = replace(runs, size=runs.size * (1 / 30 + n**-0.5), rms=runs.rms * np.sqrt(1 / 30 + 1 / n))
+    made = claim(None, ZERO, ZERO)
+    finite = replace(made, table=tuple(replace(row, wide=row.name != "output") for row in made.table))
+    assert verdicts(compare(finite, runs)) == {"0": "disagrees", "output": "agrees"}
+
+
+def test_a_bare_product_before_its_multiplier_does_not_set_the_step() -> None:
+    made = claim(None, Fraction(1), Fraction(1))  # stable: nothing that counts grows
+    assert compare(made, synthetic(lambda n, t: float(t > 0) * n)).step == 2

@@ -4,7 +4,12 @@ Which step is compared. Sizes at step 0. Changes at the last step that was measu
 says that something blows up before: from then on values saturate, overflow and mix powers, and no finite width shows an
 exponent. So when a module's change is predicted to have a positive order, the first step with one is compared; when
 only something unnamed is unstable (attention logits, say), the first step at which anything changes. A positive order
-that is predicted means that NaN and Inf are expected, not wrong.
+that is predicted means that NaN and Inf are expected, not wrong. And what is a function of values that grow (in that
+same step) is not held against the theory: its verdict is "agrees" or "inconclusive" (`Row.mixed`).
+
+Which mean is compared. The order of a value is that of its typical entry: the mean absolute entry along the width. A value
+without entries along the width (the output) is as large as its largest entries (with tied embeddings the logit of the
+current token, one in a vocabulary): there the root mean square is compared.
 
 A value predicted to be identically zero must be zero in every run, up to round-off (`statistics.FLOOR`).
 """
@@ -170,12 +175,12 @@ def compare(
 
 def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:
     """The step at which changes are compared: see the module docstring."""
+    if prediction.regime is not Regime.UNSTABLE:
+        return steps - 1
     seen = [row for row in rows if row.change is not None and row.step < steps]
     growing = [row.step for row in seen if row.change is not None and row.change > 0]
-    if growing:
-        return min(growing)
-    if prediction.regime is Regime.UNSTABLE and seen:
-        return min(row.step for row in seen)
+    if seen:
+        return min(growing, default=min(row.step for row in seen))
     return steps - 1
 
 
@@ -190,14 +195,17 @@ def _row(
         row = row or first
         return ReportRow(name, size_order, None, row.change, None, "not measured", row.source, step, row.at_most, why)
     k = measurement.index(name)
+    sizes, changes = (
+        (measurement.size, measurement.change) if row.wide else (measurement.rms, measurement.change_rms)
+    )
     size_verdict, size_note, size = _judge_value(
-        "size", size_order, measurement.size[:, :, first.step, k], 0.0, measurement, first.step, confidence, margin,
-        at_most=False, may_diverge=size_order is not None and size_order > 0,
+        "size", size_order, sizes[:, :, first.step, k], 0.0, measurement, first.step, confidence, margin,
+        at_most=False, may_diverge=size_order is not None and size_order > 0, mixed=first.mixed,
     )  # fmt: skip
-    floor = FLOOR * measurement.epsilon[:, :, step, k] * measurement.size[:, :, step, k]
+    floor = FLOOR * measurement.epsilon[:, :, step, k] * sizes[:, :, step, k]
     verdict, note, change = _judge_value(
-        "change", row.change, measurement.change[:, :, step, k], floor, measurement, step, confidence, margin,
-        at_most=row.at_most, may_diverge=blows_up,
+        "change", row.change, changes[:, :, step, k], floor, measurement, step, confidence, margin,
+        at_most=row.at_most, may_diverge=blows_up, mixed=row.mixed,
     )  # fmt: skip
     worst = min((size_verdict, verdict), key=SEVERITY.index)
     return ReportRow(
@@ -218,6 +226,7 @@ def _judge_value(
     *,
     at_most: bool,
     may_diverge: bool,
+    mixed: bool,
 ) -> tuple[Verdict, str, OrderEstimate | None]:
     """Verdict, why, and the measured order of one value."""
     made = measurement.completed
@@ -258,6 +267,9 @@ def _judge_value(
         return "inconclusive", f"{what}: below round-off of its dtype at most widths; measure in float64", None
     verdict = judge(predicted, found, at_most=at_most, margin=margin)
     note = f"{what}: {found.note}" if found.note else ""
+    if mixed and verdict != "agrees":
+        text = "a function of values that grow; its order shows at widths where those are large"
+        return "inconclusive", f"{what}: {text}", found
     if verdict == "inconclusive":
         note = f"{what}: the interval is too wide; {found.remedy()}" + (f"; {found.note}" if found.note else "")
     elif verdict == "disagrees":

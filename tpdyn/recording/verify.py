@@ -152,7 +152,7 @@ def _guarded(program: Program, values: Sequence[Tensor], width: int) -> dict[str
         instruction = statement.instruction
         if isinstance(instruction, Combine) and instruction.epsilon:
             entries = (values[position] - float(instruction.constant.at(width))).abs()
-            entries = entries[(entries > 0) & entries.isfinite()]
+            entries = entries[(entries > ABSOLUTE) & entries.isfinite()]
             sizes[statement.name] = float(entries.mean()) if entries.numel() else 0.0
     return sizes
 

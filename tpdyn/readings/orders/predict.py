@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Literal
 
 from tpdyn.exponents import ZERO, Order, show_order, show_power
+from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_of
 from tpdyn.program.program import Mark, Program, View
 from tpdyn.readings.orders.epsilon import where_epsilon_matters
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
@@ -112,14 +113,32 @@ def _largest(values: tuple[Value, ...], positions: tuple[int, ...] | list[int]) 
 
 def _first_unstable(program: Program, found: Structure, values: tuple[Value, ...]) -> tuple[int, str, Fraction] | None:
     """The first value in the program that counts and has a positive order, and whether at initialisation."""
-    candidates = sorted({*found.representations, *found.outputs, *(value for value, _ in found.scalars)})
-    for position in candidates:
+    for position in _counting(found):
         size, moved = values[position].size, values[position].moved
         if size is not None and size > 0:
             return position, "size", size
         if moved is not None and moved > 0:
             return position, "change", moved
     return None
+
+
+def _counting(found: Structure) -> list[int]:
+    """The values that must not grow."""
+    return sorted({*found.representations, *found.outputs, *(value for value, _ in found.scalars)})
+
+
+def _mixed(program: Program, found: Structure, orders: Orders) -> list[bool]:
+    """Which values are functions of values that grow (see `Row.mixed`). Sums and slices of what grows just grow, too."""
+    grown, mixed = [False] * len(program), [False] * len(program)
+    counting = set(_counting(found))
+    for position, statement in enumerate(program.statements):
+        operands = [place.var for place in operands_of(statement.instruction)]
+        passes = isinstance(statement.instruction, Combine | Slice | Concat | Gather)
+        mixed[position] = any(mixed[v] for v in operands) or (not passes and any(grown[v] for v in operands))
+        value = orders.values[position]
+        grows = max(value.size or ZERO, value.moved or ZERO) > 0
+        grown[position] = (position in counting and grows) or (passes and any(grown[v] for v in operands))
+    return mixed
 
 
 def _why_unstable(program: Program, orders: Orders, position: int, what: str, order: Fraction) -> Reason:
@@ -278,7 +297,8 @@ def _outside(program: Program, found: Structure) -> tuple[Reason, ...]:
 
 
 def _rows(program: Program, found: Structure, orders: Orders) -> tuple[Row, ...]:
-    rows = [_mark_row(program, found, orders, mark) for mark in program.marks]
+    mixed = _mixed(program, found, orders)
+    rows = [_mark_row(program, found, orders, mark, mixed) for mark in program.marks]
     for parameter in program.parameters:
         for step, view in enumerate(parameter.versions[: max(program.steps, 1)]):
             rows.append(_row(program, orders, "parameter", parameter.name, step, view))
@@ -288,8 +308,9 @@ def _rows(program: Program, found: Structure, orders: Orders) -> tuple[Row, ...]
     return tuple(rows)
 
 
-def _mark_row(program: Program, found: Structure, orders: Orders, mark: Mark) -> Row:
+def _mark_row(program: Program, found: Structure, orders: Orders, mark: Mark, mixed: list[bool]) -> Row:
     row = _row(program, orders, mark.kind, mark.name, mark.step, mark.view)
+    row = replace(row, mixed=any(mixed[var] for var in mark.view.pieces))
     hidden = (
         mark.kind == "module"
         and len(program.statements[row.position].wide_axes) == 1
@@ -317,4 +338,5 @@ def _row(
         source=source_of(program, view.var),
         position=view.var,
         at_most=any(v.at_most for v in values),
+        wide=any(program.statements[var].wide_axes for var in view.pieces),
     )

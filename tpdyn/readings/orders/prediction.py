@@ -41,7 +41,9 @@ class Row:
     name: module path, parameter name, or gradient's parameter name. size: order at the initial parameters (the base
     program); change: order of value - base; None is identically zero. at_most: the change is an upper bound that
     a known cancellation may undercut. learns: for a hidden representation, whether it changes at order 0 or more;
-    None for other values.
+    None for other values. wide: whether it has entries along the width. mixed: it is a function of values that grow with
+    the width, so that powers mix (a saturated tanh, a sum in which a small constant still hides the growing part): its
+    orders hold only at widths where those values are large.
     """
 
     kind: Literal["module", "output", "loss", "parameter", "gradient"]
@@ -53,6 +55,8 @@ class Row:
     position: int
     at_most: bool = False
     learns: bool | None = None
+    wide: bool = True
+    mixed: bool = False
 
 
 @final
