@@ -224,6 +224,20 @@ def test_a_dim_that_only_more_widths_can_tell_is_caught_by_verification() -> Non
         record(train, steps=1)
 
 
+def test_values_that_are_not_numbers_are_data() -> None:
+    def train(width: int) -> None:
+        model = mlp(width)
+        x, y = batch()
+        x[0, 0], x[1, 1] = float("nan"), float("inf")
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    assert record(train, steps=1).verified == 56
+
+
 def test_a_number_computed_from_the_loss_is_refused_with_its_line() -> None:
     def train(width: int) -> None:
         model = mlp(width)
