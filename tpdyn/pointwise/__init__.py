@@ -15,9 +15,11 @@ from tpdyn.pointwise import (
     erf,
     exponential,
     gelu,
+    hyperbolic,
     mish,
     powers,
     rectifiers,
+    rounding,
     sigmoid,
     softmax,
     tanh,
@@ -41,6 +43,8 @@ FUNCTIONS: dict[str, Function] = {
         mish.FAMILY,
         comparisons.FAMILY,
         softmax.FAMILY,
+        hyperbolic.FAMILY,
+        rounding.FAMILY,
     )
     for function in family
 }

@@ -107,7 +107,9 @@ class Operations(TorchDispatchMode, ABC):
         if random_now and facts.attention:
             random_now = self._attention_is_random(func, args, options)
         metas = tuple(None if t is None else Meta(tuple(t.shape), t.dtype) for t in tensors)
-        if facts.written:  # running statistics, written without saying so
+        if facts.written and any(args[position] is None for position, _ in facts.written):
+            target, hidden = func, []  # batch normalisation without running statistics writes nothing
+        elif facts.written:  # running statistics, written without saying so
             hidden = [args[position] for position, _ in facts.written]
             metas += tuple(Meta(tuple(t.shape), t.dtype) for t in hidden if t is not None)
         else:

@@ -70,6 +70,7 @@ class Builder:
         self.known_of: dict[int, Known] = {}
         self.scattered: dict[int, Tensor] = {}  # one-hot gradients of losses: their sum over the classes
         self.masks: dict[tuple[int, int], Known] = {}
+        self.indices: dict[tuple[Any, ...], Known] = {}  # constant indices that many operations share
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -290,7 +291,12 @@ class Builder:
     def gather(self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any,
                out: Sequence[Any]) -> Value:
         """`out[...] = x[..., index[...], ...]`: letters name the dims; `axis` is the letter of x that is indexed."""
-        x, index = self.value(x), self.value(index)
+        x = self.value(x)
+        if x.shape[list(letters).index(axis)] == 1:  # there is nothing to choose from
+            sizes = {**dict(zip(index_letters, self.shape(index))), **dict(zip(letters, x.shape))}
+            one = self.contract([letter for letter in letters if letter != axis], (x, letters))
+            return self._spread(one, [letter for letter in letters if letter != axis], out, sizes)
+        index = self.value(index)
         sizes = {**dict(zip(index_letters, index.shape)), **dict(zip(letters, x.shape))}
         labels = {letter: label for label, letter in enumerate([*out, axis])}
         fresh = itertools.count(len(labels))
@@ -299,11 +305,25 @@ class Builder:
             self._operand(index, index_letters, sizes, labels, fresh),
             labels[axis],
         )
-        return self._emit(instruction, tuple(sizes[letter] for letter in out))
+        return self._emit(instruction, tuple(sizes[letter] for letter in out), share=True)
+
+    def _spread(self, x: Any, letters: Sequence[Any], out: Sequence[Any], sizes: dict[Any, int]) -> Value:
+        """Dims put in the order of `out`; those that x lacks are broadcast."""
+        x = self.permute(x, [letters.index(letter) for letter in out if letter in letters])
+        for place, letter in enumerate(out):
+            if letter not in letters:
+                x = self.unsqueeze(x, place)
+        return self.value(self.expand(x, [sizes[letter] for letter in out]))
 
     def scatter(self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any,
                 out: Sequence[Any], size: int) -> Value:
         """`out[..., index[...], ...] += x[...]`: `axis` (in `out`, of `size`) is the dim that the index fills."""
+        if size == 1:  # everything is added up
+            kept = [letter for letter in out if letter != axis]
+            repeats = math.prod(s for k, s in zip(index_letters, self.shape(index)) if k not in letters and k not in out)
+            total = self.contract(kept, (x, letters), scale=repeats)
+            shape = {**dict(zip(letters, self.shape(x))), axis: 1}
+            return self._spread(total, kept, out, shape)
         x, index = self.value(x), self.value(index)
         sizes = {**dict(zip(index_letters, index.shape)), **dict(zip(letters, x.shape)), axis: size}
         extra = [s for s in dict.fromkeys([*letters, *index_letters]) if s not in out]
@@ -328,7 +348,7 @@ class Builder:
         rank = len(shape)
         sizes = dict(enumerate(x.shape))
         operand = self._operand(x, tuple(range(rank)), sizes, {k: k for k in range(rank)}, itertools.count(rank))
-        return self._emit(Slice(operand, dim, start, step, length), shape)
+        return self._emit(Slice(operand, dim, start, step, length), shape, share=True)
 
     def select(self, x: Any, dim: int, index: int) -> Value:
         """`x[..., index, ...]`: dim is dropped."""
@@ -342,7 +362,7 @@ class Builder:
         operand = self._operand(
             x, tuple(range(rank + 1)), dict(enumerate(x.shape)), labels, itertools.count(rank + 1)
         )
-        return self._emit(Slice(operand, rank, index, 1, 1), shape)
+        return self._emit(Slice(operand, rank, index, 1, 1), shape, share=True)
 
     def concat(self, parts: Sequence[Tensor | int], dim: int, shape: Shape) -> Tensor:
         """Tensors end to end along dim of a result of that shape (the size of dim is computed); an int: so many zeros."""

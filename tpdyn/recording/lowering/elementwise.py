@@ -18,13 +18,16 @@ UNARY = {
     "tanh": "tanh", "relu": "relu", "sigmoid": "sigmoid", "silu": "silu", "mish": "mish", "exp": "exp", "expm1": "expm1",
     "log": "log", "log1p": "log1p", "sqrt": "sqrt", "rsqrt": "rsqrt", "reciprocal": "reciprocal", "abs": "abs",
     "sign": "sign", "sgn": "sign", "erf": "erf", "erfinv": "erfinv", "sin": "sin", "cos": "cos",
-    "hardswish": "hardswish", "hardsigmoid": "hardsigmoid", "isfinite": "isfinite", "isnan": "isnan",
+    "hardswish": "hardswish", "hardsigmoid": "hardsigmoid",
+    "sinh": "sinh", "cosh": "cosh", "atan": "atan", "asinh": "asinh", "arctan": "atan", "round": "round", "floor": "floor",
+    "ceil": "ceil", "isfinite": "isfinite", "isnan": "isnan",
     "logical_not": "logical_not", "bitwise_not": "logical_not",
 }
 BINARY = {
     "maximum": "maximum", "minimum": "minimum", "fmax": "maximum", "fmin": "minimum", "gt": "greater",
     "ge": "greater_equal", "lt": "less", "le": "less_equal", "eq": "equal", "ne": "not_equal",
     "logical_and": "logical_and", "bitwise_and": "logical_and", "logical_or": "logical_or", "bitwise_or": "logical_or",
+    "atan2": "atan2",
 }
 
 
@@ -118,7 +121,7 @@ def square(b: Builder, x: Any, **_: Any) -> Tensor:
 
 
 def power(b: Builder, x: Any, exponent: Any, **_: Any) -> Tensor:
-    """x^p for a number p; c^x for a number c; no tensor to the power of a tensor."""
+    """x^p for a number p; c^x for a number c; x^y = exp(y log x), which is defined for x > 0 only."""
     p = b.number(exponent)
     if p is not None:
         if p == 2:
@@ -132,7 +135,7 @@ def power(b: Builder, x: Any, exponent: Any, **_: Any) -> Tensor:
     c = b.number(x)
     if c is not None and c > 0:
         return b.apply("exp", b.combine([(math.log(c), exponent)]))
-    raise Refusal("a tensor to the power of a tensor")
+    return b.apply("exp", b.product(exponent, b.apply("log", x)))
 
 
 def addcmul(b: Builder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:

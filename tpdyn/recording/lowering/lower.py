@@ -14,14 +14,18 @@ from tpdyn.program.program import Origin
 from tpdyn.recording.lowered import Lowered, LoweredMark, LoweredParameter
 from tpdyn.recording.lowering import (
     attention,
+    convolution,
     elementwise,
+    functions,
     indexing,
     linear,
     losses,
     normalisation,
+    pooling,
     randomness,
     reductions,
     stabiliser,
+    strides,
     views,
 )
 from tpdyn.recording.lowering.builder import Builder, scaling
@@ -31,6 +35,7 @@ from tpdyn.recording.lowering.values import (
     Known,
     KnownKind,
     LoweringError,
+    Places,
     Refusal,
     Refused,
     Tensor,
@@ -39,11 +44,15 @@ from tpdyn.recording.lowering.values import (
 )
 from tpdyn.recording.tape import Node, Ref, Tape
 
-Made = Tensor | Refused | stabiliser.Shifted
+Made = Tensor | Refused | Places | stabiliser.Shifted
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
     **linear.RULES,
+    **functions.RULES,
+    **strides.RULES,
+    **convolution.RULES,
+    **pooling.RULES,
     **reductions.RULES,
     **views.RULES,
     **normalisation.RULES,

@@ -16,7 +16,7 @@ import torch
 from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import Rule
 from tpdyn.recording.lowering.reductions import centred, mean, reduce
-from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor
+from tpdyn.recording.lowering.values import Known, Number, Tensor
 
 
 def _mean_of_product(b: Builder, x: Any, y: Any, dims: Sequence[int], share: bool = False) -> Tensor:
@@ -122,6 +122,14 @@ def _per_channel(b: Builder, weight: Any, rank: int) -> Any:
     return None if weight is None else b.reshape(weight, (-1, *(1,) * (rank - 2)))
 
 
+def _frozen(b: Builder, x: Any, running_mean: Any, running_var: Any, eps: Number) -> tuple[Tensor, Tensor]:
+    """x normalised by the running statistics, and their inverse standard deviation."""
+    rank = len(b.shape(x))
+    root = b.apply("rsqrt", b.combine([(1, b.value(running_var))], eps, share=True))
+    centre = b.combine([(1, x), (-1, _per_channel(b, running_mean, rank))], share=True)
+    return b.product(centre, _per_channel(b, root, rank), share=True), _per_channel(b, root, rank)
+
+
 def batch_norm(
     b: Builder, x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: Number,
     eps: Number, *_: Any,
@@ -131,7 +139,9 @@ def batch_norm(
     dims = [d for d in range(len(shape)) if d != 1]
     w, c = _per_channel(b, weight, len(shape)), _per_channel(b, bias, len(shape))
     if not training:
-        raise Refusal("batch normalisation in eval mode while training")
+        x_hat, _root = _frozen(b, x, running_mean, running_var, eps)
+        nothing = Known.full((0,), 0.0)
+        return _affine(b, x_hat, w, c), nothing, nothing, running_mean, running_var
     x_hat, average, rstd = normalised(b, x, dims, eps)
     out = _affine(b, x_hat, w, c)
     average, rstd = b.squeeze(average, dims), b.squeeze(rstd, dims)
@@ -151,10 +161,13 @@ def batch_norm_backward(
     eps: Number, mask: Sequence[bool], *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight, bias."""
-    if not train:
-        raise Refusal("the backward of batch normalisation in eval mode")
     shape = b.shape(x)
     dims = [d for d in range(len(shape)) if d != 1]
+    if not train:
+        x_hat, root = _frozen(b, x, running_mean, running_var, eps)
+        w = _per_channel(b, weight, len(shape))
+        dx = b.product(grad if w is None else b.product(grad, w), root)
+        return dx, reduce(b, grad, dims, times=x_hat), reduce(b, grad, dims)
     deviation, _mean = centred(b, x, dims)
     root = b.reshape(rstd, (-1, *(1,) * (len(shape) - 2)))
     x_hat = b.product(deviation, root, share=True)

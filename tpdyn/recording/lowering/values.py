@@ -145,6 +145,12 @@ class Known:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where the maxima over windows lie: only the gradient of the maximum reads it, and finds it out anew."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Refused:
     """What a refused operation would have made; whatever reads it is refused silently."""
 

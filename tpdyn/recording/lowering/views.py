@@ -173,7 +173,7 @@ def select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, index
     return _strided(b, row, sizes[dim], dim, index % sizes[dim], 1)
 
 
-def _overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int = 1) -> Tensor:
+def overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int = 1) -> Tensor:
     """x, but for source at start, start+step, ... along dim."""
     size, length = b.shape(x)[dim], b.shape(source)[dim]
     if step != 1:
@@ -182,14 +182,15 @@ def _overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int 
         return source if isinstance(source, Known) else b.value(source)
     parts: list[Any] = []
     if start > 0:
-        parts.append(_piece(b, x, dim, 0, start))
+        parts.append(piece(b, x, dim, 0, start))
     parts.append(source)
     if start + length < size:
-        parts.append(_piece(b, x, dim, start + length, size))
+        parts.append(piece(b, x, dim, start + length, size))
     return b.concat(parts, dim, b.shape(x))
 
 
-def _piece(b: Builder, x: Any, dim: int, start: int, end: int) -> Tensor:
+def piece(b: Builder, x: Any, dim: int, start: int, end: int) -> Tensor:
+    """x[start:end] along dim; of a constant, a constant."""
     number = b.number(x)
     if number is not None:
         shape: Shape = b.shape(x)
@@ -205,7 +206,7 @@ def slice_scatter(
     first, last = bounds(b.shape(x)[dim], start, end)
     shape = b.shape(x)
     source = b.expand(source, (*shape[:dim], -((first - last) // step), *shape[dim + 1 :]))
-    return _overwrite(b, x, source, dim, first, step)
+    return overwrite(b, x, source, dim, first, step)
 
 
 def select_scatter(b: Builder, x: Any, source: Any, dim: int, index: int) -> Tensor:
@@ -215,22 +216,59 @@ def select_scatter(b: Builder, x: Any, source: Any, dim: int, index: int) -> Ten
     source = b.expand(source, (*shape[:dim], *shape[dim + 1 :]))
     number = b.number(source)
     row = b.unsqueeze(source, dim) if number is None else Known.full((*shape[:dim], 1, *shape[dim + 1 :]), number)
-    return _overwrite(b, x, row, dim, index % shape[dim])
+    return overwrite(b, x, row, dim, index % shape[dim])
 
 
 def pad(b: Builder, x: Any, pad: Sequence[int], value: Number = 0) -> Tensor:
     """Constant padding, last dim first."""
-    if value != 0:
-        raise Refusal("padding with a number other than 0")
     for k in range(len(pad) // 2):
         dim = len(b.shape(x)) - 1 - k
         before, after = pad[2 * k], pad[2 * k + 1]
         if before < 0 or after < 0:
             size = b.shape(x)[dim]
             x = slice_(b, x, dim, max(-before, 0), size - max(-after, 0))
-        parts = [part for part in (max(before, 0), x, max(after, 0)) if not (isinstance(part, int) and part == 0)]
-        x = b.concat(parts, dim, b.shape(x)) if len(parts) > 1 else x
+        shape = b.shape(x)
+        edges = [
+            Known.full((*shape[:dim], max(size, 0), *shape[dim + 1 :]), value) if value != 0 else max(size, 0)
+            for size in (before, after)
+        ]
+        parts = [edges[0]] * (before > 0) + [x] + [edges[1]] * (after > 0)
+        x = b.concat(parts, dim, shape) if len(parts) > 1 else x
     return b.value(x)
+
+
+def roll(b: Builder, x: Any, shifts: Any, dims: Any = ()) -> Tensor:
+    """Shifted round and round along dims (of all entries in a row without dims)."""
+    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    if not dims:
+        shape = b.shape(x)
+        return b.reshape(roll(b, b.reshape(x, (-1,)), shifts, [0]), shape)
+    for shift, dim in zip(shifts, dims, strict=True):
+        dim = _dim(b, x, dim)
+        size = b.shape(x)[dim]
+        cut = size - shift % size
+        if cut != size:
+            x = b.concat([slice_(b, x, dim, cut, size), slice_(b, x, dim, 0, cut)], dim, b.shape(x))
+    return b.value(x)
+
+
+def pixel_shuffle(b: Builder, x: Any, factor: int) -> Tensor:
+    """Channels (c, r, r) beside pixels (h, w) -> channels c, pixels (h r, w r)."""
+    *lead, channels, height, width = b.shape(x)
+    n, kept = len(lead), channels // factor**2
+    apart = b.reshape(x, (*lead, kept, factor, factor, height, width))
+    order = [*range(n), n, n + 3, n + 1, n + 4, n + 2]
+    return b.reshape(b.permute(apart, order), (*lead, kept, height * factor, width * factor))
+
+
+def pixel_unshuffle(b: Builder, x: Any, factor: int) -> Tensor:
+    """The inverse of pixel_shuffle."""
+    *lead, channels, height, width = b.shape(x)
+    n = len(lead)
+    apart = b.reshape(x, (*lead, channels, height // factor, factor, width // factor, factor))
+    order = [*range(n), n, n + 2, n + 4, n + 1, n + 3]
+    return b.reshape(b.permute(apart, order), (*lead, channels * factor**2, height // factor, width // factor))
 
 
 def repeat(b: Builder, x: Any, repeats: Sequence[int]) -> Tensor:
@@ -249,5 +287,6 @@ RULES: dict[str, Rule] = {
     "split": split, "split_with_sizes": split_with_sizes, "unsafe_split": split, "chunk": chunk,
     "unsafe_chunk": chunk, "unsafe_split_with_sizes": split_with_sizes, "unbind": unbind, "cat": cat, "stack": stack,
     "slice_backward": slice_backward, "select_backward": select_backward, "slice_scatter": slice_scatter,
-    "select_scatter": select_scatter, "constant_pad_nd": pad, "repeat": repeat,
+    "select_scatter": select_scatter, "constant_pad_nd": pad, "repeat": repeat, "roll": roll,
+    "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
 }

@@ -1,0 +1,57 @@
+"""What is known of the hyperbolic functions and of arcs? sinh and cosh outgrow every power; arcs are slow or bounded.
+
+`atan2(y, x)` is the angle of a point: it does not change when both grow together, and jumps where the angle is pi.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from tpdyn.pointwise.function import Function
+
+
+def _sinh(torch: Any, x: Any) -> Any:
+    return torch.sinh(x)
+
+
+def _cosh(torch: Any, x: Any) -> Any:
+    return torch.cosh(x)
+
+
+def _atan(torch: Any, x: Any) -> Any:
+    return torch.atan(x)
+
+
+def _atan_slope(torch: Any, x: Any) -> Any:
+    return 1 / (1 + x * x)
+
+
+def _atan_curvature(torch: Any, x: Any) -> Any:
+    return -2 * x / (1 + x * x) ** 2
+
+
+def _asinh(torch: Any, x: Any) -> Any:
+    return torch.asinh(x)
+
+
+def _asinh_slope(torch: Any, x: Any) -> Any:
+    return torch.rsqrt(1 + x * x)
+
+
+def _atan2(torch: Any, y: Any, x: Any) -> Any:
+    return torch.atan2(y, x)
+
+
+ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
+
+FAMILY = (
+    Function("sinh", _sinh, slope="cosh", parity="odd", taylor=ODD, growth=None),
+    Function("cosh", _cosh, slope="sinh", parity="even", taylor=EVEN, growth=None),
+    Function("atan", _atan, slope="atan'", parity="odd", taylor=ODD),
+    Function("atan'", _atan_slope, slope="atan''", parity="even", taylor=EVEN, growth=Fraction(-2)),
+    Function("atan''", _atan_curvature, parity="odd", taylor=ODD, growth=Fraction(-3)),
+    Function("asinh", _asinh, slope="asinh'", parity="odd", taylor=ODD),
+    Function("asinh'", _asinh_slope, parity="even", taylor=EVEN, growth=Fraction(-1)),
+    Function("atan2", _atan2, arity=2, degree=Fraction(0), jumps=True),
+)
