@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,16 @@ def examine(case: Case) -> Outcome:
     except Exception as error:
         seen["why"] = f"{type(error).__name__}: {error}"
     return Outcome(**seen, seconds=time.perf_counter() - begin)
+
+
+def agrees(case: Case, outcome: Outcome) -> bool:
+    """Whether a case came as far as it should: to orders, or to the refusal that is expected of it.
+
+    Replays are bitwise, but for kernels that are recorded as their formulas (see the recording's notes): those to 1e-4.
+    """
+    if case.outside:
+        return re.search(case.outside, outcome.why) is not None
+    return bool(outcome.orders) and outcome.gap is not None and outcome.gap <= 1e-4
 
 
 def _stages(case: Case, seen: dict[str, Any]) -> None:

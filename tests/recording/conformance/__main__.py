@@ -1,0 +1,22 @@
+"""What is seen of some scripts? `python -m conformance <family> [<name> ...]` prints a line of JSON for each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import warnings
+from importlib import import_module
+
+import torch
+
+from conformance.case import agrees, examine
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # torch's own, about scripts
+    family, *names = sys.argv[1:]
+    for case in import_module(f"conformance.{family}").cases():
+        if not names or case.name in names:
+            outcome = examine(case)
+            print(json.dumps({"name": case.name, "agrees": agrees(case, outcome), **dataclasses.asdict(outcome)}), flush=True)
