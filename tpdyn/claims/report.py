@@ -233,10 +233,12 @@ def _judge_value(
     diverged = made & measurement.diverged[:, :, step] & ~np.isfinite(values)
     if diverged.any() and not may_diverge:
         widths = [str(n) for n, bad in zip(measurement.widths, diverged) if bad.any()]
-        everywhere = len(widths) == len(measurement.widths)
-        advice = "at every width: the learning rate is too large whatever the width" if everywhere else (
-            f"at width {', '.join(widths)}, though no growth is predicted"
-        )  # fmt: skip
+        if what == "size":
+            advice = "already in the first forward pass: are the data and the initial values finite?"
+        elif len(widths) == len(measurement.widths):
+            advice = "at every width: the learning rate is too large whatever the width"
+        else:
+            advice = f"at width {', '.join(widths)}, though no growth is predicted"
         return "diverged", f"{what}: {int(diverged.sum())} runs gave NaN or Inf {advice}", None
     if not np.isfinite(values[made]).any():
         if diverged.any():
