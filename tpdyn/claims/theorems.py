@@ -111,7 +111,7 @@ def neural_tangent(layers: int, rate: Sequence[Fraction | int] | Fraction | int 
 
 
 def maximal_update(layers: int) -> Abc:
-    """muP for SGD (Tensor Programs IV, Table 1): a = (-1/2, 0, ..., 1/2), b = 1/2, c = 0."""
+    """muP for SGD (Tensor Programs IV): a = (-1/2, 0, ..., 1/2), b = 1/2, c = 0."""
     half = Fraction(1, 2)
     return Abc((-half, *(Fraction(0),) * (layers - 1), half), (half,) * (layers + 1), (Fraction(0),) * (layers + 1))
 

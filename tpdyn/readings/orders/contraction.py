@@ -1,6 +1,6 @@
 """How big is a product of two values, summed over some of their axes? The heart of the calculus.
 
-Three laws, one for each way of summing over a wide dim of size n (Tensor Programs III, arXiv 2009.10685, sections 3-4):
+Three laws, one for each way of summing over a wide dim of size n (Tensor Programs III, arXiv 2009.10685):
 
 * **law of large numbers**: the terms of the sum have a nonzero mean (some character of the product is trivial on the
   axis): the sum is larger by n;

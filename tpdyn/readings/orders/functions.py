@@ -4,7 +4,7 @@ The argument is split into its leading terms (largest order) and the rest. What 
 from three facts of f: homogeneous functions act by their degree; smooth functions act on small arguments by their Taylor
 coefficients and on arguments of order 0 by nothing but their parity; on growing arguments by their growth. The rest enters
 through the slope. THEORY behind: Nonlin of Tensor Programs III (arXiv 2009.10685), with Taylor expansions as in
-Tensor Programs IV (2011.14522), appendix H.
+Tensor Programs IV (2011.14522).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What will this script do as the width grows? From the orders of all values to a regime, its reasons and a remedy.
 
-The rules are those of Tensor Programs IV (arXiv 2011.14522), section 3, and IVb (2308.01814): **unstable** when some
+The rules are those of Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814): **unstable** when some
 representation, output or logit has a positive order; **trivial** when the output does not change at order 0; **feature
 learning** when some hidden representation does, **kernel** when none does.
 """
@@ -193,7 +193,7 @@ def _why_trivial(program: Program, found: Structure, orders: Orders, moved: Orde
 
 def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: list[int]) -> Reason:
     """r > 0: features freeze. Dividing the readout by n^r and raising every learning rate so that the output still moves
-    gives r = 0 (Tensor Programs IV, section 3: the straight line from NTP to muP along the symmetric directions)."""
+    gives r = 0 (Tensor Programs IV: the straight line from NTP to muP along the symmetric directions)."""
     moved = _largest(orders.values, hidden)
     if moved is None:
         return _reason(program, found.outputs[-1], "no hidden representation changes", "train the hidden layers too")

@@ -13,7 +13,7 @@ from tpdyn.program.program import Program, Source
 
 @final
 class Regime(enum.Enum):
-    """How a script behaves as the width grows (Tensor Programs IV, section 3; IVb for entrywise optimizers)."""
+    """How a script behaves as the width grows (Tensor Programs IV, arXiv 2011.14522; IVb, 2308.01814, for entrywise optimizers)."""
 
     UNSTABLE = "unstable"
     TRIVIAL = "trivial"
