@@ -2,7 +2,8 @@
 
 `abc_points` draws exponents of multilayer perceptrons, half of them on the boundaries where theorems change their mind;
 `random_programs` draws small well-formed tensor programs of any shape. `mlp_program` writes the program of an MLP by hand,
-without a recording: the reference that a recorded one must agree with.
+without a recording: the reference that a recorded one must agree with. `mlp_script` is the training script of the same
+network, and both take an abc-point to be built at.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tpdyn.program.program import Builder, Mark, Parameter, Program, View
 from tpdyn.readings.orders.reading import Exponents
 
 WIDE = Scaling.of(1, 1)
-QUARTERS = st.integers(-6, 6).map(lambda k: Fraction(k, 4))
+ZERO = Scaling(())
 
 
 def layer_names(layers: int) -> tuple[str, ...]:
@@ -40,34 +41,44 @@ def exponents(point: Abc, names: Sequence[str]) -> Exponents:
 
 
 @st.composite
-def abc_points(draw: Callable[..., Any], layers: int, optimizer: Literal["sgd", "entrywise"] = "sgd") -> Abc:
-    """Random rational exponents (multiples of 1/4) of an MLP with `layers` hidden layers.
+def abc_points(
+    draw: Callable[..., Any], layers: int, optimizer: Literal["sgd", "entrywise"] = "sgd", denominator: int = 4
+) -> Abc:
+    """Random rational exponents (multiples of 1/denominator) of an MLP with `layers` hidden layers.
 
     Three quarters of them are well initialised; slack variables that decide the verdict are often exactly 0.
     """
     half, zero = Fraction(1, 2), Fraction(0)
-    a = [draw(QUARTERS) for _ in range(layers + 1)]
-    b = [-a[0], *(half - a[layer] for layer in range(1, layers)), half - a[-1] + draw(_slack())]
+    multiples, slack = _multiples(denominator), _slack(denominator)
+    a = [draw(multiples) for _ in range(layers + 1)]
+    b = [-a[0], *(half - a[layer] for layer in range(1, layers)), half - a[-1] + draw(slack)]
     if draw(st.integers(0, 3)) == 0:
         broken = draw(st.integers(0, layers))
-        b[broken] += draw(QUARTERS)
+        b[broken] += draw(multiples)
     if optimizer == "entrywise":
-        c = [draw(_slack()) - a[layer] + (1 if layer else 0) for layer in range(layers + 1)]
+        c = [draw(slack) - a[layer] + (1 if layer else 0) for layer in range(layers + 1)]
         return Abc(tuple(a), tuple(b), tuple(c))
     # the rate that makes r, or the readout's update, exactly critical, or any other
     kind = draw(st.integers(0, 2))
     slowest = min(2 * a[0] + 1, *(2 * x for x in a[1:-1])) if layers > 1 else 2 * a[0] + 1
     if kind == 0:
-        rate = 1 - 2 * a[-1] + draw(_slack())
+        rate = 1 - 2 * a[-1] + draw(slack)
     elif kind == 1:
-        rate = max(1 - slowest - a[-1] - b[-1], (1 - slowest - 2 * a[-1]) / 2) + draw(_slack())
+        rate = max(1 - slowest - a[-1] - b[-1], (1 - slowest - 2 * a[-1]) / 2) + draw(slack)
     else:
-        rate = draw(QUARTERS)
+        rate = draw(multiples)
     return Abc(tuple(a), tuple(b), (rate + zero,) * (layers + 1))
 
 
-def _slack() -> st.SearchStrategy[Fraction]:
-    return st.one_of(st.just(Fraction(0)), st.integers(-2, 4).map(lambda k: Fraction(k, 4)))
+def _multiples(denominator: int) -> st.SearchStrategy[Fraction]:
+    """Between -3/2 and 3/2."""
+    return st.integers(-3 * denominator // 2, 3 * denominator // 2).map(lambda k: Fraction(k, denominator))
+
+
+def _slack(denominator: int) -> st.SearchStrategy[Fraction]:
+    """0 half of the time, else between -1/2 and 1."""
+    some = st.integers(-denominator // 2, denominator).map(lambda k: Fraction(k, denominator))
+    return st.one_of(st.just(Fraction(0)), some)
 
 
 def mlp_program(
@@ -78,19 +89,26 @@ def mlp_program(
     batch: int = 4,
     inputs: int = 5,
     outputs: int = 3,
+    point: Abc | None = None,
+    rate: float = 0.1,
 ) -> Program:
-    """T steps of an MLP without biases on a square loss, spelled out by hand: unit Gaussians, rate 0.1, no multipliers.
+    """T steps of an MLP without biases on a square loss, spelled out by hand: `W = n^-a w`, `w ~ N(0, n^-2b)`, rate
+    `rate * n^-c` with the exponents of `point` (all 0 without one: unit Gaussians, one rate, no multipliers).
 
     "adam" is the normalised gradient `g / (sqrt(g^2) + eps)`, Adam with beta = 0.
     """
+    exact = point or _origin(layers)
+    multipliers = [Scaling.of(1, -a) for a in exact.a]
+    laws = [Law("normal", ZERO, Scaling.of(1, -b)) for b in exact.b]
+    rates = [Scaling.of(-rate, -c) for c in exact.c]
     one, minus = Scaling.of(1), Scaling.of(-1)
     size, features, classes = Scaling.of(batch), Scaling.of(inputs), Scaling.of(outputs)
-    unit = Law("normal", Scaling(()), one)
     build = Builder()
     build.at(phase="initialization")
     names = layer_names(layers)
     shapes = [(WIDE, features), *((WIDE, WIDE),) * (layers - 1), (classes, WIDE)]
-    versions = [[build.leaf(Leaf("parameter", n, unit), s)] for n, s in zip(names, shapes, strict=True)]
+    leaves = zip(names, laws, shapes, strict=True)
+    versions = [[build.leaf(Leaf("parameter", name, law), shape)] for name, law, shape in leaves]
     gradients: list[list[int]] = [[] for _ in names]
 
     def matrix(var: int) -> View:
@@ -104,16 +122,16 @@ def mlp_program(
         pre, post = [], [x]
         for layer in range(layers):
             weight = Operand(versions[layer][-1], (1, 2))
-            pre.append(
-                build.add(Contract((Operand(post[-1], (0, 2)), weight)), (size, WIDE), name=f"h{layer + 1}@{step}")
-            )
+            product = Contract((Operand(post[-1], (0, 2)), weight), multipliers[layer])
+            pre.append(build.add(product, (size, WIDE), name=f"h{layer + 1}@{step}"))
             post.append(
                 build.add(Apply(function, (Operand(pre[-1], (0, 1)),)), (size, WIDE), name=f"x{layer + 1}@{step}")
             )
             build.marks.append(Mark("module", f"h{layer + 1}", step, matrix(pre[-1])))
             build.marks.append(Mark("module", f"x{layer + 1}", step, matrix(post[-1])))
         readout = Operand(versions[-1][-1], (1, 2))
-        f = build.add(Contract((Operand(post[-1], (0, 2)), readout)), (size, classes), name=f"f@{step}")
+        last = Contract((Operand(post[-1], (0, 2)), readout), multipliers[-1])
+        f = build.add(last, (size, classes), name=f"f@{step}")
         build.marks.append(Mark("output", "output", step, matrix(f)))
         build.at(phase="backward")
         delta = build.add(
@@ -122,14 +140,14 @@ def mlp_program(
         for layer in range(layers, -1, -1):
             gradients[layer].append(
                 build.add(
-                    Contract((Operand(delta, (2, 0)), Operand(post[layer], (2, 1)))),
+                    Contract((Operand(delta, (2, 0)), Operand(post[layer], (2, 1))), multipliers[layer]),
                     shapes[layer],
                     name=f"d{names[layer]}@{step}",
                 )
             )
             if layer:
                 back = build.add(
-                    Contract((Operand(delta, (0, 2)), Operand(versions[layer][-1], (2, 1)))),
+                    Contract((Operand(delta, (0, 2)), Operand(versions[layer][-1], (2, 1))), multipliers[layer]),
                     (size, WIDE),
                     name=f"dx{layer}@{step}",
                 )
@@ -140,13 +158,18 @@ def mlp_program(
         build.at(phase="optimizer")
         for layer, name in enumerate(names):
             update = _direction(build, gradients[layer][-1], optimizer)
-            terms = ((one, Operand(versions[layer][-1], (0, 1))), (Scaling.of(-0.1), Operand(update, (0, 1))))
+            terms = ((one, Operand(versions[layer][-1], (0, 1))), (rates[layer], Operand(update, (0, 1))))
             versions[layer].append(build.add(Combine(terms), shapes[layer], name=f"{name}_{step + 1}"))
     build.parameters = [
         Parameter(name, tuple(map(matrix, versions[k])), tuple(map(matrix, gradients[k])))
         for k, name in enumerate(names)
     ]
     return build.build(steps=steps)
+
+
+def _origin(layers: int) -> Abc:
+    zeros = (Fraction(0),) * (layers + 1)
+    return Abc(zeros, zeros, zeros)
 
 
 def _slope(function: str) -> str:
@@ -179,24 +202,40 @@ def mlp_script(
     batch: int = 4,
     inputs: int = 5,
     outputs: int = 3,
+    point: Abc | None = None,
+    rate: float | None = None,
 ) -> Callable[[int], None]:
     """The training script whose program is `mlp_program`: modules 'W1', ..., 'out', to be recorded or measured.
 
-    sign-SGD is written by hand, Adam is torch.optim's. The rate is tiny: unit Gaussians without multipliers would overflow.
+    sign-SGD is written by hand, Adam is torch.optim's. Without a point the default rate is tiny: unit Gaussians without
+    multipliers would overflow. With one it is 0.1.
     """
     import torch
     from torch import nn
 
-    names, rate = layer_names(layers), 2.0**-60
+    names = layer_names(layers)
+    exact = point or _origin(layers)
+    constant = rate if rate is not None else 2.0**-60 if point is None else 0.1
+
+    class Layer(nn.Linear):
+        """`n^-a x W^T`, without a multiplication where a = 0."""
+
+        def __init__(self, inputs: int, outputs: int, multiplier: float, std: float) -> None:
+            super().__init__(inputs, outputs, bias=False)
+            nn.init.normal_(self.weight, std=std)
+            self.multiplier = multiplier
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """The product, scaled."""
+            h = super().forward(x)
+            return h if self.multiplier == 1 else self.multiplier * h
 
     class Network(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
             fans = [inputs, *(width,) * layers, outputs]
-            for name, fan_in, fan_out in zip(names, fans, fans[1:], strict=False):
-                layer = nn.Linear(fan_in, fan_out, bias=False)
-                nn.init.normal_(layer.weight)
-                self.add_module(name, layer)
+            for name, fan_in, fan_out, a, b in zip(names, fans, fans[1:], exact.a, exact.b, strict=False):
+                self.add_module(name, Layer(fan_in, fan_out, width ** -float(a), width ** -float(b)))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             for name in names[:-1]:
@@ -207,9 +246,11 @@ def mlp_script(
         model = Network(width)
         data = torch.Generator().manual_seed(0)
         x, y = torch.randn(batch, inputs, generator=data), torch.randn(batch, outputs, generator=data)
+        rates = [constant * width ** -float(c) for c in exact.c]
+        groups = [{"params": [weight], "lr": each} for weight, each in zip(model.parameters(), rates, strict=True)]
         stepper = {
-            "sgd": torch.optim.SGD(model.parameters(), lr=rate),
-            "adam": torch.optim.Adam(model.parameters(), lr=rate, betas=(0.0, 0.0)),
+            "sgd": torch.optim.SGD(groups, lr=constant),
+            "adam": torch.optim.Adam(groups, lr=constant, betas=(0.0, 0.0)),
             "sign": None,
         }[optimizer]
         while True:
@@ -219,9 +260,9 @@ def mlp_script(
                 stepper.step()
                 continue
             with torch.no_grad():
-                for weight in model.parameters():
+                for weight, each in zip(model.parameters(), rates, strict=True):
                     assert weight.grad is not None
-                    weight.sub_(rate * weight.grad.sign())
+                    weight.sub_(each * weight.grad.sign())
 
     return train
 
