@@ -1,6 +1,7 @@
 """Which programs and parametrizations should a claim be tried on? Hypothesis strategies, for us and for users.
 
-`abc_points` draws exponents of multilayer perceptrons, half of them on the boundaries where theorems change their mind;
+`abc_points` draws exponents of multilayer perceptrons, half of them on the boundaries where theorems change their mind,
+`stable_points` those at which training works;
 `random_programs` draws small well-formed tensor programs of any shape. `mlp_program` writes the program of an MLP by hand,
 without a recording: the reference that a recorded one must agree with. `mlp_script` is the training script of the same
 network, and both take an abc-point to be built at.
@@ -68,6 +69,49 @@ def abc_points(
     else:
         rate = draw(multiples)
     return Abc(tuple(a), tuple(b), (rate + zero,) * (layers + 1))
+
+
+@st.composite
+def stable_points(
+    draw: Callable[..., Any], layers: int, optimizer: Literal["sgd", "entrywise"] = "sgd", denominator: int = 4
+) -> Abc:
+    """Random stable and nontrivial exponents of an MLP: points at which training works, in either regime.
+
+    Built from the exponent r of the hidden layers' change and from which of the two inequalities of nontriviality is an
+    equality (`tpdyn.claims.theorems`); half of them have r = 0. For "entrywise" they are faithful too.
+    """
+    half, one, zero = Fraction(1, 2), Fraction(1), Fraction(0)
+    multiples, above = _multiples(denominator), _above(denominator)
+    readout_updates = draw(st.booleans())  # the readout's own update moves the output, or else the features do
+    r = draw(above)
+    if not readout_updates:
+        r = min(r, half)
+    slack = [draw(above) for _ in range(layers)]
+    slack[draw(st.integers(0, layers - 1))] = zero  # the layer that moves most
+    a_out = draw(multiples)
+    extra = draw(above)
+    if optimizer == "entrywise":
+        a = [draw(multiples) for _ in range(layers)]
+        c = [r + s - x + (1 if layer else 0) for layer, (s, x) in enumerate(zip(slack, a, strict=True))]
+        out = max(half, one - r, one - extra) if readout_updates else one - r
+        c.append(one - a_out + (zero if readout_updates else extra))
+    else:
+        if readout_updates:
+            out = max(half, one - r) + extra
+            rate = one - 2 * a_out
+            least = r - rate + one - min(out, one)
+        else:
+            out, rate = one - r, one - 2 * a_out + extra
+            least = 2 * r - rate
+        a = [(least + s - (0 if layer else 1)) / 2 for layer, s in enumerate(slack)]
+        c = [rate] * (layers + 1)
+    b = [-a[0], *(half - x for x in a[1:]), out - a_out]
+    return Abc((*a, a_out), tuple(b), tuple(c))
+
+
+def _above(denominator: int) -> st.SearchStrategy[Fraction]:
+    """0 half of the time, else up to 1."""
+    return st.one_of(st.just(Fraction(0)), st.integers(1, denominator).map(lambda k: Fraction(k, denominator)))
 
 
 def _multiples(denominator: int) -> st.SearchStrategy[Fraction]:
