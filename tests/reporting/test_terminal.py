@@ -76,4 +76,4 @@ def test_there_is_no_control_character_without_colour(report: Report) -> None:
 
 def test_the_regime_as_a_sentence_names_the_layers_that_learn(predicted: Callable[..., Prediction]) -> None:
     text = sentence(predicted(Regime.FEATURE_LEARNING, fc1=Fraction(0)))
-    assert text == "feature learning: stable, the output learns, and so do fc1"
+    assert text == "feature learning: stable, the output learns, and so does fc1"

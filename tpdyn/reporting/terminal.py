@@ -65,7 +65,8 @@ def sentence(prediction: Prediction) -> str:
             return "kernel regime: the output learns, every hidden representation is frozen"
         case Regime.FEATURE_LEARNING:
             learning = list(dict.fromkeys(row.name for row in prediction.rows() if row.learns))
-            return f"feature learning: stable, the output learns, and so do {_list(learning)}"
+            verb = "do" if len(learning) > 1 else "does"
+            return f"feature learning: stable, the output learns, and so {verb} {_list(learning)}"
 
 
 def console() -> Console:

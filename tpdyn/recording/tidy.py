@@ -1,0 +1,173 @@
+"""What is left to do once a program is written in atoms? Leave out permutations and what nothing reads; name the rest."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Gather,
+    Instruction,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    operands_of,
+)
+from tpdyn.program.program import Mark, Parameter, Program, Statement, View
+
+ONE = Scaling.of(1)
+
+
+def tidied(
+    statements: list[Statement], parameters: list[Parameter], marks: list[Mark]
+) -> tuple[Program, Callable[[View], View | None]]:
+    """The program of what parameters and marks depend on, and where a view lies in it (None: it was left out)."""
+    statements, followed = without_permutations(statements)
+    views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
+    views += [mark.view for mark in marks]
+    alive = {piece for view in views for piece in followed(view).pieces}
+    for position in range(len(statements) - 1, -1, -1):
+        if position in alive:
+            alive.update(operand.var for operand in operands_of(statements[position].instruction))
+    number = {old: new for new, old in enumerate(sorted(alive))}
+
+    def moved(view: View) -> View | None:
+        view = followed(view)
+        if any(piece not in number for piece in view.pieces):
+            return None
+        return replace(view, pieces=tuple(number[piece] for piece in view.pieces))
+
+    def there(view: View) -> View:
+        found = moved(view)
+        assert found is not None
+        return found
+
+    parameters = [
+        Parameter(p.name, tuple(map(there, p.versions)), tuple(g and there(g) for g in p.gradients)) for p in parameters
+    ]
+    marks = [replace(mark, view=there(mark.view)) for mark in marks]
+    kept = named([renumbered(statements[old], number) for old in number], parameters, marks)
+    return Program(kept, tuple(parameters), tuple(marks)), moved
+
+
+def with_operands(instruction: Instruction, moved: Callable[[Operand], Operand]) -> Instruction:
+    """The instruction with each operand replaced."""
+    match instruction:
+        case Leaf():
+            return instruction
+        case Contract(operands=operands) | Apply(operands=operands):
+            return replace(instruction, operands=tuple(map(moved, operands)))
+        case Combine(terms=terms):
+            return replace(instruction, terms=tuple((scale, moved(operand)) for scale, operand in terms))
+        case Gather(value=value, index=index) | Scatter(value=value, index=index):
+            return replace(instruction, value=moved(value), index=moved(index))
+        case Slice(value=value):
+            return replace(instruction, value=moved(value))
+        case Concat(parts=parts):
+            return replace(instruction, parts=tuple(part and moved(part) for part in parts))
+        case _:
+            assert_never(instruction)
+
+
+def renumbered(statement: Statement, number: dict[int, int]) -> Statement:
+    """The statement after others were left out."""
+    moved = with_operands(statement.instruction, lambda operand: Operand(number[operand.var], operand.axes))
+    return replace(statement, instruction=moved)
+
+
+def permutation_in(statement: Statement) -> Operand | None:
+    """The operand, when the statement is that value with its axes in another order (or a copy of it)."""
+    match statement.instruction:
+        case Contract(operands=(operand,), scale=scale):
+            pass
+        case Combine(terms=((scale, operand),), constant=constant) if constant.is_zero:
+            pass
+        case _:
+            return None
+    return operand if scale == ONE and sorted(operand.axes) == list(range(len(statement.shape))) else None
+
+
+def without_permutations(statements: list[Statement]) -> tuple[list[Statement], Callable[[View], View]]:
+    """Statements that read through permutations of axes, and how a view of a permutation becomes one of its source.
+
+    Where the pieces of one view would be permuted in different ways, the permutations stay.
+    """
+    origin: dict[int, Operand] = {}  # a permutation -> its source; axes: the axis of the permutation of each source axis
+
+    def through(operand: Operand) -> Operand:
+        source = origin.get(operand.var)
+        if source is None:
+            return operand
+        return Operand(source.var, tuple(operand.axes[axis] for axis in source.axes))
+
+    result: list[Statement] = []
+    for position, statement in enumerate(statements):
+        statement = replace(statement, instruction=with_operands(statement.instruction, through))
+        result.append(statement)
+        operand = permutation_in(statement)
+        if operand is not None and result[operand.var].type == statement.type:
+            origin[position] = operand
+
+    def followed(view: View) -> View:
+        sources = [origin.get(piece) for piece in view.pieces]
+        first = sources[0]
+        if first is None or any(source is None or source.axes != first.axes for source in sources):
+            return view
+        back = {axis: number for number, axis in enumerate(first.axes)}
+        return replace(
+            view, pieces=tuple(source.var for source in sources if source is not None),
+            dims=tuple(tuple(back[axis] for axis in dim) for dim in view.dims),
+        )
+
+    return result, followed
+
+
+def named(statements: list[Statement], parameters: list[Parameter], marks: list[Mark]) -> tuple[Statement, ...]:
+    """Names: leaves their own; `w_1` versions, `d w_0` gradients, `fc1@0` outputs of modules; others `v17`."""
+    wanted: dict[int, str] = {}
+
+    def want(view: View | None, name: str) -> None:
+        if view is None:
+            return
+        grid = [range(factor.count) for factor in view.factors]
+        for piece, index in zip(view.pieces, itertools.product(*grid), strict=True):
+            wanted.setdefault(piece, name + (f"[{','.join(map(str, index))}]" if index else ""))
+
+    for parameter in parameters:
+        for version, view in enumerate(parameter.versions):
+            want(view, f"{parameter.name}_{version}")
+    for kind in ("loss", "module", "output"):
+        for mark in marks:
+            if mark.kind == kind and (mark.name or kind != "module"):
+                want(mark.view, f"{mark.name or kind}@{mark.step}")
+    for parameter in parameters:
+        for step, gradient in enumerate(parameter.gradients):
+            want(gradient, f"d {parameter.name}_{step}")
+    taken: set[str] = {s.instruction.name for s in statements if isinstance(s.instruction, Leaf)}
+    leaves: set[str] = set()
+    result: list[Statement] = []
+    for position, statement in enumerate(statements):
+        if isinstance(statement.instruction, Leaf):
+            name = _free(statement.instruction.name, leaves)
+            leaves.add(name)
+            taken.add(name)
+            result.append(replace(statement, name=name, instruction=replace(statement.instruction, name=name)))
+            continue
+        name = _free(wanted.get(position, f"v{position}"), taken)
+        taken.add(name)
+        result.append(replace(statement, name=name))
+    return tuple(result)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the first of name~2, name~3, ... that is not taken."""
+    candidates = (name if k == 1 else f"{name}~{k}" for k in itertools.count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)
