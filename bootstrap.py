@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
-NAMES = ("demo", "tests", "proofs", "types", "style", "ci")
+NAMES = ("demo", "tests", "proofs", "types", "style")
 
 
 def main(arguments: list[str]) -> int:
