@@ -1,0 +1,221 @@
+"""Does a recorded program compute what the script computes, whatever the script? Random small models, trained a few steps.
+
+`record(verify=True)` states it: each recording replays the live run bit for bit, and the program in a symbolic width gives
+the live values at a width that was not recorded (to 1e-7 in float64). Here models are drawn: depth, layer kinds, residuals,
+tied weights, biases, optimizer, accumulation of gradients. Besides, the finite reading must give the same values as the
+verification's evaluation, the program must be well-formed and survive JSON. That the check can fail: a program with any one
+constant changed by a factor is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import tpdyn
+from tpdyn.exponents import Scaling
+from tpdyn.program.check import check
+from tpdyn.program.instructions import Combine, Contract
+from tpdyn.program.program import Program, Statement
+from tpdyn.readings.finite import run, to_view
+from tpdyn.recording.canonical import Canonical, canonical
+from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.lowered import Lowered
+from tpdyn.recording.record import lowered_at
+from tpdyn.recording.verify import leaf_values, verify_program
+from tpdyn.recording.widths import fit
+
+EXAMPLES = max(8, settings.default.max_examples // 8 if settings.default else 12)  # 8 quick, 12, 62 thorough
+VOCABULARY, CLASSES, TOKENS, BATCH, HEADS = 11, 7, 3, 6, 2
+RECORDED, UNSEEN = (16, 24, 40), 56  # the width that `record` verifies at, for these three
+
+ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
+LAYERS = ("linear", "norm", "residual", "attention", *ACTIVATIONS)
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "SGD": lambda p: torch.optim.SGD(p, lr=0.1),
+    "SGD with momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "SGD with decay": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01),
+    "Adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+}
+
+
+class Attention(nn.Module):
+    """Self-attention with `HEADS` heads."""
+
+    def __init__(self, width: int, bias: bool) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens in the second dim."""
+        batch, tokens, width = x.shape
+        q, k, v = (
+            y.view(batch, tokens, HEADS, width // HEADS).transpose(1, 2) for y in self.qkv(x).split(width, dim=2)
+        )
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(batch, tokens, width))  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """x + linear(tanh(linear(x))), twice as wide inside."""
+
+    def __init__(self, width: int, bias: bool) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(width, 2 * width, bias=bias), nn.Linear(2 * width, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The stream plus its branch."""
+        return x + self.down(torch.tanh(self.up(x)))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is drawn: a model and how it is trained."""
+
+    layers: tuple[str, ...]
+    bias: bool
+    tied: bool
+    optimizer: str
+    parts: int
+    seed: int
+
+    def train(self, width: int) -> None:
+        """The training script: tokens in, classes out."""
+        torch.manual_seed(self.seed)
+        network = Network(self, width)
+        optimizer = OPTIMIZERS[self.optimizer](list(network.parameters()))
+        tokens = torch.randint(0, VOCABULARY, (BATCH, TOKENS))
+        targets = torch.randint(0, VOCABULARY if self.tied else CLASSES, (BATCH, TOKENS))
+        while True:
+            optimizer.zero_grad()
+            for part, wanted in zip(tokens.chunk(self.parts), targets.chunk(self.parts), strict=True):
+                logits = network(part)
+                (nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten()) / self.parts).backward()
+            optimizer.step()
+
+
+class Network(nn.Module):
+    """Embedding, the drawn layers, readout (tied to the embedding or not)."""
+
+    def __init__(self, model: Model, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, width)
+        self.layers = nn.Sequential(*(layer(kind, width, model.bias) for kind in model.layers))
+        self.readout = nn.Linear(width, VOCABULARY if model.tied else CLASSES, bias=model.bias)
+        if model.tied:
+            self.readout.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of each token."""
+        return self.readout(self.layers(self.embedding(tokens)))  # type: ignore[no-any-return]
+
+
+def layer(kind: str, width: int, bias: bool) -> nn.Module:
+    if kind in ACTIVATIONS:
+        return {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}[kind]()
+    if kind == "linear":
+        return nn.Linear(width, width, bias=bias)
+    if kind == "norm":
+        return nn.LayerNorm(width)
+    return Residual(width, bias) if kind == "residual" else Attention(width, bias)
+
+
+def models() -> st.SearchStrategy[Model]:
+    return st.builds(
+        Model,
+        layers=st.lists(st.sampled_from(LAYERS), max_size=4).map(tuple),
+        bias=st.booleans(),
+        tied=st.booleans(),
+        optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+        parts=st.sampled_from([1, 2]),
+        seed=st.integers(0, 99),
+    )
+
+
+@given(model=models())
+@settings(max_examples=EXAMPLES)
+@example(model=Model(("norm", "attention", "norm", "residual"), True, True, "AdamW", 1, 0))
+@example(model=Model(("tanh",), True, False, "Adam", 2, 0))
+def test_the_program_of_any_model_computes_what_its_script_computes_at_an_unseen_width(model: Model) -> None:
+    program = tpdyn.record(model.train, widths=RECORDED, steps=2)
+    assert program.verified == UNSEEN
+    check(program)
+    assert Program.from_json(program.to_json()) == program
+    modules = dict(Network(model, RECORDED[0]).named_modules())
+    assert {mark.name.split("#")[0] for mark in program.marks if mark.kind == "module"} <= set(modules)
+    assert {parameter.name for parameter in program.parameters} == set(dict(Network(model, 16).named_parameters()))
+
+
+@given(model=models())
+@settings(max_examples=max(4, EXAMPLES // 2))
+def test_the_finite_reading_gives_the_live_values(model: Model) -> None:
+    made = canonical(fit([lowered_at(model.train, width, 2, 0, verify=False) for width in RECORDED]))
+    live = lowered_at(model.train, UNSEEN, 2, 0, verify=False, double=True)
+    verify_program(made, live)
+    program = made.program
+    leaves = {program.statements[position].name: value for position, value in leaf_values(made, live).items()}
+    values = run(program, UNSEEN, leaves=leaves)
+    compared = [(to_view(mark.view, values), live.live[low.var])
+                for mark, low in zip(program.marks, live.marks, strict=True) if low.var in live.live]  # fmt: skip
+    assert compared
+    for found, wanted in compared:
+        assert torch.allclose(found.reshape(wanted.shape), wanted, rtol=1e-7, atol=1e-7 * float(wanted.abs().max()))
+
+
+@cache
+def fitted(model: Model) -> tuple[Canonical, Lowered]:
+    made = canonical(fit([lowered_at(model.train, width, 2, 0, verify=False) for width in RECORDED]))
+    return made, lowered_at(model.train, UNSEEN, 2, 0, verify=False, double=True)
+
+
+SMALL = Model(("linear", "tanh", "norm"), True, False, "SGD with momentum", 1, 0)
+
+
+def changed(statement: Statement, factor: float) -> Statement | None:
+    """The statement with one of its constants multiplied, or None if it has none that the last steps must feel."""
+    instruction = statement.instruction
+    times = Scaling.of(factor)
+    if isinstance(instruction, Contract):
+        return replace(statement, instruction=replace(instruction, scale=instruction.scale * times))
+    if isinstance(instruction, Combine) and instruction.terms:
+        (scale, operand), *others = instruction.terms
+        return replace(statement, instruction=replace(instruction, terms=((scale * times, operand), *others)))
+    return None
+
+
+@given(position=st.integers(0, 10_000), factor=st.sampled_from([0.5, 1.001, -1.0, 3.0]))
+@settings(max_examples=2 * EXAMPLES)
+def test_a_program_with_one_constant_changed_is_rejected(position: int, factor: float) -> None:
+    made, live = fitted(SMALL)
+    statements = list(made.program.statements)
+    position %= len(statements)
+    other = changed(statements[position], factor)
+    assume(other is not None)
+    assert other is not None
+    statements[position] = other
+    sabotaged = Canonical(replace(made.program, statements=tuple(statements)), made.views)
+    with pytest.raises(RecordingError, match="differs by up to"):
+        verify_program(sabotaged, live)
+
+
+def test_a_power_of_the_width_that_is_wrong_is_rejected_at_the_unseen_width() -> None:
+    made, live = fitted(SMALL)
+    assert verify_program(made, live) is not None
+    for position, statement in enumerate(made.program.statements):
+        instruction = statement.instruction
+        if isinstance(instruction, Contract) and not instruction.scale.is_constant:
+            wrong = replace(statement, instruction=replace(instruction, scale=instruction.scale * Scaling.of(1, 1)))
+            statements = (*made.program.statements[:position], wrong, *made.program.statements[position + 1 :])
+            with pytest.raises(RecordingError, match="differs by up to"):
+                verify_program(Canonical(replace(made.program, statements=statements), made.views), live)
+            return
+    pytest.fail("no constant of the program depends on the width, though LayerNorm divides by it")
