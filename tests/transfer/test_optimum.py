@@ -1,0 +1,62 @@
+"""Is the best learning rate found, and its motion with the width, with honest intervals?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tpdyn.transfer.optimum import locate, vertex
+from tpdyn.transfer.sweep import Sweep
+
+WIDTHS = (64, 128, 256, 512)
+FACTORS = tuple(2.0**k for k in range(-8, 9))
+
+
+def parabolas(exponent: float, *, noise: float = 0.0, seeds: int = 4, draw: int = 0, shift: float = 0.0) -> Sweep:
+    """Losses 1 + (log factor - optimum)^2 whose optimum moves with the given power of the width."""
+    rng = np.random.default_rng(draw)
+    where = shift + exponent * np.log(np.array(WIDTHS) / WIDTHS[0])[:, None] + noise * rng.standard_normal((4, seeds))
+    losses = 1 + (np.log(np.array(FACTORS))[None, :, None] - where[:, None, :]) ** 2
+    return Sweep("", WIDTHS, FACTORS, tuple(range(seeds)), 10, losses)
+
+
+@pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.0, 0.5])
+def test_the_optimum_and_its_exponent_are_found(exponent: float) -> None:
+    found = locate(parabolas(exponent, noise=0.02, draw=1))
+    assert found.exponent.low < exponent < found.exponent.high
+    assert found.exponent.estimate == pytest.approx(exponent, abs=0.05)
+    assert found.moves is (exponent != 0)
+    assert found.best[0].estimate == pytest.approx(1, rel=0.1)
+    assert found.best[-1].estimate == pytest.approx(8**exponent, rel=0.1)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_promise() -> None:
+    """400 draws at 95 %: the number outside is binomial(400, 0.05), below 33 but for one draw in a thousand."""
+    outside = 0
+    for draw in range(400):
+        found = locate(parabolas(-0.5, noise=0.1, draw=draw)).exponent
+        outside += not found.low <= -0.5 <= found.high
+    assert 8 <= outside < 33
+
+
+def test_an_optimum_at_the_end_of_the_grid_is_no_proof_that_nothing_moves() -> None:
+    found = locate(parabolas(0.0, noise=0.01, shift=9.0))
+    assert found.edges == WIDTHS
+    assert found.moves is None
+
+
+def test_much_noise_leaves_the_question_open() -> None:
+    assert locate(parabolas(0.1, noise=1.0, seeds=3)).moves is None
+
+
+def test_divergence_beside_the_optimum_leaves_the_lowest_point() -> None:
+    x = np.log(np.array([1.0, 2.0, 4.0, 8.0]))
+    assert vertex(x, np.array([3.0, 2.0, math.inf, math.inf])) == (x[1], False)
+    assert vertex(x, np.array([3.0, 2.0, 1.0, 0.5])) == (x[3], True)
+    assert vertex(x, np.array([np.nan, 2.0, 1.0, np.nan])) == (x[2], False)
+    sweep = parabolas(0.0)
+    sweep.losses[1, :, 2] = math.inf
+    with pytest.raises(ValueError, match="every run at width 128, seed 2 diverged"):
+        locate(sweep)
