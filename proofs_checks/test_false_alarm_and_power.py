@@ -34,10 +34,11 @@ from scipy import stats
 from torch import nn
 
 import tpdyn
-from tpdyn.claims.report import compare
+from tpdyn.claims.report import ReportRow, compare
 from tpdyn.claims.statistics import (
     CONFIDENCE,
     CROSSOVER,
+    FLOOR,
     GROWING_CROSSOVER,
     TERMS,
     OrderEstimate,
@@ -215,6 +216,39 @@ def test_without_the_finite_width_term_the_interval_misses_far_oftener() -> None
         assert sum(not found.low <= 0 <= found.high for found in seeing) <= allowed(DRAWS, MISSES)
 
 
+def test_what_the_terms_of_the_model_leave_over_is_covered_without_any_noise() -> None:
+    """Twice as many terms as the model has: `MODEL_ERROR` must make up for the others, also where the crossover is large."""
+    for widths, crossover in product(WIDTHS, CROSSOVERS):
+        rng = np.random.default_rng(0)
+        n = np.array(widths, dtype=np.float64)
+        missed = 0
+        for _ in range(DRAWS):
+            logs = sum(rng.standard_normal() * (crossover / n) ** (k / 2) for k in range(1, 2 * TERMS + 1))
+            values = np.exp(logs[:, None] + 1e-6 * rng.standard_normal((len(n), 8)))
+            found = estimate_order(widths, values, crossover=crossover)
+            assert found is not None
+            missed += not found.low <= 0 <= found.high
+        print(f"\nno noise, six terms, crossover {crossover}, {widths}: misses {missed / DRAWS:.4f}", end="")
+        assert missed <= allowed(DRAWS, MISSES)
+
+
+def test_a_change_above_the_floor_is_measured_in_single_precision_to_a_tenth() -> None:
+    """The change of tanh(W x) when x moves by a few epsilon, in float32 against float64."""
+    epsilon = 2.0**-23
+    for width, draw in product((64, 512, 4096), range(3)):
+        generator = torch.Generator().manual_seed(draw)
+        weight = torch.randn(min(width, 512), width, generator=generator) / width**0.5
+        x = torch.randn(width, 4, generator=generator)
+        step = 1.3 * FLOOR * epsilon * torch.randn(width, 4, generator=generator)
+
+        def change(weight: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> float:
+            return float((torch.tanh(weight @ after) - torch.tanh(weight @ before)).abs().mean())
+
+        exact = change(weight.double(), x.double(), x.double() + step.double())
+        assert exact > FLOOR * epsilon * float(torch.tanh(weight @ x).abs().mean())
+        assert abs(change(weight, x, x + step) / exact - 1) < 0.1
+
+
 def late(constant: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Sizes n + constant, with a tenth of noise: what grows overtakes the rest at the width `constant`."""
     n = np.array(WIDTHS[0], dtype=np.float64)[:, None]
@@ -352,21 +386,36 @@ def shifted(prediction: Prediction, by: Fraction) -> Prediction:
 
 def verdicts(prediction: Prediction, measurement: Measurement) -> Counter[Verdict]:
     """How often each verdict falls on the module rows (the output repeats the last module: left out)."""
+    return Counter(row.verdict for row in module_rows(prediction, measurement))
+
+
+def module_rows(prediction: Prediction, measurement: Measurement) -> list[ReportRow]:
     report = compare(prediction, measurement)
-    return Counter(row.verdict for row in report.rows() if row.name != "output" and row.change_order is not None)
+    return [row for row in report.rows() if row.name != "output" and row.change_order is not None]
+
+
+def missed(prediction: Prediction, measurement: Measurement) -> Counter[bool]:
+    """How often the interval of a change does not hold the predicted order."""
+    pairs = [(row.change_order, row.measured_change_order) for row in module_rows(prediction, measurement)]
+    return Counter(not found.low <= order <= found.high for order, found in pairs if order is not None and found)
 
 
 def test_real_runs_of_right_predictions_agree_and_of_wrong_ones_do_not() -> None:
     counts: dict[tuple[str, tuple[int, ...], int, str], Counter[Verdict]] = {}
+    intervals: dict[str, Counter[bool]] = {}
     reports = 0
     for network, prediction, measurement in runs():
         for widths, seeds in product(WIDTHS, SEEDS):
             for start in range(0, RUNS, seeds):
                 seen = part(measurement, widths, slice(start, start + seeds))
                 reports += 1
+                kind = network.parametrization
+                intervals[kind] = intervals.get(kind, Counter()) + missed(prediction, seen)
                 for by in (Fraction(0), HALF, -HALF):
-                    key = network.parametrization, widths, seeds, "off by 1/2" if by else "right"
+                    key = kind, widths, seeds, "off by 1/2" if by else "right"
                     counts[key] = counts.get(key, Counter()) + verdicts(shifted(prediction, by), seen)
+    for kind, misses in intervals.items():
+        print(f"\n{kind}: {misses[True] / misses.total():.3f} of the intervals of changes miss the order", end="")
     for key in sorted(counts):
         print(f"\n{key}: { {name: round(count / counts[key].total(), 3) for name, count in counts[key].items()} }", end="")
 
