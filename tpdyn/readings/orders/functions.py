@@ -31,7 +31,7 @@ def hull_of(terms: Terms) -> Parity:
 
 def _lead_and_rest(x: Terms) -> tuple[Terms, Terms]:
     """Leading terms fill every entry (rarity 0) at the largest order; rare terms are never leading alone."""
-    dense = [term for term in x if not term.rarity]
+    dense = [term for term in x if not term.rarity or term.rarity == ZERO]
     if not dense:
         return x, ()
     top = max(term.order for term in dense)

@@ -19,7 +19,7 @@ from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.readings.orders.remedy import find_remedy
 from tpdyn.readings.orders.structure import Structure, maker, source_of, structure
-from tpdyn.readings.orders.terms import Value
+from tpdyn.readings.orders.verdict import counting, finite_parameters, judge, largest_change
 
 
 def predict(
@@ -55,10 +55,10 @@ def predict(
     regime, reasons = _verdict(program, found, orders, given, as_written)
     if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(orders)):
 
-        def judge(other: Orders, changed: Exponents) -> Regime:
-            return _verdict(program, found, other, changed, as_written)[0]
+        def regime_of(other: Orders, changed: Exponents) -> Regime:
+            return judge(program, found, other, changed, epsilon=as_written).regime
 
-        cure = find_remedy(program, orders, given, epsilon=as_written, folded=found.folded, judge=judge)
+        cure = find_remedy(program, orders, given, epsilon=as_written, folded=found.folded, judge=regime_of)
         if cure is not None:
             reasons = (replace(reasons[0], fix=str(cure)), *reasons[1:])
     return Prediction(
@@ -80,64 +80,38 @@ def predict(
 def _verdict(
     program: Program, found: Structure, orders: Orders, exponents: Exponents, as_written: bool
 ) -> tuple[Regime, tuple[Reason, ...]]:
-    values = orders.values
-    unstable = _first_unstable(program, found, values)
-    if unstable is not None:
-        return Regime.UNSTABLE, (_why_unstable(program, orders, *unstable), *_remarks(program, found, orders))
-    moved = _largest(values, found.outputs)
-    if moved is None or moved < 0:
-        return Regime.TRIVIAL, (_why_trivial(program, found, orders, moved), *_remarks(program, found, orders))
-    finite = frozenset(p.name for p in program.parameters if not program.statements[p.versions[0].var].wide_axes)
-    if finite:
-        without = read(
-            program, replace(exponents, frozen=exponents.frozen | finite), epsilon=as_written, folded=found.folded
-        )
-        alone = _largest(without.values, found.outputs)
-        if alone is None or alone < 0:
-            reason = _why_trivial(program, found, without, alone)
-            hiding = ", ".join(
-                sorted(finite & {c.parameter for c in orders.contributions if c.order == 0}) or sorted(finite)
-            )
-            text = f"only {hiding} moves the output, by the same amount for every input: {reason.text}"
-            return Regime.TRIVIAL, (replace(reason, text=text), *_remarks(program, found, orders))
-    hidden = [p for p in found.representations if p not in found.outputs]
-    learning = [p for p in hidden if values[p].moved is not None and values[p].moved == 0]
-    if learning:
-        return Regime.FEATURE_LEARNING, (_why_learning(program, orders, learning), *_remarks(program, found, orders))
-    return Regime.KERNEL, (_why_kernel(program, found, orders, hidden), *_remarks(program, found, orders))
-
-
-def _largest(values: tuple[Value, ...], positions: tuple[int, ...] | list[int]) -> Order:
-    return max((o for p in positions if (o := values[p].moved) is not None), default=None)
-
-
-def _first_unstable(program: Program, found: Structure, values: tuple[Value, ...]) -> tuple[int, str, Fraction] | None:
-    """The first value in the program that counts and has a positive order, and whether at initialisation."""
-    for position in _counting(found):
-        size, moved = values[position].size, values[position].moved
-        if size is not None and size > 0:
-            return position, "size", size
-        if moved is not None and moved > 0:
-            return position, "change", moved
-    return None
-
-
-def _counting(found: Structure) -> list[int]:
-    """The values that must not grow."""
-    return sorted({*found.representations, *found.outputs, *(value for value, _ in found.scalars)})
+    verdict = judge(program, found, orders, exponents, epsilon=as_written)
+    remarks = _remarks(program, found, orders)
+    match verdict.regime:
+        case Regime.UNSTABLE:
+            assert verdict.order is not None
+            reason = _why_unstable(program, orders, verdict.position, verdict.what, verdict.order)
+        case Regime.TRIVIAL if verdict.without is not None:
+            reason = _why_trivial(program, found, verdict.without, verdict.moved)
+            finite = finite_parameters(program)
+            hiding = sorted(finite & {c.parameter for c in orders.contributions if c.order == 0}) or sorted(finite)
+            text = f"only {', '.join(hiding)} moves the output, by the same amount for every input: {reason.text}"
+            reason = replace(reason, text=text)
+        case Regime.TRIVIAL:
+            reason = _why_trivial(program, found, orders, verdict.moved)
+        case Regime.FEATURE_LEARNING:
+            reason = _why_learning(program, orders, verdict.learning)
+        case Regime.KERNEL:
+            reason = _why_kernel(program, found, orders, verdict.hidden)
+    return verdict.regime, (reason, *remarks)
 
 
 def _mixed(program: Program, found: Structure, orders: Orders) -> list[bool]:
     """Which values are functions of values that grow (see `Row.mixed`). Sums and slices of what grows just grow, too."""
     grown, mixed = [False] * len(program), [False] * len(program)
-    counting = set(_counting(found))
+    decisive = set(counting(found))
     for position, statement in enumerate(program.statements):
         operands = [place.var for place in operands_of(statement.instruction)]
         passes = isinstance(statement.instruction, Combine | Slice | Concat | Gather)
         mixed[position] = any(mixed[v] for v in operands) or (not passes and any(grown[v] for v in operands))
         value = orders.values[position]
         grows = max(value.size or ZERO, value.moved or ZERO) > 0
-        grown[position] = (position in counting and grows) or (passes and any(grown[v] for v in operands))
+        grown[position] = (position in decisive and grows) or (passes and any(grown[v] for v in operands))
     return mixed
 
 
@@ -191,10 +165,10 @@ def _why_trivial(program: Program, found: Structure, orders: Orders, moved: Orde
     return _reason(program, best.position, text, f"multiply the learning rates, {rates}")
 
 
-def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: list[int]) -> Reason:
+def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: tuple[int, ...]) -> Reason:
     """r > 0: features freeze. Dividing the readout by n^r and raising every learning rate so that the output still moves
     gives r = 0 (Tensor Programs IV: the straight line from NTP to muP along the symmetric directions)."""
-    moved = _largest(orders.values, hidden)
+    moved = largest_change(orders.values, hidden)
     if moved is None:
         return _reason(program, found.outputs[-1], "no hidden representation changes", "train the hidden layers too")
     position = next(p for p in hidden if orders.values[p].moved == moved)
@@ -206,7 +180,7 @@ def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: list
     return _reason(program, position, text, fix)
 
 
-def _why_learning(program: Program, orders: Orders, learning: list[int]) -> Reason:
+def _why_learning(program: Program, orders: Orders, learning: tuple[int, ...]) -> Reason:
     modules = list(dict.fromkeys(m for p in learning if (m := program.statements[p].origin.module)))
     where = ", ".join(modules[:6]) + (f" and {len(modules) - 6} more" if len(modules) > 6 else "")
     text = (
