@@ -243,3 +243,30 @@ def test_the_demo_shows_three_regimes_and_logs_them_where_it_runs(tmp_path: Path
         assert sum(line.startswith(word) for line in done.stdout.splitlines()) == 1
     assert done.stdout.count("the runs agree") == 3
     assert {path.name for path in (tmp_path / "logs").iterdir()} == {"standard-parametrization", "NTK-parametrization", "muP"}
+
+
+def test_transfer_sweeps_two_parametrizations_and_refuses_nonsense(tmp_path: Path) -> None:
+    script = tmp_path / "net.py"
+    script.write_text(
+        "import torch\n"
+        "def train(width):\n"
+        "    w = torch.nn.Linear(3, width)\n"
+        "    out = torch.nn.Linear(width, 1)\n"
+        "    optimizer = torch.optim.SGD([*w.parameters(), *out.parameters()], lr=0.1)\n"
+        "    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))\n"
+        "    for _ in range(9):\n"
+        "        optimizer.zero_grad()\n"
+        "        (out(torch.tanh(w(x))) - 1).square().mean().backward()\n"
+        "        optimizer.step()\n"
+    )
+    picture = tmp_path / "curves.svg"
+    options = ["--widths", "8,16", "--powers=-3,2", "--steps", "5", "--seeds", "2", "--picture", str(picture)]
+    done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options])
+    assert done.exit_code == 0, done.output
+    assert "train: " in done.output and "best learning rate" in done.output and picture.exists()
+    done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--widths", "8"])
+    assert done.exit_code == 2 and "at least two different ones" in done.output
+    done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--powers", "x"])
+    assert done.exit_code == 2 and "two whole numbers" in done.output
+    done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--steps", "50"])
+    assert done.exit_code == 2 and "expected 50" in done.output

@@ -21,7 +21,7 @@ FLOORS = (
     ("checking",),
     ("claims",),
     ("measuring",),
-    ("transfer",),
+    ("tuning",),
     ("readings",),
     ("recording",),
     ("program",),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tpdyn.readings.orders.prediction import Prediction, Regime
     from tpdyn.recording.record import record, recording
     from tpdyn.reporting.tensorboard import log
+    from tpdyn.tuning.transfer import transfer
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "predict",
     "record",
     "recording",
+    "transfer",
 ]
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",
     "log": "tpdyn.reporting.tensorboard",
+    "transfer": "tpdyn.tuning.transfer",
     "Regime": "tpdyn.readings.orders.prediction",
     "Prediction": "tpdyn.readings.orders.prediction",
     "Program": "tpdyn.program.program",

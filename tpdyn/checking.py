@@ -15,6 +15,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -28,8 +29,11 @@ from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.frames import is_user_file
 from tpdyn.recording.lowering.values import LoweringError
 from tpdyn.recording.record import record
-from tpdyn.recording.script import BadTarget
+from tpdyn.recording.script import BadTarget, load
 from tpdyn.recording.widths import FitError
+from tpdyn.tuning.optimum import Transfer
+from tpdyn.tuning.sweep import SweepError
+from tpdyn.tuning.transfer import transfer
 
 RECORD_WIDTHS = (16, 24, 40)
 Progress = Callable[[str, int, int], None]
@@ -131,6 +135,31 @@ def check(
             progress=lambda done, total: tell("measuring", done, total),
         )
         return Checked(prediction, compare(prediction, measurement))
+
+
+def transfers(
+    targets: Sequence[str],
+    *,
+    widths: Sequence[int],
+    powers: Sequence[int],
+    steps: int,
+    seeds: int,
+    progress: Progress | None = None,
+) -> list[Transfer]:
+    """Sweep the learning rates of each target (`file.py:function`) by powers of 2; see `tpdyn.transfer`."""
+    tell = progress or (lambda what, done, total: None)
+    trains = [load(target, None, []) for target in targets]
+    found = []
+    for target, train in zip(targets, trains, strict=True):
+        name = target.rpartition(":")[2]
+        with _translated():
+            found.append(
+                transfer(
+                    train, widths, [2.0**power for power in powers], seeds=seeds, steps=steps, name=name,
+                    progress=partial(tell, name),
+                )
+            )  # fmt: skip
+    return found
 
 
 def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) -> tuple[int, ...]:
@@ -241,7 +270,7 @@ def _translated() -> Any:
         yield
     except (OutsideTheory, LoweringError) as error:
         raise BeyondTheory(str(error)) from error
-    except (RecordingError, MeasuringError) as error:
+    except (RecordingError, MeasuringError, SweepError) as error:
         raise BadInput(str(error)) from error
     except FitError as error:
         raise (BeyondTheory if error.outside else BadInput)(str(error)) from error

@@ -1,4 +1,4 @@
-"""What can be asked on the command line? `tpdyn check TARGET` and `tpdyn demo`: words in, words out, no logic.
+"""What can be asked on the command line? `tpdyn check`, `transfer` and `demo`: words in, words out, no logic.
 
 Exit status: 0 stable, nontrivial and in agreement with the runs; 10 unstable; 11 trivial; 12 the runs do not confirm
 the prediction; 13 outside the theory; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
@@ -33,6 +33,14 @@ def _widths(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise typer.BadParameter(f"{text!r}; expected whole numbers with commas between, e.g. 64,128,256,512") from None
+
+
+def _pair(text: str) -> tuple[int, int]:
+    try:
+        low, high = (int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}; expected two whole numbers with a comma between, e.g. -6,6") from None
+    return low, high
 
 
 @app.command(epilog=EXIT_HELP)
@@ -106,6 +114,31 @@ def demo(
             checked = demonstration.run(logdir, tell)
         demonstration.show(checked, logdir)
         leave(demonstration.exit_of(checked))
+
+
+@app.command()
+def transfer(
+    targets: Annotated[list[str], typer.Argument(help="one or more file.py:function, each another parametrization")],
+    widths: Annotated[str, typer.Option(help="widths to train at")] = "64,128,256,512",
+    powers: Annotated[str, typer.Option(help="learning rates are multiplied by 2^LOW ... 2^HIGH")] = "-6,6",
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps of each run")] = 60,
+    seeds: Annotated[int, typer.Option(min=2, help="runs at each width and rate")] = 4,
+    picture: Annotated[Path | None, typer.Option(help="draw the curves to this file (png, svg, pdf)")] = None,
+) -> None:
+    """Does the best learning rate move with the width? Sweep it at several widths, for one or more parametrizations."""
+    with _exits():
+        from tpdyn.checking import transfers
+        from tpdyn.reporting import transfer as reporting
+
+        low, high = _pair(powers)
+        with _progress() as tell:
+            found = transfers(
+                targets, widths=_widths(widths), powers=range(low, high + 1), steps=steps, seeds=seeds, progress=tell
+            )
+        reporting.show(found)
+        if picture is not None:
+            reporting.picture(found, picture)
+            print(f"the picture: {picture}")
 
 
 @app.callback(invoke_without_command=True)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tpdyn.transfer.optimum import locate, vertex
-from tpdyn.transfer.sweep import Sweep
+from tpdyn.tuning.optimum import locate, vertex
+from tpdyn.tuning.sweep import Sweep
 
 WIDTHS = (64, 128, 256, 512)
 FACTORS = tuple(2.0**k for k in range(-8, 9))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tpdyn.transfer.sweep import SweepError, sweep
+from tpdyn.tuning.sweep import SweepError, sweep
 
 RATES: list[list[float]] = []
 

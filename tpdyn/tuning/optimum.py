@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import final
 
 import numpy as np
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import stats
 
-from tpdyn.transfer.sweep import Sweep
+from tpdyn.tuning.sweep import Sweep
 
 CONFIDENCE = 0.95
 MARGIN = 0.25
@@ -41,7 +42,8 @@ class Transfer:
     """The best factor of each width (natural units), its loss, and the exponent with which it moves.
 
     edges: widths whose optimum lies at an end of the grid for some seed: then the true one may lie beyond, and the
-    exponent is a bound rather than an estimate.
+    exponent is a bound rather than an estimate. stable: the theory's largest stable power of the width for all rates
+    (`tpdyn.tuning.predicted`); None if there is none, or it was not asked for.
     """
 
     sweep: Sweep
@@ -49,6 +51,7 @@ class Transfer:
     loss: tuple[float, ...]
     exponent: Interval
     edges: tuple[int, ...]
+    stable: Fraction | None = None
 
     @property
     def moves(self) -> bool | None:

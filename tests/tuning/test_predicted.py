@@ -8,7 +8,7 @@ import pytest
 import tpdyn
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import mlp_script
-from tpdyn.transfer.predicted import stable_rate
+from tpdyn.tuning.predicted import stable_rate
 
 
 @pytest.mark.parametrize(
