@@ -18,7 +18,7 @@ from tpdyn.claims.strategies import abc_points, exponents, layer_names, mlp_scri
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.predict import predict
 
-POINTS = 320
+POINTS = 4 * (settings.default.max_examples if settings.default else 100)  # 100 quick, 400, 2000 thorough
 
 
 @cache

@@ -17,7 +17,22 @@ degrees of freedom. The interval is Student's, with Welch and Satterthwaite's de
 
 Agreement is an equivalence statement, never "not significantly different": see `judge`.
 
-Not yet done: a proof check that measures the false-alarm rate and the power of these constants.
+Measured. A false alarm is "disagrees" about the right order, a false acceptance "agrees" about one that is wrong by 1/2.
+
+    HYPOTHESIS_PROFILE=thorough python -m pytest -n 0 -s proofs_checks/test_false_alarm_and_power.py
+
+* Sizes drawn from the model, 1000 for each of 32 combinations of widths, seeds (4, 8), noise (0.01 to 0.4) and crossover:
+  the interval misses the order in 1.0 % (promised: 1 %); no false alarm, no false acceptance. With skewed, heavy-tailed or
+  unequal noise, or sums of two powers, it misses in at most 0.3 %. Finite-width terms at two standard deviations, chosen by
+  an adversary who knows the noise: it misses in 8 %, and the margin keeps false alarms below 0.1 %.
+* Power with 8 seeds at widths 64, 128, 256, 512, by noise (standard deviation of log size): at 0.01 and 0.05 every verdict
+  is "agrees" about the right order and "disagrees" about a wrong one; at 0.15, 98 % and 99 %; at 0.4, 4 % and 40 %, and the
+  others are inconclusive.
+* Real runs of 60 random MLPs (SP, NTK, muP; SGD, Adam; tanh, GELU, ReLU; 4 and 8 seeds), 3672 verdicts in 720 reports: no
+  false alarm and, of 7344 verdicts on changes that are wrong by 1/2, no false acceptance. Power with 8 seeds at widths 64,
+  128, 256, 512, "agrees" about right and "disagrees" about wrong predictions: muP with SGD 93 % and 87 %, muP with Adam 91 %
+  and 96 %, NTK 88 % and 88 %, SP at a rate of order 1/n 64 % and 75 %, SP at a constant rate (where values grow) 30 % and
+  41 %. At widths 32, 48, 64, 256 it is lower, SP hardly gets a verdict.
 """
 
 from __future__ import annotations
@@ -42,21 +57,35 @@ MARGIN = 0.25
 order excludes its neighbours."""
 
 CROSSOVER = 1.0
-"""Width at which a finite-width term is as large as the leading one, for values that are not predicted to grow."""
+"""Width at which a finite-width term is as large as the leading one, for values that are not predicted to grow.
+
+On the real runs above intervals of changes miss the order in 0.3 % (muP), 0.8 % (NTK), 7 % (SP at a rate of order 1/n,
+whose changes have parts of several orders) and 27 % (SP at a constant rate) where 1 % is promised; the margin, and that
+functions of growing values are not judged, take it up: no false alarm. What is not covered: a leading term made of several
+updates has a power of the learning rate's constant in front, and with a small one leads at large widths only; a right
+prediction can then be rejected (pinned in proofs_checks/test_measured_runs_have_the_predicted_orders.py)."""
 
 GROWING_CROSSOVER = 6.0
 """The same for changes that are predicted to grow with the width. What grows overtakes everything else (biases, parts of
 lower order) only beyond a width that depends on the constants in front, which no parametrization controls: the change
-of a readout under standard parametrization has local slopes 0.04, 0.26, 0.53, 0.76 at widths 32 to 512 (theory: 1)."""
+of a readout under standard parametrization has local slopes 0.04, 0.26, 0.53, 0.76 at widths 32 to 512 (theory: 1).
+
+Measured for sizes n + C at widths 64 to 512, noise 0.1, 8 seeds: false alarms at C = 100: none in 500 (with CROSSOVER 12 %),
+at C = 200: 1.4 % (100 %), at C = 400: 89 % (100 %). The price is power: verdicts on growing values are mostly inconclusive,
+"agrees" at C = 10 in 38 % and at C = 100 in 1 %."""
 
 TERMS = 3
 
 MODEL_ERROR = 0.003
-"""What those terms leave over, relative to the value: without it four points without noise would be sure of anything."""
+"""What those terms leave over, relative to the value: without it four points without noise would be sure of anything.
+
+Measured with six terms instead of three, without noise: the interval misses in at most 1 % at either crossover; with 0.0003
+it would in 10 % (crossover 6, widths 32, 48, 64, 256)."""
 
 FLOOR = 32.0
 """A change below FLOOR * machine epsilon * size is round-off. A computation in floating point moves a value by a few
-epsilon; at 32 that is less than 10 % of what is measured, an error of 0.05 in an order over a factor 8 of widths."""
+epsilon; at 32 that is less than 10 % of what is measured, an error of 0.05 in an order over a factor 8 of widths. Measured
+for tanh(W x) in single precision: 1 % at width 512, 7 % at width 4096."""
 
 
 @final
@@ -102,9 +131,9 @@ def estimate_order(
     Example:
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
-        >>> n = np.array([64, 128, 256, 512])
-        >>> sizes = n[:, None] ** -0.5 * (1 + 0.05 * rng.standard_normal((4, 8)))
-        >>> found = estimate_order(n, sizes)
+        >>> widths = (64, 128, 256, 512)
+        >>> sizes = np.array(widths)[:, None] ** -0.5 * (1 + 0.05 * rng.standard_normal((4, 8)))
+        >>> found = estimate_order(widths, sizes)
         >>> round(found.estimate, 1), found.low < -0.5 < found.high
         (-0.5, True)
     """
