@@ -270,3 +270,13 @@ def test_transfer_sweeps_two_parametrizations_and_refuses_nonsense(tmp_path: Pat
     assert done.exit_code == 2 and "two whole numbers" in done.output
     done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--steps", "50"])
     assert done.exit_code == 2 and "expected 50" in done.output
+
+
+def test_a_required_regime_decides_the_status(tpdyn: Run, script: Path) -> None:
+    given = ("check", f"{script}:train", "--no-measure", "--require")
+    assert tpdyn(*given, "feature-learning").exit_code == 0
+    other = tpdyn(*given, "kernel")
+    assert other.exit_code == 14 and "--require kernel: the regime is another one" in other.output
+    assert tpdyn("check", f"{script}:unstable", "--no-measure", "--require", "unstable").exit_code == 0
+    wrong = tpdyn(*given, "lazy")
+    assert wrong.exit_code == 2 and "expected one of: unstable, trivial, kernel, feature-learning" in wrong.output

@@ -50,6 +50,7 @@ class Exit(enum.IntEnum):
     TRIVIAL = 11
     DISAGREEMENT = 12
     OUTSIDE = 13
+    ANOTHER_REGIME = 14
     INTERRUPTED = 130
 
 
@@ -64,10 +65,14 @@ class BeyondTheory(RuntimeError):
 @final
 @dataclass(frozen=True)
 class Checked:
-    """A script's prediction and, if it was measured, the report that compares it with the runs."""
+    """A script's prediction and, if it was measured, the report that compares it with the runs.
+
+    required: the regime that the script was required to be in, if any.
+    """
 
     prediction: Prediction
     report: Report | None = None
+    required: Regime | None = None
 
     @property
     def exit(self) -> Exit:
@@ -76,6 +81,8 @@ class Checked:
             return Exit.OUTSIDE
         if self.report is not None and not self.report.agrees:
             return Exit.DISAGREEMENT
+        if self.required is not None:
+            return Exit.OK if self.prediction.regime is self.required else Exit.ANOTHER_REGIME
         return {Regime.UNSTABLE: Exit.UNSTABLE, Regime.TRIVIAL: Exit.TRIVIAL}.get(self.prediction.regime, Exit.OK)
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,10 +99,12 @@ def check(
     seeds: int = 8,
     device: str = "auto",
     measured: bool = True,
+    require: str = "",
     progress: Progress | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
 
+    require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless given.
     record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. progress: called with
     (what is being done, how much of it is done, how much there is). The script's output is passed on (to standard
     error) from its first run only: it is run dozens of times.
@@ -103,6 +112,7 @@ def check(
     Raises `BadInput` when the script raises, makes no optimizer step, and the like; `BeyondTheory` when it does
     something without a rule.
     """
+    required = _regime(require) if require else None
     if measured and len(set(widths)) < 2:
         raise BadInput(
             f"widths are {', '.join(map(str, widths)) or 'none'}; expected at least two different ones, better four that "
@@ -124,7 +134,7 @@ def check(
         prediction = predict(program)
     tell("predicting", 1, 1)
     if not measured:
-        return Checked(prediction)
+        return Checked(prediction, required=required)
     with _translated():
         measurement = measure(
             watched,
@@ -134,7 +144,14 @@ def check(
             device=device,
             progress=lambda done, total: tell("measuring", done, total),
         )
-        return Checked(prediction, compare(prediction, measurement))
+        return Checked(prediction, compare(prediction, measurement), required)
+
+
+def _regime(text: str) -> Regime:
+    known = {regime.value.replace(" ", "-"): regime for regime in Regime}
+    if text.replace(" ", "-") not in known:
+        raise BadInput(f"--require {text}: no such regime; expected one of: {', '.join(known)}")
+    return known[text.replace(" ", "-")]
 
 
 def transfers(

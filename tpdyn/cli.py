@@ -1,7 +1,7 @@
 """What can be asked on the command line? `tpdyn check`, `transfer` and `demo`: words in, words out, no logic.
 
 Exit status: 0 stable, nontrivial and in agreement with the runs; 10 unstable; 11 trivial; 12 the runs do not confirm
-the prediction; 13 outside the theory; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
+the prediction; 13 outside the theory; 14 not the required regime; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 EXIT_HELP = (
     "Exit status: 0 stable, nontrivial, in agreement; 10 unstable; 11 trivial; 12 the runs do not confirm the "
-    "prediction; 13 outside the theory; 2 bad input; 130 interrupted."
+    "prediction; 13 outside the theory; 14 not the regime of --require; 2 bad input; 130 interrupted."
 )
 
 
@@ -60,6 +60,7 @@ def check(
     json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
     logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
     measure: Annotated[bool, typer.Option(help="run the script at --widths, or only predict")] = True,
+    require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
     with _exits() as leave:
@@ -84,6 +85,7 @@ def check(
                     seeds=seeds,
                     device=device,
                     measured=measure,
+                    require=require,
                     progress=tell,
                 )
             except checking.BeyondTheory as error:
@@ -99,6 +101,8 @@ def check(
             print(f"\ntensorboard --logdir {logdir}")
         else:
             terminal.show_prediction(checked.prediction)
+        if checked.exit is checking.Exit.ANOTHER_REGIME:
+            _say(f"--require {require}: the regime is another one")
         leave(checked.exit)
 
 
