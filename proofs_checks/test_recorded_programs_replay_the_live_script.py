@@ -187,8 +187,8 @@ def changed(statement: Statement, factor: float) -> Statement | None:
     if isinstance(instruction, Contract):
         return replace(statement, instruction=replace(instruction, scale=instruction.scale * times))
     if isinstance(instruction, Combine) and instruction.terms:
-        (scale, operand), *others = instruction.terms
-        return replace(statement, instruction=replace(instruction, terms=((scale * times, operand), *others)))
+        *others, (scale, operand) = instruction.terms  # the first may be a bias, zero at initialisation
+        return replace(statement, instruction=replace(instruction, terms=(*others, (scale * times, operand))))
     return None
 
 
