@@ -181,14 +181,15 @@ SMALL = Model(("linear", "tanh", "norm"), True, False, "SGD with momentum", 1, 0
 
 
 def changed(statement: Statement, factor: float) -> Statement | None:
-    """The statement with one of its constants multiplied, or None if it has none that the last steps must feel."""
+    """The statement with its constant multiplied (a sum's: all of them), or None if it has none."""
     instruction = statement.instruction
     times = Scaling.of(factor)
     if isinstance(instruction, Contract):
         return replace(statement, instruction=replace(instruction, scale=instruction.scale * times))
     if isinstance(instruction, Combine) and instruction.terms:
-        *others, (scale, operand) = instruction.terms  # the first may be a bias, zero at initialisation
-        return replace(statement, instruction=replace(instruction, terms=(*others, (scale * times, operand))))
+        # all of them: a bias is zero at initialisation, and nothing times anything is still nothing
+        terms = tuple((scale * times, operand) for scale, operand in instruction.terms)
+        return replace(statement, instruction=replace(instruction, terms=terms))
     return None
 
 
