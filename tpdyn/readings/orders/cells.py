@@ -11,20 +11,21 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeVar, final
 
 from tpdyn.exponents import ZERO, Order
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.affine import Affine, Chart, Relation, show_form
+from tpdyn.readings.orders.places import Place
 from tpdyn.readings.orders.reading import Exponents
 
 T = TypeVar("T")
 Point = tuple[Fraction, ...]
 
-Kind = Literal["a", "b", "c"]
-"""Which exponent of a parameter: a of the multiplier, b of the initial entries, c of the learning rate."""
+Kind = Literal["a", "b", "c", "p"]
+"""Which exponent: of a parameter's multiplier a, its initial entries b, its learning rate c; or p of a place's multiplier."""
 
 KINDS: tuple[Kind, ...] = ("a", "b", "c")
 
@@ -100,11 +101,13 @@ class Cell:
 class Space:
     """Which exponents move with which symbol: `exponent = origin + sum of coefficient * symbol`.
 
-    moves[symbol] gives the coefficient of (kind, parameter); symbols are in the order of the mapping.
+    moves[symbol] gives the coefficient of (kind, parameter or name of a place); symbols are in the order of the mapping.
+    places: the statements that a place's multiplier acts on, by its name.
     """
 
     moves: Mapping[str, Mapping[tuple[Kind, str], Fraction]]
     origin: Exponents = Exponents()
+    places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,21 +118,28 @@ class Space:
         """The exponents at a point (plain rationals or linear forms)."""
         origin = {"a": self.origin.multiplier, "b": self.origin.initial, "c": self.origin.rate}
         found = {kind: dict(given) for kind, given in origin.items()}
+        place = dict(self.origin.place)
         for move, value in zip(self.moves.values(), values, strict=True):
             for (kind, parameter), coefficient in move.items():
                 part = value if coefficient == 1 else coefficient * value
-                found[kind][parameter] = found[kind].get(parameter, ZERO) + part
-        return Exponents(found["a"], found["b"], found["c"], self.origin.frozen)
+                if kind == "p":
+                    place |= {position: place.get(position, ZERO) + part for position in self.places[parameter]}
+                else:
+                    found[kind][parameter] = found[kind].get(parameter, ZERO) + part
+        return Exponents(found["a"], found["b"], found["c"], self.origin.frozen, place)
 
 
-def every_exponent(program: Program, kinds: Sequence[Kind] = KINDS, origin: Exponents | None = None) -> Space:
-    """One symbol for each exponent of each parameter: 'fc1.weight:b'."""
+def every_exponent(
+    program: Program, kinds: Sequence[Kind] = KINDS, origin: Exponents | None = None, at: Sequence[Place] = ()
+) -> Space:
+    """One symbol for each exponent of each parameter: 'fc1.weight:b'; and one for the multiplier at each place."""
     moves: dict[str, Mapping[tuple[Kind, str], Fraction]] = {
         f"{parameter.name}:{kind}": {(kind, parameter.name): Fraction(1)}
         for parameter in program.parameters
         for kind in kinds
     }
-    return Space(moves, origin or Exponents())
+    moves |= {f"{place.name}:p": {("p", place.name): Fraction(1)} for place in at}
+    return Space(moves, origin or Exponents(), {place.name: place.positions for place in at})
 
 
 def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:

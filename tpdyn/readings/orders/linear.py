@@ -73,8 +73,10 @@ def _subtract(row: dict[int, Fraction], other: dict[int, Fraction], factor: Frac
             row.pop(column, None)
 
 
-def minimise(objective: Form, constraints: Sequence[Constraint]) -> Point | Infeasible:
+def minimise(objective: Form, constraints: Sequence[Constraint], *, nonnegative: bool = False) -> Point | Infeasible:
     """A point that satisfies the closure of all constraints ('>' counts as '>=') and is smallest in the objective.
+
+    nonnegative: no coordinate may be negative, on top of the constraints.
 
     The point is checked exactly; that nothing smaller exists is HiGHS's word. Raises Unbounded where there is no minimum,
     ArithmeticError where no exact point is found near the one proposed.
@@ -83,13 +85,17 @@ def minimise(objective: Form, constraints: Sequence[Constraint]) -> Point | Infe
     if not size:
         contradicted = [k for k, c in enumerate(constraints) if not _closed(c).holds(())]
         return Infeasible(tuple(contradicted)) if contradicted else ()
-    done = _highs(objective, constraints)
+    done = _highs(objective, constraints, nonnegative)
     if done.status == 2:
-        return Infeasible(_contradiction(constraints, size))
+        return Infeasible(() if nonnegative else _contradiction(constraints, size))
     if done.status != 0:
         raise Unbounded("the objective has no minimum on the constraints")
     for candidate in (_rounded(done.x), _solved(done.x, constraints)):
-        if candidate is not None and all(_closed(c).holds(candidate) for c in constraints):
+        if candidate is None or (nonnegative and min(candidate) < 0):
+            continue
+        if any(abs(float(exact) - x) > _NEAR for exact, x in zip(candidate, done.x, strict=True)):
+            continue
+        if all(_closed(c).holds(candidate) for c in constraints):
             return candidate
     raise ArithmeticError("no exact point near the solution in floating point satisfies every constraint")
 
@@ -130,7 +136,7 @@ def _closed(constraint: Constraint) -> Constraint:
     return constraint if constraint.relation == "=" else Constraint(constraint.form, ">=")
 
 
-def _highs(objective: Form, constraints: Sequence[Constraint]) -> Any:
+def _highs(objective: Form, constraints: Sequence[Constraint], nonnegative: bool) -> Any:
     import numpy as np
     from scipy.optimize import linprog
 
@@ -145,10 +151,11 @@ def _highs(objective: Form, constraints: Sequence[Constraint]) -> Any:
 
     upper, bound = matrix(above, -1)
     same, target = matrix(equal, 1)
+    bounds = (0, None) if nonnegative else (None, None)
     weights = np.array([float(x) for x in objective.coefficients])
-    done = linprog(weights, A_ub=upper, b_ub=bound, A_eq=same, b_eq=target, bounds=(None, None), method="highs")
+    done = linprog(weights, A_ub=upper, b_ub=bound, A_eq=same, b_eq=target, bounds=bounds, method="highs")
     if done.status == 4 or (done.status not in (0, 2, 3)):  # "infeasible or unbounded" and numerical trouble
-        feasible = linprog(0 * weights, A_ub=upper, b_ub=bound, A_eq=same, b_eq=target, bounds=(None, None))
+        feasible = linprog(0 * weights, A_ub=upper, b_ub=bound, A_eq=same, b_eq=target, bounds=bounds)
         done.status = 3 if feasible.status == 0 else 2
     return done
 
@@ -190,16 +197,14 @@ def _contradiction(constraints: Sequence[Constraint], size: int) -> tuple[int, .
     for axis in range(size + 1):
         values = tuple(c.form.coefficients[axis] if axis < size else c.form.constant for c in constraints)
         rows.append(Constraint(Form(ZERO if axis < size else Fraction(1), values), "="))
-    split: list[Constraint] = []
+    # A multiplier of an equation may be negative: it is the difference of two that are not.
     equal = [k for k, c in enumerate(constraints) if c.relation == "="]
     widened = [
         Constraint(Form(r.form.constant, (*r.form.coefficients, *(-r.form.coefficients[k] for k in equal))), "=")
         for r in rows
     ]
-    total = columns + len(equal)
-    for k in range(total):
-        split.append(Constraint(Form(ZERO, tuple(Fraction(int(i == k)) for i in range(total))), ">="))
-    found = minimise(Form(ZERO, (Fraction(1),) * total), [*widened, *split])
+    weights = (Fraction(1),) * (columns + len(equal))
+    found = minimise(Form(ZERO, weights), widened, nonnegative=True)
     if isinstance(found, Infeasible):
         raise ArithmeticError("constraints are neither satisfiable nor contradictory in floating point")
     return tuple(k for k in range(columns) if found[k] or (k in equal and found[columns + equal.index(k)]))

@@ -31,13 +31,15 @@ class Exponents:
 
     multiplier: parameter name -> a: the parameter enters the network as `n^-a w`. initial: name -> b: its initial
     entries are smaller by n^-b. rate: name -> c: its learning rate is smaller by n^-c. Missing names mean 0.
-    frozen: parameters that are not trained at all.
+    frozen: parameters that are not trained at all. place: position of a product in the program -> p: it is multiplied by
+    n^-p (for multipliers that belong to no parameter: see `places`, which finds a product together with its gradients).
     """
 
     multiplier: Mapping[str, Fraction] = field(default_factory=dict)
     initial: Mapping[str, Fraction] = field(default_factory=dict)
     rate: Mapping[str, Fraction] = field(default_factory=dict)
     frozen: frozenset[str] = frozenset()
+    place: Mapping[int, Fraction] = field(default_factory=dict)
 
 
 @final
@@ -145,8 +147,11 @@ class _Reader:
                 return self._leaf(position, statement, instruction)
             case Contract(operands=places, scale=scale):
                 values = self._through_multipliers(statement, places, operands)
-                made = self._contract(position, statement, places, values, scale)
-                self._note_contribution(position, statement, places, values, scale)
+                power = scale.order
+                if power is not None and position in self.exponents.place:
+                    power = power - self.exponents.place[position]
+                made = self._contract(position, statement, places, values, power)
+                self._note_contribution(position, statement, places, values, power)
                 return made
             case Combine():
                 places = tuple(operand for _, operand in instruction.terms)
@@ -228,9 +233,9 @@ class _Reader:
         statement: Statement,
         places: tuple[Operand, ...],
         values: tuple[Value, ...],
-        scale: Scaling,
+        power: Order,
     ) -> None:
-        if statement.origin.phase != "forward" or scale.order is None:
+        if statement.origin.phase != "forward" or power is None:
             return
         for k, place_ in enumerate(places):
             if place_.var in self.owner:
@@ -242,8 +247,8 @@ class _Reader:
                         self.owner[place_.var],
                         position,
                         statement.origin.step,
-                        leading_order(self._product(plan, trained, scale.order)),
-                        leading_order(self._product(plan, untrained, scale.order)),
+                        leading_order(self._product(plan, trained, power)),
+                        leading_order(self._product(plan, untrained, power)),
                     )
                 )
 
@@ -262,7 +267,7 @@ class _Reader:
     def _leaf(self, position: int, statement: Statement, leaf: Leaf) -> Value:
         wide = len(statement.wide_axes)
         law = leaf.law
-        shift = -self.exponents.initial.get(leaf.name, ZERO) if leaf.kind == "parameter" else ZERO
+        shift = -self.exponents.initial.get(self.owner.get(position, ""), ZERO)
         constant = [Term(law.location.order)] if law.location.order is not None else []
         match law.kind:
             case "zero":
@@ -302,12 +307,11 @@ class _Reader:
         statement: Statement,
         places: tuple[Operand, ...],
         values: tuple[Value, ...],
-        scale: Scaling,
+        shift: Order,
     ) -> Value:
         plan = self._plan(position, statement, places)
-        if scale.order is None:
+        if shift is None:
             return Value((), (), None, plan.wide)
-        shift = scale.order
         base = self._product(plan, tuple(v.base for v in values), shift)
         if len(values) == 1:
             whole = self._product(plan, (values[0].whole,), shift) if values[0].whole is not None else None
