@@ -1,8 +1,9 @@
 """How does a fresh machine run tpdyn? `python3 bootstrap.py demo` or `python3 bootstrap.py tests`; nothing else needed.
 
 Only the standard library is used: a virtual environment in `.venv` gets tox, and tox (see tox.ini) installs everything
-else into `.tox/` with the tested versions of `constraints.txt` and runs the environment asked for. The system's Python
-is not touched, so an externally managed one is fine. Further arguments go on: `bootstrap.py tests -k orders`.
+else into `.tox/` with the tested versions of `constraints.txt` and runs the environment asked for, or several with commas
+between. The system's Python is not touched, so an externally managed one is fine. Further arguments go on to it:
+`bootstrap.py tests -k orders`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
             f"Python {sys.version.split()[0]} was used; tpdyn needs 3.11 or newer.",
             "run this file with a newer one, e.g. python3.11 bootstrap.py demo",
         )
-    if not arguments or arguments[0] not in NAMES:
+    if not arguments or not set(arguments[0].split(",")) <= set(NAMES):
         given = arguments[0] if arguments else "nothing"
         return complain(f"asked for {given!r}; expected one of: {', '.join(NAMES)}.", "python3 bootstrap.py demo")
     python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
