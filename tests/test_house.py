@@ -22,6 +22,7 @@ FLOORS = (
     ("claims",),
     ("measuring",),
     ("tuning",),
+    ("parametrizing",),
     ("readings",),
     ("recording",),
     ("program",),

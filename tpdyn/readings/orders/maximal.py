@@ -83,11 +83,12 @@ class Requirement:
 class Maximum:
     """Where the search ended.
 
-    point: the values of the symbols; exponents: what they mean. orders, requirements, cell: the last reading, on linear
-    forms. conflicts: minimal sets of requirements that contradict each other; given_up: what was sacrificed. readings: how
-    often the program was read. regime: the verdict there.
+    program: what was searched. point: the values of the symbols; exponents: what they mean. orders, requirements, cell: the
+    last reading, on linear forms. conflicts: minimal sets of requirements that contradict each other; given_up: what was
+    sacrificed. readings: how often the program was read. regime: the verdict there.
     """
 
+    program: Program
     space: Space
     point: Point
     exponents: Exponents
@@ -219,6 +220,7 @@ def look(
 
     (orders, demanded), cell = on_cell(space, point, work)
     return Maximum(
+        program,
         space,
         cell.point,
         space.at(cell.point),

@@ -134,9 +134,10 @@ class _Reader:
     # -- the rule ---------------------------------------------------------------------------------------------------
 
     def rule(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
-        value = self._read(position, statement, operands)
         if position in self.previous:
-            value = self._updated(position, statement, value)
+            value = self._updated(position, statement, operands)
+        else:
+            value = self._read(position, statement, operands)
         self.values.append(value)
         return value
 
@@ -201,7 +202,7 @@ class _Reader:
             found.append(_times(value, power) if power else value)
         return tuple(found)
 
-    def _updated(self, position: int, statement: Statement, value: Value) -> Value:
+    def _updated(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
         """`W_t = W_{t-1} + increments`: the base stays the leaf, the change collects the increments."""
         first, last = self.values[self.first[position]], self.values[self.previous[position]]
         if self.owner[position] in self.exponents.frozen:
@@ -209,6 +210,7 @@ class _Reader:
         power = -self.exponents.rate.get(self.owner[position], ZERO)
         instruction = statement.instruction
         if not isinstance(instruction, Combine):
+            value = self._read(position, statement, operands)
             return Value(first.base, tidy([*value.total, *first.base], first.wide), None, first.wide, True)
         change: list[Term] = list(last.change)
         own = Scaling(())

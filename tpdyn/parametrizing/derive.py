@@ -1,0 +1,87 @@
+"""Which parametrization lets every layer of this program learn as much as it can, at every width? It is derived.
+
+The requirements of the maximal update are solved as exact linear programs on the cells of the program
+(`tpdyn.readings.orders.maximal`), with no rule that looks at names, shapes or kinds of layers: that hidden matrices need
+Adam rates of 1/n, or attention 1/d instead of 1/sqrt(d), comes out. The tables of Tensor Programs V (arXiv 2203.03466) are
+known answers in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from tpdyn.exponents import ZERO
+from tpdyn.parametrizing.parametrization import Gauge, Parametrization
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.cells import Point, Space, every_exponent
+from tpdyn.readings.orders.linear import nullspace
+from tpdyn.readings.orders.maximal import look, maximal_update
+from tpdyn.readings.orders.own import own_exponents
+from tpdyn.readings.orders.places import shared_places
+from tpdyn.readings.orders.reading import Exponents
+from tpdyn.readings.orders.structure import structure
+
+
+def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = True) -> Parametrization:
+    """The maximal update parametrization of a program that is nearest to the script's own.
+
+    gauge: how it is written (`Parametrization.in_gauge`). places: whether multipliers may be added where no parameter has one
+    of its own: at products of activations (attention's logits) and at one use of a weight that is used twice. They are
+    used only where nothing else helps. Where the requirements contradict each other, `conflicts` names minimal sets of
+    them with their source lines, and the exponents meet as many as they can.
+
+    Raises OutsideTheory where a rule does not reach, ValueError for a program without two optimizer steps.
+
+        program = tpdyn.record(train, widths=(16, 24, 40), steps=3)
+        print(tpdyn.derive(program).show())
+    """
+    if program.steps < 2 or not program.parameters:
+        raise ValueError(
+            f"the program has {program.steps} optimizer steps; expected at least two: record with steps=3, since some "
+            "requirements are about values after updates"
+        )
+    found = structure(program)
+    space = every_exponent(program, ("b", "c"), at=shared_places(program) if places else ())
+    maximum = maximal_update(program, space, found=found)
+    own = own_exponents(program, found)
+    initial, rate = maximum.exponents.initial, maximum.exponents.rate
+    derived = Parametrization(
+        exponents={name: (o.a, o.b + initial.get(name, ZERO), o.c + rate.get(name, ZERO)) for name, o in own.items()},
+        multipliers=_multipliers(space, maximum.point),
+        own=own,
+        rate_per_multiplier=symmetries(program, maximum.exponents),
+        regime=maximum.regime,
+        conflicts=tuple(tuple(map(str, conflict)) for conflict in maximum.conflicts),
+        given_up=tuple((str(r), missing) for r in maximum.given_up if (missing := r.shortfall(maximum.point))),
+        maximum=maximum,
+    )
+    return derived.in_gauge(gauge)
+
+
+def _multipliers(space: Space, point: Point) -> Mapping[str, Fraction]:
+    values = dict(zip(space.names, point, strict=True))
+    return {place: values[f"{place}:p"] for place in space.places if values[f"{place}:p"]}
+
+
+def symmetries(program: Program, at: Exponents | None = None) -> Mapping[str, Fraction | None]:
+    """For each parameter the k for which `(a + s, b - s, c - k s)` changes nothing, found in the cell around a point.
+
+    Along the direction every comparison of the reading and every requirement must stay as it is. None where there is no
+    such direction.
+    """
+    space = every_exponent(program, origin=at)
+    here = look(program, space, (ZERO,) * len(space.names), structure(program))
+    rows = [c.form.coefficients for c in here.cell.constraints] + [r.form.coefficients for r in here.requirements]
+    place = {name: index for index, name in enumerate(space.names)}
+    return {p.name: _along(rows, [place[f"{p.name}:{kind}"] for kind in "abc"]) for p in program.parameters}
+
+
+def _along(rows: Sequence[Point], columns: Sequence[int]) -> Fraction | None:
+    a, b, c = columns
+    kept = {(row[a], row[b], row[c]) for row in rows if row[a] or row[b] or row[c]}
+    # Of all directions on which the rows vanish, the one with b = -a.
+    for direction in nullspace([*kept, (Fraction(1), Fraction(1), ZERO)], 3):
+        if direction[0]:
+            return -direction[2] / direction[0]
+    return None

@@ -1,0 +1,208 @@
+"""Which exponents are optimal, all of them? The face of the maximal update: cells on which every requirement holds.
+
+Around an optimum the tight requirements leave some directions free. Along them the cells are walked from one to the next
+as long as all requirements hold: the face is their union, each piece an exact polyhedron.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import final
+
+from tpdyn.exponents import ZERO
+from tpdyn.readings.orders.cells import Constraint, Form, Point, formula
+from tpdyn.readings.orders.linear import Infeasible, Unbounded, facets, inside, minimise, nullspace
+from tpdyn.readings.orders.maximal import Maximum, contributions_of, look
+from tpdyn.readings.orders.own import Own, own_exponents
+from tpdyn.readings.orders.structure import structure
+
+_STEP = Fraction(1, 64)
+"""How far beyond a facet the next cell is looked for: less than exponents of common scripts differ by."""
+
+_MOST_PIECES = 40
+
+
+@final
+@dataclass(frozen=True)
+class Face:
+    """The optima around a point: `point + sum_i t_i * directions[i]`, t in one of the pieces; and any value along `free`.
+
+    names: the symbols ('out.weight:b'); values are relative to the script's own exponents, which are in `base`. pieces:
+    constraints on t, strict ones strictly. complete: whether the walk ended by itself.
+    """
+
+    names: tuple[str, ...]
+    point: Point
+    free: tuple[Point, ...]
+    directions: tuple[Point, ...]
+    pieces: tuple[tuple[Constraint, ...], ...]
+    base: Point
+    complete: bool = True
+
+    @property
+    def dimension(self) -> int:
+        """In how many directions the optimum is not unique (the symmetries of multipliers not counted)."""
+        return len(self.free) + max((_dimension(piece, len(self.directions)) for piece in self.pieces), default=0)
+
+    def bounds(self) -> dict[str, tuple[Fraction | None, Fraction | None]]:
+        """For each exponent its smallest and largest value on the closed face; None where there is no bound."""
+        found: dict[str, tuple[Fraction | None, Fraction | None]] = {}
+        for index, name in enumerate(self.names):
+            middle = self.point[index] + self.base[index]
+            form = Form(middle, tuple(direction[index] for direction in self.directions))
+            if any(direction[index] for direction in self.free):
+                found[name] = (None, None)
+            elif form.is_constant:
+                found[name] = (middle, middle)
+            else:
+                lows = [_lowest(form, piece) for piece in self.pieces]
+                highs = [_lowest(-form, piece) for piece in self.pieces]
+                low = None if None in lows else min(x for x in lows if x is not None)
+                high = None if None in highs else -min(x for x in highs if x is not None)
+                found[name] = (low, high)
+        return found
+
+    def show(self) -> str:
+        """One line for each exponent that is not fixed."""
+        lines = []
+        for name, (low, high) in self.bounds().items():
+            if low is None and high is None:
+                lines.append(f"{name}: any")
+            elif low is None:
+                lines.append(f"{name}: at most {high}")
+            elif high is None:
+                lines.append(f"{name}: at least {low}")
+            elif low != high:
+                lines.append(f"{name}: {low} to {high}")
+        return "\n".join(lines) or "the optimum is unique"
+
+
+def face_of(maximum: Maximum) -> Face:
+    """The optima that are connected with the point where a search ended (multipliers at places stay as they are).
+
+    Raises ValueError where requirements were given up: there is no optimum then.
+    """
+    if maximum.unmet:
+        raise ValueError(f"requirements contradict each other, so no point is optimal: {maximum.unmet[0]}")
+    free, directions = _directions(maximum)
+    walk = _Walk(maximum, directions)
+    first = walk.piece(maximum, (ZERO,) * len(directions))
+    assert first is not None
+    pieces, queue, complete = [first], [first], True
+    tried: set[Point] = set()
+    while queue:
+        for there in walk.beyond(queue.pop()):
+            if there in tried or any(all(c.holds(there) for c in known) for known in pieces):
+                continue
+            tried.add(there)
+            if len(pieces) >= _MOST_PIECES:
+                complete = False
+                break
+            new = walk.look(there)
+            if new is not None:
+                pieces.append(new)
+                queue.append(new)
+    own = own_exponents(maximum.program)
+    base = tuple(_base(own, name) for name in maximum.space.names)
+    return Face(maximum.space.names, maximum.point, free, directions, tuple(pieces), base, complete)
+
+
+def _base(own: Mapping[str, Own], name: str) -> Fraction:
+    """The script's own exponent behind a symbol; 0 for a multiplier at a place."""
+    parameter, _, kind = name.rpartition(":")
+    return {"b": own[parameter].b, "c": own[parameter].c}[kind] if parameter in own else ZERO
+
+
+def _directions(maximum: Maximum) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """Along which directions tight requirements stay tight: those that change nothing at all, and the others."""
+    size = len(maximum.point)
+    tight = [
+        r.form.coefficients
+        for r in maximum.requirements
+        if r.demand == "starts" and r.form.at(maximum.point) == 0 and not r.form.is_constant
+    ]
+    for own in contributions_of(maximum.orders).values():
+        # Where several contributions are of order 0 (in different steps, say) any one of them is enough.
+        tied = {form.coefficients for _, order in own if (form := formula(order, size)) and not form.at(maximum.point)}
+        tight += tied if len(tied) == 1 else ()
+    tight += [_unit(index, size) for index, name in enumerate(maximum.space.names) if name.endswith(":p")]
+    rows = [c.form.coefficients for c in maximum.cell.constraints] + [r.form.coefficients for r in maximum.requirements]
+    free: list[Point] = []
+    others: list[Point] = []
+    for direction in nullspace(tight, size):
+        moved = any(Form(ZERO, row).at(direction) for row in rows)
+        (others if moved else free).append(direction)
+    return tuple(free), tuple(others)
+
+
+@final
+class _Walk:
+    """Looks at points `point + sum_i t_i directions[i]`."""
+
+    def __init__(self, maximum: Maximum, directions: tuple[Point, ...]) -> None:
+        self.maximum, self.directions = maximum, directions
+        self.found = structure(maximum.program)
+
+    def look(self, t: Point) -> tuple[Constraint, ...] | None:
+        """The piece around a point; None if some requirement does not hold there."""
+        point = tuple(
+            x + sum((ti * direction[k] for ti, direction in zip(t, self.directions, strict=True)), ZERO)
+            for k, x in enumerate(self.maximum.point)
+        )
+        return self.piece(look(self.maximum.program, self.maximum.space, point, self.found), t)
+
+    def piece(self, here: Maximum, t: Point) -> tuple[Constraint, ...] | None:
+        """A cell and its requirements as constraints on t, without those that are implied."""
+        if here.unmet:
+            return None
+        wanted = [Constraint(r.form, ">=") for r in here.requirements]
+        seen: dict[Form, str] = {}
+        for constraint in (*here.cell.constraints, *wanted):
+            slopes = tuple(Form(ZERO, constraint.form.coefficients).at(direction) for direction in self.directions)
+            if not any(slopes):
+                continue
+            form = Form(constraint.form.at(here.point) - Form(ZERO, slopes).at(t), slopes)
+            seen[form] = max(seen.get(form, ">="), constraint.relation, key=[">=", ">", "="].index)
+        return facets([Constraint(form, relation) for form, relation in seen.items()], len(self.directions))
+
+    def beyond(self, piece: tuple[Constraint, ...]) -> list[Point]:
+        """Points a little outside of each facet; around a piece without interior, to both sides along each direction."""
+        size = len(self.directions)
+        found: list[Point] = []
+        for constraint in (c for c in piece if c.relation != "="):
+            others = [c for c in piece if c is not constraint]
+            on = inside([*others, Constraint(constraint.form, "=")], size)
+            if on is not None:
+                found.append(_step(on, constraint.form.coefficients, -1))
+                if constraint.relation == ">":
+                    found.append(on)
+        if any(c.relation == "=" for c in piece):
+            middle = inside(piece, size)
+            assert middle is not None
+            normals = [c.form.coefficients for c in piece if c.relation == "="]
+            for along in dict.fromkeys([*(_unit(k, size) for k in range(size)), *normals]):
+                found += [_step(middle, along, 1), _step(middle, along, -1)]
+        return found
+
+
+def _unit(index: int, size: int) -> Point:
+    return tuple(Fraction(int(k == index)) for k in range(size))
+
+
+def _step(start: Point, along: Point, sign: int) -> Point:
+    size = sum((abs(c) for c in along), ZERO)
+    return tuple(x + sign * _STEP * c / size for x, c in zip(start, along, strict=True))
+
+
+def _dimension(piece: Sequence[Constraint], size: int) -> int:
+    return len(nullspace([c.form.coefficients for c in piece if c.relation == "="], size))
+
+
+def _lowest(form: Form, piece: Sequence[Constraint]) -> Fraction | None:
+    try:
+        lowest = minimise(form, piece)
+    except Unbounded:
+        return None
+    return None if isinstance(lowest, Infeasible) else form.at(lowest)
