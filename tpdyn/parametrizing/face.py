@@ -127,11 +127,21 @@ def _directions(maximum: Maximum) -> tuple[tuple[Point, ...], tuple[Point, ...]]
         # Where several contributions are of order 0 (in different steps, say) any one of them is enough.
         tied = {form.coefficients for _, order in own if (form := formula(order, size)) and not form.at(maximum.point)}
         tight += tied if len(tied) == 1 else ()
-    tight += [_unit(index, size) for index, name in enumerate(maximum.space.names) if name.endswith(":p")]
+    names = maximum.space.names
+    tight += [_unit(index, size) for index, name in enumerate(names) if name.endswith(":p")]
+    starts = [r.form.coefficients for r in maximum.requirements if r.demand == "starts"]
+    # An initial size that no representation needs may be free although ties hide it: a readout's.
+    loose = [
+        _unit(index, size)
+        for index, name in enumerate(names)
+        if name.endswith(":b") and not any(row[index] for row in starts)
+    ]
     rows = [c.form.coefficients for c in maximum.cell.constraints] + [r.form.coefficients for r in maximum.requirements]
     free: list[Point] = []
     others: list[Point] = []
-    for direction in nullspace(tight, size):
+    for direction in dict.fromkeys([*loose, *nullspace(tight, size)]):
+        if nullspace([*free, *others, direction], size) == nullspace([*free, *others], size):
+            continue
         moved = any(Form(ZERO, row).at(direction) for row in rows)
         (others if moved else free).append(direction)
     return tuple(free), tuple(others)
@@ -165,17 +175,24 @@ class _Walk:
                 continue
             form = Form(constraint.form.at(here.point) - Form(ZERO, slopes).at(t), slopes)
             seen[form] = max(seen.get(form, ">="), constraint.relation, key=[">=", ">", "="].index)
+        for form in [form for form in seen if -form in seen]:
+            if form in seen and -form in seen:  # at least 0 and at most 0
+                del seen[-form]
+                seen[form] = "="
         return facets([Constraint(form, relation) for form, relation in seen.items()], len(self.directions))
 
     def beyond(self, piece: tuple[Constraint, ...]) -> list[Point]:
         """Points a little outside of each facet; around a piece without interior, to both sides along each direction."""
         size = len(self.directions)
         found: list[Point] = []
+        tangents = nullspace([c.form.coefficients for c in piece if c.relation == "="], size)
         for constraint in (c for c in piece if c.relation != "="):
             others = [c for c in piece if c is not constraint]
             on = inside([*others, Constraint(constraint.form, "=")], size)
             if on is not None:
-                found.append(_step(on, constraint.form.coefficients, -1))
+                slopes = [Form(ZERO, constraint.form.coefficients).at(tangent) for tangent in tangents]
+                outward = (sum((m * t[k] for m, t in zip(slopes, tangents, strict=True)), ZERO) for k in range(size))
+                found.append(_step(on, tuple(outward), -1))
                 if constraint.relation == ">":
                     found.append(on)
         if any(c.relation == "=" for c in piece):
