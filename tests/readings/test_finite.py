@@ -183,12 +183,8 @@ def test_a_dim_that_is_not_whole_at_the_width_is_refused() -> None:
         run(b.build(), 12)
 
 
-@given(
-    st.permutations([0, 1, 2]), st.integers(0, 2), st.booleans(), st.integers(1, 3), st.integers(1, 3)
-)
-def test_from_view_is_the_inverse_of_to_view(
-    order: list[int], cut: int, inner: bool, first: int, second: int
-) -> None:
+@given(st.permutations([0, 1, 2]), st.integers(0, 2), st.booleans(), st.integers(1, 3), st.integers(1, 3))
+def test_from_view_is_the_inverse_of_to_view(order: list[int], cut: int, inner: bool, first: int, second: int) -> None:
     """dims: some grouping of permuted axes; pieces: a grid of `first` x `second` along two factors."""
     dims = (tuple(order[:cut]), (), tuple(order[cut:]))
     grid = (Factor(0, 0, first), Factor(2, len(dims[2]) if inner else 0, second))

@@ -397,7 +397,7 @@ def test_softmax_with_its_maximum_subtracted_by_hand_is_recognised(name: str) ->
     assert "softmax" in {s.instruction.function for s in lowered.statements if isinstance(s.instruction, Apply)}
 
 
-def test_a_maximum_that_does_not_cancel_is_refused() -> None:
+def test_a_maximum_that_does_not_cancel_is_computed() -> None:
     def train(width: int) -> None:
         model = mlp(width)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -406,8 +406,7 @@ def test_a_maximum_that_does_not_cancel_is_refused() -> None:
             (torch.exp(out - out.amax(-1, keepdim=True)) ** 2).mean().backward()
             optimizer.step()
 
-    with pytest.raises(LoweringError, match="maximum"):
-        lower(record_tape(train, 12, 1, 0))
+    lowered_script(train, steps=1)
 
 
 def test_an_operation_without_a_rule_is_named_with_its_line() -> None:
@@ -415,10 +414,10 @@ def test_an_operation_without_a_rule_is_named_with_its_line() -> None:
         model = mlp(width)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(2):
-            model(torch.randn(4, 5)).cumsum(0).mean().backward()
+            torch.linalg.svdvals(model(torch.randn(4, 5))).mean().backward()
             optimizer.step()
 
-    with pytest.raises(LoweringError, match=r"no rule for aten.cumsum.default at .*cumsum\(0\)"):
+    with pytest.raises(LoweringError, match=r"no rule for aten._linalg_svd.default at .*svdvals"):
         lower(record_tape(train, 12, 1, 0))
 
 

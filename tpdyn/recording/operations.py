@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tpdyn.program.program import Origin
@@ -80,6 +81,8 @@ class Operations(TorchDispatchMode, ABC):
                 return out
             if kind == "view":
                 out = func(*args, **kwargs)
+                if isinstance(args[0], UninitializedTensorMixin):  # a lazy layer's parameter: no memory yet
+                    return out
                 self._storages.view(args[0], out, func, tuple(args[1:]), kwargs, self._origin)
                 return out
             if kind == "in-place":

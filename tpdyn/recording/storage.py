@@ -22,13 +22,15 @@ from tpdyn.recording.tape import Ref
 
 aten = torch.ops.aten
 
-Geometry = tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int]  # dtype, size, stride, offset
+Geometry = tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int, bool]
+"""dtype, size, stride, offset, and whether entries are conjugated or negated when read."""
 Emit = Callable[[Any, tuple[Any, ...], dict[str, Any], tuple[int, ...], torch.dtype, Origin | None], Ref]
 
 RESHAPES = frozenset({
     aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default, aten.unsqueeze.default,
     aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims,
 })  # fmt: skip
+CUTS = frozenset({aten.slice.Tensor, aten.select.int, aten.as_strided.default, aten.diagonal.default})
 SPLITS = frozenset({
     aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor, aten.unsafe_split_with_sizes.default,
 })  # fmt: skip
@@ -61,7 +63,9 @@ class Cell:
 
 def geometry_of(tensor: Tensor) -> Geometry:
     """How a tensor lies in its storage."""
-    return (tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())  # type: ignore[return-value]
+    dtype = tensor.dtype
+    lazy = tensor.is_neg() or (dtype.is_complex and tensor.is_conj())
+    return (dtype, tensor.shape, tensor.stride(), tensor.storage_offset(), lazy)  # type: ignore[return-value]
 
 
 @final
@@ -173,9 +177,9 @@ class Storages:
 
     def _found_view(self, cell: Cell, geometry: Geometry, tensor: Tensor | None) -> _View | None:
         """How an unregistered geometry comes from the base, if the base is contiguous and covers it."""
-        dtype, size, stride, offset = geometry
-        base_dtype, base_size, base_stride, base_offset = cell.geometry
-        if dtype != base_dtype or not _is_contiguous(base_size, base_stride):
+        dtype, size, stride, offset, lazy = geometry
+        base_dtype, base_size, base_stride, base_offset, base_lazy = cell.geometry
+        if dtype != base_dtype or lazy or base_lazy or not _is_contiguous(base_size, base_stride):
             return None
         last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
         if 0 in size or offset < base_offset or last >= base_offset + _numel(base_size):
@@ -201,7 +205,8 @@ class Storages:
         parent = self._read(cell, view.parent)
         new = self._inverse(view, parent, ref, view.parent)
         self._write(cell, view.parent, new, None)
-        cell.cache[geometry] = ref
+        if view.target not in CUTS or _is_contiguous(geometry[1], geometry[2]):
+            cell.cache[geometry] = ref  # else read it through the view: kernels round by how their arguments lie
 
     def _inverse(self, view: _View, parent: Ref, ref: Ref, geometry: Geometry) -> Ref:
         dtype, size = geometry[0], tuple(geometry[1])
@@ -263,7 +268,7 @@ def _is_contiguous(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
 
 
 def _span(geometry: Geometry) -> tuple[int, int]:
-    dtype, size, stride, offset = geometry
+    dtype, size, stride, offset, _ = geometry
     if 0 in size:
         return (0, 0)
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))

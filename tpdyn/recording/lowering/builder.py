@@ -70,6 +70,7 @@ class Builder:
         self.known_of: dict[int, Known] = {}
         self.scattered: dict[int, Tensor] = {}  # one-hot gradients of losses: their sum over the classes
         self.masks: dict[tuple[int, int], Known] = {}
+        self.settled: set[Any] = set()  # the maxima that had to be computed (see `stabiliser`)
         self.indices: dict[tuple[Any, ...], Known] = {}  # constant indices that many operations share
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -345,10 +346,25 @@ class Builder:
             return self.value(self.expand(Value(x.var, tuple(None if d == dim else d for d in x.axes), one), shape))
         if length == 1:
             return self.unsqueeze(self.select(x, dim, start), dim)
+        part = self._part(x, dim, start, length) if step == 1 else None
+        if part is not None:
+            return part
         rank = len(shape)
         sizes = dict(enumerate(x.shape))
         operand = self._operand(x, tuple(range(rank)), sizes, {k: k for k in range(rank)}, itertools.count(rank))
         return self._emit(Slice(operand, dim, start, step, length), shape, share=True)
+
+    def _part(self, x: Value, dim: int, start: int, length: int) -> Value | None:
+        """What lies at start : start + length along dim, where x is a concatenation and that is one part of it."""
+        made = self.statements[x.var].instruction
+        if not (isinstance(made, Concat) and self.is_whole(x) and made.axis == dim):
+            return None
+        place = 0
+        for operand, extent in zip(made.parts, made.lengths, strict=True):
+            if place == start and extent.constant == length and operand is not None:
+                return Value(operand.var, operand.axes, self.statements[operand.var].shape)
+            place += int(extent.constant)
+        return None
 
     def select(self, x: Any, dim: int, index: int) -> Value:
         """`x[..., index, ...]`: dim is dropped."""
@@ -357,6 +373,9 @@ class Builder:
         if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
             axes = tuple(None if d is None or d == dim else d - (d > dim) for d in x.axes)
             return Value(x.var, axes, shape)
+        part = self._part(x, dim, index, 1)
+        if part is not None:
+            return self.squeeze(part, [dim])
         rank = len(shape)
         labels = {k: (rank if k == dim else k - (k > dim)) for k in range(rank + 1)}
         operand = self._operand(

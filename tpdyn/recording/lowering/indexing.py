@@ -119,14 +119,21 @@ def index_(b: Builder, x: Any, indices: Sequence[Any]) -> Tensor:
 
 
 def index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Tensor:
-    """x + values added at the index (with accumulate, as in the backward of an index)."""
-    if not accumulate:
-        raise Refusal("writing to an index (x[index] = ...); torch.where has a rule")
+    """x with values written at the index, or added there (with accumulate, as in the backward of an index)."""
     shape = b.shape(x)
     dim, index, letters, index_letters, out = _plan(b, shape, indices)
     sizes = {**dict(zip(letters, shape)), **dict(zip(index_letters, index.shape))}
     values = b.value(b.expand(values, tuple(sizes[letter] for letter in out)))
     result = [letter if letter != "picked" else "filled" for letter in letters]
+    if not accumulate:
+        if len(set(index.tensor.flatten().tolist())) != index.tensor.numel():
+            raise Refusal("writing to an index that names a position twice: which value stays is not defined")
+        if any(letter in index_letters for letter in letters):
+            raise Refusal("writing to several indices at once")
+        kept = torch.ones(shape[dim], dtype=torch.float64)
+        kept[index.tensor.flatten()] = 0.0
+        if b.number(x) != 0:
+            x = b.contract(letters, (x, letters), (Known(kept, index.kind, None, "kept"), ["picked"]))
     added = b.scatter(values, out, index, index_letters, "filled", result, shape[dim])
     return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
 
@@ -158,6 +165,20 @@ def _same_elsewhere(shape: Sequence[int], index: Sequence[int], dim: int) -> Non
         raise Refusal(f"an index of shape {tuple(index)} into {tuple(shape)}: other dims must be equal")
 
 
+def scatter(b: Builder, x: Any, dim: int, index: Any, source: Any, **_: Any) -> Tensor:
+    """x with source written along dim, jointly in the other dims."""
+    index = _index(index)
+    dim = dim % max(len(b.shape(x)), 1)
+    if int(index.tensor.sort(dim).values.diff(dim=dim).eq(0).sum()) and index.tensor.shape[dim] > 1:
+        raise Refusal("writing to an index that names a position twice: which value stays is not defined")
+    zeros = Known.full(b.shape(x), 0.0)
+    added = scatter_add(b, zeros, dim, index, source)
+    if b.number(x) == 0:
+        return added
+    kept = torch.ones(b.shape(x), dtype=torch.float64).scatter(dim, index.tensor, 0.0)
+    return b.combine([(1, b.product(x, Known(kept, index.kind, None, "kept"))), (1, added)])
+
+
 def tril(b: Builder, x: Any, diagonal: int = 0) -> Tensor:
     """Zeros above the diagonal."""
     mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).tril(diagonal))
@@ -176,5 +197,5 @@ RULES: dict[str, Rule] = {
     "embedding": embedding, "embedding_dense_backward": embedding_backward, "index_select": index_select,
     "index_select_backward": index_select_backward, "index_add": index_add, "index": index_, "_unsafe_index": index_,
     "index_put": index_put, "_unsafe_index_put": index_put, "_index_put_impl": index_put, "gather": gather,
-    "scatter_add": scatter_add, "tril": tril, "triu": triu,
+    "scatter_add": scatter_add, "scatter": scatter, "tril": tril, "triu": triu,
 }

@@ -14,7 +14,9 @@ from tpdyn.program.program import Origin
 from tpdyn.recording.lowered import Lowered, LoweredMark, LoweredParameter
 from tpdyn.recording.lowering import (
     attention,
+    choices,
     convolution,
+    cumulative,
     elementwise,
     functions,
     indexing,
@@ -44,12 +46,14 @@ from tpdyn.recording.lowering.values import (
 )
 from tpdyn.recording.tape import Node, Ref, Tape
 
-Made = Tensor | Refused | Places | stabiliser.Shifted
+Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
     **linear.RULES,
     **functions.RULES,
+    **cumulative.RULES,
+    **choices.RULES,
     **strides.RULES,
     **convolution.RULES,
     **pooling.RULES,
@@ -95,6 +99,10 @@ def _has(items: Any, kind: type) -> bool:
     if isinstance(items, (list, tuple)):
         return any(_has(item, kind) for item in items)
     return isinstance(items, dict) and any(_has(item, kind) for item in items.values())
+
+
+def _without_layout(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in kwargs.items() if key not in ("layout", "device", "pin_memory", "generator")}
 
 
 @final
@@ -176,7 +184,14 @@ class _Lowering:
         if _has((args, kwargs), Refused):
             return (Refused(),) * len(node.outputs)
         if _has((args, kwargs), stabiliser.Shifted):
-            made = stabiliser.through(self.builder, base_name(node.op), args, kwargs)
+            try:
+                made = stabiliser.through(self.builder, base_name(node.op), args, kwargs)
+                return made if isinstance(made, tuple) else (made,)
+            except Refusal:
+                args = stabiliser.settled(self.builder, args)
+                kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
+        if _has((args, kwargs), choices.Chosen):
+            made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
             return made if isinstance(made, tuple) else (made,)
         if randomness.is_draw(node):
             return randomness.drawn(self.builder, node, args)
@@ -196,7 +211,7 @@ class _Lowering:
             return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
         if rule is None:
             raise Refusal(f"no rule for {node.op}")
-        kwargs = {key: value for key, value in kwargs.items() if key not in ("layout", "device", "pin_memory", "generator")}
+        kwargs = _without_layout(kwargs)
         try:
             bound = _signature(rule).bind(self.builder, *args, **kwargs)
         except TypeError as error:  # arguments that the rule does not know
@@ -293,8 +308,7 @@ class _Lowering:
                 b.origin = tape.nodes[ref.node].origin
                 value = self.values[ref]
                 if isinstance(value, stabiliser.Shifted):
-                    raise LoweringError(f"a maximum over a dim is a named value: {tape.nodes[ref.node].origin.source}; "
-                                        "a maximum is understood only where it cancels, as in softmax")
+                    value = stabiliser.settled(b, value)
                 if not isinstance(value, (Value, Known)):
                     raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")
                 places[ref] = b.position(value)

@@ -90,14 +90,23 @@ def std_mean(
 
 
 def vector_norm(b: Builder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
-    """The 2-norm or 1-norm over dims."""
+    """The norm of any order over dims: (sum |x|^p)^(1/p), the number of entries that are not 0, or the extreme size."""
     dims = axes_of(b, x, dim)
     order = b.number(ord)
     if order == 2:
         return b.apply("sqrt", reduce(b, x, dims, keepdim, times=x))
     if order == 1:
         return reduce(b, b.apply("abs", x), dims, keepdim)
-    raise Refusal(f"a norm of order {ord}; 1 and 2 have rules")
+    if order is None:
+        raise Refusal("a norm whose order is no number")
+    if order == 0:
+        return reduce(b, b.apply("not_equal", x, 0.0), dims, keepdim)
+    if math.isinf(order):
+        from tpdyn.recording.lowering.choices import over  # ranks are built on reductions
+
+        return over(b, b.apply("abs", x), dims, keepdim, order > 0)
+    total = reduce(b, b.apply("power", b.apply("abs", x), parameters=[float(order)]), dims, keepdim)
+    return b.apply("power", total, parameters=[1 / float(order)])
 
 
 def norm(b: Builder, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:

@@ -1,9 +1,9 @@
-"""What becomes of the maximum that a softmax by hand subtracts? It cancels, or the script is refused.
+"""What becomes of the maximum that a softmax by hand subtracts? It cancels, or it is computed by ranks.
 
 `exp(z - m) / sum exp(z - m)` with m = max z is softmax(z), whatever m is. So m is carried along symbolically: a value
 is `base + k*m` ("sum") or `base * exp(k*m)` ("factor"), and whatever reads it must know how k changes. Where k comes back
-to 0 the value is an ordinary one again; where anything else reads a value with k != 0, the operation is refused. When
-all of m cancels, nothing depends on m, and the gradient through it is zero.
+to 0 the value is an ordinary one again. When all of m cancels, nothing depends on m, and the gradient through it is zero.
+Where anything else reads a value with k != 0, m is `settled`: computed like any choice (`choices`), its gradient too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, Literal, final
 
 from tpdyn.recording.lowering import elementwise, reductions, views
 from tpdyn.recording.lowering.builder import Builder
+from tpdyn.recording.lowering.choices import Chosen, extreme, over
 from tpdyn.recording.lowering.reductions import axes_of
-from tpdyn.recording.lowering.values import Known, Refusal, Shape
+from tpdyn.recording.lowering.values import Known, Refusal, Shape, Value
 
 
 @final
@@ -24,7 +25,7 @@ class Shifted:
     """`base + k*m` or `base * exp(k*m)` where m is the maximum of `of` (a statement and its axes) over dim `dim`.
 
     form "selector": the mask or index of the maximum, which only its (vanishing) gradient reads. The base of m itself is
-    a tensor of zeros.
+    a tensor of zeros. keepdim: of a "selector" that is an index, whether dim is kept; None for a mask.
     """
 
     base: Any
@@ -32,6 +33,7 @@ class Shifted:
     k: int
     of: tuple[int, tuple[int | None, ...], Shape]
     dim: int
+    keepdim: bool | None = None
 
     @property
     def shape(self) -> Shape:
@@ -40,22 +42,46 @@ class Shifted:
         return shape
 
 
-def maximum(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Shifted:
-    """The largest entry along one dim."""
+def maximum(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest entry along one dim, symbolically; along several dims, by ranks."""
     dims = axes_of(b, x, dim)
     value = b.value(x)
     if len(dims) != 1:
-        raise Refusal("a maximum over several dims of values that depend on parameters")
+        return over(b, x, dims, keepdim, True)
     shape = tuple(1 if d == dims[0] else s for d, s in enumerate(value.shape) if keepdim or d != dims[0])
     return Shifted(Known.full(shape, 0.0), "sum", 1, (value.var, value.axes, value.shape), dims[0])
 
 
-def maximum_and_place(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> tuple[Shifted, Shifted]:
-    """The largest entry along one dim, and where it is."""
+def maximum_and_place(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest entry along one dim, and where it is; without a dim, the largest of all entries."""
     if dim is None:
-        raise Refusal("the maximum of all entries of values that depend on parameters")
+        return over(b, x, None, False, True)
     largest = maximum(b, x, dim, keepdim)
-    return largest, _with(largest, largest.base, "selector", 0)
+    return largest, Shifted(largest.base, "selector", 0, largest.of, largest.dim, keepdim)
+
+
+def settled(b: Builder, item: Any) -> Any:
+    """Arguments with each symbolic maximum computed: what reads it does more than let it cancel.
+
+    From then on its gradient is computed, too.
+    """
+    if isinstance(item, (list, tuple)):
+        return type(item)(settled(b, part) for part in item)
+    if not isinstance(item, Shifted):
+        return item
+    var, axes, shape = item.of
+    x = Value(var, axes, shape)
+    b.settled.add((item.of, item.dim))
+    value, place = extreme(b, x, item.dim, True, True)
+    if item.form == "selector":
+        if item.keepdim is None:
+            return b.apply("equal", x, value)
+        return place if item.keepdim else Chosen(b.squeeze(place.hot, [item.dim]))
+    if len(item.shape) != len(shape):
+        value = b.squeeze(value, [item.dim])
+    if item.form == "factor":
+        return b.product(item.base, b.apply("exp", b.combine([(item.k, value)])))
+    return b.combine([(1, item.base), (item.k, value)])
 
 
 def _with(like: Shifted, base: Any, form: Literal["sum", "factor", "selector"], k: int) -> Any:
@@ -75,6 +101,8 @@ def through(b: Builder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     if rule is None:
         raise _refuse(name)
     shifted = [x for x in args if isinstance(x, Shifted)]
+    if any((x.of, x.dim) in b.settled for x in shifted if x.form == "selector"):
+        raise _refuse(name)
     if not shifted or any((x.of, x.dim) != (shifted[0].of, shifted[0].dim) for x in shifted):
         raise _refuse(name)
     if any(x.form == "selector" for x in shifted):
