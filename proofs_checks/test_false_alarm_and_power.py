@@ -143,7 +143,9 @@ class Rates:
             names: tuple[Verdict, ...] = ("agrees", "inconclusive", "disagrees")
             return " ".join(f"{name} {counts[name] / max(counts.total(), 1):.3f}" for name in names)
 
-        return f"misses {self.missed / self.trials:.4f} | right: {shares(self.right)} | off by 1/2: {shares(self.wrong)}"
+        return (
+            f"misses {self.missed / self.trials:.4f} | right: {shares(self.right)} | off by 1/2: {shares(self.wrong)}"
+        )
 
 
 @cache
@@ -417,7 +419,9 @@ def test_real_runs_of_right_predictions_agree_and_of_wrong_ones_do_not() -> None
     for kind, misses in intervals.items():
         print(f"\n{kind}: {misses[True] / misses.total():.3f} of the intervals of changes miss the order", end="")
     for key in sorted(counts):
-        print(f"\n{key}: { {name: round(count / counts[key].total(), 3) for name, count in counts[key].items()} }", end="")
+        print(
+            f"\n{key}: { {name: round(count / counts[key].total(), 3) for name, count in counts[key].items()} }", end=""
+        )
 
     def pooled(claim: str, kinds: tuple[str, ...] = PARAMETRIZATIONS) -> Counter[Verdict]:
         return sum((found for key, found in counts.items() if key[3] == claim and key[0] in kinds), Counter[Verdict]())

@@ -112,7 +112,9 @@ def test_shifted_exponents_give_the_same_function_bit_for_bit(
         assert ((first == second) | (first.isnan() & second.isnan())).all()
 
 
-@given(point=abc_points(2, "sgd").filter(lambda point: theorems.sgd(point).stable), s=QUARTERS, width=st.integers(5, 40))
+@given(
+    point=abc_points(2, "sgd").filter(lambda point: theorems.sgd(point).stable), s=QUARTERS, width=st.integers(5, 40)
+)
 @settings(max_examples=EXAMPLES)
 @example(point=theorems.maximal_update(2), s=HALF, width=23)
 def test_at_any_width_the_function_is_the_same_up_to_rounding(point: Abc, s: Fraction, width: int) -> None:

@@ -242,7 +242,11 @@ def test_the_demo_shows_three_regimes_and_logs_them_where_it_runs(tmp_path: Path
     for word in ("unstable:", "kernel regime:", "feature learning:"):
         assert sum(line.startswith(word) for line in done.stdout.splitlines()) == 1
     assert done.stdout.count("the runs agree") == 3
-    assert {path.name for path in (tmp_path / "logs").iterdir()} == {"standard-parametrization", "NTK-parametrization", "muP"}
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {
+        "standard-parametrization",
+        "NTK-parametrization",
+        "muP",
+    }
 
 
 def test_transfer_sweeps_two_parametrizations_and_refuses_nonsense(tmp_path: Path) -> None:

@@ -319,7 +319,6 @@ def _text(order: Order) -> str | None:
     return None if order is None else str(order)
 
 
-
 def name_of(target: str) -> str:
     """The folder name of a target's logs: `examples/digits_mlp.py:train` is `digits_mlp-train`."""
     file, _, function = target.partition(".py")

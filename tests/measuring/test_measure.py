@@ -59,7 +59,9 @@ def test_a_script_that_raises_is_named_with_width_seed_and_line_and_finished_run
             raise RuntimeError("my own mistake")
         train(width)
 
-    with pytest.raises(MeasuringError, match=r"width 16, seed 0: RuntimeError: my own mistake .*test_measure.py:\d+") as e:
+    with pytest.raises(
+        MeasuringError, match=r"width 16, seed 0: RuntimeError: my own mistake .*test_measure.py:\d+"
+    ) as e:
         measure(broken, widths=(8, 16), seeds=2, steps=2)
     assert e.value.partial is not None
     assert e.value.partial.completed.tolist() == [[True, True], [False, False]]

@@ -95,8 +95,12 @@ def growth_holds(function: Function, growth: Fraction | None, parameters: tuple[
     sides = []
     for sign in (1.0, -1.0):
         far = sign * torch.tensor([2.0**k for k in (5, 6, 7, 8, 9)], dtype=torch.float64) * 1.01
-        y = values(function, far, parameters) if function.name not in ALONG else torch.stack(
-            [values(function, s * torch.tensor([1.0, -0.5, 0.2], dtype=torch.float64), parameters)[1] for s in far]
+        y = (
+            values(function, far, parameters)
+            if function.name not in ALONG
+            else torch.stack(
+                [values(function, s * torch.tensor([1.0, -0.5, 0.2], dtype=torch.float64), parameters)[1] for s in far]
+            )
         )
         sides.append((far.abs(), y.abs()))
     finite = [(far, y) for far, y in sides if not bool(torch.isnan(y).any())]
@@ -123,7 +127,9 @@ def jump_of(function: Function, parameters: tuple[float, ...]) -> bool:
         if function.arity == 1:
             y = function.value(torch, pair, *parameters)
         else:
-            others = [torch.full_like(pair, 1.0 if name_is_logical(function) else place) for _ in range(function.arity - 1)]
+            others = [
+                torch.full_like(pair, 1.0 if name_is_logical(function) else place) for _ in range(function.arity - 1)
+            ]
             mask_first = function.name == "where"
             y = function.value(torch, *([others[0], pair, others[1]] if mask_first else [pair, *others]), *parameters)
         y = y[torch.isfinite(y)]

@@ -67,45 +67,56 @@ BAD: dict[str, tuple[Add, str]] = {
     ),
     "zero scale": (lambda b, at: b.add(Contract((Operand(at["x"], (0,)),), Scaling(())), (N,)), "scale is zero"),
     "three factors": (lambda b, at: b.add(Contract((Operand(at["x"], (0,)),) * 3), (N,)), "contracts 3 values"),
-    "combine sums": (
-        lambda b, at: b.add(Combine(((ONE, Operand(at["A"], (0, 1))),)), (N,)), "only a contraction sums"
-    ),
+    "combine sums": (lambda b, at: b.add(Combine(((ONE, Operand(at["A"], (0, 1))),)), (N,)), "only a contraction sums"),
     "apply sums": (lambda b, at: b.add(Apply("tanh", (Operand(at["A"], (0, 1)),)), (N,)), "only a contraction sums"),
     "unknown function": (lambda b, at: b.add(Apply("tan", (Operand(at["x"], (0,)),)), (N,)), "applies 'tan'"),
-    "wrong arity": (lambda b, at: b.add(Apply("where", (Operand(at["x"], (0,)),)), (N,)), "where takes 3 values, but 1"),
+    "wrong arity": (
+        lambda b, at: b.add(Apply("where", (Operand(at["x"], (0,)),)), (N,)),
+        "where takes 3 values, but 1",
+    ),
     "softmax along nothing": (
-        lambda b, at: b.add(Apply("softmax", (Operand(at["x"], (0,)),), along=1), (N,)), "normalises along label 1"
+        lambda b, at: b.add(Apply("softmax", (Operand(at["x"], (0,)),), along=1), (N,)),
+        "normalises along label 1",
     ),
     "gather keeps its axis": (
-        lambda b, at: b.add(Gather(Operand(at["c"], (0, 1)), Operand(at["k"], (0,)), 0), (SEVEN, N)), "is summed away"
+        lambda b, at: b.add(Gather(Operand(at["c"], (0, 1)), Operand(at["k"], (0,)), 0), (SEVEN, N)),
+        "is summed away",
     ),
     "float index": (
-        lambda b, at: b.add(Gather(Operand(at["A"], (2, 1)), Operand(at["x"], (0,)), 2), (N, N)), "expected int"
+        lambda b, at: b.add(Gather(Operand(at["A"], (2, 1)), Operand(at["x"], (0,)), 2), (N, N)),
+        "expected int",
     ),
     "scatter fills an axis of the value": (
         lambda b, at: b.add(Scatter(Operand(at["c"], (0, 1)), Operand(at["k"], (2,)), 0), (SEVEN, N)),
         "on the value or on the index",
     ),
     "scatter sums what the index lacks": (
-        lambda b, at: b.add(Scatter(Operand(at["c"], (3, 1)), Operand(at["k"], (2,)), 0), (SEVEN, N)), "label 3"
+        lambda b, at: b.add(Scatter(Operand(at["c"], (3, 1)), Operand(at["k"], (2,)), 0), (SEVEN, N)),
+        "label 3",
     ),
     "slice past the end": (
-        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 6, 1, 2), (TWO, N)), "past the end of an axis of size 7"
+        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 6, 1, 2), (TWO, N)),
+        "past the end of an axis of size 7",
     ),
     "slice before the start": (
-        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 1, -2, 2), (TWO, N)), "before the first entry"
+        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 1, -2, 2), (TWO, N)),
+        "before the first entry",
     ),
     "slice of length 1 keeps its axis": (
-        lambda b, at: b.add(Slice(Operand(at["x"], (0,)), 0, 0, 1, 1), (N,)), "length 1 drops its axis"
+        lambda b, at: b.add(Slice(Operand(at["x"], (0,)), 0, 0, 1, 1), (N,)),
+        "length 1 drops its axis",
     ),
     "slice of another length": (
-        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 0, 1, 3), (TWO, N)), "takes 3 entries along label 0"
+        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 0, 1, 3), (TWO, N)),
+        "takes 3 entries along label 0",
     ),
     "concat lengths": (
-        lambda b, at: b.add(Concat((Operand(at["c"], (0, 1)),), (SEVEN,), 0), (Scaling.of(8), N)), "add up to 7, not 8"
+        lambda b, at: b.add(Concat((Operand(at["c"], (0, 1)),), (SEVEN,), 0), (Scaling.of(8), N)),
+        "add up to 7, not 8",
     ),
     "concat part without the axis": (
-        lambda b, at: b.add(Concat((Operand(at["x"], (1,)),), (TWO,), 0), (TWO, N)), "lacks the axis"
+        lambda b, at: b.add(Concat((Operand(at["x"], (1,)),), (TWO,), 0), (TWO, N)),
+        "lacks the axis",
     ),
     "axis of size 1": (lambda b, at: b.add(Combine(()), (ONE, N)), "axis 0 has size 1"),
     "a name twice": (lambda b, at: b.add(Combine(()), (N,), name="x"), "the name 'x' is taken by statement 0"),

@@ -41,7 +41,10 @@ def scalings(draw: st.DrawFn) -> Scaling:
 
 texts = st.text(max_size=12)
 origins = st.builds(
-    Origin, st.integers(0, 3), st.sampled_from(["initialization", "data", "forward", "backward", "optimizer"]), texts,
+    Origin,
+    st.integers(0, 3),
+    st.sampled_from(["initialization", "data", "forward", "backward", "optimizer"]),
+    texts,
     st.builds(Source, texts, st.integers(0, 999), texts),
 )
 
@@ -59,10 +62,21 @@ def programs(draw: st.DrawFn) -> Program:
         v = st.sampled_from(values)
         both = Operand(draw(v), (0, 1))
         nonzero = scalings().filter(lambda scaling: not scaling.is_zero)
-        match draw(st.sampled_from(["contract", "combine", "apply", "softmax", "gather", "scatter", "slice", "concat"])):
+        match draw(
+            st.sampled_from(["contract", "combine", "apply", "softmax", "gather", "scatter", "slice", "concat"])
+        ):
             case "contract":
-                made = b.add(Contract((Operand(draw(v), (0, 2)), Operand(draw(v), (3, 2)), )[:1] + (both,),
-                                      draw(nonzero)), (N, six))
+                made = b.add(
+                    Contract(
+                        (
+                            Operand(draw(v), (0, 2)),
+                            Operand(draw(v), (3, 2)),
+                        )[:1]
+                        + (both,),
+                        draw(nonzero),
+                    ),
+                    (N, six),
+                )
             case "combine":
                 terms = ((draw(scalings()), both), (draw(scalings()), Operand(draw(v), (0, 1))))
                 made = b.add(Combine(terms, draw(scalings()), draw(st.booleans())), (N, six))

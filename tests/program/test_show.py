@@ -31,6 +31,7 @@ def two_layers(steps: int = 2) -> Program:
     v = [b.leaf(Leaf("parameter", "fc2.weight", Law("normal", ZERO, Scaling.of(1, -1))), (TWO, N))]
     dw, dv = [], []
     for step in range(steps):
+
         def at(phase: str, line: int, step: int = step) -> None:
             b.at(step=step, phase=phase, source=Source("/home/me/train.py", line, ""))
 
@@ -50,7 +51,8 @@ def two_layers(steps: int = 2) -> Program:
         dw.append(b.add(Contract((Operand(dh, (2, 0)), Operand(x, (2, 1)))), (N, FIVE), name=f"d fc1.weight_{step}"))
         at("optimizer", 9)
         for name, versions, gradients, rate in (
-            ("fc1.weight", w, dw, Scaling.of(-0.1, 1)), ("fc2.weight", v, dv, Scaling.of(-0.1, -1)),
+            ("fc1.weight", w, dw, Scaling.of(-0.1, 1)),
+            ("fc2.weight", v, dv, Scaling.of(-0.1, -1)),
         ):
             terms = ((ONE, Operand(versions[-1], (0, 1))), (rate, Operand(gradients[-1], (0, 1))))
             shape = (N, FIVE) if name == "fc1.weight" else (TWO, N)
@@ -133,9 +135,9 @@ def _one(build: object) -> str:
 
 def test_products_of_vectors_and_matrices_need_no_indices() -> None:
     def contract(first: str, a: tuple[int, ...], second: str, c: tuple[int, ...], rank: int) -> str:
-        return _one(lambda b, at: b.add(
-            Contract((Operand(at[first], a), Operand(at[second], c))), (N,) * rank, name="r"
-        )).split("   ")[0]
+        return _one(
+            lambda b, at: b.add(Contract((Operand(at[first], a), Operand(at[second], c))), (N,) * rank, name="r")
+        ).split("   ")[0]
 
     assert contract("A", (0, 1), "x", (1,), 1) == "r = A x"
     assert contract("x", (1,), "A", (1, 0), 1) == "r = A^T x"
@@ -154,38 +156,50 @@ def test_products_of_vectors_and_matrices_need_no_indices() -> None:
 def test_means_and_higher_products_show_their_sums() -> None:
     mean = _one(lambda b, at: b.add(Contract((Operand(at["x"], (0,)),), Scaling.of(1, -1)), (), name="m"))
     assert mean == "m = n^-1 * sum_i x[i]   []"
-    product = _one(lambda b, at: b.add(
-        Contract((Operand(at["T"], (0, 1, 3)), Operand(at["A"], (2, 3)))), (SEVEN, FIVE, N), name="r"
-    ))
+    product = _one(
+        lambda b, at: b.add(
+            Contract((Operand(at["T"], (0, 1, 3)), Operand(at["A"], (2, 3)))), (SEVEN, FIVE, N), name="r"
+        )
+    )
     assert product == "r[i,j,k] = sum_l T[i,j,l] A[k,l]   [7, 5, n]"
 
 
 def test_the_other_instructions() -> None:
-    combine = _one(lambda b, at: b.add(
-        Combine(((ONE + Scaling.of(-0.01, -1), Operand(at["x"], (0,))), (-TWO, Operand(at["y"], (0,)))), Scaling.of(-3)),
-        (N,), name="r",
-    ))
+    combine = _one(
+        lambda b, at: b.add(
+            Combine(
+                ((ONE + Scaling.of(-0.01, -1), Operand(at["x"], (0,))), (-TWO, Operand(at["y"], (0,)))), Scaling.of(-3)
+            ),
+            (N,),
+            name="r",
+        )
+    )
     assert combine == "r = (1 - 0.01*n^-1) * x - 2 * y - 3   [n]"
     assert _one(lambda b, at: b.add(Combine(()), (N,), name="z")) == "z = 0   [n]"
     softmax = _one(lambda b, at: b.add(Apply("softmax", (Operand(at["A"], (1, 0)),), along=1), (N, N), name="r"))
     assert softmax == "r[i,j] = softmax(A[j,i]; along axis 1)   [n, n]"
     clamp = _one(lambda b, at: b.add(Apply("clamp", (Operand(at["x"], (0,)),), (-ONE, ONE)), (N,), name="r"))
     assert clamp == "r = clamp(x; -1, 1)   [n]"
-    gather = _one(lambda b, at: b.add(
-        Gather(Operand(at["T"], (0, 2, 1)), Operand(at["k"], (0,)), 2), (SEVEN, N), name="r"
-    ))
+    gather = _one(
+        lambda b, at: b.add(Gather(Operand(at["T"], (0, 2, 1)), Operand(at["k"], (0,)), 2), (SEVEN, N), name="r")
+    )
     assert gather == "r[i,j] = T[i,k[i],j]   [7, n]"
-    scatter = _one(lambda b, at: b.add(
-        Scatter(Operand(at["k"], (1,)), Operand(at["k"], (1,)), 0), (FIVE,), name="r", type="int",
-    ))
+    scatter = _one(
+        lambda b, at: b.add(
+            Scatter(Operand(at["k"], (1,)), Operand(at["k"], (1,)), 0),
+            (FIVE,),
+            name="r",
+            type="int",
+        )
+    )
     assert scatter == "r[i] = sum_j [i = k[j]] k[j]   [5] int"
     cut = _one(lambda b, at: b.add(Slice(Operand(at["T"], (0, 1, 2)), 1, 4, -2, 2), (SEVEN, TWO, N), name="r"))
     assert cut == "r[i,j,k] = T[i,4-2j,k]   [7, 2, n]"
     row = _one(lambda b, at: b.add(Slice(Operand(at["T"], (0, 2, 1)), 2, 3, 1, 1), (SEVEN, N), name="r"))
     assert row == "r[i,j] = T[i,3,j]   [7, n]"
-    joined = _one(lambda b, at: b.add(
-        Concat((Operand(at["T"], (0, 1, 2)), None), (FIVE, TWO), 1), (SEVEN, SEVEN, N), name="r"
-    ))
+    joined = _one(
+        lambda b, at: b.add(Concat((Operand(at["T"], (0, 1, 2)), None), (FIVE, TWO), 1), (SEVEN, SEVEN, N), name="r")
+    )
     assert joined == "r = concat(T, zeros(2); axis 1)   [7, 7, n]"
 
 
@@ -194,7 +208,11 @@ def test_a_value_that_is_read_twice_keeps_a_line_of_its_own() -> None:
     x = b.leaf(Leaf("data", "x", Law("data")), (N,))
     h = b.add(Apply("tanh", (Operand(x, (0,)),)), (N,))
     b.add(Contract((Operand(h, (0,)), Operand(h, (0,)))), (N,), name="r")
-    assert [line.split("   ")[0] for line in b.build().show().splitlines()[1:]] == ["x : data", "v1 = tanh(x)", "r = v1 * v1"]
+    assert [line.split("   ")[0] for line in b.build().show().splitlines()[1:]] == [
+        "x : data",
+        "v1 = tanh(x)",
+        "r = v1 * v1",
+    ]
 
 
 def test_an_ill_formed_statement_is_shown_all_the_same() -> None:

@@ -45,7 +45,9 @@ class Script:
 
     def add(self, instruction: Instruction | Reshape, *shape: int, type: Type = "float") -> int:
         statements = self.lowered.statements
-        statements.append(LoweredStatement(instruction, shape, type, Origin(source=Source("net.py", len(statements), ""))))
+        statements.append(
+            LoweredStatement(instruction, shape, type, Origin(source=Source("net.py", len(statements), "")))
+        )
         position = len(statements) - 1
         if not isinstance(instruction, Leaf):
             self.lowered.marks.append(LoweredMark("module", f"m{position}", 0, position))
@@ -137,9 +139,7 @@ def test_a_network_keeps_its_axes_and_loses_reshapes_and_axes_of_size_1() -> Non
 def test_attention_splits_the_heads_finite_factor_first() -> None:
     def build(s: Script, n: int) -> None:
         x = s.leaf("x", 2, 5, n)
-        q, k = (
-            s.permute(s.view(s.linear(x, s.leaf(name, n, n)), 2, 5, 8, n // 8), 0, 2, 1, 3) for name in ("q", "k")
-        )
+        q, k = (s.permute(s.view(s.linear(x, s.leaf(name, n, n)), 2, 5, 8, n // 8), 0, 2, 1, 3) for name in ("q", "k"))
         scores = s.add(Contract((Operand(q, (0, 1, 2, 4)), Operand(k, (0, 1, 3, 4))), Scaling.of(n**-0.5)), 2, 8, 5, 5)
         weights = s.add(Apply("softmax", (s.full(scores),), along=3), 2, 8, 5, 5)
         out = s.add(Contract((Operand(weights, (0, 1, 2, 4)), Operand(k, (0, 1, 4, 3)))), 2, 8, 5, n // 8)
@@ -315,7 +315,9 @@ def test_sizes_divide_exactly() -> None:
     assert whole(Scaling.of(3, 1), N) == 3
     assert whole(N, Scaling.of(2, 1)) is None
     assert whole(N, Scaling.of(2)) is None
-    assert common_measure([Scaling.of(2, 1), Scaling.of(Fraction(3, 2), 1), Scaling(())]) == Scaling.of(Fraction(1, 2), 1)
+    assert common_measure([Scaling.of(2, 1), Scaling.of(Fraction(3, 2), 1), Scaling(())]) == Scaling.of(
+        Fraction(1, 2), 1
+    )
     assert common_measure([N, Scaling.of(10)]) is None
 
 

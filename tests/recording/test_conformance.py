@@ -18,10 +18,21 @@ FOLDER = Path(__file__).parent
 
 QUICK: dict[str, tuple[str, ...]] = {
     "layers": (
-        "Conv1d, stride and dilation, SGD", "Conv2d, groups, SGD", "Conv2d, depthwise, AdamW", "Conv2d, circular, SGD",
-        "ConvTranspose2d, groups, SGD", "MaxPool2d, overlapping, AdamW", "AvgPool2d, padding not counted, SGD",
-        "AdaptiveMaxPool2d, SGD", "BatchNorm2d, AdamW", "BatchNorm2d, frozen, SGD", "InstanceNorm2d, SGD",
-        "Upsample, bicubic, SGD", "spectral norm, SGD", "U-Net, SGD", "rows written, SGD",
+        "Conv1d, stride and dilation, SGD",
+        "Conv2d, groups, SGD",
+        "Conv2d, depthwise, AdamW",
+        "Conv2d, circular, SGD",
+        "ConvTranspose2d, groups, SGD",
+        "MaxPool2d, overlapping, AdamW",
+        "AvgPool2d, padding not counted, SGD",
+        "AdaptiveMaxPool2d, SGD",
+        "BatchNorm2d, AdamW",
+        "BatchNorm2d, frozen, SGD",
+        "InstanceNorm2d, SGD",
+        "Upsample, bicubic, SGD",
+        "spectral norm, SGD",
+        "U-Net, SGD",
+        "rows written, SGD",
     ),
 }
 

@@ -44,8 +44,20 @@ class TinyRecorder(TorchDispatchMode):
         self.tape.nodes.append(node)
 
     def input(self, tensor: torch.Tensor, kind: Any, name: str) -> Ref:
-        self.add(Node("input", None, (), {}, (Meta(tuple(tensor.shape), tensor.dtype),), self.origin, kind, name,
-                      tensor.detach().clone()), (tensor,))
+        self.add(
+            Node(
+                "input",
+                None,
+                (),
+                {},
+                (Meta(tuple(tensor.shape), tensor.dtype),),
+                self.origin,
+                kind,
+                name,
+                tensor.detach().clone(),
+            ),
+            (tensor,),
+        )
         return self.refs[id(tensor)]
 
     def ref(self, tensor: torch.Tensor) -> Ref:
@@ -66,9 +78,12 @@ class TinyRecorder(TorchDispatchMode):
         func = facts.functional if facts.kind == "in-place" else func
         random = torch.Tag.nondeterministic_seeded in func.tags
         node = Node(
-            f"aten.{func.overloadpacket.__name__}.{func._overloadname}", func, tree_map(as_ref, args),
+            f"aten.{func.overloadpacket.__name__}.{func._overloadname}",
+            func,
+            tree_map(as_ref, args),
             tree_map(as_ref, kwargs),
-            tuple(Meta(tuple(o.shape), o.dtype) if isinstance(o, torch.Tensor) else None for o in outputs), self.origin,
+            tuple(Meta(tuple(o.shape), o.dtype) if isinstance(o, torch.Tensor) else None for o in outputs),
+            self.origin,
             value=tuple(o.clone() if isinstance(o, torch.Tensor) else o for o in outputs) if random else None,
             random=random,
         )
@@ -97,7 +112,9 @@ def lowered_outputs(
 
 
 def check(
-    function: Callable[..., Any], parameters: list[torch.Tensor], data: list[torch.Tensor] | None = None,
+    function: Callable[..., Any],
+    parameters: list[torch.Tensor],
+    data: list[torch.Tensor] | None = None,
     tolerance: float = 1e-12,
 ) -> Lowered:
     """Assert that the lowered program gives torch's outputs, entry by entry, to `tolerance` of their size."""
@@ -394,8 +411,9 @@ ATTENTIONS: dict[str, Callable[..., Any]] = {
     "scale": lambda q, k, v: SDPA(q, k, v, scale=0.25),
     "bool mask": lambda q, k, v: SDPA(q, k, v, attn_mask=torch.ones(5, 5, dtype=torch.bool).tril()),
     "float mask": lambda q, k, v: SDPA(q, k, v, attn_mask=torch.linspace(-1, 1, 25, dtype=torch.float64).view(5, 5)),
-    "from a packed view": lambda q, k, v: SDPA(q.transpose(1, 2).transpose(1, 2), k, v, is_causal=True)
-    .transpose(1, 2).reshape(2, 5, 8),
+    "from a packed view": lambda q, k, v: (
+        SDPA(q.transpose(1, 2).transpose(1, 2), k, v, is_causal=True).transpose(1, 2).reshape(2, 5, 8)
+    ),
     "grouped": lambda q, k, v: SDPA(q, k[:, :1], v[:, :1], enable_gqa=True),
 }
 
@@ -478,13 +496,17 @@ def test_batch_norm_with_running_statistics_agrees() -> None:
 
 
 def test_a_product_with_a_state_of_zeros_is_zero_and_reads_nothing() -> None:
-    lowered = check(lambda w: (torch.zeros(2, 3, dtype=w.dtype) @ w + w[:2], torch.tanh(w) * torch.zeros(3, 4)), [draw(3, 4)])
+    lowered = check(
+        lambda w: (torch.zeros(2, 3, dtype=w.dtype) @ w + w[:2], torch.tanh(w) * torch.zeros(3, 4)), [draw(3, 4)]
+    )
     assert not any(type(s.instruction).__name__ in ("Contract", "Apply") for s in lowered.statements)
 
 
 def test_all_operations_without_a_rule_are_named_with_their_line() -> None:
     with pytest.raises(LoweringError) as caught:
-        lowered_outputs(lambda x: torch.linalg.qr(x)[0] + torch.special.i0(x[:, :4]) + torch.linalg.inv(x), [draw(4, 4)])
+        lowered_outputs(
+            lambda x: torch.linalg.qr(x)[0] + torch.special.i0(x[:, :4]) + torch.linalg.inv(x), [draw(4, 4)]
+        )
     text = str(caught.value)
     assert "aten.linalg_qr" in text and "aten.i0" in text and "aten.linalg_inv" in text
     assert "tiny.py:1 `y = f(x)`" in text

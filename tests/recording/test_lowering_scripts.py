@@ -46,8 +46,14 @@ def mlp(width: int, activation: type[nn.Module] = nn.Tanh) -> nn.Module:
     return nn.Sequential(nn.Linear(5, width), activation(), nn.Linear(width, width), activation(), nn.Linear(width, 3))
 
 
-def loop(model: nn.Module, optimizer: torch.optim.Optimizer, *, clip: float | None = None, parts: int = 1,
-         schedule: bool = False) -> None:
+def loop(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    clip: float | None = None,
+    parts: int = 1,
+    schedule: bool = False,
+) -> None:
     """A classification loop on drawn data."""
     x, y = torch.randn(8, 5), torch.randint(0, 3, (8,))
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10) if schedule else None
@@ -121,8 +127,14 @@ def test_clipping_schedule_and_accumulation_give_the_live_values() -> None:
 def test_dropout_and_layer_norm_give_the_live_values() -> None:
     def train(width: int) -> None:
         model = nn.Sequential(
-            nn.Linear(5, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(0.3), nn.Linear(width, width), nn.RMSNorm(width),
-            nn.SiLU(), nn.Linear(width, 3)
+            nn.Linear(5, width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Dropout(0.3),
+            nn.Linear(width, width),
+            nn.RMSNorm(width),
+            nn.SiLU(),
+            nn.Linear(width, 3),
         )
         loop(model, torch.optim.SGD(model.parameters(), lr=0.1))
 

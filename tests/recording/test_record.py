@@ -120,8 +120,10 @@ def live_outputs(train: Callable[[int], None], width: int, steps: int) -> list[T
             if len(outputs) == steps:
                 raise Enough
 
-    handles = [nn.modules.module.register_module_forward_pre_hook(before),
-               nn.modules.module.register_module_forward_hook(after)]
+    handles = [
+        nn.modules.module.register_module_forward_pre_hook(before),
+        nn.modules.module.register_module_forward_hook(after),
+    ]
     try:
         train(width)
     except Enough:
@@ -144,8 +146,11 @@ def live_leaves(train: Callable[[int], None], program: Program, width: int) -> d
     return leaves
 
 
-@pytest.mark.parametrize("train", [sgd, adam, attention("chunk"), attention("split"), attention("view"), gated],
-                         ids=["sgd", "adam", "chunk", "split", "view", "gated"])
+@pytest.mark.parametrize(
+    "train",
+    [sgd, adam, attention("chunk"), attention("split"), attention("view"), gated],
+    ids=["sgd", "adam", "chunk", "split", "view", "gated"],
+)
 def test_the_program_computes_what_the_script_computes_at_an_unseen_width(train: Callable[[int], None]) -> None:
     program = record(train, widths=(16, 24, 40), steps=3)
     assert program.verified == 56

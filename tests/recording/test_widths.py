@@ -20,9 +20,7 @@ WIDTHS = (16, 24, 40)
 N = Scaling.of(1, 1)
 
 
-@given(
-    st.fractions(min_value=Fraction(1, 8), max_value=12, max_denominator=8), st.sampled_from([1, 2, 3])
-)
+@given(st.fractions(min_value=Fraction(1, 8), max_value=12, max_denominator=8), st.sampled_from([1, 2, 3]))
 def test_powers_of_the_width_are_fitted_exactly(coefficient: Fraction, power: int) -> None:
     coefficient = Fraction(coefficient.numerator, 8)
     values = [coefficient * width**power for width in WIDTHS]
@@ -48,7 +46,8 @@ def test_a_rounded_dim_fits_nothing() -> None:
 
 
 @given(
-    st.floats(1e-8, 1e8), st.sampled_from([Fraction(k, d) for d in (1, 2, 3, 4) for k in range(-8, 9) if k]),
+    st.floats(1e-8, 1e8),
+    st.sampled_from([Fraction(k, d) for d in (1, 2, 3, 4) for k in range(-8, 9) if k]),
     st.booleans(),
 )
 def test_powers_with_floats_are_recovered(coefficient: float, power: Fraction, negative: bool) -> None:
@@ -110,9 +109,7 @@ def _mlp(width: int, lr: float = 0.1, extra: bool = False, scale: float = 1.0) -
     statements = [
         LoweredStatement(Leaf("parameter", "w", law), (width, width), origin=init),
         LoweredStatement(Leaf("data", "x", Law("data")), (7, width), origin=init),
-        LoweredStatement(
-            Contract((Operand(0, (1, 2)), Operand(1, (0, 2))), Scaling.of(scale)), (7, width), origin=run
-        ),
+        LoweredStatement(Contract((Operand(0, (1, 2)), Operand(1, (0, 2))), Scaling.of(scale)), (7, width), origin=run),
         LoweredStatement(Combine(((Scaling.of(1 - lr / width), Operand(2, (0, 1))),)), (7, width), origin=run),
         LoweredStatement(Slice(Operand(3, (0, 1)), 1, 0, 1, width // 2), (7, width // 2), origin=run),
     ]
@@ -142,7 +139,9 @@ def test_a_constant_without_a_law_is_named_with_its_line_and_values() -> None:
 
 
 def test_a_structure_that_differs_is_shown_from_both_sides() -> None:
-    with pytest.raises(FitError, match=r"(?s)first difference is statement 5.*end of the recording.*width 40.*Contract"):
+    with pytest.raises(
+        FitError, match=r"(?s)first difference is statement 5.*end of the recording.*width 40.*Contract"
+    ):
         fit([_mlp(16), _mlp(24), _mlp(40, extra=True)])
 
 
@@ -156,8 +155,14 @@ def test_a_model_whose_width_does_not_change_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("widths", "message"),
-    [((16,), "one width"), ((16, 16), "one width"), ((), "one width"), ((0, 4), "0 is no positive"),
-     ((True, 4), "True is no positive"), ((16, -3), "-3 is no positive")],
+    [
+        ((16,), "one width"),
+        ((16, 16), "one width"),
+        ((), "one width"),
+        ((0, 4), "0 is no positive"),
+        ((True, 4), "True is no positive"),
+        ((16, -3), "-3 is no positive"),
+    ],
 )
 def test_bad_widths_are_refused(widths: tuple[int, ...], message: str) -> None:
     with pytest.raises(FitError, match=message):

@@ -67,7 +67,9 @@ def predicted(program: Program) -> Callable[..., Prediction]:
                 moved = None if step == 0 else change
                 learns = moved is not None and moved >= 0
                 table.append(Row("module", name, step, Fraction(0), moved, source, position, learns=learns))
-        reason = Reason("every hidden representation is frozen", "h2_1", "fc2", FC2, "raise the learning rate by sqrt(n)")
+        reason = Reason(
+            "every hidden representation is frozen", "h2_1", "fc2", FC2, "raise the learning rate by sqrt(n)"
+        )
         count = len(program.statements)
         return Prediction(
             program=program,

@@ -70,7 +70,9 @@ def test_tensorboard_itself_reads_what_was_written(report: Report, tmp_path: Pat
     assert "program" in tags("blob_sequences", "graphs")
 
 
-def test_the_layout_pairs_measured_and_predicted_and_the_session_knows_its_width(report: Report, tmp_path: Path) -> None:
+def test_the_layout_pairs_measured_and_predicted_and_the_session_knows_its_width(
+    report: Report, tmp_path: Path
+) -> None:
     folder = log(report, tmp_path / "run")
     verdict = EventAccumulator(str(folder / "verdict")).Reload()
     layout = layout_pb2.Layout()

@@ -195,9 +195,7 @@ def _row(
         row = row or first
         return ReportRow(name, size_order, None, row.change, None, "not measured", row.source, step, row.at_most, why)
     k = measurement.index(name)
-    sizes, changes = (
-        (measurement.size, measurement.change) if row.wide else (measurement.rms, measurement.change_rms)
-    )
+    sizes, changes = (measurement.size, measurement.change) if row.wide else (measurement.rms, measurement.change_rms)
     size_verdict, size_note, size = _judge_value(
         "size", size_order, sizes[:, :, first.step, k], 0.0, measurement, first.step, confidence, margin,
         at_most=False, may_diverge=size_order is not None and size_order > 0, mixed=first.mixed,

@@ -185,9 +185,7 @@ def estimate_order(
     )
 
 
-def _residual_variance(
-    logs: Float[NDArray[np.float64], "width seed"], usable: NDArray[np.bool_]
-) -> tuple[float, int]:
+def _residual_variance(logs: Float[NDArray[np.float64], "width seed"], usable: NDArray[np.bool_]) -> tuple[float, int]:
     """Variance of one entry around the additive fit width + seed, and its degrees of freedom (0: unknown)."""
     w, s = np.nonzero(usable)
     seeds, s = np.unique(s, return_inverse=True)

@@ -119,9 +119,7 @@ class Observer:
         versions = [t._version for t in pytree.tree_leaves(args) if isinstance(t, Tensor) and not t.is_inference()]
         self._call = _Call(module, _random_states(), kept, versions)
 
-    def _exit(
-        self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
+    def _exit(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         call = self._call
         if call is None:
             return
@@ -402,5 +400,3 @@ def _set_random_states(states: tuple[Any, ...]) -> None:
         torch.cuda.set_rng_state_all(states[1])
     np.random.set_state(states[2])  # noqa: NPY002
     random.setstate(states[3])
-
-

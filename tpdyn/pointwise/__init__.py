@@ -60,7 +60,9 @@ def lookup(name: str, parameters: tuple[float, ...] = ()) -> Function:
     """
     if name not in FUNCTIONS:
         near = difflib.get_close_matches(name, FUNCTIONS, n=3) or sorted(FUNCTIONS)
-        raise KeyError(f"no pointwise function {name!r}; expected one of tpdyn.pointwise.FUNCTIONS, e.g. {', '.join(near)}")
+        raise KeyError(
+            f"no pointwise function {name!r}; expected one of tpdyn.pointwise.FUNCTIONS, e.g. {', '.join(near)}"
+        )
     function = FUNCTIONS[name]
     if function in powers.FAMILY and name.startswith("power") and parameters:
         return powers.resolve(function, float(parameters[0]))

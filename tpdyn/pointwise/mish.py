@@ -43,7 +43,5 @@ FAMILY = (
     Function("hardswish", _hardswish, slope="hardswish'", taylor=(False, True, True, False, False), growth=Fraction(1)),
     Function("hardswish'", _hardswish_slope, taylor=(True, True, False, False, False), jumps=True),
     Function("hardsigmoid", _hardsigmoid, slope="hardsigmoid'", taylor=(True, True, False, False, False)),
-    Function(
-        "hardsigmoid'", _hardsigmoid_slope, parity="even", taylor=(True, False, False, False, False), jumps=True
-    ),
+    Function("hardsigmoid'", _hardsigmoid_slope, parity="even", taylor=(True, False, False, False, False), jumps=True),
 )

@@ -90,8 +90,10 @@ def statement_problems(program: Program) -> Iterator[tuple[int, str]]:
                 backwards = False
             elif len(operand.axes) != len(program.statements[operand.var].shape):
                 value = program.statements[operand.var]
-                yield position, (f"operand {value.name} has {len(value.shape)} axes but {len(operand.axes)} labels "
-                                 f"{operand.axes}")
+                yield (
+                    position,
+                    (f"operand {value.name} has {len(value.shape)} axes but {len(operand.axes)} labels {operand.axes}"),
+                )
                 backwards = False
         if backwards:
             for problem in _instruction_problems(program, statement):
@@ -160,8 +162,10 @@ def _label_problems(
             elif label not in sizes:
                 sizes[label], owners[label] = value.shape[axis], value.name
             elif sizes[label] != value.shape[axis]:
-                yield (f"label {label} has size {value.shape[axis]} on axis {axis} of {value.name} "
-                       f"but {sizes[label]} on {owners[label]}")
+                yield (
+                    f"label {label} has size {value.shape[axis]} on axis {axis} of {value.name} "
+                    f"but {sizes[label]} on {owners[label]}"
+                )
 
 
 def _summed_problems(operands: Sequence[Operand], rank: int, besides: Sequence[int] = ()) -> Iterator[str]:

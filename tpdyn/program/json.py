@@ -85,8 +85,10 @@ def from_json(text: str) -> Program:
     if not isinstance(data, dict) or data.get("tpdyn") != "program":
         raise ValueError('this JSON is no tensor program: expected an object with "tpdyn": "program"')
     if data.get("version") != VERSION:
-        raise ValueError(f"the program is stored in version {data.get('version')!r} of the layout; "
-                         f"this tpdyn reads version {VERSION}")
+        raise ValueError(
+            f"the program is stored in version {data.get('version')!r} of the layout; "
+            f"this tpdyn reads version {VERSION}"
+        )
     reader = _Reader()
     program = Program(
         statements=reader.each(data, "statements", reader.statement),
@@ -251,8 +253,11 @@ class _Reader:
     def statement(self, data: Any) -> Statement:
         kind: Type = self.text(data, "type", get_args(Type))  # type: ignore[assignment]
         return Statement(
-            self.text(data, "name"), self.instruction(self.get(data, "instruction")),
-            self.each(data, "shape", self.scaling_itself), kind, self.origin(self.get(data, "origin")),
+            self.text(data, "name"),
+            self.instruction(self.get(data, "instruction")),
+            self.each(data, "shape", self.scaling_itself),
+            kind,
+            self.origin(self.get(data, "origin")),
         )
 
     def instruction(self, data: Any) -> Instruction:
@@ -269,8 +274,10 @@ class _Reader:
                 return Combine(self.each(data, "terms", self.term), self.scaling(data, "constant"), epsilon)
             case "Apply":
                 return Apply(
-                    self.text(data, "function"), self.each(data, "operands", self.operand_itself),
-                    self.each(data, "parameters", self.scaling_itself), self.maybe_integer(data, "along"),
+                    self.text(data, "function"),
+                    self.each(data, "operands", self.operand_itself),
+                    self.each(data, "parameters", self.scaling_itself),
+                    self.maybe_integer(data, "along"),
                 )
             case "Gather":
                 return Gather(self.operand(data, "value"), self.operand(data, "index"), self.integer(data, "axis"))
@@ -278,12 +285,16 @@ class _Reader:
                 return Scatter(self.operand(data, "value"), self.operand(data, "index"), self.integer(data, "axis"))
             case "Slice":
                 return Slice(
-                    self.operand(data, "value"), self.integer(data, "axis"), self.integer(data, "start"),
-                    self.integer(data, "step"), self.integer(data, "length"),
+                    self.operand(data, "value"),
+                    self.integer(data, "axis"),
+                    self.integer(data, "start"),
+                    self.integer(data, "step"),
+                    self.integer(data, "length"),
                 )
             case _:
                 return Concat(
-                    self.each(data, "parts", self.maybe_operand), self.each(data, "lengths", self.scaling_itself),
+                    self.each(data, "parts", self.maybe_operand),
+                    self.each(data, "lengths", self.scaling_itself),
                     self.integer(data, "axis"),
                 )
 
@@ -296,13 +307,17 @@ class _Reader:
         phase: Phase = self.text(data, "phase", get_args(Phase))  # type: ignore[assignment]
         source = self.get(data, "source")
         return Origin(
-            self.integer(data, "step"), phase, self.text(data, "module"),
+            self.integer(data, "step"),
+            phase,
+            self.text(data, "module"),
             Source(self.text(source, "file"), self.integer(source, "line"), self.text(source, "text")),
         )
 
     def view(self, data: Any) -> View:
         return View(
-            self.integers(data, "pieces"), self.each(data, "dims", self.dim), self.maybe_integer(data, "stacked"),
+            self.integers(data, "pieces"),
+            self.each(data, "dims", self.dim),
+            self.maybe_integer(data, "stacked"),
             self.each(data, "grid", self.factor),
         )
 
@@ -317,7 +332,8 @@ class _Reader:
 
     def parameter(self, data: Any) -> Parameter:
         return Parameter(
-            self.text(data, "name"), self.each(data, "versions", self.view),
+            self.text(data, "name"),
+            self.each(data, "versions", self.view),
             self.each(data, "gradients", self.maybe_view),
         )
 

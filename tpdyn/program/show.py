@@ -81,9 +81,11 @@ def _dims(statement: Statement) -> str:
 
 def _block(title: str, lines: Sequence[tuple[str, str, Source]]) -> str:
     """A heading and its formulas, dims in one column; a source line where it changes."""
-    column = max(len(equation) for equation, _, _ in lines if len(equation) <= 80) if any(
-        len(equation) <= 80 for equation, _, _ in lines
-    ) else 0
+    column = (
+        max(len(equation) for equation, _, _ in lines if len(equation) <= 80)
+        if any(len(equation) <= 80 for equation, _, _ in lines)
+        else 0
+    )
     sizes = max(len(dims) for _, dims, _ in lines)
     text = [f"-- {title}"]
     before = Source()
@@ -126,8 +128,13 @@ class _Writer:
                 reader[operand.var] = position
                 if self._may_hold(statement, operand):
                     plain.add(operand.var)
-        kept = {piece for p in self.program.parameters for view in (*p.versions, *p.gradients) if view
-                for piece in view.pieces} | {piece for mark in self.program.marks for piece in mark.view.pieces}
+        kept = {
+            piece
+            for p in self.program.parameters
+            for view in (*p.versions, *p.gradients)
+            if view
+            for piece in view.pieces
+        } | {piece for mark in self.program.marks for piece in mark.view.pieces}
         for position, statement in enumerate(self.program.statements):
             if reads[position] != 1 or position in kept or position not in plain:
                 continue
@@ -165,7 +172,9 @@ class _Writer:
         name = self.name(operand.var)
         return f"{name}[{','.join(letters[label] for label in operand.axes)}]" if operand.axes else name
 
-    def each(self, operands: Sequence[Operand], rank: int, letters: Sequence[str], binds: int) -> tuple[list[str], bool]:
+    def each(
+        self, operands: Sequence[Operand], rank: int, letters: Sequence[str], binds: int
+    ) -> tuple[list[str], bool]:
         """All without indices where numpy's matching of axes says the same, else all with; and whether with."""
         if all(_trailing(operand, rank) for operand in operands):
             return [self.value(operand, binds) for operand in operands], False
@@ -217,8 +226,11 @@ class _Writer:
                 given = [part for part in parts if part is not None]
                 plain = all(part.axes == tuple(range(rank)) for part in given)
                 shown = [
-                    f"zeros({length})" if part is None
-                    else self.value(part, SUM) if plain else self.entry(part, letters)
+                    f"zeros({length})"
+                    if part is None
+                    else self.value(part, SUM)
+                    if plain
+                    else self.entry(part, letters)
                     for part, length in zip(parts, lengths, strict=True)
                 ]
                 return _Formula(f"concat({', '.join(shown)}; axis {axis})", ATOM, not plain)
@@ -307,8 +319,12 @@ def _product_form(a: Operand, b: Operand, rank: int) -> tuple[str, bool, str, st
         swapped = 0 in b.axes
         left, right = (b, a) if swapped else (a, b)
         if {*left.axes} == {0, inner} and {*right.axes} == {1, inner}:
-            return ("product", swapped, "" if left.axes == (0, inner) else "^T",
-                    "" if right.axes == (inner, 1) else "^T")
+            return (
+                "product",
+                swapped,
+                "" if left.axes == (0, inner) else "^T",
+                "" if right.axes == (inner, 1) else "^T",
+            )
     return None
 
 

@@ -89,8 +89,10 @@ class Atoms:
             elif (rest := self.quotient(size_a, size_b)) is not None:
                 mine.append(self._split(a, b, rest))
             else:
-                raise Misfit(f"sizes {size_a} and {size_b} overlap, and neither divides the other at the widths "
-                             f"{', '.join(map(str, self.widths))}")
+                raise Misfit(
+                    f"sizes {size_a} and {size_b} overlap, and neither divides the other at the widths "
+                    f"{', '.join(map(str, self.widths))}"
+                )
         if mine or other:
             raise Misfit(f"the sizes {self.size(left)} and {self.size(right)} differ")
 
@@ -244,8 +246,11 @@ class _Search:
             return outer
         measure = common_measure([size, cut.start, cut.length]) if cut.step == 1 else None
         if measure is None:
-            raise self.outside(statement, f"takes {cut.length} of {size} entries, from {cut.start} on in steps of "
-                                          f"{cut.step}: this cuts a wide dim into parts without a common measure")
+            raise self.outside(
+                statement,
+                f"takes {cut.length} of {size} entries, from {cut.start} on in steps of "
+                f"{cut.step}: this cuts a wide dim into parts without a common measure",
+            )
         return self.parts(source, measure, cut.length)
 
     def parts(self, source: Node, measure: Scaling, length: Scaling) -> Node:
@@ -271,8 +276,11 @@ class _Search:
         if size.is_wide:
             measure = common_measure([size, *concat.lengths])
             if measure is None:
-                raise self.outside(statement, f"lays parts of sizes {', '.join(map(str, concat.lengths))} end to end: "
-                                              "a wide dim in parts without a common measure")
+                raise self.outside(
+                    statement,
+                    f"lays parts of sizes {', '.join(map(str, concat.lengths))} end to end: "
+                    "a wide dim in parts without a common measure",
+                )
             whole_axis = self.atoms.new(size)
             by_label[concat.axis] = whole_axis
             part_node = self.parts(whole_axis, measure, measure)
@@ -285,9 +293,12 @@ class _Search:
         return self.result_nodes(by_label, statement.shape)
 
     def outside(self, statement: FittedStatement, problem: str) -> FitError:
-        return FitError(f"outside the theory, for now: {problem}\n  in {describe(statement)}\n"
-                        "Parts of a wide dim must be whole multiples of one part (as in a fused qkv projection); keep "
-                        "parts of other sizes in tensors of their own.", outside=True)
+        return FitError(
+            f"outside the theory, for now: {problem}\n  in {describe(statement)}\n"
+            "Parts of a wide dim must be whole multiples of one part (as in a fused qkv projection); keep "
+            "parts of other sizes in tensors of their own.",
+            outside=True,
+        )
 
     def align(self, position: int, statement: FittedStatement) -> None:
         """Split both sides of a finite slice or concatenation alike, where one of them is a product of atoms."""
@@ -325,7 +336,7 @@ class _Search:
                         count = whole(self.atoms.sizes[other], self.atoms.size(inner))
                         assert count is not None
                         outer = [self.atoms.new(Scaling.of(count))] if count > 1 else []
-                        if self.atoms.of(other)[-len(inner):] != inner:
+                        if self.atoms.of(other)[-len(inner) :] != inner:
                             self.atoms.unify([other], [*outer, *inner])
                     return
 

@@ -159,8 +159,10 @@ class _Writer:
                 inside = {place for place in (*cut.ranged, *(place for place, _ in cut.fixed)) if place > 0}
                 if inside and isinstance(instruction, Concat):  # laid end to end along an inner factor
                     groups.append((ranged | {axis[place] for place, _ in cut.fixed}, True))
-            if isinstance(instruction, Concat) and None in instruction.parts and not any(
-                cut is not None and (cut.ranged or cut.fixed) for cut in cuts
+            if (
+                isinstance(instruction, Concat)
+                and None in instruction.parts
+                and not any(cut is not None and (cut.ranged or cut.fixed) for cut in cuts)
             ):
                 groups.append((set(axis), wide))
         expanded: set[Node] = set()
@@ -205,7 +207,6 @@ class _Writer:
         for lowered, parameter in zip(self.fitted.parameters, program.parameters, strict=True):
             kept |= dict(zip(lowered.versions, parameter.versions, strict=True))
         return Canonical(program, kept)
-
 
     def view(self, position: int) -> View:
         """How the script's tensor lies in the program; zeros are written down now."""
@@ -302,7 +303,9 @@ class _Writer:
                 pieces[index] = made[new]
         return _Held(dims, pieces, statement.type)
 
-    def sum_of(self, parts: list[Contract], shape: tuple[Scaling, ...], made: dict[Instruction, int | None]) -> int | None:
+    def sum_of(
+        self, parts: list[Contract], shape: tuple[Scaling, ...], made: dict[Instruction, int | None]
+    ) -> int | None:
         emitted = []
         for part in parts:
             if part not in made:
@@ -364,7 +367,9 @@ class _Writer:
                 if labels.piece(value, chosen) is None:
                     return None
                 return replace(
-                    instruction, value=labels.operand(value, chosen), index=labels.operand(where, chosen),
+                    instruction,
+                    value=labels.operand(value, chosen),
+                    index=labels.operand(where, chosen),
                     axis=labels.numbers[axis, 0],
                 )
             case Leaf() | Slice() | Concat():
@@ -429,7 +434,9 @@ class _Writer:
             stays = ranged and plan.taken == 1
             if last and all(isinstance(a, int) or a == marker for a in axes):
                 label = labels.numbers[cut.axis, 0] if stays else rank
-                plain = tuple(label if isinstance(a, tuple) else a for a in axes)  # the last marker is the only tuple left
+                plain = tuple(
+                    label if isinstance(a, tuple) else a for a in axes
+                )  # the last marker is the only tuple left
                 operand = Operand(var, plain)
                 return self.emit(Slice(operand, label, entry, step, length), shape)
             before = self.statements[var].shape
@@ -510,7 +517,9 @@ class _Writer:
         for part, cut in zip(concat.parts, cuts, strict=True):
             if part is None or cut is None:
                 continue
-            if any(product[place] in self.expanded and chosen[concat.axis, place] != entry for place, entry in cut.fixed):
+            if any(
+                product[place] in self.expanded and chosen[concat.axis, place] != entry for place, entry in cut.fixed
+            ):
                 continue
             flat = 0
             for place in cut.ranged:

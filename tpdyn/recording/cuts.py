@@ -67,8 +67,9 @@ def plan_slice(
         finite = [s for s in sizes[: len(outer)] if s is not None]
         if count == 1 and taken == 0:
             return Cut(_unravel(first, finite, 0), (), 0, 0, 1, 1, kept)
-        return Cut(*_narrow(finite, first, step, count), taken, first % _rest(finite, first, step, count), step, count,
-                   kept)
+        return Cut(
+            *_narrow(finite, first, step, count), taken, first % _rest(finite, first, step, count), step, count, kept
+        )
     return None
 
 

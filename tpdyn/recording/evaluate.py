@@ -23,7 +23,9 @@ def evaluate(lowered: Lowered, dtype: torch.dtype = torch.float64) -> list[torch
         else:
             value = _step(statement, values, dtype)
         if tuple(value.shape) != statement.shape:
-            raise ValueError(f"statement {position}, {statement.instruction}, made {tuple(value.shape)}: not {statement.shape}")
+            raise ValueError(
+                f"statement {position}, {statement.instruction}, made {tuple(value.shape)}: not {statement.shape}"
+            )
         values.append(value)
     return values
 
@@ -67,8 +69,11 @@ def _step(statement: LoweredStatement, values: list[torch.Tensor], dtype: torch.
             pieces = []
             for part, extent in zip(parts, lengths, strict=True):
                 size = (*shape[:axis], int(extent.constant), *shape[axis + 1 :])
-                pieces.append(torch.zeros(size, dtype=dtype) if part is None
-                              else _laid_out(part, values, size).to(dtype).expand(size))
+                pieces.append(
+                    torch.zeros(size, dtype=dtype)
+                    if part is None
+                    else _laid_out(part, values, size).to(dtype).expand(size)
+                )
             return torch.cat(pieces, axis)
         case _:
             raise TypeError(f"no evaluation for {type(instruction).__name__}")

@@ -37,8 +37,10 @@ def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]])
     grid = (*(factor.count for factor in view.factors), *shapes[view.var])
     split = [grid[axis] for axis in order]
     if torch.Size(split).numel() != tensor.numel() or len(view.dims) != tensor.dim():
-        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} does not fill {len(view.pieces)} values of shape "
-                         f"{shapes[view.var]}")
+        raise ValueError(
+            f"a tensor of shape {tuple(tensor.shape)} does not fill {len(view.pieces)} values of shape "
+            f"{shapes[view.var]}"
+        )
     inverse = sorted(range(len(order)), key=lambda place: order[place])
     pieces = tensor.reshape(split).permute(inverse).reshape((len(view.pieces), *shapes[view.var]))
     return {piece: pieces[number] for number, piece in enumerate(view.pieces)}

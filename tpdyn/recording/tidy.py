@@ -100,7 +100,9 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
 
     Where the pieces of one view would be permuted in different ways, the permutations stay.
     """
-    origin: dict[int, Operand] = {}  # a permutation -> its source; axes: the axis of the permutation of each source axis
+    origin: dict[
+        int, Operand
+    ] = {}  # a permutation -> its source; axes: the axis of the permutation of each source axis
 
     def through(operand: Operand) -> Operand:
         source = origin.get(operand.var)
@@ -123,7 +125,8 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
             return view
         back = {axis: number for number, axis in enumerate(first.axes)}
         return replace(
-            view, pieces=tuple(source.var for source in sources if source is not None),
+            view,
+            pieces=tuple(source.var for source in sources if source is not None),
             dims=tuple(tuple(back[axis] for axis in dim) for dim in view.dims),
         )
 

@@ -56,8 +56,12 @@ def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
         return item
 
     nodes = [
-        replace(node, args=double(node.args), kwargs={k: double(v) for k, v in node.kwargs.items()},
-                value=double(node.value))
+        replace(
+            node,
+            args=double(node.args),
+            kwargs={k: double(v) for k, v in node.kwargs.items()},
+            value=double(node.value),
+        )
         for node in tape.nodes
     ]
     default = torch.get_default_dtype()
@@ -72,7 +76,9 @@ def specialised(program: Program, width: int) -> Lowered:
     """The program with its numbers at one width (without leaf values)."""
     statements = [
         LoweredStatement(
-            _at(statement.instruction, width), tuple(dim.size_at(width) for dim in statement.shape), statement.type,
+            _at(statement.instruction, width),
+            tuple(dim.size_at(width) for dim in statement.shape),
+            statement.type,
             statement.origin,
         )
         for statement in program.statements
@@ -113,7 +119,9 @@ def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
                 piece: tuple(dim.size_at(lowered.width) for dim in canonical.program.statements[piece].shape)
                 for piece in view.pieces
             }
-            there = tuple(to_view(view, {piece: torch.empty(shape, device="meta") for piece, shape in shapes.items()}).shape)
+            there = tuple(
+                to_view(view, {piece: torch.empty(shape, device="meta") for piece, shape in shapes.items()}).shape
+            )
             if there != tuple(tensor.shape):
                 how = f"has shape {tuple(tensor.shape)} in the script and {there} in the program"
                 raise _mismatch(canonical.program, view, "a leaf", lowered.width, how)
@@ -147,8 +155,13 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
         same = (live == found) | (live.isnan() & found.isnan())
         gap = torch.where(same, 0.0, (live - found).abs())
         if not bool((gap <= RELATIVE * largest + ABSOLUTE).all()):
-            raise _mismatch(program, view, what, width,
-                            f"differs by up to {float(gap.max()):.3g}, its entries being of size {largest:.3g}")
+            raise _mismatch(
+                program,
+                view,
+                what,
+                width,
+                f"differs by up to {float(gap.max()):.3g}, its entries being of size {largest:.3g}",
+            )
     return _guarded(program, values, width)
 
 

@@ -88,8 +88,10 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
             raise FitError(f"widths = {tuple(widths)!r}: {width!r} is no positive integer; try widths=(16, 24, 40)")
     distinct = tuple(sorted(set(widths)))
     if len(distinct) < 2:
-        raise FitError(f"widths = {tuple(widths)!r}: one width cannot tell a dim that grows from one that does not; "
-                       "give at least two different widths, better three, e.g. widths=(16, 24, 40)")
+        raise FitError(
+            f"widths = {tuple(widths)!r}: one width cannot tell a dim that grows from one that does not; "
+            "give at least two different widths, better three, e.g. widths=(16, 24, 40)"
+        )
     return distinct
 
 
@@ -191,8 +193,9 @@ class _Fitter:
                     continue
                 pairs = zip(mine, other, strict=False)
                 a, b = next(((a, b) for a, b in pairs if a != b), (f"{len(mine)} of them", f"{len(other)} of them"))
-                raise FitError(f"the script's {what} differ between widths: {a} at width {self.widths[0]}, "
-                               f"{b} at width {width}")
+                raise FitError(
+                    f"the script's {what} differ between widths: {a} at width {self.widths[0]}, {b} at width {width}"
+                )
 
     def instruction(self, position: int, versions: Sequence[LoweredStatement]) -> Instruction | WideSlice | Reshape:
         first = versions[0].instruction
@@ -221,18 +224,26 @@ class _Fitter:
             case Apply(parameters=parameters):
                 if _all_equal(all_of):
                     return first
-                return replace(first, parameters=tuple(
-                    number(f"parameter {k + 1}", [i.parameters[k] for i in all_of]) for k in range(len(parameters))
-                ))
+                return replace(
+                    first,
+                    parameters=tuple(
+                        number(f"parameter {k + 1}", [i.parameters[k] for i in all_of]) for k in range(len(parameters))
+                    ),
+                )
             case Slice(value=value, axis=axis, step=step):
                 start = self.fit_dim(position, "the start of the slice", [i.start for i in all_of])
                 length = self.fit_dim(position, "the length of the slice", [i.length for i in all_of])
                 return WideSlice(value, axis, start, step, length)
             case Concat(lengths=lengths):
-                return replace(first, lengths=tuple(
-                    self.fit_dim(position, f"the length of part {k + 1}", [int(i.lengths[k].constant) for i in all_of])
-                    for k in range(len(lengths))
-                ))
+                return replace(
+                    first,
+                    lengths=tuple(
+                        self.fit_dim(
+                            position, f"the length of part {k + 1}", [int(i.lengths[k].constant) for i in all_of]
+                        )
+                        for k in range(len(lengths))
+                    ),
+                )
             case _:
                 assert_never(first)
 
@@ -242,10 +253,13 @@ class _Fitter:
             self.whole[key] = fit_whole(self.widths, key)
         found = self.whole[key]
         if found is None:
-            raise FitError(self.message(
-                position, f"{what} is {self.table(values)}: not a*n^p, a*n + b or a*n^2 + b*n",
-                "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded.",
-            ))
+            raise FitError(
+                self.message(
+                    position,
+                    f"{what} is {self.table(values)}: not a*n^p, a*n + b or a*n^2 + b*n",
+                    "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded.",
+                )
+            )
         return found
 
     def fit_constant(self, position: int, what: str, values: Sequence[Number]) -> Scaling:
@@ -254,11 +268,15 @@ class _Fitter:
             self.floats[key] = fit_float(self.widths, key)
         found = self.floats[key]
         if found is None:
-            raise FitError(self.message(
-                position, f"outside the theory: {what} is {self.table(values)}: a constant that is not c*n^p",
-                "A number that is computed from the loss, the data or the weights (`.item()`) and then used in the "
-                "computation has no law in the width; keep it a tensor, or make it a power of the width.",
-            ), outside=True)
+            raise FitError(
+                self.message(
+                    position,
+                    f"outside the theory: {what} is {self.table(values)}: a constant that is not c*n^p",
+                    "A number that is computed from the loss, the data or the weights (`.item()`) and then used in the "
+                    "computation has no law in the width; keep it a tensor, or make it a power of the width.",
+                ),
+                outside=True,
+            )
         return found
 
     def law(self, position: int, first: Leaf, versions: Sequence[LoweredStatement]) -> Law:
@@ -296,12 +314,15 @@ class _Fitter:
             mean = fit_measured(self.widths, [sign * m for m in means], relative)
             mean = None if mean is None else (mean[0] * Scaling.of(sign), mean[1])
         if found is None or mean is None:
-            raise FitError(self.message(
-                position,
-                f"the initialisation of {leaf.name} has mean {self.table(means)} and standard deviation "
-                f"{self.table(deviations)}: no power of the width",
-                "Build the model inside the recorded function, so that its initialisation is recorded and not measured.",
-            ), outside=True)
+            raise FitError(
+                self.message(
+                    position,
+                    f"the initialisation of {leaf.name} has mean {self.table(means)} and standard deviation "
+                    f"{self.table(deviations)}: no power of the width",
+                    "Build the model inside the recorded function, so that its initialisation is recorded and not measured.",
+                ),
+                outside=True,
+            )
         if not (found[1] and mean[1]):
             self.notes.append(
                 f"{leaf.name}: its initialisation was measured, not recorded; the power of the width in its standard "

@@ -204,4 +204,3 @@ def _standard_error(values: NDArray[Any]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):
         error: NDArray[np.float64] = np.asarray(values, dtype=np.float64).std(axis=1, ddof=1) / np.sqrt(seeds)
     return error
-

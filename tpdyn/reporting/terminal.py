@@ -93,7 +93,9 @@ def _headline(prediction: Prediction, report: Report | None = None) -> list[Rend
         reason = prediction.reasons[0] if prediction.reasons else None
     if report is not None:
         first.append(" · ").append(*_agreement(report))
-    why = Text("why: ", style="bold").append(_reason(prediction, reason) if reason else "no value decides it", style="not bold")
+    why = Text("why: ", style="bold").append(
+        _reason(prediction, reason) if reason else "no value decides it", style="not bold"
+    )
     fix = reason.fix if reason and reason.fix else "nothing; this is the regime that large widths need"
     if not (reason and reason.fix) and prediction.regime is not Regime.FEATURE_LEARNING:
         fix = "nothing single; see the table"
@@ -260,7 +262,9 @@ def _epsilon(prediction: Prediction) -> list[str]:
         return [f"the optimizer's epsilon is not negligible even at width {recorded} ({which}): lower it"]
     power = math.floor(math.log10(width)) if math.isfinite(width) else 0
     about = f"{width:.1e}" if power > 5 else f"{round(width, 1 - power):.0f}"
-    return [f"the optimizer's epsilon is negligible up to a width of about {about} ({which}), where it starts to matter"]
+    return [
+        f"the optimizer's epsilon is negligible up to a width of about {about} ({which}), where it starts to matter"
+    ]
 
 
 def _measured(report: Report) -> str:

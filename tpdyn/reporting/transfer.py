@@ -30,9 +30,7 @@ def show(found: Sequence[Transfer], to: Console | None = None) -> None:
             table.add_column(heading, justify="right")
         for width, best, loss in zip(transfer.sweep.widths, transfer.best, transfer.loss, strict=True):
             edge = " (end of the grid)" if width in transfer.edges else ""
-            table.add_row(
-                str(width), f"{best.estimate:.3g}{edge}", f"[{best.low:.3g}, {best.high:.3g}]", f"{loss:.4g}"
-            )
+            table.add_row(str(width), f"{best.estimate:.3g}{edge}", f"[{best.low:.3g}, {best.high:.3g}]", f"{loss:.4g}")
         out.print()
         out.print(table)
         out.print()

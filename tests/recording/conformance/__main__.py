@@ -19,4 +19,7 @@ if __name__ == "__main__":
     for case in import_module(f"conformance.{family}").cases():
         if not names or case.name in names:
             outcome = examine(case)
-            print(json.dumps({"name": case.name, "agrees": agrees(case, outcome), **dataclasses.asdict(outcome)}), flush=True)
+            print(
+                json.dumps({"name": case.name, "agrees": agrees(case, outcome), **dataclasses.asdict(outcome)}),
+                flush=True,
+            )

@@ -42,8 +42,16 @@ def turned(x: Tensor, how: str) -> Tensor:
 class Attention(nn.Module):
     """Two heads (of a size that grows), keys and values perhaps shared; positions by rotation or by a bias."""
 
-    def __init__(self, width: int, heads: int = 2, own: int = 2, rope: str = "", alibi: bool = False, fused: bool = True,
-                 dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int = 2,
+        own: int = 2,
+        rope: str = "",
+        alibi: bool = False,
+        fused: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.heads, self.own, self.rope, self.alibi, self.fused, self.dropout = heads, own, rope, alibi, fused, dropout
         size = width // heads
@@ -63,7 +71,13 @@ class Attention(nn.Module):
             bias = -slopes[:, None, None] * (torch.arange(tokens)[:, None] - torch.arange(tokens)).abs()
         if self.fused:
             y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=bias, dropout_p=self.dropout, is_causal=bias is None, enable_gqa=self.own != self.heads
+                q,
+                k,
+                v,
+                attn_mask=bias,
+                dropout_p=self.dropout,
+                is_causal=bias is None,
+                enable_gqa=self.own != self.heads,
             )
         else:
             k, v = (z.repeat_interleave(self.heads // self.own, 1) for z in (k, v))
@@ -239,7 +253,8 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "linear attention": Linear,
     "nn.TransformerEncoderLayer": lambda n: nn.TransformerEncoderLayer(n, 2, 4 * n, 0.1, "gelu", batch_first=True),
     "nn.TransformerEncoderLayer, norm first": lambda n: nn.TransformerEncoderLayer(
-        n, 2, 4 * n, 0.0, batch_first=True, norm_first=True),
+        n, 2, 4 * n, 0.0, batch_first=True, norm_first=True
+    ),
     "nn.TransformerDecoderLayer": Decoder,
     "GLU": lambda n: GatedUnit(n, "GLU"),
     "SwiGLU": lambda n: GatedUnit(n, "SwiGLU"),
@@ -266,6 +281,11 @@ def cases() -> list[Case]:
     ]
     return [
         *found,
-        Case("attention", "experts, looped over their tokens", "SGD", fitting(lambda n: Sequence(n, Looped(n)), x),
-             outside="depends on|different things"),
+        Case(
+            "attention",
+            "experts, looped over their tokens",
+            "SGD",
+            fitting(lambda n: Sequence(n, Looped(n)), x),
+            outside="depends on|different things",
+        ),
     ]

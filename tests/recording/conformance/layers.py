@@ -45,7 +45,9 @@ SPATIAL: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
     "Conv2d, groups": (2, lambda n: nn.Conv2d(n, n, 3, padding=1, groups=4)),
     "Conv2d, depthwise": (2, lambda n: nn.Conv2d(n, n, 3, padding=1, groups=n)),
     "Conv2d, depthwise separable": (
-        2, lambda n: nn.Sequential(nn.Conv2d(n, n, 3, padding=1, groups=n), nn.Conv2d(n, n, 1))),
+        2,
+        lambda n: nn.Sequential(nn.Conv2d(n, n, 3, padding=1, groups=n), nn.Conv2d(n, n, 1)),
+    ),
     "Conv2d, padding same": (2, lambda n: nn.Conv2d(n, n, 2, padding="same")),
     "Conv2d, reflect": (2, lambda n: nn.Conv2d(n, n, 3, padding=1, padding_mode="reflect")),
     "Conv2d, circular": (2, lambda n: nn.Conv2d(n, n, 3, padding=1, padding_mode="circular")),
@@ -168,7 +170,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "cumprod over tokens": lambda h: (1 + h / 4).cumprod(0),
     "prod over heads": lambda h: h.view(h.shape[0], 2, -1).prod(1).repeat(1, 2),
     "norm of order 3": lambda h: h / (1 + torch.linalg.vector_norm(h, ord=3, dim=0, keepdim=True)),
-    "norm of order inf over tokens": lambda h: h / (1 + torch.linalg.vector_norm(h, ord=float("inf"), dim=0, keepdim=True)),
+    "norm of order inf over tokens": lambda h: (
+        h / (1 + torch.linalg.vector_norm(h, ord=float("inf"), dim=0, keepdim=True))
+    ),
     "max over tokens": lambda h: h + h.max(0).values,
     "amin over tokens": lambda h: h + h.amin(0),
     "tensor ** tensor": lambda h: (1.5 + h) ** h.roll(1, 0),
@@ -199,7 +203,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "complex rotation": lambda h: torch.view_as_real(
         torch.view_as_complex(h.view(h.shape[0], -1, 2)) * torch.polar(torch.ones(4, 1), numbers(4, 1))
     ).flatten(1),
-    "block diagonal": lambda h: torch.matmul(h.view(h.shape[0], 2, 1, -1), torch.diag_embed(h.view(h.shape[0], 2, -1))).flatten(1),
+    "block diagonal": lambda h: torch.matmul(
+        h.view(h.shape[0], 2, 1, -1), torch.diag_embed(h.view(h.shape[0], 2, -1))
+    ).flatten(1),
 }
 
 

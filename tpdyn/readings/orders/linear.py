@@ -46,6 +46,14 @@ def nullspace(rows: Sequence[Point], size: int) -> list[Point]:
     return basis
 
 
+def solve(rows: Sequence[Point], size: int) -> Point | None:
+    """A solution of the equations `row[:size] . x + row[size] = 0` (free coordinates 0); None if there is none."""
+    pivots = _reduced(rows)
+    if size in pivots:
+        return None
+    return tuple(-pivots[column].get(size, ZERO) if column in pivots else ZERO for column in range(size))
+
+
 def _reduced(rows: Sequence[Point]) -> dict[int, dict[int, Fraction]]:
     """Reduced row echelon form, sparse: pivot column -> row."""
     pivots: dict[int, dict[int, Fraction]] = {}

@@ -17,7 +17,7 @@ from tpdyn.exponents import ZERO, Order, Scaling
 from tpdyn.pointwise import lookup
 from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Operand, Scatter, Slice
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.interpret import OutsideTheory, interpret
+from tpdyn.readings.interpret import Listener, OutsideTheory, interpret
 from tpdyn.readings.orders.contraction import Layout, contract, layout, place, total_sum
 from tpdyn.readings.orders.functions import Chain, change_terms, several_arguments, value_terms
 from tpdyn.readings.orders.parity import EVEN, Sources, forget, odd_in, of_function, product
@@ -80,15 +80,17 @@ def read(
     *,
     epsilon: bool = False,
     folded: Mapping[int, Fraction] | None = None,
+    listener: Listener[Value] | None = None,
 ) -> Orders:
     """The orders of every value of a program.
 
     folded: for values that a multiplier follows, its power of the width (`Structure.folded`): contributions count behind it.
     epsilon: take constants that guard a division (Adam's eps) as written; otherwise they are negligible.
+    listener: told of every value as it is found; what it raises ends the reading.
     Raises OutsideTheory, in rings, where a rule does not reach.
     """
     reader = _Reader(program, exponents or Exponents(), epsilon)
-    values = interpret(program, reader.rule)
+    values = interpret(program, reader.rule, listener)
     behind = folded or {}
     return Orders(tuple(values), tuple(c.times(behind.get(c.position, ZERO)) for c in reader.contributions))
 

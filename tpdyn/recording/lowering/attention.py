@@ -31,7 +31,9 @@ def chances(b: Builder, q: Any, k: Any, mask: Any, causal: bool, scale: Number) 
         scores = b.apply("where", _causal(b, rows, columns), scores, -math.inf)
     if mask is not None:
         allowed = isinstance(mask, Known) and mask.tensor.dtype == torch.bool
-        scores = b.apply("where", mask, scores, -math.inf) if allowed else b.combine([(1, scores), (1, mask)], share=True)
+        scores = (
+            b.apply("where", mask, scores, -math.inf) if allowed else b.combine([(1, scores), (1, mask)], share=True)
+        )
     return b.apply("softmax", scores, along=3)
 
 
@@ -57,11 +59,15 @@ def _ungrouped(b: Builder, grad: Any, own: int) -> Any:
     return reduce(b, b.reshape(grad, (n, own, heads // own, length, size)), [2])
 
 
-def attend(b: Builder, q: Any, k: Any, v: Any, mask: Any, dropout: Number, causal: bool, scale: Number | None) -> Tensor:
+def attend(
+    b: Builder, q: Any, k: Any, v: Any, mask: Any, dropout: Number, causal: bool, scale: Number | None
+) -> Tensor:
     """The mixed values."""
     if dropout != 0:
-        raise Refusal("dropout inside a fused attention kernel (its draws are not recorded); "
-                      "use torch.nn.attention.sdpa_kernel(SDPBackend.MATH), or dropout_p=0")
+        raise Refusal(
+            "dropout inside a fused attention kernel (its draws are not recorded); "
+            "use torch.nn.attention.sdpa_kernel(SDPBackend.MATH), or dropout_p=0"
+        )
     heads = b.shape(q)[1]
     p = chances(b, q, _grouped(b, k, heads), mask, causal, _scale(b, q, scale))
     return b.contract("bhie", (p, "bhij"), (_grouped(b, v, heads), "bhje"))
@@ -84,7 +90,14 @@ def attend_backward(
 
 
 def cpu(
-    b: Builder, q: Any, k: Any, v: Any, dropout_p: Number = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
+    b: Builder,
+    q: Any,
+    k: Any,
+    v: Any,
+    dropout_p: Number = 0.0,
+    is_causal: bool = False,
+    *,
+    attn_mask: Any = None,
     scale: Number | None = None,
 ) -> tuple[Tensor, None]:
     """out (the log of the sums is not needed: the backward pass recomputes)."""
@@ -92,40 +105,91 @@ def cpu(
 
 
 def cpu_backward(
-    b: Builder, grad: Any, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, dropout_p: Number, is_causal: bool, *,
-    attn_mask: Any = None, scale: Number | None = None,
+    b: Builder,
+    grad: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    out: Any,
+    logsumexp: Any,
+    dropout_p: Number,
+    is_causal: bool,
+    *,
+    attn_mask: Any = None,
+    scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
     """Gradients of q, k, v."""
     return attend_backward(b, grad, q, k, v, attn_mask, is_causal, scale)
 
 
 def efficient(
-    b: Builder, q: Any, k: Any, v: Any, attn_bias: Any, compute_log_sumexp: bool, dropout_p: Number = 0.0,
-    is_causal: bool = False, *, scale: Number | None = None,
+    b: Builder,
+    q: Any,
+    k: Any,
+    v: Any,
+    attn_bias: Any,
+    compute_log_sumexp: bool,
+    dropout_p: Number = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: Number | None = None,
 ) -> tuple[Tensor, None, None, None]:
     """As cpu, in the order of the memory-efficient kernel."""
     return attend(b, q, k, v, attn_bias, dropout_p, is_causal, scale), None, None, None
 
 
 def efficient_backward(
-    b: Builder, grad: Any, q: Any, k: Any, v: Any, attn_bias: Any, out: Any, logsumexp: Any, seed: Any, offset: Any,
-    dropout_p: Number, mask: Any, is_causal: bool = False, *, scale: Number | None = None,
+    b: Builder,
+    grad: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    attn_bias: Any,
+    out: Any,
+    logsumexp: Any,
+    seed: Any,
+    offset: Any,
+    dropout_p: Number,
+    mask: Any,
+    is_causal: bool = False,
+    *,
+    scale: Number | None = None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of q, k, v."""
     return (*attend_backward(b, grad, q, k, v, attn_bias, is_causal, scale), None)
 
 
 def flash(
-    b: Builder, q: Any, k: Any, v: Any, dropout_p: Number = 0.0, is_causal: bool = False, return_debug_mask: bool = False,
-    *, scale: Number | None = None,
+    b: Builder,
+    q: Any,
+    k: Any,
+    v: Any,
+    dropout_p: Number = 0.0,
+    is_causal: bool = False,
+    return_debug_mask: bool = False,
+    *,
+    scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
     """As cpu, in the order of the flash kernel."""
     return (attend(b, q, k, v, None, dropout_p, is_causal, scale),)
 
 
 def flash_backward(
-    b: Builder, grad: Any, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, cum_q: Any, cum_k: Any, max_q: Any,
-    max_k: Any, dropout_p: Number, is_causal: bool, *_: Any, scale: Number | None = None,
+    b: Builder,
+    grad: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    out: Any,
+    logsumexp: Any,
+    cum_q: Any,
+    cum_k: Any,
+    max_q: Any,
+    max_k: Any,
+    dropout_p: Number,
+    is_causal: bool,
+    *_: Any,
+    scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
     """Gradients of q, k, v."""
     return attend_backward(b, grad, q, k, v, None, is_causal, scale)

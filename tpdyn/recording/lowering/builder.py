@@ -289,8 +289,9 @@ class Builder:
         """Another function of the same arguments."""
         return self._emit(Apply(function, made.operands, made.parameters, made.along), shape, share=True)
 
-    def gather(self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any,
-               out: Sequence[Any]) -> Value:
+    def gather(
+        self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any, out: Sequence[Any]
+    ) -> Value:
         """`out[...] = x[..., index[...], ...]`: letters name the dims; `axis` is the letter of x that is indexed."""
         x = self.value(x)
         if x.shape[list(letters).index(axis)] == 1:  # there is nothing to choose from
@@ -316,12 +317,22 @@ class Builder:
                 x = self.unsqueeze(x, place)
         return self.value(self.expand(x, [sizes[letter] for letter in out]))
 
-    def scatter(self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any,
-                out: Sequence[Any], size: int) -> Value:
+    def scatter(
+        self,
+        x: Any,
+        letters: Sequence[Any],
+        index: Any,
+        index_letters: Sequence[Any],
+        axis: Any,
+        out: Sequence[Any],
+        size: int,
+    ) -> Value:
         """`out[..., index[...], ...] += x[...]`: `axis` (in `out`, of `size`) is the dim that the index fills."""
         if size == 1:  # everything is added up
             kept = [letter for letter in out if letter != axis]
-            repeats = math.prod(s for k, s in zip(index_letters, self.shape(index)) if k not in letters and k not in out)
+            repeats = math.prod(
+                s for k, s in zip(index_letters, self.shape(index)) if k not in letters and k not in out
+            )
             total = self.contract(kept, (x, letters), scale=repeats)
             shape = {**dict(zip(letters, self.shape(x))), axis: 1}
             return self._spread(total, kept, out, shape)
@@ -378,9 +389,7 @@ class Builder:
             return self.squeeze(part, [dim])
         rank = len(shape)
         labels = {k: (rank if k == dim else k - (k > dim)) for k in range(rank + 1)}
-        operand = self._operand(
-            x, tuple(range(rank + 1)), dict(enumerate(x.shape)), labels, itertools.count(rank + 1)
-        )
+        operand = self._operand(x, tuple(range(rank + 1)), dict(enumerate(x.shape)), labels, itertools.count(rank + 1))
         return self._emit(Slice(operand, rank, index, 1, 1), shape, share=True)
 
     def concat(self, parts: Sequence[Tensor | int], dim: int, shape: Shape) -> Tensor:

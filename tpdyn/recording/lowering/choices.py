@@ -138,8 +138,10 @@ def median(b: Builder, x: Any, dim: int | None = None, keepdim: bool = False) ->
 
 def nonzero(b: Builder, *_: Any, **__: Any) -> Tensor:
     """Refused: its shape is data."""
-    raise Refusal("a shape that depends on values: how many entries hold (torch.where, nonzero, a mask as index) depends on "
-                  "parameters; multiply with the mask instead")
+    raise Refusal(
+        "a shape that depends on values: how many entries hold (torch.where, nonzero, a mask as index) depends on "
+        "parameters; multiply with the mask instead"
+    )
 
 
 # -- what reads a place ------------------------------------------------------------------------------------------------
@@ -166,7 +168,9 @@ def _view(name: str) -> Callable[..., Any]:
         if name == "squeeze" and not args:
             return Chosen(b.squeeze(x.hot, list(range(rank))))
         assert rule is not None
-        dims = [d % rank if isinstance(d, int) and k < (2 if name == "transpose" else 1) else d for k, d in enumerate(args)]
+        dims = [
+            d % rank if isinstance(d, int) and k < (2 if name == "transpose" else 1) else d for k, d in enumerate(args)
+        ]
         return Chosen(b.value(rule(b, x.hot, *dims, **kwargs)))
 
     return viewed
@@ -286,11 +290,31 @@ def _index_select(b: Builder, x: Any, dim: int, index: Chosen) -> Tensor:
 
 
 READERS: dict[str, Callable[..., Any]] = {
-    **{name: _view(name) for name in ("view", "_unsafe_view", "reshape", "expand", "permute", "transpose", "t", "unsqueeze",
-                                      "squeeze", "select", "slice")},
+    **{
+        name: _view(name)
+        for name in (
+            "view",
+            "_unsafe_view",
+            "reshape",
+            "expand",
+            "permute",
+            "transpose",
+            "t",
+            "unsqueeze",
+            "squeeze",
+            "select",
+            "slice",
+        )
+    },
     **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "contiguous"), _same),
-    "eq": _equal, "gather": _gather, "scatter": _scatter, "scatter_add": _scatter_add, "index": _index,
-    "index_put": _index_put, "embedding": _embedding, "index_select": _index_select,
+    "eq": _equal,
+    "gather": _gather,
+    "scatter": _scatter,
+    "scatter_add": _scatter_add,
+    "index": _index,
+    "index_put": _index_put,
+    "embedding": _embedding,
+    "index_select": _index_select,
     "value_selecting_reduction_backward": _reduction_backward,
 }
 
@@ -304,6 +328,15 @@ def through(b: Builder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 RULES: dict[str, Rule] = {
-    "topk": topk, "sort": sort, "argsort": argsort, "argmax": _best(True), "argmin": _best(False), "min": minimum,
-    "amin": amin, "median": median, "nonzero": nonzero, "nonzero_static": nonzero, "masked_select": nonzero,
+    "topk": topk,
+    "sort": sort,
+    "argsort": argsort,
+    "argmax": _best(True),
+    "argmin": _best(False),
+    "min": minimum,
+    "amin": amin,
+    "median": median,
+    "nonzero": nonzero,
+    "nonzero_static": nonzero,
+    "masked_select": nonzero,
 }

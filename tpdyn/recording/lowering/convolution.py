@@ -132,14 +132,22 @@ class _Convolution:
 
 
 def _plan(
-    x: Sequence[int], weight: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
-    transposed: bool, output_padding: Sequence[int], groups: int,
+    x: Sequence[int],
+    weight: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
 ) -> _Convolution:
     rank = len(weight) - 2
     if len(x) != rank + 2 or not 1 <= rank <= 3:
         raise Refusal(f"a convolution of a tensor of shape {tuple(x)} with a kernel of shape {tuple(weight)}")
     windows = []
-    numbers = zip(each(stride, rank), each(padding, rank), each(dilation, rank), each(output_padding, rank), strict=True)
+    numbers = zip(
+        each(stride, rank), each(padding, rank), each(dilation, rank), each(output_padding, rank), strict=True
+    )
     for axis, (step, pad, gap, extra) in enumerate(numbers):
         size, kernel = x[2 + axis], weight[2 + axis]
         if transposed:
@@ -152,8 +160,17 @@ def _plan(
 
 
 def convolution(
-    b: Builder, x: Any, weight: Any, bias: Any, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
-    transposed: bool, output_padding: Sequence[int], groups: int, *_: Any,
+    b: Builder,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    *_: Any,
 ) -> Tensor:
     """A convolution (or a transposed one), in groups."""
     plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
@@ -178,8 +195,18 @@ def convolution(
 
 
 def convolution_backward(
-    b: Builder, grad: Any, x: Any, weight: Any, bias_sizes: Any, stride: Sequence[int], padding: Sequence[int],
-    dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int, mask: Sequence[bool],
+    b: Builder,
+    grad: Any,
+    x: Any,
+    weight: Any,
+    bias_sizes: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    mask: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of x, weight and bias, as far as wanted."""
     plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
@@ -205,8 +232,9 @@ def convolution_backward(
     return dx, dw, db
 
 
-def _pairs(kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int],
-           sizes: Sequence[int]) -> list[Window]:
+def _pairs(
+    kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int], sizes: Sequence[int]
+) -> list[Window]:
     return [
         Window(size, k, (size + 2 * p - d * (k - 1) - 1) // s + 1, s, p, d)
         for size, k, d, p, s in zip(sizes, kernel, dilation, padding, stride, strict=True)
@@ -225,7 +253,12 @@ def unfold(
 
 
 def fold(
-    b: Builder, x: Any, sizes: Sequence[int], kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int],
+    b: Builder,
+    x: Any,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
     stride: Sequence[int],
 ) -> Tensor:
     """col2im: the transpose of unfold."""
@@ -237,5 +270,8 @@ def fold(
 
 
 RULES: dict[str, Rule] = {
-    "convolution": convolution, "convolution_backward": convolution_backward, "im2col": unfold, "col2im": fold,
+    "convolution": convolution,
+    "convolution_backward": convolution_backward,
+    "im2col": unfold,
+    "col2im": fold,
 }

@@ -103,6 +103,12 @@ def cdist_backward(b: Builder, grad: Any, x: Any, y: Any, p: float, distance: An
 
 
 RULES: dict[str, Rule] = {
-    "cumsum": cumsum, "prod": prod, "cumprod": cumprod, "logcumsumexp": logcumsumexp, "trace": trace,
-    "_cdist_forward": cdist, "_cdist_backward": cdist_backward, "_euclidean_dist": lambda b, x, y: cdist(b, x, y, 2),
+    "cumsum": cumsum,
+    "prod": prod,
+    "cumprod": cumprod,
+    "logcumsumexp": logcumsumexp,
+    "trace": trace,
+    "_cdist_forward": cdist,
+    "_cdist_backward": cdist_backward,
+    "_euclidean_dist": lambda b, x, y: cdist(b, x, y, 2),
 }

@@ -35,9 +35,7 @@ def embedding(b: Builder, weight: Any, index: Any, *_: Any, **__: Any) -> Tensor
     return b.gather(weight, ["row", "feature"], _index(index), batch, "row", [*batch, "feature"])
 
 
-def embedding_backward(
-    b: Builder, grad: Any, index: Any, rows: int, padding: int, by_frequency: bool
-) -> Tensor:
+def embedding_backward(b: Builder, grad: Any, index: Any, rows: int, padding: int, by_frequency: bool) -> Tensor:
     """Each row's gradients added up."""
     index = _index(index)
     if by_frequency:
@@ -72,7 +70,9 @@ def index_add(b: Builder, x: Any, dim: int, index: Any, source: Any, *, alpha: N
     return b.combine([(1, x), (alpha, index_select_backward(b, source, b.shape(x), dim, index))])
 
 
-def _plan(b: Builder, shape: Sequence[int], indices: Sequence[Any]) -> tuple[int, Known, list[Any], list[Any], list[Any]]:
+def _plan(
+    b: Builder, shape: Sequence[int], indices: Sequence[Any]
+) -> tuple[int, Known, list[Any], list[Any], list[Any]]:
     """Which dim an advanced index picks from: (dim, index, letters of x, letters of the index, letters of the result).
 
     Several indices are allowed when all but one are arange(size) along a dim of their own: those pair dims up.
@@ -99,8 +99,8 @@ def _plan(b: Builder, shape: Sequence[int], indices: Sequence[Any]) -> tuple[int
     place = dims[0] if adjacent else 0
     rest = [letters[d] for d in range(rank) if d not in dims]
     before = [letters[d] for d in range(place) if d not in dims]
-    out = [*before, *names, *rest[len(before):]]
-    return dim, index, letters, names[len(common) - len(index.shape):], out
+    out = [*before, *names, *rest[len(before) :]]
+    return dim, index, letters, names[len(common) - len(index.shape) :], out
 
 
 def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
@@ -191,11 +191,20 @@ def triu(b: Builder, x: Any, diagonal: int = 0) -> Tensor:
     return b.apply("where", mask, x, 0.0)
 
 
-
-
 RULES: dict[str, Rule] = {
-    "embedding": embedding, "embedding_dense_backward": embedding_backward, "index_select": index_select,
-    "index_select_backward": index_select_backward, "index_add": index_add, "index": index_, "_unsafe_index": index_,
-    "index_put": index_put, "_unsafe_index_put": index_put, "_index_put_impl": index_put, "gather": gather,
-    "scatter_add": scatter_add, "scatter": scatter, "tril": tril, "triu": triu,
+    "embedding": embedding,
+    "embedding_dense_backward": embedding_backward,
+    "index_select": index_select,
+    "index_select_backward": index_select_backward,
+    "index_add": index_add,
+    "index": index_,
+    "_unsafe_index": index_,
+    "index_put": index_put,
+    "_unsafe_index_put": index_put,
+    "_index_put_impl": index_put,
+    "gather": gather,
+    "scatter_add": scatter_add,
+    "scatter": scatter,
+    "tril": tril,
+    "triu": triu,
 }

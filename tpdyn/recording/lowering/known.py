@@ -32,7 +32,7 @@ KEEPS_BUT_FOR_SOME = frozenset("slice_scatter select_scatter index_put masked_fi
 
 
 def base_name(op: str) -> str:
-    """"aten.add.Tensor" -> "add"."""
+    """ "aten.add.Tensor" -> "add"."""
     parts = op.split(".")
     return parts[1] if len(parts) > 1 else op
 
@@ -131,9 +131,7 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
     outside = _outside(name, args)
     kept_name = known[0].name if known and name in SAME | REARRANGED else ""
     return tuple(
-        Known(out, kind, draw, kept_name, notes, None, outside)
-        if isinstance(out, torch.Tensor)
-        else None
+        Known(out, kind, draw, kept_name, notes, None, outside) if isinstance(out, torch.Tensor) else None
         for out in outputs
     )
 
@@ -212,6 +210,7 @@ def _outside(name: str, args: tuple[Any, ...]) -> Outside | None:
 
 LIKELY = 0.65
 
+
 def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
     """The law after entries outside of an interval were drawn anew (torch repeats that until none is outside).
 
@@ -219,7 +218,11 @@ def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
     hence on the width, and a recording without one shows a normal law. So the law is then taken to be that normal one:
     its standard deviation is too large by a factor (12 % for the usual two standard deviations), never by a power.
     """
-    if not all(isinstance(k, Known) for k in (mask, new, old)) or mask.outside is None or mask.outside.source is not old:
+    if (
+        not all(isinstance(k, Known) for k in (mask, new, old))
+        or mask.outside is None
+        or mask.outside.source is not old
+    ):
         return None
     whole = old.draw.parent or old.draw.law
     if new.draw is None or whole is None or new.draw.law != whole or whole.kind != "normal":
@@ -260,7 +263,9 @@ def _affine(law: Law, step: Callable[[Any], Any]) -> Law | None:
     """The law of slope * x + shift, both read off at 0 and 1; None if the step is not affine (c / x)."""
     zero, one, two = (float(step(torch.tensor(x, dtype=torch.float64))) for x in (0.0, 1.0, 2.0))
     slope, shift = one - zero, zero
-    if not all(map(math.isfinite, (zero, one, two))) or not math.isclose(two, shift + 2 * slope, rel_tol=1e-9, abs_tol=1e-300):
+    if not all(map(math.isfinite, (zero, one, two))) or not math.isclose(
+        two, shift + 2 * slope, rel_tol=1e-9, abs_tol=1e-300
+    ):
         return None
     location = float(law.location.constant)
     if law.kind == "bernoulli":
@@ -269,5 +274,3 @@ def _affine(law: Law, step: Callable[[Any], Any]) -> Law | None:
     if law.kind in ("normal", "uniform", "iid"):
         return Law(law.kind, Scaling.of(slope * location + shift), Scaling.of(abs(slope) * float(law.scale.constant)))
     return None
-
-

@@ -66,10 +66,19 @@ def addbmm_free(b: Builder, x: Any, y: Any) -> Tensor:
     return b.contract("ij", (x, "bik"), (y, "bkj"))
 
 
-
-
 RULES: dict[str, Rule] = {
-    "mm": mm, "bmm": bmm, "mv": mv, "dot": dot, "vdot": dot, "outer": outer, "ger": outer, "matmul": matmul,
-    "linear": linear, "addmm": _plus(mm), "baddbmm": _plus(bmm), "addmv": _plus(mv), "addr": _plus(outer),
+    "mm": mm,
+    "bmm": bmm,
+    "mv": mv,
+    "dot": dot,
+    "vdot": dot,
+    "outer": outer,
+    "ger": outer,
+    "matmul": matmul,
+    "linear": linear,
+    "addmm": _plus(mm),
+    "baddbmm": _plus(bmm),
+    "addmv": _plus(mv),
+    "addr": _plus(outer),
     "addbmm": _plus(addbmm_free),
 }

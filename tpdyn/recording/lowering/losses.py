@@ -78,9 +78,7 @@ def _total(weights: Known | None, target: Known) -> Number:
     return target.tensor.numel() if weights is None else float(weights.tensor.sum())
 
 
-def nll_loss(
-    b: Builder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int
-) -> tuple[Tensor, Tensor]:
+def nll_loss(b: Builder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int) -> tuple[Tensor, Tensor]:
     """-sum_b w_b logs[b, y_b] over the weights' sum; and that sum. Further dims (tokens) follow the classes."""
     labels, counts = _labels(target, ignored)
     weights = _weights(weight, labels, counts)
@@ -129,7 +127,9 @@ def _reduced(b: Builder, x: Tensor, reduction: int, times: Any = None) -> Tensor
     """Mean, sum or nothing of x * times."""
     if reduction not in (MEAN, SUM):
         return x if times is None else b.product(x, times)
-    scale = Fraction(1, math.prod(b.broadcast(x, times) if times is not None else b.shape(x))) if reduction == MEAN else 1
+    scale = (
+        Fraction(1, math.prod(b.broadcast(x, times) if times is not None else b.shape(x))) if reduction == MEAN else 1
+    )
     return reduce(b, x, range(len(b.shape(x))), scale=scale, times=times)
 
 
@@ -183,12 +183,22 @@ def smooth_l1_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: in
 
 
 RULES: dict[str, Rule] = {
-    "_softmax": softmax, "softmax": softmax, "_log_softmax": log_softmax, "log_softmax": log_softmax,
-    "_safe_softmax": softmax, "_softmax_backward_data": softmax_backward,
-    "_log_softmax_backward_data": log_softmax_backward, "nll_loss_forward": nll_loss,
-    "nll_loss_backward": nll_loss_backward, "nll_loss2d_forward": nll_loss, "nll_loss2d_backward": nll_loss_backward,
-    "mse_loss": mse_loss, "mse_loss_backward": mse_loss_backward,
-    "binary_cross_entropy_with_logits": bce_with_logits, "huber_loss": huber_loss,
-    "huber_loss_backward": huber_loss_backward, "smooth_l1_loss": smooth_l1_loss,
+    "_softmax": softmax,
+    "softmax": softmax,
+    "_log_softmax": log_softmax,
+    "log_softmax": log_softmax,
+    "_safe_softmax": softmax,
+    "_softmax_backward_data": softmax_backward,
+    "_log_softmax_backward_data": log_softmax_backward,
+    "nll_loss_forward": nll_loss,
+    "nll_loss_backward": nll_loss_backward,
+    "nll_loss2d_forward": nll_loss,
+    "nll_loss2d_backward": nll_loss_backward,
+    "mse_loss": mse_loss,
+    "mse_loss_backward": mse_loss_backward,
+    "binary_cross_entropy_with_logits": bce_with_logits,
+    "huber_loss": huber_loss,
+    "huber_loss_backward": huber_loss_backward,
+    "smooth_l1_loss": smooth_l1_loss,
     "smooth_l1_loss_backward": smooth_l1_loss_backward,
 }

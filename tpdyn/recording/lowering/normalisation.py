@@ -24,7 +24,9 @@ def _mean_of_product(b: Builder, x: Any, y: Any, dims: Sequence[int], share: boo
     return reduce(b, x, dims, True, scale=Fraction(1, size), times=y, share=share)
 
 
-def normalised(b: Builder, x: Any, dims: Sequence[int], eps: Number, centre: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def normalised(
+    b: Builder, x: Any, dims: Sequence[int], eps: Number, centre: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
     """x_hat, mean (zero without centring) and rstd = rsqrt(var + eps), the latter two with size 1 kept."""
     deviation, average = centred(b, x, dims) if centre else (b.value(x), Known.full((), 0.0))
     spread = _mean_of_product(b, deviation, deviation, dims, share=True)
@@ -38,7 +40,14 @@ def _affine(b: Builder, x_hat: Tensor, weight: Any, bias: Any) -> Tensor:
 
 
 def _gradients(
-    b: Builder, grad: Any, x_hat: Tensor, rstd: Tensor, weight: Any, dims: Sequence[int], others: Sequence[int], centre: bool
+    b: Builder,
+    grad: Any,
+    x_hat: Tensor,
+    rstd: Tensor,
+    weight: Any,
+    dims: Sequence[int],
+    others: Sequence[int],
+    centre: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, weight and bias."""
     g = grad if weight is None else b.product(grad, weight)
@@ -60,7 +69,15 @@ def layer_norm(
 
 
 def layer_norm_backward(
-    b: Builder, grad: Any, x: Any, shape: Sequence[int], average: Any, rstd: Any, weight: Any, bias: Any, mask: Sequence[bool]
+    b: Builder,
+    grad: Any,
+    x: Any,
+    shape: Sequence[int],
+    average: Any,
+    rstd: Any,
+    weight: Any,
+    bias: Any,
+    mask: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight, bias; x_hat is that of the forward pass."""
     rank = len(b.shape(x))
@@ -102,7 +119,16 @@ def group_norm(
 
 
 def group_norm_backward(
-    b: Builder, grad: Any, x: Any, average: Any, rstd: Any, weight: Any, n: int, channels: int, pixels: int, groups: int,
+    b: Builder,
+    grad: Any,
+    x: Any,
+    average: Any,
+    rstd: Any,
+    weight: Any,
+    n: int,
+    channels: int,
+    pixels: int,
+    groups: int,
     mask: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight, bias."""
@@ -131,8 +157,16 @@ def _frozen(b: Builder, x: Any, running_mean: Any, running_var: Any, eps: Number
 
 
 def batch_norm(
-    b: Builder, x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: Number,
-    eps: Number, *_: Any,
+    b: Builder,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: Number,
+    eps: Number,
+    *_: Any,
 ) -> tuple[Tensor, ...]:
     """out, mean, inverse std, and (where the overload has them) the new running mean and variance."""
     shape = b.shape(x)
@@ -151,14 +185,27 @@ def batch_norm(
     deviation, _mean = centred(b, x, dims)
     unbiased = reduce(b, deviation, dims, scale=Fraction(1, size - 1), times=deviation)
     return (
-        out, average, rstd, b.combine([(1 - momentum, running_mean), (momentum, average)]),
+        out,
+        average,
+        rstd,
+        b.combine([(1 - momentum, running_mean), (momentum, average)]),
         b.combine([(1 - momentum, running_var), (momentum, unbiased)]),
     )
 
 
 def batch_norm_backward(
-    b: Builder, grad: Any, x: Any, weight: Any, running_mean: Any, running_var: Any, average: Any, rstd: Any, train: bool,
-    eps: Number, mask: Sequence[bool], *_: Any,
+    b: Builder,
+    grad: Any,
+    x: Any,
+    weight: Any,
+    running_mean: Any,
+    running_var: Any,
+    average: Any,
+    rstd: Any,
+    train: bool,
+    eps: Number,
+    mask: Sequence[bool],
+    *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight, bias."""
     shape = b.shape(x)
@@ -191,10 +238,16 @@ def weight_norm_backward(b: Builder, grad: Any, v: Any, g: Any, length: Any, dim
 
 
 RULES: dict[str, Rule] = {
-    "_weight_norm_interface": weight_norm, "_weight_norm_interface_backward": weight_norm_backward,
-    "native_layer_norm": layer_norm, "native_layer_norm_backward": layer_norm_backward, "_fused_rms_norm": rms_norm,
-    "_fused_rms_norm_backward": rms_norm_backward, "native_group_norm": group_norm,
-    "native_group_norm_backward": group_norm_backward, "native_batch_norm": batch_norm,
-    "_native_batch_norm_legit": batch_norm, "_native_batch_norm_legit_functional": batch_norm,
+    "_weight_norm_interface": weight_norm,
+    "_weight_norm_interface_backward": weight_norm_backward,
+    "native_layer_norm": layer_norm,
+    "native_layer_norm_backward": layer_norm_backward,
+    "_fused_rms_norm": rms_norm,
+    "_fused_rms_norm_backward": rms_norm_backward,
+    "native_group_norm": group_norm,
+    "native_group_norm_backward": group_norm_backward,
+    "native_batch_norm": batch_norm,
+    "_native_batch_norm_legit": batch_norm,
+    "_native_batch_norm_legit_functional": batch_norm,
     "native_batch_norm_backward": batch_norm_backward,
 }

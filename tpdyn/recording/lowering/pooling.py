@@ -50,7 +50,12 @@ def _apply(b: Builder, x: Any, maps: Maps, *, transposed: bool = False) -> Tenso
 
 
 def _average_maps(
-    sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool, count: bool,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil: bool,
+    count: bool,
     divisor: int | None,
 ) -> Maps:
     rank = len(sizes)
@@ -60,7 +65,8 @@ def _average_maps(
     maps = []
     for size, k, s, p in zip(sizes, kernel, stride, padding, strict=True):
         matrix = _probed(
-            size, lambda x, k=k, s=s, p=p: torch.nn.functional.avg_pool1d(x, k, s, p, ceil, count)  # type: ignore[misc]
+            size,
+            lambda x, k=k, s=s, p=p: torch.nn.functional.avg_pool1d(x, k, s, p, ceil, count),  # type: ignore[misc]
         )
         maps.append(matrix)
     if divisor is not None:
@@ -70,8 +76,14 @@ def _average_maps(
 
 def _average(rank: int) -> tuple[Rule, Rule]:
     def rule(
-        b: Builder, x: Any, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
-        ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+        b: Builder,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> Tensor:
         sizes = b.shape(x)[-rank:]
         return _apply(
@@ -79,8 +91,15 @@ def _average(rank: int) -> tuple[Rule, Rule]:
         )
 
     def backward(
-        b: Builder, grad: Any, x: Any, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
-        ceil_mode: bool, count_include_pad: bool, divisor_override: int | None,
+        b: Builder,
+        grad: Any,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        ceil_mode: bool,
+        count_include_pad: bool,
+        divisor_override: int | None,
     ) -> Tensor:
         sizes = b.shape(x)[-rank:]
         maps = _average_maps(sizes, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
@@ -123,8 +142,14 @@ def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
                 upsample: Any = aten.upsample_nearest1d if kind == "nearest" else aten._upsample_nearest_exact1d
                 found.append(_probed(size, lambda x, u=upsample, o=out, s=scale: u(x, [o], s)))  # type: ignore[misc]
             elif kind == "bicubic":
-                found.append(_probed(size, lambda x, o=out, s=scale: aten.upsample_bicubic2d(  # type: ignore[misc]
-                    x.unsqueeze(2), [1, o], *flags, None, s).squeeze(2)))
+                found.append(
+                    _probed(
+                        size,
+                        lambda x, o=out, s=scale: aten.upsample_bicubic2d(  # type: ignore[misc]
+                            x.unsqueeze(2), [1, o], *flags, None, s
+                        ).squeeze(2),
+                    )
+                )
             else:
                 found.append(_probed(size, lambda x, o=out, s=scale: aten.upsample_linear1d(x, [o], *flags, s)))  # type: ignore[misc]
         return found
@@ -198,7 +223,11 @@ def to_largest(b: Builder, grad: Any, tests: Sequence[Value]) -> list[Tensor]:
 
 
 def _tables(
-    sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     ceil: bool,
 ) -> list[torch.Tensor]:
     """Which positions each window sees, [out, kernel]; those in the padding see the first one that is not."""
@@ -272,15 +301,27 @@ def _max_backward(b: Builder, grad: Any, x: Any, tables: Sequence[torch.Tensor])
 
 def _maximum(rank: int) -> tuple[Rule, Rule]:
     def rule(
-        b: Builder, x: Any, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
-        dilation: Sequence[int] = (1,), ceil_mode: bool = False,
+        b: Builder,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
+        dilation: Sequence[int] = (1,),
+        ceil_mode: bool = False,
     ) -> tuple[Tensor, Places]:
         tables = _tables(b.shape(x)[-rank:], kernel, stride, padding, dilation, ceil_mode)
         return _max_forward(b, x, tables)[-1][0], Places()
 
     def backward(
-        b: Builder, grad: Any, x: Any, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
-        dilation: Sequence[int], ceil_mode: bool, indices: Any,
+        b: Builder,
+        grad: Any,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        ceil_mode: bool,
+        indices: Any,
     ) -> Tensor:
         return _max_backward(b, grad, x, _tables(b.shape(x)[-rank:], kernel, stride, padding, dilation, ceil_mode))
 

@@ -21,7 +21,14 @@ def axes_of(b: Builder, x: Any, dim: Any) -> list[int]:
 
 
 def reduce(
-    b: Builder, x: Any, dims: Sequence[int], keepdim: bool = False, *, scale: Number = 1, times: Any = None, share: bool = False
+    b: Builder,
+    x: Any,
+    dims: Sequence[int],
+    keepdim: bool = False,
+    *,
+    scale: Number = 1,
+    times: Any = None,
+    share: bool = False,
 ) -> Tensor:
     """`scale * sum x` (or sum of x * times) over the dims."""
     rank = len(b.shape(x))
@@ -119,9 +126,14 @@ def logsumexp(b: Builder, x: Any, dim: Any, keepdim: bool = False) -> Tensor:
     return b.apply("log", reduce(b, b.apply("exp", x), axes_of(b, x, dim), keepdim))
 
 
-
-
 RULES: dict[str, Rule] = {
-    "sum": sum_, "mean": mean, "var": variance, "std": std, "var_mean": var_mean, "std_mean": std_mean,
-    "linalg_vector_norm": vector_norm, "norm": norm, "logsumexp": logsumexp,
+    "sum": sum_,
+    "mean": mean,
+    "var": variance,
+    "std": std,
+    "var_mean": var_mean,
+    "std_mean": std_mean,
+    "linalg_vector_norm": vector_norm,
+    "norm": norm,
+    "logsumexp": logsumexp,
 }

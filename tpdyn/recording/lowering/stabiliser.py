@@ -229,8 +229,19 @@ def _equal(b: Builder, x: Any, y: Any) -> Any:
 
 _VIEWS = ("unsqueeze", "squeeze", "clone", "detach", "alias", "_to_copy", "view", "_unsafe_view")
 RULES: dict[str, Callable[..., Any]] = {
-    "add": _add, "sub": _sub, "neg": _neg, "mul": _mul, "div": _div, "exp": _exp, "log": _log,
-    "reciprocal": _reciprocal, "sum": _sum, "expand": _expand, "eq": _equal, "scatter": _equal,
-    "value_selecting_reduction_backward": _equal, **{name: _view(name) for name in _VIEWS},
+    "add": _add,
+    "sub": _sub,
+    "neg": _neg,
+    "mul": _mul,
+    "div": _div,
+    "exp": _exp,
+    "log": _log,
+    "reciprocal": _reciprocal,
+    "sum": _sum,
+    "expand": _expand,
+    "eq": _equal,
+    "scatter": _equal,
+    "value_selecting_reduction_backward": _equal,
+    **{name: _view(name) for name in _VIEWS},
 }
 START: dict[str, Callable[..., Any]] = {"amax": maximum, "max": maximum_and_place}

@@ -65,7 +65,9 @@ def strided_cuts(
     where entries would be read twice.
     """
     whole = math.prod(base)
-    radix = sorted({step for step, extent in zip(stride, size, strict=True) if extent > 1 and step > 0} | {1}, reverse=True)
+    radix = sorted(
+        {step for step, extent in zip(stride, size, strict=True) if extent > 1 and step > 0} | {1}, reverse=True
+    )
     regrouped = [whole // radix[0], *(outer // inner for outer, inner in itertools.pairwise(radix))]
     for shape in (tuple(base), tuple(regrouped)):
         cuts = _cuts(shape, size, stride, offset) if math.prod(shape) == whole else None
@@ -130,6 +132,9 @@ def as_strided_scatter(
 
 
 RULES: dict[str, Rule] = {
-    "diagonal": diagonal, "diag_embed": diag_embed, "diagonal_backward": diagonal_backward, "as_strided": as_strided,
+    "diagonal": diagonal,
+    "diag_embed": diag_embed,
+    "diagonal_backward": diagonal_backward,
+    "as_strided": as_strided,
     "as_strided_scatter": as_strided_scatter,
 }
