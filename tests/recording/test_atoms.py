@@ -22,6 +22,7 @@ from tpdyn.program.instructions import (
     Law,
     Leaf,
     Operand,
+    Scatter,
     Slice,
 )
 from tpdyn.program.program import Origin, Program, Source, Type
@@ -285,12 +286,30 @@ def test_wide_parts_without_a_common_measure_are_refused_with_their_line() -> No
     _refused(cut, r"(?s)takes n - 3 of n entries.*net\.py:1")
 
 
-def test_a_softmax_along_a_product_of_axes_is_refused_with_its_line() -> None:
+@pytest.mark.parametrize("factors", [(3, 4), (2, 3, 2)])
+def test_what_acts_along_a_product_of_finite_axes_merges_them(factors: tuple[int, ...]) -> None:
     def build(s: Script, n: int) -> None:
-        x = s.leaf("x", 3, 4, n)
+        x = s.leaf("x", *factors, n)
         s.add(Apply("softmax", (s.full(s.view(x, 12, n)),), along=0), 12, n)
 
-    _refused(build, r"(?s)softmax along an axis that is a product \(3 x 4\).*net\.py:2")
+    assert shapes(made(build).program) == {"x": f"{', '.join(map(str, factors))}, n"}
+
+    def looked_up(s: Script, n: int) -> None:
+        table, rows = s.view(s.leaf("x", *factors, n), 12, n), s.leaf("rows", 5, n)
+        index = s.add(Leaf("data", "index", Law("index")), 5, type="int")
+        s.lowered.leaf_values[index] = torch.tensor([7, 0, 11, 7, 3])
+        s.add(Gather(Operand(table, (2, 1)), Operand(index, (0,)), 2), 5, n)
+        s.view(s.add(Scatter(Operand(rows, (2, 1)), Operand(index, (2,)), 0), 12, n), *factors, n)
+
+    made(looked_up)
+
+
+def test_a_softmax_along_a_wide_product_of_axes_is_refused_with_its_line() -> None:
+    def build(s: Script, n: int) -> None:
+        x = s.leaf("x", 3, n, 7)
+        s.add(Apply("softmax", (s.full(s.view(x, 3 * n, 7)),), along=0), 3 * n, 7)
+
+    _refused(build, r"(?s)softmax along an axis that is a product \(3 x n\).*net\.py:2")
 
 
 def test_a_reshape_that_no_refinement_explains_is_refused_with_its_line() -> None:

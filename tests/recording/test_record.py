@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import tpdyn
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Combine, Concat, Leaf, Slice
+from tpdyn.program.instructions import Combine, Concat, Gather, Leaf, Slice
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import from_view, run, to_view
 from tpdyn.recording.canonical import canonical
@@ -328,3 +328,66 @@ def test_progress_is_told() -> None:
     record(sgd, steps=1, progress=told.append)
     assert told[0] == "recording at width 16"
     assert told[-1] == "verifying at width 56"
+
+
+class Patches(nn.Module):
+    """A grid of patches after a token of its own, attention over all of them, then a part of them taken back."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.patch, self.first = nn.Conv2d(1, width, 2, 2), nn.Parameter(torch.randn(1, 1, width))
+        self.q, self.out = nn.Linear(width, width), nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = self.patch(x).flatten(2).transpose(1, 2)
+        h = torch.cat([self.first.expand(x.shape[0], -1, -1), grid], 1)
+        h = h + torch.softmax(self.q(h) @ h.transpose(1, 2) / h.shape[-1], -1) @ h
+        patches = h[:, 1:].unflatten(1, (2, 3))
+        weights = torch.softmax(self.patch(x).mean(1).flatten(1), -1)  # along a product of two axes
+        return self.out(patches.mean(2).mean(1) + (patches.flatten(1, 2) * weights.unsqueeze(-1)).sum(1))  # type: ignore[no-any-return]
+
+
+def test_tokens_beside_a_grid_of_patches_are_one_axis() -> None:
+    def train(width: int) -> None:
+        model = Patches(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(3, 1, 4, 6, generator=torch.Generator().manual_seed(0))
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+    program = record(train, steps=2)
+    assert program.verified == 56
+    # neither the six patches nor the seven tokens are written out one by one
+    assert len(program.statements) < 300
+
+
+class Segments(nn.Module):
+    """BERT's habit: an embedding of the segment, of which a batch has only one; a buffer filled through a view."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.segment, self.token, self.out = nn.Embedding(2, width), nn.Embedding(9, width), nn.Linear(width, 3)
+        self.register_buffer("places", torch.empty(5, dtype=torch.int64).expand(1, -1))
+        self.places.copy_(torch.arange(5).expand(1, -1))
+
+    def forward(self) -> Tensor:
+        tokens = self.places
+        h = self.token(tokens) + self.segment(torch.zeros_like(tokens))
+        return self.out(torch.cat([h]).mean(1))  # type: ignore[no-any-return]
+
+
+def test_indices_that_are_all_equal_are_a_lookup_and_an_expansion_without_repetition_can_be_written() -> None:
+    def train(width: int) -> None:
+        model = Segments(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model().square().mean().backward()
+            optimizer.step()
+
+    program = record(train, steps=2)
+    assert program.verified == 56
+    lookups = [s.instruction for s in program.statements if isinstance(s.instruction, Gather)]
+    assert {program.statements[lookup.index.var].type for lookup in lookups} == {"int"}

@@ -16,6 +16,7 @@ Then the result is tidied and named (`tidy.py`).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never, final
@@ -155,10 +156,10 @@ class _Writer:
                 for place, _ in cut.fixed:
                     groups.append(({axis[place]}, wide))
                 ranged = {axis[place] for place in cut.ranged} | set(end[: cut.taken])
-                groups.append((ranged, wide or len(cut.ranged) > 1 or cut.taken > 1))
-                inside = {place for place in (*cut.ranged, *(place for place, _ in cut.fixed)) if place > 0}
-                if inside and isinstance(instruction, Concat):  # laid end to end along an inner factor
-                    groups.append((ranged | {axis[place] for place, _ in cut.fixed}, True))
+                groups.append((ranged, wide))
+                if isinstance(instruction, Concat) and any(place > 0 for place, _ in cut.fixed):
+                    # laid end to end along an inner factor
+                    groups.append((ranged | {axis[place] for place, _ in cut.fixed}, wide))
             if (
                 isinstance(instruction, Concat)
                 and None in instruction.parts
@@ -284,7 +285,9 @@ class _Writer:
     ) -> _Held:
         """Contract, Combine, Apply, Gather, Scatter: by labels, piece by piece."""
         labels = _Labels(self, dims, operands_of(instruction))
-        self.refuse_products(statement, instruction, labels)
+        along = _along(instruction)
+        if along is not None:
+            self.refuse_products(statement, instruction, labels, along)
         made: dict[Instruction, int | None] = {}
         pieces: dict[Index, int | None] = {}
         flat = tuple(atom for dim in dims for atom in dim)
@@ -299,9 +302,61 @@ class _Writer:
                 pieces[index] = None
             else:
                 if new not in made:
-                    made[new] = self.emit(new, shape)
+                    product = () if along is None else labels.products[along]
+                    made[new] = self.emit(new, shape) if len(product) < 2 else self.flat(new, shape, product)
                 pieces[index] = made[new]
         return _Held(dims, pieces, statement.type)
+
+    def flat(self, instruction: Instruction, shape: tuple[Scaling, ...], product: tuple[Node, ...]) -> int:
+        """What acts along one axis, along a product of finite atoms: they are merged, and divided in the result."""
+        count, first = len(product), _along(instruction)
+        assert first is not None
+        inside = first < len(shape)
+        small = (*shape[:first], self.atoms.size(product), *shape[first + count :]) if inside else shape
+
+        def merged(operand: Operand) -> Operand:
+            axes = tuple(a - (count - 1) * (a >= first + count) for a in operand.axes)
+            if first not in operand.axes:
+                return Operand(operand.var, axes)
+            at = operand.axes.index(first)
+            return Operand(self.merged(operand.var, at, count), (*axes[: at + 1], *axes[at + count :]))
+
+        match instruction:
+            case Apply(operands=operands):
+                new: Instruction = replace(instruction, operands=tuple(map(merged, operands)))
+            case Gather(value=value, index=where) | Scatter(value=value, index=where):
+                new = replace(instruction, value=merged(value), index=merged(where))
+            case _:
+                raise AssertionError("only these act along an axis")
+        var = self.emit(new, small)
+        return self.divided(var, first, [self.count(atom) for atom in product]) if inside else var
+
+    def merged(self, var: int, at: int, count: int) -> int:
+        """The value with its finite axes at, ..., at + count - 1 as one: entries of the outer axis laid end to end."""
+        for outer in range(at + count - 2, at - 1, -1):
+            before = self.statements[var].shape
+            rank, small = len(before) - 1, (*before[:outer], *before[outer + 1 :])
+            axes = (*range(outer), rank, *range(outer, rank))
+            length = int(before[outer].constant)
+            parts = [self.emit(Slice(Operand(var, axes), rank, entry, 1, 1), small) for entry in range(length)]
+            operands = tuple(Operand(part, tuple(range(rank))) for part in parts)
+            shape = (*small[:outer], before[outer] * small[outer], *small[outer + 1 :])
+            var = self.emit(Concat(operands, (small[outer],) * length, outer), shape)
+        return var
+
+    def divided(self, var: int, at: int, sizes: Sequence[int]) -> int:
+        """The inverse of `merged`: a finite axis as several, of the given sizes."""
+        for number, length in enumerate(sizes[:-1]):
+            axis, rest = at + number, math.prod(sizes[number + 1 :])
+            before = self.statements[var].shape
+            rank = len(before)
+            small = (*before[:axis], Scaling.of(rest), *before[axis + 1 :])
+            own = Operand(var, tuple(range(rank)))
+            parts = [self.emit(Slice(own, axis, entry * rest, 1, rest), small) for entry in range(length)]
+            operands = tuple(Operand(part, (*range(axis), *range(axis + 1, rank + 1))) for part in parts)
+            shape = (*before[:axis], Scaling.of(length), *small[axis:])
+            var = self.emit(Concat(operands, (ONE,) * length, axis), shape)
+        return var
 
     def sum_of(
         self, parts: list[Contract], shape: tuple[Scaling, ...], made: dict[Instruction, int | None]
@@ -316,24 +371,16 @@ class _Writer:
         everything = tuple(range(len(shape)))
         return self.emit(Combine(tuple((ONE, Operand(var, everything)) for var in emitted if var is not None)), shape)
 
-    def refuse_products(self, statement: FittedStatement, instruction: Instruction, labels: _Labels) -> None:
-        """A softmax, a gather or a scatter acts along one axis: it must be one atom, and not written out."""
-        along: int | None = None
-        match instruction:
-            case Apply(along=along):
-                what = "a softmax along"
-            case Gather(axis=along):
-                what = "a gather along"
-            case Scatter(axis=along):
-                what = "a scatter along"
-            case _:
-                return
-        if along is None:
-            return
+    def refuse_products(
+        self, statement: FittedStatement, instruction: Instruction, labels: _Labels, along: int
+    ) -> None:
+        """A softmax, a gather or a scatter acts along one axis: a product of finite atoms, or one atom; not written out."""
         product = labels.products.get(along, ())
-        if len(product) != 1 or product[0] in self.expanded:
+        finite = all(self.atoms.sizes[atom].is_constant for atom in product)
+        if not product or any(atom in self.expanded for atom in product) or not (finite or len(product) == 1):
             sizes = " x ".join(str(self.atoms.sizes[atom]) for atom in product) or "1"
-            raise self.refuse(statement, f"{what} an axis that is a product ({sizes})")
+            what = "a softmax" if isinstance(instruction, Apply) else f"a {type(instruction).__name__.lower()}"
+            raise self.refuse(statement, f"{what} along an axis that is a product ({sizes})")
 
     def rewritten(
         self, instruction: Instruction, labels: _Labels, chosen: dict[Slot, int]
@@ -422,8 +469,19 @@ class _Writer:
         if var is None:
             return None
         shape = self.kept_shape(tuple(atom for s in labels.result for atom in [labels.atom[s]]))
-        rank = len(shape)
         fixed = dict(plan.fixed)
+        split: list[int] = []
+        ranged_here = [axis for axis in axes if isinstance(axis, tuple) and axis[1] not in fixed]
+        if ranged_here and len(ranged_here) > 1:
+            at = axes.index(ranged_here[0])
+            var = self.merged(var, at, len(ranged_here))
+            del axes[at + 1 : at + len(ranged_here)]
+        if ranged_here and plan.taken > 1:  # the result's axes as one, divided at the end
+            split = [self.count(atom) for atom in labels.products[cut.axis][: plan.taken]]
+            first = labels.numbers[cut.axis, 0]
+            axes = [a - (plan.taken - 1) * (a > first) if isinstance(a, int) else a for a in axes]
+            shape = (*shape[:first], Scaling.of(math.prod(split)), *shape[first + plan.taken :])
+        rank = len(shape)
         pending = sorted((axis for axis in axes if isinstance(axis, tuple)), key=lambda axis: axis[1] not in fixed)
         for marker in pending:
             place = marker[1]
@@ -431,14 +489,15 @@ class _Writer:
             last = marker == pending[-1]
             ranged = place not in fixed
             entry, step, length = (plan.start, plan.step, plan.length) if ranged else (fixed[place], 1, 1)
-            stays = ranged and plan.taken == 1
+            stays = ranged and plan.taken >= 1
             if last and all(isinstance(a, int) or a == marker for a in axes):
                 label = labels.numbers[cut.axis, 0] if stays else rank
                 plain = tuple(
                     label if isinstance(a, tuple) else a for a in axes
                 )  # the last marker is the only tuple left
                 operand = Operand(var, plain)
-                return self.emit(Slice(operand, label, entry, step, length), shape)
+                var = self.emit(Slice(operand, label, entry, step, length), shape)
+                return self.divided(var, label, split) if split else var
             before = self.statements[var].shape
             if stays:
                 raise AssertionError("a range is cut last")
@@ -492,12 +551,15 @@ class _Writer:
         shape = self.kept_shape(flat)
         made: dict[tuple[int | None, int], int] = {}
         pieces: dict[Index, int | None] = {}
+        across = any(cut and (len(cut.ranged) > 1 or cut.taken > 1 or any(p for p, _ in cut.fixed)) for cut in cuts)
         cut_atoms = {product[place] for cut in cuts if cut for place in (*cut.ranged, *(p for p, _ in cut.fixed))}
         written_out = bool(cut_atoms & self.expanded) or (not cut_atoms and bool(set(product) & self.expanded))
         for index in self.indices(flat):
             chosen = dict(zip(slots, index, strict=True))
             if written_out:
                 pieces[index] = self.part_of(statement, concat, cuts, product, labels, chosen, shape, made)
+            elif across:
+                pieces[index] = self.laid_across(concat, cuts, labels, chosen, shape)
             else:
                 pieces[index] = self.joined(concat, cuts, labels, chosen, shape)
         return _Held(dims, pieces, statement.type)
@@ -549,6 +611,53 @@ class _Writer:
             var = self.held[part.var].pieces[tuple(index)]
             return None if var is None else self.relabelled(var, tuple(axes), shape, made)
         return None
+
+    def laid_across(
+        self,
+        concat: Concat,
+        cuts: Sequence[Cut | None],
+        labels: _Labels,
+        chosen: dict[Slot, int],
+        shape: tuple[Scaling, ...],
+    ) -> int | None:
+        """Parts that do not lie along the atoms of a finite axis: atoms are merged, and divided again in the result."""
+        product = labels.products[concat.axis]
+        outer = max(len(cut.ranged) + len(cut.fixed) for cut in cuts if cut is not None)
+        inner = self.atoms.size(product[outer:])
+        first = labels.numbers[concat.axis, 0]
+        parts: list[Operand | None] = []
+        lengths = [Scaling.of(int(length.constant) // int(inner.constant)) for length in concat.lengths]
+        for part in concat.parts:
+            if part is None:
+                parts.append(None)
+                continue
+            own = self._part_atoms(part, concat.axis)
+            mine = len(own) - (len(product) - outer)  # how many of the part's atoms are merged
+            index: list[int] = []
+            axes: list[int] = []
+            for label, dim in zip(part.axes, self.held[part.var].dims, strict=True):
+                for place, atom in enumerate(dim):
+                    if label != concat.axis:
+                        slot = (label, place)
+                    elif place < mine:
+                        axes.append(first)
+                        continue
+                    else:
+                        slot = (label, place - mine + outer)
+                    if atom in self.expanded:
+                        index.append(chosen[slot])
+                    else:
+                        number = labels.numbers[slot]
+                        axes.append(number - (outer - 1) * (number > first))
+            var = self.held[part.var].pieces[tuple(index)]
+            if var is not None and mine > 1:
+                var = self.merged(var, axes.index(first), mine)
+            parts.append(None if var is None else Operand(var, tuple(dict.fromkeys(axes))))
+        if all(part is None for part in parts):
+            return None
+        sizes = [self.count(atom) for atom in product[:outer]]
+        small = (*shape[:first], Scaling.of(math.prod(sizes)), *shape[first + outer :])
+        return self.divided(self.emit(Concat(tuple(parts), tuple(lengths), first), small), first, sizes)
 
     def joined(
         self,
@@ -638,6 +747,15 @@ class _Labels:
             if atom not in expanded
         )
         return Operand(self.writer.actual(operand.var, self.index(operand, chosen)), axes)
+
+
+def _along(instruction: Instruction) -> int | None:
+    """The label along which a softmax, a gather or a scatter acts."""
+    match instruction:
+        case Apply(along=axis) | Gather(axis=axis) | Scatter(axis=axis):
+            return axis
+        case _:
+            return None
 
 
 def replace_mark(mark: object, view: View) -> Mark:

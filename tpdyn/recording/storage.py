@@ -149,7 +149,8 @@ class Storages:
             return
         if theirs != cell.geometry and theirs not in cell.views and theirs not in cell.islands:
             self.read(parent)  # registers a geometry that came from outside
-        if target in RESHAPES:
+        if target in RESHAPES or (target is aten.expand.default and child.numel() == parent.numel()):
+            # (an expansion that repeats nothing only adds dims of size 1)
             target, args, kwargs = aten.view.default, (list(child.shape),), {}
         elif target is aten.expand.default:
             args, kwargs = (list(child.shape),), {}

@@ -165,6 +165,16 @@ class Builder:
         self.notes.extend(known.notes)
         return self.leaf(Leaf(kind, self.fresh_name(known.name or word), law), tensor, type=type_)  # type: ignore[arg-type]
 
+    def _index(self, x: Any) -> Value:
+        """x as an index: whole numbers, also where all are equal (segments of a sentence that has only one)."""
+        if not isinstance(x, Known) or x.number is None:
+            return self.value(x)
+        key = ("index", x.number, x.shape)
+        if key not in self._shared:
+            leaf = Leaf("constant", self.fresh_name("index"), Law("index"))
+            self._shared[key] = self.leaf(leaf, x.tensor.to(torch.int64).contiguous(), type="int").var
+        return Value(self._shared[key], tuple(range(len(x.shape))), x.shape)
+
     # -- the instructions ---------------------------------------------------------------------------------------------
 
     def _emit(self, instruction: Any, shape: Shape, *, type: Type = "float", share: bool = False) -> Value:
@@ -298,7 +308,7 @@ class Builder:
             sizes = {**dict(zip(index_letters, self.shape(index))), **dict(zip(letters, x.shape))}
             one = self.contract([letter for letter in letters if letter != axis], (x, letters))
             return self._spread(one, [letter for letter in letters if letter != axis], out, sizes)
-        index = self.value(index)
+        index = self._index(index)
         sizes = {**dict(zip(index_letters, index.shape)), **dict(zip(letters, x.shape))}
         labels = {letter: label for label, letter in enumerate([*out, axis])}
         fresh = itertools.count(len(labels))
@@ -336,7 +346,7 @@ class Builder:
             total = self.contract(kept, (x, letters), scale=repeats)
             shape = {**dict(zip(letters, self.shape(x))), axis: 1}
             return self._spread(total, kept, out, shape)
-        x, index = self.value(x), self.value(index)
+        x, index = self.value(x), self._index(index)
         sizes = {**dict(zip(index_letters, index.shape)), **dict(zip(letters, x.shape)), axis: size}
         extra = [s for s in dict.fromkeys([*letters, *index_letters]) if s not in out]
         labels = {letter: label for label, letter in enumerate([*out, *extra])}
@@ -394,6 +404,8 @@ class Builder:
 
     def concat(self, parts: Sequence[Tensor | int], dim: int, shape: Shape) -> Tensor:
         """Tensors end to end along dim of a result of that shape (the size of dim is computed); an int: so many zeros."""
+        if len(parts) == 1 and not isinstance(parts[0], int):
+            return parts[0]
         lengths = [part if isinstance(part, int) else self.shape(part)[dim] for part in parts]
         operands: list[Operand | None] = []
         for part in parts:
