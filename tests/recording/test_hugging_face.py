@@ -14,7 +14,15 @@ import pytest
 
 pytest.importorskip("transformers", reason="transformers is not installed: pip install tpdyn[integrations]")
 
-QUICK = ("GPT-2, AdamW", "BERT, padded, SGD", "ViT, AdamW", "Llama, grouped heads, SGD", "Mamba, SGD")
+QUICK = (
+    "GPT-2, AdamW",
+    "BERT, padded, SGD",
+    "ViT, AdamW",
+    "Llama, grouped heads, SGD",
+    "Mixtral, SGD",
+    "Mixtral, experts looped over their tokens, SGD",
+    "Mamba, SGD",
+)
 
 
 @pytest.mark.slow

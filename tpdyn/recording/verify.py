@@ -44,6 +44,28 @@ ABSOLUTE = 1e-11
 1e-18, which Adam divides by its eps of 1e-8: with a rate of 0.01 the bias moves by 1e-12 (2.5e-13 was seen)."""
 
 
+def _grouped_mm(left: Tensor, right: Tensor, offsets: Tensor, *_: Any, **__: Any) -> Tensor:
+    """`aten._grouped_mm`, group by group: runs of rows of left, of columns of right, or of the summed dim."""
+    ends = offsets.tolist()
+    runs = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    if left.dim() == 2 and right.dim() == 2:
+        return torch.stack([left[:, run] @ right[run] for run in runs])
+    if left.dim() == 2:
+        return torch.cat([left[run] @ matrix for run, matrix in zip(runs, right, strict=True)])
+    return torch.cat([matrix @ right[:, run] for run, matrix in zip(runs, left, strict=True)], 1)
+
+
+def _sort(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+    return torch.sort(x, stable=True, dim=dim, descending=descending)
+
+
+DEFINITIONS: dict[Any, Any] = {
+    torch.ops.aten._grouped_mm.default: _grouped_mm,  # its kernel refuses float64
+    torch.ops.aten.sort.default: _sort,  # may put equal entries (tokens of one expert) in any order; here the first first
+}
+"""What some kernels compute, said so that float64 values can be compared."""
+
+
 def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
     """Every value of the tape with all float arithmetic in float64."""
 
@@ -59,6 +81,7 @@ def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
     nodes = [
         replace(
             node,
+            target=DEFINITIONS.get(node.target, node.target),
             args=double(node.args),
             kwargs={k: double(v) for k, v in node.kwargs.items()},
             value=double(node.value),

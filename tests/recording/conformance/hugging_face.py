@@ -154,11 +154,15 @@ def cases() -> list[Case]:
         "ViT": lambda o: training(vit, o, lambda tokens: {"pixel_values": numbers(3, 2, 6, 6), "labels": labels(3, 3)}),
         "Llama, grouped heads": lambda o: language(llama, o),
         "Mixtral": lambda o: language(mixtral, o),
-        "Mixtral, experts looped": lambda o: language(lambda n: mixtral(n, experts_implementation="eager"), o),
+        "Mixtral, weights gathered": lambda o: language(lambda n: mixtral(n, experts_implementation="batched_mm"), o),
         "Mamba": lambda o: language(mamba, o),
     }
-    return [
+    found = [
         Case("hugging_face", name, optimizer, train(optimizer), widths=(16, 24, 40), needs=NEEDS, slow=True)
         for name, train in models.items()
         for optimizer in ("SGD", "AdamW")
     ]
+    looped = language(lambda n: mixtral(n, experts_implementation="eager"), "SGD")
+    outside = "a shape that depends on values"  # how many tokens choose an expert
+    name = "Mixtral, experts looped over their tokens"
+    return [*found, Case("hugging_face", name, "SGD", looped, widths=(16, 24, 40), outside=outside, needs=NEEDS)]

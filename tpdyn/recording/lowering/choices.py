@@ -39,6 +39,11 @@ class Chosen:
         return self.hot.shape[-1]
 
 
+def shapes_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Zeros in place of choices, for operations that only read a shape."""
+    return tuple(Known.full(arg.shape, 0, torch.int64) if isinstance(arg, Chosen) else arg for arg in args)
+
+
 def ranks(b: Builder, x: Any, dim: int, largest: bool = True) -> Value:
     """How many entries along dim come before each: dim is moved to the end."""
     rank = len(b.shape(x))
@@ -210,6 +215,38 @@ def _equal(b: Builder, x: Any, y: Any) -> Tensor:
     return reduce(b, place.hot, [len(b.broadcast(place.hot, hot)) - 1], times=hot)
 
 
+def _hot(integers: torch.Tensor, size: int) -> Known:
+    """Known integers as one-hot rows."""
+    return Known(torch.nn.functional.one_hot(integers.long(), size).double())
+
+
+def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[..., Chosen]:
+    """Arithmetic of a place with a number: another place."""
+
+    def rule(b: Builder, x: Any, other: Any, **_: Any) -> Chosen:
+        at = b.number(other)
+        if not isinstance(x, Chosen) or at is None or at != int(at):
+            raise Refusal("arithmetic of a choice with anything but a whole number")
+        image = function(torch.arange(x.size), int(at))
+        if bool((image < 0).any()):
+            raise Refusal("a choice moved below zero")
+        letters = list(range(len(x.hot.shape)))
+        where = _hot(image, int(image.max()) + 1)
+        moved = b.contract([*letters[:-1], "to"], (x.hot, letters), (where, [letters[-1], "to"]))
+        return Chosen(b.value(moved))
+
+    return rule
+
+
+def _sort(b: Builder, x: Chosen, *args: Any, **options: Any) -> tuple[Chosen, Chosen]:
+    """Places in order: what is sorted, and where it was."""
+    _, where = sort(b, number(b, x), *args, **options)
+    dim = args[-2] if len(args) > 1 and isinstance(args[-1], bool) else args[-1] if args else options.get("dim", -1)
+    there, mine = _letters(where, dim % len(x.shape))
+    values = b.contract([*mine, "of"], (where.hot, [*mine, "entry"]), (x.hot, [*there, "of"]))
+    return Chosen(b.value(values)), where
+
+
 def _letters(x: Chosen, dim: int) -> tuple[list[Any], list[Any]]:
     """The letters of a tensor indexed along dim, and of the index: the other dims are shared."""
     mine: list[Any] = list(range(len(x.shape)))
@@ -261,18 +298,24 @@ def _place_of(indices: Sequence[Any]) -> tuple[int, Chosen]:
     return given[0]
 
 
-def _index(b: Builder, x: Any, indices: Sequence[Any]) -> Tensor:
+def _index(b: Builder, x: Any, indices: Sequence[Any]) -> Any:
     dim, index = _place_of(indices)
+    if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
+        names = [f"i{k}" for k in range(len(index.shape))]  # whole numbers looked up: another place
+        there = _hot(x.tensor, int(x.tensor.max()) + 1)
+        return Chosen(b.value(b.contract([*names, "of"], (index.hot, [*names, "at"]), (there, ["at", "of"]))))
+    if isinstance(x, Chosen):
+        raise Refusal("a choice looked up at a choice")
     letters: list[Any] = list(range(len(b.shape(x))))
     names = [f"i{k}" for k in range(len(index.shape))]
     out = [*letters[:dim], *names, *letters[dim + 1 :]]
     return b.contract(out, (x, letters), (index.hot, [*names, dim]))
 
 
-def _index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Tensor:
+def _index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Any:
     dim, index = _place_of(indices)
     if not accumulate:
-        raise Refusal("writing to an index that depends on parameters")
+        return _written(b, x, dim, index, values)
     letters: list[Any] = list(range(len(b.shape(x))))
     names = [f"i{k}" for k in range(len(index.shape))]
     from_letters = [*letters[:dim], *names, *letters[dim + 1 :]]
@@ -281,11 +324,35 @@ def _index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumula
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 
-def _embedding(b: Builder, weight: Any, index: Chosen, *_: Any, **__: Any) -> Tensor:
+def _written(b: Builder, x: Any, dim: int, index: Chosen, values: Any) -> Any:
+    """Entries written to places, each to one of its own (as torch asks): `x (1 - written) + new`."""
+    letters: list[Any] = list(range(len(b.shape(x))))
+    names = [f"i{k}" for k in range(len(index.shape))]
+    if isinstance(values, Known) and values.is_discrete and isinstance(x, Known):
+        if len(letters) != 1 or bool((values.tensor < 0).any()):
+            raise Refusal("whole numbers written to an index that depends on parameters, along one of several dims")
+        count = int(max(values.tensor.max(), x.tensor.max())) + 1
+        new = b.contract(
+            ["at", "of"],
+            (index.hot, [*names, "at"]),
+            (_hot(values.tensor.expand(index.shape), count), [*names, "of"]),
+        )
+        left = b.combine([(-1, b.contract(["at"], (index.hot, [*names, "at"])))], 1.0, shape=x.shape)
+        kept = b.contract(["at", "of"], (left, ["at"]), (_hot(x.tensor, count), ["at", "of"]))
+        return Chosen(b.value(b.combine([(1, kept), (1, new)])))
+    new = _index_put(b, Known.full(b.shape(x), 0.0), [*[None] * dim, index], values, True)
+    if b.number(x) == 0:
+        return new
+    written = b.contract(letters[dim : dim + 1], (index.hot, [*names, dim]))
+    kept = b.contract(letters, (x, letters), (b.combine([(-1, written)], 1.0), [dim]))
+    return b.combine([(1, kept), (1, new)])
+
+
+def _embedding(b: Builder, weight: Any, index: Chosen, *_: Any, **__: Any) -> Any:
     return _index(b, weight, [index])
 
 
-def _index_select(b: Builder, x: Any, dim: int, index: Chosen) -> Tensor:
+def _index_select(b: Builder, x: Any, dim: int, index: Chosen) -> Any:
     return _index(b, x, [*[None] * (dim % len(b.shape(x))), index])
 
 
@@ -308,6 +375,13 @@ READERS: dict[str, Callable[..., Any]] = {
     },
     **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "contiguous"), _same),
     "eq": _equal,
+    "sort": _sort,
+    "argsort": lambda b, x, *args, **options: _sort(b, x, *args, **options)[1],
+    "floor_divide": _mapped(lambda place, by: place // by),
+    "remainder": _mapped(lambda place, by: place % by),
+    "add": _mapped(lambda place, by: place + by),
+    "sub": _mapped(lambda place, by: place - by),
+    "mul": _mapped(lambda place, by: place * by),
     "gather": _gather,
     "scatter": _scatter,
     "scatter_add": _scatter_add,

@@ -111,6 +111,9 @@ def measured_law(tensor: torch.Tensor) -> Law:
     return Law("iid", Scaling.of(float(wide.mean())), Scaling.of(std))
 
 
+EMPTY = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+
+
 def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownKind) -> tuple[Known | None, ...]:
     """Run the operation on known tensors; the results keep a law where one survives."""
     name = base_name(node.op)
@@ -126,6 +129,8 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
     target = torch.reshape if name in ("view", "_unsafe_view", "_reshape_alias") else node.target
     with torch.no_grad():
         result = target(*_tensors(args[:2] if target is torch.reshape else args), **_tensors(kwargs))
+    if name in EMPTY:  # what lies in fresh memory is nobody's: the same at every width
+        result = torch.zeros_like(result)
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     draw, notes = _surviving_draw(name, node, args, kwargs, known)
     outside = _outside(name, args)

@@ -19,6 +19,7 @@ from tpdyn.recording.lowering import (
     cumulative,
     elementwise,
     functions,
+    grouped,
     indexing,
     linear,
     losses,
@@ -53,6 +54,7 @@ RULES: dict[str, elementwise.Rule] = {
     **linear.RULES,
     **functions.RULES,
     **cumulative.RULES,
+    **grouped.RULES,
     **choices.RULES,
     **strides.RULES,
     **convolution.RULES,
@@ -190,6 +192,8 @@ class _Lowering:
             except Refusal:
                 args = stabiliser.settled(self.builder, args)
                 kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
+        if base_name(node.op) in elementwise.SHAPE_ONLY:
+            args = choices.shapes_of(args)
         if _has((args, kwargs), choices.Chosen):
             made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
             return made if isinstance(made, tuple) else (made,)
