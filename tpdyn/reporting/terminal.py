@@ -251,20 +251,20 @@ def _notes(prediction: Prediction, report: Report | None = None) -> list[Rendera
 
 
 def _epsilon(prediction: Prediction) -> list[str]:
-    """Up to which width the orders hold that take the optimizer's epsilon as negligible."""
+    """Up to which width the orders hold that take the epsilon of an optimizer or a normalisation as negligible."""
     if not prediction.epsilon:
         return []
     name = min(prediction.epsilon, key=lambda parameter: prediction.epsilon[parameter])
     width, recorded = prediction.epsilon[name], prediction.program.verified or 0
     others = len(prediction.epsilon) - 1
-    which = name + (f", the first of {others + 1} parameters" if others else "")
+    owners = {parameter.name for parameter in prediction.program.parameters}
+    whose = "the optimizer's epsilon" if name in owners else "the epsilon of a normalisation"
+    which = name + (f", the first of {others + 1}" if others else "")
     if width <= recorded:
-        return [f"the optimizer's epsilon is not negligible even at width {recorded} ({which}): lower it"]
+        return [f"{whose} is not negligible even at width {recorded} ({which}): lower it"]
     power = math.floor(math.log10(width)) if math.isfinite(width) else 0
     about = f"{width:.1e}" if power > 5 else f"{round(width, 1 - power):.0f}"
-    return [
-        f"the optimizer's epsilon is negligible up to a width of about {about} ({which}), where it starts to matter"
-    ]
+    return [f"{whose} is negligible up to a width of about {about} ({which}), where it starts to matter"]
 
 
 def _measured(report: Report) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
@@ -73,3 +74,67 @@ def test_the_verdict_tells_the_width(program: Program, capsys: pytest.CaptureFix
     assert "epsilon is negligible up to a width of about" in " ".join(capsys.readouterr().out.split())
     terminal.show_prediction(tpdyn.predict(replace(program, guarded=dict.fromkeys(program.guarded, 1e-8))))
     assert "epsilon is not negligible even at width 56" in " ".join(capsys.readouterr().out.split())
+
+
+class Normed(nn.Module):
+    """A layer of small output (n^-1/2), normalised: by a module or written out."""
+
+    def __init__(self, width: int, how: str) -> None:
+        super().__init__()
+        self.first, self.out = nn.Linear(5, width, bias=False), nn.Linear(width, 3, bias=False)
+        self.norm = nn.BatchNorm1d(width) if how == "batch" else nn.LayerNorm(width)
+        nn.init.normal_(self.first.weight, std=width**-0.5)
+        self.how = how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x)
+        if self.how in ("batch", "layer"):
+            return self.out(self.norm(h))  # type: ignore[no-any-return]
+        if self.how == "root":
+            return self.out(h / (h.pow(2).mean(-1, keepdim=True).sqrt() + 1e-6))  # type: ignore[no-any-return]
+        return self.out(h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("how", ["batch", "layer", "root", "mean of squares"])
+def test_the_epsilon_of_a_normalisation_is_negligible_until_it_is_said_to_matter(how: str) -> None:
+    def train(width: int) -> None:
+        torch.manual_seed(0)
+        x, y = torch.randn(7, 5), torch.randn(7, 3)
+        model = Normed(width, how)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1 / width)
+        for _ in range(2):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    made = tpdyn.record(train, steps=2)
+    prediction = tpdyn.predict(made)
+    assert prediction.order("first", "size") == Fraction(-1, 2)
+    assert prediction.order("out", "size") == 0
+    assert prediction.regime is not tpdyn.Regime.UNSTABLE  # 1/sqrt(var) of order 1/2 is no activation
+    (place,) = prediction.epsilon
+    assert place == "norm" if how in ("batch", "layer") else "test_epsilon.py:" in place
+    assert prediction.epsilon[place] > 1000
+    assert tpdyn.predict(made, epsilon="as written").order("out", "size") == Fraction(-1, 2)
+
+
+def test_what_guards_a_division_by_zero_counts() -> None:
+    """A layer norm after a layer of zeros: its gradient is 1/sqrt(eps) times that of its output, of order -1/2."""
+
+    def train(width: int) -> None:
+        torch.manual_seed(0)
+        x, y = torch.randn(7, 5), torch.randn(7, 3)
+        model = nn.Sequential(
+            nn.Linear(5, width), nn.Tanh(), nn.Linear(width, width), nn.LayerNorm(width), nn.Linear(width, 3)
+        )
+        nn.init.zeros_(model[2].weight)
+        nn.init.zeros_(model[2].bias)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    prediction = tpdyn.predict(tpdyn.record(train, steps=2))
+    assert prediction.order("2", "size") is None
+    assert prediction.order("2", "change", step=1) == Fraction(1, 2)

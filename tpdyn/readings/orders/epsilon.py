@@ -1,8 +1,10 @@
-"""At which width does an optimizer's epsilon stop being negligible?
+"""At which width does an epsilon stop being negligible: an optimizer's, or that of a normalisation?
 
 Adam divides by `sqrt(v) + eps`. Where gradients vanish as the width grows, sqrt(v) does too, and eps, which does not, wins
-in the end: the orders read with eps negligible hold up to some width only. The order of sqrt(v) is exact; its size at one
-width is measured while the program is verified (`Program.guarded`); together they give that width.
+in the end: the orders read with eps negligible hold up to some width only. The same is true of the variance in a
+normalisation layer whose input vanishes (a convolution initialised by its fan out, before a batch norm). The order of
+sqrt(v) is exact; its size at one width is measured while the program is verified (`Program.guarded`); together they give
+that width.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ SHARE = 0.1
 
 
 def where_epsilon_matters(program: Program, orders: Orders) -> dict[str, float]:
-    """For each parameter whose epsilon will matter, the width from which it does (the smallest over the steps).
+    """For each parameter or module whose epsilon will matter, the width from which it does (the smallest over the steps).
 
     A width at or below `program.verified` means that it matters already. Parameters for which it never does are left out;
     empty for a program that was not verified (then no size is known).
@@ -30,6 +32,13 @@ def where_epsilon_matters(program: Program, orders: Orders) -> dict[str, float]:
                 width = _width(program, orders, guard)
                 if width is not None:
                     found[parameter.name] = min(width, found.get(parameter.name, width))
+    for position, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        if statement.origin.phase == "forward" and isinstance(instruction, Combine) and instruction.epsilon:
+            width = _width(program, orders, position)
+            if width is not None:
+                name = statement.origin.module or str(statement.origin.source)
+                found[name] = min(width, found.get(name, width))
     return found
 
 

@@ -66,7 +66,7 @@ class Prediction:
 
     regime: the verdict. entrywise: the optimizer normalises entry by entry (Adam, sign): KERNEL is then IVb's operator
     regime. reasons: the decisive one first. sizes[v], changes[v]: order of statement v in the base program and of its
-    change. epsilon: parameters for which the optimizer's epsilon will matter, and from which width
+    change. epsilon: parameters (or modules) for which the optimizer's (or a normalisation's) epsilon will matter, from which width
     (`tpdyn.readings.orders.epsilon`). outside: places where the theory does not reach ("outside the theory: ..."), empty
     for a full verdict.
     """

@@ -347,10 +347,14 @@ class _Reader:
             base += [place(term, axes).times(order) for term in value.base]
             change += [place(term, axes).times(order) for term in value.change]
             whole += [place(term, axes).times(order) for term in value.total]
-        if combine.constant.order is not None and not (combine.epsilon and not self.epsilon):
-            base.append(Term(combine.constant.order))
-            whole.append(Term(combine.constant.order))
         keep = any(value.whole is not None for value in values)
+        if combine.constant.order is not None:
+            negligible = combine.epsilon and not self.epsilon
+            constant = Term(combine.constant.order)
+            if negligible and change and not base:  # what is guarded is zero at the initialisation, but not later
+                base, whole, keep = [constant], whole if keep else list(change), True
+            elif not negligible or not whole:  # what guards a division by zero counts
+                base, whole = [*base, constant], [*whole, constant]
         return Value(
             tidy(base, plan.wide),
             tidy(change, plan.wide),

@@ -23,7 +23,8 @@ from tpdyn.program.program import Program, Source
 class Structure:
     """Positions of the values that count.
 
-    representations: forward values with one wide axis that depend on data, folded. scalars: (position of the value,
+    representations: forward values with one wide axis that depend on data, folded, but for the factors of normalisations
+    (`1/sqrt(var + eps)` of a batch norm, one a channel). scalars: (position of the value,
     position of the function) for values without wide axis that enter a function with a scale of its own. outputs: what
     the network returns, step by step. folded: values that do not count because a multiplier follows. entrywise: the
     optimizer normalises entry by entry. wide_data: forward values with two wide axes that depend on data.
@@ -75,7 +76,7 @@ def structure(program: Program) -> Structure:
         if isinstance(instruction, Apply) and _has_scale(instruction):
             scalars += [(p.var, position) for p in places if wide[p.var] == 0 and from_parameters[p.var]]
         if statement.type == "float" and from_data[position] and from_parameters[position]:
-            if wide[position] == 1 and not _is_mask(instruction):
+            if wide[position] == 1 and not _is_mask(instruction) and not _normalises(program, instruction):
                 representations.append(position)
             elif wide[position] > 1:
                 wide_data.append(position)
@@ -100,6 +101,14 @@ def _has_scale(apply: Apply) -> bool:
     if apply.function in ("where", "log"):
         return False
     return lookup(apply.function, tuple(float(p.constant) for p in apply.parameters if p.is_constant)).scale_of_its_own
+
+
+def _normalises(program: Program, instruction: object) -> bool:
+    """Whether it is the factor `1/sqrt(var + eps)` of a normalisation: no activation, only its product with one is."""
+    if not isinstance(instruction, Apply) or instruction.function not in _NORMALISING - {"sign"}:
+        return False
+    inner = program.statements[instruction.operands[0].var].instruction
+    return (isinstance(inner, Combine) and inner.epsilon) or _normalises(program, inner)
 
 
 def _is_mask(instruction: object) -> bool:

@@ -77,13 +77,42 @@ def _binary(function: str) -> Rule:
 
 
 def add(b: Builder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
-    """x + alpha*y; marks a constant that guards the square root of an optimizer's denominator."""
+    """x + alpha*y; marks a constant that guards a denominator: an optimizer's, or that of a normalisation written out."""
     shape = b.broadcast(x, y)
     for value, other in ((x, y), (y, x)):
-        if b.origin.phase == "optimizer" and b.number(other) is not None and is_scaled_root(b, value):
+        if is_guard(b, value, b.number(other)):
             weights = (1, alpha) if value is x else (alpha, 1)
             return b.combine([(weights[0], value), (weights[1], other)], shape=shape, epsilon=True)
     return b.combine([(1, x), (alpha, y)], shape=shape)
+
+
+LARGEST_GUARD = 1e-3
+"""A number above this that is added to a size in a forward pass is part of the function, not a guard."""
+
+
+def is_guard(b: Builder, value: Any, number: Number | None) -> bool:
+    """Whether adding the number only guards a division: it is added to a root or a mean of squares."""
+    if number is None:
+        return False
+    if b.origin.phase == "optimizer":
+        return is_scaled_root(b, value)
+    return 0 < number <= LARGEST_GUARD and (is_scaled_root(b, value) or is_mean_of_squares(b, value))
+
+
+def is_mean_of_squares(b: Builder, x: Any) -> bool:
+    """Whether x is a sum of squares over some dims, times numbers."""
+    if not isinstance(x, Value):
+        return False
+    match b.instruction(x):
+        case Contract(operands=(one, other)):
+            return one == other
+        case Contract(operands=(one,)):
+            made = b.statements[one.var].instruction
+            square = isinstance(made, Contract) and len(made.operands) == 2 and made.operands[0] == made.operands[1]
+            return square or (isinstance(made, Apply) and made.function == "square")
+        case Combine(terms=((_, inner),), constant=constant) if constant.is_zero:
+            return is_mean_of_squares(b, Value(inner.var, (), ()))
+    return False
 
 
 def is_scaled_root(b: Builder, x: Any) -> bool:

@@ -30,7 +30,7 @@ def normalised(
     """x_hat, mean (zero without centring) and rstd = rsqrt(var + eps), the latter two with size 1 kept."""
     deviation, average = centred(b, x, dims) if centre else (b.value(x), Known.full((), 0.0))
     spread = _mean_of_product(b, deviation, deviation, dims, share=True)
-    rstd = b.apply("rsqrt", b.combine([(1, spread)], eps, share=True))
+    rstd = b.apply("rsqrt", b.combine([(1, spread)], eps, epsilon=True, share=True))
     return b.product(deviation, rstd, share=True), average, rstd
 
 
