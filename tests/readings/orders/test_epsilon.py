@@ -138,3 +138,20 @@ def test_what_guards_a_division_by_zero_counts() -> None:
     prediction = tpdyn.predict(tpdyn.record(train, steps=2))
     assert prediction.order("2", "size") is None
     assert prediction.order("2", "change", step=1) == Fraction(1, 2)
+
+
+@pytest.mark.parametrize(("rate", "mixed"), [(1, True), (-1, False)])
+def test_a_normalisation_of_what_changes_by_more_than_its_size_needs_large_widths(rate: int, mixed: bool) -> None:
+    def train(width: int) -> None:
+        torch.manual_seed(0)
+        x, y = torch.randn(7, 5), torch.randn(7, 3)
+        model = Normed(width, "layer")
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1 * float(width) ** rate)
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    prediction = tpdyn.predict(tpdyn.record(train, steps=2, verify=False))
+    row = next(row for row in prediction.rows() if (row.kind, row.name, row.step) == ("module", "norm", 1))
+    assert row.mixed is mixed

@@ -18,7 +18,7 @@ from tpdyn.readings.orders.epsilon import where_epsilon_matters
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.readings.orders.remedy import find_remedy
-from tpdyn.readings.orders.structure import Structure, maker, source_of, structure
+from tpdyn.readings.orders.structure import Structure, maker, normalises, source_of, structure
 from tpdyn.readings.orders.verdict import counting, finite_parameters, judge, largest_change
 
 
@@ -102,13 +102,19 @@ def _verdict(
 
 
 def _mixed(program: Program, found: Structure, orders: Orders) -> list[bool]:
-    """Which values are functions of values that grow (see `Row.mixed`). Sums and slices of what grows just grow, too."""
+    """Which values are functions of values that grow (see `Row.mixed`). Sums and slices of what grows just grow, too.
+
+    A normalisation sees only ratios: where what it normalises changes by more than its size, that ratio grows.
+    """
     grown, mixed = [False] * len(program), [False] * len(program)
     decisive = set(counting(found))
     for position, statement in enumerate(program.statements):
         operands = [place.var for place in operands_of(statement.instruction)]
         passes = isinstance(statement.instruction, Combine | Slice | Concat | Gather)
         mixed[position] = any(mixed[v] for v in operands) or (not passes and any(grown[v] for v in operands))
+        if normalises(program, statement.instruction) and statement.origin.phase == "forward":
+            guarded = orders.values[operands[0]]
+            mixed[position] |= guarded.moved is not None and (guarded.size is None or guarded.moved > guarded.size)
         value = orders.values[position]
         grows = max(value.size or ZERO, value.moved or ZERO) > 0
         grown[position] = (position in decisive and grows) or (passes and any(grown[v] for v in operands))

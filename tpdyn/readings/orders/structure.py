@@ -76,7 +76,7 @@ def structure(program: Program) -> Structure:
         if isinstance(instruction, Apply) and _has_scale(instruction):
             scalars += [(p.var, position) for p in places if wide[p.var] == 0 and from_parameters[p.var]]
         if statement.type == "float" and from_data[position] and from_parameters[position]:
-            if wide[position] == 1 and not _is_mask(instruction) and not _normalises(program, instruction):
+            if wide[position] == 1 and not _is_mask(instruction) and not normalises(program, instruction):
                 representations.append(position)
             elif wide[position] > 1:
                 wide_data.append(position)
@@ -103,12 +103,12 @@ def _has_scale(apply: Apply) -> bool:
     return lookup(apply.function, tuple(float(p.constant) for p in apply.parameters if p.is_constant)).scale_of_its_own
 
 
-def _normalises(program: Program, instruction: object) -> bool:
+def normalises(program: Program, instruction: object) -> bool:
     """Whether it is the factor `1/sqrt(var + eps)` of a normalisation: no activation, only its product with one is."""
     if not isinstance(instruction, Apply) or instruction.function not in _NORMALISING - {"sign"}:
         return False
     inner = program.statements[instruction.operands[0].var].instruction
-    return (isinstance(inner, Combine) and inner.epsilon) or _normalises(program, inner)
+    return (isinstance(inner, Combine) and inner.epsilon) or normalises(program, inner)
 
 
 def _is_mask(instruction: object) -> bool:
