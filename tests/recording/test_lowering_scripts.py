@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tpdyn.program.instructions import Apply, Combine, Leaf, Operand
-from tpdyn.recording.evaluate import evaluate
+from tpdyn.recording.evaluate import evaluate, evaluate_some
 from tpdyn.recording.lowered import Lowered
 from tpdyn.recording.lowering import LoweringError, lower
 from tpdyn.recording.recorder import record_tape
@@ -36,7 +36,10 @@ def lowered_script(train: Callable[[int], object], width: int = 12, steps: int =
     lowered = lower(tape)
     assert lowered.steps == steps and lowered.live
     values = evaluate(lowered)
+    some = evaluate_some(lowered, lowered.live)
+    assert sorted(some) == sorted(lowered.live)
     for position, live in lowered.live.items():
+        assert torch.equal(some[position], values[position])
         size = float(live.abs().max())
         assert float((values[position] - live).abs().max()) <= 1e-10 * max(size, 1e-3)
     return lowered

@@ -329,3 +329,13 @@ def test_a_replay_holds_the_gradients_that_the_steps_used() -> None:
         ref = weight.gradients[step]
         assert ref is not None
         assert torch.equal(values[ref], gradients[step])
+
+
+def test_values_that_nobody_wants_are_let_go_of_and_the_others_are_the_same() -> None:
+    tape = record_tape(classify(mlp, lambda m: torch.optim.Adam(m.parameters(), lr=0.01)), 16, STEPS, 0)
+    everything = replay(tape)
+    wanted = set(tape.live)
+    assert wanted < set(everything)
+    some = replay(tape, wanted)
+    assert set(some) == wanted
+    assert all(torch.equal(some[ref], everything[ref]) for ref in wanted)

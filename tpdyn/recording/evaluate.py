@@ -5,17 +5,48 @@ Slow and literal: it is what lowering is checked against, and the script that wa
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import torch
 
 from tpdyn.pointwise import lookup
 from tpdyn.pointwise.softmax import ALONG
 from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Operand, Scatter, Slice
 from tpdyn.recording.lowered import Lowered, LoweredStatement, Reshape
+from tpdyn.recording.lowering.finish import reads
 
 
 def evaluate(lowered: Lowered, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     """The value of each statement, floats in `dtype`, leaves from `lowered.leaf_values`."""
     values: list[torch.Tensor] = []
+    for value in _values(lowered, dtype, values):
+        values.append(value)
+    return values
+
+
+def evaluate_some(
+    lowered: Lowered, keep: Collection[int], dtype: torch.dtype = torch.float64
+) -> dict[int, torch.Tensor]:
+    """The values of some statements; the others are let go of once nothing reads them any more."""
+    kept, last = frozenset(keep), list(range(len(lowered.statements)))
+    for position, statement in enumerate(lowered.statements):
+        for var in reads(statement):
+            last[var] = position
+    dying: dict[int, list[int]] = {}
+    for var, position in enumerate(last):
+        if var not in kept:
+            dying.setdefault(position, []).append(var)
+    values: list[torch.Tensor] = []
+    gone = torch.empty(0)
+    for value in _values(lowered, dtype, values):
+        values.append(value)
+        for var in dying.get(len(values) - 1, ()):
+            values[var] = gone
+    return {position: values[position] for position in sorted(kept)}
+
+
+def _values(lowered: Lowered, dtype: torch.dtype, values: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """One value after the other, from those already in `values`."""
     for position, statement in enumerate(lowered.statements):
         if isinstance(statement.instruction, Leaf):
             value = lowered.leaf_values[position]
@@ -26,8 +57,7 @@ def evaluate(lowered: Lowered, dtype: torch.dtype = torch.float64) -> list[torch
             raise ValueError(
                 f"statement {position}, {statement.instruction}, made {tuple(value.shape)}: not {statement.shape}"
             )
-        values.append(value)
-    return values
+        yield value
 
 
 def _step(statement: LoweredStatement, values: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:

@@ -76,12 +76,11 @@ def record(
 def lowered_at(
     train: Callable[[int], object], width: int, steps: int, seed: int, *, verify: bool, double: bool = False
 ) -> Lowered:
-    """One recording, lowered; with `double`, its live values are those of the script in float64."""
+    """One recording, lowered; with `double`, with the live values of the script in float64, to compare with."""
     tape = record_tape(train, width, steps, seed)
     if verify:
         verify_tape(tape)
-    if double:
-        tape.live = replay_in_double(tape)
+    tape.live = replay_in_double(tape) if double else {}
     return lower(tape)
 
 

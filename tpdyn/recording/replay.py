@@ -6,20 +6,26 @@ mutations that bypass the dispatcher, such as writes through `tensor.numpy()`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.finish import refs_in
 from tpdyn.recording.tape import Ref, Tape
 
 aten = torch.ops.aten
 
 
-def replay(tape: Tape) -> dict[Ref, Tensor]:
-    """Every value of the tape, computed from its inputs and random draws (detached tensors)."""
+def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]:
+    """Every value of the tape, computed from its inputs and random draws (detached tensors).
+
+    keep: only these are wanted; the others are let go of once nothing reads them any more.
+    """
     values: dict[Ref, Tensor] = {}
+    dying = _last_reads(tape, frozenset(keep)) if keep is not None else {}
 
     def found(item: Any) -> Any:
         if isinstance(item, Ref):
@@ -30,6 +36,8 @@ def replay(tape: Tape) -> dict[Ref, Tensor]:
 
     with torch.no_grad():
         for index, node in enumerate(tape.nodes):
+            for ref in dying.get(index - 1, ()):
+                values.pop(ref, None)
             if node.op == "input":
                 values[Ref(index)] = node.value
                 continue
@@ -51,13 +59,28 @@ def replay(tape: Tape) -> dict[Ref, Tensor]:
             for output, value in enumerate(result if isinstance(result, tuple | list) else (result,)):
                 if isinstance(value, Tensor):
                     values[Ref(index, output)] = value
-    return values
+    return values if keep is None else {ref: values[ref] for ref in keep}
+
+
+def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
+    """Which values nothing reads after which node."""
+    last: dict[Ref, int] = {}
+    for index, node in enumerate(tape.nodes):
+        for output in range(len(node.outputs)):
+            last[Ref(index, output)] = index
+        for ref in refs_in((node.args, tuple(node.kwargs.values()))):
+            last[ref] = index
+    dying: dict[int, list[Ref]] = {}
+    for ref, index in last.items():
+        if ref not in kept:
+            dying.setdefault(index, []).append(ref)
+    return dying
 
 
 def verify_tape(tape: Tape) -> None:
     """Raise RecordingError unless a replay gives every value in `tape.live` (bit for bit; to 1e-4 relative where a fused
     kernel was replaced by its formulas)."""
-    values = replay(tape)
+    values = replay(tape, tape.live)
     exact = not any("fused kernel" in note for note in tape.notes)
     for ref, name in _named(tape):
         if ref in tape.live and not _agree(tape.live[ref], values[ref], exact):

@@ -8,7 +8,7 @@ turns the round-off of a float32 gradient near zero into a difference as large a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -27,10 +27,10 @@ from tpdyn.program.instructions import (
     Scatter,
     Slice,
 )
-from tpdyn.program.program import Program, View
+from tpdyn.program.program import Program, Statement, View
 from tpdyn.recording.canonical import Canonical
 from tpdyn.recording.errors import RecordingError
-from tpdyn.recording.evaluate import evaluate
+from tpdyn.recording.evaluate import evaluate_some
 from tpdyn.recording.layout import from_view, to_view
 from tpdyn.recording.lowered import Lowered, LoweredStatement
 from tpdyn.recording.replay import replay
@@ -67,7 +67,10 @@ DEFINITIONS: dict[Any, Any] = {
 
 
 def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
-    """Every value of the tape with all float arithmetic in float64."""
+    """Marks, versions and gradients of parameters, with all float arithmetic in float64."""
+    wanted = {mark.ref for mark in tape.marks}
+    for parameter in tape.parameters:
+        wanted.update(ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None)
 
     def double(item: Any) -> Any:
         if isinstance(item, Tensor):
@@ -91,7 +94,7 @@ def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # of `torch.zeros(n)` and its like, which name no type
     try:
-        return replay(replace(tape, nodes=nodes))
+        return replay(replace(tape, nodes=nodes), wanted)
     finally:
         torch.set_default_dtype(default)
 
@@ -165,8 +168,11 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
     program, width = canonical.program, lowered.width
     numbers = specialised(program, width)
     numbers.leaf_values = leaf_values(canonical, lowered)
-    values = evaluate(numbers)
-    for position, view, what in sorted(_named(canonical, lowered), key=lambda item: item[1].var):
+    named = sorted(_named(canonical, lowered), key=lambda item: item[1].var)
+    wanted = {piece for _, view, _ in named for piece in view.pieces}
+    wanted |= {position for position, statement in enumerate(program.statements) if _is_guard(statement)}
+    values = evaluate_some(numbers, wanted)
+    for position, view, what in named:
         if position not in lowered.live:
             continue
         live, found = lowered.live[position], to_view(view, values)
@@ -189,7 +195,11 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
     return _guarded(program, values, width)
 
 
-def _guarded(program: Program, values: Sequence[Tensor], width: int) -> dict[str, float]:
+def _is_guard(statement: Statement) -> bool:
+    return isinstance(statement.instruction, Combine) and statement.instruction.epsilon
+
+
+def _guarded(program: Program, values: Mapping[int, Tensor], width: int) -> dict[str, float]:
     sizes: dict[str, float] = {}
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
