@@ -60,6 +60,9 @@ def check(
     json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
     logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
     measure: Annotated[bool, typer.Option(help="run the script at --widths, or only predict")] = True,
+    at: Annotated[
+        int | None, typer.Option(help="a large width at which shapes and constants are compared, too (needs no memory)")
+    ] = None,
     require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
@@ -86,6 +89,7 @@ def check(
                     device=device,
                     measured=measure,
                     require=require,
+                    at=at,
                     progress=tell,
                 )
             except checking.BeyondTheory as error:

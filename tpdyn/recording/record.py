@@ -9,6 +9,7 @@ the program is checked against a further recording at a width that it has not se
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,11 +21,13 @@ from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program
 from tpdyn.recording.canonical import Canonical, canonical
 from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.fake import Numbers, Signed, check_signatures, noting, signatures, signatures_at
 from tpdyn.recording.layout import from_view
 from tpdyn.recording.lowered import Lowered
 from tpdyn.recording.lowering import lower
 from tpdyn.recording.recorder import Recorder, record_tape
 from tpdyn.recording.replay import verify_tape
+from tpdyn.recording.tape import Tape
 from tpdyn.recording.verify import replay_in_double, verify_program
 from tpdyn.recording.widths import check_same_structure, check_widths, fit
 
@@ -37,6 +40,7 @@ def record(
     steps: int = 3,
     seed: int = 0,
     verify: bool = True,
+    at: int | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> Program:
     """The program of a training script in a symbolic width.
@@ -48,6 +52,8 @@ def record(
         steps: how many optimizer steps to unroll.
         seed: of torch, numpy and random at the start of each run.
         verify: check each recording against the live script, and the program at a further width.
+        at: a large width, 100,000 say, at which shapes and constants are compared, too: under fake tensors, which need no
+            memory (see `tpdyn.recording.fake`).
         progress: is told, in words, what is being done.
 
     Raises:
@@ -59,10 +65,18 @@ def record(
     if isinstance(steps, bool) or steps < 1:
         raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
     tell = progress or (lambda text: None)
+    if at is not None and (isinstance(at, bool) or at <= max(widths)):
+        raise RecordingError(f"at = {at}: expected a width above the recorded ones, {max(widths)} at most; try 100000")
     lowereds: list[Lowered] = []
+    signed: list[list[Signed]] = []
+    numbers = Numbers()
     for width in widths:
         tell(f"recording at width {width}")
-        lowereds.append(lowered_at(train, width, steps, seed, verify=verify))
+        with noting(numbers) if at is not None and not lowereds else contextlib.nullcontext():
+            tape = record_tape(train, width, steps, seed)
+        if at is not None:
+            signed.append(signatures(tape))
+        lowereds.append(_lowered(tape, verify=verify))
     tell("fitting the width")
     made = canonical(fit(lowereds))
     if verify:
@@ -70,6 +84,11 @@ def record(
         tell(f"verifying at width {width}")
         guarded = check_at(train, made, lowereds[0], width, steps, seed)
         made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
+    if at is not None:
+        tell(f"comparing shapes and constants at width {at}")
+        growing = check_signatures(widths, signed, at, signatures_at(train, at, steps, seed, numbers))
+        note = f"shapes and constants were compared at width {at}, too: {growing} numbers that depend on the width"
+        made = Canonical(replace(made.program, notes=(*made.program.notes, note)), made.views)
     return replace(made.program, arrays=common_arrays(made, lowereds))
 
 
@@ -77,7 +96,10 @@ def lowered_at(
     train: Callable[[int], object], width: int, steps: int, seed: int, *, verify: bool, double: bool = False
 ) -> Lowered:
     """One recording, lowered; with `double`, with the live values of the script in float64, to compare with."""
-    tape = record_tape(train, width, steps, seed)
+    return _lowered(record_tape(train, width, steps, seed), verify=verify, double=double)
+
+
+def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
     if verify:
         verify_tape(tape)
     tape.live = replay_in_double(tape) if double else {}
