@@ -31,7 +31,7 @@ from tpdyn.recording.tape import Tape
 from tpdyn.recording.verify import replay_in_double, verify_program
 from tpdyn.recording.widths import check_same_structure, check_widths, fit
 
-__all__ = ["record", "recording"]
+__all__ = ["joined", "record", "recording"]
 
 
 def record(
@@ -102,8 +102,7 @@ def lowered_at(
 def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
     if verify:
         verify_tape(tape)
-    tape.live = replay_in_double(tape) if double else {}
-    return lower(tape)
+    return lower(replace(tape, live=replay_in_double(tape) if double else {}))
 
 
 def check_at(
@@ -163,13 +162,14 @@ class recording:
 
     `with recording(steps=3) as recorder: <loop>` leaves the block after `steps` optimizer steps (None: at its end);
     `recorder.program` is then the program with the numbers of that width: it can be shown, stored and run. One width
-    does not tell which dims and constants grow, so a prediction needs `record` at several.
+    does not tell which dims and constants grow: a prediction needs `record` at several, or `joined` of several such
+    recordings, each with its `width`.
     """
 
-    def __init__(self, steps: int | None = None) -> None:
+    def __init__(self, steps: int | None = None, *, width: int = 0) -> None:
         if steps is not None and (isinstance(steps, bool) or steps < 1):
             raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, or None for the whole block")
-        self._recorder = Recorder(0, steps)
+        self._recorder = Recorder(width, steps)
 
     def __enter__(self) -> recording:
         self._recorder.__enter__()
@@ -179,11 +179,40 @@ class recording:
         return self._recorder.__exit__(*problem)
 
     @property
-    def program(self) -> Program:
-        """The program of the block. Raises RecordingError if no optimizer step was completed."""
+    def tape(self) -> Tape:
+        """The operations of the block. Raises RecordingError if no optimizer step was completed."""
         tape = self._recorder.tape
         if tape.steps == 0:
             raise RecordingError("no optimizer step was completed inside the block; expected at least one")
-        lowered = lower(tape)
+        return tape
+
+    @property
+    def program(self) -> Program:
+        """The program of the block. Raises RecordingError if no optimizer step was completed."""
+        lowered = lower(self.tape)
         made = canonical(fit([lowered]))
         return replace(made.program, arrays=common_arrays(made, [lowered]))
+
+
+def joined(recordings: Sequence[recording]) -> Program:
+    """Several recordings of one loop, each at its own `width`, as one program in a symbolic width.
+
+    Each is verified by replay. Of four or more the widest takes no part in the fit: it is what the program is verified
+    against. The laws of parameters that existed before a recording began are measured, not read (notes say so).
+
+    Raises:
+        RecordingError, FitError, LoweringError: as `record`.
+    """
+    tapes = sorted((each.tape for each in recordings), key=lambda tape: tape.width)
+    widths = check_widths([tape.width for tape in tapes])
+    if len(widths) < len(tapes):
+        raise RecordingError(f"widths {', '.join(str(tape.width) for tape in tapes)}: expected each once")
+    held_out = tapes.pop() if len(tapes) > 3 else None
+    lowereds = [_lowered(tape, verify=True) for tape in tapes]
+    made = canonical(fit(lowereds))
+    if held_out is not None:
+        last = _lowered(held_out, verify=True, double=True)
+        check_same_structure(lowereds[0], last)
+        guarded = verify_program(made, last)
+        made = Canonical(replace(made.program, verified=held_out.width, guarded=guarded), made.views)
+    return replace(made.program, arrays=common_arrays(made, lowereds))

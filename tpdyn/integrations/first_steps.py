@@ -1,0 +1,58 @@
+"""Which steps of a framework's loop are recorded? The first ones; then training goes on as if nothing had been there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tpdyn.program.program import Program
+from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.record import recording
+
+
+class FirstSteps:
+    """A recording that callbacks begin and end.
+
+    steps: how many optimizer steps are recorded. width: the model's width, to join several recordings
+    (`tpdyn.recording.record.joined`). path: where the program is written, as JSON, once the steps are done.
+    """
+
+    def __init__(self, steps: int = 3, *, width: int = 0, path: str | Path | None = None) -> None:
+        if isinstance(steps, bool) or steps < 1:
+            raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
+        self.steps = steps
+        self.recording = recording(width=width)
+        self._path = None if path is None else Path(path)
+        self._state = "waiting"
+
+    @property
+    def program(self) -> Program:
+        """The program of the recorded steps, with the numbers of the one width that was trained.
+
+        Raises RecordingError while training has not taken that many steps.
+        """
+        if self._state != "done":
+            raise RecordingError(
+                f"the recording is {self._state}: it ends after {self.steps} optimizer steps, or when training ends. "
+                "Ask after the trainer has begun"
+            )
+        return self.recording.program
+
+    def begin(self) -> None:
+        """Training begins. A second training is not recorded."""
+        if self._state == "waiting":
+            self.recording.__enter__()
+            self._state = "running"
+
+    def completed(self, steps: int) -> None:
+        """So many optimizer steps are done."""
+        if steps >= self.steps:
+            self.end()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Training ends, or enough is recorded, or something was raised."""
+        if self._state != "running":
+            return
+        self._state = "done" if error is None else "broken off"
+        self.recording.__exit__(None if error is None else type(error), error, None)
+        if self._path is not None and error is None:
+            self._path.write_text(self.program.to_json(), encoding="utf-8")

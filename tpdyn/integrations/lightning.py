@@ -1,0 +1,56 @@
+"""How are the first steps of a Lightning Trainer recorded? By a callback.
+
+    callback = RecordingCallback(steps=3, path="program.json")
+    Trainer(max_steps=1000, callbacks=[callback]).fit(module, loader)
+    print(callback.program.show(step=0))
+
+Needs lightning (`pip install tpdyn[integrations]`). For a prediction record at several widths: `tpdyn check` of the script,
+or `joined` of the recordings of several callbacks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, final
+
+from lightning.pytorch.callbacks import Callback
+
+from tpdyn.integrations.first_steps import FirstSteps
+from tpdyn.program.program import Program
+from tpdyn.recording.record import recording
+
+__all__ = ["RecordingCallback"]
+
+
+@final
+class RecordingCallback(Callback):  # type: ignore[misc]
+    """Records the first `steps` optimizer steps of `Trainer.fit()`; see `FirstSteps` for its arguments."""
+
+    def __init__(self, steps: int = 3, *, width: int = 0, path: str | Path | None = None) -> None:
+        self._first = FirstSteps(steps, width=width, path=path)
+
+    @property
+    def program(self) -> Program:
+        """The program of the recorded steps."""
+        return self._first.program
+
+    @property
+    def recording(self) -> recording:
+        """The recording itself, to be joined with others."""
+        return self._first.recording
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """The loop begins."""
+        self._first.begin()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """A batch is done, and with it perhaps an optimizer step."""
+        self._first.completed(trainer.global_step)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Training ended, perhaps before `steps` steps."""
+        self._first.end()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Training was broken off."""
+        self._first.end(exception)
