@@ -1,10 +1,12 @@
-"""How much slower is a recorded training step than an eager one? `python benchmarks/recording.py`
+"""How much slower is a recorded training step than an eager one, or one that a coordinate check watches with hooks?
+`python benchmarks/recording.py`
 
-The GPT of examples/gpt.py (two layers, AdamW, clipping) trains with and without the recorder, in turns, in one process
-and one thread. A batch is that of nanoGPT's settings for a CPU (12 x 64 tokens), or of the example (10 x 20):
-recording costs the same for each operation, so its share falls with their size. A round builds the model twice and times
-the same steps after a first one (which allocates); its ratio is that of the two medians. Printed: the median ratio over
-rounds, and the smallest and the largest.
+The GPT of examples/gpt.py (two layers, AdamW, clipping) trains as it is, with forward hooks on every module that take the
+mean size of its output (what a coordinate check gathers), and with the recorder, in turns, in one process and one thread.
+A batch is that of nanoGPT's settings for a CPU (12 x 64 tokens), or of the example (10 x 20): recording costs the same for
+each operation, so its share falls with their size. A round builds the model three times and times the same steps after a
+first one (which allocates); its ratios are those of the medians. Printed: the median ratios over rounds, and the smallest
+and the largest.
 """
 
 from __future__ import annotations
@@ -30,12 +32,26 @@ WIDTHS = (16, 64, 256)
 STEPS, ROUNDS = 6, 7
 
 
-def step_times(width: int, batch: int, context: int, record: bool) -> list[float]:
+def watched(model: nn.Module) -> dict[str, list[float]]:
+    """The mean size of every module's output in every step, by forward hooks."""
+    sizes: dict[str, list[float]] = {}
+    for name, module in model.named_modules():
+
+        def hook(_: nn.Module, __: object, output: torch.Tensor, name: str = name) -> None:
+            sizes.setdefault(name, []).append(output.detach().abs().mean().item())
+
+        module.register_forward_hook(hook)
+    return sizes
+
+
+def step_times(width: int, batch: int, context: int, how: str) -> list[float]:
     """Seconds of each step but the first."""
     torch.manual_seed(0)
     times = []
-    with Recorder(width) if record else contextlib.nullcontext():
+    with Recorder(width) if how == "recorded" else contextlib.nullcontext():
         model = gpt.GPT(VOCABULARY, context, width, 4, 2, mup=False)
+        if how == "hooks":
+            watched(model)
         optimizer = torch.optim.AdamW(gpt.groups(model, 1e-3), weight_decay=0.1)
         rows = torch.randint(VOCABULARY, (batch, context + 1))
         for _ in range(STEPS):
@@ -51,19 +67,26 @@ def step_times(width: int, batch: int, context: int, record: bool) -> list[float
 
 def main() -> None:
     torch.set_num_threads(1)
-    step_times(16, 2, 8, record=True)  # imports, kernels
-    print(f"{'batch':>9} {'width':>6} {'eager ms':>9} {'recorded ms':>12} {'ratio':>6}   range of {ROUNDS} rounds")
+    step_times(16, 2, 8, "recorded")  # imports, kernels
+    print(
+        f"{'batch':>9} {'width':>6} {'eager ms':>9} {'hooks ms':>9} {'recorded ms':>12} {'/ eager':>8} {'/ hooks':>8}   "
+        f"range of {ROUNDS} rounds"
+    )
     for batch, context in BATCHES:
         for width in WIDTHS:
-            eager, recorded, ratios = [], [], []
+            seconds: dict[str, list[float]] = {"eager": [], "hooks": [], "recorded": []}
             for _ in range(ROUNDS):
-                eager.append(statistics.median(step_times(width, batch, context, record=False)))
-                recorded.append(statistics.median(step_times(width, batch, context, record=True)))
-                ratios.append(recorded[-1] / eager[-1])
+                for how, found in seconds.items():
+                    found.append(statistics.median(step_times(width, batch, context, how)))
+            middle = {how: 1e3 * statistics.median(found) for how, found in seconds.items()}
+            to = {
+                how: [a / b for a, b in zip(seconds["recorded"], seconds[how], strict=True)]
+                for how in ("eager", "hooks")
+            }
             print(
-                f"{f'{batch} x {context}':>9} {width:>6} {1e3 * statistics.median(eager):>9.1f} "
-                f"{1e3 * statistics.median(recorded):>12.1f} {statistics.median(ratios):>6.1f}   "
-                f"{min(ratios):.1f} to {max(ratios):.1f}"
+                f"{f'{batch} x {context}':>9} {width:>6} {middle['eager']:>9.1f} {middle['hooks']:>9.1f} "
+                f"{middle['recorded']:>12.1f} {statistics.median(to['eager']):>8.1f} {statistics.median(to['hooks']):>8.1f}   "
+                f"{min(to['eager']):.1f} to {max(to['eager']):.1f}, {min(to['hooks']):.1f} to {max(to['hooks']):.1f}"
             )
 
 
