@@ -63,6 +63,7 @@ def check(
     at: Annotated[
         int | None, typer.Option(help="a large width at which shapes and constants are compared, too (needs no memory)")
     ] = None,
+    show_dims: Annotated[bool, typer.Option(help="list which dims of parameters and data are wide, and why")] = False,
     require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
@@ -100,6 +101,8 @@ def check(
             tensorboard.log(checked.report, destination)
         if json is not None:
             checking.write_json(checked.to_dict(), json)
+        if show_dims:
+            print(checked.prediction.program.dims_table(), end="\n\n")
         if checked.report is not None:
             terminal.show(checked.report)
             print(f"\ntensorboard --logdir {logdir}")

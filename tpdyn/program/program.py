@@ -163,6 +163,12 @@ class Program:
 
         return show(self, step=step, phases=phases)
 
+    def dims_table(self) -> str:
+        """Which dims of parameters and data are which space, wide or finite, and why (see `tpdyn.program.dims`)."""
+        from tpdyn.program.dims import show_spaces
+
+        return show_spaces(self)
+
     def to_json(self) -> str:
         """The program as JSON text; `Program.from_json` reads it back (equal, up to `arrays`)."""
         from tpdyn.program.json import to_json
