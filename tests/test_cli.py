@@ -284,3 +284,13 @@ def test_a_required_regime_decides_the_status(tpdyn: Run, script: Path) -> None:
     assert tpdyn("check", f"{script}:unstable", "--no-measure", "--require", "unstable").exit_code == 0
     wrong = tpdyn(*given, "lazy")
     assert wrong.exit_code == 2 and "expected one of: unstable, trivial, kernel, feature-learning" in wrong.output
+
+
+def test_dims_are_listed_and_a_large_width_is_compared(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:train", "--no-measure", "--show-dims", "--at", "100000")
+    assert done.exit_code == 0
+    assert "       n  wide    16, 24, 40 at the recorded widths" in done.output
+    assert "shapes and constants were compared at width 100000, too" in " ".join(done.output.split())
+    capped = tpdyn("check", f"{script}:changes_its_mind", "--no-measure", "--at", "100000")
+    assert capped.exit_code == 2
+    assert "at width 100000" in " ".join(capped.output.split())
