@@ -180,7 +180,7 @@ class PhaseDiagram:
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
-        """A picture: svg, pdf or png by the ending; needs matplotlib (`pip install 'tpdyn[picture]'`)."""
+        """A picture: svg, pdf or png by the ending; needs matplotlib (`pip install 'tpdyn[pictures]'`)."""
         from tpdyn.parametrizing.picture import save
 
         save(self, path)
@@ -365,8 +365,10 @@ class _Mapper:
             phase = self.at(corner, [cell for *_, around in touching for cell in around])
             if not all(_same(phase, there, corner) for there, *_ in touching):
                 spots.append(Spot(phase, corner))
-        shown = [edge for edge in edges if not all(_agree(edge[0], cell.phase, edge[1], edge[2]) for cell in edge[3])]
-        return _regions(cells), _joined(shown), tuple(spots)
+        shown = _joined(
+            [edge for edge in edges if not all(_agree(edge[0], cell.phase, edge[1], edge[2]) for cell in edge[3])]
+        )
+        return _regions(cells), shown, tuple(spot for spot in spots if not _within(spot, shown))
 
     def along(self, start: Corner, end: Corner, around: list[_Piece]) -> Iterable[tuple[Phase, Corner, Corner]]:
         """The phases along a segment: those of a neighbouring cell that owns it, or what is read there."""
@@ -439,6 +441,11 @@ def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tupl
         else:
             found.append(Edge(phase, start, end))
     return tuple(sorted(found, key=lambda edge: (LABELS.index(edge.phase.label), edge.start, edge.end)))
+
+
+def _within(spot: Spot, edges: Sequence[Edge]) -> bool:
+    """Whether a spot lies inside of an edge that says the same of it."""
+    return any(_same(spot.phase, e.phase, spot.at) for e in edges if between(e.start, e.end, [spot.at]))
 
 
 def _left(start: Corner, end: Corner, point: Corner) -> Fraction:

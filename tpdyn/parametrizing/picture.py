@@ -25,7 +25,7 @@ def draw(diagram: PhaseDiagram, axes: Any = None) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.patches import Polygon as Patch
     except ImportError as error:
-        raise ImportError("a picture needs matplotlib; install it: pip install 'tpdyn[picture]'") from error
+        raise ImportError("a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'") from error
     if axes is None:
         figure = Figure(figsize=(7, 5.5), layout="constrained")
         axes = figure.subplots()

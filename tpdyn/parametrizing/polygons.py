@@ -38,6 +38,8 @@ def without(polygon: Polygon, forms: Iterable[Form]) -> list[Polygon]:
     pieces = []
     rest = polygon
     for form in forms:
+        if form.is_constant and form.constant >= 0:
+            continue  # cuts nothing off
         outside = clipped(rest, -form)
         if outside:
             pieces.append(outside)
