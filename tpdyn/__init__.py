@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tpdyn.claims.report import Report, compare
     from tpdyn.measuring.measure import measure
     from tpdyn.measuring.measurement import Measurement
+    from tpdyn.parametrizing.apply import parametrize
+    from tpdyn.parametrizing.derive import derive
+    from tpdyn.parametrizing.parametrization import Parametrization
     from tpdyn.program.program import Program
     from tpdyn.readings.orders.predict import predict
     from tpdyn.readings.orders.prediction import Prediction, Regime
@@ -31,14 +34,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Measurement",
+    "Parametrization",
     "Prediction",
     "Program",
     "Regime",
     "Report",
     "__version__",
     "compare",
+    "derive",
     "log",
     "measure",
+    "parametrize",
     "predict",
     "record",
     "recording",
@@ -51,6 +57,9 @@ _HOMES = {
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",
     "log": "tpdyn.reporting.tensorboard",
+    "derive": "tpdyn.parametrizing.derive",
+    "parametrize": "tpdyn.parametrizing.apply",
+    "Parametrization": "tpdyn.parametrizing.parametrization",
     "transfer": "tpdyn.tuning.transfer",
     "Regime": "tpdyn.readings.orders.prediction",
     "Prediction": "tpdyn.readings.orders.prediction",

@@ -8,19 +8,22 @@ known answers in the tests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from tpdyn.exponents import ZERO
-from tpdyn.parametrizing.parametrization import Gauge, Parametrization
-from tpdyn.program.program import Program
+from tpdyn.exponents import ZERO, Scaling
+from tpdyn.parametrizing.parametrization import Facts, Gauge, Parametrization
+from tpdyn.program.instructions import Law, Leaf
+from tpdyn.program.program import Parameter, Program, View
 from tpdyn.readings.orders.cells import Point, Space, every_exponent
+from tpdyn.readings.orders.epsilon import guard_powers
 from tpdyn.readings.orders.linear import nullspace
-from tpdyn.readings.orders.maximal import look, maximal_update
+from tpdyn.readings.orders.maximal import Maximum, look, maximal_update
 from tpdyn.readings.orders.own import own_exponents
 from tpdyn.readings.orders.places import shared_places
-from tpdyn.readings.orders.reading import Exponents
-from tpdyn.readings.orders.structure import structure
+from tpdyn.readings.orders.reading import Exponents, read
+from tpdyn.readings.orders.structure import Structure, structure
 
 
 def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = True) -> Parametrization:
@@ -54,9 +57,39 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
         regime=maximum.regime,
         conflicts=tuple(tuple(map(str, conflict)) for conflict in maximum.conflicts),
         given_up=tuple((str(r), missing) for r in maximum.given_up if (missing := r.shortfall(maximum.point))),
+        facts=_facts(program, maximum, found),
         maximum=maximum,
     )
     return derived.in_gauge(gauge)
+
+
+def _facts(program: Program, maximum: Maximum, found: Structure) -> Mapping[str, Facts]:
+    orders = read(program, maximum.exponents, folded=found.folded)
+    guards = guard_powers(program, orders)
+    return {
+        p.name: Facts(_shape(program, p.versions[0]), _law(program, p), guards.get(p.name, ZERO))
+        for p in program.parameters
+    }
+
+
+def _shape(program: Program, view: View) -> tuple[Scaling, ...]:
+    """The dims of the script's tensor: products of the program's axes, and of the pieces it is held in."""
+    dims = []
+    for number, axes in enumerate(view.dims):
+        dim = Scaling.of(math.prod(factor.count for factor in view.factors if factor.dim == number))
+        for axis in axes:
+            dim = dim * program.statements[view.var].shape[axis]
+        dims.append(dim)
+    return tuple(dims)
+
+
+def _law(program: Program, parameter: Parameter) -> Law | None:
+    laws = set()
+    for var in parameter.versions[0].pieces:
+        leaf = program.statements[var].instruction
+        laws.add(leaf.law if isinstance(leaf, Leaf) else None)
+    law = laws.pop() if len(laws) == 1 else None
+    return law if law is not None and law.kind in ("zero", "constant", "normal", "uniform", "iid") else None
 
 
 def _multipliers(space: Space, point: Point) -> Mapping[str, Fraction]:

@@ -8,12 +8,13 @@ can be written without multipliers, with one learning rate for all, or with unit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from tpdyn.exponents import ZERO, show_power
+from tpdyn.exponents import ZERO, Scaling, show_power
+from tpdyn.program.instructions import Law
 from tpdyn.readings.orders.own import Own
 from tpdyn.readings.orders.prediction import Regime
 
@@ -27,6 +28,31 @@ GAUGES: tuple[Gauge, ...] = ("no multipliers", "same rate", "unit initial entrie
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """What to change about a parameter: powers of the width that multiply its initial entries, its rate, its eps."""
+
+    initial: Fraction = ZERO
+    rate: Fraction = ZERO
+    guard: Fraction = ZERO
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the program knows of a parameter, for those who apply a parametrization to a model.
+
+    shape: its dims in the script, functions of the width. law: what its initial entries are drawn from in the script; None
+    where no single law can be drawn from. guard: the power of the width by which its eps has to move, so that it stays in
+    proportion to what it is added to (0 without an eps).
+    """
+
+    shape: tuple[Scaling, ...]
+    law: Law | None = None
+    guard: Fraction = ZERO
+
+
+@final
 @dataclass(frozen=True)
 class Parametrization:
     """The exponents of every parameter of a program, in one gauge.
@@ -35,7 +61,7 @@ class Parametrization:
     of what the script does. own: the exponents of the script itself and the roles of its parameters.
     rate_per_multiplier[name]: the k of the symmetry (a + s, b - s, c - k s), None where there is no such symmetry. regime: the
     verdict. conflicts: minimal sets of requirements that contradict each other, given_up: what was sacrificed and by how
-    much it is missed; both empty for a maximal update parametrization.
+    much it is missed; both empty for a maximal update parametrization. facts: what applying it to a model needs.
     """
 
     exponents: Mapping[str, Abc]
@@ -45,6 +71,7 @@ class Parametrization:
     regime: Regime
     conflicts: tuple[tuple[str, ...], ...] = ()
     given_up: tuple[tuple[str, Fraction], ...] = ()
+    facts: Mapping[str, Facts] = field(default_factory=dict, repr=False)
     maximum: Maximum | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -96,21 +123,30 @@ class Parametrization:
 
         return face_of(self.maximum)
 
+    def shifts(self) -> Mapping[str, Shift]:
+        """For each parameter the difference to the script, in every gauge the same: multipliers stay as in the script."""
+        found = {}
+        for name, (a, b, c) in self.exponents.items():
+            own = self.own[name]
+            moved = own.a - a
+            found[name] = Shift(
+                initial=ZERO if own.zero else own.b + moved - b,
+                rate=own.c + (self.rate_per_multiplier[name] or ZERO) * moved - c,
+                guard=self.facts[name].guard if name in self.facts else ZERO,
+            )
+        return found
+
     def edits(self) -> tuple[str, ...]:
         """What to change in the script: factors for initial entries and learning rates, and multipliers at places.
 
         Multipliers of parameters stay as they are in the script.
         """
         factors: dict[tuple[str, Fraction], list[str]] = {}
-        for name, (a, b, c) in self.exponents.items():
-            own = self.own[name]
-            shift = own.a - a
-            smaller = b - shift - own.b
-            slower = c - (self.rate_per_multiplier[name] or ZERO) * shift - own.c
-            if smaller and not own.zero:
-                factors.setdefault(("initial entries", -smaller), []).append(name)
-            if slower:
-                factors.setdefault(("learning rate", -slower), []).append(name)
+        for name, shift in self.shifts().items():
+            if shift.initial:
+                factors.setdefault(("initial entries", shift.initial), []).append(name)
+            if shift.rate:
+                factors.setdefault(("learning rate", shift.rate), []).append(name)
         lines = [
             f"multiply the {what} of {', '.join(names)} by {show_power(p)}" for (what, p), names in factors.items()
         ]
@@ -148,11 +184,67 @@ class Parametrization:
                     **dict(zip("abc", map(str, abc), strict=True)),
                     "script": {"a": str(self.own[name].a), "b": str(self.own[name].b), "c": str(self.own[name].c)},
                     "zero": self.own[name].zero,
+                    **(_facts_to_dict(self.facts[name]) if name in self.facts else {}),
                 }
                 for name, abc in self.exponents.items()
+            },
+            "rate_per_multiplier": {
+                name: None if k is None else str(k) for name, k in self.rate_per_multiplier.items()
             },
             "multipliers": {place: str(power) for place, power in self.multipliers.items()},
             "edits": list(self.edits()),
             "given_up": [{"requirement": text, "missing": str(missing)} for text, missing in self.given_up],
             "conflicts": [list(conflict) for conflict in self.conflicts],
         }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Parametrization:
+        """What `to_dict` wrote (without what only a derivation knows: the face). Raises ValueError on anything else."""
+        try:
+            parameters = data["parameters"]
+            return Parametrization(
+                exponents={name: _abc(row) for name, row in parameters.items()},
+                multipliers={place: Fraction(power) for place, power in data["multipliers"].items()},
+                own={
+                    name: Own(*_abc(row["script"]), zero=bool(row["zero"]), role=row["role"])
+                    for name, row in parameters.items()
+                },
+                rate_per_multiplier={
+                    name: None if k is None else Fraction(k) for name, k in data["rate_per_multiplier"].items()
+                },
+                regime=Regime(data["regime"]),
+                conflicts=tuple(tuple(conflict) for conflict in data["conflicts"]),
+                given_up=tuple((row["requirement"], Fraction(row["missing"])) for row in data["given_up"]),
+                facts={name: _facts_from_dict(row) for name, row in parameters.items() if "shape" in row},
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"this is no parametrization that `to_dict` wrote: {error!r}") from error
+
+
+def _abc(row: Mapping[str, str]) -> Abc:
+    return Fraction(row["a"]), Fraction(row["b"]), Fraction(row["c"])
+
+
+def _facts_to_dict(facts: Facts) -> dict[str, Any]:
+    law = None
+    if facts.law is not None:
+        law = {"kind": facts.law.kind, "location": _terms(facts.law.location), "scale": _terms(facts.law.scale)}
+    return {"shape": [_terms(dim) for dim in facts.shape], "law": law, "guard": str(facts.guard)}
+
+
+def _facts_from_dict(row: Mapping[str, Any]) -> Facts:
+    law = row["law"]
+    return Facts(
+        shape=tuple(_scaling(dim) for dim in row["shape"]),
+        law=None if law is None else Law(law["kind"], _scaling(law["location"]), _scaling(law["scale"])),
+        guard=Fraction(row["guard"]),
+    )
+
+
+def _terms(scaling: Scaling) -> list[list[Any]]:
+    """`[[coefficient, power], ...]`: exact numbers as text, floats as they are."""
+    return [[c if isinstance(c, float) else str(c), str(power)] for c, power in scaling.terms]
+
+
+def _scaling(terms: Sequence[Sequence[Any]]) -> Scaling:
+    return Scaling(tuple((c if isinstance(c, float) else Fraction(c), Fraction(power)) for c, power in terms))

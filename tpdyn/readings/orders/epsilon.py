@@ -9,6 +9,8 @@ that width.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from tpdyn.exponents import ZERO
 from tpdyn.program.instructions import Combine, operands_of
 from tpdyn.program.program import Program
@@ -42,6 +44,33 @@ def where_epsilon_matters(program: Program, orders: Orders) -> dict[str, float]:
     return found
 
 
+def guard_powers(program: Program, orders: Orders) -> dict[str, Fraction]:
+    """For each parameter with an eps: the power of the width by which what the eps is added to outgrows the eps.
+
+    Moved by this power, the eps keeps its proportion at every width. The largest over the steps.
+    """
+    found: dict[str, Fraction] = {}
+    for parameter in program.parameters:
+        for step, after in enumerate(parameter.versions[1:]):
+            for position in _guards(program, after.pieces, step):
+                combine = program.statements[position].instruction
+                assert isinstance(combine, Combine)
+                guarded, epsilon = _guarded(orders, combine), combine.constant.order
+                if guarded and epsilon is not None:
+                    power = max(guarded) - epsilon
+                    found[parameter.name] = max(power, found.get(parameter.name, power))
+    return found
+
+
+def _guarded(orders: Orders, combine: Combine) -> list[Fraction]:
+    """The orders of what an epsilon is added to."""
+    return [
+        order + (scale.order or ZERO)
+        for scale, place in combine.terms
+        if (order := leading_order(orders.values[place.var].total)) is not None
+    ]
+
+
 def _guards(program: Program, made: tuple[int, ...], step: int) -> list[int]:
     """The statements of a step's optimizer that add an epsilon, entry by entry, on the way to some values."""
     guards, seen, stack = [], set(made), list(made)
@@ -64,11 +93,7 @@ def _width(program: Program, orders: Orders, position: int) -> float | None:
     combine, width = statement.instruction, program.verified
     size = program.guarded.get(statement.name)
     assert isinstance(combine, Combine)
-    guarded = [
-        order + (scale.order or ZERO)
-        for scale, place in combine.terms
-        if (order := leading_order(orders.values[place.var].total)) is not None
-    ]
+    guarded = _guarded(orders, combine)
     epsilon = combine.constant.order
     if not guarded or epsilon is None or width is None or not size or max(guarded) >= epsilon:
         return None
