@@ -294,3 +294,62 @@ def test_dims_are_listed_and_a_large_width_is_compared(tpdyn: Run, script: Path)
     capped = tpdyn("check", f"{script}:changes_its_mind", "--no-measure", "--at", "100000")
     assert capped.exit_code == 2
     assert "at width 100000" in " ".join(capped.output.split())
+
+
+PERCEPTRON = """
+    import torch
+
+    def train(width):
+        first, out = torch.nn.Linear(5, width, bias=False), torch.nn.Linear(width, 1, bias=False)
+        optimizer = torch.optim.SGD([*first.parameters(), *out.parameters()], lr=0.1)
+        x, y = torch.randn(7, 5), torch.randn(7, 1)
+        for _ in range(3):
+            loss = (out(torch.tanh(first(x))) - y).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+"""
+
+
+@pytest.fixture
+def perceptron(tmp_path: Path) -> str:
+    path = tmp_path / "perceptron.py"
+    path.write_text(dedent(PERCEPTRON))
+    return f"{path}:train"
+
+
+def test_the_maximal_update_is_derived_and_the_script_compared_with_the_named_ones(tpdyn: Run, perceptron: str) -> None:
+    done = tpdyn("derive", perceptron, "--json", "derived.json")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("maximal update")
+    assert "the script differs from muP in:" in done.stdout
+    assert "the script is SP" in done.stdout
+    written = json.loads(Path("derived.json").read_text())
+    assert written["maximal"] is True
+    assert len(written["differs_from"]["muP"]) == 2
+    assert written["differs_from"]["SP"] == []
+
+
+def test_a_phase_diagram_is_drawn_and_written(tpdyn: Run, perceptron: str) -> None:
+    done = tpdyn("phase", perceptron, "-x", "c", "--save", "picture.svg", "--json", "phases.json")
+    assert done.exit_code == 0, done.output
+    assert "region: unstable" in done.stdout
+    assert Path("picture.svg").read_text().startswith("<?xml")
+    assert json.loads(Path("phases.json").read_text())["marks"]["this script"] == ["0", "1/2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("derive", "--gauge", "none"), "no such gauge; expected one of: no-multipliers"),
+        (("phase", "-y", "nowhere:b"), "'nowhere:b' names no exponent"),
+        (("phase", "--save", "picture.txt"), "expected a file that ends in .png, .svg or .pdf"),
+        (("phase", "--json", "nowhere/phases.json"), "does not exist"),
+    ],
+)
+def test_parametrizations_that_cannot_be_asked_for_are_refused(
+    tpdyn: Run, perceptron: str, words: tuple[str, ...], said: str
+) -> None:
+    done = tpdyn(words[0], perceptron, *words[1:])
+    assert done.exit_code == 2
+    assert said in done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import importlib.util
 import json
 import os
 import sys
@@ -22,6 +23,11 @@ from typing import Any, final
 from tpdyn.claims.report import Report, compare
 from tpdyn.exponents import Order
 from tpdyn.measuring.measure import MeasuringError, measure
+from tpdyn.parametrizing.derive import derive
+from tpdyn.parametrizing.families import differences
+from tpdyn.parametrizing.parametrization import GAUGES, Parametrization
+from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
+from tpdyn.program.program import Program
 from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.predict import predict
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime
@@ -147,6 +153,51 @@ def check(
             progress=lambda done, total: tell("measuring", done, total),
         )
         return Checked(prediction, compare(prediction, measurement), required)
+
+
+def recorded(
+    train: Callable[[int], Any],
+    *,
+    widths: Sequence[int] | None = None,
+    steps: int = 3,
+    progress: Progress | None = None,
+) -> Program:
+    """A script as a program in a symbolic width; failures of the script are `BadInput` or `BeyondTheory`."""
+    tell = progress or (lambda what, done, total: None)
+    sizes = tuple(widths or RECORD_WIDTHS)
+    tell("recording", 0, len(sizes) + 1)
+    watched = _Watched(train, lambda done: tell("recording", done, len(sizes) + 1))
+    with _translated():
+        return record(watched, widths=sizes, steps=steps)
+
+
+def derived(program: Program, gauge: str = "no multipliers") -> tuple[Parametrization, dict[str, tuple[str, ...]]]:
+    """The maximal update of a program, and how the script differs from each named family.
+
+    gauge: how it is written, one of `tpdyn.parametrizing.parametrization.GAUGES`.
+    """
+    known = {each.replace(" ", "-"): each for each in GAUGES}
+    if gauge.replace(" ", "-") not in known:
+        raise BadInput(f"--gauge {gauge}: no such gauge; expected one of: {', '.join(known)}")
+    with _translated():
+        return derive(program, gauge=known[gauge.replace(" ", "-")]), differences(program)
+
+
+def phases(program: Program, x: str = "c", y: str = "", progress: Progress | None = None) -> PhaseDiagram:
+    """The phase diagram of a program on a slice; an unknown name of an axis is `BadInput`."""
+    tell = progress or (lambda what, done, total: None)
+    with _translated():
+        return phase_diagram(program, x, y, progress=lambda done: tell("reading", done, done))
+
+
+def check_picture_path(path: Path) -> None:
+    """Refuse a picture that cannot be drawn, before any long work."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise BadInput(f"--save {path}: expected a file that ends in .png, .svg or .pdf")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"--save {path}: the folder {path.absolute().parent} does not exist; make it first")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise BadInput(f"--save {path}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
 
 
 def _regime(text: str) -> Regime:

@@ -1,4 +1,4 @@
-"""What can be asked on the command line? `tpdyn check`, `transfer` and `demo`: words in, words out, no logic.
+"""What can be asked on the command line? `tpdyn check`, `derive`, `phase`, `transfer` and `demo`: words in, words out, no logic.
 
 Exit status: 0 stable, nontrivial and in agreement with the runs; 10 unstable; 11 trivial; 12 the runs do not confirm
 the prediction; 13 outside the theory; 14 not the required regime; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
@@ -150,6 +150,72 @@ def transfer(
         if picture is not None:
             reporting.picture(found, picture)
             print(f"the picture: {picture}")
+
+
+@app.command()
+def derive(
+    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
+    script_arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
+    ] = None,
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
+    gauge: Annotated[str, typer.Option(help="no-multipliers, same-rate or unit-initial-entries")] = "no-multipliers",
+    json: Annotated[Path | None, typer.Option(help="write the exponents to this file")] = None,
+) -> None:
+    """The maximal update parametrization of a training script, and how the script differs from the named ones."""
+    with _exits():
+        from tpdyn import checking
+        from tpdyn.recording.script import load
+
+        if json is not None:
+            checking.check_json_path(json)
+        train = load(target, width_arg or None, script_arguments or [])
+        with _progress() as tell:
+            program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
+            found, differences = checking.derived(program, gauge)
+        print(found.show())
+        for name, lines in differences.items():
+            print(
+                "\n".join((f"\nthe script differs from {name} in:", *lines) if lines else (f"\nthe script is {name}",))
+            )
+        if json is not None:
+            checking.write_json(found.to_dict() | {"differs_from": differences}, json)
+
+
+@app.command()
+def phase(
+    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
+    script_arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
+    ] = None,
+    x: Annotated[str, typer.Option("--x", "-x", help="what moves to the right: c, out.weight:b, blocks.*:c")] = "c",
+    y: Annotated[str, typer.Option("--y", "-y", help="what moves upwards (the readout's initial size)")] = "",
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
+    save: Annotated[Path | None, typer.Option(help="draw it to this file (png, svg, pdf)")] = None,
+    json: Annotated[Path | None, typer.Option(help="write the exact diagram to this file")] = None,
+) -> None:
+    """Which regimes are there around a training script? An exact phase diagram of a slice of its exponents."""
+    with _exits():
+        from tpdyn import checking
+        from tpdyn.recording.script import load
+
+        if json is not None:
+            checking.check_json_path(json)
+        if save is not None:
+            checking.check_picture_path(save)
+        train = load(target, width_arg or None, script_arguments or [])
+        with _progress() as tell:
+            program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
+            diagram = checking.phases(program, x, y, tell)
+        print(diagram.show())
+        if save is not None:
+            diagram.save(save)
+        if json is not None:
+            checking.write_json(diagram.to_dict(), json)
 
 
 @app.callback(invoke_without_command=True)
