@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tpdyn.parametrizing.apply import parametrize
     from tpdyn.parametrizing.derive import derive
     from tpdyn.parametrizing.parametrization import Parametrization
+    from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
     from tpdyn.program.program import Program
     from tpdyn.readings.orders.predict import predict
     from tpdyn.readings.orders.prediction import Prediction, Regime
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Measurement",
     "Parametrization",
+    "PhaseDiagram",
     "Prediction",
     "Program",
     "Regime",
@@ -45,6 +47,7 @@ __all__ = [
     "log",
     "measure",
     "parametrize",
+    "phase_diagram",
     "predict",
     "record",
     "recording",
@@ -59,6 +62,8 @@ _HOMES = {
     "log": "tpdyn.reporting.tensorboard",
     "derive": "tpdyn.parametrizing.derive",
     "parametrize": "tpdyn.parametrizing.apply",
+    "phase_diagram": "tpdyn.parametrizing.phase",
+    "PhaseDiagram": "tpdyn.parametrizing.phase",
     "Parametrization": "tpdyn.parametrizing.parametrization",
     "transfer": "tpdyn.tuning.transfer",
     "Regime": "tpdyn.readings.orders.prediction",
