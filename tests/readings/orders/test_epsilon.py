@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ import tpdyn
 from tpdyn.program.instructions import Combine
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
+from tpdyn.readings.orders.terms import Term, tidy
 
 
 def mup(width: int, eps: float = 1e-8) -> None:
@@ -155,3 +157,9 @@ def test_a_normalisation_of_what_changes_by_more_than_its_size_needs_large_width
     prediction = tpdyn.predict(tpdyn.record(train, steps=2, verify=False))
     row = next(row for row in prediction.rows() if (row.kind, row.name, row.step) == ("module", "norm", 1))
     assert row.mixed is mixed
+
+
+def test_a_product_of_what_explodes_and_what_vanishes_as_fast_has_no_order_that_is_known() -> None:
+    explodes, vanishes = math.inf, -math.inf
+    (term,) = tidy([Term(explodes + vanishes)], 1)  # type: ignore[arg-type]
+    assert term.order == math.inf

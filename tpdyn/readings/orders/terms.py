@@ -10,7 +10,7 @@ Where a rule has a choice it takes the larger order: what comes out is an upper 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import final
@@ -74,6 +74,9 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     an order). `wide` is the number of wide axes: without any, signs and rarity have no meaning."""
     if not terms:
         return ()
+    if any(isinstance(term.order, float) and math.isnan(term.order) for term in terms):
+        # infinity less infinity: a product of what explodes with what vanishes as fast has no order that is known
+        terms = [replace(term, order=math.inf) if term.order != term.order else term for term in terms]  # type: ignore[arg-type]
     if wide == 0:
         return (Term(max(term.rms_order for term in terms)),)
     if len(terms) == 1:
