@@ -35,6 +35,14 @@ def adam(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
 
 
+def sgd_with_decay(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+def adam_with_decay_in_the_gradient(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=0.1)
+
+
 def fit(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     x, y = torch.randn(5, 6), torch.randn(5, 3)
     for _ in range(3):
@@ -76,6 +84,30 @@ def test_the_parametrized_script_is_maximal_and_has_nothing_left_to_change(
     program = tpdyn.record(script(make, derived, **how), widths=(16, 24, 40))
     assert tpdyn.predict(program).regime is tpdyn.Regime.FEATURE_LEARNING
     assert derive(program).edits() == ()
+
+
+@pytest.mark.parametrize(("make", "like"), [(sgd_with_decay, "sgd"), (adam_with_decay_in_the_gradient, "adam")])
+def test_weight_decay_changes_no_exponent_and_moves_with_them(make: Any, like: str, request: Any) -> None:
+    derived = derive(tpdyn.record(script(make), widths=(16, 24, 40)))
+    assert derived.exponents == request.getfixturevalue(f"mup_{like}").exponents
+    program = tpdyn.record(script(make, derived), widths=(16, 24, 40))
+    assert tpdyn.predict(program).regime is tpdyn.Regime.FEATURE_LEARNING
+    assert derive(program).edits() == ()
+
+
+def test_a_decay_that_stays_behind_is_unstable_or_wins_over_the_gradient() -> None:
+    """Why it has to move: SGD's input rate grows as n, and `lr * weight_decay` with it."""
+    derived = derive(tpdyn.record(script(sgd_with_decay), widths=(16, 24, 40)))
+
+    def train(width: int) -> None:
+        model = net(width)
+        optimizer = sgd_with_decay(model)
+        parametrize(model, optimizer, derived, base_width=BASE)
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 0.01
+        fit(model, optimizer)
+
+    assert tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40))).regime is tpdyn.Regime.UNSTABLE
 
 
 def test_at_the_base_width_nothing_changes(mup_adam: Parametrization) -> None:

@@ -5,7 +5,8 @@ At width n a parameter's initial entries are multiplied by `(n / base_width)^p` 
 `(n / base_width)^q`, p and q being the differences between the derived exponents and the script's own. With them move
 
 * weight decay, by the inverse of the learning rate's factor: in torch the decay of a step is `lr * weight_decay * w`
-  (decoupled as in AdamW, or added to the gradient as in SGD), and this product stays as it was;
+  (decoupled as in AdamW, or added to the gradient as in SGD), and this product stays as it was. Where it is added to a gradient
+  that is then normalised (Adam's own), it stays in proportion to the gradient;
 * eps, by the power of the width of what it is added to (Everett et al., arXiv 2407.05872, scale it by layer for the same
   reason): else it wins over small gradients.
 
@@ -229,16 +230,15 @@ def _split(group: dict[str, Any], index: int, names: Mapping[nn.Parameter, str],
                 f"group {index} holds a parameter of shape {tuple(parameter.shape)} that is not the model's"
             )
         shift = asked.shifts.get(names[parameter], Shift())
-        parts.setdefault(Shift(rate=shift.rate, guard=shift.guard), []).append(place)
+        parts.setdefault(Shift(rate=shift.rate, decay=shift.decay, guard=shift.guard), []).append(place)
     groups: Groups = []
     for shift, places in parts.items():
         new = {**group, "params": [group["params"][place] for place in places], MARK: asked.mark}
         if "param_names" in group:
             new["param_names"] = [group["param_names"][place] for place in places]
-        rate = asked.factor(shift.rate)
-        new["lr"] = group["lr"] * rate
+        new["lr"] = group["lr"] * asked.factor(shift.rate)
         if group.get("weight_decay"):
-            new["weight_decay"] = group["weight_decay"] / rate
+            new["weight_decay"] = group["weight_decay"] * asked.factor(shift.decay)
         if isinstance(group.get("eps"), float):
             new["eps"] = group["eps"] * asked.factor(shift.guard)
         groups.append(new)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from tpdyn.exponents import ZERO, Scaling
+from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.parametrization import Facts, Gauge, Parametrization
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Parameter, Program, View
@@ -20,7 +21,7 @@ from tpdyn.readings.orders.cells import Point, Space, every_exponent
 from tpdyn.readings.orders.epsilon import guard_powers
 from tpdyn.readings.orders.linear import nullspace
 from tpdyn.readings.orders.maximal import Maximum, look, maximal_update
-from tpdyn.readings.orders.own import own_exponents
+from tpdyn.readings.orders.own import Own, own_exponents
 from tpdyn.readings.orders.places import shared_places
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.readings.orders.structure import Structure, structure
@@ -34,6 +35,8 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
     used only where nothing else helps. Where the requirements contradict each other, `conflicts` names minimal sets of
     them with their source lines, and the exponents meet as many as they can.
 
+    Weight decay is set aside (`tpdyn.parametrizing.decay`): it has to move with the rates, and `parametrize` moves it.
+
     Raises OutsideTheory where a rule does not reach, ValueError for a program without two optimizer steps.
 
         program = tpdyn.record(train, widths=(16, 24, 40), steps=3)
@@ -44,6 +47,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
             f"the program has {program.steps} optimizer steps; expected at least two: record with steps=3, since some "
             "requirements are about values after updates"
         )
+    program, coupled = without_decay(program)
     found = structure(program)
     space = every_exponent(program, ("b", "c"), at=shared_places(program) if places else ())
     maximum = maximal_update(program, space, found=found)
@@ -57,19 +61,28 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
         regime=maximum.regime,
         conflicts=tuple(tuple(map(str, conflict)) for conflict in maximum.conflicts),
         given_up=tuple((str(r), missing) for r in maximum.given_up if (missing := r.shortfall(maximum.point))),
-        facts=_facts(program, maximum, found),
+        facts=_facts(program, maximum, found, own, coupled),
         maximum=maximum,
     )
     return derived.in_gauge(gauge)
 
 
-def _facts(program: Program, maximum: Maximum, found: Structure) -> Mapping[str, Facts]:
+def _facts(
+    program: Program, maximum: Maximum, found: Structure, own: Mapping[str, Own], coupled: frozenset[str]
+) -> Mapping[str, Facts]:
     orders = read(program, maximum.exponents, folded=found.folded)
     guards = guard_powers(program, orders)
-    return {
-        p.name: Facts(_shape(program, p.versions[0]), _law(program, p), guards.get(p.name, ZERO))
-        for p in program.parameters
-    }
+    facts = {}
+    for parameter in program.parameters:
+        name, decay = parameter.name, None
+        if name in coupled and name in guards:
+            # Added to a gradient that is then normalised: w times its decay has to keep its proportion to the gradient.
+            initial, rate = maximum.exponents.initial.get(name, ZERO), maximum.exponents.rate.get(name, ZERO)
+            decay = guards[name] + (own[name].c + rate if own[name].zero else own[name].b + initial)
+        facts[name] = Facts(
+            _shape(program, parameter.versions[0]), _law(program, parameter), guards.get(name, ZERO), decay
+        )
+    return facts
 
 
 def _shape(program: Program, view: View) -> tuple[Scaling, ...]:

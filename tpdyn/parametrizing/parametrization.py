@@ -30,10 +30,11 @@ GAUGES: tuple[Gauge, ...] = ("no multipliers", "same rate", "unit initial entrie
 @final
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """What to change about a parameter: powers of the width that multiply its initial entries, its rate, its eps."""
+    """What to change about a parameter: powers of the width that multiply its initial entries, rate, decay and eps."""
 
     initial: Fraction = ZERO
     rate: Fraction = ZERO
+    decay: Fraction = ZERO
     guard: Fraction = ZERO
 
 
@@ -44,12 +45,14 @@ class Facts:
 
     shape: its dims in the script, functions of the width. law: what its initial entries are drawn from in the script; None
     where no single law can be drawn from. guard: the power of the width by which its eps has to move, so that it stays in
-    proportion to what it is added to (0 without an eps).
+    proportion to what it is added to (0 without an eps). decay: the power by which its weight decay has to move; None for
+    the inverse of its rate's.
     """
 
     shape: tuple[Scaling, ...]
     law: Law | None = None
     guard: Fraction = ZERO
+    decay: Fraction | None = None
 
 
 @final
@@ -129,10 +132,13 @@ class Parametrization:
         for name, (a, b, c) in self.exponents.items():
             own = self.own[name]
             moved = own.a - a
+            rate = own.c + (self.rate_per_multiplier[name] or ZERO) * moved - c
+            facts = self.facts.get(name)
             found[name] = Shift(
                 initial=ZERO if own.zero else own.b + moved - b,
-                rate=own.c + (self.rate_per_multiplier[name] or ZERO) * moved - c,
-                guard=self.facts[name].guard if name in self.facts else ZERO,
+                rate=rate,
+                decay=-rate if facts is None or facts.decay is None else facts.decay,
+                guard=ZERO if facts is None else facts.guard,
             )
         return found
 
@@ -229,7 +235,8 @@ def _facts_to_dict(facts: Facts) -> dict[str, Any]:
     law = None
     if facts.law is not None:
         law = {"kind": facts.law.kind, "location": _terms(facts.law.location), "scale": _terms(facts.law.scale)}
-    return {"shape": [_terms(dim) for dim in facts.shape], "law": law, "guard": str(facts.guard)}
+    decay = None if facts.decay is None else str(facts.decay)
+    return {"shape": [_terms(dim) for dim in facts.shape], "law": law, "guard": str(facts.guard), "decay": decay}
 
 
 def _facts_from_dict(row: Mapping[str, Any]) -> Facts:
@@ -238,6 +245,7 @@ def _facts_from_dict(row: Mapping[str, Any]) -> Facts:
         shape=tuple(_scaling(dim) for dim in row["shape"]),
         law=None if law is None else Law(law["kind"], _scaling(law["location"]), _scaling(law["scale"])),
         guard=Fraction(row["guard"]),
+        decay=None if row["decay"] is None else Fraction(row["decay"]),
     )
 
 
