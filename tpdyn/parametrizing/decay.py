@@ -30,16 +30,17 @@ def without_decay(program: Program) -> tuple[Program, frozenset[str]]:
             combine = statement.instruction
             if not isinstance(combine, Combine):
                 continue
-            mine = [k for k, (_, place) in enumerate(combine.terms) if place.var in versions]
-            if len(mine) != 1 or combine.terms[mine[0]][0] == ONE or len(combine.terms) == 1:
+            mine = [(scale, place) for scale, place in combine.terms if place.var in versions]
+            others = tuple(term for term in combine.terms if term not in mine)
+            total = Scaling.sum([scale for scale, _ in mine])
+            if len({place.var for _, place in mine}) != 1 or total == ONE or not others:
                 continue  # nothing decays: a mean of versions, a perturbed weight, or a rescaled copy
-            terms = list(combine.terms)
             if position in versions:
-                terms[mine[0]] = (ONE, terms[mine[0]][1])
+                terms = ((ONE, mine[0][1]), *others)
             else:
-                del terms[mine[0]]
+                terms = others
                 coupled.add(parameter.name)
-            statements[position] = replace(statement, instruction=replace(combine, terms=tuple(terms)))
+            statements[position] = replace(statement, instruction=replace(combine, terms=terms))
     return replace(program, statements=tuple(statements)), frozenset(coupled)
 
 
