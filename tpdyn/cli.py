@@ -1,7 +1,8 @@
-"""What can be asked on the command line? `tpdyn check`, `derive`, `phase`, `transfer` and `demo`: words in, words out, no logic.
+"""What can be asked on the command line? `tpdyn check`, `derive`, `fix`, `phase`, `transfer`, `demo`: words in and out, no logic.
 
 Exit status: 0 stable, nontrivial and in agreement with the runs; 10 unstable; 11 trivial; 12 the runs do not confirm
-the prediction; 13 outside the theory; 14 not the required regime; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
+the prediction; 13 outside the theory; 14 not the required regime; 15 a patch that is
+not verified; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
 """
 
 from __future__ import annotations
@@ -182,6 +183,40 @@ def derive(
             )
         if json is not None:
             checking.write_json(found.to_dict() | {"differs_from": differences}, json)
+
+
+@app.command()
+def fix(
+    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
+    script_arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
+    ] = None,
+    base_width: Annotated[int, typer.Option(min=1, help="the width at which nothing changes")] = 256,
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
+) -> None:
+    """The edits that bring a training script to its maximal update, as a patch; the script itself is not touched.
+
+    The patch goes to standard output (tpdyn fix script.py:train | patch -p0), what is to be said of it to standard error.
+    Exit status: 0 nothing to change, or the patch is verified (the patched script was recorded again); 15 it is not.
+    """
+    with _exits() as leave:
+        from tpdyn import checking
+
+        with _progress() as tell:
+            found = checking.fixed(
+                target,
+                width_arg or None,
+                script_arguments or [],
+                widths=_widths(record_widths),
+                steps=steps,
+                base_width=base_width,
+                progress=tell,
+            )
+        print(found.fix.patch, end="")
+        _say(found.told())
+        leave(found.exit)
 
 
 @app.command()
