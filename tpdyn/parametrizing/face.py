@@ -1,7 +1,9 @@
 """Which exponents are optimal, all of them? The face of the maximal update: cells on which every requirement holds.
 
-Around an optimum the tight requirements leave some directions free. Along them the cells are walked from one to the next
-as long as all requirements hold: the face is their union, each piece an exact polyhedron.
+Around an optimum the tight requirements leave some directions free: the symmetries of multipliers, along which nothing
+changes, and others (a bias may start smaller, a readout too). Along those, cells are walked from one to the next as long as
+all requirements hold; each piece is an exact polyhedron. With one or two such directions the walk covers the plane. With more
+of them cells are too many, and each direction is walked alone, the others held at the optimum (`Face.complete` is false).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from fractions import Fraction
 from typing import final
 
 from tpdyn.exponents import ZERO
-from tpdyn.readings.orders.cells import Constraint, Form, Point, formula
+from tpdyn.readings.orders.cells import Constraint, Form, Kind, Point, Space, formula
 from tpdyn.readings.orders.linear import Infeasible, Unbounded, facets, inside, minimise, nullspace
 from tpdyn.readings.orders.maximal import Maximum, contributions_of, look
 from tpdyn.readings.orders.own import Own, own_exponents
@@ -21,7 +23,7 @@ from tpdyn.readings.orders.structure import structure
 _STEP = Fraction(1, 64)
 """How far beyond a facet the next cell is looked for: less than exponents of common scripts differ by."""
 
-_MOST_PIECES = 40
+_MOST_PIECES, _MOST_JOINT = 40, 2
 
 
 @final
@@ -30,7 +32,8 @@ class Face:
     """The optima around a point: `point + sum_i t_i * directions[i]`, t in one of the pieces; and any value along `free`.
 
     names: the symbols ('out.weight:b'); values are relative to the script's own exponents, which are in `base`. pieces:
-    constraints on t, strict ones strictly. complete: whether the walk ended by itself.
+    constraints on t, strict ones strictly. complete: whether the pieces are all that is connected with the point; if not,
+    they are the optima along each direction alone, and there may be more.
     """
 
     names: tuple[str, ...]
@@ -43,26 +46,37 @@ class Face:
 
     @property
     def dimension(self) -> int:
-        """In how many directions the optimum is not unique (the symmetries of multipliers not counted)."""
-        return len(self.free) + max((_dimension(piece, len(self.directions)) for piece in self.pieces), default=0)
+        """In how many directions the optimum is not unique, the symmetries of multipliers among them."""
+        size = len(self.directions)
+        if self.complete:
+            return len(self.free) + max((_dimension(piece, size) for piece in self.pieces), default=0)
+        return len(self.free) + sum(1 for low, high in self._intervals() if low is None or low != high)
+
+    def _intervals(self) -> list[tuple[Fraction | None, Fraction | None]]:
+        """For each direction how far the pieces reach along it."""
+        size = len(self.directions)
+        return [_reach(Form(ZERO, _unit(k, size)), self.pieces) for k in range(size)]
 
     def bounds(self) -> dict[str, tuple[Fraction | None, Fraction | None]]:
-        """For each exponent its smallest and largest value on the closed face; None where there is no bound."""
+        """For each exponent its smallest and largest value on the closed pieces; None where there is no bound."""
         found: dict[str, tuple[Fraction | None, Fraction | None]] = {}
         for index, name in enumerate(self.names):
             middle = self.point[index] + self.base[index]
             form = Form(middle, tuple(direction[index] for direction in self.directions))
             if any(direction[index] for direction in self.free):
                 found[name] = (None, None)
-            elif form.is_constant:
-                found[name] = (middle, middle)
             else:
-                lows = [_lowest(form, piece) for piece in self.pieces]
-                highs = [_lowest(-form, piece) for piece in self.pieces]
-                low = None if None in lows else min(x for x in lows if x is not None)
-                high = None if None in highs else -min(x for x in highs if x is not None)
-                found[name] = (low, high)
+                found[name] = (middle, middle) if form.is_constant else _reach(form, self.pieces)
         return found
+
+    def holds(self, point: Sequence[Fraction]) -> bool:
+        """Whether a point (values of the symbols, relative to the script) lies in one of the pieces, up to `free`."""
+        away = tuple(x - y for x, y in zip(point, self.point, strict=True))
+        found = _coordinates((*self.directions, *self.free), away)
+        if found is None:
+            return False
+        t = found[: len(self.directions)]
+        return any(all(constraint.holds(t) for constraint in piece) for piece in self.pieces)
 
     def show(self) -> str:
         """One line for each exponent that is not fixed."""
@@ -76,6 +90,8 @@ class Face:
                 lines.append(f"{name}: at least {low}")
             elif low != high:
                 lines.append(f"{name}: {low} to {high}")
+        if lines and not self.complete:
+            lines.append("(each alone, the others held)")
         return "\n".join(lines) or "the optimum is unique"
 
 
@@ -87,23 +103,15 @@ def face_of(maximum: Maximum) -> Face:
     if maximum.unmet:
         raise ValueError(f"requirements contradict each other, so no point is optimal: {maximum.unmet[0]}")
     free, directions = _directions(maximum)
-    walk = _Walk(maximum, directions)
-    first = walk.piece(maximum, (ZERO,) * len(directions))
-    assert first is not None
-    pieces, queue, complete = [first], [first], True
-    tried: set[Point] = set()
-    while queue:
-        for there in walk.beyond(queue.pop()):
-            if there in tried or any(all(c.holds(there) for c in known) for known in pieces):
-                continue
-            tried.add(there)
-            if len(pieces) >= _MOST_PIECES:
-                complete = False
-                break
-            new = walk.look(there)
-            if new is not None:
-                pieces.append(new)
-                queue.append(new)
+    size = len(directions)
+    pieces: list[tuple[Constraint, ...]] = []
+    if size <= _MOST_JOINT:
+        pieces, complete = _Walk(maximum, directions).all()
+    else:
+        complete = False
+        for k, direction in enumerate(directions):
+            line, _ = _Walk(maximum, (direction,)).all()
+            pieces += [_on_axis(piece, k, size) for piece in line]
     own = own_exponents(maximum.program)
     base = tuple(_base(own, name) for name in maximum.space.names)
     return Face(maximum.space.names, maximum.point, free, directions, tuple(pieces), base, complete)
@@ -112,7 +120,9 @@ def face_of(maximum: Maximum) -> Face:
 def _base(own: Mapping[str, Own], name: str) -> Fraction:
     """The script's own exponent behind a symbol; 0 for a multiplier at a place."""
     parameter, _, kind = name.rpartition(":")
-    return {"b": own[parameter].b, "c": own[parameter].c}[kind] if parameter in own else ZERO
+    if parameter not in own:
+        return ZERO
+    return {"a": own[parameter].a, "b": own[parameter].b, "c": own[parameter].c}[kind]
 
 
 def _directions(maximum: Maximum) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
@@ -129,6 +139,7 @@ def _directions(maximum: Maximum) -> tuple[tuple[Point, ...], tuple[Point, ...]]
         tight += tied if len(tied) == 1 else ()
     names = maximum.space.names
     tight += [_unit(index, size) for index, name in enumerate(names) if name.endswith(":p")]
+    rows = [c.form.coefficients for c in maximum.cell.constraints] + [r.form.coefficients for r in maximum.requirements]
     starts = [r.form.coefficients for r in maximum.requirements if r.demand == "starts"]
     # An initial size that no representation needs may be free although ties hide it: a readout's.
     loose = [
@@ -136,10 +147,10 @@ def _directions(maximum: Maximum) -> tuple[tuple[Point, ...], tuple[Point, ...]]
         for index, name in enumerate(names)
         if name.endswith(":b") and not any(row[index] for row in starts)
     ]
-    rows = [c.form.coefficients for c in maximum.cell.constraints] + [r.form.coefficients for r in maximum.requirements]
     free: list[Point] = []
     others: list[Point] = []
-    for direction in dict.fromkeys([*loose, *nullspace(tight, size)]):
+    # What changes nothing first, so that the others are as few as can be.
+    for direction in dict.fromkeys([*nullspace(rows, size), *loose, *nullspace(tight, size)]):
         if nullspace([*free, *others, direction], size) == nullspace([*free, *others], size):
             continue
         moved = any(Form(ZERO, row).at(direction) for row in rows)
@@ -149,41 +160,60 @@ def _directions(maximum: Maximum) -> tuple[tuple[Point, ...], tuple[Point, ...]]
 
 @final
 class _Walk:
-    """Looks at points `point + sum_i t_i directions[i]`."""
+    """Looks at points `point + sum_i t_i directions[i]`; the symbols are the t_i alone, so that cells stay small."""
 
     def __init__(self, maximum: Maximum, directions: tuple[Point, ...]) -> None:
-        self.maximum, self.directions = maximum, directions
-        self.found = structure(maximum.program)
+        self.program, self.found = maximum.program, structure(maximum.program)
+        self.size = len(directions)
+        moves: dict[str, dict[tuple[Kind, str], Fraction]] = {}
+        for number, direction in enumerate(directions):
+            moved: dict[tuple[Kind, str], Fraction] = {}
+            for coefficient, move in zip(direction, maximum.space.moves.values(), strict=True):
+                for key, factor in move.items():
+                    if coefficient and factor:
+                        moved[key] = moved.get(key, ZERO) + coefficient * factor
+            moves[f"t{number}"] = moved
+        self.space = Space(moves, maximum.exponents, maximum.space.places)
+
+    def all(self) -> tuple[list[tuple[Constraint, ...]], bool]:
+        """The pieces that are connected with the optimum, and whether the walk ended by itself."""
+        first = self.look((ZERO,) * self.size)
+        assert first is not None
+        pieces, queue = [first], [first]
+        tried: set[Point] = set()
+        while queue:
+            for there in self.beyond(queue.pop()):
+                if there in tried or any(all(c.holds(there) for c in known) for known in pieces):
+                    continue
+                tried.add(there)
+                if len(pieces) >= _MOST_PIECES:
+                    return pieces, False
+                new = self.look(there)
+                if new is not None:
+                    pieces.append(new)
+                    queue.append(new)
+        return pieces, True
 
     def look(self, t: Point) -> tuple[Constraint, ...] | None:
-        """The piece around a point; None if some requirement does not hold there."""
-        point = tuple(
-            x + sum((ti * direction[k] for ti, direction in zip(t, self.directions, strict=True)), ZERO)
-            for k, x in enumerate(self.maximum.point)
-        )
-        return self.piece(look(self.maximum.program, self.maximum.space, point, self.found), t)
-
-    def piece(self, here: Maximum, t: Point) -> tuple[Constraint, ...] | None:
-        """A cell and its requirements as constraints on t, without those that are implied."""
+        """A cell and its requirements as constraints on t, without those that are implied; None if one does not hold."""
+        here = look(self.program, self.space, t, self.found)
         if here.unmet:
             return None
         wanted = [Constraint(r.form, ">=") for r in here.requirements]
         seen: dict[Form, str] = {}
         for constraint in (*here.cell.constraints, *wanted):
-            slopes = tuple(Form(ZERO, constraint.form.coefficients).at(direction) for direction in self.directions)
-            if not any(slopes):
-                continue
-            form = Form(constraint.form.at(here.point) - Form(ZERO, slopes).at(t), slopes)
-            seen[form] = max(seen.get(form, ">="), constraint.relation, key=[">=", ">", "="].index)
+            form = constraint.form
+            if not form.is_constant:
+                seen[form] = max(seen.get(form, ">="), constraint.relation, key=[">=", ">", "="].index)
         for form in [form for form in seen if -form in seen]:
             if form in seen and -form in seen:  # at least 0 and at most 0
                 del seen[-form]
                 seen[form] = "="
-        return facets([Constraint(form, relation) for form, relation in seen.items()], len(self.directions))
+        return facets([Constraint(form, relation) for form, relation in seen.items()], self.size)
 
     def beyond(self, piece: tuple[Constraint, ...]) -> list[Point]:
         """Points a little outside of each facet; around a piece without interior, to both sides along each direction."""
-        size = len(self.directions)
+        size = self.size
         found: list[Point] = []
         tangents = nullspace([c.form.coefficients for c in piece if c.relation == "="], size)
         for constraint in (c for c in piece if c.relation != "="):
@@ -204,6 +234,24 @@ class _Walk:
         return found
 
 
+def _on_axis(piece: Sequence[Constraint], index: int, size: int) -> tuple[Constraint, ...]:
+    """Constraints on one coordinate among several, the others being 0."""
+    found = [
+        Constraint(Form(c.form.constant, tuple(c.form.coefficients[0] * x for x in _unit(index, size))), c.relation)
+        for c in piece
+    ]
+    return (*found, *(Constraint(Form(ZERO, _unit(k, size)), "=") for k in range(size) if k != index))
+
+
+def _coordinates(directions: Sequence[Point], away: Point) -> Point | None:
+    """The t with `sum_i t_i directions[i] = away`; None where there are none."""
+    size = len(directions)
+    rows = [Form(-y, tuple(d[k] for d in directions)) for k, y in enumerate(away)]
+    if any(row.is_constant and row.constant for row in rows):
+        return None
+    return inside([Constraint(row, "=") for row in rows if not row.is_constant], size)
+
+
 def _unit(index: int, size: int) -> Point:
     return tuple(Fraction(int(k == index)) for k in range(size))
 
@@ -215,6 +263,15 @@ def _step(start: Point, along: Point, sign: int) -> Point:
 
 def _dimension(piece: Sequence[Constraint], size: int) -> int:
     return len(nullspace([c.form.coefficients for c in piece if c.relation == "="], size))
+
+
+def _reach(form: Form, pieces: Sequence[Sequence[Constraint]]) -> tuple[Fraction | None, Fraction | None]:
+    """The smallest and the largest value of a form on closed pieces; None where there is no bound."""
+    lows = [_lowest(form, piece) for piece in pieces]
+    highs = [_lowest(-form, piece) for piece in pieces]
+    low = None if None in lows else min(x for x in lows if x is not None)
+    high = None if None in highs else -min(x for x in highs if x is not None)
+    return low, high
 
 
 def _lowest(form: Form, piece: Sequence[Constraint]) -> Fraction | None:

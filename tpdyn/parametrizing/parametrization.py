@@ -108,7 +108,8 @@ class Parametrization:
             missing = shift = -a
         else:
             missing = shift = ZERO if self.own[name].zero else b
-        if missing and not k:
+        # With k = 0 (updates in proportion to the parameter: Adafactor) rates do not move, all else does.
+        if missing and (k is None or (gauge == "same rate" and not k)):
             raise ValueError(
                 f"{name} cannot be written with {gauge}: no symmetry (a + s, b - s, c - k s) of its exponents was found in this "
                 "program (a weight decay that is multiplied by the learning rate, or a norm over all gradients, breaks it)"
