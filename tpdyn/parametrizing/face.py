@@ -23,7 +23,7 @@ from tpdyn.readings.orders.structure import structure
 _STEP = Fraction(1, 64)
 """How far beyond a facet the next cell is looked for: less than exponents of common scripts differ by."""
 
-_MOST_PIECES, _MOST_JOINT = 40, 2
+_MOST_PIECES, _MOST_JOINT = 100, 2
 
 
 @final
@@ -33,7 +33,7 @@ class Face:
 
     names: the symbols ('out.weight:b'); values are relative to the script's own exponents, which are in `base`. pieces:
     constraints on t, strict ones strictly. complete: whether the pieces are all that is connected with the point; if not,
-    they are the optima along each direction alone, and there may be more.
+    they are the optima along each direction alone, and there may be more. stopped: whether a walk was given up on the way.
     """
 
     names: tuple[str, ...]
@@ -43,6 +43,7 @@ class Face:
     pieces: tuple[tuple[Constraint, ...], ...]
     base: Point
     complete: bool = True
+    stopped: bool = False
 
     @property
     def dimension(self) -> int:
@@ -92,6 +93,8 @@ class Face:
                 lines.append(f"{name}: {low} to {high}")
         if lines and not self.complete:
             lines.append("(each alone, the others held)")
+        if lines and self.stopped:
+            lines.append("(the walk was stopped: there may be more)")
         return "\n".join(lines) or "the optimum is unique"
 
 
@@ -102,19 +105,29 @@ def face_of(maximum: Maximum) -> Face:
     """
     if maximum.unmet:
         raise ValueError(f"requirements contradict each other, so no point is optimal: {maximum.unmet[0]}")
-    free, directions = _directions(maximum)
+    own = own_exponents(maximum.program)
+    free, directions = _directions(maximum, own)
     size = len(directions)
     pieces: list[tuple[Constraint, ...]] = []
     if size <= _MOST_JOINT:
-        pieces, complete = _Walk(maximum, directions).all()
+        pieces, ended = _Walk(maximum, directions).all()
     else:
-        complete = False
+        ended = True
         for k, direction in enumerate(directions):
-            line, _ = _Walk(maximum, (direction,)).all()
+            line, to_its_ends = _Walk(maximum, (direction,)).all()
             pieces += [_on_axis(piece, k, size) for piece in line]
-    own = own_exponents(maximum.program)
+            ended &= to_its_ends
     base = tuple(_base(own, name) for name in maximum.space.names)
-    return Face(maximum.space.names, maximum.point, free, directions, tuple(pieces), base, complete)
+    return Face(
+        maximum.space.names,
+        maximum.point,
+        free,
+        directions,
+        tuple(pieces),
+        base,
+        complete=ended and size <= _MOST_JOINT,
+        stopped=not ended,
+    )
 
 
 def _base(own: Mapping[str, Own], name: str) -> Fraction:
@@ -125,37 +138,45 @@ def _base(own: Mapping[str, Own], name: str) -> Fraction:
     return {"a": own[parameter].a, "b": own[parameter].b, "c": own[parameter].c}[kind]
 
 
-def _directions(maximum: Maximum) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
-    """Along which directions tight requirements stay tight: those that change nothing at all, and the others."""
+def _directions(maximum: Maximum, own: Mapping[str, Own]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """Along which directions tight requirements stay tight: those that change nothing at all, and the others.
+
+    Multipliers at places, and the initial size of parameters that start at zero, are no directions.
+    """
     size = len(maximum.point)
     tight = [
         r.form.coefficients
         for r in maximum.requirements
         if r.demand == "starts" and r.form.at(maximum.point) == 0 and not r.form.is_constant
     ]
-    for own in contributions_of(maximum.orders).values():
+    for several in contributions_of(maximum.orders).values():
         # Where several contributions are of order 0 (in different steps, say) any one of them is enough.
-        tied = {form.coefficients for _, order in own if (form := formula(order, size)) and not form.at(maximum.point)}
+        tied = {form.coefficients for _, order in several if (form := formula(order, size)) and not form.at(maximum.point)}
         tight += tied if len(tied) == 1 else ()
     names = maximum.space.names
-    tight += [_unit(index, size) for index, name in enumerate(names) if name.endswith(":p")]
+    held = [_unit(index, size) for index, name in enumerate(names) if name.endswith(":p") or _starts_at_zero(name, own)]
     rows = [c.form.coefficients for c in maximum.cell.constraints] + [r.form.coefficients for r in maximum.requirements]
     starts = [r.form.coefficients for r in maximum.requirements if r.demand == "starts"]
     # An initial size that no representation needs may be free although ties hide it: a readout's.
     loose = [
         _unit(index, size)
         for index, name in enumerate(names)
-        if name.endswith(":b") and not any(row[index] for row in starts)
+        if name.endswith(":b") and not _starts_at_zero(name, own) and not any(row[index] for row in starts)
     ]
     free: list[Point] = []
     others: list[Point] = []
     # What changes nothing first, so that the others are as few as can be.
-    for direction in dict.fromkeys([*nullspace(rows, size), *loose, *nullspace(tight, size)]):
+    for direction in dict.fromkeys([*nullspace([*rows, *held], size), *loose, *nullspace([*tight, *held], size)]):
         if nullspace([*free, *others, direction], size) == nullspace([*free, *others], size):
             continue
         moved = any(Form(ZERO, row).at(direction) for row in rows)
         (others if moved else free).append(direction)
     return tuple(free), tuple(others)
+
+
+def _starts_at_zero(name: str, own: Mapping[str, Own]) -> bool:
+    parameter, _, kind = name.rpartition(":")
+    return kind == "b" and parameter in own and own[parameter].zero
 
 
 @final

@@ -2,28 +2,44 @@
 
 Tables by role of a parameter and by optimizer. Roles are read off the program (`tpdyn.readings.orders.own`). Sources:
 
-* SGD: Tensor Programs IV (arXiv 2011.14522), Table 1; the mean field parametrization there has one hidden layer.
-* Adam and other optimizers that normalise entry by entry: Tensor Programs IVb (arXiv 2308.01814).
-* The line from NTP to muP: Yaida (arXiv 2210.04909), a one-parameter family with s = 0 at NTP and s = 1 at muP.
+* SGD: Tensor Programs IV (arXiv 2011.14522), Table 1. It gives SP with its largest stable rate (c = 1); here SP is what torch
+  does, c = 0. Its mean field parametrization has one hidden layer; the row for hidden weights is ours.
+* Adam and other optimizers that normalise entry by entry: Tensor Programs IVb (arXiv 2308.01814), Example 2.2.2 (SP),
+  Definitions 2.4.1 (NTP) and 2.5.1 (muP), without the exponents d, which a scale-invariant optimizer does not see (Remark
+  2.2.6). MFP as we derive it.
+* Optimizers whose steps are in proportion to the parameter (Adafactor with parameter scaling): as we derive them.
+* The line from NTP to muP: after Yaida (arXiv 2210.04909), a one-parameter family with s = 0 at NTP and s = 1 at muP; the
+  exponents as we derive them, from r = (1 - s)/2.
 * Rates that let every layer of any of these be updated maximally by itself ("full alignment"): Everett et al.
-  (arXiv 2407.05872). Their assumption about initial weights is weaker than what is true of a readout: see `EVERETT`.
+  (arXiv 2407.05872). Looked up: the exponents a and b, and c for Adam; the columns for SGD and Adafactor are as we derive them.
+  Their assumption about initial weights is weaker than what is true of a readout: see `EVERETT`.
+
+Biases follow their role (input-like: those of hidden layers, as in Tensor Programs V, arXiv 2203.03466, Table 3). A family
+leaves initial entries free that are smaller than its own where this changes the order of nothing that counts: torch's
+default bias, of size n^-1/2, belongs to each family in whose layers the weights contribute at order 0 (`families_of`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import ZERO, show_order
+from tpdyn.parametrizing.decay import steps_of
 from tpdyn.parametrizing.parametrization import Abc
-from tpdyn.program.program import Program
+from tpdyn.program.instructions import Contract
+from tpdyn.program.program import Parameter, Program
+from tpdyn.readings.orders.maximal import contributions_of
 from tpdyn.readings.orders.own import Own, own_exponents
-from tpdyn.readings.orders.reading import Exponents
-from tpdyn.readings.orders.structure import structure
+from tpdyn.readings.orders.reading import Exponents, read
+from tpdyn.readings.orders.structure import Structure, structure
+from tpdyn.readings.orders.verdict import counting
 
-Optimizer = Literal["sgd", "entrywise"]
+Optimizer = Literal["sgd", "entrywise", "parameter-scaled"]
+"""How large an update is: like the gradient; of order 0; like the parameter (the rate scales it in all three)."""
+
 HALF, ONE = Fraction(1, 2), Fraction(1)
 
 
@@ -59,61 +75,147 @@ def _family(name: str, optimizer: Optimizer, source: str, *rows: tuple[Fraction 
     return Family(name, optimizer, source, table)
 
 
-_IV, _IVB = "Tensor Programs IV, Table 1", "Tensor Programs IVb"
+_IV, _IVB, _OURS = "Tensor Programs IV, Table 1", "Tensor Programs IVb", "as we derive it"
+_SCALED: Optimizer = "parameter-scaled"
 
 FAMILIES: tuple[Family, ...] = (
-    _family("SP", "sgd", _IV, (0, 0, 0), (0, HALF, 0), (0, HALF, 0)),
+    _family("SP", "sgd", f"{_IV}, at torch's rate", (0, 0, 0), (0, HALF, 0), (0, HALF, 0)),
     _family("NTP", "sgd", _IV, (0, 0, 0), (HALF, 0, 0), (HALF, 0, 0)),
-    _family("MFP", "sgd", _IV, (0, 0, -1), (HALF, 0, -1), (1, 0, -1), (0, 0, 0)),
-    _family("muP", "sgd", _IV, (-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0), (0, 0, 0)),
-    _family("SP", "entrywise", _IVB, (0, 0, 0), (0, HALF, 0), (0, HALF, 0)),
-    _family("NTP", "entrywise", _IVB, (0, 0, HALF), (HALF, 0, 1), (HALF, 0, HALF)),
-    _family("MFP", "entrywise", _IVB, (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
-    _family("muP", "entrywise", _IVB, (0, 0, 0), (0, HALF, 1), (1, 0, 0)),
+    _family("MFP", "sgd", f"{_IV}; hidden weights {_OURS}", (0, 0, -1), (HALF, 0, -1), (1, 0, -1)),
+    _family("muP", "sgd", _IV, (-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0)),
+    _family("SP", "entrywise", f"{_IVB}, Example 2.2.2", (0, 0, 0), (0, HALF, 0), (0, HALF, 0)),
+    _family("NTP", "entrywise", f"{_IVB}, Definition 2.4.1", (0, 0, HALF), (HALF, 0, 1), (HALF, 0, HALF)),
+    _family("MFP", "entrywise", _OURS, (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
+    _family("muP", "entrywise", f"{_IVB}, Definition 2.5.1", (0, 0, 0), (0, HALF, 1), (1, 0, 0)),
+    _family("SP", _SCALED, _OURS, (0, 0, 0), (0, HALF, 0), (0, HALF, 0)),
+    _family("muP", _SCALED, _OURS, (0, 0, 0), (0, HALF, HALF), (1, 0, 0)),
 )
 
+_EVERETT = "Everett et al. 2024"
+
 EVERETT: tuple[Family, ...] = (
-    _family("SP", "sgd", "Everett et al. 2024", (0, 0, -HALF), (0, HALF, HALF), (0, HALF, 1)),
-    _family("NTP", "sgd", "Everett et al. 2024", (0, 0, -HALF), (HALF, 0, -HALF), (HALF, 0, 0)),
-    _family("muP", "sgd", "Everett et al. 2024", (-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0)),
-    _family("MFP", "sgd", "Everett et al. 2024", (0, 0, -1), (HALF, 0, -1), (1, 0, -1)),
-    _family("SP", "entrywise", "Everett et al. 2024", (0, 0, 0), (0, HALF, 1), (0, HALF, 1)),
-    _family("NTP", "entrywise", "Everett et al. 2024", (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
-    _family("muP", "entrywise", "Everett et al. 2024", (-HALF, HALF, HALF), (0, HALF, 1), (HALF, HALF, HALF)),
-    _family("MFP", "entrywise", "Everett et al. 2024", (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
+    _family("SP", "sgd", f"{_EVERETT}, c {_OURS}", (0, 0, -HALF), (0, HALF, HALF), (0, HALF, 1)),
+    _family("NTP", "sgd", f"{_EVERETT}, c {_OURS}", (0, 0, -HALF), (HALF, 0, -HALF), (HALF, 0, 0)),
+    _family("muP", "sgd", f"{_EVERETT}, c {_OURS}", (-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0)),
+    _family("MFP", "sgd", f"{_EVERETT}, c {_OURS}", (0, 0, -1), (HALF, 0, -1), (1, 0, -1)),
+    _family("SP", "entrywise", _EVERETT, (0, 0, 0), (0, HALF, 1), (0, HALF, 1)),
+    _family("NTP", "entrywise", _EVERETT, (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
+    _family("muP", "entrywise", _EVERETT, (-HALF, HALF, HALF), (0, HALF, 1), (HALF, HALF, HALF)),
+    _family("MFP", "entrywise", f"{_EVERETT}, c {_OURS}", (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
+    _family("SP", _SCALED, f"{_EVERETT}, c {_OURS}", (0, 0, 0), (0, HALF, HALF), (0, HALF, HALF)),
+    _family("NTP", _SCALED, f"{_EVERETT}, c {_OURS}", (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
+    _family("muP", _SCALED, f"{_EVERETT}, c {_OURS}", (-HALF, HALF, 0), (0, HALF, HALF), (HALF, HALF, 0)),
+    _family("MFP", _SCALED, f"{_EVERETT}, c {_OURS}", (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
 )
 """Per-layer rates under "full alignment". Each layer's own update then contributes at order 0, in all of them. But SP and NTP
 keep a readout of order n^-1/2, which training aligns with the changes of its input, so that the output changes by n^1/2
-(Tensor Programs IV): they are unstable as the width grows. muP and MFP are the maximal update parametrization."""
+(Tensor Programs IV, Theorem 3.3; IVb, Theorem 2.8.12): they are unstable as the width grows. muP and MFP are the maximal
+update parametrization."""
 
 
-def between(s: Fraction | int, optimizer: Optimizer = "sgd") -> Family:
+def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -> Family:
     """Yaida's family: NTP at s = 0, muP at s = 1, kernel with r = (1 - s)/2 between."""
     s = Fraction(s)
     if not 0 <= s <= 1:
         raise ValueError(f"s = {s}; expected 0 (NTP) to 1 (muP)")
-    name = f"s = {s}"
+    name, source = f"s = {s}", f"after Yaida 2022, {_OURS}"
     if optimizer == "sgd":
-        return _family(name, optimizer, "Yaida 2022", (0, 0, -s), (HALF, 0, -s), (HALF + s / 2, 0, -s), (0, 0, 0))
+        return _family(name, optimizer, source, (0, 0, -s), (HALF, 0, -s), (HALF + s / 2, 0, -s))
     slow = (1 - s) / 2
-    return _family(name, optimizer, "Yaida 2022", (0, 0, slow), (HALF, 0, HALF + slow), (HALF + s / 2, 0, slow))
+    return _family(name, optimizer, source, (0, 0, slow), (HALF, 0, HALF + slow), (HALF + s / 2, 0, slow))
+
+
+def optimizer_of(program: Program, found: Structure | None = None) -> Optimizer | None:
+    """How a program's optimizer sizes its updates; None where it treats matrices as matrices (Muon): no table is about these."""
+    if any(_orthogonalised(program, parameter) for parameter in program.parameters):
+        return None
+    if any(_scaled(program, parameter) for parameter in program.parameters):
+        return _SCALED
+    return "entrywise" if (found or structure(program)).entrywise else "sgd"
+
+
+def _orthogonalised(program: Program, parameter: Parameter) -> bool:
+    """Whether wide matrices are multiplied with each other on the way to its update."""
+    for position in steps_of(program, parameter):
+        statement = program.statements[position]
+        contract = statement.instruction
+        if not isinstance(contract, Contract) or len(statement.wide_axes) < 2:
+            continue
+        for operand in contract.operands:
+            wide = program.statements[operand.var].wide_axes
+            if any(operand.axes[axis] >= len(statement.shape) for axis in wide):
+                return True
+    return False
+
+
+def _scaled(program: Program, parameter: Parameter) -> bool:
+    """Whether a norm of the parameter itself enters its update."""
+    versions = {var for view in parameter.versions for var in view.pieces}
+    return any(
+        isinstance(contract := program.statements[position].instruction, Contract)
+        and len(contract.operands) > 1
+        and not program.statements[position].wide_axes
+        and all(operand.var in versions for operand in contract.operands)
+        for position in steps_of(program, parameter)
+    )
 
 
 def families_of(program: Program, own: Mapping[str, Own] | None = None) -> dict[str, Exponents]:
-    """The named families for a program's optimizer, as extra exponents; none where a weight plays two roles."""
-    optimizer: Optimizer = "entrywise" if structure(program).entrywise else "sgd"
-    mine = own or own_exponents(program)
-    found = {}
+    """The named families for a program's optimizer, as extra exponents; none where a weight plays two roles.
+
+    Initial entries that are smaller in the script than in a family stay as they are, where the order of nothing that counts
+    (representations, logits, outputs, the contributions of updates) depends on it.
+    """
+    found = structure(program)
+    optimizer = optimizer_of(program, found)
+    mine = own or own_exponents(program, found)
+    families = {}
     for family in FAMILIES:
         if family.optimizer == optimizer and (extra := family.exponents(mine)) is not None:
-            found[family.name] = extra
-    return found
+            families[family.name] = _leaving_free(program, found, mine, extra)
+    return families
+
+
+def _leaving_free(program: Program, found: Structure, own: Mapping[str, Own], extra: Exponents) -> Exponents:
+    """The same family with the script's own initial sizes, where these are smaller and it makes no difference."""
+
+    def left(names: list[str]) -> Exponents:
+        return replace(extra, initial={**extra.initial, **{name: -extra.multiplier[name] for name in names}})
+
+    smaller = [name for name in extra.multiplier if not own[name].zero and _gauged(extra, name) < 0]
+    if not smaller:
+        return extra
+    wanted = _what_counts(program, found, extra)
+    if _what_counts(program, found, left(smaller)) == wanted:
+        return left(smaller)
+    kept: list[str] = []
+    for name in smaller:
+        if _what_counts(program, found, left([*kept, name])) == wanted:
+            kept.append(name)
+    return left(kept)
+
+
+def _gauged(extra: Exponents, name: str) -> Fraction:
+    """The power by which initial entries are divided, without multipliers."""
+    return extra.multiplier.get(name, ZERO) + extra.initial.get(name, ZERO)
+
+
+def _what_counts(program: Program, found: Structure, extra: Exponents) -> tuple[object, ...]:
+    """Orders in the base and in the change, and of contributions. Outputs may start as small as they like."""
+    orders = read(program, extra, folded=found.folded)
+    sizes = []
+    for position in counting(found):
+        size = orders.values[position].size
+        sizes.append(max(size or ZERO, ZERO) if position in found.outputs else size)
+    changes = tuple(orders.values[position].moved for position in counting(found))
+    updates = {name: max(order for _, order in several) for name, several in contributions_of(orders).items()}
+    return tuple(sizes), changes, updates
 
 
 def differences(program: Program) -> dict[str, tuple[str, ...]]:
     """How a script differs from each named family, up to symmetry: 'out.weight: c = 0, in muP 1 (without multipliers)'.
 
-    An empty tuple: the script is of that family.
+    An empty tuple: the script is of that family. No entries: no table is about this optimizer, or a weight plays two roles.
     """
     from tpdyn.parametrizing.derive import symmetries
 
@@ -123,18 +225,14 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
         k = symmetries(program, extra)
         lines = []
         for parameter, mine in own.items():
-            a, b, c = (
-                extra.multiplier.get(parameter, ZERO),
-                extra.initial.get(parameter, ZERO),
-                extra.rate.get(parameter, ZERO),
-            )
+            a, c = extra.multiplier.get(parameter, ZERO), extra.rate.get(parameter, ZERO)
             rate = k[parameter]
             # Both without multipliers: (a, b, c) is (0, b + a, c + k a).
             shift = rate if rate is not None else ZERO
             parts = []
-            if not mine.zero and a + b:
+            if not mine.zero and (smaller := _gauged(extra, parameter)):
                 here = mine.a + mine.b
-                parts.append(f"initial size n^{show_order(-here)}, in {name} n^{show_order(-here - a - b)}")
+                parts.append(f"initial size n^{show_order(-here)}, in {name} n^{show_order(-here - smaller)}")
             if c + shift * a:
                 here = mine.c + shift * mine.a
                 parts.append(f"learning rate n^{show_order(-here)}, in {name} n^{show_order(-here - c - shift * a)}")
