@@ -338,6 +338,17 @@ def test_a_phase_diagram_is_drawn_and_written(tpdyn: Run, perceptron: str) -> No
     assert json.loads(Path("phases.json").read_text())["marks"]["this script"] == ["0", "1/2"]
 
 
+def test_the_edits_of_a_script_are_printed_as_a_patch_and_explained_beside(tpdyn: Run, perceptron: str) -> None:
+    file = Path(perceptron.removesuffix(":train"))
+    before = file.read_text()
+    done = tpdyn("fix", perceptron, "--base-width", "48", "--steps", "2")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("--- perceptron.py\n+++ perceptron.py\n@@")
+    assert "verified" not in done.stdout and "verified: the patched script was recorded again" in done.stderr
+    assert file.read_text() == before and left_behind() == []
+    assert tpdyn("fix", perceptron, "--base-width", "0").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

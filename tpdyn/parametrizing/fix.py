@@ -7,15 +7,16 @@ What cannot be found in the text beyond doubt becomes a comment in the patch, an
 
 from __future__ import annotations
 
+import ast
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from tpdyn.parametrizing.fix_places import Line, bracketed, lines_of, multiplied, relative
-from tpdyn.parametrizing.fix_text import BY_WIDTH, NoWidth, Powers, by_model, by_order, powers_of, width_from
-from tpdyn.parametrizing.parametrization import Parametrization
+from tpdyn.parametrizing.fix_text import NoWidth, Powers, by_model, by_order, powers_of, width_from
+from tpdyn.parametrizing.parametrization import Parametrization, Shift
 from tpdyn.parametrizing.text_edits import TextEdits, unified
 from tpdyn.program.program import Program
 from tpdyn.recording.construction import Construction, call_ending_at
@@ -55,18 +56,11 @@ def fix(program: Program, derived: Parametrization, made: Sequence[Construction]
     if isinstance(base_width, bool) or base_width < 1:
         raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
     writer = _Writer(base_width)
-    rows = {
-        name: powers
-        for name, shift in derived.shifts().items()
-        if (powers := powers_of(shift, frozenset(("lr", "weight_decay", "eps"))))
-    }
     if derived.edits():
-        moving = {name for name, shift in derived.shifts().items() if shift.initial or shift.rate}
-        if moving:
-            writer.optimizers(derived, made, set(rows))
         for line in lines_of(program, dict(derived.multipliers), base_width):
-            owned = {f"{place.module.split('#')[0]}.bias" for place in line.places}
-            writer.place(line, biased=any(parameter.name in owned for parameter in program.parameters))
+            writer.place(line, derived.exponents)
+        if any(shift.initial or shift.rate for shift in derived.shifts().values()):
+            writer.optimizers(derived, made)
     return writer.fix()
 
 
@@ -79,7 +73,6 @@ class _Writer:
         self._files: dict[str, TextEdits] = {}
         self._definitions: dict[str, dict[str, str]] = {}  # by file: functions to add, by name
         self._first: dict[str, int] = {}  # by file: the first line that calls one
-        self._by_width: dict[str, str] = {}  # by file: the function that multiplies a product
         self._edits: list[str] = []
         self._by_hand: list[str] = []
 
@@ -98,7 +91,8 @@ class _Writer:
 
     # -- optimizers -------------------------------------------------------------------------------------------------
 
-    def optimizers(self, derived: Parametrization, made: Sequence[Construction], wanted: set[str]) -> None:
+    def optimizers(self, derived: Parametrization, made: Sequence[Construction]) -> None:
+        wanted = {name for name, shift in derived.shifts().items() if shift != Shift()}
         groups: dict[tuple[str, object], list[Construction]] = {}
         for construction in made:
             which: object = construction.identity if construction.model else construction.end
@@ -163,7 +157,7 @@ class _Writer:
 
     # -- products ---------------------------------------------------------------------------------------------------
 
-    def place(self, line: Line, biased: bool) -> None:
+    def place(self, line: Line, known: Collection[str]) -> None:
         where = f"{relative(line.file)}:{line.line}"
         modules = ", ".join(dict.fromkeys(place.module for place in line.places))
         if not line.file or not os.path.isfile(line.file) or not is_user_file(line.file):
@@ -171,19 +165,26 @@ class _Writer:
                 f"multiply the product in {modules} by {_growth(line, self._base)}: its line is not known"
             )
             return
-        path = os.path.abspath(line.file)
-        edits = self._file(path)
-        function = self._by_width.get(path) or self._free_name("by_width", path)
-        found = multiplied(edits, line, biased, function)
-        if found is None:
+        edits = self._file(os.path.abspath(line.file))
+        found = multiplied(edits, line)
+        biased = (
+            found is not None and found.module and any(f"{p.module.split('#')[0]}.bias" in known for p in line.places)
+        )
+        if found is None or biased:
             words = f"multiply the product of {modules} by {_growth(line, self._base)}"
-            edits.comment(line.line, f"TODO (tpdyn fix): {words}")
-            self._by_hand.append(f"{where}: {words}; which expression of the line that is, is not plain")
+            why = (
+                f"but not the bias, which {modules} adds: F.linear(x, weight * factor, bias)"
+                if biased
+                else "which expression of the line that is, is not plain"
+            )
+            edits.comment(line.line, f"TODO (tpdyn fix): {words}" + (f", {why}" if biased else ""))
+            self._by_hand.append(f"{where}: {words}; {why}")
             return
-        edits.wrap(found.node, found.before, found.after)
-        if found.before.startswith(function):
-            self._by_width[path] = function
-            self._define(path, function, BY_WIDTH.format(name=function), line.line)
+        if found.call is not None:
+            edits.add_argument(found.call, found.argument)
+        elif found.node is not None:
+            bare = isinstance(found.node, ast.Name | ast.Attribute | ast.Constant)
+            edits.wrap(found.node, "" if bare else "(", f" * {found.factor}" + ("" if bare else ")"))
         self._edits.append(f"{where}: the product of {modules} is multiplied by {_growth(line, self._base)}")
 
     # -- files ------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Which expression of the script is the product that needs a multiplier? Found by its line, or left to a person.
 
-The product is multiplied where it is written: `F.linear(x, w)`, `x @ y`, `self.head(x)`. The width is told by the size of the dim
-that is summed over, the last one of the first factor. Where the result cannot be multiplied by itself (attention's logits inside
-of one function, a product to which a bias is added), the first factor is: values and both gradients are multiplied alike.
+The result is multiplied where it is written: `F.linear(x, w)`, `x @ y`, `self.head(x)`; the logits of attention by its argument
+`scale`. The width is told by the size of the dim that is summed over. (A factor might be multiplied as well, values and gradients
+would be the same; but a vector that is scaled down looks like one that vanishes, to readers and to `tpdyn.derive`.)
 A line on which more than one expression could be meant is not guessed at.
 """
 
@@ -12,7 +12,7 @@ import ast
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import final
+from typing import TypeGuard, final
 
 from tpdyn.exponents import Scaling
 from tpdyn.parametrizing.fix_text import number
@@ -22,7 +22,8 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.places import Place, places
 
 METHODS = ("matmul", "bmm", "mm", "mv", "dot", "inner")
-PRODUCTS = (*METHODS, "linear", "scaled_dot_product_attention")
+ATTENTION = "scaled_dot_product_attention"
+PRODUCTS = (*METHODS, "linear", ATTENTION)
 FIRST = ("query", "input", "self")
 
 
@@ -77,42 +78,49 @@ def size_of(program: Program, place: Place, base_width: int) -> int | None:
 @final
 @dataclass(frozen=True)
 class Multiplied:
-    """What to write: text before and after an expression."""
+    """A product of the script. node: an expression to be multiplied; where there is none (attention without the argument
+    `scale`), `call` is to be given one, `argument`. factor: the text of the multiplier. module: whether a module is called
+    (if it adds a bias, that must not be multiplied)."""
 
-    node: ast.expr
-    before: str
-    after: str
+    factor: str
+    node: ast.expr | None = None
+    call: ast.Call | None = None
+    argument: str = ""
+    module: bool = False
 
 
-def multiplied(edits: TextEdits, line: Line, biased: bool, by_width: str) -> Multiplied | None:
-    """Where and how the line's product is multiplied; None where that is not plain.
-
-    biased: whether a module called there adds a bias of its own. by_width: the name of a function that multiplies a factor.
-    """
+def multiplied(edits: TextEdits, line: Line) -> Multiplied | None:
+    """Where and how the line's product is multiplied; None where that is not plain."""
     if line.power is None or line.size is None:
         return None
     named = {place.module.split("#")[0].rpartition(".")[2] for place in line.places if place.parameters}
     nodes = [node for node in ast.walk(edits.tree) if _begins_at(node, line.line)]
-    found = [
-        _Product(
-            node, _first_argument(node), "" if biased else f"{ast.unparse(node.func)}.weight.shape[-1]", not biased
-        )
+    calls = [
+        node
         for node in nodes
         if isinstance(node, ast.Call) and len(named) == 1 and ast.unparse(node.func).rpartition(".")[2] in named
     ]
-    found = found or [product for node in nodes if (product := _product(node)) is not None]
-    if len(found) != 1 or found[0].factor is None:
+    if len(calls) == 1:
+        size = _size(_first_argument(calls[0])) or f"{ast.unparse(calls[0].func)}.weight.shape[-1]"
+        return Multiplied(_factor(size, line), calls[0], module=True)
+    products = [(node, told) for node in nodes if (told := _product(node)) is not None]
+    if calls or len(products) != 1 or not products[0][1]:
         return None
-    (product,) = found
-    assert product.factor is not None
-    factor = ast.unparse(product.factor)
-    plain = all(isinstance(node, ast.Name | ast.Attribute | ast.expr_context) for node in ast.walk(product.factor))
-    size = f"{factor}.shape[-1]" if plain else product.size
-    if product.whole and size:
-        return Multiplied(product.node, "(", f" * ({size} / {line.size}) ** {bracketed(line.power)})")
-    if plain:
-        return Multiplied(product.factor, "", f" * ({size} / {line.size}) ** {bracketed(line.power)}")
-    return Multiplied(product.factor, f"{by_width}(", f", {line.size}, {number(line.power)})")
+    node, size = products[0]
+    factor = _factor(size, line)
+    if not isinstance(node, ast.Call) or _function(node) != ATTENTION:
+        return Multiplied(factor, node)
+    scale = next((keyword.value for keyword in node.keywords if keyword.arg == "scale"), None)
+    if scale is None or (isinstance(scale, ast.Constant) and scale.value is None):
+        if scale is not None or any(keyword.arg is None for keyword in node.keywords):
+            return None
+        return Multiplied(factor, call=node, argument=f"scale=1 / {size} ** 0.5 * {factor}")
+    return Multiplied(factor, scale)
+
+
+def _factor(size: str, line: Line) -> str:
+    assert line.power is not None
+    return f"({size} / {line.size}) ** {bracketed(line.power)}"
 
 
 def bracketed(power: Fraction) -> str:
@@ -121,40 +129,42 @@ def bracketed(power: Fraction) -> str:
     return f"({text})" if "/" in text else text
 
 
-@final
-@dataclass(frozen=True)
-class _Product:
-    """An expression that is a product. factor: that whose last dim is summed over, None where it is not plain. size: another
-    expression for the size of that dim, "" where there is none. whole: whether the result may be multiplied itself."""
-
-    node: ast.expr
-    factor: ast.expr | None
-    size: str
-    whole: bool
-
-
-def _begins_at(node: ast.AST, line: int) -> bool:
+def _begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
     """Whether the interpreter gives this line while the expression is computed."""
     if isinstance(node, ast.Call):
         return line in (node.lineno, node.func.end_lineno)
     return isinstance(node, ast.BinOp) and node.lineno == line
 
 
-def _product(node: ast.AST) -> _Product | None:
+def _product(node: ast.expr) -> str | None:
+    """For a product the expression of the size that is summed over, "" where that is not plain; None for anything else."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
-        return _Product(node, node.left, "", True)
+        return _size(node.left)
     if not isinstance(node, ast.Call):
         return None
-    function = ast.unparse(node.func).rpartition(".")[2]
+    function = _function(node)
     if function == "einsum":
-        return _Product(node, _summed(node), "", True)
+        return _size(_summed(node))
     if function not in PRODUCTS:
         return None
     if function in METHODS and isinstance(node.func, ast.Attribute) and len(node.args) == 1 and not node.keywords:
-        return _Product(node, node.func.value, "", True)
-    added = len(node.args) > 2 or any(keyword.arg == "bias" for keyword in node.keywords)
-    whole = function != "scaled_dot_product_attention" and not (function == "linear" and added)
-    return _Product(node, _first_argument(node), "", whole)
+        return _size(node.func.value)
+    if function == "linear":
+        if len(node.args) > 2 or any(keyword.arg == "bias" for keyword in node.keywords):
+            return ""
+        return _size(_first_argument(node)) or (_size(node.args[1]) if len(node.args) > 1 else "")
+    return _size(_first_argument(node))
+
+
+def _function(call: ast.Call) -> str:
+    return ast.unparse(call.func).rpartition(".")[2]
+
+
+def _size(factor: ast.expr | None) -> str:
+    """The size of the last dim of a variable, or of an attribute; "" for what would have to be computed again."""
+    if factor is None or not all(isinstance(n, ast.Name | ast.Attribute | ast.expr_context) for n in ast.walk(factor)):
+        return ""
+    return f"{ast.unparse(factor)}.shape[-1]"
 
 
 def _first_argument(call: ast.Call) -> ast.expr | None:

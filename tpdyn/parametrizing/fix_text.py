@@ -175,12 +175,6 @@ def by_order(
     )
 
 
-BY_WIDTH = '''def {name}(tensor, base, power):
-    """The tensor times a power of its last dim's growth: nothing changes where that dim is `base`."""
-    return tensor * (tensor.shape[-1] / base) ** power
-'''
-
-
 def _head(name: str, base_width: int, also: str) -> str:
     return (
         f"# Derived by `tpdyn fix`: by which powers of (width / {base_width}) the initial entries and settings of each parameter\n"

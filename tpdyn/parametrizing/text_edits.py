@@ -29,6 +29,17 @@ class TextEdits:
         end = self._within.setdefault(node.end_lineno, [])
         end.append((node.end_col_offset, -(10**6) + len(end), after))
 
+    def add_argument(self, call: ast.Call, argument: str) -> None:
+        """Put a further argument into a call that has some already."""
+        assert call.end_lineno is not None
+        assert call.end_col_offset is not None
+        inside: list[ast.expr | ast.keyword] = [*call.args, *call.keywords]
+        last = max((node.end_lineno or 0, node.end_col_offset or 0) for node in inside)
+        text = b"".join(self._lines[last[0] - 1 : call.end_lineno])
+        after = text[last[1] : len(text) - len(self._lines[call.end_lineno - 1]) + call.end_col_offset]
+        comma = "" if b"," in after else ", "
+        self._within.setdefault(call.end_lineno, []).append((call.end_col_offset - 1, -(10**6), comma + argument))
+
     def above(self, line: int, text: str) -> None:
         """Put lines above a line."""
         self._before.setdefault(line, []).append(text)
@@ -61,7 +72,7 @@ class TextEdits:
             if docstring or isinstance(node, ast.Import | ast.ImportFrom):
                 last = node.end_lineno or node.lineno
         following = self._lines[last].strip() if last < len(self._lines) else b""
-        self.above(last + 1, ("\n" if last else "") + text + ("\n\n" if following else ""))
+        self.above(last + 1, ("\n" if last else "") + text + ("\n\n" if following else "\n"))
 
     def result(self) -> str:
         """The changed text."""

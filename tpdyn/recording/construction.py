@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tpdyn.recording.frames import is_user_file
+from tpdyn.recording.frames import is_ours, is_user_file
 from tpdyn.recording.hooks import StopRecording, Watch
 
 
@@ -106,7 +106,7 @@ def _each_construction(tell: Callable[[_Call, Optimizer], object]) -> Iterator[N
     def __init__(self: Optimizer, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and _belongs_to(frame, self):
+        while frame is not None and (_belongs_to(frame, self) or is_ours(frame.f_code.co_filename)):
             frame = frame.f_back
         if frame is not None:
             tell(_called_in(frame), self)

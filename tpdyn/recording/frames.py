@@ -1,7 +1,7 @@
 """Which line of the user's script is running?
 
 A frame is the user's unless its file belongs to torch, to this package, to the standard library or to an installed
-package. The answer for a code object never changes, so it is kept.
+package. The answer for a file never changes, so it is kept.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _FOREIGN = tuple(
     }
 )
 
-_is_user: dict[CodeType, bool] = {}
-_sources: dict[tuple[CodeType, int], Source] = {}
+# By file, too: equal functions of two files are equal code.
+_is_user: dict[str, bool] = {}
+_sources: dict[tuple[str, CodeType, int], Source] = {}
 
 
 def is_user_file(file: str) -> bool:
@@ -49,10 +50,10 @@ def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
     frame = sys._getframe(1) if start is None else start
     known = _is_user
     while frame is not None:
-        code = frame.f_code
-        mine = known.get(code)
+        file = frame.f_code.co_filename
+        mine = known.get(file)
         if mine is None:
-            mine = known[code] = is_user_file(code.co_filename)
+            mine = known[file] = is_user_file(file)
         if mine:
             yield frame
         frame = frame.f_back  # type: ignore[assignment]
@@ -60,15 +61,15 @@ def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
 
 def source_at(code: CodeType, line: int) -> Source:
     """File (relative to the working folder when inside it), line number and text of a line of code."""
-    source = _sources.get((code, line))
+    file = code.co_filename
+    source = _sources.get((file, code, line))
     if source is None:
-        file = code.co_filename
         text = linecache.getline(file, line).strip()
         if not file.startswith("<"):
             file = os.path.abspath(file)
             here = os.getcwd() + os.sep
             file = file[len(here) :] if file.startswith(here) else file
-        source = _sources[(code, line)] = Source(file, line, text)
+        source = _sources[(code.co_filename, code, line)] = Source(file, line, text)
     return source
 
 
@@ -78,9 +79,9 @@ def user_source(start: FrameType | None = None) -> Source:
     known = _is_user
     while frame is not None:
         code = frame.f_code
-        mine = known.get(code)
+        mine = known.get(code.co_filename)
         if mine is None:
-            mine = known[code] = is_user_file(code.co_filename)
+            mine = known[code.co_filename] = is_user_file(code.co_filename)
         if mine:
             return source_at(code, frame.f_lineno or 0)
         frame = frame.f_back  # type: ignore[assignment]
@@ -90,11 +91,11 @@ def user_source(start: FrameType | None = None) -> Source:
 def called_by_user() -> bool:
     """Whether the innermost frame outside of this package is the user's (and not torch's, say)."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return frame is not None and is_user_file(frame.f_code.co_filename)
 
 
-def _is_ours(file: str) -> bool:
+def is_ours(file: str) -> bool:
     """Whether code of that file is this package's, run-time type checks around it included."""
     return file.startswith((_PACKAGE, "<@beartype")) or f"{os.sep}jaxtyping{os.sep}" in file
