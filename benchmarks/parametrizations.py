@@ -1,0 +1,134 @@
+"""How long does it take to derive a parametrization? `python benchmarks/parametrizations.py [--repeat 3]`
+
+Side by side, in one process and one thread: one cell of exponent space (the orders on linear forms around a point, its
+inequalities and the requirements of the maximal update), the whole search for the maximal update (`tpdyn.derive`), and the
+symmetries alone. For multilayer perceptrons with biases and growing depth, hence growing numbers of parameters, with SGD and
+with Adam, and for the GPT of examples/gpt.py with two layers and AdamW; three steps, recorded once. Printed: medians (smallest
+to largest), the ratio to the first row, and the time a parameter. Targets: a cell of the MLP with two hidden layers and SGD
+below 20 ms, of the GPT below 5 s, the GPT's maximal update below 60 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import tpdyn
+from tpdyn.exponents import ZERO
+from tpdyn.parametrizing.decay import without_decay
+from tpdyn.parametrizing.derive import derive, symmetries
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.cells import every_exponent
+from tpdyn.readings.orders.maximal import look
+from tpdyn.readings.orders.places import shared_places
+from tpdyn.readings.orders.structure import structure
+from tpdyn.recording.script import load
+
+DEPTHS = (1, 2, 4, 8)
+TARGETS = {"MLP cell": 0.020, "GPT cell": 5.0, "GPT derive": 60.0}
+
+
+def perceptron(layers: int, optimizer: str) -> Program:
+    def train(width: int) -> None:
+        hidden = [module for _ in range(layers - 1) for module in (nn.Linear(width, width), nn.Tanh())]
+        model = nn.Sequential(nn.Linear(6, width), nn.Tanh(), *hidden, nn.Linear(width, 3))
+        each: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        if optimizer == "Adam":
+            each = torch.optim.Adam(model.parameters(), lr=0.01)
+        x, y = torch.randn(5, 6), torch.randn(5, 3)
+        for _ in range(3):
+            each.zero_grad()
+            nn.functional.mse_loss(model(x), y).backward()
+            each.step()
+
+    return tpdyn.record(train, widths=(16, 24, 40), steps=3)
+
+
+def transformer() -> Program:
+    script = Path(__file__).parents[1] / "examples" / "gpt.py"
+    return tpdyn.record(load(str(script), "--d-model", []), widths=(32, 48, 64), steps=3)
+
+
+def cell(program: Program, kinds: str) -> Callable[[], object]:
+    """One look: at the script's own exponents, those of the kinds given being symbols."""
+    stripped, _ = without_decay(program)
+    found = structure(stripped)
+    space = every_exponent(stripped, tuple(kinds), at=shared_places(stripped))  # type: ignore[arg-type]
+    origin = (ZERO,) * len(space.names)
+    return lambda: look(stripped, space, origin, found)
+
+
+def slice_cell(program: Program) -> Callable[[], object]:
+    """One look with three symbols: all rates, the first weight's and the readout's initial size (a phase diagram's cell)."""
+    stripped, _ = without_decay(program)
+    found = structure(stripped)
+    full = every_exponent(stripped, ("b", "c"))
+    first, last = (name for name in full.names if name.endswith("weight:b") and name in (_ends(stripped)))
+    moves = {"c": {}, first: dict(full.moves[first]), last: dict(full.moves[last])}
+    for name, move in full.moves.items():
+        if name.endswith(":c"):
+            moves["c"] |= move
+    space = type(full)(moves)
+    return lambda: look(stripped, space, (ZERO,) * 3, found)
+
+
+def _ends(program: Program) -> tuple[str, str]:
+    weights = [p.name for p in program.parameters if p.name.endswith("weight")]
+    return f"{weights[0]}:b", f"{weights[-1]}:b"
+
+
+def timed(work: Callable[[], object], repeat: int) -> list[float]:
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeat", type=int, default=3)
+    repeat = parser.parse_args().repeat
+    torch.set_num_threads(1)
+    programs = {f"{of}, {layers} hidden": perceptron(layers, of) for of in ("SGD", "Adam") for layers in DEPTHS}
+    programs["GPT, 2 layers"] = transformer()
+    columns = f"{'what':<22} {'median':>10} {'range':>20} {'ratio':>8} {'a parameter':>12}"
+    print(f"{'':<16} {'parameters':>10} {'statements':>10}   {columns}")
+    seen: dict[str, float] = {}
+    first: dict[str, float] = {}
+    for name, program in programs.items():
+        work: dict[str, Callable[[], object]] = {
+            "cell, three symbols": slice_cell(program),
+            "cell, every exponent": cell(program, "bc"),
+            "symmetries": lambda program=program: symmetries(program),
+            "maximal update": lambda program=program: derive(program),
+        }
+        for what, each in work.items():
+            each()  # once before: imports, caches
+            times = timed(each, repeat)
+            middle = statistics.median(times)
+            seen[f"{name}: {what}"] = middle
+            ratio = middle / first.setdefault(what, middle)
+            spread = f"{1e3 * min(times):.0f} to {1e3 * max(times):.0f}"
+            print(
+                f"{name:<16} {len(program.parameters):>10} {len(program):>10}   {what:<22} {1e3 * middle:>7.0f} ms {spread:>20} "
+                f"{ratio:>8.1f} {1e3 * middle / len(program.parameters):>9.1f} ms"
+            )
+    reached = {
+        "MLP cell": seen["SGD, 2 hidden: cell, three symbols"],
+        "GPT cell": seen["GPT, 2 layers: cell, every exponent"],
+        "GPT derive": seen["GPT, 2 layers: maximal update"],
+    }
+    for name, limit in TARGETS.items():
+        print(f"{name}: {reached[name]:.3f} s, target {limit} s: {'reached' if reached[name] < limit else 'MISSED'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Mirrors tpdyn/parametrizing/derive.py: the maximal update of recorded scripts, in every gauge, and what stands in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+import tpdyn
+from tpdyn.parametrizing.derive import derive, symmetries
+from tpdyn.parametrizing.parametrization import Parametrization
+from tpdyn.program.program import Program
+
+HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
+Step = Callable[[], object]
+Make = Callable[[nn.Module], Step]
+
+
+def sgd(model: nn.Module) -> Step:
+    return torch.optim.SGD(model.parameters(), lr=0.1).step
+
+
+def adam(model: nn.Module) -> Step:
+    return torch.optim.Adam(model.parameters(), lr=0.01).step
+
+
+def scaled(model: nn.Module) -> Step:
+    """Adafactor's parameter scaling: each step is in proportion to the root mean square of the parameter."""
+
+    def step() -> None:
+        with torch.no_grad():
+            for p in model.parameters():
+                assert p.grad is not None
+                p.sub_(0.01 * p.square().mean().sqrt() * p.grad.sign())
+
+    return step
+
+
+def normalised(model: nn.Module) -> Step:
+    """Steps are divided by a norm over all gradients: the largest of them decides how far every parameter moves."""
+
+    def step() -> None:
+        with torch.no_grad():
+            norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+            for p in model.parameters():
+                assert p.grad is not None
+                p.sub_(0.1 * p.grad / norm)
+
+    return step
+
+
+def net(width: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width, bias=False), nn.Tanh(), nn.Linear(width, 3, bias=False)
+    )
+
+
+class Attention(nn.Module):
+    """One head on embedded tokens; logits are divided by the root of the width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embedding, self.norm = nn.Embedding(7, width), nn.LayerNorm(width)
+        self.q, self.k, self.v = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.out = nn.Linear(width, 7, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.embedding(tokens))
+        logits = self.q(x) @ self.k(x).transpose(-1, -2) / x.shape[-1] ** 0.5
+        return self.out(x + torch.softmax(logits, -1) @ self.v(x))  # type: ignore[no-any-return]
+
+
+class Tied(nn.Module):
+    """One table is embedding and readout."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table, self.body = nn.Parameter(torch.randn(7, width)), nn.Linear(width, width, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.body(self.table[tokens])) @ self.table.T  # type: ignore[no-any-return]
+
+
+@cache
+def recorded(make: Make, build: Callable[[int], nn.Module] = net, steps: int = 3) -> Program:
+    def train(width: int) -> None:
+        model = build(width)
+        step = make(model)
+        x, y = torch.randn(5, 6), torch.randn(5, 3)
+        tokens = torch.randint(7, (3, 4))
+        for _ in range(steps):
+            model.zero_grad()
+            if build is net:
+                nn.functional.mse_loss(model(x), y).backward()
+            else:
+                nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.roll(1, 1).flatten()).backward()
+            step()
+
+    return tpdyn.record(train, widths=(16, 24, 40), steps=steps)
+
+
+@cache
+def derived(make: Make, build: Callable[[int], nn.Module] = net) -> Parametrization:
+    return derive(recorded(make, build))
+
+
+@pytest.mark.parametrize(("make", "k"), [(sgd, 2), (adam, 1), (scaled, 0)])
+def test_how_rates_move_with_multipliers_is_found(make: Make, k: int) -> None:
+    """Everett et al. (arXiv 2407.05872): c - 2s for SGD, c - s for Adam, c as it is for Adafactor with parameter scaling."""
+    assert set(symmetries(recorded(make)).values()) == {Fraction(k)}
+
+
+def test_a_norm_over_all_gradients_leaves_no_symmetry() -> None:
+    """A multiplier of any weight would change its gradient, hence the norm, hence the steps of all."""
+    assert set(symmetries(recorded(normalised)).values()) == {None}
+
+
+class TestCanonicalRepresentatives:
+    """One parametrization, written in three ways; each is the others moved along the symmetry."""
+
+    @pytest.mark.parametrize(
+        ("make", "expected"),
+        [
+            (sgd, [(ZERO, ZERO, -ONE), (ZERO, HALF, ZERO), (ZERO, ONE, ONE)]),
+            (adam, [(ZERO, ZERO, ZERO), (ZERO, HALF, ONE), (ZERO, ONE, ONE)]),
+            (scaled, [(ZERO, ZERO, ZERO), (ZERO, HALF, HALF), (ZERO, ONE, ZERO)]),
+        ],
+    )
+    def test_no_multipliers(self, make: Make, expected: list[tuple[Fraction, ...]]) -> None:
+        assert weights(derived(make)) == expected
+
+    @pytest.mark.parametrize(
+        ("make", "expected"),
+        [
+            (sgd, [(-HALF, HALF, ZERO), (ZERO, HALF, ZERO), (HALF, HALF, ZERO)]),
+            (adam, [(ZERO, ZERO, ZERO), (ONE, -HALF, ZERO), (ONE, ZERO, ZERO)]),
+        ],
+    )
+    def test_same_rate_everywhere(self, make: Make, expected: list[tuple[Fraction, ...]]) -> None:
+        assert weights(derived(make).in_gauge("same rate")) == expected
+
+    @pytest.mark.parametrize(
+        ("make", "expected"),
+        [
+            (sgd, [(ZERO, ZERO, -ONE), (HALF, ZERO, -ONE), (ONE, ZERO, -ONE)]),
+            (adam, [(ZERO, ZERO, ZERO), (HALF, ZERO, HALF), (ONE, ZERO, ZERO)]),
+            (scaled, [(ZERO, ZERO, ZERO), (HALF, ZERO, HALF), (ONE, ZERO, ZERO)]),
+        ],
+    )
+    def test_multipliers_only(self, make: Make, expected: list[tuple[Fraction, ...]]) -> None:
+        """With SGD the rate of all is n then: the mean field parametrization."""
+        assert weights(derived(make).in_gauge("unit initial entries")) == expected
+
+    @pytest.mark.parametrize("make", [sgd, adam, scaled])
+    def test_the_edits_are_the_same_in_each(self, make: Make) -> None:
+        found = derived(make)
+        assert found.edits()
+        assert found.in_gauge("unit initial entries").edits() == found.edits()
+        assert found.in_gauge("unit initial entries").in_gauge("no multipliers").exponents == found.exponents
+
+    def test_rates_that_no_multiplier_moves_cannot_be_made_the_same(self) -> None:
+        with pytest.raises(ValueError, match=r"2.weight cannot be written with same rate"):
+            derived(scaled).in_gauge("same rate")
+
+    def test_without_a_symmetry_multipliers_cannot_take_the_place_of_anything(self) -> None:
+        with pytest.raises(ValueError, match="a norm over all gradients"):
+            derived(normalised).in_gauge("unit initial entries")
+
+    def test_an_unknown_gauge_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="expected one of 'no multipliers'"):
+            derived(sgd).in_gauge("none")  # type: ignore[arg-type]
+
+
+def weights(found: Parametrization) -> list[tuple[Fraction, ...]]:
+    return [found.exponents[name] for name in ("0.weight", "2.weight", "4.weight")]
+
+
+@pytest.mark.parametrize("make", [sgd, adam, scaled])
+@pytest.mark.parametrize("build", [net, Attention])
+def test_every_requirement_holds_at_what_is_derived(make: Make, build: Callable[[int], nn.Module]) -> None:
+    found = derived(make, build)
+    assert found.maximal and not found.conflicts and not found.given_up
+    assert found.maximum is not None and not found.maximum.unmet
+    assert found.regime is tpdyn.Regime.FEATURE_LEARNING
+
+
+@pytest.mark.parametrize("make", [sgd, adam, scaled])
+def test_attention_by_the_root_of_the_width_needs_one_more_power_at_its_logits(make: Make) -> None:
+    """Tensor Programs V (arXiv 2203.03466), Definition 4.1: 1/d instead of 1/sqrt(d). Nobody told the derivation."""
+    found = derived(make, Attention)
+    assert list(found.multipliers.values()) == [HALF]
+    (place,) = found.multipliers
+    assert any(line == f"multiply the result of {place} by n^-1/2" for line in found.edits())
+
+
+def test_roles_are_read_off_the_program() -> None:
+    assert derived(adam, Attention).roles == {
+        "embedding.weight": "input-like",
+        "norm.weight": "input-like",
+        "norm.bias": "input-like",
+        "q.weight": "hidden",
+        "k.weight": "hidden",
+        "v.weight": "hidden",
+        "out.weight": "output-like",
+    }
+
+
+class TestRequirementsThatContradictEachOther:
+    def test_a_tied_readout_gets_its_multiplier_where_it_is_used(self) -> None:
+        found = derived(adam, Tied)
+        assert found.maximal
+        assert list(found.multipliers.values()) == [ONE]
+
+    @pytest.mark.parametrize("make", [sgd, adam])
+    def test_without_places_a_tied_table_cannot_be_both_and_the_requirements_are_named_with_their_lines(
+        self, make: Make
+    ) -> None:
+        found = derive(recorded(make, Tied), places=False)
+        assert not found.maximal
+        assert found.conflicts and found.given_up
+        for conflict in found.conflicts:
+            assert len(conflict) >= 2
+            assert all("test_derive.py:" in requirement for requirement in conflict)
+        assert all(missing > 0 for _, missing in found.given_up)
+        shown = found.show()
+        assert "these contradict each other:" in shown and "given up:" in shown
+
+    def test_each_requirement_of_a_conflict_is_needed_for_it(self) -> None:
+        """Minimal: all of them together are infeasible, and without any one of them they are not."""
+        from tpdyn.readings.orders.cells import Constraint, Form
+        from tpdyn.readings.orders.linear import Infeasible, minimise
+
+        maximum = derive(recorded(adam, Tied), places=False).maximum
+        assert maximum is not None
+        nothing = Form(ZERO, (ZERO,) * len(maximum.point))
+        for conflict in maximum.conflicts:
+            rows = [Constraint(requirement.form, ">=") for requirement in conflict]
+            assert isinstance(minimise(nothing, rows), Infeasible)
+            for row in rows:
+                assert not isinstance(minimise(nothing, [r for r in rows if r is not row]), Infeasible)
+
+
+def test_a_program_of_one_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least two: record with steps=3"):
+        derive(recorded(sgd, net, 1))
