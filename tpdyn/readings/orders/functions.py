@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from tpdyn.exponents import ZERO
+from tpdyn.exponents import ZERO, Order
 from tpdyn.pointwise.function import Function
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, hull, of_function, product
 from tpdyn.readings.orders.terms import Term, Terms, leading_order, tidy
@@ -155,3 +155,40 @@ def several_arguments(f: Function, arguments: tuple[Terms, ...], wide: int) -> T
     if f.degree is not None:
         return tidy([Term(f.degree * top if f.degree else ZERO, parity)], wide)
     return tidy([Term(ZERO if top <= 0 else _grown(f, top), parity)], wide)
+
+
+Placed = tuple[Terms, Terms, Terms]
+"""An argument: its terms in the base, in the change, and in the whole."""
+
+
+def least_of(arguments: tuple[Placed, ...]) -> Placed:
+    """Base, change and whole of the minimum of numbers that are never negative.
+
+    It is as small as the smallest of them; where one is the smallest in the base and in the whole, it is that one.
+    """
+    before, after = (_least([leading_order(argument[part]) for argument in arguments]) for part in (0, 2))
+    if before == after and len(before) == 1:
+        return arguments[before[0]]
+    base = _any_of([arguments[k][0] for k in before])
+    whole = _any_of([arguments[k][2] for k in after])
+    moved = any(argument[1] for argument in arguments)
+    return base, tidy([*base, *whole], 0) if moved else (), whole
+
+
+def _least(orders: list[Order]) -> list[int]:
+    """Which orders are the smallest; that of a zero, if there is one."""
+    zeros = [k for k, order in enumerate(orders) if order is None]
+    least = min((order for order in orders if order is not None), default=ZERO)
+    return zeros[:1] or [k for k, order in enumerate(orders) if order == least]
+
+
+def _any_of(several: list[Terms]) -> Terms:
+    """One of several numbers of the same order, whichever it is."""
+    if len(several) == 1 or not several[0]:
+        return several[0]
+    parity = EVEN
+    for terms in several:
+        parity = product(parity, of_function(hull_of(terms), "neither"))
+    order = leading_order(several[0])
+    assert order is not None
+    return (Term(order, parity),)

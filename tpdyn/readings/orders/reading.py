@@ -19,8 +19,9 @@ from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather,
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, OutsideTheory, interpret
 from tpdyn.readings.orders.contraction import Layout, contract, layout, place, total_sum
-from tpdyn.readings.orders.functions import Chain, change_terms, several_arguments, value_terms
+from tpdyn.readings.orders.functions import Chain, change_terms, least_of, several_arguments, value_terms
 from tpdyn.readings.orders.parity import EVEN, Sources, forget, odd_in, of_function, product
+from tpdyn.readings.orders.signs import nonnegative
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, Value, leading_order, scaled, tidy
 
 
@@ -375,8 +376,12 @@ class _Reader:
         if function.arity > 1:
             if apply.function == "where":
                 return self._where(placed, plan.wide, at_most)
+            signs = (nonnegative(self.program, operand.var) for operand in apply.operands)
+            if apply.function == "minimum" and not plan.wide and all(signs):
+                base, change, whole = least_of(tuple((p[0], p[1], p[2]) for p in placed))
+                return Value(base, change, whole if change else None, plan.wide, at_most)
             base = several_arguments(function, tuple(p[0] for p in placed), plan.wide)
-            change: Terms = ()
+            change = ()
             if any(p[1] for p in placed):
                 change = self._change_of_several(chain, placed, base, plan.wide)
             return Value(base, change, None, plan.wide, at_most)
