@@ -163,15 +163,20 @@ def derive(
     width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     gauge: Annotated[str, typer.Option(help="no-multipliers, same-rate or unit-initial-entries")] = "no-multipliers",
+    mup: Annotated[
+        Path | None, typer.Option(help="base shapes of the package mup (.bsh): where do its rules differ?")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="write the exponents to this file")] = None,
 ) -> None:
     """The maximal update parametrization of a training script, and how the script differs from the named ones."""
     with _exits():
         from tpdyn import checking
+        from tpdyn.integrations import mup as integration
         from tpdyn.recording.script import load
 
         if json is not None:
             checking.check_json_path(json)
+        shapes = None if mup is None else integration.read_base_shapes(mup)
         train = load(target, width_arg or None, script_arguments or [])
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
@@ -181,8 +186,13 @@ def derive(
             print(
                 "\n".join((f"\nthe script differs from {name} in:", *lines) if lines else (f"\nthe script is {name}",))
             )
+        compared = None
+        if shapes is not None:
+            compared = integration.compare(program, shapes)
+            print(f"\n{compared.show()}")
         if json is not None:
-            checking.write_json(found.to_dict() | {"differs_from": differences}, json)
+            also = {} if compared is None else {"mup": compared.to_dict()}
+            checking.write_json(found.to_dict() | {"differs_from": differences} | also, json)
 
 
 @app.command()

@@ -166,26 +166,20 @@ class _Writer:
             )
             return
         edits = self._file(os.path.abspath(line.file))
-        found = multiplied(edits, line)
-        biased = (
-            found is not None and found.module and any(f"{p.module.split('#')[0]}.bias" in known for p in line.places)
-        )
-        if found is None or biased:
-            words = f"multiply the product of {modules} by {_growth(line, self._base)}"
-            why = (
-                f"but not the bias, which {modules} adds: F.linear(x, weight * factor, bias)"
-                if biased
-                else "which expression of the line that is, is not plain"
-            )
-            edits.comment(line.line, f"TODO (tpdyn fix): {words}" + (f", {why}" if biased else ""))
-            self._by_hand.append(f"{where}: {words}; {why}")
+        biased = any(f"{place.module.split('#')[0]}.bias" in known for place in line.places)
+        found = multiplied(edits, line, biased)
+        if found is None:
+            words = f"multiply the product of {modules or 'this line'} by {_growth(line, self._base)}"
+            edits.comment(line.line, f"TODO (tpdyn fix): {words}")
+            self._by_hand.append(f"{where}: {words}; which expression of the line that is, is not plain")
             return
         if found.call is not None:
             edits.add_argument(found.call, found.argument)
         elif found.node is not None:
-            bare = isinstance(found.node, ast.Name | ast.Attribute | ast.Constant)
-            edits.wrap(found.node, "" if bare else "(", f" * {found.factor}" + ("" if bare else ")"))
-        self._edits.append(f"{where}: the product of {modules} is multiplied by {_growth(line, self._base)}")
+            edits.wrap(found.node, *found.around())
+        self._edits.append(
+            f"{where}: the product of {modules or 'this line'} is multiplied by {_growth(line, self._base)}"
+        )
 
     # -- files ------------------------------------------------------------------------------------------------------
 

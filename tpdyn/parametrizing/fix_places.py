@@ -1,8 +1,7 @@
 """Which expression of the script is the product that needs a multiplier? Found by its line, or left to a person.
 
 The result is multiplied where it is written: `F.linear(x, w)`, `x @ y`, `self.head(x)`; the logits of attention by its argument
-`scale`. The width is told by the size of the dim that is summed over. (A factor might be multiplied as well, values and gradients
-would be the same; but a vector that is scaled down looks like one that vanishes, to readers and to `tpdyn.derive`.)
+`scale`; where a bias is added to the product, the factor before it. The width is told by the size of the dim that is summed over.
 A line on which more than one expression could be meant is not guessed at.
 """
 
@@ -78,19 +77,30 @@ def size_of(program: Program, place: Place, base_width: int) -> int | None:
 @final
 @dataclass(frozen=True)
 class Multiplied:
-    """A product of the script. node: an expression to be multiplied; where there is none (attention without the argument
-    `scale`), `call` is to be given one, `argument`. factor: the text of the multiplier. module: whether a module is called
-    (if it adds a bias, that must not be multiplied)."""
+    """What to write. node: an expression to be multiplied; where there is none (attention without the argument `scale`), `call`
+    is to be given one, `argument`. factor: the text of the multiplier. alone: whether the expression is an argument of a call,
+    so that the product needs no brackets."""
 
     factor: str
     node: ast.expr | None = None
     call: ast.Call | None = None
     argument: str = ""
-    module: bool = False
+    alone: bool = False
+
+    def around(self) -> tuple[str, str]:
+        """What to put before and behind the expression."""
+        tight = ast.Name | ast.Attribute | ast.Call | ast.Constant | ast.Subscript
+        left = isinstance(self.node, ast.BinOp) and isinstance(self.node.op, ast.MatMult | ast.Mult)
+        inner = ("", "") if left or isinstance(self.node, tight) else ("(", ")")
+        outer = ("", "") if self.alone else ("(", ")")
+        return outer[0] + inner[0], f"{inner[1]} * {self.factor}{outer[1]}"
 
 
-def multiplied(edits: TextEdits, line: Line) -> Multiplied | None:
-    """Where and how the line's product is multiplied; None where that is not plain."""
+def multiplied(edits: TextEdits, line: Line, biased: bool) -> Multiplied | None:
+    """Where and how the line's product is multiplied; None where that is not plain.
+
+    biased: whether a module called there adds a bias, which is not to be multiplied.
+    """
     if line.power is None or line.size is None:
         return None
     named = {place.module.split("#")[0].rpartition(".")[2] for place in line.places if place.parameters}
@@ -101,13 +111,19 @@ def multiplied(edits: TextEdits, line: Line) -> Multiplied | None:
         if isinstance(node, ast.Call) and len(named) == 1 and ast.unparse(node.func).rpartition(".")[2] in named
     ]
     if len(calls) == 1:
-        size = _size(_first_argument(calls[0])) or f"{ast.unparse(calls[0].func)}.weight.shape[-1]"
-        return Multiplied(_factor(size, line), calls[0], module=True)
+        first = _first_argument(calls[0])
+        size = _size(first) or f"{ast.unparse(calls[0].func)}.weight.shape[-1]"
+        if biased:
+            return None if first is None else Multiplied(_factor(size, line), first, alone=True)
+        return Multiplied(_factor(size, line), calls[0])
     products = [(node, told) for node in nodes if (told := _product(node)) is not None]
     if calls or len(products) != 1 or not products[0][1]:
         return None
     node, size = products[0]
     factor = _factor(size, line)
+    if isinstance(node, ast.Call) and _function(node) == "linear" and _adds(node):
+        first = _first_argument(node)
+        return None if first is None else Multiplied(factor, first, alone=True)
     if not isinstance(node, ast.Call) or _function(node) != ATTENTION:
         return Multiplied(factor, node)
     scale = next((keyword.value for keyword in node.keywords if keyword.arg == "scale"), None)
@@ -115,7 +131,7 @@ def multiplied(edits: TextEdits, line: Line) -> Multiplied | None:
         if scale is not None or any(keyword.arg is None for keyword in node.keywords):
             return None
         return Multiplied(factor, call=node, argument=f"scale=1 / {size} ** 0.5 * {factor}")
-    return Multiplied(factor, scale)
+    return Multiplied(factor, scale, alone=True)
 
 
 def _factor(size: str, line: Line) -> str:
@@ -139,7 +155,7 @@ def _begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
 def _product(node: ast.expr) -> str | None:
     """For a product the expression of the size that is summed over, "" where that is not plain; None for anything else."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
-        return _size(node.left)
+        return _size(node.left) or _size(node.right, -2)
     if not isinstance(node, ast.Call):
         return None
     function = _function(node)
@@ -150,21 +166,24 @@ def _product(node: ast.expr) -> str | None:
     if function in METHODS and isinstance(node.func, ast.Attribute) and len(node.args) == 1 and not node.keywords:
         return _size(node.func.value)
     if function == "linear":
-        if len(node.args) > 2 or any(keyword.arg == "bias" for keyword in node.keywords):
-            return ""
         return _size(_first_argument(node)) or (_size(node.args[1]) if len(node.args) > 1 else "")
     return _size(_first_argument(node))
+
+
+def _adds(call: ast.Call) -> bool:
+    """Whether `F.linear` is given a bias."""
+    return len(call.args) > 2 or any(keyword.arg == "bias" for keyword in call.keywords)
 
 
 def _function(call: ast.Call) -> str:
     return ast.unparse(call.func).rpartition(".")[2]
 
 
-def _size(factor: ast.expr | None) -> str:
-    """The size of the last dim of a variable, or of an attribute; "" for what would have to be computed again."""
+def _size(factor: ast.expr | None, dim: int = -1) -> str:
+    """The size of a dim of a variable, or of an attribute; "" for what would have to be computed again."""
     if factor is None or not all(isinstance(n, ast.Name | ast.Attribute | ast.expr_context) for n in ast.walk(factor)):
         return ""
-    return f"{ast.unparse(factor)}.shape[-1]"
+    return f"{ast.unparse(factor)}.shape[{dim}]"
 
 
 def _first_argument(call: ast.Call) -> ast.expr | None:

@@ -34,6 +34,7 @@ def tidied(
     views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
     views += [mark.view for mark in marks]
     alive = {piece for view in views for piece in followed(view).pieces}
+    statements = with_scales_in_products(statements, alive)
     for position in range(len(statements) - 1, -1, -1):
         if position in alive:
             alive.update(operand.var for operand in operands_of(statements[position].instruction))
@@ -131,6 +132,60 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
         )
 
     return result, followed
+
+
+def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
+    """The constant and the operand, when the statement is a constant multiple of a value, axis by axis."""
+    match statement.instruction:
+        case Combine(terms=((scale, operand),), constant=constant, epsilon=False) if constant.is_zero:
+            pass
+        case Contract(operands=(operand,), scale=scale):
+            pass
+        case _:
+            return None
+    if statement.origin.phase != "forward" or operand.axes != tuple(range(len(statement.shape))):
+        return None
+    return scale, operand
+
+
+def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list[Statement]:
+    """Multiples that only products read are left unread: `sum_j (s x_j) y_j` is `s sum_j x_j y_j`.
+
+    So it does not matter to any reading whether attention scales its queries or its logits, or whether a readout divides its
+    input or its output: the multiplier is one of the product, the vector is what it was. kept: positions that have a name.
+    """
+    multiples = {
+        position: found
+        for position, statement in enumerate(statements)
+        if position not in kept and (found := multiple_in(statement)) is not None
+    }
+    for statement in statements:
+        for operand in operands_of(statement.instruction):
+            if operand.var in multiples and not _summed_over(statement, operand, statements):
+                del multiples[operand.var]
+    result = []
+    for statement in statements:
+        instruction = statement.instruction
+        if isinstance(instruction, Contract):
+            operands, scale = list(instruction.operands), instruction.scale
+            for place, operand in enumerate(operands):
+                while operand.var in multiples:
+                    factor, source = multiples[operand.var]
+                    operand, scale = Operand(source.var, operand.axes), scale * factor
+                operands[place] = operand
+            instruction = Contract(tuple(operands), scale)
+            statement = replace(statement, instruction=instruction)
+        result.append(statement)
+    return result
+
+
+def _summed_over(statement: Statement, operand: Operand, statements: list[Statement]) -> bool:
+    """Whether a statement is a product that sums over a wide axis of the operand."""
+    if not isinstance(statement.instruction, Contract) or len(statement.instruction.operands) != 2:
+        return False
+    wide = statements[operand.var].wide_axes
+    # In the backward pass the same factor stands in outer products: a step of the gradient's way through the product.
+    return statement.origin.phase == "backward" or any(operand.axes[axis] >= len(statement.shape) for axis in wide)
 
 
 def named(statements: list[Statement], parameters: list[Parameter], marks: list[Mark]) -> tuple[Statement, ...]:
