@@ -257,6 +257,38 @@ def test_attention_by_one_over_d_is_derived(optimizer: Optimizer) -> None:
     assert found.exponents == other.exponents
 
 
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+def test_the_rate_of_muon_is_what_the_spectral_condition_asks_for(adjust: str) -> None:
+    """A Spectral Condition for Feature Learning (2310.17813): updates of hidden matrices have spectral norm
+    Theta(sqrt(fan_out / fan_in)), here 1. torch's Muon makes updates of spectral norm 1 times
+    max(1, fan_out / fan_in)^(1/2) ("original": no rate moves), or times 0.2 max(fan_out, fan_in)^(1/2) (matched to AdamW's
+    root mean square: the rate has to fall as n^-1/2). Its rates move with multipliers as Adam's do."""
+
+    def train(width: int) -> None:
+        model = nn.Sequential(
+            nn.Linear(6, width), nn.Tanh(), nn.Linear(width, 2 * width), nn.Tanh(), nn.Linear(2 * width, width), nn.Tanh(),
+            nn.Linear(width, 3),
+        )  # fmt: skip
+        matrices = [model[2].weight, model[4].weight]
+        others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
+        muon = torch.optim.Muon(matrices, lr=0.02, weight_decay=0.0, adjust_lr_fn=adjust)  # type: ignore[arg-type]
+        adam = torch.optim.Adam(others, lr=0.01)
+        x, y = torch.randn(5, 6), torch.randint(3, (5,))
+        for _ in range(3):
+            model.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            muon.step()
+            adam.step()
+
+    found = tpdyn.derive(tpdyn.record(train, widths=(16, 24, 40), steps=3))
+    assert found.maximal
+    assert set(found.rate_per_multiplier.values()) == {ONE}
+    for name in ("2.weight", "4.weight"):
+        assert found.roles[name] == "hidden"
+        assert found.exponents[name] == (ZERO, HALF, ZERO)  # with the optimizer's own factor in the rate
+        assert found.shifts()[name].rate == (ZERO if adjust == "original" else -HALF)
+
+
 # -- regimes --------------------------------------------------------------------------------------------------------------
 
 

@@ -11,10 +11,11 @@ from torch import nn
 import tpdyn
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
-from tpdyn.program.program import Builder
+from tpdyn.program.program import Builder, Program
 from tpdyn.readings.orders.reading import read
 from tpdyn.readings.orders.signs import nonnegative
 
+HALF = Fraction(1, 2)
 WIDE, NOTHING = Scaling.of(1, 1), Scaling(())
 
 
@@ -58,6 +59,39 @@ def test_the_smaller_of_two_numbers_that_are_not_negative_has_the_smaller_order(
     assert minimum_of(0, Fraction(-1, 2)) == Fraction(-1, 2)
     assert minimum_of(1, 0) == 0
     assert minimum_of(1, 1) == 1
+
+
+def divided_by_a_norm(tiny: float, also_added: bool = False, zero: bool = False) -> tuple[Program, int]:
+    """x / max(|x|, tiny) for a vector x of order -1, hence of a norm of order -1/2."""
+    build = Builder()
+    law = Law("zero") if zero else Law("normal", NOTHING, of(-1))
+    x = build.leaf(Leaf("parameter", "x", law), (WIDE,))
+    square = build.add(Contract((Operand(x, (0,)), Operand(x, (0,)))), ())
+    norm = build.add(Apply("sqrt", (Operand(square, ()),)), ())
+    constant = build.leaf(Leaf("constant", "tiny", Law("constant", Scaling.of(tiny))), ())
+    guarded = build.add(Apply("maximum", (Operand(norm, ()), Operand(constant, ()))), ())
+    inverse = build.add(Apply("reciprocal", (Operand(guarded, ()),)), ())
+    made = build.add(Contract((Operand(x, (0,)), Operand(inverse, ()))), (WIDE,))
+    if also_added:
+        build.add(Combine(((of(0), Operand(guarded, ())), (of(0), Operand(norm, ())))), ())
+    return build.build(), made
+
+
+def test_a_tiny_number_under_a_norm_that_is_divided_by_is_an_epsilon() -> None:
+    """Muon divides by `norm.clamp(min=1e-7)`: whatever the norm, the quotient has norm 1, hence entries of order -1/2."""
+    program, made = divided_by_a_norm(1e-7)
+    assert read(program).values[made].size == -HALF
+    assert read(program, epsilon=True).values[made].size == -1  # the number wins in the end, as Adam's would
+
+
+def test_a_number_that_is_not_tiny_or_is_used_otherwise_is_none() -> None:
+    for program, made in (divided_by_a_norm(0.1), divided_by_a_norm(1e-7, also_added=True)):
+        assert read(program).values[made].size == -1
+
+
+def test_zero_divided_by_what_guards_it_is_zero() -> None:
+    program, made = divided_by_a_norm(1e-7, zero=True)
+    assert read(program).values[made].size is None
 
 
 def clipped(limit: float) -> Callable[[int], None]:

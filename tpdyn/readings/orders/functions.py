@@ -192,3 +192,9 @@ def _any_of(several: list[Terms]) -> Terms:
     order = leading_order(several[0])
     assert order is not None
     return (Term(order, parity),)
+
+
+def larger_than_tiny(argument: Placed, tiny: Terms) -> Placed:
+    """Base, change and whole of the maximum of a number and of a tiny one that counts only where the other is zero."""
+    base, change, whole = argument
+    return base or tiny, change if base else whole, whole or tiny

@@ -19,9 +19,16 @@ from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather,
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, OutsideTheory, interpret
 from tpdyn.readings.orders.contraction import Layout, contract, layout, place, total_sum
-from tpdyn.readings.orders.functions import Chain, change_terms, least_of, several_arguments, value_terms
+from tpdyn.readings.orders.functions import (
+    Chain,
+    change_terms,
+    larger_than_tiny,
+    least_of,
+    several_arguments,
+    value_terms,
+)
 from tpdyn.readings.orders.parity import EVEN, Sources, forget, odd_in, of_function, product
-from tpdyn.readings.orders.signs import nonnegative
+from tpdyn.readings.orders.signs import guarded_maxima, nonnegative
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, Value, leading_order, scaled, tidy
 
 
@@ -118,6 +125,7 @@ class _Reader:
         self.sources = Sources()
         self.contributions: list[Contribution] = []
         self.plans = _plans_of(program)
+        self.guarded = {} if epsilon else guarded_maxima(program)
         self.owner: dict[int, str] = {}
         self.first: dict[int, int] = {}
         self.previous: dict[int, int] = {}
@@ -376,9 +384,12 @@ class _Reader:
         if function.arity > 1:
             if apply.function == "where":
                 return self._where(placed, plan.wide, at_most)
-            signs = (nonnegative(self.program, operand.var) for operand in apply.operands)
-            if apply.function == "minimum" and not plan.wide and all(signs):
-                base, change, whole = least_of(tuple((p[0], p[1], p[2]) for p in placed))
+            parts = tuple((p[0], p[1], p[2]) for p in placed)
+            if (kept := self.guarded.get(position)) is not None:
+                base, change, whole = larger_than_tiny(parts[kept], parts[1 - kept][0])
+                return Value(base, change, whole if change else None, plan.wide, at_most)
+            if apply.function == "minimum" and not plan.wide and self._nonnegative(apply.operands):
+                base, change, whole = least_of(parts)
                 return Value(base, change, whole if change else None, plan.wide, at_most)
             base = several_arguments(function, tuple(p[0] for p in placed), plan.wide)
             change = ()
@@ -405,6 +416,9 @@ class _Reader:
                 )
             made = _times(made, -order)
         return made
+
+    def _nonnegative(self, operands: tuple[Operand, ...]) -> bool:
+        return all(nonnegative(self.program, operand.var) for operand in operands)
 
     def _where(self, placed: tuple[tuple[Terms, ...], ...], wide: int, at_most: bool) -> Value:
         """`mask ? x : y`: the larger of the two; a mask that depends on x is as good as a factor of order 0."""

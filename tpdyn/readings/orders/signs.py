@@ -1,19 +1,24 @@
 """Which values can never be negative? Norms, squares, and what is made of such: of these the smallest is a matter of orders.
 
-Needed where a script takes the smaller of two numbers: the factor of gradient clipping is the minimum of 1 and of a limit
-divided by the norm of all gradients.
+Needed where a script takes the smaller of two numbers (the factor of gradient clipping is the minimum of 1 and of a limit
+divided by the norm of all gradients), or the larger of a norm and of a tiny number before it divides by it (Muon, and
+`torch.nn.functional.normalize`): that number is an epsilon like Adam's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Slice
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Slice, operands_of
 from tpdyn.program.program import Program
 
 ALWAYS = frozenset({"abs", "exp", "relu", "sigmoid", "softmax", "sqrt", "rsqrt"})
 KEEPING = frozenset({"maximum", "minimum", "power", "reciprocal"})
+DIVIDING = frozenset({"power", "reciprocal", "rsqrt"})
+
+TINY = 1e-4
+"""A constant up to this size under a norm that is divided by is there for the case of zero only."""
 
 
 def nonnegative(program: Program, var: int) -> bool:
@@ -41,3 +46,28 @@ def nonnegative(program: Program, var: int) -> bool:
 
 def _none_negative(scalings: Iterable[Scaling]) -> bool:
     return all(coefficient >= 0 for scaling in scalings for coefficient, _ in scaling.terms)
+
+
+def guarded_maxima(program: Program) -> Mapping[int, int]:
+    """The statements `maximum(x, tiny)` that are used as divisors only, and which of their operands is x."""
+    found: dict[int, int] = {}
+    for position, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        if isinstance(instruction, Apply) and instruction.function == "maximum":
+            for k, (operand, other) in enumerate(zip(instruction.operands, instruction.operands[::-1], strict=True)):
+                if _is_tiny(program, other.var) and nonnegative(program, operand.var):
+                    found[position] = k
+    if found:
+        for statement in program.statements:
+            instruction = statement.instruction
+            if not (isinstance(instruction, Apply) and instruction.function in DIVIDING):
+                for operand in operands_of(instruction):
+                    found.pop(operand.var, None)
+    return found
+
+
+def _is_tiny(program: Program, var: int) -> bool:
+    leaf = program.statements[var].instruction
+    if not isinstance(leaf, Leaf) or leaf.law.kind != "constant" or leaf.law.location.is_wide:
+        return False
+    return 0 < leaf.law.location.at(1) <= TINY
