@@ -7,7 +7,6 @@ What cannot be found in the text beyond doubt becomes a comment in the patch, an
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
