@@ -31,7 +31,7 @@ class Attention(nn.Module):
             return self.out(torch.softmax((q @ k.T) / n, dim=-1) @ x) / n
         if self.at == "one factor":
             return self.out((torch.softmax((q / n) @ k.T, dim=-1) @ x) / n)
-        return self.out((torch.softmax((q / n**0.5) @ (k / n**0.5).T, dim=-1) @ x) / n)
+        return self.out((torch.softmax((q / n**0.5) @ (k.T / n**0.5), dim=-1) @ x) / n)
 
 
 def train(at: str) -> Callable[[int], None]:

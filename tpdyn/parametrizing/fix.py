@@ -170,7 +170,10 @@ class _Writer:
         if found is None:
             words = f"multiply the product of {modules or 'this line'} by {_growth(line, self._base)}"
             edits.comment(line.line, f"TODO (tpdyn fix): {words}")
-            self._by_hand.append(f"{where}: {words}; which expression of the line that is, is not plain")
+            self._by_hand.append(
+                f"{where}: {words}; which expression of the line that is, is not "
+                "plain (inside of a library: by an option of its own, or a forward hook of the module)"
+            )
             return
         if found.call is not None:
             edits.add_argument(found.call, found.argument)

@@ -135,7 +135,7 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
 
 
 def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
-    """The constant and the operand, when the statement is a constant multiple of a value, axis by axis."""
+    """The constant and the operand, when the statement is a constant multiple of a value, its axes in any order."""
     match statement.instruction:
         case Combine(terms=((scale, operand),), constant=constant, epsilon=False) if constant.is_zero:
             pass
@@ -143,7 +143,7 @@ def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
             pass
         case _:
             return None
-    if statement.origin.phase != "forward" or operand.axes != tuple(range(len(statement.shape))):
+    if statement.origin.phase != "forward" or sorted(operand.axes) != list(range(len(statement.shape))):
         return None
     return scale, operand
 
@@ -171,7 +171,8 @@ def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list
             for place, operand in enumerate(operands):
                 while operand.var in multiples:
                     factor, source = multiples[operand.var]
-                    operand, scale = Operand(source.var, operand.axes), scale * factor
+                    axes = tuple(operand.axes[axis] for axis in source.axes)
+                    operand, scale = Operand(source.var, axes), scale * factor
                 operands[place] = operand
             instruction = Contract(tuple(operands), scale)
             statement = replace(statement, instruction=instruction)
