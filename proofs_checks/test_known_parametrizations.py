@@ -247,6 +247,7 @@ def test_every_requirement_holds_at_the_table_s_own_point(table: Table, build: t
         assert unmet(name), name
 
 
+@pytest.mark.skipif(QUICK, reason="takes a minute")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "sign", "adafactor"])
 def test_attention_by_one_over_d_is_derived(optimizer: Optimizer) -> None:
     """Tensor Programs V, Definition 4.1: with logits by the root of d, another power 1/2 is what is missing."""

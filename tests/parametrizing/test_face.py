@@ -170,7 +170,7 @@ def test_it_is_shown_as_one_line_for_each_exponent_that_is_not_fixed() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_several_of_its_directions_together_are_optimal_here_too(data: st.DataObject) -> None:
     """More than the face of this script promises (each direction alone): no counterexample is known for MLPs."""
     maximum = derived().maximum
