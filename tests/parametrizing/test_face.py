@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Literal
@@ -196,3 +197,9 @@ def test_nothing_is_optimal_where_requirements_were_given_up() -> None:
 def test_a_parametrization_that_was_read_from_a_file_has_no_face() -> None:
     with pytest.raises(ValueError, match="belongs to a derived parametrization"):
         Parametrization.from_dict(derived().to_dict()).face()
+
+
+def test_an_optimum_that_nothing_moves_is_called_unique_only_where_all_directions_were_walked_together() -> None:
+    alone = Face(("x:b",), (ZERO,), (), (), ((),), (ZERO,))
+    assert alone.show() == "the optimum is unique" and alone.dimension == 0
+    assert replace(alone, complete=False).show() == "no exponent can move alone"

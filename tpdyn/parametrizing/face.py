@@ -95,7 +95,7 @@ class Face:
             lines.append("(each alone, the others held)")
         if lines and self.stopped:
             lines.append("(the walk was stopped: there may be more)")
-        return "\n".join(lines) or "the optimum is unique"
+        return "\n".join(lines) or ("the optimum is unique" if self.complete else "no exponent can move alone")
 
 
 def face_of(maximum: Maximum) -> Face:
@@ -151,7 +151,9 @@ def _directions(maximum: Maximum, own: Mapping[str, Own]) -> tuple[tuple[Point, 
     ]
     for several in contributions_of(maximum.orders).values():
         # Where several contributions are of order 0 (in different steps, say) any one of them is enough.
-        tied = {form.coefficients for _, order in several if (form := formula(order, size)) and not form.at(maximum.point)}
+        tied = {
+            form.coefficients for _, order in several if (form := formula(order, size)) and not form.at(maximum.point)
+        }
         tight += tied if len(tied) == 1 else ()
     names = maximum.space.names
     held = [_unit(index, size) for index, name in enumerate(names) if name.endswith(":p") or _starts_at_zero(name, own)]
