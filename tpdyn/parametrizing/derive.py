@@ -35,7 +35,8 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
     used only where nothing else helps. Where the requirements contradict each other, `conflicts` names minimal sets of
     them with their source lines, and the exponents meet as many as they can.
 
-    Where gradients are clipped by their norm and the norm grows, exponents are those of widths at which the clipping acts.
+    Where gradients are clipped by their norm and the norm grows, exponents are those of widths at which the clipping acts and
+    the growing part of the norm leads; rates derived for SGD are too large below (`tpdyn check` shows it).
 
     Weight decay is set aside (`tpdyn.parametrizing.decay`): it has to move with the rates, and `parametrize` moves it.
 
