@@ -345,6 +345,7 @@ def test_the_edits_of_a_script_are_printed_as_a_patch_and_explained_beside(tpdyn
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("--- perceptron.py\n+++ perceptron.py\n@@")
     assert "verified" not in done.stdout and "verified: the patched script was recorded again" in done.stderr
+    assert f"the patch, to be applied in {file.parent}:" in done.stderr
     assert file.read_text() == before and left_behind() == []
     assert tpdyn("fix", perceptron, "--base-width", "0").exit_code == 2
 

@@ -226,7 +226,8 @@ class Fixed:
         if self.nothing_to_change:
             return "nothing to change: the script is in the maximal update parametrization already"
         lines = ["to reach the maximal update:", *(f"  {edit}" for edit in self.derived.edits())]
-        lines += ["the patch:", *(f"  {edit}" for edit in self.fix.edits or ("none",))]
+        elsewhere = "" if self.fix.folder == Path.cwd().resolve() else f", to be applied in {self.fix.folder}"
+        lines += [f"the patch{elsewhere}:", *(f"  {edit}" for edit in self.fix.edits or ("none",))]
         if self.fix.by_hand:
             lines += ["left to you:", *(f"  {edit}" for edit in self.fix.by_hand)]
         if self.verified:

@@ -209,7 +209,7 @@ def write(folder: str, text: str, **others: str) -> tuple[str, ...]:
     Path(folder).mkdir()
     for name, content in {"script": text, **others}.items():
         (Path(folder) / f"{name}.py").write_text(content)
-    return "script.py:train", "--base-width", str(BASE)
+    return "script.py:train", "--base-width", str(BASE), "--steps", "2"
 
 
 @pytest.fixture(autouse=True)
@@ -400,7 +400,7 @@ def test_what_cannot_be_edited_beyond_doubt_is_left_to_a_person_with_its_line() 
         one_call=write("one_call", one_call),
         framework=write("framework", framework),
         unplain=write("unplain", unplain),
-        small=("script.py:train", "--base-width", "4096"),
+        small=("script.py:train", "--base-width", "4096", "--steps", "2"),
     )
     assert [said.status for said in found.values()] == [15, 15, 15, 15, 0]
     assert found["by_hand"].patch == found["framework"].patch == ""

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 from tpdyn.parametrizing.fix_places import Line, bracketed, lines_of, multiplied, relative
@@ -40,9 +41,19 @@ class Fix:
     by_hand: tuple[str, ...]
 
     @property
+    def folder(self) -> Path:
+        """From where the patch names its files: the working folder, if they all lie in it; else the innermost that holds them."""
+        here = Path.cwd().resolve()
+        folders = [Path(path).resolve().parent for path in self.after]
+        if all(folder.is_relative_to(here) for folder in folders):
+            return here
+        return Path(os.path.commonpath(folders))
+
+    @property
     def patch(self) -> str:
-        """All changes as one unified diff; "" where nothing changes. Paths are from the working folder."""
-        return "".join(unified(self.before[path], self.after[path], relative(path)) for path in sorted(self.after))
+        """All changes as one unified diff, to be applied in `folder`; "" where nothing changes."""
+        names = {path: str(Path(path).resolve().relative_to(self.folder)) for path in sorted(self.after)}
+        return "".join(unified(self.before[path], self.after[path], name) for path, name in names.items())
 
 
 def fix(program: Program, derived: Parametrization, made: Sequence[Construction], base_width: int = 256) -> Fix:

@@ -207,6 +207,6 @@ def _summed(call: ast.Call) -> ast.expr | None:
 
 
 def relative(path: str) -> str:
-    """A path as a patch names it: from the working folder if it lies there, else the file's name alone."""
+    """A path as messages name it: from the working folder if it lies there, else the file's name alone."""
     full = Path(path).resolve()
     return str(full.relative_to(Path.cwd().resolve())) if full.is_relative_to(Path.cwd().resolve()) else full.name
