@@ -78,15 +78,14 @@ def test_a_script_without_decay_stays_as_it_is(name: str) -> None:
 
 
 def test_a_mean_of_weights_is_no_decay() -> None:
-    """Lookahead: the new weights are half the old, half a copy that is slower."""
-    slow: dict[int, torch.Tensor] = {}
+    """Lookahead: the new weights are half the old, half a copy that is slower, kept with the model of this run."""
 
     def after(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        state: dict[nn.Parameter, dict[str, torch.Tensor]] = optimizer.state
         for p in model.parameters():
-            kept = slow.get(id(p))
-            if kept is not None and kept.shape == p.shape:
-                p.mul_(0.5).add_(kept, alpha=0.5)
-            slow[id(p)] = p.detach().clone()
+            if "slow" in state[p]:
+                p.mul_(0.5).add_(state[p]["slow"], alpha=0.5)
+            state[p]["slow"] = p.detach().clone()
 
     program = recorded(lambda m: torch.optim.SGD(m.parameters(), lr=0.1), after)
     assert without_decay(program) == (program, frozenset())
