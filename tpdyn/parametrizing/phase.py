@@ -12,13 +12,12 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.exponents import ZERO, Order
 from tpdyn.parametrizing.derive import symmetries
 from tpdyn.parametrizing.families import families_of
-from tpdyn.parametrizing.polygons import Corner, Polygon, area, between, box, clipped, inner, outlines, without
+from tpdyn.parametrizing.polygons import Corner, Polygon, Sides, area, between, box, clipped, inner, outlines, without
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.orders.cells import Cell, Form, Kind, Space, formula, moved_by, on_cell
 from tpdyn.readings.orders.linear import solve
@@ -319,6 +318,7 @@ class _Mapper:
         self.program, self.found, self.space = program, found, space
         self.progress = progress
         self.readings = 0
+        self.known: list[tuple[Phase, Cell]] = []
 
     def look(self, point: Corner) -> tuple[Phase, Cell]:
         """The phase at a point, and the cell on which it stays."""
@@ -326,7 +326,13 @@ class _Mapper:
         self.readings += 1
         if self.progress is not None:
             self.progress(self.readings)
-        return Phase(label, formula(r, 2)), cell
+        phase = Phase(label, formula(r, 2))
+        self.known.append((phase, cell))
+        return phase, cell
+
+    def find(self, point: Corner) -> tuple[Phase, Cell]:
+        """The phase at a point and a cell that holds it: one that is known, or else a new one."""
+        return next((one for one in reversed(self.known) if one[1].contains(point)), None) or self.look(point)
 
     def cover(self, whole: Polygon) -> list[_Piece]:
         """Cells until nothing of the whole is left."""
@@ -343,19 +349,18 @@ class _Mapper:
             for form in forms:
                 part = clipped(part, form)
             found.append(_Piece(phase, cell, part))
-            left = [rest for polygon in left for rest in without(polygon, forms)]
+            bounding = [form for form in forms if sum(form.at(corner) == 0 for corner in part) > 1]
+            left = [rest for polygon in left for rest in without(polygon, bounding)]
         assert sum((area(piece.polygon) for piece in found), ZERO) == area(whole)
         return found
 
     def strata(self, cells: list[_Piece]) -> tuple[tuple[Region, ...], tuple[Edge, ...], tuple[Spot, ...]]:
         """Regions, edges and spots, none of them larger or more than necessary."""
-        corners = {corner for cell in cells for corner in cell.polygon}
+        cut = Sides([cell.polygon for cell in cells])
         sides: dict[tuple[Corner, Corner], list[_Piece]] = {}
         for cell in cells:
-            for start, end in zip(cell.polygon, [*cell.polygon[1:], cell.polygon[0]], strict=True):
-                stops = [start, *between(start, end, corners), end]
-                for one, other in pairwise(stops):
-                    sides.setdefault((min(one, other), max(one, other)), []).append(cell)
+            for one, other in cut.parts(cell.polygon):
+                sides.setdefault((min(one, other), max(one, other)), []).append(cell)
         edges: list[tuple[Phase, Corner, Corner, list[_Piece]]] = []
         for (start, end), around in sorted(sides.items(), key=lambda item: item[0]):
             edges += [(phase, one, other, around) for phase, one, other in self.along(start, end, around)]
@@ -377,7 +382,7 @@ class _Mapper:
             if piece.cell.contains(middle):
                 yield piece.phase, start, end
                 return
-        phase, cell = self.look(middle)
+        phase, cell = self.find(middle)
         low, high = ZERO, Fraction(1)
         for constraint in cell.constraints:
             at_start, at_end = constraint.form.at(start), constraint.form.at(end)
@@ -403,7 +408,7 @@ class _Mapper:
         for piece in around:
             if piece.cell.contains(corner):
                 return piece.phase
-        return self.look(corner)[0]
+        return self.find(corner)[0]
 
 
 def _part(start: Corner, end: Corner, t: Fraction) -> Corner:

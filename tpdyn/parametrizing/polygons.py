@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from typing import final
 
 from tpdyn.exponents import ZERO
 from tpdyn.readings.orders.cells import Form
@@ -34,7 +35,10 @@ def clipped(polygon: Polygon, form: Form) -> Polygon:
 
 
 def without(polygon: Polygon, forms: Iterable[Form]) -> list[Polygon]:
-    """The polygon minus the convex set on which no form is negative, as convex pieces without common interior."""
+    """The polygon minus the convex set on which no form is negative, as convex pieces without common interior.
+
+    A polygon that the set does not meet stays in one piece.
+    """
     pieces = []
     rest = polygon
     for form in forms:
@@ -45,7 +49,7 @@ def without(polygon: Polygon, forms: Iterable[Form]) -> list[Polygon]:
             pieces.append(outside)
         rest = clipped(rest, form)
         if not rest:
-            break
+            return [polygon]
     return pieces
 
 
@@ -78,18 +82,47 @@ def between(start: Corner, end: Corner, corners: Iterable[Corner]) -> list[Corne
     return [corner for _, corner in sorted(found)]
 
 
+@final
+class Sides:
+    """The sides of polygons without common interior, each cut at the corners that other sides along it have."""
+
+    def __init__(self, polygons: Sequence[Polygon]) -> None:
+        self._along: dict[tuple[Fraction, ...], set[Corner]] = {}
+        for polygon in polygons:
+            for start, end in sides(polygon):
+                self._along.setdefault(_line(start, end), set()).update((start, end))
+
+    def parts(self, polygon: Polygon) -> Iterable[tuple[Corner, Corner]]:
+        """The parts of the sides of one of the polygons, counterclockwise."""
+        for start, end in sides(polygon):
+            on_line = self._along[_line(start, end)]
+            yield from pairwise([start, *between(start, end, on_line), end])
+
+
+def sides(polygon: Polygon) -> Iterable[tuple[Corner, Corner]]:
+    """Start and end of each side, counterclockwise."""
+    return zip(polygon, [*polygon[1:], polygon[0]], strict=True)
+
+
+def _line(start: Corner, end: Corner) -> tuple[Fraction, ...]:
+    """Which line two points are on: where it meets an axis, and its slope."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    if dx == 0:
+        return (start[0],)
+    slope = dy / dx
+    return slope, start[1] - slope * start[0]
+
+
 def outlines(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
     """The boundary of a union of polygons that have no common interior: outer loops counterclockwise, holes clockwise."""
-    corners = {corner for polygon in polygons for corner in polygon}
+    cut = Sides(polygons)
     edges: set[tuple[Corner, Corner]] = set()
     for polygon in polygons:
-        for start, end in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
-            stops = [start, *between(start, end, corners), end]
-            for one, other in pairwise(stops):
-                if (other, one) in edges:
-                    edges.discard((other, one))  # inside of the union
-                else:
-                    edges.add((one, other))
+        for one, other in cut.parts(polygon):
+            if (other, one) in edges:
+                edges.discard((other, one))  # inside of the union
+            else:
+                edges.add((one, other))
     following: dict[Corner, list[Corner]] = {}
     for start, end in sorted(edges):
         following.setdefault(start, []).append(end)

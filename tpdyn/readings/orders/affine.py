@@ -12,7 +12,7 @@ adding two forms is adding two integers, however many symbols there are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NoReturn, final
 
@@ -256,6 +256,18 @@ def _affine(chart: Chart, form: int, value: int) -> Affine:
 
 def _no_float(number: float) -> NoReturn:
     raise TypeError(f"an order meets the float {number!r}; orders are exact: expected a Fraction, or infinity")
+
+
+def at_point(orders: Sequence[Fraction]) -> Sequence[Fraction | int]:
+    """Numbers that compare as the orders do at the point at which they are read; the chart takes no note."""
+    chart = next((order._chart for order in orders if isinstance(order, Affine)), None)
+    if chart is None:
+        return orders
+    fine = chart.fine
+    return [
+        order._value if isinstance(order, Affine) else order if isinstance(order, float) else _units(order) * fine
+        for order in orders
+    ]
 
 
 def show_form(constant: Fraction, coefficients: Iterable[Fraction], names: Iterable[str]) -> str:

@@ -10,12 +10,15 @@ Where a rule has a choice it takes the larger order: what comes out is an upper 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import final
 
 from tpdyn.exponents import ZERO, Order
+from tpdyn.readings.orders.affine import Affine, at_point
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, contains, hull
 
 _LONGEST = 4
@@ -61,12 +64,41 @@ Terms = tuple[Term, ...]
 
 def leading_order(terms: Terms) -> Order:
     """Order of the typical entry (mean absolute value); None for identically zero."""
-    return max((term.mean_order for term in terms), default=None)
+    return largest([term.mean_order for term in terms]) if terms else None
 
 
 def scaled(terms: Terms, power: Fraction) -> Terms:
     """Terms times n^power."""
     return tuple(term.times(power) for term in terms) if power else terms
+
+
+def _note(larger: Fraction, smaller: Fraction) -> None:
+    """Compare orders of which it is known how they compare at the point: what follows counts on it on the whole cell."""
+    if larger < smaller:
+        raise AssertionError(f"{larger} is not below {smaller} at the point")
+
+
+def largest(orders: Sequence[Fraction]) -> Fraction:
+    """The largest order. On linear forms it is compared with each other one, and a tie belongs to both cells around it."""
+    if len(orders) == 1:
+        return orders[0]
+    values = at_point(orders)
+    leader = orders[max(range(len(orders)), key=values.__getitem__)]
+    for order in orders:
+        _note(leader, order)
+    return leader
+
+
+def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> bool:
+    """Whether a term adds nothing to one that is not smaller by root mean square (`size` and `other`)."""
+    if leader.gaussian != term.gaussian:
+        return False
+    if contains(leader.parity, term.parity):
+        _note(size, other)
+        return leader.mean_order >= term.mean_order if leader.rarity or term.rarity else True
+    if contains(term.parity, leader.parity):
+        _note(size, other)
+    return False
 
 
 def tidy(terms: list[Term], wide: int) -> Terms:
@@ -78,32 +110,30 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         # infinity less infinity: a product of what explodes with what vanishes as fast has no order that is known
         terms = [replace(term, order=math.inf) if term.order != term.order else term for term in terms]  # type: ignore[arg-type]
     if wide == 0:
-        return (Term(max(term.rms_order for term in terms)),)
+        return (Term(largest([term.rms_order for term in terms])),)
     if len(terms) == 1:
         return tuple(terms)
-    largest: dict[tuple[Parity, Gaussian | None, Fraction], Term] = {}
-    for term in terms:
-        key = (term.parity, term.gaussian, term.rarity)
-        if key not in largest or largest[key].order < term.order:
-            largest[key] = term
-    if len(largest) == 1:
-        return tuple(largest.values())
+    sizes = [term.rms_order for term in terms]
+    values, rarities = at_point(sizes), at_point([term.rarity for term in terms])
     ranked = sorted(
-        ((term.rms_order, term.mean_order, term) for term in largest.values()),
-        key=lambda item: (-item[0], item[2].rarity, len(item[2].parity.basis), item[2].parity.offset),
+        range(len(terms)),
+        key=lambda k: (-values[k], rarities[k], len(terms[k].parity.basis), terms[k].parity.offset),
     )
-    leader = ranked[0][0]
-    slack = leader - wide if leader != math.inf else leader
-    kept: list[tuple[Fraction, Fraction, Term]] = []
-    for rms, mean, term in ranked:
-        if rms < slack:
-            continue
-        for _, other_mean, other in kept:  # in falling rms order: only the mean is left to compare
-            if other.gaussian == term.gaussian and contains(other.parity, term.parity) and other_mean >= mean:
-                break
-        else:
-            kept.append((rms, mean, term))
-    found = [term for _, _, term in kept]
+    leader = sizes[ranked[0]]
+    least = leader - wide if leader != math.inf else leader
+    # On linear forms far smaller terms are dropped only where there are too many: each comparison makes the cell smaller.
+    patient = any(isinstance(size, Affine) for size in sizes)
+    kept: list[int] = []
+    for k in ranked:
+        if not any(_dominates(terms[i], terms[k], sizes[i], sizes[k]) for i in kept) and (
+            patient or not kept or sizes[k] >= least
+        ):
+            kept.append(k)
+    if len(kept) > _LONGEST:
+        for i, k in pairwise(kept):
+            _note(sizes[i], sizes[k])
+        kept = [k for k in kept if sizes[k] >= least]
+    found = [terms[k] for k in kept]
     while len(found) > _LONGEST:
         plain = [term for term in found if term.gaussian is None]
         if len(plain) < 2:
@@ -111,7 +141,7 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         # The two neighbours closest in order: a smaller term that joins a larger one lends it parities that it has not.
         k = min(range(len(plain) - 1), key=lambda i: (abs(plain[i].order - plain[i + 1].order), -i))
         a, b = plain[k], plain[k + 1]
-        joined = Term(max(a.order, b.order), hull(a.parity, b.parity), min(a.rarity, b.rarity))
+        joined = Term(largest([a.order, b.order]), hull(a.parity, b.parity), min(a.rarity, b.rarity))
         found = [joined if term is a else term for term in found if term is not b]
     return tuple(found)
 

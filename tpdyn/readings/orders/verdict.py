@@ -17,7 +17,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.readings.orders.structure import Structure
-from tpdyn.readings.orders.terms import Value
+from tpdyn.readings.orders.terms import Value, largest
 
 
 @final
@@ -76,7 +76,8 @@ def finite_parameters(program: Program) -> frozenset[str]:
 
 def largest_change(values: tuple[Value, ...], positions: tuple[int, ...]) -> Order:
     """The largest order of the changes of some values; None where nothing changes."""
-    return max((order for position in positions if (order := values[position].moved) is not None), default=None)
+    changes = [order for position in positions if (order := values[position].moved) is not None]
+    return largest(changes) if changes else None
 
 
 def first_unstable(
