@@ -34,6 +34,30 @@ QUICK: dict[str, tuple[str, ...]] = {
         "U-Net, SGD",
         "rows written, SGD",
     ),
+    "attention": (
+        "grouped queries, AdamW",
+        "rotary, halves, SGD",
+        "experts, switch, SGD",
+    ),
+    "recurrent": ("nn.GRU, SGD", "state-space scan, SGD"),
+    "optimizers": (
+        "MLP, Adagrad, fused",
+        "MLP, Rprop, for-loop",
+        "MLP, NAdam, foreach",
+        "MLP, SAM",
+    ),
+    "loops": (
+        "clipping by norm, SGD",
+        "EMA by AveragedModel, AdamW",
+        "GAN, AdamW",
+        "GradScaler, SGD",
+        "checkpointing, SGD",
+        "vmap of grad, clipped each, SGD",
+        "gradient penalty, SGD",
+        "DDP of one process, SGD",
+        "DataLoader, workers, SGD",
+        "state dicts, SGD",
+    ),
 }
 
 

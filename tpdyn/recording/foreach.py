@@ -1,7 +1,7 @@
 """What does an operation on lists of tensors do to each tensor of the list?
 
 `_foreach_*` operations become one ordinary operation a tensor (which is how torch itself defines them); the fused
-kernels of SGD, Adam and AdamW become the plain formulas of torch.optim's single-tensor code.
+kernels of SGD, Adam, AdamW and Adagrad become the plain formulas of torch.optim's single-tensor code.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def fused_formulas(
     """The plain formulas of a fused optimizer kernel: (tensor, its new value) for all that the kernel writes.
 
     apply(overload, *args, **kwargs) appends one operation and returns its value; read(tensor) is a tensor's value now.
-    The state steps are counted up by torch.optim beforehand. Source: torch/optim/{sgd,adam}.py, `_single_tensor_*`.
+    The state steps are counted up by torch.optim beforehand. Source: torch/optim/{sgd,adam,adagrad}.py, `_single_tensor_*`.
     """
     name = overload._schema.name.removeprefix("aten::")
     if kwargs.get("grad_scale") is not None:
@@ -135,9 +135,23 @@ def fused_formulas(
                 gradient = apply(aten.add.Tensor, gradient, buffer, alpha=momentum) if kwargs["nesterov"] else buffer
             writes.append((parameter, apply(aten.add.Tensor, value, gradient, alpha=-lr)))
         return writes
+    if name == "_fused_adagrad_":
+        parameters, gradients, sums, steps = args[:4]
+        for k, parameter in enumerate(parameters):
+            value, gradient = read(parameter), read(gradients[k])
+            if maximize:
+                gradient = apply(aten.neg.default, gradient)
+            if kwargs["weight_decay"] != 0:
+                gradient = apply(aten.add.Tensor, gradient, value, alpha=kwargs["weight_decay"])
+            total = apply(aten.addcmul.default, read(sums[k]), gradient, gradient, value=1)
+            root = apply(aten.add.Tensor, apply(aten.sqrt.default, total), kwargs["eps"])
+            rate = lr / (1 + (float(steps[k].item()) - 1) * kwargs["lr_decay"])
+            writes.append((sums[k], total))
+            writes.append((parameter, apply(aten.addcdiv.default, value, gradient, root, value=-rate)))
+        return writes
     if name not in ("_fused_adam_", "_fused_adamw_"):
         raise RecordingError(
-            f"no formulas for the fused optimizer {name}; expected SGD, Adam or AdamW. Try fused=False"
+            f"no formulas for the fused optimizer {name}; expected SGD, Adam, AdamW or Adagrad. Try fused=False"
         )
     parameters, gradients, firsts, seconds, largest, steps = args[:6]
     beta1, beta2, eps, decay = kwargs["beta1"], kwargs["beta2"], kwargs["eps"], kwargs["weight_decay"]

@@ -55,6 +55,14 @@ def first_float_tensor(output: Any) -> Tensor | None:
     return next((found for item in items if (found := first_float_tensor(item)) is not None), None)
 
 
+def unwrapped(tensor: Tensor) -> Tensor:
+    """The tensor that the wrappers of torch.func hold: under vmap it has the batch as a further dim."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
+
+
 @final
 class Watch:
     """Follows a training loop while the `with` block runs.
@@ -177,7 +185,7 @@ class Watch:
         }
 
     def _name_parameter(self, name: str, tensor: Tensor) -> None:
-        if id(tensor) in self._names:
+        if id(tensor) in self._names or unwrapped(tensor) is not tensor:
             return
         unique, count = name, 1
         while unique in self._parameters:
@@ -191,6 +199,8 @@ class Watch:
             for module in _modules_of(frame):
                 if any(p is tensor for p in module.parameters()):
                     self._register_root(module)
+                    if id(tensor) not in self._names and id(module) in self._roots:
+                        self._name_parameters(module)  # they were replaced when it was called (functional_call)
                     if id(tensor) in self._names:
                         return
         for frame in user_frames():
@@ -216,8 +226,11 @@ class Watch:
         self._kept.append(root)
         for path, module in root.named_modules():
             self._paths.setdefault(id(module), _joined(prefix, path))
+        self._name_parameters(root)
+
+    def _name_parameters(self, root: nn.Module) -> None:
         for path, parameter in root.named_parameters():
-            self._name_parameter(_joined(prefix, path), parameter)
+            self._name_parameter(_joined(self._roots[id(root)], path), parameter)
 
     def _path_of(self, module: nn.Module) -> str:
         path = self._paths.get(id(module))

@@ -134,17 +134,15 @@ class Operations(TorchDispatchMode, ABC):
         target = args[0]
         self._watch_write(target)
         if func is aten.copy_.default:
+            if target.dtype == torch.uint8 and self._storages.copied(target, args[1]):
+                return func(*args, **kwargs)
             new = self._copied(target, args[1])
             out = func(*args, **kwargs)
             self._write(target, new)
             return out
         if func is aten.fill_.Scalar or func is aten.zero_.default:
             out = func(*args, **kwargs)
-            shape = tuple(target.shape)
-            number = args[1] if len(args) > 1 else 0
-            full = {"dtype": target.dtype, "device": target.device}
-            node = self._append(aten.full.default, (list(shape), number), full, (Meta(shape, target.dtype),))
-            self._write(target, Ref(node))
+            self._write(target, self._full(target, args[1] if len(args) > 1 else 0))
             return out
         values, options = self._values(args), self._options(kwargs)
         out = func(*args, **kwargs)
@@ -276,9 +274,7 @@ class Operations(TorchDispatchMode, ABC):
                 if each is aten.copy_.default:
                     new = self._copied(mine[0], mine[1])
                 elif each is aten.zero_.default:
-                    full = {"dtype": tensor.dtype, "device": tensor.device}
-                    shape = tuple(tensor.shape)
-                    new = Ref(self._append(aten.full.default, (list(shape), 0), full, (Meta(shape, tensor.dtype),)))
+                    new = self._full(tensor, 0)
                 else:
                     new = self._apply(each, mine, extra, Meta(tuple(tensor.shape), tensor.dtype))
                 self._write(tensor, new)
@@ -303,6 +299,30 @@ class Operations(TorchDispatchMode, ABC):
             self._write(tensor, ref)
         self._note(f"the fused kernel {facts.name} is recorded as its formulas: a replay agrees up to round-off")
         return out
+
+    def _scaler(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        """GradScaler: gradients times the inverse of the scale. Whether one is infinite, and the next scale, are numbers
+        that the run gives."""
+        if func is aten._amp_foreach_non_finite_check_and_unscale_.default:
+            gradients, numbers, inverse = args[0], [args[1]], self._storages.read(args[2])
+        elif func is aten._amp_update_scale_.default:
+            gradients, numbers, inverse = [], [args[0], args[1]], None
+        else:
+            return self._in_place(func, facts, args, kwargs)
+        for tensor in (*gradients, *numbers):
+            self._watch_write(tensor)
+        refs = [self._apply(aten.mul.Tensor, (g, inverse), {}, Meta(tuple(g.shape), g.dtype)) for g in gradients]
+        out = func(*args, **kwargs)
+        for tensor, ref in zip(gradients, refs, strict=True):
+            self._write(tensor, ref)
+        for tensor in numbers:
+            self._write(tensor, self._full(tensor, tensor.item()))
+        self._note("the scale of GradScaler is recorded as the numbers that it had")
+        return out
+
+    def _full(self, like: Tensor, number: Any) -> Ref:
+        shape, options = tuple(like.shape), {"dtype": like.dtype, "device": like.device}
+        return Ref(self._append(aten.full.default, (list(shape), number), options, (Meta(shape, like.dtype),)))
 
     def _apply(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], meta: Meta) -> Ref:
         return Ref(self._append(target, self._values(args), self._options(kwargs), (meta,)))

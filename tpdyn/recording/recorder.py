@@ -26,7 +26,14 @@ from tpdyn.program.program import Origin, Phase, Source
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.finish import finished_tape, refs_in
 from tpdyn.recording.frames import is_user_file, source_at, user_source
-from tpdyn.recording.hooks import StopRecording, Watch, first_float_tensor, held_by_an_optimizer, trained_leaves
+from tpdyn.recording.hooks import (
+    StopRecording,
+    Watch,
+    first_float_tensor,
+    held_by_an_optimizer,
+    trained_leaves,
+    unwrapped,
+)
 from tpdyn.recording.operations import Operations
 from tpdyn.recording.storage import Storages
 from tpdyn.recording.tape import Ref, Tape, TapeMark, TapeParameter
@@ -79,6 +86,7 @@ class Recorder(Operations):
         self._backward_source = Source()  # the line that called backward
         self._stepping: list[Tensor] = []  # the parameters of the optimizer that steps now
         self._fused_kernels: tuple[bool, bool] | None = None  # mkldnn and cudnn as they were, while switched off
+        self._synchronising: list[nn.parallel.DistributedDataParallel] = []  # to be told so again
         self._late = False  # a further optimizer steps, after the one that counts the steps
 
     @property
@@ -109,6 +117,9 @@ class Recorder(Operations):
     ) -> bool:
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         self._restore_fused_kernels()
+        for module in self._synchronising:
+            module.require_backward_grad_sync = True
+        self._synchronising.clear()
         torch.compile = self._compile
         if "torch._dynamo" in sys.modules:
             torch.compiler.set_stance("default")
@@ -194,12 +205,27 @@ class Recorder(Operations):
     # -- events ---------------------------------------------------------------------------------------------------
 
     def _on_module_enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            self._alone(module)
         if isinstance(module, nn.RNNBase):  # the fused kernels are opaque
             if self._fused_kernels is None:
                 self._fused_kernels = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
             torch._C._set_mkldnn_enabled(False)
             torch._C._set_cudnn_enabled(False)
             self._note(f"{type(module).__name__} is recorded without its fused kernels: the same up to round-off")
+
+    def _alone(self, module: nn.parallel.DistributedDataParallel) -> None:
+        """In one process gradients need no exchange, whose buckets would hide where each of them lies."""
+        if module.process_group.size() > 1:
+            raise RecordingError(
+                f"DistributedDataParallel of {module.process_group.size()} processes; expected one. Try to record the "
+                "unwrapped model in one process",
+                user_source(),
+            )
+        if module.require_backward_grad_sync:
+            module.require_backward_grad_sync = False  # as its own no_sync()
+            self._synchronising.append(module)
+            self._note("DistributedDataParallel of one process is recorded without its exchange of gradients")
 
     def _restore_fused_kernels(self) -> None:
         if self._fused_kernels is not None:
@@ -220,9 +246,11 @@ class Recorder(Operations):
         tensor = first_float_tensor(output)
         if tensor is None or tensor.layout != torch.strided:
             return
-        ref = self._storages.read(tensor)
-        self._tape.marks.append(TapeMark(kind, name, self.watch.step, ref))
-        self._keep(ref, tensor)
+        with torch._C._DisableFuncTorch():
+            tensor = unwrapped(tensor)
+            ref = self._storages.read(tensor)
+            self._tape.marks.append(TapeMark(kind, name, self.watch.step, ref))
+            self._keep(ref, tensor)
 
     def _keep(self, ref: Ref, tensor: Tensor) -> None:
         """Note the live value of `ref`: the tensor itself, which is copied only when its memory is about to change."""
@@ -245,11 +273,11 @@ class Recorder(Operations):
             count = self._losses[step] = self._losses.get(step, 0) + 1
             self._mark("loss", "loss" if count == 1 else f"loss#{count}", loss)
         for gradient in gradients or ():
-            if isinstance(gradient, Tensor) and self._storages.knows(gradient):
-                node = self._nodes[self._storages.read(gradient).node]
+            if isinstance(gradient, Tensor) and self._storages.knows(unwrapped(gradient)):
+                node = self._nodes[self._storages.read(unwrapped(gradient)).node]
                 node.origin = replace(node.origin, phase="backward")
         if not self.watch.optimizers:
-            new = {leaf.untyped_storage()._cdata: leaf for leaf in trained_leaves(losses)}
+            new = {leaf.untyped_storage()._cdata: leaf for leaf in map(unwrapped, trained_leaves(losses))}
             new = {key: leaf for key, leaf in new.items() if key not in self._leaves and key not in self._exempt}
             held = held_by_an_optimizer(new.values()) if new else set()
             for key, leaf in new.items():
@@ -268,7 +296,7 @@ class Recorder(Operations):
         if self._leaves and isinstance(results, tuple) and inputs:
             for leaf, gradient in zip(inputs, results, strict=False):
                 if isinstance(leaf, Tensor) and isinstance(gradient, Tensor):
-                    self._functional_gradients[id(leaf)] = self._storages.read(gradient)
+                    self._functional_gradients[id(unwrapped(leaf))] = self._storages.read(unwrapped(gradient))
 
     def _on_step_begin(self, optimizer: Optimizer | None) -> None:
         if optimizer is None:

@@ -13,7 +13,9 @@ import torch
 
 aten = torch.ops.aten
 
-Kind = Literal["functional", "view", "split", "unbind", "in-place", "out", "geometry", "foreach", "fused", "ignored"]
+Kind = Literal[
+    "functional", "view", "split", "unbind", "in-place", "out", "geometry", "foreach", "fused", "scaler", "ignored"
+]
 
 # Views that do not say so.
 SILENT_VIEWS = frozenset({aten._unsafe_view.default, aten.lift_fresh.default})
@@ -88,6 +90,8 @@ def _study(overload: Any) -> Operation:
         return Operation("functional", full, tuple((p, n) for n, p in hidden.items()), functional)
     if name.startswith("_fused_"):
         return Operation("fused", full)
+    if name.startswith("_amp_"):
+        return Operation("scaler", full, written)
     if name.startswith("_foreach_"):
         return Operation("foreach", full, written)
     if overload in (aten.split.Tensor, aten.split_with_sizes.default) or name.startswith(

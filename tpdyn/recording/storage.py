@@ -109,6 +109,17 @@ class Storages:
         """The whole storage has a new base geometry and value (`resize_`, out= that resized)."""
         self.create(tensor, ref)
 
+    def copied(self, target: Tensor, source: Tensor) -> bool:
+        """Whether the bytes of a whole storage are copied (`copy.deepcopy` of a tensor): then the target holds its values."""
+        cell = self._cells.get(source.untyped_storage()._cdata)
+        memory = target.untyped_storage()
+        if cell is None or cell.geometry[0] == torch.uint8 or not target.numel() == source.numel() == memory.nbytes():
+            return False
+        self._cells[memory._cdata] = Cell(
+            _alive(memory), cell.geometry, cell.ref, dict(cell.views), dict(cell.cache), dict(cell.islands)
+        )
+        return True
+
     def write(self, tensor: Tensor, ref: Ref) -> None:
         """The tensor was written in place and now holds `ref`."""
         cell = self._cells.get(tensor.untyped_storage()._cdata)

@@ -1,4 +1,4 @@
-"""What is seen of some scripts? `python -m conformance <family> [<name> ...]` prints a line of JSON for each."""
+"""What is seen of some scripts? `python -m conformance <family> [--every=<k>] [<name> ...]` prints a line of JSON for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # torch's own, about scripts
     family, *names = sys.argv[1:]
-    for case in import_module(f"conformance.{family}").cases():
+    every = 1
+    if names and names[0].startswith("--every="):
+        every = int(names.pop(0).partition("=")[2])
+    for case in import_module(f"conformance.{family}").cases()[::every]:
         if not names or case.name in names:
             outcome = examine(case)
             print(

@@ -194,10 +194,11 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "straight through": lambda h: h + (h.sign() - h).detach(),
     "roll and flip": lambda h: h + h.roll(1, 0) + h.flip(0),
     "repeat_interleave": lambda h: h.repeat_interleave(2, 0).view(h.shape[0], 2, -1).sum(1),
-    "Gumbel softmax": lambda h: h * F.gumbel_softmax(h[:, :2], dim=-1)[:, :1],
+    "Gumbel softmax": lambda h: h * F.gumbel_softmax(h, dim=0),
     "std over tokens": lambda h: (h - h.mean(0)) / (h.std(0) + 0.1),
     "log1p, softplus, sinh, atan": lambda h: torch.atan(torch.sinh(F.softplus(h))) + torch.log1p(h * h),
-    "softmin, softsign, tanhshrink": lambda h: F.softsign(h) + F.tanhshrink(h) * F.softmin(h[:, :2], -1)[:, :1],
+    "softmin, softsign, tanhshrink": lambda h: F.softsign(h) + F.tanhshrink(h) * F.softmin(h, 0),
+    "two of many coordinates": lambda h: h * h[:, :2].softmax(-1)[:, :1],
     "hardshrink, softshrink, relu6": lambda h: F.hardshrink(h, 0.1) + F.softshrink(h, 0.1) + F.relu6(h),
     "logit, xlogy, erfc": lambda h: torch.logit(0.5 + h / 4) + torch.erfc(h) + torch.xlogy(h, h * h + 0.1),
     "complex rotation": lambda h: torch.view_as_real(

@@ -9,7 +9,7 @@ import torch
 
 from tpdyn.recording.lowering.builder import Builder, common_shape
 from tpdyn.recording.lowering.elementwise import Rule
-from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor
+from tpdyn.recording.lowering.values import Known, Number, Refusal, Tensor, Value
 
 
 def _index(index: Any) -> Known:
@@ -121,6 +121,8 @@ def index_(b: Builder, x: Any, indices: Sequence[Any]) -> Tensor:
 def index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Tensor:
     """x with values written at the index, or added there (with accumulate, as in the backward of an index)."""
     shape = b.shape(x)
+    if len(indices) == 1 and not accumulate and b.number(values) is not None and _is_whole_mask(b, indices[0], shape):
+        return b.apply("where", indices[0], values, x)
     dim, index, letters, index_letters, out = _plan(b, shape, indices)
     sizes = {**dict(zip(letters, shape)), **dict(zip(index_letters, index.shape))}
     values = b.value(b.expand(values, tuple(sizes[letter] for letter in out)))
@@ -136,6 +138,13 @@ def index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulat
             x = b.contract(letters, (x, letters), (Known(kept, index.kind, None, "kept"), ["picked"]))
     added = b.scatter(values, out, index, index_letters, "filled", result, shape[dim])
     return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
+
+
+def _is_whole_mask(b: Builder, index: Any, shape: Sequence[int]) -> bool:
+    """Whether the index says of each entry whether it is written. (What depends on parameters and is no choice is a mask.)"""
+    if isinstance(index, Known) and index.tensor.dtype != torch.bool:
+        return False
+    return isinstance(index, (Known, Value)) and tuple(b.shape(index)) == tuple(shape)
 
 
 def gather(b: Builder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:

@@ -9,7 +9,7 @@ Where anything else reads a value with k != 0, m is `settled`: computed like any
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 from tpdyn.recording.lowering import elementwise, reductions, views
@@ -113,7 +113,12 @@ def through(b: Builder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 def _selected(b: Builder, name: str, args: tuple[Any, ...]) -> Any:
     """Gradients on their way through the maximum: zero."""
     first = args[0]
+    if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the place
+        raise _refuse(name)
     if isinstance(first, Shifted):
+        if name in ("unsqueeze", "squeeze", "view", "_unsafe_view") and first.keepdim is not None:
+            seen = RULES[name](b, first, *args[1:])
+            return replace(seen, keepdim=len(seen.shape) == len(first.of[2]))
         if name in ("sum", *_VIEWS) or (name in ("mul", "div") and isinstance(args[1], Shifted)):
             return first
         return Known.full(b.broadcast(_bare(first), _bare(args[1])), 0.0)
