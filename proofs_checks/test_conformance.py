@@ -31,7 +31,6 @@ KNOWN: dict[str, dict[str, str]] = {
     },
     "recurrent": {},
     "optimizers": {
-        "MLP, Adafactor": "the size of the weights is taken out of the tensors as a number, by .item()",
         "MLP, Shampoo by hand": "matrix roots by eigenvalues have no rule",
     },
     "loops": {

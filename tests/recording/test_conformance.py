@@ -44,6 +44,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "MLP, Adagrad, fused",
         "MLP, Rprop, for-loop",
         "MLP, NAdam, foreach",
+        "MLP, Adafactor, foreach",
         "MLP, SAM",
     ),
     "loops": (

@@ -72,7 +72,7 @@ def finished_tape(
 
     def moved(value: Any) -> Any:
         if isinstance(value, Ref):
-            return Ref(place[value.node], value.output)
+            return replace(value, node=place[value.node])
         if isinstance(value, list):
             return [moved(item) for item in value]
         if isinstance(value, tuple):

@@ -18,9 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tpdyn.program.program import Origin
 from tpdyn.recording.errors import RecordingError
+from tpdyn.recording.finish import refs_in
 from tpdyn.recording.foreach import calls_of, fused_formulas, per_tensor
 from tpdyn.recording.frames import called_by_user, user_frames, user_source
 from tpdyn.recording.hooks import StopRecording, Watch, name_within
+from tpdyn.recording.numbers import Numbers
 from tpdyn.recording.schemas import Operation, operation
 from tpdyn.recording.storage import Storages
 from tpdyn.recording.tape import InputKind, Meta, Node, Ref, Tape
@@ -47,6 +49,7 @@ class Operations(TorchDispatchMode, ABC):
         self._running: Any = None  # the overload that runs now
         self._sequence = -1  # its autograd sequence number
         self._noted: set[str] = set()
+        self._numbers = Numbers(self._compute)
 
     @abstractmethod
     def _place(self, args: Any, kind: str) -> None:
@@ -103,7 +106,8 @@ class Operations(TorchDispatchMode, ABC):
         results = out if isinstance(out, tuple | list) else (out,)
         tensors = [item if isinstance(item, Tensor) else None for item in results]
         if all(item is None for item in tensors):
-            self._note_number(func, facts)
+            if func is aten._local_scalar_dense.default:
+                self._note_number(values[0], out)
             return
         target = facts.functional
         random_now = facts.random
@@ -177,7 +181,7 @@ class Operations(TorchDispatchMode, ABC):
             options.pop("generator", None)
         elif facts.kind == "in-place":
             # `x += y` keeps the type of x where `x + y` may not.
-            others = {self._meta(v).dtype for v in (*values, *options.values()) if isinstance(v, Ref)}
+            others = {self._meta(v).dtype for v in (*values, *options.values()) if isinstance(v, Ref) and not v.number}
             if others - {targets[0].dtype} or targets[0].dtype in (torch.bool, torch.int64, torch.int32):
                 self._write_converted(facts, targets[0], values, options)
                 return
@@ -191,6 +195,8 @@ class Operations(TorchDispatchMode, ABC):
         def stand_in(value: Any) -> Any:
             if isinstance(value, Ref):
                 meta = self._meta(value)
+                if value.number:
+                    return 1.0
                 return torch.empty(meta.shape, dtype=meta.dtype, device="meta")
             return [stand_in(item) for item in value] if isinstance(value, list) else value
 
@@ -330,6 +336,8 @@ class Operations(TorchDispatchMode, ABC):
     # -- values ---------------------------------------------------------------------------------------------------
 
     def _values(self, args: Any) -> tuple[Any, ...]:
+        if self._numbers:
+            return tuple(map(self._value, args))
         read = self._storages.read
         return tuple([
             read(a) if isinstance(a, Tensor) else self._list(a) if isinstance(a, (list, tuple)) else a for a in args
@@ -338,15 +346,16 @@ class Operations(TorchDispatchMode, ABC):
     def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         if not kwargs:
             return {}
-        read = self._storages.read
-        return {
-            k: read(a) if isinstance(a, Tensor) else self._list(a) if isinstance(a, list | tuple) else a
-            for k, a in kwargs.items()
-        }
+        return {key: self._value(value) for key, value in kwargs.items()}
+
+    def _value(self, argument: Any) -> Any:
+        if isinstance(argument, Tensor):
+            return self._storages.read(argument)
+        return self._list(argument) if isinstance(argument, (list, tuple)) else self._numbers.find(argument)
 
     def _list(self, items: Any) -> list[Any]:
-        read = self._storages.read
-        return [read(a) if isinstance(a, Tensor) else a for a in items]
+        read, find = self._storages.read, self._numbers.find
+        return [read(a) if isinstance(a, Tensor) else find(a) for a in items]
 
     def _meta(self, ref: Ref) -> Meta:
         meta = self._nodes[ref.node].outputs[ref.output]
@@ -429,10 +438,37 @@ class Operations(TorchDispatchMode, ABC):
             self._noted.add(text)
             self._tape.notes.append(text)
 
-    def _note_number(self, func: Any, facts: Operation) -> None:
-        if func is aten._local_scalar_dense.default and called_by_user():
+    def _note_number(self, ref: Ref, number: Any) -> None:
+        if isinstance(number, float) and self._varies(ref):
+            self._numbers.take(number, ref)
+        if called_by_user():
             source = self._origin.source
             self._note(f"a number leaves the tensors through .item() at {source}: {source.text}")
+
+    def _varies(self, ref: Ref) -> bool:
+        """Whether a value depends on parameters, data or draws: the counters of an optimizer do not."""
+        stack, seen = [ref.node], {ref.node}
+        while stack:
+            node = self._nodes[stack.pop()]
+            if node.random or (node.op == "input" and node.input_kind != "constant"):
+                return True
+            for read in refs_in((node.args, tuple(node.kwargs.values()))):
+                if read.node not in seen:
+                    seen.add(read.node)
+                    stack.append(read.node)
+        return False
+
+    def _compute(self, overload: Any, operands: tuple[Any, ...]) -> Ref:
+        """One operation of Python's on numbers, as one on tensors without dims in float64."""
+        self._place((), "functional")
+        meta, double = Meta((), torch.float64), {"dtype": torch.float64}
+        if overload is aten._to_copy.default:
+            return Ref(self._append(overload, operands, double, (meta,)))
+        written = (
+            x if isinstance(x, Ref) else Ref(self._append(aten.full.default, ([], x), double, (meta,)))
+            for x in operands
+        )
+        return Ref(self._append(overload, tuple(written), {}, (meta,)))
 
     def _attention_is_random(self, func: Any, args: Any, options: dict[str, Any]) -> bool:
         probability = options.get("dropout_p", 0.0)

@@ -104,6 +104,7 @@ class Recorder(Operations):
         if "torch._dynamo" in sys.modules:
             torch.compiler.set_stance("force_eager")
         torch.compile = self._compile_eagerly
+        self._numbers.__enter__()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -116,6 +117,7 @@ class Recorder(Operations):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self._numbers.__exit__()
         self._restore_fused_kernels()
         for module in self._synchronising:
             module.require_backward_grad_sync = True

@@ -29,7 +29,7 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
 
     def found(item: Any) -> Any:
         if isinstance(item, Ref):
-            return values[item]
+            return values[item].item() if item.number else values[item]
         if isinstance(item, list):
             return [found(entry) for entry in item]
         return item

@@ -20,10 +20,11 @@ InputKind = Literal["parameter", "buffer", "data", "constant"]
 @final
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A tensor on the tape: output number `output` of node number `node`."""
+    """A tensor on the tape: output number `output` of node number `node`. number: an operation is given it as a number."""
 
     node: int
     output: int = 0
+    number: bool = field(default=False, compare=False)
 
 
 @final

@@ -272,8 +272,9 @@ class _Fitter:
                 self.message(
                     position,
                     f"outside the theory: {what} is {self.table(values)}: a constant that is not c*n^p",
-                    "A number that is computed from the loss, the data or the weights (`.item()`) and then used in the "
-                    "computation has no law in the width; keep it a tensor, or make it a power of the width.",
+                    "A number that is computed from the loss, the data or the weights is followed where it leaves a tensor through "
+                    ".item() and meets + - * / ** only; float(...), numpy and math make a constant of it. Keep it a tensor, "
+                    "or make it a power of the width.",
                 ),
                 outside=True,
             )

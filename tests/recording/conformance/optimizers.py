@@ -69,6 +69,11 @@ def lars(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
     return g * (p.norm() / (g.norm() + 1e-6))
 
 
+def lars_by_numbers(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
+    """The trust ratio as Python's numbers."""
+    return g * (p.norm().item() / (g.norm().item() + 1e-6))
+
+
 def normalised(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
     return g / (g.norm() + 1e-8)
 
@@ -145,6 +150,7 @@ OPTIONS: dict[str, Make] = {
     "sign descent by hand": _as(sign_descent, 0.01),
     "LAMB by hand": _as(lamb, 0.01),
     "LARS by hand": _as(lars, 0.01),
+    "LARS by hand, in numbers": _as(lars_by_numbers, 0.01),
     "normalised gradient by hand": _as(normalised, 0.01),
     "Muon by hand": _as(muon, 0.01),
     "Shampoo by hand": _as(shampoo, 0.01),

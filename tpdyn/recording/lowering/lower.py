@@ -107,6 +107,17 @@ def _without_layout(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kwargs.items() if key not in ("layout", "device", "pin_memory", "generator")}
 
 
+def _multiplied(b: Builder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The numbers `alpha` and `value` multiply the second operand (of add, sub, addcmul, addcdiv): where one of them is itself a
+    value, it does so beforehand."""
+    for key in ("alpha", "value"):
+        factor = kwargs.get(key)
+        if isinstance(factor, (Value, Known)):
+            args = (args[0], b.product(args[1], factor), *args[2:])
+            kwargs = {name: item for name, item in kwargs.items() if name != key}
+    return args, kwargs
+
+
 @final
 class _Lowering:
     def __init__(self, tape: Tape) -> None:
@@ -215,7 +226,7 @@ class _Lowering:
             return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
         if rule is None:
             raise Refusal(f"no rule for {node.op}")
-        kwargs = _without_layout(kwargs)
+        args, kwargs = _multiplied(self.builder, args, _without_layout(kwargs))
         try:
             bound = _signature(rule).bind(self.builder, *args, **kwargs)
         except TypeError as error:  # arguments that the rule does not know
@@ -230,7 +241,9 @@ class _Lowering:
                 if meta is None:
                     return None
                 return Known.full(meta.shape, 0.0, meta.dtype)
-            return self.values[item]
+            value = self.values[item]
+            number = value.number if item.number and isinstance(value, Known) else None
+            return value if number is None else number
         if isinstance(item, (list, tuple)):
             return type(item)(self._resolved(part) for part in item)
         if isinstance(item, dict):
