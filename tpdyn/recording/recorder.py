@@ -248,6 +248,12 @@ class Recorder(Operations):
         tensor = first_float_tensor(output)
         if tensor is None or tensor.layout != torch.strided:
             return
+        if tensor.is_meta:
+            raise RecordingError(
+                "a tensor on the device meta, which has no values; expected tensors on a device that computes. To look at a "
+                "large width without its memory, try tpdyn check --at WIDTH",
+                user_source(),
+            )
         with torch._C._DisableFuncTorch():
             tensor = unwrapped(tensor)
             ref = self._storages.read(tensor)
