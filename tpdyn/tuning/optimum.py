@@ -25,6 +25,9 @@ CONFIDENCE = 0.95
 MARGIN = 0.25
 """Half of the distance between neighbouring exponents (multiples of 1/2)."""
 
+ROUND_OFF = 1e-9
+"""An exponent nearer to 0 is 0: that of optima which all lie at the same point of the grid."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Transfer:
         at an end of the grid), yes when it excludes 0, None when neither is shown."""
         if not self.edges and max(-self.exponent.low, self.exponent.high) <= MARGIN:
             return False
-        return True if self.exponent.low > 0 or self.exponent.high < 0 else None
+        return True if max(self.exponent.low, -self.exponent.high) > ROUND_OFF else None
 
 
 def locate(found: Sweep) -> Transfer:
