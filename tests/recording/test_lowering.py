@@ -292,6 +292,11 @@ def test_reductions_and_their_gradients_agree(name: str) -> None:
     check(with_gradients(REDUCTIONS[name], 1), [draw(2, 3, 4)])
 
 
+def columns_written(x: torch.Tensor, start: int, step: int) -> torch.Tensor:
+    y = x * 2
+    return torch.slice_scatter(y, (x * x)[..., start::step], -1, start, 4, step)
+
+
 VIEWS: dict[str, Callable[..., Any]] = {
     "view": lambda x: x.view(2, 12) * 2,
     "heads": lambda x: x.view(2, 3, 2, 2).transpose(1, 2).reshape(4, 3, 2) * 2,
@@ -304,6 +309,11 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "expand reshape": lambda x: x[:, :1].expand(2, 3, 4).reshape(6, 4) * x.view(6, 4),
     "slice": lambda x: x[:, 1:] * x[:, :-1],
     "slice step": lambda x: x[..., ::2] * x[..., 1::2],
+    "slice step, a short last row": lambda x: x[:, ::2] * x[:, 1:2] + x[..., 1::3].sum(-1, keepdim=True)[:, ::2],
+    "neighbours turned": lambda x: torch.stack((-x[..., 1::2], x[..., ::2]), -1).reshape(x.shape),
+    "columns written": lambda x: columns_written(x, 0, 2),
+    "columns written, from within": lambda x: columns_written(x, 1, 2),
+    "columns written, a short last row": lambda x: columns_written(x, 0, 3),
     "select": lambda x: x[:, 1] * x[:, -1],
     "split": lambda x: x.split(2, -1)[0] * x.split(2, -1)[1],
     "split uneven": lambda x: sum(part.sum() for part in x.split([1, 3], -1)) * x,

@@ -52,7 +52,7 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
             assert target is not None
             if target is aten.view.default:
                 result: Any = args[0].reshape(args[1])
-            elif target is aten.as_strided.default:
+            elif target in (aten.as_strided.default, aten.as_strided_scatter.default):
                 result = target(args[0].contiguous(), *args[1:], **kwargs)
             else:
                 result = target(*args, **kwargs)

@@ -160,6 +160,8 @@ class Storages:
             return
         if theirs != cell.geometry and theirs not in cell.views and theirs not in cell.islands:
             self.read(parent)  # registers a geometry that came from outside
+        if target is aten.as_strided.default and self._found_view(cell, mine, None, origin) is not None:
+            return  # strides address the memory: the view is one of the base, whatever its parent
         if target in RESHAPES or (target is aten.expand.default and child.numel() == parent.numel()):
             # (an expansion that repeats nothing only adds dims of size 1)
             target, args, kwargs = aten.view.default, (list(child.shape),), {}
@@ -187,21 +189,41 @@ class Storages:
         cell.cache[geometry] = ref
         return ref
 
-    def _found_view(self, cell: Cell, geometry: Geometry, tensor: Tensor | None) -> _View | None:
-        """How an unregistered geometry comes from the base, if the base is contiguous and covers it."""
+    def _found_view(
+        self, cell: Cell, geometry: Geometry, tensor: Tensor | None, origin: Origin | None = None
+    ) -> _View | None:
+        """How an unregistered geometry comes from the base, if the base is dense and covers it."""
         dtype, size, stride, offset, lazy = geometry
-        base_dtype, base_size, base_stride, base_offset, base_lazy = cell.geometry
-        if dtype != base_dtype or lazy or base_lazy or not _is_contiguous(base_size, base_stride):
+        base = self._in_memory_order(cell)
+        if base is None:
+            return None
+        base_dtype, base_size, _, base_offset, base_lazy = base
+        if dtype != base_dtype or lazy or base_lazy:
             return None
         last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
         if 0 in size or offset < base_offset or last >= base_offset + _numel(base_size):
             return None
+        if geometry == base and geometry in cell.views:
+            return cell.views[geometry]
         if _numel(size) == _numel(base_size) and _is_contiguous(size, stride):
-            view = _View(cell.geometry, aten.view.default, (list(size),), {})
+            view = _View(base, aten.view.default, (list(size),), {}, origin)
         else:
-            view = _View(cell.geometry, aten.as_strided.default, (list(size), list(stride), offset - base_offset), {})
+            view = _View(base, aten.as_strided.default, (list(size), list(stride), offset - base_offset), {}, origin)
         cell.views[geometry] = view
         return view
+
+    def _in_memory_order(self, cell: Cell) -> Geometry | None:
+        """The base with its dims as they lie in memory; None where it does not fill its memory."""
+        dtype, size, stride, offset, lazy = cell.geometry
+        if _is_contiguous(size, stride):
+            return cell.geometry
+        order = sorted(range(len(size)), key=lambda d: -stride[d])
+        dense = tuple(size[d] for d in order), tuple(stride[d] for d in order)
+        if not _is_contiguous(*dense):
+            return None
+        geometry: Geometry = (dtype, *dense, offset, lazy)
+        cell.views.setdefault(geometry, _View(cell.geometry, aten.permute.default, (order,), {}))
+        return geometry
 
     def _write(self, cell: Cell, geometry: Geometry, ref: Ref, tensor: Tensor | None) -> None:
         if geometry == cell.geometry:
