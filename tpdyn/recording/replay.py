@@ -54,6 +54,10 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
                 result: Any = args[0].reshape(args[1])
             elif target in (aten.as_strided.default, aten.as_strided_scatter.default):
                 result = target(args[0].contiguous(), *args[1:], **kwargs)
+            elif target is aten.view_as_complex.default:  # pairs must lie side by side; elsewhere they did
+                result = target(args[0] if args[0].stride(-1) == 1 else args[0].contiguous())
+            elif target is aten.view_as_real.default:
+                result = target(args[0].resolve_conj())
             else:
                 result = target(*args, **kwargs)
             for output, value in enumerate(result if isinstance(result, tuple | list) else (result,)):

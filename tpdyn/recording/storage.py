@@ -30,6 +30,10 @@ RESHAPES = frozenset({
     aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default, aten.unsqueeze.default,
     aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims,
 })  # fmt: skip
+INVERSES = {
+    aten.t.default: aten.t.default, aten._conj.default: aten._conj.default, aten._neg_view.default: aten._neg_view.default,
+    aten.view_as_real.default: aten.view_as_complex.default, aten.view_as_complex.default: aten.view_as_real.default,
+}  # fmt: skip
 CUTS = frozenset({aten.slice.Tensor, aten.select.int, aten.as_strided.default, aten.diagonal.default})
 SPLITS = frozenset({
     aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor, aten.unsafe_split_with_sizes.default,
@@ -248,13 +252,13 @@ class Storages:
         emit = self._emit
         if target is aten.view.default:
             return emit(aten.view.default, (ref, list(size)), {}, size, dtype, None)
-        if target is aten.t.default:
-            return emit(aten.t.default, (ref,), {}, size, dtype, None)
         if target is aten.transpose.int:
             return emit(aten.transpose.int, (ref, *args), {}, size, dtype, None)
         if target is aten.permute.default:
             dims = [d % len(size) for d in args[0]]
             return emit(aten.permute.default, (ref, [dims.index(k) for k in range(len(dims))]), {}, size, dtype, None)
+        if target in INVERSES:
+            return emit(INVERSES[target], (ref,), {}, size, dtype, None)
         scatter = {
             aten.slice.Tensor: aten.slice_scatter.default,
             aten.select.int: aten.select_scatter.default,
@@ -264,7 +268,8 @@ class Storages:
         if scatter is None:
             raise RecordingError(
                 f"an in-place write through {target}, which has no inverse here; expected a write through views made by "
-                "view, transpose, permute, slice, select, diagonal or as_strided. Try to write to the tensor itself"
+                "view, transpose, permute, slice, select, diagonal, as_strided, view_as_real or view_as_complex. Try to write "
+                "to the tensor itself"
             )
         return emit(scatter, (parent, ref, *args), dict(view.kwargs), size, dtype, None)
 

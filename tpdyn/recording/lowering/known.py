@@ -17,9 +17,7 @@ from tpdyn.program.instructions import Law
 from tpdyn.recording.lowering.values import Draw, Known, KnownKind, Outside, Refusal
 from tpdyn.recording.tape import Node
 
-SAME = frozenset(
-    "alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift _conj positive".split()
-)
+SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
 REARRANGED = frozenset(
     "view _unsafe_view reshape _reshape_alias t transpose permute squeeze unsqueeze flip roll select slice split chunk "
     "split_with_sizes unbind narrow unflatten flatten as_strided view_as cat stack".split()
@@ -164,14 +162,19 @@ def _same_type(one: torch.dtype, other: torch.dtype) -> bool:
 def _tensors(item: Any) -> Any:
     """Arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
     if isinstance(item, Known):
-        return item.tensor.double() if item.tensor.dtype.is_floating_point else item.tensor
+        dtype = item.tensor.dtype
+        return item.tensor.to(_double(dtype)) if dtype.is_floating_point or dtype.is_complex else item.tensor
     if isinstance(item, torch.dtype):
-        return torch.float64 if item.is_floating_point else item
+        return _double(item)
     if isinstance(item, (list, tuple)):
         return type(item)(_tensors(part) for part in item)
     if isinstance(item, dict):
         return {key: _tensors(part) for key, part in item.items()}
     return item
+
+
+def _double(dtype: torch.dtype) -> torch.dtype:
+    return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else dtype
 
 
 def _surviving_draw(
