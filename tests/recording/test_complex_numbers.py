@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import tpdyn
 from tpdyn.recording.evaluate import evaluate
 from tpdyn.recording.lowered import Lowered
 from tpdyn.recording.lowering import LoweringError, lower
@@ -159,3 +160,22 @@ def test_a_complex_operation_without_a_rule_is_named_with_its_line() -> None:
 def test_a_power_of_complex_numbers_that_is_not_whole_is_refused() -> None:
     with pytest.raises(LoweringError, match="a power of complex numbers other than a small whole one"):
         agreeing(lambda x, y: (z(x) ** 0.5).real * y[0])
+
+
+def test_a_transform_over_the_width_is_outside_the_theory_and_one_over_tokens_is_not() -> None:
+    def script(dim: int) -> Callable[[int], None]:
+        def train(width: int) -> None:
+            first, last = nn.Linear(2, width), nn.Linear(width, 1)
+            steps = torch.optim.SGD([*first.parameters(), *last.parameters()], lr=0.1)
+            x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+            while True:
+                steps.zero_grad()
+                last(torch.fft.fft(torch.tanh(first(x)), dim=dim).real).square().mean().backward()
+                steps.step()
+
+        return train
+
+    over_width, over_tokens = (tpdyn.predict(tpdyn.record(script(d), widths=(8, 12, 20), steps=2)) for d in (1, 0))
+    assert not over_tokens.outside
+    assert "a fixed matrix both of whose dims grow" in over_width.outside[0].text
+    assert "torch.fft.fft" in over_width.outside[0].source.text

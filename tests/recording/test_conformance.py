@@ -33,10 +33,13 @@ QUICK: dict[str, tuple[str, ...]] = {
         "spectral norm, SGD",
         "U-Net, SGD",
         "rows written, SGD",
+        "two of many coordinates, SGD",
     ),
     "attention": (
         "grouped queries, AdamW",
         "rotary, halves, SGD",
+        "rotary, interleaved, SGD",
+        "rotary, complex, AdamW",
         "experts, switch, SGD",
     ),
     "recurrent": ("nn.GRU, SGD", "state-space scan, SGD"),

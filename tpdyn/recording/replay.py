@@ -6,7 +6,8 @@ mutations that bypass the dispatcher, such as writes through `tensor.numpy()`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,22 @@ from tpdyn.recording.finish import refs_in
 from tpdyn.recording.tape import Ref, Tape
 
 aten = torch.ops.aten
+
+
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    """Float64 where a script names no type: `torch.zeros(n)`, or a quotient of whole numbers."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def double_type(dtype: torch.dtype) -> torch.dtype:
+    """The type of double precision in place of a real or complex one; others stay."""
+    return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else dtype
 
 
 def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]:

@@ -15,6 +15,7 @@ import torch
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Law
 from tpdyn.recording.lowering.values import Draw, Known, KnownKind, Outside, Refusal
+from tpdyn.recording.replay import double_by_default, double_type
 from tpdyn.recording.tape import Node
 
 SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
@@ -125,7 +126,7 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
         raise Refusal("the tape does not say how to compute it")
     # strides are not recorded: what was a view there may need a copy here
     target = torch.reshape if name in ("view", "_unsafe_view", "_reshape_alias") else node.target
-    with torch.no_grad():
+    with torch.no_grad(), double_by_default():
         result = target(*_tensors(args[:2] if target is torch.reshape else args), **_tensors(kwargs))
     if name in EMPTY:  # what lies in fresh memory is nobody's: the same at every width
         result = torch.zeros_like(result)
@@ -162,19 +163,14 @@ def _same_type(one: torch.dtype, other: torch.dtype) -> bool:
 def _tensors(item: Any) -> Any:
     """Arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
     if isinstance(item, Known):
-        dtype = item.tensor.dtype
-        return item.tensor.to(_double(dtype)) if dtype.is_floating_point or dtype.is_complex else item.tensor
+        return item.tensor.to(double_type(item.tensor.dtype))
     if isinstance(item, torch.dtype):
-        return _double(item)
+        return double_type(item)
     if isinstance(item, (list, tuple)):
         return type(item)(_tensors(part) for part in item)
     if isinstance(item, dict):
         return {key: _tensors(part) for key, part in item.items()}
     return item
-
-
-def _double(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else dtype
 
 
 def _surviving_draw(
