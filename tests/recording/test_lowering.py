@@ -384,6 +384,21 @@ LOSSES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "huber": (lambda x, y: F.huber_loss(x, y, delta=0.4), [draw(3, 5, seed=3)]),
     "smooth_l1": (lambda x, y: F.smooth_l1_loss(x, y, beta=0.4), [draw(3, 5, seed=3)]),
     "bce logits": (F.binary_cross_entropy_with_logits, [draw(3, 5).sigmoid()]),
+    "bce logits, weights": (
+        lambda x, y, w: F.binary_cross_entropy_with_logits(x, y, w, pos_weight=w),
+        [draw(3, 5).sigmoid(), positive(5)],
+    ),
+    "bce": (lambda x, y: F.binary_cross_entropy(x.sigmoid(), y), [draw(3, 5).sigmoid()]),
+    "bce, weights": (
+        lambda x, y, w: F.binary_cross_entropy(x.sigmoid(), y, w, reduction="none"),
+        [draw(3, 5).sigmoid(), positive(5)],
+    ),
+    "soft margin": (F.soft_margin_loss, [draw(3, 5).sign()]),
+    "multi margin": (F.multi_margin_loss, [LABELS]),
+    "multi margin, squared and weighted": (
+        lambda x, y, w: F.multi_margin_loss(x, y, p=2, margin=0.7, weight=w, reduction="none"),
+        [LABELS, positive(5)],
+    ),
     "kl": (lambda x, y: F.kl_div(F.log_softmax(x, -1), y, reduction="batchmean"), [draw(3, 5).softmax(-1)]),
     "picked by hand": (lambda x, y: -F.log_softmax(x, -1)[torch.arange(3), y].mean(), [LABELS]),
     "gathered by hand": (lambda x, y: -F.log_softmax(x, -1).gather(1, y[:, None]).squeeze(1).mean(), [LABELS]),
