@@ -23,6 +23,10 @@ KNOWN: dict[str, dict[str, str]] = {
     "layers": {},
     "attention": {},
     "recurrent": {},
+    "models": {},
+    "losses": {
+        "CTC": "the sum over all alignments has no rule",
+    },
     "optimizers": {
         "MLP, Adafactor": "the size of the weights is taken out of the tensors as a number, by .item()",
         "MLP, Shampoo by hand": "matrix roots by eigenvalues have no rule",

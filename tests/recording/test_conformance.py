@@ -42,6 +42,18 @@ QUICK: dict[str, tuple[str, ...]] = {
         "rotary, complex, AdamW",
         "experts, switch, SGD",
     ),
+    "models": (
+        "shifted windows, biases by a table, SGD",
+        "diagonal state space, by FFT, SGD",
+        "linear recurrent unit, AdamW",
+        "graph, attention, SGD",
+        "diffusion, Adam",
+    ),
+    "losses": (
+        "BCE with logits, SGD",
+        "multi margin, SGD",
+        "contrastive, NT-Xent, SGD",
+    ),
     "recurrent": ("nn.GRU, SGD", "state-space scan, SGD"),
     "optimizers": (
         "MLP, Adagrad, fused",

@@ -254,6 +254,7 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "einsum": (lambda x, y: torch.einsum("bhid,bhjd->bhij", x, y), [draw(2, 2, 3, 4), draw(2, 2, 5, 4)]),
     "einsum transposed": (lambda x, y: torch.einsum("ij,kj->ki", x, y), [draw(2, 3), draw(5, 3)]),
     "einsum outer": (lambda x, y: torch.einsum("bi,bj->ij", x, y), [draw(2, 3), draw(2, 5)]),
+    "nn.Bilinear": (F.bilinear, [draw(3, 5), draw(3, 4), draw(2, 5, 4), draw(2)]),
     "bilinear": (lambda x, y: (x @ y).t() @ x, [draw(3, 5), draw(5, 4)]),
 }
 
@@ -477,6 +478,16 @@ def test_multihead_attention_agrees(need_weights: bool, causal: bool) -> None:
 LOOKUPS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "embedding": (lambda w, i: F.embedding(i, w), [torch.tensor([[1, 0, 4], [4, 4, 2]])]),
     "embedding padding": (lambda w, i: F.embedding(i, w, padding_idx=4), [torch.tensor([[1, 0, 4], [4, 4, 2]])]),
+    "bags": (lambda w, i: F.embedding_bag(i, w, torch.tensor([0, 3]), mode="sum"), [torch.tensor([1, 0, 4, 4, 2])]),
+    "bags, their means": (lambda w, i: F.embedding_bag(i, w, mode="mean"), [torch.tensor([[1, 0, 4], [4, 4, 2]])]),
+    "bags, padded": (
+        lambda w, i: F.embedding_bag(i, w, mode="mean", padding_idx=4),
+        [torch.tensor([[1, 0, 4], [4, 4, 2]])],
+    ),
+    "bags, weighted": (
+        lambda w, i, each: F.embedding_bag(i, w, mode="sum", per_sample_weights=each),
+        [torch.tensor([[1, 0], [4, 2]]), positive(2, 2)],
+    ),
     "rows": (lambda w, i: w[i] * 2, [torch.tensor([1, 1, 3])]),
     "negative rows": (lambda w, i: w[i] * 2, [torch.tensor([1, -1, 3])]),
     "columns": (lambda w, i: w[:, i] * 2, [torch.tensor([1, 1, 3])]),
