@@ -14,7 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent / "tests" / "recording"
-FAMILIES = ("layers", "attention", "recurrent", "optimizers", "loops", "hugging_face")
+FAMILIES = ("layers", "attention", "recurrent", "models", "losses", "optimizers", "loops", "hugging_face")
 
 HEAD = """# What is recorded, replayed, fitted and given orders
 

@@ -277,13 +277,18 @@ def test_wide_parts_without_a_common_measure_are_refused_with_their_line() -> No
     def joined(s: Script, n: int) -> None:
         s.cat([s.leaf("a", 7, n), s.leaf("b", 7, 10)], [n, 10], 1, 7, n + 10)
 
-    error = _refused(joined, r"(?s)parts of sizes n, 10 end to end.*net\.py:2")
+    error = _refused(joined, r"(?s)a fixed number of coordinates.*parts of sizes n, 10 end to end.*net\.py:2")
     assert error.outside
 
     def cut(s: Script, n: int) -> None:
         s.cut(s.leaf("a", 7, n), 1, 0, n - 3)
 
-    _refused(cut, r"(?s)takes n - 3 of n entries.*net\.py:1")
+    _refused(cut, r"(?s)a fixed number of coordinates.*takes n - 3 of n entries.*net\.py:1")
+
+    def powers(s: Script, n: int) -> None:
+        s.cat([s.leaf("a", 7, n), s.leaf("b", 7, n * n)], [n, n * n], 1, 7, n + n * n)
+
+    _refused(powers, r"(?s)without a common measure.*net\.py:2")
 
 
 @pytest.mark.parametrize("factors", [(3, 4), (2, 3, 2)])

@@ -33,11 +33,26 @@ QUICK: dict[str, tuple[str, ...]] = {
         "spectral norm, SGD",
         "U-Net, SGD",
         "rows written, SGD",
+        "two of many coordinates, SGD",
     ),
     "attention": (
         "grouped queries, AdamW",
         "rotary, halves, SGD",
+        "rotary, interleaved, SGD",
+        "rotary, complex, AdamW",
         "experts, switch, SGD",
+    ),
+    "models": (
+        "shifted windows, biases by a table, SGD",
+        "diagonal state space, by FFT, SGD",
+        "linear recurrent unit, AdamW",
+        "graph, attention, SGD",
+        "diffusion, Adam",
+    ),
+    "losses": (
+        "BCE with logits, SGD",
+        "multi margin, SGD",
+        "contrastive, NT-Xent, SGD",
     ),
     "recurrent": ("nn.GRU, SGD", "state-space scan, SGD"),
     "optimizers": (

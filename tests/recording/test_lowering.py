@@ -254,6 +254,7 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "einsum": (lambda x, y: torch.einsum("bhid,bhjd->bhij", x, y), [draw(2, 2, 3, 4), draw(2, 2, 5, 4)]),
     "einsum transposed": (lambda x, y: torch.einsum("ij,kj->ki", x, y), [draw(2, 3), draw(5, 3)]),
     "einsum outer": (lambda x, y: torch.einsum("bi,bj->ij", x, y), [draw(2, 3), draw(2, 5)]),
+    "nn.Bilinear": (F.bilinear, [draw(3, 5), draw(3, 4), draw(2, 5, 4), draw(2)]),
     "bilinear": (lambda x, y: (x @ y).t() @ x, [draw(3, 5), draw(5, 4)]),
 }
 
@@ -292,6 +293,11 @@ def test_reductions_and_their_gradients_agree(name: str) -> None:
     check(with_gradients(REDUCTIONS[name], 1), [draw(2, 3, 4)])
 
 
+def columns_written(x: torch.Tensor, start: int, step: int) -> torch.Tensor:
+    y = x * 2
+    return torch.slice_scatter(y, (x * x)[..., start::step], -1, start, 4, step)
+
+
 VIEWS: dict[str, Callable[..., Any]] = {
     "view": lambda x: x.view(2, 12) * 2,
     "heads": lambda x: x.view(2, 3, 2, 2).transpose(1, 2).reshape(4, 3, 2) * 2,
@@ -304,6 +310,11 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "expand reshape": lambda x: x[:, :1].expand(2, 3, 4).reshape(6, 4) * x.view(6, 4),
     "slice": lambda x: x[:, 1:] * x[:, :-1],
     "slice step": lambda x: x[..., ::2] * x[..., 1::2],
+    "slice step, a short last row": lambda x: x[:, ::2] * x[:, 1:2] + x[..., 1::3].sum(-1, keepdim=True)[:, ::2],
+    "neighbours turned": lambda x: torch.stack((-x[..., 1::2], x[..., ::2]), -1).reshape(x.shape),
+    "columns written": lambda x: columns_written(x, 0, 2),
+    "columns written, from within": lambda x: columns_written(x, 1, 2),
+    "columns written, a short last row": lambda x: columns_written(x, 0, 3),
     "select": lambda x: x[:, 1] * x[:, -1],
     "split": lambda x: x.split(2, -1)[0] * x.split(2, -1)[1],
     "split uneven": lambda x: sum(part.sum() for part in x.split([1, 3], -1)) * x,
@@ -374,6 +385,21 @@ LOSSES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "huber": (lambda x, y: F.huber_loss(x, y, delta=0.4), [draw(3, 5, seed=3)]),
     "smooth_l1": (lambda x, y: F.smooth_l1_loss(x, y, beta=0.4), [draw(3, 5, seed=3)]),
     "bce logits": (F.binary_cross_entropy_with_logits, [draw(3, 5).sigmoid()]),
+    "bce logits, weights": (
+        lambda x, y, w: F.binary_cross_entropy_with_logits(x, y, w, pos_weight=w),
+        [draw(3, 5).sigmoid(), positive(5)],
+    ),
+    "bce": (lambda x, y: F.binary_cross_entropy(x.sigmoid(), y), [draw(3, 5).sigmoid()]),
+    "bce, weights": (
+        lambda x, y, w: F.binary_cross_entropy(x.sigmoid(), y, w, reduction="none"),
+        [draw(3, 5).sigmoid(), positive(5)],
+    ),
+    "soft margin": (F.soft_margin_loss, [draw(3, 5).sign()]),
+    "multi margin": (F.multi_margin_loss, [LABELS]),
+    "multi margin, squared and weighted": (
+        lambda x, y, w: F.multi_margin_loss(x, y, p=2, margin=0.7, weight=w, reduction="none"),
+        [LABELS, positive(5)],
+    ),
     "kl": (lambda x, y: F.kl_div(F.log_softmax(x, -1), y, reduction="batchmean"), [draw(3, 5).softmax(-1)]),
     "picked by hand": (lambda x, y: -F.log_softmax(x, -1)[torch.arange(3), y].mean(), [LABELS]),
     "gathered by hand": (lambda x, y: -F.log_softmax(x, -1).gather(1, y[:, None]).squeeze(1).mean(), [LABELS]),
@@ -452,6 +478,16 @@ def test_multihead_attention_agrees(need_weights: bool, causal: bool) -> None:
 LOOKUPS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "embedding": (lambda w, i: F.embedding(i, w), [torch.tensor([[1, 0, 4], [4, 4, 2]])]),
     "embedding padding": (lambda w, i: F.embedding(i, w, padding_idx=4), [torch.tensor([[1, 0, 4], [4, 4, 2]])]),
+    "bags": (lambda w, i: F.embedding_bag(i, w, torch.tensor([0, 3]), mode="sum"), [torch.tensor([1, 0, 4, 4, 2])]),
+    "bags, their means": (lambda w, i: F.embedding_bag(i, w, mode="mean"), [torch.tensor([[1, 0, 4], [4, 4, 2]])]),
+    "bags, padded": (
+        lambda w, i: F.embedding_bag(i, w, mode="mean", padding_idx=4),
+        [torch.tensor([[1, 0, 4], [4, 4, 2]])],
+    ),
+    "bags, weighted": (
+        lambda w, i, each: F.embedding_bag(i, w, mode="sum", per_sample_weights=each),
+        [torch.tensor([[1, 0], [4, 2]]), positive(2, 2)],
+    ),
     "rows": (lambda w, i: w[i] * 2, [torch.tensor([1, 1, 3])]),
     "negative rows": (lambda w, i: w[i] * 2, [torch.tensor([1, -1, 3])]),
     "columns": (lambda w, i: w[:, i] * 2, [torch.tensor([1, 1, 3])]),

@@ -436,6 +436,22 @@ def test_an_operation_without_a_rule_is_named_with_its_line() -> None:
         lower(record_tape(train, 12, 1, 0))
 
 
+def test_a_table_made_of_whole_numbers_is_folded_in_double_precision() -> None:
+    torch.set_default_dtype(torch.float32)
+
+    def train(width: int) -> None:
+        layer = nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        while True:
+            optimizer.zero_grad()
+            (torch.tanh(layer.weight) * (torch.arange(3) / 7)).sum().backward()
+            optimizer.step()
+
+    lowered = lower(record_tape(train, 4, 1, 0))
+    tables = [value for value in lowered.leaf_values.values() if value.shape == (3,)]
+    assert any(torch.equal(table, torch.arange(3, dtype=torch.float64) / 7) for table in tables)
+
+
 def test_no_statement_is_left_that_nothing_needs() -> None:
     lowered = lowered_script(adam_script)
     read = {operand.var for s in lowered.statements for operand in getattr(s.instruction, "operands", ())}

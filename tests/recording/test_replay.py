@@ -183,6 +183,22 @@ def views_and_slices(width: int) -> None:
         optimizer.step()
 
 
+def writes_into_permuted_memory(width: int) -> None:
+    """What is written into has its dims in another order than its memory: autograd addresses its gradient by strides."""
+    model = nn.Linear(5, width)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(4, 3, 5)
+    while True:
+        optimizer.zero_grad()
+        h = model(x).view(4, 3, 2, -1).transpose(1, 2)
+        y = torch.empty_like(h)
+        assert not y.is_contiguous()
+        y[..., ::2] = h[..., 1::2] * 2
+        y[..., 1::2] = h[..., ::2].sin()
+        y.square().mean().backward()
+        optimizer.step()
+
+
 def mixed_types(width: int) -> None:
     model = mlp(width).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -248,6 +264,7 @@ SCRIPTS: dict[str, Callable[[int], None]] = {
     "updates through data": through_data,
     "functional gradients": functional_gradients,
     "writes through views": views_and_slices,
+    "writes into permuted memory": writes_into_permuted_memory,
     "mixed types": mixed_types,
     "an optimizer of one's own": custom_optimizer,
     "float64": mixed_types,

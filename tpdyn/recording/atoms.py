@@ -246,11 +246,8 @@ class _Search:
             return outer
         measure = common_measure([size, cut.start, cut.length]) if cut.step == 1 else None
         if measure is None:
-            raise self.outside(
-                statement,
-                f"takes {cut.length} of {size} entries, from {cut.start} on in steps of "
-                f"{cut.step}: this cuts a wide dim into parts without a common measure",
-            )
+            what = f"takes {cut.length} of {size} entries, from {cut.start} on in steps of {cut.step}"
+            raise self.outside(statement, what, [cut.start, cut.length])
         return self.parts(source, measure, cut.length)
 
     def parts(self, source: Node, measure: Scaling, length: Scaling) -> Node:
@@ -276,11 +273,8 @@ class _Search:
         if size.is_wide:
             measure = common_measure([size, *concat.lengths])
             if measure is None:
-                raise self.outside(
-                    statement,
-                    f"lays parts of sizes {', '.join(map(str, concat.lengths))} end to end: "
-                    "a wide dim in parts without a common measure",
-                )
+                what = f"lays parts of sizes {', '.join(map(str, concat.lengths))} end to end"
+                raise self.outside(statement, what, concat.lengths)
             whole_axis = self.atoms.new(size)
             by_label[concat.axis] = whole_axis
             part_node = self.parts(whole_axis, measure, measure)
@@ -292,13 +286,22 @@ class _Search:
                     self.atoms.unify([node], [*count, part_node])
         return self.result_nodes(by_label, statement.shape)
 
-    def outside(self, statement: FittedStatement, problem: str) -> FitError:
-        return FitError(
-            f"outside the theory, for now: {problem}\n  in {describe(statement)}\n"
-            "Parts of a wide dim must be whole multiples of one part (as in a fused qkv projection); keep "
-            "parts of other sizes in tensors of their own.",
-            outside=True,
-        )
+    def outside(self, statement: FittedStatement, what: str, sizes: Sequence[Scaling]) -> FitError:
+        """The refusal of a cut: by a fixed number of coordinates, or into parts that are no multiples of one part."""
+        if any(not size.is_zero and _has_fixed_part(size) for size in sizes):
+            problem = f"a fixed number of coordinates is cut out of a wide dim or added to it: the script {what}"
+            advice = (
+                "The coordinates of a wide dim are many of one kind: the theory knows their law, and none of them by its place "
+                "(the first two, or the next neighbour). Keep special coordinates in a tensor of their own."
+            )
+        else:
+            problem = f"the script {what}: this cuts a wide dim into parts without a common measure"
+            advice = (
+                "Parts of a wide dim must be whole multiples of one part (as in a fused qkv projection); keep "
+                "parts of other sizes in tensors of their own."
+            )
+        where = f"\n  in {describe(statement)}\n"
+        return FitError(f"outside the theory, for now: {problem}{where}{advice}", outside=True)
 
     def align(self, position: int, statement: FittedStatement) -> None:
         """Split both sides of a finite slice or concatenation alike, where one of them is a product of atoms."""
@@ -353,6 +356,10 @@ def common_measure(sizes: Sequence[Scaling]) -> Scaling | None:
     denominator = math.lcm(*(fraction.denominator for fraction in fractions))
     numerator = math.gcd(*(int(fraction * denominator) for fraction in fractions))
     return Scaling.of(_plain(Fraction(numerator, denominator)), power)
+
+
+def _has_fixed_part(size: Scaling) -> bool:
+    return any(power == 0 for _, power in size.terms)
 
 
 def _plain(value: Fraction) -> int | Fraction:

@@ -9,6 +9,7 @@ source line) is decided by the recorder above.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,6 +75,8 @@ class Operations(TorchDispatchMode, ABC):
             self._refuse_subclasses(types)
         self._place(args, kind)
         try:
+            if kind == "view" and not isinstance(args[0], Tensor):  # a conjugated number: there is nothing to view
+                kind, facts = "functional", replace(facts, functional=func)
             if kind == "functional":
                 values, options = self._values(args), self._options(kwargs)
                 for position, _ in facts.written:

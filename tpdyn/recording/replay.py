@@ -6,7 +6,8 @@ mutations that bypass the dispatcher, such as writes through `tensor.numpy()`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,22 @@ from tpdyn.recording.finish import refs_in
 from tpdyn.recording.tape import Ref, Tape
 
 aten = torch.ops.aten
+
+
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    """Float64 where a script names no type: `torch.zeros(n)`, or a quotient of whole numbers."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def double_type(dtype: torch.dtype) -> torch.dtype:
+    """The type of double precision in place of a real or complex one; others stay."""
+    return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else dtype
 
 
 def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]:
@@ -52,8 +69,12 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
             assert target is not None
             if target is aten.view.default:
                 result: Any = args[0].reshape(args[1])
-            elif target is aten.as_strided.default:
+            elif target in (aten.as_strided.default, aten.as_strided_scatter.default):
                 result = target(args[0].contiguous(), *args[1:], **kwargs)
+            elif target is aten.view_as_complex.default:  # pairs must lie side by side; elsewhere they did
+                result = target(args[0] if args[0].stride(-1) == 1 else args[0].contiguous())
+            elif target is aten.view_as_real.default:
+                result = target(args[0].resolve_conj())
             else:
                 result = target(*args, **kwargs)
             for output, value in enumerate(result if isinstance(result, tuple | list) else (result,)):

@@ -30,6 +30,10 @@ RESHAPES = frozenset({
     aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default, aten.unsqueeze.default,
     aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims,
 })  # fmt: skip
+INVERSES = {
+    aten.t.default: aten.t.default, aten._conj.default: aten._conj.default, aten._neg_view.default: aten._neg_view.default,
+    aten.view_as_real.default: aten.view_as_complex.default, aten.view_as_complex.default: aten.view_as_real.default,
+}  # fmt: skip
 CUTS = frozenset({aten.slice.Tensor, aten.select.int, aten.as_strided.default, aten.diagonal.default})
 SPLITS = frozenset({
     aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor, aten.unsafe_split_with_sizes.default,
@@ -160,6 +164,8 @@ class Storages:
             return
         if theirs != cell.geometry and theirs not in cell.views and theirs not in cell.islands:
             self.read(parent)  # registers a geometry that came from outside
+        if target is aten.as_strided.default and self._found_view(cell, mine, None, origin) is not None:
+            return  # strides address the memory: the view is one of the base, whatever its parent
         if target in RESHAPES or (target is aten.expand.default and child.numel() == parent.numel()):
             # (an expansion that repeats nothing only adds dims of size 1)
             target, args, kwargs = aten.view.default, (list(child.shape),), {}
@@ -187,21 +193,41 @@ class Storages:
         cell.cache[geometry] = ref
         return ref
 
-    def _found_view(self, cell: Cell, geometry: Geometry, tensor: Tensor | None) -> _View | None:
-        """How an unregistered geometry comes from the base, if the base is contiguous and covers it."""
+    def _found_view(
+        self, cell: Cell, geometry: Geometry, tensor: Tensor | None, origin: Origin | None = None
+    ) -> _View | None:
+        """How an unregistered geometry comes from the base, if the base is dense and covers it."""
         dtype, size, stride, offset, lazy = geometry
-        base_dtype, base_size, base_stride, base_offset, base_lazy = cell.geometry
-        if dtype != base_dtype or lazy or base_lazy or not _is_contiguous(base_size, base_stride):
+        base = self._in_memory_order(cell)
+        if base is None:
+            return None
+        base_dtype, base_size, _, base_offset, base_lazy = base
+        if dtype != base_dtype or lazy or base_lazy:
             return None
         last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
         if 0 in size or offset < base_offset or last >= base_offset + _numel(base_size):
             return None
+        if geometry == base and geometry in cell.views:
+            return cell.views[geometry]
         if _numel(size) == _numel(base_size) and _is_contiguous(size, stride):
-            view = _View(cell.geometry, aten.view.default, (list(size),), {})
+            view = _View(base, aten.view.default, (list(size),), {}, origin)
         else:
-            view = _View(cell.geometry, aten.as_strided.default, (list(size), list(stride), offset - base_offset), {})
+            view = _View(base, aten.as_strided.default, (list(size), list(stride), offset - base_offset), {}, origin)
         cell.views[geometry] = view
         return view
+
+    def _in_memory_order(self, cell: Cell) -> Geometry | None:
+        """The base with its dims as they lie in memory; None where it does not fill its memory."""
+        dtype, size, stride, offset, lazy = cell.geometry
+        if _is_contiguous(size, stride):
+            return cell.geometry
+        order = sorted(range(len(size)), key=lambda d: -stride[d])
+        dense = tuple(size[d] for d in order), tuple(stride[d] for d in order)
+        if not _is_contiguous(*dense):
+            return None
+        geometry: Geometry = (dtype, *dense, offset, lazy)
+        cell.views.setdefault(geometry, _View(cell.geometry, aten.permute.default, (order,), {}))
+        return geometry
 
     def _write(self, cell: Cell, geometry: Geometry, ref: Ref, tensor: Tensor | None) -> None:
         if geometry == cell.geometry:
@@ -226,13 +252,13 @@ class Storages:
         emit = self._emit
         if target is aten.view.default:
             return emit(aten.view.default, (ref, list(size)), {}, size, dtype, None)
-        if target is aten.t.default:
-            return emit(aten.t.default, (ref,), {}, size, dtype, None)
         if target is aten.transpose.int:
             return emit(aten.transpose.int, (ref, *args), {}, size, dtype, None)
         if target is aten.permute.default:
             dims = [d % len(size) for d in args[0]]
             return emit(aten.permute.default, (ref, [dims.index(k) for k in range(len(dims))]), {}, size, dtype, None)
+        if target in INVERSES:
+            return emit(INVERSES[target], (ref,), {}, size, dtype, None)
         scatter = {
             aten.slice.Tensor: aten.slice_scatter.default,
             aten.select.int: aten.select_scatter.default,
@@ -242,7 +268,8 @@ class Storages:
         if scatter is None:
             raise RecordingError(
                 f"an in-place write through {target}, which has no inverse here; expected a write through views made by "
-                "view, transpose, permute, slice, select, diagonal or as_strided. Try to write to the tensor itself"
+                "view, transpose, permute, slice, select, diagonal, as_strided, view_as_real or view_as_complex. Try to write "
+                "to the tensor itself"
             )
         return emit(scatter, (parent, ref, *args), dict(view.kwargs), size, dtype, None)
 

@@ -33,7 +33,7 @@ from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.evaluate import evaluate_some
 from tpdyn.recording.layout import from_view, to_view
 from tpdyn.recording.lowered import Lowered, LoweredStatement
-from tpdyn.recording.replay import replay
+from tpdyn.recording.replay import double_by_default, double_type, replay
 from tpdyn.recording.tape import Ref, Tape
 
 RELATIVE = 1e-7
@@ -74,9 +74,9 @@ def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
 
     def double(item: Any) -> Any:
         if isinstance(item, Tensor):
-            return item.double() if item.is_floating_point() else item
+            return item.to(double_type(item.dtype))
         if isinstance(item, torch.dtype):
-            return torch.float64 if item.is_floating_point else item
+            return double_type(item)
         if isinstance(item, list | tuple):
             return type(item)(double(entry) for entry in item)
         return item
@@ -91,12 +91,8 @@ def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
         )
         for node in tape.nodes
     ]
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # of `torch.zeros(n)` and its like, which name no type
-    try:
+    with double_by_default():
         return replay(replace(tape, nodes=nodes), wanted)
-    finally:
-        torch.set_default_dtype(default)
 
 
 def specialised(program: Program, width: int) -> Lowered:

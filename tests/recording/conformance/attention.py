@@ -31,6 +31,12 @@ def turned(x: Tensor, how: str) -> Tensor:
         pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous())
         return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
     cos, sin = angles.cos(), angles.sin()
+    if how == "GPT-J":
+        turned_by_half = torch.stack((-x[..., 1::2], x[..., ::2]), -1).reshape(x.shape)
+        return x * cos.repeat_interleave(2, -1) + turned_by_half * sin.repeat_interleave(2, -1)
+    if how == "pairs":
+        one, other = x.unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack([one * cos - other * sin, other * cos + one * sin], -1).flatten(-2)
     if how == "interleaved":
         even, odd = x[..., ::2], x[..., 1::2]
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
@@ -245,7 +251,11 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "one key for all heads": lambda n: Attention(n, heads=4, own=1),
     "rotary, halves": lambda n: Attention(n, rope="halves"),
     "rotary, interleaved": lambda n: Attention(n, rope="interleaved"),
+    "rotary, pairs": lambda n: Attention(n, rope="pairs"),
+    "rotary, GPT-J": lambda n: Attention(n, rope="GPT-J"),
     "rotary, complex": lambda n: Attention(n, rope="complex"),
+    "rotary, complex, heads of four": lambda n: Attention(n, heads=n // 4, own=n // 4, rope="complex"),
+    "rotary, interleaved, heads of four": lambda n: Attention(n, heads=n // 4, own=n // 4, rope="interleaved"),
     "ALiBi": lambda n: Attention(n, alibi=True),
     "ALiBi by hand": lambda n: Attention(n, alibi=True, fused=False),
     "nn.MultiheadAttention": Self,

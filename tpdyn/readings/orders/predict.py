@@ -263,14 +263,22 @@ def _label(program: Program, position: int) -> str:
 
 
 def _outside(program: Program, found: Structure) -> tuple[Reason, ...]:
-    if not found.wide_data:
-        return ()
-    position = found.wide_data[0]
-    text = (
-        "outside the theory: a forward value has two dims that grow with the width; does the batch or the sequence length "
-        "grow with it? Orders below treat sums over it as sums of like terms"
-    )
-    return (_reason(program, position, text, "keep the number of samples and tokens fixed while the width varies"),)
+    reasons = []
+    if found.wide_data:
+        text = (
+            "outside the theory: a forward value has two dims that grow with the width; does the batch or the sequence "
+            "length grow with it? Orders below treat sums over it as sums of like terms"
+        )
+        fix = "keep the number of samples and tokens fixed while the width varies"
+        reasons.append(_reason(program, found.wide_data[0], text, fix))
+    if found.fixed:
+        text = (
+            "outside the theory: a fixed matrix both of whose dims grow with the width (a Fourier transform over the width?) "
+            "is multiplied; only the size of its entries is known. Orders below take its rows for independent of all else"
+        )
+        fix = "transform a dim that does not grow, such as the tokens, or let the matrix be drawn at random"
+        reasons.append(_reason(program, found.fixed[0], text, fix))
+    return tuple(reasons)
 
 
 # -- the table ------------------------------------------------------------------------------------------------------

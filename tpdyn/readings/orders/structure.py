@@ -27,7 +27,8 @@ class Structure:
     (`1/sqrt(var + eps)` of a batch norm, one a channel). scalars: (position of the value,
     position of the function) for values without wide axis that enter a function with a scale of its own. outputs: what
     the network returns, step by step. folded: values that do not count because a multiplier follows. entrywise: the
-    optimizer normalises entry by entry. wide_data: forward values with two wide axes that depend on data.
+    optimizer normalises entry by entry. wide_data: forward values with two wide axes that depend on data. fixed: products
+    that sum a representation with a fixed matrix of two wide dims (a Fourier transform over the width).
     """
 
     representations: tuple[int, ...]
@@ -36,6 +37,7 @@ class Structure:
     folded: Mapping[int, Fraction]
     entrywise: bool
     wide_data: tuple[int, ...]
+    fixed: tuple[int, ...]
 
 
 def structure(program: Program) -> Structure:
@@ -45,7 +47,7 @@ def structure(program: Program) -> Structure:
     from_parameters = [False] * size
     uses: list[list[Fraction]] = [[] for _ in range(size)]
     wide = [len(statement.wide_axes) for statement in program.statements]
-    scalars, representations, wide_data = [], [], []
+    scalars, representations, wide_data, fixed = [], [], [], []
     entrywise = False
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
@@ -70,6 +72,9 @@ def structure(program: Program) -> Structure:
                 for place in places:
                     alone = len(places) == 1 and wide[place.var] == wide[position]
                     uses[place.var].append((scale.order or ZERO) if alone else ZERO)
+                if wide[position] and any(_is_fixed_matrix(program, place.var) for place in places):
+                    if any(label >= len(statement.shape) for place in places for label in place.axes):
+                        fixed.append(position)
             case _:
                 for place in places:
                     uses[place.var].append(ZERO)
@@ -91,7 +96,16 @@ def structure(program: Program) -> Structure:
         folded,
         entrywise,
         tuple(wide_data),
+        tuple(fixed),
     )
+
+
+def _is_fixed_matrix(program: Program, position: int) -> bool:
+    """Whether the entries along two wide dims are an array that the script computes."""
+    statement = program.statements[position]
+    leaf = statement.instruction
+    fixed = isinstance(leaf, Leaf) and leaf.kind in ("constant", "buffer") and leaf.law.kind == "array"
+    return fixed and statement.type == "float" and len(statement.wide_axes) > 1
 
 
 _NORMALISING = frozenset({"sign", "sqrt", "rsqrt", "reciprocal", "power"})

@@ -72,6 +72,7 @@ class Builder:
         self.masks: dict[tuple[int, int], Known] = {}
         self.settled: set[Any] = set()  # the maxima that had to be computed (see `stabiliser`)
         self.indices: dict[tuple[Any, ...], Known] = {}  # constant indices that many operations share
+        self.pairs: dict[Known, tuple[Known, Known]] = {}  # real and imaginary parts of complex tensors
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

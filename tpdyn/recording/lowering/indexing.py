@@ -47,6 +47,72 @@ def embedding_backward(b: Builder, grad: Any, index: Any, rows: int, padding: in
     return b.scatter(b.value(grad), [*batch, "feature"], index, batch, "row", ["row", "feature"], rows)
 
 
+SUM, MEAN = 0, 1  # modes of torch.nn.EmbeddingBag
+
+
+def _membership(bags: Known, sizes: Known, mode: int, index: Known, padding: int) -> Known:
+    """What each looked-up row counts in each bag."""
+    if mode not in (SUM, MEAN):
+        raise Refusal("nn.EmbeddingBag(mode='max'): the largest of many embeddings, by entry; try 'sum' or 'mean'")
+    member = torch.nn.functional.one_hot(bags.tensor, sizes.tensor.numel()).t().to(torch.float64)
+    member = member * (index.tensor != padding)
+    if mode == MEAN:
+        member = member / sizes.tensor.clamp(min=1)[:, None]
+    return Known(member, index.kind, None, "bags")
+
+
+def embedding_bag(
+    b: Builder,
+    weight: Any,
+    index: Any,
+    offsets: Any,
+    by_frequency: bool = False,
+    mode: int = SUM,
+    sparse: bool = False,
+    each: Any = None,
+    includes_last: bool = False,
+    padding: int = -1,
+) -> tuple[Tensor, Known, Known, Known]:
+    """Sums or means over bags of rows of an embedding; and which bag each row is in, and how many rows each bag has."""
+    index, starts = _index(index), _index(offsets).tensor
+    starts = starts[:-1] if includes_last else starts
+    bags = torch.searchsorted(starts, torch.arange(index.tensor.numel()), right=True) - 1
+    sizes = torch.zeros(starts.numel(), dtype=torch.int64).index_add(0, bags, (index.tensor != padding).long())
+    known = Known(bags, index.kind, None, "bag_of"), Known(sizes, index.kind, None, "bag_sizes")
+    rows = b.gather(weight, ["row", "feature"], index, ["entry"], "row", ["entry", "feature"])
+    if each is not None:
+        rows = b.value(b.contract(["entry", "feature"], (rows, ["entry", "feature"]), (each, ["entry"])))
+    member = _membership(*known, mode, index, padding)
+    out = b.contract(["bag", "feature"], (member, ["bag", "entry"]), (rows, ["entry", "feature"]))
+    return out, *known, Known(sizes, index.kind)
+
+
+def embedding_bag_backward(
+    b: Builder,
+    grad: Any,
+    index: Any,
+    offsets: Any,
+    bags: Any,
+    sizes: Any,
+    largest: Any,
+    rows: int,
+    by_frequency: bool,
+    mode: int,
+    sparse: bool = False,
+    each: Any = None,
+    padding: int = -1,
+) -> Tensor:
+    """Each row's share of the gradients of its bags."""
+    if by_frequency:
+        raise Refusal("nn.EmbeddingBag(scale_grad_by_freq=True)")
+    index = _index(index)
+    member = _membership(bags, sizes, mode, index, padding)
+    shares = b.contract(["entry", "feature"], (member, ["bag", "entry"]), (grad, ["bag", "feature"]))
+    if each is not None:
+        shares = b.contract(["entry", "feature"], (shares, ["entry", "feature"]), (each, ["entry"]))
+    return b.scatter(b.value(shares), ["entry", "feature"], index, ["entry"], "row", ["row", "feature"], rows)
+
+
 def index_select(b: Builder, x: Any, dim: int, index: Any) -> Tensor:
     """x at the positions along dim."""
     rank = len(b.shape(x))
@@ -203,6 +269,9 @@ def triu(b: Builder, x: Any, diagonal: int = 0) -> Tensor:
 RULES: dict[str, Rule] = {
     "embedding": embedding,
     "embedding_dense_backward": embedding_backward,
+    "_embedding_bag": embedding_bag,
+    "_embedding_bag_forward_only": embedding_bag,
+    "_embedding_bag_backward": embedding_bag_backward,
     "index_select": index_select,
     "index_select_backward": index_select_backward,
     "index_add": index_add,

@@ -15,11 +15,10 @@ import torch
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Law
 from tpdyn.recording.lowering.values import Draw, Known, KnownKind, Outside, Refusal
+from tpdyn.recording.replay import double_by_default, double_type
 from tpdyn.recording.tape import Node
 
-SAME = frozenset(
-    "alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift _conj positive".split()
-)
+SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
 REARRANGED = frozenset(
     "view _unsafe_view reshape _reshape_alias t transpose permute squeeze unsqueeze flip roll select slice split chunk "
     "split_with_sizes unbind narrow unflatten flatten as_strided view_as cat stack".split()
@@ -127,7 +126,7 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
         raise Refusal("the tape does not say how to compute it")
     # strides are not recorded: what was a view there may need a copy here
     target = torch.reshape if name in ("view", "_unsafe_view", "_reshape_alias") else node.target
-    with torch.no_grad():
+    with torch.no_grad(), double_by_default():
         result = target(*_tensors(args[:2] if target is torch.reshape else args), **_tensors(kwargs))
     if name in EMPTY:  # what lies in fresh memory is nobody's: the same at every width
         result = torch.zeros_like(result)
@@ -164,9 +163,9 @@ def _same_type(one: torch.dtype, other: torch.dtype) -> bool:
 def _tensors(item: Any) -> Any:
     """Arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
     if isinstance(item, Known):
-        return item.tensor.double() if item.tensor.dtype.is_floating_point else item.tensor
+        return item.tensor.to(double_type(item.tensor.dtype))
     if isinstance(item, torch.dtype):
-        return torch.float64 if item.is_floating_point else item
+        return double_type(item)
     if isinstance(item, (list, tuple)):
         return type(item)(_tensors(part) for part in item)
     if isinstance(item, dict):

@@ -53,6 +53,18 @@ def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Tensor:
     return out if bias is None else b.combine([(1, out), (1, bias)])
 
 
+def trilinear(
+    b: Builder, x: Any, y: Any, z: Any, lacks_x: Any, lacks_y: Any, lacks_z: Any, summed: Any, *_: Any
+) -> Tensor:
+    """x * y * z over common dims, of which each lacks some, summed over some: two products, one after the other."""
+    rank = len(b.shape(x)) + len(lacks_x)
+    dims = range(rank)
+    has_x, has_y, has_z = ([d for d in dims if d not in lacks] for lacks in (lacks_x, lacks_y, lacks_z))
+    out = [d for d in dims if d not in summed]
+    between = [d for d in dims if (d in has_x or d in has_y) and (d in out or d in has_z)]
+    return b.contract(out, (b.contract(between, (x, has_x), (y, has_y)), between), (z, has_z))
+
+
 def _plus(product: Rule) -> Rule:
     def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: Number = 1, alpha: Number = 1, **_: Any) -> Tensor:
         term = product(b, x, y)
@@ -76,6 +88,7 @@ RULES: dict[str, Rule] = {
     "ger": outer,
     "matmul": matmul,
     "linear": linear,
+    "_trilinear": trilinear,
     "addmm": _plus(mm),
     "baddbmm": _plus(bmm),
     "addmv": _plus(mv),

@@ -152,11 +152,97 @@ def mse_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int) -> 
 def bce_with_logits(
     b: Builder, x: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = MEAN
 ) -> Tensor:
-    """mean of (1 - y) x - (1 + (p - 1) y) log sigmoid(x)."""
-    if weight is not None or pos_weight is not None:
-        raise Refusal("binary cross-entropy with weights")
+    """mean of w ((1 - y) x - (1 + (p - 1) y) log sigmoid(x)), p weighing the positive ones."""
     first = b.product(b.combine([(-1, y)], 1.0), x)
-    return _reduced(b, b.combine([(1, first), (-1, b.apply("log_sigmoid", x))]), reduction)
+    second: Tensor = b.apply("log_sigmoid", x)
+    if pos_weight is not None:
+        second = b.product(b.combine([(1, b.product(b.combine([(1, pos_weight)], -1.0), y))], 1.0), second)
+    each = b.combine([(1, first), (-1, second)])
+    return _reduced(b, each if weight is None else b.product(each, weight), reduction)
+
+
+SMALLEST_LOG = -100.0  # torch's, where a chance is 0
+LEAST_SPREAD = 1e-12
+
+
+def bce(b: Builder, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
+    """mean of -w (y log x + (1 - y) log(1 - x))."""
+    no = b.combine([(-1, x)], 1.0)
+    logs = [b.apply("maximum", b.apply("log", chance), SMALLEST_LOG) for chance in (x, no)]
+    each = b.combine([(-1, b.product(y, logs[0])), (-1, b.product(b.combine([(-1, y)], 1.0), logs[1]))])
+    return _reduced(b, each if weight is None else b.product(each, weight), reduction)
+
+
+def bce_backward(b: Builder, grad: Any, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
+    """w (x - y) / (x (1 - x)) * grad."""
+    error = b.combine([(1, x), (-1, y)])
+    spread = b.apply("maximum", b.combine([(1, x), (-1, b.product(x, x))]), LEAST_SPREAD)
+    slope = b.product(error, b.apply("reciprocal", spread))
+    if weight is not None:
+        slope = b.product(slope, weight)
+    return b.product(grad, slope, scale=_share(b, error, reduction))
+
+
+def soft_margin(b: Builder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+    """mean of log(1 + exp(-y x))."""
+    return _reduced(b, b.combine([(-1, b.apply("log_sigmoid", b.product(y, x)))]), reduction)
+
+
+def soft_margin_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+    """-y sigmoid(-y x) * grad."""
+    slope = b.product(y, b.apply("log_sigmoid'", b.product(y, x)), scale=-1)
+    return b.product(grad, slope, scale=_share(b, slope, reduction))
+
+
+def _margins(
+    b: Builder, x: Any, target: Any, weight: Any, power: Number, margin: Number
+) -> tuple[Value, Tensor, Known]:
+    """max(0, margin - x_y + x_j), x with rows, the weights of the other classes, and the labels one-hot."""
+    if power not in (1, 2):
+        raise Refusal(f"multi_margin_loss with p={power}; expected 1 or 2")
+    if not isinstance(target, Known):
+        raise Refusal("class labels that depend on parameters")
+    rows = b.value(x) if len(b.shape(x)) == 2 else b.unsqueeze(x, 0)
+    hot = torch.nn.functional.one_hot(target.tensor.reshape(-1), rows.shape[1]).to(torch.float64)
+    own = reduce(b, rows, [1], True, times=Known(hot, "data", None, "hot"))
+    others = 1 - hot
+    if weight is not None:
+        if not isinstance(weight, Known):
+            raise Refusal("class weights that depend on parameters")
+        others = others * weight.tensor.to(torch.float64)[target.tensor.reshape(-1), None]
+    over = b.apply("relu", b.combine([(1, rows), (-1, own)], margin))
+    return over, b.value(Known(others, "data", None, "others")), Known(hot, "data", None, "hot")
+
+
+def multi_margin(
+    b: Builder, x: Any, target: Any, power: Number = 1, margin: Number = 1, weight: Any = None, reduction: int = MEAN
+) -> Tensor:
+    """mean over rows of sum_j w_y max(0, margin - x_y + x_j)^p / classes, j another class than y."""
+    over, others, _ = _margins(b, x, target, weight, power, margin)
+    rows, classes = over.shape
+    each = over if power == 1 else b.product(over, over)
+    scale = Fraction(1, classes * rows) if reduction == MEAN else Fraction(1, classes)
+    return reduce(b, each, [0, 1] if reduction in (MEAN, SUM) else [1], scale=scale, times=others)
+
+
+def multi_margin_backward(
+    b: Builder,
+    grad: Any,
+    x: Any,
+    target: Any,
+    power: Number,
+    margin: Number,
+    weight: Any = None,
+    reduction: int = MEAN,
+) -> Tensor:
+    """Each class above the margin is pushed down, the label's up by all of them."""
+    over, others, hot = _margins(b, x, target, weight, power, margin)
+    rows, classes = over.shape
+    scale = Fraction(1, classes * rows) if reduction == MEAN else Fraction(1, classes)
+    pushed = b.apply("step", over) if power == 1 else b.combine([(2, over)])
+    down = b.product(b.product(pushed, others), b.reshape(grad, (-1, 1)), scale=scale)
+    up = b.product(reduce(b, down, [1], True), hot)
+    return b.reshape(b.combine([(1, down), (-1, up)]), b.shape(x))
 
 
 def huber_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, delta: Number = 1.0) -> Tensor:
@@ -197,6 +283,12 @@ RULES: dict[str, Rule] = {
     "mse_loss": mse_loss,
     "mse_loss_backward": mse_loss_backward,
     "binary_cross_entropy_with_logits": bce_with_logits,
+    "binary_cross_entropy": bce,
+    "binary_cross_entropy_backward": bce_backward,
+    "soft_margin_loss": soft_margin,
+    "soft_margin_loss_backward": soft_margin_backward,
+    "multi_margin_loss": multi_margin,
+    "multi_margin_loss_backward": multi_margin_backward,
     "huber_loss": huber_loss,
     "huber_loss_backward": huber_loss_backward,
     "smooth_l1_loss": smooth_l1_loss,

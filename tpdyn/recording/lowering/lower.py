@@ -15,6 +15,7 @@ from tpdyn.recording.lowered import Lowered, LoweredMark, LoweredParameter
 from tpdyn.recording.lowering import (
     attention,
     choices,
+    complex_numbers,
     convolution,
     cumulative,
     elementwise,
@@ -32,6 +33,7 @@ from tpdyn.recording.lowering import (
     views,
 )
 from tpdyn.recording.lowering.builder import Builder, scaling
+from tpdyn.recording.lowering.complex_numbers import Complex
 from tpdyn.recording.lowering.finish import join_combines, tidy
 from tpdyn.recording.lowering.known import base_name, fold, known_inputs, measured_law
 from tpdyn.recording.lowering.values import (
@@ -47,7 +49,7 @@ from tpdyn.recording.lowering.values import (
 )
 from tpdyn.recording.tape import Node, Ref, Tape
 
-Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen
+Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | Complex
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
@@ -125,6 +127,7 @@ class _Lowering:
         self.builder = Builder()
         self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
+        self.wholes: dict[Complex, Known] = {}  # complex parameters while they are being initialised
         # the first name wins: tied weights are one parameter
         self.initial: dict[Ref, str] = {}
         for parameter in tape.parameters:
@@ -180,7 +183,7 @@ class _Lowering:
         for output, value in enumerate(outputs):
             ref = Ref(number, output)
             if ref in self.initial and isinstance(value, Known):
-                value = self._parameter(self.initial[ref], value, node)
+                value = self._initial(self.initial[ref], value, node)
             self.values[ref] = value
 
     def _problem(self, node: Node, why: str) -> None:
@@ -204,7 +207,7 @@ class _Lowering:
                 args = stabiliser.settled(self.builder, args)
                 kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
         if base_name(node.op) in elementwise.SHAPE_ONLY:
-            args = choices.shapes_of(args)
+            args = complex_numbers.shapes_of(choices.shapes_of(args))
         if _has((args, kwargs), choices.Chosen):
             made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
             return made if isinstance(made, tuple) else (made,)
@@ -222,8 +225,11 @@ class _Lowering:
             return folded
         name = base_name(node.op)
         rule = RULES.get(name)
-        if rule is None and not _has((args, kwargs), Value):
+        complex_ = complex_numbers.concerns(name, args, kwargs)
+        if (rule is None or complex_) and not _has((args, kwargs), Value) and not _has((args, kwargs), Complex):
             return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
+        if complex_:
+            return complex_numbers.through(self.builder, node.op, args, _without_layout(kwargs))
         if rule is None:
             raise Refusal(f"no rule for {node.op}")
         args, kwargs = _multiplied(self.builder, args, _without_layout(kwargs))
@@ -260,6 +266,19 @@ class _Lowering:
             kind = "constant"
         return Known(node.value, kind, None, node.name)
 
+    def _initial(self, name: str, known: Known, node: Node) -> Value | Complex:
+        """The leaf of a parameter's initial value; a complex one is two parameters, its parts."""
+        if not complex_numbers.is_complex(known):
+            return self._parameter(name, known, node)
+        pair = complex_numbers.parts(self.builder, known)
+        real, imag = (
+            self._parameter(name + suffix, part, node)
+            for suffix, part in complex_numbers.named(pair)
+            if isinstance(part, Known)
+        )
+        self.wholes[Complex(real, imag)] = known
+        return Complex(real, imag)
+
     def _parameter(self, name: str, known: Known, node: Node) -> Value:
         """The leaf of a parameter's initial value, with the law that it was drawn from."""
         b = self.builder
@@ -287,7 +306,7 @@ class _Lowering:
         initial = node.origin.phase in ("initialization", "data")
         if initial:
             args, kwargs = self._as_known(args), self._as_known(kwargs)
-        if _has((args, kwargs), Value):
+        if _has((args, kwargs), Value) or _has((args, kwargs), Complex):
             return None
         known = known_inputs(args, kwargs)
         if all(k.kind == "constant" for k in known):
@@ -307,6 +326,8 @@ class _Lowering:
         if isinstance(item, Value):
             known = self.builder.known_of.get(item.var)
             return known if known is not None and self.builder.is_whole(item) else item
+        if isinstance(item, Complex):
+            return self.wholes.get(item, item)
         if isinstance(item, (list, tuple)):
             return type(item)(self._as_known(part) for part in item)
         if isinstance(item, dict):
@@ -318,33 +339,42 @@ class _Lowering:
     def _finish(self) -> Lowered:
         b, tape = self.builder, self.tape
         lowered = Lowered(tape.width, b.statements, steps=tape.steps, leaf_values=b.leaf_values)
-        places: dict[Ref, int] = {}
+        places: dict[Ref, dict[str, int]] = {}
 
-        def place(ref: Ref) -> int:
+        def place(ref: Ref) -> dict[str, int]:
+            """The statement of a value, or of the parts of a complex one, by what is added to its name."""
             if ref not in places:
                 b.origin = tape.nodes[ref.node].origin
                 value = self.values[ref]
                 if isinstance(value, stabiliser.Shifted):
                     value = stabiliser.settled(b, value)
-                if not isinstance(value, (Value, Known)):
+                if complex_numbers.is_complex(value):
+                    pair = complex_numbers.parts(b, value)
+                    places[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}
+                elif isinstance(value, (Value, Known)):
+                    places[ref] = {"": b.position(value)}
+                else:
                     raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")
-                places[ref] = b.position(value)
             return places[ref]
 
         for parameter in tape.parameters:
-            lowered.parameters.append(
-                LoweredParameter(
-                    parameter.name,
-                    [place(ref) for ref in parameter.versions if ref is not None],
-                    [None if ref is None else place(ref) for ref in parameter.gradients],
+            versions = [place(ref) for ref in parameter.versions if ref is not None]
+            gradients = [None if ref is None else place(ref) for ref in parameter.gradients]
+            for suffix in versions[0] if versions else ():
+                lowered.parameters.append(
+                    LoweredParameter(
+                        parameter.name + suffix,
+                        [at[suffix] for at in versions],
+                        [None if at is None else at[suffix] for at in gradients],
+                    )
                 )
-            )
         for mark in tape.marks:
             if self._is_float(mark.ref):
-                lowered.marks.append(LoweredMark(mark.kind, mark.name, mark.step, place(mark.ref)))
+                lowered.marks.append(LoweredMark(mark.kind, mark.name, mark.step, place(mark.ref)[""]))
         for ref, tensor in tape.live.items():
-            if ref in places:
-                lowered.live[places[ref]] = tensor.detach().to(torch.float64)
+            for suffix, position in places.get(ref, {}).items():
+                part = getattr(tensor, suffix.removeprefix(".")) if suffix else tensor
+                lowered.live[position] = part.detach().to(torch.float64)
         lowered.notes = list(dict.fromkeys([*tape.notes, *b.notes]))
         join_combines(lowered)
         tidy(lowered)

@@ -122,11 +122,10 @@ def as_strided_scatter(
         if d == len(cuts):
             return source
         start, step, length, _ = cuts[d]
-        if step != 1:
-            raise Refusal("writing to a slice with a step other than 1")
-        if start == 0 and length == shape[d]:
+        if start == 0 and step == 1 and length == shape[d]:
             return written(x, source, d + 1)
-        return overwrite(b, x, written(piece(b, x, d, start, start + length), source, d + 1), d, start)
+        here = piece(b, x, d, start, start + (length - 1) * step + 1, step)
+        return overwrite(b, x, written(here, source, d + 1), d, start, step)
 
     return b.reshape(written(b.reshape(x, shape), source, 0), b.shape(x))
 

@@ -159,8 +159,8 @@ Tensor = Union[Value, Known]
 
 
 def uniform_number(tensor: torch.Tensor) -> float | int | bool | None:
-    """The one number that a tensor is filled with, or None."""
-    if tensor.numel() == 0:
+    """The one real number that a tensor is filled with, or None."""
+    if tensor.numel() == 0 or tensor.dtype.is_complex:
         return None
     first = tensor[(0,) * tensor.ndim]
     if tensor.numel() > 1 and not bool(((tensor == first) | (torch.isnan(tensor) & torch.isnan(first))).all()):

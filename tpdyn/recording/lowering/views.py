@@ -76,7 +76,12 @@ def slice_(b: Builder, x: Any, dim: int = 0, start: int | None = None, end: int 
     first, last = bounds(size, start, end)
     if first == 0 and last == size and step == 1:
         return b.value(x)
-    return b.slice(x, dim, first, step, -((first - last) // step))
+    length = -((first - last) // step)
+    if step > 1 and first < step and length * step == size:  # one column of a dim seen as rows
+        shape = b.shape(x)
+        grid = b.reshape(x, (*shape[:dim], length, step, *shape[dim + 1 :]))
+        return b.select(grid, dim + 1, first)
+    return b.slice(x, dim, first, step, length)
 
 
 def narrow(b: Builder, x: Any, dim: int, start: int, length: int) -> Tensor:
@@ -143,41 +148,27 @@ def stack(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
     return new[0] if len(new) == 1 else b.concat(new, dim, b.shape(new[0]))
 
 
-def _strided(b: Builder, source: Any, size: int, dim: int, start: int, step: int) -> Tensor:
-    """Zeros but for source at start, start+step, ..."""
-    length = b.shape(source)[dim]
-    if step == 1:
-        parts: list[Any] = [start, source, size - start - length]
-    else:
-        parts = [start]
-        for k in range(length):
-            parts += [b.unsqueeze(b.select(source, dim, k), dim), step - 1]
-        parts[-1] = size - start - (length - 1) * step - 1
-    kept = [part for part in parts if not (isinstance(part, int) and part == 0)]
-    return b.concat(kept, dim, b.shape(source))
-
-
 def slice_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, start: int, end: int, step: int) -> Tensor:
     """Zeros but for the slice."""
     dim = dim % len(sizes)
     first, last = bounds(sizes[dim], start, end)
     if first == 0 and last == sizes[dim] and step == 1:
         return b.value(grad)
-    return _strided(b, grad, sizes[dim], dim, first, step)
+    return overwrite(b, Known.full(tuple(sizes), 0.0), grad, dim, first, step)
 
 
 def select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, index: int) -> Tensor:
     """Zeros but for one index."""
     dim = dim % len(sizes)
-    row = Known.full((), 0.0) if b.number(grad) == 0 else b.unsqueeze(b.value(grad), dim)
-    return _strided(b, row, sizes[dim], dim, index % sizes[dim], 1)
+    zeros = Known.full(tuple(sizes), 0.0)
+    return zeros if b.number(grad) == 0 else overwrite(b, zeros, b.unsqueeze(grad, dim), dim, index % sizes[dim])
 
 
 def overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int = 1) -> Tensor:
     """x, but for source at start, start+step, ... along dim."""
     size, length = b.shape(x)[dim], b.shape(source)[dim]
     if step != 1:
-        raise Refusal("writing to a slice with a step other than 1")
+        return _overwrite_by_steps(b, x, source, dim, start, step)
     if start == 0 and length == size:
         return source if isinstance(source, Known) else b.value(source)
     parts: list[Any] = []
@@ -189,13 +180,35 @@ def overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int =
     return b.concat(parts, dim, b.shape(x))
 
 
-def piece(b: Builder, x: Any, dim: int, start: int, end: int) -> Tensor:
-    """x[start:end] along dim; of a constant, a constant."""
+def _overwrite_by_steps(b: Builder, x: Any, source: Any, dim: int, start: int, step: int) -> Tensor:
+    """The dim as rows of `step` entries, one of which is written in each row; a last row may be too short for that.
+
+    So the number of statements does not depend on the length, and a wide dim 2m is seen as m pairs.
+    """
+    shape, length = b.shape(x), b.shape(source)[dim]
+    first = start - start % step
+    rows = min(length, (shape[dim] - first) // step)
+    made: Tensor = x
+    if rows:
+        grid = b.reshape(piece(b, x, dim, first, first + rows * step), (*shape[:dim], rows, step, *shape[dim + 1 :]))
+        column = piece(b, source, dim, 0, rows)
+        number = b.number(column)
+        shaped = (*shape[:dim], rows, 1, *shape[dim + 1 :])
+        column = b.unsqueeze(column, dim + 1) if number is None else Known.full(shaped, number)
+        written = overwrite(b, grid, column, dim + 1, start % step)
+        made = overwrite(b, x, b.reshape(written, (*shape[:dim], rows * step, *shape[dim + 1 :])), dim, first)
+    if rows < length:
+        made = overwrite(b, made, piece(b, source, dim, rows, length), dim, start + rows * step)
+    return made
+
+
+def piece(b: Builder, x: Any, dim: int, start: int, end: int, step: int = 1) -> Tensor:
+    """x[start:end:step] along dim; of a constant, a constant."""
     number = b.number(x)
     if number is not None:
         shape: Shape = b.shape(x)
-        return Known.full((*shape[:dim], end - start, *shape[dim + 1 :]), number)
-    return slice_(b, x, dim, start, end)
+        return Known.full((*shape[:dim], -((start - end) // step), *shape[dim + 1 :]), number)
+    return slice_(b, x, dim, start, end, step)
 
 
 def slice_scatter(
