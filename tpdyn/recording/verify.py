@@ -21,11 +21,13 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Instruction,
     Leaf,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import Program, Statement, View
 from tpdyn.recording.canonical import Canonical
@@ -126,7 +128,7 @@ def _at(instruction: Instruction, width: int) -> Instruction:
             return replace(instruction, parameters=tuple(map(number, parameters)))
         case Concat(lengths=lengths):
             return replace(instruction, lengths=tuple(Scaling.of(length.size_at(width)) for length in lengths))
-        case Leaf() | Gather() | Scatter() | Slice():
+        case Leaf() | Gather() | Scatter() | Slice() | Eigenvalues() | Spectral():
             return instruction
         case _:
             assert_never(instruction)

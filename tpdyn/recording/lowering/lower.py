@@ -27,6 +27,7 @@ from tpdyn.recording.lowering import (
     pooling,
     randomness,
     reductions,
+    spectral,
     stabiliser,
     strides,
     views,
@@ -47,7 +48,7 @@ from tpdyn.recording.lowering.values import (
 )
 from tpdyn.recording.tape import Node, Ref, Tape
 
-Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen
+Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | spectral.Symbolic
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
@@ -57,6 +58,7 @@ RULES: dict[str, elementwise.Rule] = {
     **grouped.RULES,
     **choices.RULES,
     **strides.RULES,
+    **spectral.RULES,
     **convolution.RULES,
     **pooling.RULES,
     **reductions.RULES,
@@ -204,7 +206,13 @@ class _Lowering:
                 args = stabiliser.settled(self.builder, args)
                 kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
         if base_name(node.op) in elementwise.SHAPE_ONLY:
-            args = choices.shapes_of(args)
+            args = spectral.shapes_of(choices.shapes_of(args))
+        if spectral.concerns(base_name(node.op), args):
+            try:
+                made = spectral.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
+                return made if isinstance(made, tuple) else (made,)
+            except spectral.ByParts:
+                args = spectral.settled(self.builder, args)
         if _has((args, kwargs), choices.Chosen):
             made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
             return made if isinstance(made, tuple) else (made,)
@@ -222,7 +230,7 @@ class _Lowering:
             return folded
         name = base_name(node.op)
         rule = RULES.get(name)
-        if rule is None and not _has((args, kwargs), Value):
+        if (rule is None or name in spectral.DECOMPOSITIONS) and not _has((args, kwargs), Value):
             return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
         if rule is None:
             raise Refusal(f"no rule for {node.op}")
@@ -324,8 +332,7 @@ class _Lowering:
             if ref not in places:
                 b.origin = tape.nodes[ref.node].origin
                 value = self.values[ref]
-                if isinstance(value, stabiliser.Shifted):
-                    value = stabiliser.settled(b, value)
+                value = spectral.settled(b, stabiliser.settled(b, value))
                 if not isinstance(value, (Value, Known)):
                     raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")
                 places[ref] = b.position(value)
