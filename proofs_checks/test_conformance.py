@@ -30,9 +30,7 @@ KNOWN: dict[str, dict[str, str]] = {
         "rotary, complex": "complex numbers have no rules",
     },
     "recurrent": {},
-    "optimizers": {
-        "MLP, Shampoo by hand": "matrix roots by eigenvalues have no rule",
-    },
+    "optimizers": {},
     "loops": {
         "a weight copied to another": "orders of a parameter that takes the value of another one",
     },

@@ -77,11 +77,12 @@ def squares(program: Program, var: int, rows: Axes, columns: Axes) -> frozenset[
         case Contract(operands=(one,), scale=scale) if _none_negative([scale]):
             return within(one)
         case Contract(operands=(one, other), scale=scale) if _none_negative([scale]):
-            mirrored = tuple(swap.get(label, label) for label in one.axes)
-            if (one.var, mirrored) == (other.var, other.axes):
-                side = rows if all(label in one.axes for label in rows) else columns
-                if all(label in one.axes for label in side):
-                    return frozenset({(one.var, tuple(one.axes.index(label) for label in side))})
+            (factor, left), (times, right) = multiple(program, one), multiple(program, other)
+            mirrored = tuple(swap.get(label, label) for label in left.axes)
+            if (left.var, mirrored) == (right.var, right.axes) and _none_negative([factor * times]):
+                side = rows if all(label in left.axes for label in rows) else columns
+                if all(label in left.axes for label in side):
+                    return frozenset({(left.var, tuple(left.axes.index(label) for label in side))})
             for matrix, number in ((one, other), (other, one)):
                 if not any(label in swap for label in number.axes) and nonnegative(program, number.var):
                     return within(matrix)
@@ -96,6 +97,18 @@ def squares(program: Program, var: int, rows: Axes, columns: Axes) -> frozenset[
             return found
         case _:
             return None
+
+
+def multiple(program: Program, operand: Operand) -> tuple[Scaling, Operand]:
+    """An operand as a constant times what it is a multiple of."""
+    statement = program.statements[operand.var]
+    match statement.instruction:
+        case Combine(terms=((scale, inner),), constant=constant) if constant.is_zero:
+            if sorted(inner.axes) == list(range(len(statement.shape))):
+                axes = tuple(operand.axes[axis] for axis in inner.axes)
+                factor, source = multiple(program, Operand(inner.var, axes))
+                return scale * factor, source
+    return Scaling.of(1), operand
 
 
 def _none_negative(scalings: Iterable[Scaling]) -> bool:

@@ -62,8 +62,9 @@ def _square_sum(b: Builder, var: int, p: int, q: int) -> bool:
     swap = {p: q, q: p}
     match b.statements[var].instruction:
         case Contract(operands=(one, other), scale=scale):
-            mirrored = one.var == other.var and _swapped(one, swap) == other
-            return mirrored and p in (*one.axes, *other.axes) and scale.at(1) > 0
+            (factor, one), (times, other) = _multiple(b, one), _multiple(b, other)
+            mirrored = _swapped(one, swap) == other
+            return mirrored and p in (*one.axes, *other.axes) and scale.at(1) * factor * times > 0
         case Combine(terms=terms, constant=constant) if constant.is_zero:
             return all(
                 scale.at(1) >= 0
@@ -74,6 +75,17 @@ def _square_sum(b: Builder, var: int, p: int, q: int) -> bool:
             )
         case _:
             return False
+
+
+def _multiple(b: Builder, operand: Operand) -> tuple[float, Operand]:
+    """An operand as a number times what it is a multiple of."""
+    statement = b.statements[operand.var]
+    match statement.instruction:
+        case Combine(terms=((scale, inner),), constant=constant) if constant.is_zero:
+            if sorted(inner.axes) == list(range(len(statement.shape))):
+                factor, source = _multiple(b, Operand(inner.var, tuple(operand.axes[axis] for axis in inner.axes)))
+                return factor * scale.at(1), source
+    return 1.0, operand
 
 
 def _swapped(operand: Operand, swap: Swap) -> Operand:
@@ -88,6 +100,7 @@ def _invariant(b: Builder, operand: Operand, swap: Swap) -> bool:
 
 def _square(b: Builder, one: Operand, other: Operand, swap: Swap) -> bool:
     """`G G^T`, also of a symmetric G, which can stand either way."""
+    (_, one), (_, other) = _multiple(b, one), _multiple(b, other)
     if one.var != other.var:
         return False
     mirrored = _swapped(one, swap).axes
