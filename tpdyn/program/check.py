@@ -279,7 +279,7 @@ def _spectral_problems(
     elif program.statements[weights.var].shape[weights.axes.index(axis)] != count:
         yield f"a matrix of size {count} has as many eigenvalues, but there are other weights"
     yield from _label_problems(program, (weights, value), shape, {})
-    yield from _summed_problems((weights, value), rank, besides=(axis,))
+    yield from _summed_problems((weights, value), rank, besides=(axis, *labels))
 
 
 def _listed(lengths: Sequence[Scaling]) -> str:

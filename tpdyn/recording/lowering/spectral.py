@@ -172,6 +172,8 @@ def _number_of(b: Builder, x: Any) -> Any:
 def _scaled(b: Builder, x: Any, factor: Any) -> Any:
     if isinstance(x, Damped):
         return _made(b, b.product(x.shift, factor), b.product(x.rest, factor))
+    if isinstance(x, Diagonal):
+        return Diagonal(b.value(b.product(x.entries, factor)))
     number = identity_of(x)
     return b.product(x, factor) if number is None else _scaled(b, damped(x), factor)
 
@@ -205,9 +207,7 @@ def _times(b: Builder, x: Any, y: Any, **_: Any) -> Any:
         if isinstance(one, Eigenvectors):
             return _reweighted(b, one, other)
         factor = _number_of(b, other)
-        if isinstance(one, Diagonal) and factor is not None:
-            return Diagonal(b.value(b.product(one.entries, factor)))
-        if damped(one) is not None and factor is not None:
+        if factor is not None and (isinstance(one, Diagonal) or damped(one) is not None):
             return _scaled(b, one, factor)
     raise ByParts
 
@@ -306,10 +306,11 @@ def product(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
         parts = damped(first[0])
         if parts is not None:
             moved = _relabelled(b, out, first[1], second)
-            rest = parts.rest if b.number(parts.rest) != 0 else None
-            if rest is None:
+            if b.number(parts.rest) == 0:
                 return _scaled(b, moved, parts.shift)
-            return _sum_of(b, _scaled(b, moved, parts.shift), product(b, out, (rest, first[1]), second))
+            if isinstance(moved, Diagonal):
+                raise ByParts
+            return _sum_of(b, _scaled(b, moved, parts.shift), product(b, out, (parts.rest, first[1]), second))
     for first, second in ((x, y), (y, x)):
         if isinstance(first[0], Diagonal):
             kept = _kept_letter(out, first[1], second[1])
