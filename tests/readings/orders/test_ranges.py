@@ -144,6 +144,10 @@ def applied(to: str) -> tuple[Program, int]:
             m.product(power, (0, 2), power, (2, 1))
         case "a sum":
             m.sum((1, power), (1, m.g))
+        case "a function with another range":
+            power = m.root(m.square(m.g))
+            other = m.root(m.square(m.h))
+            m.product(power, (0, 2), m.product(other, (0, 2), m.h, (2, 1)), (2, 1))
         case "its entries":
             m.product(power, (0, 1), m.g, (0, 1))
     return m.program(), power
@@ -164,6 +168,7 @@ def test_negative_powers_act_in_the_range(to: str) -> None:
         "a function of the entries",
         "itself",
         "a sum",
+        "a function with another range",
         "its entries",
     ],
 )

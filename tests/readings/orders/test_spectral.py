@@ -91,7 +91,7 @@ def test_a_shift_that_is_part_of_the_function_saturates_it() -> None:
 def test_small_changes_change_negative_powers_in_full() -> None:
     """What is new in S by training has small eigenvalues, which a negative power makes large; a smooth function does not."""
     matrix = Value((Term(ZERO),), (Term(-HALF),), None, 2)
-    inverse = function_of(matrix, Value((Term(-HALF),), (Term(-HALF),)), lambda order: -order / 2, Fraction(1))
+    inverse = function_of(matrix, Value((Term(-HALF),), (Term(-1 - HALF),)), lambda order: -order / 2, Fraction(1))
     assert leading_order(inverse.base) == leading_order(inverse.change) == -HALF - 1
     smooth = function_of(matrix, Value((Term(ZERO),), (Term(-HALF),)), lambda order: ZERO, Fraction(1))
     assert (leading_order(smooth.base), leading_order(smooth.change)) == (-1, -HALF - 1)

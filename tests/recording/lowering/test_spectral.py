@@ -208,6 +208,10 @@ REFUSED: dict[str, tuple[Update, str]] = {
         lambda g: torch.linalg.svd(torch.eye(g.shape[0]) - g @ g.T)[0] @ g,
         "may have negative eigenvalues",
     ),
+    "singular values of a negative square": (
+        lambda g: torch.linalg.svd((-1 * g) @ g.T)[0] @ g,
+        "may have negative eigenvalues",
+    ),
     "a Cholesky factor": (lambda g: torch.linalg.cholesky(square(g)) @ g, "Cholesky factor depends on the order"),
 }
 
