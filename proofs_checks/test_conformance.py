@@ -27,9 +27,7 @@ KNOWN: dict[str, dict[str, str]] = {
     "losses": {
         "CTC": "the sum over all alignments has no rule",
     },
-    "optimizers": {
-        "MLP, Shampoo by hand": "matrix roots by eigenvalues have no rule",
-    },
+    "optimizers": {},
     "loops": {
         "a weight copied to another": "orders of a parameter that takes the value of another one",
     },

@@ -15,12 +15,14 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Law,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import Builder, Factor, Mark, Parameter, Program, Source, View
 
@@ -51,6 +53,13 @@ GOOD: dict[str, Add] = {
     "row": lambda b, at: b.add(Slice(Operand(at["c"], (1, 0)), 1, 6, 1, 1), (N,)),
     "concat": lambda b, at: b.add(
         Concat((Operand(at["c"], (0, 1)), Operand(at["x"], (1,)), None), (SEVEN, ONE, TWO), 0), (Scaling.of(10), N)
+    ),
+    "eigenvalues": lambda b, at: b.add(Eigenvalues(Operand(at["A"], (1, 2)), (1,), (2,), 0), (N,)),
+    "function of a matrix": lambda b, at: b.add(
+        Spectral(Operand(at["x"], (2,)), Operand(at["A"], (1, 0)), (0,), (1,), 2), (N, N)
+    ),
+    "functions of one matrix": lambda b, at: b.add(
+        Spectral(Operand(at["c"], (0, 3)), Operand(at["A"], (1, 2)), (1,), (2,), 3), (SEVEN, N, N)
     ),
 }
 
@@ -117,6 +126,42 @@ BAD: dict[str, tuple[Add, str]] = {
     "concat part without the axis": (
         lambda b, at: b.add(Concat((Operand(at["x"], (1,)),), (TWO,), 0), (TWO, N)),
         "lacks the axis",
+    ),
+    "a matrix that is not square": (
+        lambda b, at: b.add(Eigenvalues(Operand(at["c"], (1, 2)), (1,), (2,), 0), (N,)),
+        "not square: its rows are 7, its columns n",
+    ),
+    "rows that are no labels": (
+        lambda b, at: b.add(Eigenvalues(Operand(at["A"], (1, 2)), (1,), (1,), 0), (N,)),
+        "should each be labels",
+    ),
+    "as many eigenvalues as rows": (
+        lambda b, at: b.add(Eigenvalues(Operand(at["A"], (1, 2)), (1,), (2,), 0), (SEVEN,)),
+        "a matrix of size n has as many eigenvalues, not 7",
+    ),
+    "eigenvalues along an axis of the matrix": (
+        lambda b, at: b.add(Eigenvalues(Operand(at["A"], (1, 2)), (1,), (2,), 1), (N,)),
+        "should be an axis of the result only",
+    ),
+    "eigenvalues keep the rows": (
+        lambda b, at: b.add(Eigenvalues(Operand(at["A"], (0, 2)), (0,), (2,), 1), (N, N)),
+        "expected labels >= 2",
+    ),
+    "too few weights": (
+        lambda b, at: b.add(Spectral(Operand(at["k"], (2,)), Operand(at["A"], (0, 1)), (0,), (1,), 2), (N, N)),
+        "there are other weights",
+    ),
+    "weights along a row": (
+        lambda b, at: b.add(Spectral(Operand(at["A"], (0, 2)), Operand(at["A"], (0, 1)), (0,), (1,), 2), (N, N)),
+        "have labels of the matrix",
+    ),
+    "a function without rows": (
+        lambda b, at: b.add(Spectral(Operand(at["x"], (3,)), Operand(at["A"], (0, 2)), (0,), (2,), 3), (N, N)),
+        "should be axes of the result: 0 .. 1",
+    ),
+    "weights along no eigenvalues": (
+        lambda b, at: b.add(Spectral(Operand(at["x"], (1,)), Operand(at["A"], (0, 1)), (0,), (1,), 1), (N, N)),
+        "the label 1 of the eigenvalues",
     ),
     "axis of size 1": (lambda b, at: b.add(Combine(()), (ONE, N)), "axis 0 has size 1"),
     "a name twice": (lambda b, at: b.add(Combine(()), (N,), name="x"), "the name 'x' is taken by statement 0"),

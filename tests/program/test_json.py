@@ -15,7 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Law, Leaf, Operand, Scatter, Slice
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Law,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+)
 from tpdyn.program.program import Builder, Factor, Mark, Origin, Parameter, Program, Source, View
 
 spec = importlib.util.spec_from_file_location("show_examples", Path(__file__).with_name("test_show.py"))
@@ -63,7 +76,9 @@ def programs(draw: st.DrawFn) -> Program:
         both = Operand(draw(v), (0, 1))
         nonzero = scalings().filter(lambda scaling: not scaling.is_zero)
         match draw(
-            st.sampled_from(["contract", "combine", "apply", "softmax", "gather", "scatter", "slice", "concat"])
+            st.sampled_from(
+                ["contract", "combine", "apply", "softmax", "gather", "scatter", "slice", "concat", "spectral"]
+            )
         ):
             case "contract":
                 made = b.add(
@@ -90,6 +105,12 @@ def programs(draw: st.DrawFn) -> Program:
                 made = b.add(Scatter(Operand(draw(v), (0, 2)), Operand(index, (2,)), 1), (N, six))
             case "slice":
                 made = b.add(Slice(both, 1, 5, -1, 6), (N, six))
+            case "spectral":
+                values_of, descending = Operand(draw(v), (2, 0)), draw(st.booleans())
+                square = b.add(Contract((values_of, Operand(values_of.var, (2, 1)))), (six, six))
+                along = b.add(Eigenvalues(Operand(square, (1, 2)), (1,), (2,), 0, descending), (six,))
+                root = Spectral(Operand(along, (2,)), Operand(square, (0, 1)), (0,), (1,), 2, descending)
+                made = b.add(Contract((Operand(b.add(root, (six, six)), (1, 2)), Operand(draw(v), (0, 2)))), (N, six))
             case _:
                 half = b.add(Slice(both, 1, draw(st.integers(0, 3)), 1, 3), (N, Scaling.of(3)))
                 made = b.add(Concat((Operand(half, (0, 1)), None), (Scaling.of(3), Scaling.of(3)), 1), (N, six))

@@ -8,12 +8,14 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Law,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import Builder, Mark, Parameter, Program, Source, View
 from tpdyn.program.show import show_statement
@@ -201,6 +203,21 @@ def test_the_other_instructions() -> None:
         lambda b, at: b.add(Concat((Operand(at["T"], (0, 1, 2)), None), (FIVE, TWO), 1), (SEVEN, SEVEN, N), name="r")
     )
     assert joined == "r = concat(T, zeros(2); axis 1)   [7, 7, n]"
+
+
+def test_eigenvalues_and_functions_of_matrices() -> None:
+    spectrum = _one(
+        lambda b, at: b.add(Eigenvalues(Operand(at["A"], (1, 2)), (1,), (2,), 0, True), (N,), name="r"),
+    )
+    assert spectrum == "r = eigenvalues(A; descending)   [n]"
+    root = _one(
+        lambda b, at: b.add(Spectral(Operand(at["x"], (2,)), Operand(at["A"], (0, 1)), (0,), (1,), 2), (N, N), name="r")
+    )
+    assert root == "r = spectral(x; A)   [n, n]"
+    turned = _one(
+        lambda b, at: b.add(Spectral(Operand(at["x"], (2,)), Operand(at["A"], (1, 0)), (0,), (1,), 2), (N, N), name="r")
+    )
+    assert turned == "r[i,j] = spectral(x[k]; A[j,i]; rows i)   [n, n]"
 
 
 def test_a_value_that_is_read_twice_keeps_a_line_of_its_own() -> None:

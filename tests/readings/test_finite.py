@@ -15,12 +15,14 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Law,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import Builder, Factor, Parameter, Program, Source, View
 from tpdyn.readings.finite import from_view, run, to_view
@@ -107,6 +109,40 @@ def test_slices_flip_drop_and_keep_and_concat_lays_end_to_end() -> None:
     assert torch.equal(values[1], value.flip(0))
     assert torch.equal(values[2], value[2])
     assert torch.equal(values[3], torch.cat([value.flip(0), value[2:3], torch.zeros(2, 3, dtype=torch.float64)]))
+
+
+def test_eigenvalues_and_functions_of_a_matrix_whose_rows_are_a_product_of_axes() -> None:
+    """One matrix for each of four, with rows [n, 2]; weights of the descending order."""
+    b = Builder()
+    x = b.leaf(Leaf("data", "x", DATA), (dim(4), N, dim(2), N, dim(2)))
+    w = b.leaf(Leaf("data", "w", DATA), (dim(4), Scaling.of(2, 1)))
+    value = Operand(x, (0, 2, 3, 4, 5))
+    b.add(Eigenvalues(value, (2, 3), (4, 5), 1, True), (dim(4), Scaling.of(2, 1)))
+    value = Operand(x, (0, 1, 2, 3, 4))
+    b.add(Spectral(Operand(w, (0, 5)), value, (1, 2), (3, 4), 5, True), (dim(4), N, dim(2), N, dim(2)))
+    matrix = torch.randn(4, 6, 6, dtype=torch.float64)
+    matrix = matrix + matrix.mT
+    weights = torch.randn(4, 6, dtype=torch.float64)
+    values = run(b.build(), 3, leaves={"x": matrix.reshape(4, 3, 2, 3, 2), "w": weights})
+    along, vectors = torch.linalg.eigh(matrix)
+    assert torch.allclose(values[2], along.flip(-1))
+    made = vectors.flip(-1) @ torch.diag_embed(weights) @ vectors.flip(-1).mT
+    assert torch.allclose(values[3], made.reshape(4, 3, 2, 3, 2))
+    again = run(b.build(), 3, leaves={"x": matrix.reshape(4, 3, 2, 3, 2), "w": values[2]})
+    assert torch.allclose(again[3].reshape(4, 6, 6), matrix)
+
+
+def test_one_matrix_may_have_many_functions() -> None:
+    b = Builder()
+    x = b.leaf(Leaf("data", "x", DATA), (N, N))
+    w = b.leaf(Leaf("data", "w", DATA), (N, dim(4)))
+    b.add(Spectral(Operand(w, (3, 0)), Operand(x, (1, 2)), (1,), (2,), 3), (dim(4), N, N))
+    matrix = torch.randn(3, 3, dtype=torch.float64)
+    matrix, weights = matrix + matrix.mT, torch.randn(3, 4, dtype=torch.float64)
+    made = run(b.build(), 3, leaves={"x": matrix, "w": weights})[2]
+    vectors = torch.linalg.eigh(matrix).eigenvectors
+    for k in range(4):
+        assert torch.allclose(made[k], vectors @ weights[:, k].diag() @ vectors.mT)
 
 
 def _descent() -> Program:

@@ -61,6 +61,10 @@ QUICK: dict[str, tuple[str, ...]] = {
         "MLP, NAdam, foreach",
         "MLP, Adafactor, foreach",
         "MLP, SAM",
+        "MLP, Shampoo by svd",
+        "MLP, Shampoo with averages",
+        "MLP, SOAP by hand",
+        "MLP, K-FAC by hand",
     ),
     "loops": (
         "clipping by norm, SGD",

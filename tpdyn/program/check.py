@@ -17,11 +17,13 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
     operands_of,
 )
 from tpdyn.program.program import Program, Statement, View
@@ -144,6 +146,8 @@ def _instruction_problems(program: Program, statement: Statement) -> Iterator[st
             yield from _slice_problems(program, instruction, shape)
         case Concat():
             yield from _concat_problems(program, instruction, shape)
+        case Eigenvalues() | Spectral():
+            yield from _spectral_problems(program, instruction, shape)
         case _:
             assert_never(instruction)
 
@@ -236,6 +240,46 @@ def _concat_problems(program: Program, instruction: Concat, shape: tuple[Scaling
             yield f"part {name} lacks the axis and so has length 1 there, not {length}"
         yield from _label_problems(program, (part,), shape, {axis: length})
         yield from _summed_problems((part,), rank)
+
+
+def _spectral_problems(
+    program: Program, instruction: Eigenvalues | Spectral, shape: tuple[Scaling, ...]
+) -> Iterator[str]:
+    """The matrix is square, its labels stand where they should, and there are as many eigenvalues as rows."""
+    value, rows, columns, axis = instruction.value, instruction.rows, instruction.columns, instruction.axis
+    rank, matrix = len(shape), program.statements[value.var]
+    labels = (*rows, *columns)
+    if not rows or any(value.axes.count(label) != 1 for label in labels) or len(set(labels)) != len(labels):
+        yield f"rows {rows} and columns {columns} should each be labels of the value {value.axes}, once"
+        return
+    sizes = [[matrix.shape[value.axes.index(label)] for label in side] for side in (rows, columns)]
+    if sizes[0] != sizes[1]:
+        yield f"the matrix is not square: its rows are {_listed(sizes[0])}, its columns {_listed(sizes[1])}"
+        return
+    count = _ONE
+    for size in sizes[0]:
+        count = count * size
+    if isinstance(instruction, Eigenvalues):
+        if any(label < rank for label in labels):
+            yield f"rows {rows} and columns {columns} are no axes of the result: expected labels >= {rank}"
+        if not 0 <= axis < rank or axis in value.axes:
+            yield f"lays the eigenvalues along label {axis}, which should be an axis of the result only"
+        elif shape[axis] != count:
+            yield f"a matrix of size {count} has as many eigenvalues, not {shape[axis]}"
+        yield from _label_problems(program, (value,), shape, {})
+        yield from _summed_problems((value,), rank, besides=labels)
+        return
+    weights = instruction.weights
+    if any(label >= rank for label in labels):
+        yield f"rows {rows} and columns {columns} should be axes of the result: 0 .. {rank - 1}"
+    if axis < rank or weights.axes.count(axis) != 1 or axis in value.axes:
+        yield f"the label {axis} of the eigenvalues should be on one axis of the weights {weights.axes} only"
+    elif any(label in weights.axes for label in labels):
+        yield f"the weights {weights.axes} have labels of the matrix; expected one number an eigenvalue"
+    elif program.statements[weights.var].shape[weights.axes.index(axis)] != count:
+        yield f"a matrix of size {count} has as many eigenvalues, but there are other weights"
+    yield from _label_problems(program, (weights, value), shape, {})
+    yield from _summed_problems((weights, value), rank, besides=(axis, *labels))
 
 
 def _listed(lengths: Sequence[Scaling]) -> str:

@@ -6,6 +6,9 @@ the result, larger labels are summed over (only `Contract` sums), and a result a
 So transposes, expands and unsqueezes are no instructions: they are labels. Axes of size 1 do not exist: a dim of size
 one is no axis.
 
+Two instructions are about symmetric matrices as a whole: `Eigenvalues`, and `Spectral`, a function of a matrix. Eigenvectors
+are no value: they are arbitrary in sign, and where eigenvalues coincide. A function of the matrix is not.
+
 Source of the instruction set: the language NETSOR-T+ and Ne-xor-T of Tensor Programs (arXiv 2009.10685, 2308.01814),
 written per tensor instead of per vector: Contract holds MatMul, Moment and the outer products, Apply holds Nonlin.
 """
@@ -147,7 +150,41 @@ class Concat:
     axis: int
 
 
-Instruction = Union[Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat]
+@final
+@dataclass(frozen=True, slots=True)
+class Eigenvalues:
+    """The eigenvalues of a symmetric matrix, in ascending order (or descending), along axis number `axis` of the result.
+
+    `rows` and `columns` are the labels of the matrix on the axes of `value` (several, where its rows are a product of axes:
+    row-major); the result does not have them, nor `value` the label `axis`. Labels that remain count matrices of a batch.
+    """
+
+    value: Operand
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    axis: int
+    descending: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Spectral:
+    """`V diag(w) V^T`, V the eigenvectors of a symmetric matrix in the order of its eigenvalues: a function of the matrix.
+
+    It is one if w is a function of the `Eigenvalues` (in the same order): neither the signs of V nor its choice where
+    eigenvalues coincide matter then. `rows` and `columns` are labels of `value` and of the result, `axis` is the label of
+    the eigenvalues on `weights`, which the result does not have.
+    """
+
+    weights: Operand
+    value: Operand
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    axis: int
+    descending: bool = False
+
+
+Instruction = Union[Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat, Eigenvalues, Spectral]
 
 
 def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
@@ -161,7 +198,9 @@ def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
             return tuple(operand for _, operand in terms)
         case Gather(value=value, index=index) | Scatter(value=value, index=index):
             return (value, index)
-        case Slice(value=var):
-            return (var,)
+        case Slice(value=value) | Eigenvalues(value=value):
+            return (value,)
+        case Spectral(weights=weights, value=value):
+            return (weights, value)
         case Concat(parts=parts):
             return tuple(part for part in parts if part is not None)

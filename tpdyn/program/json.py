@@ -21,6 +21,7 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Instruction,
     Law,
@@ -29,6 +30,7 @@ from tpdyn.program.instructions import (
     Operand,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import (
     Factor,
@@ -46,7 +48,10 @@ from tpdyn.program.program import (
 VERSION = 1
 """Of the layout described here; readers refuse others."""
 
-_INSTRUCTIONS = {kind.__name__: kind for kind in (Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat)}
+_INSTRUCTIONS = {
+    kind.__name__: kind
+    for kind in (Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat, Eigenvalues, Spectral)
+}
 
 
 def to_json(program: Program) -> str:
@@ -268,10 +273,8 @@ class _Reader:
             case "Contract":
                 return Contract(self.each(data, "operands", self.operand_itself), self.scaling(data, "scale"))
             case "Combine":
-                epsilon = self.get(data, "epsilon")
-                if not isinstance(epsilon, bool):
-                    raise self.wrong(f"'epsilon' should be true or false, got {_brief(epsilon)}")
-                return Combine(self.each(data, "terms", self.term), self.scaling(data, "constant"), epsilon)
+                terms, constant = self.each(data, "terms", self.term), self.scaling(data, "constant")
+                return Combine(terms, constant, self.truth(data, "epsilon"))
             case "Apply":
                 return Apply(
                     self.text(data, "function"),
@@ -291,12 +294,26 @@ class _Reader:
                     self.integer(data, "step"),
                     self.integer(data, "length"),
                 )
+            case "Eigenvalues":
+                return Eigenvalues(self.operand(data, "value"), *self.spectrum(data))
+            case "Spectral":
+                return Spectral(self.operand(data, "weights"), self.operand(data, "value"), *self.spectrum(data))
             case _:
                 return Concat(
                     self.each(data, "parts", self.maybe_operand),
                     self.each(data, "lengths", self.scaling_itself),
                     self.integer(data, "axis"),
                 )
+
+    def spectrum(self, data: Any) -> tuple[tuple[int, ...], tuple[int, ...], int, bool]:
+        descending = self.truth(data, "descending")
+        return self.integers(data, "rows"), self.integers(data, "columns"), self.integer(data, "axis"), descending
+
+    def truth(self, data: Any, key: str) -> bool:
+        value = self.get(data, key)
+        if not isinstance(value, bool):
+            raise self.wrong(f"{key!r} should be true or false, got {_brief(value)}")
+        return value
 
     def law(self, data: Any) -> Law:
         kinds = ("zero", "constant", "normal", "uniform", "bernoulli", "iid", "data", "index", "array")

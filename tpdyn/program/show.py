@@ -9,7 +9,8 @@
 Notation: `w_1` is parameter w after one step and `w` its initial value, `d w_0` the gradient in step 0, `fc1@0` the output
 of module fc1 in step 0, `v17` a value without a name. `A B`, `A^T B`, `x . y` are products summed over the inner axis,
 `x * y` is entrywise, `outer(x, y)` has no sum, other products are written with indices: `sum_k x[i,j,k] w[l,k]`. Without
-indices, axes match from the last one backwards, as in numpy. `[a = b]` is 1 where a equals b and 0 elsewhere. Dims are
+indices, axes match from the last one backwards, as in numpy. `[a = b]` is 1 where a equals b and 0 elsewhere,
+`spectral(w; S)` the matrix with the eigenvectors of S and the eigenvalues w. Dims are
 in square brackets behind the formula. Values without a name that are read once are written where they are read.
 """
 
@@ -28,12 +29,14 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Law,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
     operands_of,
 )
 from tpdyn.program.program import Program, Source, Statement
@@ -234,8 +237,28 @@ class _Writer:
                     for part, length in zip(parts, lengths, strict=True)
                 ]
                 return _Formula(f"concat({', '.join(shown)}; axis {axis})", ATOM, not plain)
+            case Eigenvalues() | Spectral():
+                return self.spectral(instruction, rank, letters)
             case _:
                 assert_never(instruction)
+
+    def spectral(self, instruction: Eigenvalues | Spectral, rank: int, letters: Sequence[str]) -> _Formula:
+        """`eigenvalues(S)` and `spectral(w; S)`; with indices where there is more than one matrix, or one with four axes."""
+        value = instruction.value
+        order = "; descending" if instruction.descending else ""
+        plain = value.axes == (*instruction.rows, *instruction.columns) and len(value.axes) == 2
+        if isinstance(instruction, Eigenvalues):
+            inside = self.value(value, SUM) if plain else self.entry(value, letters)
+            sides = "" if plain else f"; rows {self.listed(instruction.rows, letters)}"
+            return _Formula(f"eigenvalues({inside}{sides}{order})", ATOM, not plain)
+        weights = instruction.weights
+        plain = plain and value.axes == (0, 1) and weights.axes == (instruction.axis,)
+        shown = [self.value(each, SUM) if plain else self.entry(each, letters) for each in (weights, value)]
+        sides = "" if plain else f"; rows {self.listed(instruction.rows, letters)}"
+        return _Formula(f"spectral({'; '.join(shown)}{sides}{order})", ATOM, not plain)
+
+    def listed(self, labels: Sequence[int], letters: Sequence[str]) -> str:
+        return ",".join(letters[label] for label in labels)
 
     def combine(self, instruction: Combine, rank: int, letters: Sequence[str]) -> _Formula:
         pieces: list[tuple[bool, str]] = []

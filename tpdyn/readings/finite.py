@@ -21,16 +21,19 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Law,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import Program, Statement, View
 from tpdyn.readings.interpret import Listener, ReadingError, interpret
 from tpdyn.recording.layout import from_view, to_view
+from tpdyn.recording.spectra import eigenvalues, spectral
 
 __all__ = ["draw", "from_view", "run", "to_view"]
 
@@ -171,6 +174,11 @@ class _Evaluation:
                     else:
                         pieces.append(aligned(next(values), part.axes, len(shape)).expand(size))
                 return torch.cat(pieces, axis)
+            case Eigenvalues():
+                return eigenvalues(instruction, self._float(operands[0]), len(shape)).expand(shape)
+            case Spectral():
+                weights, value = (self._float(each) for each in operands)
+                return spectral(instruction, weights, value, len(shape)).expand(shape)
             case _:
                 assert_never(instruction)
 

@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import final
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Concat, operands_of
+from tpdyn.program.instructions import Concat, Eigenvalues, Spectral, operands_of
 from tpdyn.recording.lowered import Reshape
 from tpdyn.recording.widths import FitError, Fitted, FittedStatement, WideSlice, describe
 
@@ -200,6 +200,9 @@ class _Search:
         by_label: dict[int, Node] = {}
         for operand in operands_of(instruction):
             self.bind(by_label, operand.axes, self.nodes[operand.var])
+        if isinstance(instruction, (Eigenvalues, Spectral)):  # rows and columns of a symmetric matrix are one space
+            sides = ([by_label[label] for label in side] for side in (instruction.rows, instruction.columns))
+            self.atoms.unify(*sides)
         return self.result_nodes(by_label, shape)
 
     def bind(self, by_label: dict[int, Node], axes: Sequence[int], nodes: Sequence[Node | None]) -> None:

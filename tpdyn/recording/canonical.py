@@ -19,7 +19,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never, final
+from typing import Any, assert_never, final
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.check import check
@@ -28,12 +28,14 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Instruction,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
     operands_of,
 )
 from tpdyn.program.program import Factor, Mark, Parameter, Program, Statement, Type, View
@@ -288,6 +290,8 @@ class _Writer:
         along = _along(instruction)
         if along is not None:
             self.refuse_products(statement, instruction, labels, along)
+        if isinstance(instruction, (Eigenvalues, Spectral)):
+            self.refuse_pieces(statement, instruction, labels)
         made: dict[Instruction, int | None] = {}
         pieces: dict[Index, int | None] = {}
         flat = tuple(atom for dim in dims for atom in dim)
@@ -382,6 +386,14 @@ class _Writer:
             what = "a softmax" if isinstance(instruction, Apply) else f"a {type(instruction).__name__.lower()}"
             raise self.refuse(statement, f"{what} along an axis that is a product ({sizes})")
 
+    def refuse_pieces(self, statement: FittedStatement, spectrum: Eigenvalues | Spectral, labels: _Labels) -> None:
+        """A matrix is decomposed as a whole, and its eigenvalues lie along one axis."""
+        sides = [atom for label in (*spectrum.rows, *spectrum.columns) for atom in labels.products[label]]
+        if any(atom in self.expanded for atom in sides):
+            raise self.refuse(statement, "the eigenvalues of a matrix whose rows are several parts of one tensor")
+        if len(labels.products[spectrum.axis]) != 1 or labels.products[spectrum.axis][0] in self.expanded:
+            raise self.refuse(statement, "eigenvalues that are cut into parts")
+
     def rewritten(
         self, instruction: Instruction, labels: _Labels, chosen: dict[Slot, int]
     ) -> Instruction | list[Contract] | None:
@@ -418,6 +430,17 @@ class _Writer:
                     value=labels.operand(value, chosen),
                     index=labels.operand(where, chosen),
                     axis=labels.numbers[axis, 0],
+                )
+            case Eigenvalues(value=value):
+                if labels.piece(value, chosen) is None:
+                    return None
+                return replace(instruction, value=labels.operand(value, chosen), **labels.spectrum(instruction))
+            case Spectral(weights=weights, value=value):
+                return replace(
+                    instruction,
+                    weights=labels.operand(weights, chosen),
+                    value=labels.operand(value, chosen),
+                    **labels.spectrum(instruction),
                 )
             case Leaf() | Slice() | Concat():
                 raise AssertionError(f"{type(instruction).__name__} is written elsewhere")
@@ -747,6 +770,18 @@ class _Labels:
             if atom not in expanded
         )
         return Operand(self.writer.actual(operand.var, self.index(operand, chosen)), axes)
+
+    def spectrum(self, instruction: Eigenvalues | Spectral) -> dict[str, Any]:
+        """The labels of rows, columns and eigenvalues: a row may be a product of axes."""
+
+        def atoms(side: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(self.numbers[label, k] for label in side for k in range(len(self.products[label])))
+
+        return {
+            "rows": atoms(instruction.rows),
+            "columns": atoms(instruction.columns),
+            "axis": self.numbers[instruction.axis, 0],
+        }
 
 
 def _along(instruction: Instruction) -> int | None:

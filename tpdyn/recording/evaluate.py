@@ -11,9 +11,22 @@ import torch
 
 from tpdyn.pointwise import lookup
 from tpdyn.pointwise.softmax import ALONG
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Operand, Scatter, Slice
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+)
 from tpdyn.recording.lowered import Lowered, LoweredStatement, Reshape
 from tpdyn.recording.lowering.finish import reads
+from tpdyn.recording.spectra import eigenvalues, spectral
 
 
 def evaluate(lowered: Lowered, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -105,6 +118,11 @@ def _step(statement: LoweredStatement, values: list[torch.Tensor], dtype: torch.
                     else _laid_out(part, values, size).to(dtype).expand(size)
                 )
             return torch.cat(pieces, axis)
+        case Eigenvalues(value=value):
+            return eigenvalues(instruction, values[value.var].to(dtype), len(shape)).expand(shape)
+        case Spectral(weights=weights, value=value):
+            factors, matrix = values[weights.var].to(dtype), values[value.var].to(dtype)
+            return spectral(instruction, factors, matrix, len(shape)).expand(shape)
         case _:
             raise TypeError(f"no evaluation for {type(instruction).__name__}")
 

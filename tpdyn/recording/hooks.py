@@ -280,7 +280,7 @@ class Watch:
         if output is None:  # nothing came out, or the module raised
             return
         if self._on_module_exit is not None:
-            self._on_module_exit(name, module, args, kwargs, output)
+            self._on_module_exit(name, module, args, kwargs or {}, output)
         if not self.module_stack:
             if id(module) in self._roots and self._roots[id(module)] == "":
                 self._root_called = True

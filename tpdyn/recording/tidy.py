@@ -13,12 +13,14 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Instruction,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
     operands_of,
 )
 from tpdyn.program.program import Mark, Parameter, Program, Statement, View
@@ -74,6 +76,10 @@ def with_operands(instruction: Instruction, moved: Callable[[Operand], Operand])
             return replace(instruction, value=moved(value))
         case Concat(parts=parts):
             return replace(instruction, parts=tuple(part and moved(part) for part in parts))
+        case Eigenvalues(value=value):
+            return replace(instruction, value=moved(value))
+        case Spectral(weights=weights, value=value):
+            return replace(instruction, weights=moved(weights), value=moved(value))
         case _:
             assert_never(instruction)
 

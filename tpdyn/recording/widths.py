@@ -18,6 +18,7 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Instruction,
     Law,
@@ -25,6 +26,7 @@ from tpdyn.program.instructions import (
     Operand,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import Origin, Type
 from tpdyn.recording.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
@@ -205,7 +207,7 @@ class _Fitter:
             return self.fit_constant(position, what, [scaling.constant for scaling in scalings])
 
         match first:
-            case Reshape() | Gather() | Scatter():
+            case Reshape() | Gather() | Scatter() | Eigenvalues() | Spectral():
                 return first
             case Leaf():
                 return replace(first, law=self.law(position, first, versions))
@@ -355,7 +357,7 @@ def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
             return (*shared, value, axis, step)
         case Concat(parts=parts, axis=axis):
             return (*shared, parts, axis)
-        case Gather() | Scatter() | Reshape():
+        case Gather() | Scatter() | Reshape() | Eigenvalues() | Spectral():
             return (*shared, instruction)
         case _:
             assert_never(instruction)

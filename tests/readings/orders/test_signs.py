@@ -10,7 +10,7 @@ from torch import nn
 
 import tpdyn
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
+from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand
 from tpdyn.program.program import Builder, Program
 from tpdyn.readings.orders.reading import read
 from tpdyn.readings.orders.signs import nonnegative
@@ -34,12 +34,16 @@ def test_norms_squares_and_what_is_made_of_them_are_never_negative() -> None:
     sizes = build.add(Apply("abs", (here,)), (WIDE,))
     mean = build.add(Contract((Operand(sizes, (0,)),), of(-1)), ())
     one = build.leaf(Leaf("constant", "one", Law("constant", of(0))), ())
-    yes = (square, root, shifted, inverse, sizes, mean, one)
+    outer = build.add(Contract((Operand(x, (0,)), Operand(x, (1,)))), (WIDE, WIDE))
+    spectrum = build.add(Eigenvalues(Operand(outer, (1, 2)), (1,), (2,), 0), (WIDE,))
+    turned = build.add(Combine(((of(0, -1), Operand(outer, (0, 1))),)), (WIDE, WIDE))
+    negative = build.add(Eigenvalues(Operand(turned, (1, 2)), (1,), (2,), 0), (WIDE,))
+    yes = (spectrum, square, root, shifted, inverse, sizes, mean, one)
     minus = build.leaf(Leaf("constant", "minus one", Law("constant", of(0, -1))), ())
     total = build.add(Contract((here,)), ())
     less = build.add(Combine(((of(0), Operand(root, ())), (of(0, -1), Operand(mean, ())))), ())
     wave = build.add(Apply("tanh", (Operand(total, ()),)), ())
-    no = (x, minus, total, less, wave)
+    no = (negative, x, minus, total, less, wave)
     program = build.build()
     assert all(nonnegative(program, var) for var in yes)
     assert not any(nonnegative(program, var) for var in no)

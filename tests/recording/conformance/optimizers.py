@@ -112,6 +112,95 @@ def shampoo(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
     return made
 
 
+def shampoo_with_averages(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
+    """Averages in place of sums, momentum, one exponent for each dim."""
+    if p.ndim != 2:
+        return g
+    m = _kept(state, "m", p)
+    m.mul_(0.9).add_(g)
+    made = m
+    for side in (0, 1):
+        square = state.setdefault(side, torch.zeros(p.shape[side], p.shape[side]))
+        square.lerp_(torch.tensordot(g, g, dims=([1 - side], [1 - side])), 0.05)
+        values, vectors = torch.linalg.eigh(square + 1e-6 * torch.eye(p.shape[side]))
+        root = torch.einsum("ik,k,jk->ij", vectors, values.rsqrt().sqrt(), vectors)
+        made = torch.tensordot(made, root, dims=([0], [0]))
+    return made
+
+
+def _matrix_power(matrix: Tensor, power: float) -> Tensor:
+    u, s, v = torch.svd(matrix)
+    return u @ s.pow_(power).diag() @ v.t()
+
+
+def shampoo_by_svd(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
+    """One dim after the other, as packages of optimizers write it."""
+    order = p.ndim
+    if "inverse" not in state:
+        state["square"] = {dim: 1e-4 * torch.eye(size) for dim, size in enumerate(p.shape)}
+        state["inverse"] = {dim: torch.zeros(size, size) for dim, size in enumerate(p.shape)}
+    for dim, size in enumerate(p.shape):
+        square, inverse = state["square"][dim], state["inverse"][dim]
+        g = g.transpose(0, dim).contiguous()
+        turned = g.size()
+        g = g.view(size, -1)
+        square.add_(g @ g.t())
+        inverse.copy_(_matrix_power(square, -1 / order))
+        g = inverse @ g
+        g = g.view(turned).transpose(0, dim)
+    return g
+
+
+def one_sided(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
+    """The gradient, divided by its own damped square."""
+    if p.ndim != 2:
+        return g
+    size = p.shape[0]
+    return torch.linalg.solve(g @ g.T + 0.01 * torch.eye(size), g)
+
+
+def soap(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
+    """Adam in the eigenbasis of Shampoo's matrix."""
+    if p.ndim != 2:
+        return g
+    square = state.setdefault("square", torch.zeros(p.shape[0], p.shape[0]))
+    square.lerp_(g @ g.T, 0.05)
+    _, vectors = torch.linalg.eigh(square)
+    turned = vectors.T @ g
+    v = _kept(state, "v", p)
+    v.lerp_(turned**2, 0.001)
+    return vectors @ (turned / (v.sqrt() + 1e-8))
+
+
+def polar(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
+    """The orthogonal factor of the gradient, exactly."""
+    if p.ndim != 2:
+        return g
+    u, _, vh = torch.linalg.svd(g, full_matrices=False)
+    return u @ vh
+
+
+def kronecker_factored(width: int) -> None:
+    """K-FAC: each layer's gradient between the damped inverses of its two covariances."""
+    model, x, y = Perceptron(width), numbers(3, 4), labels(3, 3)
+    layers = [model.one, model.two, model.three]
+    seen: dict[nn.Module, dict[str, Tensor]] = {layer: {} for layer in layers}
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda layer, args: seen[layer].update(x=args[0].detach()))
+        layer.register_full_backward_hook(lambda layer, _, grads: seen[layer].update(d=grads[0].detach()))
+    for _ in range(5):
+        model.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        with torch.no_grad():
+            for layer in layers:
+                a, d = seen[layer]["x"], seen[layer]["d"]
+                inner = a.T @ a / len(a) + 0.1 * torch.eye(a.shape[1])
+                outer = len(d) * d.T @ d + 0.1 * torch.eye(d.shape[1])
+                assert layer.weight.grad is not None
+                half = torch.cholesky_solve(layer.weight.grad, torch.linalg.cholesky(outer))
+                layer.weight.sub_(half @ torch.linalg.inv(inner), alpha=0.01)
+
+
 def _as(rule: Callable[..., Tensor], lr: float) -> Make:
     return lambda p: Written(p, rule, lr)
 
@@ -154,6 +243,9 @@ OPTIONS: dict[str, Make] = {
     "normalised gradient by hand": _as(normalised, 0.01),
     "Muon by hand": _as(muon, 0.01),
     "Shampoo by hand": _as(shampoo, 0.01),
+    "Shampoo with averages": _as(shampoo_with_averages, 0.01),
+    "Shampoo by svd": _as(shampoo_by_svd, 0.01),
+    "one-sided inverse": _as(one_sided, 0.01),
 }
 del OPTIONS["Adam, capturable"]
 
@@ -222,6 +314,15 @@ def cases() -> list[Case]:
         *found,
         Case("optimizers", "MLP", "Muon and AdamW of torch", torch_muon, steps=2),
         Case("optimizers", "MLP", "SAM", sharpness_aware),
+        Case("optimizers", "MLP", "K-FAC by hand", kronecker_factored),
+        Case(
+            "optimizers",
+            "MLP",
+            "SOAP by hand",
+            fitting(Perceptron, x, _as(soap, 0.01)),
+            outside="eigenbasis of a matrix",
+        ),
+        Case("optimizers", "MLP", "polar factor", fitting(Perceptron, x, _as(polar, 0.01)), outside="of low rank"),
         Case("optimizers", "MLP", "SGD by closure", by_closure(_torch("SGD", lr=0.1))),
         Case("optimizers", "MLP", "LBFGS", by_closure(_torch("LBFGS", lr=0.1, max_iter=4)), outside="."),
     ]

@@ -15,7 +15,20 @@ from typing import assert_never, final
 
 from tpdyn.exponents import ZERO, Order, Scaling
 from tpdyn.pointwise import lookup
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Operand, Scatter, Slice
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+    operands_of,
+)
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, OutsideTheory, interpret
 from tpdyn.readings.orders.contraction import Layout, contract, layout, place, total_sum
@@ -28,7 +41,9 @@ from tpdyn.readings.orders.functions import (
     value_terms,
 )
 from tpdyn.readings.orders.parity import EVEN, Sources, forget, odd_in, of_function, product
+from tpdyn.readings.orders.ranges import Ranges
 from tpdyn.readings.orders.signs import guarded_maxima, nonnegative
+from tpdyn.readings.orders.spectral import eigenvalues, function_of, vanishes_at_zero
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, Value, leading_order, scaled, tidy
 
 
@@ -124,7 +139,7 @@ class _Reader:
         self.exponents = exponents
         self.sources = Sources()
         self.contributions: list[Contribution] = []
-        self.plans = _plans_of(program)
+        self.plans, self.ranges = _plans_of(program)
         self.guarded = {} if epsilon else guarded_maxima(program)
         self.owner: dict[int, str] = {}
         self.first: dict[int, int] = {}
@@ -158,6 +173,8 @@ class _Reader:
             case Leaf():
                 return self._leaf(position, statement, instruction)
             case Contract(operands=places, scale=scale):
+                if self.ranges is not None:
+                    self.ranges.expect_no_sum_over_eigenvalues(position)
                 values = self._through_multipliers(statement, places, operands)
                 power = scale.order
                 if power is not None and position in self.exponents.place:
@@ -190,6 +207,11 @@ class _Reader:
             case Concat(parts=parts):
                 places = tuple(part for part in parts if part is not None)
                 return self._join(position, statement, places, self._through_multipliers(statement, places, operands))
+            case Eigenvalues():
+                assert self.ranges is not None
+                return eigenvalues(operands[0], self.ranges.rows(instruction), len(statement.wide_axes))
+            case Spectral():
+                return self._spectral(position, statement, instruction, operands)
         assert_never(instruction)
 
     def _plan(self, position: int, statement: Statement, places: tuple[Operand, ...]) -> Layout:
@@ -477,6 +499,36 @@ class _Reader:
         whole = move(value.whole) if value.whole is not None else None
         return Value(move(value.base), move(value.change), whole, plan.wide, value.at_most)
 
+    def _spectral(self, position: int, statement: Statement, spectral: Spectral, operands: tuple[Value, ...]) -> Value:
+        assert self.ranges is not None
+        weights, matrix = operands
+        at = self.ranges.own_eigenvalues(spectral)
+
+        def weight(order: Fraction) -> Order:
+            probe = Value((Term(order),), (), None, len(self.program.statements[at].wide_axes))
+            return leading_order(self._again(spectral.weights.var, {at: probe}).total)
+
+        size = self.ranges.rows(spectral)
+        lead = leading_order(matrix.total)
+        if lead is not None and not vanishes_at_zero(weight, lead + size):
+            self.ranges.expect_within(position)
+        axes = self._plan(position, statement, (spectral.weights, spectral.value)).operands[1]
+        base, change, whole = (
+            terms and tuple(place(term, axes) for term in terms) for terms in (matrix.base, matrix.change, matrix.whole)
+        )
+        moved = Value(base or (), change or (), whole, matrix.wide, matrix.at_most)
+        return function_of(moved, weights, weight, size)
+
+    def _again(self, var: int, given: dict[int, Value]) -> Value:
+        """The value of a statement if others were what is given."""
+        if var not in given:
+            instruction = self.program.statements[var].instruction
+            if var < min(given) or isinstance(instruction, Leaf):
+                return self.values[var]
+            operands = tuple(self._again(operand.var, given) for operand in operands_of(instruction))
+            given[var] = self._read(var, self.program.statements[var], operands)
+        return given[var]
+
     def _join(
         self, position: int, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...]
     ) -> Value:
@@ -493,17 +545,21 @@ class _Reader:
         )
 
 
-def _plans_of(program: Program) -> dict[int, Layout]:
-    """The layouts of a program's instructions: they do not depend on the exponents, so one dictionary a program."""
+def _plans_of(program: Program) -> tuple[dict[int, Layout], Ranges | None]:
+    """The layouts of a program's instructions, and the ranges of its symmetric matrices (None if it decomposes none).
+
+    They do not depend on the exponents, so they are made once a program.
+    """
     key = id(program)
     if key not in _PLANS or _PLANS[key][0] is not program:
         while len(_PLANS) > 8:
             _PLANS.pop(next(iter(_PLANS)))
-        _PLANS[key] = (program, {})
-    return _PLANS[key][1]
+        decomposes = any(isinstance(s.instruction, Eigenvalues | Spectral) for s in program.statements)
+        _PLANS[key] = (program, {}, Ranges(program) if decomposes else None)
+    return _PLANS[key][1:]
 
 
-_PLANS: dict[int, tuple[Program, dict[int, Layout]]] = {}
+_PLANS: dict[int, tuple[Program, dict[int, Layout], Ranges | None]] = {}
 
 
 def _times(value: Value, power: Fraction) -> Value:

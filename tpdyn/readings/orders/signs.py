@@ -10,12 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Slice, operands_of
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Leaf,
+    Operand,
+    Slice,
+    operands_of,
+)
 from tpdyn.program.program import Program
 
 ALWAYS = frozenset({"abs", "exp", "relu", "sigmoid", "softmax", "sqrt", "rsqrt"})
 KEEPING = frozenset({"maximum", "minimum", "power", "reciprocal"})
 DIVIDING = frozenset({"power", "reciprocal", "rsqrt"})
+
+Axes = tuple[int, ...]
+Generator = tuple[int, Axes]
+"""A value, and those of its axes along which its vectors lie."""
 
 TINY = 1e-4
 """A constant up to this size under a norm that is divided by is there for the case of zero only."""
@@ -38,10 +53,62 @@ def nonnegative(program: Program, var: int) -> bool:
             return positive and all(nonnegative(program, operand.var) for _, operand in terms)
         case Slice(value=operand) | Gather(value=operand):
             return nonnegative(program, operand.var)
+        case Eigenvalues(value=value, rows=rows, columns=columns):
+            sides = (tuple(value.axes.index(label) for label in side) for side in (rows, columns))
+            return squares(program, value.var, *sides) is not None
         case Concat(parts=parts):
             return all(part is None or nonnegative(program, part.var) for part in parts)
         case _:
             return False
+
+
+def squares(program: Program, var: int, rows: Axes, columns: Axes) -> frozenset[Generator] | None:
+    """The values G of which a matrix is the sum of `G G^T`, times numbers that are not negative; None where it may be none."""
+    instruction = program.statements[var].instruction
+    swap = dict(zip((*rows, *columns), (*columns, *rows), strict=True))
+
+    def within(operand: Operand) -> frozenset[Generator] | None:
+        if any(label not in operand.axes for label in swap):
+            return None
+        sides = (tuple(operand.axes.index(label) for label in side) for side in (rows, columns))
+        return squares(program, operand.var, *sides)
+
+    match instruction:
+        case Contract(operands=(one,), scale=scale) if _none_negative([scale]):
+            return within(one)
+        case Contract(operands=(one, other), scale=scale) if _none_negative([scale]):
+            (factor, left), (times, right) = multiple(program, one), multiple(program, other)
+            mirrored = tuple(swap.get(label, label) for label in left.axes)
+            if (left.var, mirrored) == (right.var, right.axes) and _none_negative([factor * times]):
+                side = rows if all(label in left.axes for label in rows) else columns
+                if all(label in left.axes for label in side):
+                    return frozenset({(left.var, tuple(left.axes.index(label) for label in side))})
+            for matrix, number in ((one, other), (other, one)):
+                if not any(label in swap for label in number.axes) and nonnegative(program, number.var):
+                    return within(matrix)
+            return None
+        case Combine(terms=terms, constant=constant) if constant.is_zero:
+            found: frozenset[Generator] = frozenset()
+            for scale, operand in terms:
+                own = within(operand) if _none_negative([scale]) else None
+                if own is None:
+                    return None
+                found |= own
+            return found
+        case _:
+            return None
+
+
+def multiple(program: Program, operand: Operand) -> tuple[Scaling, Operand]:
+    """An operand as a constant times what it is a multiple of."""
+    statement = program.statements[operand.var]
+    match statement.instruction:
+        case Combine(terms=((scale, inner),), constant=constant) if constant.is_zero:
+            if sorted(inner.axes) == list(range(len(statement.shape))):
+                axes = tuple(operand.axes[axis] for axis in inner.axes)
+                factor, source = multiple(program, Operand(inner.var, axes))
+                return scale * factor, source
+    return Scaling.of(1), operand
 
 
 def _none_negative(scalings: Iterable[Scaling]) -> bool:

@@ -14,7 +14,7 @@ from typing import final
 
 from tpdyn.exponents import ZERO
 from tpdyn.pointwise import lookup
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Leaf, Slice, operands_of
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Eigenvalues, Leaf, Slice, operands_of
 from tpdyn.program.program import Program, Source
 
 
@@ -45,6 +45,7 @@ def structure(program: Program) -> Structure:
     size = len(program)
     from_data = [False] * size
     from_parameters = [False] * size
+    spectrum = [False] * size  # functions of eigenvalues: what normalises them does not act entry by entry
     uses: list[list[Fraction]] = [[] for _ in range(size)]
     wide = [len(statement.wide_axes) for statement in program.statements]
     scalars, representations, wide_data, fixed = [], [], [], []
@@ -58,8 +59,16 @@ def structure(program: Program) -> Structure:
             continue
         from_data[position] = any(from_data[place.var] for place in places)
         from_parameters[position] = any(from_parameters[place.var] for place in places)
+        spectrum[position] = isinstance(instruction, Eigenvalues) or (
+            isinstance(instruction, Apply | Combine) and any(spectrum[place.var] for place in places)
+        )
         if statement.origin.phase == "optimizer":
-            if isinstance(instruction, Apply) and wide[position] and instruction.function in _NORMALISING:
+            if (
+                isinstance(instruction, Apply)
+                and wide[position]
+                and not spectrum[position]
+                and instruction.function in _NORMALISING
+            ):
                 entrywise = True
             continue
         if statement.origin.phase != "forward":

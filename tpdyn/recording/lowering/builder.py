@@ -21,6 +21,7 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Instruction,
     Law,
@@ -29,6 +30,7 @@ from tpdyn.program.instructions import (
     Operand,
     Scatter,
     Slice,
+    Spectral,
 )
 from tpdyn.program.program import Origin, Type
 from tpdyn.recording.lowered import LoweredStatement, Reshape
@@ -420,6 +422,16 @@ class Builder:
             return Known.full(shape, 0.0)
         scalings = tuple(Scaling.of(Fraction(length)) for length in lengths)
         return self._emit(Concat(tuple(operands), scalings, dim), shape)
+
+    def eigenvalues(self, matrix: Value, descending: bool = False) -> Value:
+        """The eigenvalues of a symmetric matrix, in order."""
+        instruction = Eigenvalues(Operand(self.position(matrix), (1, 2)), (1,), (2,), 0, descending)
+        return self._emit(instruction, matrix.shape[:1], share=True)
+
+    def spectral(self, matrix: Value, weights: Any, descending: bool = False) -> Value:
+        """`V diag(weights) V^T`, V the eigenvectors of a symmetric matrix in the order of its eigenvalues."""
+        read = Operand(self.position(weights), (2,)), Operand(self.position(matrix), (0, 1))
+        return self._emit(Spectral(*read, (0,), (1,), 2, descending), matrix.shape, share=True)
 
     # -- views: no statements, but for reshape ------------------------------------------------------------------------
 

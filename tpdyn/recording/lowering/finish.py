@@ -17,12 +17,14 @@ from tpdyn.program.instructions import (
     Combine,
     Concat,
     Contract,
+    Eigenvalues,
     Gather,
     Instruction,
     Leaf,
     Operand,
     Scatter,
     Slice,
+    Spectral,
     operands_of,
 )
 from tpdyn.recording.lowered import Lowered, LoweredStatement, Reshape
@@ -146,5 +148,9 @@ def moved(instruction: Instruction, new: Callable[[int], int]) -> Instruction:
             return replace(instruction, value=at(value), index=at(index))
         case Slice(value=value):
             return replace(instruction, value=at(value))
+        case Eigenvalues(value=value):
+            return replace(instruction, value=at(value))
+        case Spectral(weights=weights, value=value):
+            return replace(instruction, weights=at(weights), value=at(value))
         case _:
             assert_never(instruction)

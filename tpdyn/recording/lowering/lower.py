@@ -28,6 +28,7 @@ from tpdyn.recording.lowering import (
     pooling,
     randomness,
     reductions,
+    spectral,
     stabiliser,
     strides,
     views,
@@ -49,7 +50,7 @@ from tpdyn.recording.lowering.values import (
 )
 from tpdyn.recording.tape import Node, Ref, Tape
 
-Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | Complex
+Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | spectral.Symbolic | Complex
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
@@ -59,6 +60,7 @@ RULES: dict[str, elementwise.Rule] = {
     **grouped.RULES,
     **choices.RULES,
     **strides.RULES,
+    **spectral.RULES,
     **convolution.RULES,
     **pooling.RULES,
     **reductions.RULES,
@@ -207,7 +209,13 @@ class _Lowering:
                 args = stabiliser.settled(self.builder, args)
                 kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
         if base_name(node.op) in elementwise.SHAPE_ONLY:
-            args = complex_numbers.shapes_of(choices.shapes_of(args))
+            args = complex_numbers.shapes_of(spectral.shapes_of(choices.shapes_of(args)))
+        if spectral.concerns(base_name(node.op), args):
+            try:
+                made = spectral.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
+                return made if isinstance(made, tuple) else (made,)
+            except spectral.ByParts:
+                args = spectral.settled(self.builder, args)
         if _has((args, kwargs), choices.Chosen):
             made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
             return made if isinstance(made, tuple) else (made,)
@@ -226,7 +234,8 @@ class _Lowering:
         name = base_name(node.op)
         rule = RULES.get(name)
         complex_ = complex_numbers.concerns(name, args, kwargs)
-        if (rule is None or complex_) and not _has((args, kwargs), Value) and not _has((args, kwargs), Complex):
+        folds = rule is None or complex_ or name in spectral.DECOMPOSITIONS
+        if folds and not _has((args, kwargs), Value) and not _has((args, kwargs), Complex):
             return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
         if complex_:
             return complex_numbers.through(self.builder, node.op, args, _without_layout(kwargs))
@@ -346,8 +355,7 @@ class _Lowering:
             if ref not in places:
                 b.origin = tape.nodes[ref.node].origin
                 value = self.values[ref]
-                if isinstance(value, stabiliser.Shifted):
-                    value = stabiliser.settled(b, value)
+                value = spectral.settled(b, stabiliser.settled(b, value))
                 if complex_numbers.is_complex(value):
                     pair = complex_numbers.parts(b, value)
                     places[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}

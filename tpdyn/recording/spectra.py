@@ -1,0 +1,60 @@
+"""What are the eigenvalues of a symmetric matrix, and what is a function of it? Both as values of one width, by torch.
+
+The plain definitions behind `Eigenvalues` and `Spectral`, shared by what runs programs. Only the symmetric part of the matrix
+is read, so that round-off in one half of it does not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tpdyn.program.instructions import Eigenvalues, Spectral
+
+
+def eigenvalues(instruction: Eigenvalues, value: Tensor, rank: int) -> Tensor:
+    """The eigenvalues, axes in the order of the labels of the result (of size 1 where the value lacks one)."""
+    matrix, batch, _ = _matrices(value, instruction)
+    found = torch.linalg.eigvalsh(matrix)
+    found = found.flip(-1) if instruction.descending else found
+    return _arranged(found, (*batch, instruction.axis), rank)
+
+
+def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -> Tensor:
+    """`V diag(w) V^T`, axes in the order of the labels of the result."""
+    matrix, batch, sides = _matrices(value, instruction)
+    vectors = torch.linalg.eigh(matrix).eigenvectors
+    vectors = vectors.flip(-1) if instruction.descending else vectors
+    own = instruction.weights.axes
+    every = sorted({*batch, *own} - {instruction.axis})
+    place = {label: number for number, label in enumerate([*every, instruction.axis])}
+    factors = _arranged(weights, [place[label] for label in own], len(place)).unsqueeze(-2)
+    for number, label in enumerate(every):
+        vectors = vectors if label in batch else vectors.unsqueeze(number)
+    made = (vectors * factors) @ vectors.mT
+    made = made.reshape(*made.shape[:-2], *sides, *sides)
+    return _arranged(made, (*every, *instruction.rows, *instruction.columns), rank)
+
+
+def _matrices(value: Tensor, instruction: Eigenvalues | Spectral) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
+    """The matrices in the last two axes, the labels before them, and the sizes that a row is a product of."""
+    axes, rows, columns = instruction.value.axes, instruction.rows, instruction.columns
+    batch = tuple(sorted(label for label in axes if label not in (*rows, *columns)))
+    value = value.permute([axes.index(label) for label in (*batch, *rows, *columns)])
+    sides = tuple(value.shape[len(batch) : len(batch) + len(rows)])
+    count = 1
+    for side in sides:
+        count *= side
+    value = value.reshape(*value.shape[: len(batch)], count, count)
+    return (value + value.mT) / 2, batch, sides
+
+
+def _arranged(value: Tensor, labels: Sequence[int], rank: int) -> Tensor:
+    """Axes in the order of their labels; a label below `rank` that is missing gets size 1."""
+    value = value.permute(sorted(range(len(labels)), key=labels.__getitem__))
+    for label in range(rank):
+        if label not in labels:
+            value = value.unsqueeze(label)
+    return value
