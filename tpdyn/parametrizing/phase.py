@@ -348,6 +348,8 @@ class _Mapper:
             part = whole
             for form in forms:
                 part = clipped(part, form)
+            if not part:
+                continue  # two inequalities that leave a line: the same
             found.append(_Piece(phase, cell, part))
             bounding = [form for form in forms if sum(form.at(corner) == 0 for corner in part) > 1]
             left = [rest for polygon in left for rest in without(polygon, bounding)]

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import final
 
 from tpdyn.exponents import ZERO, Order
-from tpdyn.readings.orders.affine import Affine, at_point
+from tpdyn.readings.orders.affine import at_point
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, contains, hull
 
 _LONGEST = 4
@@ -101,9 +100,30 @@ def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> boo
     return False
 
 
+def _ranked(terms: Sequence[Term]) -> list[Term]:
+    """From the largest to the smallest by root mean square; equal ones in an order that does not depend on the point."""
+    values = at_point([term.rms_order for term in terms])
+    return [terms[k] for k in sorted(range(len(terms)), key=lambda k: (-values[k], _tie(terms[k])))]
+
+
+def _tie(term: Term) -> tuple[int, tuple[int, ...], int]:
+    return len(term.parity.basis), term.parity.basis, term.parity.offset
+
+
+def _note_rank(larger: Term, smaller: Term) -> None:
+    """Compare two terms whose rank is known: where they are equally large, the tie decides as `_ranked` does."""
+    if _tie(larger) <= _tie(smaller):
+        _note(larger.rms_order, smaller.rms_order)
+    elif not larger.rms_order > smaller.rms_order:
+        raise AssertionError(f"{larger} is not above {smaller} at the point")
+
+
 def tidy(terms: list[Term], wide: int) -> Terms:
-    """A shorter list that is as large: without dominated and far smaller terms, the tail merged (each step can only raise
-    an order). `wide` is the number of wide axes: without any, signs and rarity have no meaning."""
+    """A shorter list that is as large: without dominated terms, the smallest merged (each step can only raise an order).
+
+    `wide` is the number of wide axes: without any, signs and rarity have no meaning. On linear forms each comparison bounds
+    the cell: so few are made, and none of differences (that a term is far smaller, or near another).
+    """
     if not terms:
         return ()
     if any(isinstance(term.order, float) and math.isnan(term.order) for term in terms):
@@ -119,28 +139,19 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         range(len(terms)),
         key=lambda k: (-values[k], rarities[k], len(terms[k].parity.basis), terms[k].parity.offset),
     )
-    leader = sizes[ranked[0]]
-    least = leader - wide if leader != math.inf else leader
-    # On linear forms far smaller terms are dropped only where there are too many: each comparison makes the cell smaller.
-    patient = any(isinstance(size, Affine) for size in sizes)
     kept: list[int] = []
     for k in ranked:
-        if not any(_dominates(terms[i], terms[k], sizes[i], sizes[k]) for i in kept) and (
-            patient or not kept or sizes[k] >= least
-        ):
+        if not any(_dominates(terms[i], terms[k], sizes[i], sizes[k]) for i in kept):
             kept.append(k)
-    if len(kept) > _LONGEST:
-        for i, k in pairwise(kept):
-            _note(sizes[i], sizes[k])
-        kept = [k for k in kept if sizes[k] >= least]
     found = [terms[k] for k in kept]
     while len(found) > _LONGEST:
         plain = [term for term in found if term.gaussian is None]
         if len(plain) < 2:
             break
-        # The two neighbours closest in order: a smaller term that joins a larger one lends it parities that it has not.
-        k = min(range(len(plain) - 1), key=lambda i: (abs(plain[i].order - plain[i + 1].order), -i))
-        a, b = plain[k], plain[k + 1]
+        *larger, a, b = _ranked(plain)
+        for term in larger:
+            _note_rank(term, a)
+            _note_rank(term, b)
         joined = Term(largest([a.order, b.order]), hull(a.parity, b.parity), min(a.rarity, b.rarity))
         found = [joined if term is a else term for term in found if term is not b]
     return tuple(found)
