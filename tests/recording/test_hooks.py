@@ -212,3 +212,5 @@ def test_a_limit_below_one_is_refused() -> None:
 def test_the_first_float_tensor_is_found_in_nested_outputs() -> None:
     x = torch.ones(2)
     assert first_float_tensor({"a": [torch.ones(2, dtype=torch.long), (None, x)]}) is x
+    assert first_float_tensor((torch.tensor(0.5), x)) is x  # the loss, then the logits
+    assert first_float_tensor(((loss := torch.tensor(0.5)),)) is loss

@@ -41,7 +41,10 @@ class StopRecording(BaseException):
 
 
 def first_float_tensor(output: Any) -> Tensor | None:
-    """The first floating-point tensor of a module's output (a tensor, or tuples, lists, mappings and objects of them)."""
+    """The first floating-point tensor of a module's output (a tensor, or tuples, lists, mappings and objects of them).
+
+    A single number beside tensors (the loss, which models of Hugging Face return before their logits) is not meant.
+    """
     if isinstance(output, Tensor):
         return output if output.is_floating_point() else None
     if isinstance(output, Mapping):
@@ -52,7 +55,8 @@ def first_float_tensor(output: Any) -> Tensor | None:
         items = vars(output).values()
     else:
         return None
-    return next((found for item in items if (found := first_float_tensor(item)) is not None), None)
+    found = [tensor for item in items if (tensor := first_float_tensor(item)) is not None]
+    return next((tensor for tensor in found if tensor.dim()), found[0] if found else None)
 
 
 def unwrapped(tensor: Tensor) -> Tensor:
