@@ -28,9 +28,7 @@ KNOWN: dict[str, dict[str, str]] = {
         "CTC": "the sum over all alignments has no rule",
     },
     "optimizers": {},
-    "loops": {
-        "a weight copied to another": "orders of a parameter that takes the value of another one",
-    },
+    "loops": {},
     "hugging_face": {},
 }
 
