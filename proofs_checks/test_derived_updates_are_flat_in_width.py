@@ -1,26 +1,32 @@
 """A derived parametrization, given to a real model, trains alike at every width: the runs confirm it, module by module.
 
 For each pair of model and optimizer: the script is recorded as it stands, its maximal update is derived, `tpdyn.parametrize`
-gives it to the model and the optimizer, and the script is run at growing widths. Predicted is feature learning; the runs must
-say so. Every change of a hidden representation that is decided is flat (within the margin of order 0), none disagrees. The
-same script without the parametrization must not pass (`test_without_it_...`).
+gives it to the model and the optimizer, and the script is run at growing widths. Predicted is feature learning, a change of
+order 0 for every module and the output; the runs must say so too (`Flatness`). Where the rates of the hidden matrices are
+wrong by n^1/2, or the script is as it was, the same check must reject.
 
 Models: an MLP with biases; the residual network of examples/resnet.py; the GPT of examples/gpt.py, with the multipliers of its
 `--mup` (attention by 1/d and the readout's 1/n stand in the code: nothing outside of it can apply them; its initial sizes and
-rates are those of a script without muP). Optimizers: SGD, SGD whose gradients are clipped by a norm that grows, Adam, torch's
-Muon for the matrices of the body (Adam for the rest).
-torch's Muon takes matrices only, so the residual network, all convolutions, is not trained with it.
+rates are those of a script without muP). Optimizers: SGD, Adam, torch's Muon for the matrices of the body and AdamW for the
+rest, as torch ships them; and SGD whose gradients are clipped by a norm that grows. torch's Muon takes matrices only: for it,
+the residual network holds its kernels as matrices, a row for each output channel.
+
+With HYPOTHESIS_PROFILE=quick only the MLPs. The numbers beside `SHARE`:
+
+    HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/test_derived_updates_are_flat_in_width.py -k rarely
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -28,27 +34,38 @@ from torch.nn import functional as F
 
 import tpdyn
 from tpdyn.claims.report import Report, compare
-from tpdyn.claims.statistics import MARGIN
+from tpdyn.claims.statistics import MARGIN, judge
+from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.parametrization import Parametrization
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import gpt
 import resnet
 
-QUICK = os.environ.get("HYPOTHESIS_PROFILE") == "quick"
-BASE, LIMIT = 32, 0.1
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+BASE, LIMIT, ZERO, HALF = 32, 0.1, Fraction(0), Fraction(1, 2)
+
+SHARE = 0.75
+"""The least share of the values whose whole 99 % interval is within the margin of order 0, that is, shown to be flat.
+
+All of them would be a stricter statement; it fails where a few values (queries and keys, the logits of a GPT with SGD) still
+carry finite-width terms. Measured by drawing the seeds of a run, 60 times without replacement, from twice as many: each of the
+nine pairs is accepted in 100 % with the derived exponents and in 0 % with all hidden rates too large by n^1/2. With one hidden
+rate too large by that, it is accepted in 0 % as well, but for the MLP with Muon: 40 % (the bounded updates of the other layers
+outweigh the wrong one at these widths).
+"""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model and an optimizer, the widths of the recording and of the runs, and the learning rate."""
+    """A model and an optimizer, the widths and the number of seeds of the runs, and the learning rate."""
 
     model: str
     optimizer: str
     rate: float
+    seeds: int
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    seeds: int = 4
-    slow: bool = True
+    quick: bool = False
 
     def __str__(self) -> str:
         return f"{self.model}, {self.optimizer}"
@@ -58,34 +75,59 @@ class Case:
         """Widths that no other size of the script equals."""
         return (16, 24, 40) if self.model == "MLP" else (32, 48, 80)
 
+    @property
+    def body(self) -> tuple[str, ...]:
+        """How the names of parameters between the first and the last layer begin."""
+        return {"MLP": ("2.", "4."), "ResNet": ("layer",), "GPT": ("blocks",)}[self.model]
+
 
 CASES = (
-    Case("MLP", "SGD", 0.1, slow=False),
-    Case("MLP", "Adam", 0.01, slow=False),
-    # The readout's part of the norm, which grows, has to lead over the others: at small widths it does not.
-    Case("MLP", "clipped SGD", 0.3, widths=(256, 512, 1024, 2048)),
-    Case("MLP", "Muon", 0.01),
-    Case("ResNet", "SGD", 0.1),
-    Case("ResNet", "Adam", 0.01),
-    Case("GPT", "SGD", 0.1, seeds=8),
+    Case("MLP", "SGD", 0.1, seeds=8, quick=True),
+    Case("MLP", "Adam", 0.01, seeds=8, quick=True),
+    Case("MLP", "Muon", 0.01, seeds=8, quick=True),
+    Case("ResNet", "SGD", 0.1, seeds=4),
+    Case("ResNet", "Adam", 0.01, seeds=4),
+    Case("ResNet", "Muon", 0.01, seeds=4),
+    Case("GPT", "SGD", 0.1, seeds=12),
     Case("GPT", "Adam", 0.01, seeds=8),
-    Case("GPT", "Muon", 0.01, widths=(32, 48, 80, 128)),
+    Case("GPT", "Muon", 0.01, seeds=12, widths=(32, 48, 80, 128)),
 )
-(GPT_WITH_ADAM,) = [case for case in CASES if (case.model, case.optimizer) == ("GPT", "Adam")]
-PARAMETERS = [
-    pytest.param(case, id=str(case), marks=pytest.mark.skipif(QUICK and case.slow, reason="takes half a minute"))
-    for case in CASES
-]
+# The readout's part of the norm, which grows, has to lead over the others: at small widths it does not.
+CLIPPED = Case("MLP", "clipped SGD", 0.3, seeds=4, widths=(256, 512, 1024, 2048))
 
 
-def built(name: str, width: int) -> nn.Module:
-    if name == "MLP":
+def each(cases: Sequence[Case]) -> list[object]:
+    """The cases as parameters of a test; the quick profile leaves most of them out."""
+    left_out = pytest.mark.skipif(PROFILE == "quick", reason="takes up to a minute")
+    return [pytest.param(case, id=str(case), marks=[] if case.quick else left_out) for case in cases]
+
+
+class MatrixConv(nn.Module):
+    """A convolution whose kernels are the rows of a matrix, which is what torch's Muon takes."""
+
+    def __init__(self, like: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(like.weight.detach().flatten(1).clone())
+        self.shape, self.stride, self.padding = like.weight.shape, like.stride, like.padding
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution."""
+        return F.conv2d(x, self.weight.view(self.shape), None, self.stride, self.padding)
+
+
+def built(case: Case, width: int) -> nn.Module:
+    if case.model == "MLP":
         return nn.Sequential(
             nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(),
             nn.Linear(width, 3),
         )  # fmt: skip
-    if name == "ResNet":
-        return resnet.ResNet([1, 1], width, num_classes=5)
+    if case.model == "ResNet":
+        model = resnet.ResNet([1, 1], width, num_classes=5)
+        for module in list(model.modules()) if case.optimizer == "Muon" else ():
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Conv2d):
+                    setattr(module, name, MatrixConv(child))
+        return model
     model = gpt.GPT(11, 6, width, heads=4, layers=2, mup=True)
     for module in model.modules():  # initial sizes that do not know of the width, as without muP
         if isinstance(module, nn.Linear) and module is not model.head:
@@ -93,16 +135,19 @@ def built(name: str, width: int) -> nn.Module:
     return model
 
 
+def hidden_matrices(case: Case, model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of the body, kernels included."""
+    return {n: p for n, p in model.named_parameters() if p.ndim >= 2 and n.startswith(case.body)}
+
+
 def optimizers(case: Case, model: nn.Module) -> list[torch.optim.Optimizer]:
     if case.optimizer.endswith("SGD"):
         return [torch.optim.SGD(model.parameters(), lr=case.rate)]
     if case.optimizer == "Adam":
         return [torch.optim.Adam(model.parameters(), lr=case.rate)]
-    body = ("blocks",) if case.model == "GPT" else ("2.", "4.")
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith(body)]
-    taken = set(matrices)
-    others = [p for p in model.parameters() if p not in taken]
-    return [torch.optim.Muon(matrices, lr=0.02, weight_decay=0.0), torch.optim.Adam(others, lr=case.rate)]
+    matrices = hidden_matrices(case, model)
+    others = [parameter for name, parameter in model.named_parameters() if name not in matrices]
+    return [torch.optim.Muon(list(matrices.values()), lr=0.02), torch.optim.AdamW(others, lr=case.rate)]
 
 
 def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,7 +163,7 @@ def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def script(case: Case, derived: Parametrization | None = None) -> Callable[[int], None]:
     def train(width: int) -> None:
-        model = built(case.model, width)
+        model = built(case, width)
         several = optimizers(case, model)
         if derived is not None:
             for optimizer in several:
@@ -141,40 +186,97 @@ def derived(case: Case) -> Parametrization:
     return tpdyn.derive(tpdyn.record(script(case), widths=case.recorded, steps=3))
 
 
-def checked(case: Case, parametrization: Parametrization | None) -> Report:
-    """What `tpdyn check` does: record, predict, measure, compare."""
-    train = script(case, parametrization)
-    prediction = tpdyn.predict(tpdyn.record(train, widths=case.recorded, steps=3))
-    return compare(prediction, tpdyn.measure(train, widths=case.widths, seeds=case.seeds, steps=3))
+def sabotaged(case: Case, which: slice = slice(None)) -> Parametrization:
+    """The derived parametrization, but for the rates of hidden matrices (all, unless given): they are too large by n^1/2."""
+    right, names = derived(case), list(hidden_matrices(case, built(case, case.recorded[0])))[which]
+    wrong = {name: (a, b, c - HALF) if name in names else (a, b, c) for name, (a, b, c) in right.exponents.items()}
+    return replace(right, exponents=wrong)
 
 
-@pytest.mark.parametrize("case", PARAMETERS)
+@cache
+def predicted(case: Case) -> tpdyn.Prediction:
+    """Of the script with its derived parametrization."""
+    return tpdyn.predict(tpdyn.record(script(case, derived(case)), widths=case.recorded, steps=3))
+
+
+def measured(case: Case, parametrization: Parametrization | None, seeds: int) -> Measurement:
+    return tpdyn.measure(script(case, parametrization), widths=case.widths, seeds=seeds, steps=3)
+
+
+@dataclass(frozen=True)
+class Flatness:
+    """Are the changes of all values, the output among them, flat in width? Said of the runs alone, by equivalence.
+
+    flat: the share of the values that are shown to be (the whole interval lies within `MARGIN` of 0). moving: those that are
+    shown not to be, or whose estimate is outside.
+    """
+
+    flat: float
+    moving: tuple[str, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the runs are taken to train alike at every width."""
+        return self.flat >= SHARE and not self.moving
+
+
+def flatness(report: Report) -> Flatness:
+    orders = {row.name: row.measured_change_order for row in report.rows() if row.change_order == 0}
+    assert "output" in orders and len(orders) >= 8
+    flat = sum(judge(ZERO, found) == "agrees" for found in orders.values()) / len(orders)
+    moving = [name for name, found in orders.items() if found is None or abs(found.estimate) >= MARGIN]
+    return Flatness(flat, tuple(moving))
+
+
+@pytest.mark.parametrize("case", each([*CASES, CLIPPED]))
 @pytest.mark.filterwarnings("ignore:several optimizers")
-def test_changes_of_every_hidden_representation_are_flat_in_width(case: Case) -> None:
+def test_changes_of_every_hidden_representation_and_of_the_output_are_flat_in_width(case: Case) -> None:
     parametrization = derived(case)
     assert parametrization.maximal and not parametrization.multipliers
     assert parametrization.edits()  # there is something to change, or else this would be a test of the script
-    report = checked(case, parametrization)
-    assert report.prediction.regime is tpdyn.Regime.FEATURE_LEARNING
-    assert report.agrees, report.to_text()
-    hidden = [row for row in report.rows() if row.change_order == 0 and row.measured_change_order is not None]
-    assert len(hidden) >= 6
-    for row in hidden:
-        assert row.verdict in ("agrees", "inconclusive"), report.to_text()
-        assert row.measured_change_order is not None
-        assert abs(row.measured_change_order.estimate) < MARGIN, report.to_text()
-    decided = [row for row in hidden if row.verdict == "agrees"]
-    assert 2 * len(decided) > len(hidden), report.to_text()
+    prediction = predicted(case)
+    assert prediction.regime is tpdyn.Regime.FEATURE_LEARNING
+    report = compare(prediction, measured(case, parametrization, case.seeds))
+    # The GPT's readout is multiplied by 1/n behind its module: with it, it is the output.
+    assert [row.name for row in report.rows() if row.change_order != 0] == (["head"] if case.model == "GPT" else [])
+    assert report.agrees and flatness(report).accepted, f"{flatness(report)}\n{report.to_text()}"
 
 
-@pytest.mark.parametrize(
-    "case",
-    [CASES[0], CASES[1], pytest.param(GPT_WITH_ADAM, marks=pytest.mark.skipif(QUICK, reason="half a minute"))],
-    ids=str,
-)
+@pytest.mark.parametrize("case", each(CASES))
+@pytest.mark.filterwarnings("ignore:several optimizers")
+def test_rates_that_are_wrong_by_the_root_of_the_width_are_rejected(case: Case) -> None:
+    report = compare(predicted(case), measured(case, sabotaged(case), case.seeds))
+    assert not flatness(report).accepted, report.to_text()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.filterwarnings("ignore:several optimizers")
+@pytest.mark.skipif(PROFILE != "thorough", reason="takes a quarter of an hour in all")
+def test_the_check_rarely_rejects_what_is_right_and_rarely_accepts_what_is_wrong(case: Case) -> None:
+    pool, draws, rng = 2 * case.seeds, 60, np.random.default_rng(0)
+    rates = []
+    for parametrization in (derived(case), sabotaged(case), sabotaged(case, slice(1))):
+        runs = measured(case, parametrization, pool)
+        picks = [rng.choice(pool, case.seeds, replace=False) for _ in range(draws)]
+        found = [flatness(compare(predicted(case), with_seeds(runs, pick))) for pick in picks]
+        rates.append(sum(each.accepted for each in found) / draws)
+    right, wrong, one_wrong = rates
+    print(
+        f"\n{case}: accepted if right {right:.0%}, if all hidden rates are wrong {wrong:.0%}, if one is {one_wrong:.0%}"
+    )
+    assert right >= 0.95 and wrong <= 0.05
+
+
+def with_seeds(runs: Measurement, pick: np.ndarray) -> Measurement:
+    """The same runs, some seeds of them."""
+    arrays = {each.name: getattr(runs, each.name) for each in fields(runs)}
+    some = {name: value[:, pick] for name, value in arrays.items() if isinstance(value, np.ndarray)}
+    return replace(runs, seeds=tuple(int(seed) for seed in pick), **some)
+
+
+@pytest.mark.parametrize("case", each([case for case in CASES if case.model == "MLP"]))
+@pytest.mark.filterwarnings("ignore:several optimizers")
 def test_without_it_changes_grow_or_vanish_and_the_runs_show_it(case: Case) -> None:
-    """The same scripts as they stand: the estimates that are flat above are not flat here."""
-    report = checked(case, None)
-    assert report.prediction.regime is not tpdyn.Regime.FEATURE_LEARNING
-    moved = [row.measured_change_order for row in report.rows() if row.measured_change_order is not None]
-    assert any(abs(found.estimate) > MARGIN for found in moved), report.to_text()
+    """The same scripts as they stand: what is flat above is not flat here."""
+    report = compare(predicted(case), measured(case, None, case.seeds))
+    assert not flatness(report).accepted, report.to_text()

@@ -18,7 +18,7 @@ FLOORS = (
     ("demo",),
     ("integrations",),
     ("reporting",),
-    ("checking",),
+    ("checking", "sweeping"),
     ("claims",),
     ("measuring",),
     ("tuning",),

@@ -16,7 +16,6 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -308,14 +307,13 @@ def phases(program: Program, x: str = "c", y: str = "", progress: Progress | Non
         return phase_diagram(program, x, y, progress=lambda done: tell("reading", done, done))
 
 
-def check_picture_path(path: Path) -> None:
+def check_picture_path(path: Path, option: str = "--save") -> None:
     """Refuse a picture that cannot be drawn, before any long work."""
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise BadInput(f"--save {path}: expected a file that ends in .png, .svg or .pdf")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"--save {path}: the folder {path.absolute().parent} does not exist; make it first")
+        raise BadInput(f"{option} {path}: expected a file that ends in .png, .svg or .pdf")
+    _check_file(path, option)
     if importlib.util.find_spec("matplotlib") is None:
-        raise BadInput(f"--save {path}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
+        raise BadInput(f"{option} {path}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
 
 
 def _regime(text: str) -> Regime:
@@ -325,29 +323,10 @@ def _regime(text: str) -> Regime:
     return known[text.replace(" ", "-")]
 
 
-def transfers(
-    targets: Sequence[str],
-    *,
-    widths: Sequence[int],
-    powers: Sequence[int],
-    steps: int,
-    seeds: int,
-    progress: Progress | None = None,
-) -> list[Transfer]:
-    """Sweep the learning rates of each target (`file.py:function`) by powers of 2; see `tpdyn.transfer`."""
-    tell = progress or (lambda what, done, total: None)
-    trains = [load(target, None, []) for target in targets]
-    found = []
-    for target, train in zip(targets, trains, strict=True):
-        name = target.rpartition(":")[2]
-        with _translated():
-            found.append(
-                transfer(
-                    train, widths, [2.0**power for power in powers], seeds=seeds, steps=steps, name=name,
-                    progress=partial(tell, name),
-                )
-            )  # fmt: skip
-    return found
+def transferred(train: Callable[[int], Any], widths: Sequence[int], factors: Sequence[float], **how: Any) -> Transfer:
+    """`tpdyn.transfer`, with every way in which the script can fail as one of the two known errors."""
+    with _translated():
+        return transfer(train, widths, factors, **how)
 
 
 def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) -> tuple[int, ...]:
@@ -418,12 +397,17 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 def check_json_path(path: Path) -> None:
     """Refuse a JSON file that cannot be written, before any long work."""
+    _check_file(path, "--json")
+
+
+def _check_file(path: Path, option: str) -> None:
+    folder = path.absolute().parent
     if path.is_dir():
-        raise BadInput(f"--json {path} is a folder; expected a file, e.g. {path / 'verdict.json'}")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"--json {path}: the folder {path.absolute().parent} does not exist; make it first")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise BadInput(f"--json {path}: the folder {path.absolute().parent} cannot be written; give another file")
+        raise BadInput(f"{option} {path} is a folder; expected a file, e.g. {path / 'verdict'}{path.suffix or '.json'}")
+    if not folder.is_dir():
+        raise BadInput(f"{option} {path}: the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise BadInput(f"{option} {path}: the folder {folder} cannot be written; give another file")
 
 
 class _Watched:

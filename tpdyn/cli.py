@@ -130,27 +130,61 @@ def demo(
 
 @app.command()
 def transfer(
-    targets: Annotated[list[str], typer.Argument(help="one or more file.py:function, each another parametrization")],
+    targets: Annotated[
+        list[str], typer.Argument(help='file.py:function, or with --width-arg "script.py --its own --options"; several')
+    ],
     widths: Annotated[str, typer.Option(help="widths to train at")] = "64,128,256,512",
-    powers: Annotated[str, typer.Option(help="learning rates are multiplied by 2^LOW ... 2^HIGH")] = "-6,6",
+    powers: Annotated[str, typer.Option(help="the hyperparameter is multiplied by 2^LOW ... 2^HIGH")] = "-6,6",
+    per_power: Annotated[int, typer.Option(min=1, help="so many factors for each power of 2")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps of each run")] = 60,
-    seeds: Annotated[int, typer.Option(min=2, help="runs at each width and rate")] = 4,
+    seeds: Annotated[int, typer.Option(min=2, help="runs at each width and factor")] = 4,
+    hyperparameter: Annotated[
+        str, typer.Option(help="lr, or another number of the optimizer (weight_decay, ...), init, output")
+    ] = "lr",
+    derived: Annotated[bool, typer.Option("--derived", help="sweep each script also as `tpdyn fix` writes it")] = False,
+    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    record_widths: Annotated[
+        str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
+    ] = "",
     picture: Annotated[Path | None, typer.Option(help="draw the curves to this file (png, svg, pdf)")] = None,
+    json: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
+    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
 ) -> None:
     """Does the best learning rate move with the width? Sweep it at several widths, for one or more parametrizations."""
     with _exits():
-        from tpdyn.checking import transfers
+        from tpdyn import checking
+        from tpdyn.reporting import tensorboard, transfer_log
         from tpdyn.reporting import transfer as reporting
+        from tpdyn.sweeping import log_name, transfers
 
-        low, high = _pair(powers)
+        destination = logdir / log_name(targets)
+        if picture is not None:
+            checking.check_picture_path(picture, "--picture")
+        if json is not None:
+            checking.check_json_path(json)
+        tensorboard.check_writable(destination)
         with _progress() as tell:
             found = transfers(
-                targets, widths=_widths(widths), powers=range(low, high + 1), steps=steps, seeds=seeds, progress=tell
+                targets,
+                widths=_widths(widths),
+                powers=_pair(powers),
+                per_power=per_power,
+                steps=steps,
+                seeds=seeds,
+                hyperparameter=hyperparameter,
+                derived=derived,
+                width_arg=width_arg or None,
+                record_widths=_widths(record_widths) if record_widths else None,
+                progress=tell,
             )
         reporting.show(found)
+        transfer_log.log_transfers(found, destination)
+        if json is not None:
+            checking.write_json({"transfers": [each.to_dict() for each in found]}, json)
         if picture is not None:
             reporting.picture(found, picture)
             print(f"the picture: {picture}")
+        print(f"tensorboard --logdir {logdir}")
 
 
 @app.command()

@@ -51,12 +51,25 @@ def test_much_noise_leaves_the_question_open() -> None:
     assert locate(parabolas(0.1, noise=1.0, seeds=3)).moves is None
 
 
-def test_divergence_beside_the_optimum_leaves_the_lowest_point() -> None:
+def test_beside_a_cliff_the_lowest_point_is_the_optimum_give_or_take_half_the_spacing() -> None:
     x = np.log(np.array([1.0, 2.0, 4.0, 8.0]))
-    assert vertex(x, np.array([3.0, 2.0, math.inf, math.inf])) == (x[1], False)
-    assert vertex(x, np.array([3.0, 2.0, 1.0, 0.5])) == (x[3], True)
-    assert vertex(x, np.array([np.nan, 2.0, 1.0, np.nan])) == (x[2], False)
+    half = math.log(2) / 2
+    assert vertex(x, np.array([3.0, 2.0, math.inf, math.inf])) == (x[1], pytest.approx(half), False)
+    assert vertex(x, np.array([3.0, 2.0, 1e4, 1e4])) == (x[1], pytest.approx(half), False)
+    assert vertex(x, np.array([3.0, 2.0, 1.0, 0.5])) == (x[3], pytest.approx(half), True)
+    assert vertex(x, np.array([np.nan, 2.0, 1.0, np.nan])) == (x[2], pytest.approx(half), False)
+    assert vertex(x, np.array([3.0, 2.0, 2.5, 9.0])).left_open == 0
     sweep = parabolas(0.0)
     sweep.losses[1, :, 2] = math.inf
     with pytest.raises(ValueError, match="every run at width 128, seed 2 diverged"):
         locate(sweep)
+
+
+@pytest.mark.parametrize(("per_power", "moves"), [(1, None), (4, False)])
+def test_a_coarse_grid_at_a_cliff_is_no_proof_that_nothing_moves(per_power: int, moves: bool | None) -> None:
+    """All seeds and widths have the same lowest point, without any noise: the grid's spacing decides what is known."""
+    factors = tuple(2.0 ** (k / per_power) for k in range(-4 * per_power, 4 * per_power + 1))
+    losses = np.array([math.inf if factor > 1 else -math.log(factor) for factor in factors])
+    found = locate(Sweep("", WIDTHS, factors, (0, 1), 10, np.broadcast_to(losses[None, :, None], (4, len(factors), 2))))
+    assert found.exponent.estimate == pytest.approx(0) and found.moves is moves
+    assert found.best[0].low == pytest.approx(2 ** (-0.5 / per_power))

@@ -61,7 +61,7 @@ def test_nothing_stays_behind() -> None:
     def bad(width: int) -> None:
         raise KeyError("mine")
 
-    with pytest.raises(SweepError, match=r"width 2, learning rates times 1, seed 0: KeyError: 'mine'"):
+    with pytest.raises(SweepError, match=r"width 2, lr times 1, seed 0: KeyError: 'mine' \(.*test_sweep.py:\d+: raise"):
         sweep(bad, (2, 4), (1.0, 2.0, 4.0), seeds=2, steps=2)
     assert before == (torch.autograd.backward, dict(optimizer._global_optimizer_pre_hooks))
 
@@ -73,7 +73,7 @@ def test_scripts_without_an_optimizer_or_too_short_are_refused() -> None:
         with torch.no_grad():
             w -= 0.1 * w.grad
 
-    with pytest.raises(SweepError, match="made 0 optimizer steps at width 2; expected 3"):
+    with pytest.raises(SweepError, match="made 0 optimizer steps at width 2, lr times 1, seed 0; expected 3"):
         sweep(by_hand, (2, 4), (1.0, 2.0, 4.0), seeds=2, steps=3)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import random
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 
 from tpdyn.measuring.measurement import SPLIT, MeasuredRow, Measurement
 from tpdyn.measuring.observe import FIELDS, Observation, Observer
-from tpdyn.recording.frames import is_user_file
+from tpdyn.recording.frames import raised
 
 Progress = Callable[[int, int], None]
 
@@ -124,9 +123,9 @@ def _run(train: Callable[[int], Any], width: int, seed: int, steps: int, device:
     except Exception as error:
         seen = observer.finish()
         if seen.broken_by(steps):
-            seen.notes.append(f"at width {width}, seed {seed} the script gave up on NaN or Inf: {_where(error)}")
+            seen.notes.append(f"at width {width}, seed {seed} the script gave up on NaN or Inf: {raised(error)}")
             return seen
-        raise MeasuringError(f"the script failed at width {width}, seed {seed}: {_where(error)}") from error
+        raise MeasuringError(f"the script failed at width {width}, seed {seed}: {raised(error)}") from error
     seen = observer.finish()
     if seen.steps < steps and not seen.broken_by(steps):
         raise MeasuringError(
@@ -140,14 +139,6 @@ def _run(train: Callable[[int], Any], width: int, seed: int, steps: int, device:
             )
         )
     return seen
-
-
-def _where(error: BaseException) -> str:
-    """`Type: message (file:line: text)`, the line being the innermost one of the user's code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    mine = [frame for frame in frames if is_user_file(frame.filename)] or list(frames[-1:])
-    place = f" ({mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line})" if mine else ""
-    return f"{type(error).__name__}: {error}{place}"
 
 
 def _choose_device(train: Callable[[int], Any], width: int, seed: int, device: str, notes: list[str]) -> str:

@@ -10,6 +10,7 @@ import linecache
 import os
 import sys
 import sysconfig
+import traceback
 from collections.abc import Iterator
 from types import CodeType, FrameType
 
@@ -99,3 +100,11 @@ def called_by_user() -> bool:
 def is_ours(file: str) -> bool:
     """Whether code of that file is this package's, run-time type checks around it included."""
     return file.startswith((_PACKAGE, "<@beartype")) or f"{os.sep}jaxtyping{os.sep}" in file
+
+
+def raised(error: BaseException) -> str:
+    """`Type: message (file:line: text)`, the line being the innermost one of the user's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [frame for frame in frames if is_user_file(frame.filename)] or list(frames[-1:])
+    place = f" ({mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line})" if mine else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,4 +1,4 @@
-"""How is one event written for TensorBoard? Plain records: scalars, text, hparams, a graph; no torch, no threads.
+"""How is one event written for TensorBoard? Plain records: scalars, text, images, hparams, a graph; no torch, no threads.
 
 Each value carries its plugin and its data class, since a value without a data class is invisible to the newer readers.
 Numbers are float32: the Rust reader shows float64 scalars as empty.
@@ -6,6 +6,7 @@ Numbers are float32: the Rust reader shows float64 scalars as empty.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.plugins.text import metadata as texts
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -58,6 +60,17 @@ class Run:
         metadata = texts.create_summary_metadata("", "")
         metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
         self._summary(tag, 0, metadata, _bytes(markdown.encode()))
+
+    def image(self, tag: str, png: bytes) -> None:
+        """One picture."""
+        width, height = struct.unpack(">II", png[16:24])  # of the header chunk, which comes first
+        metadata = images.create_summary_metadata("", "")
+        metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
+        content = [str(width).encode(), str(height).encode(), png]
+        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(content))])
+        self._summary(
+            tag, 0, metadata, tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=content)
+        )
 
     def layout(self, charts: Mapping[str, Sequence[Any]]) -> None:
         """The custom scalars dashboard: charts (from `lines` or `band`) by category. Once in a log folder."""

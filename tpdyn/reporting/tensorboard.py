@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -50,13 +51,18 @@ def log(report: Report, logdir: str | os.PathLike[str]) -> Path:
 
     Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
     """
+    return write_folder(logdir, lambda folder: _write(report, folder))
+
+
+def write_folder(logdir: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Have `write` fill a folder, which then takes the place of an earlier one of ours; see `log`."""
     target = Path(logdir).absolute()
     check_writable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             written = Path(folder) / target.name
-            _write(report, written)
+            write(written)
             (written / MARKER).write_text("written by tpdyn; replaced as a whole by the next log of the same name\n")
             if target.exists():
                 target.rename(Path(folder) / "before")

@@ -1,18 +1,19 @@
-"""Where is the best learning rate at each width, and does it move with the width?
+"""Where is the best learning rate (or other hyperparameter) at each width, and does it move with the width?
 
-Each seed gives one curve of the loss over the logarithm of the rate at each width; its optimum is the vertex of the
-parabola through the lowest point and its neighbours (the loss is smooth there, the grid is coarse). The seeds are
-independent, so the optimum of a width and the exponent of its motion, the slope of log optimum over log width of each seed,
-have intervals of Student's t over seeds. The exponent is that over these widths; what the theory says of the limit
-is another number (`predicted.py`).
+Each seed gives one curve of the loss over the logarithm of the factor at each width; its optimum is the vertex of the
+parabola through the lowest point and its neighbours (the loss is smooth there, the grid is coarse). Where a cliff stands beside
+it there is no parabola: then it is the lowest point, give or take half of the grid's spacing. The seeds are independent, so
+the optimum of a width and the exponent of its motion, the slope of log optimum over log width of each seed, have intervals of
+Student's t over seeds, widened by what the grid leaves open. The exponent is that over these widths; what the theory says of
+the limit is another number (`predicted.py`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float
@@ -22,11 +23,17 @@ from scipy import stats
 from tpdyn.tuning.sweep import Sweep
 
 CONFIDENCE = 0.95
+NORMAL = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 MARGIN = 0.25
 """Half of the distance between neighbouring exponents (multiples of 1/2)."""
 
 ROUND_OFF = 1e-9
 """An exponent nearer to 0 is 0: that of optima which all lie at the same point of the grid."""
+
+CLIFF = 9.0
+"""No parabola is fitted where the loss rises more than that many times as much to one side as to the other, unless it is curved
+on the gentle side, too (by at least that part). A parabola whose vertex is d of the spacing beside the lowest point has rises
+in the ratio (1 + 2 d) / (1 - 2 d), this is d = 0.4, and the same curvature everywhere."""
 
 
 @final
@@ -45,7 +52,7 @@ class Transfer:
     """The best factor of each width (natural units), its loss, and the exponent with which it moves.
 
     edges: widths whose optimum lies at an end of the grid for some seed: then the true one may lie beyond, and the
-    exponent is a bound rather than an estimate. stable: the theory's largest stable power of the width for all rates
+    exponent is a bound rather than an estimate. stable: the theory's largest stable power of the width for all learning rates
     (`tpdyn.tuning.predicted`); None if there is none, or it was not asked for.
     """
 
@@ -64,6 +71,29 @@ class Transfer:
             return False
         return True if max(self.exponent.low, -self.exponent.high) > ROUND_OFF else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON data; a loss that diverged is null."""
+        sweep = self.sweep
+        return {
+            "name": sweep.name,
+            "hyperparameter": sweep.hyperparameter,
+            "moves": self.moves,
+            "exponent": asdict(self.exponent),
+            "stable": None if self.stable is None else str(self.stable),
+            "steps": sweep.steps,
+            "factors": list(sweep.factors),
+            "widths": [
+                {
+                    "width": width,
+                    "best": asdict(best),
+                    "loss": loss,
+                    "at_the_end_of_the_grid": width in self.edges,
+                    "losses": [[value if math.isfinite(value) else None for value in row] for row in losses.tolist()],
+                }
+                for width, best, loss, losses in zip(sweep.widths, self.best, self.loss, sweep.losses, strict=True)
+            ],
+        }
+
 
 def locate(found: Sweep) -> Transfer:
     """The optimum at each width, with intervals over seeds.
@@ -72,47 +102,72 @@ def locate(found: Sweep) -> Transfer:
     """
     logs = np.log(np.asarray(found.factors))
     optima = np.empty((len(found.widths), len(found.seeds)))
+    left_open = np.zeros_like(optima)
     edges = set()
     for i, width in enumerate(found.widths):
         for s in range(len(found.seeds)):
             curve = found.losses[i, :, s]
             if not np.isfinite(curve).any():
                 raise ValueError(f"every run at width {width}, seed {s} diverged; try smaller factors")
-            optima[i, s], at_edge = vertex(logs, curve)
-            if at_edge:
+            found_here = vertex(logs, curve)
+            optima[i, s], left_open[i, s] = found_here.at, found_here.left_open
+            if found_here.at_edge:
                 edges.add(width)
     sizes = np.log(np.asarray(found.widths, dtype=np.float64))
-    centred = sizes - sizes.mean()
-    slopes = centred @ optima / (centred @ centred)
-    best = tuple(_exponential(_interval(row)) for row in optima)
+    weights = (sizes - sizes.mean()) / ((sizes - sizes.mean()) ** 2).sum()
+    # What the grid leaves open is the same for all seeds, and uniform: its variance is a third of its reach squared.
+    open_ = left_open.max(axis=1)
+    exponent = _interval(weights @ optima, NORMAL * math.sqrt(float((weights**2 * open_**2).sum()) / 3))
+    best = tuple(_exponential(_interval(row, float(reach))) for row, reach in zip(optima, open_, strict=True))
     lowest = tuple(float(np.min(np.mean(losses, axis=-1))) for losses in found.losses)
-    return Transfer(found, best, lowest, _interval(slopes), tuple(sorted(edges)))
+    return Transfer(found, best, lowest, exponent, tuple(sorted(edges)))
 
 
-def vertex(x: Float[NDArray[np.float64], " point"], y: Float[NDArray[np.float64], " point"]) -> tuple[float, bool]:
-    """Where the parabola through the lowest point and its two neighbours is lowest; whether the point is at an end.
+class Vertex(NamedTuple):
+    """Where a curve is lowest, how far from there it may be all the same, and whether that is an end of the grid."""
 
-    A neighbour that diverged (infinite) counts as an end of what can be fitted, not of the grid: then the lowest point
-    itself is the answer.
+    at: float
+    left_open: float
+    at_edge: bool
+
+
+def vertex(x: Float[NDArray[np.float64], " point"], y: Float[NDArray[np.float64], " point"]) -> Vertex:
+    """Where the parabola through the lowest point and its two neighbours is lowest.
+
+    Beside a neighbour that diverged, or stands on a cliff (`CLIFF`), the lowest point itself is the answer, give or take half of
+    the spacing.
 
     >>> vertex(np.array([0.0, 1.0, 2.0]), np.array([2.0, 1.0, 2.0]))
-    (1.0, False)
+    Vertex(at=1.0, left_open=0.0, at_edge=False)
     """
     lowest = int(np.argmin(np.where(np.isfinite(y), y, np.inf)))
     if lowest in (0, len(x) - 1):
-        return float(x[lowest]), True
+        return Vertex(float(x[lowest]), float(np.diff(x).max()) / 2, True)
     near = slice(lowest - 1, lowest + 2)
-    if not np.isfinite(y[near]).all():
-        return float(x[lowest]), False
+    spacing = float(np.diff(x[near]).max()) / 2
+    if not np.isfinite(y[near]).all() or _beside_a_cliff(y, lowest):
+        return Vertex(float(x[lowest]), spacing, False)
     a, b, _ = np.polyfit(x[near] - x[lowest], y[near], 2)
     if a <= 0:
-        return float(x[lowest]), False
-    return float(np.clip(x[lowest] - b / (2 * a), x[lowest - 1], x[lowest + 1])), False
+        return Vertex(float(x[lowest]), spacing, False)
+    return Vertex(float(np.clip(x[lowest] - b / (2 * a), x[lowest - 1], x[lowest + 1])), 0.0, False)
 
 
-def _interval(values: NDArray[np.float64]) -> Interval:
+def _beside_a_cliff(y: Float[NDArray[np.float64], " point"], lowest: int) -> bool:
+    left, right = y[lowest - 1] - y[lowest], y[lowest + 1] - y[lowest]
+    if max(left, right) <= CLIFF * min(left, right):
+        return False
+    gentle = lowest - 1 if left < right else lowest + 1
+    if gentle in (0, len(y) - 1):
+        return True
+    return not CLIFF * (y[gentle - 1] - 2 * y[gentle] + y[gentle + 1]) > left + right  # second differences
+
+
+def _interval(values: NDArray[np.float64], more: float = 0.0) -> Interval:
+    """Mean and interval over the seeds; more: the reach of an independent error."""
     mean = float(values.mean())
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    half = math.hypot(half, more)
     return Interval(mean, mean - half, mean + half)
 
 

@@ -1,8 +1,8 @@
-"""How low does the loss come, for each width and learning rate? Runs of the user's own script, its rates multiplied.
+"""How low does the loss come, for each width and hyperparameter? Runs of the user's own script, one number multiplied.
 
-`train(width)` is an ordinary loop and stays as it is: while an optimizer steps, the learning rates of its groups are
-multiplied by a factor, schedules and ratios between groups included. What counts is the training loss: its mean over the
-last tenth of the steps. A run that diverges is data (its loss is infinite).
+`train(width)` is an ordinary loop and stays as it is: its learning rates (or another hyperparameter, `hyperparameters.py`) are
+multiplied by a factor. What counts is the training loss: its mean over the last tenth of the steps. A run that diverges is
+data (its loss is infinite).
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch.optim.optimizer import (
-    Optimizer,
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from tpdyn.recording.frames import raised
+from tpdyn.tuning.hyperparameters import INIT, OUTPUT, CannotMultiply, multiplied
 
 Progress = Callable[[int, int], None]
 LAST = 0.1
@@ -43,7 +42,7 @@ class _Enough(BaseException):
 class Sweep:
     """losses[width, factor, seed]: the training loss at the end; infinite where the run diverged.
 
-    factors: what the script's learning rates were multiplied by, rising. steps: optimizer steps of each run.
+    factors: what the script's hyperparameter was multiplied by, rising. steps: optimizer steps of each run.
     """
 
     name: str
@@ -52,6 +51,7 @@ class Sweep:
     seeds: tuple[int, ...]
     steps: int
     losses: Float[NDArray[np.float64], "width factor seed"] = field(repr=False)
+    hyperparameter: str = "lr"
 
 
 def sweep(
@@ -62,14 +62,40 @@ def sweep(
     seeds: int = 3,
     steps: int = 100,
     name: str = "",
+    hyperparameter: str = "lr",
     progress: Progress | None = None,
 ) -> Sweep:
     """Run `train(width)` for `steps` optimizer steps at every width, factor and seed.
 
-    factors: positive, at least three, best evenly spaced in their logarithm. What the script prints is dropped.
+    factors: positive, at least three, best evenly spaced in their logarithm. hyperparameter: what they multiply (see
+    `tpdyn.tuning.hyperparameters`). What the script prints is dropped; the caller's random states are the same afterwards.
 
-    Raises ValueError for bad arguments, SweepError when the script raises, ends early, or steps no torch.optim optimizer.
+    Raises ValueError for bad arguments, SweepError when the script raises, ends early, steps no torch.optim optimizer, or has
+    no such hyperparameter.
     """
+    widths, factors = checked(widths, factors, seeds, steps)
+    losses = np.full((len(widths), len(factors), seeds), np.inf)
+    done = 0
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        for i, width in enumerate(widths):
+            for k, factor in enumerate(factors):
+                for seed in range(seeds):
+                    losses[i, k, seed] = _final_loss(train, width, hyperparameter, factor, seed, steps)
+                    done += 1
+                    if progress is not None:
+                        progress(done, losses.size)
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+    return Sweep(name, widths, factors, tuple(range(seeds)), steps, losses, hyperparameter)
+
+
+def checked(
+    widths: Sequence[int], factors: Sequence[float], seeds: int, steps: int
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Widths and factors, rising; raises ValueError for what cannot be swept."""
     widths, factors = tuple(sorted(set(widths))), tuple(sorted(set(map(float, factors))))
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths are {widths}; expected at least two different ones, e.g. 64, 256, 1024")
@@ -77,77 +103,72 @@ def sweep(
         raise ValueError(f"factors are {factors}; expected three or more positive numbers, e.g. 1/4, 1/2, 1, 2, 4")
     if seeds < 2 or steps < 1:
         raise ValueError(f"{seeds} seeds and {steps} steps; expected at least 2 seeds (for intervals) and 1 step")
-    losses = np.full((len(widths), len(factors), seeds), np.inf)
-    done = 0
-    for i, width in enumerate(widths):
-        for k, factor in enumerate(factors):
-            for seed in range(seeds):
-                losses[i, k, seed] = _final_loss(train, width, factor, seed, steps)
-                done += 1
-                if progress is not None:
-                    progress(done, losses.size)
-    return Sweep(name, widths, factors, tuple(range(seeds)), steps, losses)
+    return widths, factors
 
 
-def _final_loss(train: Callable[[int], Any], width: int, factor: float, seed: int, steps: int) -> float:
+def _final_loss(
+    train: Callable[[int], Any], width: int, hyperparameter: str, factor: float, seed: int, steps: int
+) -> float:
     """The mean loss over the last tenth of the steps; infinite when it is no number, or the script gave up on one."""
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the script's own generator)
     random.seed(seed)
     losses: list[float] = []
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), _multiplied(factor, steps, losses):
+    where = f"at width {width}, {hyperparameter} times {factor:g}, seed {seed}"
+    with contextlib.redirect_stdout(io.StringIO()), multiplied(hyperparameter, factor) as met, _noted(steps, losses):
+        try:
             train(width)
-    except _Enough:
-        pass
-    except Exception as error:
-        if losses and not math.isfinite(losses[-1]):
-            return math.inf
+        except _Enough:
+            pass
+        except CannotMultiply as error:
+            raise SweepError(f"{hyperparameter!r} cannot be swept: {error}. Try another hyperparameter") from error
+        except (Exception, SystemExit) as error:
+            gave_up = bool(losses) and not math.isfinite(losses[-1])
+            left = isinstance(error, SystemExit) and error.code in (None, 0)
+            if not (gave_up or left):
+                raise SweepError(f"the script failed {where}: {raised(error)}") from error
+    if losses and not met.touched:
+        known = ", ".join(f"{name} = {value:g}" for name, value in met.settings.items() if value) or "no number at all"
         raise SweepError(
-            f"the script failed at width {width}, learning rates times {factor:g}, seed {seed}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+            f"{hyperparameter!r} cannot be swept: no optimizer of the script has one that is not zero. The groups hold {known}; "
+            f"{INIT} (the initial weights) and {OUTPUT} (the network's output) can be multiplied, too"
+        )
     if losses and not math.isfinite(losses[-1]):
         return math.inf
     if len(losses) < steps:
         raise SweepError(
-            f"the script made {len(losses)} optimizer steps at width {width}; expected {steps}. Let it train longer, ask for "
-            "fewer with steps=, or, if it updates parameters by hand, use a torch.optim optimizer: its rates are multiplied"
+            f"the script made {len(losses)} optimizer steps {where}; expected {steps}. Let it train longer, ask for "
+            "fewer with steps=, or, if it updates parameters by hand, use a torch.optim optimizer: its settings are multiplied"
         )
     counted = losses[-max(1, round(LAST * steps)) :]
     return float(np.mean(counted)) if np.isfinite(counted).all() else math.inf
 
 
 @contextlib.contextmanager
-def _multiplied(factor: float, steps: int, losses: list[float]) -> Iterator[None]:
-    """While optimizers step, their rates are larger by `factor`; each step's loss is noted; enough is enough."""
+def _noted(steps: int, losses: list[float]) -> Iterator[None]:
+    """Each step's loss is noted (of several optimizers the first one's steps count); enough is enough."""
     original = torch.autograd.backward
     latest: list[torch.Tensor] = []
-    rates: dict[int, list[Any]] = {}
+    first: list[Optimizer] = []  # of several optimizers, whose steps count
 
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        first = tensors if isinstance(tensors, torch.Tensor) else next(iter(tensors))
-        latest[:] = [first.detach()]
+        loss = tensors if isinstance(tensors, torch.Tensor) else next(iter(tensors))
+        latest[:] = [loss.detach()]
         return original(tensors, *args, **kwargs)
 
-    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        rates[id(optimizer)] = [group["lr"] for group in optimizer.param_groups]
-        for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * factor
-
     def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        for group, rate in zip(optimizer.param_groups, rates.pop(id(optimizer)), strict=True):
-            group["lr"] = rate
+        first[:] = first or [optimizer]
+        if optimizer is not first[0]:
+            return
         loss = float(latest[0].float().mean()) if latest else math.nan
         losses.append(loss)
         if len(losses) >= steps or not math.isfinite(loss):
             raise _Enough
 
-    handles = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
+    handle = register_optimizer_step_post_hook(after)
     torch.autograd.backward = backward
     try:
         yield
     finally:
         torch.autograd.backward = original
-        for handle in handles:
-            handle.remove()
+        handle.remove()

@@ -1,4 +1,4 @@
-"""Does a learning rate found at a small width serve a large one? Sweep, locate, and say what the theory allows."""
+"""Does a hyperparameter found at a small width serve a large one? Sweep, locate, and say what the theory allows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tpdyn.recording.record import record
 from tpdyn.tuning.optimum import Transfer, locate
 from tpdyn.tuning.predicted import stable_rate
-from tpdyn.tuning.sweep import Progress, sweep
+from tpdyn.tuning.sweep import Progress, checked, sweep
 
 FACTORS = tuple(2.0**power for power in range(-6, 7))
 
@@ -19,16 +19,19 @@ def transfer(
     widths: Sequence[int] = (64, 128, 256, 512),
     factors: Sequence[float] = FACTORS,
     *,
+    hyperparameter: str = "lr",
     seeds: int = 4,
     steps: int = 60,
     name: str = "",
     record_widths: Sequence[int] = (16, 24, 40),
     progress: Progress | None = None,
 ) -> Transfer:
-    """The best multiple of a script's learning rates at each width, and whether it moves with the width.
+    """The best multiple of a script's learning rates (or another hyperparameter) at each width; does it move with the width?
 
-    train: `train(width)` is an ordinary loop of at least `steps` steps of torch.optim optimizers. factors: what its rates
-    are multiplied by. record_widths: where it is recorded for the theory's word (`Transfer.stable`).
+    train: `train(width)` is an ordinary loop of at least `steps` steps of torch.optim optimizers. factors: what the
+    hyperparameter is multiplied by. hyperparameter: "lr", another number of the optimizer's groups ("weight_decay", ...), "init"
+    (the initial entries of all matrices) or "output" (what the network returns). record_widths: where the script is recorded
+    for the theory's word on learning rates (`Transfer.stable`).
 
     Raises what `record` and `sweep` raise, and ValueError when all runs of some width diverge.
 
@@ -37,6 +40,9 @@ def transfer(
         >>> found.moves, found.exponent.estimate  # doctest: +SKIP
         (True, -0.93)
     """
-    stable = stable_rate(record(train, widths=record_widths))
-    swept = sweep(train, widths, factors, seeds=seeds, steps=steps, name=name, progress=progress)
+    checked(widths, factors, seeds, steps)
+    stable = stable_rate(record(train, widths=record_widths)) if hyperparameter == "lr" else None
+    swept = sweep(
+        train, widths, factors, seeds=seeds, steps=steps, name=name, hyperparameter=hyperparameter, progress=progress
+    )
     return replace(locate(swept), stable=stable)

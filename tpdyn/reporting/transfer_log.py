@@ -1,0 +1,97 @@
+"""How does a sweep get into TensorBoard? `log_transfers(found, "logs/my-sweep")` writes what its ordinary dashboards show.
+
+One run for each parametrization and width: its losses (the axis "step" is the position in the grid of factors) and, for the
+hparams dashboard, its best factor. One run for each parametrization has the best factor, with its interval, against the width
+(the axis "step" is the width). The run "verdict" holds the words (Text) and, where matplotlib is there, the picture (Images).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tpdyn.reporting.events import Run, Setting, band
+from tpdyn.reporting.tags import (
+    BEST_TAG,
+    HIGH,
+    LOSS_TAG,
+    LOW,
+    PICTURE_TAG,
+    VERDICT_RUN,
+    VERDICT_TAG,
+    WIDTH_AXIS_RUN,
+    run_of_width,
+)
+from tpdyn.reporting.tensorboard import write_folder
+from tpdyn.reporting.transfer import picture_bytes, verdict, word_of
+from tpdyn.tuning.optimum import CONFIDENCE, Transfer
+
+
+def log_transfers(found: Sequence[Transfer], logdir: str | os.PathLike[str]) -> Path:
+    """Write sweeps for `tensorboard --logdir`; earlier ones in the same place are replaced as a whole.
+
+    Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
+    """
+    return write_folder(logdir, lambda folder: _write(found, folder))
+
+
+def _write(found: Sequence[Transfer], folder: Path) -> None:
+    with Run(folder / VERDICT_RUN) as run:
+        run.text(VERDICT_TAG, markdown(found))
+        charts = [band("best factor against width", BEST_TAG, f"{BEST_TAG} {LOW}", f"{BEST_TAG} {HIGH}")]
+        run.layout({f"(runs '{WIDTH_AXIS_RUN}', width as step)": charts})
+        run.experiment(_settings(found[0], 0), [BEST_TAG, LOSS_TAG])
+        if importlib.util.find_spec("matplotlib") is not None:
+            run.image(PICTURE_TAG, picture_bytes(found))
+    for transfer in found:
+        place = folder / _folder(transfer.sweep.name)
+        for index, width in enumerate(transfer.sweep.widths):
+            with Run(place / run_of_width(width)) as run:
+                run.session(_settings(transfer, index))
+                run.scalar(BEST_TAG, 0, transfer.best[index].estimate)
+                with np.errstate(invalid="ignore"):
+                    means = transfer.sweep.losses[index].mean(axis=-1)
+                for step, loss in enumerate(means):
+                    run.scalar(LOSS_TAG, step, float(loss))
+        with Run(place / WIDTH_AXIS_RUN) as run:
+            for width, best in zip(transfer.sweep.widths, transfer.best, strict=True):
+                run.scalar(BEST_TAG, width, best.estimate)
+                run.scalar(f"{BEST_TAG} {LOW}", width, best.low)
+                run.scalar(f"{BEST_TAG} {HIGH}", width, best.high)
+
+
+def _settings(transfer: Transfer, index: int) -> list[tuple[str, Setting]]:
+    sweep = transfer.sweep
+    return [
+        ("parametrization", sweep.name),
+        ("hyperparameter", sweep.hyperparameter),
+        ("width", sweep.widths[index]),
+        ("steps", sweep.steps),
+        ("seeds", len(sweep.seeds)),
+    ]
+
+
+def markdown(found: Sequence[Transfer]) -> str:
+    """The verdicts and the optima as a page of markdown."""
+    parts = []
+    for transfer in found:
+        factors = ", ".join(f"{factor:g}" for factor in transfer.sweep.factors)
+        rows = [
+            f"| width | best {word_of(transfer)}, times | {CONFIDENCE:.0%} interval | loss there |",
+            "|---:|---:|---|---:|",
+        ]
+        for width, best, loss in zip(transfer.sweep.widths, transfer.best, transfer.loss, strict=True):
+            rows.append(f"| {width} | {best.estimate:.3g} | {best.low:.3g} to {best.high:.3g} | {loss:.4g} |")
+        parts.append("\n".join([f"## {verdict(transfer).plain}", "", *rows, "", f"Factors, by step: {factors}."]))
+    return "\n\n".join(parts)
+
+
+def _folder(name: str) -> str:
+    """A name that is one folder."""
+    return (
+        "".join(letter if letter.isalnum() or letter in " ._-=,+" else "_" for letter in name).strip(" .") or "script"
+    )
