@@ -251,8 +251,9 @@ class Fixed:
 
 def fixed(
     target: str,
-    width_arg: str | None = None,
+    width_args: str | Sequence[str] | None = None,
     arguments: Sequence[str] = (),
+    settings: Sequence[str] = (),
     *,
     widths: Sequence[int] | None = None,
     steps: int = 3,
@@ -263,7 +264,7 @@ def fixed(
 
     base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.recording.script.load`.
     """
-    made = Constructions(load(target, width_arg, arguments))
+    made = Constructions(load(target, width_args, arguments, settings, widths=widths or RECORD_WIDTHS))
     program = recorded(made, widths=widths, steps=steps, progress=progress)
     with _translated():
         wanted = derive(program)
@@ -274,14 +275,14 @@ def fixed(
         return Fixed(edits, wanted, problem="the patch is not all that is needed")
     try:
         with standing_in(edits.after):
-            patched = load(target, width_arg, arguments)
+            patched = load(target, width_args, arguments, settings)
             program = recorded(patched, widths=widths, steps=steps, progress=progress)
             with _translated():
                 again = derive(program)
             after = _first_steps(patched, base_width, steps)
     except (BadInput, BeyondTheory, BadTarget) as error:
         return Fixed(edits, wanted, problem=f"the patched script could not be recorded: {error}")
-    plain = load(target, width_arg, arguments)
+    plain = load(target, width_args, arguments, settings)
     before = _first_steps(plain, base_width, steps)
     neutral = None if before is None or after is None else same_bits(before, after)
     if neutral is False and before is not None:
