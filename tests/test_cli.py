@@ -185,11 +185,6 @@ def test_a_script_without_options_is_run_with_a_number_in_its_text_set_to_the_wi
     assert done.exit_code == 10, done.output
     assert "4*n  wide    96, 128, 160 at the recorded widths" in done.stdout
     assert "settings.py:12" in done.stdout and script.read_text() == SETTINGS
-    patch = tpdyn("fix", str(script), "--set", "n_embd=n", "--base-width", "48")
-    assert patch.exit_code == 0 and "+optimizer = maximal_update(model, torch.optim.AdamW(" in patch.stdout, (
-        patch.output
-    )
-    assert "verified" in patch.stderr
 
 
 def test_the_output_of_the_script_is_shown_from_its_first_run_only_and_not_on_standard_output(
