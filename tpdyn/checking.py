@@ -37,7 +37,7 @@ from tpdyn.recording.construction import Constructions
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.frames import is_user_file
 from tpdyn.recording.lowering.values import LoweringError
-from tpdyn.recording.record import record
+from tpdyn.recording.record import default_widths, record
 from tpdyn.recording.script import BadTarget, load
 from tpdyn.recording.standing_in import standing_in
 from tpdyn.recording.widths import FitError
@@ -45,7 +45,6 @@ from tpdyn.tuning.optimum import Transfer
 from tpdyn.tuning.sweep import SweepError
 from tpdyn.tuning.transfer import transfer
 
-RECORD_WIDTHS = (16, 24, 40)
 Progress = Callable[[str, int, int], None]
 
 
@@ -132,7 +131,7 @@ def check(
             "double, e.g. 64,128,256,512: one width alone shows no exponent"
         )
     tell = progress or (lambda what, done, total: None)
-    recorded = tuple(record_widths or RECORD_WIDTHS)
+    recorded = tuple(record_widths or default_widths(train))
     watched = _Watched(train, lambda done: tell("recording", done, len(recorded) + 1))
     tell("recording", 0, len(recorded) + 1)
     with _translated():
@@ -169,7 +168,7 @@ def recorded(
 ) -> Program:
     """A script as a program in a symbolic width; failures of the script are `BadInput` or `BeyondTheory`."""
     tell = progress or (lambda what, done, total: None)
-    sizes = tuple(widths or RECORD_WIDTHS)
+    sizes = tuple(widths or default_widths(train))
     tell("recording", 0, len(sizes) + 1)
     watched = _Watched(train, lambda done: tell("recording", done, len(sizes) + 1))
     with _translated():
@@ -264,7 +263,7 @@ def fixed(
 
     base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.recording.script.load`.
     """
-    made = Constructions(load(target, width_args, arguments, settings, widths=widths or RECORD_WIDTHS))
+    made = Constructions(load(target, width_args, arguments, settings, widths=widths or ()))
     program = recorded(made, widths=widths, steps=steps, progress=progress)
     with _translated():
         wanted = derive(program)
@@ -431,7 +430,7 @@ class _Watched:
     """The user's function: its runs are counted, its output is passed on from the first run only."""
 
     def __init__(self, train: Callable[[int], Any], done: Callable[[int], None]) -> None:
-        self._train = train
+        self._train = self.__wrapped__ = train
         self._done = done
         self._runs = 0
         self.silent = False

@@ -29,14 +29,18 @@ from tpdyn.recording.recorder import Recorder, record_tape
 from tpdyn.recording.replay import verify_tape
 from tpdyn.recording.tape import Tape
 from tpdyn.recording.verify import replay_in_double, verify_program
+from tpdyn.recording.widened import built_model
 from tpdyn.recording.widths import check_same_structure, check_widths, fit
 
-__all__ = ["joined", "record", "recording"]
+__all__ = ["default_widths", "joined", "record", "recording"]
+
+WIDTHS = (16, 24, 40)
+"""At which a script is recorded unless other widths are given."""
 
 
 def record(
     train: Callable[[int], object],
-    widths: Sequence[int] = (16, 24, 40),
+    widths: Sequence[int] | None = None,
     steps: int = 3,
     seed: int = 0,
     verify: bool = True,
@@ -47,8 +51,8 @@ def record(
 
     Args:
         train: `train(width)` builds a model of that width and trains it for at least `steps` steps; it is stopped there.
-        widths: at least two, better three; without coincidences (not the batch size, not all powers of two), and such
-            that the script accepts them (multiples of the number of heads, say).
+        widths: (16, 24, 40) unless given; at least two, better three; without coincidences (not the batch size, not all
+            powers of two), and such that the script accepts them (multiples of the number of heads, say).
         steps: how many optimizer steps to unroll.
         seed: of torch, numpy and random at the start of each run.
         verify: check each recording against the live script, and the program at a further width.
@@ -61,7 +65,8 @@ def record(
         FitError: the recordings do not make one program in the width.
         LoweringError: operations without a rule.
     """
-    widths = check_widths(widths)
+    built = built_model(train)
+    widths = check_widths(widths or default_widths(train))
     if isinstance(steps, bool) or steps < 1:
         raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
     tell = progress or (lambda text: None)
@@ -80,16 +85,23 @@ def record(
     tell("fitting the width")
     made = canonical(fit(lowereds))
     if verify:
-        width = further_width(widths)
+        width = built.base if built else further_width(widths)
         tell(f"verifying at width {width}")
-        guarded = check_at(train, made, lowereds[0], width, steps, seed)
+        guarded = check_at(built.original if built else train, made, lowereds[0], width, steps, seed, laws=not built)
         made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
     if at is not None:
         tell(f"comparing shapes and constants at width {at}")
         growing = check_signatures(widths, signed, at, signatures_at(train, at, steps, seed, numbers))
         note = f"shapes and constants were compared at width {at}, too: {growing} numbers that depend on the width"
         made = Canonical(replace(made.program, notes=(*made.program.notes, note)), made.views)
-    return replace(made.program, arrays=common_arrays(made, lowereds))
+    program = replace(made.program, arrays=common_arrays(made, lowereds))
+    return replace(program, notes=(*built.assumptions, *program.notes)) if built else program
+
+
+def default_widths(train: Callable[[int], object]) -> tuple[int, ...]:
+    """The widths at which a script is recorded unless others are given; a model that exists has its own."""
+    built = built_model(train)
+    return built.widths if built else WIDTHS
 
 
 def lowered_at(
@@ -106,7 +118,14 @@ def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
 
 
 def check_at(
-    train: Callable[[int], object], made: Canonical, first: Lowered, width: int, steps: int, seed: int
+    train: Callable[[int], object],
+    made: Canonical,
+    first: Lowered,
+    width: int,
+    steps: int,
+    seed: int,
+    *,
+    laws: bool = True,
 ) -> dict[str, float]:
     """Record at a further width and compare; see `tpdyn.recording.verify`."""
     try:
@@ -117,7 +136,7 @@ def check_at(
             "Give widths whose greatest common divisor the script accepts (multiples of the number of heads), or "
             "verify=False"
         ) from error
-    check_same_structure(first, held_out)
+    check_same_structure(first, held_out, laws=laws)
     return verify_program(made, held_out)
 
 
