@@ -18,9 +18,10 @@ from typing import final
 from tpdyn.program.instructions import Apply, Concat, Gather, Leaf, Operand, Scatter
 from tpdyn.recording.atoms import Atoms, Node, find_atoms
 from tpdyn.recording.lowered import Lowered
-from tpdyn.recording.widths import FittedStatement, WideSlice, fit
+from tpdyn.recording.widths import FitError, FittedStatement, WideSlice, describe, fit
 
 FIXED_LAWS = ("data", "index", "array")
+OUTER = "the outer factor of a dim"
 
 
 @final
@@ -30,6 +31,7 @@ class Candidates:
 
     wide: for each parameter and buffer of the recording, whether each of its dims would grow. why: for those dims that would not,
     by "name:dim", the reason. factors: sizes of the factors that grow; sizes: of dims that hold one; fixed: of what does not grow.
+    shapes: as the model has them. grows: the same for each axis of each statement of the recording.
     """
 
     wide: Mapping[str, tuple[bool, ...]]
@@ -38,6 +40,7 @@ class Candidates:
     sizes: frozenset[int]
     fixed: frozenset[int]
     shapes: Mapping[str, tuple[int, ...]]
+    grows: tuple[tuple[bool, ...], ...]
 
     @property
     def base(self) -> int | None:
@@ -80,7 +83,7 @@ def find_candidates(
                 search.fix(nodes[position][dim], "declared to be finite")
     search.fix_sizes(fixed_sizes)
     search.seeds([mark.var for mark in lowered.marks if mark.kind == "output"])
-    search.spread()
+    search.spread([node for position in places.values() for node in nodes[position]])
     wide = {name: tuple(search.is_wide(node) for node in nodes[position]) for name, position in places.items()}
     every = {node for axes in nodes for node in axes if node is not None}
     leaves = {atom for node in every for atom in atoms.of(node)}
@@ -99,7 +102,21 @@ def find_candidates(
             + [search.size(atom) for atom in leaves if atom in search.fixed]
         ),
         {name: lowered.statements[position].shape for name, position in places.items()},
+        tuple(tuple(search.is_wide(node) for node in axes) for axes in nodes),
     )
+
+
+def check_growth(found: Candidates, itself: Lowered, copied: Lowered, base: int) -> None:
+    """Raise FitError unless exactly those dims of a copy's recording have grown that should, each by the same ratio."""
+    for statement, other, grows in zip(itself.statements, copied.statements, found.grows, strict=True):
+        wanted = tuple(
+            size * copied.width // base if wide else size for size, wide in zip(statement.shape, grows, strict=True)
+        )
+        if other.shape != wanted:
+            raise FitError(
+                f"a value of shape {statement.shape} has shape {other.shape} at width {copied.width}; expected {wanted}\n"
+                f"  in {describe(other)}"
+            )
 
 
 @final
@@ -157,8 +174,8 @@ class _Search:
         """The operand's axis of that label."""
         return self.nodes[operand.var][operand.axes.index(label)] if label in operand.axes else None
 
-    def spread(self) -> None:
-        """Along cuts and joints, and from the inner to the outer factors, until nothing changes."""
+    def spread(self, parameters: Sequence[Node | None]) -> None:
+        """Along cuts and joints, and between the factors of a dim, until nothing changes."""
         before = -1
         while before != self.changes:
             before = self.changes
@@ -171,13 +188,24 @@ class _Search:
                 elif isinstance(instruction, Concat):
                     parts = [self.along(part, instruction.axis) for part in instruction.parts if part is not None]
                     self.join([self.nodes[position][instruction.axis], *parts])
-            if before != self.changes:
-                continue
-            for axes in self.nodes:
-                for node in axes:
-                    growing = [atom for atom in self.atoms.of(node) if atom not in self.fixed]
-                    for atom in growing[:-1]:
-                        self.fix(atom, "the outer factor of a dim")
+            if before == self.changes:
+                self.choose(parameters)
+
+    def choose(self, parameters: Sequence[Node | None]) -> None:
+        """One growing factor in each dim: the innermost, unless another is the only one that a parameter's dim has left."""
+        only: set[Node] = set()
+        for node in parameters:
+            product = self.atoms.of(node)
+            growing = [atom for atom in product if atom not in self.fixed]
+            if len(growing) == 1 and len(product) > 1 and all(self.fixed.get(atom) != OUTER for atom in product):
+                only.update(growing)
+        for axes in self.nodes:
+            for node in axes:
+                growing = [atom for atom in self.atoms.of(node) if atom not in self.fixed]
+                kept = next((atom for atom in growing if atom in only), growing[-1] if growing else None)
+                for atom in growing:
+                    if atom != kept:
+                        self.fix(atom, OUTER if kept == growing[-1] else "a factor of a dim that grows by another")
 
     def join(self, nodes: Sequence[Node | None]) -> None:
         known = [node for node in nodes if node is not None]

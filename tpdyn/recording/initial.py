@@ -41,7 +41,8 @@ class Initial:
     """How the entries of one parameter are drawn at another width.
 
     mean, deviation: as measured. uniform: whether they were drawn from an interval. rule: one of `FANS`, for the kind "fans".
-    power: of the width, in the deviation, for the kind "measured".
+    power: of the width, in the deviation, for the kind "measured". stacked: matrices that
+    lie on each other (experts).
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Initial:
     uniform: bool = False
     rule: str = ""
     power: Fraction = Fraction(0)
+    stacked: bool = False
 
     @property
     def words(self) -> str:
@@ -73,7 +75,7 @@ class Initial:
         mean = 0.0 if self.kind == "fans" else self.mean
         deviation = self.deviation * growth ** float(self.power)
         if self.kind == "fans":
-            deviation = math.sqrt(FANS[self.rule](*fans(tensor)))
+            deviation = math.sqrt(FANS[self.rule](*fans(tensor, self.stacked)))
         if self.uniform:
             half = math.sqrt(3) * deviation
             nn.init.uniform_(tensor, mean - half, mean + half)
@@ -81,8 +83,10 @@ class Initial:
             nn.init.normal_(tensor, mean, deviation)
 
 
-def fans(tensor: Tensor) -> tuple[int, int]:
-    """(fan in, fan out) of a weight whose rows are its outputs."""
+def fans(tensor: Tensor, stacked: bool) -> tuple[int, int]:
+    """(fan in, fan out) of a weight whose rows are its outputs; stacked: the last two dims are those of a matrix."""
+    if stacked:
+        return tensor.shape[-1], tensor.shape[-2]
     field = math.prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 
@@ -93,11 +97,14 @@ def resetter(module: nn.Module) -> Callable[[], object] | None:
     return found if callable(found) and not isinstance(found, nn.Module) else None
 
 
-def initials_of(model: nn.Module, powers: Mapping[str, Number]) -> dict[str, Initial]:
+def initials_of(
+    model: nn.Module, powers: Mapping[str, Number], wide: Mapping[str, tuple[bool, ...]]
+) -> dict[str, Initial]:
     """How each parameter was drawn, by name (of a tied one: its first).
 
-    powers: of the width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule: of several
-    functions of the fans that fit a parameter, that which fits most of the others is taken.
+    wide: which of its dims grow: a tensor that grows after its second dim is a stack of matrices, and no convolution. powers: of the
+    width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule: of several functions of
+    the fans that fit a parameter, that which fits most of the others is taken.
     """
     found: dict[str, Initial] = {}
     fitting: dict[str, list[str]] = {}
@@ -112,7 +119,8 @@ def initials_of(model: nn.Module, powers: Mapping[str, Number]) -> dict[str, Ini
             power = next((p for pattern, p in powers.items() if fnmatchcase(full, pattern)), None)
             found[full] = initial = _initial(parameter.detach(), drawn.get(name), power)
             if initial.kind == "measured" and power is None and initial.mean == 0 and parameter.dim() >= 2:
-                fitting[full] = _rules(parameter, initial.deviation)
+                found[full] = initial = replace(initial, stacked=any(wide.get(full, ())[2:]))
+                fitting[full] = _rules(parameter, initial)
     most = Counter(rule for rules in fitting.values() for rule in rules)
     for full, rules in fitting.items():
         if rules:
@@ -120,13 +128,13 @@ def initials_of(model: nn.Module, powers: Mapping[str, Number]) -> dict[str, Ini
     return found
 
 
-def _rules(tensor: Tensor, deviation: float) -> list[str]:
+def _rules(tensor: Tensor, measured: Initial) -> list[str]:
     """The functions of the fans that give a measured deviation."""
     error = SIGMAS / math.sqrt(2 * tensor.numel())
     return [
         rule
         for rule, variance in FANS.items()
-        if abs(math.log(deviation) - math.log(variance(*fans(tensor))) / 2) < error
+        if abs(math.log(measured.deviation) - math.log(variance(*fans(tensor, measured.stacked))) / 2) < error
     ]
 
 

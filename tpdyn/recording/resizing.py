@@ -1,8 +1,9 @@
 """How does a model that exists become one of another width? A deep copy whose tensors and stored sizes grow by a plan.
 
 Parameters and buffers get their new shapes and are drawn anew (`tpdyn.recording.initial`). Whole numbers that modules keep (and
-their configs) follow where they are the size of a growing dim; floats of a name like "scale" where they are the root, the
-inverse or the inverse root of one. A number that is also the size of something fixed is ambiguous: it follows only if asked to.
+their configs) follow where they are the size of a growing dim; floats where they are the root, the inverse or the inverse root
+of one, unless that is a round number (0.125) under a name that does not speak of a scale. A number that is also the size of
+something fixed is ambiguous: it follows only if asked to.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Plan:
     """How a model of width `base` becomes one of another width.
 
     wide: for each parameter and buffer, which dims grow. follow: groups of attributes that grow. scales: floats that do, by
-    `str(attribute)`, as a power of a size. initials: how parameters are drawn.
+    `str(attribute)`, as a power of a size; doubtful: floats that could be one, and stay. initials: how parameters are drawn.
     """
 
     base: int
@@ -93,6 +94,7 @@ class Plan:
     follow: frozenset[Group]
     scales: Mapping[str, tuple[int, Fraction]]
     initials: Mapping[str, Initial]
+    doubtful: tuple[str, ...] = ()
 
     def sized(self, size: int, width: int) -> int:
         """A growing size at another width; raises RecordingError unless it is a whole number."""
@@ -114,7 +116,10 @@ def planned(model: nn.Module, found: Candidates, initials: Mapping[str, Initial]
     base = found.base
     assert base is not None
     wide = dict(_tensors(model, found))
-    shapes = {name: tuple(tensor.shape) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers())
+    }
     counts = {len(module) for module in model.modules() if isinstance(module, nn.ModuleList | nn.Sequential)}
     fixed = found.fixed | counts
     attributes = tuple(_attributes(model, wide, shapes))
@@ -126,14 +131,21 @@ def planned(model: nn.Module, found: Candidates, initials: Mapping[str, Initial]
         if value in found.sizes | found.factors
     )
     ambiguous = tuple(group for group in groups if group[1] in fixed)
-    scales = {}
-    for attribute in attributes:
-        if isinstance(attribute.value, float) and any(word in attribute.name.lower() for word in SCALES):
-            power = _power_of(attribute.value, found.factors | found.sizes)
-            if power is not None:
-                scales[str(attribute)] = power
+    powers = {
+        str(attribute): power
+        for attribute in attributes
+        if isinstance(attribute.value, float)
+        if (power := _power_of(attribute.value, found.factors | found.sizes)) is not None
+    }
+    scales = {
+        str(attribute): powers[str(attribute)]
+        for attribute in attributes
+        if str(attribute) in powers
+        and (round(attribute.value, 4) != attribute.value or any(word in attribute.name.lower() for word in SCALES))
+    }
     follow = frozenset(group for group in groups if group not in ambiguous)
-    return Plan(base, wide, attributes, follow, scales, initials), ambiguous
+    doubtful = tuple(f"{name}" for name in powers if name not in scales)
+    return Plan(base, wide, attributes, follow, scales, initials, doubtful), ambiguous
 
 
 def _power_of(value: float, sizes: frozenset[int]) -> tuple[int, Fraction] | None:
@@ -146,16 +158,16 @@ def _power_of(value: float, sizes: frozenset[int]) -> tuple[int, Fraction] | Non
 
 def _tensors(model: nn.Module, found: Candidates) -> Iterator[tuple[str, tuple[bool, ...]]]:
     """Which dims of each parameter and buffer grow; of those that the recording lacks, by their neighbours or their size."""
+    recorded = {id(p): found.wide[name] for name, p in model.named_parameters() if name in found.wide}
+    recorded |= {id(b): found.wide[name] for name, b in model.named_buffers() if name in found.wide}
     for path, module in model.named_modules():
-        prefix = f"{path}." if path else ""
-        own = {prefix + name: p for name, p in (*module._parameters.items(), *module._buffers.items()) if p is not None}
+        own = {name: p for name, p in (*module._parameters.items(), *module._buffers.items()) if p is not None}
         known: dict[int, bool] = {}
-        for name in own:
-            if name in found.wide:
-                known.update(zip(found.shapes[name], found.wide[name], strict=True))
-        for name, tensor in own.items():
+        for tensor in own.values():
+            known.update(zip(tensor.shape, recorded.get(id(tensor), ()), strict=False))
+        for name, tensor in own.items():  # a tied parameter was recorded under its first name
             by_size = [known.get(d, d in found.sizes and d not in found.fixed) for d in tensor.shape]
-            yield name, found.wide.get(name, tuple(by_size))
+            yield _joined(path, name), recorded.get(id(tensor), tuple(by_size))
 
 
 def _attributes(

@@ -5,8 +5,9 @@
     program = tpdyn.record(wide)             # `wide` is a function of the width, as any other
 
 Which dims grow is proposed by `candidates`, the copies are made by `resizing`. A proposal is accepted only if the recording of a
-copy is, statement by statement, that of the model itself; and `record` verifies the program that the copies make against the
-model itself, at its own size. What one model cannot show remains an assumption, and every assumption is in the verdict's notes.
+copy is, statement by statement, that of the model itself, with just the proposed dims grown; and `record` verifies the program
+that the copies make against the model itself, at its own size. What one model cannot show remains an assumption, and every
+assumption is in the verdict's notes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, final
 from torch import nn
 
 from tpdyn.exponents import Number
-from tpdyn.recording.candidates import Candidates, find_candidates
+from tpdyn.recording.candidates import Candidates, check_growth, find_candidates
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.initial import initials_of
 from tpdyn.recording.lowering import lower
@@ -80,16 +81,17 @@ def widened(
     model: nn.Module,
     train: Callable[[Any], object],
     *,
-    finite: Sequence[str] = (),
+    finite: Sequence[str | int] = (),
     initial: Mapping[str, Number] | None = None,
     seed: int = 0,
 ) -> Widened:
     """A model that exists as a function of the width, if copies of other widths do what it does.
 
     model: it is copied, and stays as it is. train: an ordinary training loop, of the model that it is given; data must not depend
-    on the model's width. finite: what does not grow: a dim of a parameter as "name:dim" (with wildcards), or the name of a number
-    that modules keep, such as "head_dim" (then the number of heads grows). initial: powers of the width in the standard deviation
-    of initial entries, by name of the parameter (with wildcards), where you know them: {"*.weight": Fraction(-1, 2)}.
+    on the model's width. finite: what does not grow: a dim of a parameter as "name:dim" (with wildcards), the name of a number
+    that modules keep, such as "head_dim", or that number itself (then the number of heads grows). initial: powers of the width in
+    the standard deviation of initial entries, by name of the parameter (with wildcards), where you know them:
+    {"*.weight": Fraction(-1, 2)}.
 
     Raises RecordingError when no copy is accepted, with the first difference, or when the model or its loop cannot be recorded.
     """
@@ -112,13 +114,14 @@ def widened(
         )
     unit = found.unit(found.base)
     powers = dict(initial or {})
-    plan, ambiguous = planned(model, found, initials_of(model, powers))
+    plan, ambiguous = planned(model, found, initials_of(model, powers, found.wide))
     width = recorded_widths(unit, plan.base)[0]
     first: Exception | None = None
     for tried in itertools.islice(_alternatives(plan, ambiguous), MOST_TRIES):
         try:
             copied = lower(record_tape(lambda w, tried=tried: train(resized(model, tried, w)), width, 1, seed))  # type: ignore[misc]
             check_same_structure(itself, copied, laws=False)
+            check_growth(found, itself, copied, plan.base)
         except (RecordingError, LoweringError, FitError) as error:
             first = first or error
             continue
@@ -130,12 +133,12 @@ def widened(
     )
 
 
-def _declared(model: nn.Module, finite: Sequence[str]) -> tuple[list[str], frozenset[int]]:
-    """Patterns of dims, and the sizes that are declared finite by the name of an attribute."""
-    dims = [pattern for pattern in finite if ":" in pattern]
-    numbers: set[int] = set()
+def _declared(model: nn.Module, finite: Sequence[str | int]) -> tuple[list[str], frozenset[int]]:
+    """Patterns of dims, and the sizes that are declared finite, by the name of an attribute or as they are."""
+    dims = [pattern for pattern in finite if isinstance(pattern, str) and ":" in pattern]
+    numbers = {size for size in finite if isinstance(size, int)}
     for name in finite:
-        if name in dims:
+        if name in dims or isinstance(name, int):
             continue
         values = {
             value
@@ -194,7 +197,9 @@ def _assumptions(model: nn.Module, found: Candidates, plan: Plan, ambiguous: Seq
             changed.append(f"{attribute} = {attribute.value:.4g}, taken for {size}^{power}")
         elif attribute.tied is None and any((attribute.name, value) in plan.follow for value in numbers):
             changed.append(f"{attribute} = {attribute.value}")
-        elif attribute.tied is None and any((attribute.name, value) in ambiguous for value in numbers):
+        elif str(attribute) in plan.doubtful or (
+            attribute.tied is None and any((attribute.name, value) in ambiguous for value in numbers)
+        ):
             kept.append(f"{attribute} = {attribute.value}")
     if changed:
         yield f"numbers that modules keep and that were made to grow: {_some(changed)}"
@@ -211,4 +216,4 @@ def _assumptions(model: nn.Module, found: Candidates, plan: Plan, ambiguous: Seq
         if initial.kind != "constant":
             by_law.setdefault(words, []).append(name)
     yield "assumed of initial entries: " + "; ".join(f"{words}: {_some(names)}" for words, names in by_law.items())
-    yield "learning rates and all other numbers of the loop are the same at every width"
+    yield "all other numbers, the learning rates among them, are the same at every width"
