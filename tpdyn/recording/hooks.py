@@ -267,7 +267,7 @@ class Watch:
             self._on_module_enter(name, module, args, {})
 
     def _module_exit(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any = None
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any = None
     ) -> None:
         while self.module_stack and self.module_stack[-1][1] is not module:  # an exception left a module early
             self.module_stack.pop()
@@ -280,7 +280,7 @@ class Watch:
         if output is None:  # nothing came out, or the module raised
             return
         if self._on_module_exit is not None:
-            self._on_module_exit(name, module, args, kwargs, output)
+            self._on_module_exit(name, module, args, kwargs or {}, output)
         if not self.module_stack:
             if id(module) in self._roots and self._roots[id(module)] == "":
                 self._root_called = True

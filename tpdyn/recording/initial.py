@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -22,8 +21,10 @@ from torch import Tensor, nn
 from tpdyn.exponents import Number, show_power
 
 SIGMAS = 4
-"""Two samples of N entries of one law differ in the logarithm of their deviation by 1/sqrt(N) (a Gaussian's; others' less), and
-in the mean by sqrt(2/N) deviations: a law is missed about once in 16,000 parameters."""
+"""The logarithm of the deviation of N entries of one law has an error of at most 1/sqrt(2N) (a Gaussian's; a uniform law's is
+smaller), their mean one of 1/sqrt(N) deviations: a law is missed about once in 8,000 parameters."""
+RESETS = 100_000
+"""So many entries are drawn by resets, or one reset, to know their law; an error then comes from the model's own entries."""
 FANS: Mapping[str, Callable[[int, int], float]] = {
     "1/sqrt(fan_in)": lambda fan_in, fan_out: 1 / fan_in,
     "sqrt(2/fan_in), He's": lambda fan_in, fan_out: 2 / fan_in,
@@ -102,16 +103,16 @@ def initials_of(
 ) -> dict[str, Initial]:
     """How each parameter was drawn, by name (of a tied one: its first).
 
-    wide: which of its dims grow: a tensor that grows after its second dim is a stack of matrices, and no convolution. powers: of the
+    wide: which of its dims grow: what grows after its second dim is a stack of matrices, and no convolution. powers: of the
     width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule: of several functions of
-    the fans that fit a parameter, that which fits most of the others is taken.
+    the fans that fit a parameter, that which fits most of the others is taken, and of two such that which fits them better.
     """
     found: dict[str, Initial] = {}
-    fitting: dict[str, list[str]] = {}
+    fitting: dict[str, dict[str, float]] = {}
     first = {name for name, _ in model.named_parameters()}
     for path, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
-        drawn = _reset_copy(module) if own else {}
+        drawn = _resets(module) if own else {}
         for name, parameter in own.items():
             full = f"{path}.{name}" if path else name
             if full not in first:
@@ -121,44 +122,51 @@ def initials_of(
             if initial.kind == "measured" and power is None and initial.mean == 0 and parameter.dim() >= 2:
                 found[full] = initial = replace(initial, stacked=any(wide.get(full, ())[2:]))
                 fitting[full] = _rules(parameter, initial)
-    most = Counter(rule for rules in fitting.values() for rule in rules)
-    for full, rules in fitting.items():
-        if rules:
-            found[full] = replace(found[full], kind="fans", rule=max(rules, key=lambda rule: most[rule]))
+    misses: dict[str, list[float]] = {}
+    for missed in fitting.values():
+        for rule, sigmas in missed.items():
+            misses.setdefault(rule, []).append(sigmas**2)
+    for full, missed in fitting.items():
+        if missed:
+            rule = max(missed, key=lambda rule: (len(misses[rule]), -sum(misses[rule])))
+            found[full] = replace(found[full], kind="fans", rule=rule)
     return found
 
 
-def _rules(tensor: Tensor, measured: Initial) -> list[str]:
-    """The functions of the fans that give a measured deviation."""
-    error = SIGMAS / math.sqrt(2 * tensor.numel())
-    return [
-        rule
-        for rule, variance in FANS.items()
-        if abs(math.log(measured.deviation) - math.log(variance(*fans(tensor, measured.stacked))) / 2) < error
-    ]
+def _rules(tensor: Tensor, measured: Initial) -> dict[str, float]:
+    """The functions of the fans that give a measured deviation, and by how many of its errors they miss it."""
+    error = 1 / math.sqrt(2 * tensor.numel())
+    logs = {rule: math.log(variance(*fans(tensor, measured.stacked))) / 2 for rule, variance in FANS.items()}
+    missed = {rule: abs(math.log(measured.deviation) - log) / error for rule, log in logs.items()}
+    return {rule: sigmas for rule, sigmas in missed.items() if sigmas < SIGMAS}
 
 
-def _reset_copy(module: nn.Module) -> dict[str, Tensor]:
-    """What a reset of the module makes of its own parameters; nothing of it is kept, the random numbers neither."""
+def _resets(module: nn.Module) -> dict[str, Tensor]:
+    """What resets of the module make of its own parameters, one beside the other; nothing else of it is kept."""
     if resetter(module) is None:
         return {}
+    count = max(1, min(20, RESETS // sum(p.numel() for p in module.parameters(recurse=False))))
+    drawn: dict[str, list[Tensor]] = {}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             twin = copy.deepcopy(module)
             torch.manual_seed(1)
             reset = resetter(twin)
             assert reset is not None
-            reset()
+            for _ in range(count):
+                reset()
+                for name, p in twin.named_parameters(recurse=False):
+                    drawn.setdefault(name, []).append(p.detach().clone())
         except Exception:  # a user's method of that name that wants arguments, say
             return {}
-    return {name: p.detach() for name, p in twin.named_parameters(recurse=False)}
+    return {name: torch.stack(each) for name, each in drawn.items()}
 
 
 def _initial(tensor: Tensor, drawn: Tensor | None, power: Number | None) -> Initial:
     entries = tensor.double()
     mean = float(entries.mean())
     count = entries.numel()
-    if count == 1 or bool((entries == entries.flatten()[0]).all()):
+    if bool((entries == entries.flatten()[0]).all()):
         return Initial("constant", mean)
     deviation = float(entries.std(correction=0))
     uniform = count >= 64 and float((entries - mean).abs().max()) < 1.8 * deviation
@@ -166,16 +174,20 @@ def _initial(tensor: Tensor, drawn: Tensor | None, power: Number | None) -> Init
     measured = Initial("measured", 0.0 if centred else mean, deviation, uniform, power=Fraction(power or 0))
     if power is not None:
         return measured
-    if drawn is not None and drawn.shape == tensor.shape and _same_law(entries, drawn.double()):
+    if drawn is not None and drawn.shape[1:] == tensor.shape and _same_law(entries, drawn.double()):
         return Initial("reset", mean, deviation)
     return measured
 
 
-def _same_law(one: Tensor, other: Tensor) -> bool:
-    """Whether two samples have one mean and one deviation, up to `SIGMAS`."""
-    deviations = float(one.std(correction=0)), float(other.std(correction=0))
-    if 0.0 in deviations:
-        return bool((one == other).all())
-    error = SIGMAS / math.sqrt(one.numel())
-    close = abs(math.log(deviations[0] / deviations[1])) < error
-    return close and abs(float(one.mean() - other.mean())) < math.sqrt(2) * error * max(deviations)
+def _same_law(entries: Tensor, drawn: Tensor) -> bool:
+    """Whether entries have the mean, the deviation and the bounds of a law of which more were drawn; up to `SIGMAS`."""
+    deviation = float(drawn.std(correction=0))
+    if deviation == 0.0:
+        return False
+    error = SIGMAS / math.sqrt(entries.numel()) * math.sqrt(1 + entries.numel() / drawn.numel())
+    centre, largest = drawn.mean(), (drawn - drawn.mean()).abs().max()
+    bounded = drawn.numel() >= 64 and float(largest) < 1.8 * deviation
+    # The largest of N uniform entries falls short of the bound by more than 9/N of it once in 8,000 times.
+    inside = float((entries - centre).abs().max()) <= float(largest) * (1 + 9 / drawn.numel())
+    close = abs(math.log(float(entries.std(correction=0)) / deviation)) < error / math.sqrt(2)
+    return close and (inside or not bounded) and abs(float(entries.mean() - centre)) < error * deviation
