@@ -111,12 +111,14 @@ def check(
     measured: bool = True,
     require: str = "",
     at: int | None = None,
+    finite: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
 
     require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless given.
-    at: a large width at which the shapes and constants of the recording are compared, too (see `tpdyn.record`).
+    at, finite: a large width at which the shapes and constants of the recording are compared, too; what must not grow (see
+    `tpdyn.record`).
     record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. progress: called with
     (what is being done, how much of it is done, how much there is). The script's output is passed on (to standard
     error) from its first run only: it is run dozens of times.
@@ -135,7 +137,7 @@ def check(
     watched = _Watched(train, lambda done: tell("recording", done, len(recorded) + 1))
     tell("recording", 0, len(recorded) + 1)
     with _translated():
-        program = record(watched, widths=recorded, steps=steps, at=at)
+        program = record(watched, widths=recorded, steps=steps, at=at, finite=finite)
     if program.steps < steps:
         raise BadInput(
             f"the script ended after {program.steps} optimizer steps; expected {steps} (some orders appear only once every "

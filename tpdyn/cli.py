@@ -87,6 +87,10 @@ def check(
         int | None, typer.Option(help="a large width at which shapes and constants are compared, too (needs no memory)")
     ] = None,
     show_dims: Annotated[bool, typer.Option(help="list which dims of parameters and data are wide, and why")] = False,
+    finite: Annotated[
+        list[str] | None,
+        typer.Option(help="fail if this grows: a number that modules keep (head_dim), or a dim (see --show-dims)"),
+    ] = None,
     require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
@@ -117,6 +121,7 @@ def check(
                     measured=measure,
                     require=require,
                     at=at,
+                    finite=finite or (),
                     progress=tell,
                 )
             except checking.BeyondTheory as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tpdyn
+from tpdyn import checking
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.widened import Widened, widened
 
@@ -133,6 +134,13 @@ def test_a_built_model_is_recorded_predicted_and_verified_against_itself() -> No
     assert tpdyn.predict(program).order("5", "size") == 0
     assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
     assert model[1].normalized_shape == (32,)  # type: ignore[index, union-attr]
+
+
+def test_the_command_line_sees_the_model_behind_the_function() -> None:
+    wide = widened(mlp(), loop(X, Y))
+    checked = checking.check(wide, steps=1, measured=False)
+    program = checked.prediction.program
+    assert program.widths == wide.widths and program.verified == 32 and wide.assumptions[0] in program.notes
 
 
 def test_copies_have_the_dims_and_the_initial_law_of_their_width() -> None:

@@ -20,6 +20,7 @@ import torch
 from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program
 from tpdyn.recording.canonical import Canonical, canonical
+from tpdyn.recording.declared import check_finite, is_dim
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.fake import Numbers, Signed, check_signatures, noting, signatures, signatures_at
 from tpdyn.recording.layout import from_view
@@ -45,6 +46,7 @@ def record(
     seed: int = 0,
     verify: bool = True,
     at: int | None = None,
+    finite: Sequence[str] = (),
     progress: Callable[[str], object] | None = None,
 ) -> Program:
     """The program of a training script in a symbolic width.
@@ -58,6 +60,8 @@ def record(
         verify: check each recording against the live script, and the program at a further width.
         at: a large width, 100,000 say, at which shapes and constants are compared, too: under fake tensors, which need no
             memory (see `tpdyn.recording.fake`).
+        finite: what must not grow: dims as the table of dims prints them, "qkv.weight:0", or numbers that modules or their
+            configs keep, "head_dim"; one that does grow is refused (see `tpdyn.recording.declared`).
         progress: is told, in words, what is being done.
 
     Raises:
@@ -75,15 +79,20 @@ def record(
     lowereds: list[Lowered] = []
     signed: list[list[Signed]] = []
     numbers = Numbers()
+    kept: list[dict[str, frozenset[int]]] = []
+    asked = [name for name in finite if not is_dim(name)]
     for width in widths:
         tell(f"recording at width {width}")
         with noting(numbers) if at is not None and not lowereds else contextlib.nullcontext():
-            tape = record_tape(train, width, steps, seed)
+            tape = record_tape(train, width, steps, seed, asked)
+        kept.append(tape.numbers)
         if at is not None:
             signed.append(signatures(tape))
         lowereds.append(_lowered(tape, verify=verify))
     tell("fitting the width")
     made = canonical(fit(lowereds))
+    if declared := check_finite(made.program, finite, kept):
+        made = Canonical(replace(made.program, notes=(*made.program.notes, *declared)), made.views)
     if verify:
         width = built.base if built else further_width(widths)
         tell(f"verifying at width {width}")

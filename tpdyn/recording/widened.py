@@ -21,6 +21,7 @@ from torch import nn
 
 from tpdyn.exponents import Number
 from tpdyn.recording.candidates import Candidates, check_growth, find_candidates
+from tpdyn.recording.declared import is_dim, numbers_named
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.initial import initials_of
 from tpdyn.recording.lowering import lower
@@ -135,17 +136,12 @@ def widened(
 
 def _declared(model: nn.Module, finite: Sequence[str | int]) -> tuple[list[str], frozenset[int]]:
     """Patterns of dims, and the sizes that are declared finite, by the name of an attribute or as they are."""
-    dims = [pattern for pattern in finite if isinstance(pattern, str) and ":" in pattern]
+    dims = [pattern for pattern in finite if isinstance(pattern, str) and is_dim(pattern)]
     numbers = {size for size in finite if isinstance(size, int)}
     for name in finite:
         if name in dims or isinstance(name, int):
             continue
-        values = {
-            value
-            for module in model.modules()
-            for holder in (vars(module), getattr(vars(module).get("config"), "__dict__", {}))
-            if type(value := holder.get(name)) is int
-        }
+        values = numbers_named(model.modules(), name)
         if not values:
             raise RecordingError(
                 f"finite = {name!r}: no module of {type(model).__name__} keeps a whole number of that name; expected such a "
