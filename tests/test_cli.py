@@ -161,6 +161,32 @@ def test_a_script_is_run_as_it_is_with_its_own_option(tpdyn: Run, script: Path) 
     assert tpdyn(*words).exit_code == 2
 
 
+SETTINGS = """
+import torch
+from torch import nn
+
+n_embd = 384
+hidden = 4 * n_embd
+model = nn.Sequential(nn.Linear(5, n_embd), nn.Tanh(), nn.Linear(n_embd, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+for _ in range(5):
+    optimizer.zero_grad()
+    (model(x) - x.sum(1, keepdim=True)).square().mean().backward()
+    optimizer.step()
+"""
+
+
+def test_a_script_without_options_is_run_with_a_number_in_its_text_set_to_the_width(tpdyn: Run, tmp_path: Path) -> None:
+    script = tmp_path / "settings.py"
+    script.write_text(SETTINGS)
+    words = ("check", str(script), "--set", "n_embd=n", "--no-measure", "--show-dims", "--widths", "24,32,40")
+    done = tpdyn(*words)
+    assert done.exit_code == 10, done.output
+    assert "4*n  wide    96, 128, 160 at the recorded widths" in done.stdout
+    assert "settings.py:12" in done.stdout and script.read_text() == SETTINGS
+
+
 def test_the_output_of_the_script_is_shown_from_its_first_run_only_and_not_on_standard_output(
     tpdyn: Run, script: Path
 ) -> None:
@@ -184,6 +210,8 @@ def test_the_output_of_the_script_is_shown_from_its_first_run_only_and_not_on_st
         (["{script}:train", "--record-widths", "16"], "width"),
         (["{script}", "--width-arg=--d-model", "--widths", "64,128"], "three or more"),
         (["{script}", "--width-arg=--no-such-option", "--widths", "20,28,44"], "--no-such-option"),
+        (["{script}", "--width-arg=--d-model=n/8", "--widths", "20,24,32"], "n/8 is 5/2 at width 20"),
+        (["{script}", "--set", "widht=n", "--widths", "20,24,32"], "no such place; its numbers are: train.steps"),
         (["{script}:train", "--json", "missing/verdict.json"], "does not exist"),
         (["{script}:train", "--logdir", "{script}"], "cannot"),
         (["{script}:train", "--steps", "0"], "steps"),

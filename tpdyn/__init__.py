@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tpdyn.readings.orders.predict import predict
     from tpdyn.readings.orders.prediction import Prediction, Regime
     from tpdyn.recording.record import record, recording
+    from tpdyn.recording.widened import widened
     from tpdyn.reporting.tensorboard import log
     from tpdyn.tuning.transfer import transfer
 
@@ -52,10 +53,12 @@ __all__ = [
     "record",
     "recording",
     "transfer",
+    "widened",
 ]
 
 _HOMES = {
     "record": "tpdyn.recording.record",
+    "widened": "tpdyn.recording.widened",
     "predict": "tpdyn.readings.orders.predict",
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",

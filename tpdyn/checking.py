@@ -36,7 +36,7 @@ from tpdyn.recording.construction import Constructions
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.frames import is_user_file
 from tpdyn.recording.lowering.values import LoweringError
-from tpdyn.recording.record import record
+from tpdyn.recording.record import default_widths, record
 from tpdyn.recording.script import BadTarget, load
 from tpdyn.recording.standing_in import standing_in
 from tpdyn.recording.widths import FitError
@@ -44,7 +44,6 @@ from tpdyn.tuning.optimum import Transfer
 from tpdyn.tuning.sweep import SweepError
 from tpdyn.tuning.transfer import transfer
 
-RECORD_WIDTHS = (16, 24, 40)
 Progress = Callable[[str, int, int], None]
 
 
@@ -111,12 +110,14 @@ def check(
     measured: bool = True,
     require: str = "",
     at: int | None = None,
+    finite: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
 
     require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless given.
-    at: a large width at which the shapes and constants of the recording are compared, too (see `tpdyn.record`).
+    at, finite: a large width at which the shapes and constants of the recording are compared, too; what must not grow (see
+    `tpdyn.record`).
     record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. progress: called with
     (what is being done, how much of it is done, how much there is). The script's output is passed on (to standard
     error) from its first run only: it is run dozens of times.
@@ -131,11 +132,11 @@ def check(
             "double, e.g. 64,128,256,512: one width alone shows no exponent"
         )
     tell = progress or (lambda what, done, total: None)
-    recorded = tuple(record_widths or RECORD_WIDTHS)
+    recorded = tuple(record_widths or default_widths(train))
     watched = _Watched(train, lambda done: tell("recording", done, len(recorded) + 1))
     tell("recording", 0, len(recorded) + 1)
     with _translated():
-        program = record(watched, widths=recorded, steps=steps, at=at)
+        program = record(watched, widths=recorded, steps=steps, at=at, finite=finite)
     if program.steps < steps:
         raise BadInput(
             f"the script ended after {program.steps} optimizer steps; expected {steps} (some orders appear only once every "
@@ -168,7 +169,7 @@ def recorded(
 ) -> Program:
     """A script as a program in a symbolic width; failures of the script are `BadInput` or `BeyondTheory`."""
     tell = progress or (lambda what, done, total: None)
-    sizes = tuple(widths or RECORD_WIDTHS)
+    sizes = tuple(widths or default_widths(train))
     tell("recording", 0, len(sizes) + 1)
     watched = _Watched(train, lambda done: tell("recording", done, len(sizes) + 1))
     with _translated():
@@ -250,8 +251,9 @@ class Fixed:
 
 def fixed(
     target: str,
-    width_arg: str | None = None,
+    width_args: str | Sequence[str] | None = None,
     arguments: Sequence[str] = (),
+    settings: Sequence[str] = (),
     *,
     widths: Sequence[int] | None = None,
     steps: int = 3,
@@ -262,7 +264,7 @@ def fixed(
 
     base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.recording.script.load`.
     """
-    made = Constructions(load(target, width_arg, arguments))
+    made = Constructions(load(target, width_args, arguments, settings, widths=widths or ()))
     program = recorded(made, widths=widths, steps=steps, progress=progress)
     with _translated():
         wanted = derive(program)
@@ -273,14 +275,14 @@ def fixed(
         return Fixed(edits, wanted, problem="the patch is not all that is needed")
     try:
         with standing_in(edits.after):
-            patched = load(target, width_arg, arguments)
+            patched = load(target, width_args, arguments, settings)
             program = recorded(patched, widths=widths, steps=steps, progress=progress)
             with _translated():
                 again = derive(program)
             after = _first_steps(patched, base_width, steps)
     except (BadInput, BeyondTheory, BadTarget) as error:
         return Fixed(edits, wanted, problem=f"the patched script could not be recorded: {error}")
-    plain = load(target, width_arg, arguments)
+    plain = load(target, width_args, arguments, settings)
     before = _first_steps(plain, base_width, steps)
     neutral = None if before is None or after is None else same_bits(before, after)
     if neutral is False and before is not None:
@@ -414,7 +416,7 @@ class _Watched:
     """The user's function: its runs are counted, its output is passed on from the first run only."""
 
     def __init__(self, train: Callable[[int], Any], done: Callable[[int], None]) -> None:
-        self._train = train
+        self._train = self.__wrapped__ = train
         self._done = done
         self._runs = 0
         self.silent = False

@@ -29,6 +29,29 @@ EXIT_HELP = (
 )
 
 
+Target = Annotated[
+    str, typer.Argument(help="file.py:function, or a script that is run as it is, with --width-arg or --set")
+]
+ScriptArguments = Annotated[
+    list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
+]
+WidthArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="the script's own option for the width: --width-arg=--d-model; again for others that grow with it: "
+        "--width-arg='--d-ff=4*n'"
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="a number in the script's text that is set to a function of the width: --set n_embd=n, --set "
+        "GPTConfig.n_head=n/16 (a field, keyword or default), --set config.py:n_embd=n",
+    ),
+]
+
+
 def _widths(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
@@ -46,15 +69,14 @@ def _pair(text: str) -> tuple[int, int]:
 
 @app.command(epilog=EXIT_HELP)
 def check(
-    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
-    script_arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
-    ] = None,
+    target: Target,
+    script_arguments: ScriptArguments = None,
     widths: Annotated[str, typer.Option(help="widths to run at")] = "64,128,256,512",
     record_widths: Annotated[
         str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
     ] = "",
-    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record and to run")] = 3,
     seeds: Annotated[int, typer.Option(min=1, help="runs at each width")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or script (leave it to the script)")] = "auto",
@@ -65,6 +87,10 @@ def check(
         int | None, typer.Option(help="a large width at which shapes and constants are compared, too (needs no memory)")
     ] = None,
     show_dims: Annotated[bool, typer.Option(help="list which dims of parameters and data are wide, and why")] = False,
+    finite: Annotated[
+        list[str] | None,
+        typer.Option(help="fail if this grows: a number that modules keep (head_dim), or a dim (see --show-dims)"),
+    ] = None,
     require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
@@ -74,24 +100,28 @@ def check(
         from tpdyn.reporting import tensorboard, terminal
 
         asked, recorded = _widths(widths), _widths(record_widths) if record_widths else None
+        if width_arg or settings:
+            recorded = checking.script_widths(asked, recorded)
         destination = logdir / checking.name_of(target)
         if json is not None:
             checking.check_json_path(json)
         if measure:
             tensorboard.check_writable(destination)
-        train = load(target, width_arg or None, script_arguments or [])
+        runs = (*(recorded or ()), *(asked if measure else ()))
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=runs)
         with _progress() as tell:
             try:
                 checked = checking.check(
                     train,
                     widths=asked,
-                    record_widths=checking.script_widths(asked, recorded) if width_arg else recorded,
+                    record_widths=recorded,
                     steps=steps,
                     seeds=seeds,
                     device=device,
                     measured=measure,
                     require=require,
                     at=at,
+                    finite=finite or (),
                     progress=tell,
                 )
             except checking.BeyondTheory as error:
@@ -189,12 +219,11 @@ def transfer(
 
 @app.command()
 def derive(
-    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
-    script_arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
-    ] = None,
+    target: Target,
+    script_arguments: ScriptArguments = None,
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
-    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     gauge: Annotated[str, typer.Option(help="no-multipliers, same-rate or unit-initial-entries")] = "no-multipliers",
     mup: Annotated[
@@ -211,7 +240,7 @@ def derive(
         if json is not None:
             checking.check_json_path(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
-        train = load(target, width_arg or None, script_arguments or [])
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
             found, differences = checking.derived(program, gauge)
@@ -231,13 +260,12 @@ def derive(
 
 @app.command()
 def fix(
-    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
-    script_arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
-    ] = None,
+    target: Target,
+    script_arguments: ScriptArguments = None,
     base_width: Annotated[int, typer.Option(min=1, help="the width at which nothing changes")] = 256,
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
-    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
 ) -> None:
     """The edits that bring a training script to its maximal update, as a patch; the script itself is not touched.
@@ -251,8 +279,9 @@ def fix(
         with _progress() as tell:
             found = checking.fixed(
                 target,
-                width_arg or None,
+                width_arg,
                 script_arguments or [],
+                settings or [],
                 widths=_widths(record_widths),
                 steps=steps,
                 base_width=base_width,
@@ -265,14 +294,13 @@ def fix(
 
 @app.command()
 def phase(
-    target: Annotated[str, typer.Argument(help="file.py:function, or with --width-arg a script that is run as it is")],
-    script_arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
-    ] = None,
+    target: Target,
+    script_arguments: ScriptArguments = None,
     x: Annotated[str, typer.Option("--x", "-x", help="what moves to the right: c, out.weight:b, blocks.*:c")] = "c",
     y: Annotated[str, typer.Option("--y", "-y", help="what moves upwards (the readout's initial size)")] = "",
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
-    width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     save: Annotated[Path | None, typer.Option(help="draw it to this file (png, svg, pdf)")] = None,
     json: Annotated[Path | None, typer.Option(help="write the exact diagram to this file")] = None,
@@ -286,7 +314,7 @@ def phase(
             checking.check_json_path(json)
         if save is not None:
             checking.check_picture_path(save)
-        train = load(target, width_arg or None, script_arguments or [])
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
             diagram = checking.phases(program, x, y, tell)

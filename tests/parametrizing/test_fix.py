@@ -62,6 +62,20 @@ def train(width):
 """
 )
 
+SETTINGS = """
+import torch
+from torch import nn
+
+n_embd = 384
+model = nn.Sequential(nn.Linear(5, n_embd), nn.Tanh(), nn.Linear(n_embd, 4 * n_embd), nn.Tanh(), nn.Linear(4 * n_embd, 1))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+for _ in range(5):
+    optimizer.zero_grad()
+    (model(x) - x.sum(1, keepdim=True)).square().mean().backward()
+    optimizer.step()
+"""
+
 ADAMW = (
     PLAIN
     + """
@@ -343,11 +357,13 @@ def test_products_are_multiplied_where_they_are_written() -> None:
 def test_the_examples_are_fixed_and_what_is_maximal_needs_no_edit() -> None:
     words = "script.py:train", "--base-width", "48"
     write("digits", (EXAMPLES / "digits_mlp.py").read_text())
+    write("settings", SETTINGS)
     write("mup", (EXAMPLES / "digits_mlp.py").read_text())
     write("gpt", (EXAMPLES / "gpt.py").read_text())
     found = fixed(
         digits=words,
         mup=("script.py:train_mup",),
+        settings=("script.py", "--set", "n_embd=n", "--record-widths", "24,32,40", *words[1:]),
         gpt=("script.py", "--width-arg=--d-model", "--record-widths", "32,48,64", *words[1:]),
     )
     there = found["mup"]
@@ -356,6 +372,10 @@ def test_the_examples_are_fixed_and_what_is_maximal_needs_no_edit() -> None:
     before = after_first_steps(load("digits/script.py:train"), 48, steps=20)
     applied("digits", found["digits"])
     assert same_bits(before, after_first_steps(load("digits/script.py:train"), 48, steps=20))
+    settings = found["settings"]
+    assert settings.verified, settings.told
+    assert "+optimizer = maximal_update(model, torch.optim.AdamW(model.parameters(), lr=0.01))" in settings.patch
+    applied("settings", settings)
     gpt = found["gpt"]
     assert gpt.verified, gpt.told
     assert "scale=self.scale * (q.shape[-1] / 12) ** -0.5)" in gpt.patch

@@ -77,6 +77,30 @@ def test_a_width_argument_that_ends_with_an_equals_sign_is_one_word(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--d-model", "--d-ff=4*n"], ["--d-model", "64", "--d-ff", "256"]),
+        (["n_embd=n", "--heads=n/16"], ["n_embd=64", "--heads", "4"]),
+        (["model.sizes=[{n},{4*n}]", "{n/2}"], ["model.sizes=[64,256]", "32"]),
+        (["--d-model={n}", "--d-ff="], ["--d-model=64", "--d-ff=64"]),
+    ],
+)
+def test_several_options_follow_the_width_each_by_its_formula(
+    tmp_path: Path, options: list[str], words: list[str]
+) -> None:
+    file = tmp_path / "words.py"
+    file.write_text("import sys\nwords = sys.argv\n")
+    assert load(str(file), options, ["a"])(64)["words"] == [str(file), "a", *words]  # type: ignore[index]
+
+
+def test_a_formula_without_a_whole_number_is_refused_at_the_door(script: Path) -> None:
+    with pytest.raises(BadTarget, match="n/16 is 5/4 at width 20; expected a positive whole number"):
+        load(str(script), ["--d-model", "--heads=n/16"], widths=(16, 20))
+    with pytest.raises(BadTarget, match="expected a formula in n"):
+        load(str(script), ["--d-model=width"])
+
+
+@pytest.mark.parametrize(
     ("target", "width_arg", "arguments", "message"),
     [
         ("nowhere.py:train", None, [], "no such file"),

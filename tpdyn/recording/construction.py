@@ -53,7 +53,7 @@ class Constructions:
     """
 
     def __init__(self, train: Callable[[int], object]) -> None:
-        self._train = train
+        self._train = self.__wrapped__ = train
         self._runs = 0
         self.found: tuple[Construction, ...] = ()
 

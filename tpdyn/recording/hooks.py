@@ -188,6 +188,10 @@ class Watch:
             for path, buffer in root.named_buffers()
         }
 
+    def modules(self) -> list[nn.Module]:
+        """Every module of the root modules called."""
+        return [module for root in self._kept if id(root) in self._roots for module in root.modules()]
+
     def _name_parameter(self, name: str, tensor: Tensor) -> None:
         if id(tensor) in self._names or unwrapped(tensor) is not tensor:
             return

@@ -20,6 +20,7 @@ import torch
 from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program
 from tpdyn.recording.canonical import Canonical, canonical
+from tpdyn.recording.declared import check_finite, is_dim
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.fake import Numbers, Signed, check_signatures, noting, signatures, signatures_at
 from tpdyn.recording.layout import from_view
@@ -29,31 +30,38 @@ from tpdyn.recording.recorder import Recorder, record_tape
 from tpdyn.recording.replay import verify_tape
 from tpdyn.recording.tape import Tape
 from tpdyn.recording.verify import replay_in_double, verify_program
+from tpdyn.recording.widened import built_model
 from tpdyn.recording.widths import check_same_structure, check_widths, fit
 
-__all__ = ["joined", "record", "recording"]
+__all__ = ["default_widths", "joined", "record", "recording"]
+
+WIDTHS = (16, 24, 40)
+"""At which a script is recorded unless other widths are given."""
 
 
 def record(
     train: Callable[[int], object],
-    widths: Sequence[int] = (16, 24, 40),
+    widths: Sequence[int] | None = None,
     steps: int = 3,
     seed: int = 0,
     verify: bool = True,
     at: int | None = None,
+    finite: Sequence[str] = (),
     progress: Callable[[str], object] | None = None,
 ) -> Program:
     """The program of a training script in a symbolic width.
 
     Args:
         train: `train(width)` builds a model of that width and trains it for at least `steps` steps; it is stopped there.
-        widths: at least two, better three; without coincidences (not the batch size, not all powers of two), and such
-            that the script accepts them (multiples of the number of heads, say).
+        widths: (16, 24, 40) unless given; at least two, better three; without coincidences (not the batch size, not all
+            powers of two), and such that the script accepts them (multiples of the number of heads, say).
         steps: how many optimizer steps to unroll.
         seed: of torch, numpy and random at the start of each run.
         verify: check each recording against the live script, and the program at a further width.
         at: a large width, 100,000 say, at which shapes and constants are compared, too: under fake tensors, which need no
             memory (see `tpdyn.recording.fake`).
+        finite: what must not grow: dims as the table of dims prints them, "qkv.weight:0", or numbers that modules or their
+            configs keep, "head_dim"; one that does grow is refused (see `tpdyn.recording.declared`).
         progress: is told, in words, what is being done.
 
     Raises:
@@ -61,7 +69,8 @@ def record(
         FitError: the recordings do not make one program in the width.
         LoweringError: operations without a rule.
     """
-    widths = check_widths(widths)
+    built = built_model(train)
+    widths = check_widths(widths or default_widths(train))
     if isinstance(steps, bool) or steps < 1:
         raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
     tell = progress or (lambda text: None)
@@ -70,26 +79,38 @@ def record(
     lowereds: list[Lowered] = []
     signed: list[list[Signed]] = []
     numbers = Numbers()
+    kept: list[dict[str, frozenset[int]]] = []
+    asked = [name for name in finite if not is_dim(name)]
     for width in widths:
         tell(f"recording at width {width}")
         with noting(numbers) if at is not None and not lowereds else contextlib.nullcontext():
-            tape = record_tape(train, width, steps, seed)
+            tape = record_tape(train, width, steps, seed, asked)
+        kept.append(tape.numbers)
         if at is not None:
             signed.append(signatures(tape))
         lowereds.append(_lowered(tape, verify=verify))
     tell("fitting the width")
     made = canonical(fit(lowereds))
+    if declared := check_finite(made.program, finite, kept):
+        made = Canonical(replace(made.program, notes=(*made.program.notes, *declared)), made.views)
     if verify:
-        width = further_width(widths)
+        width = built.base if built else further_width(widths)
         tell(f"verifying at width {width}")
-        guarded = check_at(train, made, lowereds[0], width, steps, seed)
+        guarded = check_at(built.original if built else train, made, lowereds[0], width, steps, seed, laws=not built)
         made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
     if at is not None:
         tell(f"comparing shapes and constants at width {at}")
         growing = check_signatures(widths, signed, at, signatures_at(train, at, steps, seed, numbers))
         note = f"shapes and constants were compared at width {at}, too: {growing} numbers that depend on the width"
         made = Canonical(replace(made.program, notes=(*made.program.notes, note)), made.views)
-    return replace(made.program, arrays=common_arrays(made, lowereds))
+    program = replace(made.program, arrays=common_arrays(made, lowereds))
+    return replace(program, notes=(*built.assumptions, *program.notes)) if built else program
+
+
+def default_widths(train: Callable[[int], object]) -> tuple[int, ...]:
+    """The widths at which a script is recorded unless others are given; a model that exists has its own."""
+    built = built_model(train)
+    return built.widths if built else WIDTHS
 
 
 def lowered_at(
@@ -106,7 +127,14 @@ def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
 
 
 def check_at(
-    train: Callable[[int], object], made: Canonical, first: Lowered, width: int, steps: int, seed: int
+    train: Callable[[int], object],
+    made: Canonical,
+    first: Lowered,
+    width: int,
+    steps: int,
+    seed: int,
+    *,
+    laws: bool = True,
 ) -> dict[str, float]:
     """Record at a further width and compare; see `tpdyn.recording.verify`."""
     try:
@@ -117,7 +145,7 @@ def check_at(
             "Give widths whose greatest common divisor the script accepts (multiples of the number of heads), or "
             "verify=False"
         ) from error
-    check_same_structure(first, held_out)
+    check_same_structure(first, held_out, laws=laws)
     return verify_program(made, held_out)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, final
@@ -23,6 +23,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tpdyn.program.program import Origin, Phase, Source
+from tpdyn.recording.declared import numbers_named
 from tpdyn.recording.errors import RecordingError
 from tpdyn.recording.finish import finished_tape, refs_in
 from tpdyn.recording.frames import is_user_file, source_at, user_source
@@ -429,8 +430,10 @@ def _path(stack: list[tuple[str, nn.Module]]) -> str:
     return stack[-1][0].partition("#")[0]
 
 
-def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int) -> Tape:
+def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int, numbers: Sequence[str] = ()) -> Tape:
     """Run `run(width)` until `steps` optimizer steps are completed and return the recording.
+
+    numbers: names of whole numbers that modules may keep, to be noted in the tape.
 
     torch, numpy and random are seeded with `seed` first; nothing else is set, and the script computes what it would
     compute without the recording. Raises RecordingError if the script raises (chained), never steps an optimizer, or
@@ -453,6 +456,7 @@ def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int)
             f"the script raised {type(error).__name__} at width {width}: {error}", _source_of(error)
         ) from error
     tape = recorder.tape
+    tape.numbers = {name: numbers_named(recorder.watch.modules(), name) for name in numbers}
     if tape.steps == 0:
         what = (
             "ran no backward pass and completed no optimizer step"

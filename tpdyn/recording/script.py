@@ -1,33 +1,53 @@
 """How does a target on the command line become a function of the width?
 
-`path/file.py:function` imports the file and means that function, called with the width. `path/file.py` with a width
-argument means the whole file, run as `__main__` with that option of its own set to the width; nothing in it changes.
+`path/file.py:function` imports the file and means that function, called with the width. `path/file.py` with width
+arguments means the whole file, run as `__main__` with these options of its own set to functions of the width; nothing in it
+changes. For a script without options, settings name numbers in its text (`tpdyn.recording.settings`).
 """
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import inspect
 import os
+import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+
+from tpdyn.recording.formula import BadFormula, Formula
+from tpdyn.recording.settings import BadSetting, Setting, codes, read_settings
+from tpdyn.recording.standing_in import imported_as
 
 
 class BadTarget(ValueError):
     """The target does not name something that can be run at a width. The message says what to give instead."""
 
 
-def load(target: str, width_arg: str | None = None, arguments: Sequence[str] = ()) -> Callable[[int], object]:
+def load(
+    target: str,
+    width_args: str | Sequence[str] | None = None,
+    arguments: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    *,
+    widths: Sequence[int] = (),
+) -> Callable[[int], object]:
     """The function of the width that `target` means.
 
-    target: "path/file.py:function", or "path/file.py" together with width_arg, the script's own option for the width:
-    "--d-model" is passed on as two words ("--d-model 64"), "n_embd=" (ending in "=") as one ("n_embd=64").
-    arguments: further words for the script, before the width. Raises BadTarget, at once, for what cannot be run.
+    target: "path/file.py:function", or "path/file.py" together with width arguments or settings.
+    width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"), and
+    "--d-ff=4*n" likewise ("--d-ff 256"); "n_embd=" (or "n_embd=n", or any word with the formula in braces, "model.size={n/2}")
+    as one ("n_embd=64"). arguments: further words for the script, before those.
+    settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.recording.settings`).
+    widths: at which it will be run, if that is known: every formula is tried there.
+
+    Raises BadTarget, at once, for what cannot be run.
     """
+    options = [width_args] if isinstance(width_args, str) else list(width_args or ())
     file, function = _split(target)
     path = Path(file)
     if not file or not path.is_file():
@@ -37,10 +57,11 @@ def load(target: str, width_arg: str | None = None, arguments: Sequence[str] = (
             f"The working folder is {os.getcwd()}"
         )
     if function:
-        if width_arg is not None:
+        if options or settings:
+            given = f"a width argument ({', '.join(options)})" if options else f"a setting ({', '.join(settings)})"
             raise BadTarget(
-                f"{target}: a function and a width argument ({width_arg}) at once; expected one of them. A function gets "
-                "the width as its argument: leave --width-arg out"
+                f"{target}: a function and {given} at once; expected one of them. A function gets "
+                "the width as its argument: leave --width-arg and --set out"
             )
         if arguments:
             raise BadTarget(
@@ -48,12 +69,47 @@ def load(target: str, width_arg: str | None = None, arguments: Sequence[str] = (
                 "are for scripts"
             )
         return _function(path, function)
-    if not width_arg:
+    if not options and not settings:
         raise BadTarget(
             f"{target}: a script without a width argument; expected its own option for the width, as in "
-            f"--width-arg=--d-model, or a function of the width, as in {target}:train"
+            f"--width-arg=--d-model, a number in its text, as in --set n_embd=n, or a function of the width, as in "
+            f"{target}:train"
         )
-    return _script(path, width_arg, list(arguments))
+    try:
+        words = [_words(option) for option in options]
+        set_to = read_settings(path, settings)
+        for width in widths:
+            _at(words, width)
+            for setting in set_to:
+                setting.formula.at(width)
+    except (BadFormula, BadSetting) as error:
+        raise BadTarget(str(error)) from error
+    return _script(path, words, list(arguments), set_to)
+
+
+Word = tuple[str | Formula, ...]
+"""A word of the command line, in parts: texts, and formulas to be replaced by their values."""
+
+
+def _words(option: str) -> list[Word]:
+    """What a width argument puts on the script's command line. Raises BadFormula."""
+    if "{" in option or "}" in option:
+        return [
+            tuple(Formula.read(part[1:-1]) if part[:1] == "{" else part for part in re.split(r"(\{[^{}]*\})", option))
+        ]
+    name, equals, text = option.partition("=")
+    formula = Formula.read(text or "n")
+    if equals and (not text or not name.startswith("-")):
+        return [(f"{name}=", formula)]
+    return [(name,), (formula,)]
+
+
+def _at(words: Sequence[Sequence[Word]], width: int) -> list[str]:
+    return [
+        "".join(part if isinstance(part, str) else str(part.at(width)) for part in word)
+        for option in words
+        for word in option
+    ]
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -115,17 +171,34 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-def _script(path: Path, width_arg: str, arguments: list[str]) -> Callable[[int], object]:
+def _script(
+    path: Path, words: Sequence[Sequence[Word]], arguments: list[str], settings: Sequence[Setting]
+) -> Callable[[int], object]:
     full = path.resolve()
 
     def run(width: int) -> object:
-        words = [f"{width_arg}{width}"] if width_arg.endswith("=") else [width_arg, str(width)]
-        with _as_command_line([str(path), *arguments, *words], full.parent):
-            return runpy.run_path(str(full), run_name="__main__")
+        with _as_command_line([str(path), *arguments, *_at(words, width)], full.parent):
+            if not settings:
+                return runpy.run_path(str(full), run_name="__main__")
+            made = codes(settings, width)
+            with imported_as(made):
+                return _run_as_main(str(full), made.get(str(full)))
 
     run.__name__ = path.stem
-    run.__qualname__ = f"{path} {width_arg}"
+    run.__qualname__ = str(path)
     return run
+
+
+def _run_as_main(file: str, code: CodeType | None) -> object:
+    """As `runpy.run_path`, with the file's code given."""
+    if code is None:
+        return runpy.run_path(file, run_name="__main__")
+    module = ModuleType("__main__")
+    module.__file__ = file
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    exec(code, module.__dict__)
+    return dict(module.__dict__)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class TapeMark:
 @dataclass(slots=True)
 class Tape:
     """The recording of a script at one width. `live` holds copies of the script's own tensors, to verify a replay:
-    every mark's value, and each parameter's last version."""
+    every mark's value, and each parameter's last version. `numbers`: whole numbers that modules keep, by name, if asked for."""
 
     width: int
     nodes: list[Node] = field(default_factory=list)
@@ -96,3 +96,4 @@ class Tape:
     steps: int = 0
     live: dict[Ref, torch.Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    numbers: dict[str, frozenset[int]] = field(default_factory=dict)

@@ -123,8 +123,13 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
     )
 
 
-def check_same_structure(first: Lowered, other: Lowered) -> None:
-    """Raise FitError where a recording at a further width takes other steps."""
+def check_same_structure(first: Lowered, other: Lowered, *, laws: bool = True) -> None:
+    """Raise FitError where a recording at a further width takes other steps.
+
+    laws: whether parameters must be drawn alike, too (of a model that exists the law is not known, only its entries).
+    """
+    if not laws:
+        other = replace(other, statements=_with_laws_of(first, other))
     fitter = _Fitter((first.width, other.width), (first, other))
     for position in range(min(len(first.statements), len(other.statements))):
         fitter.check_same(position, [first.statements[position], other.statements[position]])
@@ -338,6 +343,16 @@ class _Fitter:
 
     def message(self, position: int, problem: str, advice: str) -> str:
         return f"{problem}\n  in {describe(self.lowereds[0].statements[position])}\n{advice}"
+
+
+def _with_laws_of(first: Lowered, other: Lowered) -> list[LoweredStatement]:
+    """The statements of `other`; a parameter that `first` has at the same place is drawn as there."""
+    made = list(other.statements)
+    for position, (mine, theirs) in enumerate(zip(first.statements, made, strict=False)):
+        one, two = mine.instruction, theirs.instruction
+        if isinstance(one, Leaf) and isinstance(two, Leaf) and one.kind == two.kind == "parameter":
+            made[position] = replace(theirs, instruction=replace(two, law=one.law))
+    return made
 
 
 def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:

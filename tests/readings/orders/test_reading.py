@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import WIDE, abc_points, exponents, layer_names, mlp_program
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
-from tpdyn.program.program import Builder
+from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Law, Leaf, Operand, Scatter
+from tpdyn.program.program import Builder, Parameter, View
 from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.reading import read
 
@@ -112,6 +112,35 @@ def test_small_arguments_go_by_their_taylor_coefficients() -> None:
         "cos": (0, 0),
         "gelu": (-HALF, -1),
     }
+
+
+def looked_up(build: Builder, kind: str) -> tuple[int, int]:
+    """A table of n rows that tokens filled, and what the same tokens pick from it."""
+    tokens = build.leaf(Leaf("data", "tokens", Law("index")), (Scaling.of(7),), type="int")
+    rows = build.leaf(Leaf("data", "rows", UNIT), (Scaling.of(7), Scaling.of(3)))
+    first = build.leaf(Leaf("parameter", "table", Law("zero")), (WIDE, Scaling.of(3)))
+    table = build.add(Scatter(Operand(rows, (2, 1)), Operand(tokens, (2,)), 0), (WIDE, Scaling.of(3)))
+    if kind == "computed":
+        table = build.add(Apply("tanh", (Operand(table, (0, 1)),)), (WIDE, Scaling.of(3)))
+    else:
+        views = tuple(View((var,), ((0,), (1,))) for var in (first, table))
+        build.parameters.append(Parameter("table", views, (None,)))
+    return table, build.add(Gather(Operand(table, (2, 1)), Operand(tokens, (0,)), 2), (Scaling.of(7), Scaling.of(3)))
+
+
+def test_rows_that_data_filled_are_not_rare_where_data_pick_them() -> None:
+    """An update of an embedding of n rows is of mean order -1, and of order 0 for the tokens that made it."""
+    build = tiny()
+    table, picked = looked_up(build, "parameter")
+    values = read(build.build(steps=1)).values
+    assert (values[table].moved, values[picked].moved) == (-1, 0)
+
+
+def test_data_that_pick_entries_of_a_growing_output_are_outside_the_theory() -> None:
+    build = tiny()
+    looked_up(build, "computed")
+    with pytest.raises(OutsideTheory, match="data pick entries of a computed wide dim"):
+        read(build.build())
 
 
 def test_a_product_of_two_untrained_matrices_is_outside_the_theory() -> None:

@@ -44,7 +44,7 @@ from tpdyn.readings.orders.parity import EVEN, Sources, forget, odd_in, of_funct
 from tpdyn.readings.orders.ranges import Ranges
 from tpdyn.readings.orders.signs import guarded_maxima, nonnegative
 from tpdyn.readings.orders.spectral import eigenvalues, function_of, vanishes_at_zero
-from tpdyn.readings.orders.terms import Gaussian, Term, Terms, Value, leading_order, scaled, tidy
+from tpdyn.readings.orders.terms import Gaussian, Term, Terms, Value, largest, leading_order, scaled, tidy
 
 
 @final
@@ -194,8 +194,15 @@ class _Reader:
                 )
             case Gather(value=place_, axis=axis):
                 (value,) = self._through_multipliers(statement, (place_,), operands[:1])
-                made = self._moved(position, statement, place_, value)
-                self._note_pick(position, statement, place_, value)
+                # Data pick the rows that data filled (a token's, in a vocabulary that grows): there they are not rare.
+                rows = self.program.statements[place_.var].shape[place_.axes.index(axis)].order or ZERO
+                if rows > 0 and place_.var not in self.owner:
+                    raise OutsideTheory(
+                        "outside the theory: data pick entries of a computed wide dim (a vocabulary of the output that grows, "
+                        "say): those entries learn at other orders than the rest. Keep the number of classes fixed"
+                    )
+                made = self._moved(position, statement, place_, value, -rows)
+                self._note_pick(position, statement, place_, made)
                 return made
             case Scatter(value=place_, axis=axis):
                 sparse = statement.shape[axis]
@@ -493,7 +500,8 @@ class _Reader:
                         row = self.sources.leaf(-1 - gaussian.matrix)
                         parity = product(parity, odd_in(row, left[0]))
                     gaussian = None
-                found.append(Term(placed.order, parity, placed.rarity + rarity, gaussian))
+                rare = placed.rarity + rarity
+                found.append(Term(placed.order, parity, largest([rare, ZERO]) if rarity < 0 else rare, gaussian))
             return tidy(found, plan.wide)
 
         whole = move(value.whole) if value.whole is not None else None
