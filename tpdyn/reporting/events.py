@@ -16,6 +16,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.plugins.text import metadata as texts
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -58,6 +59,15 @@ class Run:
         metadata = texts.create_summary_metadata("", "")
         metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
         self._summary(tag, 0, metadata, _bytes(markdown.encode()))
+
+    def image(self, tag: str, width: int, height: int, png: bytes, description: str = "") -> None:
+        """One picture, as the bytes of a PNG; the description is markdown."""
+        metadata = images.create_summary_metadata("", description)
+        metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
+        content = [str(width).encode(), str(height).encode(), png]
+        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(content))])
+        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=content)
+        self._summary(tag, 0, metadata, tensor)
 
     def layout(self, charts: Mapping[str, Sequence[Any]]) -> None:
         """The custom scalars dashboard: charts (from `lines` or `band`) by category. Once in a log folder."""
