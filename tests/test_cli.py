@@ -366,6 +366,15 @@ def test_a_phase_diagram_is_drawn_and_written(tpdyn: Run, perceptron: str) -> No
     assert json.loads(Path("phases.json").read_text())["marks"]["this script"] == ["0", "1/2"]
 
 
+def test_the_plane_through_named_families_is_shown_in_tensorboard(tpdyn: Run, perceptron: str) -> None:
+    done = tpdyn(
+        "phase", perceptron, "--through", "NTP,muP,SP", "--x-limits=0,1", "--y-limits=-1/2,1", "--logdir", "logs"
+    )
+    assert done.exit_code == 0, done.output
+    assert "muP: (1, 0)" in done.stdout and "tensorboard --logdir logs" in done.stdout
+    assert list(Path("logs/perceptron-train-phases/phases").glob("events.out.tfevents.*"))
+
+
 def test_the_edits_of_a_script_are_printed_as_a_patch_and_explained_beside(tpdyn: Run, perceptron: str) -> None:
     file = Path(perceptron.removesuffix(":train"))
     before = file.read_text()
@@ -384,6 +393,9 @@ def test_the_edits_of_a_script_are_printed_as_a_patch_and_explained_beside(tpdyn
         (("derive", "--gauge", "none"), "no such gauge; expected one of: no-multipliers"),
         (("phase", "-y", "nowhere:b"), "'nowhere:b' names no exponent"),
         (("phase", "--save", "picture.txt"), "expected a file that ends in .png, .svg or .pdf"),
+        (("phase", "--around", "nowhere"), "is no point that is known for this script"),
+        (("phase", "--through", "NTP,muP"), "expected three different names"),
+        (("phase", "--x-limits", "a,b"), "expected two numbers with a comma between"),
         (("phase", "--json", "nowhere/phases.json"), "does not exist"),
     ],
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tpdyn.measuring.measurement import Measurement
     from tpdyn.parametrizing.apply import parametrize
     from tpdyn.parametrizing.derive import derive
+    from tpdyn.parametrizing.formulas import formulas
     from tpdyn.parametrizing.parametrization import Parametrization
     from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
     from tpdyn.program.program import Program
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "compare",
     "derive",
+    "formulas",
     "log",
     "measure",
     "parametrize",
@@ -64,6 +66,7 @@ _HOMES = {
     "compare": "tpdyn.claims.report",
     "log": "tpdyn.reporting.tensorboard",
     "derive": "tpdyn.parametrizing.derive",
+    "formulas": "tpdyn.parametrizing.formulas",
     "parametrize": "tpdyn.parametrizing.apply",
     "phase_diagram": "tpdyn.parametrizing.phase",
     "PhaseDiagram": "tpdyn.parametrizing.phase",

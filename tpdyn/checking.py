@@ -28,6 +28,7 @@ from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.fix import Fix, fix
 from tpdyn.parametrizing.parametrization import GAUGES, Parametrization
 from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
+from tpdyn.parametrizing.slices import Limits
 from tpdyn.program.program import Program
 from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.predict import predict
@@ -302,11 +303,24 @@ def _first_steps(train: Callable[[int], Any], width: int, steps: int) -> dict[st
         return None
 
 
-def phases(program: Program, x: str = "c", y: str = "", progress: Progress | None = None) -> PhaseDiagram:
-    """The phase diagram of a program on a slice; an unknown name of an axis is `BadInput`."""
+def phases(
+    program: Program,
+    x: str = "c",
+    y: str = "",
+    progress: Progress | None = None,
+    *,
+    around: str = "script",
+    through: Sequence[str] = (),
+    x_limits: Limits | None = None,
+    y_limits: Limits | None = None,
+) -> PhaseDiagram:
+    """The phase diagram of a program on a slice; an unknown name of an axis or point is `BadInput`."""
     tell = progress or (lambda what, done, total: None)
     with _translated():
-        return phase_diagram(program, x, y, progress=lambda done: tell("reading", done, done))
+        return phase_diagram(
+            program, x, y, around=around, through=through, x_limits=x_limits, y_limits=y_limits,
+            progress=lambda done: tell("reading", done, done),
+        )  # fmt: skip
 
 
 def check_picture_path(path: Path, option: str = "--save") -> None:
@@ -314,8 +328,13 @@ def check_picture_path(path: Path, option: str = "--save") -> None:
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise BadInput(f"{option} {path}: expected a file that ends in .png, .svg or .pdf")
     _check_file(path, option)
+    check_pictures(f"{option} {path}")
+
+
+def check_pictures(option: str) -> None:
+    """Refuse an option that needs pictures, before any long work, where matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise BadInput(f"{option} {path}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
+        raise BadInput(f"{option}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
 
 
 def _regime(text: str) -> Regime:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +65,14 @@ def _pair(text: str) -> tuple[int, int]:
         low, high = (int(part) for part in text.split(","))
     except ValueError:
         raise typer.BadParameter(f"{text!r}; expected two whole numbers with a comma between, e.g. -6,6") from None
+    return low, high
+
+
+def _limits(text: str) -> tuple[Fraction, Fraction]:
+    try:
+        low, high = (Fraction(part) for part in text.split(","))
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r}; expected two numbers with a comma between, e.g. -1,5/2") from None
     return low, high
 
 
@@ -298,31 +307,55 @@ def phase(
     script_arguments: ScriptArguments = None,
     x: Annotated[str, typer.Option("--x", "-x", help="what moves to the right: c, out.weight:b, blocks.*:c")] = "c",
     y: Annotated[str, typer.Option("--y", "-y", help="what moves upwards (the readout's initial size)")] = "",
+    around: Annotated[
+        str, typer.Option(help="the point in the middle: script, maximal (the derived update), SP, NTP, MFP, muP")
+    ] = "script",
+    through: Annotated[
+        str, typer.Option(help="instead: the plane through three of these points, e.g. NTP,muP,SP")
+    ] = "",
+    x_limits: Annotated[str, typer.Option(help="where x begins and ends, e.g. --x-limits=-1,5/2")] = "",
+    y_limits: Annotated[str, typer.Option(help="where y begins and ends")] = "",
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     save: Annotated[Path | None, typer.Option(help="draw it to this file (png, svg, pdf)")] = None,
     json: Annotated[Path | None, typer.Option(help="write the exact diagram to this file")] = None,
+    logdir: Annotated[
+        Path | None, typer.Option(help="show it in TensorBoard (Images): a folder is made in this one")
+    ] = None,
 ) -> None:
     """Which regimes are there around a training script? An exact phase diagram of a slice of its exponents."""
     with _exits():
         from tpdyn import checking
         from tpdyn.recording.script import load
+        from tpdyn.reporting import tensorboard
+
+        limits = [_limits(text) if text else None for text in (x_limits, y_limits)]
 
         if json is not None:
             checking.check_json_path(json)
         if save is not None:
             checking.check_picture_path(save)
+        destination = None if logdir is None else logdir / f"{checking.name_of(target)}-phases"
+        if destination is not None:
+            checking.check_pictures(f"--logdir {logdir}")
+            tensorboard.check_writable(destination)
         train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
-            diagram = checking.phases(program, x, y, tell)
+            diagram = checking.phases(
+                program, x, y, tell, around=around, through=tuple(filter(None, through.split(","))),
+                x_limits=limits[0], y_limits=limits[1],
+            )  # fmt: skip
         print(diagram.show())
         if save is not None:
             diagram.save(save)
         if json is not None:
             checking.write_json(diagram.to_dict(), json)
+        if destination is not None:
+            tensorboard.log(diagram, destination)
+            print(f"\ntensorboard --logdir {logdir}")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
 from tpdyn.claims.report import Report, compare
+from tpdyn.claims.strategies import mlp_program
 from tpdyn.measuring.measurement import Measurement
+from tpdyn.parametrizing.phase import phase_diagram
 from tpdyn.readings.orders.prediction import Prediction
 from tpdyn.reporting.tensorboard import CannotLog, check_writable, log, markdown
 
@@ -157,3 +160,20 @@ def test_a_diverged_run_is_written_as_it_is(
     measurement.diverged[3, :, 2] = True
     folder = log(compare(predicted(), measurement), tmp_path / "run")
     assert scalars_of(folder / "width=512", "change/fc1")[2] == np.inf
+
+
+def test_a_phase_diagram_is_a_picture_and_its_phases_in_words(tmp_path: Path) -> None:
+    drawn = phase_diagram(mlp_program(1, "tanh", "sgd"), "c", "out:b", x_limits=(0, 1), y_limits=(0, 1))
+    folder = log(drawn, tmp_path / "diagram")
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    provider, context = data_provider.MultiplexerDataProvider(multiplexer, str(folder)), RequestContext()
+    found = provider.read_blob_sequences(
+        context, experiment_id="", plugin_name="images", downsample=1, run_tag_filter=None
+    )
+    (sequence,) = found["phases"]["phase diagram"]
+    width, height, picture = (provider.read_blob(context, blob_key=value.blob_key) for value in sequence.values)
+    assert picture.startswith(b"\x89PNG")
+    assert picture[16:24] == int(width).to_bytes(4, "big") + int(height).to_bytes(4, "big")
+    assert json.loads((folder / "phases.json").read_text())["regions"]
+    assert log(drawn, folder) == folder  # replaced as a whole

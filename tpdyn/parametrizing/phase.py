@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.exponents import ZERO, Order
-from tpdyn.parametrizing.derive import symmetries
+from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.polygons import Corner, Polygon, Sides, area, between, box, clipped, inner, outlines, without
+from tpdyn.parametrizing.slices import Around, Axis, Limits, locate, slice_around, slice_through
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.orders.cells import Cell, Form, Kind, Space, formula, moved_by, on_cell
-from tpdyn.readings.orders.linear import solve
-from tpdyn.readings.orders.own import Own, own_exponents
+from tpdyn.readings.orders.cells import Cell, Form, Space, formula, on_cell
+from tpdyn.readings.orders.own import own_exponents
 from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.readings.orders.structure import Structure, structure
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 Label = Literal["unstable at initialisation", "unstable", "trivial", "kernel", "feature learning"]
 LABELS: tuple[Label, ...] = ("unstable at initialisation", "unstable", "trivial", "kernel", "feature learning")
-Limits = tuple[Fraction | int, Fraction | int]
 
 
 @final
@@ -44,6 +43,14 @@ class Phase:
 
     label: Label
     r: Form | None = None
+
+    def show(self) -> str:
+        """As text, r in the coordinates x and y."""
+        return (
+            self.label
+            if self.r is None or self.r == Form(ZERO, (ZERO, ZERO))
+            else f"{self.label}, r = {self.r.show('xy')}"
+        )
 
 
 @final
@@ -78,23 +85,6 @@ class Spot:
 
     phase: Phase
     at: Corner
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A coordinate: the word that names what it moves, how it is labelled, where it begins and ends.
-
-    absolute: whether it is the exponent itself (all that it moves have the same value in the script, `own`) or what is added
-    to the script's exponents (then `own` is 0).
-    """
-
-    word: str
-    label: str
-    own: Fraction
-    absolute: bool
-    low: Fraction
-    high: Fraction
 
 
 @final
@@ -164,18 +154,33 @@ class PhaseDiagram:
             "marks": {name: _text(corner) for name, corner in self.marks.items()},
         }
 
+    def joins(self, edge: Edge) -> tuple[bool, bool]:
+        """Whether the start and the end of an edge are of its phase, too (the edge itself is without them)."""
+        around = {spot.at: spot.phase for spot in self.spots}
+        start, end = (at in around and _same(around[at], edge.phase, at) for at in (edge.start, edge.end))
+        return start, end
+
+    @property
+    def lone_spots(self) -> tuple[Spot, ...]:
+        """The spots that do not just end an edge of the same phase."""
+        ends = {at for e in self.edges for at, joins in zip((e.start, e.end), self.joins(e), strict=True) if joins}
+        return tuple(spot for spot in self.spots if spot.at not in ends)
+
     def show(self) -> str:
-        """The diagram in words: each phase with its corners."""
-        names = (self.x.label, self.y.label)
-        lines = [f"x: {names[0]}, y: {names[1]}"]
-        for phase, what, corners in (
-            *((r.phase, "region", loop) for r in self.regions for loop in r.outline),
-            *((e.phase, "edge", (e.start, e.end)) for e in self.edges),
-            *((s.phase, "point", (s.at,)) for s in self.spots),
-        ):
-            r = "" if phase.r is None else f", r = {phase.r.show(('x', 'y'))}"
-            lines.append(f"{what}: {phase.label}{r}: {' '.join(f'({x}, {y})' for x, y in corners)}")
-        lines += [f"{name}: ({x}, {y})" for name, (x, y) in self.marks.items()]
+        """The diagram in words: each phase with its corners. '[' and ']': the edge holds that end, '(' and ')': it does not."""
+        lines = [f"x: {self.x.label}", f"y: {self.y.label}", ""]
+        for region in self.regions:
+            lines += [f"region: {region.phase.show()}: {_words(loop)}" for loop in region.outline]
+        for edge in self.edges:
+            start, end = self.joins(edge)
+            ends = f"{'[' if start else '('}{_words([edge.start])} to {_words([edge.end])}{']' if end else ')'}"
+            lines.append(f"edge: {edge.phase.show()}: {ends}")
+        lines += [f"point: {spot.phase.show()}: {_words([spot.at])}" for spot in self.lone_spots]
+        if len(self.regions) == 1 and not self.edges and not self.spots:
+            lines.append(
+                "nothing else is on this slice; try a slice around another point (around='maximal'), or other axes"
+            )
+        lines += ["", *(f"{name}: {_words([corner])}" for name, corner in self.marks.items())]
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
@@ -190,74 +195,48 @@ def phase_diagram(
     x: str = "c",
     y: str = "",
     *,
-    exponents: Exponents | None = None,
+    around: Around = "script",
+    through: Sequence[str] = (),
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
     marks: Mapping[str, Exponents] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PhaseDiagram:
-    """The phases of a program on a slice through its script (moved by `exponents`), exact.
+    """The phases of a program on a slice of its exponents, exact.
 
     x, y: what the coordinates move: 'c' (all learning rates), 'out.weight:b' (one initial size), 'blocks.*:c', several with
-    commas between (`tpdyn.readings.orders.cells.moved_by`). Without y the initial size of the readout is taken. Limits are -1
-    to 2, wider where the script lies beyond. marks: points to show where they lie on the slice (up to the symmetries of
-    multipliers), as extra exponents on top of the script's; without them the named families of
-    `tpdyn.parametrizing.families`. progress: called with the number of readings.
+    commas between (`tpdyn.readings.orders.cells.moved_by`). Without y the initial size of the readout is taken.
+
+    around: the point that x and y move away from: "script", "maximal" (what `tpdyn.derive` finds; the script may be far from
+    any other phase), the name of a family ("muP"), a derived parametrization, or exponents on top of the script's. through:
+    instead of x, y and around, three names of these: the plane through them; ("NTP", "muP", "SP") is Tensor Programs IV's.
+
+    Limits are -1 to 2, wider where the point lies beyond; -1/2 to 3/2 for `through`. marks: further points to show where they
+    lie on the slice (up to the symmetries of multipliers), as extra exponents on top of the script's; without them the named
+    families of `tpdyn.parametrizing.families`. progress: called with the number of readings.
+
+    Weight decay is set aside, as in `tpdyn.derive`: it has to move with the rates. Raises ValueError for what names nothing.
 
         diagram = tpdyn.phase_diagram(program, x="c", y="out.weight:b")
         diagram.at(0, "1/2").label
     """
+    program, _ = without_decay(program)
     found = structure(program)
     own = own_exponents(program, found)
-    y = y or f"{_readout(own)}:b"
-    axes, moves = [], []
-    for word, limits in ((x, x_limits), (y, y_limits)):
-        moved = moved_by(program, word)
-        axes.append(_axis(word, moved, own, limits))
-        moves.append(moved)
-    base = _shifted(exponents or Exponents(), moves, axes)
-    space = Space({"x": moves[0], "y": moves[1]} if x != y else {}, base)
-    if x == y:
-        raise ValueError(f"x and y are both {x!r}; expected two different directions")
-    mapper = _Mapper(program, found, space, progress)
-    cells = mapper.cover(box((axes[0].low, axes[1].low), (axes[0].high, axes[1].high)))
+    families = families_of(program, own)
+    if through:
+        plane = slice_through(program, through, families, x_limits, y_limits)
+    else:
+        plane = slice_around(program, own, x, y, around, families, x_limits, y_limits)
+    mapper = _Mapper(program, found, plane.space, progress)
+    cells = mapper.cover(box((plane.x.low, plane.y.low), (plane.x.high, plane.y.high)))
     regions, edges, spots = mapper.strata(cells)
-    script = (axes[0].own, axes[1].own)
-    marked = {"this script": script} if exponents is None else {}
-    for name, extra in (families_of(program, own) if marks is None else marks).items():
-        lies = locate(program, space, extra)
+    marked = dict(plane.marks)
+    for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
+        lies = locate(program, own, plane.space, extra)
         if lies is not None:
-            marked[name] = lies
-    return PhaseDiagram(axes[0], axes[1], regions, edges, spots, marked, mapper.readings)
-
-
-def _readout(own: Mapping[str, Own]) -> str:
-    names = [name for name, o in own.items() if "output-like" in o.role]
-    if not names:
-        raise ValueError("no parameter reads out from the width; give y, e.g. y='fc1.weight:b'")
-    return names[-1]
-
-
-def _axis(word: str, moved: Mapping[tuple[Kind, str], Fraction], own: Mapping[str, Own], limits: Limits | None) -> Axis:
-    values = {{"a": own[name].a, "b": own[name].b, "c": own[name].c}[kind] for kind, name in moved}
-    plain = set(moved.values()) == {Fraction(1)} and len({kind for kind, _ in moved}) == 1
-    absolute = plain and len(values) == 1
-    here = values.pop() if absolute else ZERO
-    low, high = limits if limits is not None else (min(Fraction(-1), here - 1), max(Fraction(2), here + 1))
-    if not low < high:
-        raise ValueError(f"limits {low} to {high} of {word!r}; expected the smaller one first")
-    return Axis(word, word if absolute else f"{word} + ...", here, absolute, Fraction(low), Fraction(high))
-
-
-def _shifted(
-    exponents: Exponents, moves: Sequence[Mapping[tuple[Kind, str], Fraction]], axes: Sequence[Axis]
-) -> Exponents:
-    """The origin of the coordinates: where absolute ones are 0."""
-    found = {"a": dict(exponents.multiplier), "b": dict(exponents.initial), "c": dict(exponents.rate)}
-    for moved, axis in zip(moves, axes, strict=True):
-        for (kind, name), coefficient in moved.items():
-            found[kind][name] = found[kind].get(name, ZERO) - coefficient * axis.own
-    return replace(exponents, multiplier=found["a"], initial=found["b"], rate=found["c"])
+            marked.setdefault(name, lies)
+    return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, mapper.readings)
 
 
 class _Unstable(Exception):
@@ -447,7 +426,21 @@ def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tupl
                 break
         else:
             found.append(Edge(phase, start, end))
+    found = [Edge(_on_line(edge), edge.start, edge.end) for edge in found]
     return tuple(sorted(found, key=lambda edge: (LABELS.index(edge.phase.label), edge.start, edge.end)))
+
+
+def _on_line(edge: Edge) -> Phase:
+    """The phase of an edge, r in the one coordinate that varies along it (a constant where r does not vary)."""
+    r = edge.phase.r
+    if r is None:
+        return edge.phase
+    low, high = r.at(edge.start), r.at(edge.end)
+    axis = 0 if edge.start[0] != edge.end[0] else 1
+    slope = (high - low) / (edge.end[axis] - edge.start[axis])
+    if slope and edge.start[1 - axis] != edge.end[1 - axis]:
+        return edge.phase
+    return Phase(edge.phase.label, Form(low - slope * edge.start[axis], (ZERO, slope) if axis else (slope, ZERO)))
 
 
 def _within(spot: Spot, edges: Sequence[Edge]) -> bool:
@@ -460,33 +453,13 @@ def _left(start: Corner, end: Corner, point: Corner) -> Fraction:
     return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])
 
 
+def _words(corners: Iterable[Corner]) -> str:
+    return " ".join(f"({x}, {y})" for x, y in corners)
+
+
 def _text(corner: Corner) -> list[str]:
     return [str(corner[0]), str(corner[1])]
 
 
 def _texts(corners: Iterable[Corner]) -> list[list[str]]:
     return [_text(corner) for corner in corners]
-
-
-def locate(program: Program, space: Space, extra: Exponents) -> Corner | None:
-    """Where extra exponents lie on a slice, up to the symmetries of multipliers; None where they do not."""
-    symmetric = symmetries(program, extra)
-    own = own_exponents(program)
-    here = {"a": space.origin.multiplier, "b": space.origin.initial, "c": space.origin.rate}
-    there = {"a": extra.multiplier, "b": extra.initial, "c": extra.rate}
-    rows = []
-    size = 2 + len(own)
-    for index, name in enumerate(own):
-        k = symmetric[name]
-        for kind, along in (("a", 1), ("b", -1), ("c", -(k or ZERO))):
-            if kind == "b" and own[name].zero:
-                continue
-            row = [ZERO] * (size + 1)
-            for axis, moved in enumerate(space.moves.values()):
-                row[axis] = next((c for (which, of), c in moved.items() if (which, of) == (kind, name)), ZERO)
-            if k is not None:
-                row[2 + index] = Fraction(along)
-            row[size] = here[kind].get(name, ZERO) - there[kind].get(name, ZERO)
-            rows.append(tuple(row))
-    solution = solve(rows, size)
-    return None if solution is None else (solution[0], solution[1])

@@ -61,16 +61,15 @@ class Run:
         metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
         self._summary(tag, 0, metadata, _bytes(markdown.encode()))
 
-    def image(self, tag: str, png: bytes) -> None:
-        """One picture."""
+    def image(self, tag: str, png: bytes, description: str = "") -> None:
+        """One picture, as the bytes of a PNG; the description is markdown."""
         width, height = struct.unpack(">II", png[16:24])  # of the header chunk, which comes first
-        metadata = images.create_summary_metadata("", "")
+        metadata = images.create_summary_metadata("", description)
         metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
         content = [str(width).encode(), str(height).encode(), png]
         shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(content))])
-        self._summary(
-            tag, 0, metadata, tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=content)
-        )
+        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=content)
+        self._summary(tag, 0, metadata, tensor)
 
     def layout(self, charts: Mapping[str, Sequence[Any]]) -> None:
         """The custom scalars dashboard: charts (from `lines` or `band`) by category. Once in a log folder."""

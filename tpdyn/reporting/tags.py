@@ -1,7 +1,8 @@
 """What are things called in TensorBoard? The names that whoever writes and whoever reads must share.
 
 Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the same changes with the width on
-the x axis; `verdict` the table; `program` the graph. Tags are `what/module`, so that the dashboards group them.
+the x axis; `verdict` the table; `program` the graph;
+`phases` a phase diagram. Tags are `what/module`, so that the dashboards group them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ PROGRAM_RUN = "program"
 WIDTH_AXIS_RUN = "against width"
 VERDICT_TAG = "verdict"
 PROGRAM_TAG = "program"
+PHASES_RUN = "phases"
+PHASES_TAG = "phase diagram"
+PHASES_TEXT_TAG = "phases"
 LOSS_TAG = "loss"
 BEST_TAG = "best factor"
 PICTURE_TAG = "loss against the factor"

@@ -9,6 +9,7 @@ All files are written into a folder beside the target, which is then renamed: no
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from tpdyn.claims.report import Report
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
+from tpdyn.parametrizing.phase import PhaseDiagram
+from tpdyn.parametrizing.picture import png
 from tpdyn.readings.orders.prediction import Prediction
 from tpdyn.reporting.events import Run, Setting, band, lines
 from tpdyn.reporting.graph import graph_of
@@ -29,6 +32,9 @@ from tpdyn.reporting.tags import (
     HIGH,
     LOSS_TAG,
     LOW,
+    PHASES_RUN,
+    PHASES_TAG,
+    PHASES_TEXT_TAG,
     PREDICTED,
     PROGRAM_RUN,
     SIZE,
@@ -39,6 +45,7 @@ from tpdyn.reporting.tags import (
     tag_of,
 )
 
+PHASES_JSON = "phases.json"
 MARKER = ".tpdyn"  # says that a folder was written here and may be written anew
 
 
@@ -46,11 +53,15 @@ class CannotLog(OSError):
     """The log folder cannot be written; the message says why and what to try."""
 
 
-def log(report: Report, logdir: str | os.PathLike[str]) -> Path:
+def log(report: Report | PhaseDiagram, logdir: str | os.PathLike[str]) -> Path:
     """Write a report for `tensorboard --logdir`; an earlier one in the same place is replaced as a whole.
+
+    A phase diagram becomes a picture (Images), its phases in words (Text), and `phases.json` with its exact corners.
 
     Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
     """
+    if isinstance(report, PhaseDiagram):
+        return write_folder(logdir, lambda folder: _write_phases(report, folder))
     return write_folder(logdir, lambda folder: _write(report, folder))
 
 
@@ -106,6 +117,14 @@ def _write(report: Report, folder: Path) -> None:
             _write_steps(run, prediction, measurement, index)
     with Run(folder / WIDTH_AXIS_RUN) as run:
         _write_widths(run, prediction, measurement)
+
+
+def _write_phases(diagram: PhaseDiagram, folder: Path) -> None:
+    picture = png(diagram)
+    with Run(folder / PHASES_RUN) as run:
+        run.image(PHASES_TAG, picture)
+        run.text(PHASES_TEXT_TAG, "\n".join(f"    {line}" for line in diagram.show().splitlines()))
+    (folder / PHASES_JSON).write_text(json.dumps(diagram.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def _write_steps(run: Run, prediction: Prediction, measurement: Measurement, index: int) -> None:

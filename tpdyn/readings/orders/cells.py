@@ -205,6 +205,12 @@ def _tightest(chart: Chart) -> tuple[Constraint, ...]:
         tightness = (-offset, _STRICTNESS[relation])
         if direction not in found or tightness > (-found[direction][0], found[direction][1]):
             found[direction] = (offset, _STRICTNESS[relation], relation)
+    for direction, (offset, _, relation) in list(found.items()):
+        opposite = tuple(-c for c in direction)
+        if relation == ">=" and opposite in found and found[opposite][::2] == (-offset, ">="):
+            first = next(c for c in direction if c) > 0  # at least 0 and at most 0
+            found.pop(opposite if first else direction)
+            found[direction if first else opposite] = (offset if first else -offset, _STRICTNESS["="], "=")
     return tuple(
         Constraint(Form(offset, direction), relation)
         for direction, (offset, _, relation) in sorted(found.items())
