@@ -1,0 +1,92 @@
+"""Is a list of terms shortened alike on the whole cell that the comparisons on the way write down?"""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tpdyn.readings.orders.affine import Affine, Chart
+from tpdyn.readings.orders.parity import ANY, EVEN, Parity, contains, hull, odd_in, product
+from tpdyn.readings.orders.terms import Term, leading_order, tidy
+
+ZERO = Fraction(0)
+
+
+def parities() -> list[Parity]:
+    """Odd in one of some sources, products of these, and sets of several characters."""
+    single = [odd_in(bit, 0) for bit in range(4)]
+    pairs = [product(p, q) for p in single for q in single if p != q]
+    return [EVEN, ANY, *single, *pairs, *(hull(p, q) for p in single for q in single if p != q)]
+
+
+KNOWN = parities()
+
+
+def value(order: Fraction, chart: Chart, point: tuple[Fraction, ...]) -> Fraction:
+    """A linear form of one chart at another point."""
+    if not isinstance(order, Affine):
+        return order
+    constant, coefficients = chart.form(order.packed)
+    return constant + sum((c * x for c, x in zip(coefficients, point, strict=True)), ZERO)
+
+
+def holds(chart: Chart, point: tuple[Fraction, ...]) -> bool:
+    for packed, relation in chart.findings():
+        constant, coefficients = chart.form(packed)
+        there = constant + sum((c * x for c, x in zip(coefficients, point, strict=True)), ZERO)
+        if not (there == 0 if relation == "=" else there > 0 if relation == ">" else there >= 0):
+            return False
+    return True
+
+
+@given(seed=st.integers(0, 10**9), length=st.integers(2, 9), wide=st.integers(0, 2))
+@settings(max_examples=150, deadline=None)
+def test_on_the_whole_cell_the_same_terms_are_left(seed: int, length: int, wide: int) -> None:
+    draw = random.Random(seed)
+
+    def coordinates() -> tuple[Fraction, ...]:
+        return tuple(Fraction(draw.randint(-30, 30), 30) for _ in "xy")
+
+    made = [
+        (
+            tuple(Fraction(draw.randint(-2, 2), 2) for _ in "1xy"),
+            draw.choice(KNOWN),
+            Fraction(draw.choice([0, 0, 0, 1]), 2),
+        )
+        for _ in range(length)
+    ]
+    here = coordinates()
+    chart = Chart(dict(zip("xy", here, strict=True)))
+    x, y = chart.symbol("x"), chart.symbol("y")
+    found = tidy([Term(x * b + y * c + a, parity, rarity) for (a, b, c), parity, rarity in made], wide)
+    found_order = leading_order(found)
+    assert found_order is not None
+    for _ in range(60):
+        point = tuple(h + (p - h) / draw.choice([1, 4, 16]) for h, p in zip(here, coordinates(), strict=True))
+        if not holds(chart, point):
+            continue
+        plain = tidy(
+            [Term(a + b * point[0] + c * point[1], parity, rarity) for (a, b, c), parity, rarity in made], wide
+        )
+        assert leading_order(plain) == value(found_order, chart, point)
+        sizes = [(a + b * point[0] + c * point[1] - rarity / 2) for (a, b, c), _, rarity in made]
+        if len(set(sizes)) == len(sizes):  # equally large terms may both be kept, or one of them
+            assert sorted(map(repr, plain)) == sorted(
+                repr(Term(value(term.order, chart, point), term.parity, value(term.rarity, chart, point)))
+                for term in found
+            )
+
+
+@given(seed=st.integers(0, 10**9), length=st.integers(1, 9))
+@settings(max_examples=100, deadline=None)
+def test_what_is_left_is_as_large_and_has_all_characters_of_the_largest(seed: int, length: int) -> None:
+    draw = random.Random(seed)
+    terms = [Term(Fraction(draw.randint(-4, 4), 2), draw.choice(KNOWN)) for _ in range(length)]
+    left = tidy(terms, 1)
+    assert len(left) <= 4
+    assert leading_order(left) == leading_order(tuple(terms))
+    for term in terms:
+        assert any(other.order >= term.order and contains(other.parity, term.parity) for other in left)
