@@ -56,7 +56,7 @@ def test_a_rate_made_of_numbers_is_replayed_bit_for_bit_and_has_the_orders_of_on
     verify_tape(tape)
     assert numbers_given(tape) == 2 * len(tape.parameters)
     numbers, tensors = (
-        predict(record(trained_by(rule), widths=(8, 12), steps=1, verify=False), remedy=False)
+        predict(record(trained_by(rule), widths=(8, 12), steps=2, verify=False), remedy=False)
         for rule in (as_numbers, as_tensors)
     )
     assert numbers.regime is tensors.regime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -252,7 +253,7 @@ def test_a_number_computed_from_the_loss_is_refused_with_its_line() -> None:
             loss.backward()
             with torch.no_grad():
                 for p in model.parameters():
-                    p -= 0.1 * loss.item() * p.grad
+                    p -= 0.1 * math.tanh(loss.item()) * p.grad
                     p.grad = None
 
     with pytest.raises(FitError, match=r"(?s)outside the theory.*at width 16.*test_record\.py:\d+") as error:
