@@ -138,7 +138,7 @@ def test_a_built_model_is_recorded_predicted_and_verified_against_itself() -> No
 
 def test_the_command_line_sees_the_model_behind_the_function() -> None:
     wide = widened(mlp(), loop(X, Y))
-    checked = checking.check(wide, steps=1, measured=False)
+    checked = checking.check(wide, steps=2, measured=False)
     program = checked.prediction.program
     assert program.widths == wide.widths and program.verified == 32 and wide.assumptions[0] in program.notes
 
