@@ -293,13 +293,22 @@ def test_transfer_sweeps_two_parametrizations_and_refuses_nonsense(tmp_path: Pat
     )
     picture = tmp_path / "curves.svg"
     options = ["--widths", "8,16", "--powers=-3,2", "--steps", "5", "--seeds", "2", "--picture", str(picture)]
+    options += ["--logdir", str(tmp_path / "logs"), "--json", str(tmp_path / "found.json")]
     done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options])
     assert done.exit_code == 0, done.output
     assert "train: " in done.output and "best learning rate" in done.output and picture.exists()
+    (found,) = json.loads((tmp_path / "found.json").read_text())["transfers"]
+    assert found["name"] == "train" and [row["width"] for row in found["widths"]] == [8, 16]
+    assert (tmp_path / "logs" / "net-train-transfer" / "verdict").is_dir()
     done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--widths", "8"])
     assert done.exit_code == 2 and "at least two different ones" in done.output
     done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--powers", "x"])
     assert done.exit_code == 2 and "two whole numbers" in done.output
+    done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--powers", "6,-6"])
+    assert done.exit_code == 2 and "expected LOW,HIGH" in done.output
+    for path, why in (("nowhere/a.svg", "does not exist"), (".", "ends in .png"), ("a.bmp", "ends in .png")):
+        done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--picture", str(tmp_path / path)])
+        assert done.exit_code == 2 and why in done.output
     done = CliRunner().invoke(app, ["transfer", f"{script}:train", *options, "--steps", "50"])
     assert done.exit_code == 2 and "expected 50" in done.output
 

@@ -68,7 +68,7 @@ def transfers(
         raise BadInput(
             f"--powers {low},{high}: expected LOW,HIGH with at least three powers from LOW to HIGH, e.g. -6,6"
         )
-    factors = [2.0**power for power in range(low, high + 1)]
+    factors = [2.0 ** (power / per_power) for power in range(low * per_power, high * per_power + 1)]
     try:
         checked(widths, factors, seeds, steps)
     except ValueError as error:

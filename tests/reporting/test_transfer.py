@@ -32,11 +32,14 @@ def words(found: Transfer) -> str:
 
 def test_the_verdict_says_whether_it_moves_and_what_the_theory_allows() -> None:
     text = words(replace(swept(-1.0), stable=Fraction(-1)))
-    assert text.startswith("train: the best learning rate MOVES with the width: exponent -1.00 [-1.00, -1.00]")
+    assert text.startswith("train: the best learning rate MOVES with the width: exponent -1.00 [")
     assert "the largest stable rate goes like n^-1" in text
     text = words(replace(swept(0.0), stable=Fraction(0)))
     assert "the best learning rate stays" in text and "does not depend on the width" in text
     assert "unstable at any rate" in words(swept(0.0))
+    scaled = swept(-1.0)
+    text = words(replace(scaled, sweep=replace(scaled.sweep, hyperparameter="weight_decay")))
+    assert "the best weight decay MOVES" in text and "theory" not in text
     text = words(swept(0.0, shift=-9.0))
     assert "undecided" in text and "factors further out" in text and "(end of the grid)" in text
 

@@ -171,6 +171,11 @@ def _check(
     if isinstance(base_width, bool) or not isinstance(base_width, int) or base_width < 1:
         raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
     there, known = set(names.values()), set(shifts)
+    if any("_flat_param" in name for name in there):
+        raise ValueError(
+            "the model's parameters are flattened into one by FullyShardedDataParallel, which then has one learning rate; wrap "
+            "with use_orig_params=True, or with torch.distributed.fsdp.fully_shard"
+        )
     if missing := sorted(known - there):
         raise ValueError(
             f"the model has no parameter {', '.join(missing)}, which the recorded program trains; the model has: "
