@@ -1,0 +1,96 @@
+"""On every point of a cell of a recorded script a plain reading gives the phase and the values of the formulas.
+
+Scripts with biases, normalisations, attention, tied embeddings, Adam with decay and clipping: lists of terms get long in them, and
+are merged; the cell must know of each choice that was made on the way.
+"""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tpdyn
+from tpdyn.exponents import Order
+from tpdyn.parametrizing.decay import without_decay
+from tpdyn.parametrizing.derive import derive
+from tpdyn.parametrizing.phase import phase_of
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.cells import Cell, Form, Space, formula, moved_by, on_cell
+from tpdyn.readings.orders.linear import nullspace
+from tpdyn.readings.orders.reading import Exponents, read
+from tpdyn.readings.orders.structure import structure
+from tpdyn.recording.script import load
+
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLES_A_SCRIPT = max(4, settings().max_examples // 5)
+"""Fewer than elsewhere: one example is two readings of a transformer, a second."""
+
+ZERO = Fraction(0)
+SCRIPTS = {
+    "perceptron": ("digits_mlp.py:train", None, (16, 24, 40), ("c", "out.weight:b", "fc2.*:c")),
+    "transformer": ("gpt.py", "--d-model", (32, 48, 64), ("c", "tokens.weight:b", "blocks.*.weight:c")),
+}
+
+
+@cache
+def recorded(name: str) -> tuple[Program, Space]:
+    """A script without its decay, and a space of three symbols around its maximal update."""
+    target, option, widths, words = SCRIPTS[name]
+    made = tpdyn.record(load(str(FOLDER / target), option, []), widths=widths, steps=3)
+    program, _ = without_decay(made)
+    maximum = derive(made).maximum
+    assert maximum is not None
+    return program, Space({word: moved_by(program, word) for word in words}, maximum.exponents)
+
+
+def elsewhere(cell: Cell, draw: random.Random) -> tuple[Fraction, ...]:
+    """A random point of a cell: along a random direction within its equations, anywhere before the nearest facet."""
+    size = len(cell.names)
+    free = nullspace([form.coefficients for form in cell.equations], size)
+    weights = [Fraction(draw.randint(-3, 3)) for _ in free]
+    along = tuple(sum((w * v[k] for w, v in zip(weights, free, strict=True)), ZERO) for k in range(size))
+    reach = Fraction(2)
+    for constraint in cell.constraints:
+        slope = Form(ZERO, constraint.form.coefficients).at(along)
+        if slope < 0:
+            reach = min(reach, constraint.form.at(cell.point) / -slope)
+    step = reach * draw.choice([Fraction(1), Fraction(99, 100), Fraction(1, 3)])
+    there = tuple(x + step * v for x, v in zip(cell.point, along, strict=True))
+    return there if cell.contains(there) else cell.point
+
+
+@pytest.mark.parametrize("name", list(SCRIPTS))
+@given(seed=st.integers(0, 10**6), grid=st.sampled_from([1, 2, 30]))
+@settings(deadline=None, max_examples=EXAMPLES_A_SCRIPT)
+def test_the_phase_and_its_r_are_those_of_a_plain_reading(name: str, seed: int, grid: int) -> None:
+    program, space = recorded(name)
+    found, draw = structure(program), random.Random(seed)
+    start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in space.names)
+    (label, r), cell = on_cell(space, start, lambda exponents: phase_of(program, found, exponents))
+    form = formula(r, len(space.names))
+    point = elsewhere(cell, draw)
+    assert phase_of(program, found, space.at(point)) == (label, None if form is None else form.at(point))
+
+
+@pytest.mark.parametrize("name", list(SCRIPTS))
+@given(seed=st.integers(0, 10**6), grid=st.sampled_from([1, 2, 30]))
+@settings(deadline=None, max_examples=EXAMPLES_A_SCRIPT)
+def test_every_order_is_that_of_a_plain_reading(name: str, seed: int, grid: int) -> None:
+    program, space = recorded(name)
+    found, draw = structure(program), random.Random(seed)
+    start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in space.names)
+
+    def orders(exponents: Exponents) -> list[Order]:
+        values = read(program, exponents, folded=found.folded).values
+        return [order for value in values for order in (value.size, value.moved)]
+
+    there, cell = on_cell(space, start, orders)
+    point = elsewhere(cell, draw)
+    forms = [formula(order, len(space.names)) for order in there]
+    assert orders(space.at(point)) == [None if form is None else form.at(point) for form in forms]
