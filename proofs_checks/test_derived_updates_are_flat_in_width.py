@@ -107,7 +107,7 @@ class MatrixConv(nn.Module):
 
     def __init__(self, like: nn.Conv2d) -> None:
         super().__init__()
-        self.weight = nn.Parameter(like.weight.detach().flatten(1).clone())
+        self.weight = nn.Parameter(like.weight.detach().flatten(1))
         self.shape, self.stride, self.padding = like.weight.shape, like.stride, like.padding
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

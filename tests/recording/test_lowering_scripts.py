@@ -307,6 +307,35 @@ def initialised(init: Callable[[nn.Linear], object], width: int = 16) -> tuple[t
     return law_of(lowered, "0.weight"), lowered
 
 
+@pytest.mark.parametrize("turn", ["flatten", "t", "transpose"])
+def test_a_parameter_that_is_a_view_of_the_tensor_that_was_drawn_is_that_tensor(turn: str) -> None:
+    """Read through another view it is the same draw, no second one beside it."""
+
+    class Net(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            old = nn.Linear(width, width).weight.detach()
+            self.first, self.last = nn.Linear(5, width), nn.Linear(width, 3)
+            self.weight = nn.Parameter(
+                {"flatten": old.flatten(), "t": old.t(), "transpose": old.transpose(-1, 0)}[turn]
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            x, width = torch.tanh(self.first(x)), self.first.out_features
+            weight = self.weight.view(width, width) if turn == "flatten" else self.weight.t()
+            return self.last(torch.tanh(x @ weight))
+
+    def train(width: int) -> None:
+        model = Net(width)
+        loop(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+    lowered = lowered_script(train)
+    leaves = [s.instruction for s in lowered.statements if isinstance(s.instruction, Leaf)]
+    assert {leaf.name for leaf in leaves if leaf.law.kind == "uniform"} == {
+        "weight", "first.weight", "first.bias", "last.weight", "last.bias",
+    }  # fmt: skip
+
+
 def test_the_law_of_the_default_initialisation_is_read() -> None:
     law, lowered = initialised(lambda layer: None)
     assert law[0] == "uniform" and law[1] == 0 and math.isclose(law[2], 1 / 4)

@@ -135,6 +135,14 @@ class _Lowering:
         for parameter in tape.parameters:
             if parameter.versions and parameter.versions[0] is not None:
                 self.initial.setdefault(parameter.versions[0], parameter.name)
+        # A parameter may be a view of the tensor that was drawn (`nn.Parameter(w.detach().flatten())`), and be read through
+        # another view, as w itself, say: then w is the parameter regrouped, and no value of its own.
+        self.drawn_as: dict[Ref, Ref] = {}
+        for ref in self.initial:
+            node = tape.nodes[ref.node]
+            views = base_name(node.op) in ("view", "t", "transpose")
+            if views and isinstance(node.args[0], Ref) and node.args[0] not in self.initial:
+                self.drawn_as.setdefault(node.args[0], ref)
 
     def run(self) -> Lowered:
         needed = self._needed()
@@ -184,8 +192,12 @@ class _Lowering:
             outputs = (Refused(),) * len(node.outputs)
         for output, value in enumerate(outputs):
             ref = Ref(number, output)
+            if ref in self.values:
+                continue  # a parameter that was met in the tensor it was drawn as
             if ref in self.initial and isinstance(value, Known):
                 value = self._initial(self.initial[ref], value, node)
+            elif ref in self.drawn_as and isinstance(value, Known):
+                value = self._regrouped(self.drawn_as[ref], value, node)
             self.values[ref] = value
 
     def _problem(self, node: Node, why: str) -> None:
@@ -307,6 +319,23 @@ class _Lowering:
         b.origin = before
         b.known_of[known.leaf.var] = known
         return known.leaf
+
+    def _regrouped(self, parameter: Ref, known: Known, node: Node) -> Value:
+        """The tensor that a parameter is a view of, made from the parameter's leaf."""
+        b = self.builder
+        made = self.tape.nodes[parameter.node]
+        meta = made.outputs[parameter.output]
+        assert meta is not None
+        swapped = None if base_name(made.op) == "view" else (0, 1) if base_name(made.op) == "t" else made.args[1:]
+        tensor = known.tensor.reshape(meta.shape) if swapped is None else known.tensor.transpose(*swapped)
+        whole = Known(tensor, known.kind, known.draw, known.name, known.notes)
+        leaf = self.values[parameter] = self._parameter(self.initial[parameter], whole, node)
+        before, b.origin = b.origin, Origin(0, "initialization", node.origin.module, node.origin.source)
+        value = b.value(b.reshape(leaf, known.shape) if swapped is None else b.transpose(leaf, *swapped))
+        b.origin = before
+        if b.is_whole(value):
+            b.known_of[value.var] = known
+        return value
 
     # -- folding ------------------------------------------------------------------------------------------------------
 
