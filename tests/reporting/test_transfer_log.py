@@ -55,7 +55,7 @@ def test_tensorboard_s_dashboards_list_them(tmp_path: Path) -> None:
         listing = getattr(provider, f"list_{kind}")(RequestContext(), experiment_id="", plugin_name=plugin)
         return {run: set(each) for run, each in listing.items()}
 
-    assert tags("scalars", "scalars")["train/width=64"] == {"loss", "best factor"}
+    assert tags("scalars", "scalars")["train/width=64"] == {"loss", "best factor", "lowest loss"}
     assert tags("tensors", "text") == {"verdict": {"verdict"}}
     assert tags("blob_sequences", "images") == {"verdict": {"loss against the factor"}}
     sessions = tags("tensors", "hparams")

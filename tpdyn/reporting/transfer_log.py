@@ -1,8 +1,9 @@
 """How does a sweep get into TensorBoard? `log_transfers(found, "logs/my-sweep")` writes what its ordinary dashboards show.
 
 One run for each parametrization and width: its losses (the axis "step" is the position in the grid of factors) and, for the
-hparams dashboard, its best factor. One run for each parametrization has the best factor, with its interval, against the width
-(the axis "step" is the width). The run "verdict" holds the words (Text) and, where matplotlib is there, the picture (Images).
+hparams dashboard, its best factor and the loss there. One run for each parametrization has the best factor, with its interval,
+against the width (the axis "step" is the width). The run "verdict" holds the words (Text) and, where matplotlib is there, the
+picture (Images).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tpdyn.reporting.tags import (
     HIGH,
     LOSS_TAG,
     LOW,
+    LOWEST_TAG,
     PICTURE_TAG,
     VERDICT_RUN,
     VERDICT_TAG,
@@ -44,7 +46,7 @@ def _write(found: Sequence[Transfer], folder: Path) -> None:
         run.text(VERDICT_TAG, markdown(found))
         charts = [band("best factor against width", BEST_TAG, f"{BEST_TAG} {LOW}", f"{BEST_TAG} {HIGH}")]
         run.layout({f"(runs '{WIDTH_AXIS_RUN}', width as step)": charts})
-        run.experiment(_settings(found[0], 0), [BEST_TAG, LOSS_TAG])
+        run.experiment(_settings(found[0], 0), [BEST_TAG, LOWEST_TAG])
         if importlib.util.find_spec("matplotlib") is not None:
             run.image(PICTURE_TAG, picture_bytes(found))
     for transfer in found:
@@ -53,6 +55,7 @@ def _write(found: Sequence[Transfer], folder: Path) -> None:
             with Run(place / run_of_width(width)) as run:
                 run.session(_settings(transfer, index))
                 run.scalar(BEST_TAG, 0, transfer.best[index].estimate)
+                run.scalar(LOWEST_TAG, 0, transfer.loss[index])
                 with np.errstate(invalid="ignore"):
                     means = transfer.sweep.losses[index].mean(axis=-1)
                 for step, loss in enumerate(means):
