@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpdyn.readings.orders.affine import Affine, Chart
-from tpdyn.readings.orders.parity import ANY, EVEN, Parity, contains, hull, odd_in, product
+from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull, odd_in, product
 from tpdyn.readings.orders.terms import Term, leading_order, tidy
 
 ZERO = Fraction(0)
@@ -19,7 +19,7 @@ def parities() -> list[Parity]:
     """Odd in one of some sources, products of these, and sets of several characters."""
     single = [odd_in(bit, 0) for bit in range(4)]
     pairs = [product(p, q) for p in single for q in single if p != q]
-    return [EVEN, ANY, *single, *pairs, *(hull(p, q) for p in single for q in single if p != q)]
+    return [EVEN, *single, *pairs, *(hull(p, q) for p in single for q in single if p != q)]
 
 
 KNOWN = parities()
@@ -42,22 +42,17 @@ def holds(chart: Chart, point: tuple[Fraction, ...]) -> bool:
     return True
 
 
-@given(seed=st.integers(0, 10**9), length=st.integers(2, 9), wide=st.integers(0, 2))
-@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 10**9), length=st.integers(2, 12), wide=st.integers(0, 2))
+@settings(max_examples=300, deadline=None)
 def test_on_the_whole_cell_the_same_terms_are_left(seed: int, length: int, wide: int) -> None:
     draw = random.Random(seed)
 
     def coordinates() -> tuple[Fraction, ...]:
         return tuple(Fraction(draw.randint(-30, 30), 30) for _ in "xy")
 
-    made = [
-        (
-            tuple(Fraction(draw.randint(-2, 2), 2) for _ in "1xy"),
-            draw.choice(KNOWN),
-            Fraction(draw.choice([0, 0, 0, 1]), 2),
-        )
-        for _ in range(length)
-    ]
+    # Few different forms: some terms are equally large at every point.
+    pool = [tuple(Fraction(draw.randint(-2, 2), 2) for _ in "1xy") for _ in range(draw.randint(2, 4))]
+    made = [(draw.choice(pool), draw.choice(KNOWN), Fraction(draw.choice([0, 0, 0, 1]), 2)) for _ in range(length)]
     here = coordinates()
     chart = Chart(dict(zip("xy", here, strict=True)))
     x, y = chart.symbol("x"), chart.symbol("y")
@@ -72,8 +67,10 @@ def test_on_the_whole_cell_the_same_terms_are_left(seed: int, length: int, wide:
             [Term(a + b * point[0] + c * point[1], parity, rarity) for (a, b, c), parity, rarity in made], wide
         )
         assert leading_order(plain) == value(found_order, chart, point)
-        sizes = [(a + b * point[0] + c * point[1] - rarity / 2) for (a, b, c), _, rarity in made]
-        if len(set(sizes)) == len(sizes):  # equally large terms may both be kept, or one of them
+        sizes = {
+            (form, rarity): form[0] + form[1] * point[0] + form[2] * point[1] - rarity / 2 for form, _, rarity in made
+        }
+        if len(set(sizes.values())) == len(sizes):  # where forms meet, both terms may be kept, or one of them
             assert sorted(map(repr, plain)) == sorted(
                 repr(Term(value(term.order, chart, point), term.parity, value(term.rarity, chart, point)))
                 for term in found

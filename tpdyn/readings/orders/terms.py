@@ -118,11 +118,22 @@ def _note_rank(larger: Term, smaller: Term) -> None:
         raise AssertionError(f"{larger} is not above {smaller} at the point")
 
 
+def _least_missed(terms: Sequence[Term]) -> tuple[Term, Term]:
+    """Which two to merge: the smallest two that are equally large (neither gains in size), else the smallest two."""
+    ranked = _ranked(terms)
+    for k in range(len(ranked) - 2, -1, -1):
+        if ranked[k].rms_order == ranked[k + 1].rms_order:
+            for term in ranked[:k]:
+                _note_rank(term, ranked[k])
+            return ranked[k], ranked[k + 1]
+    return ranked[-2], ranked[-1]
+
+
 def tidy(terms: list[Term], wide: int) -> Terms:
-    """A shorter list that is as large: without dominated terms, the smallest merged (each step can only raise an order).
+    """A shorter list that is as large: without dominated terms, small ones merged (each step can only raise an order).
 
     `wide` is the number of wide axes: without any, signs and rarity have no meaning. On linear forms each comparison bounds
-    the cell: so few are made, and none of differences (that a term is far smaller, or near another).
+    the cell: so few are made, and none of differences (that a term is far smaller, or nearer to one than to another).
     """
     if not terms:
         return ()
@@ -148,10 +159,7 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         plain = [term for term in found if term.gaussian is None]
         if len(plain) < 2:
             break
-        *larger, a, b = _ranked(plain)
-        for term in larger:
-            _note_rank(term, a)
-            _note_rank(term, b)
+        a, b = _least_missed(plain)
         joined = Term(largest([a.order, b.order]), hull(a.parity, b.parity), min(a.rarity, b.rarity))
         found = [joined if term is a else term for term in found if term is not b]
     return tuple(found)
