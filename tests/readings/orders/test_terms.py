@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from fractions import Fraction
 
@@ -87,3 +89,12 @@ def test_what_is_left_is_as_large_and_has_all_characters_of_the_largest(seed: in
     assert leading_order(left) == leading_order(tuple(terms))
     for term in terms:
         assert any(other.order >= term.order and contains(other.parity, term.parity) for other in left)
+
+
+def test_what_explodes_on_ever_fewer_entries_is_of_no_known_size_and_leads() -> None:
+    """Infinity less infinity: among other terms it would have no place in a ranking."""
+    rare = Term(math.inf, EVEN, math.inf)  # type: ignore[arg-type]
+    small = Term(Fraction(1, 2), KNOWN[1], math.inf)  # type: ignore[arg-type]
+    others = [Term(Fraction(1, 2)), small, rare]
+    for order in itertools.permutations(others):
+        assert leading_order(tidy(list(order), 1)) == math.inf

@@ -140,6 +140,8 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     if any(isinstance(term.order, float) and math.isnan(term.order) for term in terms):
         # infinity less infinity: a product of what explodes with what vanishes as fast has no order that is known
         terms = [replace(term, order=math.inf) if term.order != term.order else term for term in terms]  # type: ignore[arg-type]
+    # What explodes on a vanishing fraction of the entries, however small: of no known size.
+    terms = [replace(term, rarity=ZERO) if term.rms_order != term.rms_order else term for term in terms]
     if wide == 0:
         return (Term(largest([term.rms_order for term in terms])),)
     if len(terms) == 1:
