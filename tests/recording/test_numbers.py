@@ -148,6 +148,20 @@ def test_items_are_plain_again_after_a_recording_also_one_that_fails() -> None:
     assert not hasattr(torch.optim._adafactor, "max")
 
 
+def test_numbers_that_outlive_their_recording_are_plain_in_what_follows() -> None:
+    losses: list[float] = []
+
+    def rule(p: nn.Parameter) -> None:
+        losses.append(p.norm().item())
+        p.sub_(p.grad, alpha=0.1)  # type: ignore[arg-type]
+
+    tape = record_tape(trained_by(rule), 8, 1, seed=0)
+    assert type(losses[0]) is TracedNumber
+    count = len(tape.nodes)
+    assert type(sum(losses) / len(losses)) is float
+    assert len(tape.nodes) == count
+
+
 def test_a_number_that_numpy_computed_is_refused_with_the_line() -> None:
     def rule(p: nn.Parameter) -> None:
         p.sub_(p.grad, alpha=0.1 / (float(p.grad.norm()) + 1.1))  # type: ignore[arg-type, union-attr]

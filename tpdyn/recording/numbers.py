@@ -29,15 +29,15 @@ Append = Callable[[Any, tuple[Any, ...]], Ref]
 class Numbers:
     """The numbers of one recording: which value of the tape each of them is.
 
-    append(overload, operands) writes an operation on tensors without dims and gives its value.
+    append(overload, operands) writes an operation on tensors without dims and gives its value. Once left, it is let go of: numbers
+    that the script still holds are plain ones in all that follows.
     """
 
     def __init__(self, append: Append) -> None:
-        self._append = append
+        self._append: Append | None = append
         self._by_bits: dict[float, Ref] = {}
         self._taken: Ref | None = None
         self._item: Any = None
-        self._max: Any = None
 
     def __enter__(self) -> Numbers:
         """While entered, `tensor.item()` traces."""
@@ -60,6 +60,7 @@ class Numbers:
 
         Tensor.item = self._item  # type: ignore[method-assign]
         del adafactor.max  # type: ignore[attr-defined]
+        self._append = None
 
     def __bool__(self) -> bool:
         """Whether any number has left the tensors."""
@@ -67,6 +68,7 @@ class Numbers:
 
     def take(self, number: float, ref: Ref) -> None:
         """A number leaves the tensor `ref` now."""
+        assert self._append is not None
         self._taken = self._append(aten._to_copy.default, (ref,))
         self.know(number, self._taken)
 
@@ -82,7 +84,9 @@ class Numbers:
 
     def made(self, overload: Any, result: Any, *operands: Any) -> Any:
         """The result of arithmetic, traced where its operands can be written down."""
-        if not isinstance(result, float) or not all(type(x) in (int, float, TracedNumber) for x in operands):
+        if self._append is None or not isinstance(result, float):
+            return result
+        if not all(type(x) in (int, float, TracedNumber) for x in operands):
             return result
         written = (x.ref if isinstance(x, TracedNumber) else float(x) for x in operands)
         ref = self._append(overload, tuple(written))
