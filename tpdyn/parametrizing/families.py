@@ -11,8 +11,9 @@ Tables by role of a parameter and by optimizer. Roles are read off the program (
 * The line from NTP to muP: after Yaida (arXiv 2210.04909), a one-parameter family with s = 0 at NTP and s = 1 at muP; the
   exponents as we derive them, from r = (1 - s)/2.
 * Rates that let every layer of any of these be updated maximally by itself ("full alignment"): Everett et al.
-  (arXiv 2407.05872). Looked up: the exponents a and b, and c for Adam; the columns for SGD and Adafactor are as we derive them.
-  Their assumption about initial weights is weaker than what is true of a readout: see `EVERETT`.
+  (arXiv 2407.05872), Table 1. Its columns for SGD and Adafactor were looked up in a public transcription of the table
+  (github.com/iejMac/paramR, research/configs/lib.py); all twelve are what the derivation gives. Their assumption about
+  initial weights is weaker than what is true of a readout: see `EVERETT`.
 
 Biases follow their role (input-like: those of hidden layers, as in Tensor Programs V, arXiv 2203.03466, Table 3). A family
 leaves initial entries free that are smaller than its own where this changes the order of nothing that counts: torch's
@@ -91,21 +92,21 @@ FAMILIES: tuple[Family, ...] = (
     _family("muP", _SCALED, _OURS, (0, 0, 0), (0, HALF, HALF), (1, 0, 0)),
 )
 
-_EVERETT = "Everett et al. 2024"
+_EVERETT = "Everett et al. 2024, Table 1"
 
 EVERETT: tuple[Family, ...] = (
-    _family("SP", "sgd", f"{_EVERETT}, c {_OURS}", (0, 0, -HALF), (0, HALF, HALF), (0, HALF, 1)),
-    _family("NTP", "sgd", f"{_EVERETT}, c {_OURS}", (0, 0, -HALF), (HALF, 0, -HALF), (HALF, 0, 0)),
-    _family("muP", "sgd", f"{_EVERETT}, c {_OURS}", (-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0)),
-    _family("MFP", "sgd", f"{_EVERETT}, c {_OURS}", (0, 0, -1), (HALF, 0, -1), (1, 0, -1)),
+    _family("SP", "sgd", _EVERETT, (0, 0, -HALF), (0, HALF, HALF), (0, HALF, 1)),
+    _family("NTP", "sgd", _EVERETT, (0, 0, -HALF), (HALF, 0, -HALF), (HALF, 0, 0)),
+    _family("muP", "sgd", _EVERETT, (-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0)),
+    _family("MFP", "sgd", _EVERETT, (0, 0, -1), (HALF, 0, -1), (1, 0, -1)),
     _family("SP", "entrywise", _EVERETT, (0, 0, 0), (0, HALF, 1), (0, HALF, 1)),
     _family("NTP", "entrywise", _EVERETT, (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
     _family("muP", "entrywise", _EVERETT, (-HALF, HALF, HALF), (0, HALF, 1), (HALF, HALF, HALF)),
-    _family("MFP", "entrywise", f"{_EVERETT}, c {_OURS}", (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
-    _family("SP", _SCALED, f"{_EVERETT}, c {_OURS}", (0, 0, 0), (0, HALF, HALF), (0, HALF, HALF)),
-    _family("NTP", _SCALED, f"{_EVERETT}, c {_OURS}", (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
-    _family("muP", _SCALED, f"{_EVERETT}, c {_OURS}", (-HALF, HALF, 0), (0, HALF, HALF), (HALF, HALF, 0)),
-    _family("MFP", _SCALED, f"{_EVERETT}, c {_OURS}", (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
+    _family("MFP", "entrywise", _EVERETT, (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
+    _family("SP", _SCALED, _EVERETT, (0, 0, 0), (0, HALF, HALF), (0, HALF, HALF)),
+    _family("NTP", _SCALED, _EVERETT, (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
+    _family("muP", _SCALED, _EVERETT, (-HALF, HALF, 0), (0, HALF, HALF), (HALF, HALF, 0)),
+    _family("MFP", _SCALED, _EVERETT, (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
 )
 """Per-layer rates under "full alignment". Each layer's own update then contributes at order 0, in all of them. But SP and NTP
 keep a readout of order n^-1/2, which training aligns with the changes of its input, so that the output changes by n^1/2
