@@ -25,7 +25,7 @@ import tpdyn
 from tpdyn.exponents import ZERO
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.derive import derive, symmetries
-from tpdyn.parametrizing.phase import phase_diagram
+from tpdyn.parametrizing.diagram import phase_diagram
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import every_exponent
 from tpdyn.readings.orders.maximal import look

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tpdyn.measuring.measurement import Measurement
     from tpdyn.parametrizing.apply import parametrize
     from tpdyn.parametrizing.derive import derive
+    from tpdyn.parametrizing.diagram import PhaseDiagram, phase_diagram
     from tpdyn.parametrizing.formulas import formulas
     from tpdyn.parametrizing.parametrization import Parametrization
-    from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
     from tpdyn.program.program import Program
     from tpdyn.readings.orders.predict import predict
     from tpdyn.readings.orders.prediction import Prediction, Regime
@@ -68,8 +68,8 @@ _HOMES = {
     "derive": "tpdyn.parametrizing.derive",
     "formulas": "tpdyn.parametrizing.formulas",
     "parametrize": "tpdyn.parametrizing.apply",
-    "phase_diagram": "tpdyn.parametrizing.phase",
-    "PhaseDiagram": "tpdyn.parametrizing.phase",
+    "phase_diagram": "tpdyn.parametrizing.diagram",
+    "PhaseDiagram": "tpdyn.parametrizing.diagram",
     "Parametrization": "tpdyn.parametrizing.parametrization",
     "transfer": "tpdyn.tuning.transfer",
     "Regime": "tpdyn.readings.orders.prediction",

@@ -24,10 +24,10 @@ from tpdyn.exponents import Order
 from tpdyn.measuring.first_steps import after_first_steps, same_bits
 from tpdyn.measuring.measure import MeasuringError, measure
 from tpdyn.parametrizing.derive import derive
+from tpdyn.parametrizing.diagram import PhaseDiagram, phase_diagram
 from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.fix import Fix, fix
 from tpdyn.parametrizing.parametrization import GAUGES, Parametrization
-from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
 from tpdyn.parametrizing.slices import Limits
 from tpdyn.program.program import Program
 from tpdyn.readings.interpret import OutsideTheory

@@ -11,8 +11,8 @@ import pytest
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.parametrizing.derive import derive
+from tpdyn.parametrizing.diagram import PhaseDiagram, phase_diagram
 from tpdyn.parametrizing.parametrization import Parametrization
-from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 

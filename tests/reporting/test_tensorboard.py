@@ -18,7 +18,7 @@ from tensorboard.util import tensor_util
 from tpdyn.claims.report import Report, compare
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.parametrizing.phase import phase_diagram
+from tpdyn.parametrizing.diagram import phase_diagram
 from tpdyn.readings.orders.prediction import Prediction
 from tpdyn.reporting.tensorboard import CannotLog, check_writable, log, markdown
 

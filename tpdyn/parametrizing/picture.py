@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tpdyn.parametrizing.polygons import Corner
 
 if TYPE_CHECKING:
-    from tpdyn.parametrizing.phase import Phase, PhaseDiagram
+    from tpdyn.parametrizing.diagram import PhaseDiagram
+    from tpdyn.parametrizing.phase import Phase
 
 COLOURS = {
     "unstable at initialisation": "#cfd3d8",
@@ -96,7 +97,7 @@ def _legend(phases: Iterable[Phase]) -> list[Any]:
     formulas: dict[str, list[str]] = {}
     for phase in phases:
         kept = formulas.setdefault(phase.label, [])
-        formula = phase.show().partition(", r = ")[2]
+        formula = phase.show("xy").partition(", r = ")[2]
         if formula and formula not in kept:
             kept.append(formula)
     return [

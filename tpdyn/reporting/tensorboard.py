@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tpdyn.claims.report import Report
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.parametrizing.phase import PhaseDiagram
+from tpdyn.parametrizing.diagram import PhaseDiagram
 from tpdyn.parametrizing.picture import png
 from tpdyn.readings.orders.prediction import Prediction
 from tpdyn.reporting.events import Run, Setting, band, lines

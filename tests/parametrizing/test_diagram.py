@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
-from tpdyn.parametrizing.phase import PhaseDiagram, phase_diagram
+from tpdyn.parametrizing.diagram import PhaseDiagram, phase_diagram
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import moved_by
 from tpdyn.readings.orders.prediction import Regime
