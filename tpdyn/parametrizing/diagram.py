@@ -212,7 +212,7 @@ def phase_diagram(
     for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
         lies = locate(program, own, plane.space, extra)
         if lies is not None:
-            marked.setdefault(name, lies)
+            marked.setdefault(name, (lies[0], lies[1]))
     return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, mapper.readings)
 
 

@@ -13,14 +13,15 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Literal, final
 
-from tpdyn.exponents import ZERO, Order
+from tpdyn.exponents import Order
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.families import families_of
-from tpdyn.parametrizing.slices import Around, Limits, Moves, exponents_of, point_named, values_at
+from tpdyn.parametrizing.slices import Around, Limits, Moves, point_named
+from tpdyn.parametrizing.symbols import Symbols, space_of
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.cells import KINDS, Cell, Constraint, Form, Kind, Point, Space, formula, moved_by, on_cell
+from tpdyn.readings.orders.cells import Cell, Constraint, Form, Point, formula, on_cell
 from tpdyn.readings.orders.linear import facets, nullspace, solve
-from tpdyn.readings.orders.own import Own, own_exponents
+from tpdyn.readings.orders.own import own_exponents
 from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.readings.orders.structure import structure
@@ -28,7 +29,6 @@ from tpdyn.readings.orders.terms import largest
 from tpdyn.readings.orders.verdict import judge, largest_change
 
 What = Literal["size", "change"]
-Symbols = Literal["parameter", "role"] | Mapping[str, str]
 
 _MOST_CORNERS = 200_000
 """Systems of equations that are solved to find the corners of a cell."""
@@ -144,10 +144,7 @@ def formulas(
     own = own_exponents(program, found)
     families = families_of(program, own) if isinstance(around, str) else {}
     _, at = point_named(program, around, families)
-    moves = _moves(program, own, symbols, kinds)
-    values = {name: values_at(own, at, moved) for name, moved in moves.items()}
-    here = tuple(each.pop() if len(each) == 1 and _plain(moves[name]) else ZERO for name, each in values.items())
-    space = Space(moves, exponents_of(at, [(moved, -x) for moved, x in zip(moves.values(), here, strict=True)]))
+    space, here = space_of(program, own, symbols, kinds, at)
 
     def work(exponents: Exponents) -> tuple[Regime, Order, dict[str, dict[int, tuple[Order, Order]]], dict[str, Order]]:
         orders = read(program, exponents, folded=found.folded)
@@ -165,7 +162,7 @@ def formulas(
     return FormulaCell(
         names=space.names,
         here=here,
-        moves=moves,
+        moves=space.moves,
         regime=regime,
         r=None if r is None else Formula(-r, space.names),
         facets=_facets(cell),
@@ -175,28 +172,6 @@ def formulas(
         },
         largest={name: formula(order, size) for name, order in last.items()},
     )
-
-
-def _moves(program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str) -> dict[str, Moves]:
-    if not isinstance(symbols, str):
-        return {symbol: moved_by(program, word) for symbol, word in symbols.items()}
-    wanted = [kind for kind in KINDS if kind in kinds]
-    if not wanted or set(kinds) - set(KINDS):
-        raise ValueError(f"kinds = {kinds!r}; expected letters of a (multiplier), b (initial size), c (learning rate)")
-    if symbols not in ("parameter", "role"):
-        raise ValueError(f"symbols = {symbols!r}; expected 'parameter', 'role', or a mapping such as {{'c': 'c'}}")
-    moves: dict[str, dict[tuple[Kind, str], Fraction]] = {}
-    for name, mine in own.items():
-        for kind in wanted:
-            if kind == "b" and mine.zero:
-                continue  # what starts at zero has no initial size
-            moves.setdefault(f"{name if symbols == 'parameter' else mine.role}:{kind}", {})[kind, name] = Fraction(1)
-    return dict(moves)
-
-
-def _plain(moved: Moves) -> bool:
-    """Whether a symbol may stand for the exponent itself."""
-    return set(moved.values()) == {Fraction(1)} and len({kind for kind, _ in moved}) == 1
 
 
 def _table(program: Program, orders: Orders) -> dict[str, dict[int, tuple[Order, Order]]]:

@@ -12,7 +12,7 @@ from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.parametrizing.polygons import Corner
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.cells import KINDS, Kind, Space, moved_by
+from tpdyn.readings.orders.cells import KINDS, Kind, Point, Space, moved_by
 from tpdyn.readings.orders.linear import nullspace, solve
 from tpdyn.readings.orders.own import Own
 from tpdyn.readings.orders.reading import Exponents
@@ -107,15 +107,16 @@ def slice_through(
     return Slice(axes[0], axes[1], space, dict(zip(said, corners, strict=True)))
 
 
-def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Exponents) -> Corner | None:
-    """Where extra exponents lie on a slice, up to the symmetries of multipliers; None where they do not."""
+def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Exponents) -> Point | None:
+    """Where extra exponents lie in a space of symbols, up to the symmetries of multipliers; None where they do not."""
     if dict(extra.place) != dict(space.origin.place):
         return None
     symmetric = symmetries(program, extra)
     here, there = _by_kind(space.origin), _by_kind(extra)
     rows = []
-    size = 2 + len(own)
-    for index, name in enumerate(own):
+    symbols = len(space.names)
+    size = symbols + len(own)
+    for index, name in enumerate(own, start=symbols):
         k = symmetric[name]
         for kind, along in (("a", 1), ("b", -1), ("c", -(k or ZERO))):
             if kind == "b" and own[name].zero:
@@ -124,11 +125,11 @@ def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Expone
             for axis, moved in enumerate(space.moves.values()):
                 row[axis] = next((c for (which, of), c in moved.items() if (which, of) == (kind, name)), ZERO)
             if k is not None:
-                row[2 + index] = Fraction(along)
+                row[index] = Fraction(along)
             row[size] = here[kind].get(name, ZERO) - there[kind].get(name, ZERO)
             rows.append(tuple(row))
     solution = solve(rows, size)
-    return None if solution is None else (solution[0], solution[1])
+    return None if solution is None else solution[:symbols]
 
 
 def point_named(program: Program, around: Around, families: Mapping[str, Exponents]) -> tuple[str, Exponents]:

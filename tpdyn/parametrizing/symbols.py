@@ -1,0 +1,56 @@
+"""Which exponents move with which symbol of the user's, and where does the script stand in these symbols?
+
+One symbol for each parameter ('fc1.weight:b'), one for each role ('hidden:c'), or what the user names ({'c': 'c'}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Literal
+
+from tpdyn.exponents import ZERO
+from tpdyn.parametrizing.slices import Moves, exponents_of, values_at
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.cells import KINDS, Kind, Point, Space, moved_by
+from tpdyn.readings.orders.own import Own
+from tpdyn.readings.orders.reading import Exponents
+
+Symbols = Literal["parameter", "role"] | Mapping[str, str]
+
+
+def space_of(
+    program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str, at: Exponents
+) -> tuple[Space, Point]:
+    """The space of some symbols, and the values that they have at a point (extra exponents, on top of the script's).
+
+    A value is the exponent itself where all that a symbol moves have the same one there; else 0, and the symbol is what is
+    added. Raises ValueError for words that name nothing.
+    """
+    moves = _moves(program, own, symbols, kinds)
+    values = {name: values_at(own, at, moved) for name, moved in moves.items()}
+    here = tuple(each.pop() if len(each) == 1 and _plain(moves[name]) else ZERO for name, each in values.items())
+    back = [(moved, -x) for moved, x in zip(moves.values(), here, strict=True)]
+    return Space(moves, exponents_of(at, back)), here
+
+
+def _moves(program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str) -> dict[str, Moves]:
+    if not isinstance(symbols, str):
+        return {symbol: moved_by(program, word) for symbol, word in symbols.items()}
+    wanted = [kind for kind in KINDS if kind in kinds]
+    if not wanted or set(kinds) - set(KINDS):
+        raise ValueError(f"kinds = {kinds!r}; expected letters of a (multiplier), b (initial size), c (learning rate)")
+    if symbols not in ("parameter", "role"):
+        raise ValueError(f"symbols = {symbols!r}; expected 'parameter', 'role', or a mapping such as {{'c': 'c'}}")
+    moves: dict[str, dict[tuple[Kind, str], Fraction]] = {}
+    for name, mine in own.items():
+        for kind in wanted:
+            if kind == "b" and mine.zero:
+                continue  # what starts at zero has no initial size
+            moves.setdefault(f"{name if symbols == 'parameter' else mine.role}:{kind}", {})[kind, name] = Fraction(1)
+    return dict(moves)
+
+
+def _plain(moved: Moves) -> bool:
+    """Whether a symbol may stand for the exponent itself."""
+    return set(moved.values()) == {Fraction(1)} and len({kind for kind, _ in moved}) == 1
