@@ -375,6 +375,16 @@ def test_a_phase_diagram_is_drawn_and_written(tpdyn: Run, perceptron: str) -> No
     assert json.loads(Path("phases.json").read_text())["marks"]["this script"] == ["0", "1/2"]
 
 
+def test_all_cells_of_a_slice_of_any_dimension_are_listed_and_written(tpdyn: Run, perceptron: str) -> None:
+    symbols = ("--symbol", "c=c", "--symbol", "b=out.weight:b", "--limits=0,1")
+    done = tpdyn("phase", perceptron, *symbols, "--json", "cells.json")
+    assert done.exit_code == 0, done.output
+    assert "unstable (dimension 2): 1 - c > 0" in done.stdout and "this script: (0, 1/2)" in done.stdout
+    written = json.loads(Path("cells.json").read_text())
+    assert written["symbols"] == {"c": ["0", "1"], "b": ["0", "1"]}
+    assert {cell["label"] for cell in written["cells"]} == {"unstable at initialisation", "unstable", "kernel"}
+
+
 def test_the_plane_through_named_families_is_shown_in_tensorboard(tpdyn: Run, perceptron: str) -> None:
     done = tpdyn(
         "phase", perceptron, "--through", "NTP,muP,SP", "--x-limits=0,1", "--y-limits=-1/2,1", "--logdir", "logs"
@@ -406,6 +416,8 @@ def test_the_edits_of_a_script_are_printed_as_a_patch_and_explained_beside(tpdyn
         (("phase", "--through", "NTP,muP"), "expected three different names"),
         (("phase", "--x-limits", "a,b"), "expected two numbers with a comma between"),
         (("phase", "--json", "nowhere/phases.json"), "does not exist"),
+        (("phase", "--symbol", "c"), "expected different names with what they move, e.g. c=c"),
+        (("phase", "--symbol", "c=c", "--save", "x.svg"), "a picture has two directions, --x and --y"),
     ],
 )
 def test_parametrizations_that_cannot_be_asked_for_are_refused(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tpdyn.measuring.measure import measure
     from tpdyn.measuring.measurement import Measurement
     from tpdyn.parametrizing.apply import parametrize
+    from tpdyn.parametrizing.cover import PhaseCells, phase_cells
     from tpdyn.parametrizing.derive import derive
     from tpdyn.parametrizing.diagram import PhaseDiagram, phase_diagram
     from tpdyn.parametrizing.formulas import formulas
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Measurement",
     "Parametrization",
+    "PhaseCells",
     "PhaseDiagram",
     "Prediction",
     "Program",
@@ -50,6 +52,7 @@ __all__ = [
     "log",
     "measure",
     "parametrize",
+    "phase_cells",
     "phase_diagram",
     "predict",
     "record",
@@ -68,6 +71,8 @@ _HOMES = {
     "derive": "tpdyn.parametrizing.derive",
     "formulas": "tpdyn.parametrizing.formulas",
     "parametrize": "tpdyn.parametrizing.apply",
+    "phase_cells": "tpdyn.parametrizing.cover",
+    "PhaseCells": "tpdyn.parametrizing.cover",
     "phase_diagram": "tpdyn.parametrizing.diagram",
     "PhaseDiagram": "tpdyn.parametrizing.diagram",
     "Parametrization": "tpdyn.parametrizing.parametrization",

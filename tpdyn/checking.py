@@ -23,6 +23,7 @@ from tpdyn.claims.report import Report, compare
 from tpdyn.exponents import Order
 from tpdyn.measuring.first_steps import after_first_steps, same_bits
 from tpdyn.measuring.measure import MeasuringError, measure
+from tpdyn.parametrizing.cover import PhaseCells, phase_cells
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.diagram import PhaseDiagram, phase_diagram
 from tpdyn.parametrizing.families import differences
@@ -321,6 +322,27 @@ def phases(
             program, x, y, around=around, through=through, x_limits=x_limits, y_limits=y_limits,
             progress=lambda done: tell("reading", done, done),
         )  # fmt: skip
+
+
+def cells(
+    program: Program,
+    symbols: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    around: str = "script",
+    limits: Limits = (-1, 2),
+) -> PhaseCells:
+    """All cells of a slice with symbols such as 'c=c' and 'b=out.weight:b'; what names nothing is `BadInput`."""
+    tell = progress or (lambda what, done, total: None)
+    named = dict(word.partition("=")[::2] for word in symbols)
+    if len(named) < len(symbols) or not all(named.values()):
+        raise BadInput(
+            f"--symbol {', '.join(symbols)}: expected different names with what they move, e.g. c=c, b=out.weight:b"
+        )
+    with _translated():
+        return phase_cells(
+            program, named, around=around, limits=limits, progress=lambda done: tell("reading", done, done)
+        )
 
 
 def check_picture_path(path: Path, option: str = "--save") -> None:

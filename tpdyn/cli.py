@@ -313,6 +313,13 @@ def phase(
     through: Annotated[
         str, typer.Option(help="instead: the plane through three of these points, e.g. NTP,muP,SP")
     ] = "",
+    symbol: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="instead: all cells of a slice of any dimension, e.g. --symbol c=c --symbol b=out.weight:b --symbol a=out.weight:a"
+        ),
+    ] = None,
+    limits: Annotated[str, typer.Option(help="where all symbols begin and end")] = "-1,2",
     x_limits: Annotated[str, typer.Option(help="where x begins and ends, e.g. --x-limits=-1,5/2")] = "",
     y_limits: Annotated[str, typer.Option(help="where y begins and ends")] = "",
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
@@ -328,11 +335,16 @@ def phase(
     """Which regimes are there around a training script? An exact phase diagram of a slice of its exponents."""
     with _exits():
         from tpdyn import checking
+        from tpdyn.parametrizing.diagram import PhaseDiagram
         from tpdyn.recording.script import load
         from tpdyn.reporting import tensorboard
 
-        limits = [_limits(text) if text else None for text in (x_limits, y_limits)]
-
+        ends = [_limits(text) if text else None for text in (x_limits, y_limits)]
+        all_ends = _limits(limits)
+        if symbol and any((save, logdir, through, y, x_limits, y_limits, x != "c")):
+            raise checking.BadInput(
+                "--symbol goes with --around, --limits and --json; a picture has two directions, --x and --y"
+            )
         if json is not None:
             checking.check_json_path(json)
         if save is not None:
@@ -344,17 +356,21 @@ def phase(
         train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
-            diagram = checking.phases(
-                program, x, y, tell, around=around, through=tuple(filter(None, through.split(","))),
-                x_limits=limits[0], y_limits=limits[1],
+            found = (
+                checking.cells(program, symbol, tell, around=around, limits=all_ends)
+                if symbol
+                else checking.phases(
+                    program, x, y, tell, around=around, through=tuple(filter(None, through.split(","))),
+                    x_limits=ends[0], y_limits=ends[1],
+                )
             )  # fmt: skip
-        print(diagram.show())
-        if save is not None:
-            diagram.save(save)
+        print(found.show())
         if json is not None:
-            checking.write_json(diagram.to_dict(), json)
-        if destination is not None:
-            tensorboard.log(diagram, destination)
+            checking.write_json(found.to_dict(), json)
+        if save is not None and isinstance(found, PhaseDiagram):
+            found.save(save)
+        if destination is not None and isinstance(found, PhaseDiagram):
+            tensorboard.log(found, destination)
             print(f"\ntensorboard --logdir {logdir}")
 
 

@@ -47,6 +47,13 @@ class Form:
         """Whether no symbol enters."""
         return not any(self.coefficients)
 
+    def primitive(self) -> Form:
+        """A positive multiple of it, with coprime integers as coefficients; itself where it is constant."""
+        if self.is_constant:
+            return self
+        scale = _primitive(self.coefficients)
+        return Form(self.constant * scale, tuple(c * scale for c in self.coefficients))
+
     def __neg__(self) -> Form:
         return Form(-self.constant, tuple(-c for c in self.coefficients))
 

@@ -7,7 +7,7 @@ certificate that is checked too: nonnegative multiples of the constraints that a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, final
@@ -52,6 +52,28 @@ def solve(rows: Sequence[Point], size: int) -> Point | None:
     if size in pivots:
         return None
     return tuple(-pivots[column].get(size, ZERO) if column in pivots else ZERO for column in range(size))
+
+
+def independent(forms: Sequence[Form]) -> list[Form]:
+    """Forms that vanish where all the given ones do, as few as possible, in echelon form and primitive."""
+    return [_form(row, len(forms[0].coefficients)).primitive() for row in _reduced(list(map(_row, forms))).values()]
+
+
+def modulo(form: Form, equations: Sequence[Form]) -> Form:
+    """What is left of a form where all equations are 0: their leading symbols do not enter. Primitive."""
+    row = {column: value for column, value in enumerate(_row(form)) if value}
+    for lead, pivot in _reduced(list(map(_row, equations))).items():
+        if lead in row:
+            _subtract(row, pivot, row[lead])
+    return _form(row, len(form.coefficients)).primitive()
+
+
+def _row(form: Form) -> Point:
+    return (*form.coefficients, form.constant)
+
+
+def _form(row: Mapping[int, Fraction], size: int) -> Form:
+    return Form(row.get(size, ZERO), tuple(row.get(column, ZERO) for column in range(size)))
 
 
 def _reduced(rows: Sequence[Point]) -> dict[int, dict[int, Fraction]]:
