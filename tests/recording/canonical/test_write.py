@@ -326,3 +326,12 @@ def test_the_pieces_of_one_view_may_be_permutations_of_other_values() -> None:
 
     program = made(build).program
     assert kinds(program) == {"Leaf"}
+
+
+def test_a_concatenation_may_read_one_value_with_its_axes_in_several_orders() -> None:
+    def build(s: Script, n: int) -> None:
+        x = s.leaf("x", n, 7, 7)
+        parts = Operand(x, (2, 0, 1)), Operand(x, (2, 1, 0))
+        s.add(Concat(parts, (Scaling.of(n), Scaling.of(n)), 2), 7, 7, 2 * n)
+
+    made(build)

@@ -22,7 +22,7 @@ def joined(pieces: Pieces, concat: Concat, cuts: Sequence[Cut | None], dims: Pro
     touched = {product[place] for cut in planned for place in (*cut.ranged, *(place for place, _ in cut.fixed))}
     chooses = any(atom in pieces.expanded for atom in touched or product)
     across = any(len(cut.ranged) > 1 or cut.taken > 1 or any(place for place, _ in cut.fixed) for cut in planned)
-    made: dict[tuple[int | None, int], int] = {}
+    made: dict[Operand, int] = {}
     found: dict[Index, int | None] = {}
     for index, chosen in labels.results():
         if chooses:
@@ -40,7 +40,7 @@ def _part_at(
     cuts: Sequence[Cut | None],
     labels: Labels,
     chosen: Chosen,
-    made: dict[tuple[int | None, int], int],
+    made: dict[Operand, int],
 ) -> int | None:
     """The piece that lies at `chosen`, of the part whose cut would take it from the result; None in padding."""
     product = labels.products[concat.axis]
@@ -67,7 +67,7 @@ def _piece_of(
     number: int,
     labels: Labels,
     chosen: Chosen,
-    made: dict[tuple[int | None, int], int],
+    made: dict[Operand, int],
 ) -> int | None:
     """The piece of a part at entry `number` of what its cut takes."""
     own = atoms_along(pieces.held[part.var].dims, part, concat.axis)

@@ -101,12 +101,11 @@ class Pieces:
             var = self.emit(Concat(operands, (ONE,) * length, axis), shape)
         return var
 
-    def relabelled(
-        self, var: int, axes: tuple[int, ...], shape: tuple[Scaling, ...], made: dict[tuple[int | None, int], int]
-    ) -> int:
+    def relabelled(self, var: int, axes: tuple[int, ...], shape: tuple[Scaling, ...], made: dict[Operand, int]) -> int:
         """The value itself where its axes are the result's, else a copy with the axes in their places."""
         if axes == tuple(range(len(shape))):
             return var
-        if (None, var) not in made:
-            made[None, var] = self.emit(Combine(((ONE, Operand(var, axes)),)), shape)
-        return made[None, var]
+        operand = Operand(var, axes)
+        if operand not in made:
+            made[operand] = self.emit(Combine(((ONE, operand),)), shape)
+        return made[operand]

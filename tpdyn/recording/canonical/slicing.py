@@ -26,13 +26,13 @@ class _Uncut:
 def sliced(pieces: Pieces, cut: WideSlice, plan: Cut, dims: Products) -> Held:
     """The pieces of a slice."""
     labels = Labels(pieces, dims, (cut.value,), besides=cut.axis)
-    made: dict[tuple[int | None, int], int] = {}
+    made: dict[Operand, int] = {}
     found = {index: _piece(pieces, cut, plan, labels, chosen, made) for index, chosen in labels.results()}
     return Held(dims, found, pieces.current.type)
 
 
 def _piece(
-    pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen, made: dict[tuple[int | None, int], int]
+    pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen, made: dict[Operand, int]
 ) -> int | None:
     entries = _entries(pieces, cut, plan, labels, chosen)
     kept = {place: plan.taken + number for number, place in enumerate(plan.kept)}
