@@ -295,7 +295,10 @@ class _Reader:
 
         def weight(order: Fraction) -> Order:
             probe = Value((Term(order),), (), None, len(self.program.statements[at].wide_axes))
-            return leading_order(self._again(spectral.weights.var, {at: probe}).total)
+            noted = len(self.contributions)
+            probed = self._again(spectral.weights.var, {at: probe})
+            del self.contributions[noted:]  # no parameter contributes to what is only supposed
+            return leading_order(probed.total)
 
         size = self.ranges.rows(spectral)
         lead = leading_order(matrix.total)
