@@ -11,7 +11,7 @@ from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import LARGEST_GUARD, Rule
 from tpdyn.recording.lowering.matrices import SYMBOLIC, Cholesky, Damped, Diagonal, Eigenvectors, damped, settled
 from tpdyn.recording.lowering.matrix_arithmetic import identity_plus
-from tpdyn.recording.lowering.matrix_products import function_of, mm, mv
+from tpdyn.recording.lowering.matrix_products import function_of, mv, product
 from tpdyn.recording.lowering.symmetry import is_square_sum, is_symmetric
 from tpdyn.recording.lowering.values import Known, Refusal, Tensor, Value
 
@@ -92,7 +92,11 @@ def solve(b: Builder, x: Any, y: Any, *, left: bool = True, **_: Any) -> tuple[A
         y = settled(b, y)
     if len(b.shape(y)) == 1:
         return mv(b, inverted, y), None, None, None
-    return (mm(b, inverted, y) if left else mm(b, y, inverted)), None, None, None
+    several = list(range(len(b.shape(y)) - 2))
+    out = [*several, "i", "j"]
+    if left:
+        return product(b, out, (inverted, ["i", "k"]), (y, [*several, "k", "j"])), None, None, None
+    return product(b, out, (y, [*several, "i", "k"]), (inverted, ["k", "j"])), None, None, None
 
 
 def cholesky(b: Builder, x: Any, *_: Any, **__: Any) -> tuple[Cholesky, None]:

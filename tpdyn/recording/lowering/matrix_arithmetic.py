@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from tpdyn.recording.lowering.builder import Builder
 from tpdyn.recording.lowering.elementwise import Rule
 from tpdyn.recording.lowering.matrices import (
@@ -27,11 +29,11 @@ def identity_plus(b: Builder, shift: Any, rest: Tensor) -> Any:
     return rest if number == 0 else Damped(shift if number is None else number, rest)
 
 
-def one_entry(b: Builder, x: Any) -> Any:
-    """x as a number or value without dims; None where it has more than one entry."""
+def _one_entry(b: Builder, x: Any, dims: int) -> Any:
+    """x as a number or value without dims; None where it has more than one entry, or more dims than its partner."""
     if b.number(x) is not None and not b.shape(x):
         return b.number(x)
-    if isinstance(x, (Value, Known)) and all(size == 1 for size in x.shape):
+    if isinstance(x, (Value, Known)) and len(x.shape) <= dims and all(size == 1 for size in x.shape):
         return b.reshape(x, ())
     return None
 
@@ -74,7 +76,7 @@ def _times(b: Builder, x: Any, y: Any, **_: Any) -> Any:
     for one, other in ((x, y), (y, x)):
         if isinstance(one, Eigenvectors):
             return _reweighted(b, one, other)
-        factor = one_entry(b, other)
+        factor = _one_entry(b, other, 2)
         if factor is not None and (isinstance(one, Diagonal) or damped(one) is not None):
             return scaled(b, one, factor)
     raise ByParts
@@ -96,12 +98,12 @@ def _reweighted(b: Builder, x: Eigenvectors, factor: Any) -> Eigenvectors:
     """Each eigenvector times a number of its own."""
     if isinstance(factor, SYMBOLIC):
         raise ByParts
-    number = one_entry(b, factor)
+    number = _one_entry(b, factor, len(x.shape))
     if number is not None:
         return replace(x, weights=joint_weights(b, x.weights, number))
     shape = b.shape(factor)
     own = [d + len(x.shape) - len(shape) for d, size in enumerate(shape) if size != 1]
-    if own != [x.spectrum]:
+    if own != [x.spectrum] or len(shape) > len(x.shape):
         raise ByParts
     return replace(x, weights=joint_weights(b, x.weights, b.reshape(factor, (-1,))))
 
@@ -110,6 +112,12 @@ def _reweighted(b: Builder, x: Eigenvectors, factor: Any) -> Eigenvectors:
 
 
 def _same(b: Builder, x: Any, *_: Any, **__: Any) -> Any:
+    return x
+
+
+def _converted(b: Builder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
+    if dtype is not None and not dtype.is_floating_point:  # whole numbers are others
+        raise ByParts
     return x
 
 
@@ -180,8 +188,9 @@ def _squeezed(b: Builder, x: Any, *dims: Any) -> Any:
 
 
 READERS: dict[str, Rule] = {
-    **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "contiguous", "lift_fresh", "positive"), _same),
+    **dict.fromkeys(("clone", "detach", "alias", "contiguous", "lift_fresh", "positive"), _same),
     **dict.fromkeys(("view", "_unsafe_view", "reshape"), _viewed),
+    "_to_copy": _converted,
     "copy": _copy,
     "add": added,
     "sub": _difference,

@@ -102,8 +102,7 @@ def function_of(b: Builder, of: Value, weights: Any, descending: bool = False) -
     return b.spectral(of, b.expand(weights, of.shape[:1]), descending)
 
 
-def mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Any:
-    """Matrix times matrix."""
+def _mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Any:
     return product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
 
 
@@ -117,7 +116,7 @@ def mv(b: Builder, x: Any, y: Any) -> Any:
 
 
 def _matmul(b: Builder, x: Any, y: Any) -> Any:
-    by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): mm, (3, 3): _bmm, (2, 1): mv}
+    by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): _mm, (3, 3): _bmm, (2, 1): mv}
     rule = by_ranks.get((len(b.shape(x)), len(b.shape(y))))
     if rule is None:
         raise ByParts
@@ -146,7 +145,7 @@ def _trace(b: Builder, x: Any) -> Any:
 
 
 READERS: dict[str, Rule] = {
-    "mm": mm,
+    "mm": _mm,
     "bmm": _bmm,
     "mv": mv,
     "matmul": _matmul,
