@@ -18,7 +18,7 @@ FLOORS = (
     ("demo",),
     ("integrations",),
     ("reporting",),
-    ("checking", "sweeping"),
+    ("checking", "fixing", "sweeping", "files", "failures"),
     ("claims",),
     ("measuring",),
     ("tuning",),

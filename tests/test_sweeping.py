@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from tpdyn.checking import BadInput
+from tpdyn.failures import BadInput
 from tpdyn.sweeping import log_name, transfers
 
 SCRIPT = """

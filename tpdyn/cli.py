@@ -104,7 +104,7 @@ def check(
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
     with _exits() as leave:
-        from tpdyn import checking
+        from tpdyn import checking, failures, files
         from tpdyn.recording.script import load
         from tpdyn.reporting import tensorboard, terminal
 
@@ -113,7 +113,7 @@ def check(
             recorded = checking.script_widths(asked, recorded)
         destination = logdir / checking.name_of(target)
         if json is not None:
-            checking.check_json_path(json)
+            files.check_json_path(json)
         if measure:
             tensorboard.check_writable(destination)
         runs = (*(recorded or ()), *(asked if measure else ()))
@@ -133,14 +133,14 @@ def check(
                     finite=finite or (),
                     progress=tell,
                 )
-            except checking.BeyondTheory as error:
+            except failures.BeyondTheory as error:
                 if json is not None:
-                    checking.write_json(checking.beyond_to_dict(str(error)), json)
+                    files.write_json(checking.beyond_to_dict(str(error)), json)
                 raise
         if checked.report is not None:
             tensorboard.log(checked.report, destination)
         if json is not None:
-            checking.write_json(checked.to_dict(), json)
+            files.write_json(checked.to_dict(), json)
         if show_dims:
             print(checked.prediction.program.dims_table(), end="\n\n")
         if checked.report is not None:
@@ -148,7 +148,7 @@ def check(
             print(f"\ntensorboard --logdir {logdir}")
         else:
             terminal.show_prediction(checked.prediction)
-        if checked.exit is checking.Exit.ANOTHER_REGIME:
+        if checked.exit is failures.Exit.ANOTHER_REGIME:
             _say(f"--require {require}: the regime is another one")
         leave(checked.exit)
 
@@ -191,16 +191,16 @@ def transfer(
 ) -> None:
     """Does the best learning rate move with the width? Sweep it at several widths, for one or more parametrizations."""
     with _exits():
-        from tpdyn import checking
+        from tpdyn import files
         from tpdyn.reporting import tensorboard, transfer_log
         from tpdyn.reporting import transfer as reporting
         from tpdyn.sweeping import log_name, transfers
 
         destination = logdir / log_name(targets)
         if picture is not None:
-            checking.check_picture_path(picture, "--picture")
+            files.check_picture_path(picture, "--picture")
         if json is not None:
-            checking.check_json_path(json)
+            files.check_json_path(json)
         tensorboard.check_writable(destination)
         with _progress() as tell:
             found = transfers(
@@ -219,7 +219,7 @@ def transfer(
         reporting.show(found)
         transfer_log.log_transfers(found, destination)
         if json is not None:
-            checking.write_json({"transfers": [each.to_dict() for each in found]}, json)
+            files.write_json({"transfers": [each.to_dict() for each in found]}, json)
         if picture is not None:
             reporting.picture(found, picture)
             print(f"the picture: {picture}")
@@ -242,12 +242,12 @@ def derive(
 ) -> None:
     """The maximal update parametrization of a training script, and how the script differs from the named ones."""
     with _exits():
-        from tpdyn import checking
+        from tpdyn import checking, files
         from tpdyn.integrations import mup as integration
         from tpdyn.recording.script import load
 
         if json is not None:
-            checking.check_json_path(json)
+            files.check_json_path(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
         train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
@@ -264,7 +264,7 @@ def derive(
             print(f"\n{compared.show()}")
         if json is not None:
             also = {} if compared is None else {"mup": compared.to_dict()}
-            checking.write_json(found.to_dict() | {"differs_from": differences} | also, json)
+            files.write_json(found.to_dict() | {"differs_from": differences} | also, json)
 
 
 @app.command()
@@ -283,10 +283,10 @@ def fix(
     Exit status: 0 nothing to change, or the patch is verified (the patched script was recorded again); 15 it is not.
     """
     with _exits() as leave:
-        from tpdyn import checking
+        from tpdyn import fixing
 
         with _progress() as tell:
-            found = checking.fixed(
+            found = fixing.fixed(
                 target,
                 width_arg,
                 script_arguments or [],
@@ -334,7 +334,7 @@ def phase(
 ) -> None:
     """Which regimes are there around a training script? An exact phase diagram of a slice of its exponents."""
     with _exits():
-        from tpdyn import checking
+        from tpdyn import checking, failures, files
         from tpdyn.parametrizing.diagram import PhaseDiagram
         from tpdyn.recording.script import load
         from tpdyn.reporting import tensorboard
@@ -342,16 +342,16 @@ def phase(
         ends = [_limits(text) if text else None for text in (x_limits, y_limits)]
         all_ends = _limits(limits)
         if symbol and any((save, logdir, through, y, x_limits, y_limits, x != "c")):
-            raise checking.BadInput(
+            raise failures.BadInput(
                 "--symbol goes with --around, --limits and --json; a picture has two directions, --x and --y"
             )
         if json is not None:
-            checking.check_json_path(json)
+            files.check_json_path(json)
         if save is not None:
-            checking.check_picture_path(save)
+            files.check_picture_path(save)
         destination = None if logdir is None else logdir / f"{checking.name_of(target)}-phases"
         if destination is not None:
-            checking.check_pictures(f"--logdir {logdir}")
+            files.check_pictures(f"--logdir {logdir}")
             tensorboard.check_writable(destination)
         train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
@@ -366,7 +366,7 @@ def phase(
             )  # fmt: skip
         print(found.show())
         if json is not None:
-            checking.write_json(found.to_dict(), json)
+            files.write_json(found.to_dict(), json)
         if save is not None and isinstance(found, PhaseDiagram):
             found.save(save)
         if destination is not None and isinstance(found, PhaseDiagram):
@@ -405,7 +405,7 @@ def _exits() -> Iterator[Callable[[int], None]]:
         _say("interrupted; nothing was written")
         status = 130
     except Exception as error:
-        from tpdyn.checking import status_of
+        from tpdyn.failures import status_of
 
         known = status_of(error)
         if known is None:

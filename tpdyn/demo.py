@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tpdyn.checking import Checked, Exit, Progress, check
+from tpdyn.checking import Checked, Progress, check
+from tpdyn.failures import Exit
 from tpdyn.readings.orders.prediction import Regime
 from tpdyn.recording.script import load
 from tpdyn.reporting import tensorboard, terminal

@@ -13,11 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
-from tpdyn.checking import BadInput, Fixed, Progress, fixed, name_of, script_widths, transferred
+from tpdyn.checking import Progress, name_of, script_widths
+from tpdyn.failures import BadInput, translated
+from tpdyn.fixing import Fixed, fixed
 from tpdyn.recording.script import load
 from tpdyn.recording.standing_in import standing_in
 from tpdyn.tuning.optimum import Transfer
 from tpdyn.tuning.sweep import checked
+from tpdyn.tuning.transfer import transfer
 
 DERIVED = "maximal update"
 
@@ -83,12 +86,13 @@ def transfers(
     found = []
 
     def swept(train: Callable[[int], object], name: str) -> None:
-        found.append(
-            transferred(
-                train, widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
-                record_widths=record_widths, progress=partial(tell, name),
-            )
-        )  # fmt: skip
+        with translated():
+            found.append(
+                transfer(
+                    train, widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
+                    record_widths=record_widths, progress=partial(tell, name),
+                )
+            )  # fmt: skip
 
     for target, train, fix in zip(wanted, trains, edited, strict=True):
         swept(train, target.name)

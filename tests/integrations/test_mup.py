@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import tpdyn
-from tpdyn.checking import BadInput
 from tpdyn.cli import app
+from tpdyn.failures import BadInput
 from tpdyn.integrations.mup import INITIAL, RATE, BaseShape, Comparison, base_shapes_of, compare, read_base_shapes
 from tpdyn.readings.orders.prediction import Regime
 

@@ -39,7 +39,7 @@ from tpdyn.claims.statistics import (
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.program.program import Source
-from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
+from tpdyn.readings.orders.prediction import Prediction, Regime, Row
 
 SEVERITY: tuple[Verdict, ...] = ("disagrees", "diverged", "not measured", "inconclusive", "agrees")
 
@@ -104,7 +104,7 @@ class Report:
                 }
                 for row in self.table
             ],
-            "reasons": [_sentence(reason) for reason in (*self.prediction.reasons, *self.prediction.outside)],
+            "reasons": [reason.told() for reason in (*self.prediction.reasons, *self.prediction.outside)],
         }
 
     def show(self) -> None:
@@ -293,8 +293,3 @@ def _json_estimate(found: OrderEstimate | None) -> dict[str, float | None] | Non
         return None
     values = {"estimate": found.estimate, "low": found.low, "high": found.high}
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
-
-
-def _sentence(reason: Reason) -> str:
-    where = f" [{reason.source}]" if reason.source.file else ""
-    return f"{reason.text}{where}" + (f" Fix: {reason.fix}" if reason.fix else "")

@@ -19,8 +19,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from tpdyn.checking import BadInput, BeyondTheory
 from tpdyn.exponents import ZERO, Scaling, show_power
+from tpdyn.failures import BadInput, BeyondTheory
 from tpdyn.parametrizing.apply import plain_name, width_of
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.derive import derive

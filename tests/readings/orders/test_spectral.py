@@ -13,7 +13,7 @@ from torch import nn
 import tpdyn
 from tpdyn.exponents import ZERO, Scaling
 from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand, Spectral
-from tpdyn.program.program import Builder, Program
+from tpdyn.program.program import Builder, Parameter, Program, View
 from tpdyn.readings.finite import run
 from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.predict import predict
@@ -86,6 +86,24 @@ def test_a_shift_that_is_part_of_the_function_saturates_it() -> None:
         program, at = low_rank(power, "reciprocal", (), Scaling.of(1))
         assert read(program).values[at["f x"]].size == predicted
         assert slope(program, at["f x"], mean) == pytest.approx(float(predicted), abs=0.15)
+
+
+def test_a_parameter_in_the_weights_contributes_once_and_at_the_eigenvalues_that_are() -> None:
+    """`gain / eigenvalues`: probing what becomes of smaller eigenvalues is no use of the gain."""
+    b = Builder()
+    x = b.leaf(Leaf("random", "x", Law("normal", NOTHING, ONE)), (Scaling.of(2), WIDE))
+    first = b.leaf(Leaf("parameter", "gain", Law("constant", ONE)), ())
+    gain = b.add(Combine(((ONE, Operand(first, ())),), ONE), ())
+    b.parameters.append(Parameter("gain", (View((first,), ()), View((gain,), ())), (None,)))
+    b.at(phase="forward")
+    s = b.add(Contract((Operand(x, (2, 0)), Operand(x, (2, 1)))), (WIDE, WIDE))
+    along = b.add(Eigenvalues(Operand(s, (1, 2)), (1,), (2,), 0), (WIDE,))
+    inverse = b.add(Apply("reciprocal", (Operand(along, (0,)),)), (WIDE,))
+    weights = b.add(Contract((Operand(gain, ()), Operand(inverse, (0,)))), (WIDE,))
+    f = b.add(Spectral(Operand(weights, (2,)), Operand(s, (0, 1)), (0,), (1,), 2), (WIDE, WIDE))
+    b.add(Contract((Operand(f, (1, 2)), Operand(x, (0, 2)))), (Scaling.of(2), WIDE))
+    (contribution,) = read(b.build(steps=1)).contributions
+    assert (contribution.position, contribution.order) == (weights, -1)
 
 
 def test_small_changes_change_negative_powers_in_full() -> None:

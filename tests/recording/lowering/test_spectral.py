@@ -139,8 +139,11 @@ INVERSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "inverse": lambda s, g: s.inverse() @ g,
     "solve": lambda s, g: torch.linalg.solve(s, g),
     "solve from the right": lambda s, g: torch.linalg.solve(s, g.T, left=False).T,
+    "solve for several at once": lambda s, g: torch.linalg.solve(s, torch.stack([g, 2 * g]))[1],
+    "solve for several from the right": lambda s, g: torch.linalg.solve(s, torch.stack([g.T, g.T]), left=False)[0].T,
     "a column": lambda s, g: torch.linalg.solve(s, g[:, 0])[:, None] * g,
     "cholesky_solve": lambda s, g: torch.cholesky_solve(g, torch.linalg.cholesky(s)),
+    "cholesky_solve for several": lambda s, g: torch.cholesky_solve(torch.stack([g, g]), torch.linalg.cholesky(s))[0],
     "cholesky_inverse": lambda s, g: torch.cholesky_inverse(torch.linalg.cholesky(s)) @ g,
     "matrix_power": lambda s, g: torch.linalg.matrix_power(s, -1) @ g,
 }
@@ -190,6 +193,13 @@ def test_the_entries_of_an_identity_matrix_are_an_array_where_they_are_read() ->
     assert arrays(lowered(update))
 
 
+def test_a_factor_with_more_dims_makes_an_array_of_an_identity_matrix() -> None:
+    def update(g: Tensor) -> Tensor:
+        return (torch.eye(g.shape[0]) * g.abs().sum().reshape(1, 1, 1))[0] @ g
+
+    assert arrays(lowered(update))
+
+
 REFUSED: dict[str, tuple[Update, str]] = {
     "rotated gradients": (lambda g: torch.linalg.eigh(square(g))[1].T @ g, "eigenbasis"),
     "signs": (lambda g: torch.linalg.eigh(square(g))[1].sign() @ g, "eigenbasis"),
@@ -212,6 +222,7 @@ REFUSED: dict[str, tuple[Update, str]] = {
         lambda g: torch.linalg.svd((-1 * g) @ g.T)[0] @ g,
         "may have negative eigenvalues",
     ),
+    "rounded": (lambda g: (1.5 * torch.eye(g.shape[0]) + g @ g.T).long().double() @ g, "is rounded to"),
     "a Cholesky factor": (lambda g: torch.linalg.cholesky(square(g)) @ g, "Cholesky factor depends on the order"),
 }
 

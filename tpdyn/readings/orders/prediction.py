@@ -32,6 +32,11 @@ class Reason:
     source: Source
     fix: str = ""
 
+    def told(self) -> str:
+        """One sentence with its place and its remedy."""
+        where = f" [{self.source}]" if self.source.file else ""
+        return f"{self.text}{where}" + (f" Fix: {self.fix}" if self.fix else "")
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
 from typing import assert_never, final
 
 from tpdyn.exponents import ZERO, Order, Scaling
-from tpdyn.pointwise import lookup
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -31,20 +29,15 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, OutsideTheory, interpret
-from tpdyn.readings.orders.contraction import Layout, contract, layout, place, total_sum
-from tpdyn.readings.orders.functions import (
-    Chain,
-    change_terms,
-    larger_than_tiny,
-    least_of,
-    several_arguments,
-    value_terms,
-)
-from tpdyn.readings.orders.parity import EVEN, Sources, forget, odd_in, of_function, product
+from tpdyn.readings.orders.applied import applied
+from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, sum_of_products
+from tpdyn.readings.orders.contraction import Layout, layout, place
+from tpdyn.readings.orders.leaves import leaf_value
+from tpdyn.readings.orders.parity import Sources
 from tpdyn.readings.orders.ranges import Ranges
-from tpdyn.readings.orders.signs import guarded_maxima, nonnegative
+from tpdyn.readings.orders.signs import guarded_maxima
 from tpdyn.readings.orders.spectral import eigenvalues, function_of, vanishes_at_zero
-from tpdyn.readings.orders.terms import Gaussian, Term, Terms, Value, largest, leading_order, scaled, tidy
+from tpdyn.readings.orders.terms import Term, Value, leading_order, scaled, tidy
 
 
 @final
@@ -118,19 +111,6 @@ def read(
     return Orders(tuple(values), tuple(c.times(behind.get(c.position, ZERO)) for c in reader.contributions))
 
 
-@lru_cache(maxsize=1 << 10)
-def _chain(name: str, parameters: tuple[Scaling, ...]) -> Chain:
-    """A function with its derivatives, up to the third."""
-    try:
-        numbers = tuple(float(parameter.constant) for parameter in parameters)
-    except ValueError as error:
-        raise OutsideTheory(f"outside the theory: {name} with a parameter that depends on the width: {error}") from None
-    functions = [lookup(name, numbers)]
-    while functions[-1].slope is not None and len(functions) < 4:
-        functions.append(lookup(functions[-1].slope, numbers))
-    return tuple(functions)
-
-
 @final
 class _Reader:
     def __init__(self, program: Program, exponents: Exponents, epsilon: bool) -> None:
@@ -171,7 +151,8 @@ class _Reader:
         instruction = statement.instruction
         match instruction:
             case Leaf():
-                return self._leaf(position, statement, instruction)
+                smaller = self.exponents.initial.get(self.owner.get(position, ""), ZERO)
+                return leaf_value(instruction, position, len(statement.wide_axes), -smaller, self.sources)
             case Contract(operands=places, scale=scale):
                 if self.ranges is not None:
                     self.ranges.expect_no_sum_over_eigenvalues(position)
@@ -179,7 +160,7 @@ class _Reader:
                 power = scale.order
                 if power is not None and position in self.exponents.place:
                     power = power - self.exponents.place[position]
-                made = self._contract(position, statement, places, values, power)
+                made = contracted(values, self._plan(position, statement, places), power, self.sources)
                 self._note_contribution(position, statement, places, values, power)
                 return made
             case Combine():
@@ -187,11 +168,11 @@ class _Reader:
                 values = self._through_multipliers(statement, places, operands)
                 for (scale, place_), value in zip(instruction.terms, values, strict=True):
                     self._note_pick(position, statement, place_, value, scale.order)
-                return self._combine(position, statement, instruction, values)
+                return combined(instruction, values, self._plan(position, statement, places), self.epsilon)
             case Apply(operands=places):
-                return self._apply(
-                    position, statement, instruction, self._through_multipliers(statement, places, operands)
-                )
+                values = self._through_multipliers(statement, places, operands)
+                plan = self._plan(position, statement, places)
+                return applied(self.program, position, instruction, values, plan, self.guarded)
             case Gather(value=place_, axis=axis):
                 (value,) = self._through_multipliers(statement, (place_,), operands[:1])
                 # Data pick the rows that data filled (a token's, in a vocabulary that grows): there they are not rare.
@@ -201,19 +182,20 @@ class _Reader:
                         "outside the theory: data pick entries of a computed wide dim (a vocabulary of the output that grows, "
                         "say): those entries learn at other orders than the rest. Keep the number of classes fixed"
                     )
-                made = self._moved(position, statement, place_, value, -rows)
+                made = moved(value, self._plan(position, statement, (place_,)), self.sources, -rows)
                 self._note_pick(position, statement, place_, made)
                 return made
             case Scatter(value=place_, axis=axis):
                 sparse = statement.shape[axis]
                 rarity = sparse.order if sparse.is_wide and axis not in place_.axes else None
-                return self._moved(position, statement, place_, operands[0], rarity or ZERO)
+                return moved(operands[0], self._plan(position, statement, (place_,)), self.sources, rarity or ZERO)
             case Slice(value=place_):
                 (value,) = self._through_multipliers(statement, (place_,), operands)
-                return self._moved(position, statement, place_, value)
+                return moved(value, self._plan(position, statement, (place_,)), self.sources)
             case Concat(parts=parts):
                 places = tuple(part for part in parts if part is not None)
-                return self._join(position, statement, places, self._through_multipliers(statement, places, operands))
+                values = self._through_multipliers(statement, places, operands)
+                return joined(values, self._plan(position, statement, places))
             case Eigenvalues():
                 assert self.ranges is not None
                 return eigenvalues(operands[0], self.ranges.rows(instruction), len(statement.wide_axes))
@@ -239,7 +221,7 @@ class _Reader:
         found = []
         for place_, value in zip(places, values, strict=True):
             power = -self.exponents.multiplier.get(owners.get(place_.var, ""), ZERO)
-            found.append(_times(value, power) if power else value)
+            found.append(value.times(power))
         return tuple(found)
 
     def _updated(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
@@ -281,16 +263,16 @@ class _Reader:
             return
         for k, place_ in enumerate(places):
             if place_.var in self.owner:
-                plan, moved = self._plan(position, statement, places), values[k].change
-                trained = tuple(moved if i == k else v.total for i, v in enumerate(values))
-                untrained = tuple(moved if i == k else v.base for i, v in enumerate(values))
+                plan, change = self._plan(position, statement, places), values[k].change
+                trained = [change if i == k else v.total for i, v in enumerate(values)]
+                untrained = [change if i == k else v.base for i, v in enumerate(values)]
                 self.contributions.append(
                     Contribution(
                         self.owner[place_.var],
                         position,
                         statement.origin.step,
-                        leading_order(self._product(plan, trained, power)),
-                        leading_order(self._product(plan, untrained, power)),
+                        leading_order(sum_of_products(trained, plan, power, self.sources)),
+                        leading_order(sum_of_products(untrained, plan, power, self.sources)),
                     )
                 )
 
@@ -299,213 +281,12 @@ class _Reader:
     ) -> None:
         """A parameter that enters as it is: a bias, a row of an embedding."""
         if statement.origin.phase == "forward" and place_.var in self.owner and power is not None:
-            moved = leading_order(scaled(value.change, power))
+            order = leading_order(scaled(value.change, power))
             self.contributions.append(
-                Contribution(self.owner[place_.var], position, statement.origin.step, moved, moved)
+                Contribution(self.owner[place_.var], position, statement.origin.step, order, order)
             )
 
-    # -- one rule an instruction ------------------------------------------------------------------------------------
-
-    def _leaf(self, position: int, statement: Statement, leaf: Leaf) -> Value:
-        wide = len(statement.wide_axes)
-        law = leaf.law
-        shift = -self.exponents.initial.get(self.owner.get(position, ""), ZERO)
-        constant = [Term(law.location.order)] if law.location.order is not None else []
-        match law.kind:
-            case "zero":
-                return Value((), (), None, wide)
-            case "data" | "array":
-                return Value((Term(ZERO),), (), None, wide)
-            case "index":
-                return Value((Term(ZERO),), (), None, 0)
-            case "constant":
-                if law.location.order is not None and abs(law.location.at(1)) == float("inf"):
-                    return Value((), (), None, wide)  # -inf marks what a softmax leaves out
-                return Value(scaled(tuple(constant), shift), (), None, wide)
-            case "bernoulli":
-                noise = (
-                    Term(ZERO, of_function(odd_in(self.sources.leaf(position)), "neither")) if wide == 1 else Term(ZERO)
-                )
-                return Value((noise,), (), None, wide)
-            case "normal" | "uniform" | "iid":
-                terms = list(constant)
-                if law.scale.order is not None:
-                    terms.append(self._noise(position, law.scale.order, wide))
-                return Value(tidy(list(scaled(tuple(terms), shift)), wide), (), None, wide)
-        assert_never(law.kind)
-
-    def _noise(self, position: int, order: Fraction, wide: int) -> Term:
-        if wide == 0:
-            return Term(order)
-        if wide == 1:
-            return Term(order, odd_in(self.sources.leaf(position)))
-        if wide == 2:
-            return Term(order, EVEN, ZERO, Gaussian(position, (0, 1)))
-        raise OutsideTheory(f"outside the theory: random entries along {wide} wide dims; expected at most two")
-
-    def _contract(
-        self,
-        position: int,
-        statement: Statement,
-        places: tuple[Operand, ...],
-        values: tuple[Value, ...],
-        shift: Order,
-    ) -> Value:
-        plan = self._plan(position, statement, places)
-        if shift is None:
-            return Value((), (), None, plan.wide)
-        base = self._product(plan, tuple(v.base for v in values), shift)
-        if len(values) == 1:
-            whole = self._product(plan, (values[0].whole,), shift) if values[0].whole is not None else None
-            return Value(base, self._product(plan, (values[0].change,), shift), whole, plan.wide, values[0].at_most)
-        x, y = values
-        change: list[Term] = []
-        for pair in ((x.change, y.base), (x.base, y.change), (x.change, y.change)):
-            if pair[0] and pair[1]:
-                change += self._product(plan, pair, shift)
-        whole = None
-        if x.whole is not None or y.whole is not None:
-            whole = self._product(plan, (x.total, y.total), shift)
-        return _consistent(Value(base, tidy(change, plan.wide), whole, plan.wide, x.at_most or y.at_most))
-
-    def _product(self, plan: Layout, terms: tuple[Terms, ...], shift: Fraction) -> Terms:
-        if len(terms) == 1:
-            return total_sum(terms[0], plan, shift, self.sources)
-        return contract(terms[0], terms[1], plan, shift, self.sources)
-
-    def _combine(self, position: int, statement: Statement, combine: Combine, values: tuple[Value, ...]) -> Value:
-        plan = self._plan(position, statement, tuple(operand for _, operand in combine.terms))
-        base: list[Term] = []
-        change: list[Term] = []
-        whole: list[Term] = []
-        for (scale, _), value, axes in zip(combine.terms, values, plan.operands, strict=True):
-            order = scale.order
-            if order is None:
-                continue
-            base += [place(term, axes).times(order) for term in value.base]
-            change += [place(term, axes).times(order) for term in value.change]
-            whole += [place(term, axes).times(order) for term in value.total]
-        keep = any(value.whole is not None for value in values)
-        if combine.constant.order is not None:
-            negligible = combine.epsilon and not self.epsilon
-            constant = Term(combine.constant.order)
-            if negligible and change and not base:  # what is guarded is zero at the initialisation, but not later
-                base, whole, keep = [constant], whole if keep else list(change), True
-            elif not negligible or not whole:  # what guards a division by zero counts
-                base, whole = [*base, constant], [*whole, constant]
-        return Value(
-            tidy(base, plan.wide),
-            tidy(change, plan.wide),
-            tidy(whole, plan.wide) if keep else None,
-            plan.wide,
-            any(value.at_most for value in values),
-        )
-
-    def _apply(self, position: int, statement: Statement, apply: Apply, values: tuple[Value, ...]) -> Value:
-        plan = self._plan(position, statement, apply.operands)
-        chain = _chain(apply.function, apply.parameters)
-        function = chain[0]
-        at_most = any(value.at_most for value in values)
-        placed = tuple(
-            tuple(tuple(place(term, axes) for term in terms) for terms in (value.base, value.change, value.total))
-            for value, axes in zip(values, plan.operands, strict=True)
-        )
-        if function.arity > 1:
-            if apply.function == "where":
-                return self._where(placed, plan.wide, at_most)
-            parts = tuple((p[0], p[1], p[2]) for p in placed)
-            if (kept := self.guarded.get(position)) is not None:
-                base, change, whole = larger_than_tiny(parts[kept], parts[1 - kept][0])
-                return Value(base, change, whole if change else None, plan.wide, at_most)
-            if apply.function == "minimum" and not plan.wide and self._nonnegative(apply.operands):
-                base, change, whole = least_of(parts)
-                return Value(base, change, whole if change else None, plan.wide, at_most)
-            base = several_arguments(function, tuple(p[0] for p in placed), plan.wide)
-            change = ()
-            if any(p[1] for p in placed):
-                change = self._change_of_several(chain, placed, base, plan.wide)
-            return Value(base, change, None, plan.wide, at_most)
-        base_, change_, total_ = placed[0]
-        guarded = function.degree is not None and function.degree < 0
-        base = () if guarded and not base_ else value_terms(chain, base_, plan.wide)
-        if not change_:
-            made = Value(base, (), None, plan.wide, at_most)
-        else:
-            change = change_terms(chain, base_, change_, total_, plan.wide)
-            if guarded and not base_:
-                change = value_terms(chain, total_, plan.wide)
-            made = Value(base, change, value_terms(chain, total_, plan.wide), plan.wide, at_most)
-            made = _consistent(made)
-        if apply.along is not None and statement.shape[apply.along].is_wide and apply.function == "softmax":
-            order = statement.shape[apply.along].order
-            assert order is not None
-            if (leading_order(total_) or ZERO) > 0:
-                raise OutsideTheory(
-                    "outside the theory: a softmax over a wide dim with logits that grow with the width"
-                )
-            made = _times(made, -order)
-        return made
-
-    def _nonnegative(self, operands: tuple[Operand, ...]) -> bool:
-        return all(nonnegative(self.program, operand.var) for operand in operands)
-
-    def _where(self, placed: tuple[tuple[Terms, ...], ...], wide: int, at_most: bool) -> Value:
-        """`mask ? x : y`: the larger of the two; a mask that depends on x is as good as a factor of order 0."""
-        mask, x, y = placed
-
-        def choice(which: int) -> Terms:
-            parity = of_function(mask[which][0].parity, "neither") if mask[which] else EVEN
-            return tidy(
-                [Term(t.order, product(t.parity, parity), t.rarity, t.gaussian) for t in (*x[which], *y[which])], wide
-            )
-
-        change = [*choice(0), *choice(2)] if mask[1] else [*choice(1)]
-        return Value(choice(0), tidy(change, wide), None, wide, at_most)
-
-    def _change_of_several(self, chain: Chain, placed: tuple[tuple[Terms, ...], ...], base: Terms, wide: int) -> Terms:
-        function = chain[0]
-        total = several_arguments(function, tuple(p[2] for p in placed), wide)
-        size = max((o for p in placed if (o := leading_order(p[0])) is not None), default=None)
-        moved = [term for p in placed for term in p[1]]
-        top = max(term.rms_order for term in moved)
-        if size is None or top >= size:
-            return tidy([*base, *total], wide)
-        parity = EVEN
-        for p in placed:
-            for term in (*p[0], *p[1]):
-                parity = product(parity, of_function(term.parity, "neither"))
-        if function.jumps:
-            return (Term(ZERO, parity, size - top),)
-        degree = function.degree
-        return (Term(top + ((degree - 1) * size if degree is not None else ZERO), parity),)
-
-    def _moved(
-        self, position: int, statement: Statement, place_: Operand, value: Value, rarity: Fraction = ZERO
-    ) -> Value:
-        """Gather, scatter, slice: the same entries elsewhere. An axis that is picked from is no axis any more."""
-        plan = self._plan(position, statement, (place_,))
-        gone = [axis for axis, _ in plan.summed]
-
-        def move(terms: Terms) -> Terms:
-            found = []
-            for term in terms:
-                placed = place(term, plan.operands[0])
-                parity = placed.parity
-                for axis in gone:
-                    parity = forget(parity, axis)
-                gaussian = placed.gaussian
-                if gaussian is not None and any(axis in gaussian.axes for axis in gone):
-                    left = [axis for axis in gaussian.axes if axis not in gone]
-                    if left:
-                        row = self.sources.leaf(-1 - gaussian.matrix)
-                        parity = product(parity, odd_in(row, left[0]))
-                    gaussian = None
-                rare = placed.rarity + rarity
-                found.append(Term(placed.order, parity, largest([rare, ZERO]) if rarity < 0 else rare, gaussian))
-            return tidy(found, plan.wide)
-
-        whole = move(value.whole) if value.whole is not None else None
-        return Value(move(value.base), move(value.change), whole, plan.wide, value.at_most)
+    # -- functions of matrices --------------------------------------------------------------------------------------
 
     def _spectral(self, position: int, statement: Statement, spectral: Spectral, operands: tuple[Value, ...]) -> Value:
         assert self.ranges is not None
@@ -514,18 +295,18 @@ class _Reader:
 
         def weight(order: Fraction) -> Order:
             probe = Value((Term(order),), (), None, len(self.program.statements[at].wide_axes))
-            return leading_order(self._again(spectral.weights.var, {at: probe}).total)
+            noted = len(self.contributions)
+            probed = self._again(spectral.weights.var, {at: probe})
+            del self.contributions[noted:]  # no parameter contributes to what is only supposed
+            return leading_order(probed.total)
 
         size = self.ranges.rows(spectral)
         lead = leading_order(matrix.total)
         if lead is not None and not vanishes_at_zero(weight, lead + size):
             self.ranges.expect_within(position)
         axes = self._plan(position, statement, (spectral.weights, spectral.value)).operands[1]
-        base, change, whole = (
-            terms and tuple(place(term, axes) for term in terms) for terms in (matrix.base, matrix.change, matrix.whole)
-        )
-        moved = Value(base or (), change or (), whole, matrix.wide, matrix.at_most)
-        return function_of(moved, weights, weight, size)
+        there = matrix.each(lambda terms: tuple(place(term, axes) for term in terms), matrix.wide)
+        return function_of(there, weights, weight, size)
 
     def _again(self, var: int, given: dict[int, Value]) -> Value:
         """The value of a statement if others were what is given."""
@@ -536,21 +317,6 @@ class _Reader:
             operands = tuple(self._again(operand.var, given) for operand in operands_of(instruction))
             given[var] = self._read(var, self.program.statements[var], operands)
         return given[var]
-
-    def _join(
-        self, position: int, statement: Statement, places: tuple[Operand, ...], values: tuple[Value, ...]
-    ) -> Value:
-        plan = self._plan(position, statement, places)
-        parts = list(zip(values, plan.operands, strict=True))
-        return Value(
-            tidy([place(t, axes) for value, axes in parts for t in value.base], plan.wide),
-            tidy([place(t, axes) for value, axes in parts for t in value.change], plan.wide),
-            tidy([place(t, axes) for value, axes in parts for t in value.total], plan.wide)
-            if any(value.whole is not None for value in values)
-            else None,
-            plan.wide,
-            any(value.at_most for value in values),
-        )
 
 
 def _plans_of(program: Program) -> tuple[dict[int, Layout], Ranges | None]:
@@ -568,25 +334,6 @@ def _plans_of(program: Program) -> tuple[dict[int, Layout], Ranges | None]:
 
 
 _PLANS: dict[int, tuple[Program, dict[int, Layout], Ranges | None]] = {}
-
-
-def _times(value: Value, power: Fraction) -> Value:
-    whole = scaled(value.whole, power) if value.whole is not None else None
-    return Value(scaled(value.base, power), scaled(value.change, power), whole, value.wide, value.at_most)
-
-
-def _consistent(value: Value) -> Value:
-    """A change is never larger than value and base together: use that where the product rule overshoots."""
-    if value.whole is None or not value.change:
-        return value
-    moved = leading_order(value.change)
-    bound = max((o for o in (leading_order(value.whole), value.size) if o is not None), default=None)
-    if bound is None:
-        return Value(value.base, (), value.whole, value.wide, value.at_most)
-    assert moved is not None
-    if moved <= bound:
-        return value
-    return Value(value.base, tidy([*value.whole, *value.base], value.wide), value.whole, value.wide, value.at_most)
 
 
 def _is_round_off(scale: Scaling) -> bool:

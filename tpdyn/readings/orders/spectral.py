@@ -28,8 +28,7 @@ def eigenvalues(matrix: Value, size: Fraction, wide: int) -> Value:
     def of(terms: Terms) -> Terms:
         return tidy([Term(term.rms_order + size) for term in terms], wide)
 
-    whole = of(matrix.whole) if matrix.whole is not None else None
-    return Value(of(matrix.base), of(matrix.change), whole, wide, matrix.at_most)
+    return matrix.each(of, wide)
 
 
 def vanishes_at_zero(weight: Weight, lead: Fraction) -> bool:

@@ -10,7 +10,7 @@ Where a rule has a choice it takes the larger order: what comes out is an upper 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -18,7 +18,7 @@ from typing import final
 
 from tpdyn.exponents import ZERO, Order
 from tpdyn.readings.orders.affine import at_point
-from tpdyn.readings.orders.parity import ANY, EVEN, Parity, contains, hull
+from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
 _LONGEST = 4
 
@@ -199,7 +199,25 @@ class Value:
         """Order of the change."""
         return leading_order(self.change)
 
+    def each(self, rule: Callable[[Terms], Terms], wide: int) -> Value:
+        """What acts alike on base, change and whole; the result has that many wide axes."""
+        whole = rule(self.whole) if self.whole is not None else None
+        return Value(rule(self.base), rule(self.change), whole, wide, self.at_most)
 
-def anything(order: Fraction) -> Term:
-    """A term of which only the order is known."""
-    return Term(order, ANY)
+    def times(self, power: Fraction) -> Value:
+        """This value times n^power."""
+        return self.each(lambda terms: scaled(terms, power), self.wide) if power else self
+
+
+def consistent(value: Value) -> Value:
+    """A change is never larger than value and base together: use that where the product rule overshoots."""
+    if value.whole is None or not value.change:
+        return value
+    moved = leading_order(value.change)
+    bound = max((o for o in (leading_order(value.whole), value.size) if o is not None), default=None)
+    if bound is None:
+        return Value(value.base, (), value.whole, value.wide, value.at_most)
+    assert moved is not None
+    if moved <= bound:
+        return value
+    return Value(value.base, tidy([*value.whole, *value.base], value.wide), value.whole, value.wide, value.at_most)

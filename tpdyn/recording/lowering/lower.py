@@ -18,12 +18,14 @@ from tpdyn.recording.lowering import (
     complex_numbers,
     convolution,
     cumulative,
+    decompositions,
     elementwise,
     functions,
     grouped,
     indexing,
     linear,
     losses,
+    matrices,
     normalisation,
     pooling,
     randomness,
@@ -50,7 +52,7 @@ from tpdyn.recording.lowering.values import (
 )
 from tpdyn.recording.tape import Node, Ref, Tape
 
-Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | spectral.Symbolic | Complex
+Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | matrices.Symbolic | Complex
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
@@ -221,13 +223,13 @@ class _Lowering:
                 args = stabiliser.settled(self.builder, args)
                 kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
         if base_name(node.op) in elementwise.SHAPE_ONLY:
-            args = complex_numbers.shapes_of(spectral.shapes_of(choices.shapes_of(args)))
+            args = complex_numbers.shapes_of(matrices.shapes_of(choices.shapes_of(args)))
         if spectral.concerns(base_name(node.op), args):
             try:
                 made = spectral.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
                 return made if isinstance(made, tuple) else (made,)
-            except spectral.ByParts:
-                args = spectral.settled(self.builder, args)
+            except matrices.ByParts:
+                args = matrices.settled(self.builder, args)
         if _has((args, kwargs), choices.Chosen):
             made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
             return made if isinstance(made, tuple) else (made,)
@@ -246,7 +248,7 @@ class _Lowering:
         name = base_name(node.op)
         rule = RULES.get(name)
         complex_ = complex_numbers.concerns(name, args, kwargs)
-        folds = rule is None or complex_ or name in spectral.DECOMPOSITIONS
+        folds = rule is None or complex_ or name in decompositions.RULES
         if folds and not _has((args, kwargs), Value) and not _has((args, kwargs), Complex):
             return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
         if complex_:
@@ -384,7 +386,7 @@ class _Lowering:
             if ref not in places:
                 b.origin = tape.nodes[ref.node].origin
                 value = self.values[ref]
-                value = spectral.settled(b, stabiliser.settled(b, value))
+                value = matrices.settled(b, stabiliser.settled(b, value))
                 if complex_numbers.is_complex(value):
                     pair = complex_numbers.parts(b, value)
                     places[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}

@@ -24,8 +24,7 @@ from tpdyn.program.instructions import (
     operands_of,
 )
 from tpdyn.program.program import Mark, Parameter, Program, Statement, View
-
-ONE = Scaling.of(1)
+from tpdyn.recording.atoms import ONE
 
 
 def tidied(

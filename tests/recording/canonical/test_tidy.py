@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/recording/tidy.py: a multiplier is one of the product, wherever the script writes it."""
+"""Mirrors tpdyn/recording/canonical/tidy.py: a multiplier is one of the product, wherever the script writes it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,123 @@
+"""What does a pointwise function make of a value and its change? The rules of `functions`, for all arguments at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from tpdyn.exponents import ZERO, Scaling
+from tpdyn.pointwise import lookup
+from tpdyn.program.instructions import Apply
+from tpdyn.program.program import Program
+from tpdyn.readings.interpret import OutsideTheory
+from tpdyn.readings.orders.contraction import Layout, place
+from tpdyn.readings.orders.functions import (
+    Chain,
+    Placed,
+    change_terms,
+    larger_than_tiny,
+    least_of,
+    several_arguments,
+    value_terms,
+)
+from tpdyn.readings.orders.parity import EVEN, of_function, product
+from tpdyn.readings.orders.signs import nonnegative
+from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, leading_order, tidy
+
+
+def applied(
+    program: Program, position: int, apply: Apply, values: Sequence[Value], plan: Layout, guarded: Mapping[int, int]
+) -> Value:
+    """The value of an Apply; guarded: which argument a maximum with a tiny number keeps (`guarded_maxima`)."""
+    chain = _chain(apply.function, apply.parameters)
+    at_most = any(value.at_most for value in values)
+    arguments = [
+        (_placed(value.base, axes), _placed(value.change, axes), _placed(value.total, axes))
+        for value, axes in zip(values, plan.operands, strict=True)
+    ]
+    if chain[0].arity == 1:
+        made = _of_one_argument(chain, arguments[0], plan.wide, at_most)
+        return _averaged(program, position, apply, arguments[0], made)
+    if apply.function == "where":
+        return _where(arguments, plan.wide, at_most)
+    if position in guarded:
+        kept = guarded[position]
+        base, change, whole = larger_than_tiny(arguments[kept], arguments[1 - kept][0])
+        return Value(base, change, whole if change else None, plan.wide, at_most)
+    if apply.function == "minimum" and not plan.wide and all(nonnegative(program, o.var) for o in apply.operands):
+        base, change, whole = least_of(tuple(arguments))
+        return Value(base, change, whole if change else None, plan.wide, at_most)
+    base = several_arguments(chain[0], tuple(base for base, _, _ in arguments), plan.wide)
+    moves = any(change for _, change, _ in arguments)
+    change = _change_of_several(chain, arguments, base, plan.wide) if moves else ()
+    return Value(base, change, None, plan.wide, at_most)
+
+
+@lru_cache(maxsize=1 << 10)
+def _chain(name: str, parameters: tuple[Scaling, ...]) -> Chain:
+    """A function with its derivatives, up to the third."""
+    try:
+        numbers = tuple(float(parameter.constant) for parameter in parameters)
+    except ValueError as error:
+        raise OutsideTheory(f"outside the theory: {name} with a parameter that depends on the width: {error}") from None
+    functions = [lookup(name, numbers)]
+    while functions[-1].slope is not None and len(functions) < 4:
+        functions.append(lookup(functions[-1].slope, numbers))
+    return tuple(functions)
+
+
+def _placed(terms: Terms, axes: tuple[int, ...]) -> Terms:
+    return tuple(place(term, axes) for term in terms)
+
+
+def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool) -> Value:
+    before, moved, after = argument
+    unguarded = chain[0].degree is not None and chain[0].degree < 0 and not before  # divides by zero in the base
+    base = () if unguarded else value_terms(chain, before, wide)
+    if not moved:
+        return Value(base, (), None, wide, at_most)
+    change = value_terms(chain, after, wide) if unguarded else change_terms(chain, before, moved, after, wide)
+    return consistent(Value(base, change, value_terms(chain, after, wide), wide, at_most))
+
+
+def _averaged(program: Program, position: int, apply: Apply, argument: Placed, made: Value) -> Value:
+    """A softmax over a wide dim: its entries are smaller by n, as they sum to 1."""
+    size = program.statements[position].shape[apply.along] if apply.along is not None else None
+    if apply.function != "softmax" or size is None or not size.is_wide:
+        return made
+    assert size.order is not None
+    if (leading_order(argument[2]) or ZERO) > 0:
+        raise OutsideTheory("outside the theory: a softmax over a wide dim with logits that grow with the width")
+    return made.times(-size.order)
+
+
+def _where(arguments: Sequence[Placed], wide: int, at_most: bool) -> Value:
+    """`mask ? x : y`: the larger of the two; a mask that depends on x is as good as a factor of order 0."""
+    mask, x, y = arguments
+
+    def choice(which: int) -> Terms:
+        parity = of_function(mask[which][0].parity, "neither") if mask[which] else EVEN
+        return tidy(
+            [Term(t.order, product(t.parity, parity), t.rarity, t.gaussian) for t in (*x[which], *y[which])], wide
+        )
+
+    change = [*choice(0), *choice(2)] if mask[1] else [*choice(1)]
+    return Value(choice(0), tidy(change, wide), None, wide, at_most)
+
+
+def _change_of_several(chain: Chain, arguments: Sequence[Placed], base: Terms, wide: int) -> Terms:
+    function = chain[0]
+    total = several_arguments(function, tuple(after for _, _, after in arguments), wide)
+    size = max((o for before, _, _ in arguments if (o := leading_order(before)) is not None), default=None)
+    moved = [term for _, change, _ in arguments for term in change]
+    top = max(term.rms_order for term in moved)
+    if size is None or top >= size:
+        return tidy([*base, *total], wide)
+    parity = EVEN
+    for before, change, _ in arguments:
+        for term in (*before, *change):
+            parity = product(parity, of_function(term.parity, "neither"))
+    if function.jumps:
+        return (Term(ZERO, parity, size - top),)
+    degree = function.degree
+    return (Term(top + ((degree - 1) * size if degree is not None else ZERO), parity),)

@@ -1,0 +1,110 @@
+"""How do the linear instructions act on a value and its change? Alike on both; a product by the product rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tpdyn.exponents import ZERO, Order
+from tpdyn.program.instructions import Combine
+from tpdyn.readings.orders.contraction import Layout, contract, place, total_sum
+from tpdyn.readings.orders.parity import Sources, forget, odd_in, product
+from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, largest, tidy
+
+
+def sum_of_products(factors: Sequence[Terms], plan: Layout, power: Fraction, sources: Sources) -> Terms:
+    """The terms of `n^power * sum x y`, or of `n^power * sum x`."""
+    if len(factors) == 1:
+        return total_sum(factors[0], plan, power, sources)
+    return contract(factors[0], factors[1], plan, power, sources)
+
+
+def contracted(values: Sequence[Value], plan: Layout, power: Order, sources: Sources) -> Value:
+    """`n^power * sum x y`; nothing where power is None."""
+    if power is None:
+        return Value((), (), None, plan.wide)
+    base = sum_of_products([value.base for value in values], plan, power, sources)
+    if len(values) == 1:
+        (x,) = values
+        whole = sum_of_products([x.whole], plan, power, sources) if x.whole is not None else None
+        return Value(base, sum_of_products([x.change], plan, power, sources), whole, plan.wide, x.at_most)
+    x, y = values
+    change: list[Term] = []
+    for pair in ((x.change, y.base), (x.base, y.change), (x.change, y.change)):
+        if pair[0] and pair[1]:
+            change += sum_of_products(pair, plan, power, sources)
+    whole = None
+    if x.whole is not None or y.whole is not None:
+        whole = sum_of_products((x.total, y.total), plan, power, sources)
+    return consistent(Value(base, tidy(change, plan.wide), whole, plan.wide, x.at_most or y.at_most))
+
+
+def combined(combine: Combine, values: Sequence[Value], plan: Layout, epsilon: bool) -> Value:
+    """A sum with constant coefficients; epsilon: a constant that guards a division counts as written."""
+    base: list[Term] = []
+    change: list[Term] = []
+    whole: list[Term] = []
+    for (scale, _), value, axes in zip(combine.terms, values, plan.operands, strict=True):
+        order = scale.order
+        if order is None:
+            continue
+        base += [place(term, axes).times(order) for term in value.base]
+        change += [place(term, axes).times(order) for term in value.change]
+        whole += [place(term, axes).times(order) for term in value.total]
+    keep = any(value.whole is not None for value in values)
+    if combine.constant.order is not None:
+        negligible = combine.epsilon and not epsilon
+        constant = Term(combine.constant.order)
+        if negligible and change and not base:  # what is guarded is zero at the initialisation, but not later
+            base, whole, keep = [constant], whole if keep else list(change), True
+        elif not negligible or not whole:  # what guards a division by zero counts
+            base, whole = [*base, constant], [*whole, constant]
+    return Value(
+        tidy(base, plan.wide),
+        tidy(change, plan.wide),
+        tidy(whole, plan.wide) if keep else None,
+        plan.wide,
+        any(value.at_most for value in values),
+    )
+
+
+def joined(values: Sequence[Value], plan: Layout) -> Value:
+    """Values end to end: as large as the largest."""
+    parts = list(zip(values, plan.operands, strict=True))
+    return Value(
+        tidy([place(t, axes) for value, axes in parts for t in value.base], plan.wide),
+        tidy([place(t, axes) for value, axes in parts for t in value.change], plan.wide),
+        tidy([place(t, axes) for value, axes in parts for t in value.total], plan.wide)
+        if any(value.whole is not None for value in values)
+        else None,
+        plan.wide,
+        any(value.at_most for value in values),
+    )
+
+
+def moved(value: Value, plan: Layout, sources: Sources, rarity: Fraction = ZERO) -> Value:
+    """Gather, scatter, slice: the same entries elsewhere. An axis that is picked from is no axis any more.
+
+    rarity: by how much rarer they are there.
+    """
+    gone = [axis for axis, _ in plan.summed]
+
+    def move(terms: Terms) -> Terms:
+        found = []
+        for term in terms:
+            placed = place(term, plan.operands[0])
+            parity = placed.parity
+            for axis in gone:
+                parity = forget(parity, axis)
+            gaussian = placed.gaussian
+            if gaussian is not None and any(axis in gaussian.axes for axis in gone):
+                left = [axis for axis in gaussian.axes if axis not in gone]
+                if left:
+                    row = sources.leaf(-1 - gaussian.matrix)
+                    parity = product(parity, odd_in(row, left[0]))
+                gaussian = None
+            rare = placed.rarity + rarity
+            found.append(Term(placed.order, parity, largest([rare, ZERO]) if rarity < 0 else rare, gaussian))
+        return tidy(found, plan.wide)
+
+    return value.each(move, plan.wide)
