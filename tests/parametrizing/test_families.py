@@ -163,16 +163,56 @@ class TestInitialSizesThatAreLeftFree:
         assert "2.bias: initial size n^-1/2, in SP n^0" in differences(recorded(scaled))["SP"]
 
 
-def test_a_weight_that_plays_two_roles_belongs_to_no_family() -> None:
-    class Tied(nn.Module):
-        def __init__(self, width: int) -> None:
-            super().__init__()
-            self.table = nn.Parameter(torch.randn(6, width))
+class Tied(nn.Module):
+    """One table is embedding and readout; its rows are of size 1, as torch's embeddings are."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return (torch.tanh(x @ self.table) @ self.table.T)[:, :3]
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table, self.body = nn.Parameter(torch.randn(3, width)), nn.Linear(width, width, bias=False)
 
-    assert families_of(recorded(sgd, Tied)) == {}
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = torch.arange(len(x)) % 3
+        return torch.tanh(self.body(self.table[tokens])) @ self.table.T  # type: ignore[no-any-return]
+
+
+class TestOneWeightThatEmbedsAndReadsOut:
+    """It is the embedding of a family, with a multiplier where it reads out."""
+
+    @pytest.mark.parametrize(("optimizer", "make"), [("sgd", sgd), ("entrywise", adam)])
+    def test_each_family_is_in_its_regime(self, optimizer: str, make: Make) -> None:
+        program = recorded(make, Tied)
+        families = families_of(program)
+        regimes = {name: predict(program, exponents=extra, remedy=False).regime for name, extra in families.items()}
+        assert regimes == {
+            "SP": Regime.UNSTABLE,
+            "NTP": Regime.KERNEL,
+            "MFP": Regime.FEATURE_LEARNING,
+            "muP": Regime.FEATURE_LEARNING,
+        }
+
+    def test_a_plane_goes_through_them(self) -> None:
+        drawn = tpdyn.phase_diagram(
+            recorded(adam, Tied), through=("NTP", "muP", "SP"), x_limits=(0, 1), y_limits=(0, 1)
+        )
+        assert drawn.marks["SP"] == drawn.marks["this script"] == (0, 1)
+        assert drawn.at(1, 0).label == "feature learning"
+        assert drawn.at(0, 0).label == "kernel"
+        assert drawn.at(0, 1).label == "unstable at initialisation"
+
+    def test_what_the_script_lacks_is_named(self) -> None:
+        found = differences(recorded(adam, Tied))
+        assert found["SP"] == ()
+        assert found["muP"] == (
+            "body.weight: learning rate n^0, in muP n^-1",
+            "table as a readout: multiplier n^0, in muP n^-1",
+        )
+
+    def test_the_derived_parametrization_is_mup(self) -> None:
+        program = recorded(adam, Tied)
+        derived = tpdyn.derive(program)
+        assert derived.maximum is not None and not derived.conflicts
+        found = {position: power for position, power in derived.maximum.exponents.place.items() if power}
+        assert found == families_of(program)["muP"].place
 
 
 def bare(width: int) -> nn.Module:

@@ -15,14 +15,16 @@ Tables by role of a parameter and by optimizer. Roles are read off the program (
   (github.com/iejMac/paramR, research/configs/lib.py); all twelve are what the derivation gives. Their assumption about
   initial weights is weaker than what is true of a readout: see `EVERETT`.
 
-Biases follow their role (input-like: those of hidden layers, as in Tensor Programs V, arXiv 2203.03466, Table 3). A family
-leaves initial entries free that are smaller than its own where this changes the order of nothing that counts: torch's
-default bias, of size n^-1/2, belongs to each family in whose layers the weights contribute at order 0 (`families_of`).
+A weight that embeds and reads out is the embedding of each family, with a multiplier where it reads out (`Family.tied`).
+Products of activations (attention's logits) are left as the script has them. Biases follow their role (input-like: those of
+hidden layers, as in Tensor Programs V, arXiv 2203.03466, Table 3). A family leaves initial entries free that are smaller than
+its own where this changes the order of nothing that counts: torch's default bias, of size n^-1/2, belongs to each family in
+whose layers the weights contribute at order 0 (`families_of`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, final
@@ -34,6 +36,7 @@ from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Parameter, Program
 from tpdyn.readings.orders.maximal import contributions_of
 from tpdyn.readings.orders.own import Own, own_exponents
+from tpdyn.readings.orders.places import Place, shared_places
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.readings.orders.structure import Structure, structure
 from tpdyn.readings.orders.verdict import counting
@@ -42,6 +45,12 @@ Optimizer = Literal["sgd", "entrywise", "parameter-scaled"]
 """How large an update is: like the gradient; of order 0; like the parameter (the rate scales it in all three)."""
 
 HALF, ONE = Fraction(1, 2), Fraction(1)
+
+SYMMETRY: Mapping[Optimizer, int] = {"sgd": 2, "entrywise": 1, "parameter-scaled": 0}
+"""The k for which (a + s, b - s, c - k s) changes nothing."""
+
+TIED = "input-like and output-like"
+"""The role of a weight that is embedding and readout at once."""
 
 
 @final
@@ -54,18 +63,40 @@ class Family:
     source: str
     table: Mapping[str, Abc]
 
-    def exponents(self, own: Mapping[str, Own]) -> Exponents | None:
-        """What it adds to a script's own exponents; None where a role has no entry (a weight that plays two roles)."""
+    def exponents(
+        self, own: Mapping[str, Own], readouts: Mapping[str, Sequence[Place]] | None = None
+    ) -> Exponents | None:
+        """What it adds to a script's own exponents; None where a role has no entry.
+
+        readouts: where a weight that also embeds reads out (`readouts_of`); without them such a weight has no entry.
+        """
         found: dict[str, dict[str, Fraction]] = {"a": {}, "b": {}, "c": {}}
+        place: dict[int, Fraction] = {}
         for name, mine in own.items():
             if mine.role == "unused":
                 continue
-            if mine.role not in self.table:
+            embeds = mine.role == TIED and bool(readouts and readouts.get(name))
+            if mine.role not in self.table and not embeds:
                 return None
-            a, b, c = self.table[mine.role]
-            found["a"][name], found["c"][name] = a - mine.a, c - mine.c
+            a, b, c = self.table["input-like" if embeds else mine.role]
+            found["a"][name], found["c"][name] = a - (mine.uses["input-like"] if embeds else mine.a), c - mine.c
             found["b"][name] = ZERO if mine.zero else b - mine.b
-        return Exponents(found["a"], found["b"], found["c"])
+            if embeds and readouts:
+                less = self.tied - (mine.uses["output-like"] - mine.uses["input-like"])
+                place |= {at: less for one in readouts[name] for at in one.positions if less}
+        return Exponents(found["a"], found["b"], found["c"], place=place)
+
+    @property
+    def tied(self) -> Fraction:
+        """The power by which the multiplier of a weight that embeds and reads out is smaller as a readout.
+
+        It is that of the rows for input and output where these differ in nothing else (up to the symmetry of the optimizer).
+        In SP they do: as torch does, the embedding is used as it is.
+        """
+        (a, b, c), (a_out, b_out, c_out) = self.table["input-like"], self.table["output-like"]
+        shift = b_out - b  # of multipliers into initial entries
+        same = c_out - SYMMETRY[self.optimizer] * shift == c
+        return a_out + shift - a if same else ZERO
 
 
 def _family(name: str, optimizer: Optimizer, source: str, *rows: tuple[Fraction | int, ...]) -> Family:
@@ -162,7 +193,7 @@ def _scaled(program: Program, parameter: Parameter) -> bool:
 
 
 def families_of(program: Program, own: Mapping[str, Own] | None = None) -> dict[str, Exponents]:
-    """The named families for a program's optimizer, as extra exponents; none where a weight plays two roles.
+    """The named families for a program's optimizer, as extra exponents.
 
     Initial entries that are smaller in the script than in a family stay as they are, where the order of nothing that counts
     (representations, logits, outputs, the contributions of updates) depends on it.
@@ -170,11 +201,19 @@ def families_of(program: Program, own: Mapping[str, Own] | None = None) -> dict[
     found = structure(program)
     optimizer = optimizer_of(program, found)
     mine = own or own_exponents(program, found)
+    readouts = readouts_of(program, mine)
     families = {}
     for family in FAMILIES:
-        if family.optimizer == optimizer and (extra := family.exponents(mine)) is not None:
+        if family.optimizer == optimizer and (extra := family.exponents(mine, readouts)) is not None:
             families[family.name] = _leaving_free(program, found, mine, extra)
     return families
+
+
+def readouts_of(program: Program, own: Mapping[str, Own]) -> Mapping[str, Sequence[Place]]:
+    """The products in which weights read out that are embeddings, too."""
+    tied = [name for name, mine in own.items() if mine.role == TIED]
+    shared = shared_places(program) if tied else ()
+    return {name: [place for place in shared if name in place.parameters] for name in tied}
 
 
 def _leaving_free(program: Program, found: Structure, own: Mapping[str, Own], extra: Exponents) -> Exponents:
@@ -216,7 +255,7 @@ def _what_counts(program: Program, found: Structure, extra: Exponents) -> tuple[
 def differences(program: Program) -> dict[str, tuple[str, ...]]:
     """How a script differs from each named family, up to symmetry: 'out.weight: c = 0, in muP 1 (without multipliers)'.
 
-    An empty tuple: the script is of that family. No entries: no table is about this optimizer, or a weight plays two roles.
+    An empty tuple: the script is of that family. No entries: no table is about this optimizer.
     """
     from tpdyn.parametrizing.derive import symmetries
 
@@ -239,5 +278,8 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
                 parts.append(f"learning rate n^{show_order(-here)}, in {name} n^{show_order(-here - c - shift * a)}")
             if parts:
                 lines.append(f"{parameter}: {'; '.join(parts)}")
+        for parameter, several in readouts_of(program, own).items():
+            less = {power for one in several for at in one.positions if (power := extra.place.get(at, ZERO))}
+            lines += [f"{parameter} as a readout: multiplier n^0, in {name} n^{show_order(-power)}" for power in less]
         found[name] = tuple(lines)
     return found

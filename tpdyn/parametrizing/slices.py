@@ -15,6 +15,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import KINDS, Kind, Point, Space, moved_by
 from tpdyn.readings.orders.linear import nullspace, solve
 from tpdyn.readings.orders.own import Own
+from tpdyn.readings.orders.places import shared_places
 from tpdyn.readings.orders.reading import Exponents
 
 Limits = tuple[Fraction | int, Fraction | int]
@@ -90,12 +91,8 @@ def slice_through(
     if len(names) != 3 or len(set(names)) < 3:
         raise ValueError(f"through = {', '.join(names)}; expected three different names, e.g. NTP, muP, SP")
     said, points = zip(*(point_named(program, name, families) for name in names), strict=True)
-    if any(point.place != points[0].place for point in points):
-        raise ValueError(
-            "the maximal update of this script has multipliers that belong to no parameter, so no plane of exponents holds it "
-            "and another point; try around='maximal'"
-        )
-    moves = [_difference(points[0], point) for point in points[1:]]
+    at = {place.name: place.positions for place in shared_places(program)}
+    moves = [_difference(points[0], point, at) for point in points[1:]]
     if _parallel(*moves):
         raise ValueError(f"{', '.join(names)} lie on one line for this script; expected three points of a plane")
     axes = []
@@ -103,14 +100,12 @@ def slice_through(
         low, high = _checked(name, limits or (-HALF, 3 * HALF))
         axes.append(Axis(f"{said[0]} to {name}", f"from {said[0]} (0) to {name} (1)", ZERO, False, low, high))
     corners = ((ZERO, ZERO), (Fraction(1), ZERO), (ZERO, Fraction(1)))
-    space = Space(dict(zip("xy", moves, strict=True)), points[0])
+    space = Space(dict(zip("xy", moves, strict=True)), points[0], at)
     return Slice(axes[0], axes[1], space, dict(zip(said, corners, strict=True)))
 
 
 def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Exponents) -> Point | None:
     """Where extra exponents lie in a space of symbols, up to the symmetries of multipliers; None where they do not."""
-    if dict(extra.place) != dict(space.origin.place):
-        return None
     symmetric = symmetries(program, extra)
     here, there = _by_kind(space.origin), _by_kind(extra)
     rows = []
@@ -128,6 +123,16 @@ def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Expone
                 row[index] = Fraction(along)
             row[size] = here[kind].get(name, ZERO) - there[kind].get(name, ZERO)
             rows.append(tuple(row))
+    for position in dict.fromkeys(
+        (*space.origin.place, *extra.place, *(at for each in space.places.values() for at in each))
+    ):
+        row = [ZERO] * (size + 1)
+        for axis, moved in enumerate(space.moves.values()):
+            row[axis] = sum(
+                (c for (kind, of), c in moved.items() if kind == "p" and position in space.places[of]), ZERO
+            )
+        row[size] = space.origin.place.get(position, ZERO) - extra.place.get(position, ZERO)
+        rows.append(tuple(row))
     solution = solve(rows, size)
     return None if solution is None else solution[:symbols]
 
@@ -148,7 +153,7 @@ def point_named(program: Program, around: Around, families: Mapping[str, Exponen
         return "maximal update", around.maximum.exponents
     if around not in families:
         known = ", ".join((SCRIPT, MAXIMAL, *families))
-        reason = "" if families else " (no family is written down for its optimizer, or a weight plays two roles)"
+        reason = "" if families else " (no family is written down for its optimizer)"
         raise ValueError(f"{around!r} is no point that is known for this script; expected one of: {known}{reason}")
     return around, families[around]
 
@@ -213,10 +218,15 @@ def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> E
     return replace(point, multiplier=found["a"], initial=found["b"], rate=found["c"])
 
 
-def _difference(start: Exponents, end: Exponents) -> Moves:
+def _difference(start: Exponents, end: Exponents, at: Mapping[str, tuple[int, ...]]) -> Moves:
+    """The step from one point to another, in exponents of parameters and of places."""
     one, other = _by_kind(start), _by_kind(end)
     names = dict.fromkeys(name for kind in KINDS for name in (*one[kind], *other[kind]))
-    steps = {(kind, name): other[kind].get(name, ZERO) - one[kind].get(name, ZERO) for kind in KINDS for name in names}
+    steps: dict[tuple[Kind, str], Fraction] = {
+        (kind, name): other[kind].get(name, ZERO) - one[kind].get(name, ZERO) for kind in KINDS for name in names
+    }
+    for name, positions in at.items():
+        steps["p", name] = end.place.get(positions[0], ZERO) - start.place.get(positions[0], ZERO)
     return {key: step for key, step in steps.items() if step}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import final
 
@@ -26,7 +26,8 @@ class Own:
 
     a: the smallest over its uses (a weight that is used twice may have two multipliers). b is 0 for `zero`, a parameter that
     starts at zero. role: "hidden" (two dims grow), "input-like" (one dim grows, and stays: embeddings, biases, gains),
-    "output-like" (its growing dim is summed over), "scalar-like" (none grows), or several with "and" between.
+    "output-like" (its growing dim is summed over), "scalar-like" (none grows), or several with "and" between. uses: the
+    smallest a of each role.
     """
 
     a: Fraction
@@ -34,6 +35,7 @@ class Own:
     c: Fraction
     zero: bool
     role: str
+    uses: Mapping[str, Fraction] = field(default_factory=dict, compare=False)
 
 
 def own_exponents(program: Program, found: Structure | None = None) -> Mapping[str, Own]:
@@ -44,8 +46,7 @@ def own_exponents(program: Program, found: Structure | None = None) -> Mapping[s
 
 def _own(program: Program, parameter: Parameter, folded: Mapping[int, Fraction]) -> Own:
     first = set(parameter.versions[0].pieces)
-    multipliers: list[Fraction] = []
-    roles: set[str] = set()
+    multipliers: dict[str, list[Fraction]] = {}
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         if statement.origin.phase != "forward" or statement.origin.step != 0:
@@ -62,18 +63,20 @@ def _own(program: Program, parameter: Parameter, folded: Mapping[int, Fraction])
         for operand, power in uses:
             if power is None:
                 continue
-            multipliers.append(-power - folded.get(position, ZERO))
             wide = program.statements[operand.var].wide_axes
             kept = [axis for axis in wide if operand.axes[axis] < len(statement.shape)]
-            roles.add(_role(len(wide), len(kept)))
+            multiplier = -power - folded.get(position, ZERO)
+            multipliers.setdefault(_role(len(wide), len(kept)), []).append(multiplier)
     size = max((order for var in first if (order := _size(program, var)) is not None), default=None)
     rate = _rate(program, parameter)
+    found = {role: min(several) for role, several in sorted(multipliers.items())}
     return Own(
-        a=min(multipliers, default=ZERO),
+        a=min(found.values(), default=ZERO),
         b=ZERO if size is None else -size,
         c=ZERO if rate is None else -rate,
         zero=size is None,
-        role=" and ".join(sorted(roles)) or "unused",
+        role=" and ".join(found) or "unused",
+        uses=found,
     )
 
 
