@@ -244,6 +244,7 @@ def derive(
     with _exits():
         from tpdyn import checking, files
         from tpdyn.integrations import mup as integration
+        from tpdyn.parametrizing.families import grouped
         from tpdyn.recording.script import load
 
         if json is not None:
@@ -255,9 +256,8 @@ def derive(
             found, differences = checking.derived(program, gauge)
         print(found.show())
         for name, lines in differences.items():
-            print(
-                "\n".join((f"\nthe script differs from {name} in:", *lines) if lines else (f"\nthe script is {name}",))
-            )
+            head = f"\nthe script differs from {name} in:" if lines else f"\nthe script is {name}"
+            print("\n".join((head, *grouped(lines, found.exponents))))
         compared = None
         if shapes is not None:
             compared = integration.compare(program, shapes)

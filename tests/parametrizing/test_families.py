@@ -21,6 +21,7 @@ from tpdyn.parametrizing.families import (
     between,
     differences,
     families_of,
+    grouped,
     optimizer_of,
 )
 from tpdyn.program.program import Program
@@ -122,6 +123,12 @@ def test_a_parametrized_script_is_in_mup_and_in_mfp_which_is_the_same() -> None:
     found = differences(tpdyn.record(train, widths=(16, 24, 40), steps=3))
     assert found["muP"] == found["MFP"] == ()
     assert found["SP"] and found["NTP"]
+
+
+def test_what_is_said_of_several_parameters_is_said_once() -> None:
+    names = ("h.0.up.weight", "h.1.up.weight", "h.0.down.weight", "h.1.down.weight", "out.weight")
+    lines = ("h.0.up.weight: A", "h.1.up.weight: A", "h.0.down.weight: A", "out.weight: B; C", "x as a readout: A")
+    assert grouped(lines, names) == ("h.*.up.weight, h.0.down.weight, x as a readout: A", "out.weight: B; C")
 
 
 class TestInitialSizesThatAreLeftFree:

@@ -24,13 +24,14 @@ whose layers the weights contribute at order 0 (`families_of`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import ZERO, show_order
 from tpdyn.parametrizing.decay import steps_of
+from tpdyn.parametrizing.naming import together
 from tpdyn.parametrizing.parametrization import Abc
 from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Parameter, Program
@@ -283,3 +284,12 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
             lines += [f"{parameter} as a readout: multiplier n^0, in {name} n^{show_order(-power)}" for power in less]
         found[name] = tuple(lines)
     return found
+
+
+def grouped(lines: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
+    """Differences with what is said of several of all parameters said once: 'blocks.*.up.weight, out.weight: ...'."""
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, what = line.partition(": ")
+        said.setdefault(what, []).append(name)
+    return tuple(f"{together(several, names)}: {what}" for what, several in said.items())

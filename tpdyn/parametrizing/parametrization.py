@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.exponents import ZERO, Scaling, show_power
+from tpdyn.parametrizing.naming import together
 from tpdyn.program.instructions import Law
 from tpdyn.readings.orders.own import Own
 from tpdyn.readings.orders.prediction import Regime
@@ -155,7 +156,8 @@ class Parametrization:
             if shift.rate:
                 factors.setdefault(("learning rate", shift.rate), []).append(name)
         lines = [
-            f"multiply the {what} of {', '.join(names)} by {show_power(p)}" for (what, p), names in factors.items()
+            f"multiply the {what} of {together(names, self.exponents)} by {show_power(p)}"
+            for (what, p), names in factors.items()
         ]
         lines += [f"multiply the result of {place} by {show_power(-p)}" for place, p in self.multipliers.items() if p]
         return tuple(lines)
