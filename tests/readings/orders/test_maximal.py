@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 
@@ -11,9 +11,9 @@ from tpdyn.claims import theorems
 from tpdyn.claims.strategies import layer_names, mlp_program
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Contract
-from tpdyn.program.program import Program
-from tpdyn.readings.orders.cells import every_exponent
-from tpdyn.readings.orders.maximal import maximal_update
+from tpdyn.program.program import Program, Source
+from tpdyn.readings.orders.cells import Form, every_exponent
+from tpdyn.readings.orders.maximal import Demand, Requirement, maximal_update
 from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents
 
@@ -72,6 +72,15 @@ def test_requirements_that_contradict_each_other_are_named() -> None:
     assert ("updated", "out") in named
     assert [(r.demand, r.subject) for r in found.given_up if r.shortfall(found.point)] == [("updated", "out")]
     assert found.regime is Regime.TRIVIAL
+
+
+def test_a_requirement_says_whether_size_change_or_update_is_meant_and_on_which_line() -> None:
+    line = Source("net.py", 3, "return self.fc(x)")
+    told = {demand: str(Requirement(demand, "fc", 0, Form(Fraction(0), ()), line)) for demand in get_args(Demand)}
+    assert told["begins small"] == "fc must not grow with the width at initialisation [net.py:3: return self.fc(x)]"
+    assert told["changes little"] == "the change of fc must not grow with the width [net.py:3: return self.fc(x)]"
+    assert told["adds little"] == "the update of fc must contribute at order 0 at most [net.py:3: return self.fc(x)]"
+    assert len(set(told.values())) == len(told) - 1  # outputs and representations both have to change
 
 
 def divided(program: Program) -> Program:

@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import ZERO, Order, show_order
+from tpdyn.program.instructions import Apply, Combine, Contract, Instruction
 from tpdyn.program.program import Program, Source
 from tpdyn.readings.orders.cells import Cell, Constraint, Form, Point, Space, formula, on_cell, plain
 from tpdyn.readings.orders.linear import Infeasible, minimise
@@ -29,10 +30,13 @@ from tpdyn.readings.orders.verdict import counting, judge
 _LARGEST_SEARCH = 60
 """Readings after which the search gives up."""
 
-Demand = Literal["stays", "starts", "updated", "moves", "learns"]
+Demand = Literal["begins small", "changes little", "adds little", "starts", "updated", "moves", "learns"]
+
+_AT_MOST: tuple[Demand, ...] = ("begins small", "changes little", "adds little")
+"""Demands on orders that must not be positive; those of all others must not be negative."""
 
 _WEIGHTS: dict[Demand, Fraction] = {
-    "stays": Fraction(1000),
+    **dict.fromkeys(_AT_MOST, Fraction(1000)),
     "starts": Fraction(100),
     "updated": Fraction(10),
     "moves": Fraction(10),
@@ -46,9 +50,10 @@ _GIVEN_UP, _DISTANCE, _NEW_MULTIPLIER = Fraction(1, 100), Fraction(1, 10000), Fr
 class Requirement:
     """`form >= 0` on the cell where it was found.
 
-    demand: "stays" (an order that must not be positive), "starts" (a representation of order 0 at initialisation), "updated"
-    (a parameter whose update contributes at order 0), "moves" (the output changes at order 0), "learns" (a representation
-    changes at order 0). subject: the parameter, or the module in which the value is made.
+    demand: "begins small", "changes little", "adds little" (an order that must not be positive: at initialisation, of the
+    change, of what the update of a parameter contributes), "starts" (a representation of order 0 at initialisation),
+    "updated" (a parameter whose update contributes at order 0), "moves" (the output changes at order 0), "learns" (a
+    representation changes at order 0). subject: the parameter, or the module in which the value is made, or what it is.
     """
 
     demand: Demand
@@ -67,15 +72,19 @@ class Requirement:
         return max(ZERO, -self.form.at(point))
 
     def __str__(self) -> str:
-        what = self.subject or "a value"
+        what = self.subject
         said = {
-            "stays": f"{what} must not grow with the width",
+            "begins small": f"{what} must not grow with the width at initialisation",
+            "changes little": f"the change of {what} must not grow with the width",
+            "adds little": f"the update of {what} must contribute at order 0 at most",
             "starts": f"{what} must not vanish at initialisation",
             "updated": f"the update of {what} must contribute at order 0",
             "moves": f"{what} must change at order 0",
             "learns": f"{what} must change at order 0",
         }[self.demand]
-        return f"{said} [{self.source}]" if self.source.file else said
+        if not self.source.file:
+            return said
+        return f"{said} [{self.source}" + (f": {self.source.text.strip()}]" if self.source.text else "]")
 
 
 @final
@@ -232,21 +241,22 @@ def look(
 
 
 def _demanded(program: Program, found: Structure, orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
-    """(demand, subject, position, order): the order must be <= 0 for "stays", >= 0 for all others."""
+    """(demand, subject, position, order): what is demanded of the order of what."""
     values = orders.values
     hidden = [position for position in found.representations if position not in found.outputs]
 
     def module(position: int) -> str:
-        return program.statements[position].origin.module
+        made = program.statements[maker(program, position)].instruction
+        return program.statements[position].origin.module or _kind(made)
 
     for position in counting(found):
-        yield "stays", module(position), position, values[position].size
-        yield "stays", module(position), position, values[position].moved
+        yield "begins small", module(position), position, values[position].size
+        yield "changes little", module(position), position, values[position].moved
     for position in hidden:
         yield "starts", module(position), position, values[position].size
     for name, own in contributions_of(orders).items():
         for contribution, contributed in own:
-            yield "stays", name, contribution.position, contributed
+            yield "adds little", name, contribution.position, contributed
         best, largest = max(own, key=lambda item: item[1])
         yield "updated", name, best.position, largest
     for position in hidden:
@@ -255,6 +265,19 @@ def _demanded(program: Program, found: Structure, orders: Orders) -> Iterable[tu
     moved = [(position, order) for position in found.outputs if (order := values[position].moved) is not None]
     if moved:
         yield "moves", "the output", *max(moved, key=lambda item: item[1])
+
+
+def _kind(instruction: Instruction) -> str:
+    """What a value is called that no module makes."""
+    match instruction:
+        case Contract():
+            return "a product"
+        case Combine():
+            return "a sum"
+        case Apply(function=function):
+            return f"a value of {function}"
+        case _:
+            return "a value"
 
 
 def contributions_of(orders: Orders) -> dict[str, list[tuple[Contribution, Fraction]]]:
@@ -279,7 +302,7 @@ def _requirements(
         form = formula(order, symbols)
         if form is None:
             continue
-        wanted = -form if demand == "stays" else form
+        wanted = -form if demand in _AT_MOST else form
         bound = demand in ("updated", "moves")
         if (bound, wanted) in known or (wanted.is_constant and wanted.constant >= 0 and not bound):
             continue
