@@ -141,6 +141,18 @@ def test_flattened_parameters_are_refused_with_what_to_try(derived: Parametrizat
         parametrize(model, sgd(model), derived, base_width=BASE)
 
 
+@pytest.mark.usefixtures("group")
+def test_shards_are_not_drawn_anew(derived: Parametrization) -> None:
+    model = fully_sharded(net(WIDTH))
+    with pytest.raises(ValueError, match=r"seed: 0\.bias, .* are shards, of which each process would draw its own"):
+        parametrize(model, sgd(model), derived, base_width=BASE, seed=0)
+
+
+def test_a_derived_parametrization_travels_to_other_processes(derived: Parametrization) -> None:
+    for travelled in (pickle.loads(pickle.dumps(derived)), copy.deepcopy(derived)):
+        assert travelled.exponents == derived.exponents and travelled.face().show() == derived.face().show()
+
+
 # All of torch.optim that step dense gradients with rates of their own; LBFGS takes one group only, SparseAdam sparse gradients.
 OPTIMIZERS = [
     "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop", "Rprop",

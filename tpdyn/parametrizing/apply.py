@@ -84,9 +84,10 @@ def parametrize(
     shifts = {plain_name(name): shift for name, shift in derived.shifts().items()}
     facts = {plain_name(name): fact for name, fact in derived.facts.items()}
     _check(names, shifts, derived, base_width)
-    found = width if width is not None else width_of({name: p.shape for p, name in names.items()}, facts)
-    asked = Applied(found, base_width, {name: shifts[name] for name in names.values() if name in shifts})
     before = applied_to(inner)
+    if width is None:
+        width = before.width if before is not None else _width(model, names, facts)
+    asked = Applied(width, base_width, {name: shifts[name] for name in names.values() if name in shifts})
     if before is not None and before != asked:
         raise ValueError(
             f"this model was parametrized before ({before.mark}), now {asked.mark} or other exponents are asked for; "
@@ -100,6 +101,7 @@ def parametrize(
     if before is None:
         if seed is not None:
             _check_laws(facts)
+            _check_whole(names, facts)
         with torch.no_grad():
             _initialise(names, asked, facts, seed)
         setattr(inner, TABLE, asked)
@@ -148,6 +150,32 @@ def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, Facts]) ->
         said = "; ".join(f"n = {width} by {why}" for width, why in sorted(found.items())) or "no shape grows with it"
         raise ValueError(f"the model's width is not clear: {said}. Build the model as the recorded script does")
     return next(iter(found))
+
+
+def _width(model: nn.Module, names: Mapping[nn.Parameter, str], facts: Mapping[str, Facts]) -> int:
+    """The width of a model; where its parameters are shards without their shapes, it has to be given."""
+    try:
+        return width_of({name: parameter.shape for parameter, name in names.items()}, facts)
+    except ValueError as error:
+        if any("_fsdp_wrapped_module" in name for name, _ in model.named_modules()):
+            raise ValueError(
+                f"{error}. FullyShardedDataParallel has put the parameters into shards, which hide their shapes; give the "
+                "model's width (width=...), or parametrize before wrapping"
+            ) from error
+        raise
+
+
+def _check_whole(names: Mapping[nn.Parameter, str], facts: Mapping[str, Facts]) -> None:
+    shards = sorted(
+        name
+        for p, name in names.items()
+        if name in facts and (hasattr(p, "full_tensor") or p.ndim != len(facts[name].shape))
+    )
+    if shards:
+        raise ValueError(
+            f"seed: {', '.join(shards)} are shards, of which each process would draw its own; parametrize before wrapping, or "
+            "leave the seed out, and the entries that are there are rescaled"
+        )
 
 
 def _solve(dim: Scaling, size: int) -> int | None:

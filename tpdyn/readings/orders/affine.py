@@ -11,6 +11,7 @@ adding two forms is adding two integers, however many symbols there are.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -227,6 +228,17 @@ class Affine(Fraction):
     def __bool__(self) -> bool:
         return self._form != 0
 
+    # -- copies: what is pickled with its form keeps its chart ----------------------------------------------------------
+
+    def __reduce__(self) -> Any:
+        return _affine, (self._chart, self._form, self._value)
+
+    def __copy__(self) -> Affine:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Affine:
+        return _affine(copy.deepcopy(self._chart, memo), self._form, self._value)
+
     # -- what would lose the form ---------------------------------------------------------------------------------------
 
     def _lost(self, *_: Any) -> NoReturn:
@@ -237,7 +249,7 @@ class Affine(Fraction):
     __float__ = __int__ = __trunc__ = __floor__ = __ceil__ = __round__ = _lost  # type: ignore[assignment]
     __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _lost
     __pow__ = __rpow__ = __divmod__ = __rdivmod__ = _lost  # type: ignore[assignment]
-    __reduce__ = limit_denominator = as_integer_ratio = _lost  # type: ignore[assignment]
+    limit_denominator = as_integer_ratio = _lost  # type: ignore[assignment]
 
     def __str__(self) -> str:
         return show_form(*self._chart.form(self._form), self._chart.names)
