@@ -2,7 +2,7 @@
 
 Side by side, in one process and one thread, in processor time (what else the machine does counts little): one cell of exponent
 space (the orders on linear forms around a point, its inequalities and the requirements of the maximal update), the whole
-search for the maximal update (`tpdyn.derive`), the symmetries alone, and a phase diagram. For multilayer perceptrons with biases
+search for the maximal update (`tpdyn.derive`), the symmetries alone, a phase diagram, and all cells of a slice in three symbols. For multilayer perceptrons with biases
 and growing depth, hence growing numbers of parameters, with SGD and with Adam, and for the GPT of examples/gpt.py with two
 layers and AdamW; three steps, recorded once. Printed: medians (smallest to largest), the ratio to the first row, and the time a
 parameter. Targets: a cell of the MLP with two hidden layers and SGD below 20 ms, of the GPT below 5 s, the GPT's maximal update
@@ -23,6 +23,7 @@ from torch import nn
 
 import tpdyn
 from tpdyn.exponents import ZERO
+from tpdyn.parametrizing.cover import phase_cells
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.diagram import phase_diagram
@@ -129,8 +130,11 @@ def main() -> None:
         }
         if name in DIAGRAMS:
             work["phase diagram"] = diagram(program, name)
+        if name == DIAGRAMS[0]:
+            symbols = {"c": "c", "b": "4.weight:b", "a": "4.weight:a"}
+            work["cells, three symbols"] = lambda program=program: phase_cells(program, symbols)
         for what, each in work.items():
-            once = what == "phase diagram"  # many readings: they repeat themselves
+            once = what in ("phase diagram", "cells, three symbols")  # many readings: they repeat themselves
             if not once:
                 each()  # once before: imports, caches
             times = timed(each, 1 if once else repeat)
