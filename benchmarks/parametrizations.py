@@ -2,8 +2,8 @@
 
 Side by side, in one process and one thread, in processor time (what else the machine does counts little): one cell of exponent
 space (the orders on linear forms around a point, its inequalities and the requirements of the maximal update), the whole
-search for the maximal update (`tpdyn.derive`), the symmetries alone, a phase diagram, and all cells of a slice in three symbols. For multilayer perceptrons with biases
-and growing depth, hence growing numbers of parameters, with SGD and with Adam, and for the GPT of examples/gpt.py with two
+search for the maximal update (`tpdyn.derive`), the symmetries alone, a phase diagram, and all cells of a slice in three
+symbols. For multilayer perceptrons with biases and growing depth, hence growing numbers of parameters, with SGD and with Adam, and for the GPT of examples/gpt.py with two
 layers and AdamW; three steps, recorded once. Printed: medians (smallest to largest), the ratio to the first row, and the time a
 parameter. Targets: a cell of the MLP with two hidden layers and SGD below 20 ms, of the GPT below 5 s, the GPT's maximal update
 below 60 s, a phase diagram of the MLP with two hidden layers (all rates against the readout's initial size) below 10 s, one of
@@ -43,6 +43,7 @@ TARGETS = {
     "MLP diagram, Adam": 10.0,
     "GPT diagram": 60.0,
 }
+SYMBOLS = {"c": "c", "b": "4.weight:b", "a": "4.weight:a"}
 DIAGRAMS = ("SGD, 2 hidden", "Adam, 2 hidden", "GPT, 2 layers")
 
 
@@ -131,8 +132,7 @@ def main() -> None:
         if name in DIAGRAMS:
             work["phase diagram"] = diagram(program, name)
         if name == DIAGRAMS[0]:
-            symbols = {"c": "c", "b": "4.weight:b", "a": "4.weight:a"}
-            work["cells, three symbols"] = lambda program=program: phase_cells(program, symbols)
+            work["cells, three symbols"] = lambda program=program: phase_cells(program, SYMBOLS)
         for what, each in work.items():
             once = what in ("phase diagram", "cells, three symbols")  # many readings: they repeat themselves
             if not once:
