@@ -3,11 +3,12 @@
 Side by side, in one process and one thread, in processor time (what else the machine does counts little): one cell of exponent
 space (the orders on linear forms around a point, its inequalities and the requirements of the maximal update), the whole
 search for the maximal update (`tpdyn.derive`), the symmetries alone, a phase diagram, and all cells of a slice in three
-symbols. For multilayer perceptrons with biases and growing depth, hence growing numbers of parameters, with SGD and with Adam, and for the GPT of examples/gpt.py with two
-layers and AdamW; three steps, recorded once. Printed: medians (smallest to largest), the ratio to the first row, and the time a
-parameter. Targets: a cell of the MLP with two hidden layers and SGD below 20 ms, of the GPT below 5 s, the GPT's maximal update
-below 60 s, a phase diagram of the MLP with two hidden layers (all rates against the readout's initial size) below 10 s, one of
-the GPT (around its maximal update, which is derived on the way) below 60 s.
+symbols. For multilayer perceptrons with biases and growing depth, hence growing numbers of parameters, with SGD and with Adam,
+and for the GPT of examples/gpt.py with two layers and AdamW; three steps, recorded once. Printed: medians (smallest to
+largest), the ratio to the first row, and the time a parameter. Targets: a cell of the MLP with two hidden layers and SGD below
+20 ms, of the GPT below 5 s, the GPT's maximal update below 60 s, a phase diagram of the MLP with two hidden layers (all rates
+against the readout's initial size) below 10 s, one of the GPT (around its maximal update, which is derived on the way) below
+60 s.
 """
 
 from __future__ import annotations

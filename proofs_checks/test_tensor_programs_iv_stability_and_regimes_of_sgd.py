@@ -25,18 +25,23 @@ def recorded(layers: int, function: str) -> tuple[Program, tuple[str, ...]]:
     return program, tuple(f"{name}.weight" for name in layer_names(layers))
 
 
-def compare(layers: int, function: str, point: theorems.Abc) -> None:
+def differences(layers: int, function: str, point: theorems.Abc) -> list[str]:
+    """All in which the reading and the theorem differ at a point; nothing, if the theorem is right and so is the reading."""
     program, names = recorded(layers, function)
     expected = theorems.sgd(point)
     found = predict(program, exponents=exponents(point, names), remedy=False)
+    differing = []
+    if found.regime != expected.regime and not point.vanishing:
+        differing.append(f"regime {found.regime.value}, expected {expected.regime.value}: {found.reasons[0].text}")
     if point.vanishing:
         size = found.order(layer_names(layers)[point.vanishing[0]], "size")
-        assert not expected.stable and (size is None or size < 0 or found.regime == expected.regime)
-        return
-    assert found.regime == expected.regime, found.reasons[0]
-    if expected.stable:
-        hidden = tuple(found.order(name) for name in layer_names(layers)[:-1])
-        assert hidden == expected.changes
+        if expected.stable or not (size is None or size < 0 or found.regime == expected.regime):
+            differing.append(f"size {size} of a layer that vanishes, stable: {expected.stable}")
+    elif expected.stable:
+        changes = tuple(found.order(name) for name in layer_names(layers)[:-1])
+        if changes != expected.changes:
+            differing.append(f"changes {changes}, expected {expected.changes}")
+    return differing
 
 
 @pytest.mark.parametrize("function", ["tanh", "relu"])
@@ -44,7 +49,8 @@ def compare(layers: int, function: str, point: theorems.Abc) -> None:
 @given(data=st.data())
 @settings(max_examples=POINTS // 8)
 def test_regime_and_exponents_of_sgd_are_those_of_the_theorem(layers: int, function: str, data: st.DataObject) -> None:
-    compare(layers, function, data.draw(abc_points(layers, "sgd")))
+    point = data.draw(abc_points(layers, "sgd"))
+    assert differences(layers, function, point) == []
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
@@ -56,4 +62,4 @@ def test_the_named_parametrizations_lie_where_the_paper_puts_them(layers: int) -
         (theorems.maximal_update(layers), tpdyn.Regime.FEATURE_LEARNING),
     ):
         assert theorems.sgd(point).regime == regime
-        compare(layers, "tanh", point)
+        assert differences(layers, "tanh", point) == []

@@ -1,6 +1,7 @@
 """Scripts that look alike are told apart, each with the right reason and the line that decides."""
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ CASES = [
 ]
 
 
+@cache
 def predicted(name: str) -> Prediction:
     spec = importlib.util.spec_from_file_location("told_apart", FILE)
     assert spec is not None and spec.loader is not None

@@ -1,8 +1,7 @@
 """Is each kind of layer, optimizer and loop recorded, replayed, fitted at a held-out width and given orders? A quick part.
 
 All scripts of `tests/recording/conformance/` are checked in the slow tier (`proofs_checks/test_conformance.py`), and
-`python docs/conformance.py` writes the table. A family runs in a process of its own: the run-time type checks of the
-test process would make each script several times slower.
+`python docs/conformance.py` writes the table. Loops run in a process of their own: some start others, or process groups.
 """
 
 from __future__ import annotations
@@ -10,6 +9,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -66,24 +68,43 @@ QUICK: dict[str, tuple[str, ...]] = {
         "MLP, SOAP by hand",
         "MLP, K-FAC by hand",
     ),
-    "loops": (
-        "clipping by norm, SGD",
-        "EMA by AveragedModel, AdamW",
-        "GAN, AdamW",
-        "GradScaler, SGD",
-        "checkpointing, SGD",
-        "vmap of grad, clipped each, SGD",
-        "gradient penalty, SGD",
-        "DDP of one process, SGD",
-        "state dicts, SGD",
-    ),
 }
+
+LOOPS = (
+    "clipping by norm, SGD",
+    "EMA by AveragedModel, AdamW",
+    "GAN, AdamW",
+    "GradScaler, SGD",
+    "checkpointing, SGD",
+    "vmap of grad, clipped each, SGD",
+    "gradient penalty, SGD",
+    "DDP of one process, SGD",
+    "state dicts, SGD",
+)
+
+
+@pytest.fixture
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The scripts can be imported, and what torch has to say of them is no error."""
+    monkeypatch.syspath_prepend(FOLDER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", QUICK)
-def test_scripts_are_recorded_fitted_and_given_orders(family: str) -> None:
-    check(family, QUICK[family])
+@pytest.mark.usefixtures("_scripts")
+@pytest.mark.parametrize("name", [(family, name) for family, names in QUICK.items() for name in names], ids=" ".join)
+def test_scripts_are_recorded_fitted_and_given_orders(name: tuple[str, str]) -> None:
+    made = import_module("conformance.case")
+    (case,) = [case for case in import_module(f"conformance.{name[0]}").cases() if case.name == name[1]]
+    outcome = made.examine(case)
+    assert made.agrees(case, outcome), outcome.why
+
+
+@pytest.mark.slow
+def test_loops_are_recorded_fitted_and_given_orders() -> None:
+    check("loops", LOOPS)
 
 
 def test_a_loop_whose_batches_other_processes_make_is_recorded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -327,3 +328,47 @@ def test_live_values_outlast_writes_to_their_memory_inside_and_after_the_block()
             value.zero_()
     verify_tape(recorder.tape)
     assert all(float(value.abs().sum()) > 0 for value in recorder.tape.live.values())
+
+
+def projecting(width: int) -> None:
+    """Weights are clamped between the backward pass and the step of the optimizer that holds them."""
+    layer = nn.Linear(3, width)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(torch.ones(2, 3)).square().sum().backward()
+        with torch.no_grad():
+            layer.weight.clamp_(-0.2, 0.2)
+        optimizer.step()
+
+
+def test_weights_that_an_optimizer_holds_are_not_stepped_by_hand_when_they_are_written() -> None:
+    tape = record_tape(projecting, 8, 2, seed=0)
+    assert tape.steps == 2
+    versions = {p.name: p.versions for p in tape.parameters}["weight"]
+    assert len(versions) == 3
+    assert versions[0] is not None and "clamp" in tape.nodes[versions[0].node].op  # what the optimizer began with
+
+
+def test_living_objects_are_searched_for_optimizers_only_where_weights_are_written_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def held(tensors: Iterable[Tensor]) -> set[int]:
+        asked.append(len(list(tensors)))
+        return set()
+
+    monkeypatch.setattr("tpdyn.recording.recorder.held_by_an_optimizer", held)
+
+    def plain(width: int) -> None:
+        layer = nn.Linear(3, width)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        for _ in range(3):
+            layer(torch.ones(2, 3)).square().sum().backward()
+            optimizer.step()
+
+    record_tape(plain, 8, 2, seed=0)
+    assert asked == []
+    record_tape(projecting, 8, 2, seed=0)
+    assert asked == [2]

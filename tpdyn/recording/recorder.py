@@ -82,6 +82,7 @@ class Recorder(Operations):
         self._leaves: dict[int, Tensor] = {}  # storage -> trained leaf, in loops without an optimizer so far
         self._functional_gradients: dict[int, Ref] = {}  # id(leaf) -> gradient that autograd.grad returned
         self._hand_written = False  # a step by hand has begun
+        self._by_hand: set[int] = set()  # storages of leaves that were written, and that no optimizer steps
         self._exempt: set[int] = set()  # storages that an optimizer steps
         self._losses: dict[int, int] = {}
         self._backward_source = Source()  # the line that called backward
@@ -287,13 +288,8 @@ class Recorder(Operations):
                 node.origin = replace(node.origin, phase="backward")
         if not self.watch.optimizers:
             new = {leaf.untyped_storage()._cdata: leaf for leaf in map(unwrapped, trained_leaves(losses))}
-            new = {key: leaf for key, leaf in new.items() if key not in self._leaves and key not in self._exempt}
-            held = held_by_an_optimizer(new.values()) if new else set()
-            for key, leaf in new.items():
-                if id(leaf) in held:
-                    self._exempt.add(key)
-                else:
-                    self._leaves[key] = leaf
+            known = self._leaves.keys() | self._exempt
+            self._leaves |= {key: leaf for key, leaf in new.items() if key not in known}
         elif self._leaves:
             self._leaves.clear()
 
@@ -387,12 +383,26 @@ class Recorder(Operations):
         if not self._hand_written:
             if not self._after_backward:
                 return
+            self._exempt_what_optimizers_hold()
+            if storage in self._exempt:
+                return
             self._hand_written = True
             self._note_gradients([(p, p.grad) for p in leaves.values()], self._functional_gradients)
             for p in leaves.values():
                 self.watch.name_of(p)
         if self._origin.phase != "optimizer":
             self._set_origin(self.watch.step, "optimizer", self._origin.module, self._origin.source)
+
+    def _exempt_what_optimizers_hold(self) -> None:
+        """Asked at the first write only: it takes a look at every living object, and most scripts have an optimizer."""
+        unknown = {key: leaf for key, leaf in self._leaves.items() if key not in self._by_hand}
+        held = held_by_an_optimizer(unknown.values()) if unknown else set()
+        for key, leaf in unknown.items():
+            if id(leaf) in held:
+                self._exempt.add(key)
+                del self._leaves[key]
+            else:
+                self._by_hand.add(key)
 
     def _complete_hand_written_step(self) -> None:
         if not self._hand_written:

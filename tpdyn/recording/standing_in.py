@@ -94,8 +94,8 @@ def _modules_in(folders: tuple[str, ...]) -> dict[str, ModuleType]:
         for name, module in list(sys.modules.items())
         if (file := getattr(module, "__file__", None))
         and name != "__main__"
+        and is_user_file(file)  # first: it asks the file system nothing
         and os.path.realpath(file).startswith(folders)
-        and is_user_file(file)
     }
 
 

@@ -119,17 +119,19 @@ def specialised(program: Program, width: int) -> Lowered:
     return Lowered(width, statements, steps=program.steps)
 
 
-def _at(instruction: Instruction, width: int) -> Instruction:
-    def number(scaling: Scaling) -> Scaling:
-        return scaling if scaling.is_constant else Scaling.of(scaling.at(width))
+def _number_at(scaling: Scaling, width: int) -> Scaling:
+    return scaling if scaling.is_constant else Scaling.of(scaling.at(width))
 
+
+def _at(instruction: Instruction, width: int) -> Instruction:
     match instruction:
         case Contract(scale=scale):
-            return replace(instruction, scale=number(scale))
+            return replace(instruction, scale=_number_at(scale, width))
         case Combine(terms=terms, constant=constant):
-            return replace(instruction, terms=tuple((number(s), o) for s, o in terms), constant=number(constant))
+            numbers = tuple((_number_at(scale, width), operand) for scale, operand in terms)
+            return replace(instruction, terms=numbers, constant=_number_at(constant, width))
         case Apply(parameters=parameters):
-            return replace(instruction, parameters=tuple(map(number, parameters)))
+            return replace(instruction, parameters=tuple(_number_at(each, width) for each in parameters))
         case Concat(lengths=lengths):
             return replace(instruction, lengths=tuple(Scaling.of(length.size_at(width)) for length in lengths))
         case Leaf() | Gather() | Scatter() | Slice() | Eigenvalues() | Spectral():

@@ -207,10 +207,6 @@ class _Fitter:
     def instruction(self, position: int, versions: Sequence[LoweredStatement]) -> Instruction | WideSlice | Reshape:
         first = versions[0].instruction
         all_of: list[Any] = [version.instruction for version in versions]
-
-        def number(what: str, scalings: Sequence[Scaling]) -> Scaling:
-            return self.fit_constant(position, what, [scaling.constant for scaling in scalings])
-
         match first:
             case Reshape() | Gather() | Scatter() | Eigenvalues() | Spectral():
                 return first
@@ -218,15 +214,19 @@ class _Fitter:
                 return replace(first, law=self.law(position, first, versions))
             case Contract():
                 scales = [i.scale for i in all_of]
-                return first if _all_equal(scales) else replace(first, scale=number("the factor", scales))
+                return (
+                    first
+                    if _all_equal(scales)
+                    else replace(first, scale=self.fit_number(position, "the factor", scales))
+                )
             case Combine(terms=terms):
                 if _all_equal(all_of):
                     return first
                 fitted = tuple(
-                    (number(f"the factor of term {k + 1}", [i.terms[k][0] for i in all_of]), operand)
+                    (self.fit_number(position, f"the factor of term {k + 1}", [i.terms[k][0] for i in all_of]), operand)
                     for k, (_, operand) in enumerate(terms)
                 )
-                constant = number("the constant", [i.constant for i in all_of])
+                constant = self.fit_number(position, "the constant", [i.constant for i in all_of])
                 return replace(first, terms=fitted, constant=constant)
             case Apply(parameters=parameters):
                 if _all_equal(all_of):
@@ -234,7 +234,8 @@ class _Fitter:
                 return replace(
                     first,
                     parameters=tuple(
-                        number(f"parameter {k + 1}", [i.parameters[k] for i in all_of]) for k in range(len(parameters))
+                        self.fit_number(position, f"parameter {k + 1}", [i.parameters[k] for i in all_of])
+                        for k in range(len(parameters))
                     ),
                 )
             case Slice(value=value, axis=axis, step=step):
@@ -253,6 +254,9 @@ class _Fitter:
                 )
             case _:
                 assert_never(first)
+
+    def fit_number(self, position: int, what: str, scalings: Sequence[Scaling]) -> Scaling:
+        return self.fit_constant(position, what, [scaling.constant for scaling in scalings])
 
     def fit_dim(self, position: int, what: str, values: Sequence[int]) -> Scaling:
         key = tuple(values)

@@ -49,14 +49,19 @@ class Chart:
 
     def form(self, packed: int) -> tuple[Fraction, tuple[Fraction, ...]]:
         """A packed form as its constant and its coefficients, one a symbol."""
+        constant, *coefficients = (Fraction(part, UNIT) for part in self.parts(packed))
+        return constant, tuple(coefficients)
+
+    def parts(self, packed: int) -> list[int]:
+        """The same as whole numbers: how many times 1/UNIT each of them is, the constant first."""
         found = []
         for _ in range(len(self.names) + 1):
             low = packed & _SLOT_MASK
             if low >= _HALF_SLOT:
                 low -= 1 << SLOT
-            found.append(Fraction(low, UNIT))
+            found.append(low)
             packed = (packed - low) >> SLOT
-        return found[0], tuple(found[1:])
+        return found
 
     def findings(self) -> Iterable[tuple[int, Relation]]:
         """Each form that a comparison decided, with its relation to 0."""

@@ -51,7 +51,8 @@ class Form:
         """A positive multiple of it, with coprime integers as coefficients; itself where it is constant."""
         if self.is_constant:
             return self
-        scale = _primitive(self.coefficients)
+        whole = math.lcm(*(c.denominator for c in self.coefficients))
+        scale = Fraction(whole, math.gcd(*(int(c * whole) for c in self.coefficients)))
         return Form(self.constant * scale, tuple(c * scale for c in self.coefficients))
 
     def __neg__(self) -> Form:
@@ -202,13 +203,13 @@ def plain(order: Order) -> Order:
 
 def _tightest(chart: Chart) -> tuple[Constraint, ...]:
     """The findings of a chart, made primitive (coprime coefficients); of parallel ones the tightest."""
-    found: dict[Point, tuple[Fraction, int, Relation]] = {}
+    found: dict[tuple[int, ...], tuple[Fraction, int, Relation]] = {}
     for packed, relation in chart.findings():
-        constant, coefficients = chart.form(packed)
-        scale = _primitive(coefficients)
+        constant, *coefficients = chart.parts(packed)
+        common = math.gcd(*coefficients)
         if relation == "=" and next(c for c in coefficients if c) < 0:
-            scale = -scale
-        direction, offset = tuple(c * scale for c in coefficients), constant * scale
+            common = -common
+        direction, offset = tuple(c // common for c in coefficients), Fraction(constant, common)
         tightness = (-offset, _STRICTNESS[relation])
         if direction not in found or tightness > (-found[direction][0], found[direction][1]):
             found[direction] = (offset, _STRICTNESS[relation], relation)
@@ -219,7 +220,7 @@ def _tightest(chart: Chart) -> tuple[Constraint, ...]:
             found.pop(opposite if first else direction)
             found[direction if first else opposite] = (offset if first else -offset, _STRICTNESS["="], "=")
     return tuple(
-        Constraint(Form(offset, direction), relation)
+        Constraint(Form(offset, tuple(map(Fraction, direction))), relation)
         for direction, (offset, _, relation) in sorted(found.items())
         if relation == "=" or not _on_equation(direction, found)
     )
@@ -228,15 +229,7 @@ def _tightest(chart: Chart) -> tuple[Constraint, ...]:
 _STRICTNESS = {">=": 0, ">": 1, "=": 2}
 
 
-def _on_equation(direction: Point, found: Mapping[Point, tuple[Fraction, int, Relation]]) -> bool:
+def _on_equation(direction: tuple[int, ...], found: Mapping[tuple[int, ...], tuple[Fraction, int, Relation]]) -> bool:
     """Whether the same form, or its negative, is known to be constant already."""
     opposite = tuple(-c for c in direction)
     return opposite in found and found[opposite][2] == "="
-
-
-def _primitive(coefficients: Point) -> Fraction:
-    """The factor that makes coefficients coprime integers."""
-    present = [c for c in coefficients if c]
-    return Fraction(math.lcm(*(c.denominator for c in present)), 1) / math.gcd(
-        *(int(c * math.lcm(*(d.denominator for d in present))) for c in present)
-    )

@@ -51,11 +51,11 @@ def concerns(name: str, args: Any, kwargs: Any) -> bool:
         return True
     if isinstance(kwargs.get("dtype"), torch.dtype) and kwargs["dtype"].is_complex:
         return True
+    return _any_complex(args) or any(map(_any_complex, kwargs.values()))
 
-    def found(item: Any) -> bool:
-        return any(map(found, item)) if isinstance(item, (list, tuple)) else is_complex(item)
 
-    return found(args) or found(list(kwargs.values()))
+def _any_complex(item: Any) -> bool:
+    return any(map(_any_complex, item)) if isinstance(item, (list, tuple)) else is_complex(item)
 
 
 def shapes_of(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -9,24 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import assert_never
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import (
-    Apply,
     Combine,
-    Concat,
-    Contract,
-    Eigenvalues,
-    Gather,
-    Instruction,
     Leaf,
     Operand,
-    Scatter,
-    Slice,
-    Spectral,
     operands_of,
 )
+from tpdyn.recording.canonical.tidy import with_operands
 from tpdyn.recording.lowered import Lowered, LoweredStatement, Reshape
 
 
@@ -122,35 +113,5 @@ def _renumbered(statement: LoweredStatement, new: Callable[[int], int]) -> Lower
         return statement
     if isinstance(instruction, Reshape):
         return replace(statement, instruction=Reshape(new(instruction.value)))
-    return replace(statement, instruction=moved(instruction, new))
-
-
-def moved(instruction: Instruction, new: Callable[[int], int]) -> Instruction:
-    """The instruction reading from new positions."""
-
-    def at(operand: Operand) -> Operand:
-        return Operand(new(operand.var), operand.axes)
-
-    match instruction:
-        case Leaf():
-            return instruction
-        case Combine(terms=terms):
-            return replace(instruction, terms=tuple((scale, at(operand)) for scale, operand in terms))
-        case Contract(operands=operands):
-            return replace(instruction, operands=tuple(map(at, operands)))
-        case Apply(operands=operands):
-            return replace(instruction, operands=tuple(map(at, operands)))
-        case Concat(parts=parts):
-            return replace(instruction, parts=tuple(None if part is None else at(part) for part in parts))
-        case Gather(value=value, index=index):
-            return replace(instruction, value=at(value), index=at(index))
-        case Scatter(value=value, index=index):
-            return replace(instruction, value=at(value), index=at(index))
-        case Slice(value=value):
-            return replace(instruction, value=at(value))
-        case Eigenvalues(value=value):
-            return replace(instruction, value=at(value))
-        case Spectral(weights=weights, value=value):
-            return replace(instruction, weights=at(weights), value=at(value))
-        case _:
-            assert_never(instruction)
+    moved = with_operands(instruction, lambda operand: Operand(new(operand.var), operand.axes))
+    return replace(statement, instruction=moved)

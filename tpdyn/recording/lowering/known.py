@@ -142,18 +142,13 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
 
 def known_inputs(args: Any, kwargs: Any) -> list[Known]:
     """Every Known among the arguments, in order."""
-    found: list[Known] = []
+    return [*_knowns_in(args), *_knowns_in(tuple(kwargs.values()))]
 
-    def visit(item: Any) -> None:
-        if isinstance(item, Known):
-            found.append(item)
-        elif isinstance(item, (list, tuple)):
-            for part in item:
-                visit(part)
 
-    visit(args)
-    visit(list(kwargs.values()))
-    return found
+def _knowns_in(item: Any) -> list[Known]:
+    if isinstance(item, Known):
+        return [item]
+    return [known for part in item for known in _knowns_in(part)] if isinstance(item, (list, tuple)) else []
 
 
 def _same_type(one: torch.dtype, other: torch.dtype) -> bool:

@@ -101,12 +101,22 @@ def _signature(rule: elementwise.Rule) -> inspect.Signature:
     return inspect.signature(rule)
 
 
-def _has(items: Any, kind: type) -> bool:
-    if isinstance(items, kind):
-        return True
-    if isinstance(items, (list, tuple)):
-        return any(_has(item, kind) for item in items)
-    return isinstance(items, dict) and any(_has(item, kind) for item in items.values())
+def _kinds_in(items: Any) -> set[type]:
+    """The types of all that lies inside nested arguments: asked once for several kinds, all of them final."""
+    found: set[type] = set()
+    waiting = [items]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += item.values()
+        else:
+            found.add(type(item))
+    return found
+
+
+VALUES = frozenset((Value, Complex))
 
 
 def _without_layout(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -213,9 +223,10 @@ class _Lowering:
         if node.op == "input":
             return (self._input(node),)
         args, kwargs = self._resolved(node.args), self._resolved(node.kwargs)
-        if _has((args, kwargs), Refused):
+        kinds = _kinds_in((args, kwargs))
+        if Refused in kinds:
             return (Refused(),) * len(node.outputs)
-        if _has((args, kwargs), stabiliser.Shifted):
+        if stabiliser.Shifted in kinds:
             try:
                 made = stabiliser.through(self.builder, base_name(node.op), args, kwargs)
                 return made if isinstance(made, tuple) else (made,)
@@ -230,7 +241,8 @@ class _Lowering:
                 return made if isinstance(made, tuple) else (made,)
             except matrices.ByParts:
                 args = matrices.settled(self.builder, args)
-        if _has((args, kwargs), choices.Chosen):
+        kinds = _kinds_in((args, kwargs))
+        if choices.Chosen in kinds:
             made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
             return made if isinstance(made, tuple) else (made,)
         if randomness.is_draw(node):
@@ -249,7 +261,7 @@ class _Lowering:
         rule = RULES.get(name)
         complex_ = complex_numbers.concerns(name, args, kwargs)
         folds = rule is None or complex_ or name in decompositions.RULES
-        if folds and not _has((args, kwargs), Value) and not _has((args, kwargs), Complex):
+        if folds and not kinds & VALUES:
             return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
         if complex_:
             return complex_numbers.through(self.builder, node.op, args, _without_layout(kwargs))
@@ -346,7 +358,7 @@ class _Lowering:
         initial = node.origin.phase in ("initialization", "data")
         if initial:
             args, kwargs = self._as_known(args), self._as_known(kwargs)
-        if _has((args, kwargs), Value) or _has((args, kwargs), Complex):
+        if _kinds_in((args, kwargs)) & VALUES:
             return None
         known = known_inputs(args, kwargs)
         if all(k.kind == "constant" for k in known):
