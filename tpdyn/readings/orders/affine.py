@@ -15,7 +15,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, cast, final
 
 UNIT = 2**32 * 45045
 """Coefficients are multiples of 1/UNIT: halves of halves, thirds (roots and powers) and the denominators of scripts."""
@@ -129,10 +129,11 @@ class Affine(Fraction):
     def __add__(self, other: Any) -> Any:
         if other.__class__ is Affine:
             return _affine(self._chart, self._form + other._form, self._value + other._value)
-        if isinstance(other, float):
-            return float(other) + 0.0 if math.isinf(other) else _no_float(other)
-        if not isinstance(other, (int, Fraction)):
-            return NotImplemented
+        if other.__class__ is not Fraction:  # (to ask isinstance is to ask an abstract base class: slow)
+            if isinstance(other, float):
+                return float(other) + 0.0 if math.isinf(other) else _no_float(other)
+            if not isinstance(other, int):
+                return NotImplemented
         if not other:
             return self
         units = _units(other)
@@ -210,7 +211,7 @@ class Affine(Fraction):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if not isinstance(other, (int, Fraction, float)):
+        if other.__class__ not in (Affine, Fraction) and not isinstance(other, (int, float)):
             return NotImplemented
         form, value = self._difference(other)
         if form:
@@ -275,15 +276,23 @@ def _no_float(number: float) -> NoReturn:
     raise TypeError(f"an order meets the float {number!r}; orders are exact: expected a Fraction, or infinity")
 
 
+def told_apart(order: Fraction) -> object:
+    """What two orders have in common exactly if they are the same form in one chart, or the same number; to look results up by.
+
+    A comparison of the orders themselves would be noted by the chart.
+    """
+    return (order._form,) if order.__class__ is Affine else order
+
+
 def at_point(orders: Sequence[Fraction]) -> Sequence[Fraction | int]:
     """Numbers that compare as the orders do at the point at which they are read; the chart takes no note."""
-    chart = next((order._chart for order in orders if isinstance(order, Affine)), None)
-    if chart is None:
+    forms: list[Any] = [order for order in orders if order.__class__ is Affine]
+    if not forms:
         return orders
-    fine = chart.fine
+    fine, several = forms[0]._chart.fine, cast("list[Any]", orders)
     return [
-        order._value if isinstance(order, Affine) else order if isinstance(order, float) else _units(order) * fine
-        for order in orders
+        order._value if order.__class__ is Affine else order if isinstance(order, float) else _units(order) * fine  # type: ignore[misc]
+        for order in several
     ]
 
 

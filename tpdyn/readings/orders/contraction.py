@@ -19,6 +19,7 @@ from tpdyn.exponents import ZERO
 from tpdyn.program.instructions import Operand
 from tpdyn.program.program import Statement
 from tpdyn.readings.interpret import OutsideTheory
+from tpdyn.readings.orders.affine import told_apart
 from tpdyn.readings.orders.parity import ANY, Parity, Sources, aligned, forget, product, relabel
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, tidy
 
@@ -73,7 +74,23 @@ def place(term: Term, axes: tuple[int, ...]) -> Term:
 
 
 def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
-    """The terms of `n^shift * sum x y`."""
+    """The terms of `n^shift * sum x y`.
+
+    What was found for the same factors is looked up: the base program says the same in every step. Sources are named once,
+    and on linear forms what was compared is noted already, so that this changes nothing.
+    """
+    key = (_told_apart(x), _told_apart(y), plan, told_apart(shift))
+    found = sources.products.get(key)
+    if found is None:
+        found = sources.products[key] = _contracted(x, y, plan, shift, sources)
+    return found
+
+
+def _told_apart(terms: Terms) -> tuple[object, ...]:
+    return tuple((told_apart(t.order), t.parity, told_apart(t.rarity), t.gaussian) for t in terms)
+
+
+def _contracted(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     found: list[Term] = []
     left = [place(term, plan.operands[0]) for term in x]
     right = [place(term, plan.operands[1]) for term in y]

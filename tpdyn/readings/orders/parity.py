@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import final
+from typing import Any, final
 
 BLOCK = 1 << 12
 """Bits an axis: the number of sources that can be told apart. More are folded together, which is sound (coarser)."""
@@ -197,6 +197,9 @@ class Sources:
         self._limit = classes_per_matrix
         self._classes: dict[tuple[int, int], tuple[int, ...]] = {}
         self._preimage: dict[tuple[int, int], dict[int, int]] = {}
+        self.products: dict[
+            object, Any
+        ] = {}  # of terms with parities in these sources (`tpdyn.readings.orders.contraction`)
 
     def _bit(self, key: object) -> int:
         if key not in self._bits:
