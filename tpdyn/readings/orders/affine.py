@@ -281,7 +281,11 @@ def told_apart(order: Fraction) -> object:
 
     A comparison of the orders themselves would be noted by the chart.
     """
-    return (order._form,) if order.__class__ is Affine else order
+    if order.__class__ is Affine:
+        return (order._form,)
+    return (
+        order if isinstance(order, float) else (order.numerator, order.denominator)
+    )  # quicker to hash than a Fraction
 
 
 def at_point(orders: Sequence[Fraction]) -> Sequence[Fraction | int]:

@@ -21,7 +21,7 @@ from tpdyn.program.program import Statement
 from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.affine import told_apart
 from tpdyn.readings.orders.parity import ANY, Parity, Sources, aligned, forget, product, relabel
-from tpdyn.readings.orders.terms import Gaussian, Term, Terms, tidy
+from tpdyn.readings.orders.terms import Gaussian, Term, Terms, rarer, tidy
 
 
 @final
@@ -114,7 +114,7 @@ def _pair(a: Term, b: Term, plan: Layout, shift: Fraction, sources: Sources) -> 
     if order != order:  # inf - inf: an overflow meets an underflow
         order = a.order if a.order > b.order else b.order
     parity = product(a.parity, b.parity)
-    rarity = max(a.rarity, b.rarity)
+    rarity = rarer(a, b)
     if a.gaussian is None or b.gaussian is None:
         return _sums(Term(order, parity, rarity, a.gaussian or b.gaussian), plan.summed, plan, sources)
     return _two_gaussians(a.gaussian, b.gaussian, Term(order, parity, rarity), plan, sources)

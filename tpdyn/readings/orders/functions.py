@@ -15,7 +15,7 @@ from fractions import Fraction
 from tpdyn.exponents import ZERO, Order
 from tpdyn.pointwise.function import Function
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, hull, of_function, product
-from tpdyn.readings.orders.terms import Term, Terms, leading_order, tidy
+from tpdyn.readings.orders.terms import Term, Terms, leading_order, rarer, tidy
 
 Chain = tuple[Function, ...]
 """A function followed by its listed derivatives: (f, f', f'', ...)."""
@@ -81,9 +81,7 @@ def _taylor(f: Function, x: Terms) -> list[Term]:
     for nonzero in f.taylor:
         if nonzero:
             made += power
-        power = tidy(
-            [Term(a.order + b.order, product(a.parity, b.parity), max(a.rarity, b.rarity)) for a in power for b in x], 1
-        )
+        power = tidy([Term(a.order + b.order, product(a.parity, b.parity), rarer(a, b)) for a in power for b in x], 1)
     return made
 
 
@@ -139,7 +137,7 @@ def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: i
 
 
 def _products(x: Terms, y: Terms) -> list[Term]:
-    return [Term(a.order + b.order, product(a.parity, b.parity), max(a.rarity, b.rarity)) for a in x for b in y]
+    return [Term(a.order + b.order, product(a.parity, b.parity), rarer(a, b)) for a in x for b in y]
 
 
 def several_arguments(f: Function, arguments: tuple[Terms, ...], wide: int) -> Terms:

@@ -46,12 +46,12 @@ class Term:
     @property
     def mean_order(self) -> Fraction:
         """Order of the mean absolute value of the entries."""
-        return self.order - self.rarity if self.rarity else self.order
+        return self.order if self.rarity is ZERO or not self.rarity else self.order - self.rarity
 
     @property
     def rms_order(self) -> Fraction:
         """Order of the root mean square of the entries."""
-        return self.order - self.rarity / 2 if self.rarity else self.order
+        return self.order if self.rarity is ZERO or not self.rarity else self.order - self.rarity / 2
 
     def times(self, power: Fraction) -> Term:
         """This term times n^power."""
@@ -59,6 +59,11 @@ class Term:
 
 
 Terms = tuple[Term, ...]
+
+
+def rarer(x: Term, y: Term) -> Fraction:
+    """The rarity of what is there where both terms are."""
+    return x.rarity if x.rarity is y.rarity else max(x.rarity, y.rarity)  # the same, as a rule: 0
 
 
 def leading_order(terms: Terms) -> Order:
@@ -94,6 +99,8 @@ def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> boo
         return False
     if contains(leader.parity, term.parity):
         _note(size, other)
+        if leader.rarity is ZERO and term.rarity is ZERO:
+            return True
         return leader.mean_order >= term.mean_order if leader.rarity or term.rarity else True
     if contains(term.parity, leader.parity):
         _note(size, other)
