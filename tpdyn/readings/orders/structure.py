@@ -26,7 +26,7 @@ class Structure:
     representations: forward values with one wide axis that depend on data, folded, but for the factors of normalisations
     (`1/sqrt(var + eps)` of a batch norm, one a channel). scalars: (position of the value,
     position of the function) for values without wide axis that enter a function with a scale of its own. outputs: what
-    the network returns, step by step. folded: values that do not count because a multiplier follows. entrywise: the
+    the network returns, step by step. folded: values that do not count because a multiplier follows. normalising: where the
     optimizer normalises entry by entry. wide_data: forward values with two wide axes that depend on data. fixed: products
     that sum a representation with a fixed matrix of two wide dims (a Fourier transform over the width).
     """
@@ -35,9 +35,14 @@ class Structure:
     scalars: tuple[tuple[int, int], ...]
     outputs: tuple[int, ...]
     folded: Mapping[int, Fraction]
-    entrywise: bool
+    normalising: tuple[int, ...]
     wide_data: tuple[int, ...]
     fixed: tuple[int, ...]
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether the optimizer normalises entry by entry (some parameters at least)."""
+        return bool(self.normalising)
 
 
 def structure(program: Program) -> Structure:
@@ -48,8 +53,7 @@ def structure(program: Program) -> Structure:
     spectrum = [False] * size  # functions of eigenvalues: what normalises them does not act entry by entry
     uses: list[list[Fraction]] = [[] for _ in range(size)]
     wide = [len(statement.wide_axes) for statement in program.statements]
-    scalars, representations, wide_data, fixed = [], [], [], []
-    entrywise = False
+    scalars, representations, normalising, wide_data, fixed = [], [], [], [], []
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         places = operands_of(instruction)
@@ -69,7 +73,7 @@ def structure(program: Program) -> Structure:
                 and not spectrum[position]
                 and instruction.function in _NORMALISING
             ):
-                entrywise = True
+                normalising.append(position)
             continue
         if statement.origin.phase != "forward":
             continue
@@ -103,7 +107,7 @@ def structure(program: Program) -> Structure:
         tuple(scalars),
         outputs,
         folded,
-        entrywise,
+        tuple(normalising),
         tuple(wide_data),
         tuple(fixed),
     )
