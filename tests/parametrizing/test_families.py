@@ -39,6 +39,24 @@ def net(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 3))
 
 
+def bare(width: int) -> nn.Module:
+    layers = (nn.Linear(fan_in, fan_out, bias=False) for fan_in, fan_out in ((6, width), (width, width), (width, 3)))
+    one, two, out = layers
+    return nn.Sequential(one, nn.Tanh(), two, nn.Tanh(), out)
+
+
+class Tied(nn.Module):
+    """One table is embedding and readout; its rows are of size 1, as torch's embeddings are."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table, self.body = nn.Parameter(torch.randn(3, width)), nn.Linear(width, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = torch.arange(len(x)) % 3
+        return torch.tanh(self.body(self.table[tokens])) @ self.table.T  # type: ignore[no-any-return]
+
+
 def sgd(model: nn.Module) -> Step:
     return torch.optim.SGD(model.parameters(), lr=0.1).step
 
@@ -132,6 +150,12 @@ def test_the_optimizer_is_read_off_the_program(make: Make, name: str | None) -> 
     assert bool(families_of(program)) == (name is not None)  # no table is about orthogonalised or mixed updates
 
 
+@pytest.mark.parametrize("build", [bare, Tied])
+def test_steps_in_proportion_to_matrices_are_seen_as_such(build: Callable[[int], nn.Module]) -> None:
+    """Their norm is taken in two steps: squares with two wide dims, and the mean of these."""
+    assert optimizer_of(recorded(scaled, build)) == "parameter-scaled"
+
+
 @pytest.mark.parametrize("make", [sgd, adam])
 def test_an_ordinary_script_is_in_standard_parametrization_whatever_torch_draws_its_biases_from(make: Make) -> None:
     found = differences(recorded(make))
@@ -220,18 +244,6 @@ class TestInitialSizesThatAreLeftFree:
         assert "2.bias: initial size n^-1/2, in SP n^0" in differences(recorded(scaled))["SP"]
 
 
-class Tied(nn.Module):
-    """One table is embedding and readout; its rows are of size 1, as torch's embeddings are."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.table, self.body = nn.Parameter(torch.randn(3, width)), nn.Linear(width, width, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = torch.arange(len(x)) % 3
-        return torch.tanh(self.body(self.table[tokens])) @ self.table.T  # type: ignore[no-any-return]
-
-
 class TestOneWeightThatEmbedsAndReadsOut:
     """It is the embedding of a family, with a multiplier where it reads out."""
 
@@ -275,12 +287,6 @@ class TestOneWeightThatEmbedsAndReadsOut:
         assert derived.maximum is not None and not derived.conflicts
         found = {position: power for position, power in derived.maximum.exponents.place.items() if power}
         assert found == families_of(program)["muP"].place
-
-
-def bare(width: int) -> nn.Module:
-    layers = (nn.Linear(fan_in, fan_out, bias=False) for fan_in, fan_out in ((6, width), (width, width), (width, 3)))
-    one, two, out = layers
-    return nn.Sequential(one, nn.Tanh(), two, nn.Tanh(), out)
 
 
 def on_mlp(family: Family, layers: int) -> tuple[Program, Exponents]:

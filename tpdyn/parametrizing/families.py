@@ -33,7 +33,7 @@ from tpdyn.exponents import ZERO, show_order
 from tpdyn.parametrizing.decay import steps_of, without_decay
 from tpdyn.parametrizing.naming import together
 from tpdyn.parametrizing.parametrization import Abc
-from tpdyn.program.instructions import Contract
+from tpdyn.program.instructions import Contract, operands_of
 from tpdyn.program.program import Parameter, Program
 from tpdyn.readings.orders.maximal import contributions_of
 from tpdyn.readings.orders.own import Own, own_exponents
@@ -189,15 +189,19 @@ def _orthogonalised(program: Program, parameter: Parameter) -> bool:
 
 
 def _scaled(program: Program, parameter: Parameter) -> bool:
-    """Whether a norm of the parameter itself enters its update."""
+    """Whether a number that is computed from the parameter alone (its norm) enters its update."""
     versions = {var for view in parameter.versions for var in view.pieces}
-    return any(
-        isinstance(contract := program.statements[position].instruction, Contract)
-        and len(contract.operands) > 1
-        and not program.statements[position].wide_axes
-        and all(operand.var in versions for operand in contract.operands)
-        for position in steps_of(program, parameter)
-    )
+    if not any(program.statements[var].wide_axes for var in versions):
+        return False
+    own = set(versions)
+    for position in sorted(set(steps_of(program, parameter)) - versions):
+        statement = program.statements[position]
+        operands = operands_of(statement.instruction)
+        if operands and all(operand.var in own for operand in operands):
+            if not statement.wide_axes:
+                return True
+            own.add(position)
+    return False
 
 
 def families_of(program: Program, own: Mapping[str, Own] | None = None) -> dict[str, Exponents]:
