@@ -242,6 +242,20 @@ class TestRequirementsThatContradictEachOther:
                 assert not isinstance(minimise(nothing, [r for r in rows if r is not row]), Infeasible)
 
 
+def test_where_nothing_helps_it_is_not_said_that_the_script_is_there() -> None:
+    def still(model: nn.Module) -> Step:
+        return torch.optim.SGD(model.parameters(), lr=0.0).step
+
+    found = derived(still)
+    assert not found.maximal
+    assert "nothing to change: no change of these kinds helps" in found.show()
+
+
+def test_a_product_outside_of_all_modules_is_named_by_its_file() -> None:
+    found = derived(adam, Attention).multipliers
+    assert found and all(name.startswith("test_derive.py:") for name in found)
+
+
 def test_a_program_of_one_step_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least two: record with steps=3"):
         derive(recorded(sgd, net, 1))
