@@ -59,6 +59,22 @@ def net(width: int) -> nn.Module:
     )
 
 
+class Behind(nn.Module):
+    """What the network returns is multiplied, as in mup; the readout has a bias or none."""
+
+    def __init__(self, width: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.width, self.table, self.body = width, nn.Embedding(7, width), nn.Linear(width, width, bias=False)
+        self.readout = nn.Linear(width, 7, bias=bias)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.readout(torch.tanh(self.body(self.table(tokens)))) * (16 / self.width)  # type: ignore[no-any-return]
+
+
+def without_bias(width: int) -> nn.Module:
+    return Behind(width, bias=False)
+
+
 class Attention(nn.Module):
     """One head on embedded tokens; logits are divided by the root of the width."""
 
@@ -254,6 +270,15 @@ def test_where_nothing_helps_it_is_not_said_that_the_script_is_there() -> None:
 def test_a_product_outside_of_all_modules_is_named_by_its_file() -> None:
     found = derived(adam, Attention).multipliers
     assert found and all(name.startswith("test_derive.py:") for name in found)
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_a_multiplier_behind_a_sum_with_a_bias_is_that_of_the_weight_too(make: Make) -> None:
+    """In n^-1 (W x + b) both are multiplied: what is derived for W is what is derived for n^-1 W x."""
+    found, bare = derived(make, Behind), derived(make, without_bias)
+    assert found.maximal and bare.maximal
+    assert (found.own["readout.weight"].a, found.own["readout.bias"].a) == (1, 1)
+    assert {name: abc for name, abc in found.exponents.items() if name != "readout.bias"} == bare.exponents
 
 
 def test_a_program_of_one_step_is_refused() -> None:
