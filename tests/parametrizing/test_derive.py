@@ -243,6 +243,20 @@ class TestRequirementsThatContradictEachOther:
         shown = found.show()
         assert "these contradict each other:" in shown and "given up:" in shown
 
+    def test_a_readout_that_is_frozen_as_torch_draws_it_leaves_the_kernel_regime_and_not_an_explosion(self) -> None:
+        """Behind tanh the output grows by n^1/2 whatever the rates are, as long as they are large: no contradiction yet."""
+
+        def inside(model: nn.Module) -> Step:
+            assert isinstance(model, nn.Sequential)
+            return torch.optim.Adam([*model[0].parameters(), *model[2].parameters()], lr=0.01).step
+
+        found = derived(inside)
+        assert found.regime is tpdyn.Regime.KERNEL and not found.maximal
+        assert found.conflicts and all(len(conflict) > 1 for conflict in found.conflicts)
+        assert len(set(found.conflicts)) == len(found.conflicts)  # each is said once
+        given_up = [text for text, _ in found.given_up]
+        assert given_up and not any("must not grow" in text for text in given_up)
+
     def test_each_requirement_of_a_conflict_is_needed_for_it(self) -> None:
         """Minimal: all of them together are infeasible, and without any one of them they are not."""
         from tpdyn.readings.orders.cells import Constraint, Form
