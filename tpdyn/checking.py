@@ -177,7 +177,7 @@ def cells(
     """All cells of a slice with symbols such as 'c=c' and 'b=out.weight:b'; what names nothing is `BadInput`."""
     tell = progress or (lambda what, done, total: None)
     named = dict(word.partition("=")[::2] for word in symbols)
-    if len(named) < len(symbols) or not all(named.values()):
+    if len(named) < len(symbols) or not all((*named, *named.values())):
         raise BadInput(
             f"--symbol {', '.join(symbols)}: expected different names with what they move, e.g. c=c, b=out.weight:b"
         )

@@ -319,7 +319,7 @@ def phase(
             help="instead: all cells of a slice of any dimension, e.g. --symbol c=c --symbol b=out.weight:b --symbol a=out.weight:a"
         ),
     ] = None,
-    limits: Annotated[str, typer.Option(help="where all symbols begin and end")] = "-1,2",
+    limits: Annotated[str, typer.Option(help="where all symbols begin and end (-1,2)")] = "",
     x_limits: Annotated[str, typer.Option(help="where x begins and ends, e.g. --x-limits=-1,5/2")] = "",
     y_limits: Annotated[str, typer.Option(help="where y begins and ends")] = "",
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
@@ -340,7 +340,11 @@ def phase(
         from tpdyn.reporting import tensorboard
 
         ends = [_limits(text) if text else None for text in (x_limits, y_limits)]
-        all_ends = _limits(limits)
+        all_ends = _limits(limits or "-1,2")
+        if limits and not symbol:
+            raise failures.BadInput("--limits goes with --symbol; a picture has --x-limits and --y-limits")
+        if through and (y or x != "c" or around != "script"):
+            raise failures.BadInput("--through takes the place of --x, --y and --around; give one or the other")
         if symbol and any((save, logdir, through, y, x_limits, y_limits, x != "c")):
             raise failures.BadInput(
                 "--symbol goes with --around, --limits and --json; a picture has two directions, --x and --y"

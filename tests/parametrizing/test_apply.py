@@ -297,6 +297,11 @@ class TestBadInput:
         with pytest.raises(ValueError, match="positive whole number"):
             parametrize(net(64), sgd(net(64)), mup_sgd, base_width=base)
 
+    @pytest.mark.parametrize("width", [0, -4, 2.5, True])
+    def test_a_width_that_is_none(self, mup_sgd: Parametrization, width: Any) -> None:
+        with pytest.raises(ValueError, match=r"^width = .*; expected a positive whole number"):
+            parametrize(net(64), sgd(net(64)), mup_sgd, width=width)
+
     def test_a_multiplier_that_only_the_code_can_apply(self, mup_sgd: Parametrization) -> None:
         model = net(64)
         left = replace(mup_sgd, multipliers={"attention [net.py:3]": Fraction(1, 2)})

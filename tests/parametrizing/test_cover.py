@@ -125,7 +125,10 @@ def test_what_makes_no_difference_to_the_phase_is_merged() -> None:
     ("asked", "message"),
     [
         ({"symbols": {"c": "nowhere:c"}}, "names no exponent"),
-        ({"limits": (1, 0)}, "limits 1 to 0 of c; expected the smaller one first"),
+        ({"symbols": {}}, "there are no symbols"),
+        ({"symbols": {str(k): "c" for k in range(9)}}, r"9 symbols \(0, 1, 2, ...\); cells are found for at most 8"),
+        ({"limits": 3}, "limits 3 of 'c'; expected two finite numbers"),
+        ({"limits": (1, 0)}, "limits 1 to 0 of 'c'; expected the smaller one first"),
         ({"limits": {"d": (0, 1)}}, "limits of d; the symbols are c"),
         ({"around": "nowhere"}, "is no point that is known"),
     ],
@@ -133,6 +136,16 @@ def test_what_makes_no_difference_to_the_phase_is_merged() -> None:
 def test_a_slice_that_makes_no_sense_is_refused(asked: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         phase_cells(program("sgd"), **{"symbols": {"c": "c"}, **asked})  # type: ignore[arg-type]
+
+
+def test_symbols_that_move_the_same_are_what_is_added() -> None:
+    """Two of them are one more than is needed: along the line on which they cancel nothing changes."""
+    made = mlp_program(1, "tanh", "sgd", point=Abc((ZERO,) * 2, (ZERO, HALF), (ONE,) * 2))
+    found = phase_cells(made, {"x": "c", "y": "c"})
+    alone = phase_cells(made, {"c": "c"}, limits=(0, 4))
+    assert found.marks["this script"] == (0, 0) and alone.marks["this script"] == (ONE,)
+    for x, y in ((0, 0), (1, -1), (HALF, -HALF), (-1, 0), (1, 1), ("1/3", "-1/4")):
+        assert found.at({"x": x, "y": y}).label == alone.at({"c": 1 + Fraction(x) + Fraction(y)}).label
 
 
 def test_points_that_are_not_in_the_slice_are_refused() -> None:

@@ -59,6 +59,22 @@ def net(width: int) -> nn.Module:
     )
 
 
+class Behind(nn.Module):
+    """What the network returns is multiplied, as in mup; the readout has a bias or none."""
+
+    def __init__(self, width: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.width, self.table, self.body = width, nn.Embedding(7, width), nn.Linear(width, width, bias=False)
+        self.readout = nn.Linear(width, 7, bias=bias)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.readout(torch.tanh(self.body(self.table(tokens)))) * (16 / self.width)  # type: ignore[no-any-return]
+
+
+def without_bias(width: int) -> nn.Module:
+    return Behind(width, bias=False)
+
+
 class Attention(nn.Module):
     """One head on embedded tokens; logits are divided by the root of the width."""
 
@@ -227,6 +243,20 @@ class TestRequirementsThatContradictEachOther:
         shown = found.show()
         assert "these contradict each other:" in shown and "given up:" in shown
 
+    def test_a_readout_that_is_frozen_as_torch_draws_it_leaves_the_kernel_regime_and_not_an_explosion(self) -> None:
+        """Behind tanh the output grows by n^1/2 whatever the rates are, as long as they are large: no contradiction yet."""
+
+        def inside(model: nn.Module) -> Step:
+            assert isinstance(model, nn.Sequential)
+            return torch.optim.Adam([*model[0].parameters(), *model[2].parameters()], lr=0.01).step
+
+        found = derived(inside)
+        assert found.regime is tpdyn.Regime.KERNEL and not found.maximal
+        assert found.conflicts and all(len(conflict) > 1 for conflict in found.conflicts)
+        assert len(set(found.conflicts)) == len(found.conflicts)  # each is said once
+        given_up = [text for text, _ in found.given_up]
+        assert given_up and not any("must not grow" in text for text in given_up)
+
     def test_each_requirement_of_a_conflict_is_needed_for_it(self) -> None:
         """Minimal: all of them together are infeasible, and without any one of them they are not."""
         from tpdyn.readings.orders.cells import Constraint, Form
@@ -240,6 +270,29 @@ class TestRequirementsThatContradictEachOther:
             assert isinstance(minimise(nothing, rows), Infeasible)
             for row in rows:
                 assert not isinstance(minimise(nothing, [r for r in rows if r is not row]), Infeasible)
+
+
+def test_where_nothing_helps_it_is_not_said_that_the_script_is_there() -> None:
+    def still(model: nn.Module) -> Step:
+        return torch.optim.SGD(model.parameters(), lr=0.0).step
+
+    found = derived(still)
+    assert not found.maximal
+    assert "nothing to change: no change of these kinds helps" in found.show()
+
+
+def test_a_product_outside_of_all_modules_is_named_by_its_file() -> None:
+    found = derived(adam, Attention).multipliers
+    assert found and all(name.startswith("test_derive.py:") for name in found)
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_a_multiplier_behind_a_sum_with_a_bias_is_that_of_the_weight_too(make: Make) -> None:
+    """In n^-1 (W x + b) both are multiplied: what is derived for W is what is derived for n^-1 W x."""
+    found, bare = derived(make, Behind), derived(make, without_bias)
+    assert found.maximal and bare.maximal
+    assert (found.own["readout.weight"].a, found.own["readout.bias"].a) == (1, 1)
+    assert {name: abc for name, abc in found.exponents.items() if name != "readout.bias"} == bare.exponents
 
 
 def test_a_program_of_one_step_is_refused() -> None:

@@ -39,6 +39,24 @@ def net(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 3))
 
 
+def bare(width: int) -> nn.Module:
+    layers = (nn.Linear(fan_in, fan_out, bias=False) for fan_in, fan_out in ((6, width), (width, width), (width, 3)))
+    one, two, out = layers
+    return nn.Sequential(one, nn.Tanh(), two, nn.Tanh(), out)
+
+
+class Tied(nn.Module):
+    """One table is embedding and readout; its rows are of size 1, as torch's embeddings are."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table, self.body = nn.Parameter(torch.randn(3, width)), nn.Linear(width, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = torch.arange(len(x)) % 3
+        return torch.tanh(self.body(self.table[tokens])) @ self.table.T  # type: ignore[no-any-return]
+
+
 def sgd(model: nn.Module) -> Step:
     return torch.optim.SGD(model.parameters(), lr=0.1).step
 
@@ -71,6 +89,36 @@ def muon(model: nn.Module) -> Step:
     return step
 
 
+def adamw(model: nn.Module) -> Step:
+    return torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1).step
+
+
+def sgd_inside(model: nn.Module) -> Step:
+    """SGD for the hidden matrix, Adam for all else."""
+    inside = [p for p in model.parameters() if p.ndim == 2 and p.shape[0] == p.shape[1]]
+    others = [p for p in model.parameters() if p.ndim != 2 or p.shape[0] != p.shape[1]]
+    one, two = torch.optim.SGD(inside, lr=0.1), torch.optim.Adam(others, lr=0.01)
+
+    def step() -> None:
+        one.step()
+        two.step()
+
+    return step
+
+
+def pulled(model: nn.Module) -> Step:
+    """Adam, and every weight is pulled to zero by the same amount: that does not move along with a multiplier."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+    def step() -> None:
+        optimizer.step()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.sub_(0.001 * p.sign())
+
+    return step
+
+
 @cache
 def recorded(make: Make, build: Callable[[int], nn.Module] = net) -> Program:
     def train(width: int) -> None:
@@ -86,12 +134,26 @@ def recorded(make: Make, build: Callable[[int], nn.Module] = net) -> Program:
 
 
 @pytest.mark.parametrize(
-    ("make", "name"), [(sgd, "sgd"), (adam, "entrywise"), (scaled, "parameter-scaled"), (muon, None)]
+    ("make", "name"),
+    [
+        (sgd, "sgd"),
+        (adam, "entrywise"),
+        (adamw, "entrywise"),
+        (scaled, "parameter-scaled"),
+        (muon, None),
+        (sgd_inside, None),
+    ],
 )
 def test_the_optimizer_is_read_off_the_program(make: Make, name: str | None) -> None:
     program = recorded(make)
     assert optimizer_of(program) == name
-    assert bool(families_of(program)) == (name is not None)  # no table is about orthogonalised updates
+    assert bool(families_of(program)) == (name is not None)  # no table is about orthogonalised or mixed updates
+
+
+@pytest.mark.parametrize("build", [bare, Tied])
+def test_steps_in_proportion_to_matrices_are_seen_as_such(build: Callable[[int], nn.Module]) -> None:
+    """Their norm is taken in two steps: squares with two wide dims, and the mean of these."""
+    assert optimizer_of(recorded(scaled, build)) == "parameter-scaled"
 
 
 @pytest.mark.parametrize("make", [sgd, adam])
@@ -106,6 +168,18 @@ def test_what_a_script_lacks_to_mup_is_named_and_its_biases_are_not() -> None:
     assert [line.partition(":")[0] for line in lines] == ["2.weight", "4.weight"]
     assert lines[0] == "2.weight: learning rate n^0, in muP n^-1"
     assert lines[1] == "4.weight: initial size n^-1/2, in muP n^-1; learning rate n^0, in muP n^-1"
+
+
+def test_weight_decay_makes_no_difference_to_what_is_said() -> None:
+    """It has no symmetry of multipliers, and moves with the rate (`tpdyn.parametrizing.decay`)."""
+    assert differences(recorded(adamw)) == differences(recorded(adam))
+
+
+def test_where_multipliers_cannot_be_moved_into_initial_entries_they_are_named() -> None:
+    """Tensor Programs IVb, Definition 2.4.1, as it is written there: (a, b, c) = (1/2, 0, 1) for hidden weights."""
+    assert (
+        "2.weight: multiplier n^0, in NTP n^-1/2; initial size n^-1/2, in NTP n^0; learning rate n^0, in NTP n^-1"
+    ) in differences(recorded(pulled))["NTP"]
 
 
 def test_a_parametrized_script_is_in_mup_and_in_mfp_which_is_the_same() -> None:
@@ -170,18 +244,6 @@ class TestInitialSizesThatAreLeftFree:
         assert "2.bias: initial size n^-1/2, in SP n^0" in differences(recorded(scaled))["SP"]
 
 
-class Tied(nn.Module):
-    """One table is embedding and readout; its rows are of size 1, as torch's embeddings are."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.table, self.body = nn.Parameter(torch.randn(3, width)), nn.Linear(width, width, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = torch.arange(len(x)) % 3
-        return torch.tanh(self.body(self.table[tokens])) @ self.table.T  # type: ignore[no-any-return]
-
-
 class TestOneWeightThatEmbedsAndReadsOut:
     """It is the embedding of a family, with a multiplier where it reads out."""
 
@@ -196,6 +258,11 @@ class TestOneWeightThatEmbedsAndReadsOut:
             "MFP": Regime.FEATURE_LEARNING,
             "muP": Regime.FEATURE_LEARNING,
         }
+
+    def test_standard_parametrization_uses_it_as_it_is(self) -> None:
+        for make in (sgd, adam, scaled):
+            assert not families_of(recorded(make, Tied))["SP"].place
+            assert set(families_of(recorded(make, Tied))["muP"].place.values()) == {Fraction(1)}
 
     def test_a_plane_goes_through_them(self) -> None:
         drawn = tpdyn.phase_diagram(
@@ -220,12 +287,6 @@ class TestOneWeightThatEmbedsAndReadsOut:
         assert derived.maximum is not None and not derived.conflicts
         found = {position: power for position, power in derived.maximum.exponents.place.items() if power}
         assert found == families_of(program)["muP"].place
-
-
-def bare(width: int) -> nn.Module:
-    layers = (nn.Linear(fan_in, fan_out, bias=False) for fan_in, fan_out in ((6, width), (width, width), (width, 3)))
-    one, two, out = layers
-    return nn.Sequential(one, nn.Tanh(), two, nn.Tanh(), out)
 
 
 def on_mlp(family: Family, layers: int) -> tuple[Program, Exponents]:

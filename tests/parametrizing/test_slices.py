@@ -62,6 +62,13 @@ def test_around_the_maximal_update_what_is_derived_learns_features() -> None:
     assert phase_diagram(made, "c", "out:b", around=derive(made)) == drawn
 
 
+def test_a_coordinate_is_an_exponent_itself_only_where_no_other_moves_it() -> None:
+    drawn = phase_diagram(standard(), "c", "out:c", x_limits=(0, 1), y_limits=(0, 1))
+    assert not drawn.x.absolute and not drawn.y.absolute
+    assert drawn.y.label == "learning rate of out times n^-y"
+    assert drawn.marks["this script"] == (0, 0)
+
+
 def test_limits_are_those_that_are_given() -> None:
     drawn = phase_diagram(standard(), "c", "out:b", x_limits=(Fraction(3, 4), Fraction(5, 4)), y_limits=(1, 2))
     assert {corner for r in drawn.regions for loop in r.outline for corner in loop} >= {
@@ -96,6 +103,8 @@ class TestRefusals:
             ({"through": ("NTP", "muP", "muP")}, "expected three different names"),
             ({"through": ("script", "SP", "muP")}, "lie on one line for this script"),
             ({"x": "c", "y": "W*:c,out:c"}, "which move the same; expected two different directions"),
+            ({"x": "c,-c"}, "'c,-c' moves nothing"),
+            ({"x_limits": (0, float("inf"))}, "of 'c'; expected two finite numbers"),
             ({"x_limits": (1, 1)}, "limits 1 to 1 of 'c'; expected the smaller one first"),
         ],
     )

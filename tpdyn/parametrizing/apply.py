@@ -83,7 +83,7 @@ def parametrize(
     names = {parameter: plain_name(name) for name, parameter in inner.named_parameters()}
     shifts = {plain_name(name): shift for name, shift in derived.shifts().items()}
     facts = {plain_name(name): fact for name, fact in derived.facts.items()}
-    _check(names, shifts, derived, base_width)
+    _check(names, shifts, derived, base_width, width)
     before = applied_to(inner)
     if width is None:
         width = before.width if before is not None else _width(model, names, facts)
@@ -194,10 +194,15 @@ def _text(dims: Sequence[Scaling]) -> str:
 
 
 def _check(
-    names: Mapping[nn.Parameter, str], shifts: Mapping[str, Shift], derived: Parametrization, base_width: int
+    names: Mapping[nn.Parameter, str],
+    shifts: Mapping[str, Shift],
+    derived: Parametrization,
+    base_width: int,
+    width: int | None,
 ) -> None:
-    if isinstance(base_width, bool) or not isinstance(base_width, int) or base_width < 1:
-        raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
+    for what, given in (("base_width", base_width), ("width", 1 if width is None else width)):
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            raise ValueError(f"{what} = {given!r}; expected a positive whole number")
     there, known = set(names.values()), set(shifts)
     if any("_flat_param" in name for name in there):
         raise ValueError(

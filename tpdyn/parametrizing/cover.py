@@ -18,13 +18,16 @@ from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.merging import merged
 from tpdyn.parametrizing.phase import Label, Phase, phase_of, rank, text, words
 from tpdyn.parametrizing.polytopes import Bound, Polytope, bound, box
-from tpdyn.parametrizing.slices import Around, Limits, locate, point_named
+from tpdyn.parametrizing.slices import Around, Limits, checked_limits, locate, point_named
 from tpdyn.parametrizing.symbols import Symbols, space_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import Constraint, Point, Space, formula, on_cell
 from tpdyn.readings.orders.own import own_exponents
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.readings.orders.structure import Structure, structure
+
+_MOST_SYMBOLS = 8
+"""A box has 2^symbols corners, and cells grow in number faster than that."""
 
 
 @final
@@ -134,6 +137,11 @@ def phase_cells(
     families = families_of(program, own)
     name, at = point_named(program, around, families)
     space, here = space_of(program, own, symbols, kinds, at)
+    if len(space.names) > _MOST_SYMBOLS:
+        raise ValueError(
+            f"{len(space.names)} symbols ({', '.join(space.names[:3])}, ...); cells are found for at most {_MOST_SYMBOLS}, and "
+            "quickly for three: name fewer, or read one cell in all of them with tpdyn.formulas"
+        )
     window = _window(space, limits)
     cover = _Cover(program, found, space, progress)
     whole = box(window)
@@ -201,10 +209,4 @@ def _window(space: Space, limits: Limits | Mapping[str, Limits]) -> tuple[tuple[
     of_each = limits if isinstance(limits, Mapping) else dict.fromkeys(space.names, limits)
     if unknown := set(of_each) - set(space.names):
         raise ValueError(f"limits of {', '.join(sorted(unknown))}; the symbols are {', '.join(space.names)}")
-    window = []
-    for name in space.names:
-        low, high = map(Fraction, of_each.get(name, (-1, 2)))
-        if not low < high:
-            raise ValueError(f"limits {low} to {high} of {name}; expected the smaller one first")
-        window.append((low, high))
-    return tuple(window)
+    return tuple(checked_limits(name, of_each.get(name, (-1, 2))) for name in space.names)

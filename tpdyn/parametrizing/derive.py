@@ -62,7 +62,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
         own=own,
         rate_per_multiplier=symmetries(program, maximum.exponents),
         regime=maximum.regime,
-        conflicts=tuple(tuple(map(str, conflict)) for conflict in maximum.conflicts),
+        conflicts=tuple(dict.fromkeys(tuple(map(str, conflict)) for conflict in maximum.conflicts)),
         given_up=tuple((str(r), missing) for r in maximum.given_up if (missing := r.shortfall(maximum.point))),
         facts=_facts(program, maximum, found, own, coupled),
         maximum=maximum,

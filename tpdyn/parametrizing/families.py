@@ -30,10 +30,10 @@ from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import ZERO, show_order
-from tpdyn.parametrizing.decay import steps_of
+from tpdyn.parametrizing.decay import steps_of, without_decay
 from tpdyn.parametrizing.naming import together
 from tpdyn.parametrizing.parametrization import Abc
-from tpdyn.program.instructions import Contract
+from tpdyn.program.instructions import Contract, operands_of
 from tpdyn.program.program import Parameter, Program
 from tpdyn.readings.orders.maximal import contributions_of
 from tpdyn.readings.orders.own import Own, own_exponents
@@ -46,9 +46,6 @@ Optimizer = Literal["sgd", "entrywise", "parameter-scaled"]
 """How large an update is: like the gradient; of order 0; like the parameter (the rate scales it in all three)."""
 
 HALF, ONE = Fraction(1, 2), Fraction(1)
-
-SYMMETRY: Mapping[Optimizer, int] = {"sgd": 2, "entrywise": 1, "parameter-scaled": 0}
-"""The k for which (a + s, b - s, c - k s) changes nothing."""
 
 TIED = "input-like and output-like"
 """The role of a weight that is embedding and readout at once."""
@@ -91,13 +88,13 @@ class Family:
     def tied(self) -> Fraction:
         """The power by which the multiplier of a weight that embeds and reads out is smaller as a readout.
 
-        It is that of the rows for input and output where these differ in nothing else (up to the symmetry of the optimizer).
-        In SP they do: as torch does, the embedding is used as it is.
+        It is that of the rows for input and output, without the difference of their initial entries. A family without any
+        multiplier (SP) has none here either: as torch does, the embedding is used as it is.
         """
-        (a, b, c), (a_out, b_out, c_out) = self.table["input-like"], self.table["output-like"]
-        shift = b_out - b  # of multipliers into initial entries
-        same = c_out - SYMMETRY[self.optimizer] * shift == c
-        return a_out + shift - a if same else ZERO
+        if not any(a for a, _, _ in self.table.values()):
+            return ZERO
+        (a, b, _), (a_out, b_out, _) = self.table["input-like"], self.table["output-like"]
+        return a_out + b_out - (a + b)
 
 
 def _family(name: str, optimizer: Optimizer, source: str, *rows: tuple[Fraction | int, ...]) -> Family:
@@ -159,12 +156,22 @@ def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -
 
 
 def optimizer_of(program: Program, found: Structure | None = None) -> Optimizer | None:
-    """How a program's optimizer sizes its updates; None where it treats matrices as matrices (Muon): no table is about these."""
+    """How a program's optimizer sizes its updates. None where no table is about it: it treats matrices as matrices (Muon), or
+    there are several that size them differently."""
     if any(_orthogonalised(program, parameter) for parameter in program.parameters):
         return None
     if any(_scaled(program, parameter) for parameter in program.parameters):
         return _SCALED
-    return "entrywise" if (found or structure(program)).entrywise else "sgd"
+    normalising = frozenset((found or structure(program)).normalising)
+    normalised = {
+        not normalising.isdisjoint(steps_of(program, parameter))
+        for parameter in program.parameters
+        if any(program.statements[var].wide_axes for var in parameter.versions[0].pieces)
+        and parameter.versions[-1] != parameter.versions[0]
+    }
+    if len(normalised) > 1:
+        return None
+    return "entrywise" if normalised == {True} else "sgd"
 
 
 def _orthogonalised(program: Program, parameter: Parameter) -> bool:
@@ -182,15 +189,19 @@ def _orthogonalised(program: Program, parameter: Parameter) -> bool:
 
 
 def _scaled(program: Program, parameter: Parameter) -> bool:
-    """Whether a norm of the parameter itself enters its update."""
+    """Whether a number that is computed from the parameter alone (its norm) enters its update."""
     versions = {var for view in parameter.versions for var in view.pieces}
-    return any(
-        isinstance(contract := program.statements[position].instruction, Contract)
-        and len(contract.operands) > 1
-        and not program.statements[position].wide_axes
-        and all(operand.var in versions for operand in contract.operands)
-        for position in steps_of(program, parameter)
-    )
+    if not any(program.statements[var].wide_axes for var in versions):
+        return False
+    own = set(versions)
+    for position in sorted(set(steps_of(program, parameter)) - versions):
+        statement = program.statements[position]
+        operands = operands_of(statement.instruction)
+        if operands and all(operand.var in own for operand in operands):
+            if not statement.wide_axes:
+                return True
+            own.add(position)
+    return False
 
 
 def families_of(program: Program, own: Mapping[str, Own] | None = None) -> dict[str, Exponents]:
@@ -256,27 +267,30 @@ def _what_counts(program: Program, found: Structure, extra: Exponents) -> tuple[
 def differences(program: Program) -> dict[str, tuple[str, ...]]:
     """How a script differs from each named family, up to symmetry: 'out.weight: c = 0, in muP 1 (without multipliers)'.
 
-    An empty tuple: the script is of that family. No entries: no table is about this optimizer.
+    Weight decay is set aside, as in `tpdyn.derive`. An empty tuple: the script is of that family. No entries: no table is
+    about this optimizer.
     """
     from tpdyn.parametrizing.derive import symmetries
 
+    program, _ = without_decay(program)
     own = own_exponents(program)
     found = {}
     for name, extra in families_of(program, own).items():
         k = symmetries(program, extra)
         lines = []
         for parameter, mine in own.items():
-            a, c = extra.multiplier.get(parameter, ZERO), extra.rate.get(parameter, ZERO)
+            a, b, c = (each.get(parameter, ZERO) for each in (extra.multiplier, extra.initial, extra.rate))
             rate = k[parameter]
-            # Both without multipliers: (a, b, c) is (0, b + a, c + k a).
-            shift = rate if rate is not None else ZERO
-            parts = []
-            if not mine.zero and (smaller := _gauged(extra, parameter)):
-                here = mine.a + mine.b
-                parts.append(f"initial size n^{show_order(-here)}, in {name} n^{show_order(-here - smaller)}")
-            if c + shift * a:
-                here = mine.c + shift * mine.a
-                parts.append(f"learning rate n^{show_order(-here)}, in {name} n^{show_order(-here - c - shift * a)}")
+            # Both without multipliers, (0, b + a, c + k a), where that is the same; else each as it is written.
+            moved = (a, b, c) if rate is None else (ZERO, b + a, c + rate * a)
+            here = (mine.a, mine.b, mine.c) if rate is None else (ZERO, mine.b + mine.a, mine.c + rate * mine.a)
+            parts = [
+                f"{what} n^{show_order(-power)}, in {name} n^{show_order(-power - further)}"
+                for what, power, further in zip(
+                    ("multiplier", "initial size", "learning rate"), here, moved, strict=True
+                )
+                if further and not (mine.zero and what == "initial size")
+            ]
             if parts:
                 lines.append(f"{parameter}: {'; '.join(parts)}")
         for parameter, several in readouts_of(program, own).items():

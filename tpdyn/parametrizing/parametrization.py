@@ -175,7 +175,8 @@ class Parametrization:
         title = "maximal update" if self.maximal else f"as far as possible ({self.regime.value})"
         lines.insert(0, f"{title}: entries enter as n^-a w, w ~ n^-b, learning rate ~ n^-c")
         edits = self.edits()
-        lines += ["", *(edits or ("nothing to change: the script is there already",))]
+        nothing = "the script is there already" if self.maximal else "no change of these kinds helps"
+        lines += ["", *(edits or (f"nothing to change: {nothing}",))]
         for text, missing in self.given_up:
             lines.append(f"given up: {text} (missing: {show_power(missing)})")
         for conflict in self.conflicts:

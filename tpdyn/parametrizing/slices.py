@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import final
@@ -71,7 +71,7 @@ def slice_around(
     if _parallel(*moves):
         raise ValueError(f"x and y are {x!r} and {y!r}, which move the same; expected two different directions")
     axes = [
-        _axis(word, letter, moved, own, point, limits)
+        _axis(word, letter, moved, stand_alone(moved, moves), own, point, limits)
         for word, letter, moved, limits in zip((x, y), "xy", moves, (x_limits, y_limits), strict=True)
     ]
     # The origin of the coordinates is where absolute ones are 0.
@@ -97,7 +97,7 @@ def slice_through(
         raise ValueError(f"{', '.join(names)} lie on one line for this script; expected three points of a plane")
     axes = []
     for name, limits in zip(said[1:], (x_limits, y_limits), strict=True):
-        low, high = _checked(name, limits or (-HALF, 3 * HALF))
+        low, high = checked_limits(name, limits or (-HALF, 3 * HALF))
         axes.append(Axis(f"{said[0]} to {name}", f"from {said[0]} (0) to {name} (1)", ZERO, False, low, high))
     corners = ((ZERO, ZERO), (Fraction(1), ZERO), (ZERO, Fraction(1)))
     space = Space(dict(zip("xy", moves, strict=True)), points[0], at)
@@ -166,13 +166,13 @@ def _readout(own: Mapping[str, Own]) -> str:
 
 
 def _axis(
-    word: str, letter: str, moved: Moves, own: Mapping[str, Own], point: Exponents, limits: Limits | None
+    word: str, letter: str, moved: Moves, alone: bool, own: Mapping[str, Own], point: Exponents, limits: Limits | None
 ) -> Axis:
     values = values_at(own, point, moved)
-    plain = set(moved.values()) == {Fraction(1)} and len({kind for kind, _ in moved}) == 1
-    absolute = plain and len(values) == 1
+    plain = _plain(moved)
+    absolute = plain and alone and len(values) == 1
     here = values.pop() if absolute else ZERO
-    low, high = _checked(word, limits or (min(Fraction(-1), here - 1), max(Fraction(2), here + 1)))
+    low, high = checked_limits(word, limits or (min(Fraction(-1), here - 1), max(Fraction(2), here + 1)))
     label = _label(word, letter, moved, absolute, len(own)) if plain else f"{letter} moves {word}"
     return Axis(word, label, here, absolute, low, high)
 
@@ -188,8 +188,21 @@ def _label(word: str, letter: str, moved: Moves, absolute: bool, parameters: int
     return f"{what} {'~' if absolute else 'times'} n^-{letter}"
 
 
-def _checked(word: str, limits: Limits) -> tuple[Fraction, Fraction]:
-    low, high = map(Fraction, limits)
+def stand_alone(moved: Moves, several: Iterable[Moves]) -> bool:
+    """Whether a symbol may stand for the exponent itself: it moves one kind by itself, and no other symbol moves that, too."""
+    return _plain(moved) and not any(moved.keys() & other.keys() for other in several if other is not moved)
+
+
+def _plain(moved: Moves) -> bool:
+    return set(moved.values()) == {Fraction(1)} and len({kind for kind, _ in moved}) == 1
+
+
+def checked_limits(word: str, limits: Limits) -> tuple[Fraction, Fraction]:
+    """Where a coordinate begins and ends, exact; raises ValueError for what are no two finite numbers, in order."""
+    try:
+        low, high = map(Fraction, limits)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        raise ValueError(f"limits {limits!r} of {word!r}; expected two finite numbers, e.g. (-1, 2)") from None
     if not low < high:
         raise ValueError(f"limits {low} to {high} of {word!r}; expected the smaller one first")
     return low, high

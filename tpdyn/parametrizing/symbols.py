@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Literal
 
 from tpdyn.exponents import ZERO
-from tpdyn.parametrizing.slices import Moves, exponents_of, values_at
+from tpdyn.parametrizing.slices import Moves, exponents_of, stand_alone, values_at
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import KINDS, Kind, Point, Space, moved_by
 from tpdyn.readings.orders.own import Own
@@ -24,18 +24,21 @@ def space_of(
 ) -> tuple[Space, Point]:
     """The space of some symbols, and the values that they have at a point (extra exponents, on top of the script's).
 
-    A value is the exponent itself where all that a symbol moves have the same one there; else 0, and the symbol is what is
-    added. Raises ValueError for words that name nothing.
+    A value is the exponent itself where all that a symbol moves have the same one there, and no other symbol moves these; else
+    0, and the symbol is what is added. Raises ValueError for words that name nothing.
     """
     moves = _moves(program, own, symbols, kinds)
     values = {name: values_at(own, at, moved) for name, moved in moves.items()}
-    here = tuple(each.pop() if len(each) == 1 and _plain(moves[name]) else ZERO for name, each in values.items())
+    alone = {name: stand_alone(moved, moves.values()) for name, moved in moves.items()}
+    here = tuple(each.pop() if len(each) == 1 and alone[name] else ZERO for name, each in values.items())
     back = [(moved, -x) for moved, x in zip(moves.values(), here, strict=True)]
     return Space(moves, exponents_of(at, back)), here
 
 
 def _moves(program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str) -> dict[str, Moves]:
     if not isinstance(symbols, str):
+        if not symbols:
+            raise ValueError("there are no symbols; expected 'parameter', 'role', or a mapping such as {'c': 'c'}")
         return {symbol: moved_by(program, word) for symbol, word in symbols.items()}
     wanted = [kind for kind in KINDS if kind in kinds]
     if not wanted or set(kinds) - set(KINDS):
@@ -49,8 +52,3 @@ def _moves(program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: st
                 continue  # what starts at zero has no initial size
             moves.setdefault(f"{name if symbols == 'parameter' else mine.role}:{kind}", {})[kind, name] = Fraction(1)
     return dict(moves)
-
-
-def _plain(moved: Moves) -> bool:
-    """Whether a symbol may stand for the exponent itself."""
-    return set(moved.values()) == {Fraction(1)} and len({kind for kind, _ in moved}) == 1

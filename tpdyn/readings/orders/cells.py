@@ -154,7 +154,7 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
     """What a symbol such as 'c' (all learning rates), 'out.weight:b' or 'blocks.*:c' moves, with coefficient 1.
 
     Several, with commas between, move together; '-' or a rational in front is a coefficient: 'out.weight:a,-out.weight:b'.
-    Raises ValueError where a name fits no parameter.
+    Raises ValueError where a name fits no parameter, and for a word that moves nothing.
     """
     moves: dict[tuple[Kind, str], Fraction] = {}
     names = [parameter.name for parameter in program.parameters]
@@ -162,7 +162,10 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
         text, coefficient = part.strip(), Fraction(1)
         if "*" in text and text.partition("*")[0].lstrip("-").replace("/", "").isdigit():
             number, _, text = text.partition("*")
-            coefficient = Fraction(number)
+            try:
+                coefficient = Fraction(number)
+            except (ValueError, ZeroDivisionError):
+                raise ValueError(f"{part.strip()!r} begins with {number}; expected a rational, e.g. 1/2*c") from None
         elif text.startswith("-"):
             text, coefficient = text[1:], Fraction(-1)
         pattern, _, letter = text.rpartition(":")
@@ -175,6 +178,9 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
             )
         for name in fitting:
             moves[kind, name] = moves.get((kind, name), ZERO) + coefficient
+    moves = {key: coefficient for key, coefficient in moves.items() if coefficient}
+    if not moves:
+        raise ValueError(f"{word!r} moves nothing; expected coefficients that are not zero, e.g. c or 1/2*c")
     return moves
 
 

@@ -139,6 +139,10 @@ def maximal_update(
             continue
         # The search goes in circles: the requirements, as they are where least is missed, contradict each other.
         at = min(search.seen.values(), key=search.missed)
+        slower = search.slower(at)
+        if slower is not None:
+            at = search.look(slower)
+            continue
         if not search.give_up(at):
             halfway = tuple((x + y) / 2 for x, y in zip(at.point, search.propose(at, origin), strict=True))
             if halfway in search.seen:
@@ -198,6 +202,13 @@ class _Search:
         best = minimise(Form(ZERO, weights), constraints, nonnegative=True)
         assert not isinstance(best, Infeasible)
         return tuple(o + up - down for o, up, down in zip(origin, best[:size], best[size : 2 * size], strict=True))
+
+    def slower(self, at: Maximum) -> Point | None:
+        """Where all rates are smaller by a whole power, if something grows here whatever the exponents (a bounded function
+        hides by how much its argument does): there it depends on them again. None where nothing does, or it was seen."""
+        hidden = any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at))
+        point = tuple(x + name.endswith(":c") for name, x in zip(self.space.names, at.point, strict=True))
+        return point if hidden and point not in self.seen else None
 
     def give_up(self, at: Maximum) -> bool:
         """Name a minimal contradiction between requirements and give up the least important; False if there is none."""

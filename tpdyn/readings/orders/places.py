@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 from tpdyn.program.instructions import Contract, operands_of
@@ -93,5 +94,5 @@ def shared_places(program: Program) -> tuple[Place, ...]:
 
 
 def _name(module: str, source: Source, number: int) -> str:
-    base = f"{module}:{source.line}" if source.file else module
+    base = f"{module or Path(source.file).name}:{source.line}" if source.file else module or "the network"
     return f"{base}#{number + 1}" if number else base

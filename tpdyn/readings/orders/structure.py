@@ -2,12 +2,13 @@
 
 A constant multiplier `c n^p` belongs to the instruction that makes a value: under NTK parametrization `h = n^-1/2 W x` is
 one value, and the bare `W x` of order 1/2 is no activation. So a value whose every forward use multiplies it by a power
-of the width does not count. None of this depends on exponents: it is worked out once a program.
+of the width, at once or behind a sum with others, does not count. None of this depends on exponents: it is worked out
+once a program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
@@ -26,7 +27,7 @@ class Structure:
     representations: forward values with one wide axis that depend on data, folded, but for the factors of normalisations
     (`1/sqrt(var + eps)` of a batch norm, one a channel). scalars: (position of the value,
     position of the function) for values without wide axis that enter a function with a scale of its own. outputs: what
-    the network returns, step by step. folded: values that do not count because a multiplier follows. entrywise: the
+    the network returns, step by step. folded: values that do not count because a multiplier follows. normalising: where the
     optimizer normalises entry by entry. wide_data: forward values with two wide axes that depend on data. fixed: products
     that sum a representation with a fixed matrix of two wide dims (a Fourier transform over the width).
     """
@@ -35,9 +36,14 @@ class Structure:
     scalars: tuple[tuple[int, int], ...]
     outputs: tuple[int, ...]
     folded: Mapping[int, Fraction]
-    entrywise: bool
+    normalising: tuple[int, ...]
     wide_data: tuple[int, ...]
     fixed: tuple[int, ...]
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether the optimizer normalises entry by entry (some parameters at least)."""
+        return bool(self.normalising)
 
 
 def structure(program: Program) -> Structure:
@@ -46,10 +52,9 @@ def structure(program: Program) -> Structure:
     from_data = [False] * size
     from_parameters = [False] * size
     spectrum = [False] * size  # functions of eigenvalues: what normalises them does not act entry by entry
-    uses: list[list[Fraction]] = [[] for _ in range(size)]
+    uses: list[list[tuple[Fraction, int | None]]] = [[] for _ in range(size)]
     wide = [len(statement.wide_axes) for statement in program.statements]
-    scalars, representations, wide_data, fixed = [], [], [], []
-    entrywise = False
+    scalars, representations, normalising, wide_data, fixed = [], [], [], [], []
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         places = operands_of(instruction)
@@ -69,24 +74,24 @@ def structure(program: Program) -> Structure:
                 and not spectrum[position]
                 and instruction.function in _NORMALISING
             ):
-                entrywise = True
+                normalising.append(position)
             continue
         if statement.origin.phase != "forward":
             continue
         match instruction:
             case Combine(terms=terms):
                 for scale, place in terms:
-                    uses[place.var].append(scale.order or ZERO)
+                    uses[place.var].append((scale.order or ZERO, position))
             case Contract(scale=scale):
                 for place in places:
                     alone = len(places) == 1 and wide[place.var] == wide[position]
-                    uses[place.var].append((scale.order or ZERO) if alone else ZERO)
+                    uses[place.var].append((scale.order or ZERO, position) if alone else (ZERO, None))
                 if wide[position] and any(_is_fixed_matrix(program, place.var) for place in places):
                     if any(label >= len(statement.shape) for place in places for label in place.axes):
                         fixed.append(position)
             case _:
                 for place in places:
-                    uses[place.var].append(ZERO)
+                    uses[place.var].append((ZERO, None))
         if isinstance(instruction, Apply) and _has_scale(instruction):
             scalars += [(p.var, position) for p in places if wide[p.var] == 0 and from_parameters[p.var]]
         if statement.type == "float" and from_data[position] and from_parameters[position]:
@@ -94,7 +99,7 @@ def structure(program: Program) -> Structure:
                 representations.append(position)
             elif wide[position] > 1:
                 wide_data.append(position)
-    folded = {position: max(uses[position]) for position in range(size) if uses[position] and all(uses[position])}
+    folded = _folded(uses)
     outputs = tuple(var for mark in program.marks if mark.kind == "output" for var in mark.view.pieces)
     if not outputs:
         outputs = tuple(var for mark in program.marks if mark.kind == "loss" for var in mark.view.pieces)
@@ -103,10 +108,23 @@ def structure(program: Program) -> Structure:
         tuple(scalars),
         outputs,
         folded,
-        entrywise,
+        tuple(normalising),
         tuple(wide_data),
         tuple(fixed),
     )
+
+
+def _folded(uses: Sequence[Sequence[tuple[Fraction, int | None]]]) -> Mapping[int, Fraction]:
+    """The multipliers that follow values, also behind a sum: in `n^-1 (W x + b)` it is that of W x and of b.
+
+    uses: for each value the multiplier of each use, and the value that this makes, where it is a sum of multiples.
+    """
+    folded: dict[int, Fraction] = {}
+    for position in reversed(range(len(uses))):
+        powers = [power + (folded.get(made, ZERO) if made is not None else ZERO) for power, made in uses[position]]
+        if powers and all(powers):
+            folded[position] = max(powers)
+    return folded
 
 
 def _is_fixed_matrix(program: Program, position: int) -> bool:
