@@ -14,6 +14,7 @@ import tpdyn
 from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
+from tpdyn.readings.interpret import OutsideTheory
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 Step = Callable[[], object]
@@ -293,6 +294,26 @@ def test_a_multiplier_behind_a_sum_with_a_bias_is_that_of_the_weight_too(make: M
     assert found.maximal and bare.maximal
     assert (found.own["readout.weight"].a, found.own["readout.bias"].a) == (1, 1)
     assert {name: abc for name, abc in found.exponents.items() if name != "readout.bias"} == bare.exponents
+
+
+def test_what_is_outside_of_the_theory_is_refused_by_all_that_rests_on_orders() -> None:
+    """A batch that grows with the width: `predict` says so, and no exponents are derived from it."""
+
+    def train(width: int) -> None:
+        model = net(width)
+        step = sgd(model)
+        for _ in range(3):
+            model.zero_grad()
+            model(torch.randn(2 * width, 6)).square().mean().backward()
+            step()
+
+    program = tpdyn.record(train, widths=(16, 24, 40), steps=3)
+    assert tpdyn.predict(program).outside
+    for ask in (derive, tpdyn.phase_diagram, lambda p: tpdyn.phase_cells(p, {"c": "c"}), tpdyn.formulas):
+        with pytest.raises(
+            OutsideTheory, match=r"outside the theory: a forward value has two dims .* Fix: keep the number"
+        ):
+            ask(program)
 
 
 def test_a_program_of_one_step_is_refused() -> None:

@@ -23,6 +23,7 @@ from tpdyn.parametrizing.symbols import Symbols, space_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import Constraint, Point, Space, formula, on_cell
 from tpdyn.readings.orders.own import own_exponents
+from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.readings.orders.structure import Structure, structure
 
@@ -133,6 +134,7 @@ def phase_cells(
     """
     program, _ = without_decay(program)
     found = structure(program)
+    expect_inside(program, found)
     own = own_exponents(program, found)
     families = families_of(program, own)
     name, at = point_named(program, around, families)

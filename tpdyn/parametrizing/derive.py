@@ -23,6 +23,7 @@ from tpdyn.readings.orders.linear import nullspace
 from tpdyn.readings.orders.maximal import Maximum, look, maximal_update
 from tpdyn.readings.orders.own import Own, own_exponents
 from tpdyn.readings.orders.places import shared_places
+from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.readings.orders.structure import Structure, structure
 
@@ -52,6 +53,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
         )
     program, coupled = without_decay(program)
     found = structure(program)
+    expect_inside(program, found)
     space = every_exponent(program, ("b", "c"), at=shared_places(program) if places else ())
     maximum = maximal_update(program, space, found=found)
     own = own_exponents(program, found)

@@ -23,6 +23,7 @@ from tpdyn.parametrizing.slices import Around, Axis, Limits, locate, slice_aroun
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import Cell, Form, Space, formula, on_cell
 from tpdyn.readings.orders.own import own_exponents
+from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.readings.orders.structure import Structure, structure
 
@@ -199,6 +200,7 @@ def phase_diagram(
     """
     program, _ = without_decay(program)
     found = structure(program)
+    expect_inside(program, found)
     own = own_exponents(program, found)
     families = families_of(program, own)
     if through:

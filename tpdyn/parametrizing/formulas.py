@@ -22,6 +22,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import Cell, Constraint, Form, Point, formula, on_cell
 from tpdyn.readings.orders.linear import facets, nullspace, solve
 from tpdyn.readings.orders.own import own_exponents
+from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.readings.orders.structure import structure
@@ -141,6 +142,7 @@ def formulas(
     """
     program, _ = without_decay(program)
     found = structure(program)
+    expect_inside(program, found)
     own = own_exponents(program, found)
     families = families_of(program, own) if isinstance(around, str) else {}
     _, at = point_named(program, around, families)

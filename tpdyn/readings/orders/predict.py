@@ -14,6 +14,7 @@ from typing import Literal
 from tpdyn.exponents import ZERO, Order, show_order, show_power
 from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_of
 from tpdyn.program.program import Mark, Program, View
+from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.epsilon import where_epsilon_matters
 from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
@@ -260,6 +261,12 @@ def _label(program: Program, position: int) -> str:
     origin = program.statements[position].origin
     what = f"a value in {origin.module}" if origin.module else f"the value {program.statements[position].name}"
     return f"{what} (`{origin.source.text}`)" if origin.source.text else what
+
+
+def expect_inside(program: Program, found: Structure) -> None:
+    """Raise OutsideTheory where `predict` says that a program is outside of the theory: what follows from its orders is, too."""
+    for reason in _outside(program, found):
+        raise OutsideTheory(replace(reason, text=reason.text.partition(" Orders below")[0].rstrip(".")).told())
 
 
 def _outside(program: Program, found: Structure) -> tuple[Reason, ...]:
