@@ -296,6 +296,23 @@ def test_a_multiplier_behind_a_sum_with_a_bias_is_that_of_the_weight_too(make: M
     assert {name: abc for name, abc in found.exponents.items() if name != "readout.bias"} == bare.exponents
 
 
+def test_the_floor_under_the_norms_that_torchs_adafactor_scales_by_counts_for_parameters_that_are_zero() -> None:
+    """`max(1e-3, rms(w))`: a hidden weight's norm, n^-1/2, would meet it at a width of a million; a bias of zero moves by it."""
+
+    def adafactor(model: nn.Module) -> Step:
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+        return torch.optim.Adafactor(model.parameters(), lr=0.05).step
+
+    program = recorded(adafactor)
+    predicted = tpdyn.predict(program)
+    assert predicted.order("2.weight", "change") == -HALF
+    assert predicted.order("0.bias", "change") == 0
+    assert tpdyn.predict(program, epsilon="as written").order("2.weight", "change") == 0
+    assert derive(program).exponents["2.weight"][2] == HALF  # as in the table of Everett et al.
+
+
 def test_what_is_outside_of_the_theory_is_refused_by_all_that_rests_on_orders() -> None:
     """A batch that grows with the width: `predict` says so, and no exponents are derived from it."""
 

@@ -8,6 +8,7 @@ divided by the norm of all gradients), or the larger of a norm and of a tiny num
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import (
@@ -115,26 +116,54 @@ def _none_negative(scalings: Iterable[Scaling]) -> bool:
     return all(coefficient >= 0 for scaling in scalings for coefficient, _ in scaling.terms)
 
 
+FLOOR = 1e-3
+"""A constant up to this size under the norm of a parameter is there for parameters that are zero (Adafactor's, whose steps are
+in proportion to the norm): a norm of order n^-1/2 meets it at a width of a million."""
+
+
 def guarded_maxima(program: Program) -> Mapping[int, int]:
-    """The statements `maximum(x, tiny)` that are used as divisors only, and which of their operands is x."""
+    """The statements `maximum(x, tiny)` in which the tiny number counts only where x is zero, and which operand is x.
+
+    Those that are used as divisors only; and, in an optimizer, those of the norm of a parameter.
+    """
     found: dict[int, int] = {}
+    floors: dict[int, int] = {}
+    versions = {var for parameter in program.parameters for view in parameter.versions for var in view.pieces}
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         if isinstance(instruction, Apply) and instruction.function == "maximum":
             for k, (operand, other) in enumerate(zip(instruction.operands, instruction.operands[::-1], strict=True)):
-                if _is_tiny(program, other.var) and nonnegative(program, operand.var):
+                if not _is_constant_up_to(FLOOR, program, other.var) or not nonnegative(program, operand.var):
+                    continue
+                if _is_constant_up_to(TINY, program, other.var):
                     found[position] = k
+                if (
+                    statement.origin.phase == "optimizer"
+                    and not statement.wide_axes
+                    and _of_parameters(program, operand.var, versions)
+                ):
+                    floors[position] = k
     if found:
         for statement in program.statements:
             instruction = statement.instruction
             if not (isinstance(instruction, Apply) and instruction.function in DIVIDING):
                 for operand in operands_of(instruction):
                     found.pop(operand.var, None)
-    return found
+    return found | floors
 
 
-def _is_tiny(program: Program, var: int) -> bool:
+def _of_parameters(program: Program, var: int, versions: AbstractSet[int]) -> bool:
+    """Whether a value is made of parameters and constants alone."""
+    if var in versions:
+        return True
+    instruction = program.statements[var].instruction
+    if isinstance(instruction, Leaf):
+        return instruction.law.kind == "constant"
+    return all(_of_parameters(program, operand.var, versions) for operand in operands_of(instruction))
+
+
+def _is_constant_up_to(bound: float, program: Program, var: int) -> bool:
     leaf = program.statements[var].instruction
     if not isinstance(leaf, Leaf) or leaf.law.kind != "constant" or leaf.law.location.is_wide:
         return False
-    return 0 < leaf.law.location.at(1) <= TINY
+    return 0 < leaf.law.location.at(1) <= bound
