@@ -22,6 +22,7 @@ from tpdyn.parametrizing.slices import Around, Limits, checked_limits, locate, p
 from tpdyn.parametrizing.symbols import Symbols, space_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.cells import Constraint, Point, Space, formula, on_cell
+from tpdyn.readings.orders.linear import remainder
 from tpdyn.readings.orders.own import own_exponents
 from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.reading import Exponents
@@ -153,16 +154,7 @@ def phase_cells(
         lies = locate(program, own, space, extra)
         if lies is not None:
             marked.setdefault(known, lies)
-    walls = whole.bounds
-    made = [
-        PhaseCell(
-            phase,
-            tuple(by.constraint for by in polytope.bounds if by not in walls),
-            tuple(sorted(polytope.points)),
-            polytope.dimension,
-        )
-        for phase, polytope in cells
-    ]
+    made = [_shown(phase, polytope, whole) for phase, polytope in cells]
     made.sort(key=lambda cell: (rank(cell.phase), -cell.dimension, cell.corners))
     return PhaseCells(space.names, window, tuple(made), marked, cover.readings)
 
@@ -205,6 +197,14 @@ class _Cover:
         if self.progress is not None:
             self.progress(self.readings)
         return Phase(label, formula(r, len(self.space.names))), list(map(bound, cell.constraints))
+
+
+def _shown(phase: Phase, polytope: Polytope, whole: Polytope) -> PhaseCell:
+    """A cell without the walls of the slice; where it is flat, r in the symbols that its equations leave."""
+    facets = tuple(by.constraint for by in polytope.bounds if by not in whole.bounds)
+    equations = [by.constraint.form for by in polytope.bounds if by.relation == "="]
+    r = None if phase.r is None else remainder(phase.r, equations)
+    return PhaseCell(Phase(phase.label, r), facets, tuple(sorted(polytope.points)), polytope.dimension)
 
 
 def _window(space: Space, limits: Limits | Mapping[str, Limits]) -> tuple[tuple[Fraction, Fraction], ...]:

@@ -17,7 +17,7 @@ from typing import NamedTuple, final
 
 from tpdyn.readings.orders.affine import Relation
 from tpdyn.readings.orders.cells import Constraint, Form, Point
-from tpdyn.readings.orders.linear import independent, modulo, nullspace
+from tpdyn.readings.orders.linear import independent, nullspace, remainder
 
 Integers = tuple[int, ...]
 
@@ -143,7 +143,7 @@ class Polytope:
                 faces[position] = face
         kept = [bound(Constraint(form, "=")) for form in independent(equations)]
         for k in faces:
-            kept.append(bound(Constraint(modulo(_form(self.bounds[k].form), equations), self.bounds[k].relation)))
+            kept.append(bound(Constraint(remainder(_form(self.bounds[k].form), equations), self.bounds[k].relation)))
         return _of_corners(kept, self.corners)
 
     def joined(self, other: Polytope) -> Polytope | None:

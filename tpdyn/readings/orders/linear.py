@@ -59,13 +59,13 @@ def independent(forms: Sequence[Form]) -> list[Form]:
     return [_form(row, len(forms[0].coefficients)).primitive() for row in _reduced(list(map(_row, forms))).values()]
 
 
-def modulo(form: Form, equations: Sequence[Form]) -> Form:
-    """What is left of a form where all equations are 0: their leading symbols do not enter. Primitive."""
+def remainder(form: Form, equations: Sequence[Form]) -> Form:
+    """What is left of a form where all equations are 0: their leading symbols do not enter."""
     row = {column: value for column, value in enumerate(_row(form)) if value}
     for lead, pivot in _reduced(list(map(_row, equations))).items():
         if lead in row:
             _subtract(row, pivot, row[lead])
-    return _form(row, len(form.coefficients)).primitive()
+    return _form(row, len(form.coefficients))
 
 
 def _row(form: Form) -> Point:
