@@ -333,6 +333,30 @@ def test_what_is_outside_of_the_theory_is_refused_by_all_that_rests_on_orders() 
             ask(program)
 
 
+def test_a_matrix_that_is_made_of_weights_is_inside_of_the_theory_after_their_updates_too() -> None:
+    """LoRA's W + B A: it depends on the data through updates only, and has two dims that grow as W itself does."""
+
+    class Merged(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.up, self.out = nn.Linear(6, width), nn.Linear(width, 3)
+            self.weight = nn.Parameter(torch.randn(width, width) * width**-0.5)
+            self.a, self.b = nn.Parameter(torch.randn(2, width) * width**-0.5), nn.Parameter(torch.zeros(width, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(torch.tanh(torch.tanh(self.up(x)) @ (self.weight + self.b @ self.a).T))  # type: ignore[no-any-return]
+
+    def train(width: int) -> None:
+        model = Merged(width)
+        step = adam(model)
+        for _ in range(3):
+            model.zero_grad()
+            model(torch.randn(5, 6)).square().mean().backward()
+            step()
+
+    assert not tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=3)).outside
+
+
 def test_a_program_of_one_step_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least two: record with steps=3"):
         derive(recorded(sgd, net, 1))

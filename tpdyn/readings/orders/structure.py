@@ -51,6 +51,8 @@ def structure(program: Program) -> Structure:
     size = len(program)
     from_data = [False] * size
     from_parameters = [False] * size
+    from_inputs = [False] * size  # from data, but not through updates alone: a function of weights is as in step 0
+    versions = {var for parameter in program.parameters for view in parameter.versions for var in view.pieces}
     spectrum = [False] * size  # functions of eigenvalues: what normalises them does not act entry by entry
     uses: list[list[tuple[Fraction, int | None]]] = [[] for _ in range(size)]
     wide = [len(statement.wide_axes) for statement in program.statements]
@@ -59,11 +61,12 @@ def structure(program: Program) -> Structure:
         instruction = statement.instruction
         places = operands_of(instruction)
         if isinstance(instruction, Leaf):
-            from_data[position] = instruction.kind == "data"
+            from_data[position] = from_inputs[position] = instruction.kind == "data"
             from_parameters[position] = instruction.kind == "parameter"
             continue
         from_data[position] = any(from_data[place.var] for place in places)
         from_parameters[position] = any(from_parameters[place.var] for place in places)
+        from_inputs[position] = position not in versions and any(from_inputs[place.var] for place in places)
         spectrum[position] = isinstance(instruction, Eigenvalues) or (
             isinstance(instruction, Apply | Combine) and any(spectrum[place.var] for place in places)
         )
@@ -97,7 +100,7 @@ def structure(program: Program) -> Structure:
         if statement.type == "float" and from_data[position] and from_parameters[position]:
             if wide[position] == 1 and not _is_mask(instruction) and not normalises(program, instruction):
                 representations.append(position)
-            elif wide[position] > 1:
+            elif wide[position] > 1 and from_inputs[position]:
                 wide_data.append(position)
     folded = _folded(uses)
     outputs = tuple(var for mark in program.marks if mark.kind == "output" for var in mark.view.pieces)
