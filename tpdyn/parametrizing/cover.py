@@ -16,17 +16,17 @@ from typing import Any, final
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.merging import merged
-from tpdyn.parametrizing.phase import Label, Phase, phase_of, rank, text, words
-from tpdyn.parametrizing.polytopes import Bound, Polytope, bound, box
+from tpdyn.parametrizing.phase import Label, Phase, PhaseReader, rank, text, words
+from tpdyn.parametrizing.polytopes import Polytope, bound, box
 from tpdyn.parametrizing.slices import Around, Limits, checked_limits, locate, point_named
 from tpdyn.parametrizing.symbols import Symbols, space_of
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.cells import Constraint, Point, Space, formula, on_cell
+from tpdyn.readings.orders.cells import Constraint, Point, Space
 from tpdyn.readings.orders.linear import remainder
 from tpdyn.readings.orders.own import own_exponents
 from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.readings.orders.structure import Structure, structure
+from tpdyn.readings.orders.structure import structure
 
 _MOST_SYMBOLS = 8
 """A box has 2^symbols corners, and cells grow in number faster than that."""
@@ -146,9 +146,9 @@ def phase_cells(
             "quickly for three: name fewer, or read one cell in all of them with tpdyn.formulas"
         )
     window = _window(space, limits)
-    cover = _Cover(program, found, space, progress)
+    reader = PhaseReader(program, found, space, progress)
     whole = box(window)
-    cells = merged(whole, cover.cells(whole))
+    cells = merged(whole, _cover(whole, reader))
     marked = {name: here} if name else {}
     for known, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
         lies = locate(program, own, space, extra)
@@ -156,47 +156,29 @@ def phase_cells(
             marked.setdefault(known, lies)
     made = [_shown(phase, polytope, whole) for phase, polytope in cells]
     made.sort(key=lambda cell: (rank(cell.phase), -cell.dimension, cell.corners))
-    return PhaseCells(space.names, window, tuple(made), marked, cover.readings)
+    return PhaseCells(space.names, window, tuple(made), marked, reader.readings)
 
 
-@final
-class _Cover:
-    """Reads a program until each point of a box has its cell."""
-
-    def __init__(
-        self, program: Program, found: Structure, space: Space, progress: Callable[[int], None] | None
-    ) -> None:
-        self.program, self.found, self.space = program, found, space
-        self.progress = progress
-        self.readings = 0
-
-    def cells(self, whole: Polytope) -> list[tuple[Phase, Polytope]]:
-        """Phases and the sets on which they hold; none meets another, and together they are the whole."""
-        draw = random.Random(0)
-        found: list[tuple[Phase, Polytope]] = []
-        left = [whole]
-        while left:
-            phase, bounds = self.look(left[-1].inner([draw.randint(50, 150) for _ in left[-1].corners]))
-            cell: Polytope | None = whole
-            for by in bounds:
-                assert cell is not None  # the point at which the program was read is in it
-                cell = cell.cut(by)
-            assert cell is not None
-            # Cells may share points, of which they say the same: the first keeps them.
-            parts = [cell.reduced()]
-            for _, earlier in found:
-                parts = [rest for part in parts for rest in part.without(earlier.bounds)]
-            found += [(phase, part.reduced()) for part in parts]
-            left = [rest for piece in left for rest in piece.without(bounds)]
-        return found
-
-    def look(self, point: Point) -> tuple[Phase, list[Bound]]:
-        """The phase at a point, and what holds on the cell on which it stays."""
-        (label, r), cell = on_cell(self.space, point, lambda exponents: phase_of(self.program, self.found, exponents))
-        self.readings += 1
-        if self.progress is not None:
-            self.progress(self.readings)
-        return Phase(label, formula(r, len(self.space.names))), list(map(bound, cell.constraints))
+def _cover(whole: Polytope, reader: PhaseReader) -> list[tuple[Phase, Polytope]]:
+    """Phases and the sets on which they hold; none meets another, and together they are the whole."""
+    draw = random.Random(0)
+    found: list[tuple[Phase, Polytope]] = []
+    left = [whole]
+    while left:
+        phase, read = reader.look(left[-1].inner([draw.randint(50, 150) for _ in left[-1].corners]))
+        bounds = list(map(bound, read.constraints))
+        cell: Polytope | None = whole
+        for by in bounds:
+            assert cell is not None  # the point at which the program was read is in it
+            cell = cell.cut(by)
+        assert cell is not None
+        # Cells may share points, of which they say the same: the first keeps them.
+        parts = [cell.reduced()]
+        for _, earlier in found:
+            parts = [rest for part in parts for rest in part.without(earlier.bounds)]
+        found += [(phase, part.reduced()) for part in parts]
+        left = [rest for piece in left for rest in piece.without(bounds)]
+    return found
 
 
 def _shown(phase: Phase, polytope: Polytope, whole: Polytope) -> PhaseCell:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, final
 from tpdyn.exponents import ZERO
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.families import families_of
-from tpdyn.parametrizing.phase import Label, Phase, phase_of, rank, text, words
+from tpdyn.parametrizing.phase import Label, Phase, PhaseReader, rank, text, words
 from tpdyn.parametrizing.polygons import Corner, Polygon, Sides, area, between, box, clipped, inner, outlines, without
 from tpdyn.parametrizing.slices import Around, Axis, Limits, locate, slice_around, slice_through
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.cells import Cell, Form, Space, formula, on_cell
+from tpdyn.readings.orders.cells import Cell, Form
 from tpdyn.readings.orders.own import own_exponents
 from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.readings.orders.structure import Structure, structure
+from tpdyn.readings.orders.structure import structure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,7 +207,8 @@ def phase_diagram(
         plane = slice_through(program, through, families, x_limits, y_limits)
     else:
         plane = slice_around(program, own, x, y, around, families, x_limits, y_limits)
-    mapper = _Mapper(program, found, plane.space, progress)
+    reader = PhaseReader(program, found, plane.space, progress)
+    mapper = _Mapper(reader)
     cells = mapper.cover(box((plane.x.low, plane.y.low), (plane.x.high, plane.y.high)))
     regions, edges, spots = mapper.strata(cells)
     marked = dict(plane.marks)
@@ -215,7 +216,7 @@ def phase_diagram(
         lies = locate(program, own, plane.space, extra)
         if lies is not None:
             marked.setdefault(name, (lies[0], lies[1]))
-    return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, mapper.readings)
+    return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, reader.readings)
 
 
 @final
@@ -228,25 +229,17 @@ class _Piece:
 
 @final
 class _Mapper:
-    """Reads a program at points of a slice."""
+    """The cells of a slice, and what lies between them."""
 
-    def __init__(
-        self, program: Program, found: Structure, space: Space, progress: Callable[[int], None] | None
-    ) -> None:
-        self.program, self.found, self.space = program, found, space
-        self.progress = progress
-        self.readings = 0
+    def __init__(self, reader: PhaseReader) -> None:
+        self.reader = reader
         self.known: list[tuple[Phase, Cell]] = []
 
     def look(self, point: Corner) -> tuple[Phase, Cell]:
         """The phase at a point, and the cell on which it stays."""
-        (label, r), cell = on_cell(self.space, point, lambda exponents: phase_of(self.program, self.found, exponents))
-        self.readings += 1
-        if self.progress is not None:
-            self.progress(self.readings)
-        phase = Phase(label, formula(r, 2))
-        self.known.append((phase, cell))
-        return phase, cell
+        found = self.reader.look(point)
+        self.known.append(found)
+        return found
 
     def find(self, point: Corner) -> tuple[Phase, Cell]:
         """The phase at a point and a cell that holds it: one that is known, or else a new one."""

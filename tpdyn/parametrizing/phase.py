@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import ZERO, Order
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.orders.cells import Form, Point
+from tpdyn.readings.orders.cells import Cell, Form, Point, Space, formula, on_cell
 from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.readings.orders.structure import Structure
@@ -84,6 +84,26 @@ def phase_of(program: Program, found: Structure, exponents: Exponents) -> tuple[
             return "kernel", None if moved is None else -moved
         case Regime.FEATURE_LEARNING:
             return "feature learning", ZERO
+
+
+@final
+class PhaseReader:
+    """Reads the phases of a program at points of a space; progress is told how often it has read."""
+
+    def __init__(
+        self, program: Program, found: Structure, space: Space, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self.program, self.found, self.space = program, found, space
+        self.progress = progress
+        self.readings = 0
+
+    def look(self, point: Point) -> tuple[Phase, Cell]:
+        """The phase at a point, and the cell on which it stays."""
+        (label, r), cell = on_cell(self.space, point, lambda exponents: phase_of(self.program, self.found, exponents))
+        self.readings += 1
+        if self.progress is not None:
+            self.progress(self.readings)
+        return Phase(label, formula(r, len(self.space.names))), cell
 
 
 def rank(phase: Phase) -> int:
