@@ -24,16 +24,16 @@ from torch import nn
 
 import tpdyn
 from tpdyn.exponents import ZERO
-from tpdyn.parametrizing.cover import phase_cells
+from tpdyn.facts.places import shared_places
+from tpdyn.facts.structure import structure
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.derive import derive, symmetries
-from tpdyn.parametrizing.diagram import phase_diagram
+from tpdyn.parametrizing.maps.cover import phase_cells
+from tpdyn.parametrizing.maps.diagram import phase_diagram
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.cells import every_exponent
-from tpdyn.readings.orders.maximal import look
-from tpdyn.readings.orders.places import shared_places
-from tpdyn.readings.orders.structure import structure
-from tpdyn.recording.script import load
+from tpdyn.regimes.cells import every_exponent
+from tpdyn.regimes.maximal import look
+from tpdyn.scripts.script import load
 
 DEPTHS = (1, 2, 4, 8)
 TARGETS = {

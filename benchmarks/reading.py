@@ -19,8 +19,8 @@ import torch
 import tpdyn
 from tpdyn.claims.strategies import exponents, layer_names, mlp_script
 from tpdyn.claims.theorems import Abc
-from tpdyn.readings.orders.predict import predict
-from tpdyn.recording.script import load
+from tpdyn.regimes.predict import predict
+from tpdyn.scripts.script import load
 
 POINTS = 40
 

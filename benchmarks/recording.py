@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tpdyn.recording.recorder import Recorder
+from tpdyn.recorder.live.recorder import Recorder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import gpt

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from tpdyn.readings.orders.predict import predict
-from tpdyn.recording.canonical import canonical
-from tpdyn.recording.lowering import lower
-from tpdyn.recording.record import check_at, further_width
-from tpdyn.recording.recorder import record_tape
-from tpdyn.recording.replay import verify_tape
-from tpdyn.recording.widths import fit
+from tpdyn.recorder.canonical import canonical
+from tpdyn.recorder.fitting.widths import fit
+from tpdyn.recorder.live.recorder import record_tape
+from tpdyn.recorder.live.replay import verify_tape
+from tpdyn.recorder.lowering import lower
+from tpdyn.recorder.record import check_at, further_width
+from tpdyn.regimes.predict import predict
 
 WIDTHS, HEADS, STEPS = (16, 24, 40), 4, 3
 

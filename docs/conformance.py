@@ -1,6 +1,6 @@
 """Where does docs/conformance.md come from? `python docs/conformance.py` examines every script of the conformance suite.
 
-Each family runs in a process of its own (`python -m conformance <family>` in tests/recording). A family whose library is not
+Each family runs in a process of its own (`python -m conformance <family>` in tests/recorder). A family whose library is not
 installed is named as such. The table is written when all are done.
 """
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parent / "tests" / "recording"
+FOLDER = HERE.parent / "tests" / "recorder"
 FAMILIES = ("layers", "attention", "recurrent", "models", "losses", "optimizers", "loops", "hugging_face")
 
 HEAD = """# What is recorded, replayed, fitted and given orders
 
-Written by `python docs/conformance.py`; each row is a script of `tests/recording/conformance/`. **Replay**: the largest difference
+Written by `python docs/conformance.py`; each row is a script of `tests/recorder/conformance/`. **Replay**: the largest difference
 between the recording's replay and the live script, relative to the value (bitwise: none at all). **Fitted**: one program in
 a symbolic width was made of recordings at three widths, and foretells the script at a fourth. **Orders**: the regime of this
 script, whose constants are torch's defaults, after two steps. **As expected**: a script that is outside is expected to be

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tpdyn.checking import check
-from tpdyn.demo import example
-from tpdyn.recording.script import load
+from tpdyn.commands.check import check
+from tpdyn.commands.demo import example
 from tpdyn.reporting.terminal import show
+from tpdyn.scripts.script import load
 
 TARGET = "digits_mlp.py:train_ntk"
 

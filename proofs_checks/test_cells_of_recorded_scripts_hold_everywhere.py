@@ -16,16 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tpdyn
+from tpdyn.exact.forms import Form
+from tpdyn.exact.linear import nullspace
 from tpdyn.exponents import Order
+from tpdyn.facts.structure import structure
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.derive import derive
-from tpdyn.parametrizing.phase import phase_of
+from tpdyn.parametrizing.maps.phase import phase_of
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.cells import Cell, Form, Space, formula, moved_by, on_cell
-from tpdyn.readings.orders.linear import nullspace
 from tpdyn.readings.orders.reading import Exponents, read
-from tpdyn.readings.orders.structure import structure
-from tpdyn.recording.script import load
+from tpdyn.regimes.cells import Cell, Space, formula, moved_by, on_cell
+from tpdyn.scripts.script import load
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES_A_SCRIPT = max(4, settings().max_examples // 5)

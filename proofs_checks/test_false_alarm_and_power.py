@@ -48,7 +48,7 @@ from tpdyn.claims.statistics import (
 )
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.readings.orders.prediction import Prediction
+from tpdyn.regimes.prediction import Prediction
 
 HALF = Fraction(1, 2)
 MISSES = 1 - CONFIDENCE

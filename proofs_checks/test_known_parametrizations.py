@@ -37,13 +37,13 @@ from tpdyn.claims import theorems
 from tpdyn.claims.statistics import GROWING_CROSSOVER, estimate_order, judge
 from tpdyn.claims.strategies import mlp_script
 from tpdyn.claims.theorems import Abc
+from tpdyn.facts.structure import structure
 from tpdyn.parametrizing.derive import symmetries
 from tpdyn.parametrizing.families import EVERETT
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.maximal import look
-from tpdyn.readings.orders.prediction import Regime
-from tpdyn.readings.orders.structure import structure
+from tpdyn.regimes.maximal import look
+from tpdyn.regimes.prediction import Regime
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 Role = Literal["input-like", "hidden", "output-like"]

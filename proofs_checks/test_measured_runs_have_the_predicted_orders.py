@@ -32,8 +32,8 @@ from tpdyn.claims.strategies import layer_names, mlp_script, stable_points
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run, to_view
-from tpdyn.readings.orders.predict import predict
-from tpdyn.readings.orders.prediction import Row
+from tpdyn.regimes.predict import predict
+from tpdyn.regimes.prediction import Row
 
 Optimizer = Literal["sgd", "sign"]
 EXAMPLES = settings.default.max_examples if settings.default else 100

@@ -26,12 +26,12 @@ from tpdyn.program.check import check
 from tpdyn.program.instructions import Combine, Contract
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.finite import run, to_view
-from tpdyn.recording.canonical import Canonical, canonical
-from tpdyn.recording.errors import RecordingError
-from tpdyn.recording.lowered import Lowered
-from tpdyn.recording.record import lowered_at
-from tpdyn.recording.verify import leaf_values, verify_program
-from tpdyn.recording.widths import fit
+from tpdyn.recorder.canonical import Canonical, canonical
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.fitting.verify import leaf_values, verify_program
+from tpdyn.recorder.fitting.widths import fit
+from tpdyn.recorder.lowered import Lowered
+from tpdyn.recorder.record import lowered_at
 
 EXAMPLES = {"quick": 8, "thorough": 1000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 12)
 VOCABULARY, CLASSES, TOKENS, BATCH, HEADS = 11, 7, 3, 6, 2

@@ -14,7 +14,7 @@ import tpdyn
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import abc_points, exponents, layer_names, mlp_script
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.predict import predict
+from tpdyn.regimes.predict import predict
 
 POINTS = 4 * (settings.default.max_examples if settings.default else 100)  # 100 quick, 400, 2000 thorough
 

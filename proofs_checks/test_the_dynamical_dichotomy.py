@@ -28,8 +28,8 @@ from tpdyn.claims.statistics import OrderEstimate, estimate_order, judge
 from tpdyn.claims.strategies import abc_points, exponents, layer_names, mlp_program, stable_points
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.predict import predict
-from tpdyn.readings.orders.prediction import Prediction, Regime
+from tpdyn.regimes.predict import predict
+from tpdyn.regimes.prediction import Prediction, Regime
 
 Optimizer = Literal["sgd", "sign", "adam"]
 EXAMPLES = max(15, settings.default.max_examples // 5 if settings.default else 20)

@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 # beartype samples containers with `random`, which Hypothesis forbids in strategies. jaxtyping's wrapper around a function
 # costs ten times what beartype's own check does (a recording took four times as long): it stands where shapes do.
 beartype_packages(
-    ["tpdyn.recording", "tpdyn.measuring", "tpdyn.readings.finite"],
+    ["tpdyn.recorder", "tpdyn.measuring", "tpdyn.readings.finite"],
     conf=BeartypeConf(claw_is_pep526=False, is_pep484_tower=True),  # parameters and results, not each assignment
 )
 install_import_hook(

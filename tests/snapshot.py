@@ -50,7 +50,7 @@ def conformance_programs(family: str) -> Iterator[tuple[str, str]]:
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    sys.path.insert(0, str(ROOT / "tests" / "recording"))
+    sys.path.insert(0, str(ROOT / "tests" / "recorder"))
     for case in import_module(f"conformance.{family}").cases():
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tpdyn
-from tpdyn.readings.orders.prediction import Prediction, Regime
+from tpdyn.regimes.prediction import Prediction, Regime
 
 FILE = Path(__file__).parents[1] / "examples" / "told_apart.py"
 CASES = [

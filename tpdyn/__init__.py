@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from tpdyn.measuring.measure import measure
     from tpdyn.measuring.measurement import Measurement
     from tpdyn.parametrizing.apply import parametrize
-    from tpdyn.parametrizing.cover import PhaseCells, phase_cells
     from tpdyn.parametrizing.derive import derive
-    from tpdyn.parametrizing.diagram import PhaseDiagram, phase_diagram
-    from tpdyn.parametrizing.formulas import formulas
+    from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
+    from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
+    from tpdyn.parametrizing.maps.formulas import formulas
     from tpdyn.parametrizing.parametrization import Parametrization
     from tpdyn.program.program import Program
-    from tpdyn.readings.orders.predict import predict
-    from tpdyn.readings.orders.prediction import Prediction, Regime
-    from tpdyn.recording.record import record, recording
-    from tpdyn.recording.widened import widened
+    from tpdyn.recorder.built.widened import widened
+    from tpdyn.recorder.record import record, recording
+    from tpdyn.regimes.predict import predict
+    from tpdyn.regimes.prediction import Prediction, Regime
     from tpdyn.reporting.tensorboard import log
     from tpdyn.tuning.transfer import transfer
 
@@ -62,23 +62,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "record": "tpdyn.recording.record",
-    "widened": "tpdyn.recording.widened",
-    "predict": "tpdyn.readings.orders.predict",
+    "record": "tpdyn.recorder.record",
+    "recording": "tpdyn.recorder.record",
+    "widened": "tpdyn.recorder.built.widened",
+    "predict": "tpdyn.regimes.predict",
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",
     "log": "tpdyn.reporting.tensorboard",
     "derive": "tpdyn.parametrizing.derive",
-    "formulas": "tpdyn.parametrizing.formulas",
+    "formulas": "tpdyn.parametrizing.maps.formulas",
     "parametrize": "tpdyn.parametrizing.apply",
-    "phase_cells": "tpdyn.parametrizing.cover",
-    "PhaseCells": "tpdyn.parametrizing.cover",
-    "phase_diagram": "tpdyn.parametrizing.diagram",
-    "PhaseDiagram": "tpdyn.parametrizing.diagram",
+    "phase_cells": "tpdyn.parametrizing.maps.cover",
+    "PhaseCells": "tpdyn.parametrizing.maps.cover",
+    "phase_diagram": "tpdyn.parametrizing.maps.diagram",
+    "PhaseDiagram": "tpdyn.parametrizing.maps.diagram",
     "Parametrization": "tpdyn.parametrizing.parametrization",
     "transfer": "tpdyn.tuning.transfer",
-    "Regime": "tpdyn.readings.orders.prediction",
-    "Prediction": "tpdyn.readings.orders.prediction",
+    "Regime": "tpdyn.regimes.prediction",
+    "Prediction": "tpdyn.regimes.prediction",
     "Program": "tpdyn.program.program",
     "Report": "tpdyn.claims.report",
     "Measurement": "tpdyn.measuring.measurement",
@@ -86,8 +87,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "recording":  # the folder, which is callable: see there
-        return import_module("tpdyn.recording")
     if name not in _HOMES:
         raise AttributeError(f"module 'tpdyn' has no attribute {name!r}; it has: {', '.join(__all__)}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

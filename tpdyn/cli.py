@@ -104,9 +104,10 @@ def check(
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
     with _exits() as leave:
-        from tpdyn import checking, failures, files
-        from tpdyn.recording.script import load
+        from tpdyn.commands import check as checking
+        from tpdyn.commands import failures, files
         from tpdyn.reporting import tensorboard, terminal
+        from tpdyn.scripts.script import load
 
         asked, recorded = _widths(widths), _widths(record_widths) if record_widths else None
         if width_arg or settings:
@@ -159,7 +160,7 @@ def demo(
 ) -> None:
     """Three parametrizations of one network on real data (scikit-learn's digits): three regimes, under a minute."""
     with _exits() as leave:
-        from tpdyn import demo as demonstration
+        from tpdyn.commands import demo as demonstration
 
         with _progress() as tell:
             checked = demonstration.run(logdir, tell)
@@ -191,10 +192,10 @@ def transfer(
 ) -> None:
     """Does the best learning rate move with the width? Sweep it at several widths, for one or more parametrizations."""
     with _exits():
-        from tpdyn import files
+        from tpdyn.commands import files
+        from tpdyn.commands.transfer import log_name, transfers
         from tpdyn.reporting import tensorboard, transfer_log
         from tpdyn.reporting import transfer as reporting
-        from tpdyn.sweeping import log_name, transfers
 
         destination = logdir / log_name(targets)
         if picture is not None:
@@ -242,10 +243,11 @@ def derive(
 ) -> None:
     """The maximal update parametrization of a training script, and how the script differs from the named ones."""
     with _exits():
-        from tpdyn import checking, files
+        from tpdyn.commands import check as checking
+        from tpdyn.commands import files
         from tpdyn.integrations import mup as integration
         from tpdyn.parametrizing.families import grouped
-        from tpdyn.recording.script import load
+        from tpdyn.scripts.script import load
 
         if json is not None:
             files.check_json_path(json)
@@ -283,7 +285,7 @@ def fix(
     Exit status: 0 nothing to change, or the patch is verified (the patched script was recorded again); 15 it is not.
     """
     with _exits() as leave:
-        from tpdyn import fixing
+        from tpdyn.commands import fix as fixing
 
         with _progress() as tell:
             found = fixing.fixed(
@@ -334,10 +336,11 @@ def phase(
 ) -> None:
     """Which regimes are there around a training script? An exact phase diagram of a slice of its exponents."""
     with _exits():
-        from tpdyn import checking, failures, files
-        from tpdyn.parametrizing.diagram import PhaseDiagram
-        from tpdyn.recording.script import load
+        from tpdyn.commands import check as checking
+        from tpdyn.commands import failures, files
+        from tpdyn.parametrizing.maps.diagram import PhaseDiagram
         from tpdyn.reporting import tensorboard
+        from tpdyn.scripts.script import load
 
         ends = [_limits(text) if text else None for text in (x_limits, y_limits)]
         all_ends = _limits(limits or "-1,2")
@@ -409,7 +412,7 @@ def _exits() -> Iterator[Callable[[int], None]]:
         _say("interrupted; nothing was written")
         status = 130
     except Exception as error:
-        from tpdyn.failures import status_of
+        from tpdyn.commands.failures import status_of
 
         known = status_of(error)
         if known is None:

@@ -17,7 +17,7 @@ from tpdyn.claims.report import Report, compare
 from tpdyn.exponents import Order
 from tpdyn.measuring.measure import Measurement, measure
 from tpdyn.program.program import Program, Source
-from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
+from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 
 WIDTHS = (64, 128, 256, 512)
 HALF, ZERO = Fraction(1, 2), Fraction(0)

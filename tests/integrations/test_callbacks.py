@@ -15,8 +15,8 @@ from torch.nn import functional as F
 import tpdyn
 from tpdyn.integrations.first_steps import FirstSteps
 from tpdyn.program.program import Program
-from tpdyn.recording.errors import RecordingError
-from tpdyn.recording.record import joined
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.record import joined
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks' own
 

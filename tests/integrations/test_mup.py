@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 
 import tpdyn
 from tpdyn.cli import app
-from tpdyn.failures import BadInput
+from tpdyn.commands.failures import BadInput
 from tpdyn.integrations.mup import INITIAL, RATE, BaseShape, Comparison, base_shapes_of, compare, read_base_shapes
-from tpdyn.readings.orders.prediction import Regime
+from tpdyn.regimes.prediction import Regime
 
 needs_mup = pytest.mark.skipif(importlib.util.find_spec("mup") is None, reason="the package mup is not installed")
 HALF = Fraction(1, 2)

@@ -13,8 +13,8 @@ from torch import nn
 import tpdyn
 from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
-from tpdyn.readings.interpret import OutsideTheory
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 Step = Callable[[], object]
@@ -260,8 +260,8 @@ class TestRequirementsThatContradictEachOther:
 
     def test_each_requirement_of_a_conflict_is_needed_for_it(self) -> None:
         """Minimal: all of them together are infeasible, and without any one of them they are not."""
-        from tpdyn.readings.orders.cells import Constraint, Form
-        from tpdyn.readings.orders.linear import Infeasible, minimise
+        from tpdyn.exact.forms import Constraint, Form
+        from tpdyn.exact.linear import Infeasible, minimise
 
         maximum = derive(recorded(adam, Tied), places=False).maximum
         assert maximum is not None

@@ -14,6 +14,7 @@ from torch import nn
 import tpdyn
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import mlp_program
+from tpdyn.facts.own import own_exponents
 from tpdyn.parametrizing.families import (
     EVERETT,
     FAMILIES,
@@ -25,10 +26,9 @@ from tpdyn.parametrizing.families import (
     optimizer_of,
 )
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.own import own_exponents
-from tpdyn.readings.orders.predict import predict
-from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents, read
+from tpdyn.regimes.predict import predict
+from tpdyn.regimes.prediction import Regime
 
 HALF, ZERO = Fraction(1, 2), Fraction(0)
 Step = Callable[[], object]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
+from tpdyn.program.errors import ReadingError
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -26,7 +27,6 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Builder, Factor, Parameter, Program, Source, View
 from tpdyn.readings.finite import from_view, run, to_view
-from tpdyn.readings.interpret import ReadingError
 
 N = Scaling.of(1, 1)
 ONE = Scaling.of(1)

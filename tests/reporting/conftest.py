@@ -13,7 +13,7 @@ from tpdyn.exponents import Scaling
 from tpdyn.measuring.measurement import SPLIT, Measurement
 from tpdyn.program.instructions import Apply, Contract, Law, Leaf, Operand
 from tpdyn.program.program import Builder, Mark, Origin, Parameter, Program, Source, View
-from tpdyn.readings.orders.prediction import Prediction, Reason, Regime, Row
+from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 
 N = Scaling.of(1, 1)
 ONE = Scaling.of(1)

@@ -18,8 +18,8 @@ from tensorboard.util import tensor_util
 from tpdyn.claims.report import Report, compare
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.parametrizing.diagram import phase_diagram
-from tpdyn.readings.orders.prediction import Prediction
+from tpdyn.parametrizing.maps.diagram import phase_diagram
+from tpdyn.regimes.prediction import Prediction
 from tpdyn.reporting.tensorboard import CannotLog, check_writable, log, markdown
 
 RUNS = {"verdict", "program", "against width", "width=64", "width=128", "width=256", "width=512"}

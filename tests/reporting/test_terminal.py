@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.readings.orders.prediction import Prediction, Regime
+from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.reporting.terminal import sentence, show, show_prediction
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measure import measure
-from tpdyn.readings.orders.prediction import Regime
+from tpdyn.regimes.prediction import Regime
 
 
 def assert_regime(
@@ -29,8 +29,8 @@ def assert_regime(
         >>> def test_training_learns_features_at_any_width():
         ...     assert_regime(train, tpdyn.Regime.FEATURE_LEARNING)
     """
-    from tpdyn.readings.orders.predict import predict
-    from tpdyn.recording.record import record
+    from tpdyn.recorder.record import record
+    from tpdyn.regimes.predict import predict
 
     if not isinstance(regime, Regime):
         raise ValueError(f"regime is {regime!r}; expected one of {', '.join(str(each) for each in Regime)}")

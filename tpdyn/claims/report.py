@@ -39,7 +39,7 @@ from tpdyn.claims.statistics import (
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.program.program import Source
-from tpdyn.readings.orders.prediction import Prediction, Regime, Row
+from tpdyn.regimes.prediction import Prediction, Regime, Row
 
 SEVERITY: tuple[Verdict, ...] = ("disagrees", "diverged", "not measured", "inconclusive", "agrees")
 

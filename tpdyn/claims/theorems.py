@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
 
-from tpdyn.readings.orders.prediction import Regime
+from tpdyn.regimes.prediction import Regime
 
 
 @final

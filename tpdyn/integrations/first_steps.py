@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from tpdyn.program.program import Program
-from tpdyn.recording.errors import RecordingError
-from tpdyn.recording.record import recording
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.record import recording
 
 
 class FirstSteps:
     """A recording that callbacks begin and end.
 
     steps: how many optimizer steps are recorded. width: the model's width, to join several recordings
-    (`tpdyn.recording.record.joined`). path: where the program is written, as JSON, once the steps are done.
+    (`tpdyn.recorder.record.joined`). path: where the program is written, as JSON, once the steps are done.
     """
 
     def __init__(self, steps: int = 3, *, width: int = 0, path: str | Path | None = None) -> None:

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tpdyn.integrations.first_steps import FirstSteps
 from tpdyn.program.program import Program
-from tpdyn.recording.record import recording
+from tpdyn.recorder.record import recording
 
 __all__ = ["RecordingCallback"]
 

@@ -19,24 +19,24 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
+from tpdyn.commands.failures import BadInput, BeyondTheory
 from tpdyn.exponents import ZERO, Scaling, show_power
-from tpdyn.failures import BadInput, BeyondTheory
+from tpdyn.facts.own import Own, own_exponents
+from tpdyn.facts.places import Place, shared_places
+from tpdyn.facts.structure import Structure, structure
 from tpdyn.parametrizing.apply import plain_name, width_of
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.families import optimizer_of
 from tpdyn.parametrizing.parametrization import Facts, Parametrization
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Program
-from tpdyn.readings.interpret import OutsideTheory
-from tpdyn.readings.orders.cells import every_exponent
-from tpdyn.readings.orders.maximal import look, maximal_update
-from tpdyn.readings.orders.own import Own, own_exponents
-from tpdyn.readings.orders.places import Place, shared_places
-from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents, read
-from tpdyn.readings.orders.structure import Structure, structure
-from tpdyn.readings.orders.verdict import judge
+from tpdyn.regimes.cells import every_exponent
+from tpdyn.regimes.maximal import look, maximal_update
+from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.verdict import judge
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tpdyn.recording.hooks import Watch
+from tpdyn.recorder.live.hooks import Watch
 
 
 def after_first_steps(train: Callable[[int], object], width: int, steps: int = 3, seed: int = 0) -> dict[str, Tensor]:

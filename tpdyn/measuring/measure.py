@@ -17,7 +17,7 @@ import torch
 
 from tpdyn.measuring.measurement import SPLIT, MeasuredRow, Measurement
 from tpdyn.measuring.observe import FIELDS, Observation, Observer
-from tpdyn.recording.frames import raised
+from tpdyn.recorder.live.frames import raised
 
 Progress = Callable[[int, int], None]
 

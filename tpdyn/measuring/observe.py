@@ -27,7 +27,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as pytree
 
-from tpdyn.recording.hooks import Watch, first_float_tensor, trained_leaves
+from tpdyn.recorder.live.hooks import Watch, first_float_tensor, trained_leaves
 
 FIELDS = ("size", "rms", "change", "change_rms", "nonfinite", "new_nonfinite", "epsilon")
 PARTS = 4  # W0 dx, dW x0, dW dx, bias

@@ -1,7 +1,7 @@
 """Which parametrization lets every layer of this program learn as much as it can, at every width? It is derived.
 
 The requirements of the maximal update are solved as exact linear programs on the cells of the program
-(`tpdyn.readings.orders.maximal`), with no rule that looks at names, shapes or kinds of layers: that hidden matrices need
+(`tpdyn.regimes.maximal`), with no rule that looks at names, shapes or kinds of layers: that hidden matrices need
 Adam rates of 1/n, or attention 1/d instead of 1/sqrt(d), comes out. The tables of Tensor Programs V (arXiv 2203.03466) are
 known answers in the tests.
 """
@@ -12,20 +12,21 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from tpdyn.exact.forms import Point
+from tpdyn.exact.linear import nullspace
 from tpdyn.exponents import ZERO, Scaling
+from tpdyn.facts.own import Own, own_exponents
+from tpdyn.facts.places import shared_places
+from tpdyn.facts.structure import Structure, structure
 from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.parametrization import Facts, Gauge, Parametrization
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Parameter, Program, View
-from tpdyn.readings.orders.cells import Point, Space, every_exponent
-from tpdyn.readings.orders.epsilon import guard_powers
-from tpdyn.readings.orders.linear import nullspace
-from tpdyn.readings.orders.maximal import Maximum, look, maximal_update
-from tpdyn.readings.orders.own import Own, own_exponents
-from tpdyn.readings.orders.places import shared_places
-from tpdyn.readings.orders.predict import expect_inside
 from tpdyn.readings.orders.reading import Exponents, read
-from tpdyn.readings.orders.structure import Structure, structure
+from tpdyn.regimes.cells import Space, every_exponent
+from tpdyn.regimes.epsilon import guard_powers
+from tpdyn.regimes.maximal import Maximum, look, maximal_update
+from tpdyn.regimes.predict import expect_inside
 
 
 def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = True) -> Parametrization:

@@ -1,6 +1,6 @@
 """Which parametrizations have names? Standard, neural tangent, mean field, maximal update, and the line between, as data.
 
-Tables by role of a parameter and by optimizer. Roles are read off the program (`tpdyn.readings.orders.own`). Sources:
+Tables by role of a parameter and by optimizer. Roles are read off the program (`tpdyn.facts.own`). Sources:
 
 * SGD: Tensor Programs IV (arXiv 2011.14522), Table 1. It gives SP with its largest stable rate (c = 1); here SP is what torch
   does, c = 0. Its mean field parametrization has one hidden layer; the row for hidden weights is ours.
@@ -30,17 +30,17 @@ from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import ZERO, show_order
+from tpdyn.facts.own import Own, own_exponents
+from tpdyn.facts.places import Place, shared_places
+from tpdyn.facts.structure import Structure, structure
 from tpdyn.parametrizing.decay import steps_of, without_decay
 from tpdyn.parametrizing.naming import together
 from tpdyn.parametrizing.parametrization import Abc
 from tpdyn.program.instructions import Contract, operands_of
 from tpdyn.program.program import Parameter, Program
-from tpdyn.readings.orders.maximal import contributions_of
-from tpdyn.readings.orders.own import Own, own_exponents
-from tpdyn.readings.orders.places import Place, shared_places
 from tpdyn.readings.orders.reading import Exponents, read
-from tpdyn.readings.orders.structure import Structure, structure
-from tpdyn.readings.orders.verdict import counting
+from tpdyn.regimes.maximal import contributions_of
+from tpdyn.regimes.verdict import counting
 
 Optimizer = Literal["sgd", "entrywise", "parameter-scaled"]
 """How large an update is: like the gradient; of order 0; like the parameter (the rate scales it in all three)."""

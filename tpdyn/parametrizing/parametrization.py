@@ -14,14 +14,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.exponents import ZERO, Scaling, show_power
+from tpdyn.facts.own import Own
 from tpdyn.parametrizing.naming import together
 from tpdyn.program.instructions import Law
-from tpdyn.readings.orders.own import Own
-from tpdyn.readings.orders.prediction import Regime
+from tpdyn.regimes.prediction import Regime
 
 if TYPE_CHECKING:
-    from tpdyn.parametrizing.face import Face
-    from tpdyn.readings.orders.maximal import Maximum
+    from tpdyn.parametrizing.maps.face import Face
+    from tpdyn.regimes.maximal import Maximum
 
 Abc = tuple[Fraction, Fraction, Fraction]
 Gauge = Literal["no multipliers", "same rate", "unit initial entries"]
@@ -124,7 +124,7 @@ class Parametrization:
         """
         if self.maximum is None:
             raise ValueError("a face belongs to a derived parametrization; call tpdyn.derive(program).face()")
-        from tpdyn.parametrizing.face import face_of
+        from tpdyn.parametrizing.maps.face import face_of
 
         return face_of(self.maximum)
 

@@ -15,8 +15,9 @@ written per tensor instead of per vector: Contract holds MatMul, Moment and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Union, final
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Union, assert_never, final
 
 from tpdyn.exponents import Scaling
 
@@ -204,3 +205,25 @@ def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
             return (weights, value)
         case Concat(parts=parts):
             return tuple(part for part in parts if part is not None)
+
+
+def with_operands(instruction: Instruction, moved: Callable[[Operand], Operand]) -> Instruction:
+    """The instruction with each operand replaced."""
+    match instruction:
+        case Leaf():
+            return instruction
+        case Contract(operands=operands) | Apply(operands=operands):
+            return replace(instruction, operands=tuple(map(moved, operands)))
+        case Combine(terms=terms):
+            return replace(instruction, terms=tuple((scale, moved(operand)) for scale, operand in terms))
+        case Gather(value=value, index=index) | Scatter(value=value, index=index):
+            return replace(instruction, value=moved(value), index=moved(index))
+        case Slice(value=value):
+            return replace(instruction, value=moved(value))
+        case Concat(parts=parts):
+            return replace(instruction, parts=tuple(part and moved(part) for part in parts))
+        case Eigenvalues(value=value):
+            return replace(instruction, value=moved(value))
+        case Spectral(weights=weights, value=value):
+            return replace(instruction, weights=moved(weights), value=moved(value))
+    assert_never(instruction)

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from tpdyn.pointwise import lookup
+from tpdyn.program.errors import ReadingError
+from tpdyn.program.evaluation.spectra import eigenvalues, spectral
+from tpdyn.program.evaluation.views import from_view, to_view
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -31,9 +34,7 @@ from tpdyn.program.instructions import (
     Spectral,
 )
 from tpdyn.program.program import Program, Statement, View
-from tpdyn.readings.interpret import Listener, ReadingError, interpret
-from tpdyn.recording.layout import from_view, to_view
-from tpdyn.recording.spectra import eigenvalues, spectral
+from tpdyn.readings.interpret import Listener, interpret
 
 __all__ = ["draw", "from_view", "run", "to_view"]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tpdyn.program.check import ring
+from tpdyn.program.errors import ReadingError
 from tpdyn.program.instructions import operands_of
 from tpdyn.program.program import Program, Statement
 
@@ -17,14 +18,6 @@ V = TypeVar("V")
 
 Rule = Callable[[int, Statement, tuple[V, ...]], V]
 Listener = Callable[[int, Statement, V], None]
-
-
-class ReadingError(RuntimeError):
-    """A reading stopped at a statement; the message shows the problem, the statement and its source line."""
-
-
-class OutsideTheory(ReadingError):
-    """The program does something that the theory does not cover; the message says what, and where."""
 
 
 def interpret(program: Program, rule: Rule[V], listener: Listener[V] | None = None) -> list[V]:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from tpdyn.claims.report import Report
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.parametrizing.diagram import PhaseDiagram
-from tpdyn.parametrizing.picture import png
-from tpdyn.readings.orders.prediction import Prediction
+from tpdyn.parametrizing.maps.diagram import PhaseDiagram
+from tpdyn.parametrizing.maps.picture import png
+from tpdyn.regimes.prediction import Prediction
 from tpdyn.reporting.events import Run, Setting, band, lines
 from tpdyn.reporting.graph import graph_of
 from tpdyn.reporting.tags import (

@@ -20,7 +20,7 @@ from tpdyn.claims.report import Report
 from tpdyn.exponents import Order, show_order
 from tpdyn.program.program import Program, Source
 from tpdyn.program.show import show_statement
-from tpdyn.readings.orders.prediction import Prediction, Reason, Regime
+from tpdyn.regimes.prediction import Prediction, Reason, Regime
 
 COLOURS = {
     Regime.UNSTABLE: "red",

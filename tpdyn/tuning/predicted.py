@@ -10,9 +10,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.predict import predict
-from tpdyn.readings.orders.prediction import Regime
 from tpdyn.readings.orders.reading import Exponents
+from tpdyn.regimes.predict import predict
+from tpdyn.regimes.prediction import Regime
 
 LARGEST, SMALLEST = Fraction(3), Fraction(-4)
 

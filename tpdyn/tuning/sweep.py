@@ -21,7 +21,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from tpdyn.recording.frames import raised
+from tpdyn.recorder.live.frames import raised
 from tpdyn.tuning.hyperparameters import INIT, OUTPUT, CannotMultiply, multiplied
 
 Progress = Callable[[int, int], None]

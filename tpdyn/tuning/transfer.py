@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tpdyn.recording.record import record
+from tpdyn.recorder.record import record
 from tpdyn.tuning.optimum import Transfer, locate
 from tpdyn.tuning.predicted import stable_rate
 from tpdyn.tuning.sweep import Progress, checked, sweep

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import WIDE, abc_points, exponents, layer_names, mlp_program
 from tpdyn.exponents import Scaling
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Law, Leaf, Operand, Scatter
 from tpdyn.program.program import Builder, Parameter, View
-from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.reading import read
 
 HALF = Fraction(1, 2)

@@ -12,14 +12,14 @@ from torch import nn
 
 import tpdyn
 from tpdyn.exponents import ZERO, Scaling
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand, Spectral
 from tpdyn.program.program import Builder, Parameter, Program, View
 from tpdyn.readings.finite import run
-from tpdyn.readings.interpret import OutsideTheory
-from tpdyn.readings.orders.predict import predict
 from tpdyn.readings.orders.reading import read
 from tpdyn.readings.orders.spectral import function_of, grows_at_zero, vanishes_at_zero
 from tpdyn.readings.orders.terms import Term, Value, leading_order
+from tpdyn.regimes.predict import predict
 
 ONE, WIDE, NOTHING = Scaling.of(1), Scaling.of(1, 1), Scaling(())
 HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)

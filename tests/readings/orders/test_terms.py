@@ -10,7 +10,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpdyn.readings.orders.affine import Affine, Chart
+from tpdyn.exact.affine import Affine, Chart
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull, odd_in, product
 from tpdyn.readings.orders.terms import Term, leading_order, tidy
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from tpdyn.exponents import ZERO, Scaling
+from tpdyn.facts.signs import nonnegative
 from tpdyn.pointwise import lookup
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply
 from tpdyn.program.program import Program
-from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.contraction import Layout, place
 from tpdyn.readings.orders.functions import (
     Chain,
@@ -21,7 +22,6 @@ from tpdyn.readings.orders.functions import (
     value_terms,
 )
 from tpdyn.readings.orders.parity import EVEN, of_function, product
-from tpdyn.readings.orders.signs import nonnegative
 from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, leading_order, tidy
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
 
+from tpdyn.exact.affine import told_apart
 from tpdyn.exponents import ZERO
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Operand
 from tpdyn.program.program import Statement
-from tpdyn.readings.interpret import OutsideTheory
-from tpdyn.readings.orders.affine import told_apart
 from tpdyn.readings.orders.parity import ANY, Parity, Sources, aligned, forget, product, relabel
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, rarer, tidy
 

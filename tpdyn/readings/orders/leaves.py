@@ -6,8 +6,8 @@ from fractions import Fraction
 from typing import assert_never
 
 from tpdyn.exponents import ZERO
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Leaf
-from tpdyn.readings.interpret import OutsideTheory
 from tpdyn.readings.orders.parity import EVEN, Sources, odd_in, of_function
 from tpdyn.readings.orders.terms import Gaussian, Term, Value, scaled, tidy
 

@@ -13,6 +13,9 @@ from fractions import Fraction
 from typing import assert_never, final
 
 from tpdyn.exponents import ZERO, Order, Scaling
+from tpdyn.facts.ranges import Ranges
+from tpdyn.facts.signs import guarded_maxima
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -28,14 +31,12 @@ from tpdyn.program.instructions import (
     operands_of,
 )
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.interpret import Listener, OutsideTheory, interpret
+from tpdyn.readings.interpret import Listener, interpret
 from tpdyn.readings.orders.applied import applied
 from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, sum_of_products
 from tpdyn.readings.orders.contraction import Layout, layout, place
 from tpdyn.readings.orders.leaves import leaf_value
 from tpdyn.readings.orders.parity import Sources
-from tpdyn.readings.orders.ranges import Ranges
-from tpdyn.readings.orders.signs import guarded_maxima
 from tpdyn.readings.orders.spectral import eigenvalues, function_of, vanishes_at_zero
 from tpdyn.readings.orders.terms import Term, Value, leading_order, scaled, tidy
 

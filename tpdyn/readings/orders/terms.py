@@ -16,8 +16,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import final
 
+from tpdyn.exact.affine import at_point
 from tpdyn.exponents import ZERO, Order
-from tpdyn.readings.orders.affine import at_point
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
 _LONGEST = 4

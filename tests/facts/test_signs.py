@@ -1,0 +1,128 @@
+"""Mirrors tpdyn/facts/signs.py: what cannot be negative is known, and the smaller of two such numbers is small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import torch
+from torch import nn
+
+import tpdyn
+from tpdyn.exponents import Scaling
+from tpdyn.facts.signs import nonnegative
+from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand
+from tpdyn.program.program import Builder, Program
+from tpdyn.readings.orders.reading import read
+
+HALF = Fraction(1, 2)
+WIDE, NOTHING = Scaling.of(1, 1), Scaling(())
+
+
+def of(power: Fraction | int, sign: int = 1) -> Scaling:
+    return Scaling.of(sign, Fraction(power))
+
+
+def test_norms_squares_and_what_is_made_of_them_are_never_negative() -> None:
+    build = Builder()
+    x = build.leaf(Leaf("parameter", "x", Law("normal", NOTHING, of(0))), (WIDE,))
+    here = Operand(x, (0,))
+    square = build.add(Contract((Operand(x, (0,)), Operand(x, (0,)))), ())
+    root = build.add(Apply("sqrt", (Operand(square, ()),)), ())
+    shifted = build.add(Combine(((of(0), Operand(root, ())),), of(0), epsilon=True), ())
+    inverse = build.add(Apply("reciprocal", (Operand(shifted, ()),)), ())
+    sizes = build.add(Apply("abs", (here,)), (WIDE,))
+    mean = build.add(Contract((Operand(sizes, (0,)),), of(-1)), ())
+    one = build.leaf(Leaf("constant", "one", Law("constant", of(0))), ())
+    outer = build.add(Contract((Operand(x, (0,)), Operand(x, (1,)))), (WIDE, WIDE))
+    spectrum = build.add(Eigenvalues(Operand(outer, (1, 2)), (1,), (2,), 0), (WIDE,))
+    turned = build.add(Combine(((of(0, -1), Operand(outer, (0, 1))),)), (WIDE, WIDE))
+    negative = build.add(Eigenvalues(Operand(turned, (1, 2)), (1,), (2,), 0), (WIDE,))
+    yes = (spectrum, square, root, shifted, inverse, sizes, mean, one)
+    minus = build.leaf(Leaf("constant", "minus one", Law("constant", of(0, -1))), ())
+    total = build.add(Contract((here,)), ())
+    less = build.add(Combine(((of(0), Operand(root, ())), (of(0, -1), Operand(mean, ())))), ())
+    wave = build.add(Apply("tanh", (Operand(total, ()),)), ())
+    no = (negative, x, minus, total, less, wave)
+    program = build.build()
+    assert all(nonnegative(program, var) for var in yes)
+    assert not any(nonnegative(program, var) for var in no)
+
+
+def minimum_of(first: Fraction | int, second: Fraction | int) -> Fraction | None:
+    """The order of the minimum of two constants of these orders."""
+    build = Builder()
+    pair = [
+        build.leaf(Leaf("constant", f"c{k}", Law("constant", of(power))), ()) for k, power in enumerate((first, second))
+    ]
+    both = build.add(Apply("minimum", tuple(Operand(var, ()) for var in pair)), ())
+    return read(build.build()).values[both].size
+
+
+def test_the_smaller_of_two_numbers_that_are_not_negative_has_the_smaller_order() -> None:
+    assert minimum_of(0, Fraction(-1, 2)) == Fraction(-1, 2)
+    assert minimum_of(1, 0) == 0
+    assert minimum_of(1, 1) == 1
+
+
+def divided_by_a_norm(tiny: float, also_added: bool = False, zero: bool = False) -> tuple[Program, int]:
+    """x / max(|x|, tiny) for a vector x of order -1, hence of a norm of order -1/2."""
+    build = Builder()
+    law = Law("zero") if zero else Law("normal", NOTHING, of(-1))
+    x = build.leaf(Leaf("parameter", "x", law), (WIDE,))
+    square = build.add(Contract((Operand(x, (0,)), Operand(x, (0,)))), ())
+    norm = build.add(Apply("sqrt", (Operand(square, ()),)), ())
+    constant = build.leaf(Leaf("constant", "tiny", Law("constant", Scaling.of(tiny))), ())
+    guarded = build.add(Apply("maximum", (Operand(norm, ()), Operand(constant, ()))), ())
+    inverse = build.add(Apply("reciprocal", (Operand(guarded, ()),)), ())
+    made = build.add(Contract((Operand(x, (0,)), Operand(inverse, ()))), (WIDE,))
+    if also_added:
+        build.add(Combine(((of(0), Operand(guarded, ())), (of(0), Operand(norm, ())))), ())
+    return build.build(), made
+
+
+def test_a_tiny_number_under_a_norm_that_is_divided_by_is_an_epsilon() -> None:
+    """Muon divides by `norm.clamp(min=1e-7)`: whatever the norm, the quotient has norm 1, hence entries of order -1/2."""
+    program, made = divided_by_a_norm(1e-7)
+    assert read(program).values[made].size == -HALF
+    assert read(program, epsilon=True).values[made].size == -1  # the number wins in the end, as Adam's would
+
+
+def test_a_number_that_is_not_tiny_or_is_used_otherwise_is_none() -> None:
+    for program, made in (divided_by_a_norm(0.1), divided_by_a_norm(1e-7, also_added=True)):
+        assert read(program).values[made].size == -1
+
+
+def test_zero_divided_by_what_guards_it_is_zero() -> None:
+    program, made = divided_by_a_norm(1e-7, zero=True)
+    assert read(program).values[made].size is None
+
+
+def clipped(limit: float) -> Callable[[int], None]:
+    def train(width: int) -> None:
+        model = nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        draws = torch.Generator().manual_seed(0)
+        x, y = torch.randn(5, 6, generator=draws), torch.randn(5, 3, generator=draws)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(x), y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), limit)
+            optimizer.step()
+
+    return train
+
+
+def test_clipping_slows_training_down_as_the_norm_of_all_gradients_grows_and_runs_agree() -> None:
+    """In standard parametrization the readout's gradient has a norm of order 1/2, so every step is smaller by n^-1/2.
+
+    Without the rule the factor of clipping would count as 1, and every order would be too large by 1/2.
+    """
+    train = clipped(0.1)
+    prediction = tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=3))
+    assert prediction.order("0", step=1) == -1
+    assert prediction.order("2", step=1) == 0
+    assert prediction.order("output", step=1) == Fraction(1, 2)
+    report = tpdyn.compare(prediction, tpdyn.measure(train, widths=(64, 128, 256, 512), seeds=6, steps=3))
+    assert report.agrees, report.to_text()
+    assert all(row.verdict == "agrees" for row in report.rows() if row.name in ("0", "1", "2", "3")), report.to_text()

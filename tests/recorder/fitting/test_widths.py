@@ -1,0 +1,181 @@
+"""Does the fit recover how numbers depend on the width, and refuse what does not?"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Combine, Contract, Law, Leaf, Operand, Slice
+from tpdyn.program.program import Origin, Source
+from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_whole
+from tpdyn.recorder.fitting.widths import FitError, check_widths, fit
+from tpdyn.recorder.lowered import Lowered, LoweredStatement
+
+WIDTHS = (16, 24, 40)
+N = Scaling.of(1, 1)
+
+
+@given(st.fractions(min_value=Fraction(1, 8), max_value=12, max_denominator=8), st.sampled_from([1, 2, 3]))
+def test_powers_of_the_width_are_fitted_exactly(coefficient: Fraction, power: int) -> None:
+    coefficient = Fraction(coefficient.numerator, 8)
+    values = [coefficient * width**power for width in WIDTHS]
+    assert all(value.denominator == 1 for value in values)
+    assert fit_whole(WIDTHS, [int(value) for value in values]) == Scaling.of(coefficient, power)
+
+
+@given(st.integers(1, 9), st.integers(0, 20))
+def test_linear_dims_are_fitted_exactly(a: int, b: int) -> None:
+    expected = Scaling.of(a, 1) + Scaling.of(b)
+    assert fit_whole(WIDTHS, [a * width + b for width in WIDTHS]) == expected
+
+
+def test_constants_square_roots_and_mixed_squares_are_fitted() -> None:
+    assert fit_whole(WIDTHS, (5, 5, 5)) == Scaling.of(5)
+    assert fit_whole((16, 36, 64), (8, 12, 16)) == Scaling.of(2, "1/2")
+    assert fit_whole(WIDTHS, [n * n + n for n in WIDTHS]) == Scaling.of(1, 2) + N
+    assert fit_whole(WIDTHS, [n * n + 10 for n in WIDTHS]) == Scaling.of(1, 2) + Scaling.of(10)
+
+
+def test_a_rounded_dim_fits_nothing() -> None:
+    assert fit_whole(WIDTHS, [int(8 / 3 * n) for n in WIDTHS]) is None
+
+
+@given(
+    st.floats(1e-8, 1e8),
+    st.sampled_from([Fraction(k, d) for d in (1, 2, 3, 4) for k in range(-8, 9) if k]),
+    st.booleans(),
+)
+def test_powers_with_floats_are_recovered(coefficient: float, power: Fraction, negative: bool) -> None:
+    coefficient = -coefficient if negative else coefficient
+    found = fit_float(WIDTHS, [coefficient * n ** float(power) for n in WIDTHS])
+    assert found is not None
+    ((c, p),) = found.terms
+    assert p == power
+    assert c == pytest.approx(coefficient, rel=1e-11)
+
+
+@given(st.floats(1e-9, 10), st.sampled_from([Fraction(-1), Fraction(-1, 2), Fraction(1, 2), Fraction(1)]))
+@example(1e-6, Fraction(-1))
+def test_one_minus_a_small_power_keeps_the_small_term(small: float, power: Fraction) -> None:
+    found = fit_float(WIDTHS, [1 - small * n ** float(power) for n in WIDTHS])
+    assert found is not None
+    terms = {p: c for c, p in found.terms}
+    assert terms.keys() == {Fraction(0), power}
+    assert terms[Fraction(0)] == pytest.approx(1, abs=1e-12)
+    assert terms[power] == pytest.approx(-small, rel=1e-14 / small * 400 + 1e-9)
+
+
+def test_floats_that_went_through_float32_are_recovered() -> None:
+    import numpy as np
+
+    values = [float(np.float32(0.1) * np.float32(n) ** np.float32(-0.5)) for n in WIDTHS]
+    assert fit_float(WIDTHS, values) == Scaling.of(0.1, "-1/2")
+
+
+def test_short_decimals_stay_short() -> None:
+    assert str(fit_float(WIDTHS, [0.1 / n for n in WIDTHS])) == "0.1*n^-1"
+    assert str(fit_float(WIDTHS, [1 - 0.01 / n for n in WIDTHS])) == "1 - 0.01*n^-1"
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.2, 0.15), (0.5, -0.5, 0.5), (1.0, math.inf, 2.0), (2.303, 2.171, 2.4)])
+def test_floats_without_a_law_fit_nothing(values: tuple[float, ...]) -> None:
+    assert fit_float(WIDTHS, values) is None
+
+
+def test_two_widths_fit_powers_and_one_minus_a_power() -> None:
+    assert fit_float((16, 40), [3 / n for n in (16, 40)]) == Scaling.of(3.0, -1)
+    assert str(fit_float((16, 40), [1 - 0.01 / n for n in (16, 40)])) == "1 - 0.01*n^-1"
+    assert fit_whole((16, 40), (26, 50)) == N + Scaling.of(10)
+
+
+def test_a_measured_standard_deviation_is_fitted_within_its_error() -> None:
+    values = [1.03 * 16**-0.5, 0.98 * 24**-0.5, 1.01 * 40**-0.5]
+    found = fit_measured(WIDTHS, values, [0.04, 0.03, 0.02])
+    assert found is not None
+    scaling, clear = found
+    assert clear
+    assert scaling.order == Fraction(-1, 2)
+    assert fit_measured(WIDTHS, [1.0, 3.0, 1.0], [0.02, 0.02, 0.02]) is None
+
+
+def _mlp(width: int, lr: float = 0.1, extra: bool = False, scale: float = 1.0) -> Lowered:
+    init, run = Origin(phase="initialization"), Origin(source=Source("train.py", 5, "h = fc(x) * c"))
+    law = Law("normal", Scaling(()), Scaling.of(width**-0.5))
+    statements = [
+        LoweredStatement(Leaf("parameter", "w", law), (width, width), origin=init),
+        LoweredStatement(Leaf("data", "x", Law("data")), (7, width), origin=init),
+        LoweredStatement(Contract((Operand(0, (1, 2)), Operand(1, (0, 2))), Scaling.of(scale)), (7, width), origin=run),
+        LoweredStatement(Combine(((Scaling.of(1 - lr / width), Operand(2, (0, 1))),)), (7, width), origin=run),
+        LoweredStatement(Slice(Operand(3, (0, 1)), 1, 0, 1, width // 2), (7, width // 2), origin=run),
+    ]
+    if extra:
+        statements.append(LoweredStatement(Contract((Operand(3, (0, 1)),)), (7,), origin=run))
+    return Lowered(width, statements, steps=1)
+
+
+def test_statements_are_aligned_and_fitted() -> None:
+    fitted = fit([_mlp(width) for width in (40, 16, 24)])
+    assert fitted.widths == WIDTHS
+    leaf = fitted.statements[0].instruction
+    assert isinstance(leaf, Leaf)
+    assert leaf.law == Law("normal", Scaling(()), Scaling.of(1.0, "-1/2"))
+    assert fitted.statements[1].shape == (Scaling.of(7), N)
+    combine = fitted.statements[3].instruction
+    assert isinstance(combine, Combine)
+    assert str(combine.terms[0][0]) == "1 - 0.1*n^-1"
+    assert fitted.statements[4].shape == (Scaling.of(7), Scaling.of(Fraction(1, 2), 1))
+
+
+def test_a_constant_without_a_law_is_named_with_its_line_and_values() -> None:
+    lowereds = [_mlp(width, scale=scale) for width, scale in zip(WIDTHS, (2.3, 2.1, 2.4), strict=True)]
+    with pytest.raises(FitError, match=r"(?s)outside the theory.*2\.3 at width 16.*2\.1 at width 24.*train\.py:5") as e:
+        fit(lowereds)
+    assert e.value.outside
+
+
+def test_a_structure_that_differs_is_shown_from_both_sides() -> None:
+    with pytest.raises(
+        FitError, match=r"(?s)first difference is statement 5.*end of the recording.*width 40.*Contract"
+    ):
+        fit([_mlp(16), _mlp(24), _mlp(40, extra=True)])
+
+
+def test_a_model_whose_width_does_not_change_is_refused() -> None:
+    same = [_mlp(16) for _ in WIDTHS]
+    for lowered, width in zip(same, WIDTHS, strict=True):
+        lowered.width = width
+    with pytest.raises(FitError, match="Is the width used"):
+        fit(same)
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ((16,), "one width"),
+        ((16, 16), "one width"),
+        ((), "one width"),
+        ((0, 4), "0 is no positive"),
+        ((True, 4), "True is no positive"),
+        ((16, -3), "-3 is no positive"),
+    ],
+)
+def test_bad_widths_are_refused(widths: tuple[int, ...], message: str) -> None:
+    with pytest.raises(FitError, match=message):
+        check_widths(widths)
+
+
+def test_a_law_that_was_measured_is_fitted_within_its_sampling_error() -> None:
+    lowereds = [_mlp(width) for width in WIDTHS]
+    for lowered, wobble in zip(lowereds, (1.03, 0.98, 1.01), strict=True):
+        law = Law("iid", Scaling.of(0.01 * lowered.width**-0.5), Scaling.of(wobble * lowered.width**-0.5))
+        first = lowered.statements[0]
+        lowered.statements[0] = LoweredStatement(Leaf("parameter", "w", law), first.shape, origin=first.origin)
+    leaf = fit(lowereds).statements[0].instruction
+    assert isinstance(leaf, Leaf)
+    assert leaf.law.scale.order == Fraction(-1, 2)
+    assert leaf.law.location.is_zero

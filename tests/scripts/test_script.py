@@ -1,0 +1,127 @@
+"""Does a target on the command line become the right function of the width?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tpdyn.recorder.live.recorder import record_tape
+from tpdyn.scripts.script import BadTarget, load
+
+TRAIN = """
+import argparse, sys
+import torch, neighbour
+from torch import nn
+
+def main(width, lr=0.1):
+    model = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    for _ in range(neighbour.STEPS):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().mean().backward()
+        optimizer.step()
+
+number = 3
+def two(a, b): ...
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--d-model", type=int)
+    parser.add_argument("--lr", type=float)
+    options = parser.parse_args()
+    main(options.d_model, options.lr)
+    sys.exit(0)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "neighbour.py").write_text("STEPS = 5\n")
+    file = tmp_path / "train.py"
+    file.write_text(TRAIN)
+    yield file
+    sys.modules.pop("neighbour", None)
+    sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
+
+
+def test_a_function_of_a_file_is_loaded_and_recorded(script: Path) -> None:
+    tape = record_tape(load(f"{script}:main"), 8, 2, seed=0)
+    assert tape.steps == 2
+    assert any(node.origin.source.file.endswith("train.py") for node in tape.nodes)
+
+
+def test_a_script_runs_as_main_with_its_own_option_set_to_the_width(script: Path) -> None:
+    before = list(sys.argv), list(sys.path), os.getcwd()
+    run = load(str(script), "--d-model", ["--lr", "0.5"])
+    tape = record_tape(run, 24, 2, seed=0)
+    assert tape.steps == 2
+    assert any(meta is not None and 24 in meta.shape for node in tape.nodes for meta in node.outputs)
+    assert any(node.kwargs.get("alpha") == -0.5 for node in tape.nodes)
+    assert (sys.argv, sys.path, os.getcwd()) == before
+
+
+def test_a_script_that_exits_after_training_is_fine(script: Path) -> None:
+    tape = record_tape(load(str(script), "--d-model", ["--lr", "0.5"]), 24, 10, seed=0)
+    assert tape.steps == 5
+    assert any("after 5 optimizer steps" in note for note in tape.notes)
+
+
+def test_a_width_argument_that_ends_with_an_equals_sign_is_one_word(tmp_path: Path) -> None:
+    file = tmp_path / "words.py"
+    file.write_text("import sys, os\nwords = sys.argv\nos.chdir('/')\n")
+    before = os.getcwd()
+    assert load(str(file), "n_embd=", ["a"])(64)["words"] == [str(file), "a", "n_embd=64"]  # type: ignore[index]
+    assert os.getcwd() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--d-model", "--d-ff=4*n"], ["--d-model", "64", "--d-ff", "256"]),
+        (["n_embd=n", "--heads=n/16"], ["n_embd=64", "--heads", "4"]),
+        (["model.sizes=[{n},{4*n}]", "{n/2}"], ["model.sizes=[64,256]", "32"]),
+        (["--d-model={n}", "--d-ff="], ["--d-model=64", "--d-ff=64"]),
+    ],
+)
+def test_several_options_follow_the_width_each_by_its_formula(
+    tmp_path: Path, options: list[str], words: list[str]
+) -> None:
+    file = tmp_path / "words.py"
+    file.write_text("import sys\nwords = sys.argv\n")
+    assert load(str(file), options, ["a"])(64)["words"] == [str(file), "a", *words]  # type: ignore[index]
+
+
+def test_a_formula_without_a_whole_number_is_refused_at_the_door(script: Path) -> None:
+    with pytest.raises(BadTarget, match="n/16 is 5/4 at width 20; expected a positive whole number"):
+        load(str(script), ["--d-model", "--heads=n/16"], widths=(16, 20))
+    with pytest.raises(BadTarget, match="expected a formula in n"):
+        load(str(script), ["--d-model=width"])
+
+
+@pytest.mark.parametrize(
+    ("target", "width_arg", "arguments", "message"),
+    [
+        ("nowhere.py:train", None, [], "no such file"),
+        ("nowhere.py", "--n", [], "no such file"),
+        ("{}:mein", None, [], "no function 'mein'; it has: main, two"),
+        ("{}:number", None, [], "number is int; expected a function"),
+        ("{}:two", None, [], r"two\(a, b\) cannot be called with the width alone"),
+        ("{}", None, [], "without a width argument"),
+        ("{}:main", "--n", [], "at once"),
+        ("{}:main", None, ["--lr"], "no further words"),
+    ],
+)
+def test_bad_targets_are_refused_at_the_door(
+    script: Path, target: str, width_arg: str | None, arguments: list[str], message: str
+) -> None:
+    with pytest.raises(BadTarget, match=message):
+        load(target.format(script), width_arg, arguments)
+
+
+def test_a_file_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("import no_such_module_anywhere\n")
+    with pytest.raises(BadTarget, match=r"cannot be imported: ModuleNotFoundError"):
+        load(f"{file}:train")

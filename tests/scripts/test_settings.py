@@ -1,0 +1,135 @@
+"""Is a number in a script's text found by its name, set to a function of the width, and the file left alone?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tpdyn.parametrizing.editing.edits import TextEdits
+from tpdyn.recorder.live.recorder import record_tape
+from tpdyn.scripts.script import BadTarget, load
+from tpdyn.scripts.settings import BadSetting, codes, read_settings
+from tpdyn.scripts.standing_in import standing_in
+
+SCRIPT = """\
+from dataclasses import dataclass
+import torch
+from torch import nn
+from sizes import Sizes
+
+n_embd, layers = 384, 1
+heads: int = 6
+
+@dataclass
+class Config:
+    n_embd: int = 64
+    heads: int = 4
+
+config = dict(n_embd=32, heads=2)
+other = {"n_embd": 16}
+other_config = Config(n_embd=8)
+sizes = Sizes()
+sizes.inner = 5
+
+def model_of(width=24, *, depth=2):
+    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, sizes.hidden)), depth
+
+if __name__ == "__main__":
+    model, _ = model_of()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().mean().backward()
+        optimizer.step()
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "sizes.py").write_text("class Sizes:\n    hidden = 7\n")
+    file = tmp_path / "train.py"
+    file.write_text(SCRIPT)
+    yield file
+    sys.modules.pop("sizes", None)
+
+
+def value_at(script: Path, word: str, expression: str, width: int = 48) -> object:
+    names = load(str(script), settings=[word])(width)
+    return eval(expression, names)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("word", "expression", "value"),
+    [
+        ("n_embd=n", "n_embd", 48),
+        ("heads=n/16", "heads", 3),
+        ("layers=2", "layers", 2),
+        ("Config.heads=n/16", "Config().heads", 3),
+        ("config.n_embd=4*n", "config['n_embd']", 192),
+        ("other.n_embd=n", "other['n_embd']", 48),
+        ("sizes.inner=n", "sizes.inner", 48),
+        ("model_of.width=n", "model[0].out_features", 48),
+        ("model_of.depth=n", "model_of()[1]", 48),
+        ("Config.n_embd@11=n", "Config().n_embd", 48),
+        ("Config.n_embd@16=n", "other_config.n_embd", 48),
+        ("sizes.py:Sizes.hidden=n/4", "model[2].out_features", 12),
+    ],
+)
+def test_each_kind_of_place_is_set(script: Path, word: str, expression: str, value: int) -> None:
+    before = script.read_text()
+    assert value_at(script, word, expression) == value
+    assert value_at(script, word, expression) == value  # an imported file, too, is read anew in each run
+    assert script.read_text() == before and sorted(p.name for p in script.parent.glob("*.py")) == [
+        "sizes.py",
+        "train.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("n_embed=n", "train.py has no such place; its numbers are: n_embd"),
+        ("Other.heads=n", "Config.heads"),
+        ("Config.n_embd=n", "2 places of that name; expected one, by its line (Config.n_embd@16=n)"),
+        ("n_embd@3=n", "has 1 places of that name"),
+        ("nowhere.py:n_embd=n", "no file"),
+        ("n_embd", "expected NAME=FORMULA"),
+        ("n_embd=width", "expected a formula in n"),
+    ],
+)
+def test_a_name_that_means_no_one_place_is_refused_with_what_there_is(script: Path, word: str, named: str) -> None:
+    with pytest.raises(BadTarget) as caught:
+        load(str(script), settings=[word])
+    assert named in str(caught.value)
+
+
+def test_a_number_is_set_once(script: Path) -> None:
+    with pytest.raises(BadSetting, match="the same number is set by --set n_embd=n; expected it once"):
+        read_settings(script, ["n_embd=n", "n_embd@6=2*n"])
+
+
+def test_a_formula_is_tried_at_the_widths_that_are_known_when_loading(script: Path) -> None:
+    with pytest.raises(BadTarget, match="n/16 is 5/4 at width 20"):
+        load(str(script), settings=["heads=n/16"], widths=(32, 20))
+    with pytest.raises(BadTarget, match=r"a function and a setting \(n_embd=n\) at once"):
+        load(f"{script}:model_of", settings=["n_embd=n"])
+
+
+def test_lines_and_columns_are_those_of_the_file(script: Path) -> None:
+    tape = record_tape(load(str(script), settings=["model_of.width=1000*n"]), 16, 2, seed=0)
+    places = {(node.origin.source.line, node.origin.source.text) for node in tape.nodes}
+    lines = SCRIPT.splitlines()
+    assert places and all(lines[line - 1].strip() == text for line, text in places if line)
+    code = codes(read_settings(script, ["n_embd=1000000*n"]), 16)[str(script)]
+    plain = compile(SCRIPT, str(script), "exec")
+    assert list(code.co_positions())[:20] == list(plain.co_positions())[:20]
+
+
+def test_a_text_that_stands_in_for_the_file_is_set_too(script: Path) -> None:
+    patched = TextEdits(SCRIPT).text.replace("nn.Tanh()", "nn.ReLU()")
+    with standing_in({str(script): patched}):
+        model = load(str(script), settings=["model_of.width=n"])(48)["model"]  # type: ignore[index]
+    assert model[0].out_features == 48 and type(model[1]).__name__ == "ReLU"
+    assert type(load(str(script), settings=["model_of.width=n"])(48)["model"][1]).__name__ == "Tanh"  # type: ignore[index]

@@ -1,0 +1,248 @@
+"""How is a script checked from end to end? Record it, predict, run it at real widths, compare; one outcome.
+
+This is all that `tpdyn check` decides: at which widths to record, what an outcome means as an exit status, what goes
+into the JSON verdict. The command line only turns words into arguments and outcomes into words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from tpdyn.claims.report import Report, compare
+from tpdyn.commands.failures import BadInput, Exit, Watched, translated
+from tpdyn.exponents import Order
+from tpdyn.measuring.measure import measure
+from tpdyn.parametrizing.derive import derive
+from tpdyn.parametrizing.families import differences
+from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
+from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
+from tpdyn.parametrizing.maps.slices import Limits
+from tpdyn.parametrizing.parametrization import GAUGES, Parametrization
+from tpdyn.program.program import Program
+from tpdyn.recorder.record import default_widths, record
+from tpdyn.regimes.predict import predict
+from tpdyn.regimes.prediction import Prediction, Regime
+
+Progress = Callable[[str, int, int], None]
+
+
+@final
+@dataclass(frozen=True)
+class Checked:
+    """A script's prediction and, if it was measured, the report that compares it with the runs.
+
+    required: the regime that the script was required to be in, if any.
+    """
+
+    prediction: Prediction
+    report: Report | None = None
+    required: Regime | None = None
+
+    @property
+    def exit(self) -> Exit:
+        """The status: what stands against the verdict comes first, then the regime."""
+        if self.prediction.outside:
+            return Exit.OUTSIDE
+        if self.report is not None and not self.report.agrees:
+            return Exit.DISAGREEMENT
+        if self.required is not None:
+            return Exit.OK if self.prediction.regime is self.required else Exit.ANOTHER_REGIME
+        return {Regime.UNSTABLE: Exit.UNSTABLE, Regime.TRIVIAL: Exit.TRIVIAL}.get(self.prediction.regime, Exit.OK)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON verdict; what was not measured is null."""
+        return self.report.to_dict() if self.report is not None else _prediction_to_dict(self.prediction)
+
+
+def check(
+    train: Callable[[int], Any],
+    *,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    record_widths: Sequence[int] | None = None,
+    steps: int = 3,
+    seeds: int = 8,
+    device: str = "auto",
+    measured: bool = True,
+    require: str = "",
+    at: int | None = None,
+    finite: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Checked:
+    """Record `train(width)`, predict, run it at `widths`, compare.
+
+    require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless given.
+    at, finite: a large width at which the shapes and constants of the recording are compared, too; what must not grow (see
+    `tpdyn.record`).
+    record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. progress: called with
+    (what is being done, how much of it is done, how much there is). The script's output is passed on (to standard
+    error) from its first run only: it is run dozens of times.
+
+    Raises `BadInput` when the script raises, makes no optimizer step, and the like; `BeyondTheory` when it does
+    something without a rule.
+    """
+    required = _regime(require) if require else None
+    if measured and len(set(widths)) < 2:
+        raise BadInput(
+            f"widths are {', '.join(map(str, widths)) or 'none'}; expected at least two different ones, better four that "
+            "double, e.g. 64,128,256,512: one width alone shows no exponent"
+        )
+    tell = progress or (lambda what, done, total: None)
+    recorded = tuple(record_widths or default_widths(train))
+    watched = Watched(train, lambda done: tell("recording", done, len(recorded) + 1))
+    tell("recording", 0, len(recorded) + 1)
+    with translated():
+        program = record(watched, widths=recorded, steps=steps, at=at, finite=finite)
+    if program.steps < steps:
+        raise BadInput(
+            f"the script ended after {program.steps} optimizer steps; expected {steps} (some orders appear only once every "
+            "layer has been updated): let it train longer, or ask for fewer with --steps"
+        )
+    tell("predicting", 0, 1)
+    with translated():
+        prediction = predict(program)
+    tell("predicting", 1, 1)
+    if not measured:
+        return Checked(prediction, required=required)
+    with translated():
+        measurement = measure(
+            watched,
+            widths=tuple(widths),
+            seeds=seeds,
+            steps=steps,
+            device=device,
+            progress=lambda done, total: tell("measuring", done, total),
+        )
+        return Checked(prediction, compare(prediction, measurement), required)
+
+
+def recorded(
+    train: Callable[[int], Any],
+    *,
+    widths: Sequence[int] | None = None,
+    steps: int = 3,
+    progress: Progress | None = None,
+) -> Program:
+    """A script as a program in a symbolic width; failures of the script are `BadInput` or `BeyondTheory`."""
+    tell = progress or (lambda what, done, total: None)
+    sizes = tuple(widths or default_widths(train))
+    tell("recording", 0, len(sizes) + 1)
+    watched = Watched(train, lambda done: tell("recording", done, len(sizes) + 1))
+    with translated():
+        return record(watched, widths=sizes, steps=steps)
+
+
+def derived(program: Program, gauge: str = "no multipliers") -> tuple[Parametrization, dict[str, tuple[str, ...]]]:
+    """The maximal update of a program, and how the script differs from each named family.
+
+    gauge: how it is written, one of `tpdyn.parametrizing.parametrization.GAUGES`.
+    """
+    known = {each.replace(" ", "-"): each for each in GAUGES}
+    if gauge.replace(" ", "-") not in known:
+        raise BadInput(f"--gauge {gauge}: no such gauge; expected one of: {', '.join(known)}")
+    with translated():
+        return derive(program, gauge=known[gauge.replace(" ", "-")]), differences(program)
+
+
+def phases(
+    program: Program,
+    x: str = "c",
+    y: str = "",
+    progress: Progress | None = None,
+    *,
+    around: str = "script",
+    through: Sequence[str] = (),
+    x_limits: Limits | None = None,
+    y_limits: Limits | None = None,
+) -> PhaseDiagram:
+    """The phase diagram of a program on a slice; an unknown name of an axis or point is `BadInput`."""
+    tell = progress or (lambda what, done, total: None)
+    with translated():
+        return phase_diagram(
+            program, x, y, around=around, through=through, x_limits=x_limits, y_limits=y_limits,
+            progress=lambda done: tell("reading", done, done),
+        )  # fmt: skip
+
+
+def cells(
+    program: Program,
+    symbols: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    around: str = "script",
+    limits: Limits = (-1, 2),
+) -> PhaseCells:
+    """All cells of a slice with symbols such as 'c=c' and 'b=out.weight:b'; what names nothing is `BadInput`."""
+    tell = progress or (lambda what, done, total: None)
+    named = dict(word.partition("=")[::2] for word in symbols)
+    if len(named) < len(symbols) or not all((*named, *named.values())):
+        raise BadInput(
+            f"--symbol {', '.join(symbols)}: expected different names with what they move, e.g. c=c, b=out.weight:b"
+        )
+    with translated():
+        return phase_cells(
+            program, named, around=around, limits=limits, progress=lambda done: tell("reading", done, done)
+        )
+
+
+def _regime(text: str) -> Regime:
+    known = {regime.value.replace(" ", "-"): regime for regime in Regime}
+    if text.replace(" ", "-") not in known:
+        raise BadInput(f"--require {text}: no such regime; expected one of: {', '.join(known)}")
+    return known[text.replace(" ", "-")]
+
+
+def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) -> tuple[int, ...]:
+    """At which widths to record a script that is run as it is: those given, else the three smallest to be measured.
+
+    A script may refuse other widths (a multiple of its number of heads, say); those the user names it takes.
+    """
+    if record_widths:
+        return tuple(record_widths)
+    if len(set(widths)) < 3:
+        raise BadInput(
+            f"widths are {', '.join(map(str, widths))}; a script is recorded at the three smallest: give three or "
+            "more, or --record-widths, e.g. 32,48,64"
+        )
+    return tuple(sorted(set(widths))[:3])
+
+
+def _prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
+    """The JSON verdict of a prediction alone."""
+    rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
+    modules = []
+    for name in dict.fromkeys(row.name for row in rows):
+        mine = [row for row in rows if row.name == name]
+        modules.append(
+            {
+                "name": name,
+                "size_order": _text(mine[0].size),
+                "change_order": _text(max((row.change for row in mine if row.change is not None), default=None)),
+                "measured_change_order": None,
+                "verdict": None,
+                "source": str(mine[0].source),
+            }
+        )
+    return {
+        "regime": prediction.regime.value,
+        "agrees": None,
+        "modules": modules,
+        "reasons": [reason.told() for reason in (*prediction.reasons, *prediction.outside)],
+    }
+
+
+def beyond_to_dict(message: str) -> dict[str, Any]:
+    """The JSON verdict of a script for which there is no prediction."""
+    return {"regime": None, "agrees": None, "modules": [], "reasons": [message]}
+
+
+def _text(order: Order) -> str | None:
+    return None if order is None else str(order)
+
+
+def name_of(target: str) -> str:
+    """The folder name of a target's logs: `examples/digits_mlp.py:train` is `digits_mlp-train`."""
+    file, _, function = target.partition(".py")
+    return Path(file).name + (f"-{function[1:]}" if function.startswith(":") else "")

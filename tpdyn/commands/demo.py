@@ -1,0 +1,73 @@
+"""What does tpdyn show in a minute? One network on real data, parametrized in three ways: three verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tpdyn.commands.check import Checked, Progress, check
+from tpdyn.commands.failures import Exit
+from tpdyn.regimes.prediction import Regime
+from tpdyn.reporting import tensorboard, terminal
+from tpdyn.scripts.script import load
+
+WIDTHS = (64, 128, 256, 512)
+SEEDS = 8
+# Name of the log, function in digits_mlp.py, what theory says of it.
+CASES = (
+    ("standard parametrization", "train", Regime.UNSTABLE),
+    ("NTK parametrization", "train_ntk", Regime.KERNEL),
+    ("muP", "train_mup", Regime.FEATURE_LEARNING),
+)
+
+
+def run(logdir: Path, progress: Progress | None = None) -> dict[str, Checked]:
+    """Check the three functions and log them under `logdir`; by name."""
+    script = example("digits_mlp.py")
+    for name, _, _ in CASES:
+        tensorboard.check_writable(logdir / name.replace(" ", "-"))
+    checked = {}
+    for name, function, _ in CASES:
+        train = load(f"{script}:{function}", None, [])
+        checked[name] = check(train, widths=WIDTHS, seeds=SEEDS, progress=_named(name, progress))
+        report = checked[name].report
+        if report is not None:
+            tensorboard.log(report, logdir / name.replace(" ", "-"))
+    return checked
+
+
+def _named(name: str, progress: Progress | None) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda what, done, total: progress(f"{name}: {what}", done, total)
+
+
+def show(checked: dict[str, Checked], logdir: Path, console: Console | None = None) -> None:
+    """Print the three verdicts."""
+    out = console or terminal.console()
+    for name, each in checked.items():
+        out.rule(f"[bold]{name}[/bold]", align="left")
+        if each.report is not None:
+            terminal.show(each.report, out, facts=False)
+    out.rule()
+    out.print(f"the evidence: tensorboard --logdir {logdir}")
+
+
+def exit_of(checked: dict[str, Checked]) -> Exit:
+    """0 when all three regimes are what theory says and the runs agree."""
+    expected = {name: regime for name, _, regime in CASES}
+    right = all(each.prediction.regime is expected[name] for name, each in checked.items())
+    agree = all(each.report is not None and each.report.agrees for each in checked.values())
+    return Exit.OK if right and agree else Exit.DISAGREEMENT
+
+
+def example(name: str) -> Path:
+    """A file of `examples/`: beside this one in an installed package, at the root of the repository in a checkout."""
+    here = Path(__file__).resolve().parent
+    places: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
+    for place in places:
+        if place.exists():
+            return place
+    raise FileNotFoundError(f"no {name} in {' or '.join(str(place.parent) for place in places)}")

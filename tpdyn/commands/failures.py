@@ -1,0 +1,117 @@
+"""In which ways can a script fail to be checked? Two, each with a message in the words of its line, and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
+
+from tpdyn.measuring.measure import MeasuringError
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.fitting.widths import FitError
+from tpdyn.recorder.live.frames import is_user_file
+from tpdyn.recorder.lowering.values import LoweringError
+from tpdyn.scripts.script import BadTarget
+from tpdyn.tuning.sweep import SweepError
+
+
+@final
+class Exit(enum.IntEnum):
+    """The exit status of `tpdyn check`; of `tpdyn fix` (UNVERIFIED: its patch is not all that is needed)."""
+
+    OK = 0
+    UNEXPECTED = 1
+    BAD_INPUT = 2
+    UNSTABLE = 10
+    TRIVIAL = 11
+    DISAGREEMENT = 12
+    OUTSIDE = 13
+    ANOTHER_REGIME = 14
+    UNVERIFIED = 15
+    INTERRUPTED = 130
+
+
+class BadInput(ValueError):
+    """What was asked for cannot be checked: the message says what was given, what was expected, what to try."""
+
+
+class BeyondTheory(RuntimeError):
+    """The script does something that the theory, or the recording, has no rule for; the message names its line."""
+
+
+def status_of(error: BaseException) -> Exit | None:
+    """The exit status of an error that is the user's to mend; None for one that is not."""
+    if isinstance(error, BeyondTheory):
+        return Exit.OUTSIDE
+    # An unwritable file or folder is an OSError; a target that cannot be loaded a BadTarget.
+    return Exit.BAD_INPUT if isinstance(error, BadInput | BadTarget | OSError) else None
+
+
+class Watched:
+    """The user's function: its runs are counted, its output is passed on from the first run only (silent: from none)."""
+
+    def __init__(
+        self, train: Callable[[int], Any], done: Callable[[int], None] = lambda _: None, *, silent: bool = False
+    ) -> None:
+        self._train = self.__wrapped__ = train
+        self._done = done
+        self._silent = silent
+        self._runs = 0
+
+    def __call__(self, width: int) -> None:
+        """Run it once."""
+        self._runs += 1
+        with contextlib.ExitStack() as stack:
+            if self._runs == 1 and not self._silent:
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            else:
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            try:
+                self._train(width)
+            except SystemExit as leaving:
+                if leaving.code not in (None, 0):
+                    raise BadInput(f"at width {width} the script left with status {leaving.code!r}") from leaving
+            finally:
+                self._done(self._runs)
+
+
+@contextlib.contextmanager
+def translated() -> Any:
+    """Every way in which the user's script can fail, as one of the two errors that the command line knows."""
+    try:
+        yield
+    except (OutsideTheory, LoweringError) as error:
+        raise BeyondTheory(str(error)) from error
+    except (RecordingError, MeasuringError, SweepError) as error:
+        raise BadInput(str(error)) from error
+    except FitError as error:
+        raise (BeyondTheory if error.outside else BadInput)(str(error)) from error
+    except ValueError as error:
+        if _is_ours(error) or isinstance(error, BadInput):
+            raise BadInput(str(error)) from error
+        raise BadInput(_blame(error)) from error
+    except Exception as error:
+        if _is_ours(error):
+            raise
+        raise BadInput(_blame(error)) from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the error was raised below the user's code by this package, rather than by the user's own line."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    users = [index for index, file in enumerate(files) if is_user_file(file)]
+    package = str(Path(__file__).parent)
+    return not users or any(file.startswith(package) for file in files[users[-1] :])
+
+
+def _blame(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_file(frame.filename)]
+    place = f"\n  at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"the script raised {type(error).__name__}: {error}{place}"

@@ -1,0 +1,57 @@
+"""Can a result be written where it was asked for? Refused before any long work; then written at once or not at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tpdyn.commands.failures import BadInput
+
+
+def check_json_path(path: Path) -> None:
+    """Refuse a JSON file that cannot be written, before any long work."""
+    _check_file(path, "--json")
+
+
+def check_picture_path(path: Path, option: str = "--save") -> None:
+    """Refuse a picture that cannot be drawn, before any long work."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise BadInput(f"{option} {path}: expected a file that ends in .png, .svg or .pdf")
+    _check_file(path, option)
+    check_pictures(f"{option} {path}")
+
+
+def check_pictures(option: str) -> None:
+    """Refuse an option that needs pictures, before any long work, where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise BadInput(f"{option}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
+
+
+def _check_file(path: Path, option: str) -> None:
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise BadInput(f"{option} {path} is a folder; expected a file, e.g. {path / 'verdict'}{path.suffix or '.json'}")
+    if not folder.is_dir():
+        raise BadInput(f"{option} {path}: the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise BadInput(f"{option} {path}: the folder {folder} cannot be written; give another file")
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a verdict, at once or not at all; raises OSError if the folder cannot be written."""
+    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, allow_nan=False)
+            file.write("\n")
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

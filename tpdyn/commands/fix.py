@@ -1,0 +1,130 @@
+"""Which edits bring a script to its maximal update, and do they? Derived, edited, recorded again, compared at the base width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from tpdyn.commands.check import Progress, recorded
+from tpdyn.commands.failures import BadInput, BeyondTheory, Exit, Watched, translated
+from tpdyn.measuring.first_steps import after_first_steps, same_bits
+from tpdyn.parametrizing.derive import derive
+from tpdyn.parametrizing.editing.fix import Fix, fix
+from tpdyn.parametrizing.parametrization import Parametrization
+from tpdyn.scripts.construction import Constructions
+from tpdyn.scripts.script import BadTarget, load
+from tpdyn.scripts.standing_in import standing_in
+
+
+@final
+@dataclass(frozen=True)
+class Fixed:
+    """The edits of a script, and whether they do what they are for.
+
+    derived: what the script is to become. again: what was derived from the edited script, None where that was not tried or
+    did not go (`problem` says why). neutral: whether at the base width the first steps are those of the script as it was, bit
+    for bit; None where that could not be compared.
+    """
+
+    fix: Fix
+    derived: Parametrization
+    again: Parametrization | None = None
+    problem: str = ""
+    base_width: int = 256
+    neutral: bool | None = None
+
+    @property
+    def nothing_to_change(self) -> bool:
+        """Whether the script is there already."""
+        return self.derived.maximal and not self.derived.edits()
+
+    @property
+    def verified(self) -> bool:
+        """Whether the edited script learns features, needs no further edit, and is the same at the base width."""
+        there = self.again is not None and self.again.maximal and not self.again.edits()
+        return there and self.neutral is not False
+
+    @property
+    def exit(self) -> Exit:
+        """The status: a patch that is not verified is no success."""
+        return Exit.OK if self.nothing_to_change or self.verified else Exit.UNVERIFIED
+
+    def told(self) -> str:
+        """What the patch does and whether it was verified, in words."""
+        if self.nothing_to_change:
+            return "nothing to change: the script is in the maximal update parametrization already"
+        lines = ["to reach the maximal update:", *(f"  {edit}" for edit in self.derived.edits())]
+        elsewhere = "" if self.fix.folder == Path.cwd().resolve() else f", to be applied in {self.fix.folder}"
+        lines += [f"the patch{elsewhere}:", *(f"  {edit}" for edit in self.fix.edits or ("none",))]
+        if self.fix.by_hand:
+            lines += ["left to you:", *(f"  {edit}" for edit in self.fix.by_hand)]
+        if self.verified:
+            lines.append(
+                "verified: the patched script was recorded again; it learns features, nothing is left to change"
+            )
+        else:
+            lines.append(f"NOT verified: {self.problem or 'the patched script was recorded again'}")
+            if self.again is not None:
+                lines += [f"  it is: {self.again.regime.value}", *(f"  {edit}" for edit in self.again.edits())]
+        if self.again is not None and not self.problem:
+            lines.append(
+                {
+                    True: f"at width {self.base_width} its first steps are those of the script as it is, bit for bit",
+                    False: f"at width {self.base_width} its first steps are NOT those of the script as it is",
+                    None: f"at width {self.base_width} the two could not be compared (not accepted there, or random)",
+                }[self.neutral]
+            )
+        return "\n".join(lines)
+
+
+def fixed(
+    target: str,
+    width_args: str | Sequence[str] | None = None,
+    arguments: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    *,
+    widths: Sequence[int] | None = None,
+    steps: int = 3,
+    base_width: int = 256,
+    progress: Progress | None = None,
+) -> Fixed:
+    """The edits that bring a script to its maximal update, recorded again with them; no file is touched.
+
+    base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.scripts.script.load`.
+    """
+    made = Constructions(load(target, width_args, arguments, settings, widths=widths or ()))
+    program = recorded(made, widths=widths, steps=steps, progress=progress)
+    with translated():
+        wanted = derive(program)
+        edits = fix(program, wanted, made.found, base_width)
+    if not wanted.edits():
+        return Fixed(edits, wanted, wanted, "no edit of these kinds helps further")
+    if edits.by_hand:
+        return Fixed(edits, wanted, problem="the patch is not all that is needed")
+    try:
+        with standing_in(edits.after):
+            patched = load(target, width_args, arguments, settings)
+            program = recorded(patched, widths=widths, steps=steps, progress=progress)
+            with translated():
+                again = derive(program)
+            after = _first_steps(patched, base_width, steps)
+    except (BadInput, BeyondTheory, BadTarget) as error:
+        return Fixed(edits, wanted, problem=f"the patched script could not be recorded: {error}")
+    plain = load(target, width_args, arguments, settings)
+    before = _first_steps(plain, base_width, steps)
+    neutral = None if before is None or after is None else same_bits(before, after)
+    if neutral is False and before is not None:
+        once_more = _first_steps(plain, base_width, steps)
+        neutral = False if once_more is not None and same_bits(before, once_more) else None
+    return Fixed(edits, wanted, again, "", base_width, neutral)
+
+
+def _first_steps(train: Callable[[int], Any], width: int, steps: int) -> dict[str, Any] | None:
+    """The parameters after the first steps; None where the script does not run at that width."""
+    try:
+        with translated():
+            return after_first_steps(Watched(train, silent=True), width, steps)
+    except (BadInput, BeyondTheory):
+        return None

@@ -1,0 +1,312 @@
+"""How does an order depend on the exponents? A number that is a linear form, compared by its value at a point.
+
+The orders reading adds orders, scales them by rationals and compares them. Run on `Affine` numbers it does at a point what
+it does on plain rationals there, and every comparison writes down the linear inequality that decided it (`Chart`). All
+points that satisfy these inequalities take the same way through the reading: together they are a **cell**, on which each
+order is one exact linear formula of the exponents (`tpdyn.regimes.cells`).
+
+A form is held as one integer, `sum_i c_i 2^(i SLOT)` with balanced coefficients c_i in units of 1/UNIT (c_0 the constant):
+adding two forms is adding two integers, however many symbols there are.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NoReturn, cast, final
+
+UNIT = 2**32 * 45045
+"""Coefficients are multiples of 1/UNIT: halves of halves, thirds (roots and powers) and the denominators of scripts."""
+
+SLOT = 112
+_HALF_SLOT = 1 << (SLOT - 1)
+_SLOT_MASK = (1 << SLOT) - 1
+
+Relation = str
+"""'=', '>' or '>=': how a form compares with 0 on a cell."""
+
+
+@final
+class Chart:
+    """Symbols with their values at one point, and what comparisons found out about forms in them."""
+
+    def __init__(self, point: Mapping[str, Fraction]) -> None:
+        self.names = tuple(point)
+        self.point = tuple(Fraction(value) for value in point.values())
+        self.fine = math.lcm(*(value.denominator for value in self.point))
+        self.equal: set[int] = set()
+        self.above: set[int] = set()
+        self.not_below: set[int] = set()
+        self._low_bits = sum(1 << (SLOT * index) for index in range(len(self.names) + 1))
+        self._middle = sum(_HALF_SLOT << (SLOT * index) for index in range(len(self.names) + 1))
+
+    def symbol(self, name: str) -> Affine:
+        """The number that a symbol stands for."""
+        index = self.names.index(name)
+        return _affine(self, UNIT << (SLOT * (index + 1)), int(self.point[index] * self.fine) * UNIT)
+
+    def form(self, packed: int) -> tuple[Fraction, tuple[Fraction, ...]]:
+        """A packed form as its constant and its coefficients, one a symbol."""
+        constant, *coefficients = (Fraction(part, UNIT) for part in self.parts(packed))
+        return constant, tuple(coefficients)
+
+    def parts(self, packed: int) -> list[int]:
+        """The same as whole numbers: how many times 1/UNIT each of them is, the constant first."""
+        found = []
+        for _ in range(len(self.names) + 1):
+            low = packed & _SLOT_MASK
+            if low >= _HALF_SLOT:
+                low -= 1 << SLOT
+            found.append(low)
+            packed = (packed - low) >> SLOT
+        return found
+
+    def findings(self) -> Iterable[tuple[int, Relation]]:
+        """Each form that a comparison decided, with its relation to 0."""
+        for packed in self.equal:
+            yield packed, "="
+        for packed in self.above:
+            yield packed, ">"
+        for packed in self.not_below - self.above:
+            yield packed, ">="
+
+    def halved(self, packed: int) -> int:
+        """Half of a form; raises ArithmeticError where a coefficient is no multiple of 2/UNIT."""
+        if (packed + self._middle) & self._low_bits:
+            raise ArithmeticError(f"an order is halved too often to be held in multiples of 1/{UNIT}")
+        return packed >> 1
+
+    def scaled(self, packed: int, factor: Fraction) -> int:
+        """A form times a rational number."""
+        if factor.denominator == 1:
+            return packed * factor.numerator
+        if factor.denominator == 2:
+            return self.halved(packed * factor.numerator)
+        constant, coefficients = self.form(packed)
+        return sum(_units(c * factor) << (SLOT * index) for index, c in enumerate((constant, *coefficients)))
+
+
+def _units(number: Fraction | int) -> int:
+    whole, rest = divmod(number.numerator * UNIT, number.denominator)
+    if rest:
+        raise ArithmeticError(f"{number} is no multiple of 1/{UNIT}; orders are expected to have small denominators")
+    return whole
+
+
+@final
+class Affine(Fraction):
+    """A linear form in a chart's symbols. It compares as its value at the chart's point does, and the chart takes note.
+
+    It is a `Fraction` for the type checker and for mixed arithmetic; what would lose the form raises TypeError.
+    bool() says whether the form is anything but the constant 0, and notes nothing: it serves shortcuts only.
+    """
+
+    __slots__ = ("_chart", "_form", "_value")
+
+    _chart: Chart
+    _form: int
+    _value: int
+
+    @property
+    def chart(self) -> Chart:
+        """The symbols, and the point at which comparisons are decided."""
+        return self._chart
+
+    @property
+    def packed(self) -> int:
+        """The form as one integer (`Chart.form` unpacks it)."""
+        return self._form
+
+    @property
+    def value(self) -> Fraction:
+        """The value at the chart's point."""
+        return Fraction(self._value, UNIT * self._chart.fine)
+
+    # -- arithmetic -----------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Any:
+        if other.__class__ is Affine:
+            return _affine(self._chart, self._form + other._form, self._value + other._value)
+        if other.__class__ is not Fraction:  # (to ask isinstance is to ask an abstract base class: slow)
+            if isinstance(other, float):
+                return float(other) + 0.0 if math.isinf(other) else _no_float(other)
+            if not isinstance(other, int):
+                return NotImplemented
+        if not other:
+            return self
+        units = _units(other)
+        return _affine(self._chart, self._form + units, self._value + units * self._chart.fine)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Affine:
+        return _affine(self._chart, -self._form, -self._value)
+
+    def __pos__(self) -> Affine:
+        return self
+
+    def __sub__(self, other: Any) -> Any:
+        if other.__class__ is Affine:
+            return _affine(self._chart, self._form - other._form, self._value - other._value)
+        return self + -other
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __mul__(self, other: Any) -> Any:
+        if other.__class__ is Affine or not isinstance(other, (int, Fraction)):
+            raise TypeError(f"a linear form times {other!r}; expected a rational number, or the product is not linear")
+        form = self._chart.scaled(self._form, Fraction(other))
+        return _affine(self._chart, form, self._value * other.numerator // other.denominator)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return self * (1 / Fraction(other))
+
+    def __abs__(self) -> Affine:
+        return self if self >= 0 else -self
+
+    # -- comparisons ----------------------------------------------------------------------------------------------------
+
+    def _difference(self, other: Any) -> tuple[int, int]:
+        """(form, value) of self - other; the form is 0 where the comparison does not depend on the point."""
+        if other.__class__ is Affine:
+            form, value = self._form - other._form, self._value - other._value
+        elif isinstance(other, float):
+            if not math.isinf(other):
+                _no_float(other)
+            return 0, -1 if other > 0 else 1
+        else:
+            units = _units(other)
+            form, value = self._form - units, self._value - units * self._chart.fine
+        return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
+
+    def __lt__(self, other: Any) -> bool:
+        form, value = self._difference(other)
+        if form:
+            if value < 0:
+                self._chart.above.add(-form)
+            else:
+                self._chart.not_below.add(form)
+        return value < 0
+
+    def __gt__(self, other: Any) -> bool:
+        form, value = self._difference(other)
+        if form:
+            if value > 0:
+                self._chart.above.add(form)
+            else:
+                self._chart.not_below.add(-form)
+        return value > 0
+
+    def __le__(self, other: Any) -> bool:
+        return not self > other
+
+    def __ge__(self, other: Any) -> bool:
+        return not self < other
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if other.__class__ not in (Affine, Fraction) and not isinstance(other, (int, float)):
+            return NotImplemented
+        form, value = self._difference(other)
+        if form:
+            if value > 0:
+                self._chart.above.add(form)
+            elif value < 0:
+                self._chart.above.add(-form)
+            else:
+                self._chart.equal.add(form if form > 0 else -form)
+        return value == 0
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        # Forms that are equal at the point must meet in a dictionary, so that their comparison is noted.
+        constant = -_HALF_SLOT < self._form < _HALF_SLOT
+        return hash(Fraction(self._form, UNIT)) if constant else hash(Affine)
+
+    def __bool__(self) -> bool:
+        return self._form != 0
+
+    # -- copies: what is pickled with its form keeps its chart ----------------------------------------------------------
+
+    def __reduce__(self) -> Any:
+        return _affine, (self._chart, self._form, self._value)
+
+    def __copy__(self) -> Affine:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Affine:
+        return _affine(copy.deepcopy(self._chart, memo), self._form, self._value)
+
+    # -- what would lose the form ---------------------------------------------------------------------------------------
+
+    def _lost(self, *_: Any) -> NoReturn:
+        raise TypeError("a linear form is no single number; take `.value` for the one at its point")
+
+    numerator = property(_lost)
+    denominator = property(_lost)
+    __float__ = __int__ = __trunc__ = __floor__ = __ceil__ = __round__ = _lost  # type: ignore[assignment]
+    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _lost
+    __pow__ = __rpow__ = __divmod__ = __rdivmod__ = _lost  # type: ignore[assignment]
+    limit_denominator = as_integer_ratio = _lost  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return show_form(*self._chart.form(self._form), self._chart.names)
+
+    __repr__ = __str__
+
+    def __format__(self, specification: str) -> str:
+        return format(str(self), specification)
+
+
+def _affine(chart: Chart, form: int, value: int) -> Affine:
+    made: Affine = object.__new__(Affine)
+    made._chart, made._form, made._value = chart, form, value
+    return made
+
+
+def _no_float(number: float) -> NoReturn:
+    raise TypeError(f"an order meets the float {number!r}; orders are exact: expected a Fraction, or infinity")
+
+
+def told_apart(order: Fraction) -> object:
+    """What two orders have in common exactly if they are the same form in one chart, or the same number; to look results up by.
+
+    A comparison of the orders themselves would be noted by the chart.
+    """
+    if order.__class__ is Affine:
+        return (order._form,)
+    return (
+        order if isinstance(order, float) else (order.numerator, order.denominator)
+    )  # quicker to hash than a Fraction
+
+
+def at_point(orders: Sequence[Fraction]) -> Sequence[Fraction | int]:
+    """Numbers that compare as the orders do at the point at which they are read; the chart takes no note."""
+    forms: list[Any] = [order for order in orders if order.__class__ is Affine]
+    if not forms:
+        return orders
+    fine, several = forms[0]._chart.fine, cast("list[Any]", orders)
+    return [
+        order._value if order.__class__ is Affine else order if isinstance(order, float) else _units(order) * fine  # type: ignore[misc]
+        for order in several
+    ]
+
+
+def show_form(constant: Fraction, coefficients: Iterable[Fraction], names: Iterable[str]) -> str:
+    """A linear form as text: '1/2 - 2*a + c'."""
+    text = str(constant) if constant else ""
+    for coefficient, name in zip(coefficients, names, strict=True):
+        if coefficient:
+            size = abs(coefficient)
+            term = name if size == 1 else f"{size}*{name}"
+            sign = "-" if coefficient < 0 else "+"
+            text = f"{text} {sign} {term}" if text else ("-" if coefficient < 0 else "") + term
+    return text or "0"

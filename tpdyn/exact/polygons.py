@@ -1,0 +1,162 @@
+"""How are convex polygons cut and joined, exactly? Corners are pairs of rationals, counterclockwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import final
+
+from tpdyn.exact.forms import Form
+from tpdyn.exponents import ZERO
+
+Corner = tuple[Fraction, Fraction]
+Polygon = tuple[Corner, ...]
+
+
+def box(low: Corner, high: Corner) -> Polygon:
+    """The rectangle between two corners."""
+    return (low, (high[0], low[1]), high, (low[0], high[1]))
+
+
+def clipped(polygon: Polygon, form: Form) -> Polygon:
+    """The part where the form is not negative; empty when nothing but a line is left."""
+    values = [form.at(corner) for corner in polygon]
+    kept: list[Corner] = []
+    for k, (corner, value) in enumerate(zip(polygon, values, strict=True)):
+        after, later = polygon[(k + 1) % len(polygon)], values[(k + 1) % len(polygon)]
+        if value >= 0:
+            kept.append(corner)
+        if (value > 0 > later) or (value < 0 < later):
+            t = value / (value - later)
+            kept.append((corner[0] + t * (after[0] - corner[0]), corner[1] + t * (after[1] - corner[1])))
+    kept = [corner for k, corner in enumerate(kept) if corner != kept[k - 1]]
+    return tuple(kept) if len(kept) > 2 and area(kept) > 0 else ()
+
+
+def without(polygon: Polygon, forms: Iterable[Form]) -> list[Polygon]:
+    """The polygon minus the convex set on which no form is negative, as convex pieces without common interior.
+
+    A polygon that the set does not meet stays in one piece.
+    """
+    pieces = []
+    rest = polygon
+    for form in forms:
+        if form.is_constant and form.constant >= 0:
+            continue  # cuts nothing off
+        outside = clipped(rest, -form)
+        if outside:
+            pieces.append(outside)
+        rest = clipped(rest, form)
+        if not rest:
+            return [polygon]
+    return pieces
+
+
+def area(polygon: Sequence[Corner]) -> Fraction:
+    """The area; negative for clockwise corners."""
+    pairs = zip(polygon, [*polygon[1:], polygon[0]], strict=True)
+    return sum((x * v - u * y for (x, y), (u, v) in pairs), ZERO) / 2
+
+
+def inner(polygon: Polygon, weights: Sequence[int]) -> Corner:
+    """A point inside: the mean of the corners with positive weights."""
+    used = [Fraction(weights[k % len(weights)]) for k in range(len(polygon))]
+    total = sum(used, ZERO)
+    return (
+        sum((w * x for w, (x, _) in zip(used, polygon, strict=True)), ZERO) / total,
+        sum((w * y for w, (_, y) in zip(used, polygon, strict=True)), ZERO) / total,
+    )
+
+
+def between(start: Corner, end: Corner, corners: Iterable[Corner]) -> list[Corner]:
+    """The corners strictly between two points, in order."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    length = dx * dx + dy * dy
+    found = []
+    for x, y in corners:
+        if (x - start[0]) * dy == (y - start[1]) * dx:
+            along = (x - start[0]) * dx + (y - start[1]) * dy
+            if 0 < along < length:
+                found.append((along, (x, y)))
+    return [corner for _, corner in sorted(found)]
+
+
+@final
+class Sides:
+    """The sides of polygons without common interior, each cut at the corners that other sides along it have."""
+
+    def __init__(self, polygons: Sequence[Polygon]) -> None:
+        self._along: dict[tuple[Fraction, ...], set[Corner]] = {}
+        for polygon in polygons:
+            for start, end in sides(polygon):
+                self._along.setdefault(_line(start, end), set()).update((start, end))
+
+    def parts(self, polygon: Polygon) -> Iterable[tuple[Corner, Corner]]:
+        """The parts of the sides of one of the polygons, counterclockwise."""
+        for start, end in sides(polygon):
+            on_line = self._along[_line(start, end)]
+            yield from pairwise([start, *between(start, end, on_line), end])
+
+
+def sides(polygon: Polygon) -> Iterable[tuple[Corner, Corner]]:
+    """Start and end of each side, counterclockwise."""
+    return zip(polygon, [*polygon[1:], polygon[0]], strict=True)
+
+
+def _line(start: Corner, end: Corner) -> tuple[Fraction, ...]:
+    """Which line two points are on: where it meets an axis, and its slope."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    if dx == 0:
+        return (start[0],)
+    slope = dy / dx
+    return slope, start[1] - slope * start[0]
+
+
+def outlines(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
+    """The boundary of a union of polygons that have no common interior: outer loops counterclockwise, holes clockwise."""
+    cut = Sides(polygons)
+    edges: set[tuple[Corner, Corner]] = set()
+    for polygon in polygons:
+        for one, other in cut.parts(polygon):
+            if (other, one) in edges:
+                edges.discard((other, one))  # inside of the union
+            else:
+                edges.add((one, other))
+    following: dict[Corner, list[Corner]] = {}
+    for start, end in sorted(edges):
+        following.setdefault(start, []).append(end)
+    loops = []
+    while following:
+        first = min(following)
+        loop = [first]
+        while True:
+            ways = following[loop[-1]]
+            # Where loops touch in a corner, turn left as far as possible: the loops stay apart.
+            way = ways[0] if len(loop) < 2 or len(ways) == 1 else min(ways, key=lambda w: _turn(loop[-2], loop[-1], w))
+            ways.remove(way)
+            if not ways:
+                del following[loop[-1]]
+            if way == first:
+                break
+            loop.append(way)
+        loops.append(_straightened(loop))
+    return tuple(sorted(loops, key=lambda loop: -abs(area(loop))))
+
+
+def _turn(before: Corner, here: Corner, after: Corner) -> tuple[int, Fraction]:
+    """Sorts the ways on from a corner: left turns first."""
+    u, v = here[0] - before[0], here[1] - before[1]
+    p, q = after[0] - here[0], after[1] - here[1]
+    cross = u * q - v * p
+    return (0 if cross > 0 else 1 if cross == 0 else 2, -cross)
+
+
+def _straightened(loop: Sequence[Corner]) -> Polygon:
+    """The loop without corners at which it goes straight on."""
+    kept = []
+    for k, (x, y) in enumerate(loop):
+        (a, b), (c, d) = loop[k - 1], loop[(k + 1) % len(loop)]
+        if (x - a) * (d - b) != (y - b) * (c - a):
+            kept.append((x, y))
+    return tuple(kept)

@@ -1,0 +1,151 @@
+"""Where in abc-space is the script itself, and which role does each parameter play? Read off its program.
+
+A parameter of the script enters the network as `n^-a w`, its initial entries are of size n^-b, its learning rate is of size
+n^-c. The three are found in the constants of the program: multipliers where the parameter is used, the law of its leaf, and
+the constants between its gradient and its update, up to the function that normalises it (Adam's division).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import final
+
+from tpdyn.exponents import ZERO, Order
+from tpdyn.facts.structure import Structure, structure
+from tpdyn.program.instructions import Combine, Concat, Contract, Gather, Leaf, Scatter, Slice
+from tpdyn.program.program import Parameter, Program
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The exponents of a parameter in the script, and its role.
+
+    a: the smallest over its uses (a weight that is used twice may have two multipliers). b is 0 for `zero`, a parameter that
+    starts at zero. role: "hidden" (two dims grow), "input-like" (one dim grows, and stays: embeddings, biases, gains),
+    "output-like" (its growing dim is summed over), "scalar-like" (none grows), or several with "and" between. uses: the
+    smallest a of each role.
+    """
+
+    a: Fraction
+    b: Fraction
+    c: Fraction
+    zero: bool
+    role: str
+    uses: Mapping[str, Fraction] = field(default_factory=dict, compare=False)
+
+
+def own_exponents(program: Program, found: Structure | None = None) -> Mapping[str, Own]:
+    """The script's own exponents and the roles of its parameters."""
+    folded = (found or structure(program)).folded
+    return {parameter.name: _own(program, parameter, folded) for parameter in program.parameters}
+
+
+def _own(program: Program, parameter: Parameter, folded: Mapping[int, Fraction]) -> Own:
+    first = set(parameter.versions[0].pieces)
+    multipliers: dict[str, list[Fraction]] = {}
+    for position, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        if statement.origin.phase != "forward" or statement.origin.step != 0:
+            continue
+        match instruction:
+            case Contract(operands=operands, scale=scale):
+                uses = [(operand, scale.order) for operand in operands if operand.var in first]
+            case Combine(terms=terms):
+                uses = [(operand, scale.order) for scale, operand in terms if operand.var in first]
+            case Gather(value=operand) | Slice(value=operand):
+                uses = [(operand, ZERO)] if operand.var in first else []
+            case _:
+                uses = []
+        for operand, power in uses:
+            if power is None:
+                continue
+            wide = program.statements[operand.var].wide_axes
+            kept = [axis for axis in wide if operand.axes[axis] < len(statement.shape)]
+            multiplier = -power - folded.get(position, ZERO)
+            multipliers.setdefault(_role(len(wide), len(kept)), []).append(multiplier)
+    size = max((order for var in first if (order := _size(program, var)) is not None), default=None)
+    rate = _rate(program, parameter)
+    found = {role: min(several) for role, several in sorted(multipliers.items())}
+    return Own(
+        a=min(found.values(), default=ZERO),
+        b=ZERO if size is None else -size,
+        c=ZERO if rate is None else -rate,
+        zero=size is None,
+        role=" and ".join(found) or "unused",
+        uses=found,
+    )
+
+
+def _role(wide: int, kept: int) -> str:
+    if wide == 0:
+        return "scalar-like"
+    if wide >= 2:
+        return "hidden"
+    return "input-like" if kept else "output-like"
+
+
+def _size(program: Program, var: int) -> Order:
+    leaf = program.statements[var].instruction
+    assert isinstance(leaf, Leaf)
+    orders = [order for order in (leaf.law.location.order, leaf.law.scale.order) if order is not None]
+    if leaf.law.kind in ("data", "array"):
+        return ZERO
+    return max(orders, default=None)
+
+
+def _rate(program: Program, parameter: Parameter) -> Order:
+    """The largest power of the width by which constants multiply the update on its way to the parameter."""
+    gradients = {var for gradient in parameter.gradients if gradient is not None for var in gradient.pieces}
+    versions = {var for view in parameter.versions for var in view.pieces}
+    known: dict[int, Order] = {}
+
+    def power(var: int) -> Order:
+        """The power gathered between a value of the optimizer and what it starts from; None for no update at all."""
+        if var not in known:
+            known[var] = _gathered(var)
+        return known[var]
+
+    def _gathered(var: int) -> Order:
+        statement = program.statements[var]
+        instruction = statement.instruction
+        if var in gradients:
+            return ZERO
+        if var in versions or isinstance(instruction, Leaf):
+            return None
+        if statement.origin.phase != "optimizer":
+            return ZERO
+        match instruction:
+            case Combine(terms=terms):
+                found = [_plus(scale.order, power(operand.var)) for scale, operand in terms]
+                return max((order for order in found if order is not None), default=None)
+            case Contract(operands=operands, scale=scale):
+                found = [power(operand.var) for operand in operands]
+                gathered = sum((order for order in found if order is not None), ZERO)
+                return _plus(scale.order, gathered if any(order is not None for order in found) else None)
+            case Slice(value=operand) | Gather(value=operand) | Scatter(value=operand):
+                return power(operand.var)
+            case Concat(parts=parts):
+                found = [power(part.var) for part in parts if part is not None]
+                return max((order for order in found if order is not None), default=None)
+            case _:
+                return ZERO  # a function: what it is given is normalised, or has a scale of its own
+
+    updates: list[Fraction] = []
+    for after in parameter.versions[1:]:
+        for var in after.pieces:
+            instruction = program.statements[var].instruction
+            terms = instruction.terms if isinstance(instruction, Combine) else ()
+            updates += [
+                order
+                for scale, operand in terms
+                if operand.var not in versions and (order := _plus(scale.order, power(operand.var))) is not None
+            ]
+    return max(updates, default=None)
+
+
+def _plus(x: Order, y: Order) -> Order:
+    return None if x is None or y is None or math.inf in (x, y) else x + y

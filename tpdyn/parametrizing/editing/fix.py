@@ -1,0 +1,227 @@
+"""Which edits of the script's own text give it the derived parametrization? Exact ones, as a patch; no file is touched.
+
+The call that makes the optimizer is wrapped in a function that moves initial entries, learning rates, weight decay and eps
+with the width, by the rules of `tpdyn.parametrizing.apply`; products that need a multiplier get it where they are written.
+What cannot be found in the text beyond doubt becomes a comment in the patch, and an entry of `by_hand`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from tpdyn.parametrizing.editing.edits import TextEdits, unified
+from tpdyn.parametrizing.editing.places import Line, bracketed, lines_of, multiplied, relative
+from tpdyn.parametrizing.editing.text import NoWidth, Powers, by_model, by_order, powers_of, width_from
+from tpdyn.parametrizing.parametrization import Parametrization, Shift
+from tpdyn.program.program import Program
+from tpdyn.recorder.live.frames import is_user_file
+from tpdyn.scripts.construction import Construction, call_ending_at
+from tpdyn.scripts.standing_in import text_of
+
+WORD = re.compile(r"\w+")
+
+
+@final
+@dataclass(frozen=True)
+class Fix:
+    """The edits of a script.
+
+    before, after: the texts of the files that change, by absolute path. edits: what was written, in words. by_hand: what is left
+    to a person, with the reason.
+    """
+
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    edits: tuple[str, ...]
+    by_hand: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """From where the patch names its files: the working folder, if they all lie in it; else the innermost that holds them."""
+        here = Path.cwd().resolve()
+        folders = [Path(path).resolve().parent for path in self.after]
+        if all(folder.is_relative_to(here) for folder in folders):
+            return here
+        return Path(os.path.commonpath(folders))
+
+    @property
+    def patch(self) -> str:
+        """All changes as one unified diff, to be applied in `folder`; "" where nothing changes."""
+        names = {path: str(Path(path).resolve().relative_to(self.folder)) for path in sorted(self.after)}
+        return "".join(unified(self.before[path], self.after[path], name) for path, name in names.items())
+
+
+def fix(program: Program, derived: Parametrization, made: Sequence[Construction], base_width: int = 256) -> Fix:
+    """The edits that give a script the parametrization that was derived from its program.
+
+    made: the optimizers that the script makes (`tpdyn.scripts.construction`). base_width: where nothing is to change.
+
+    Raises ValueError for a base width that is none, OSError where a file cannot be read.
+    """
+    if isinstance(base_width, bool) or base_width < 1:
+        raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
+    writer = _Writer(base_width)
+    if derived.edits():
+        for line in lines_of(program, dict(derived.multipliers), base_width):
+            writer.place(line, derived.exponents)
+        if any(shift.initial or shift.rate for shift in derived.shifts().values()):
+            writer.optimizers(derived, made)
+    return writer.fix()
+
+
+@final
+class _Writer:
+    """Collects the edits of all files."""
+
+    def __init__(self, base_width: int) -> None:
+        self._base = base_width
+        self._files: dict[str, TextEdits] = {}
+        self._definitions: dict[str, dict[str, str]] = {}  # by file: functions to add, by name
+        self._first: dict[str, int] = {}  # by file: the first line that calls one
+        self._edits: list[str] = []
+        self._by_hand: list[str] = []
+
+    def fix(self) -> Fix:
+        for path, definitions in self._definitions.items():
+            self._files[path].add_definitions("\n\n".join(definitions.values()), self._first[path])
+        before = {path: edits.text for path, edits in self._files.items()}
+        after = {path: edits.result() for path, edits in self._files.items()}
+        changed = [path for path in before if before[path] != after[path]]
+        return Fix(
+            {path: before[path] for path in changed},
+            {path: after[path] for path in changed},
+            tuple(self._edits),
+            tuple(self._by_hand),
+        )
+
+    # -- optimizers -------------------------------------------------------------------------------------------------
+
+    def optimizers(self, derived: Parametrization, made: Sequence[Construction]) -> None:
+        wanted = {name for name, shift in derived.shifts().items() if shift != Shift()}
+        groups: dict[tuple[str, object], list[Construction]] = {}
+        for construction in made:
+            which: object = construction.identity if construction.model else construction.end
+            groups.setdefault((construction.file, which), []).append(construction)
+        owners: dict[tuple[str, tuple[int, int] | None], set[object]] = {}
+        for key, group in groups.items():
+            for construction in group:
+                owners.setdefault((construction.file, construction.end), set()).add(key)
+        done: set[str] = set()
+        for group in groups.values():
+            names = {name for construction in group for name, _ in construction.names}
+            if not names & wanted:
+                continue
+            where = ", ".join(dict.fromkeys(f"{relative(c.file)}:{c.line}" for c in group))
+            if any(construction.end is None or not is_user_file(construction.file) for construction in group):
+                self._by_hand.append(
+                    f"{where}: the optimizer is made by a framework, not by a call in the script. Call "
+                    "tpdyn.parametrize(model, optimizer, derived, base_width) where the framework lets you make the optimizer"
+                )
+            elif any(len(owners[c.file, c.end]) > 1 for c in group) or (not group[0].model and len(group) > 1):
+                self._by_hand.append(
+                    f"{where}: one call makes optimizers of several models, which may need different tables. Call "
+                    "tpdyn.parametrize(model, optimizer, derived, base_width) on each"
+                )
+            else:
+                try:
+                    self._optimizer(derived, group, where)
+                except NoWidth as error:
+                    self._by_hand.append(f"{where}: {error}")
+            done |= names
+        if missing := sorted(wanted - done):
+            self._by_hand.append(
+                f"{', '.join(missing)}: no optimizer of torch.optim steps them; scale their initial entries and rates by hand"
+            )
+
+    def _optimizer(self, derived: Parametrization, group: list[Construction], where: str) -> None:
+        first = group[0]
+        edits = self._file(first.file)
+        shifts = derived.shifts()
+        settings = frozenset().union(*(construction.settings for construction in group))
+        rows: dict[str, Powers] = {}
+        recorded = {}
+        for construction in group:
+            for name, inner in construction.names:
+                recorded[inner] = name
+                rows[inner] = powers_of(shifts[name], settings) if name in shifts else {}
+        shapes = [(inner, derived.facts[name]) for inner, name in recorded.items() if name in derived.facts]
+        size = width_from(shapes, self._base)
+        function = self._free_name("maximal_update", first.file)
+        named = "param_names" in settings
+        if first.model:
+            text = by_model(function, rows, size, self._base, named)
+        else:
+            text = by_order(function, [(recorded[key], rows[key]) for key in rows], size, self._base, named)
+        for end, construction in {construction.end: construction for construction in group}.items():
+            call = None if end is None else call_ending_at(edits.tree, end)
+            if call is None:
+                raise ValueError(f"{where}: the file is not the one that ran; leave it unchanged while it is recorded")
+            edits.wrap(call, f"{function}({construction.model}, " if construction.model else f"{function}(", ")")
+            self._define(first.file, function, text, call.lineno)
+        self._edits.append(f"{where}: the new optimizer passes through {function}()")
+
+    # -- products ---------------------------------------------------------------------------------------------------
+
+    def place(self, line: Line, known: Collection[str]) -> None:
+        where = f"{relative(line.file)}:{line.line}"
+        modules = ", ".join(dict.fromkeys(place.module for place in line.places))
+        if not line.file or not os.path.isfile(line.file) or not is_user_file(line.file):
+            self._by_hand.append(
+                f"multiply the product in {modules} by {_growth(line, self._base)}: its line is not known"
+            )
+            return
+        edits = self._file(os.path.abspath(line.file))
+        biased = any(f"{place.module.split('#')[0]}.bias" in known for place in line.places)
+        found = multiplied(edits, line, biased)
+        if found is None:
+            words = f"multiply the product of {modules or 'this line'} by {_growth(line, self._base)}"
+            edits.comment(line.line, f"TODO (tpdyn fix): {words}")
+            self._by_hand.append(
+                f"{where}: {words}; which expression of the line that is, is not "
+                "plain (inside of a library: by an option of its own, or a forward hook of the module)"
+            )
+            return
+        if found.call is not None:
+            edits.add_argument(found.call, found.argument)
+        elif found.node is not None:
+            edits.wrap(found.node, *found.around())
+        self._edits.append(
+            f"{where}: the product of {modules or 'this line'} is multiplied by {_growth(line, self._base)}"
+        )
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def _define(self, path: str, name: str, text: str, line: int) -> None:
+        self._definitions.setdefault(path, {})[name] = text
+        self._first[path] = min(line, self._first.get(path, line))
+
+    def _file(self, path: str) -> TextEdits:
+        if path not in self._files:
+            self._files[path] = TextEdits(text_of(path))
+        return self._files[path]
+
+    def _free_name(self, wish: str, path: str) -> str:
+        """A name that the file does not use yet."""
+        taken = {
+            word for text in (self._file(path).text, *self._definitions.get(path, {})) for word in WORD.findall(text)
+        }
+        name, count = wish, 1
+        while name in taken or name.upper() in taken:
+            count += 1
+            name = f"{wish}_{count}"
+        return name
+
+
+def _growth(line: Line, base_width: int) -> str:
+    """The multiplier of a line, in words."""
+    if line.power is None:
+        each = ", ".join(place.name for place in line.places)
+        return f"different powers of the width ({each})"
+    if line.size is None:
+        return f"(width / {base_width}) ** {bracketed(line.power)}"
+    return f"(size / {line.size}) ** {bracketed(line.power)}, size being what is summed over"

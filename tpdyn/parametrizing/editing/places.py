@@ -1,0 +1,212 @@
+"""Which expression of the script is the product that needs a multiplier? Found by its line, or left to a person.
+
+The result is multiplied where it is written: `F.linear(x, w)`, `x @ y`, `self.head(x)`; the logits of attention by its argument
+`scale`; where a bias is added to the product, the factor before it. The width is told by the size of the dim that is summed over.
+A line on which more than one expression could be meant is not guessed at.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeGuard, final
+
+from tpdyn.exponents import Scaling
+from tpdyn.facts.places import Place, places
+from tpdyn.parametrizing.editing.edits import TextEdits
+from tpdyn.parametrizing.editing.text import number
+from tpdyn.program.instructions import Contract
+from tpdyn.program.program import Program
+
+METHODS = ("matmul", "bmm", "mm", "mv", "dot", "inner")
+ATTENTION = "scaled_dot_product_attention"
+PRODUCTS = (*METHODS, "linear", ATTENTION)
+FIRST = ("query", "input", "self")
+
+
+@final
+@dataclass(frozen=True)
+class Line:
+    """All products of one line of the script: the power that multiplies them, and the size summed over, at the base width.
+
+    power and size are None where they are not the same for all.
+    """
+
+    file: str
+    line: int
+    places: tuple[Place, ...]
+    power: Fraction | None
+    size: int | None
+
+
+def lines_of(program: Program, multipliers: dict[str, Fraction], base_width: int) -> tuple[Line, ...]:
+    """The lines that need a multiplier. A place whose power is p is to be multiplied by n^-p."""
+    by_line: dict[tuple[str, int, str], list[Place]] = {}
+    for place in places(program):
+        # Modules of one name in several blocks share a line; a projection and a readout on one line do not.
+        last = place.module.split("#")[0].rpartition(".")[2] if place.parameters else ""
+        by_line.setdefault((place.source.file, place.source.line, last), []).append(place)
+    found = []
+    for (file, line, _), group in by_line.items():
+        powers = {-multipliers.get(place.name, Fraction(0)) for place in group}
+        if powers == {0}:
+            continue
+        sizes = {size_of(program, place, base_width) for place in group}
+        power = powers.pop() if len(powers) == 1 else None
+        found.append(Line(file, line, tuple(group), power, sizes.pop() if len(sizes) == 1 else None))
+    return tuple(found)
+
+
+def size_of(program: Program, place: Place, base_width: int) -> int | None:
+    """How many entries the product sums over at the base width; None where that is no whole number there."""
+    statement = program.statements[place.positions[0]]
+    assert isinstance(statement.instruction, Contract)
+    operand = statement.instruction.operands[0]
+    size = Scaling.of(1)
+    for axis, label in enumerate(operand.axes):
+        if label >= len(statement.shape):
+            size = size * program.statements[operand.var].shape[axis]
+    try:
+        return size.size_at(base_width)
+    except ValueError:
+        return None
+
+
+@final
+@dataclass(frozen=True)
+class Multiplied:
+    """What to write. node: an expression to be multiplied; where there is none (attention without the argument `scale`), `call`
+    is to be given one, `argument`. factor: the text of the multiplier. alone: whether the expression is an argument of a call,
+    so that the product needs no brackets."""
+
+    factor: str
+    node: ast.expr | None = None
+    call: ast.Call | None = None
+    argument: str = ""
+    alone: bool = False
+
+    def around(self) -> tuple[str, str]:
+        """What to put before and behind the expression."""
+        tight = ast.Name | ast.Attribute | ast.Call | ast.Constant | ast.Subscript
+        left = isinstance(self.node, ast.BinOp) and isinstance(self.node.op, ast.MatMult | ast.Mult)
+        inner = ("", "") if left or isinstance(self.node, tight) else ("(", ")")
+        outer = ("", "") if self.alone else ("(", ")")
+        return outer[0] + inner[0], f"{inner[1]} * {self.factor}{outer[1]}"
+
+
+def multiplied(edits: TextEdits, line: Line, biased: bool) -> Multiplied | None:
+    """Where and how the line's product is multiplied; None where that is not plain.
+
+    biased: whether a module called there adds a bias, which is not to be multiplied.
+    """
+    if line.power is None or line.size is None:
+        return None
+    named = {place.module.split("#")[0].rpartition(".")[2] for place in line.places if place.parameters}
+    nodes = [node for node in ast.walk(edits.tree) if _begins_at(node, line.line)]
+    calls = [
+        node
+        for node in nodes
+        if isinstance(node, ast.Call) and len(named) == 1 and ast.unparse(node.func).rpartition(".")[2] in named
+    ]
+    if len(calls) == 1:
+        first = _first_argument(calls[0])
+        size = _size(first) or f"{ast.unparse(calls[0].func)}.weight.shape[-1]"
+        if biased:
+            return None if first is None else Multiplied(_factor(size, line), first, alone=True)
+        return Multiplied(_factor(size, line), calls[0])
+    products = [(node, told) for node in nodes if (told := _product(node)) is not None]
+    if calls or len(products) != 1 or not products[0][1]:
+        return None
+    node, size = products[0]
+    factor = _factor(size, line)
+    if isinstance(node, ast.Call) and _function(node) == "linear" and _adds(node):
+        first = _first_argument(node)
+        return None if first is None else Multiplied(factor, first, alone=True)
+    if not isinstance(node, ast.Call) or _function(node) != ATTENTION:
+        return Multiplied(factor, node)
+    scale = next((keyword.value for keyword in node.keywords if keyword.arg == "scale"), None)
+    if scale is None or (isinstance(scale, ast.Constant) and scale.value is None):
+        if scale is not None or any(keyword.arg is None for keyword in node.keywords):
+            return None
+        return Multiplied(factor, call=node, argument=f"scale=1 / {size} ** 0.5 * {factor}")
+    return Multiplied(factor, scale, alone=True)
+
+
+def _factor(size: str, line: Line) -> str:
+    assert line.power is not None
+    return f"({size} / {line.size}) ** {bracketed(line.power)}"
+
+
+def bracketed(power: Fraction) -> str:
+    """A power as it stands behind `**`."""
+    text = number(power)
+    return f"({text})" if "/" in text else text
+
+
+def _begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
+    """Whether the interpreter gives this line while the expression is computed."""
+    if isinstance(node, ast.Call):
+        return line in (node.lineno, node.func.end_lineno)
+    return isinstance(node, ast.BinOp) and node.lineno == line
+
+
+def _product(node: ast.expr) -> str | None:
+    """For a product the expression of the size that is summed over, "" where that is not plain; None for anything else."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        return _size(node.left) or _size(node.right, -2)
+    if not isinstance(node, ast.Call):
+        return None
+    function = _function(node)
+    if function == "einsum":
+        return _size(_summed(node))
+    if function not in PRODUCTS:
+        return None
+    if function in METHODS and isinstance(node.func, ast.Attribute) and len(node.args) == 1 and not node.keywords:
+        return _size(node.func.value)
+    if function == "linear":
+        return _size(_first_argument(node)) or (_size(node.args[1]) if len(node.args) > 1 else "")
+    return _size(_first_argument(node))
+
+
+def _adds(call: ast.Call) -> bool:
+    """Whether `F.linear` is given a bias."""
+    return len(call.args) > 2 or any(keyword.arg == "bias" for keyword in call.keywords)
+
+
+def _function(call: ast.Call) -> str:
+    return ast.unparse(call.func).rpartition(".")[2]
+
+
+def _size(factor: ast.expr | None, dim: int = -1) -> str:
+    """The size of a dim of a variable, or of an attribute; "" for what would have to be computed again."""
+    if factor is None or not all(isinstance(n, ast.Name | ast.Attribute | ast.expr_context) for n in ast.walk(factor)):
+        return ""
+    return f"{ast.unparse(factor)}.shape[{dim}]"
+
+
+def _first_argument(call: ast.Call) -> ast.expr | None:
+    if call.args:
+        return None if isinstance(call.args[0], ast.Starred) else call.args[0]
+    return next((keyword.value for keyword in call.keywords if keyword.arg in FIRST), None)
+
+
+def _summed(call: ast.Call) -> ast.expr | None:
+    """Of an einsum the operand whose last label is summed over."""
+    if not call.args or not isinstance(call.args[0], ast.Constant) or not isinstance(call.args[0].value, str):
+        return None
+    inputs, arrow, result = call.args[0].value.replace(" ", "").partition("->")
+    labels = inputs.split(",")
+    if not arrow or len(labels) != 2 or len(call.args) != 3:
+        return None
+    for label, operand in zip(labels, call.args[1:], strict=True):
+        if label and label[-1].isalpha() and label[-1] not in result:
+            return operand
+    return None
+
+
+def relative(path: str) -> str:
+    """A path as messages name it: from the working folder if it lies there, else the file's name alone."""
+    full = Path(path).resolve()
+    return str(full.relative_to(Path.cwd().resolve())) if full.is_relative_to(Path.cwd().resolve()) else full.name

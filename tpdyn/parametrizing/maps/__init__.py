@@ -1,0 +1,1 @@
+"""Where in abc-space are the regimes? Diagrams, cells and faces, exact."""

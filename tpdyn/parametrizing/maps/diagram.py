@@ -1,0 +1,375 @@
+"""Which regimes are there around a script, and where do they meet? Exact phase diagrams of slices of abc-space.
+
+A slice has two coordinates, each moving some exponents. Its cells are found one after the other until they cover the slice;
+the edges and corners between them are phases in their own right (feature learning often lives on them), and are read where
+no cell says what holds there. Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814) draw such pictures for multilayer
+perceptrons.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, final
+
+from tpdyn.exact.forms import Form
+from tpdyn.exact.polygons import Corner, Polygon, Sides, area, between, box, clipped, inner, outlines, without
+from tpdyn.exponents import ZERO
+from tpdyn.facts.own import own_exponents
+from tpdyn.facts.structure import structure
+from tpdyn.parametrizing.decay import without_decay
+from tpdyn.parametrizing.families import families_of
+from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
+from tpdyn.parametrizing.maps.slices import Around, Axis, Limits, locate, slice_around, slice_through
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Exponents
+from tpdyn.regimes.cells import Cell
+from tpdyn.regimes.predict import expect_inside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A phase with an interior: `outline` holds its boundary (holes clockwise), `pieces` its convex parts."""
+
+    phase: Phase
+    outline: tuple[Polygon, ...]
+    pieces: tuple[Polygon, ...]
+
+    @property
+    def area(self) -> Fraction:
+        """The exact area."""
+        return sum((area(piece) for piece in self.pieces), ZERO)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A segment without its ends whose phase is not that of both its sides."""
+
+    phase: Phase
+    start: Corner
+    end: Corner
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A single point whose phase is not that of an edge or region around it."""
+
+    phase: Phase
+    at: Corner
+
+
+@final
+@dataclass(frozen=True)
+class PhaseDiagram:
+    """An exact phase diagram: open regions, edges and spots. marks: named points ('this script', 'muP').
+
+    readings: how often the program was read.
+    """
+
+    x: Axis
+    y: Axis
+    regions: tuple[Region, ...]
+    edges: tuple[Edge, ...]
+    spots: tuple[Spot, ...]
+    marks: Mapping[str, Corner]
+    readings: int
+
+    def at(self, x: Fraction | float | str, y: Fraction | float | str) -> Phase:
+        """The phase at a point; raises ValueError outside of the diagram."""
+        point = (Fraction(x), Fraction(y))
+        for spot in self.spots:
+            if spot.at == point:
+                return spot.phase
+        for edge in self.edges:
+            if between(edge.start, edge.end, [point]):
+                return edge.phase
+        for region in self.regions:
+            for piece in region.pieces:
+                sides = zip(piece, [*piece[1:], piece[0]], strict=True)
+                if all(_left(start, end, point) >= 0 for start, end in sides):
+                    return region.phase
+        raise ValueError(
+            f"({point[0]}, {point[1]}) is outside of the diagram: {self.x.label} is {self.x.low} to {self.x.high}, "
+            f"{self.y.label} is {self.y.low} to {self.y.high}"
+        )
+
+    def where(self, label: Label) -> tuple[tuple[Corner, ...], ...]:
+        """Every region outline, edge and spot with a label."""
+        regions = (loop for region in self.regions if region.phase.label == label for loop in region.outline)
+        edges = ((edge.start, edge.end) for edge in self.edges if edge.phase.label == label)
+        spots = ((spot.at,) for spot in self.spots if spot.phase.label == label)
+        return (*regions, *edges, *spots)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; numbers are exact and therefore strings."""
+        names = (self.x.word, self.y.word)
+
+        def phase(of: Phase) -> dict[str, Any]:
+            return {"label": of.label, "r": None if of.r is None else of.r.show(names)}
+
+        return {
+            "axes": [
+                {"moves": a.word, "label": a.label, "script": str(a.own), "low": str(a.low), "high": str(a.high)}
+                for a in (self.x, self.y)
+            ],
+            "regions": [
+                {
+                    **phase(r.phase),
+                    "outline": [[text(corner) for corner in loop] for loop in r.outline],
+                    "cells": [[text(corner) for corner in piece] for piece in r.pieces],
+                }
+                for r in self.regions
+            ],
+            "edges": [{**phase(e.phase), "from": text(e.start), "to": text(e.end)} for e in self.edges],
+            "corners": [{**phase(s.phase), "at": text(s.at)} for s in self.spots],
+            "marks": {name: text(corner) for name, corner in self.marks.items()},
+        }
+
+    def joins(self, edge: Edge) -> tuple[bool, bool]:
+        """Whether the start and the end of an edge are of its phase, too (the edge itself is without them)."""
+        around = {spot.at: spot.phase for spot in self.spots}
+        start, end = (at in around and around[at].agrees(edge.phase, at) for at in (edge.start, edge.end))
+        return start, end
+
+    @property
+    def lone_spots(self) -> tuple[Spot, ...]:
+        """The spots that do not just end an edge of the same phase."""
+        ends = {at for e in self.edges for at, joins in zip((e.start, e.end), self.joins(e), strict=True) if joins}
+        return tuple(spot for spot in self.spots if spot.at not in ends)
+
+    def show(self) -> str:
+        """The diagram in words: each phase with its corners. '[' and ']': the edge holds that end, '(' and ')': it does not."""
+        lines = [f"x: {self.x.label}", f"y: {self.y.label}", ""]
+        for region in self.regions:
+            lines += [f"region: {region.phase.show('xy')}: {words(loop)}" for loop in region.outline]
+        for edge in self.edges:
+            start, end = self.joins(edge)
+            ends = f"{'[' if start else '('}{words([edge.start])} to {words([edge.end])}{']' if end else ')'}"
+            lines.append(f"edge: {edge.phase.show('xy')}: {ends}")
+        lines += [f"point: {spot.phase.show('xy')}: {words([spot.at])}" for spot in self.lone_spots]
+        if len(self.regions) == 1 and not self.edges and not self.spots:
+            lines.append(
+                "nothing else is on this slice; try a slice around another point (around='maximal'), or other axes"
+            )
+        lines += ["", *(f"{name}: {words([corner])}" for name, corner in self.marks.items())]
+        return "\n".join(lines)
+
+    def save(self, path: str | Path) -> None:
+        """A picture: svg, pdf or png by the ending; needs matplotlib (`pip install 'tpdyn[pictures]'`)."""
+        from tpdyn.parametrizing.maps.picture import save
+
+        save(self, path)
+
+
+def phase_diagram(
+    program: Program,
+    x: str = "c",
+    y: str = "",
+    *,
+    around: Around = "script",
+    through: Sequence[str] = (),
+    x_limits: Limits | None = None,
+    y_limits: Limits | None = None,
+    marks: Mapping[str, Exponents] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> PhaseDiagram:
+    """The phases of a program on a slice of its exponents, exact.
+
+    x, y: what the coordinates move: 'c' (all learning rates), 'out.weight:b' (one initial size), 'blocks.*:c', several with
+    commas between (`tpdyn.regimes.cells.moved_by`). Without y the initial size of the readout is taken.
+
+    around: the point that x and y move away from: "script", "maximal" (what `tpdyn.derive` finds; the script may be far from
+    any other phase), the name of a family ("muP"), a derived parametrization, or exponents on top of the script's. through:
+    instead of x, y and around, three names of these: the plane through them; ("NTP", "muP", "SP") is Tensor Programs IV's.
+
+    Limits are -1 to 2, wider where the point lies beyond; -1/2 to 3/2 for `through`. marks: further points to show where they
+    lie on the slice (up to the symmetries of multipliers), as extra exponents on top of the script's; without them the named
+    families of `tpdyn.parametrizing.families`. progress: called with the number of readings.
+
+    Weight decay is set aside, as in `tpdyn.derive`: it has to move with the rates. Raises ValueError for what names nothing.
+
+        diagram = tpdyn.phase_diagram(program, x="c", y="out.weight:b")
+        diagram.at(0, "1/2").label
+    """
+    program, _ = without_decay(program)
+    found = structure(program)
+    expect_inside(program, found)
+    own = own_exponents(program, found)
+    families = families_of(program, own)
+    if through:
+        plane = slice_through(program, through, families, x_limits, y_limits)
+    else:
+        plane = slice_around(program, own, x, y, around, families, x_limits, y_limits)
+    reader = PhaseReader(program, found, plane.space, progress)
+    mapper = _Mapper(reader)
+    cells = mapper.cover(box((plane.x.low, plane.y.low), (plane.x.high, plane.y.high)))
+    regions, edges, spots = mapper.strata(cells)
+    marked = dict(plane.marks)
+    for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
+        lies = locate(program, own, plane.space, extra)
+        if lies is not None:
+            marked.setdefault(name, (lies[0], lies[1]))
+    return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, reader.readings)
+
+
+@final
+@dataclass(frozen=True)
+class _Piece:
+    phase: Phase
+    cell: Cell
+    polygon: Polygon
+
+
+@final
+class _Mapper:
+    """The cells of a slice, and what lies between them."""
+
+    def __init__(self, reader: PhaseReader) -> None:
+        self.reader = reader
+        self.known: list[tuple[Phase, Cell]] = []
+
+    def look(self, point: Corner) -> tuple[Phase, Cell]:
+        """The phase at a point, and the cell on which it stays."""
+        found = self.reader.look(point)
+        self.known.append(found)
+        return found
+
+    def find(self, point: Corner) -> tuple[Phase, Cell]:
+        """The phase at a point and a cell that holds it: one that is known, or else a new one."""
+        return next((one for one in reversed(self.known) if one[1].contains(point)), None) or self.look(point)
+
+    def cover(self, whole: Polygon) -> list[_Piece]:
+        """Cells until nothing of the whole is left."""
+        draw = random.Random(0)
+        found: list[_Piece] = []
+        left = [whole]
+        while left:
+            polygon = left[-1]
+            phase, cell = self.look(inner(polygon, [draw.randint(50, 150) for _ in polygon]))
+            if cell.equations:
+                continue  # the point lay on a line where something changes: another one
+            forms = [constraint.form for constraint in cell.constraints]
+            part = whole
+            for form in forms:
+                part = clipped(part, form)
+            if not part:
+                continue  # two inequalities that leave a line: the same
+            found.append(_Piece(phase, cell, part))
+            bounding = [form for form in forms if sum(form.at(corner) == 0 for corner in part) > 1]
+            left = [rest for polygon in left for rest in without(polygon, bounding)]
+        assert sum((area(piece.polygon) for piece in found), ZERO) == area(whole)
+        return found
+
+    def strata(self, cells: list[_Piece]) -> tuple[tuple[Region, ...], tuple[Edge, ...], tuple[Spot, ...]]:
+        """Regions, edges and spots, none of them larger or more than necessary."""
+        cut = Sides([cell.polygon for cell in cells])
+        sides: dict[tuple[Corner, Corner], list[_Piece]] = {}
+        for cell in cells:
+            for one, other in cut.parts(cell.polygon):
+                sides.setdefault((min(one, other), max(one, other)), []).append(cell)
+        edges: list[tuple[Phase, Corner, Corner, list[_Piece]]] = []
+        for (start, end), around in sorted(sides.items(), key=lambda item: item[0]):
+            edges += [(phase, one, other, around) for phase, one, other in self.along(start, end, around)]
+        spots = []
+        for corner in sorted({corner for _, one, other, _ in edges for corner in (one, other)}):
+            touching = [edge for edge in edges if corner in (edge[1], edge[2])]
+            phase = self.at(corner, [cell for *_, around in touching for cell in around])
+            if not all(phase.agrees(there, corner) for there, *_ in touching):
+                spots.append(Spot(phase, corner))
+        shown = _joined(
+            [edge for edge in edges if not all(edge[0].agrees_on(cell.phase, edge[1:3]) for cell in edge[3])]
+        )
+        return _regions(cells), shown, tuple(spot for spot in spots if not _within(spot, shown))
+
+    def along(self, start: Corner, end: Corner, around: list[_Piece]) -> Iterable[tuple[Phase, Corner, Corner]]:
+        """The phases along a segment: those of a neighbouring cell that owns it, or what is read there."""
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        for piece in around:
+            if piece.cell.contains(middle):
+                yield piece.phase, start, end
+                return
+        phase, cell = self.find(middle)
+        low, high = ZERO, Fraction(1)
+        for constraint in cell.constraints:
+            at_start, at_end = constraint.form.at(start), constraint.form.at(end)
+            if constraint.relation == "=" or at_start == at_end:
+                if constraint.relation == "=" and (at_start or at_end):
+                    low = high = Fraction(1, 2)
+                continue
+            crossing = at_start / (at_start - at_end)
+            if at_end < at_start:
+                high = min(high, crossing)
+            else:
+                low = max(low, crossing)
+        one, other = _part(start, end, low), _part(start, end, high)
+        if low > 0:
+            yield from self.along(start, one, [])
+        if low < high:
+            yield phase, one, other
+        if high < 1:
+            yield from self.along(other, end, [])
+
+    def at(self, corner: Corner, around: list[_Piece]) -> Phase:
+        """The phase at a corner."""
+        for piece in around:
+            if piece.cell.contains(corner):
+                return piece.phase
+        return self.find(corner)[0]
+
+
+def _part(start: Corner, end: Corner, t: Fraction) -> Corner:
+    return (start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1]))
+
+
+def _regions(cells: list[_Piece]) -> tuple[Region, ...]:
+    groups: dict[Phase, list[Polygon]] = {}
+    for cell in cells:
+        groups.setdefault(cell.phase, []).append(cell.polygon)
+    made = [Region(phase, outlines(pieces), tuple(pieces)) for phase, pieces in groups.items()]
+    return tuple(sorted(made, key=lambda region: (rank(region.phase), -region.area)))
+
+
+def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tuple[Edge, ...]:
+    """Segments of the same phase that go straight on from each other, as one (their common end has no spot of its own)."""
+    found: list[Edge] = []
+    for phase, start, end, _ in sorted(edges, key=lambda edge: (edge[1], edge[2])):
+        for k, known in enumerate(found):
+            straight = known.end == start and not _left(known.start, known.end, end)
+            if straight and known.phase.label == phase.label and known.phase.agrees_on(phase, (start, end)):
+                found[k] = Edge(phase, known.start, end)
+                break
+        else:
+            found.append(Edge(phase, start, end))
+    found = [Edge(_on_line(edge), edge.start, edge.end) for edge in found]
+    return tuple(sorted(found, key=lambda edge: (rank(edge.phase), edge.start, edge.end)))
+
+
+def _on_line(edge: Edge) -> Phase:
+    """The phase of an edge, r in the one coordinate that varies along it (a constant where r does not vary)."""
+    r = edge.phase.r
+    if r is None:
+        return edge.phase
+    low, high = r.at(edge.start), r.at(edge.end)
+    axis = 0 if edge.start[0] != edge.end[0] else 1
+    slope = (high - low) / (edge.end[axis] - edge.start[axis])
+    if slope and edge.start[1 - axis] != edge.end[1 - axis]:
+        return edge.phase
+    return Phase(edge.phase.label, Form(low - slope * edge.start[axis], (ZERO, slope) if axis else (slope, ZERO)))
+
+
+def _within(spot: Spot, edges: Sequence[Edge]) -> bool:
+    """Whether a spot lies inside of an edge that says the same of it."""
+    return any(spot.phase.agrees(e.phase, spot.at) for e in edges if between(e.start, e.end, [spot.at]))
+
+
+def _left(start: Corner, end: Corner, point: Corner) -> Fraction:
+    """Positive where the point is to the left of the way from start to end."""
+    return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])

@@ -1,0 +1,241 @@
+"""Which linear formulas do the orders follow around a point of abc-space, and how far do they hold?
+
+The exponents of parameters become symbols: one for each, one for each role, or one for each group that the user names. The
+orders of every module, parameter and output are then exact linear forms in them, valid on a polyhedral cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from typing import Literal, final
+
+from tpdyn.exact.forms import Constraint, Form, Point
+from tpdyn.exact.linear import facets, nullspace, solve
+from tpdyn.exponents import Order
+from tpdyn.facts.own import own_exponents
+from tpdyn.facts.structure import structure
+from tpdyn.parametrizing.decay import without_decay
+from tpdyn.parametrizing.families import families_of
+from tpdyn.parametrizing.maps.slices import Around, Limits, Moves, point_named
+from tpdyn.parametrizing.maps.symbols import Symbols, space_of
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Exponents, Orders, read
+from tpdyn.readings.orders.terms import largest
+from tpdyn.regimes.cells import Cell, formula, on_cell
+from tpdyn.regimes.predict import expect_inside
+from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.verdict import judge, largest_change
+
+What = Literal["size", "change"]
+
+_MOST_CORNERS = 200_000
+"""Systems of equations that are solved to find the corners of a cell."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """An order as a linear form in named symbols; `str` gives '1/2 - a + c'."""
+
+    form: Form
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.form.show(self.names)
+
+    def at(self, values: Mapping[str, Fraction | int | str]) -> Fraction:
+        """Its value; raises ValueError unless each symbol has one."""
+        return self.form.at(_point(self.names, values))
+
+
+@final
+@dataclass(frozen=True)
+class FormulaCell:
+    """The orders of a program as formulas, and the cell of exponents on which they hold.
+
+    names: the symbols; here: their values at the point around which the program was read (an exponent itself where all that a
+    symbol moves have the same one there, else 0: what is added). regime: the same on the whole cell. r: hidden
+    representations change by n^-r there (None where the network is unstable or trivial). facets: the inequalities and
+    equations that bound the cell, none of which follows from the others.
+    """
+
+    names: tuple[str, ...]
+    here: Point
+    moves: Mapping[str, Moves]
+    regime: Regime
+    r: Formula | None
+    facets: tuple[Constraint, ...]
+    table: Mapping[str, Mapping[int, tuple[Form | None, Form | None]]]
+    largest: Mapping[str, Form | None]
+
+    def order(self, name: str, what: What = "change", *, step: int | None = None) -> Formula | None:
+        """The formula of a module's output, of a parameter, or of "output"; None where it is identically zero.
+
+        "size" is the order at initialisation, in step 0 unless `step` is given; "change" the largest over the steps, or that
+        of one `step`. Raises KeyError with the known names.
+        """
+        if what not in ("size", "change"):
+            raise ValueError(f"what = {what!r}; expected 'size' or 'change'")
+        steps = self.table.get(name, {})
+        if not steps:
+            raise KeyError(f"no module or parameter {name!r}; there are: {', '.join(self.table)}")
+        if step is not None and step not in steps:
+            raise KeyError(f"{name!r} has no step {step}; it has: {', '.join(map(str, steps))}")
+        if what == "change" and step is None:
+            form = self.largest[name]
+        else:
+            size, change = steps[min(steps) if step is None else step]
+            form = size if what == "size" else change
+        return None if form is None else Formula(form, self.names)
+
+    def contains(self, values: Mapping[str, Fraction | int | str]) -> bool:
+        """Whether the formulas hold at these values of the symbols."""
+        point = _point(self.names, values)
+        return all(constraint.holds(point) for constraint in self.facets)
+
+    def vertices(self, limits: Limits = (-1, 2)) -> tuple[Point, ...]:
+        """The corners of the closed cell within a box that has the same limits in each direction, exact.
+
+        Raises ValueError where there are too many to be enumerated.
+        """
+        size = len(self.names)
+        walls = []
+        for k in range(size):
+            unit = tuple(Fraction(int(i == k)) for i in range(size))
+            walls += [Form(-Fraction(limits[0]), unit), Form(Fraction(limits[1]), tuple(-x for x in unit))]
+        bounds = [*(Constraint(form, ">=") for form in walls), *self.facets]
+        equal = [c for c in bounds if c.relation == "="]
+        others = [c for c in bounds if c.relation != "="]
+        return tuple(
+            sorted({point for point in _corners(equal, others, size) if all(_touches(c, point) for c in bounds)})
+        )
+
+    def show(self) -> str:
+        """Regime, symbols, formulas and facets as text."""
+        lines = [f"{self.regime.value}" + ("" if self.r is None else f", r = {self.r}"), ""]
+        width = max(map(len, self.table))
+        for name in self.table:
+            size, change = self.order(name, "size"), self.order(name)
+            lines.append(f"{name:<{width}}  size {_said(size)}; change {_said(change)}")
+        lines += ["", "holds where:", *(f"  {constraint.show(self.names)}" for constraint in self.facets)]
+        lines += ["", "here: " + ", ".join(f"{name} = {x}" for name, x in zip(self.names, self.here, strict=True))]
+        return "\n".join(lines)
+
+
+def formulas(
+    program: Program, symbols: Symbols = "role", kinds: str = "abc", *, around: Around = "script"
+) -> FormulaCell:
+    """Exact linear formulas for every order of a program around a point, and the cell on which they hold.
+
+    symbols: "parameter" (`fc1.weight:b`), "role" (`hidden:c`), or a mapping of the user's symbols to what they move, as in
+    `tpdyn.phase_diagram`: `{"a": "out.weight:a", "c": "c"}`. kinds: which exponents become symbols (of a, b, c), for the first
+    two. around: the point, as in `tpdyn.phase_diagram`. Weight decay is set aside, as in `tpdyn.derive`.
+
+    Raises ValueError where a symbol moves nothing, OutsideTheory where a rule does not reach.
+
+        cell = tpdyn.formulas(program, {"b": "out.weight:b", "c": "c"})
+        str(cell.order("out", "change"))        # '1 - c'
+        cell.regime, cell.facets, cell.vertices()
+    """
+    program, _ = without_decay(program)
+    found = structure(program)
+    expect_inside(program, found)
+    own = own_exponents(program, found)
+    families = families_of(program, own) if isinstance(around, str) else {}
+    _, at = point_named(program, around, families)
+    space, here = space_of(program, own, symbols, kinds, at)
+
+    def work(exponents: Exponents) -> tuple[Regime, Order, dict[str, dict[int, tuple[Order, Order]]], dict[str, Order]]:
+        orders = read(program, exponents, folded=found.folded)
+        verdict = judge(program, found, orders, exponents)
+        table = _table(program, orders)
+        last = {name: _most(change for _, change in steps.values()) for name, steps in table.items()}
+        moved = None
+        if verdict.regime in (Regime.KERNEL, Regime.FEATURE_LEARNING):
+            moved = largest_change(orders.values, verdict.hidden)
+        return verdict.regime, moved, table, last
+
+    (regime, moved, table, last), cell = on_cell(space, here, work)
+    size = len(space.names)
+    r = formula(moved, size)
+    return FormulaCell(
+        names=space.names,
+        here=here,
+        moves=space.moves,
+        regime=regime,
+        r=None if r is None else Formula(-r, space.names),
+        facets=_facets(cell),
+        table={
+            name: {step: (formula(a, size), formula(b, size)) for step, (a, b) in steps.items()}
+            for name, steps in table.items()
+        },
+        largest={name: formula(order, size) for name, order in last.items()},
+    )
+
+
+def _table(program: Program, orders: Orders) -> dict[str, dict[int, tuple[Order, Order]]]:
+    """Size and change of each module, output and parameter, by step; modules come before parameters of the same name."""
+    places: dict[str, dict[int, list[int]]] = {}
+    for mark in program.marks:
+        if mark.kind in ("module", "output", "loss"):
+            places.setdefault(mark.name, {}).setdefault(mark.step, []).extend(mark.view.pieces)
+    for parameter in program.parameters:
+        if parameter.name not in places:
+            steps = enumerate(parameter.versions[: max(program.steps, 1)])
+            places[parameter.name] = {step: list(view.pieces) for step, view in steps}
+
+    def both(pieces: list[int]) -> tuple[Order, Order]:
+        values = [orders.values[var] for var in pieces]
+        return _most(value.size for value in values), _most(value.moved for value in values)
+
+    return {name: {step: both(pieces) for step, pieces in steps.items()} for name, steps in places.items()}
+
+
+def _most(several: Iterable[Order]) -> Order:
+    present = [order for order in several if order is not None]
+    return largest(present) if present else None
+
+
+def _facets(cell: Cell) -> tuple[Constraint, ...]:
+    size = len(cell.names)
+    kept: list[Constraint] = []
+    rows: list[Point] = []
+    for constraint in cell.constraints:
+        row = constraint.form.coefficients
+        if constraint.relation != "=":
+            kept.append(constraint)
+        elif len(nullspace([*rows, row], size)) < len(nullspace(rows, size)):  # no combination of those before
+            rows.append(row)
+            kept.append(constraint)
+    return facets(kept, size)
+
+
+def _corners(equal: list[Constraint], others: list[Constraint], size: int) -> Iterable[Point]:
+    """Where as many constraints as there are symbols are 0, in one point."""
+    free = max(size - len(equal), 0)
+    if math.comb(len(others), free) > _MOST_CORNERS:
+        raise ValueError(f"{len(others)} facets in {size} dimensions have too many corners; use fewer symbols")
+    for chosen in combinations(others, free):
+        rows = [(*c.form.coefficients, c.form.constant) for c in (*equal, *chosen)]
+        point = solve(rows, size)
+        if point is not None:
+            yield point
+
+
+def _touches(constraint: Constraint, point: Point) -> bool:
+    value = constraint.form.at(point)
+    return value == 0 if constraint.relation == "=" else value >= 0
+
+
+def _point(names: tuple[str, ...], values: Mapping[str, Fraction | int | str]) -> Point:
+    if set(values) != set(names):
+        raise ValueError(f"values for {', '.join(values) or 'nothing'}; expected one for each of {', '.join(names)}")
+    return tuple(Fraction(values[name]) for name in names)
+
+
+def _said(formula: Formula | None) -> str:
+    return "zero" if formula is None else str(formula)

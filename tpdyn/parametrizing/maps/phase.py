@@ -1,0 +1,122 @@
+"""In which regime is a program at given exponents, with which r? One label for a point, or for the cell around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, final
+
+from tpdyn.exact.forms import Form, Point
+from tpdyn.exponents import ZERO, Order
+from tpdyn.facts.structure import Structure
+from tpdyn.program.program import Program, Statement
+from tpdyn.readings.orders.reading import Exponents, read
+from tpdyn.readings.orders.terms import Value
+from tpdyn.regimes.cells import Cell, Space, formula, on_cell
+from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.verdict import counting, judge, largest_change
+
+Label = Literal["unstable at initialisation", "unstable", "trivial", "kernel", "feature learning"]
+LABELS: tuple[Label, ...] = ("unstable at initialisation", "unstable", "trivial", "kernel", "feature learning")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A regime, and r as a linear form of the coordinates: hidden representations change by n^-r (None: not at all, or
+    not asked for: where the network is unstable or trivial)."""
+
+    label: Label
+    r: Form | None = None
+
+    def show(self, names: Sequence[str]) -> str:
+        """As text, r in the names of the coordinates."""
+        if self.r is None or (self.r.is_constant and not self.r.constant):
+            return self.label
+        return f"{self.label}, r = {self.r.show(names)}"
+
+    def agrees(self, other: Phase, at: Point) -> bool:
+        """Whether another phase says the same of a point."""
+        if self.label != other.label or (self.r is None) != (other.r is None):
+            return False
+        return self.r is None or other.r is None or self.r.at(at) == other.r.at(at)
+
+    def agrees_on(self, other: Phase, corners: Iterable[Point]) -> bool:
+        """Whether another phase says the same of all points between some corners."""
+        return all(self.agrees(other, corner) for corner in corners)
+
+
+class _Unstable(Exception):
+    """Raised at the first value that grows: nothing later can change the verdict."""
+
+    def __init__(self, label: Label) -> None:
+        super().__init__(label)
+        self.label: Label = label
+
+
+def phase_of(program: Program, found: Structure, exponents: Exponents) -> tuple[Label, Order]:
+    """The label and r at some exponents (plain rationals, or linear forms).
+
+    The reading ends at the first value that grows. In step 0 nothing has changed yet, and later steps have the same base:
+    so a value that is too large at initialisation is met before any that changes too much.
+    """
+    decisive = frozenset(counting(found))
+
+    def watch(position: int, statement: Statement, value: Value) -> None:
+        if position in decisive:
+            if value.size is not None and value.size > 0:
+                raise _Unstable("unstable at initialisation")
+            if value.moved is not None and value.moved > 0:
+                raise _Unstable("unstable")
+
+    try:
+        orders = read(program, exponents, folded=found.folded, listener=watch)
+    except _Unstable as unstable:
+        return unstable.label, None
+    verdict = judge(program, found, orders, exponents)
+    match verdict.regime:
+        case Regime.UNSTABLE:
+            return "unstable", None
+        case Regime.TRIVIAL:
+            return "trivial", None
+        case Regime.KERNEL:
+            moved = largest_change(orders.values, verdict.hidden)
+            return "kernel", None if moved is None else -moved
+        case Regime.FEATURE_LEARNING:
+            return "feature learning", ZERO
+
+
+@final
+class PhaseReader:
+    """Reads the phases of a program at points of a space; progress is told how often it has read."""
+
+    def __init__(
+        self, program: Program, found: Structure, space: Space, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self.program, self.found, self.space = program, found, space
+        self.progress = progress
+        self.readings = 0
+
+    def look(self, point: Point) -> tuple[Phase, Cell]:
+        """The phase at a point, and the cell on which it stays."""
+        (label, r), cell = on_cell(self.space, point, lambda exponents: phase_of(self.program, self.found, exponents))
+        self.readings += 1
+        if self.progress is not None:
+            self.progress(self.readings)
+        return Phase(label, formula(r, len(self.space.names))), cell
+
+
+def rank(phase: Phase) -> int:
+    """Sorts phases from the most unstable to feature learning."""
+    return LABELS.index(phase.label)
+
+
+def text(point: Iterable[Fraction]) -> list[str]:
+    """A point for JSON: numbers are exact and therefore strings."""
+    return [str(x) for x in point]
+
+
+def words(points: Iterable[Iterable[Fraction]]) -> str:
+    """Points to be read: '(0, 1/2) (1, 1/2)'."""
+    return " ".join(f"({', '.join(map(str, point))})" for point in points)

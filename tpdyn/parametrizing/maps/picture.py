@@ -1,0 +1,133 @@
+"""How does a phase diagram look? A picture with matplotlib, which is imported here only, when a picture is asked for.
+
+Lines are phases too (feature learning often lives on one): they are drawn broad where they differ from both sides, and where a
+phase is a single point, a dot.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tpdyn.exact.polygons import Corner
+
+if TYPE_CHECKING:
+    from tpdyn.parametrizing.maps.diagram import PhaseDiagram
+    from tpdyn.parametrizing.maps.phase import Phase
+
+COLOURS = {
+    "unstable at initialisation": "#cfd3d8",
+    "unstable": "#f2b5a7",
+    "trivial": "#f3f1e7",
+    "kernel": "#5b9bd5",
+    "feature learning": "#1f8a4c",
+}
+BROAD = ("kernel", "feature learning")
+
+
+def draw(diagram: PhaseDiagram, axes: Any = None) -> Any:
+    """Draw a diagram into matplotlib axes (new ones if none are given); returns the figure."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path as Outline
+    except ImportError as error:
+        raise ImportError("a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'") from error
+    if axes is None:
+        figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+        axes = figure.subplots()
+    for region in diagram.regions:  # holes run the other way, so that they stay empty
+        loops = [Outline([*_floats(loop), (0, 0)], closed=True) for loop in region.outline]
+        shape = Outline.make_compound_path(*loops)
+        axes.add_patch(PathPatch(shape, facecolor=COLOURS[region.phase.label], linewidth=0))
+    for edge in sorted(diagram.edges, key=lambda edge: edge.phase.label in BROAD):
+        (x, y), (u, v) = _floats((edge.start, edge.end))
+        width = 5 if edge.phase.label in BROAD else 1.5
+        axes.plot([x, u], [y, v], color=COLOURS[edge.phase.label], linewidth=width, solid_capstyle="butt", zorder=2)
+    for spot in diagram.lone_spots:
+        if spot.phase.label in BROAD:
+            axes.plot(
+                *_floats((spot.at,))[0], "o", color=COLOURS[spot.phase.label], markersize=11, zorder=3, clip_on=False
+            )
+    _mark(diagram, axes)
+    axes.set(
+        xlim=(float(diagram.x.low), float(diagram.x.high)),
+        ylim=(float(diagram.y.low), float(diagram.y.high)),
+        xlabel=diagram.x.label,
+        ylabel=diagram.y.label,
+    )
+    shown = [region.phase for region in diagram.regions]
+    wide = {phase.label for phase in shown}
+    lines = [edge.phase for edge in diagram.edges] + [spot.phase for spot in diagram.lone_spots]
+    shown += [phase for phase in lines if phase.label not in wide]
+    axes.legend(handles=_legend(shown), loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, handlelength=1.2)
+    return axes.figure
+
+
+def _mark(diagram: PhaseDiagram, axes: Any) -> None:
+    """Named points; several at one place share a label, which stays inside of the picture."""
+    from matplotlib.patheffects import withStroke
+
+    names: dict[Corner, list[str]] = {}
+    for name, corner in diagram.marks.items():
+        if diagram.x.low <= corner[0] <= diagram.x.high and diagram.y.low <= corner[1] <= diagram.y.high:
+            names.setdefault(corner, []).append(name)
+    for corner, several in names.items():
+        ((x, y),) = _floats((corner,))
+        axes.plot([x], [y], "o", color="black", markersize=5, zorder=4, clip_on=False)
+        right = corner[0] - diagram.x.low > (diagram.x.high - diagram.x.low) * 2 / 3
+        axes.annotate(
+            " = ".join(several),
+            (x, y),
+            textcoords="offset points",
+            xytext=(-7 if right else 7, 7 if corner[1] < diagram.y.high else -14),
+            ha="right" if right else "left",
+            fontweight="bold",
+            path_effects=[withStroke(linewidth=3, foreground="white", alpha=0.8)],
+            zorder=5,
+        )
+
+
+def _legend(phases: Iterable[Phase]) -> list[Any]:
+    """A coloured square for each label, with the formulas of r (those of regions come first, and say enough)."""
+    from matplotlib.patches import Patch
+
+    formulas: dict[str, list[str]] = {}
+    for phase in phases:
+        kept = formulas.setdefault(phase.label, [])
+        formula = phase.show("xy").partition(", r = ")[2]
+        if formula and formula not in kept:
+            kept.append(formula)
+    return [
+        Patch(
+            facecolor=colour,
+            edgecolor="#888888",
+            linewidth=0.5,
+            label="\n".join([label, *(f"  r = {formula}" for formula in formulas[label])]),
+        )
+        for label, colour in COLOURS.items()
+        if label in formulas
+    ]
+
+
+def save(diagram: PhaseDiagram, path: str | Path) -> None:
+    """Write the picture; the ending of the file says how (svg, pdf, png). The same diagram gives the same svg."""
+    figure = draw(diagram)
+    import matplotlib as mpl
+
+    plain = {"Date": None} if Path(path).suffix == ".svg" else None
+    with mpl.rc_context({"svg.hashsalt": "tpdyn"}):
+        figure.savefig(path, metadata=plain)
+
+
+def png(diagram: PhaseDiagram) -> bytes:
+    """The picture as the bytes of a PNG."""
+    written = io.BytesIO()
+    draw(diagram).savefig(written, format="png")
+    return written.getvalue()
+
+
+def _floats(corners: tuple[Corner, ...]) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in corners]

@@ -1,0 +1,250 @@
+"""Which two-dimensional slice of abc-space does a phase diagram show? A point, and two directions away from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import final
+
+from tpdyn.exact.forms import Point
+from tpdyn.exact.linear import nullspace, solve
+from tpdyn.exact.polygons import Corner
+from tpdyn.exponents import ZERO
+from tpdyn.facts.own import Own
+from tpdyn.facts.places import shared_places
+from tpdyn.parametrizing.derive import derive, symmetries
+from tpdyn.parametrizing.parametrization import Parametrization
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Exponents
+from tpdyn.regimes.cells import KINDS, Kind, Space, moved_by
+
+Limits = tuple[Fraction | int, Fraction | int]
+Around = str | Exponents | Parametrization
+Moves = Mapping[tuple[Kind, str], Fraction]
+
+SCRIPT, MAXIMAL = "script", "maximal"
+HALF = Fraction(1, 2)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A coordinate: the word that names what it moves, how it is labelled, where it begins and ends.
+
+    own: the value at the point around which the slice lies. absolute: whether the coordinate is the exponent itself (all that
+    it moves have the same value there) or what is added (then `own` is 0).
+    """
+
+    word: str
+    label: str
+    own: Fraction
+    absolute: bool
+    low: Fraction
+    high: Fraction
+
+
+@final
+@dataclass(frozen=True)
+class Slice:
+    """Two coordinates, what they mean, and the points by which the slice was asked for."""
+
+    x: Axis
+    y: Axis
+    space: Space
+    marks: Mapping[str, Corner]
+
+
+def slice_around(
+    program: Program,
+    own: Mapping[str, Own],
+    x: str,
+    y: str,
+    around: Around,
+    families: Mapping[str, Exponents],
+    x_limits: Limits | None = None,
+    y_limits: Limits | None = None,
+) -> Slice:
+    """The slice on which x and y move what their words name (`moved_by`), away from a point."""
+    y = y or f"{_readout(own)}:b"
+    name, point = point_named(program, around, families)
+    moves = [moved_by(program, word) for word in (x, y)]
+    if _parallel(*moves):
+        raise ValueError(f"x and y are {x!r} and {y!r}, which move the same; expected two different directions")
+    axes = [
+        _axis(word, letter, moved, stand_alone(moved, moves), own, point, limits)
+        for word, letter, moved, limits in zip((x, y), "xy", moves, (x_limits, y_limits), strict=True)
+    ]
+    # The origin of the coordinates is where absolute ones are 0.
+    back = [(moved, -axis.own) for moved, axis in zip(moves, axes, strict=True)]
+    space = Space(dict(zip("xy", moves, strict=True)), exponents_of(point, back))
+    return Slice(axes[0], axes[1], space, {name: (axes[0].own, axes[1].own)} if name else {})
+
+
+def slice_through(
+    program: Program,
+    names: Sequence[str],
+    families: Mapping[str, Exponents],
+    x_limits: Limits | None = None,
+    y_limits: Limits | None = None,
+) -> Slice:
+    """The plane through three named points: the first at (0, 0), the second at (1, 0), the third at (0, 1)."""
+    if len(names) != 3 or len(set(names)) < 3:
+        raise ValueError(f"through = {', '.join(names)}; expected three different names, e.g. NTP, muP, SP")
+    said, points = zip(*(point_named(program, name, families) for name in names), strict=True)
+    at = {place.name: place.positions for place in shared_places(program)}
+    moves = [_difference(points[0], point, at) for point in points[1:]]
+    if _parallel(*moves):
+        raise ValueError(f"{', '.join(names)} lie on one line for this script; expected three points of a plane")
+    axes = []
+    for name, limits in zip(said[1:], (x_limits, y_limits), strict=True):
+        low, high = checked_limits(name, limits or (-HALF, 3 * HALF))
+        axes.append(Axis(f"{said[0]} to {name}", f"from {said[0]} (0) to {name} (1)", ZERO, False, low, high))
+    corners = ((ZERO, ZERO), (Fraction(1), ZERO), (ZERO, Fraction(1)))
+    space = Space(dict(zip("xy", moves, strict=True)), points[0], at)
+    return Slice(axes[0], axes[1], space, dict(zip(said, corners, strict=True)))
+
+
+def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Exponents) -> Point | None:
+    """Where extra exponents lie in a space of symbols, up to the symmetries of multipliers; None where they do not."""
+    symmetric = symmetries(program, extra)
+    here, there = _by_kind(space.origin), _by_kind(extra)
+    rows = []
+    symbols = len(space.names)
+    size = symbols + len(own)
+    for index, name in enumerate(own, start=symbols):
+        k = symmetric[name]
+        for kind, along in (("a", 1), ("b", -1), ("c", -(k or ZERO))):
+            if kind == "b" and own[name].zero:
+                continue
+            row = [ZERO] * (size + 1)
+            for axis, moved in enumerate(space.moves.values()):
+                row[axis] = next((c for (which, of), c in moved.items() if (which, of) == (kind, name)), ZERO)
+            if k is not None:
+                row[index] = Fraction(along)
+            row[size] = here[kind].get(name, ZERO) - there[kind].get(name, ZERO)
+            rows.append(tuple(row))
+    for position in dict.fromkeys(
+        (*space.origin.place, *extra.place, *(at for each in space.places.values() for at in each))
+    ):
+        row = [ZERO] * (size + 1)
+        for axis, moved in enumerate(space.moves.values()):
+            row[axis] = sum(
+                (c for (kind, of), c in moved.items() if kind == "p" and position in space.places[of]), ZERO
+            )
+        row[size] = space.origin.place.get(position, ZERO) - extra.place.get(position, ZERO)
+        rows.append(tuple(row))
+    solution = solve(rows, size)
+    return None if solution is None else solution[:symbols]
+
+
+def point_named(program: Program, around: Around, families: Mapping[str, Exponents]) -> tuple[str, Exponents]:
+    """Its name (none for exponents) and what it adds to the script's exponents."""
+    if isinstance(around, Exponents):
+        return "", around
+    if around == SCRIPT:
+        return "this script", Exponents()
+    if around == MAXIMAL:
+        around = derive(program)
+    if isinstance(around, Parametrization):
+        if around.maximum is None:
+            raise ValueError(
+                "a parametrization that was read from a file has no place on a slice; derive it: tpdyn.derive(program)"
+            )
+        return "maximal update", around.maximum.exponents
+    if around not in families:
+        known = ", ".join((SCRIPT, MAXIMAL, *families))
+        reason = "" if families else " (no family is written down for its optimizer)"
+        raise ValueError(f"{around!r} is no point that is known for this script; expected one of: {known}{reason}")
+    return around, families[around]
+
+
+def _readout(own: Mapping[str, Own]) -> str:
+    names = [name for name, o in own.items() if "output-like" in o.role]
+    if not names:
+        raise ValueError("no parameter reads out from the width; give y, e.g. y='fc1.weight:b'")
+    return names[-1]
+
+
+def _axis(
+    word: str, letter: str, moved: Moves, alone: bool, own: Mapping[str, Own], point: Exponents, limits: Limits | None
+) -> Axis:
+    values = values_at(own, point, moved)
+    plain = _plain(moved)
+    absolute = plain and alone and len(values) == 1
+    here = values.pop() if absolute else ZERO
+    low, high = checked_limits(word, limits or (min(Fraction(-1), here - 1), max(Fraction(2), here + 1)))
+    label = _label(word, letter, moved, absolute, len(own)) if plain else f"{letter} moves {word}"
+    return Axis(word, label, here, absolute, low, high)
+
+
+def _label(word: str, letter: str, moved: Moves, absolute: bool, parameters: int) -> str:
+    kind = next(iter(moved))[0]
+    one, all_of = {
+        "a": ("multiplier", "all multipliers"),
+        "b": ("initial entries", "all initial entries"),
+        "c": ("learning rate", "all learning rates"),
+    }[kind]
+    what = all_of if len(moved) == parameters else f"{one} of {word.replace(f':{kind}', '')}"
+    return f"{what} {'~' if absolute else 'times'} n^-{letter}"
+
+
+def stand_alone(moved: Moves, several: Iterable[Moves]) -> bool:
+    """Whether a symbol may stand for the exponent itself: it moves one kind by itself, and no other symbol moves that, too."""
+    return _plain(moved) and not any(moved.keys() & other.keys() for other in several if other is not moved)
+
+
+def _plain(moved: Moves) -> bool:
+    return set(moved.values()) == {Fraction(1)} and len({kind for kind, _ in moved}) == 1
+
+
+def checked_limits(word: str, limits: Limits) -> tuple[Fraction, Fraction]:
+    """Where a coordinate begins and ends, exact; raises ValueError for what are no two finite numbers, in order."""
+    try:
+        low, high = map(Fraction, limits)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        raise ValueError(f"limits {limits!r} of {word!r}; expected two finite numbers, e.g. (-1, 2)") from None
+    if not low < high:
+        raise ValueError(f"limits {low} to {high} of {word!r}; expected the smaller one first")
+    return low, high
+
+
+def _by_kind(exponents: Exponents) -> dict[str, Mapping[str, Fraction]]:
+    return {"a": exponents.multiplier, "b": exponents.initial, "c": exponents.rate}
+
+
+def _own(own: Mapping[str, Own], kind: Kind, name: str) -> Fraction:
+    return {"a": own[name].a, "b": own[name].b, "c": own[name].c}[kind]
+
+
+def values_at(own: Mapping[str, Own], point: Exponents, moved: Moves) -> set[Fraction]:
+    """The exponents, at a point, of all that a symbol moves."""
+    extra = _by_kind(point)
+    return {_own(own, kind, name) + extra[kind].get(name, ZERO) for kind, name in moved}
+
+
+def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> Exponents:
+    """A point after steps, each in the direction in which a symbol moves."""
+    found = {kind: dict(given) for kind, given in _by_kind(point).items()}
+    for moved, step in steps:
+        for (kind, name), coefficient in moved.items():
+            found[kind][name] = found[kind].get(name, ZERO) + coefficient * step
+    return replace(point, multiplier=found["a"], initial=found["b"], rate=found["c"])
+
+
+def _difference(start: Exponents, end: Exponents, at: Mapping[str, tuple[int, ...]]) -> Moves:
+    """The step from one point to another, in exponents of parameters and of places."""
+    one, other = _by_kind(start), _by_kind(end)
+    names = dict.fromkeys(name for kind in KINDS for name in (*one[kind], *other[kind]))
+    steps: dict[tuple[Kind, str], Fraction] = {
+        (kind, name): other[kind].get(name, ZERO) - one[kind].get(name, ZERO) for kind in KINDS for name in names
+    }
+    for name, positions in at.items():
+        steps["p", name] = end.place.get(positions[0], ZERO) - start.place.get(positions[0], ZERO)
+    return {key: step for key, step in steps.items() if step}
+
+
+def _parallel(one: Moves, other: Moves) -> bool:
+    keys = list(dict.fromkeys((*one, *other)))
+    rows = [tuple(moves.get(key, ZERO) for key in keys) for moves in (one, other)]
+    return len(nullspace(rows, len(keys))) > len(keys) - 2

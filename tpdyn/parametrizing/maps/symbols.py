@@ -1,0 +1,55 @@
+"""Which exponents move with which symbol of the user's, and where does the script stand in these symbols?
+
+One symbol for each parameter ('fc1.weight:b'), one for each role ('hidden:c'), or what the user names ({'c': 'c'}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Literal
+
+from tpdyn.exact.forms import Point
+from tpdyn.exponents import ZERO
+from tpdyn.facts.own import Own
+from tpdyn.parametrizing.maps.slices import Moves, exponents_of, stand_alone, values_at
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Exponents
+from tpdyn.regimes.cells import KINDS, Kind, Space, moved_by
+
+Symbols = Literal["parameter", "role"] | Mapping[str, str]
+
+
+def space_of(
+    program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str, at: Exponents
+) -> tuple[Space, Point]:
+    """The space of some symbols, and the values that they have at a point (extra exponents, on top of the script's).
+
+    A value is the exponent itself where all that a symbol moves have the same one there, and no other symbol moves these; else
+    0, and the symbol is what is added. Raises ValueError for words that name nothing.
+    """
+    moves = _moves(program, own, symbols, kinds)
+    values = {name: values_at(own, at, moved) for name, moved in moves.items()}
+    alone = {name: stand_alone(moved, moves.values()) for name, moved in moves.items()}
+    here = tuple(each.pop() if len(each) == 1 and alone[name] else ZERO for name, each in values.items())
+    back = [(moved, -x) for moved, x in zip(moves.values(), here, strict=True)]
+    return Space(moves, exponents_of(at, back)), here
+
+
+def _moves(program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str) -> dict[str, Moves]:
+    if not isinstance(symbols, str):
+        if not symbols:
+            raise ValueError("there are no symbols; expected 'parameter', 'role', or a mapping such as {'c': 'c'}")
+        return {symbol: moved_by(program, word) for symbol, word in symbols.items()}
+    wanted = [kind for kind in KINDS if kind in kinds]
+    if not wanted or set(kinds) - set(KINDS):
+        raise ValueError(f"kinds = {kinds!r}; expected letters of a (multiplier), b (initial size), c (learning rate)")
+    if symbols not in ("parameter", "role"):
+        raise ValueError(f"symbols = {symbols!r}; expected 'parameter', 'role', or a mapping such as {{'c': 'c'}}")
+    moves: dict[str, dict[tuple[Kind, str], Fraction]] = {}
+    for name, mine in own.items():
+        for kind in wanted:
+            if kind == "b" and mine.zero:
+                continue  # what starts at zero has no initial size
+            moves.setdefault(f"{name if symbols == 'parameter' else mine.role}:{kind}", {})[kind, name] = Fraction(1)
+    return dict(moves)

@@ -1,0 +1,20 @@
+"""How is a program written once its atoms are known? Axes that nothing splits, no reshapes, no fused wide dims.
+
+Three things happen to the fitted statements:
+
+* each axis becomes its atoms, labels are numbered anew, and reshapes and axes of size 1 vanish (`View`s say how the
+  script's dims are products of axes);
+* **unstacking**: an atom that counts the parts of a wide dim (the 3 of a fused qkv projection) is written out: each
+  value with that atom becomes several values, slices and concatenations along it become a choice among them, and a
+  contraction over it a sum. In the fused weight the parts are independent Gaussian matrices, and the theory must see
+  them apart;
+* zeros that this makes (the padding in the gradient of a slice) are dropped from sums and products.
+
+Then the result is tidied and named (`tidy`).
+"""
+
+from __future__ import annotations
+
+from tpdyn.recorder.canonical.write import Canonical, canonical
+
+__all__ = ["Canonical", "canonical"]

@@ -1,0 +1,162 @@
+"""How is a concatenation written? As a choice among its parts, or as one along an axis that is not written out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Concat, Operand
+from tpdyn.recorder.canonical.cuts import Cut
+from tpdyn.recorder.canonical.labels import Chosen, Labels, Slot
+from tpdyn.recorder.canonical.pieces import Held, Index, Pieces
+from tpdyn.recorder.canonical.unstacked import Products, atoms_along
+from tpdyn.recorder.fitting.atoms import ONE
+
+
+def joined(pieces: Pieces, concat: Concat, cuts: Sequence[Cut | None], dims: Products) -> Held:
+    """The pieces of a concatenation; cuts: those by which each part would be taken from the result."""
+    product = dims[concat.axis]
+    labels = Labels(pieces, dims, tuple(part for part in concat.parts if part is not None), besides=concat.axis)
+    planned = [cut for cut in cuts if cut is not None]
+    touched = {product[place] for cut in planned for place in (*cut.ranged, *(place for place, _ in cut.fixed))}
+    chooses = any(atom in pieces.expanded for atom in touched or product)
+    across = any(len(cut.ranged) > 1 or cut.taken > 1 or any(place for place, _ in cut.fixed) for cut in planned)
+    made: dict[Operand, int] = {}
+    found: dict[Index, int | None] = {}
+    for index, chosen in labels.results():
+        if chooses:
+            found[index] = _part_at(pieces, concat, cuts, labels, chosen, made)
+        elif across:
+            found[index] = _laid_across(pieces, concat, planned, labels, chosen)
+        else:
+            found[index] = _end_to_end(pieces, concat, planned, labels, chosen)
+    return Held(dims, found, pieces.current.type)
+
+
+def _part_at(
+    pieces: Pieces,
+    concat: Concat,
+    cuts: Sequence[Cut | None],
+    labels: Labels,
+    chosen: Chosen,
+    made: dict[Operand, int],
+) -> int | None:
+    """The piece that lies at `chosen`, of the part whose cut would take it from the result; None in padding."""
+    product = labels.products[concat.axis]
+    for part, cut in zip(concat.parts, cuts, strict=True):
+        if part is None or cut is None:
+            continue
+        fixed = [(place, entry) for place, entry in cut.fixed if product[place] in pieces.expanded]
+        if any(chosen[concat.axis, place] != entry for place, entry in fixed):
+            continue
+        number = 0
+        for place in cut.ranged:
+            number = number * pieces.count(product[place]) + chosen[concat.axis, place]
+        number -= cut.start
+        if not cut.ranged or 0 <= number < cut.length:
+            return _piece_of(pieces, concat, part, cut, number, labels, chosen, made)
+    return None
+
+
+def _piece_of(
+    pieces: Pieces,
+    concat: Concat,
+    part: Operand,
+    cut: Cut,
+    number: int,
+    labels: Labels,
+    chosen: Chosen,
+    made: dict[Operand, int],
+) -> int | None:
+    """The piece of a part at entry `number` of what its cut takes."""
+    own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
+    where: dict[int, int] = {}
+    for place in range(cut.taken - 1, -1, -1):
+        number, where[place] = divmod(number, pieces.count(own[place]))
+
+    def slot_in_result(slot: Slot) -> Slot:
+        label, place = slot
+        return (label, cut.kept[place - cut.taken]) if label == concat.axis else slot
+
+    def entry(slot: Slot) -> int:
+        label, place = slot
+        return where[place] if label == concat.axis and place < cut.taken else chosen[slot_in_result(slot)]
+
+    index, axes = labels.read(part, entry, lambda slot: labels.numbers[slot_in_result(slot)])
+    var = pieces.held[part.var].pieces[index]
+    return None if var is None else pieces.relabelled(var, tuple(axes), labels.shape, made)
+
+
+def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
+    """Parts that do not lie along the atoms of a finite axis: atoms are merged, and divided again in the result."""
+    product, shape = labels.products[concat.axis], labels.shape
+    outer = max(len(cut.ranged) + len(cut.fixed) for cut in cuts)
+    inner = pieces.atoms.size(product[outer:])
+    first = labels.numbers[concat.axis, 0]
+    parts: list[Operand | None] = []
+    for part in concat.parts:
+        if part is None:
+            parts.append(None)
+            continue
+        own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
+        merged = len(own) - (len(product) - outer)
+
+        def slot_in_result(slot: Slot, merged: int = merged) -> Slot:
+            label, place = slot
+            return (label, place - merged + outer) if label == concat.axis else slot
+
+        def axis(slot: Slot, merged: int = merged) -> int:
+            label, place = slot
+            if label == concat.axis and place < merged:
+                return first
+            number = labels.numbers[slot_in_result(slot)]
+            return number - (outer - 1) * (number > first)
+
+        index, axes = labels.read(part, lambda slot: chosen[slot_in_result(slot)], axis)
+        var = pieces.held[part.var].pieces[index]
+        if var is not None and merged > 1:
+            var = pieces.merged(var, axes.index(first), merged)
+        parts.append(None if var is None else Operand(var, tuple(dict.fromkeys(axes))))
+    if all(part is None for part in parts):
+        return None
+    sizes = [pieces.count(atom) for atom in product[:outer]]
+    small = (*shape[:first], Scaling.of(math.prod(sizes)), *shape[first + outer :])
+    return pieces.divided(pieces.emit(Concat(tuple(parts), _parts_of(concat, inner), first), small), first, sizes)
+
+
+def _end_to_end(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
+    """A concatenation along an axis that is not written out."""
+    product = labels.products[concat.axis]
+    outer, inner = 0, ONE
+    if cuts:
+        outer = (*cuts[0].ranged, *(place for place, _ in cuts[0].fixed), 0)[0]
+        inner = pieces.atoms.size(product[outer + 1 :])
+    parts: list[Operand | None] = []
+    for part in concat.parts:
+        if part is None:
+            parts.append(None)
+            continue
+        own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
+        missing = len(product) - len(own)  # 1 where the part has length 1 along the axis
+
+        def slot_in_result(slot: Slot, missing: int = missing) -> Slot:
+            label, place = slot
+            return (label, place + missing) if label == concat.axis else slot
+
+        index, axes = labels.read(
+            part, lambda slot: chosen[slot_in_result(slot)], lambda slot: labels.numbers[slot_in_result(slot)]
+        )
+        var = pieces.held[part.var].pieces[index]
+        parts.append(None if var is None else Operand(var, tuple(axes)))
+    if all(part is None for part in parts):
+        return None
+    axis = labels.numbers[concat.axis, outer]
+    return pieces.emit(Concat(tuple(parts), _parts_of(concat, inner), axis), labels.shape)
+
+
+def _parts_of(concat: Concat, inner: Scaling) -> tuple[Scaling, ...]:
+    """The lengths of the parts, counted in entries of the given size."""
+    if inner == ONE:
+        return concat.lengths
+    return tuple(Scaling.of(int(length.constant) // int(inner.constant)) for length in concat.lengths)

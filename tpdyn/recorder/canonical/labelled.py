@@ -1,0 +1,175 @@
+"""How is an instruction written that knows its axes by labels (all but slices and concatenations)? Piece by piece."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+    operands_of,
+)
+from tpdyn.recorder.canonical.labels import Chosen, Labels
+from tpdyn.recorder.canonical.pieces import Held, Index, Pieces
+from tpdyn.recorder.canonical.unstacked import Product, Products, refusal
+from tpdyn.recorder.fitting.atoms import ONE
+
+
+def by_labels(pieces: Pieces, instruction: Instruction, dims: Products) -> Held:
+    """The pieces of a Contract, Combine, Apply, Gather, Scatter, Eigenvalues or Spectral."""
+    labels = Labels(pieces, dims, operands_of(instruction))
+    along = _along(instruction)
+    if along is not None:
+        _refuse_products(pieces, instruction, labels, along)
+    if isinstance(instruction, (Eigenvalues, Spectral)):
+        _refuse_parts(pieces, instruction, labels)
+    product = () if along is None else labels.products[along]
+    made: dict[Instruction, int] = {}
+    found: dict[Index, int | None] = {}
+    for index, chosen in labels.results():
+        new = _rewritten(instruction, labels, chosen)
+        if isinstance(new, list):
+            found[index] = _sum_of(pieces, new, labels.shape, made)
+        elif new is None:
+            found[index] = None
+        else:
+            if new not in made:
+                plain = len(product) < 2
+                made[new] = pieces.emit(new, labels.shape) if plain else _flat(pieces, new, labels.shape, product)
+            found[index] = made[new]
+    return Held(dims, found, pieces.current.type)
+
+
+def _along(instruction: Instruction) -> int | None:
+    """The label along which a softmax, a gather or a scatter acts."""
+    match instruction:
+        case Apply(along=axis) | Gather(axis=axis) | Scatter(axis=axis):
+            return axis
+        case _:
+            return None
+
+
+def _refuse_products(pieces: Pieces, instruction: Instruction, labels: Labels, along: int) -> None:
+    """A softmax, a gather or a scatter acts along one axis: a product of finite atoms, or one atom; not written out."""
+    product, sizes = labels.products.get(along, ()), pieces.atoms.sizes
+    finite = all(sizes[atom].is_constant for atom in product)
+    if not product or any(atom in pieces.expanded for atom in product) or not (finite or len(product) == 1):
+        shown = " x ".join(str(sizes[atom]) for atom in product) or "1"
+        what = "a softmax" if isinstance(instruction, Apply) else f"a {type(instruction).__name__.lower()}"
+        raise refusal(pieces.current, f"{what} along an axis that is a product ({shown})")
+
+
+def _refuse_parts(pieces: Pieces, spectrum: Eigenvalues | Spectral, labels: Labels) -> None:
+    """A matrix is decomposed as a whole, and its eigenvalues lie along one axis."""
+    sides = [atom for label in (*spectrum.rows, *spectrum.columns) for atom in labels.products[label]]
+    if any(atom in pieces.expanded for atom in sides):
+        raise refusal(pieces.current, "the eigenvalues of a matrix whose rows are several parts of one tensor")
+    if len(labels.products[spectrum.axis]) != 1 or labels.products[spectrum.axis][0] in pieces.expanded:
+        raise refusal(pieces.current, "eigenvalues that are cut into parts")
+
+
+def _rewritten(instruction: Instruction, labels: Labels, chosen: Chosen) -> Instruction | list[Contract] | None:
+    """The instruction for one piece; None for a zero; a list of the terms of a sum over a written-out label."""
+    match instruction:
+        case Contract(operands=operands):
+            terms: list[Contract] = []
+            for _, entries in labels.choices(labels.summed):
+                full = chosen | entries
+                if all(labels.piece(operand, full) is not None for operand in operands):
+                    new = tuple(labels.operand(operand, full) for operand in operands)
+                    terms.append(replace(instruction, operands=new))
+            if labels.summed:
+                return terms
+            return terms[0] if terms else None
+        case Combine(terms=pairs, constant=constant):
+            kept = tuple(
+                (scale, labels.operand(operand, chosen))
+                for scale, operand in pairs
+                if labels.piece(operand, chosen) is not None
+            )
+            if not kept and constant.is_zero:
+                return None
+            return replace(instruction, terms=kept)
+        case Apply(operands=operands, along=along):
+            new = tuple(labels.operand(operand, chosen) for operand in operands)
+            return replace(instruction, operands=new, along=None if along is None else labels.numbers[along, 0])
+        case Gather(value=value, index=where, axis=axis) | Scatter(value=value, index=where, axis=axis):
+            if labels.piece(value, chosen) is None:
+                return None
+            return replace(
+                instruction,
+                value=labels.operand(value, chosen),
+                index=labels.operand(where, chosen),
+                axis=labels.numbers[axis, 0],
+            )
+        case Eigenvalues(value=value):
+            if labels.piece(value, chosen) is None:
+                return None
+            rows, columns, axis = labels.spectrum(instruction)
+            return replace(instruction, value=labels.operand(value, chosen), rows=rows, columns=columns, axis=axis)
+        case Spectral(weights=weights, value=value):
+            rows, columns, axis = labels.spectrum(instruction)
+            return replace(
+                instruction,
+                weights=labels.operand(weights, chosen),
+                value=labels.operand(value, chosen),
+                rows=rows,
+                columns=columns,
+                axis=axis,
+            )
+        case Leaf() | Slice() | Concat():
+            raise AssertionError(f"{type(instruction).__name__} is written elsewhere")
+        case _:
+            assert_never(instruction)
+
+
+def _sum_of(
+    pieces: Pieces, parts: list[Contract], shape: tuple[Scaling, ...], made: dict[Instruction, int]
+) -> int | None:
+    """The sum over a written-out label."""
+    emitted = []
+    for part in parts:
+        if part not in made:
+            made[part] = pieces.emit(part, shape)
+        emitted.append(made[part])
+    if len(emitted) < 2:
+        return emitted[0] if emitted else None
+    everything = tuple(range(len(shape)))
+    return pieces.emit(Combine(tuple((ONE, Operand(var, everything)) for var in emitted)), shape)
+
+
+def _flat(pieces: Pieces, instruction: Instruction, shape: tuple[Scaling, ...], product: Product) -> int:
+    """What acts along one axis, along a product of finite atoms: they are merged, and divided in the result."""
+    count, first = len(product), _along(instruction)
+    assert first is not None
+    inside = first < len(shape)
+    small = (*shape[:first], pieces.atoms.size(product), *shape[first + count :]) if inside else shape
+
+    def merged(operand: Operand) -> Operand:
+        axes = tuple(a - (count - 1) * (a >= first + count) for a in operand.axes)
+        if first not in operand.axes:
+            return Operand(operand.var, axes)
+        at = operand.axes.index(first)
+        return Operand(pieces.merged(operand.var, at, count), (*axes[: at + 1], *axes[at + count :]))
+
+    match instruction:
+        case Apply(operands=operands):
+            new: Instruction = replace(instruction, operands=tuple(map(merged, operands)))
+        case Gather(value=value, index=where) | Scatter(value=value, index=where):
+            new = replace(instruction, value=merged(value), index=merged(where))
+        case _:
+            raise AssertionError("only these act along an axis")
+    var = pieces.emit(new, small)
+    return pieces.divided(var, first, [pieces.count(atom) for atom in product]) if inside else var

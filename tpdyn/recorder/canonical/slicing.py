@@ -1,0 +1,104 @@
+"""How is a slice written? First the choice among pieces, then slices along the axes that are not written out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Operand, Slice
+from tpdyn.recorder.canonical.cuts import Cut
+from tpdyn.recorder.canonical.labels import Chosen, Labels, Slot
+from tpdyn.recorder.canonical.pieces import Held, Pieces
+from tpdyn.recorder.canonical.unstacked import Products, atoms_along
+from tpdyn.recorder.fitting.widths import WideSlice
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Uncut:
+    """An axis of a piece that is still to be cut, by its place in the product that is cut."""
+
+    place: int
+
+
+def sliced(pieces: Pieces, cut: WideSlice, plan: Cut, dims: Products) -> Held:
+    """The pieces of a slice."""
+    labels = Labels(pieces, dims, (cut.value,), besides=cut.axis)
+    made: dict[Operand, int] = {}
+    found = {index: _piece(pieces, cut, plan, labels, chosen, made) for index, chosen in labels.results()}
+    return Held(dims, found, pieces.current.type)
+
+
+def _piece(
+    pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen, made: dict[Operand, int]
+) -> int | None:
+    entries = _entries(pieces, cut, plan, labels, chosen)
+    kept = {place: plan.taken + number for number, place in enumerate(plan.kept)}
+
+    def entry(slot: Slot) -> int:
+        return entries[slot[1]] if slot[0] == cut.axis else chosen[slot]
+
+    def axis(slot: Slot) -> int | _Uncut:
+        label, place = slot
+        if label != cut.axis:
+            return labels.numbers[slot]
+        return labels.numbers[label, kept[place]] if place in kept else _Uncut(place)
+
+    index, axes = labels.read(cut.value, entry, axis)
+    var = pieces.held[cut.value.var].pieces[index]
+    if var is None:
+        return None
+    fixed = dict(plan.fixed)
+    ranged = [axis for axis in axes if isinstance(axis, _Uncut) and axis.place not in fixed]
+    if len(ranged) > 1:
+        at = axes.index(ranged[0])
+        var = pieces.merged(var, at, len(ranged))
+        del axes[at + 1 : at + len(ranged)]
+    shape, split = labels.shape, list[int]()
+    if ranged and plan.taken > 1:  # the result's axes as one, divided at the end
+        split = [pieces.count(atom) for atom in labels.products[cut.axis][: plan.taken]]
+        first = labels.numbers[cut.axis, 0]
+        axes = [a - (plan.taken - 1) * (a > first) if isinstance(a, int) else a for a in axes]
+        shape = (*shape[:first], Scaling.of(math.prod(split)), *shape[first + plan.taken :])
+    uncut = [axis for axis in axes if isinstance(axis, _Uncut)]
+    if not uncut:
+        return pieces.relabelled(var, tuple(a for a in axes if isinstance(a, int)), shape, made)
+    *others, last = sorted(uncut, key=lambda axis: axis.place not in fixed)  # a range is cut last
+    for other in others:
+        at = axes.index(other)
+        var = _entry_along(pieces, var, at, fixed[other.place])
+        axes.pop(at)
+    if last.place in fixed:
+        label, start, step, length = len(shape), fixed[last.place], 1, 1
+    else:
+        label, start, step, length = labels.numbers[cut.axis, 0], plan.start, plan.step, plan.length
+    operand = Operand(var, tuple(label if isinstance(a, _Uncut) else a for a in axes))
+    var = pieces.emit(Slice(operand, label, start, step, length), shape)
+    return pieces.divided(var, label, split) if split else var
+
+
+def _entry_along(pieces: Pieces, var: int, at: int, entry: int) -> int:
+    """A value at one entry of an axis, which it loses."""
+    before = pieces.statements[var].shape
+    rank = len(before) - 1
+    operand = Operand(var, (*range(at), rank, *range(at, rank)))
+    return pieces.emit(Slice(operand, rank, entry, 1, 1), (*before[:at], *before[at + 1 :]))
+
+
+def _entries(pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen) -> dict[int, int]:
+    """The entry of each written-out atom of the cut axis, for one piece of the result."""
+    source = atoms_along(pieces.held[cut.value.var].dims, cut.value, cut.axis)
+    entries = dict(plan.fixed)
+    if any(source[place] in pieces.expanded for place in plan.ranged):
+        flat = 0
+        for place in range(plan.taken):
+            flat = flat * pieces.count(labels.products[cut.axis][place]) + chosen[cut.axis, place]
+        flat = plan.start + plan.step * flat
+        for place in reversed(plan.ranged):
+            flat, entries[place] = divmod(flat, pieces.count(source[place]))
+    for number, place in enumerate(plan.kept):
+        if source[place] in pieces.expanded:
+            entries[place] = chosen[cut.axis, plan.taken + number]
+    return entries

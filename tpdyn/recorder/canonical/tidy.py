@@ -1,0 +1,206 @@
+"""What is left to do once a program is written in atoms? Leave out permutations and what nothing reads; name the rest."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import (
+    Combine,
+    Contract,
+    Leaf,
+    Operand,
+    operands_of,
+    with_operands,
+)
+from tpdyn.program.program import Mark, Parameter, Program, Statement, View
+from tpdyn.recorder.fitting.atoms import ONE
+
+
+def tidied(
+    statements: list[Statement], parameters: list[Parameter], marks: list[Mark]
+) -> tuple[Program, Callable[[View], View | None]]:
+    """The program of what parameters and marks depend on, and where a view lies in it (None: it was left out)."""
+    statements, followed = without_permutations(statements)
+    views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
+    views += [mark.view for mark in marks]
+    alive = {piece for view in views for piece in followed(view).pieces}
+    statements = with_scales_in_products(statements, alive)
+    for position in range(len(statements) - 1, -1, -1):
+        if position in alive:
+            alive.update(operand.var for operand in operands_of(statements[position].instruction))
+    number = {old: new for new, old in enumerate(sorted(alive))}
+
+    def moved(view: View) -> View | None:
+        view = followed(view)
+        if any(piece not in number for piece in view.pieces):
+            return None
+        return replace(view, pieces=tuple(number[piece] for piece in view.pieces))
+
+    def there(view: View) -> View:
+        found = moved(view)
+        assert found is not None
+        return found
+
+    parameters = [
+        Parameter(p.name, tuple(map(there, p.versions)), tuple(g and there(g) for g in p.gradients)) for p in parameters
+    ]
+    marks = [replace(mark, view=there(mark.view)) for mark in marks]
+    kept = named([renumbered(statements[old], number) for old in number], parameters, marks)
+    return Program(kept, tuple(parameters), tuple(marks)), moved
+
+
+def renumbered(statement: Statement, number: dict[int, int]) -> Statement:
+    """The statement after others were left out."""
+    moved = with_operands(statement.instruction, lambda operand: Operand(number[operand.var], operand.axes))
+    return replace(statement, instruction=moved)
+
+
+def permutation_in(statement: Statement) -> Operand | None:
+    """The operand, when the statement is that value with its axes in another order (or a copy of it)."""
+    match statement.instruction:
+        case Contract(operands=(operand,), scale=scale):
+            pass
+        case Combine(terms=((scale, operand),), constant=constant) if constant.is_zero:
+            pass
+        case _:
+            return None
+    return operand if scale == ONE and sorted(operand.axes) == list(range(len(statement.shape))) else None
+
+
+def without_permutations(statements: list[Statement]) -> tuple[list[Statement], Callable[[View], View]]:
+    """Statements that read through permutations of axes, and how a view of a permutation becomes one of its source.
+
+    Where the pieces of one view would be permuted in different ways, the permutations stay.
+    """
+    origin: dict[
+        int, Operand
+    ] = {}  # a permutation -> its source; axes: the axis of the permutation of each source axis
+
+    def through(operand: Operand) -> Operand:
+        source = origin.get(operand.var)
+        if source is None:
+            return operand
+        return Operand(source.var, tuple(operand.axes[axis] for axis in source.axes))
+
+    result: list[Statement] = []
+    for position, statement in enumerate(statements):
+        statement = replace(statement, instruction=with_operands(statement.instruction, through))
+        result.append(statement)
+        operand = permutation_in(statement)
+        if operand is not None and result[operand.var].type == statement.type:
+            origin[position] = operand
+
+    def followed(view: View) -> View:
+        sources = [origin.get(piece) for piece in view.pieces]
+        first = sources[0]
+        if first is None or any(source is None or source.axes != first.axes for source in sources):
+            return view
+        back = {axis: number for number, axis in enumerate(first.axes)}
+        return replace(
+            view,
+            pieces=tuple(source.var for source in sources if source is not None),
+            dims=tuple(tuple(back[axis] for axis in dim) for dim in view.dims),
+        )
+
+    return result, followed
+
+
+def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
+    """The constant and the operand, when the statement is a constant multiple of a value, its axes in any order."""
+    match statement.instruction:
+        case Combine(terms=((scale, operand),), constant=constant, epsilon=False) if constant.is_zero:
+            pass
+        case Contract(operands=(operand,), scale=scale):
+            pass
+        case _:
+            return None
+    if statement.origin.phase != "forward" or sorted(operand.axes) != list(range(len(statement.shape))):
+        return None
+    return scale, operand
+
+
+def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list[Statement]:
+    """Multiples that only products read are left unread: `sum_j (s x_j) y_j` is `s sum_j x_j y_j`.
+
+    So it does not matter to any reading whether attention scales its queries or its logits, or whether a readout divides its
+    input or its output: the multiplier is one of the product, the vector is what it was. kept: positions that have a name.
+    """
+    multiples = {
+        position: found
+        for position, statement in enumerate(statements)
+        if position not in kept and (found := multiple_in(statement)) is not None
+    }
+    for statement in statements:
+        for operand in operands_of(statement.instruction):
+            if operand.var in multiples and not _summed_over(statement, operand, statements):
+                del multiples[operand.var]
+    result = []
+    for statement in statements:
+        instruction = statement.instruction
+        if isinstance(instruction, Contract):
+            operands, scale = list(instruction.operands), instruction.scale
+            for place, operand in enumerate(operands):
+                while operand.var in multiples:
+                    factor, source = multiples[operand.var]
+                    axes = tuple(operand.axes[axis] for axis in source.axes)
+                    operand, scale = Operand(source.var, axes), scale * factor
+                operands[place] = operand
+            instruction = Contract(tuple(operands), scale)
+            statement = replace(statement, instruction=instruction)
+        result.append(statement)
+    return result
+
+
+def _summed_over(statement: Statement, operand: Operand, statements: list[Statement]) -> bool:
+    """Whether a statement is a product that sums over a wide axis of the operand."""
+    if not isinstance(statement.instruction, Contract) or len(statement.instruction.operands) != 2:
+        return False
+    wide = statements[operand.var].wide_axes
+    # In the backward pass the same factor stands in outer products: a step of the gradient's way through the product.
+    return statement.origin.phase == "backward" or any(operand.axes[axis] >= len(statement.shape) for axis in wide)
+
+
+def named(statements: list[Statement], parameters: list[Parameter], marks: list[Mark]) -> tuple[Statement, ...]:
+    """Names: leaves their own; `w_1` versions, `d w_0` gradients, `fc1@0` outputs of modules; others `v17`."""
+    wanted: dict[int, str] = {}
+
+    def want(view: View | None, name: str) -> None:
+        if view is None:
+            return
+        grid = [range(factor.count) for factor in view.factors]
+        for piece, index in zip(view.pieces, itertools.product(*grid), strict=True):
+            wanted.setdefault(piece, name + (f"[{','.join(map(str, index))}]" if index else ""))
+
+    for parameter in parameters:
+        for version, view in enumerate(parameter.versions):
+            want(view, f"{parameter.name}_{version}")
+    for kind in ("loss", "module", "output"):
+        for mark in marks:
+            if mark.kind == kind and (mark.name or kind != "module"):
+                want(mark.view, f"{mark.name or kind}@{mark.step}")
+    for parameter in parameters:
+        for step, gradient in enumerate(parameter.gradients):
+            want(gradient, f"d {parameter.name}_{step}")
+    taken: set[str] = {s.instruction.name for s in statements if isinstance(s.instruction, Leaf)}
+    leaves: set[str] = set()
+    result: list[Statement] = []
+    for position, statement in enumerate(statements):
+        if isinstance(statement.instruction, Leaf):
+            name = _free(statement.instruction.name, leaves)
+            leaves.add(name)
+            taken.add(name)
+            result.append(replace(statement, name=name, instruction=replace(statement.instruction, name=name)))
+            continue
+        name = _free(wanted.get(position, f"v{position}"), taken)
+        taken.add(name)
+        result.append(replace(statement, name=name))
+    return tuple(result)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the first of name~2, name~3, ... that is not taken."""
+    candidates = (name if k == 1 else f"{name}~{k}" for k in itertools.count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)

@@ -1,0 +1,130 @@
+"""What is the canonical program of fitted statements? Each is written in atoms; parameters and marks become views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import final
+
+from tpdyn.program.check import check
+from tpdyn.program.instructions import Concat, Leaf
+from tpdyn.program.program import Factor, Mark, Parameter, Program, View
+from tpdyn.recorder.canonical.cuts import Cut
+from tpdyn.recorder.canonical.joining import joined
+from tpdyn.recorder.canonical.labelled import by_labels
+from tpdyn.recorder.canonical.pieces import Held, Index, Pieces
+from tpdyn.recorder.canonical.slicing import sliced
+from tpdyn.recorder.canonical.tidy import tidied
+from tpdyn.recorder.canonical.unstacked import Products, cuts_of, refusal, written_out
+from tpdyn.recorder.fitting.atoms import find_atoms
+from tpdyn.recorder.fitting.widths import Fitted, FittedStatement, WideSlice
+from tpdyn.recorder.lowered import Reshape
+
+MOST_PIECES = 256
+"""More pieces than this of one value are refused: unstacking is for fused projections, not for loops over tokens."""
+
+
+@final
+@dataclass(frozen=True)
+class Canonical:
+    """A program, and how the lowered values that matter lie in it: `views[position]` for marks, parameters, leaves.
+
+    A leaf that nothing reads is in neither.
+    """
+
+    program: Program
+    views: dict[int, View]
+
+
+def canonical(fitted: Fitted) -> Canonical:
+    """The canonical program of fitted statements.
+
+    Raises:
+        FitError: what cannot be written in atoms (see `find_atoms`; a softmax along a product of axes; a cut that is
+            not along atoms), naming the statement and its source line.
+    """
+    atoms, nodes = find_atoms(fitted)
+    dims: list[Products] = [tuple(tuple(atoms.of(node)) for node in axes) for axes in nodes]
+    cuts = cuts_of(fitted, atoms, dims)
+    pieces = Pieces(fitted, atoms, written_out(fitted, atoms, dims, cuts))
+    for position, statement in enumerate(fitted.statements):
+        held = _written(pieces, statement, dims[position], cuts.get(position, ()))
+        if len(held.pieces) > MOST_PIECES:
+            raise refusal(statement, f"would be written out in {len(held.pieces)} pieces")
+        pieces.held.append(held)
+    return _finished(fitted, pieces)
+
+
+def _written(pieces: Pieces, statement: FittedStatement, dims: Products, cuts: Sequence[Cut | None]) -> Held:
+    """One statement."""
+    instruction = statement.instruction
+    if isinstance(instruction, Reshape):
+        return Held(dims, pieces.held[instruction.value].pieces, statement.type)
+    if isinstance(instruction, WideSlice):
+        (cut,) = cuts
+        assert cut is not None
+        return sliced(pieces, instruction, cut, dims)
+    if isinstance(instruction, Concat):
+        return joined(pieces, instruction, cuts, dims)
+    if isinstance(instruction, Leaf):
+        return Held(dims, _leaves(pieces, instruction, dims), statement.type)
+    return by_labels(pieces, instruction, dims)
+
+
+def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | None]:
+    """A leaf for each piece, named by its indices."""
+    flat = tuple(chain.from_iterable(dims))
+    found: dict[Index, int | None] = {}
+    for index in pieces.indices(flat):
+        name = leaf.name + (f"[{','.join(map(str, index))}]" if index else "")
+        found[index] = pieces.emit(replace(leaf, name=name), pieces.kept_shape(flat), name)
+    return found
+
+
+def _finished(fitted: Fitted, pieces: Pieces) -> Canonical:
+    """The program of all that is written, tidied."""
+    marks = [Mark(mark.kind, mark.name, mark.step, _view(pieces, mark.var)) for mark in fitted.marks]
+    parameters = [
+        Parameter(
+            parameter.name,
+            tuple(_view(pieces, version) for version in parameter.versions),
+            tuple(None if gradient is None else _view(pieces, gradient) for gradient in parameter.gradients),
+        )
+        for parameter in fitted.parameters
+    ]
+    leaves = {
+        position: _view(pieces, position)
+        for position, statement in enumerate(fitted.statements)
+        if isinstance(statement.instruction, Leaf)
+    }
+    program, moved = tidied(pieces.statements, parameters, marks)
+    program = replace(program, steps=fitted.steps, widths=fitted.widths, notes=tuple(dict.fromkeys(fitted.notes)))
+    check(program)
+    kept = {at: now for at, view in leaves.items() if (now := moved(view)) is not None}
+    kept |= {mark.var: program.marks[k].view for k, mark in enumerate(fitted.marks)}
+    for lowered, parameter in zip(fitted.parameters, program.parameters, strict=True):
+        kept |= dict(zip(lowered.versions, parameter.versions, strict=True))
+    return Canonical(program, kept)
+
+
+def _view(pieces: Pieces, position: int) -> View:
+    """How the script's tensor lies in the program; zeros are written down now."""
+    held = pieces.held[position]
+    factors: list[Factor] = []
+    dims: list[tuple[int, ...]] = []
+    axis = 0
+    for dim, product in enumerate(held.dims):
+        axes: list[int] = []
+        for place, atom in enumerate(product):
+            if atom in pieces.expanded:
+                factors.append(Factor(dim, place, pieces.count(atom)))
+            else:
+                axes.append(axis)
+                axis += 1
+        dims.append(tuple(axes))
+    found = tuple(pieces.actual(position, index) for index in pieces.indices(chain.from_iterable(held.dims)))
+    if not factors:
+        return View(found, tuple(dims))
+    simple = len(factors) == 1 and factors[0].place == 0
+    return View(found, tuple(dims), factors[0].dim, () if simple else tuple(factors))

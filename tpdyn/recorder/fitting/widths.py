@@ -1,0 +1,417 @@
+"""How does a program depend on the width? Several recordings, aligned statement by statement, give the answer.
+
+The same script at another width takes the same steps with other numbers. So the structure (instructions, what reads
+what, labels) must be equal, and each number (a dim, a constant, the standard deviation of an initialisation) is fitted
+as a function of the width (`tpdyn.recorder.fitting.powers`). A number that fits nothing, or a structure that differs, is
+refused with its source line: one width alone could not tell a dim of the batch from one of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never, final
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Law,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+)
+from tpdyn.program.program import Origin, Type
+from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_whole
+from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
+
+
+class FitError(ValueError):
+    """Recordings at several widths do not make one program; the message names the statement and its source line.
+
+    outside: the script does something that no power of the width describes (rather than: a bad choice of widths).
+    """
+
+    def __init__(self, message: str, *, outside: bool = False) -> None:
+        super().__init__(message)
+        self.outside = outside
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WideSlice:
+    """A `Slice` whose start and length may depend on the width."""
+
+    value: Operand
+    axis: int
+    start: Scaling
+    step: int
+    length: Scaling
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FittedStatement:
+    """`shape : instruction` in a symbolic width; axes are still those of the script's tensors."""
+
+    instruction: Instruction | WideSlice | Reshape
+    shape: tuple[Scaling, ...]
+    type: Type = "float"
+    origin: Origin = Origin()
+
+
+@final
+@dataclass(slots=True)
+class Fitted:
+    """Several `Lowered` as one, in a symbolic width."""
+
+    widths: tuple[int, ...]
+    statements: list[FittedStatement]
+    parameters: list[LoweredParameter] = field(default_factory=list)
+    marks: list[LoweredMark] = field(default_factory=list)
+    steps: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """The widths, sorted, each once.
+
+    Raises FitError for fewer than two different widths, and for anything that is no positive integer.
+    """
+    for width in widths:
+        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+            raise FitError(f"widths = {tuple(widths)!r}: {width!r} is no positive integer; try widths=(16, 24, 40)")
+    distinct = tuple(sorted(set(widths)))
+    if len(distinct) < 2:
+        raise FitError(
+            f"widths = {tuple(widths)!r}: one width cannot tell a dim that grows from one that does not; "
+            "give at least two different widths, better three, e.g. widths=(16, 24, 40)"
+        )
+    return distinct
+
+
+def fit(lowereds: Sequence[Lowered]) -> Fitted:
+    """One program in a symbolic width from the lowered recordings at several widths.
+
+    Raises:
+        FitError: fewer than two widths; a different structure; a number that is no power of the width; no dim that
+            depends on the width.
+    """
+    if len(lowereds) > 1:  # one recording is a program with the numbers of its width
+        check_widths([lowered.width for lowered in lowereds])
+    lowereds = sorted(lowereds, key=lambda lowered: lowered.width)
+    widths = tuple(lowered.width for lowered in lowereds)
+    fitter = _Fitter(widths, lowereds)
+    statements = [fitter.statement(position) for position in range(min(len(x.statements) for x in lowereds))]
+    fitter.check_lengths()
+    fitter.check_tables()
+    if len(lowereds) > 1 and not any(dim.order for statement in statements for dim in statement.shape):
+        raise FitError(
+            f"no dim of any tensor depends on the width: the script made the same shapes at widths "
+            f"{', '.join(map(str, widths))}. Is the width used to build the model?"
+        )
+    first = lowereds[0]
+    return Fitted(
+        widths, statements, list(first.parameters), list(first.marks), first.steps, [*first.notes, *fitter.notes]
+    )
+
+
+def check_same_structure(first: Lowered, other: Lowered, *, laws: bool = True) -> None:
+    """Raise FitError where a recording at a further width takes other steps.
+
+    laws: whether parameters must be drawn alike, too (of a model that exists the law is not known, only its entries).
+    """
+    if not laws:
+        other = replace(other, statements=_with_laws_of(first, other))
+    fitter = _Fitter((first.width, other.width), (first, other))
+    for position in range(min(len(first.statements), len(other.statements))):
+        fitter.check_same(position, [first.statements[position], other.statements[position]])
+    fitter.check_lengths()
+    fitter.check_tables()
+
+
+class _Fitter:
+    def __init__(self, widths: tuple[int, ...], lowereds: Sequence[Lowered]) -> None:
+        self.widths, self.lowereds = widths, lowereds
+        self.notes: list[str] = []
+        self.whole: dict[tuple[int, ...], Scaling | None] = {}
+        self.floats: dict[tuple[Number, ...], Scaling | None] = {}
+        self.unchanged: dict[Any, Any] = {}
+
+    def statement(self, position: int) -> FittedStatement:
+        versions = [lowered.statements[position] for lowered in self.lowereds]
+        first = versions[0]
+        self.check_same(position, versions)
+        shape = tuple(
+            self.fit_dim(position, f"axis {axis}", [version.shape[axis] for version in versions])
+            for axis in range(len(first.shape))
+        )
+        instruction = self.instruction(position, versions)
+        return FittedStatement(instruction, shape, first.type, first.origin)
+
+    def check_same(self, position: int, versions: Sequence[LoweredStatement]) -> None:
+        first = versions[0]
+        skeleton = _skeleton(first)
+        for width, version in zip(self.widths[1:], versions[1:], strict=True):
+            if version.instruction == first.instruction and version.shape == first.shape:
+                same = version.type == first.type and _place(version.origin) == _place(first.origin)
+            else:
+                same = _skeleton(version) == skeleton
+            if not same:
+                raise self.difference(position, width, version)
+
+    def difference(self, position: int, width: int, version: LoweredStatement | None) -> FitError:
+        """Two recordings part here."""
+        first = self.lowereds[0].statements
+        mine = describe(first[position]) if position < len(first) else "(the end of the recording)"
+        other = "(the end of the recording)" if version is None else describe(version)
+        return FitError(
+            f"the script does different things at different widths; the first difference is statement {position}:\n"
+            f"  at width {self.widths[0]}: {mine}\n"
+            f"  at width {width}: {other}\n"
+            "Recordings can be joined only if each width takes the same steps. If a branch depends on the width, or a "
+            "dim becomes 1 at the smallest width, try other (larger) widths."
+        )
+
+    def check_lengths(self) -> None:
+        count = len(self.lowereds[0].statements)
+        for width, lowered in zip(self.widths[1:], self.lowereds[1:], strict=True):
+            if len(lowered.statements) != count:
+                position = min(count, len(lowered.statements))
+                longer = lowered.statements[position] if len(lowered.statements) > position else None
+                raise self.difference(position, width, longer)
+
+    def check_tables(self) -> None:
+        first = self.lowereds[0]
+        for width, lowered in zip(self.widths[1:], self.lowereds[1:], strict=True):
+            for what, mine, other in (
+                ("parameters", first.parameters, lowered.parameters),
+                ("named values", first.marks, lowered.marks),
+                ("steps", [first.steps], [lowered.steps]),
+            ):
+                if mine == other:
+                    continue
+                pairs = zip(mine, other, strict=False)
+                a, b = next(((a, b) for a, b in pairs if a != b), (f"{len(mine)} of them", f"{len(other)} of them"))
+                raise FitError(
+                    f"the script's {what} differ between widths: {a} at width {self.widths[0]}, {b} at width {width}"
+                )
+
+    def instruction(self, position: int, versions: Sequence[LoweredStatement]) -> Instruction | WideSlice | Reshape:
+        first = versions[0].instruction
+        all_of: list[Any] = [version.instruction for version in versions]
+        match first:
+            case Reshape() | Gather() | Scatter() | Eigenvalues() | Spectral():
+                return first
+            case Leaf():
+                return replace(first, law=self.law(position, first, versions))
+            case Contract():
+                scales = [i.scale for i in all_of]
+                return (
+                    first
+                    if _all_equal(scales)
+                    else replace(first, scale=self.fit_number(position, "the factor", scales))
+                )
+            case Combine(terms=terms):
+                if _all_equal(all_of):
+                    return first
+                fitted = tuple(
+                    (self.fit_number(position, f"the factor of term {k + 1}", [i.terms[k][0] for i in all_of]), operand)
+                    for k, (_, operand) in enumerate(terms)
+                )
+                constant = self.fit_number(position, "the constant", [i.constant for i in all_of])
+                return replace(first, terms=fitted, constant=constant)
+            case Apply(parameters=parameters):
+                if _all_equal(all_of):
+                    return first
+                return replace(
+                    first,
+                    parameters=tuple(
+                        self.fit_number(position, f"parameter {k + 1}", [i.parameters[k] for i in all_of])
+                        for k in range(len(parameters))
+                    ),
+                )
+            case Slice(value=value, axis=axis, step=step):
+                start = self.fit_dim(position, "the start of the slice", [i.start for i in all_of])
+                length = self.fit_dim(position, "the length of the slice", [i.length for i in all_of])
+                return WideSlice(value, axis, start, step, length)
+            case Concat(lengths=lengths):
+                return replace(
+                    first,
+                    lengths=tuple(
+                        self.fit_dim(
+                            position, f"the length of part {k + 1}", [int(i.lengths[k].constant) for i in all_of]
+                        )
+                        for k in range(len(lengths))
+                    ),
+                )
+            case _:
+                assert_never(first)
+
+    def fit_number(self, position: int, what: str, scalings: Sequence[Scaling]) -> Scaling:
+        return self.fit_constant(position, what, [scaling.constant for scaling in scalings])
+
+    def fit_dim(self, position: int, what: str, values: Sequence[int]) -> Scaling:
+        key = tuple(values)
+        if key not in self.whole:
+            self.whole[key] = fit_whole(self.widths, key)
+        found = self.whole[key]
+        if found is None:
+            raise FitError(
+                self.message(
+                    position,
+                    f"{what} is {self.table(values)}: not a*n^p, a*n + b or a*n^2 + b*n",
+                    "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded.",
+                )
+            )
+        return found
+
+    def fit_constant(self, position: int, what: str, values: Sequence[Number]) -> Scaling:
+        key = tuple(values)
+        if key not in self.floats:
+            self.floats[key] = fit_float(self.widths, key)
+        found = self.floats[key]
+        if found is None:
+            raise FitError(
+                self.message(
+                    position,
+                    f"outside the theory: {what} is {self.table(values)}: a constant that is not c*n^p",
+                    "A number that is computed from the loss, the data or the weights is followed where it leaves a tensor through "
+                    ".item() and meets + - * / ** only; float(...), numpy and math make a constant of it. Keep it a tensor, "
+                    "or make it a power of the width.",
+                ),
+                outside=True,
+            )
+        return found
+
+    def law(self, position: int, first: Leaf, versions: Sequence[LoweredStatement]) -> Law:
+        laws: list[Law] = [version.instruction.law for version in versions]  # type: ignore[union-attr]
+        if _all_equal(laws):
+            return laws[0]
+        numbers = [
+            [float(law.location.constant) for law in laws],
+            [float(law.scale.constant) for law in laws],
+        ]
+        location, scale = (fit_float(self.widths, values) for values in numbers)
+        if location is not None and scale is not None:
+            return Law(laws[0].kind, location, scale)
+        if laws[0].kind in ("data", "index", "array"):  # the numbers only describe the data
+            return Law(laws[0].kind, Scaling.of(_mean(numbers[0])), Scaling.of(_mean(numbers[1])))
+        counts = [_size(version.shape) for version in versions]
+        return self.measured_law(position, first, laws[0], numbers, counts)
+
+    def measured_law(
+        self, position: int, leaf: Leaf, law: Law, numbers: Sequence[Sequence[float]], counts: Sequence[int]
+    ) -> Law:
+        """A law of which only mean and standard deviation of the entries were measured.
+
+        Relative standard error of a standard deviation from N entries: 1/sqrt(2N), times 1.5 for heavier tails than a
+        Gaussian's; of a mean: std/sqrt(N). A mean within 5 of its errors of zero at each width is zero.
+        """
+        means, deviations = numbers
+        errors = [1.5 / (2 * count) ** 0.5 for count in counts]
+        found = fit_measured(self.widths, deviations, errors)
+        centred = all(abs(m) <= 5 * d / c**0.5 for m, d, c in zip(means, deviations, counts, strict=True))
+        mean: tuple[Scaling, bool] | None = (Scaling(()), True)
+        if not centred:
+            sign = 1 if means[0] > 0 else -1
+            relative = [d / c**0.5 / max(abs(m), 1e-300) for m, d, c in zip(means, deviations, counts, strict=True)]
+            mean = fit_measured(self.widths, [sign * m for m in means], relative)
+            mean = None if mean is None else (mean[0] * Scaling.of(sign), mean[1])
+        if found is None or mean is None:
+            raise FitError(
+                self.message(
+                    position,
+                    f"the initialisation of {leaf.name} has mean {self.table(means)} and standard deviation "
+                    f"{self.table(deviations)}: no power of the width",
+                    "Build the model inside the recorded function, so that its initialisation is recorded and not measured.",
+                ),
+                outside=True,
+            )
+        if not (found[1] and mean[1]):
+            self.notes.append(
+                f"{leaf.name}: its initialisation was measured, not recorded; the power of the width in its standard "
+                f"deviation, {found[0]}, is the likeliest but not certain. Build the model inside the recorded function."
+            )
+        return Law(law.kind, mean[0], found[0])
+
+    def table(self, values: Sequence[Number]) -> str:
+        return ", ".join(f"{_digits(value)} at width {width}" for width, value in zip(self.widths, values, strict=True))
+
+    def message(self, position: int, problem: str, advice: str) -> str:
+        return f"{problem}\n  in {describe(self.lowereds[0].statements[position])}\n{advice}"
+
+
+def _with_laws_of(first: Lowered, other: Lowered) -> list[LoweredStatement]:
+    """The statements of `other`; a parameter that `first` has at the same place is drawn as there."""
+    made = list(other.statements)
+    for position, (mine, theirs) in enumerate(zip(first.statements, made, strict=False)):
+        one, two = mine.instruction, theirs.instruction
+        if isinstance(one, Leaf) and isinstance(two, Leaf) and one.kind == two.kind == "parameter":
+            made[position] = replace(theirs, instruction=replace(two, law=one.law))
+    return made
+
+
+def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
+    """All that must be equal at every width: the statement without its numbers."""
+    instruction = statement.instruction
+    shared: tuple[Any, ...] = (type(instruction), len(statement.shape), statement.type, _place(statement.origin))
+    match instruction:
+        case Leaf(kind=kind, name=name, law=law):
+            return (*shared, kind, name, law.kind)
+        case Contract(operands=operands):
+            return (*shared, operands)
+        case Combine(terms=terms, epsilon=epsilon):
+            return (*shared, tuple(operand for _, operand in terms), epsilon)
+        case Apply(function=function, operands=operands, parameters=parameters, along=along):
+            return (*shared, function, operands, len(parameters), along)
+        case Slice(value=value, axis=axis, step=step):
+            return (*shared, value, axis, step)
+        case Concat(parts=parts, axis=axis):
+            return (*shared, parts, axis)
+        case Gather() | Scatter() | Reshape() | Eigenvalues() | Spectral():
+            return (*shared, instruction)
+        case _:
+            assert_never(instruction)
+
+
+def _place(origin: Origin) -> tuple[Any, ...]:
+    return (origin.step, origin.phase, origin.module)
+
+
+def describe(statement: LoweredStatement | FittedStatement) -> str:
+    """One statement for an error text."""
+    instruction, origin = statement.instruction, statement.origin
+    what = type(instruction).__name__
+    what += f" {instruction.name}" if isinstance(instruction, Leaf) else ""
+    what += f" {instruction.function}" if isinstance(instruction, Apply) else ""
+    where = f"step {origin.step}, {origin.phase}" + (f", module {origin.module}" if origin.module else "")
+    text = f"\n      {origin.source.text.strip()}" if origin.source.text else ""
+    return f"{what} of shape ({', '.join(map(str, statement.shape))}), {where}, {origin.source}{text}"
+
+
+def _all_equal(items: Sequence[Any]) -> bool:
+    first = items[0]
+    return all(item == first for item in items)
+
+
+def _size(shape: Sequence[int]) -> int:
+    product = 1
+    for dim in shape:
+        product *= dim
+    return product
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _digits(value: Number) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)

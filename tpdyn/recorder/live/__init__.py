@@ -1,0 +1,1 @@
+"""What does a script do, operation by operation? It runs as always, and a tape is written."""

@@ -1,0 +1,113 @@
+"""What of a raw recording is kept? Only what marks, parameters and gradients depend on, under the names of the script.
+
+Operations that nothing named depends on (metrics, dead optimizer counters) are dropped, names are given, and what was
+made before the first forward pass is told apart into initialisation (parameters and buffers depend on it) and data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from tpdyn.recorder.live.hooks import Watch
+from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, TapeParameter
+
+
+def refs_in(values: Iterable[Any]) -> list[Ref]:
+    """All refs in nested tuples and lists."""
+    found: list[Ref] = []
+    for item in values:
+        if isinstance(item, Ref):
+            found.append(item)
+        elif isinstance(item, list | tuple):
+            found += refs_in(item)
+    return found
+
+
+def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:
+    """The positions of all nodes on which the roots depend, themselves included."""
+    seen: set[int] = set()
+    stack = [ref.node for ref in roots]
+    while stack:
+        index = stack.pop()
+        if index in seen:
+            continue
+        seen.add(index)
+        node = nodes[index]
+        stack.extend(ref.node for ref in refs_in((*node.args, *node.kwargs.values())))
+    return seen
+
+
+def finished_tape(
+    raw: Tape,
+    watch: Watch,
+    parameters: list[tuple[Tensor, TapeParameter]],
+    inputs: list[tuple[int, Tensor]],
+    now: dict[str, Ref],
+) -> Tape:
+    """The tape in its final form. now: the last values of all parameters and buffers known by name."""
+    nodes = raw.nodes
+    order = {name: position for position, name in enumerate(watch.parameters())}
+    for tensor, parameter in parameters:
+        parameter.name = watch.name_of(tensor)
+        parameter.gradients.extend([None] * (raw.steps - len(parameter.gradients)))
+    kept = sorted((p for _, p in parameters), key=lambda p: order.get(p.name, len(order)))
+    _name_inputs(nodes, watch, kept, inputs)
+
+    stepped = {p.name for p in kept}
+    initial = ancestors(nodes, [p.versions[0] for p in kept] + [r for name, r in now.items() if name not in stepped])
+    for index, node in enumerate(nodes):
+        if node.origin.phase == "initialization" and index not in initial:
+            node.origin = replace(node.origin, phase="data")
+
+    marks = [mark for mark in raw.marks if mark.step < raw.steps]
+    roots = [mark.ref for mark in marks]
+    for parameter in kept:
+        roots += [*parameter.versions, *(g for g in parameter.gradients if g is not None)]
+    needed = sorted(ancestors(nodes, roots))
+    place = {old: new for new, old in enumerate(needed)}
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return replace(value, node=place[value.node])
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        if isinstance(value, tuple):
+            return tuple(moved(item) for item in value)
+        return value
+
+    for index in needed:
+        node = nodes[index]
+        node.args = moved(node.args)
+        if node.kwargs:
+            node.kwargs = {key: moved(value) for key, value in node.kwargs.items()}
+    for parameter in kept:
+        parameter.versions = [moved(ref) for ref in parameter.versions]
+        parameter.gradients = [moved(ref) for ref in parameter.gradients]
+    return Tape(
+        raw.width,
+        [nodes[index] for index in needed],
+        kept,
+        [TapeMark(mark.kind, mark.name, mark.step, moved(mark.ref)) for mark in marks],
+        raw.steps,
+        {moved(ref): value for ref, value in raw.live.items() if ref.node in place},
+        raw.notes + [note for note in watch.notes if note not in raw.notes],
+    )
+
+
+def _name_inputs(nodes: list[Node], watch: Watch, kept: list[TapeParameter], inputs: list[tuple[int, Tensor]]) -> None:
+    """Inputs that turn out to be parameters or buffers are called so."""
+    first = {parameter.versions[0].node: parameter.name for parameter in kept if parameter.versions}
+    names = {tensor.untyped_storage()._cdata: name for name, tensor in watch.parameters().items()}
+    buffers = {tensor.untyped_storage()._cdata: name for name, tensor in watch.buffers().items()}
+    for index, tensor in inputs:
+        node, storage = nodes[index], tensor.untyped_storage()._cdata
+        if index in first:
+            node.input_kind, node.name = "parameter", first[index]
+        elif node.input_kind == "parameter":
+            node.name = names.get(storage, node.name)
+        elif storage in buffers:
+            node.input_kind, node.name = "buffer", buffers[storage]

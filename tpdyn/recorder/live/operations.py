@@ -1,0 +1,501 @@
+"""What does one operation of the script mean as a function of values? Every kind of aten operation, made functional.
+
+`Operations` is the dispatch mode below the recorder: it reads the values of an operation's arguments, lets the
+operation run, and appends functional nodes to the tape. In-place and out= operations become their functional overloads,
+views are only registered, list and fused kernels become ordinary operations. Where a node belongs (step, phase, module,
+source line) is decided by the recorder above.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tpdyn.program.program import Origin
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.live.finish import refs_in
+from tpdyn.recorder.live.foreach import calls_of, fused_formulas, per_tensor
+from tpdyn.recorder.live.frames import called_by_user, user_frames, user_source
+from tpdyn.recorder.live.hooks import StopRecording, Watch, name_within
+from tpdyn.recorder.live.numbers import Numbers
+from tpdyn.recorder.live.schemas import Operation, operation
+from tpdyn.recorder.live.storage import Storages
+from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape
+
+aten = torch.ops.aten
+
+
+class Operations(TorchDispatchMode, ABC):
+    """Turns the operations that pass by into nodes of `_tape`."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No wrapper around every operation: compiled code runs eagerly while recording."""
+        return False
+
+    def __init__(self, width: int, watch: Watch) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.watch = watch
+        self._tape = Tape(width)
+        self._nodes = self._tape.nodes
+        self._storages = Storages(self._emit_view, self._enter)
+        self._origin = Origin(phase="initialization")
+        self._inputs: list[tuple[int, Tensor]] = []
+        self._running: Any = None  # the overload that runs now
+        self._sequence = -1  # its autograd sequence number
+        self._noted: set[str] = set()
+        self._numbers = Numbers(self._compute)
+
+    @abstractmethod
+    def _place(self, args: Any, kind: str) -> None:
+        """Set `_origin` and `_sequence` of what is appended next."""
+
+    @abstractmethod
+    def _watch_write(self, tensor: Tensor) -> None:
+        """A tensor is about to be written in place."""
+
+    # -- operations -----------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        facts = operation(func)
+        kind = facts.kind
+        if kind == "ignored":
+            return func(*args, **kwargs)
+        if self.watch.stopped:
+            raise StopRecording
+        self._running = func
+        if types:
+            self._refuse_subclasses(types)
+        self._place(args, kind)
+        try:
+            if kind == "view" and not isinstance(args[0], Tensor):  # a conjugated number: there is nothing to view
+                kind, facts = "functional", replace(facts, functional=func)
+            if kind == "functional":
+                values, options = self._values(args), self._options(kwargs)
+                for position, _ in facts.written:
+                    if args[position] is not None:
+                        self._watch_write(args[position])
+                out = func(*args, **kwargs)
+                self._record_functional(func, facts, args, values, options, out)
+                return out
+            if kind == "view":
+                out = func(*args, **kwargs)
+                if isinstance(args[0], UninitializedTensorMixin):  # a lazy layer's parameter: no memory yet
+                    return out
+                self._storages.view(args[0], out, func, tuple(args[1:]), kwargs, self._origin)
+                return out
+            if kind == "in-place":
+                return self._in_place(func, facts, args, kwargs)
+            return getattr(self, "_" + kind)(func, facts, args, kwargs)
+        except NotImplementedError as error:
+            if "Cannot access storage" in str(error):
+                raise RecordingError(
+                    f"{func} makes or takes a tensor that is not dense (sparse or nested); expected dense tensors. "
+                    "Try sparse=False in the embedding, or padding",
+                    self._origin.source,
+                ) from error
+            raise
+
+    def _record_functional(
+        self, func: Any, facts: Operation, args: Any, values: tuple[Any, ...], options: dict[str, Any], out: Any
+    ) -> None:
+        results = out if isinstance(out, tuple | list) else (out,)
+        tensors = [item if isinstance(item, Tensor) else None for item in results]
+        if all(item is None for item in tensors):
+            if func is aten._local_scalar_dense.default:
+                self._note_number(values[0], out)
+            return
+        target = facts.functional
+        random_now = facts.random
+        if random_now and facts.attention:
+            random_now = self._attention_is_random(func, args, options)
+        metas = tuple(None if t is None else Meta(tuple(t.shape), t.dtype) for t in tensors)
+        if facts.written and any(args[position] is None for position, _ in facts.written):
+            target, hidden = func, []  # batch normalisation without running statistics writes nothing
+        elif facts.written:  # running statistics, written without saying so
+            hidden = [args[position] for position, _ in facts.written]
+            metas += tuple(Meta(tuple(t.shape), t.dtype) for t in hidden if t is not None)
+        else:
+            hidden = []
+        value = None
+        if random_now:
+            value = tuple(None if t is None else t.detach().clone() for t in tensors)
+            options.pop("generator", None)
+        node = self._append(target, values, options, metas, value, random_now)
+        result = self._storages.result
+        for index, tensor in enumerate(tensors):
+            if tensor is not None:
+                result(tensor, Ref(node, index))
+        for extra, tensor in enumerate(hidden):
+            if tensor is not None:
+                self._write(tensor, Ref(node, len(tensors) + extra))
+
+    def _in_place(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        target = args[0]
+        self._watch_write(target)
+        if func is aten.copy_.default:
+            if target.dtype == torch.uint8 and self._storages.copied(target, args[1]):
+                return func(*args, **kwargs)
+            new = self._copied(target, args[1])
+            out = func(*args, **kwargs)
+            self._write(target, new)
+            return out
+        if func is aten.fill_.Scalar or func is aten.zero_.default:
+            out = func(*args, **kwargs)
+            self._write(target, self._full(target, args[1] if len(args) > 1 else 0))
+            return out
+        values, options = self._values(args), self._options(kwargs)
+        out = func(*args, **kwargs)
+        self._finish_writes(func, facts, [target], values, options)
+        return out
+
+    def _out(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        names = {name for _, name in facts.written}
+        targets = [kwargs[name] if name in kwargs else args[position] for position, name in facts.written]
+        for target in targets:
+            self._watch_write(target)
+        positions = {position for position, _ in facts.written}
+        values = self._values(tuple(a for k, a in enumerate(args) if k not in positions))
+        options = self._options({k: v for k, v in kwargs.items() if k not in names})
+        out = func(*args, **kwargs)
+        self._finish_writes(func, facts, targets, values, options)
+        return out
+
+    def _finish_writes(
+        self, func: Any, facts: Operation, targets: list[Tensor], values: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        if facts.functional is None:
+            raise RecordingError(
+                f"{func} writes in place and has no functional overload; it cannot be recorded. "
+                "Try the operation without the trailing underscore or out=",
+                user_source(),
+            )
+        metas = tuple(Meta(tuple(t.shape), t.dtype) for t in targets)
+        value = None
+        if facts.random:
+            value = tuple(t.detach().clone() for t in targets)
+            options.pop("generator", None)
+        elif facts.kind == "in-place":
+            # `x += y` keeps the type of x where `x + y` may not.
+            others = {self._meta(v).dtype for v in (*values, *options.values()) if isinstance(v, Ref) and not v.number}
+            if others - {targets[0].dtype} or targets[0].dtype in (torch.bool, torch.int64, torch.int32):
+                self._write_converted(facts, targets[0], values, options)
+                return
+        node = self._append(facts.functional, values, options, metas, value, facts.random)
+        for index, target in enumerate(targets):
+            self._write(target, Ref(node, index))
+
+    def _write_converted(
+        self, facts: Operation, target: Tensor, values: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        def stand_in(value: Any) -> Any:
+            if isinstance(value, Ref):
+                meta = self._meta(value)
+                if value.number:
+                    return 1.0
+                return torch.empty(meta.shape, dtype=meta.dtype, device="meta")
+            return [stand_in(item) for item in value] if isinstance(value, list) else value
+
+        made = facts.functional(*map(stand_in, values), **{k: stand_in(v) for k, v in options.items()}).dtype
+        shape = tuple(target.shape)
+        ref = Ref(self._append(facts.functional, values, options, (Meta(shape, made),)))
+        if made != target.dtype:
+            ref = Ref(
+                self._append(aten._to_copy.default, (ref,), {"dtype": target.dtype}, (Meta(shape, target.dtype),))
+            )
+        self._write(target, ref)
+
+    def _copied(self, target: Tensor, source: Tensor) -> Ref:
+        """The value of `target.copy_(source)`: broadcast, converted, laid out."""
+        ref = self._storages.read(source)
+        shape, dtype = tuple(target.shape), target.dtype
+        if tuple(source.shape) != shape:
+            ref = Ref(self._append(aten.expand.default, (ref, list(shape)), {}, (Meta(shape, source.dtype),)))
+        if source.dtype != dtype:
+            ref = Ref(self._append(aten._to_copy.default, (ref,), {"dtype": dtype}, (Meta(shape, dtype),)))
+        elif source.stride() != target.stride():
+            layout = {"memory_format": torch.contiguous_format} if target.is_contiguous() else {}
+            ref = Ref(self._append(aten.clone.default, (ref,), layout, (Meta(shape, dtype),)))
+        return ref
+
+    def _split(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        out = func(*args, **kwargs)
+        dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
+        dim %= max(args[0].dim(), 1)
+        start = 0
+        for piece in out:
+            end = start + piece.shape[dim]
+            self._storages.view(args[0], piece, aten.slice.Tensor, (dim, start, end), {}, self._origin)
+            start = end
+        return out
+
+    def _unbind(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        out = func(*args, **kwargs)
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        dim %= max(args[0].dim(), 1)
+        for index, piece in enumerate(out):
+            self._storages.view(args[0], piece, aten.select.int, (dim, index), {}, self._origin)
+        return out
+
+    def _geometry(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        """`transpose_`, `resize_` and the like: the tensor object gets another shape on its storage."""
+        target = args[0]
+        if facts.functional is None:
+            if self._storages.knows(target) and func is aten.resize_.default:
+                self._watch_write(target)
+                before = target.untyped_storage().nbytes()
+                out = func(*args, **kwargs)
+                if target.untyped_storage().nbytes() != before or target.numel() == 0:
+                    self._storages.replace(target, self._garbage(target))
+                return out
+            return func(*args, **kwargs)  # set_: another storage, whose state is known or enters when read
+        before = target.detach()
+        out = func(*args, **kwargs)
+        self._storages.view(before, target, facts.functional, tuple(args[1:]), kwargs, self._origin)
+        return out
+
+    def _garbage(self, tensor: Tensor) -> Ref:
+        shape = tuple(tensor.shape)
+        return Ref(self._append(aten.empty.memory_format, (list(shape),), {"dtype": tensor.dtype},
+                                (Meta(shape, tensor.dtype),)))  # fmt: skip
+
+    def _foreach(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        each = per_tensor(func)
+        if each is None:
+            raise RecordingError(
+                f"{func} has no rule; expected an elementwise foreach operation. Try foreach=False", user_source()
+            )
+        calls = calls_of(func, args, kwargs)
+        in_place = bool(facts.written)
+        if in_place:
+            for tensor in args[0]:
+                self._watch_write(tensor)
+        refs = []
+        if in_place:  # one after the other, as torch defines it
+            for (mine, extra), tensor in zip(calls, args[0], strict=True):
+                if each is aten.copy_.default:
+                    new = self._copied(mine[0], mine[1])
+                elif each is aten.zero_.default:
+                    new = self._full(tensor, 0)
+                else:
+                    new = self._apply(each, mine, extra, Meta(tuple(tensor.shape), tensor.dtype))
+                self._write(tensor, new)
+            return func(*args, **kwargs)
+        out = func(*args, **kwargs)
+        for (mine, extra), tensor in zip(calls, out, strict=True):
+            refs.append(self._apply(each, mine, extra, Meta(tuple(tensor.shape), tensor.dtype)))
+        for tensor, ref in zip(out, refs, strict=True):
+            self._storages.result(tensor, ref)
+        return out
+
+    def _fused(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        def apply(overload: Any, *values: Any, **extra: Any) -> Ref:
+            meta = self._meta(values[0])
+            return Ref(self._append(overload, values, extra, (meta,)))
+
+        writes = fused_formulas(func, args, kwargs, apply, self._storages.read)
+        for tensor, _ in writes:
+            self._watch_write(tensor)
+        out = func(*args, **kwargs)
+        for tensor, ref in writes:
+            self._write(tensor, ref)
+        self._note(f"the fused kernel {facts.name} is recorded as its formulas: a replay agrees up to round-off")
+        return out
+
+    def _scaler(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        """GradScaler: gradients times the inverse of the scale. Whether one is infinite, and the next scale, are numbers
+        that the run gives."""
+        if func is aten._amp_foreach_non_finite_check_and_unscale_.default:
+            gradients, numbers, inverse = args[0], [args[1]], self._storages.read(args[2])
+        elif func is aten._amp_update_scale_.default:
+            gradients, numbers, inverse = [], [args[0], args[1]], None
+        else:
+            return self._in_place(func, facts, args, kwargs)
+        for tensor in (*gradients, *numbers):
+            self._watch_write(tensor)
+        refs = [self._apply(aten.mul.Tensor, (g, inverse), {}, Meta(tuple(g.shape), g.dtype)) for g in gradients]
+        out = func(*args, **kwargs)
+        for tensor, ref in zip(gradients, refs, strict=True):
+            self._write(tensor, ref)
+        for tensor in numbers:
+            self._write(tensor, self._full(tensor, tensor.item()))
+        self._note("the scale of GradScaler is recorded as the numbers that it had")
+        return out
+
+    def _full(self, like: Tensor, number: Any) -> Ref:
+        shape, options = tuple(like.shape), {"dtype": like.dtype, "device": like.device}
+        return Ref(self._append(aten.full.default, (list(shape), number), options, (Meta(shape, like.dtype),)))
+
+    def _apply(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], meta: Meta) -> Ref:
+        return Ref(self._append(target, self._values(args), self._options(kwargs), (meta,)))
+
+    # -- values ---------------------------------------------------------------------------------------------------
+
+    def _values(self, args: Any) -> tuple[Any, ...]:
+        if self._numbers:
+            return tuple(map(self._value, args))
+        read = self._storages.read
+        return tuple([
+            read(a) if isinstance(a, Tensor) else self._list(a) if isinstance(a, (list, tuple)) else a for a in args
+        ])  # fmt: skip
+
+    def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if not kwargs:
+            return {}
+        return {key: self._value(value) for key, value in kwargs.items()}
+
+    def _value(self, argument: Any) -> Any:
+        if isinstance(argument, Tensor):
+            return self._storages.read(argument)
+        return self._list(argument) if isinstance(argument, (list, tuple)) else self._numbers.find(argument)
+
+    def _list(self, items: Any) -> list[Any]:
+        read, find = self._storages.read, self._numbers.find
+        return [read(a) if isinstance(a, Tensor) else find(a) for a in items]
+
+    def _meta(self, ref: Ref) -> Meta:
+        meta = self._nodes[ref.node].outputs[ref.output]
+        assert meta is not None
+        return meta
+
+    def _append(
+        self,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        outputs: tuple[Meta | None, ...],
+        value: Any = None,
+        random_now: bool = False,
+    ) -> int:
+        nodes = self._nodes
+        nodes.append(Node(
+            overload_name(target), target, args, kwargs, outputs, self._origin, None, "", value, random_now, self._sequence,
+        ))  # fmt: skip
+        return len(nodes) - 1
+
+    def _emit_view(
+        self,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        origin: Origin | None,
+    ) -> Ref:
+        """A view that is read now belongs to where it was made, if that was in this step."""
+        ref = Ref(self._append(target, args, kwargs, (Meta(shape, dtype),)))
+        if origin is not None and origin.step == self._origin.step:
+            self._nodes[ref.node].origin = origin
+        return ref
+
+    def _write(self, tensor: Tensor, ref: Ref) -> None:
+        self._storages.write(tensor, ref)
+
+    def _enter(self, tensor: Tensor) -> Ref:
+        """A tensor from outside of the recording."""
+        if tensor.layout != torch.strided:
+            raise RecordingError(
+                f"a tensor of layout {tensor.layout}; expected dense tensors. Try sparse=False in the embedding",
+                user_source(),
+            )
+        if tensor.is_nested:
+            raise RecordingError("a nested tensor; expected ordinary tensors. Try padding", user_source())
+        kind: InputKind = "data"
+        if isinstance(tensor, nn.Parameter) or (tensor.requires_grad and tensor.is_leaf):
+            kind = "parameter"
+        elif tensor.dim() == 0 or (
+            self._running is aten.lift_fresh.default and (tensor.numel() == 1 or self.watch.module_stack)
+        ):
+            kind = "constant"
+        elif self.watch.in_optimizer:  # the state of an optimizer that was stepped before
+            kind = "buffer"
+        name = ""
+        if kind == "data":
+            for frame in user_frames():
+                for variable, held in frame.f_locals.items():
+                    found = name_within(variable, held, tensor)
+                    if found is not None:
+                        name = found
+                        break
+                if name:
+                    break
+        node = Node(
+            "input", None, (), {}, (Meta(tuple(tensor.shape), tensor.dtype),), self._origin, kind, name,
+            tensor.detach().clone(),
+        )  # fmt: skip
+        self._nodes.append(node)
+        self._inputs.append((len(self._nodes) - 1, tensor))
+        return Ref(len(self._nodes) - 1)
+
+    # -- notes and refusals ---------------------------------------------------------------------------------------
+
+    def _note(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self._tape.notes.append(text)
+
+    def _note_number(self, ref: Ref, number: Any) -> None:
+        if isinstance(number, float) and self._varies(ref):
+            self._numbers.take(number, ref)
+        if called_by_user():
+            source = self._origin.source
+            self._note(f"a number leaves the tensors through .item() at {source}: {source.text}")
+
+    def _varies(self, ref: Ref) -> bool:
+        """Whether a value depends on parameters, data or draws: the counters of an optimizer do not."""
+        stack, seen = [ref.node], {ref.node}
+        while stack:
+            node = self._nodes[stack.pop()]
+            if node.random or (node.op == "input" and node.input_kind != "constant"):
+                return True
+            for read in refs_in((node.args, tuple(node.kwargs.values()))):
+                if read.node not in seen:
+                    seen.add(read.node)
+                    stack.append(read.node)
+        return False
+
+    def _compute(self, overload: Any, operands: tuple[Any, ...]) -> Ref:
+        """One operation of Python's on numbers, as one on tensors without dims in float64."""
+        self._place((), "functional")
+        meta, double = Meta((), torch.float64), {"dtype": torch.float64}
+        if overload is aten._to_copy.default:
+            return Ref(self._append(overload, operands, double, (meta,)))
+        written = (
+            x if isinstance(x, Ref) else Ref(self._append(aten.full.default, ([], x), double, (meta,)))
+            for x in operands
+        )
+        return Ref(self._append(overload, tuple(written), {}, (meta,)))
+
+    def _attention_is_random(self, func: Any, args: Any, options: dict[str, Any]) -> bool:
+        probability = options.get("dropout_p", 0.0)
+        for position, argument in enumerate(func._schema.arguments):
+            if argument.name == "dropout_p" and position < len(args):
+                probability = args[position]
+        return bool(probability)
+
+    def _refuse_subclasses(self, types: Any) -> None:
+        for kind in types:
+            if kind.__name__ in ("DTensor", "NestedTensor", "AsyncCollectiveTensor"):
+                raise RecordingError(
+                    f"a tensor of type {kind.__name__}; expected ordinary tensors. Try to record the unwrapped model in "
+                    "one process",
+                    user_source(),
+                )
+
+
+_names: dict[Any, str] = {}
+
+
+def overload_name(overload: Any) -> str:
+    """'aten.addmm.default'."""
+    name = _names.get(overload)
+    if name is None:
+        name = _names[overload] = str(overload)
+    return name

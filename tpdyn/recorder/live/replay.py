@@ -1,0 +1,131 @@
+"""Does the tape say what the script did? Run it again, operation by operation, and compare.
+
+A replay uses the recorded inputs and random draws, and must give every named value bit for bit. It is what catches
+mutations that bypass the dispatcher, such as writes through `tensor.numpy()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.live.finish import refs_in
+from tpdyn.recorder.live.tape import Ref, Tape
+
+aten = torch.ops.aten
+
+
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    """Float64 where a script names no type: `torch.zeros(n)`, or a quotient of whole numbers."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def double_type(dtype: torch.dtype) -> torch.dtype:
+    """The type of double precision in place of a real or complex one; others stay."""
+    return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else dtype
+
+
+def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]:
+    """Every value of the tape, computed from its inputs and random draws (detached tensors).
+
+    keep: only these are wanted; the others are let go of once nothing reads them any more.
+    """
+    values: dict[Ref, Tensor] = {}
+    dying = _last_reads(tape, frozenset(keep)) if keep is not None else {}
+
+    def found(item: Any) -> Any:
+        if isinstance(item, Ref):
+            return values[item].item() if item.number else values[item]
+        if isinstance(item, list):
+            return [found(entry) for entry in item]
+        return item
+
+    with torch.no_grad():
+        for index, node in enumerate(tape.nodes):
+            for ref in dying.get(index - 1, ()):
+                values.pop(ref, None)
+            if node.op == "input":
+                values[Ref(index)] = node.value
+                continue
+            if node.random:
+                for output, value in enumerate(node.value):
+                    if value is not None:
+                        values[Ref(index, output)] = value
+                continue
+            args = [found(item) for item in node.args]
+            kwargs = {key: found(item) for key, item in node.kwargs.items()}
+            target = node.target
+            assert target is not None
+            if target is aten.view.default:
+                result: Any = args[0].reshape(args[1])
+            elif target in (aten.as_strided.default, aten.as_strided_scatter.default):
+                result = target(args[0].contiguous(), *args[1:], **kwargs)
+            elif target is aten.view_as_complex.default:  # pairs must lie side by side; elsewhere they did
+                result = target(args[0] if args[0].stride(-1) == 1 else args[0].contiguous())
+            elif target is aten.view_as_real.default:
+                result = target(args[0].resolve_conj())
+            else:
+                result = target(*args, **kwargs)
+            for output, value in enumerate(result if isinstance(result, tuple | list) else (result,)):
+                if isinstance(value, Tensor):
+                    values[Ref(index, output)] = value
+    return values if keep is None else {ref: values[ref] for ref in keep}
+
+
+def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
+    """Which values nothing reads after which node."""
+    last: dict[Ref, int] = {}
+    for index, node in enumerate(tape.nodes):
+        for output in range(len(node.outputs)):
+            last[Ref(index, output)] = index
+        for ref in refs_in((node.args, tuple(node.kwargs.values()))):
+            last[ref] = index
+    dying: dict[int, list[Ref]] = {}
+    for ref, index in last.items():
+        if ref not in kept:
+            dying.setdefault(index, []).append(ref)
+    return dying
+
+
+def verify_tape(tape: Tape) -> None:
+    """Raise RecordingError unless a replay gives every value in `tape.live` (bit for bit; to 1e-4 relative where a fused
+    kernel was replaced by its formulas)."""
+    values = replay(tape, tape.live)
+    exact = not any("fused kernel" in note for note in tape.notes)
+    for ref, name in _named(tape):
+        if ref in tape.live and not _agree(tape.live[ref], values[ref], exact):
+            node = tape.nodes[ref.node]
+            gap = float((tape.live[ref].double() - values[ref].double()).abs().max())
+            raise RecordingError(
+                f"the recording does not reproduce the script: {name} differs by {gap:.3g} (operation {node.op}). "
+                "Suspected cause: something changed a tensor behind torch's back, such as a write through .numpy() or "
+                "an extension. Try the same operation with torch",
+                node.origin.source,
+            )
+
+
+def _named(tape: Tape) -> list[tuple[Ref, str]]:
+    """Marks and last parameters, in the order of the tape."""
+    named = [(m.ref, f"{m.kind} {m.name!r} at step {m.step}") for m in tape.marks]
+    named += [(p.versions[-1], f"parameter {p.name!r} after step {tape.steps}") for p in tape.parameters]
+    return sorted(named, key=lambda pair: pair[0].node)
+
+
+def _agree(live: Tensor, value: Tensor, exact: bool) -> bool:
+    if live.shape != value.shape or live.dtype != value.dtype:
+        return False
+    if exact or not live.is_floating_point():
+        same = (live == value) | ((live != live) & (value != value))
+        return bool(same.all())
+    return torch.allclose(live, value, rtol=1e-4, atol=1e-6 + 1e-4 * float(live.abs().mean()), equal_nan=True)

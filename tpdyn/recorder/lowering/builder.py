@@ -1,0 +1,503 @@
+"""How are statements written down while lowering? Contract, combine, apply, reshape: on values with script shapes.
+
+`Builder` is what the rules (one file a family of aten operations) are given. It keeps the views lazy, folds constants
+into numbers, and shares statements that are equal by construction. No decision may hang on the value of a number or
+a size other than 1: recordings at several widths must give the same statements.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any, final
+
+import torch
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Law,
+    Leaf,
+    LeafKind,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+)
+from tpdyn.program.program import Origin, Type
+from tpdyn.recorder.lowered import LoweredStatement, Reshape
+from tpdyn.recorder.lowering.values import Known, Number, Refusal, Shape, Tensor, Value
+
+Term = tuple[Number, Any]
+
+
+def scaling(number: Number) -> Scaling:
+    """A number of the script as a (constant) scaling."""
+    return Scaling.of(number if isinstance(number, Fraction) else float(number))
+
+
+def common_shape(*shapes: Shape) -> Shape:
+    """What the shapes broadcast to."""
+    rank = max((len(shape) for shape in shapes), default=0)
+    common = [1] * rank
+    for shape in shapes:
+        for k, size in enumerate(shape, rank - len(shape)):
+            if size != 1:
+                if common[k] not in (1, size):
+                    raise Refusal(f"the shapes {', '.join(map(str, shapes))} do not broadcast")
+                common[k] = size
+    return tuple(common)
+
+
+@final
+class Builder:
+    """Statements so far, and the ways to add one. Results are `Value`s, or `Known` when everything was constant."""
+
+    def __init__(self) -> None:
+        self.statements: list[LoweredStatement] = []
+        self.leaf_values: dict[int, torch.Tensor] = {}
+        self.notes: list[str] = []
+        self.origin = Origin()
+        self._shared: dict[Any, int] = {}
+        self._names: dict[str, int] = {}
+        self._numbers: dict[tuple[Any, Shape], Value] = {}
+        self.known_of: dict[int, Known] = {}
+        self.scattered: dict[int, Tensor] = {}  # one-hot gradients of losses: their sum over the classes
+        self.masks: dict[tuple[int, int], Known] = {}
+        self.settled: set[Any] = set()  # the maxima that had to be computed (see `stabiliser`)
+        self.indices: dict[tuple[Any, ...], Known] = {}  # constant indices that many operations share
+        self.pairs: dict[Known, tuple[Known, Known]] = {}  # real and imaginary parts of complex tensors
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def shape(self, x: Any) -> Shape:
+        """The shape of a tensor or number."""
+        return x.shape if isinstance(x, (Value, Known)) else ()
+
+    def number(self, x: Any) -> Number | None:
+        """The number that x is, if it is a number or a constant tensor with equal entries."""
+        if isinstance(x, Known):
+            return x.number
+        return x if isinstance(x, (int, float, Fraction)) else None
+
+    def instruction(self, x: Value) -> Instruction | Reshape:
+        """What made a value."""
+        return self.statements[x.var].instruction
+
+    def value(self, x: Any) -> Value:
+        """x as a value: a number or known tensor becomes a leaf (once)."""
+        if isinstance(x, Value):
+            return x
+        if isinstance(x, Known):
+            if x.leaf is None:
+                x.leaf = self._leaf_of(x)
+            return x.leaf
+        if isinstance(x, (int, float, Fraction)):
+            return self.constant((), x)
+        raise Refusal(f"expected a tensor, got {type(x).__name__}")
+
+    def is_whole(self, x: Value) -> bool:
+        """Whether x is its statement's tensor, unchanged."""
+        return x.axes == tuple(range(len(x.shape))) and x.shape == self.statements[x.var].shape
+
+    def position(self, x: Any) -> int:
+        """The statement whose tensor is exactly x, made if need be."""
+        value = self.value(x)
+        if self.is_whole(value):
+            return value.var
+        labels = tuple(range(len(value.shape)))
+        operand = self._operand(
+            value, labels, dict(enumerate(value.shape)), dict(zip(labels, labels)), itertools.count(len(labels))
+        )
+        return self._emit(Combine(((Scaling.of(1), operand),)), value.shape, share=True).var
+
+    # -- leaves -------------------------------------------------------------------------------------------------------
+
+    def constant(self, shape: Shape, number: Number) -> Value:
+        """A leaf filled with one number."""
+        key = (number, shape)
+        if key not in self._numbers:
+            law = Law("zero") if number == 0 else Law("constant", scaling(number))
+            # the value is not part of the name: it may depend on the width
+            leaf = Leaf("constant", self.fresh_name("constant"), law)
+            self._numbers[key] = self.leaf(leaf, torch.full((), float(number), dtype=torch.float64).expand(shape))
+        return self._numbers[key]
+
+    def fresh_name(self, name: str) -> str:
+        """`name`, or `name_0`, `name_1`, ... for words that are used again and again."""
+        numbered = name in ("constant", "data", "tokens", "index", "mask", "array", "random", "dropout")
+        count = self._names.get(name, 0)
+        self._names[name] = count + 1
+        if numbered:
+            return f"{name}_{count}"
+        return name if count == 0 else f"{name}~{count + 1}"
+
+    def leaf(self, leaf: Leaf, tensor: torch.Tensor, *, type: Type = "float") -> Value:
+        """Write a leaf and remember its live value."""
+        value = self._emit(leaf, tuple(tensor.shape), type=type)
+        floating = tensor.dtype.is_floating_point
+        self.leaf_values[value.var] = tensor.detach().to(torch.float64) if floating else tensor.detach()
+        return value
+
+    def _leaf_of(self, known: Known) -> Value:
+        tensor = known.tensor
+        number = known.number
+        if number is not None:
+            return self.constant(known.shape, number)
+        kind: LeafKind = "data" if known.kind == "data" else known.kind
+        if tensor.dtype == torch.bool:
+            law, type_, word = Law("array"), "bool", "mask"
+        elif known.is_discrete:
+            law, type_, word = Law("index"), "int", "tokens" if kind == "data" else "index"
+        elif known.draw is not None:
+            law, type_, word = known.draw.to_law(), "float", "data" if kind == "data" else "random"
+        elif kind == "data":
+            law, type_, word = Law("data"), "float", "data"
+        else:
+            law, type_, word = Law("array"), "float", "array"
+        if known.draw is not None and law.kind == "bernoulli":
+            tensor, type_, word = tensor.to(torch.float64), "float", "dropout"
+        self.notes.extend(known.notes)
+        return self.leaf(Leaf(kind, self.fresh_name(known.name or word), law), tensor, type=type_)  # type: ignore[arg-type]
+
+    def _index(self, x: Any) -> Value:
+        """x as an index: whole numbers, also where all are equal (segments of a sentence that has only one)."""
+        if not isinstance(x, Known) or x.number is None:
+            return self.value(x)
+        key = ("index", x.number, x.shape)
+        if key not in self._shared:
+            leaf = Leaf("constant", self.fresh_name("index"), Law("index"))
+            self._shared[key] = self.leaf(leaf, x.tensor.to(torch.int64).contiguous(), type="int").var
+        return Value(self._shared[key], tuple(range(len(x.shape))), x.shape)
+
+    # -- the instructions ---------------------------------------------------------------------------------------------
+
+    def _emit(self, instruction: Any, shape: Shape, *, type: Type = "float", share: bool = False) -> Value:
+        axes = tuple(range(len(shape)))
+        if share:
+            found = self._shared.get((instruction, shape))
+            if found is not None:
+                return Value(found, axes, shape)
+        position = len(self.statements)
+        self.statements.append(LoweredStatement(instruction, shape, type, self.origin))
+        if share:
+            self._shared[(instruction, shape)] = position
+        return Value(position, axes, shape)
+
+    def _operand(
+        self,
+        x: Value,
+        letters: Sequence[Any],
+        sizes: dict[Any, int],
+        labels: dict[Any, int],
+        fresh: Iterator[int],
+        carried: set[Any] | None = None,
+    ) -> Operand:
+        """x with its dims named `letters`, as an operand; an axis of size 1 that is broadcast gets a label of its own."""
+        axes = []
+        for size, dim in zip(self.statements[x.var].shape, x.axes):
+            if dim is None or (size == 1 and sizes[letters[dim]] != 1):
+                axes.append(next(fresh))
+                continue
+            axes.append(labels[letters[dim]])
+            if carried is not None:
+                carried.add(letters[dim])
+        return Operand(x.var, tuple(axes))
+
+    def contract(
+        self, out: Sequence[Any], *pairs: tuple[Any, Sequence[Any]], scale: Number = 1, share: bool = False
+    ) -> Tensor:
+        """`scale * einsum` of one or two tensors: each comes with one letter a dim, `out` are the letters kept."""
+        sizes: dict[Any, int] = {}
+        for x, letters in pairs:
+            for letter, size in zip(letters, self.shape(x), strict=True):
+                sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
+        shape = tuple(sizes[letter] for letter in out)
+        labels = {letter: label for label, letter in enumerate([*out, *(s for s in sizes if s not in out)])}
+        fresh, carried = itertools.count(len(labels)), set[Any]()
+        operands, factor = [], scale
+        for x, letters in pairs:
+            number = self.number(x)
+            if number is not None:
+                factor = factor * number
+            else:
+                operands.append(self._operand(self.value(x), letters, sizes, labels, fresh, carried))
+        for letter, size in sizes.items():
+            if letter not in out and letter not in carried:
+                factor = factor * size  # a sum over equal terms
+        if not operands or factor == 0:
+            return Known.full(shape, factor)
+        return self._emit(Contract(tuple(operands), scaling(factor)), shape, share=share)
+
+    def product(self, a: Any, b: Any, *, scale: Number = 1, share: bool = False) -> Tensor:
+        """`scale * a * b`, entry by entry with broadcasting; a linear combination when one of them is a number."""
+        for x, y in ((a, b), (b, a)):
+            number = self.number(x)
+            if number is not None:
+                if number == 0 and isinstance(x, Known):
+                    return Known.full(self.broadcast(a, b), 0.0)
+                return self.combine([(scale * number, y)], shape=self.broadcast(a, b), share=share)
+        rank = max(len(self.shape(a)), len(self.shape(b)))
+        letters = [tuple(range(rank - len(self.shape(x)), rank)) for x in (a, b)]
+        return self.contract(tuple(range(rank)), (a, letters[0]), (b, letters[1]), scale=scale, share=share)
+
+    def broadcast(self, *tensors: Any) -> Shape:
+        """The common shape of tensors and numbers."""
+        return common_shape(*[self.shape(x) for x in tensors])
+
+    def combine(
+        self,
+        terms: Sequence[Term],
+        constant: Number = 0.0,
+        *,
+        shape: Shape | None = None,
+        epsilon: bool = False,
+        share: bool = False,
+    ) -> Tensor:
+        """`sum_k c_k * x_k + constant` with broadcasting; numbers and constant tensors join the constant."""
+        shape = self.broadcast(*[x for _, x in terms]) if shape is None else shape
+        rank = len(shape)
+        sizes, labels = dict(enumerate(shape)), {k: k for k in range(rank)}
+        fresh = itertools.count(rank)
+        kept = []
+        for coefficient, x in terms:
+            number = self.number(x)
+            if number is not None:
+                constant = constant + coefficient * number
+                continue
+            letters = tuple(range(rank - len(self.shape(x)), rank))
+            kept.append((scaling(coefficient), self._operand(self.value(x), letters, sizes, labels, fresh)))
+        if not kept:
+            return Known.full(shape, constant)
+        return self._emit(Combine(tuple(kept), scaling(constant), epsilon), shape, share=share)
+
+    def apply(self, function: str, *tensors: Any, parameters: Sequence[Number] = (), along: int | None = None) -> Value:
+        """`function(x, ...)`, entry by entry with broadcasting (`along`: the dim a softmax normalises over)."""
+        shape = self.broadcast(*tensors)
+        rank = len(shape)
+        sizes, labels = dict(enumerate(shape)), {k: k for k in range(rank)}
+        fresh = itertools.count(rank)
+        if len(tensors) == 1 and along is None:
+            # apply to the statement itself and keep the view: so that two views share one statement
+            x = self.value(tensors[0])
+            own = self.statements[x.var].shape
+            instruction = Apply(function, (Operand(x.var, tuple(range(len(own)))),), tuple(map(scaling, parameters)))
+            return Value(self._emit(instruction, own, share=True).var, x.axes, x.shape)
+        operands = []
+        for x in tensors:
+            letters = tuple(range(rank - len(self.shape(x)), rank))
+            operands.append(self._operand(self.value(x), letters, sizes, labels, fresh))
+        instruction = Apply(function, tuple(operands), tuple(map(scaling, parameters)), along)
+        return self._emit(instruction, shape, share=True)
+
+    def again(self, function: str, made: Apply, shape: Shape) -> Value:
+        """Another function of the same arguments."""
+        return self._emit(Apply(function, made.operands, made.parameters, made.along), shape, share=True)
+
+    def gather(
+        self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any, out: Sequence[Any]
+    ) -> Value:
+        """`out[...] = x[..., index[...], ...]`: letters name the dims; `axis` is the letter of x that is indexed."""
+        x = self.value(x)
+        if x.shape[list(letters).index(axis)] == 1:  # there is nothing to choose from
+            sizes = {**dict(zip(index_letters, self.shape(index))), **dict(zip(letters, x.shape))}
+            one = self.contract([letter for letter in letters if letter != axis], (x, letters))
+            return self._spread(one, [letter for letter in letters if letter != axis], out, sizes)
+        index = self._index(index)
+        sizes = {**dict(zip(index_letters, index.shape)), **dict(zip(letters, x.shape))}
+        labels = {letter: label for label, letter in enumerate([*out, axis])}
+        fresh = itertools.count(len(labels))
+        instruction = Gather(
+            self._operand(x, letters, sizes, labels, fresh),
+            self._operand(index, index_letters, sizes, labels, fresh),
+            labels[axis],
+        )
+        return self._emit(instruction, tuple(sizes[letter] for letter in out), share=True)
+
+    def _spread(self, x: Any, letters: Sequence[Any], out: Sequence[Any], sizes: dict[Any, int]) -> Value:
+        """Dims put in the order of `out`; those that x lacks are broadcast."""
+        x = self.permute(x, [letters.index(letter) for letter in out if letter in letters])
+        for place, letter in enumerate(out):
+            if letter not in letters:
+                x = self.unsqueeze(x, place)
+        return self.value(self.expand(x, [sizes[letter] for letter in out]))
+
+    def scatter(
+        self,
+        x: Any,
+        letters: Sequence[Any],
+        index: Any,
+        index_letters: Sequence[Any],
+        axis: Any,
+        out: Sequence[Any],
+        size: int,
+    ) -> Value:
+        """`out[..., index[...], ...] += x[...]`: `axis` (in `out`, of `size`) is the dim that the index fills."""
+        if size == 1:  # everything is added up
+            kept = [letter for letter in out if letter != axis]
+            repeats = math.prod(
+                s for k, s in zip(index_letters, self.shape(index)) if k not in letters and k not in out
+            )
+            total = self.contract(kept, (x, letters), scale=repeats)
+            shape = {**dict(zip(letters, self.shape(x))), axis: 1}
+            return self._spread(total, kept, out, shape)
+        x, index = self.value(x), self._index(index)
+        sizes = {**dict(zip(index_letters, index.shape)), **dict(zip(letters, x.shape)), axis: size}
+        extra = [s for s in dict.fromkeys([*letters, *index_letters]) if s not in out]
+        labels = {letter: label for label, letter in enumerate([*out, *extra])}
+        fresh = itertools.count(len(labels))
+        instruction = Scatter(
+            self._operand(x, letters, sizes, labels, fresh),
+            self._operand(index, index_letters, sizes, labels, fresh),
+            labels[axis],
+        )
+        return self._emit(instruction, tuple(sizes[letter] for letter in out))
+
+    def slice(self, x: Any, dim: int, start: int, step: int, length: int) -> Value:
+        """`x[..., start : start + step*length : step, ...]` along dim, which stays (size `length`)."""
+        x = self.value(x)
+        shape = (*x.shape[:dim], length, *x.shape[dim + 1 :])
+        if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
+            one = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
+            return self.value(self.expand(Value(x.var, tuple(None if d == dim else d for d in x.axes), one), shape))
+        if length == 1:
+            return self.unsqueeze(self.select(x, dim, start), dim)
+        part = self._part(x, dim, start, length) if step == 1 else None
+        if part is not None:
+            return part
+        rank = len(shape)
+        sizes = dict(enumerate(x.shape))
+        operand = self._operand(x, tuple(range(rank)), sizes, {k: k for k in range(rank)}, itertools.count(rank))
+        return self._emit(Slice(operand, dim, start, step, length), shape, share=True)
+
+    def _part(self, x: Value, dim: int, start: int, length: int) -> Value | None:
+        """What lies at start : start + length along dim, where x is a concatenation and that is one part of it."""
+        made = self.statements[x.var].instruction
+        if not (isinstance(made, Concat) and self.is_whole(x) and made.axis == dim):
+            return None
+        place = 0
+        for operand, extent in zip(made.parts, made.lengths, strict=True):
+            if place == start and extent.constant == length and operand is not None:
+                return Value(operand.var, operand.axes, self.statements[operand.var].shape)
+            place += int(extent.constant)
+        return None
+
+    def select(self, x: Any, dim: int, index: int) -> Value:
+        """`x[..., index, ...]`: dim is dropped."""
+        x = self.value(x)
+        shape = (*x.shape[:dim], *x.shape[dim + 1 :])
+        if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
+            axes = tuple(None if d is None or d == dim else d - (d > dim) for d in x.axes)
+            return Value(x.var, axes, shape)
+        part = self._part(x, dim, index, 1)
+        if part is not None:
+            return self.squeeze(part, [dim])
+        rank = len(shape)
+        labels = {k: (rank if k == dim else k - (k > dim)) for k in range(rank + 1)}
+        operand = self._operand(x, tuple(range(rank + 1)), dict(enumerate(x.shape)), labels, itertools.count(rank + 1))
+        return self._emit(Slice(operand, rank, index, 1, 1), shape, share=True)
+
+    def concat(self, parts: Sequence[Tensor | int], dim: int, shape: Shape) -> Tensor:
+        """Tensors end to end along dim of a result of that shape (the size of dim is computed); an int: so many zeros."""
+        if len(parts) == 1 and not isinstance(parts[0], int):
+            return parts[0]
+        lengths = [part if isinstance(part, int) else self.shape(part)[dim] for part in parts]
+        operands: list[Operand | None] = []
+        for part in parts:
+            if isinstance(part, int) or self.number(part) == 0:
+                operands.append(None)
+            else:
+                position = self.position(part)
+                operands.append(Operand(position, tuple(range(len(shape)))))
+        shape = (*shape[:dim], sum(lengths), *shape[dim + 1 :])
+        if all(operand is None for operand in operands):
+            return Known.full(shape, 0.0)
+        scalings = tuple(Scaling.of(Fraction(length)) for length in lengths)
+        return self._emit(Concat(tuple(operands), scalings, dim), shape)
+
+    def eigenvalues(self, matrix: Value, descending: bool = False) -> Value:
+        """The eigenvalues of a symmetric matrix, in order."""
+        instruction = Eigenvalues(Operand(self.position(matrix), (1, 2)), (1,), (2,), 0, descending)
+        return self._emit(instruction, matrix.shape[:1], share=True)
+
+    def spectral(self, matrix: Value, weights: Any, descending: bool = False) -> Value:
+        """`V diag(weights) V^T`, V the eigenvectors of a symmetric matrix in the order of its eigenvalues."""
+        read = Operand(self.position(weights), (2,)), Operand(self.position(matrix), (0, 1))
+        return self._emit(Spectral(*read, (0,), (1,), 2, descending), matrix.shape, share=True)
+
+    # -- views: no statements, but for reshape ------------------------------------------------------------------------
+
+    def permute(self, x: Any, order: Sequence[int]) -> Value:
+        """Dims in another order: new dim k is old dim order[k]."""
+        x = self.value(x)
+        order = [d % len(x.shape) for d in order]
+        new = {old: k for k, old in enumerate(order)}
+        axes = tuple(None if d is None else new[d] for d in x.axes)
+        return Value(x.var, axes, tuple(x.shape[d] for d in order))
+
+    def transpose(self, x: Any, a: int, b: int) -> Value:
+        """Two dims swapped."""
+        rank = len(self.shape(x))
+        order = list(range(rank))
+        if rank:
+            order[a % rank], order[b % rank] = order[b % rank], order[a % rank]
+        return self.permute(x, order)
+
+    def unsqueeze(self, x: Any, dim: int) -> Value:
+        """A new dim of size 1 at position dim (0 <= dim <= rank)."""
+        x = self.value(x)
+        axes = tuple(None if d is None else d + (d >= dim) for d in x.axes)
+        return Value(x.var, axes, (*x.shape[:dim], 1, *x.shape[dim:]))
+
+    def squeeze(self, x: Any, dims: Sequence[int]) -> Value:
+        """Without those of the dims that have size 1."""
+        x = self.value(x)
+        gone = {d % len(x.shape) for d in dims if x.shape and x.shape[d % len(x.shape)] == 1}
+        kept = [d for d in range(len(x.shape)) if d not in gone]
+        new = {old: k for k, old in enumerate(kept)}
+        axes = tuple(None if d is None else new.get(d) for d in x.axes)
+        return Value(x.var, axes, tuple(x.shape[d] for d in kept))
+
+    def expand(self, x: Any, shape: Sequence[int]) -> Tensor:
+        """Broadcast to a shape (-1: as it is)."""
+        lead = len(shape) - len(self.shape(x))
+        old = self.shape(x)
+        full = tuple(old[k - lead] if s == -1 else s for k, s in enumerate(shape))
+        number = self.number(x)
+        if number is not None:
+            return Known.full(full, number)
+        x = self.value(x)
+        axes = tuple(None if d is None or (old[d] == 1 and full[d + lead] != 1) else d + lead for d in x.axes)
+        return Value(x.var, axes, full)
+
+    def reshape(self, x: Any, shape: Sequence[int]) -> Tensor:
+        """The same entries in the same order (one -1 is computed); free when only dims of size 1 come and go."""
+        old = self.shape(x)
+        total = math.prod(old)
+        known = math.prod(s for s in shape if s != -1)
+        full = tuple(total // max(known, 1) if s == -1 else s for s in shape)
+        number = self.number(x)
+        if number is not None:
+            return Known.full(full, number)
+        value = self.value(x)
+        if full == old:
+            return value
+        before, after = [d for d, s in enumerate(old) if s != 1], [d for d, s in enumerate(full) if s != 1]
+        if [old[d] for d in before] == [full[d] for d in after]:
+            new = dict(zip(before, after))
+            return Value(value.var, tuple(None if d is None else new.get(d) for d in value.axes), full)
+        position = self.position(value)
+        made = self.statements[position].instruction
+        if isinstance(made, Reshape):
+            position = made.value
+            if self.statements[position].shape == full:
+                return Value(position, tuple(range(len(full))), full)
+        return self._emit(Reshape(position), full, share=True)

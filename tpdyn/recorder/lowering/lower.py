@@ -1,0 +1,428 @@
+"""How is a whole tape lowered? Find what is needed, then node by node: input, draw, constant, or a rule."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterator
+from typing import Any, final
+
+import torch
+
+from tpdyn.program.instructions import Law, Leaf
+from tpdyn.program.program import Origin
+from tpdyn.recorder.live.tape import Node, Ref, Tape
+from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter
+from tpdyn.recorder.lowering.builder import Builder, scaling
+from tpdyn.recorder.lowering.finish import join_combines, tidy
+from tpdyn.recorder.lowering.rules import (
+    attention,
+    convolution,
+    cumulative,
+    elementwise,
+    functions,
+    grouped,
+    indexing,
+    linear,
+    losses,
+    normalisation,
+    pooling,
+    randomness,
+    reductions,
+    stabiliser,
+    strides,
+    views,
+)
+from tpdyn.recorder.lowering.standins import choices, complex_numbers, decompositions, matrices, spectral
+from tpdyn.recorder.lowering.standins.complex_numbers import Complex
+from tpdyn.recorder.lowering.standins.known import base_name, fold, known_inputs, measured_law
+from tpdyn.recorder.lowering.values import (
+    Known,
+    KnownKind,
+    LoweringError,
+    Places,
+    Refusal,
+    Refused,
+    Tensor,
+    Value,
+    uniform_number,
+)
+
+Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | matrices.Symbolic | Complex
+
+RULES: dict[str, elementwise.Rule] = {
+    **elementwise.RULES,
+    **linear.RULES,
+    **functions.RULES,
+    **cumulative.RULES,
+    **grouped.RULES,
+    **choices.RULES,
+    **strides.RULES,
+    **spectral.RULES,
+    **convolution.RULES,
+    **pooling.RULES,
+    **reductions.RULES,
+    **views.RULES,
+    **normalisation.RULES,
+    **losses.RULES,
+    **attention.RULES,
+    **indexing.RULES,
+    **randomness.RULES,
+    **stabiliser.START,
+}
+
+
+def lower(tape: Tape) -> Lowered:
+    """The tape in closed instructions, at its width.
+
+    Raises LoweringError naming every operation that has no rule (or that its rule refuses) with its source line.
+    """
+    return _Lowering(tape).run()
+
+
+def refs_in(item: Any) -> Iterator[Ref]:
+    """Every Ref inside nested arguments."""
+    if isinstance(item, Ref):
+        yield item
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from refs_in(part)
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from refs_in(part)
+
+
+@functools.cache
+def _signature(rule: elementwise.Rule) -> inspect.Signature:
+    return inspect.signature(rule)
+
+
+def _kinds_in(items: Any) -> set[type]:
+    """The types of all that lies inside nested arguments: asked once for several kinds, all of them final."""
+    found: set[type] = set()
+    waiting = [items]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += item.values()
+        else:
+            found.add(type(item))
+    return found
+
+
+VALUES = frozenset((Value, Complex))
+
+
+def _without_layout(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in kwargs.items() if key not in ("layout", "device", "pin_memory", "generator")}
+
+
+def _multiplied(b: Builder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The numbers `alpha` and `value` multiply the second operand (of add, sub, addcmul, addcdiv): where one of them is itself a
+    value, it does so beforehand."""
+    for key in ("alpha", "value"):
+        factor = kwargs.get(key)
+        if isinstance(factor, (Value, Known)):
+            args = (args[0], b.product(args[1], factor), *args[2:])
+            kwargs = {name: item for name, item in kwargs.items() if name != key}
+    return args, kwargs
+
+
+@final
+class _Lowering:
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self.builder = Builder()
+        self.values: dict[Ref, Made | None] = {}
+        self.problems: dict[str, None] = {}
+        self.wholes: dict[Complex, Known] = {}  # complex parameters while they are being initialised
+        # the first name wins: tied weights are one parameter
+        self.initial: dict[Ref, str] = {}
+        for parameter in tape.parameters:
+            if parameter.versions and parameter.versions[0] is not None:
+                self.initial.setdefault(parameter.versions[0], parameter.name)
+        # A parameter may be a view of the tensor that was drawn (`nn.Parameter(w.detach().flatten())`), and be read through
+        # another view, as w itself, say: then w is the parameter regrouped, and no value of its own.
+        self.drawn_as: dict[Ref, Ref] = {}
+        for ref in self.initial:
+            node = tape.nodes[ref.node]
+            views = base_name(node.op) in ("view", "t", "transpose")
+            if views and isinstance(node.args[0], Ref) and node.args[0] not in self.initial:
+                self.drawn_as.setdefault(node.args[0], ref)
+
+    def run(self) -> Lowered:
+        needed = self._needed()
+        for number, node in enumerate(self.tape.nodes):
+            if number in needed:
+                self._node(number, node)
+        if self.problems:
+            listed = "\n".join(f"  {problem}" for problem in self.problems)
+            raise LoweringError(f"{len(self.problems)} operation(s) of the script cannot be lowered:\n{listed}")
+        return self._finish()
+
+    # -- what is needed -----------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> list[Ref]:
+        wanted = [mark.ref for mark in self.tape.marks if self._is_float(mark.ref)]
+        for parameter in self.tape.parameters:
+            wanted.extend(ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None)
+        return wanted
+
+    def _is_float(self, ref: Ref) -> bool:
+        meta = self.tape.nodes[ref.node].outputs[ref.output]
+        return meta is not None and meta.dtype.is_floating_point
+
+    def _needed(self) -> set[int]:
+        needed: set[int] = set()
+        waiting = [ref.node for ref in self._wanted()]
+        while waiting:
+            number = waiting.pop()
+            if number in needed:
+                continue
+            needed.add(number)
+            node = self.tape.nodes[number]
+            if base_name(node.op) in elementwise.SHAPE_ONLY:
+                continue
+            waiting.extend(ref.node for ref in refs_in((node.args, node.kwargs)) if ref.node not in needed)
+        return needed
+
+    # -- one node -----------------------------------------------------------------------------------------------------
+
+    def _node(self, number: int, node: Node) -> None:
+        self.builder.origin = node.origin
+        outputs: tuple[Made | None, ...]
+        try:
+            outputs = self._outputs(number, node)
+        except Refusal as refusal:
+            self._problem(node, str(refusal))
+            outputs = (Refused(),) * len(node.outputs)
+        for output, value in enumerate(outputs):
+            ref = Ref(number, output)
+            if ref in self.values:
+                continue  # a parameter that was met in the tensor it was drawn as
+            if ref in self.initial and isinstance(value, Known):
+                value = self._initial(self.initial[ref], value, node)
+            elif ref in self.drawn_as and isinstance(value, Known):
+                value = self._regrouped(self.drawn_as[ref], value, node)
+            self.values[ref] = value
+
+    def _problem(self, node: Node, why: str) -> None:
+        source = node.origin.source
+        place = f"{source} `{source.text}`" if source.text else str(source)
+        module = f" in {node.origin.module}" if node.origin.module else ""
+        what = why if node.op in why else f"{node.op}: {why}"
+        self.problems.setdefault(f"{what} at {place}{module} [{node.origin.phase}]")
+
+    def _outputs(self, number: int, node: Node) -> tuple[Made | None, ...]:
+        if node.op == "input":
+            return (self._input(node),)
+        args, kwargs = self._resolved(node.args), self._resolved(node.kwargs)
+        kinds = _kinds_in((args, kwargs))
+        if Refused in kinds:
+            return (Refused(),) * len(node.outputs)
+        if stabiliser.Shifted in kinds:
+            try:
+                made = stabiliser.through(self.builder, base_name(node.op), args, kwargs)
+                return made if isinstance(made, tuple) else (made,)
+            except Refusal:
+                args = stabiliser.settled(self.builder, args)
+                kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
+        if base_name(node.op) in elementwise.SHAPE_ONLY:
+            args = complex_numbers.shapes_of(matrices.shapes_of(choices.shapes_of(args)))
+        if spectral.concerns(base_name(node.op), args):
+            try:
+                made = spectral.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
+                return made if isinstance(made, tuple) else (made,)
+            except matrices.ByParts:
+                args = matrices.settled(self.builder, args)
+        kinds = _kinds_in((args, kwargs))
+        if choices.Chosen in kinds:
+            made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
+            return made if isinstance(made, tuple) else (made,)
+        if randomness.is_draw(node):
+            return randomness.drawn(self.builder, node, args)
+        kind = self._folds(node, args, kwargs)
+        if kind is not None:
+            args, kwargs = self._as_known(args), self._as_known(kwargs)
+            folded = fold(node, args, kwargs, kind)
+            if node.origin.phase not in ("initialization", "data"):
+                # a single number that discrete data give (how many labels count) is a constant of the script
+                for known in folded:
+                    if known is not None and known.tensor.ndim == 0 and known.draw is None:
+                        known.kind = "constant"
+            return folded
+        name = base_name(node.op)
+        rule = RULES.get(name)
+        complex_ = complex_numbers.concerns(name, args, kwargs)
+        folds = rule is None or complex_ or name in decompositions.RULES
+        if folds and not kinds & VALUES:
+            return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
+        if complex_:
+            return complex_numbers.through(self.builder, node.op, args, _without_layout(kwargs))
+        if rule is None:
+            raise Refusal(f"no rule for {node.op}")
+        args, kwargs = _multiplied(self.builder, args, _without_layout(kwargs))
+        try:
+            bound = _signature(rule).bind(self.builder, *args, **kwargs)
+        except TypeError as error:  # arguments that the rule does not know
+            raise Refusal(f"the rule for {node.op} does not take these arguments: {error}") from error
+        result = rule(*bound.args, **bound.kwargs)
+        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+    def _resolved(self, item: Any) -> Any:
+        if isinstance(item, Ref):
+            if item not in self.values:
+                meta = self.tape.nodes[item.node].outputs[item.output]  # read for its shape only
+                if meta is None:
+                    return None
+                return Known.full(meta.shape, 0.0, meta.dtype)
+            value = self.values[item]
+            number = value.number if item.number and isinstance(value, Known) else None
+            return value if number is None else number
+        if isinstance(item, (list, tuple)):
+            return type(item)(self._resolved(part) for part in item)
+        if isinstance(item, dict):
+            return {key: self._resolved(part) for key, part in item.items()}
+        return item
+
+    # -- inputs and parameters ----------------------------------------------------------------------------------------
+
+    def _input(self, node: Node) -> Known:
+        if not isinstance(node.value, torch.Tensor):
+            raise Refusal(f"input {node.name!r} has no recorded value")
+        kind: KnownKind = node.input_kind or "data"
+        if kind == "buffer" and (not node.value.dtype.is_floating_point or uniform_number(node.value) is not None):
+            kind = "constant"
+        return Known(node.value, kind, None, node.name)
+
+    def _initial(self, name: str, known: Known, node: Node) -> Value | Complex:
+        """The leaf of a parameter's initial value; a complex one is two parameters, its parts."""
+        if not complex_numbers.is_complex(known):
+            return self._parameter(name, known, node)
+        pair = complex_numbers.parts(self.builder, known)
+        real, imag = (
+            self._parameter(name + suffix, part, node)
+            for suffix, part in complex_numbers.named(pair)
+            if isinstance(part, Known)
+        )
+        self.wholes[Complex(real, imag)] = known
+        return Complex(real, imag)
+
+    def _parameter(self, name: str, known: Known, node: Node) -> Value:
+        """The leaf of a parameter's initial value, with the law that it was drawn from."""
+        b = self.builder
+        if known.leaf is not None:
+            return known.leaf
+        uniform = uniform_number(known.tensor) if known.draw is None else None
+        if known.draw is not None:
+            law = known.draw.to_law()
+        elif uniform is not None:
+            law = Law("zero") if uniform == 0 else Law("constant", scaling(float(uniform)))
+        else:
+            law = measured_law(known.tensor)
+            b.notes.append(f"law of {name} measured, not read")
+        b.notes.extend(f"{name}: {note}" for note in known.notes)
+        before, b.origin = b.origin, Origin(0, "initialization", node.origin.module, node.origin.source)
+        known.leaf = b.leaf(Leaf("parameter", b.fresh_name(name), law), known.tensor)
+        b.origin = before
+        b.known_of[known.leaf.var] = known
+        return known.leaf
+
+    def _regrouped(self, parameter: Ref, known: Known, node: Node) -> Value:
+        """The tensor that a parameter is a view of, made from the parameter's leaf."""
+        b = self.builder
+        made = self.tape.nodes[parameter.node]
+        meta = made.outputs[parameter.output]
+        assert meta is not None
+        swapped = None if base_name(made.op) == "view" else (0, 1) if base_name(made.op) == "t" else made.args[1:]
+        tensor = known.tensor.reshape(meta.shape) if swapped is None else known.tensor.transpose(*swapped)
+        whole = Known(tensor, known.kind, known.draw, known.name, known.notes)
+        leaf = self.values[parameter] = self._parameter(self.initial[parameter], whole, node)
+        before, b.origin = b.origin, Origin(0, "initialization", node.origin.module, node.origin.source)
+        value = b.value(b.reshape(leaf, known.shape) if swapped is None else b.transpose(leaf, *swapped))
+        b.origin = before
+        if b.is_whole(value):
+            b.known_of[value.var] = known
+        return value
+
+    # -- folding ------------------------------------------------------------------------------------------------------
+
+    def _folds(self, node: Node, args: Any, kwargs: Any) -> KnownKind | None:
+        """Whether the operation is done at once, and of which kind its results then are."""
+        initial = node.origin.phase in ("initialization", "data")
+        if initial:
+            args, kwargs = self._as_known(args), self._as_known(kwargs)
+        if _kinds_in((args, kwargs)) & VALUES:
+            return None
+        known = known_inputs(args, kwargs)
+        if all(k.kind == "constant" for k in known):
+            return "constant"
+        kind: KnownKind = "data" if any(k.kind in ("data", "random") for k in known) else "constant"
+        drawn_for_weights = node.origin.phase == "initialization"
+        if initial or drawn_for_weights:
+            return "data"
+        if all(k.is_discrete or k.kind == "constant" for k in known):
+            return kind
+        if all(meta is None or not meta.dtype.is_floating_point for meta in node.outputs):
+            return kind
+        return None
+
+    def _as_known(self, item: Any) -> Any:
+        """Leaves of parameters read back as the tensors they hold (while a model is still being initialised)."""
+        if isinstance(item, Value):
+            known = self.builder.known_of.get(item.var)
+            return known if known is not None and self.builder.is_whole(item) else item
+        if isinstance(item, Complex):
+            return self.wholes.get(item, item)
+        if isinstance(item, (list, tuple)):
+            return type(item)(self._as_known(part) for part in item)
+        if isinstance(item, dict):
+            return {key: self._as_known(part) for key, part in item.items()}
+        return item
+
+    # -- the result ---------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> Lowered:
+        b, tape = self.builder, self.tape
+        lowered = Lowered(tape.width, b.statements, steps=tape.steps, leaf_values=b.leaf_values)
+        places: dict[Ref, dict[str, int]] = {}
+
+        def place(ref: Ref) -> dict[str, int]:
+            """The statement of a value, or of the parts of a complex one, by what is added to its name."""
+            if ref not in places:
+                b.origin = tape.nodes[ref.node].origin
+                value = self.values[ref]
+                value = matrices.settled(b, stabiliser.settled(b, value))
+                if complex_numbers.is_complex(value):
+                    pair = complex_numbers.parts(b, value)
+                    places[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}
+                elif isinstance(value, (Value, Known)):
+                    places[ref] = {"": b.position(value)}
+                else:
+                    raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")
+            return places[ref]
+
+        for parameter in tape.parameters:
+            versions = [place(ref) for ref in parameter.versions if ref is not None]
+            gradients = [None if ref is None else place(ref) for ref in parameter.gradients]
+            for suffix in versions[0] if versions else ():
+                lowered.parameters.append(
+                    LoweredParameter(
+                        parameter.name + suffix,
+                        [at[suffix] for at in versions],
+                        [None if at is None else at[suffix] for at in gradients],
+                    )
+                )
+        for mark in tape.marks:
+            if self._is_float(mark.ref):
+                lowered.marks.append(LoweredMark(mark.kind, mark.name, mark.step, place(mark.ref)[""]))
+        for ref, tensor in tape.live.items():
+            for suffix, position in places.get(ref, {}).items():
+                part = getattr(tensor, suffix.removeprefix(".")) if suffix else tensor
+                lowered.live[position] = part.detach().to(torch.float64)
+        lowered.notes = list(dict.fromkeys([*tape.notes, *b.notes]))
+        join_combines(lowered)
+        tidy(lowered)
+        return lowered

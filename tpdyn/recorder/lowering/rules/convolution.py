@@ -1,0 +1,277 @@
+"""How do convolutions become instructions? Gather the patches, then one Contract over channels and kernel positions.
+
+Along each dim of space, `patches[o, k] = x[o*stride + k*dilation - padding]` is a Gather with a constant index, and its
+transpose a Scatter. So a convolution is a product of a matrix for each kernel position with vectors of channels, as the
+theory wants it: only the channels are wide (Tensor Programs I, arXiv 1910.12478, treats it so).
+
+    out[n, g, c, o...] = sum_{i, k...} patches[n, g, i, (o, k)...] * weight[g, c, i, k...]
+
+A transposed convolution is the same with the roles of the two sides of space swapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.rules.reductions import reduce
+from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
+
+LETTERS = tuple("xyz")
+"""The dims of space; the positions in the kernel along them are "kx", "ky", "kz"."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a kernel moves along one dim of space: `size` positions, `kernel` of them seen from each of `out` places."""
+
+    size: int
+    kernel: int
+    out: int
+    stride: int
+    padding: int
+    dilation: int
+
+
+def each(values: Sequence[int], rank: int) -> list[int]:
+    """One number a dim of space (torch allows one for all)."""
+    return list(values) * rank if len(values) == 1 else list(values)
+
+
+def window_index(b: Builder, window: Window) -> Known:
+    """The position in the padded dim that place o sees at kernel position k."""
+    key = (window.out, window.kernel, window.stride, window.dilation)
+    found = b.indices.get(key)
+    if found is None:
+        o, k = torch.arange(window.out), torch.arange(window.kernel)
+        found = b.indices[key] = Known(o[:, None] * window.stride + k * window.dilation, name="patches")
+    return found
+
+
+def padded(b: Builder, x: Any, dim: int, before: int, after: int) -> Tensor:
+    """Zeros laid before and after along one dim; negative: so many cut off."""
+    size = b.shape(x)[dim]
+    if before < 0 or after < 0:
+        x = b.slice(x, dim, max(-before, 0), 1, size - max(-before, 0) - max(-after, 0))
+    parts = [part for part in (max(before, 0), x, max(after, 0)) if not (isinstance(part, int) and part == 0)]
+    return b.concat(parts, dim, b.shape(x)) if len(parts) > 1 else b.value(x)
+
+
+def patches(b: Builder, x: Any, windows: Sequence[Window]) -> Tensor:
+    """[..., s1, s2] -> [..., o1, k1, o2, k2]: what the kernel sees from each place."""
+    lead = len(b.shape(x)) - len(windows)
+    for number, window in enumerate(windows):
+        dim = lead + 2 * number
+        seen = (window.out - 1) * window.stride + (window.kernel - 1) * window.dilation + 1
+        x = padded(b, x, dim, window.padding, seen - window.size - window.padding)
+        if window.kernel == 1:
+            if window.stride != 1:
+                x = b.slice(x, dim, 0, window.stride, window.out)
+            x = b.unsqueeze(x, dim + 1)
+            continue
+        letters: list[Any] = list(range(len(b.shape(x))))
+        letters[dim] = "old"
+        out = [*letters[:dim], "o", "k", *letters[dim + 1 :]]
+        x = b.gather(x, letters, window_index(b, window), ["o", "k"], "old", out)
+    return b.value(x)
+
+
+def spread(b: Builder, x: Any, windows: Sequence[Window]) -> Tensor:
+    """The transpose of `patches`: [..., o1, k1, o2, k2] -> [..., s1, s2], added up where patches overlap."""
+    lead = len(b.shape(x)) - 2 * len(windows)
+    for number, window in enumerate(windows):
+        dim = lead + number
+        seen = (window.out - 1) * window.stride + (window.kernel - 1) * window.dilation + 1
+        if window.kernel == 1 and window.stride == 1:
+            x = b.squeeze(x, [dim + 1]) if b.shape(x)[dim + 1] == 1 else x
+        else:
+            letters: list[Any] = list(range(len(b.shape(x))))
+            letters[dim], letters[dim + 1] = "o", "k"
+            out = [*letters[:dim], "new", *letters[dim + 2 :]]
+            position = b.value(x)
+            x = b.scatter(position, letters, window_index(b, window), ["o", "k"], "new", out, seen)
+        x = padded(b, x, dim, -window.padding, window.size + window.padding - seen)
+    return b.value(x)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Convolution:
+    """The shapes and letters of one convolution. `small` is the side of space with patches, seen from the `places`."""
+
+    windows: tuple[Window, ...]
+    groups: int
+
+    @property
+    def places(self) -> list[str]:
+        return list(LETTERS[: len(self.windows)])
+
+    @property
+    def kernel(self) -> list[str]:
+        return ["k" + letter for letter in self.places]
+
+    @property
+    def seen(self) -> list[str]:
+        """The letters of patches."""
+        return [letter for pair in zip(self.places, self.kernel, strict=True) for letter in pair]
+
+    def grouped(self, b: Builder, x: Any, dim: int) -> Tensor:
+        """A dim of channels as (group, channel in the group)."""
+        shape = b.shape(x)
+        return b.reshape(x, (*shape[:dim], self.groups, shape[dim] // self.groups, *shape[dim + 1 :]))
+
+    def joined(self, b: Builder, x: Any, dim: int) -> Tensor:
+        shape = b.shape(x)
+        return b.reshape(x, (*shape[:dim], shape[dim] * shape[dim + 1], *shape[dim + 2 :]))
+
+
+def _plan(
+    x: Sequence[int],
+    weight: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> _Convolution:
+    rank = len(weight) - 2
+    if len(x) != rank + 2 or not 1 <= rank <= 3:
+        raise Refusal(f"a convolution of a tensor of shape {tuple(x)} with a kernel of shape {tuple(weight)}")
+    windows = []
+    numbers = zip(
+        each(stride, rank), each(padding, rank), each(dilation, rank), each(output_padding, rank), strict=True
+    )
+    for axis, (step, pad, gap, extra) in enumerate(numbers):
+        size, kernel = x[2 + axis], weight[2 + axis]
+        if transposed:
+            whole = (size - 1) * step - 2 * pad + gap * (kernel - 1) + extra + 1
+            windows.append(Window(whole, kernel, size, step, pad, gap))
+        else:
+            out = (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1
+            windows.append(Window(size, kernel, out, step, pad, gap))
+    return _Convolution(tuple(windows), groups)
+
+
+def convolution(
+    b: Builder,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    *_: Any,
+) -> Tensor:
+    """A convolution (or a transposed one), in groups."""
+    plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
+    w = plan.grouped(b, weight, 0)
+    if transposed:
+        pieces = b.contract(
+            ["n", "g", "c", *plan.seen],
+            (plan.grouped(b, x, 1), ["n", "g", "i", *plan.places]),
+            (w, ["g", "i", "c", *plan.kernel]),
+        )
+        out = spread(b, plan.joined(b, pieces, 1), plan.windows)
+    else:
+        made = b.contract(
+            ["n", "g", "c", *plan.places],
+            (plan.grouped(b, patches(b, x, plan.windows), 1), ["n", "g", "i", *plan.seen]),
+            (w, ["g", "c", "i", *plan.kernel]),
+        )
+        out = plan.joined(b, made, 1)
+    if bias is None:
+        return out
+    return b.combine([(1, out), (1, b.reshape(bias, (-1, *(1,) * len(plan.windows))))])
+
+
+def convolution_backward(
+    b: Builder,
+    grad: Any,
+    x: Any,
+    weight: Any,
+    bias_sizes: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    mask: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of x, weight and bias, as far as wanted."""
+    plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
+    w = plan.grouped(b, weight, 0)
+    dx: Tensor | None = None
+    dw: Tensor | None = None
+    if transposed:
+        seen = (plan.grouped(b, patches(b, grad, plan.windows), 1), ["n", "g", "c", *plan.seen])
+        if mask[0]:
+            dx = plan.joined(b, b.contract(["n", "g", "i", *plan.places], seen, (w, ["g", "i", "c", *plan.kernel])), 1)
+        if mask[1]:
+            own = (plan.grouped(b, x, 1), ["n", "g", "i", *plan.places])
+            dw = plan.joined(b, b.contract(["g", "i", "c", *plan.kernel], own, seen), 0)
+    else:
+        back = (plan.grouped(b, grad, 1), ["n", "g", "c", *plan.places])
+        if mask[0]:
+            pieces = b.contract(["n", "g", "i", *plan.seen], back, (w, ["g", "c", "i", *plan.kernel]))
+            dx = spread(b, plan.joined(b, pieces, 1), plan.windows)
+        if mask[1]:
+            own = (plan.grouped(b, patches(b, x, plan.windows), 1), ["n", "g", "i", *plan.seen])
+            dw = plan.joined(b, b.contract(["g", "c", "i", *plan.kernel], back, own), 0)
+    db = reduce(b, grad, [d for d in range(len(b.shape(grad))) if d != 1]) if mask[2] else None
+    return dx, dw, db
+
+
+def _pairs(
+    kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int], sizes: Sequence[int]
+) -> list[Window]:
+    return [
+        Window(size, k, (size + 2 * p - d * (k - 1) - 1) // s + 1, s, p, d)
+        for size, k, d, p, s in zip(sizes, kernel, dilation, padding, stride, strict=True)
+    ]
+
+
+def unfold(
+    b: Builder, x: Any, kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    """im2col: [n, c, h, w] -> [n, c * kh * kw, places]."""
+    shape = b.shape(x)
+    windows = _pairs(kernel, dilation, padding, stride, shape[2:])
+    seen = b.permute(patches(b, x, windows), [0, 1, 3, 5, 2, 4])
+    (first, second) = windows
+    return b.reshape(seen, (shape[0], shape[1] * first.kernel * second.kernel, first.out * second.out))
+
+
+def fold(
+    b: Builder,
+    x: Any,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> Tensor:
+    """col2im: the transpose of unfold."""
+    first, second = windows = _pairs(kernel, dilation, padding, stride, sizes)
+    shape = b.shape(x)
+    channels = shape[1] // (first.kernel * second.kernel)
+    apart = b.reshape(x, (shape[0], channels, first.kernel, second.kernel, first.out, second.out))
+    return spread(b, b.permute(apart, [0, 1, 4, 2, 5, 3]), windows)
+
+
+RULES: dict[str, Rule] = {
+    "convolution": convolution,
+    "convolution_backward": convolution_backward,
+    "im2col": unfold,
+    "col2im": fold,
+}

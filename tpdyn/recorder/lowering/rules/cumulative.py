@@ -1,0 +1,114 @@
+"""How do running sums, products and distances become instructions? Sums with a triangular matrix, products spelled out.
+
+A running sum along a dim is a Contract with the constant matrix that has ones on and below its diagonal. A product has no
+instruction of its own: it is written factor by factor, so its dim must be finite.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.rules.reductions import reduce
+from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
+
+MOST_FACTORS = 64
+"""A product of more factors is refused: each is a statement, and a dim that long is hardly meant to be finite."""
+
+
+def _triangle(b: Builder, size: int) -> Known:
+    key = ("triangle", size)
+    if key not in b.indices:
+        b.indices[key] = Known(torch.ones(size, size, dtype=torch.float64).tril(), name="up_to")
+    return b.indices[key]
+
+
+def cumsum(b: Builder, x: Any, dim: int, **_: Any) -> Tensor:
+    """The sums of the first 1, 2, ... entries along dim."""
+    if not b.shape(x):
+        return b.value(x)
+    dim %= len(b.shape(x))
+    letters: list[Any] = list(range(len(b.shape(x))))
+    out = [*letters[:dim], "to", *letters[dim + 1 :]]
+    return b.contract(out, (x, letters), (_triangle(b, b.shape(x)[dim]), ["to", dim]))
+
+
+def _along(b: Builder, x: Any, dim: int) -> list[Any]:
+    size = b.shape(x)[dim]
+    if size > MOST_FACTORS:
+        raise Refusal(f"a product of {size} factors; up to {MOST_FACTORS} are written out")
+    return [b.select(x, dim, k) for k in range(size)]
+
+
+def prod(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    """The product over one dim (or over all entries)."""
+    if dim is None:
+        x, dim = b.reshape(x, (-1,)), 0
+    dim %= max(len(b.shape(x)), 1)
+    factors = _along(b, x, dim)
+    total = factors[0]
+    for factor in factors[1:]:
+        total = b.product(total, factor)
+    return b.unsqueeze(total, dim) if keepdim else total
+
+
+def cumprod(b: Builder, x: Any, dim: int, **_: Any) -> Tensor:
+    """The products of the first 1, 2, ... entries along dim."""
+    dim %= max(len(b.shape(x)), 1)
+    factors = _along(b, x, dim)
+    totals = factors[:1]
+    for factor in factors[1:]:
+        totals.append(b.product(totals[-1], factor))
+    return b.concat([b.unsqueeze(total, dim) for total in totals], dim, b.shape(b.unsqueeze(totals[0], dim)))
+
+
+def logcumsumexp(b: Builder, x: Any, dim: int) -> Tensor:
+    """log of the running sum of exp."""
+    return b.apply("log", cumsum(b, b.apply("exp", x), dim))
+
+
+def trace(b: Builder, x: Any) -> Tensor:
+    """The sum of a matrix's diagonal."""
+    return b.contract([], (x, ["i", "i"]))
+
+
+def _difference(b: Builder, x: Any, y: Any) -> Tensor:
+    """x_i - y_j: [..., i, j, entries]."""
+    rank = len(b.shape(x))
+    return b.combine([(1, b.unsqueeze(x, rank - 1)), (-1, b.unsqueeze(y, rank - 2))], share=True)
+
+
+def cdist(b: Builder, x: Any, y: Any, p: float, *_: Any) -> Tensor:
+    """The distances |x_i - y_j|."""
+    apart = _difference(b, x, y)
+    last = [len(b.shape(apart)) - 1]
+    if p == 2:
+        return b.apply("sqrt", reduce(b, apart, last, times=apart, share=True))
+    if p == 1:
+        return reduce(b, b.apply("abs", apart), last)
+    raise Refusal(f"distances of order {p}; 1 and 2 have rules")
+
+
+def cdist_backward(b: Builder, grad: Any, x: Any, y: Any, p: float, distance: Any) -> Tensor:
+    """grad_ij * the direction from y_j to x_i, summed over j; zero where the two are the same point."""
+    apart = _difference(b, x, y)
+    rank = len(b.shape(apart))
+    if p == 1:
+        return reduce(b, b.apply("sign", apart), [rank - 2], times=b.unsqueeze(grad, rank - 1))
+    inverse = b.apply("where", b.apply("greater", distance, 0.0), b.apply("reciprocal", distance), 0.0)
+    return reduce(b, apart, [rank - 2], times=b.unsqueeze(b.product(grad, inverse), rank - 1))
+
+
+RULES: dict[str, Rule] = {
+    "cumsum": cumsum,
+    "prod": prod,
+    "cumprod": cumprod,
+    "logcumsumexp": logcumsumexp,
+    "trace": trace,
+    "_cdist_forward": cdist,
+    "_cdist_backward": cdist_backward,
+    "_euclidean_dist": lambda b, x, y: cdist(b, x, y, 2),
+}

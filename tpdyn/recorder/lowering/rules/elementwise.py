@@ -1,0 +1,504 @@
+"""How do entrywise aten operations become instructions? Sums are Combine, products Contract, functions Apply."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tpdyn.program.instructions import Apply, Combine, Contract
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
+
+Rule = Callable[..., Any]
+
+UNARY = {
+    "tanh": "tanh",
+    "relu": "relu",
+    "sigmoid": "sigmoid",
+    "silu": "silu",
+    "mish": "mish",
+    "exp": "exp",
+    "expm1": "expm1",
+    "log": "log",
+    "log1p": "log1p",
+    "sqrt": "sqrt",
+    "rsqrt": "rsqrt",
+    "reciprocal": "reciprocal",
+    "abs": "abs",
+    "sign": "sign",
+    "sgn": "sign",
+    "erf": "erf",
+    "erfinv": "erfinv",
+    "sin": "sin",
+    "cos": "cos",
+    "hardswish": "hardswish",
+    "hardsigmoid": "hardsigmoid",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "atan": "atan",
+    "asinh": "asinh",
+    "arctan": "atan",
+    "round": "round",
+    "floor": "floor",
+    "ceil": "ceil",
+    "isfinite": "isfinite",
+    "isnan": "isnan",
+    "logical_not": "logical_not",
+    "bitwise_not": "logical_not",
+}
+BINARY = {
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "fmax": "maximum",
+    "fmin": "minimum",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+    "logical_and": "logical_and",
+    "bitwise_and": "logical_and",
+    "logical_or": "logical_or",
+    "bitwise_or": "logical_or",
+    "atan2": "atan2",
+}
+
+
+def _unary(function: str) -> Rule:
+    return lambda b, x, **_: b.apply(function, x)
+
+
+def _binary(function: str) -> Rule:
+    return lambda b, x, y, **_: b.apply(function, x, y)
+
+
+def add(b: Builder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
+    """x + alpha*y; marks a constant that guards a denominator: an optimizer's, or that of a normalisation written out."""
+    shape = b.broadcast(x, y)
+    for value, other in ((x, y), (y, x)):
+        if is_guard(b, value, b.number(other)):
+            weights = (1, alpha) if value is x else (alpha, 1)
+            return b.combine([(weights[0], value), (weights[1], other)], shape=shape, epsilon=True)
+    return b.combine([(1, x), (alpha, y)], shape=shape)
+
+
+LARGEST_GUARD = 1e-3
+"""A number above this that is added to a size in a forward pass is part of the function, not a guard."""
+
+
+def is_guard(b: Builder, value: Any, number: Number | None) -> bool:
+    """Whether adding the number only guards a division: it is added to a root or a mean of squares."""
+    if number is None:
+        return False
+    if b.origin.phase == "optimizer":
+        return is_scaled_root(b, value)
+    return 0 < number <= LARGEST_GUARD and (is_scaled_root(b, value) or is_mean_of_squares(b, value))
+
+
+def is_mean_of_squares(b: Builder, x: Any) -> bool:
+    """Whether x is a sum of squares over some dims, times numbers."""
+    if not isinstance(x, Value):
+        return False
+    match b.instruction(x):
+        case Contract(operands=(one, other)):
+            return one == other
+        case Contract(operands=(one,)):
+            made = b.statements[one.var].instruction
+            square = isinstance(made, Contract) and len(made.operands) == 2 and made.operands[0] == made.operands[1]
+            return square or (isinstance(made, Apply) and made.function == "square")
+        case Combine(terms=((_, inner),), constant=constant) if constant.is_zero:
+            return is_mean_of_squares(b, Value(inner.var, (), ()))
+    return False
+
+
+def is_scaled_root(b: Builder, x: Any) -> bool:
+    """Whether x is a square root times numbers (or the largest of several)."""
+    if not isinstance(x, Value):
+        return False
+    match b.instruction(x):
+        case Apply(function="sqrt"):
+            return True
+        case Combine(terms=((_, inner),), constant=constant) if constant.is_zero:
+            return is_scaled_root(b, Value(inner.var, (), ()))
+    return False
+
+
+def sub(b: Builder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
+    """x - alpha*y."""
+    return b.combine([(1, x), (-alpha, y)])
+
+
+def rsub(b: Builder, x: Any, y: Any, alpha: Number = 1, **_: Any) -> Tensor:
+    """y - alpha*x."""
+    return b.combine([(-alpha, x), (1, y)])
+
+
+def mul(b: Builder, x: Any, y: Any, **_: Any) -> Tensor:
+    """x * y."""
+    return b.product(x, y)
+
+
+def div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Tensor:
+    """x / y: a number divides as its inverse, a tensor through its reciprocal."""
+    if rounding_mode is not None:
+        raise Refusal(f"rounding_mode={rounding_mode!r} of values that depend on parameters")
+    number = b.number(y)
+    if number is not None:
+        inverse = 1 / number if number != 0 else math.copysign(math.inf, float(number))
+        return b.combine([(inverse, x)], shape=b.broadcast(x, y))
+    if isinstance(x, Value) and isinstance(y, Value):
+        softmax = _normalised_exponential(b, x, y)
+        if softmax is not None:
+            return softmax
+    return b.product(x, b.apply("reciprocal", y))
+
+
+def _normalised_exponential(b: Builder, x: Value, y: Value) -> Value | None:
+    """softmax, where x = exp(z) and y is the sum of the same exp(z) along one dim (kept with size 1)."""
+    made, total = b.instruction(x), b.instruction(y)
+    if not (isinstance(made, Apply) and made.function == "exp" and isinstance(total, Contract) and b.is_whole(x)):
+        return None
+    if len(total.operands) != 1 or total.operands[0].var != x.var or total.scale.constant != 1:
+        return None
+    labels, rank = total.operands[0].axes, len(x.shape)
+    summed = [axis for axis, label in enumerate(labels) if label >= len(b.statements[y.var].shape)]
+    kept = [axis for axis in range(rank) if axis not in summed]
+    if len(summed) != 1 or len(y.shape) != rank or y.shape[summed[0]] != 1:
+        return None
+    if [y.axes[labels[axis]] for axis in kept] != kept:
+        return None
+    (operand,) = made.operands
+    z = Value(operand.var, tuple(range(rank)), x.shape)
+    return b.apply("softmax", z, along=summed[0])
+
+
+def neg(b: Builder, x: Any, **_: Any) -> Tensor:
+    """-x."""
+    return b.combine([(-1, x)])
+
+
+def square(b: Builder, x: Any, **_: Any) -> Tensor:
+    """x * x."""
+    return b.product(x, x)
+
+
+def power(b: Builder, x: Any, exponent: Any, **_: Any) -> Tensor:
+    """x^p for a number p; c^x for a number c; x^y = exp(y log x), which is defined for x > 0 only."""
+    p = b.number(exponent)
+    if p is not None:
+        if p == 2:
+            return b.product(x, x)
+        if p == 1:
+            return b.combine([(1, x)])
+        if p == 0:
+            return Known.full(b.shape(x), 1.0)
+        named = {0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}.get(float(p))
+        return b.apply(named, x) if named else b.apply("power", x, parameters=[float(p)])
+    c = b.number(x)
+    if c is not None and c > 0:
+        return b.apply("exp", b.combine([(math.log(c), exponent)]))
+    return b.apply("exp", b.product(exponent, b.apply("log", x)))
+
+
+def addcmul(b: Builder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
+    """x + value*y*z."""
+    return b.combine([(1, x), (value, b.product(y, z))])
+
+
+def addcdiv(b: Builder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
+    """x + value*y/z."""
+    return b.combine([(1, x), (value, div(b, y, z))])
+
+
+def lerp(b: Builder, start: Any, end: Any, weight: Any) -> Tensor:
+    """start + weight*(end - start)."""
+    w = b.number(weight)
+    if w is not None:
+        return b.combine([(1 - w, start), (w, end)])
+    return b.combine([(1, start), (1, b.product(weight, b.combine([(1, end), (-1, start)])))])
+
+
+def where(b: Builder, mask: Any, x: Any, y: Any) -> Tensor:
+    """x where the mask holds, else y."""
+    if isinstance(mask, Known) and mask.is_discrete:
+        if not bool(mask.tensor.any()):
+            return b.combine([(1, y)], shape=b.broadcast(mask, x, y))
+        if bool(mask.tensor.all()):
+            return b.combine([(1, x)], shape=b.broadcast(mask, x, y))
+    return b.apply("where", mask, x, y)
+
+
+def masked_fill(b: Builder, x: Any, mask: Any, number: Any) -> Tensor:
+    """A number (or a tensor without dims) where the mask holds, else x."""
+    return where(b, mask, number, x)
+
+
+def clamp(b: Builder, x: Any, low: Any = None, high: Any = None) -> Tensor:
+    """Between low and high; one end alone is a maximum or minimum (and relu, when that end is the number 0)."""
+    if b.number(low) is not None and b.number(high) is not None:
+        return b.apply("clamp", x, parameters=[float(b.number(low)), float(b.number(high))])  # type: ignore[arg-type]
+    if low is not None:
+        x = b.apply("relu", x) if isinstance(low, (int, float)) and low == 0 else b.apply("maximum", x, low)
+    return x if high is None else b.apply("minimum", x, high)
+
+
+def hardtanh(b: Builder, x: Any, low: Number = -1, high: Number = 1) -> Tensor:
+    """Between low and high."""
+    return b.apply("clamp", x, parameters=[low, high])
+
+
+def _inside_open(b: Builder, grad: Any, x: Any, low: Number, high: Number) -> Tensor:
+    return b.product(grad, b.apply("inside", x, parameters=[low, high]))
+
+
+def gelu(b: Builder, x: Any, *, approximate: str = "none") -> Tensor:
+    """GELU, exact or by tanh."""
+    return b.apply("gelu" if approximate == "none" else "gelu_tanh", x)
+
+
+def gelu_backward(b: Builder, grad: Any, x: Any, *, approximate: str = "none") -> Tensor:
+    """grad * gelu'(x)."""
+    return b.product(grad, b.apply("gelu'" if approximate == "none" else "gelu_tanh'", x))
+
+
+def argument_of(b: Builder, out: Any, function: str) -> tuple[Value, Apply] | None:
+    """If out = function(x): x (seen as out is seen), and the instruction."""
+    if isinstance(out, Value):
+        made = b.instruction(out)
+        if isinstance(made, Apply) and made.function == function and len(made.operands) == 1 and made.along is None:
+            return Value(made.operands[0].var, out.axes, out.shape), made
+    return None
+
+
+def tanh_backward(b: Builder, grad: Any, out: Any) -> Tensor:
+    """grad * tanh'(x), or grad * (1 - out^2) where out was not made by tanh."""
+    found = argument_of(b, out, "tanh")
+    slope = b.apply("tanh'", found[0]) if found else b.combine([(-1, b.product(out, out))], 1.0)
+    return b.product(grad, slope)
+
+
+def sigmoid_backward(b: Builder, grad: Any, out: Any) -> Tensor:
+    """grad * sigmoid'(x), or grad * (out - out^2)."""
+    found = argument_of(b, out, "sigmoid")
+    slope = b.apply("sigmoid'", found[0]) if found else b.combine([(1, out), (-1, b.product(out, out))])
+    return b.product(grad, slope)
+
+
+def threshold_backward(b: Builder, grad: Any, out: Any, threshold: Number) -> Tensor:
+    """grad where out > threshold; out = relu(x) > 0 exactly where x > 0."""
+    found = argument_of(b, out, "relu")
+    if threshold == 0:
+        return b.product(grad, b.apply("step", found[0] if found else out))
+    return b.product(grad, b.apply("step", b.combine([(1, out)], -threshold)))
+
+
+def threshold(b: Builder, x: Any, limit: Number, value: Number) -> Tensor:
+    """x where x > limit, else value."""
+    if limit == 0 and value == 0:
+        return b.apply("relu", x)
+    return b.apply("where", b.apply("greater", x, limit), x, value)
+
+
+def leaky_relu(b: Builder, x: Any, negative: Number = 0.01) -> Tensor:
+    """x, or negative*x to the left of 0."""
+    return b.apply("leaky_relu", x, parameters=[negative])
+
+
+def leaky_relu_backward(b: Builder, grad: Any, x: Any, negative: Number, is_result: bool) -> Tensor:
+    """grad * slope."""
+    return b.product(grad, b.apply("leaky_step", x, parameters=[negative]))
+
+
+def elu(b: Builder, x: Any, alpha: Number = 1, scale: Number = 1, input_scale: Number = 1) -> Tensor:
+    """ELU, SELU, CELU."""
+    return b.apply("elu", x, parameters=[alpha, scale, input_scale])
+
+
+def celu(b: Builder, x: Any, alpha: Number = 1) -> Tensor:
+    """ELU with slope 1 at zero from both sides."""
+    return b.apply("elu", x, parameters=[alpha, 1, 1 / alpha])
+
+
+def elu_backward(
+    b: Builder, grad: Any, alpha: Number, scale: Number, input_scale: Number, is_result: bool, x: Any
+) -> Tensor:
+    """grad * elu'(x); when only the result was kept, its argument is looked up."""
+    if is_result:
+        found = argument_of(b, x, "elu")
+        if found is None:
+            raise Refusal("the backward of an in-place ELU whose argument is not known")
+        x = found[0]
+    return b.product(grad, b.apply("elu'", x, parameters=[alpha, scale, input_scale]))
+
+
+def silu_backward(b: Builder, grad: Any, x: Any) -> Tensor:
+    """grad * silu'(x)."""
+    return b.product(grad, b.apply("silu'", x))
+
+
+def _slope_backward(function: str) -> Rule:
+    return lambda b, grad, x, **_: b.product(grad, b.apply(function, x))
+
+
+def softplus(b: Builder, x: Any, beta: Number = 1, threshold: Number = 20) -> Tensor:
+    """log(1 + exp(beta x)) / beta."""
+    return b.apply("softplus", x, parameters=[beta, threshold])
+
+
+def softplus_backward(b: Builder, grad: Any, x: Any, beta: Number, threshold: Number) -> Tensor:
+    """grad * softplus'(x)."""
+    return b.product(grad, b.apply("softplus'", x, parameters=[beta, threshold]))
+
+
+def log_sigmoid(b: Builder, x: Any) -> tuple[Tensor, None]:
+    """log sigmoid(x); the buffer of the kernel is not needed."""
+    return b.apply("log_sigmoid", x), None
+
+
+def log_sigmoid_backward(b: Builder, grad: Any, x: Any, buffer: Any) -> Tensor:
+    """grad * sigmoid(-x)."""
+    return b.product(grad, b.apply("log_sigmoid'", x))
+
+
+def same(b: Builder, x: Any, *_: Any, **__: Any) -> Tensor:
+    """x itself."""
+    return x if isinstance(x, Known) else b.value(x)
+
+
+def convert(b: Builder, x: Any, *args: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    """x in another type: of float, the same value."""
+    if dtype is not None and not dtype.is_floating_point:
+        if dtype == torch.bool:
+            return b.apply("not_equal", x, 0)
+        raise Refusal(f"a value that depends on parameters is rounded to {dtype}")
+    return same(b, x)
+
+
+def copy(b: Builder, x: Any, source: Any, *_: Any) -> Tensor:
+    """The source, in the shape of x."""
+    return b.expand(source, b.shape(x))
+
+
+def full_like(b: Builder, x: Any, number: Any, **_: Any) -> Tensor:
+    """A constant tensor of x's shape."""
+    value = b.number(number)
+    return Known.full(b.shape(x), value) if value is not None else b.expand(number, b.shape(x))
+
+
+def fill(b: Builder, x: Any, number: Any) -> Tensor:
+    """A constant tensor of x's shape."""
+    return full_like(b, x, number)
+
+
+def zeros_like(b: Builder, x: Any, **_: Any) -> Known:
+    """Zeros of x's shape."""
+    return Known.full(b.shape(x), 0.0)
+
+
+def ones_like(b: Builder, x: Any, **_: Any) -> Known:
+    """Ones of x's shape."""
+    return Known.full(b.shape(x), 1.0)
+
+
+def new_full(b: Builder, x: Any, size: Any, number: Number, **_: Any) -> Known:
+    """A constant tensor."""
+    return Known.full(tuple(size), number)
+
+
+def new_zeros(b: Builder, x: Any, size: Any, **_: Any) -> Known:
+    """Zeros."""
+    return Known.full(tuple(size), 0.0)
+
+
+def new_ones(b: Builder, x: Any, size: Any, **_: Any) -> Known:
+    """Ones."""
+    return Known.full(tuple(size), 1.0)
+
+
+def nan_to_num(
+    b: Builder, x: Any, nan: Number | None = None, posinf: Number | None = None, neginf: Number | None = None
+) -> Tensor:
+    """Numbers in place of nan (what is infinite stays)."""
+    return b.apply("where", b.apply("isnan", x), nan or 0.0, x)
+
+
+# operations that read a tensor for its shape and type only
+SHAPE_ONLY = frozenset(
+    "full_like zeros_like ones_like empty_like new_zeros new_empty new_ones new_full new_empty_strided rand_like randn_like".split()
+)
+
+RULES: dict[str, Rule] = {
+    **{name: _unary(function) for name, function in UNARY.items()},
+    **{name: _binary(function) for name, function in BINARY.items()},
+    "add": add,
+    "sub": sub,
+    "subtract": sub,
+    "rsub": rsub,
+    "mul": mul,
+    "multiply": mul,
+    "div": div,
+    "divide": div,
+    "true_divide": div,
+    "neg": neg,
+    "square": square,
+    "pow": power,
+    "addcmul": addcmul,
+    "addcdiv": addcdiv,
+    "lerp": lerp,
+    "where": where,
+    "masked_fill": masked_fill,
+    "clamp": clamp,
+    "clip": clamp,
+    "clamp_min": lambda b, x, low: clamp(b, x, low, None),
+    "clamp_max": lambda b, x, high: clamp(b, x, None, high),
+    "hardtanh": hardtanh,
+    "hardtanh_backward": _inside_open,
+    "gelu": gelu,
+    "gelu_backward": gelu_backward,
+    "tanh_backward": tanh_backward,
+    "sigmoid_backward": sigmoid_backward,
+    "threshold": threshold,
+    "threshold_backward": threshold_backward,
+    "leaky_relu": leaky_relu,
+    "leaky_relu_backward": leaky_relu_backward,
+    "elu": elu,
+    "celu": celu,
+    "elu_backward": elu_backward,
+    "silu_backward": silu_backward,
+    "softplus": softplus,
+    "softplus_backward": softplus_backward,
+    "mish_backward": _slope_backward("mish'"),
+    "hardswish_backward": _slope_backward("hardswish'"),
+    "hardsigmoid_backward": _slope_backward("hardsigmoid'"),
+    "log_sigmoid_forward": log_sigmoid,
+    "log_sigmoid_backward": log_sigmoid_backward,
+    "clone": same,
+    "detach": same,
+    "alias": same,
+    "contiguous": same,
+    "_conj": same,
+    "conj_physical": same,
+    "resolve_conj": same,
+    "resolve_neg": same,
+    "_neg_view": neg,
+    "positive": same,
+    "lift_fresh_copy": same,
+    "lift_fresh": same,
+    "_to_copy": convert,
+    "copy": copy,
+    "full_like": full_like,
+    "fill": fill,
+    "zeros_like": zeros_like,
+    "ones_like": ones_like,
+    "empty_like": zeros_like,
+    "new_zeros": new_zeros,
+    "new_empty": new_zeros,
+    "new_ones": new_ones,
+    "new_full": new_full,
+    "new_empty_strided": new_zeros,
+    "nan_to_num": nan_to_num,
+}

@@ -1,0 +1,288 @@
+"""How do lookups become instructions? Gather and Scatter on one axis, by an index that does not depend on parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tpdyn.recorder.lowering.builder import Builder, common_shape
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
+
+
+def _index(index: Any) -> Known:
+    if not isinstance(index, Known):
+        raise Refusal("an index that depends on parameters")
+    return index
+
+
+def _wrapped(index: Known, size: int) -> Known:
+    """Negative positions counted from the end; a mask becomes the positions where it holds."""
+    if index.tensor.dtype == torch.bool:
+        if index.tensor.ndim != 1:
+            raise Refusal("a mask of several dims as index")
+        return Known(index.tensor.nonzero().flatten(), index.kind, None, index.name)
+    if bool((index.tensor < 0).any()):
+        return Known(torch.where(index.tensor < 0, index.tensor + size, index.tensor), index.kind, None, index.name)
+    return index
+
+
+def embedding(b: Builder, weight: Any, index: Any, *_: Any, **__: Any) -> Tensor:
+    """weight[index]."""
+    batch = list(range(len(b.shape(index))))
+    return b.gather(weight, ["row", "feature"], _index(index), batch, "row", [*batch, "feature"])
+
+
+def embedding_backward(b: Builder, grad: Any, index: Any, rows: int, padding: int, by_frequency: bool) -> Tensor:
+    """Each row's gradients added up."""
+    index = _index(index)
+    if by_frequency:
+        raise Refusal("nn.Embedding(scale_grad_by_freq=True)")
+    batch = list(range(len(b.shape(index))))
+    if padding >= 0 and bool((index.tensor == padding).any()):
+        counted = Known((index.tensor != padding).to(torch.float64), "data", None, "not_padding")
+        grad = b.contract([*batch, "feature"], (grad, [*batch, "feature"]), (counted, batch))
+    return b.scatter(b.value(grad), [*batch, "feature"], index, batch, "row", ["row", "feature"], rows)
+
+
+SUM, MEAN = 0, 1  # modes of torch.nn.EmbeddingBag
+
+
+def _membership(bags: Known, sizes: Known, mode: int, index: Known, padding: int) -> Known:
+    """What each looked-up row counts in each bag."""
+    if mode not in (SUM, MEAN):
+        raise Refusal("nn.EmbeddingBag(mode='max'): the largest of many embeddings, by entry; try 'sum' or 'mean'")
+    member = torch.nn.functional.one_hot(bags.tensor, sizes.tensor.numel()).t().to(torch.float64)
+    member = member * (index.tensor != padding)
+    if mode == MEAN:
+        member = member / sizes.tensor.clamp(min=1)[:, None]
+    return Known(member, index.kind, None, "bags")
+
+
+def embedding_bag(
+    b: Builder,
+    weight: Any,
+    index: Any,
+    offsets: Any,
+    by_frequency: bool = False,
+    mode: int = SUM,
+    sparse: bool = False,
+    each: Any = None,
+    includes_last: bool = False,
+    padding: int = -1,
+) -> tuple[Tensor, Known, Known, Known]:
+    """Sums or means over bags of rows of an embedding; and which bag each row is in, and how many rows each bag has."""
+    index, starts = _index(index), _index(offsets).tensor
+    starts = starts[:-1] if includes_last else starts
+    bags = torch.searchsorted(starts, torch.arange(index.tensor.numel()), right=True) - 1
+    sizes = torch.zeros(starts.numel(), dtype=torch.int64).index_add(0, bags, (index.tensor != padding).long())
+    known = Known(bags, index.kind, None, "bag_of"), Known(sizes, index.kind, None, "bag_sizes")
+    rows = b.gather(weight, ["row", "feature"], index, ["entry"], "row", ["entry", "feature"])
+    if each is not None:
+        rows = b.value(b.contract(["entry", "feature"], (rows, ["entry", "feature"]), (each, ["entry"])))
+    member = _membership(*known, mode, index, padding)
+    out = b.contract(["bag", "feature"], (member, ["bag", "entry"]), (rows, ["entry", "feature"]))
+    return out, *known, Known(sizes, index.kind)
+
+
+def embedding_bag_backward(
+    b: Builder,
+    grad: Any,
+    index: Any,
+    offsets: Any,
+    bags: Any,
+    sizes: Any,
+    largest: Any,
+    rows: int,
+    by_frequency: bool,
+    mode: int,
+    sparse: bool = False,
+    each: Any = None,
+    padding: int = -1,
+) -> Tensor:
+    """Each row's share of the gradients of its bags."""
+    if by_frequency:
+        raise Refusal("nn.EmbeddingBag(scale_grad_by_freq=True)")
+    index = _index(index)
+    member = _membership(bags, sizes, mode, index, padding)
+    shares = b.contract(["entry", "feature"], (member, ["bag", "entry"]), (grad, ["bag", "feature"]))
+    if each is not None:
+        shares = b.contract(["entry", "feature"], (shares, ["entry", "feature"]), (each, ["entry"]))
+    return b.scatter(b.value(shares), ["entry", "feature"], index, ["entry"], "row", ["row", "feature"], rows)
+
+
+def index_select(b: Builder, x: Any, dim: int, index: Any) -> Tensor:
+    """x at the positions along dim."""
+    rank = len(b.shape(x))
+    dim = dim % rank
+    letters: list[Any] = list(range(rank))
+    letters[dim] = "old"
+    return b.gather(x, letters, _wrapped(_index(index), b.shape(x)[dim]), [dim], "old", list(range(rank)))
+
+
+def index_select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, index: Any) -> Tensor:
+    """The transpose of index_select."""
+    rank = len(sizes)
+    dim = dim % rank
+    letters: list[Any] = list(range(rank))
+    letters[dim] = "old"
+    return b.scatter(b.value(grad), letters, _index(index), ["old"], dim, list(range(rank)), sizes[dim])
+
+
+def index_add(b: Builder, x: Any, dim: int, index: Any, source: Any, *, alpha: Number = 1) -> Tensor:
+    """x + alpha * (source scattered along dim)."""
+    return b.combine([(1, x), (alpha, index_select_backward(b, source, b.shape(x), dim, index))])
+
+
+def _plan(
+    b: Builder, shape: Sequence[int], indices: Sequence[Any]
+) -> tuple[int, Known, list[Any], list[Any], list[Any]]:
+    """Which dim an advanced index picks from: (dim, index, letters of x, letters of the index, letters of the result).
+
+    Several indices are allowed when all but one are arange(size) along a dim of their own: those pair dims up.
+    """
+    rank = len(shape)
+    given = [(d, _wrapped(_index(i), shape[d])) for d, i in enumerate(indices) if i is not None]
+    if not given:
+        raise Refusal("an index without positions")
+    common = common_shape(*[i.shape for _, i in given])
+    names = [f"i{k}" for k in range(len(common))]
+    letters: list[Any] = list(range(rank))
+    picks = []
+    for d, index in given:
+        axis = _paired(index, common, shape[d]) if len(given) > 1 else None
+        if axis is None:
+            picks.append((d, index))
+        else:
+            letters[d] = names[axis]
+    if len(picks) != 1:
+        raise Refusal("several index tensors at once, more than one of them not an arange")
+    (dim, index), dims = picks[0], [d for d, _ in given]
+    letters[dim] = "picked"
+    adjacent = dims == list(range(dims[0], dims[0] + len(dims)))
+    place = dims[0] if adjacent else 0
+    rest = [letters[d] for d in range(rank) if d not in dims]
+    before = [letters[d] for d in range(place) if d not in dims]
+    out = [*before, *names, *rest[len(before) :]]
+    return dim, index, letters, names[len(common) - len(index.shape) :], out
+
+
+def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
+    """The axis of the common shape along which the index is arange(size), if it is."""
+    lead = len(common) - len(index.shape)
+    long = [k for k, s in enumerate(index.shape) if s != 1]
+    if len(long) != 1 or common[long[0] + lead] != size:
+        return None
+    return long[0] + lead if torch.equal(index.tensor.flatten(), torch.arange(size)) else None
+
+
+def index_(b: Builder, x: Any, indices: Sequence[Any]) -> Tensor:
+    """x[..., index, ...]."""
+    _dim, index, letters, index_letters, out = _plan(b, b.shape(x), indices)
+    return b.gather(x, letters, index, index_letters, "picked", out)
+
+
+def index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Tensor:
+    """x with values written at the index, or added there (with accumulate, as in the backward of an index)."""
+    shape = b.shape(x)
+    if len(indices) == 1 and not accumulate and b.number(values) is not None and _is_whole_mask(b, indices[0], shape):
+        return b.apply("where", indices[0], values, x)
+    dim, index, letters, index_letters, out = _plan(b, shape, indices)
+    sizes = {**dict(zip(letters, shape)), **dict(zip(index_letters, index.shape))}
+    values = b.value(b.expand(values, tuple(sizes[letter] for letter in out)))
+    result = [letter if letter != "picked" else "filled" for letter in letters]
+    if not accumulate:
+        if len(set(index.tensor.flatten().tolist())) != index.tensor.numel():
+            raise Refusal("writing to an index that names a position twice: which value stays is not defined")
+        if any(letter in index_letters for letter in letters):
+            raise Refusal("writing to several indices at once")
+        kept = torch.ones(shape[dim], dtype=torch.float64)
+        kept[index.tensor.flatten()] = 0.0
+        if b.number(x) != 0:
+            x = b.contract(letters, (x, letters), (Known(kept, index.kind, None, "kept"), ["picked"]))
+    added = b.scatter(values, out, index, index_letters, "filled", result, shape[dim])
+    return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
+
+
+def _is_whole_mask(b: Builder, index: Any, shape: Sequence[int]) -> bool:
+    """Whether the index says of each entry whether it is written. (What depends on parameters and is no choice is a mask.)"""
+    if isinstance(index, Known) and index.tensor.dtype != torch.bool:
+        return False
+    return isinstance(index, (Known, Value)) and tuple(b.shape(index)) == tuple(shape)
+
+
+def gather(b: Builder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
+    """x picked along dim, jointly in the other dims."""
+    rank, index = len(b.shape(x)), _index(index)
+    dim = dim % max(rank, 1)
+    _same_elsewhere(b.shape(x), index.shape, dim)
+    letters: list[Any] = list(range(rank))
+    letters[dim] = "picked"
+    return b.gather(x, letters, index, list(range(rank)), "picked", list(range(rank)))
+
+
+def scatter_add(b: Builder, x: Any, dim: int, index: Any, source: Any) -> Tensor:
+    """x + source added along dim, jointly in the other dims."""
+    rank, index = len(b.shape(x)), _index(index)
+    dim = dim % max(rank, 1)
+    _same_elsewhere(b.shape(x), index.shape, dim)
+    letters: list[Any] = list(range(rank))
+    letters[dim] = "from"
+    source = b.value(b.expand(source, index.shape))
+    added = b.scatter(source, letters, index, letters, dim, list(range(rank)), b.shape(x)[dim])
+    return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
+
+
+def _same_elsewhere(shape: Sequence[int], index: Sequence[int], dim: int) -> None:
+    if any(s != i for k, (s, i) in enumerate(zip(shape, index)) if k != dim):
+        raise Refusal(f"an index of shape {tuple(index)} into {tuple(shape)}: other dims must be equal")
+
+
+def scatter(b: Builder, x: Any, dim: int, index: Any, source: Any, **_: Any) -> Tensor:
+    """x with source written along dim, jointly in the other dims."""
+    index = _index(index)
+    dim = dim % max(len(b.shape(x)), 1)
+    if int(index.tensor.sort(dim).values.diff(dim=dim).eq(0).sum()) and index.tensor.shape[dim] > 1:
+        raise Refusal("writing to an index that names a position twice: which value stays is not defined")
+    zeros = Known.full(b.shape(x), 0.0)
+    added = scatter_add(b, zeros, dim, index, source)
+    if b.number(x) == 0:
+        return added
+    kept = torch.ones(b.shape(x), dtype=torch.float64).scatter(dim, index.tensor, 0.0)
+    return b.combine([(1, b.product(x, Known(kept, index.kind, None, "kept"))), (1, added)])
+
+
+def tril(b: Builder, x: Any, diagonal: int = 0) -> Tensor:
+    """Zeros above the diagonal."""
+    mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).tril(diagonal))
+    return b.apply("where", mask, x, 0.0)
+
+
+def triu(b: Builder, x: Any, diagonal: int = 0) -> Tensor:
+    """Zeros below the diagonal."""
+    mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).triu(diagonal))
+    return b.apply("where", mask, x, 0.0)
+
+
+RULES: dict[str, Rule] = {
+    "embedding": embedding,
+    "embedding_dense_backward": embedding_backward,
+    "_embedding_bag": embedding_bag,
+    "_embedding_bag_forward_only": embedding_bag,
+    "_embedding_bag_backward": embedding_bag_backward,
+    "index_select": index_select,
+    "index_select_backward": index_select_backward,
+    "index_add": index_add,
+    "index": index_,
+    "_unsafe_index": index_,
+    "index_put": index_put,
+    "_unsafe_index_put": index_put,
+    "_index_put_impl": index_put,
+    "gather": gather,
+    "scatter_add": scatter_add,
+    "scatter": scatter,
+    "tril": tril,
+    "triu": triu,
+}

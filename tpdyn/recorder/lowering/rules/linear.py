@@ -1,0 +1,97 @@
+"""How do matrix products become instructions? Each is one Contract, and a Combine for what is added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.values import Number, Refusal, Tensor
+
+
+def mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Tensor:
+    """(i k)(k j) -> i j."""
+    return b.contract("ij", (x, "ik"), (y, "kj"))
+
+
+def bmm(b: Builder, x: Any, y: Any, **_: Any) -> Tensor:
+    """(b i k)(b k j) -> b i j."""
+    return b.contract("bij", (x, "bik"), (y, "bkj"))
+
+
+def mv(b: Builder, x: Any, y: Any) -> Tensor:
+    """(i k)(k) -> i."""
+    return b.contract("i", (x, "ik"), (y, "k"))
+
+
+def dot(b: Builder, x: Any, y: Any) -> Tensor:
+    """(k)(k) -> number."""
+    return b.contract("", (x, "k"), (y, "k"))
+
+
+def outer(b: Builder, x: Any, y: Any) -> Tensor:
+    """(i)(j) -> i j."""
+    return b.contract("ij", (x, "i"), (y, "j"))
+
+
+def matmul(b: Builder, x: Any, y: Any) -> Tensor:
+    """As torch.matmul: vectors, matrices, and batches with broadcasting."""
+    r, s = len(b.shape(x)), len(b.shape(y))
+    if r == 0 or s == 0:
+        raise Refusal("matmul of a tensor without dims")
+    batch = max(r - 2, s - 2, 0)
+    left = [*range(batch - (r - 2), batch), "i", "k"] if r > 1 else ["k"]
+    right = [*range(batch - (s - 2), batch), "k", "j"] if s > 1 else ["k"]
+    out = [*range(batch), *(["i"] if r > 1 else []), *(["j"] if s > 1 else [])]
+    return b.contract(out, (x, left), (y, right))
+
+
+def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x @ weight^T + bias."""
+    lead = list(range(len(b.shape(x)) - 1))
+    out = b.contract([*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
+    return out if bias is None else b.combine([(1, out), (1, bias)])
+
+
+def trilinear(
+    b: Builder, x: Any, y: Any, z: Any, lacks_x: Any, lacks_y: Any, lacks_z: Any, summed: Any, *_: Any
+) -> Tensor:
+    """x * y * z over common dims, of which each lacks some, summed over some: two products, one after the other."""
+    rank = len(b.shape(x)) + len(lacks_x)
+    dims = range(rank)
+    has_x, has_y, has_z = ([d for d in dims if d not in lacks] for lacks in (lacks_x, lacks_y, lacks_z))
+    out = [d for d in dims if d not in summed]
+    between = [d for d in dims if (d in has_x or d in has_y) and (d in out or d in has_z)]
+    return b.contract(out, (b.contract(between, (x, has_x), (y, has_y)), between), (z, has_z))
+
+
+def _plus(product: Rule) -> Rule:
+    def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: Number = 1, alpha: Number = 1, **_: Any) -> Tensor:
+        term = product(b, x, y)
+        return b.combine([(alpha, term), (beta, start)], shape=b.shape(term))
+
+    return rule
+
+
+def addbmm_free(b: Builder, x: Any, y: Any) -> Tensor:
+    """(b i k)(b k j) -> i j."""
+    return b.contract("ij", (x, "bik"), (y, "bkj"))
+
+
+RULES: dict[str, Rule] = {
+    "mm": mm,
+    "bmm": bmm,
+    "mv": mv,
+    "dot": dot,
+    "vdot": dot,
+    "outer": outer,
+    "ger": outer,
+    "matmul": matmul,
+    "linear": linear,
+    "_trilinear": trilinear,
+    "addmm": _plus(mm),
+    "baddbmm": _plus(bmm),
+    "addmv": _plus(mv),
+    "addr": _plus(outer),
+    "addbmm": _plus(addbmm_free),
+}

@@ -1,0 +1,296 @@
+"""How do softmax and the losses become instructions?
+
+The gradient of log_softmax uses softmax of the same logits, so that a program shows softmax(z) - y.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from tpdyn.program.instructions import Apply
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.rules.reductions import reduce
+from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
+
+
+def softmax(b: Builder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
+    """softmax over dim."""
+    return b.apply("softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
+
+
+def log_softmax(b: Builder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
+    """log_softmax over dim."""
+    return b.apply("log_softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
+
+
+def softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
+    """out * (grad - sum(grad * out))."""
+    total = reduce(b, grad, [dim % len(b.shape(out))], True, times=out)
+    return b.product(out, b.combine([(1, grad), (-1, total)]))
+
+
+def log_softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
+    """grad - softmax(x) * sum(grad); without x at hand, exp(out) for softmax(x)."""
+    dim = dim % len(b.shape(out))
+    if isinstance(grad, Value) and grad.var in b.scattered and b.is_whole(grad):
+        total = b.scattered[grad.var]  # the gradient of a loss has one entry a row
+    else:
+        total = reduce(b, grad, [dim], True)
+    made = b.instruction(out) if isinstance(out, Value) else None
+    if isinstance(made, Apply) and made.function == "log_softmax" and made.along is not None:
+        again = b.again("softmax", made, b.statements[out.var].shape)
+        chances = Value(again.var, out.axes, out.shape)
+    else:
+        chances = b.apply("exp", out)
+    return b.combine([(1, grad), (-1, b.product(chances, total))])
+
+
+MEAN, SUM = 1, 2  # at::Reduction
+
+
+def _labels(target: Any, ignored: int) -> tuple[Known, torch.Tensor]:
+    """The labels, those ignored replaced by class 0, and which count."""
+    if not isinstance(target, Known):
+        raise Refusal("class labels that depend on parameters")
+    counts = target.tensor != ignored
+    if bool(counts.all()):
+        return target, counts
+    return Known(torch.where(counts, target.tensor, 0), target.kind, None, target.name), counts
+
+
+def _weights(weight: Any, target: Known, counts: torch.Tensor) -> Known | None:
+    """What each label's loss is multiplied with; None if all by one."""
+    if weight is None:
+        if bool(counts.all()):
+            return None
+        return Known(counts.to(torch.float64), "data", None, "counted")
+    if not isinstance(weight, Known):
+        raise Refusal("class weights that depend on parameters")
+    return Known(weight.tensor.to(torch.float64)[target.tensor] * counts, "data", None, "weights")
+
+
+def _total(weights: Known | None, target: Known) -> Number:
+    return target.tensor.numel() if weights is None else float(weights.tensor.sum())
+
+
+def nll_loss(b: Builder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int) -> tuple[Tensor, Tensor]:
+    """-sum_b w_b logs[b, y_b] over the weights' sum; and that sum. Further dims (tokens) follow the classes."""
+    labels, counts = _labels(target, ignored)
+    weights = _weights(weight, labels, counts)
+    batch = [k for k in range(len(b.shape(logs))) if k != _class_dim(b, logs)]
+    letters = list(range(len(b.shape(logs))))
+    letters[_class_dim(b, logs)] = "class"  # type: ignore[call-overload]
+    picked = b.gather(logs, letters, labels, batch, "class", batch)
+    total = _total(weights, labels)
+    if reduction not in (MEAN, SUM):
+        loss = b.combine([(-1, picked if weights is None else b.product(picked, weights))])
+    else:
+        scale: Number = -1 if reduction == SUM else Fraction(-1, total) if isinstance(total, int) else -1 / total
+        loss = reduce(b, picked, range(len(batch)), scale=scale, times=weights)
+    return loss, Known.full((), total)
+
+
+def _class_dim(b: Builder, logs: Any) -> int:
+    return 0 if len(b.shape(logs)) == 1 else 1
+
+
+def nll_loss_backward(
+    b: Builder, grad: Any, logs: Any, target: Any, weight: Any, reduction: int, ignored: int, total_weight: Any
+) -> Tensor:
+    """-grad * w_b / total at the label of each row, zeros elsewhere."""
+    labels, counts = _labels(target, ignored)
+    weights = _weights(weight, labels, counts)
+    total = _total(weights, labels)
+    shape, dim = b.shape(logs), _class_dim(b, logs)
+    scale: Number = -1
+    if reduction == MEAN:
+        scale = Fraction(-1, total) if isinstance(total, int) else -1 / total
+    one = b.combine([(scale, grad)])
+    if weights is not None:
+        one = b.product(one, weights)
+    batch = [k for k in range(len(shape)) if k != dim]
+    spread = b.expand(one, tuple(shape[k] for k in batch))
+    rows = Value(b.position(spread), tuple(range(len(batch))), b.shape(spread))
+    made = b.scatter(rows, batch, labels, batch, dim, list(range(len(shape))), shape[dim])
+    number = b.number(spread)
+    kept = tuple(1 if k == dim else size for k, size in enumerate(shape))
+    b.scattered[made.var] = b.unsqueeze(spread, dim) if number is None else Known.full(kept, number)
+    return made
+
+
+def _reduced(b: Builder, x: Tensor, reduction: int, times: Any = None) -> Tensor:
+    """Mean, sum or nothing of x * times."""
+    if reduction not in (MEAN, SUM):
+        return x if times is None else b.product(x, times)
+    scale = (
+        Fraction(1, math.prod(b.broadcast(x, times) if times is not None else b.shape(x))) if reduction == MEAN else 1
+    )
+    return reduce(b, x, range(len(b.shape(x))), scale=scale, times=times)
+
+
+def _share(b: Builder, x: Any, reduction: int) -> Number:
+    return Fraction(1, math.prod(b.shape(x))) if reduction == MEAN else 1
+
+
+def mse_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+    """mean (x - y)^2."""
+    error = b.combine([(1, x), (-1, y)], share=True)
+    return _reduced(b, error, reduction, times=error)
+
+
+def mse_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int) -> Tensor:
+    """2/N * grad * (x - y)."""
+    error = b.combine([(1, x), (-1, y)], share=True)
+    return b.product(grad, error, scale=2 * _share(b, error, reduction))
+
+
+def bce_with_logits(
+    b: Builder, x: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = MEAN
+) -> Tensor:
+    """mean of w ((1 - y) x - (1 + (p - 1) y) log sigmoid(x)), p weighing the positive ones."""
+    first = b.product(b.combine([(-1, y)], 1.0), x)
+    second: Tensor = b.apply("log_sigmoid", x)
+    if pos_weight is not None:
+        second = b.product(b.combine([(1, b.product(b.combine([(1, pos_weight)], -1.0), y))], 1.0), second)
+    each = b.combine([(1, first), (-1, second)])
+    return _reduced(b, each if weight is None else b.product(each, weight), reduction)
+
+
+SMALLEST_LOG = -100.0  # torch's, where a chance is 0
+LEAST_SPREAD = 1e-12
+
+
+def bce(b: Builder, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
+    """mean of -w (y log x + (1 - y) log(1 - x))."""
+    no = b.combine([(-1, x)], 1.0)
+    logs = [b.apply("maximum", b.apply("log", chance), SMALLEST_LOG) for chance in (x, no)]
+    each = b.combine([(-1, b.product(y, logs[0])), (-1, b.product(b.combine([(-1, y)], 1.0), logs[1]))])
+    return _reduced(b, each if weight is None else b.product(each, weight), reduction)
+
+
+def bce_backward(b: Builder, grad: Any, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
+    """w (x - y) / (x (1 - x)) * grad."""
+    error = b.combine([(1, x), (-1, y)])
+    spread = b.apply("maximum", b.combine([(1, x), (-1, b.product(x, x))]), LEAST_SPREAD)
+    slope = b.product(error, b.apply("reciprocal", spread))
+    if weight is not None:
+        slope = b.product(slope, weight)
+    return b.product(grad, slope, scale=_share(b, error, reduction))
+
+
+def soft_margin(b: Builder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+    """mean of log(1 + exp(-y x))."""
+    return _reduced(b, b.combine([(-1, b.apply("log_sigmoid", b.product(y, x)))]), reduction)
+
+
+def soft_margin_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+    """-y sigmoid(-y x) * grad."""
+    slope = b.product(y, b.apply("log_sigmoid'", b.product(y, x)), scale=-1)
+    return b.product(grad, slope, scale=_share(b, slope, reduction))
+
+
+def _margins(
+    b: Builder, x: Any, target: Any, weight: Any, power: Number, margin: Number
+) -> tuple[Value, Tensor, Known]:
+    """max(0, margin - x_y + x_j), x with rows, the weights of the other classes, and the labels one-hot."""
+    if power not in (1, 2):
+        raise Refusal(f"multi_margin_loss with p={power}; expected 1 or 2")
+    if not isinstance(target, Known):
+        raise Refusal("class labels that depend on parameters")
+    rows = b.value(x) if len(b.shape(x)) == 2 else b.unsqueeze(x, 0)
+    hot = torch.nn.functional.one_hot(target.tensor.reshape(-1), rows.shape[1]).to(torch.float64)
+    own = reduce(b, rows, [1], True, times=Known(hot, "data", None, "hot"))
+    others = 1 - hot
+    if weight is not None:
+        if not isinstance(weight, Known):
+            raise Refusal("class weights that depend on parameters")
+        others = others * weight.tensor.to(torch.float64)[target.tensor.reshape(-1), None]
+    over = b.apply("relu", b.combine([(1, rows), (-1, own)], margin))
+    return over, b.value(Known(others, "data", None, "others")), Known(hot, "data", None, "hot")
+
+
+def multi_margin(
+    b: Builder, x: Any, target: Any, power: Number = 1, margin: Number = 1, weight: Any = None, reduction: int = MEAN
+) -> Tensor:
+    """mean over rows of sum_j w_y max(0, margin - x_y + x_j)^p / classes, j another class than y."""
+    over, others, _ = _margins(b, x, target, weight, power, margin)
+    rows, classes = over.shape
+    each = over if power == 1 else b.product(over, over)
+    scale = Fraction(1, classes * rows) if reduction == MEAN else Fraction(1, classes)
+    return reduce(b, each, [0, 1] if reduction in (MEAN, SUM) else [1], scale=scale, times=others)
+
+
+def multi_margin_backward(
+    b: Builder,
+    grad: Any,
+    x: Any,
+    target: Any,
+    power: Number,
+    margin: Number,
+    weight: Any = None,
+    reduction: int = MEAN,
+) -> Tensor:
+    """Each class above the margin is pushed down, the label's up by all of them."""
+    over, others, hot = _margins(b, x, target, weight, power, margin)
+    rows, classes = over.shape
+    scale = Fraction(1, classes * rows) if reduction == MEAN else Fraction(1, classes)
+    pushed = b.apply("step", over) if power == 1 else b.combine([(2, over)])
+    down = b.product(b.product(pushed, others), b.reshape(grad, (-1, 1)), scale=scale)
+    up = b.product(reduce(b, down, [1], True), hot)
+    return b.reshape(b.combine([(1, down), (-1, up)]), b.shape(x))
+
+
+def huber_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, delta: Number = 1.0) -> Tensor:
+    """delta-Huber: e c - c^2/2 with e = |x - y| and c = min(e, delta)."""
+    error = b.apply("abs", b.combine([(1, x), (-1, y)], share=True))
+    inner = b.apply("clamp", error, parameters=[0.0, delta])
+    return _reduced(b, b.combine([(1, b.product(error, inner)), (-0.5, b.product(inner, inner))]), reduction)
+
+
+def huber_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, delta: Number) -> Tensor:
+    """clamp(x - y, -delta, delta) * grad."""
+    error = b.combine([(1, x), (-1, y)], share=True)
+    return b.product(grad, b.apply("clamp", error, parameters=[-delta, delta]), scale=_share(b, error, reduction))
+
+
+def smooth_l1_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, beta: Number = 1.0) -> Tensor:
+    """huber / beta."""
+    return b.combine([(1 / beta, huber_loss(b, x, y, reduction, beta))])
+
+
+def smooth_l1_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, beta: Number) -> Tensor:
+    """huber' / beta."""
+    return b.combine([(1 / beta, huber_loss_backward(b, grad, x, y, reduction, beta))])
+
+
+RULES: dict[str, Rule] = {
+    "_softmax": softmax,
+    "softmax": softmax,
+    "_log_softmax": log_softmax,
+    "log_softmax": log_softmax,
+    "_safe_softmax": softmax,
+    "_softmax_backward_data": softmax_backward,
+    "_log_softmax_backward_data": log_softmax_backward,
+    "nll_loss_forward": nll_loss,
+    "nll_loss_backward": nll_loss_backward,
+    "nll_loss2d_forward": nll_loss,
+    "nll_loss2d_backward": nll_loss_backward,
+    "mse_loss": mse_loss,
+    "mse_loss_backward": mse_loss_backward,
+    "binary_cross_entropy_with_logits": bce_with_logits,
+    "binary_cross_entropy": bce,
+    "binary_cross_entropy_backward": bce_backward,
+    "soft_margin_loss": soft_margin,
+    "soft_margin_loss_backward": soft_margin_backward,
+    "multi_margin_loss": multi_margin,
+    "multi_margin_loss_backward": multi_margin_backward,
+    "huber_loss": huber_loss,
+    "huber_loss_backward": huber_loss_backward,
+    "smooth_l1_loss": smooth_l1_loss,
+    "smooth_l1_loss_backward": smooth_l1_loss_backward,
+}

@@ -1,0 +1,364 @@
+"""How do pooling and resampling become instructions? Means are matrices of constants; a maximum is a choice in a window.
+
+An average over windows, an interpolation and an adaptive average act on each dim of space by itself and linearly: one
+Contract with a constant matrix a dim. A maximum over a window is a chain of pairwise maxima, and its gradient goes to
+the first largest entry, as torch has it. Padding by reflection or by the edge is a Gather.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.values import Known, Places, Refusal, Tensor, Value
+
+aten = torch.ops.aten
+
+# -- linear maps along dims of space -----------------------------------------------------------------------------------
+
+
+def along(b: Builder, x: Any, dim: int, matrix: torch.Tensor, *, transposed: bool = False) -> Tensor:
+    """x with one dim multiplied by a constant matrix [out, in] (or its transpose)."""
+    key = ("matrix", tuple(matrix.shape), matrix.numpy().tobytes())
+    known = b.indices.get(key)
+    if known is None:
+        known = b.indices[key] = Known(matrix, name="resampling")
+    letters: list[Any] = list(range(len(b.shape(x))))
+    new = [*letters[:dim], "new", *letters[dim + 1 :]]
+    return b.contract(new, (x, letters), (known, [dim, "new"] if transposed else ["new", dim]))
+
+
+def _probed(size: int, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """The matrix [out, in] of a linear map on one dim, read off from its values at unit vectors [in, 1, in]."""
+    with torch.no_grad():
+        return run(torch.eye(size, dtype=torch.float64).unsqueeze(1)).squeeze(1).t().contiguous()
+
+
+Maps = list[torch.Tensor]
+
+
+def _apply(b: Builder, x: Any, maps: Maps, *, transposed: bool = False) -> Tensor:
+    lead = len(b.shape(x)) - len(maps)
+    for number, matrix in enumerate(maps):
+        x = along(b, x, lead + number, matrix, transposed=transposed)
+    return b.value(x)
+
+
+def _average_maps(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil: bool,
+    count: bool,
+    divisor: int | None,
+) -> Maps:
+    rank = len(sizes)
+    kernel = list(kernel) * rank if len(kernel) == 1 else list(kernel)
+    stride = kernel if not stride else list(stride) * rank if len(stride) == 1 else list(stride)
+    padding = list(padding) * rank if len(padding) == 1 else list(padding)
+    maps = []
+    for size, k, s, p in zip(sizes, kernel, stride, padding, strict=True):
+        matrix = _probed(
+            size,
+            lambda x, k=k, s=s, p=p: torch.nn.functional.avg_pool1d(x, k, s, p, ceil, count),  # type: ignore[misc]
+        )
+        maps.append(matrix)
+    if divisor is not None:
+        maps[0] = maps[0] * (math.prod(kernel) / divisor)
+    return maps
+
+
+def _average(rank: int) -> tuple[Rule, Rule]:
+    def rule(
+        b: Builder,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Tensor:
+        sizes = b.shape(x)[-rank:]
+        return _apply(
+            b, x, _average_maps(sizes, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        )
+
+    def backward(
+        b: Builder,
+        grad: Any,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        ceil_mode: bool,
+        count_include_pad: bool,
+        divisor_override: int | None,
+    ) -> Tensor:
+        sizes = b.shape(x)[-rank:]
+        maps = _average_maps(sizes, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        return _apply(b, grad, maps, transposed=True)
+
+    return rule, backward
+
+
+def _adaptive_maps(sizes: Sequence[int], outs: Sequence[int]) -> Maps:
+    return [
+        _probed(size, lambda x, out=out: aten._adaptive_avg_pool2d(x.unsqueeze(2), [1, out]).squeeze(2))  # type: ignore[misc]
+        for size, out in zip(sizes, outs, strict=True)
+    ]
+
+
+def _adaptive(b: Builder, x: Any, outs: Sequence[int]) -> Tensor:
+    """Means over as many windows as wanted."""
+    return _apply(b, x, _adaptive_maps(b.shape(x)[-len(outs) :], outs))
+
+
+def _adaptive_backward(rank: int) -> Rule:
+    def rule(b: Builder, grad: Any, x: Any) -> Tensor:
+        return _apply(b, grad, _adaptive_maps(b.shape(x)[-rank:], b.shape(grad)[-rank:]), transposed=True)
+
+    return rule
+
+
+def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
+    """upsample_<kind><rank>d and its backward. Arguments: output sizes, [align_corners], a scale for each dim."""
+    corners = kind in ("linear", "bilinear", "trilinear", "bicubic", "_bilinear2d_aa", "_bicubic2d_aa")
+
+    def maps(sizes: Sequence[int], outs: Sequence[int], extra: Sequence[Any]) -> Maps:
+        flags, scales = (list(extra[:1]), list(extra[1:])) if corners else ([], list(extra))
+        if len(scales) == 1 and isinstance(scales[0], (list, tuple)):
+            scales = list(scales[0])
+        scales += [None] * (rank - len(scales))
+        found = []
+        for size, out, scale in zip(sizes, outs, scales, strict=True):
+            if kind in ("nearest", "nearest-exact"):
+                upsample: Any = aten.upsample_nearest1d if kind == "nearest" else aten._upsample_nearest_exact1d
+                found.append(_probed(size, lambda x, u=upsample, o=out, s=scale: u(x, [o], s)))  # type: ignore[misc]
+            elif kind == "bicubic":
+                found.append(
+                    _probed(
+                        size,
+                        lambda x, o=out, s=scale: aten.upsample_bicubic2d(  # type: ignore[misc]
+                            x.unsqueeze(2), [1, o], *flags, None, s
+                        ).squeeze(2),
+                    )
+                )
+            else:
+                found.append(_probed(size, lambda x, o=out, s=scale: aten.upsample_linear1d(x, [o], *flags, s)))  # type: ignore[misc]
+        return found
+
+    def rule(b: Builder, x: Any, outs: Sequence[int], *extra: Any) -> Tensor:
+        if outs is None or any(out is None for out in outs):
+            raise Refusal("an interpolation without output sizes")
+        return _apply(b, x, maps(b.shape(x)[-rank:], outs, extra))
+
+    def backward(b: Builder, grad: Any, outs: Sequence[int], sizes: Sequence[int], *extra: Any) -> Tensor:
+        return _apply(b, grad, maps(sizes[-rank:], outs, extra), transposed=True)
+
+    return rule, backward
+
+
+# -- padding by what is there ------------------------------------------------------------------------------------------
+
+
+def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
+    """reflection_pad<rank>d or replication_pad<rank>d and its backward; pads are listed last dim first."""
+    op = getattr(aten, f"{name}1d")
+
+    def indices(sizes: Sequence[int], pads: Sequence[int]) -> list[Known]:
+        found = []
+        for number, size in enumerate(sizes):
+            before, after = pads[2 * (rank - 1 - number)], pads[2 * (rank - 1 - number) + 1]
+            place = torch.arange(size, dtype=torch.float64).reshape(1, 1, size)
+            found.append(Known(op(place, [before, after]).flatten().long(), name="padding"))
+        return found
+
+    def rule(b: Builder, x: Any, pads: Sequence[int]) -> Tensor:
+        lead = len(b.shape(x)) - rank
+        for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
+            letters: list[Any] = list(range(len(b.shape(x))))
+            letters[lead + number] = "old"
+            x = b.gather(x, letters, index, [lead + number], "old", list(range(len(letters))))
+        return b.value(x)
+
+    def backward(b: Builder, grad: Any, x: Any, pads: Sequence[int]) -> Tensor:
+        lead = len(b.shape(x)) - rank
+        for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
+            letters: list[Any] = list(range(len(b.shape(x))))
+            letters[lead + number] = "old"
+            out = list(range(len(letters)))
+            grad = b.scatter(grad, letters, index, ["old"], lead + number, out, b.shape(x)[lead + number])
+        return b.value(grad)
+
+    return rule, backward
+
+
+# -- maxima over windows -----------------------------------------------------------------------------------------------
+
+
+def largest(b: Builder, parts: Sequence[Value]) -> tuple[Value, list[Value]]:
+    """The largest of several tensors; and for each but the first, where it is larger than all before it."""
+    best, tests = parts[0], []
+    for part in parts[1:]:
+        tests.append(b.apply("greater", part, best))
+        best = b.apply("maximum", best, part)
+    return best, tests
+
+
+def to_largest(b: Builder, grad: Any, tests: Sequence[Value]) -> list[Tensor]:
+    """The gradient of each of the tensors: that of the maximum where it is the first largest, else zero."""
+    found: list[Tensor] = []
+    for test in reversed(tests):
+        mine = b.product(grad, test)
+        found.append(mine)
+        grad = b.combine([(1, grad), (-1, mine)])
+    return [grad, *reversed(found)]
+
+
+def _tables(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil: bool,
+) -> list[torch.Tensor]:
+    """Which positions each window sees, [out, kernel]; those in the padding see the first one that is not."""
+    rank = len(sizes)
+    kernel, padding, dilation = (list(v) * rank if len(v) == 1 else list(v) for v in (kernel, padding, dilation))
+    stride = kernel if not stride else list(stride) * rank if len(stride) == 1 else list(stride)
+    tables = []
+    for size, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True):
+        span = size + 2 * p - d * (k - 1) - 1
+        out = (-(-span // s) if ceil else span // s) + 1
+        if ceil and (out - 1) * s >= size + p:
+            out -= 1
+        rows = []
+        for o in range(out):
+            seen = [o * s - p + j * d for j in range(k)]
+            first = next(place for place in seen if 0 <= place < size)
+            rows.append([place if 0 <= place < size else first for place in seen])
+        tables.append(torch.tensor(rows))
+    return tables
+
+
+def _adaptive_tables(sizes: Sequence[int], outs: Sequence[int]) -> list[torch.Tensor]:
+    tables = []
+    for size, out in zip(sizes, outs, strict=True):
+        spans = [(o * size // out, -(-(o + 1) * size // out)) for o in range(out)]
+        longest = max(end - start for start, end in spans)
+        tables.append(torch.tensor([[min(start + j, end - 1) for j in range(longest)] for start, end in spans]))
+    return tables
+
+
+def _seen(b: Builder, x: Any, table: torch.Tensor, dim: int) -> list[Value]:
+    """x at the first, second, ... position of each window along dim."""
+    found = []
+    for k in range(table.shape[1]):
+        key = ("window", tuple(table[:, k].tolist()))
+        index = b.indices.get(key)
+        if index is None:
+            index = b.indices[key] = Known(table[:, k].contiguous(), name="window")
+        letters: list[Any] = list(range(len(b.shape(x))))
+        letters[dim] = "old"
+        found.append(b.gather(x, letters, index, [dim], "old", list(range(len(letters)))))
+    return found
+
+
+def _max_forward(b: Builder, x: Any, tables: Sequence[torch.Tensor]) -> list[tuple[Value, list[Value]]]:
+    """Dim by dim, last first: the argument, the tests; the final maximum comes last (without tests)."""
+    lead = len(b.shape(x)) - len(tables)
+    done: list[tuple[Value, list[Value]]] = []
+    value = b.value(x)
+    for number in reversed(range(len(tables))):
+        best, tests = largest(b, _seen(b, value, tables[number], lead + number))
+        done.append((value, tests))
+        value = best
+    return [*done, (value, [])]
+
+
+def _max_backward(b: Builder, grad: Any, x: Any, tables: Sequence[torch.Tensor]) -> Tensor:
+    lead = len(b.shape(x)) - len(tables)
+    done = _max_forward(b, x, tables)
+    for number, (argument, tests) in zip(range(len(tables)), reversed(done[:-1]), strict=True):
+        dim, table = lead + number, tables[number]
+        letters: list[Any] = list(range(len(argument.shape)))
+        old = [*letters[:dim], "from", *letters[dim + 1 :]]
+        terms = []
+        for k, mine in enumerate(to_largest(b, grad, tests)):
+            index = b.indices["window", tuple(table[:, k].tolist())]
+            terms.append((1, b.scatter(mine, old, index, ["from"], dim, letters, argument.shape[dim])))
+        grad = b.combine(terms)
+    return b.value(grad)
+
+
+def _maximum(rank: int) -> tuple[Rule, Rule]:
+    def rule(
+        b: Builder,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
+        dilation: Sequence[int] = (1,),
+        ceil_mode: bool = False,
+    ) -> tuple[Tensor, Places]:
+        tables = _tables(b.shape(x)[-rank:], kernel, stride, padding, dilation, ceil_mode)
+        return _max_forward(b, x, tables)[-1][0], Places()
+
+    def backward(
+        b: Builder,
+        grad: Any,
+        x: Any,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        ceil_mode: bool,
+        indices: Any,
+    ) -> Tensor:
+        return _max_backward(b, grad, x, _tables(b.shape(x)[-rank:], kernel, stride, padding, dilation, ceil_mode))
+
+    return rule, backward
+
+
+def adaptive_max(b: Builder, x: Any, outs: Sequence[int]) -> tuple[Tensor, Places]:
+    """Maxima over as many windows as wanted."""
+    return _max_forward(b, x, _adaptive_tables(b.shape(x)[-len(outs) :], outs))[-1][0], Places()
+
+
+def _adaptive_max_backward(rank: int) -> Rule:
+    def rule(b: Builder, grad: Any, x: Any, indices: Any) -> Tensor:
+        return _max_backward(b, grad, x, _adaptive_tables(b.shape(x)[-rank:], b.shape(grad)[-rank:]))
+
+    return rule
+
+
+def _pairs() -> dict[str, Rule]:
+    rules: dict[str, Rule] = {}
+
+    def put(name: str, pair: tuple[Rule, Rule], backward: str = "") -> None:
+        rules[name], rules[backward or f"{name}_backward"] = pair
+
+    for rank in (1, 2, 3):
+        put(f"avg_pool{rank}d", _average(rank))
+        put(f"max_pool{rank}d_with_indices", _maximum(rank))
+        put(f"_adaptive_avg_pool{rank}d", (_adaptive, _adaptive_backward(rank)))
+        put(f"adaptive_max_pool{rank}d", (adaptive_max, _adaptive_max_backward(rank)))
+        put(f"reflection_pad{rank}d", _edges("reflection_pad", rank))
+        put(f"replication_pad{rank}d", _edges("replication_pad", rank))
+        put(f"upsample_nearest{rank}d", _interpolation("nearest", rank))
+        put(f"_upsample_nearest_exact{rank}d", _interpolation("nearest-exact", rank))
+    for rank, kind in enumerate(("linear", "bilinear", "trilinear"), 1):
+        put(f"upsample_{kind}{rank}d", _interpolation(kind, rank))
+    put("upsample_bicubic2d", _interpolation("bicubic", 2))
+    return rules
+
+
+RULES: dict[str, Rule] = _pairs()

@@ -1,0 +1,139 @@
+"""How do sums, means, variances and norms become instructions? Contracts over their axes, the scale in the Contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor
+
+
+def axes_of(b: Builder, x: Any, dim: Any) -> list[int]:
+    """The dims meant by an argument `dim` (None or []: all)."""
+    rank = len(b.shape(x))
+    if dim is None or (isinstance(dim, (list, tuple)) and not dim):
+        return list(range(rank))
+    return sorted({d % rank for d in ([dim] if isinstance(dim, int) else dim)}) if rank else []
+
+
+def reduce(
+    b: Builder,
+    x: Any,
+    dims: Sequence[int],
+    keepdim: bool = False,
+    *,
+    scale: Number = 1,
+    times: Any = None,
+    share: bool = False,
+) -> Tensor:
+    """`scale * sum x` (or sum of x * times) over the dims."""
+    rank = len(b.shape(x))
+    kept = [d for d in range(rank) if d not in dims]
+    letters = tuple(range(rank))
+    pairs = [(x, letters)] if times is None else [(x, letters), (times, letters)]
+    total = b.contract(kept, *pairs, scale=scale, share=share)
+    if keepdim:
+        shape = tuple(1 if d in dims else s for d, s in enumerate(b.shape(x)))
+        number = b.number(total)
+        if number is not None:
+            return Known.full(shape, number)
+        for d in dims:
+            total = b.unsqueeze(total, d)
+    return total
+
+
+def count(b: Builder, x: Any, dims: Sequence[int]) -> int:
+    """How many entries the dims have together."""
+    return math.prod(b.shape(x)[d] for d in dims)
+
+
+def sum_(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    """The sum over dims."""
+    return reduce(b, x, axes_of(b, x, dim), keepdim)
+
+
+def mean(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, *, share: bool = False, **_: Any) -> Tensor:
+    """The mean over dims."""
+    dims = axes_of(b, x, dim)
+    return reduce(b, x, dims, keepdim, scale=Fraction(1, count(b, x, dims)), share=share)
+
+
+def centred(b: Builder, x: Any, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """x - mean(x) and mean(x), the mean over dims with size 1 kept."""
+    average = mean(b, x, list(dims), True, share=True)
+    return b.combine([(1, x), (-1, average)], share=True), average
+
+
+def variance(b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any) -> Tensor:
+    """sum (x - mean)^2 / (N - correction)."""
+    dims = axes_of(b, x, dim)
+    deviation, _mean = centred(b, x, dims)
+    correction = 1 if correction is None else correction
+    over = Fraction(1) / (count(b, x, dims) - Fraction(correction))
+    return reduce(b, deviation, dims, keepdim, scale=over, times=deviation, share=True)
+
+
+def std(b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any) -> Tensor:
+    """The square root of the variance."""
+    return b.apply("sqrt", variance(b, x, dim, correction=correction, keepdim=keepdim))
+
+
+def var_mean(
+    b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean."""
+    return variance(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
+
+
+def std_mean(
+    b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean."""
+    return std(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
+
+
+def vector_norm(b: Builder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    """The norm of any order over dims: (sum |x|^p)^(1/p), the number of entries that are not 0, or the extreme size."""
+    dims = axes_of(b, x, dim)
+    order = b.number(ord)
+    if order == 2:
+        return b.apply("sqrt", reduce(b, x, dims, keepdim, times=x))
+    if order == 1:
+        return reduce(b, b.apply("abs", x), dims, keepdim)
+    if order is None:
+        raise Refusal("a norm whose order is no number")
+    if order == 0:
+        return reduce(b, b.apply("not_equal", x, 0.0), dims, keepdim)
+    if math.isinf(order):
+        from tpdyn.recorder.lowering.standins.choices import over  # ranks are built on reductions
+
+        return over(b, b.apply("abs", x), dims, keepdim, order > 0)
+    total = reduce(b, b.apply("power", b.apply("abs", x), parameters=[float(order)]), dims, keepdim)
+    return b.apply("power", total, parameters=[1 / float(order)])
+
+
+def norm(b: Builder, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    """As vector_norm."""
+    return vector_norm(b, x, 2 if p is None else p, dim, keepdim)
+
+
+def logsumexp(b: Builder, x: Any, dim: Any, keepdim: bool = False) -> Tensor:
+    """log sum exp."""
+    return b.apply("log", reduce(b, b.apply("exp", x), axes_of(b, x, dim), keepdim))
+
+
+RULES: dict[str, Rule] = {
+    "sum": sum_,
+    "mean": mean,
+    "var": variance,
+    "std": std,
+    "var_mean": var_mean,
+    "std_mean": std_mean,
+    "linalg_vector_norm": vector_norm,
+    "norm": norm,
+    "logsumexp": logsumexp,
+}

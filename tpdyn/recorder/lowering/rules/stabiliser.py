@@ -1,0 +1,252 @@
+"""What becomes of the maximum that a softmax by hand subtracts? It cancels, or it is computed by ranks.
+
+`exp(z - m) / sum exp(z - m)` with m = max z is softmax(z), whatever m is. So m is carried along symbolically: a value
+is `base + k*m` ("sum") or `base * exp(k*m)` ("factor"), and whatever reads it must know how k changes. Where k comes back
+to 0 the value is an ordinary one again. When all of m cancels, nothing depends on m, and the gradient through it is zero.
+Where anything else reads a value with k != 0, m is `settled`: computed like any choice (`choices`), its gradient too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules import elementwise, reductions, views
+from tpdyn.recorder.lowering.rules.reductions import axes_of
+from tpdyn.recorder.lowering.standins.choices import Chosen, extreme, over
+from tpdyn.recorder.lowering.values import Known, Refusal, Shape, Value
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """`base + k*m` or `base * exp(k*m)` where m is the maximum of `of` (a statement and its axes) over dim `dim`.
+
+    form "selector": the mask or index of the maximum, which only its (vanishing) gradient reads. The base of m itself is
+    a tensor of zeros. keepdim: of a "selector" that is an index, whether dim is kept; None for a mask.
+    """
+
+    base: Any
+    form: Literal["sum", "factor", "selector"]
+    k: int
+    of: tuple[int, tuple[int | None, ...], Shape]
+    dim: int
+    keepdim: bool | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        shape: Shape = self.base.shape
+        return shape
+
+
+def maximum(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest entry along one dim, symbolically; along several dims, by ranks."""
+    dims = axes_of(b, x, dim)
+    value = b.value(x)
+    if len(dims) != 1:
+        return over(b, x, dims, keepdim, True)
+    shape = tuple(1 if d == dims[0] else s for d, s in enumerate(value.shape) if keepdim or d != dims[0])
+    return Shifted(Known.full(shape, 0.0), "sum", 1, (value.var, value.axes, value.shape), dims[0])
+
+
+def maximum_and_place(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest entry along one dim, and where it is; without a dim, the largest of all entries."""
+    if dim is None:
+        return over(b, x, None, False, True)
+    largest = maximum(b, x, dim, keepdim)
+    return largest, Shifted(largest.base, "selector", 0, largest.of, largest.dim, keepdim)
+
+
+def settled(b: Builder, item: Any) -> Any:
+    """Arguments with each symbolic maximum computed: what reads it does more than let it cancel.
+
+    From then on its gradient is computed, too.
+    """
+    if isinstance(item, (list, tuple)):
+        return type(item)(settled(b, part) for part in item)
+    if not isinstance(item, Shifted):
+        return item
+    var, axes, shape = item.of
+    x = Value(var, axes, shape)
+    b.settled.add((item.of, item.dim))
+    value, place = extreme(b, x, item.dim, True, True)
+    if item.form == "selector":
+        if item.keepdim is None:
+            return b.apply("equal", x, value)
+        return place if item.keepdim else Chosen(b.squeeze(place.hot, [item.dim]))
+    if len(item.shape) != len(shape):
+        value = b.squeeze(value, [item.dim])
+    if item.form == "factor":
+        return b.product(item.base, b.apply("exp", b.combine([(item.k, value)])))
+    return b.combine([(1, item.base), (item.k, value)])
+
+
+def _with(like: Shifted, base: Any, form: Literal["sum", "factor", "selector"], k: int) -> Any:
+    return base if k == 0 and form != "selector" else Shifted(base, form, k, like.of, like.dim)
+
+
+def _refuse(name: str) -> Refusal:
+    return Refusal(
+        f"{name} of a maximum (or of what it was subtracted from): a maximum is understood only where it cancels, as in "
+        "softmax; try torch.softmax, or a rule of your own"
+    )
+
+
+def through(b: Builder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One operation that reads at least one `Shifted`."""
+    rule = RULES.get(name)
+    if rule is None:
+        raise _refuse(name)
+    shifted = [x for x in args if isinstance(x, Shifted)]
+    if any((x.of, x.dim) in b.settled for x in shifted if x.form == "selector"):
+        raise _refuse(name)
+    if not shifted or any((x.of, x.dim) != (shifted[0].of, shifted[0].dim) for x in shifted):
+        raise _refuse(name)
+    if any(x.form == "selector" for x in shifted):
+        return _selected(b, name, args)
+    return rule(b, *args, **kwargs)
+
+
+def _selected(b: Builder, name: str, args: tuple[Any, ...]) -> Any:
+    """Gradients on their way through the maximum: zero."""
+    first = args[0]
+    if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the place
+        raise _refuse(name)
+    if isinstance(first, Shifted):
+        if name in ("unsqueeze", "squeeze", "view", "_unsafe_view") and first.keepdim is not None:
+            seen = RULES[name](b, first, *args[1:])
+            return replace(seen, keepdim=len(seen.shape) == len(first.of[2]))
+        if name in ("sum", *_VIEWS) or (name in ("mul", "div") and isinstance(args[1], Shifted)):
+            return first
+        return Known.full(b.broadcast(_bare(first), _bare(args[1])), 0.0)
+    if name in ("scatter", "value_selecting_reduction_backward"):
+        return Known.full(b.shape(first), 0.0)
+    return Known.full(b.broadcast(*[_bare(x) for x in args]), 0.0)
+
+
+def _bare(x: Any) -> Any:
+    return x.base if isinstance(x, Shifted) else x
+
+
+def _parts(x: Any) -> tuple[Any, str, int]:
+    return (x.base, x.form, x.k) if isinstance(x, Shifted) else (x, "", 0)
+
+
+def _aligned(b: Builder, x: Shifted, other: Any) -> None:
+    """m must meet its argument dim by dim: it is constant along its own dim only."""
+    shape = b.shape(_bare(other))
+    if len(shape) not in (0, len(x.shape)):
+        raise _refuse("broadcasting")
+
+
+def _add(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
+    (p, form, j), (q, other, k) = _parts(x), _parts(y)
+    like = x if isinstance(x, Shifted) else y
+    _aligned(b, like, y if like is x else x)
+    if "factor" in (form, other):
+        if form != other or j != k:
+            raise _refuse("adding")
+        return _with(like, b.combine([(1, p), (alpha, q)]), "factor", j)
+    if alpha not in (1, -1):
+        raise _refuse("scaling")
+    return _with(like, b.combine([(1, p), (alpha, q)]), "sum", j + alpha * k)
+
+
+def _sub(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
+    return _add(b, x, y, alpha=-alpha)
+
+
+def _neg(b: Builder, x: Shifted) -> Any:
+    return _with(x, b.combine([(-1, x.base)]), x.form, -x.k if x.form == "sum" else x.k)
+
+
+def _mul(b: Builder, x: Any, y: Any) -> Any:
+    return _product(b, x, y, 1, elementwise.mul)
+
+
+def _div(b: Builder, x: Any, y: Any) -> Any:
+    return _product(b, x, y, -1, elementwise.div)
+
+
+def _product(b: Builder, x: Any, y: Any, sign: int, rule: Callable[..., Any]) -> Any:
+    (p, form, j), (q, other, k) = _parts(x), _parts(y)
+    if "sum" in (form, other):
+        raise _refuse("multiplying")
+    like = x if isinstance(x, Shifted) else y
+    _aligned(b, like, y if like is x else x)
+    return _with(like, rule(b, p, q), "factor", j + sign * k)
+
+
+def _exp(b: Builder, x: Shifted) -> Any:
+    if x.form != "sum":
+        raise _refuse("exp")
+    return _with(x, b.apply("exp", x.base), "factor", x.k)
+
+
+def _log(b: Builder, x: Shifted) -> Any:
+    if x.form != "factor":
+        raise _refuse("log")
+    return _with(x, b.apply("log", x.base), "sum", x.k)
+
+
+def _reciprocal(b: Builder, x: Shifted) -> Any:
+    if x.form != "factor":
+        raise _refuse("reciprocal")
+    return _with(x, b.apply("reciprocal", x.base), "factor", -x.k)
+
+
+def _sum(b: Builder, x: Shifted, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
+    dims = axes_of(b, x.base, dim)
+    if x.form != "factor" or dims != [x.dim] or len(x.shape) != len(x.of[2]):
+        raise _refuse("summing, over another dim,")
+    return _with(x, reductions.reduce(b, x.base, dims, keepdim), "factor", x.k)
+
+
+def _view(name: str) -> Callable[..., Any]:
+    rule = {**views.RULES, **elementwise.RULES}[name]
+
+    def viewed(b: Builder, x: Shifted, *args: Any, **kwargs: Any) -> Any:
+        out = rule(b, b.value(x.base), *args, **kwargs)
+        shape, whole = b.shape(out), x.of[2]
+        kept, dropped = (*whole[: x.dim], 1, *whole[x.dim + 1 :]), (*whole[: x.dim], *whole[x.dim + 1 :])
+        if shape not in (whole, kept, dropped):
+            raise _refuse(name)
+        number = b.number(x.base)
+        return Shifted(out if number is None else Known.full(shape, number), x.form, x.k, x.of, x.dim)
+
+    return viewed
+
+
+def _expand(b: Builder, x: Shifted, shape: Any, **_: Any) -> Any:
+    if len(shape) != len(x.shape):
+        raise _refuse("broadcasting")
+    return _with(x, b.expand(x.base, shape), x.form, x.k)
+
+
+def _equal(b: Builder, x: Any, y: Any) -> Any:
+    like = x if isinstance(x, Shifted) else y
+    shape = b.broadcast(_bare(x), _bare(y))
+    return Shifted(Known.full(shape, 0.0), "selector", 0, like.of, like.dim)
+
+
+_VIEWS = ("unsqueeze", "squeeze", "clone", "detach", "alias", "_to_copy", "view", "_unsafe_view")
+RULES: dict[str, Callable[..., Any]] = {
+    "add": _add,
+    "sub": _sub,
+    "neg": _neg,
+    "mul": _mul,
+    "div": _div,
+    "exp": _exp,
+    "log": _log,
+    "reciprocal": _reciprocal,
+    "sum": _sum,
+    "expand": _expand,
+    "eq": _equal,
+    "scatter": _equal,
+    "value_selecting_reduction_backward": _equal,
+    **{name: _view(name) for name in _VIEWS},
+}
+START: dict[str, Callable[..., Any]] = {"amax": maximum, "max": maximum_and_place}

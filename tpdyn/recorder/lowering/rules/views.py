@@ -1,0 +1,332 @@
+"""How do views become instructions? Most are relabelled axes and cost nothing; what remains is Reshape, Slice, Concat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.values import Known, Number, Refusal, Shape, Tensor
+
+
+def _dim(b: Builder, x: Any, dim: int, extra: int = 0) -> int:
+    return dim % (len(b.shape(x)) + extra)
+
+
+def view(b: Builder, x: Any, shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
+    """The same entries in order, regrouped."""
+    if not isinstance(shape, (list, tuple)):
+        raise Refusal("a view as another type")
+    return b.reshape(x, shape)
+
+
+def t(b: Builder, x: Any) -> Tensor:
+    """A matrix transposed."""
+    return b.transpose(x, 0, 1) if len(b.shape(x)) == 2 else b.value(x)
+
+
+def transpose(b: Builder, x: Any, d: int, e: int) -> Tensor:
+    """Two dims swapped."""
+    return b.transpose(x, d, e)
+
+
+def permute(b: Builder, x: Any, dims: Sequence[int]) -> Tensor:
+    """Dims in another order."""
+    return b.permute(x, dims)
+
+
+def unsqueeze(b: Builder, x: Any, dim: int) -> Tensor:
+    """A new dim of size 1."""
+    return b.unsqueeze(x, _dim(b, x, dim, 1))
+
+
+def squeeze(b: Builder, x: Any, dim: Any = None) -> Tensor:
+    """Without dims of size 1."""
+    dims = range(len(b.shape(x))) if dim is None else [dim] if isinstance(dim, int) else dim
+    return b.squeeze(x, list(dims))
+
+
+def expand(b: Builder, x: Any, shape: Sequence[int], **_: Any) -> Tensor:
+    """Broadcast."""
+    return b.expand(x, shape)
+
+
+def expand_as(b: Builder, x: Any, other: Any) -> Tensor:
+    """Broadcast to the shape of another tensor."""
+    return b.expand(x, b.shape(other))
+
+
+def unflatten(b: Builder, x: Any, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dim split."""
+    shape, dim = b.shape(x), _dim(b, x, dim)
+    return b.reshape(x, (*shape[:dim], *sizes, *shape[dim + 1 :]))
+
+
+def bounds(size: int, start: int | None, end: int | None) -> tuple[int, int]:
+    """Python's rules for start and end."""
+    first, last, _ = slice(start, end).indices(size)
+    return first, max(first, last)
+
+
+def slice_(b: Builder, x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+    """x[start:end:step] along dim."""
+    dim = _dim(b, x, dim)
+    size = b.shape(x)[dim]
+    first, last = bounds(size, start, end)
+    if first == 0 and last == size and step == 1:
+        return b.value(x)
+    length = -((first - last) // step)
+    if step > 1 and first < step and length * step == size:  # one column of a dim seen as rows
+        shape = b.shape(x)
+        grid = b.reshape(x, (*shape[:dim], length, step, *shape[dim + 1 :]))
+        return b.select(grid, dim + 1, first)
+    return b.slice(x, dim, first, step, length)
+
+
+def narrow(b: Builder, x: Any, dim: int, start: int, length: int) -> Tensor:
+    """x[start : start+length] along dim."""
+    return slice_(b, x, dim, start, start + length)
+
+
+def select(b: Builder, x: Any, dim: int, index: int) -> Tensor:
+    """x[index] along dim, which is dropped."""
+    dim = _dim(b, x, dim)
+    return b.select(x, dim, index % b.shape(x)[dim])
+
+
+def flip(b: Builder, x: Any, dims: Sequence[int]) -> Tensor:
+    """Reversed along dims."""
+    for dim in dims:
+        dim = _dim(b, x, dim)
+        size = b.shape(x)[dim]
+        x = b.slice(x, dim, size - 1, -1, size)
+    return b.value(x)
+
+
+def split_with_sizes(b: Builder, x: Any, sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Consecutive pieces."""
+    starts = [sum(sizes[:k]) for k in range(len(sizes))]
+    return tuple(slice_(b, x, dim, start, start + size) for start, size in zip(starts, sizes))
+
+
+def split(b: Builder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of one size (the last may be smaller)."""
+    total = b.shape(x)[_dim(b, x, dim)]
+    if isinstance(size, (list, tuple)):
+        return split_with_sizes(b, x, size, dim)
+    step = int(size)
+    return split_with_sizes(b, x, [min(step, total - s) for s in range(0, total, step)], dim)
+
+
+def chunk(b: Builder, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """So many pieces."""
+    total = b.shape(x)[_dim(b, x, dim)]
+    return split(b, x, -(-total // chunks), dim)
+
+
+def unbind(b: Builder, x: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Each entry along dim."""
+    return tuple(select(b, x, dim, k) for k in range(b.shape(x)[_dim(b, x, dim)]))
+
+
+def cat(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
+    """End to end."""
+    tensors = [x for x in tensors if b.shape(x) != (0,)]
+    if len(tensors) == 1:
+        return b.value(tensors[0])
+    return b.concat(tensors, _dim(b, tensors[0], dim), b.shape(tensors[0]))
+
+
+def stack(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
+    """Side by side, along a new dim."""
+    dim = _dim(b, tensors[0], dim, 1)
+    new = [
+        Known.full((*b.shape(x)[:dim], 1, *b.shape(x)[dim:]), 0.0) if b.number(x) == 0 else b.unsqueeze(x, dim)
+        for x in tensors
+    ]
+    return new[0] if len(new) == 1 else b.concat(new, dim, b.shape(new[0]))
+
+
+def slice_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, start: int, end: int, step: int) -> Tensor:
+    """Zeros but for the slice."""
+    dim = dim % len(sizes)
+    first, last = bounds(sizes[dim], start, end)
+    if first == 0 and last == sizes[dim] and step == 1:
+        return b.value(grad)
+    return overwrite(b, Known.full(tuple(sizes), 0.0), grad, dim, first, step)
+
+
+def select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, index: int) -> Tensor:
+    """Zeros but for one index."""
+    dim = dim % len(sizes)
+    zeros = Known.full(tuple(sizes), 0.0)
+    return zeros if b.number(grad) == 0 else overwrite(b, zeros, b.unsqueeze(grad, dim), dim, index % sizes[dim])
+
+
+def overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int = 1) -> Tensor:
+    """x, but for source at start, start+step, ... along dim."""
+    size, length = b.shape(x)[dim], b.shape(source)[dim]
+    if step != 1:
+        return _overwrite_by_steps(b, x, source, dim, start, step)
+    if start == 0 and length == size:
+        return source if isinstance(source, Known) else b.value(source)
+    parts: list[Any] = []
+    if start > 0:
+        parts.append(piece(b, x, dim, 0, start))
+    parts.append(source)
+    if start + length < size:
+        parts.append(piece(b, x, dim, start + length, size))
+    return b.concat(parts, dim, b.shape(x))
+
+
+def _overwrite_by_steps(b: Builder, x: Any, source: Any, dim: int, start: int, step: int) -> Tensor:
+    """The dim as rows of `step` entries, one of which is written in each row; a last row may be too short for that.
+
+    So the number of statements does not depend on the length, and a wide dim 2m is seen as m pairs.
+    """
+    shape, length = b.shape(x), b.shape(source)[dim]
+    first = start - start % step
+    rows = min(length, (shape[dim] - first) // step)
+    made: Tensor = x
+    if rows:
+        grid = b.reshape(piece(b, x, dim, first, first + rows * step), (*shape[:dim], rows, step, *shape[dim + 1 :]))
+        column = piece(b, source, dim, 0, rows)
+        number = b.number(column)
+        shaped = (*shape[:dim], rows, 1, *shape[dim + 1 :])
+        column = b.unsqueeze(column, dim + 1) if number is None else Known.full(shaped, number)
+        written = overwrite(b, grid, column, dim + 1, start % step)
+        made = overwrite(b, x, b.reshape(written, (*shape[:dim], rows * step, *shape[dim + 1 :])), dim, first)
+    if rows < length:
+        made = overwrite(b, made, piece(b, source, dim, rows, length), dim, start + rows * step)
+    return made
+
+
+def piece(b: Builder, x: Any, dim: int, start: int, end: int, step: int = 1) -> Tensor:
+    """x[start:end:step] along dim; of a constant, a constant."""
+    number = b.number(x)
+    if number is not None:
+        shape: Shape = b.shape(x)
+        return Known.full((*shape[:dim], -((start - end) // step), *shape[dim + 1 :]), number)
+    return slice_(b, x, dim, start, end, step)
+
+
+def slice_scatter(
+    b: Builder, x: Any, source: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """x with a slice overwritten."""
+    dim = _dim(b, x, dim)
+    first, last = bounds(b.shape(x)[dim], start, end)
+    shape = b.shape(x)
+    source = b.expand(source, (*shape[:dim], -((first - last) // step), *shape[dim + 1 :]))
+    return overwrite(b, x, source, dim, first, step)
+
+
+def select_scatter(b: Builder, x: Any, source: Any, dim: int, index: int) -> Tensor:
+    """x with one index overwritten."""
+    dim = _dim(b, x, dim)
+    shape = b.shape(x)
+    source = b.expand(source, (*shape[:dim], *shape[dim + 1 :]))
+    number = b.number(source)
+    row = b.unsqueeze(source, dim) if number is None else Known.full((*shape[:dim], 1, *shape[dim + 1 :]), number)
+    return overwrite(b, x, row, dim, index % shape[dim])
+
+
+def pad(b: Builder, x: Any, pad: Sequence[int], value: Number = 0) -> Tensor:
+    """Constant padding, last dim first."""
+    for k in range(len(pad) // 2):
+        dim = len(b.shape(x)) - 1 - k
+        before, after = pad[2 * k], pad[2 * k + 1]
+        if before < 0 or after < 0:
+            size = b.shape(x)[dim]
+            x = slice_(b, x, dim, max(-before, 0), size - max(-after, 0))
+        shape = b.shape(x)
+        edges = [
+            Known.full((*shape[:dim], max(size, 0), *shape[dim + 1 :]), value) if value != 0 else max(size, 0)
+            for size in (before, after)
+        ]
+        parts = [edges[0]] * (before > 0) + [x] + [edges[1]] * (after > 0)
+        x = b.concat(parts, dim, shape) if len(parts) > 1 else x
+    return b.value(x)
+
+
+def roll(b: Builder, x: Any, shifts: Any, dims: Any = ()) -> Tensor:
+    """Shifted round and round along dims (of all entries in a row without dims)."""
+    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    if not dims:
+        shape = b.shape(x)
+        return b.reshape(roll(b, b.reshape(x, (-1,)), shifts, [0]), shape)
+    for shift, dim in zip(shifts, dims, strict=True):
+        dim = _dim(b, x, dim)
+        size = b.shape(x)[dim]
+        cut = size - shift % size
+        if cut != size:
+            x = b.concat([slice_(b, x, dim, cut, size), slice_(b, x, dim, 0, cut)], dim, b.shape(x))
+    return b.value(x)
+
+
+def pixel_shuffle(b: Builder, x: Any, factor: int) -> Tensor:
+    """Channels (c, r, r) beside pixels (h, w) -> channels c, pixels (h r, w r)."""
+    *lead, channels, height, width = b.shape(x)
+    n, kept = len(lead), channels // factor**2
+    apart = b.reshape(x, (*lead, kept, factor, factor, height, width))
+    order = [*range(n), n, n + 3, n + 1, n + 4, n + 2]
+    return b.reshape(b.permute(apart, order), (*lead, kept, height * factor, width * factor))
+
+
+def pixel_unshuffle(b: Builder, x: Any, factor: int) -> Tensor:
+    """The inverse of pixel_shuffle."""
+    *lead, channels, height, width = b.shape(x)
+    n = len(lead)
+    apart = b.reshape(x, (*lead, channels, height // factor, factor, width // factor, factor))
+    order = [*range(n), n, n + 2, n + 4, n + 1, n + 3]
+    return b.reshape(b.permute(apart, order), (*lead, channels * factor**2, height // factor, width // factor))
+
+
+def repeat(b: Builder, x: Any, repeats: Sequence[int]) -> Tensor:
+    """Copies side by side: a broadcast, then a regrouping."""
+    lead = len(repeats) - len(b.shape(x))
+    shape = (*(1,) * lead, *b.shape(x))
+    spread = b.reshape(x, [s for size in shape for s in (1, size)])
+    spread = b.expand(spread, [s for count, size in zip(repeats, shape) for s in (count, size)])
+    return b.reshape(spread, [count * size for count, size in zip(repeats, shape)])
+
+
+RULES: dict[str, Rule] = {
+    "view": view,
+    "_unsafe_view": view,
+    "reshape": view,
+    "_reshape_alias": view,
+    "view_copy": view,
+    "t": t,
+    "transpose": transpose,
+    "permute": permute,
+    "unsqueeze": unsqueeze,
+    "squeeze": squeeze,
+    "expand": expand,
+    "expand_as": expand_as,
+    "unflatten": unflatten,
+    "slice": slice_,
+    "narrow": narrow,
+    "select": select,
+    "flip": flip,
+    "split": split,
+    "split_with_sizes": split_with_sizes,
+    "unsafe_split": split,
+    "chunk": chunk,
+    "unsafe_chunk": chunk,
+    "unsafe_split_with_sizes": split_with_sizes,
+    "unbind": unbind,
+    "cat": cat,
+    "stack": stack,
+    "slice_backward": slice_backward,
+    "select_backward": select_backward,
+    "slice_scatter": slice_scatter,
+    "select_scatter": select_scatter,
+    "constant_pad_nd": pad,
+    "repeat": repeat,
+    "roll": roll,
+    "pixel_shuffle": pixel_shuffle,
+    "pixel_unshuffle": pixel_unshuffle,
+}

@@ -1,0 +1,416 @@
+"""How does a choice that depends on parameters become instructions? By ranks: how many entries are larger?
+
+torch.topk, sort, max and argmax along a finite dim choose entries. The chosen place is kept as a `Chosen`: one-hot rows,
+`hot[..., e] = 1` where entry e is the chosen one, computed from `rank_e = #{e' : x_e' > x_e}` (of equal entries the first
+counts as larger). What reads the place (gather, scatter, one_hot, index, ==) becomes a product with the one-hot rows. So a
+top-k router needs no instruction of its own; a shape that depends on a choice (nonzero) is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules import views
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.rules.reductions import reduce
+from tpdyn.recorder.lowering.values import Known, Refusal, Shape, Tensor, Value
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An integer tensor that depends on parameters: `hot` has one more dim, the one chosen from, with a single one."""
+
+    hot: Value
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the integers."""
+        return self.hot.shape[:-1]
+
+    @property
+    def size(self) -> int:
+        """How many there are to choose from."""
+        return self.hot.shape[-1]
+
+
+def shapes_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Zeros in place of choices, for operations that only read a shape."""
+    return tuple(Known.full(arg.shape, 0, torch.int64) if isinstance(arg, Chosen) else arg for arg in args)
+
+
+def ranks(b: Builder, x: Any, dim: int, largest: bool = True) -> Value:
+    """How many entries along dim come before each: dim is moved to the end."""
+    rank = len(b.shape(x))
+    last = b.permute(x, [*(d for d in range(rank) if d != dim), dim])
+    size = b.shape(last)[-1]
+    key = ("earlier", size)
+    if key not in b.indices:
+        b.indices[key] = Known(torch.ones(size, size, dtype=torch.float64).tril(-1), name="earlier")
+    other, mine = b.unsqueeze(last, rank - 1), b.unsqueeze(last, rank)
+    before = b.apply("greater" if largest else "less", other, mine)
+    tied = b.product(b.apply("equal", other, mine), b.indices[key], share=True)
+    return b.value(reduce(b, b.combine([(1, before), (1, tied)], share=True), [rank], share=True))
+
+
+def chosen(b: Builder, x: Any, dim: int, count: int, largest: bool = True, start: int = 0) -> tuple[Tensor, Chosen]:
+    """The entries of ranks start, start + 1, ... along dim, and their places."""
+    dim %= max(len(b.shape(x)), 1)
+    rank = len(b.shape(x))
+    order = ranks(b, x, dim, largest)
+    places = Known(torch.arange(start, start + count, dtype=torch.float64).unsqueeze(1), name="ranks")
+    hot = b.value(b.apply("equal", b.unsqueeze(order, rank - 1), places))
+    lead = [d for d in range(rank) if d != dim]
+    back = [*lead[:dim], "rank", *lead[dim:]]
+    letters: list[Any] = list(range(rank))
+    letters[dim] = "entry"
+    values = b.contract(back, (x, letters), (hot, [*lead, "rank", "entry"]))
+    moved = [*range(dim), rank - 1, *range(dim, rank - 1), rank]
+    return values, Chosen(b.permute(hot, moved))
+
+
+def topk(b: Builder, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Chosen]:
+    """The k largest (or smallest), in order."""
+    return chosen(b, x, dim, k, largest)
+
+
+def sort(b: Builder, x: Any, *args: Any, **options: Any) -> tuple[Tensor, Chosen]:
+    """All entries along dim, in order (equal ones in the order in which they are)."""
+    if args and (args[0] is None or isinstance(args[0], bool)) and len(args) > 1:  # sort.stable
+        args = args[1:]
+    options.pop("stable", None)
+    dim = args[0] if args else options.pop("dim", -1)
+    descending = args[1] if len(args) > 1 else options.pop("descending", False)
+    return chosen(b, x, dim, b.shape(x)[dim], descending)
+
+
+def argsort(b: Builder, x: Any, *args: Any, **options: Any) -> Chosen:
+    """The places of all entries, in order."""
+    return sort(b, x, *args, **options)[1]
+
+
+def extreme(b: Builder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple[Tensor, Chosen]:
+    """The first largest (or smallest) entry along dim, and its place."""
+    value, place = chosen(b, x, dim, 1, largest)
+    if keepdim:
+        return value, place
+    dim %= len(b.shape(x))
+    return b.squeeze(value, [dim]), Chosen(b.squeeze(place.hot, [dim]))
+
+
+def _best(largest: bool) -> Rule:
+    def rule(b: Builder, x: Any, dim: int | None = None, keepdim: bool = False) -> Chosen:
+        flat = b.reshape(x, (-1,)) if dim is None else x
+        return extreme(b, flat, 0 if dim is None else dim, keepdim and dim is not None, largest)[1]
+
+    return rule
+
+
+def minimum(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest entry along a dim with its place (min), or of all entries."""
+    if dim is None:
+        return extreme(b, b.reshape(x, (-1,)), 0, False, False)[0]
+    return extreme(b, x, dim, keepdim, False)
+
+
+def amin(b: Builder, x: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The smallest entry along dims."""
+    return over(b, x, dim, keepdim, False)
+
+
+def over(b: Builder, x: Any, dim: Any, keepdim: bool, largest: bool) -> Tensor:
+    """The largest (or smallest) entry along several dims, one after the other."""
+    rank = len(b.shape(x))
+    dims = [dim] if isinstance(dim, int) else list(dim or range(rank))
+    for d in dims:
+        x, _ = extreme(b, x, d % rank, True, largest)
+    return b.value(x) if keepdim else b.squeeze(x, dims)
+
+
+def median(b: Builder, x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The lower median along dim and its place."""
+    flat, d = (b.reshape(x, (-1,)), 0) if dim is None else (x, dim % len(b.shape(x)))
+    value, place = chosen(b, flat, d, 1, False, (b.shape(flat)[d] - 1) // 2)
+    if dim is None:
+        return b.squeeze(value, [0])
+    return (value, place) if keepdim else (b.squeeze(value, [d]), Chosen(b.squeeze(place.hot, [d])))
+
+
+def nonzero(b: Builder, *_: Any, **__: Any) -> Tensor:
+    """Refused: its shape is data."""
+    raise Refusal(
+        "a shape that depends on values: how many entries hold (torch.where, nonzero, a mask as index) depends on "
+        "parameters; multiply with the mask instead"
+    )
+
+
+# -- what reads a place ------------------------------------------------------------------------------------------------
+
+
+def _view(name: str) -> Callable[..., Any]:
+    rule = views.RULES.get(name)
+
+    def viewed(b: Builder, x: Chosen, *args: Any, **kwargs: Any) -> Chosen:
+        rank = len(x.shape)
+        if name in ("view", "_unsafe_view", "reshape"):
+            size = list(args[0])
+            return Chosen(b.value(b.reshape(x.hot, [*_sizes(size, x.shape), x.size])))
+        if name == "expand":
+            lead = len(args[0]) - rank
+            size = [x.shape[k - lead] if s == -1 else s for k, s in enumerate(args[0])]
+            return Chosen(b.value(b.expand(x.hot, [*size, x.size])))
+        if name == "permute":
+            return Chosen(b.permute(x.hot, [*(d % rank for d in args[0]), rank]))
+        if name == "unsqueeze":
+            return Chosen(b.unsqueeze(x.hot, args[0] % (rank + 1)))
+        if name == "t":
+            return Chosen(b.transpose(x.hot, 0, 1)) if rank == 2 else x
+        if name == "squeeze" and not args:
+            return Chosen(b.squeeze(x.hot, list(range(rank))))
+        assert rule is not None
+        dims = [
+            d % rank if isinstance(d, int) and k < (2 if name == "transpose" else 1) else d for k, d in enumerate(args)
+        ]
+        return Chosen(b.value(rule(b, x.hot, *dims, **kwargs)))
+
+    return viewed
+
+
+def _sizes(size: list[int], old: Sequence[int]) -> list[int]:
+    total, known = 1, 1
+    for s in old:
+        total *= s
+    for s in size:
+        known *= s if s != -1 else 1
+    return [total // max(known, 1) if s == -1 else s for s in size]
+
+
+def _same(b: Builder, x: Chosen, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
+    if dtype is not None and dtype.is_floating_point:
+        return number(b, x)
+    return x
+
+
+def number(b: Builder, x: Chosen) -> Tensor:
+    """The place as a number."""
+    letters = list(range(len(x.hot.shape)))
+    return b.contract(letters[:-1], (x.hot, letters), (Known(torch.arange(x.size, dtype=torch.float64)), letters[-1:]))
+
+
+def _equal(b: Builder, x: Any, y: Any) -> Tensor:
+    place, other = (x, y) if isinstance(x, Chosen) else (y, x)
+    if isinstance(other, Chosen):
+        return reduce(b, place.hot, [len(b.broadcast(place.hot, other.hot)) - 1], times=other.hot)
+    at = b.number(other)
+    if at is not None:
+        return b.select(place.hot, len(place.shape), int(at))
+    if not isinstance(other, Known):
+        raise Refusal("a choice compared with a value that depends on parameters")
+    hot = Known(torch.nn.functional.one_hot(other.tensor.long(), place.size).double(), "constant")
+    return reduce(b, place.hot, [len(b.broadcast(place.hot, hot)) - 1], times=hot)
+
+
+def _hot(integers: torch.Tensor, size: int) -> Known:
+    """Known integers as one-hot rows."""
+    return Known(torch.nn.functional.one_hot(integers.long(), size).double())
+
+
+def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[..., Chosen]:
+    """Arithmetic of a place with a number: another place."""
+
+    def rule(b: Builder, x: Any, other: Any, **_: Any) -> Chosen:
+        at = b.number(other)
+        if not isinstance(x, Chosen) or at is None or at != int(at):
+            raise Refusal("arithmetic of a choice with anything but a whole number")
+        image = function(torch.arange(x.size), int(at))
+        if bool((image < 0).any()):
+            raise Refusal("a choice moved below zero")
+        letters = list(range(len(x.hot.shape)))
+        where = _hot(image, int(image.max()) + 1)
+        moved = b.contract([*letters[:-1], "to"], (x.hot, letters), (where, [letters[-1], "to"]))
+        return Chosen(b.value(moved))
+
+    return rule
+
+
+def _sort(b: Builder, x: Chosen, *args: Any, **options: Any) -> tuple[Chosen, Chosen]:
+    """Places in order: what is sorted, and where it was."""
+    _, where = sort(b, number(b, x), *args, **options)
+    dim = args[-2] if len(args) > 1 and isinstance(args[-1], bool) else args[-1] if args else options.get("dim", -1)
+    there, mine = _letters(where, dim % len(x.shape))
+    values = b.contract([*mine, "of"], (where.hot, [*mine, "entry"]), (x.hot, [*there, "of"]))
+    return Chosen(b.value(values)), where
+
+
+def _letters(x: Chosen, dim: int) -> tuple[list[Any], list[Any]]:
+    """The letters of a tensor indexed along dim, and of the index: the other dims are shared."""
+    mine: list[Any] = list(range(len(x.shape)))
+    mine[dim] = "place"
+    there: list[Any] = list(range(len(x.shape)))
+    there[dim] = "entry"
+    return there, mine
+
+
+def _gather(b: Builder, x: Any, dim: int, index: Chosen, **_: Any) -> Tensor:
+    dim %= len(b.shape(x))
+    there, mine = _letters(index, dim)
+    return b.contract(mine, (x, there), (index.hot, [*mine, "entry"]))
+
+
+def _scattered(b: Builder, dim: int, index: Chosen, source: Any) -> Tensor:
+    there, mine = _letters(index, dim)
+    source = b.expand(source, index.shape)
+    return b.contract(there, (source, mine), (index.hot, [*mine, "entry"]))
+
+
+def _scatter(b: Builder, x: Any, dim: int, index: Chosen, source: Any, **_: Any) -> Tensor:
+    dim %= len(b.shape(x))
+    new = _scattered(b, dim, index, source)
+    if b.number(x) == 0:
+        return new
+    there, mine = _letters(index, dim)
+    written = b.contract(there, (index.hot, [*mine, "entry"]))
+    return b.combine([(1, x), (-1, b.product(x, written)), (1, new)])
+
+
+def _scatter_add(b: Builder, x: Any, dim: int, index: Chosen, source: Any, **_: Any) -> Tensor:
+    new = _scattered(b, dim % len(b.shape(x)), index, source)
+    return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
+
+
+def _reduction_backward(b: Builder, grad: Any, dim: int, index: Chosen, sizes: Sequence[int], keepdim: bool) -> Tensor:
+    dim %= max(len(sizes), 1)
+    if not keepdim:
+        grad = b.unsqueeze(grad, dim) if b.number(grad) is None else grad
+        index = Chosen(b.unsqueeze(index.hot, dim))
+    return _scattered(b, dim, index, grad)
+
+
+def _place_of(indices: Sequence[Any]) -> tuple[int, Chosen]:
+    given = [(d, index) for d, index in enumerate(indices) if index is not None]
+    if len(given) != 1 or not isinstance(given[0][1], Chosen):
+        raise Refusal("several index tensors at once, one of which depends on parameters")
+    return given[0]
+
+
+def _index(b: Builder, x: Any, indices: Sequence[Any]) -> Any:
+    dim, index = _place_of(indices)
+    if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
+        names = [f"i{k}" for k in range(len(index.shape))]  # whole numbers looked up: another place
+        there = _hot(x.tensor, int(x.tensor.max()) + 1)
+        return Chosen(b.value(b.contract([*names, "of"], (index.hot, [*names, "at"]), (there, ["at", "of"]))))
+    if isinstance(x, Chosen):
+        raise Refusal("a choice looked up at a choice")
+    letters: list[Any] = list(range(len(b.shape(x))))
+    names = [f"i{k}" for k in range(len(index.shape))]
+    out = [*letters[:dim], *names, *letters[dim + 1 :]]
+    return b.contract(out, (x, letters), (index.hot, [*names, dim]))
+
+
+def _index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Any:
+    dim, index = _place_of(indices)
+    if not accumulate:
+        return _written(b, x, dim, index, values)
+    letters: list[Any] = list(range(len(b.shape(x))))
+    names = [f"i{k}" for k in range(len(index.shape))]
+    from_letters = [*letters[:dim], *names, *letters[dim + 1 :]]
+    shape = (*b.shape(x)[:dim], *index.shape, *b.shape(x)[dim + 1 :])
+    new = b.contract(letters, (b.expand(values, shape), from_letters), (index.hot, [*names, dim]))
+    return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
+
+
+def _written(b: Builder, x: Any, dim: int, index: Chosen, values: Any) -> Any:
+    """Entries written to places, each to one of its own (as torch asks): `x (1 - written) + new`."""
+    letters: list[Any] = list(range(len(b.shape(x))))
+    names = [f"i{k}" for k in range(len(index.shape))]
+    if isinstance(values, Known) and values.is_discrete and isinstance(x, Known):
+        if len(letters) != 1 or bool((values.tensor < 0).any()):
+            raise Refusal("whole numbers written to an index that depends on parameters, along one of several dims")
+        count = int(max(values.tensor.max(), x.tensor.max())) + 1
+        new = b.contract(
+            ["at", "of"],
+            (index.hot, [*names, "at"]),
+            (_hot(values.tensor.expand(index.shape), count), [*names, "of"]),
+        )
+        left = b.combine([(-1, b.contract(["at"], (index.hot, [*names, "at"])))], 1.0, shape=x.shape)
+        kept = b.contract(["at", "of"], (left, ["at"]), (_hot(x.tensor, count), ["at", "of"]))
+        return Chosen(b.value(b.combine([(1, kept), (1, new)])))
+    new = _index_put(b, Known.full(b.shape(x), 0.0), [*[None] * dim, index], values, True)
+    if b.number(x) == 0:
+        return new
+    written = b.contract(letters[dim : dim + 1], (index.hot, [*names, dim]))
+    kept = b.contract(letters, (x, letters), (b.combine([(-1, written)], 1.0), [dim]))
+    return b.combine([(1, kept), (1, new)])
+
+
+def _embedding(b: Builder, weight: Any, index: Chosen, *_: Any, **__: Any) -> Any:
+    return _index(b, weight, [index])
+
+
+def _index_select(b: Builder, x: Any, dim: int, index: Chosen) -> Any:
+    return _index(b, x, [*[None] * (dim % len(b.shape(x))), index])
+
+
+READERS: dict[str, Callable[..., Any]] = {
+    **{
+        name: _view(name)
+        for name in (
+            "view",
+            "_unsafe_view",
+            "reshape",
+            "expand",
+            "permute",
+            "transpose",
+            "t",
+            "unsqueeze",
+            "squeeze",
+            "select",
+            "slice",
+        )
+    },
+    **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "contiguous"), _same),
+    "eq": _equal,
+    "sort": _sort,
+    "argsort": lambda b, x, *args, **options: _sort(b, x, *args, **options)[1],
+    "floor_divide": _mapped(lambda place, by: place // by),
+    "remainder": _mapped(lambda place, by: place % by),
+    "add": _mapped(lambda place, by: place + by),
+    "sub": _mapped(lambda place, by: place - by),
+    "mul": _mapped(lambda place, by: place * by),
+    "gather": _gather,
+    "scatter": _scatter,
+    "scatter_add": _scatter_add,
+    "index": _index,
+    "index_put": _index_put,
+    "embedding": _embedding,
+    "index_select": _index_select,
+    "value_selecting_reduction_backward": _reduction_backward,
+}
+
+
+def through(b: Builder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One operation that reads a place."""
+    rule = READERS.get(name)
+    if rule is None:
+        raise Refusal(f"{name} of a choice that depends on parameters (a result of topk, sort, max or argmax)")
+    return rule(b, *args, **kwargs)
+
+
+RULES: dict[str, Rule] = {
+    "topk": topk,
+    "sort": sort,
+    "argsort": argsort,
+    "argmax": _best(True),
+    "argmin": _best(False),
+    "min": minimum,
+    "amin": amin,
+    "median": median,
+    "nonzero": nonzero,
+    "nonzero_static": nonzero,
+    "masked_select": nonzero,
+}

@@ -1,0 +1,448 @@
+"""What is a complex tensor in real instructions? A pair of tensors, its real and its imaginary part.
+
+A `Complex` never reaches a statement: views, sums and lookups act on both parts alike, products on all four pairs, and
+what leaves the complex numbers (view_as_real, abs, a gradient's real part) is real again. Conjugation, which torch may
+delay until a tensor is read, is a sign. A Fourier transform is a product with constant cosines and sines.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules import elementwise, indexing, linear, reductions, strides, views
+from tpdyn.recorder.lowering.rules.cumulative import RULES as CUMULATIVE
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.standins.known import base_name, normal_draw
+from tpdyn.recorder.lowering.values import Draw, Known, Refusal, Shape, Tensor, Value
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Complex:
+    """`real + i imag`, both of one shape."""
+
+    real: Tensor
+    imag: Tensor
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        return self.real.shape
+
+
+Product = Callable[..., Complex]
+
+
+def is_complex(item: Any) -> bool:
+    """Whether it is a complex tensor or number."""
+    return isinstance(item, (Complex, complex)) or (isinstance(item, Known) and item.tensor.dtype.is_complex)
+
+
+def concerns(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether an operation reads complex numbers or begins them."""
+    if name in STARTS:
+        return True
+    if isinstance(kwargs.get("dtype"), torch.dtype) and kwargs["dtype"].is_complex:
+        return True
+    return _any_complex(args) or any(map(_any_complex, kwargs.values()))
+
+
+def _any_complex(item: Any) -> bool:
+    return any(map(_any_complex, item)) if isinstance(item, (list, tuple)) else is_complex(item)
+
+
+def shapes_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Zeros in place of complex values, for operations that only read a shape."""
+    return tuple(Known.full(arg.shape, 0.0, torch.complex128) if isinstance(arg, Complex) else arg for arg in args)
+
+
+def parts(b: Builder, x: Any) -> Complex:
+    """A tensor or number as a pair; a real one has the imaginary part zero."""
+    if isinstance(x, Complex):
+        return x
+    if isinstance(x, complex):
+        return Complex(Known.full((), x.real), Known.full((), x.imag))
+    if isinstance(x, Known) and x.tensor.dtype.is_complex:
+        if x not in b.pairs:
+            b.pairs[x] = _parts_of_known(x)
+        return Complex(*b.pairs[x])
+    if isinstance(x, (int, float)):
+        return Complex(Known.full((), x), Known.full((), 0.0))
+    if isinstance(x, (Value, Known)):
+        return Complex(x, Known.full(x.shape, 0.0))
+    raise Refusal(f"expected a complex tensor, got {type(x).__name__}")
+
+
+def _parts_of_known(x: Known) -> tuple[Known, Known]:
+    tensor = x.tensor.resolve_conj().resolve_neg().to(torch.complex128)
+    real, imag = tensor.real.contiguous(), tensor.imag.contiguous()
+    name = x.name or "complex"
+    if not bool(imag.any()):
+        return Known(real, x.kind, x.draw, x.name, x.notes), Known.full(x.shape, 0.0)
+    draw = None if x.draw is None else _draw_of_a_part(x.draw)
+    return tuple(  # type: ignore[return-value]
+        Known(part, x.kind, draw, f"{name}.{which}", x.notes) for part, which in ((real, "real"), (imag, "imag"))
+    )
+
+
+def _draw_of_a_part(draw: Draw) -> Draw | None:
+    """A complex normal draw of variance 1 has parts of variance 1/2."""
+    law = draw.law
+    if law is None or law.kind != "normal" or not law.location.is_zero:
+        return None
+    return normal_draw(0.0, float(law.scale.constant) / math.sqrt(2))
+
+
+def named(pair: Complex) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
+    """Both parts, with what is added to the name of the whole."""
+    return (".real", pair.real), (".imag", pair.imag)
+
+
+def through(b: Builder, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """One operation that reads or makes complex numbers."""
+    name = base_name(op)
+    rule = RULES.get(name)
+    if rule is None:
+        raise Refusal(f"no rule for {op} of complex numbers")
+    try:
+        bound = inspect.signature(rule).bind(b, *args, **kwargs)
+    except TypeError as error:  # arguments that the rule does not know
+        raise Refusal(f"the rule for {op} of complex numbers does not take these arguments: {error}") from error
+    made = rule(*bound.args, **bound.kwargs)
+    return made if isinstance(made, tuple) else (made,)
+
+
+def _alike(rule: Rule) -> Rule:
+    """The same done to the real and to the imaginary part (masks, indices and sizes serve both)."""
+
+    def both(b: Builder, *args: Any, **kwargs: Any) -> Any:
+        def part(which: str) -> list[Any]:
+            return [getattr(parts(b, arg), which) if is_complex(arg) else arg for arg in args]
+
+        kwargs.pop("dtype", None)
+        real, imag = (rule(b, *part(which), **kwargs) for which in ("real", "imag"))
+        return tuple(map(Complex, real, imag)) if isinstance(real, tuple) else Complex(real, imag)
+
+    return both
+
+
+def _termwise(rule: Rule, *places: int) -> Product:
+    """The same done to both parts of the arguments at `places`; a real one among them has no imaginary part."""
+
+    def terms(b: Builder, *args: Any, **kwargs: Any) -> Complex:
+        pairs = {place: parts(b, args[place]) for place in places}
+        real = [pairs[place].real if place in pairs else arg for place, arg in enumerate(args)]
+        imag = [pairs[place].imag if place in pairs else arg for place, arg in enumerate(args)]
+        return Complex(rule(b, *real, **kwargs), rule(b, *imag, **kwargs))
+
+    return terms
+
+
+def _listed(rule: Rule) -> Rule:
+    """Tensors laid end to end, or side by side."""
+
+    def laid(b: Builder, tensors: Any, *args: Any, **kwargs: Any) -> Complex:
+        pairs = [parts(b, x) for x in tensors]
+        return Complex(
+            rule(b, [pair.real for pair in pairs], *args, **kwargs),
+            rule(b, [pair.imag for pair in pairs], *args, **kwargs),
+        )
+
+    return laid
+
+
+def _bilinear(rule: Rule) -> Product:
+    """(a + ib)(c + id) = (ac - bd) + i(ad + bc), for any product."""
+
+    def product(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Complex:
+        p, q = parts(b, x), parts(b, y)
+        rr, ii, ri, ir = (
+            rule(b, u, v) for u, v in ((p.real, q.real), (p.imag, q.imag), (p.real, q.imag), (p.imag, q.real))
+        )
+        return Complex(b.combine([(1, rr), (-1, ii)]), b.combine([(1, ri), (1, ir)]))
+
+    return product
+
+
+mul = _bilinear(elementwise.mul)
+
+
+def _plus(product: Product) -> Product:
+    def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Complex:
+        return add(b, mul(b, beta, start), mul(b, alpha, product(b, x, y)))
+
+    return rule
+
+
+add, sub = _termwise(elementwise.add, 0, 1), _termwise(elementwise.sub, 0, 1)
+
+
+def conj(b: Builder, x: Any) -> Complex:
+    """real - i imag."""
+    z = parts(b, x)
+    return Complex(z.real, b.combine([(-1, z.imag)]))
+
+
+def vdot(b: Builder, x: Any, y: Any) -> Complex:
+    """conj(x) . y."""
+    return _bilinear(linear.dot)(b, conj(b, x), y)
+
+
+def squared_size(b: Builder, z: Complex) -> Tensor:
+    """|z|^2."""
+    return b.combine([(1, b.product(z.real, z.real)), (1, b.product(z.imag, z.imag))])
+
+
+def size(b: Builder, x: Any) -> Tensor:
+    """|z|."""
+    squared = squared_size(b, parts(b, x))
+    number = b.number(squared)
+    return b.apply("sqrt", squared) if number is None else Known.full(b.shape(squared), math.sqrt(number))
+
+
+def direction(b: Builder, x: Any) -> Complex:
+    """z / |z|, and zero at zero."""
+    z = parts(b, x)
+    length = size(b, z)
+    inverse = b.apply("where", b.apply("equal", length, 0.0), 0.0, b.apply("reciprocal", length))
+    return Complex(b.product(z.real, inverse), b.product(z.imag, inverse))
+
+
+def angle(b: Builder, x: Any) -> Tensor:
+    """The angle of z to the positive numbers."""
+    z = parts(b, x)
+    return b.apply("atan2", z.imag, z.real)
+
+
+def reciprocal(b: Builder, x: Any) -> Complex:
+    """conj(z) / |z|^2."""
+    z = parts(b, x)
+    inverse = b.apply("reciprocal", squared_size(b, z))
+    return Complex(b.product(z.real, inverse), b.product(z.imag, inverse, scale=-1))
+
+
+def div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Complex:
+    """x / y: by a real number or tensor part by part, else x times the inverse of y."""
+    z = parts(b, x)
+    if is_complex(y):
+        return mul(b, z, reciprocal(b, y))
+    return Complex(elementwise.div(b, z.real, y), elementwise.div(b, z.imag, y))
+
+
+MOST_FACTORS = 8
+
+
+def power(b: Builder, x: Any, exponent: Any) -> Complex:
+    """z^p for a small whole number p."""
+    p = 0 if is_complex(exponent) else b.number(exponent) or 0
+    assert isinstance(p, (int, float))
+    if p != int(p) or not 0 < abs(p) <= MOST_FACTORS:
+        raise Refusal("a power of complex numbers other than a small whole one")
+    z = reciprocal(b, x) if p < 0 else parts(b, x)
+    made = z
+    for _ in range(int(abs(p)) - 1):
+        made = mul(b, made, z)
+    return made
+
+
+def exp(b: Builder, x: Any) -> Complex:
+    """e^real (cos imag + i sin imag)."""
+    z = parts(b, x)
+    return polar(b, b.apply("exp", z.real), z.imag)
+
+
+def log(b: Builder, x: Any) -> Complex:
+    """log |z| + i angle."""
+    z = parts(b, x)
+    return Complex(b.combine([(0.5, b.apply("log", squared_size(b, z)))]), angle(b, z))
+
+
+def polar(b: Builder, length: Any, turned: Any) -> Complex:
+    """length (cos angle + i sin angle)."""
+    return Complex(b.product(length, b.apply("cos", turned)), b.product(length, b.apply("sin", turned)))
+
+
+def from_parts(b: Builder, real: Any, imag: Any) -> Complex:
+    """torch.complex."""
+    shape = b.broadcast(real, imag)
+    return Complex(b.expand(real, shape), b.expand(imag, shape))
+
+
+def as_complex(b: Builder, x: Any) -> Complex:
+    """The last dim, of size 2, holds the parts."""
+    last = len(b.shape(x)) - 1
+    return Complex(b.select(x, last, 0), b.select(x, last, 1))
+
+
+def as_real(b: Builder, x: Any) -> Tensor:
+    """The parts along a new last dim of size 2."""
+    z = parts(b, x)
+    return views.stack(b, [z.real, z.imag], len(z.shape))
+
+
+def convert(b: Builder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
+    """Into another type: to a real one the imaginary part is dropped, as torch does (with a warning)."""
+    z = parts(b, x)
+    return z.real if dtype is not None and not dtype.is_complex else z
+
+
+def copy(b: Builder, x: Any, source: Any, *_: Any) -> Any:
+    """The source in the shape and type of x."""
+    z, shape = parts(b, source), b.shape(x.real if isinstance(x, Complex) else x)
+    return Complex(b.expand(z.real, shape), b.expand(z.imag, shape)) if is_complex(x) else b.expand(z.real, shape)
+
+
+def equal(b: Builder, x: Any, y: Any) -> Tensor:
+    """Whether both parts are equal."""
+    p, q = parts(b, x), parts(b, y)
+    return b.apply("logical_and", b.apply("equal", p.real, q.real), b.apply("equal", p.imag, q.imag))
+
+
+def vector_norm(b: Builder, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """The norm of the sizes of the entries."""
+    kwargs.pop("dtype", None)
+    return reductions.RULES["linalg_vector_norm"](b, size(b, x), *args, **kwargs)  # type: ignore[no-any-return]
+
+
+# -- Fourier transforms: a product with constant cosines and sines ------------------------------------------------------
+
+
+def _wave(b: Builder, name: str, rows: int, columns: int, size: int, function: Callable[..., torch.Tensor]) -> Known:
+    """function(2 pi j k / size) for j < rows, k < columns."""
+    key = (name, rows, columns, size)
+    if key not in b.indices:
+        turns = torch.outer(torch.arange(rows), torch.arange(columns)) % size
+        b.indices[key] = Known(function(2 * math.pi / size * turns.to(torch.float64)), name=name)
+    return b.indices[key]
+
+
+def _along(b: Builder, x: Tensor, dim: int, matrix: Known, scale: float = 1.0) -> Tensor:
+    """x times a matrix (old, new) along one dim."""
+    letters: list[Any] = list(range(len(b.shape(x))))
+    old = [*letters[:dim], "old", *letters[dim + 1 :]]
+    return b.contract(letters, (x, old), (matrix, ["old", dim]), scale=scale)
+
+
+def _scale(size: int, normalization: int) -> float:
+    return (1.0, size**-0.5, 1.0 / size)[normalization]
+
+
+def _transform(b: Builder, z: Complex, dim: int, count: int, sign: int, scale: float) -> Complex:
+    """sum_t z_t exp(sign 2 pi i t k / T) for k < count, along dim of size T."""
+    size = z.shape[dim]
+    cos, sin = (_wave(b, f.__name__, size, count, size, f) for f in (torch.cos, torch.sin))
+    cc, ss = _along(b, z.real, dim, cos, scale), _along(b, z.imag, dim, sin, -sign * scale)
+    cs, sc = _along(b, z.real, dim, sin, sign * scale), _along(b, z.imag, dim, cos, scale)
+    return Complex(b.combine([(1, cc), (1, ss)]), b.combine([(1, cs), (1, sc)]))
+
+
+def fft(b: Builder, x: Any, dims: Any, normalization: int, forward: bool) -> Complex:
+    """Complex to complex, along dims."""
+    z = parts(b, x)
+    for dim in dims:
+        dim %= len(z.shape)
+        z = _transform(b, z, dim, z.shape[dim], -1 if forward else 1, _scale(z.shape[dim], normalization))
+    return z
+
+
+def fft_of_real(b: Builder, x: Any, dims: Any, normalization: int, onesided: bool) -> Complex:
+    """Real to complex: the last of the dims keeps one side of the spectrum, which says it all."""
+    z = parts(b, x)
+    last = dims[-1] % len(z.shape)
+    count = z.shape[last] // 2 + 1 if onesided else z.shape[last]
+    z = _transform(b, z, last, count, -1, _scale(z.shape[last], normalization))
+    return fft(b, z, dims[:-1], normalization, True)
+
+
+def fft_to_real(b: Builder, x: Any, dims: Any, normalization: int, size: int) -> Tensor:
+    """One side of a spectrum to the real signal of that size: each frequency but the first (and a last one in the
+    middle) counts twice, for its mirror image."""
+    z = fft(b, x, dims[:-1], normalization, False)
+    last = dims[-1] % len(z.shape)
+    count = size // 2 + 1
+    if z.shape[last] != count:
+        raise Refusal(f"an inverse transform of {z.shape[last]} frequencies to {size} entries")
+    times = torch.tensor([1.0 if k in (0, size / 2) else 2.0 for k in range(count)], dtype=torch.float64)
+
+    def wave(function: Callable[..., torch.Tensor]) -> Known:
+        return _wave(b, f"{function.__name__}_doubled", count, size, size, lambda turn: function(turn) * times[:, None])
+
+    scale = _scale(size, normalization)
+    return b.combine([
+        (1, _along(b, z.real, last, wave(torch.cos), scale)),
+        (-1, _along(b, z.imag, last, wave(torch.sin), scale)),
+    ])  # fmt: skip
+
+
+STARTS: dict[str, Rule] = {
+    "view_as_complex": as_complex,
+    "complex": from_parts,
+    "polar": polar,
+    "_fft_r2c": fft_of_real,
+    "_fft_c2c": fft,
+    "_fft_c2r": fft_to_real,
+}
+_ALIKE = (
+    "clone detach alias contiguous positive lift_fresh lift_fresh_copy neg tril triu resolve_conj resolve_neg "
+    "view _unsafe_view reshape _reshape_alias t transpose permute unsqueeze squeeze expand expand_as unflatten slice narrow "
+    "select flip split split_with_sizes unsafe_split chunk unsafe_chunk unsafe_split_with_sizes unbind slice_backward "
+    "select_backward repeat roll constant_pad_nd diagonal diag_embed diagonal_backward as_strided cumsum sum mean "
+    "index index_select index_select_backward gather embedding embedding_dense_backward"
+).split()
+_PLAIN: dict[str, Rule] = {
+    **elementwise.RULES, **views.RULES, **strides.RULES, **reductions.RULES, **indexing.RULES, **CUMULATIVE,
+}  # fmt: skip
+RULES: dict[str, Rule] = {
+    **{name: _alike(_PLAIN[name]) for name in _ALIKE},
+    **STARTS,
+    "view_as_real": as_real,
+    "_conj": conj,
+    "conj": conj,
+    "conj_physical": conj,
+    "_conj_physical": conj,
+    "add": add,
+    "sub": sub,
+    "rsub": _termwise(elementwise.rsub, 0, 1),
+    "mul": mul,
+    "div": div,
+    "addcmul": lambda b, x, y, z, *, value=1: add(b, x, mul(b, value, mul(b, y, z))),
+    "where": _termwise(elementwise.where, 1, 2),
+    "masked_fill": lambda b, x, mask, number: RULES["where"](b, mask, number, x),
+    "slice_scatter": _termwise(views.slice_scatter, 0, 1),
+    "select_scatter": _termwise(views.select_scatter, 0, 1),
+    "as_strided_scatter": _termwise(strides.as_strided_scatter, 0, 1),
+    "index_put": _termwise(indexing.index_put, 0, 2),
+    "index_add": _termwise(indexing.index_add, 0, 3),
+    "scatter_add": _termwise(indexing.scatter_add, 0, 3),
+    "cat": _listed(views.cat),
+    "stack": _listed(views.stack),
+    "reciprocal": reciprocal,
+    "pow": power,
+    "square": lambda b, x: mul(b, x, x),
+    "exp": exp,
+    "log": log,
+    "abs": size,
+    "angle": angle,
+    "sgn": direction,
+    "eq": equal,
+    "_to_copy": convert,
+    "copy": copy,
+    "mm": _bilinear(linear.mm),
+    "bmm": _bilinear(linear.bmm),
+    "mv": _bilinear(linear.mv),
+    "dot": _bilinear(linear.dot),
+    "vdot": vdot,
+    "outer": _bilinear(linear.outer),
+    "matmul": _bilinear(linear.matmul),
+    "addmm": _plus(_bilinear(linear.mm)),
+    "baddbmm": _plus(_bilinear(linear.bmm)),
+    "addmv": _plus(_bilinear(linear.mv)),
+    "linalg_vector_norm": vector_norm,
+}

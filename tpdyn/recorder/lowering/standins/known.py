@@ -1,0 +1,275 @@
+"""What is a tensor drawn from, and which operations are done at once? Laws of random draws, folding of constants.
+
+Folding runs the recorded operation itself on the known tensors. A law survives: copies and views; affine maps (exactly);
+pointwise maps (as a chain, whose mean and std come from quadrature, never from the sample that was drawn).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Law
+from tpdyn.recorder.live.replay import double_by_default, double_type
+from tpdyn.recorder.live.tape import Node
+from tpdyn.recorder.lowering.values import Draw, Known, KnownKind, Outside, Refusal
+
+SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
+REARRANGED = frozenset(
+    "view _unsafe_view reshape _reshape_alias t transpose permute squeeze unsqueeze flip roll select slice split chunk "
+    "split_with_sizes unbind narrow unflatten flatten as_strided view_as cat stack".split()
+)
+POINTWISE = frozenset(
+    "add sub rsub mul div neg erfinv erf clamp clamp_min clamp_max exp log log1p expm1 tanh sigmoid sin cos abs sqrt pow "
+    "sign square relu reciprocal rsqrt hardtanh floor ceil round".split()
+)
+KEEPS_BUT_FOR_SOME = frozenset("slice_scatter select_scatter index_put masked_fill index_fill tril triu".split())
+
+
+def base_name(op: str) -> str:
+    """ "aten.add.Tensor" -> "add"."""
+    parts = op.split(".")
+    return parts[1] if len(parts) > 1 else op
+
+
+def uniform_draw(low: float, high: float) -> Draw:
+    """Uniform on [low, high)."""
+    return Draw(
+        lambda u: low + (high - low) * u,
+        Law("uniform", Scaling.of((low + high) / 2), Scaling.of((high - low) / 2)),
+    )
+
+
+def normal_draw(mean: float, std: float) -> Draw:
+    """Normal."""
+    return Draw(lambda u: mean + std * torch.special.ndtri(u), Law("normal", Scaling.of(mean), Scaling.of(std)))
+
+
+def bernoulli_draw(p: float) -> Draw:
+    """One with probability p, else zero."""
+    return Draw(lambda u: (u > 1 - p).to(u.dtype), Law("bernoulli", Scaling.of(p)))
+
+
+def _exponential_draw(rate: float) -> Draw:
+    return Draw(lambda u: -torch.log1p(-u) / rate, Law("iid", Scaling.of(1 / rate), Scaling.of(1 / rate)))
+
+
+def _log_normal_draw(mean: float, std: float) -> Draw:
+    m = math.exp(mean + std * std / 2)
+    law = Law("iid", Scaling.of(m), Scaling.of(m * math.sqrt(math.expm1(std * std))))
+    return Draw(lambda u: torch.exp(mean + std * torch.special.ndtri(u)), law)
+
+
+def _cauchy_draw(*_: float) -> Draw:
+    raise Refusal("a Cauchy draw has no variance; use normal_ or uniform_")
+
+
+def argument(node: Node, position: int, name: str, default: Any) -> Any:
+    """One argument of a node, by position or by name."""
+    if name in node.kwargs:
+        return node.kwargs[name]
+    return node.args[position] if len(node.args) > position else default
+
+
+def draw_of(node: Node) -> Draw | None:
+    """The law of a random operation's outputs; None when it is not one of independent entries (a permutation)."""
+    name = base_name(node.op)
+    if name in ("randn", "randn_like", "normal_functional", "normal"):
+        if name.startswith("randn"):
+            return normal_draw(0.0, 1.0)
+        mean, std = argument(node, 0 if node.op.endswith("float_float") else 1, "mean", 0.0), None
+        std = argument(node, 1 if node.op.endswith("float_float") else 2, "std", 1.0)
+        return normal_draw(float(mean), float(std)) if _numbers(mean, std) else None
+    if name in ("rand", "rand_like"):
+        return uniform_draw(0.0, 1.0)
+    if name == "uniform":
+        low, high = argument(node, 1, "from", 0.0), argument(node, 2, "to", 1.0)
+        return uniform_draw(float(low), float(high))
+    if name == "bernoulli":
+        p = argument(node, 1, "p", None)
+        return bernoulli_draw(float(p)) if _numbers(p) else None
+    if name == "exponential":
+        return _exponential_draw(float(argument(node, 1, "lambd", 1.0)))
+    if name == "log_normal":
+        return _log_normal_draw(float(argument(node, 1, "mean", 1.0)), float(argument(node, 2, "std", 2.0)))
+    return None
+
+
+def _numbers(*items: Any) -> bool:
+    return all(isinstance(item, (int, float)) for item in items)
+
+
+def measured_law(tensor: torch.Tensor) -> Law:
+    """Mean and std of the live entries."""
+    wide = tensor.detach().to(torch.float64)
+    std = float(wide.std(correction=0))
+    return Law("iid", Scaling.of(float(wide.mean())), Scaling.of(std))
+
+
+EMPTY = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+
+
+def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownKind) -> tuple[Known | None, ...]:
+    """Run the operation on known tensors; the results keep a law where one survives."""
+    name = base_name(node.op)
+    known = known_inputs(args, kwargs)
+    if name in SAME and known:
+        source = known[1] if name == "copy" and len(known) > 1 else known[0]
+        meta = node.outputs[0]
+        if meta is not None and _same_type(source.tensor.dtype, meta.dtype) and source.shape == meta.shape:
+            return (source,)
+    if node.target is None:
+        raise Refusal("the tape does not say how to compute it")
+    # strides are not recorded: what was a view there may need a copy here
+    target = torch.reshape if name in ("view", "_unsafe_view", "_reshape_alias") else node.target
+    with torch.no_grad(), double_by_default():
+        result = target(*_tensors(args[:2] if target is torch.reshape else args), **_tensors(kwargs))
+    if name in EMPTY:  # what lies in fresh memory is nobody's: the same at every width
+        result = torch.zeros_like(result)
+    outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+    draw, notes = _surviving_draw(name, node, args, kwargs, known)
+    outside = _outside(name, args)
+    kept_name = known[0].name if known and name in SAME | REARRANGED else ""
+    return tuple(
+        Known(out, kind, draw, kept_name, notes, None, outside) if isinstance(out, torch.Tensor) else None
+        for out in outputs
+    )
+
+
+def known_inputs(args: Any, kwargs: Any) -> list[Known]:
+    """Every Known among the arguments, in order."""
+    return [*_knowns_in(args), *_knowns_in(tuple(kwargs.values()))]
+
+
+def _knowns_in(item: Any) -> list[Known]:
+    if isinstance(item, Known):
+        return [item]
+    return [known for part in item for known in _knowns_in(part)] if isinstance(item, (list, tuple)) else []
+
+
+def _same_type(one: torch.dtype, other: torch.dtype) -> bool:
+    return one == other or (one.is_floating_point and other.is_floating_point)
+
+
+def _tensors(item: Any) -> Any:
+    """Arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
+    if isinstance(item, Known):
+        return item.tensor.to(double_type(item.tensor.dtype))
+    if isinstance(item, torch.dtype):
+        return double_type(item)
+    if isinstance(item, (list, tuple)):
+        return type(item)(_tensors(part) for part in item)
+    if isinstance(item, dict):
+        return {key: _tensors(part) for key, part in item.items()}
+    return item
+
+
+def _surviving_draw(
+    name: str, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], known: list[Known]
+) -> tuple[Draw | None, tuple[str, ...]]:
+    drawn = [k for k in known if k.draw is not None]
+    if name == "where" and len(args) == 3:
+        return _truncated(*args), ()
+    if len(drawn) != 1 or drawn[0].draw is None:
+        return None, ()
+    source, draw = drawn[0], drawn[0].draw
+    if name in SAME or name in REARRANGED:
+        return (draw, source.notes) if len(known) == 1 else (None, ())
+    if name in KEEPS_BUT_FOR_SOME and args and args[0] is source:
+        others = [k.number for k in known[1:] if not k.is_discrete]
+        if all(number == 0 for number in others):
+            return draw, (*source.notes, f"some entries of a drawn tensor were overwritten at {node.origin.source}")
+        return None, ()
+    others_fixed = all(k is source or k.number is not None for k in known)
+    if name not in POINTWISE or not others_fixed:
+        return None, ()
+    step = _step(node, args, kwargs, source)
+    law = _affine(draw.law, step) if draw.law is not None and name in _AFFINE else None
+    return Draw(draw.quantile, law, (*draw.steps, step)), source.notes
+
+
+def _outside(name: str, args: tuple[Any, ...]) -> Outside | None:
+    """x < low, x > high, or either of them, for a draw x."""
+    if len(args) != 2 or not isinstance(args[0], Known):
+        return None
+    x, y = args
+    number = y.number if isinstance(y, Known) else y
+    if name in ("lt", "gt") and x.draw is not None and isinstance(number, (int, float)):
+        return Outside(x, number, math.inf) if name == "lt" else Outside(x, -math.inf, number)
+    if name in ("bitwise_or", "logical_or", "__or__") and isinstance(y, Known) and x.outside and y.outside:
+        if x.outside.source is y.outside.source:
+            low, high = max(x.outside.low, y.outside.low), min(x.outside.high, y.outside.high)
+            return Outside(x.outside.source, low, high)
+    return None
+
+
+LIKELY = 0.65
+
+
+def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
+    """The law after entries outside of an interval were drawn anew (torch repeats that until none is outside).
+
+    Unless 16 entries already make a rejection certain (to 1e-3), whether one happened depends on the number of entries,
+    hence on the width, and a recording without one shows a normal law. So the law is then taken to be that normal one:
+    its standard deviation is too large by a factor (12 % for the usual two standard deviations), never by a power.
+    """
+    if (
+        not all(isinstance(k, Known) for k in (mask, new, old))
+        or mask.outside is None
+        or mask.outside.source is not old
+    ):
+        return None
+    whole = old.draw.parent or old.draw.law
+    if new.draw is None or whole is None or new.draw.law != whole or whole.kind != "normal":
+        return None
+    mean, std = float(whole.location.constant), float(whole.scale.constant)
+    if std == 0:
+        return old.draw  # type: ignore[no-any-return]
+    ends = torch.tensor([mask.outside.low, mask.outside.high], dtype=torch.float64)
+    below, above = (float(p) for p in torch.special.ndtr((ends - mean) / std))
+    if above - below > LIKELY:
+        return normal_draw(mean, std)
+    cut = Draw(lambda u: mean + std * torch.special.ndtri(below + (above - below) * u), None)
+    return Draw(cut.quantile, cut.to_law(), (), whole)
+
+
+_AFFINE = ("add", "sub", "rsub", "mul", "div", "neg")
+
+
+def _step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], source: Known) -> Callable[[Any], Any]:
+    target = node.target
+    assert target is not None
+
+    def step(sample: torch.Tensor) -> torch.Tensor:
+        def place(item: Any) -> Any:
+            if item is source:
+                return sample
+            if isinstance(item, Known):
+                return torch.tensor(item.number, dtype=torch.float64)
+            return item
+
+        result: torch.Tensor = target(*map(place, args), **{key: place(item) for key, item in kwargs.items()})
+        return result
+
+    return step
+
+
+def _affine(law: Law, step: Callable[[Any], Any]) -> Law | None:
+    """The law of slope * x + shift, both read off at 0 and 1; None if the step is not affine (c / x)."""
+    zero, one, two = (float(step(torch.tensor(x, dtype=torch.float64))) for x in (0.0, 1.0, 2.0))
+    slope, shift = one - zero, zero
+    if not all(map(math.isfinite, (zero, one, two))) or not math.isclose(
+        two, shift + 2 * slope, rel_tol=1e-9, abs_tol=1e-300
+    ):
+        return None
+    location = float(law.location.constant)
+    if law.kind == "bernoulli":
+        spread = abs(slope) * math.sqrt(location * (1 - location))
+        return Law("iid", Scaling.of(slope * location + shift), Scaling.of(spread))
+    if law.kind in ("normal", "uniform", "iid"):
+        return Law(law.kind, Scaling.of(slope * location + shift), Scaling.of(abs(slope) * float(law.scale.constant)))
+    return None

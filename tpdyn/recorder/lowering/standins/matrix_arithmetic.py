@@ -1,0 +1,207 @@
+"""What can be done to a matrix of `matrices` without writing it out? It is scaled, shifted, and seen in other shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.standins.matrices import (
+    SYMBOLIC,
+    ByParts,
+    Cholesky,
+    Damped,
+    Diagonal,
+    Eigenvectors,
+    damped,
+    identity_of,
+)
+from tpdyn.recorder.lowering.values import Known, Shape, Tensor, Value
+
+
+def identity_plus(b: Builder, shift: Any, rest: Tensor) -> Any:
+    """`shift I + rest`; the rest alone where the shift is 0."""
+    number = b.number(shift)
+    return rest if number == 0 else Damped(shift if number is None else number, rest)
+
+
+def _one_entry(b: Builder, x: Any, dims: int) -> Any:
+    """x as a number or value without dims; None where it has more than one entry, or more dims than its partner."""
+    if b.number(x) is not None and not b.shape(x):
+        return b.number(x)
+    if isinstance(x, (Value, Known)) and len(x.shape) <= dims and all(size == 1 for size in x.shape):
+        return b.reshape(x, ())
+    return None
+
+
+def scaled(b: Builder, x: Any, factor: Any) -> Any:
+    """x times a number, or a value without dims."""
+    if isinstance(x, Damped):
+        return identity_plus(b, b.product(x.shift, factor), b.product(x.rest, factor))
+    if isinstance(x, Diagonal):
+        return Diagonal(b.value(b.product(x.entries, factor)))
+    number = identity_of(x)
+    return b.product(x, factor) if number is None else scaled(b, damped(x), factor)
+
+
+def added(b: Builder, x: Any, y: Any, *, alpha: Any = 1, beta: Any = 1, **_: Any) -> Any:
+    """`beta x + alpha y`."""
+    if any(isinstance(arg, (Eigenvectors, Diagonal, Cholesky)) for arg in (x, y)):
+        raise ByParts
+    parts = [damped(each) or Damped(0, each) for each in (x, y)]
+    shape = next(each.shape for each in (damped(x), damped(y)) if each is not None)
+    if b.broadcast(*[part.rest for part in parts]) != shape:
+        raise ByParts
+    x, y = (scaled(b, part, factor) for part, factor in zip(parts, (beta, alpha), strict=True))
+    x, y = (each if isinstance(each, Damped) else Damped(0, each) for each in (x, y))
+    return identity_plus(b, b.combine([(1, x.shift), (1, y.shift)]), b.combine([(1, x.rest), (1, y.rest)], shape=shape))
+
+
+def _difference(b: Builder, x: Any, y: Any, *, alpha: Any = 1, **_: Any) -> Any:
+    return added(b, x, y, alpha=b.product(alpha, -1) if isinstance(alpha, Value) else -alpha)
+
+
+def _lerp(b: Builder, start: Any, end: Any, weight: Any) -> Any:
+    w = b.number(weight)
+    if w is None:
+        raise ByParts
+    return added(b, start, end, alpha=w, beta=1 - w)
+
+
+def _times(b: Builder, x: Any, y: Any, **_: Any) -> Any:
+    for one, other in ((x, y), (y, x)):
+        if isinstance(one, Eigenvectors):
+            return _reweighted(b, one, other)
+        factor = _one_entry(b, other, 2)
+        if factor is not None and (isinstance(one, Diagonal) or damped(one) is not None):
+            return scaled(b, one, factor)
+    raise ByParts
+
+
+def _over(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Any:
+    if rounding_mode is not None or isinstance(y, SYMBOLIC):
+        raise ByParts
+    number = b.number(y)
+    return _times(b, x, b.apply("reciprocal", y) if number is None else 1 / number)
+
+
+def joint_weights(b: Builder, one: Any, other: Any) -> Any:
+    """The weights of both."""
+    return other if b.number(one) == 1 and b.shape(other) else b.product(one, other)
+
+
+def _reweighted(b: Builder, x: Eigenvectors, factor: Any) -> Eigenvectors:
+    """Each eigenvector times a number of its own."""
+    if isinstance(factor, SYMBOLIC):
+        raise ByParts
+    number = _one_entry(b, factor, len(x.shape))
+    if number is not None:
+        return replace(x, weights=joint_weights(b, x.weights, number))
+    shape = b.shape(factor)
+    own = [d + len(x.shape) - len(shape) for d, size in enumerate(shape) if size != 1]
+    if own != [x.spectrum] or len(shape) > len(x.shape):
+        raise ByParts
+    return replace(x, weights=joint_weights(b, x.weights, b.reshape(factor, (-1,))))
+
+
+# -- views -------------------------------------------------------------------------------------------------------------
+
+
+def _same(b: Builder, x: Any, *_: Any, **__: Any) -> Any:
+    return x
+
+
+def _converted(b: Builder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
+    if dtype is not None and not dtype.is_floating_point:  # whole numbers are others
+        raise ByParts
+    return x
+
+
+def _copy(b: Builder, x: Any, source: Any, *_: Any) -> Any:
+    if b.shape(x) != source.shape:
+        raise ByParts
+    return source
+
+
+def permuted(b: Builder, x: Any, order: Sequence[int]) -> Any:
+    """Dims in another order."""
+    order = [d % len(x.shape) for d in order]
+    if isinstance(x, Damped):
+        return Damped(x.shift, permuted(b, x.rest, order))
+    if isinstance(x, Eigenvectors):
+        shape = tuple(x.shape[d] for d in order)
+        return replace(x, coordinate=order.index(x.coordinate), spectrum=order.index(x.spectrum), shape=shape)
+    if isinstance(x, Diagonal) or order == list(range(len(x.shape))):
+        return x
+    if isinstance(x, Known) and x.number is not None:
+        return Known.full(tuple(x.shape[d] for d in order), x.number)
+    return b.permute(x, order)
+
+
+def _transposed(b: Builder, x: Any, one: int = 0, other: int = 1) -> Any:
+    order = list(range(len(x.shape)))
+    order[one], order[other] = order[other], order[one]
+    return permuted(b, x, order)
+
+
+def _viewed(b: Builder, x: Any, size: Sequence[int], *_: Any, **__: Any) -> Any:
+    count = 1
+    for s in x.shape:
+        count *= s
+    known = 1
+    for s in size:
+        known *= s if s != -1 else 1
+    shape = tuple(count // known if s == -1 else s for s in size)
+    if shape == x.shape:
+        return x
+    if isinstance(x, Eigenvectors):
+        return _in_shape(x, shape)
+    raise ByParts
+
+
+def _in_shape(x: Eigenvectors, shape: Shape) -> Eigenvectors:
+    """Dims of size 1 come and go."""
+    large = [d for d, size in enumerate(shape) if size != 1]
+    if [shape[d] for d in large] != [x.shape[d] for d in sorted((x.coordinate, x.spectrum))]:
+        raise ByParts
+    first, second = large if x.coordinate < x.spectrum else large[::-1]
+    return replace(x, coordinate=first, spectrum=second, shape=shape)
+
+
+def _unsqueezed(b: Builder, x: Any, dim: int) -> Any:
+    if not isinstance(x, Eigenvectors):
+        raise ByParts
+    dim %= len(x.shape) + 1
+    return _in_shape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
+
+
+def _squeezed(b: Builder, x: Any, *dims: Any) -> Any:
+    if not isinstance(x, Eigenvectors):
+        return x
+    gone = range(len(x.shape)) if not dims else [dims[0]] if isinstance(dims[0], int) else dims[0]
+    dropped = {d % len(x.shape) for d in gone}
+    return _in_shape(x, tuple(s for d, s in enumerate(x.shape) if s != 1 or d not in dropped))
+
+
+READERS: dict[str, Rule] = {
+    **dict.fromkeys(("clone", "detach", "alias", "contiguous", "lift_fresh", "positive"), _same),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape"), _viewed),
+    "_to_copy": _converted,
+    "copy": _copy,
+    "add": added,
+    "sub": _difference,
+    "rsub": lambda b, x, y, **options: _difference(b, y, x, **options),
+    "neg": lambda b, x: _times(b, x, -1),
+    "mul": _times,
+    "div": _over,
+    "lerp": _lerp,
+    "t": _transposed,
+    "transpose": _transposed,
+    "permute": permuted,
+    "unsqueeze": _unsqueezed,
+    "squeeze": _squeezed,
+}

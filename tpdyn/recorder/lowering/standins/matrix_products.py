@@ -1,0 +1,155 @@
+"""What happens where a matrix of `matrices` meets a partner? Identities relabel, diagonals scale, eigenvectors make a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.standins.matrices import ByParts, Cholesky, Damped, Diagonal, Eigenvectors, damped, settled
+from tpdyn.recorder.lowering.standins.matrix_arithmetic import added, identity_plus, joint_weights, permuted, scaled
+from tpdyn.recorder.lowering.values import Known, Value
+
+Factor = tuple[Any, list[Any]]
+
+
+def product(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
+    """The einsum of two factors, each with a letter for each dim; a sum over the letters that `out` lacks."""
+    if isinstance(x[0], Cholesky) or isinstance(y[0], Cholesky):
+        raise ByParts
+    if isinstance(x[0], Eigenvectors) or isinstance(y[0], Eigenvectors):
+        return _met(b, out, x, y)
+    for first, second in ((x, y), (y, x)):
+        parts = damped(first[0])
+        if parts is not None:
+            moved = _relabelled(b, out, first[1], second)
+            if b.number(parts.rest) == 0:
+                return scaled(b, moved, parts.shift)
+            if isinstance(moved, Diagonal):
+                raise ByParts
+            return _sum_of(b, scaled(b, moved, parts.shift), product(b, out, (parts.rest, first[1]), second))
+    for first, second in ((x, y), (y, x)):
+        if isinstance(first[0], Diagonal):
+            kept = _kept_letter(out, first[1], second[1])
+            letters = [kept if letter not in out and letter in first[1] else letter for letter in second[1]]
+            if isinstance(second[0], Diagonal):
+                return Diagonal(b.value(b.product(first[0].entries, second[0].entries)))
+            return b.contract(out, (first[0].entries, [kept]), (second[0], letters))
+    return b.contract(out, x, y)
+
+
+def _sum_of(b: Builder, x: Any, y: Any) -> Any:
+    if damped(x) is not None or damped(y) is not None:
+        return added(b, x, y)
+    return b.combine([(1, x), (1, y)])
+
+
+def _kept_letter(out: Sequence[Any], square: Sequence[Any], other: Sequence[Any]) -> Any:
+    """The letter of a square matrix that stays, the other one being summed with the partner."""
+    kept = [letter for letter in square if letter in out and letter not in other]
+    summed = [letter for letter in square if letter not in out and letter in other]
+    if len(square) != 2 or len(kept) != 1 or len(summed) != 1:
+        raise ByParts
+    return kept[0]
+
+
+def _relabelled(b: Builder, out: list[Any], square: Sequence[Any], other: Factor) -> Any:
+    """The product of an identity matrix with a partner: the partner, one letter renamed."""
+    kept = _kept_letter(out, square, other[1])
+    letters = [kept if letter in square else letter for letter in other[1]]
+    return permuted(b, other[0], [letters.index(letter) for letter in out])
+
+
+def _met(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
+    """Eigenvectors meet: each other along the eigenvalues (a function of the matrix), or a diagonal matrix."""
+    (one, mine), (other, theirs) = x, y
+    if isinstance(one, Eigenvectors) and isinstance(other, Eigenvectors):
+        same = (one.of, one.descending) == (other.of, other.descending)
+        k = mine[one.spectrum]
+        if not same or k != theirs[other.spectrum] or k in out:
+            raise ByParts
+        made = function_of(b, one.of, joint_weights(b, one.weights, other.weights), one.descending)
+        return _laid_out(b, made, [mine[one.coordinate], theirs[other.coordinate]], out)
+    vectors, letters, partner, its = (
+        (one, mine, other, theirs) if isinstance(one, Eigenvectors) else (other, theirs, one, mine)
+    )
+    if not isinstance(partner, Diagonal):
+        raise ByParts
+    kept = _kept_letter(out, its, letters)
+    if letters[vectors.spectrum] not in its:
+        raise ByParts
+    letters = [kept if k == vectors.spectrum else letter for k, letter in enumerate(letters)]
+    scaled = replace(vectors, weights=joint_weights(b, vectors.weights, partner.entries))
+    return permuted(b, scaled, [letters.index(letter) for letter in out])
+
+
+def _laid_out(b: Builder, made: Any, letters: list[Any], out: list[Any]) -> Any:
+    """A matrix with its dims in the order of `out`; the other letters have size 1."""
+    made = permuted(b, made, [letters.index(letter) for letter in out if letter in letters])
+    for place, letter in enumerate(out):
+        if letter not in letters:
+            made = b.unsqueeze(settled(b, made), place)
+    return made
+
+
+def function_of(b: Builder, of: Value, weights: Any, descending: bool = False) -> Any:
+    """`V diag(weights) V^T`; of equal weights, a multiple of the identity matrix."""
+    number = b.number(weights)
+    if number is not None:
+        return identity_plus(b, number, Known.full(of.shape, 0.0))
+    return b.spectral(of, b.expand(weights, of.shape[:1]), descending)
+
+
+def _mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Any:
+    return product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
+
+
+def _bmm(b: Builder, x: Any, y: Any, **_: Any) -> Any:
+    return product(b, ["b", "i", "j"], (x, ["b", "i", "k"]), (y, ["b", "k", "j"]))
+
+
+def mv(b: Builder, x: Any, y: Any) -> Any:
+    """Matrix times vector."""
+    return product(b, ["i"], (x, ["i", "k"]), (y, ["k"]))
+
+
+def _matmul(b: Builder, x: Any, y: Any) -> Any:
+    by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): _mm, (3, 3): _bmm, (2, 1): mv}
+    rule = by_ranks.get((len(b.shape(x)), len(b.shape(y))))
+    if rule is None:
+        raise ByParts
+    return rule(b, x, y)
+
+
+def _linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Any:
+    lead = list(range(len(b.shape(x)) - 1))
+    made = product(b, [*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
+    return made if bias is None else b.combine([(1, settled(b, made)), (1, bias)])
+
+
+def _addmm(b: Builder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Any:
+    made = product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
+    if damped(start) is None and damped(made) is None:
+        return b.combine([(alpha, made), (beta, start)], shape=b.shape(made))
+    return added(b, start, made, alpha=alpha, beta=beta)
+
+
+def _trace(b: Builder, x: Any) -> Any:
+    if isinstance(x, Diagonal):
+        return b.contract([], (x.entries, ["i"]))
+    if not isinstance(x, Damped):
+        raise ByParts
+    return b.combine([(1, b.contract([], (x.rest, ["i", "i"]))), (x.shape[0], x.shift)])
+
+
+READERS: dict[str, Rule] = {
+    "mm": _mm,
+    "bmm": _bmm,
+    "mv": mv,
+    "matmul": _matmul,
+    "linear": _linear,
+    "addmm": _addmm,
+    "trace": _trace,
+}

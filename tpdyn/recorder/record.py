@@ -1,0 +1,246 @@
+"""What is the tensor program of a training script? Record it at several widths, fit, write canonically, verify.
+
+    program = record(train, widths=(16, 24, 40), steps=3)
+
+`train(width)` is an ordinary training loop. It is run once at each width and stopped after the wanted number of
+optimizer steps; the recordings are lowered to the closed instructions, joined to one program in a symbolic width, and
+the program is checked against a further recording at a width that it has not seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tpdyn.program.evaluation.views import from_view
+from tpdyn.program.instructions import Leaf
+from tpdyn.program.program import Program
+from tpdyn.recorder.built.widened import built_model
+from tpdyn.recorder.canonical import Canonical, canonical
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.fitting.declared import check_finite, is_dim
+from tpdyn.recorder.fitting.fake import Numbers, Signed, check_signatures, noting, signatures, signatures_at
+from tpdyn.recorder.fitting.verify import replay_in_double, verify_program
+from tpdyn.recorder.fitting.widths import check_same_structure, check_widths, fit
+from tpdyn.recorder.live.recorder import Recorder, record_tape
+from tpdyn.recorder.live.replay import verify_tape
+from tpdyn.recorder.live.tape import Tape
+from tpdyn.recorder.lowered import Lowered
+from tpdyn.recorder.lowering import lower
+
+__all__ = ["default_widths", "joined", "record", "recording"]
+
+WIDTHS = (16, 24, 40)
+"""At which a script is recorded unless other widths are given."""
+
+
+def record(
+    train: Callable[[int], object],
+    widths: Sequence[int] | None = None,
+    steps: int = 3,
+    seed: int = 0,
+    verify: bool = True,
+    at: int | None = None,
+    finite: Sequence[str] = (),
+    progress: Callable[[str], object] | None = None,
+) -> Program:
+    """The program of a training script in a symbolic width.
+
+    Args:
+        train: `train(width)` builds a model of that width and trains it for at least `steps` steps; it is stopped there.
+        widths: (16, 24, 40) unless given; at least two, better three; without coincidences (not the batch size, not all
+            powers of two), and such that the script accepts them (multiples of the number of heads, say).
+        steps: how many optimizer steps to unroll.
+        seed: of torch, numpy and random at the start of each run.
+        verify: check each recording against the live script, and the program at a further width.
+        at: a large width, 100,000 say, at which shapes and constants are compared, too: under fake tensors, which need no
+            memory (see `tpdyn.recorder.fitting.fake`).
+        finite: what must not grow: dims as the table of dims prints them, "qkv.weight:0", or numbers that modules or their
+            configs keep, "head_dim"; one that does grow is refused (see `tpdyn.recorder.fitting.declared`).
+        progress: is told, in words, what is being done.
+
+    Raises:
+        RecordingError: the script raises, takes no optimizer step, or is not reproduced by its recording.
+        FitError: the recordings do not make one program in the width.
+        LoweringError: operations without a rule.
+    """
+    built = built_model(train)
+    widths = check_widths(widths or default_widths(train))
+    if isinstance(steps, bool) or steps < 1:
+        raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
+    tell = progress or (lambda text: None)
+    if at is not None and (isinstance(at, bool) or at <= max(widths)):
+        raise RecordingError(f"at = {at}: expected a width above the recorded ones, {max(widths)} at most; try 100000")
+    lowereds: list[Lowered] = []
+    signed: list[list[Signed]] = []
+    numbers = Numbers()
+    kept: list[dict[str, frozenset[int]]] = []
+    asked = [name for name in finite if not is_dim(name)]
+    for width in widths:
+        tell(f"recording at width {width}")
+        with noting(numbers) if at is not None and not lowereds else contextlib.nullcontext():
+            tape = record_tape(train, width, steps, seed, asked)
+        kept.append(tape.numbers)
+        if at is not None:
+            signed.append(signatures(tape))
+        lowereds.append(_lowered(tape, verify=verify))
+    tell("fitting the width")
+    made = canonical(fit(lowereds))
+    if declared := check_finite(made.program, finite, kept):
+        made = Canonical(replace(made.program, notes=(*made.program.notes, *declared)), made.views)
+    if verify:
+        width = built.base if built else further_width(widths)
+        tell(f"verifying at width {width}")
+        guarded = check_at(built.original if built else train, made, lowereds[0], width, steps, seed, laws=not built)
+        made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
+    if at is not None:
+        tell(f"comparing shapes and constants at width {at}")
+        growing = check_signatures(widths, signed, at, signatures_at(train, at, steps, seed, numbers))
+        note = f"shapes and constants were compared at width {at}, too: {growing} numbers that depend on the width"
+        made = Canonical(replace(made.program, notes=(*made.program.notes, note)), made.views)
+    program = replace(made.program, arrays=common_arrays(made, lowereds))
+    return replace(program, notes=(*built.assumptions, *program.notes)) if built else program
+
+
+def default_widths(train: Callable[[int], object]) -> tuple[int, ...]:
+    """The widths at which a script is recorded unless others are given; a model that exists has its own."""
+    built = built_model(train)
+    return built.widths if built else WIDTHS
+
+
+def lowered_at(
+    train: Callable[[int], object], width: int, steps: int, seed: int, *, verify: bool, double: bool = False
+) -> Lowered:
+    """One recording, lowered; with `double`, with the live values of the script in float64, to compare with."""
+    return _lowered(record_tape(train, width, steps, seed), verify=verify, double=double)
+
+
+def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
+    if verify:
+        verify_tape(tape)
+    return lower(replace(tape, live=replay_in_double(tape) if double else {}))
+
+
+def check_at(
+    train: Callable[[int], object],
+    made: Canonical,
+    first: Lowered,
+    width: int,
+    steps: int,
+    seed: int,
+    *,
+    laws: bool = True,
+) -> dict[str, float]:
+    """Record at a further width and compare; see `tpdyn.recorder.fitting.verify`."""
+    try:
+        held_out = lowered_at(train, width, steps, seed, verify=True, double=True)
+    except RecordingError as error:
+        raise RecordingError(
+            f"the program could not be verified at the further width {width}, which the script does not accept: {error}\n"
+            "Give widths whose greatest common divisor the script accepts (multiples of the number of heads), or "
+            "verify=False"
+        ) from error
+    check_same_structure(first, held_out, laws=laws)
+    return verify_program(made, held_out)
+
+
+def further_width(widths: Sequence[int]) -> int:
+    """A width to verify at: a prime multiple of what all widths are multiples of, not among them.
+
+    >>> further_width((16, 24, 40))
+    56
+    """
+    unit = math.gcd(*widths)
+    factor = min(widths) // unit + 1
+    while unit * factor in widths or factor < 3 or any(factor % k == 0 for k in range(2, factor)):
+        factor += 1
+    return unit * factor
+
+
+def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:
+    """Arrays and data that are the same at every width, by the name of their leaf in the program."""
+    arrays: dict[str, Any] = {}
+    first = lowereds[0]
+    for position, value in first.leaf_values.items():
+        instruction = first.statements[position].instruction
+        view = made.views.get(position)
+        if view is None or not isinstance(instruction, Leaf) or instruction.kind in ("parameter", "random"):
+            continue
+        if instruction.law.kind in ("zero", "constant"):
+            continue
+        others = [lowered.leaf_values[position] for lowered in lowereds[1:]]
+        if any(other.shape != value.shape or not torch.equal(other, value) for other in others):
+            continue
+        shapes = {
+            piece: tuple(dim.size_at(first.width) for dim in made.program.statements[piece].shape)
+            for piece in view.pieces
+        }
+        for piece, tensor in from_view(view, value, shapes).items():
+            arrays[made.program.statements[piece].name] = tensor.detach().cpu().numpy().copy()
+    return arrays
+
+
+class recording:
+    """Records the first iterations of an existing loop, at the one width that it has.
+
+    `with recording(steps=3) as recorder: <loop>` leaves the block after `steps` optimizer steps (None: at its end);
+    `recorder.program` is then the program with the numbers of that width: it can be shown, stored and run. One width
+    does not tell which dims and constants grow: a prediction needs `record` at several, or `joined` of several such
+    recordings, each with its `width`.
+    """
+
+    def __init__(self, steps: int | None = None, *, width: int = 0) -> None:
+        if steps is not None and (isinstance(steps, bool) or steps < 1):
+            raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, or None for the whole block")
+        self._recorder = Recorder(width, steps)
+
+    def __enter__(self) -> recording:
+        self._recorder.__enter__()
+        return self
+
+    def __exit__(self, *problem: Any) -> bool | None:
+        return self._recorder.__exit__(*problem)
+
+    @property
+    def tape(self) -> Tape:
+        """The operations of the block. Raises RecordingError if no optimizer step was completed."""
+        tape = self._recorder.tape
+        if tape.steps == 0:
+            raise RecordingError("no optimizer step was completed inside the block; expected at least one")
+        return tape
+
+    @property
+    def program(self) -> Program:
+        """The program of the block. Raises RecordingError if no optimizer step was completed."""
+        lowered = lower(self.tape)
+        made = canonical(fit([lowered]))
+        return replace(made.program, arrays=common_arrays(made, [lowered]))
+
+
+def joined(recordings: Sequence[recording]) -> Program:
+    """Several recordings of one loop, each at its own `width`, as one program in a symbolic width.
+
+    Each is verified by replay. Of four or more the widest takes no part in the fit: it is what the program is verified
+    against. The laws of parameters that existed before a recording began are measured, not read (notes say so).
+
+    Raises:
+        RecordingError, FitError, LoweringError: as `record`.
+    """
+    tapes = sorted((each.tape for each in recordings), key=lambda tape: tape.width)
+    widths = check_widths([tape.width for tape in tapes])
+    if len(widths) < len(tapes):
+        raise RecordingError(f"widths {', '.join(str(tape.width) for tape in tapes)}: expected each once")
+    held_out = tapes.pop() if len(tapes) > 3 else None
+    lowereds = [_lowered(tape, verify=True) for tape in tapes]
+    made = canonical(fit(lowereds))
+    if held_out is not None:
+        last = _lowered(held_out, verify=True, double=True)
+        check_same_structure(lowereds[0], last)
+        guarded = verify_program(made, last)
+        made = Canonical(replace(made.program, verified=held_out.width, guarded=guarded), made.views)
+    return replace(made.program, arrays=common_arrays(made, lowereds))

@@ -1,0 +1,190 @@
+"""On which set of exponents do the orders of a program have these formulas? Polyhedral cells around points.
+
+`on_cell` runs any work on orders (the reading, the verdict) with symbols for exponents. It returns what the work returns,
+its numbers being linear forms, and the cell: the linear equations and inequalities that decided the comparisons on the way.
+At every point of the cell the same work on plain rationals gives the values of these forms (checked by a property in
+`tests/readings/orders/test_cells.py`). Cells are convex, neither open nor closed, and cover the space: each point has one.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, TypeVar, final
+
+from tpdyn.exact.affine import Affine, Chart
+from tpdyn.exact.forms import Constraint, Form, Point
+from tpdyn.exponents import ZERO, Order
+from tpdyn.facts.places import Place
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Exponents
+
+T = TypeVar("T")
+
+Kind = Literal["a", "b", "c", "p"]
+"""Which exponent: of a parameter's multiplier a, its initial entries b, its learning rate c; or p of a place's multiplier."""
+
+KINDS: tuple[Kind, ...] = ("a", "b", "c")
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """The points at which every comparison comes out as it does at `point` (parallel constraints: the tightest only)."""
+
+    names: tuple[str, ...]
+    point: Point
+    constraints: tuple[Constraint, ...]
+
+    def contains(self, point: Sequence[Fraction]) -> bool:
+        """Whether a point lies in the cell."""
+        return all(constraint.holds(point) for constraint in self.constraints)
+
+    @property
+    def equations(self) -> tuple[Form, ...]:
+        """What is 0 on the whole cell; none for a cell with an interior."""
+        return tuple(c.form for c in self.constraints if c.relation == "=")
+
+    def show(self) -> str:
+        """One constraint a line."""
+        return "\n".join(constraint.show(self.names) for constraint in self.constraints)
+
+
+@final
+@dataclass(frozen=True)
+class Space:
+    """Which exponents move with which symbol: `exponent = origin + sum of coefficient * symbol`.
+
+    moves[symbol] gives the coefficient of (kind, parameter or name of a place); symbols are in the order of the mapping.
+    places: the statements that a place's multiplier acts on, by its name.
+    """
+
+    moves: Mapping[str, Mapping[tuple[Kind, str], Fraction]]
+    origin: Exponents = Exponents()
+    places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The symbols."""
+        return tuple(self.moves)
+
+    def at(self, values: Sequence[Fraction]) -> Exponents:
+        """The exponents at a point (plain rationals or linear forms)."""
+        origin = {"a": self.origin.multiplier, "b": self.origin.initial, "c": self.origin.rate}
+        found = {kind: dict(given) for kind, given in origin.items()}
+        place = dict(self.origin.place)
+        for move, value in zip(self.moves.values(), values, strict=True):
+            for (kind, parameter), coefficient in move.items():
+                part = value if coefficient == 1 else coefficient * value
+                if kind == "p":
+                    place |= {position: place.get(position, ZERO) + part for position in self.places[parameter]}
+                else:
+                    found[kind][parameter] = found[kind].get(parameter, ZERO) + part
+        return Exponents(found["a"], found["b"], found["c"], self.origin.frozen, place)
+
+
+def every_exponent(
+    program: Program, kinds: Sequence[Kind] = KINDS, origin: Exponents | None = None, at: Sequence[Place] = ()
+) -> Space:
+    """One symbol for each exponent of each parameter: 'fc1.weight:b'; and one for the multiplier at each place."""
+    moves: dict[str, Mapping[tuple[Kind, str], Fraction]] = {
+        f"{parameter.name}:{kind}": {(kind, parameter.name): Fraction(1)}
+        for parameter in program.parameters
+        for kind in kinds
+    }
+    moves |= {f"{place.name}:p": {("p", place.name): Fraction(1)} for place in at}
+    return Space(moves, origin or Exponents(), {place.name: place.positions for place in at})
+
+
+def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
+    """What a symbol such as 'c' (all learning rates), 'out.weight:b' or 'blocks.*:c' moves, with coefficient 1.
+
+    Several, with commas between, move together; '-' or a rational in front is a coefficient: 'out.weight:a,-out.weight:b'.
+    Raises ValueError where a name fits no parameter, and for a word that moves nothing.
+    """
+    moves: dict[tuple[Kind, str], Fraction] = {}
+    names = [parameter.name for parameter in program.parameters]
+    for part in word.split(","):
+        text, coefficient = part.strip(), Fraction(1)
+        if "*" in text and text.partition("*")[0].lstrip("-").replace("/", "").isdigit():
+            number, _, text = text.partition("*")
+            try:
+                coefficient = Fraction(number)
+            except (ValueError, ZeroDivisionError):
+                raise ValueError(f"{part.strip()!r} begins with {number}; expected a rational, e.g. 1/2*c") from None
+        elif text.startswith("-"):
+            text, coefficient = text[1:], Fraction(-1)
+        pattern, _, letter = text.rpartition(":")
+        kind = next((k for k in KINDS if k == letter), None)
+        fitting = fnmatch.filter(names, pattern or "*")
+        if kind is None or not fitting:
+            raise ValueError(
+                f"{part.strip()!r} names no exponent; expected a (multiplier), b (initial size) or c (learning rate), of all "
+                f"parameters or behind a name: 'c', 'out.weight:b', 'blocks.*:c'. Parameters: {', '.join(names)}"
+            )
+        for name in fitting:
+            moves[kind, name] = moves.get((kind, name), ZERO) + coefficient
+    moves = {key: coefficient for key, coefficient in moves.items() if coefficient}
+    if not moves:
+        raise ValueError(f"{word!r} moves nothing; expected coefficients that are not zero, e.g. c or 1/2*c")
+    return moves
+
+
+def on_cell(space: Space, point: Sequence[Fraction], work: Callable[[Exponents], T]) -> tuple[T, Cell]:
+    """What `work` makes of the exponents at a point, its numbers being linear forms, and the cell on which that holds."""
+    if len(point) != len(space.names):
+        raise ValueError(f"{len(point)} coordinates for the {len(space.names)} symbols {', '.join(space.names)}")
+    chart = Chart(dict(zip(space.names, point, strict=True)))
+    result = work(space.at([chart.symbol(name) for name in space.names]))
+    return result, Cell(chart.names, chart.point, _tightest(chart))
+
+
+def formula(order: Order, symbols: int) -> Form | None:
+    """The order found by work on a cell as a linear form in so many symbols; None for identically zero."""
+    if order is None:
+        return None
+    if isinstance(order, Affine):
+        return Form(*order.chart.form(order.packed))
+    return Form(order, (ZERO,) * symbols)
+
+
+def plain(order: Order) -> Order:
+    """The value of an order at the point at which it was read."""
+    return order.value if isinstance(order, Affine) else order
+
+
+def _tightest(chart: Chart) -> tuple[Constraint, ...]:
+    """The findings of a chart, made primitive (coprime coefficients); of parallel ones the tightest."""
+    found: dict[tuple[int, ...], tuple[Fraction, int, Relation]] = {}
+    for packed, relation in chart.findings():
+        constant, *coefficients = chart.parts(packed)
+        common = math.gcd(*coefficients)
+        if relation == "=" and next(c for c in coefficients if c) < 0:
+            common = -common
+        direction, offset = tuple(c // common for c in coefficients), Fraction(constant, common)
+        tightness = (-offset, _STRICTNESS[relation])
+        if direction not in found or tightness > (-found[direction][0], found[direction][1]):
+            found[direction] = (offset, _STRICTNESS[relation], relation)
+    for direction, (offset, _, relation) in list(found.items()):
+        opposite = tuple(-c for c in direction)
+        if relation == ">=" and opposite in found and found[opposite][::2] == (-offset, ">="):
+            first = next(c for c in direction if c) > 0  # at least 0 and at most 0
+            found.pop(opposite if first else direction)
+            found[direction if first else opposite] = (offset if first else -offset, _STRICTNESS["="], "=")
+    return tuple(
+        Constraint(Form(offset, tuple(map(Fraction, direction))), relation)
+        for direction, (offset, _, relation) in sorted(found.items())
+        if relation == "=" or not _on_equation(direction, found)
+    )
+
+
+_STRICTNESS = {">=": 0, ">": 1, "=": 2}
+
+
+def _on_equation(direction: tuple[int, ...], found: Mapping[tuple[int, ...], tuple[Fraction, int, Relation]]) -> bool:
+    """Whether the same form, or its negative, is known to be constant already."""
+    opposite = tuple(-c for c in direction)
+    return opposite in found and found[opposite][2] == "="

@@ -1,0 +1,329 @@
+"""At which exponents does every layer learn as much as it can, and nothing blow up? Maximal update, as linear programs.
+
+What is asked of a program is a list of **requirements**, each a linear inequality on the cell around a point: no value that
+counts grows, representations neither vanish at initialisation nor stand still, the update of each parameter contributes at
+order 0 (Tensor Programs IV, arXiv 2011.14522, section 5: muP is where every layer is updated maximally). A linear program
+solves them for the exponents nearest to the script's own; at its solution the program is read again, and so on until the
+reading itself says that all requirements hold: then they hold exactly, whatever was done in floating point on the way.
+
+Requirements may contradict each other (one weight serves as embedding and as readout, logits are divided by sqrt(d) only):
+then a minimal contradictory set is named, the least important of it is given up (and met as far as possible), and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal, final
+
+from tpdyn.exact.forms import Constraint, Form, Point
+from tpdyn.exact.linear import Infeasible, minimise
+from tpdyn.exponents import ZERO, Order, show_order
+from tpdyn.facts.structure import Structure, maker, structure
+from tpdyn.program.instructions import Apply, Combine, Contract, Instruction
+from tpdyn.program.program import Program, Source
+from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
+from tpdyn.regimes.cells import Cell, Space, formula, on_cell, plain
+from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.verdict import counting, judge
+
+_LARGEST_SEARCH = 60
+"""Readings after which the search gives up."""
+
+Demand = Literal["begins small", "changes little", "adds little", "starts", "updated", "moves", "learns"]
+
+_AT_MOST: tuple[Demand, ...] = ("begins small", "changes little", "adds little")
+"""Demands on orders that must not be positive; those of all others must not be negative."""
+
+_WEIGHTS: dict[Demand, Fraction] = {
+    **dict.fromkeys(_AT_MOST, Fraction(1000)),
+    "starts": Fraction(100),
+    "updated": Fraction(10),
+    "moves": Fraction(10),
+    "learns": Fraction(1),
+}
+_GIVEN_UP, _DISTANCE, _NEW_MULTIPLIER = Fraction(1, 100), Fraction(1, 10000), Fraction(1, 20)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """`form >= 0` on the cell where it was found.
+
+    demand: "begins small", "changes little", "adds little" (an order that must not be positive: at initialisation, of the
+    change, of what the update of a parameter contributes), "starts" (a representation of order 0 at initialisation),
+    "updated" (a parameter whose update contributes at order 0), "moves" (the output changes at order 0), "learns" (a
+    representation changes at order 0). subject: the parameter, or the module in which the value is made, or what it is.
+    """
+
+    demand: Demand
+    subject: str
+    position: int
+    form: Form
+    source: Source
+
+    @property
+    def key(self) -> tuple[Demand, str, int]:
+        """What is demanded of what: the same requirement on another cell has the same key."""
+        return self.demand, self.subject, self.position
+
+    def shortfall(self, point: Sequence[Fraction]) -> Fraction:
+        """By how much it is missed at a point; 0 where it holds."""
+        return max(ZERO, -self.form.at(point))
+
+    def __str__(self) -> str:
+        what = self.subject
+        said = {
+            "begins small": f"{what} must not grow with the width at initialisation",
+            "changes little": f"the change of {what} must not grow with the width",
+            "adds little": f"the update of {what} must contribute at order 0 at most",
+            "starts": f"{what} must not vanish at initialisation",
+            "updated": f"the update of {what} must contribute at order 0",
+            "moves": f"{what} must change at order 0",
+            "learns": f"{what} must change at order 0",
+        }[self.demand]
+        if not self.source.file:
+            return said
+        return f"{said} [{self.source}" + (f": {self.source.text.strip()}]" if self.source.text else "]")
+
+
+@final
+@dataclass(frozen=True)
+class Maximum:
+    """Where the search ended.
+
+    program: what was searched. point: the values of the symbols; exponents: what they mean. orders, requirements, cell: the
+    last reading, on linear forms. conflicts: minimal sets of requirements that contradict each other; given_up: what was
+    sacrificed. readings: how often the program was read. regime: the verdict there.
+    """
+
+    program: Program
+    space: Space
+    point: Point
+    exponents: Exponents
+    cell: Cell
+    orders: Orders
+    requirements: tuple[Requirement, ...]
+    regime: Regime
+    conflicts: tuple[tuple[Requirement, ...], ...] = ()
+    given_up: tuple[Requirement, ...] = ()
+    readings: int = 0
+
+    @property
+    def unmet(self) -> tuple[Requirement, ...]:
+        """Requirements that do not hold at the point; empty for a maximal update parametrization."""
+        return tuple(r for r in self.requirements if r.shortfall(self.point))
+
+
+def maximal_update(
+    program: Program,
+    space: Space,
+    start: Sequence[Fraction] | None = None,
+    *,
+    found: Structure | None = None,
+    epsilon: bool = False,
+    most: int = _LARGEST_SEARCH,
+) -> Maximum:
+    """The exponents nearest to `start` (the space's origin) at which all requirements hold, or as many as can.
+
+    most: how many readings may be spent. Raises OutsideTheory where a rule does not reach.
+    """
+    decisive = found or structure(program)
+    search = _Search(program, space, decisive, epsilon)
+    origin = tuple(start) if start is not None else (ZERO,) * len(space.names)
+    at = search.look(origin)
+    while search.unmet(at) and len(search.seen) < most:
+        proposal = search.propose(at, origin)
+        if proposal not in search.seen:
+            at = search.look(proposal)
+            continue
+        # The search goes in circles: the requirements, as they are where least is missed, contradict each other.
+        at = min(search.seen.values(), key=search.missed)
+        slower = search.slower(at)
+        if slower is not None:
+            at = search.look(slower)
+            continue
+        if not search.give_up(at):
+            halfway = tuple((x + y) / 2 for x, y in zip(at.point, search.propose(at, origin), strict=True))
+            if halfway in search.seen:
+                break
+            at = search.look(halfway)
+    exponents = space.at(at.point)
+    orders = read(program, exponents, epsilon=epsilon, folded=decisive.folded)
+    regime = judge(program, decisive, orders, exponents, epsilon=epsilon).regime
+    sacrificed = tuple(r for r in at.requirements if r.key in search.given_up)
+    return replace(at, regime=regime, conflicts=tuple(search.conflicts), given_up=sacrificed, readings=len(search.seen))
+
+
+@final
+class _Search:
+    def __init__(self, program: Program, space: Space, found: Structure, epsilon: bool) -> None:
+        self.program, self.space, self.found, self.epsilon = program, space, found, epsilon
+        self.seen: dict[Point, Maximum] = {}
+        self.given_up: set[tuple[Demand, str, int]] = set()
+        self.conflicts: list[tuple[Requirement, ...]] = []
+
+    def look(self, point: Point) -> Maximum:
+        """Read the program around a point."""
+        made = look(self.program, self.space, point, self.found, epsilon=self.epsilon)
+        self.seen[point] = made
+        return made
+
+    def unmet(self, at: Maximum) -> list[Requirement]:
+        return [r for r in at.unmet if r.key not in self.given_up]
+
+    def missed(self, at: Maximum) -> Fraction:
+        """How much is missed at a point, weighted by importance."""
+        return sum((self.weight(r) * r.shortfall(at.point) for r in at.requirements), ZERO)
+
+    def weight(self, requirement: Requirement) -> Fraction:
+        return _GIVEN_UP if requirement.key in self.given_up else _WEIGHTS[requirement.demand]
+
+    def propose(self, at: Maximum, origin: Point) -> Point:
+        """The point nearest to the origin at which the formulas of this cell miss the least."""
+        size, wanted = len(origin), at.requirements
+        moved = [form_moved(r.form, origin) for r in wanted]
+        constraints = [
+            Constraint(
+                Form(
+                    form.constant,
+                    (
+                        *form.coefficients,
+                        *(-c for c in form.coefficients),
+                        *(Fraction(int(i == k)) for i in range(len(wanted))),
+                    ),
+                ),
+                ">=",
+            )
+            for k, form in enumerate(moved)
+        ]
+        away = tuple(_NEW_MULTIPLIER if name.endswith(":p") else _DISTANCE for name in self.space.names)
+        weights = (*away, *away, *(self.weight(r) for r in wanted))
+        best = minimise(Form(ZERO, weights), constraints, nonnegative=True)
+        assert not isinstance(best, Infeasible)
+        return tuple(o + up - down for o, up, down in zip(origin, best[:size], best[size : 2 * size], strict=True))
+
+    def slower(self, at: Maximum) -> Point | None:
+        """Where all rates are smaller by a whole power, if something grows here whatever the exponents (a bounded function
+        hides by how much its argument does): there it depends on them again. None where nothing does, or it was seen."""
+        hidden = any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at))
+        point = tuple(x + name.endswith(":c") for name, x in zip(self.space.names, at.point, strict=True))
+        return point if hidden and point not in self.seen else None
+
+    def give_up(self, at: Maximum) -> bool:
+        """Name a minimal contradiction between requirements and give up the least important; False if there is none."""
+        wanted = [r for r in at.requirements if r.key not in self.given_up]
+        answer = minimise(
+            Form(ZERO, (ZERO,) * len(at.point)), [Constraint(requirement.form, ">=") for requirement in wanted]
+        )
+        if not isinstance(answer, Infeasible):
+            return False
+        conflict = tuple(wanted[k] for k in answer.certificate)
+        self.conflicts.append(conflict)
+        self.given_up.add(min(conflict, key=lambda r: _WEIGHTS[r.demand]).key)
+        return True
+
+
+def form_moved(form: Form, origin: Sequence[Fraction]) -> Form:
+    """The same form in coordinates relative to another origin."""
+    return Form(form.at(origin), form.coefficients)
+
+
+def look(
+    program: Program, space: Space, point: Sequence[Fraction], found: Structure, *, epsilon: bool = False
+) -> Maximum:
+    """The requirements around a point, and how they stand there (the regime is not looked at)."""
+
+    def work(exponents: Exponents) -> tuple[Orders, tuple[tuple[Demand, str, int, Order], ...]]:
+        orders = read(program, exponents, epsilon=epsilon, folded=found.folded)
+        return orders, tuple(_demanded(program, found, orders))
+
+    (orders, demanded), cell = on_cell(space, point, work)
+    return Maximum(
+        program,
+        space,
+        cell.point,
+        space.at(cell.point),
+        cell,
+        orders,
+        tuple(_requirements(program, demanded, len(space.names))),
+        Regime.UNSTABLE,
+    )
+
+
+def _demanded(program: Program, found: Structure, orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
+    """(demand, subject, position, order): what is demanded of the order of what."""
+    values = orders.values
+    hidden = [position for position in found.representations if position not in found.outputs]
+
+    def module(position: int) -> str:
+        made = program.statements[maker(program, position)].instruction
+        return program.statements[position].origin.module or _kind(made)
+
+    for position in counting(found):
+        yield "begins small", module(position), position, values[position].size
+        yield "changes little", module(position), position, values[position].moved
+    for position in hidden:
+        yield "starts", module(position), position, values[position].size
+    for name, own in contributions_of(orders).items():
+        for contribution, contributed in own:
+            yield "adds little", name, contribution.position, contributed
+        best, largest = max(own, key=lambda item: item[1])
+        yield "updated", name, best.position, largest
+    for position in hidden:
+        if program.statements[position].origin.step == program.steps - 1:
+            yield "learns", module(position), position, values[position].moved
+    moved = [(position, order) for position in found.outputs if (order := values[position].moved) is not None]
+    if moved:
+        yield "moves", "the output", *max(moved, key=lambda item: item[1])
+
+
+def _kind(instruction: Instruction) -> str:
+    """What a value is called that no module makes."""
+    match instruction:
+        case Contract():
+            return "a product"
+        case Combine():
+            return "a sum"
+        case Apply(function=function):
+            return f"a value of {function}"
+        case _:
+            return "a value"
+
+
+def contributions_of(orders: Orders) -> dict[str, list[tuple[Contribution, Fraction]]]:
+    """For each parameter, what its update contributes where it is used, the other parameters as they were at the start.
+
+    Where a parameter meets zeros at the start (a branch that begins at zero) its contribution in training is taken.
+    """
+    found: dict[str, list[tuple[Contribution, Fraction]]] = {}
+    for contribution in orders.contributions:
+        order = contribution.alone if contribution.alone is not None else contribution.order
+        if order is not None:
+            found.setdefault(contribution.parameter, []).append((contribution, order))
+    return found
+
+
+def _requirements(
+    program: Program, demanded: Iterable[tuple[Demand, str, int, Order]], symbols: int
+) -> Iterable[Requirement]:
+    """As linear inequalities; those that say the same, or are true everywhere, once or never."""
+    known: set[tuple[bool, Form]] = set()
+    for demand, subject, position, order in demanded:
+        form = formula(order, symbols)
+        if form is None:
+            continue
+        wanted = -form if demand in _AT_MOST else form
+        bound = demand in ("updated", "moves")
+        if (bound, wanted) in known or (wanted.is_constant and wanted.constant >= 0 and not bound):
+            continue
+        known.add((bound, wanted))
+        place = program.statements[maker(program, position)].origin.source
+        source = place if place.file else program.statements[position].origin.source
+        yield Requirement(demand, subject, position, wanted, source)
+
+
+def show_point(space: Space, point: Sequence[Fraction]) -> str:
+    """The symbols that are not zero at a point."""
+    return ", ".join(f"{name} = {show_order(plain(x))}" for name, x in zip(space.names, point, strict=True) if x)

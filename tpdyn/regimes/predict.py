@@ -1,0 +1,337 @@
+"""What will this script do as the width grows? From the orders of all values to a regime, its reasons and a remedy.
+
+The rules are those of Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814): **unstable** when some
+representation, output or logit has a positive order; **trivial** when the output does not change at order 0; **feature
+learning** when some hidden representation does, **kernel** when none does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Literal
+
+from tpdyn.exponents import ZERO, Order, show_order, show_power
+from tpdyn.facts.structure import Structure, maker, normalises, source_of, structure
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_of
+from tpdyn.program.program import Mark, Program, View
+from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
+from tpdyn.regimes.epsilon import where_epsilon_matters
+from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
+from tpdyn.regimes.remedy import find_remedy
+from tpdyn.regimes.verdict import counting, finite_parameters, judge, largest_change
+
+
+def predict(
+    program: Program,
+    *,
+    exponents: Exponents | None = None,
+    epsilon: Literal["negligible", "as written"] = "negligible",
+    remedy: bool = True,
+) -> Prediction:
+    """The orders of every value of a program and of its change in training, and the regime that follows.
+
+    exponents: extra powers of the width for parameters (multiplier, initial size, learning rate), on top of the script's.
+    epsilon: whether constants that guard a division (Adam's eps) are negligible, or count as written: then they win as
+    the width grows if what they are added to vanishes.
+    remedy: look for changed learning rates and initial sizes that lead to feature learning (some more readings).
+
+    Raises OutsideTheory, naming the statement and its source line, where no rule applies; ValueError for a program
+    without an optimizer step.
+    """
+    if epsilon not in ("negligible", "as written"):
+        raise ValueError(f"epsilon = {epsilon!r}; expected 'negligible' or 'as written'")
+    if program.steps < 1 or not program.parameters:
+        raise ValueError("the program has no optimizer step; record at least two (steps=3 shows every effect)")
+    if program.steps < 2:
+        raise ValueError(
+            "the recording holds one optimizer step only, so no value is seen after an update; expected at least two: let "
+            "the script train longer, and record with steps=3"
+        )
+    found = structure(program)
+    as_written = epsilon == "as written"
+    orders = read(program, exponents, epsilon=as_written, folded=found.folded)
+    given = exponents or Exponents()
+    regime, reasons = _verdict(program, found, orders, given, as_written)
+    if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(orders)):
+
+        def regime_of(other: Orders, changed: Exponents) -> Regime:
+            return judge(program, found, other, changed, epsilon=as_written).regime
+
+        cure = find_remedy(program, orders, given, epsilon=as_written, folded=found.folded, judge=regime_of)
+        if cure is not None:
+            reasons = (replace(reasons[0], fix=str(cure)), *reasons[1:])
+    return Prediction(
+        program=program,
+        regime=regime,
+        reasons=reasons,
+        table=_rows(program, found, orders),
+        sizes=tuple(value.size for value in orders.values),
+        changes=tuple(value.moved for value in orders.values),
+        entrywise=found.entrywise,
+        outside=_outside(program, found),
+        epsilon={} if exponents or as_written else where_epsilon_matters(program, orders),
+    )
+
+
+# -- the verdict ----------------------------------------------------------------------------------------------------
+
+
+def _verdict(
+    program: Program, found: Structure, orders: Orders, exponents: Exponents, as_written: bool
+) -> tuple[Regime, tuple[Reason, ...]]:
+    verdict = judge(program, found, orders, exponents, epsilon=as_written)
+    remarks = _remarks(program, found, orders)
+    match verdict.regime:
+        case Regime.UNSTABLE:
+            assert verdict.order is not None
+            reason = _why_unstable(program, orders, verdict.position, verdict.what, verdict.order)
+        case Regime.TRIVIAL if verdict.without is not None:
+            reason = _why_trivial(program, found, verdict.without, verdict.moved)
+            finite = finite_parameters(program)
+            hiding = sorted(finite & {c.parameter for c in orders.contributions if c.order == 0}) or sorted(finite)
+            text = f"only {', '.join(hiding)} moves the output, by the same amount for every input: {reason.text}"
+            reason = replace(reason, text=text)
+        case Regime.TRIVIAL:
+            reason = _why_trivial(program, found, orders, verdict.moved)
+        case Regime.FEATURE_LEARNING:
+            reason = _why_learning(program, orders, verdict.learning)
+        case Regime.KERNEL:
+            reason = _why_kernel(program, found, orders, verdict.hidden)
+    return verdict.regime, (reason, *remarks)
+
+
+def _mixed(program: Program, found: Structure, orders: Orders) -> list[bool]:
+    """Which values are functions of values that grow (see `Row.mixed`). Sums and slices of what grows just grow, too.
+
+    A normalisation sees only ratios: where what it normalises changes by more than its size, that ratio grows.
+    """
+    grown, mixed = [False] * len(program), [False] * len(program)
+    decisive = set(counting(found))
+    for position, statement in enumerate(program.statements):
+        operands = [place.var for place in operands_of(statement.instruction)]
+        passes = isinstance(statement.instruction, Combine | Slice | Concat | Gather)
+        mixed[position] = any(mixed[v] for v in operands) or (not passes and any(grown[v] for v in operands))
+        if normalises(program, statement.instruction) and statement.origin.phase == "forward":
+            guarded = orders.values[operands[0]]
+            mixed[position] |= guarded.moved is not None and (guarded.size is None or guarded.moved > guarded.size)
+        value = orders.values[position]
+        grows = max(value.size or ZERO, value.moved or ZERO) > 0
+        grown[position] = (position in decisive and grows) or (passes and any(grown[v] for v in operands))
+    return mixed
+
+
+def _why_unstable(program: Program, orders: Orders, position: int, what: str, order: Fraction) -> Reason:
+    origin = program.statements[position].origin
+    place = maker(program, position)
+    name = _label(program, position)
+    if what == "size":
+        text = f"{name} has order {show_order(order)} at initialisation, before any training"
+        fix = f"make it smaller by {show_power(-order)}: initial entries or a multiplier in {_line(program, place)}"
+        culprits = [c.parameter for c in orders.contributions if c.position == place]
+        if culprits:
+            fix = f"multiply {culprits[0]} by {show_power(-order)} (its initial standard deviation, or a multiplier)"
+        return _reason(program, place, text, fix)
+    guilty = _too_fast(orders, origin.step)
+    text = f"{name} changes at order {show_order(order)} in step {origin.step}"
+    if guilty:
+        worst = max((c for c in guilty if c.position <= position), key=lambda c: c.position, default=guilty[0])
+        text += f": the update of {worst.parameter} contributes at order {show_order(worst.order)}"
+        rates = "; ".join(f"{c.parameter}: {show_power(-c.order)}" for c in guilty if c.order is not None)
+        return _reason(program, position, text, f"multiply the learning rates, {rates}")
+    summed = program.statements[place]
+    text += ": no update is too large by itself, but after training the two factors are aligned"
+    fix = f"multiply it by {show_power(-order)}: {_line(program, place)} (attention: 1/d instead of 1/sqrt(d))"
+    return _reason(program, place, text, fix if summed.origin.source.file else f"multiply it by {show_power(-order)}")
+
+
+def _too_fast(orders: Orders, step: int) -> list[Contribution]:
+    """The parameters whose own change, applied to untrained values, contributes at a positive order: largest first."""
+    worst: dict[str, Contribution] = {}
+    for c in orders.contributions:
+        if c.step == step and c.alone is not None and c.alone > 0:
+            if c.parameter not in worst or c.alone > (worst[c.parameter].alone or ZERO):
+                worst[c.parameter] = c
+    ranked = sorted(worst.values(), key=lambda c: (-(c.alone or ZERO), c.position))
+    return [replace(c, order=c.alone) for c in ranked]
+
+
+def _why_trivial(program: Program, found: Structure, orders: Orders, moved: Order) -> Reason:
+    position = found.outputs[-1]
+    if moved is None:
+        text = "the output does not change at all in the recorded steps"
+        return _reason(program, position, text, "record more steps, or check that the learning rate is not zero")
+    last = _last_contributions(program, orders)
+    text = f"the output changes at order {show_order(moved)}: it stands still as the width grows"
+    if not last:
+        return _reason(program, position, text, f"multiply the learning rate by {show_power(-moved)}")
+    best = last[0]
+    text += f"; {best.parameter} contributes most, at order {show_order(best.order)}"
+    rates = "; ".join(f"{c.parameter}: {show_power(-c.order)}" for c in last if c.order is not None and c.order < 0)
+    return _reason(program, best.position, text, f"multiply the learning rates, {rates}")
+
+
+def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: tuple[int, ...]) -> Reason:
+    """r > 0: features freeze. Dividing the readout by n^r and raising every learning rate so that the output still moves
+    gives r = 0 (Tensor Programs IV: the straight line from NTP to muP along the symmetric directions)."""
+    moved = largest_change(orders.values, hidden)
+    if moved is None:
+        return _reason(program, found.outputs[-1], "no hidden representation changes", "train the hidden layers too")
+    position = next(p for p in hidden if orders.values[p].moved == moved)
+    regime = "operator regime of entrywise optimizers" if found.entrywise else "kernel regime"
+    text = f"no hidden representation learns ({regime})"
+    text += f": the largest change is {_label(program, position)}, of order {show_order(moved)}"
+    rate = -moved if found.entrywise else -2 * moved
+    fix = f"multiply the output by {show_power(moved)} and every learning rate by {show_power(rate)}"
+    return _reason(program, position, text, fix)
+
+
+def _why_learning(program: Program, orders: Orders, learning: tuple[int, ...]) -> Reason:
+    modules = list(dict.fromkeys(m for p in learning if (m := program.statements[p].origin.module)))
+    where = ", ".join(modules[:6]) + (f" and {len(modules) - 6} more" if len(modules) > 6 else "")
+    text = (
+        f"hidden representations change at order 0{' in ' + where if where else ''}, and nothing grows with the width"
+    )
+    lagging = _lagging(orders)
+    if not lagging:
+        return _reason(program, learning[0], text, "nothing: this script keeps its features learning at any width")
+    names = ", ".join(list(lagging)[:4]) + (f" and {len(lagging) - 4} more" if len(lagging) > 4 else "")
+    rates = "; ".join(f"{name}: {show_power(-order)}" for name, order in list(lagging.items())[:4])
+    return _reason(program, learning[0], f"{text}; but {names} cannot keep up", f"multiply the learning rates, {rates}")
+
+
+def _lagging(orders: Orders) -> dict[str, Fraction]:
+    """Parameters that are trained but not maximally updated: the largest contribution of each, of negative order."""
+    best: dict[str, Fraction] = {}
+    for c in orders.contributions:
+        if c.order is not None:
+            best[c.parameter] = max(best.get(c.parameter, c.order), c.order)
+    return {name: order for name, order in best.items() if order < 0}
+
+
+def _remarks(program: Program, found: Structure, orders: Orders) -> tuple[Reason, ...]:
+    """What else an expert would say: parameters that do not contribute as much as they could, vanishing values."""
+    remarks = []
+    trained = {c.parameter for c in orders.contributions if c.step > 0}
+    moving = {c.parameter for c in orders.contributions if c.order is not None}
+    place = {c.parameter: c.position for c in reversed(orders.contributions)}
+    for name in sorted(trained - moving):
+        remarks.append(_reason(program, place[name], f"{name} is not trained: its change is identically zero", ""))
+    for name, order in _lagging(orders).items():
+        text = f"{name} is not maximally updated: its change contributes at order {show_order(order)}"
+        remarks.append(
+            _reason(program, place[name], text, f"its learning rate could be larger by {show_power(-order)}")
+        )
+    for position in found.representations:
+        size, moved = orders.values[position].size, orders.values[position].moved
+        if program.statements[position].origin.step == 0 and size is not None and size < 0 and moved is None:
+            named = [m for m in program.marks if m.kind == "module" and position in m.view.pieces]
+            if named:
+                text = f"{named[0].name} vanishes at initialisation: order {show_order(size)}"
+                remarks.append(_reason(program, position, text, ""))
+    return tuple(remarks)
+
+
+def _last_contributions(program: Program, orders: Orders) -> list[Contribution]:
+    """What the parameters that feed the output directly contribute, largest first."""
+    best: dict[str, Contribution] = {}
+    for c in orders.contributions:
+        if program.statements[c.position].wide_axes or c.order is None:
+            continue
+        if c.parameter not in best or c.order > (best[c.parameter].order or c.order - 1):
+            best[c.parameter] = c
+    return sorted(best.values(), key=lambda c: (-(c.order or ZERO), c.position))
+
+
+def _reason(program: Program, position: int, text: str, fix: str) -> Reason:
+    statement = program.statements[position]
+    return Reason(text, statement.name, statement.origin.module, statement.origin.source, fix)
+
+
+def _line(program: Program, position: int) -> str:
+    return str(source_of(program, position))
+
+
+def _label(program: Program, position: int) -> str:
+    """How to speak of a value: as the output of a module if it is one, else by its place."""
+    for mark in program.marks:
+        if position in mark.view.pieces:
+            return "the output" if mark.kind == "output" else mark.name
+    origin = program.statements[position].origin
+    what = f"a value in {origin.module}" if origin.module else f"the value {program.statements[position].name}"
+    return f"{what} (`{origin.source.text}`)" if origin.source.text else what
+
+
+def expect_inside(program: Program, found: Structure) -> None:
+    """Raise OutsideTheory where `predict` says that a program is outside of the theory: what follows from its orders is, too."""
+    for reason in _outside(program, found):
+        raise OutsideTheory(replace(reason, text=reason.text.partition(" Orders below")[0].rstrip(".")).told())
+
+
+def _outside(program: Program, found: Structure) -> tuple[Reason, ...]:
+    reasons = []
+    if found.wide_data:
+        text = (
+            "outside the theory: a forward value has two dims that grow with the width; does the batch or the sequence "
+            "length grow with it? Orders below treat sums over it as sums of like terms"
+        )
+        fix = "keep the number of samples and tokens fixed while the width varies"
+        reasons.append(_reason(program, found.wide_data[0], text, fix))
+    if found.fixed:
+        text = (
+            "outside the theory: a fixed matrix both of whose dims grow with the width (a Fourier transform over the width?) "
+            "is multiplied; only the size of its entries is known. Orders below take its rows for independent of all else"
+        )
+        fix = "transform a dim that does not grow, such as the tokens, or let the matrix be drawn at random"
+        reasons.append(_reason(program, found.fixed[0], text, fix))
+    return tuple(reasons)
+
+
+# -- the table ------------------------------------------------------------------------------------------------------
+
+
+def _rows(program: Program, found: Structure, orders: Orders) -> tuple[Row, ...]:
+    mixed = _mixed(program, found, orders)
+    rows = [_mark_row(program, found, orders, mark, mixed) for mark in program.marks]
+    for parameter in program.parameters:
+        for step, view in enumerate(parameter.versions[: max(program.steps, 1)]):
+            rows.append(_row(program, orders, "parameter", parameter.name, step, view))
+        for step, gradient in enumerate(parameter.gradients):
+            if gradient is not None:
+                rows.append(_row(program, orders, "gradient", parameter.name, step, gradient))
+    return tuple(rows)
+
+
+def _mark_row(program: Program, found: Structure, orders: Orders, mark: Mark, mixed: list[bool]) -> Row:
+    row = _row(program, orders, mark.kind, mark.name, mark.step, mark.view)
+    row = replace(row, mixed=any(mixed[var] for var in mark.view.pieces))
+    hidden = (
+        mark.kind == "module"
+        and len(program.statements[row.position].wide_axes) == 1
+        and row.position not in found.folded
+        and row.position not in found.outputs
+    )
+    return replace(row, learns=row.change is not None and row.change >= 0) if hidden else row
+
+
+def _row(
+    program: Program,
+    orders: Orders,
+    kind: Literal["module", "output", "loss", "parameter", "gradient"],
+    name: str,
+    step: int,
+    view: View,
+) -> Row:
+    values = [orders.values[var] for var in view.pieces]
+    return Row(
+        kind=kind,
+        name=name,
+        step=step,
+        size=max((v.size for v in values if v.size is not None), default=None),
+        change=max((v.moved for v in values if v.moved is not None), default=None),
+        source=source_of(program, view.var),
+        position=view.var,
+        at_most=any(v.at_most for v in values),
+        wide=any(program.statements[var].wide_axes for var in view.pieces),
+    )

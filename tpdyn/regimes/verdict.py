@@ -1,0 +1,98 @@
+"""In which regime is a program at given exponents, and which value decides it? The definition alone, without words.
+
+Tensor Programs IV (arXiv 2011.14522), section 3, and IVb (2308.01814): **unstable** when some representation, output or
+logit has a positive order; **trivial** when the output does not change at order 0; **feature learning** when some hidden
+representation does, **kernel** when none does. `predict` puts it into words; on linear forms (`cells`) every comparison made
+here bounds the cell on which the verdict holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal, final
+
+from tpdyn.exponents import Order
+from tpdyn.facts.structure import Structure
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Exponents, Orders, read
+from tpdyn.readings.orders.terms import Value, largest
+from tpdyn.regimes.prediction import Regime
+
+
+@final
+@dataclass(frozen=True)
+class Verdict:
+    """A regime and what decides it.
+
+    position, what, order: for UNSTABLE the first value that grows, whether in its base ("size") or in its change. moved: the
+    order of the output's change. hidden: the hidden representations; learning: those that change at order 0. without: the
+    orders with parameters of finite size frozen, where the output moves by these alone (then TRIVIAL).
+    """
+
+    regime: Regime
+    position: int = -1
+    what: Literal["size", "change"] = "change"
+    order: Order = None
+    moved: Order = None
+    hidden: tuple[int, ...] = ()
+    learning: tuple[int, ...] = ()
+    without: Orders | None = None
+
+
+def judge(
+    program: Program, found: Structure, orders: Orders, exponents: Exponents, *, epsilon: bool = False
+) -> Verdict:
+    """The regime at the exponents at which `orders` were read.
+
+    A parameter of finite size (the bias of the output) moves the output by the same amount for every input: a program in
+    which nothing else does is trivial, which takes a second reading.
+    """
+    values = orders.values
+    unstable = first_unstable(found, values)
+    if unstable is not None:
+        position, what, order = unstable
+        return Verdict(Regime.UNSTABLE, position, what, order)
+    moved = largest_change(values, found.outputs)
+    if moved is None or moved < 0:
+        return Verdict(Regime.TRIVIAL, moved=moved)
+    finite = finite_parameters(program)
+    if finite:
+        frozen = replace(exponents, frozen=exponents.frozen | finite)
+        without = read(program, frozen, epsilon=epsilon, folded=found.folded)
+        alone = largest_change(without.values, found.outputs)
+        if alone is None or alone < 0:
+            return Verdict(Regime.TRIVIAL, moved=alone, without=without)
+    hidden = tuple(position for position in found.representations if position not in found.outputs)
+    learning = tuple(position for position in hidden if (order_ := values[position].moved) is not None and order_ == 0)
+    regime = Regime.FEATURE_LEARNING if learning else Regime.KERNEL
+    return Verdict(regime, moved=moved, hidden=hidden, learning=learning)
+
+
+def finite_parameters(program: Program) -> frozenset[str]:
+    """The names of parameters without a dim that grows."""
+    return frozenset(p.name for p in program.parameters if not program.statements[p.versions[0].var].wide_axes)
+
+
+def largest_change(values: tuple[Value, ...], positions: tuple[int, ...]) -> Order:
+    """The largest order of the changes of some values; None where nothing changes."""
+    changes = [order for position in positions if (order := values[position].moved) is not None]
+    return largest(changes) if changes else None
+
+
+def first_unstable(
+    found: Structure, values: tuple[Value, ...]
+) -> tuple[int, Literal["size", "change"], Fraction] | None:
+    """The first value in the program that counts and has a positive order, and whether at initialisation."""
+    for position in counting(found):
+        size, moved = values[position].size, values[position].moved
+        if size is not None and size > 0:
+            return position, "size", size
+        if moved is not None and moved > 0:
+            return position, "change", moved
+    return None
+
+
+def counting(found: Structure) -> list[int]:
+    """The values that must not grow."""
+    return sorted({*found.representations, *found.outputs, *(value for value, _ in found.scalars)})

@@ -1,0 +1,219 @@
+"""How does a target on the command line become a function of the width?
+
+`path/file.py:function` imports the file and means that function, called with the width. `path/file.py` with width
+arguments means the whole file, run as `__main__` with these options of its own set to functions of the width; nothing in it
+changes. For a script without options, settings name numbers in its text (`tpdyn.scripts.settings`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import inspect
+import os
+import re
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from tpdyn.scripts.formula import BadFormula, Formula
+from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings
+from tpdyn.scripts.standing_in import imported_as
+
+
+class BadTarget(ValueError):
+    """The target does not name something that can be run at a width. The message says what to give instead."""
+
+
+def load(
+    target: str,
+    width_args: str | Sequence[str] | None = None,
+    arguments: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    *,
+    widths: Sequence[int] = (),
+) -> Callable[[int], object]:
+    """The function of the width that `target` means.
+
+    target: "path/file.py:function", or "path/file.py" together with width arguments or settings.
+    width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"), and
+    "--d-ff=4*n" likewise ("--d-ff 256"); "n_embd=" (or "n_embd=n", or any word with the formula in braces, "model.size={n/2}")
+    as one ("n_embd=64"). arguments: further words for the script, before those.
+    settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.scripts.settings`).
+    widths: at which it will be run, if that is known: every formula is tried there.
+
+    Raises BadTarget, at once, for what cannot be run.
+    """
+    options = [width_args] if isinstance(width_args, str) else list(width_args or ())
+    file, function = _split(target)
+    path = Path(file)
+    if not file or not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise BadTarget(
+            f"{file or target!r}: {what}; expected path/file.py:function, or path/file.py with --width-arg. "
+            f"The working folder is {os.getcwd()}"
+        )
+    if function:
+        if options or settings:
+            given = f"a width argument ({', '.join(options)})" if options else f"a setting ({', '.join(settings)})"
+            raise BadTarget(
+                f"{target}: a function and {given} at once; expected one of them. A function gets "
+                "the width as its argument: leave --width-arg and --set out"
+            )
+        if arguments:
+            raise BadTarget(
+                f"{target}: a function takes no further words ({' '.join(arguments)}); expected none. Words after -- "
+                "are for scripts"
+            )
+        return _function(path, function)
+    if not options and not settings:
+        raise BadTarget(
+            f"{target}: a script without a width argument; expected its own option for the width, as in "
+            f"--width-arg=--d-model, a number in its text, as in --set n_embd=n, or a function of the width, as in "
+            f"{target}:train"
+        )
+    try:
+        words = [_words(option) for option in options]
+        set_to = read_settings(path, settings)
+        for width in widths:
+            _at(words, width)
+            for setting in set_to:
+                setting.formula.at(width)
+    except (BadFormula, BadSetting) as error:
+        raise BadTarget(str(error)) from error
+    return _script(path, words, list(arguments), set_to)
+
+
+Word = tuple[str | Formula, ...]
+"""A word of the command line, in parts: texts, and formulas to be replaced by their values."""
+
+
+def _words(option: str) -> list[Word]:
+    """What a width argument puts on the script's command line. Raises BadFormula."""
+    if "{" in option or "}" in option:
+        return [
+            tuple(Formula.read(part[1:-1]) if part[:1] == "{" else part for part in re.split(r"(\{[^{}]*\})", option))
+        ]
+    name, equals, text = option.partition("=")
+    formula = Formula.read(text or "n")
+    if equals and (not text or not name.startswith("-")):
+        return [(f"{name}=", formula)]
+    return [(name,), (formula,)]
+
+
+def _at(words: Sequence[Sequence[Word]], width: int) -> list[str]:
+    return [
+        "".join(part if isinstance(part, str) else str(part.at(width)) for part in word)
+        for option in words
+        for word in option
+    ]
+
+
+def _split(target: str) -> tuple[str, str]:
+    """File and function; a colon that belongs to the path (a drive letter, a folder) is no separator."""
+    head, colon, tail = target.rpartition(":")
+    if colon and tail and os.sep not in tail and "/" not in tail and not tail.endswith(".py"):
+        return head, tail
+    return target, ""
+
+
+def _function(path: Path, name: str) -> Callable[[int], object]:
+    module = _imported(path)
+    function = getattr(module, name, None)
+    if function is None:
+        found = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")
+        ]
+        raise BadTarget(
+            f"{path} has no function {name!r}; it has: {', '.join(found) or 'none'}. "
+            f"Try {path}:{found[0] if found else 'train'}"
+        )
+    if not callable(function):
+        raise BadTarget(
+            f"{path}:{name} is {type(function).__name__}; expected a function of the width, train(width: int)"
+        )
+    try:
+        inspect.signature(function).bind(16)
+    except TypeError as error:
+        raise BadTarget(
+            f"{path}:{name}{inspect.signature(function)} cannot be called with the width alone ({error}); "
+            "expected train(width: int). Give its other arguments defaults"
+        ) from None
+    except ValueError:  # no signature to be had: it will be called and tell
+        pass
+    return function  # type: ignore[no-any-return]
+
+
+def _imported(path: Path) -> ModuleType:
+    """The file as a module, its own folder on the path while it is imported and run."""
+    name = f"tpdyn_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise BadTarget(f"{path}: not a Python file; expected path/file.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look there
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # stays: the function may import its neighbours when it runs
+    cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing of ours in the script's folder
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise BadTarget(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = cached
+    return module
+
+
+def _script(
+    path: Path, words: Sequence[Sequence[Word]], arguments: list[str], settings: Sequence[Setting]
+) -> Callable[[int], object]:
+    full = path.resolve()
+
+    def run(width: int) -> object:
+        with _as_command_line([str(path), *arguments, *_at(words, width)], full.parent):
+            if not settings:
+                return runpy.run_path(str(full), run_name="__main__")
+            made = codes(settings, width)
+            with imported_as(made):
+                return _run_as_main(str(full), made.get(str(full)))
+
+    run.__name__ = path.stem
+    run.__qualname__ = str(path)
+    return run
+
+
+def _run_as_main(file: str, code: CodeType | None) -> object:
+    """As `runpy.run_path`, with the file's code given."""
+    if code is None:
+        return runpy.run_path(file, run_name="__main__")
+    module = ModuleType("__main__")
+    module.__file__ = file
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    exec(code, module.__dict__)
+    return dict(module.__dict__)
+
+
+@contextmanager
+def _as_command_line(argv: list[str], folder: Path) -> Iterator[None]:
+    """`sys.argv` and `sys.path[0]` as `python script.py ...` sets them; put back afterwards, like the working folder and
+    the module `__main__`."""
+    before = sys.argv, list(sys.path), sys.modules.get("__main__"), os.getcwd()
+    sys.argv = argv
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.argv = before[0]
+        sys.path[:] = before[1]
+        if before[2] is not None:
+            sys.modules["__main__"] = before[2]
+        if os.getcwd() != before[3]:
+            os.chdir(before[3])

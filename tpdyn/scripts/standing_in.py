@@ -1,0 +1,107 @@
+"""How is a script run as if its files said something else? Their texts stand in for the files, which stay as they are."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import io
+import linecache
+import os
+import sys
+import tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from tpdyn.recorder.live.frames import is_user_file
+
+_NAME = "get_code"
+
+
+@contextmanager
+def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
+    """While it lasts, a file that is imported or run is the given text. texts: by absolute path.
+
+    The user's modules from the folders of these files are forgotten, so that they are imported anew, and come back at the end.
+    """
+    texts = {os.path.realpath(path): text for path, text in texts.items()}
+    open_code = io.open_code
+
+    def opened(path: str) -> Any:
+        text = texts.get(os.path.realpath(path))
+        return open_code(path) if text is None else io.BytesIO(text.encode())
+
+    def compiled(path: str) -> CodeType | None:
+        text = texts.get(os.path.realpath(path))
+        return None if text is None else compile(text, path, "exec", dont_inherit=True)
+
+    lines = {path: linecache.cache.get(path) for path in texts}
+    with _imported_as(compiled, texts):
+        for path, text in texts.items():
+            linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+        io.open_code = opened  # what `runpy.run_path` opens
+        try:
+            yield
+        finally:
+            io.open_code = open_code
+            for path, kept in lines.items():
+                linecache.cache.pop(path, None)
+                if kept is not None:
+                    linecache.cache[path] = kept
+
+
+@contextmanager
+def imported_as(codes: Mapping[str, CodeType]) -> Iterator[None]:
+    """While it lasts, a file that is imported is the given code; its lines are shown as they are. codes: by absolute path."""
+    codes = {os.path.realpath(path): code for path, code in codes.items()}
+    with _imported_as(lambda path: codes.get(os.path.realpath(path)), codes):
+        yield
+
+
+@contextmanager
+def _imported_as(code_of: Callable[[str], CodeType | None], files: Iterable[str]) -> Iterator[None]:
+    """Imports ask `code_of` for a file's code first. The user's modules beside these files are imported anew meanwhile."""
+    folders = tuple({os.path.dirname(path) + os.sep for path in files})
+    loader: Any = importlib.machinery.SourceFileLoader
+    get_code = loader.get_code
+    inherited = _NAME not in vars(loader)
+
+    def given(self: Any, fullname: str) -> CodeType | None:
+        code = code_of(self.get_filename(fullname))
+        return get_code(self, fullname) if code is None else code
+
+    forgotten = _modules_in(folders)
+    for name in forgotten:
+        del sys.modules[name]
+    loader.get_code = given  # what an import asks for
+    try:
+        yield
+    finally:
+        if inherited:
+            del loader.get_code
+        else:
+            loader.get_code = get_code
+        for name in _modules_in(folders):
+            del sys.modules[name]
+        sys.modules.update(forgotten)
+
+
+def _modules_in(folders: tuple[str, ...]) -> dict[str, ModuleType]:
+    """The user's modules whose files lie in these folders."""
+    return {
+        name: module
+        for name, module in list(sys.modules.items())
+        if (file := getattr(module, "__file__", None))
+        and name != "__main__"
+        and is_user_file(file)  # first: it asks the file system nothing
+        and os.path.realpath(file).startswith(folders)
+    }
+
+
+def text_of(path: str | Path) -> str:
+    """The text of a Python file with its line ends as they are; its encoding line counts."""
+    with open(path, "rb") as file:
+        encoding, _ = tokenize.detect_encoding(file.readline)
+    with open(path, encoding=encoding, newline="") as file:
+        return file.read()
