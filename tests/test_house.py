@@ -112,9 +112,8 @@ def test_no_import_climbs_a_floor_and_no_reading_imports_another() -> None:
 @pytest.mark.parametrize(
     ("name", "source", "named"),
     [
-        ("program.check", "from tpdyn.readings.interpret import interpret", "a floor above")(
-            "measuring.run", "def f():\n    import tpdyn.claims.report", "a floor above"
-        ),
+        ("program.check", "from tpdyn.readings.interpret import interpret", "a floor above"),
+        ("measuring.run", "def f():\n    import tpdyn.claims.report", "a floor above"),
         ("measuring.run", "def f():\n    from tpdyn import claims", "a floor above"),
         ("readings.finite", "from tpdyn.readings.orders.reading import read", "the reading orders"),
         ("measuring.run", "def f():\n    importlib.import_module('tpdyn.claims.report')", "a floor above"),

@@ -2,8 +2,8 @@
 
 One recording shows sizes, not what they depend on. But what data meet cannot grow with a hidden layer: the features of an
 input, the batch, tokens, rows that are looked up, what a softmax runs along, classes. So the atoms of the recording
-(`tpdyn.recorder.fitting.atoms`) are marked fixed where that is seen, along cuts and joints too; of several factors of a dim that stay
-(heads and the size of a head) the innermost is taken for the wide one. What is left is a proposal, to be tried, not a fact.
+(`tpdyn.recorder.fitting.atoms`) are marked fixed where that is seen, along cuts and joints too; of several factors of a dim that
+stay (heads and the size of a head) the innermost is taken for the wide one. What is left is a proposal, to be tried, not a fact.
 """
 
 from __future__ import annotations

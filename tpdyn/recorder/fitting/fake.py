@@ -2,8 +2,9 @@
 
 Under fake tensors a script runs with shapes only: at a width of 100,000 as fast as at 16. What it records there is compared,
 operation by operation, with what the recordings at small widths foretell: each size and each number among the arguments,
-fitted as a function of the width (`tpdyn.recorder.fitting.powers`), must be the script's at the large one. So a branch on the width,
-a rounded size, a constant that only looked like a power are found, with their lines. Values are not compared: there are none.
+fitted as a function of the width (`tpdyn.recorder.fitting.powers`), must be the script's at the large one. So a branch on the
+width, a rounded size, a constant that only looked like a power are found, with their lines. Values are
+not compared: there are none.
 
 A script may ask tensors for numbers (`loss.item()`, the order of its batches). Under fake tensors the answers are those that
 it got at the smallest recorded width.
