@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+import tpdyn
 from tpdyn.commands.check import Checked, Progress, check
 from tpdyn.commands.failures import Exit
 from tpdyn.regimes.prediction import Regime
@@ -65,7 +66,7 @@ def exit_of(checked: dict[str, Checked]) -> Exit:
 
 def example(name: str) -> Path:
     """A file of `examples/`: beside this one in an installed package, at the root of the repository in a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(tpdyn.__file__).resolve().parent
     places: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
     for place in places:
         if place.exists():

@@ -8,14 +8,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, final
 
 from tpdyn.measuring.measure import MeasuringError
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import FitError
-from tpdyn.recorder.live.frames import is_user_file
+from tpdyn.recorder.live.frames import PACKAGE, is_user_file
 from tpdyn.recorder.lowering.values import LoweringError
 from tpdyn.scripts.script import BadTarget
 from tpdyn.tuning.sweep import SweepError
@@ -107,8 +106,7 @@ def _is_ours(error: BaseException) -> bool:
     """Whether the error was raised below the user's code by this package, rather than by the user's own line."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     users = [index for index, file in enumerate(files) if is_user_file(file)]
-    package = str(Path(__file__).parent)
-    return not users or any(file.startswith(package) for file in files[users[-1] :])
+    return not users or any(file.startswith(PACKAGE) for file in files[users[-1] :])
 
 
 def _blame(error: BaseException) -> str:

@@ -83,7 +83,7 @@ def _asking() -> tuple[str, int]:
 
 
 _MACHINERY = (
-    os.path.dirname(__file__) + os.sep,
+    PACKAGE,
     os.path.join("torch", "_subclasses"),
     os.path.join("torch", "utils", "_"),
     os.path.join("torch", "_tensor.py"),

@@ -16,10 +16,11 @@ from types import CodeType, FrameType
 
 import torch
 
+import tpdyn
 from tpdyn.program.program import Source
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_USER_PARTS_OF_THE_PACKAGE = tuple(_PACKAGE + part for part in ("examples" + os.sep, "demo" + os.sep, "demo.py"))
+PACKAGE = os.path.dirname(os.path.abspath(tpdyn.__file__)) + os.sep
+_USER_PARTS_OF_THE_PACKAGE = (PACKAGE + "examples" + os.sep,)
 _FOREIGN = tuple(
     {
         os.path.dirname(os.path.abspath(torch.__file__)) + os.sep,
@@ -41,7 +42,7 @@ def is_user_file(file: str) -> bool:
     if file.startswith("<"):
         return file.startswith(("<stdin>", "<ipython", "<string>"))
     file = os.path.abspath(file)
-    if file.startswith(_PACKAGE):
+    if file.startswith(PACKAGE):
         return file.startswith(_USER_PARTS_OF_THE_PACKAGE)
     return "site-packages" not in file and "dist-packages" not in file and not file.startswith(_FOREIGN)
 
@@ -99,7 +100,7 @@ def called_by_user() -> bool:
 
 def is_ours(file: str) -> bool:
     """Whether code of that file is this package's, run-time type checks around it included."""
-    return file.startswith((_PACKAGE, "<@beartype")) or f"{os.sep}jaxtyping{os.sep}" in file
+    return file.startswith((PACKAGE, "<@beartype")) or f"{os.sep}jaxtyping{os.sep}" in file
 
 
 def raised(error: BaseException) -> str:
