@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeVar, final
 
-from tpdyn.exact.affine import Affine, Chart
+from tpdyn.exact.affine import Affine, Chart, Relation
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.places import Place
