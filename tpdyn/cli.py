@@ -1,8 +1,8 @@
 """What can be asked on the command line? `tpdyn check`, `derive`, `fix`, `phase`, `transfer`, `demo`: words in and out, no logic.
 
-Exit status: 0 stable, nontrivial and in agreement with the runs; 10 unstable; 11 trivial; 12 the runs do not confirm
-the prediction; 13 outside the theory; 14 not the required regime; 15 a patch that is
-not verified; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
+Exit status: 0 stable, nontrivial and confirmed by the runs; 10 unstable; 11 trivial; 12 the runs contradict the
+prediction; 16 the runs leave it undecided; 13 outside the theory; 14 not the required regime; 15 a patch that is not
+verified; 2 bad input; 130 interrupted; 1 an error of tpdyn itself.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ app = typer.Typer(
 )
 
 EXIT_HELP = (
-    "Exit status: 0 stable, nontrivial, in agreement; 10 unstable; 11 trivial; 12 the runs do not confirm the "
-    "prediction; 13 outside the theory; 14 not the regime of --require; 2 bad input; 130 interrupted."
+    "Exit status: 0 stable, nontrivial, confirmed; 10 unstable; 11 trivial; 12 the runs contradict the prediction; "
+    "16 the runs leave it undecided; 13 outside the theory; 14 not the regime of --require; 2 bad input; 130 interrupted."
 )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.exponents import Order
 from tpdyn.measuring.measure import Measurement, measure
@@ -52,8 +53,18 @@ def mlp(width: int, parametrization: str) -> None:
 
 
 def prediction(regime: Regime, table: Table) -> Prediction:
+    """Rows of that table; modules but the last linear one ("2") are hidden representations."""
     rows = tuple(
-        Row("output" if name == "output" else "module", name, step, size, change, Source("net.py", 7, "x"), 0)
+        Row(
+            "output" if name == "output" else "module",
+            name,
+            step,
+            size,
+            change,
+            Source("net.py", 7, "x"),
+            0,
+            learns=None if name in ("output", "2") else change is not None and change >= 0,
+        )
         for name, (size, changes) in table.items()
         for step, change in enumerate(changes)
     )
@@ -110,8 +121,11 @@ def test_claims_that_are_wrong_by_a_half_disagree(ntk: Measurement, mup: Measure
 def test_the_dictionary_is_json_with_orders_as_strings(ntk: Measurement) -> None:
     table = NTK | {"0": (None, (None, None, None))}
     data = json.loads(json.dumps(compare(prediction(Regime.KERNEL, table), ntk).to_dict(), allow_nan=False))
-    assert set(data) == {"regime", "agrees", "modules", "reasons"}
-    assert (data["regime"], data["agrees"]) == ("kernel", False)
+    assert set(data) == {"regime", "outcome", "agrees", "counts", "claims", "step", "modules", "reasons"}
+    assert (data["regime"], data["outcome"], data["agrees"]) == ("kernel", "contradicted", False)
+    assert data["counts"] == {"confirmed": 3, "undecided": 0, "not_explained": 0, "contradicted": 1}
+    assert data["claims"][1]["what"] == "every hidden representation is frozen"
+    assert data["claims"][1]["open"] == ["0"] and data["claims"][1]["met"] is False
     first, second = data["modules"][:2]
     assert (first["size_order"], first["change_order"], first["verdict"]) == (None, None, "disagrees")
     assert (second["size_order"], second["change_order"], second["verdict"]) == ("0", "-1/2", "agrees")
@@ -151,7 +165,7 @@ def test_growth_is_compared_at_the_first_step_that_has_it() -> None:
 
 
 def test_a_zero_change_must_be_zero_up_to_round_off() -> None:
-    zero = claim(None, None, None)
+    zero = claim(None, None, None, regime=Regime.TRIVIAL)
     assert compare(zero, synthetic(lambda n, t: 0.0)).agrees
     assert compare(zero, synthetic(lambda n, t: 3e-7)).agrees  # a few epsilon of float32
     report = compare(zero, synthetic(lambda n, t: 1e-4))
@@ -163,7 +177,8 @@ def test_a_change_that_is_exactly_zero_contradicts_an_order() -> None:
     report = compare(claim(None, -HALF, -HALF), synthetic(lambda n, t: 0.0))
     assert set(verdicts(report).values()) == {"disagrees"}
     assert "exactly zero in every run" in report.to_text()
-    assert compare(claim(None, -HALF, -HALF, at_most=True), synthetic(lambda n, t: 0.0)).agrees
+    bound = compare(claim(None, -HALF, -HALF, at_most=True), synthetic(lambda n, t: 0.0))
+    assert set(verdicts(bound).values()) == {"agrees"}
 
 
 def test_a_change_below_round_off_is_inconclusive() -> None:
@@ -173,7 +188,7 @@ def test_a_change_below_round_off_is_inconclusive() -> None:
     assert "float64" in report.to_text()
 
 
-def test_divergence_agrees_with_predicted_growth_and_with_nothing_else() -> None:
+def test_divergence_never_confirms_and_contradicts_what_is_predicted_to_be_stable() -> None:
     runs = synthetic(lambda n, t: np.nan if n > 64 and t == 2 else float(t > 0) * n)
     stable = compare(claim(None, ZERO, ZERO), runs)
     assert set(verdicts(stable).values()) == {"diverged"}
@@ -181,8 +196,8 @@ def test_divergence_agrees_with_predicted_growth_and_with_nothing_else() -> None
     assert "at width 128, 256, 512, though no growth is predicted" in stable.to_text()
     runs = synthetic(lambda n, t: np.nan)
     unstable = compare(claim(None, Fraction(1), Fraction(2), regime=Regime.UNSTABLE), runs)
-    assert unstable.agrees
-    assert "as predicted" in unstable.to_text()
+    assert unstable.outcome is Outcome.UNDECIDED
+    assert "a power shows only where runs stay finite" in unstable.to_text()
     hopeless = compare(claim(None, ZERO, ZERO), runs)
     assert "learning rate is too large whatever the width" in hopeless.to_text()
 
@@ -208,11 +223,11 @@ def test_a_wrong_size_at_initialisation_disagrees_though_the_change_is_right() -
     assert "size: predicted +1/2" in report.to_text()
 
 
-def test_what_depends_on_growing_values_cannot_disagree_but_the_growing_value_can() -> None:
+def test_what_depends_on_growing_values_is_not_explained_but_the_growing_value_can_disagree() -> None:
     made = claim(None, ZERO, ZERO, regime=Regime.UNSTABLE)
     mixed = replace(made, table=tuple(replace(row, mixed=row.name == "output") for row in made.table))
     report = compare(mixed, synthetic(lambda n, t: float(t > 0) * n))
-    assert verdicts(report) == {"0": "disagrees", "output": "inconclusive"}
+    assert verdicts(report) == {"0": "disagrees", "output": "not explained"}
     assert "a function of values that grow" in report.to_text()
     assert verdicts(compare(mixed, synthetic(lambda n, t: float(t > 0)))) == {"0": "agrees", "output": "agrees"}
 

@@ -20,6 +20,7 @@ ONE = Scaling.of(1)
 BATCH = Scaling.of(7)
 FC1 = Source("train.py", 11, "h = self.fc1(x)")
 FC2 = Source("train.py", 12, "h = self.fc2(torch.tanh(h))")
+OUT = Source("train.py", 13, "return h.mean(-1)")
 WIDTHS = (64, 128, 256, 512)
 STEPS = 3
 
@@ -42,6 +43,9 @@ def program() -> Program:
         h2 = build.add(Contract((Operand(a1, (0, 2)), Operand(w2, (1, 2)))), (BATCH, N), name=f"h2_{step}")
         build.marks.append(Mark("module", "fc1", step, View((h1,), ((0,), (1,)))))
         build.marks.append(Mark("module", "fc2", step, View((h2,), ((0,), (1,)))))
+        build.origin = Origin(step, "forward", "", OUT)
+        f = build.add(Contract((Operand(h2, (0, 1)),), Scaling.of(1, -1)), (BATCH,), name=f"f_{step}")
+        build.marks.append(Mark("output", "output", step, View((f,), ((0,),))))
     build.parameters += [
         Parameter("fc1.weight", (View((w1,), ((0,), (1,))),), ()),
         Parameter("fc2.weight", (View((w2,), ((0,), (1,))),), ()),
@@ -51,12 +55,13 @@ def program() -> Program:
 
 @pytest.fixture
 def predicted(program: Program) -> Callable[..., Prediction]:
-    """Makes a prediction: regime, orders of the change of fc1 and fc2, outside or not."""
+    """Makes a prediction: regime, orders of the change of fc1, fc2 and the output, outside or not."""
 
     def make(
         regime: Regime = Regime.KERNEL,
         fc1: Fraction | None = Fraction(-1, 2),
         fc2: Fraction | None = Fraction(-1, 2),
+        output: Fraction | None = Fraction(0),
         outside: bool = False,
     ) -> Prediction:
         positions = {statement.name: position for position, statement in enumerate(program.statements)}
@@ -67,6 +72,8 @@ def predicted(program: Program) -> Callable[..., Prediction]:
                 moved = None if step == 0 else change
                 learns = moved is not None and moved >= 0
                 table.append(Row("module", name, step, Fraction(0), moved, source, position, learns=learns))
+            position, moved = positions[f"f_{min(step, 1)}"], None if step == 0 else output
+            table.append(Row("output", "output", step, Fraction(0), moved, OUT, position, wide=False))
         reason = Reason(
             "every hidden representation is frozen", "h2_1", "fc2", FC2, "raise the learning rate by sqrt(n)"
         )
@@ -88,19 +95,21 @@ def predicted(program: Program) -> Callable[..., Prediction]:
 def measured() -> Callable[..., Measurement]:
     """Makes a measurement whose changes follow n^order with a little noise."""
 
-    def make(fc1: float = -0.5, fc2: float = -0.5, seeds: int = 6, noise: float = 0.02) -> Measurement:
+    def make(
+        fc1: float = -0.5, fc2: float = -0.5, output: float = 0.0, seeds: int = 6, noise: float = 0.02
+    ) -> Measurement:
         random = np.random.default_rng(0)
-        shape = (len(WIDTHS), seeds, STEPS, 2)
-        laws = np.array([[width**fc1, width**fc2] for width in WIDTHS])[:, None, None, :]
+        shape = (len(WIDTHS), seeds, STEPS, 3)
+        laws = np.array([[width**fc1, width**fc2, width**output] for width in WIDTHS])[:, None, None, :]
         steps = np.arange(STEPS)[None, None, :, None]
         change = laws * steps * np.exp(noise * random.standard_normal(shape))
         size = np.exp(noise * random.standard_normal(shape))
-        parameters = np.ones(shape)
+        parameters = np.ones((*shape[:3], 2))
         return Measurement(
             widths=WIDTHS,
             seeds=tuple(range(seeds)),
             steps=STEPS,
-            names=("fc1", "fc2"),
+            names=("fc1", "fc2", "output"),
             parameters=("fc1.weight", "fc2.weight"),
             size=size,
             rms=size,

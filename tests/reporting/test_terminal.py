@@ -25,7 +25,7 @@ def printed(what: Report | Prediction, width: int = 100, terminal: bool = False)
 def test_the_first_three_lines_say_regime_reason_and_remedy(report: Report) -> None:
     first, second, third = printed(report).splitlines()[:3]
     assert "kernel regime" in first
-    assert "the runs agree" in first
+    assert "the runs confirm it: 3 confirmed, 0 undecided, 0 contradicted" in first
     for part in ("h2_1", "fc2", "train.py:12", "h = self.fc2(torch.tanh(h))"):
         assert part in second
     assert third == "what to change: raise the learning rate by sqrt(n)"
@@ -54,7 +54,7 @@ def test_a_wrong_prediction_is_called_so(
 ) -> None:
     wrong = compare(predicted(fc2=Fraction(0)), measured())
     text = printed(wrong)
-    assert "DISAGREE: fc2" in text.splitlines()[0]
+    assert "the runs contradict it: 2 confirmed, 0 undecided, 1 contradicted" in text.splitlines()[0]
     assert "✗ disagrees" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measure import measure
 from tpdyn.regimes.prediction import Regime
@@ -20,10 +21,11 @@ def assert_regime(
     steps: int = 3,
     device: str = "auto",
 ) -> Report:
-    """Fail unless `train` is predicted to be in `regime` and its runs agree; returns the report.
+    """Fail unless `train` is predicted to be in `regime` and its runs confirm it; returns the report.
 
-    Raises AssertionError that shows regime, reasons and the table of orders; errors of recording and measuring pass
-    through. The rates of false alarms and of missed errors are those of `tpdyn.claims.statistics`.
+    Raises AssertionError that shows regime, reasons and the table of orders, also when the runs leave it undecided or
+    the script is outside the theory; errors of recording and measuring pass through. The rates of false alarms and of
+    missed errors are those of `tpdyn.claims.statistics`.
 
     Example:
         >>> def test_training_learns_features_at_any_width():
@@ -38,7 +40,11 @@ def assert_regime(
     reasons = "".join(f"\n  because {reason.text} [{reason.source}]" for reason in prediction.reasons)
     if prediction.regime is not regime:
         raise AssertionError(f"predicted regime: {prediction.regime.value}; expected: {regime.value}{reasons}")
+    if prediction.outside:
+        told = "\n  ".join(reason.told() for reason in prediction.outside)
+        raise AssertionError(f"no verdict on the regime ({regime.value}) is possible:\n  {told}")
     report = compare(prediction, measure(train, widths, seeds=seeds, steps=steps, device=device))
-    if not report.agrees:
-        raise AssertionError(f"the runs do not confirm the predicted regime ({regime.value})\n{report.to_text()}")
+    if report.outcome is not Outcome.CONFIRMED:
+        what = "contradict" if report.outcome is Outcome.CONTRADICTED else "leave undecided"
+        raise AssertionError(f"the runs {what} the predicted regime ({regime.value})\n{report.to_text()}")
     return report

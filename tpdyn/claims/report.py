@@ -1,11 +1,13 @@
 """Do the runs agree with the theory? Module by module, predicted orders beside measured ones.
 
+What the rows say of the regime is decided in `tpdyn.claims.outcome`.
+
 Which step is compared. Sizes at step 0. Changes at the last step that was measured and predicted, unless the prediction
 says that something blows up before: from then on values saturate, overflow and mix powers, and no finite width shows an
 exponent. So when a module's change is predicted to have a positive order, the first step with one is compared; when
 only something unnamed is unstable (attention logits, say), the first step at which anything changes. A positive order
 that is predicted means that NaN and Inf are expected, not wrong. And what is a function of values that grow (in that
-same step) is not held against the theory: its verdict is "agrees" or "inconclusive" (`Row.mixed`).
+same step, `Row.mixed`) is not held against the theory: outside of its interval it is "not explained".
 
 Which mean is compared. The order of a value is that of its typical entry: the mean absolute entry along the width. A value
 without entries along the width (the output) is as large as its largest entries (with tied embeddings the logit of the
@@ -17,14 +19,15 @@ A value predicted to be identically zero must be zero in every run, up to round-
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from tpdyn.claims.outcome import SEVERITY, Claim, Counts, Outcome, ReportRow, claims_of, counts_of, outcome_of
 from tpdyn.claims.statistics import (
     CONFIDENCE,
     CROSSOVER,
@@ -38,37 +41,16 @@ from tpdyn.claims.statistics import (
 )
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.program.program import Source
 from tpdyn.regimes.prediction import Prediction, Regime, Row
-
-SEVERITY: tuple[Verdict, ...] = ("disagrees", "diverged", "not measured", "inconclusive", "agrees")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """One module: predicted and measured order of its output's size (step 0) and change (step `step`).
-
-    A measured order is None where there is none: the value is zero, or not finite, in too many runs. note: why the
-    verdict is what it is, and what to do about an inconclusive one.
-    """
-
-    name: str
-    size_order: Order
-    measured_size_order: OrderEstimate | None
-    change_order: Order
-    measured_change_order: OrderEstimate | None
-    verdict: Verdict
-    source: Source
-    step: int
-    at_most: bool = False
-    note: str = ""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A prediction, a measurement, and whether they agree (`compare` makes it). step: at which changes are compared."""
+    """A prediction, a measurement, and what the runs say of the theory (`compare` makes it).
+
+    step: at which changes are compared. claims: what the regime hangs on, and which of it is confirmed.
+    """
 
     prediction: Prediction
     measurement: Measurement
@@ -77,29 +59,47 @@ class Report:
     confidence: float = CONFIDENCE
     margin: float = MARGIN
     notes: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     def rows(self) -> tuple[ReportRow, ...]:
         """One row a module, in the order of the forward pass."""
         return self.table
 
     @cached_property
+    def outcome(self) -> Outcome:
+        """Whether the runs confirm the regime, leave it undecided, or contradict the theory."""
+        return outcome_of(self.table, self.claims)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How many rows the runs confirm, leave undecided, do not explain, and contradict."""
+        return counts_of(self.table)
+
+    @property
     def agrees(self) -> bool:
-        """Whether no module disagrees or diverges against the prediction, and at least one is decided."""
-        verdicts = {row.verdict for row in self.table}
-        return "agrees" in verdicts and not verdicts & {"disagrees", "diverged"}
+        """Whether the runs confirm the regime."""
+        return self.outcome is Outcome.CONFIRMED
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON data; orders are strings such as "-1/2", null for identically zero."""
         return {
             "regime": self.prediction.regime.value,
+            "outcome": self.outcome.value,
             "agrees": self.agrees,
+            "counts": asdict(self.counts),
+            "claims": [asdict(claim) | {"met": claim.met} for claim in self.claims],
+            "step": self.step,
             "modules": [
                 {
                     "name": row.name,
+                    "role": row.role,
                     "size_order": _json_order(row.size_order),
+                    "measured_size_order": _json_estimate(row.measured_size_order),
                     "change_order": _json_order(row.change_order),
+                    "at_most": row.at_most,
                     "measured_change_order": _json_estimate(row.measured_change_order),
                     "verdict": row.verdict,
+                    "note": row.note,
                     "source": str(row.source),
                 }
                 for row in self.table
@@ -115,7 +115,10 @@ class Report:
 
     def to_text(self) -> str:
         """The table as plain text, one line a module (for assertion messages and logs)."""
-        lines = [f"regime: {self.prediction.regime.value}; changes compared at step {self.step}"]
+        lines = [f"regime: {self.prediction.regime.value}, {self.outcome.value}; changes compared at step {self.step}"]
+        for claim in self.claims:
+            if not claim.met:
+                lines.append(f"not confirmed: {claim.what} ({', '.join(claim.open) or 'no row shows it'})")
         for row in self.table:
             lines.append(
                 f"{row.name or '(root)'}: size {show_order(row.size_order)} {_interval(row.measured_size_order)}, "
@@ -170,7 +173,8 @@ def compare(
         notes.append(f"measured but not predicted: {', '.join(unpredicted)}")
     if step != steps - 1:
         notes.append(f"changes are compared at step {step}, the first at which something grows with the width")
-    return Report(prediction, measurement, table, step, confidence, margin, tuple(notes))
+    claims = claims_of(prediction, table, margin)
+    return Report(prediction, measurement, table, step, confidence, margin, tuple(notes), claims)
 
 
 def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:
@@ -190,10 +194,15 @@ def _row(
     first = min(rows, key=lambda row: row.step)
     row = next((row for row in rows if row.step == step), None)
     size_order = first.size
+    role: Literal["output", "hidden", "other"] = "output" if first.kind == "output" else "other"
+    if role == "other" and any(each.learns is not None for each in rows):
+        role = "hidden"
     if row is None or name not in measurement.names:
         why = f"not called in step {step}" if row is None else "the runs have no module of this name"
         row = row or first
-        return ReportRow(name, size_order, None, row.change, None, "not measured", row.source, step, row.at_most, why)
+        return ReportRow(
+            name, size_order, None, row.change, None, "not measured", row.source, step, row.at_most, why, role=role
+        )
     k = measurement.index(name)
     sizes, changes = (measurement.size, measurement.change) if row.wide else (measurement.rms, measurement.change_rms)
     size_verdict, size_note, size = _judge_value(
@@ -208,7 +217,7 @@ def _row(
     worst = min((size_verdict, verdict), key=SEVERITY.index)
     return ReportRow(
         name, size_order, size, row.change, change, worst, row.source, step, row.at_most,
-        "; ".join(text for text in (size_note, note) if text),
+        "; ".join(text for text in (size_note, note) if text), size_verdict, verdict, role,
     )  # fmt: skip
 
 
@@ -240,7 +249,8 @@ def _judge_value(
         return "diverged", f"{what}: {int(diverged.sum())} runs gave NaN or Inf {advice}", None
     if not np.isfinite(values[made]).any():
         if diverged.any():
-            return "agrees", f"{what}: every run gave NaN or Inf, as predicted", None
+            text = "every run gave NaN or Inf; growth is predicted, but a power shows only where runs stay finite"
+            return "inconclusive", f"{what}: {text}: lower the learning rate", None
         return "not measured", f"{what}: no run has a value", None
     finite = np.isfinite(values) & made
     lowest = np.broadcast_to(np.asarray(floor), values.shape)
@@ -261,7 +271,8 @@ def _judge_value(
     )
     if found is None:
         if diverged.any():
-            return "agrees", f"{what}: too many runs gave NaN or Inf to see an order, as predicted", None
+            text = "too many runs gave NaN or Inf to see an order; growth is predicted"
+            return "inconclusive", f"{what}: {text}: lower the learning rate, or measure at smaller widths", None
         if at_most:
             return "agrees", f"{what}: below round-off", None
         return "inconclusive", f"{what}: below round-off of its dtype at most widths; measure in float64", None
@@ -269,6 +280,8 @@ def _judge_value(
     note = f"{what}: {found.note}" if found.note else ""
     if mixed and verdict != "agrees":
         text = "a function of values that grow; its order shows at widths where those are large"
+        if verdict == "disagrees":
+            return "not explained", f"{what}: {_interval(found)} is not explained: {text}", found
         return "inconclusive", f"{what}: {text}", found
     if verdict == "inconclusive":
         note = f"{what}: the interval is too wide; {found.remedy()}" + (f"; {found.note}" if found.note else "")

@@ -49,7 +49,7 @@ from scipy import stats
 
 from tpdyn.exponents import Order
 
-Verdict = Literal["agrees", "disagrees", "inconclusive", "diverged", "not measured"]
+Verdict = Literal["agrees", "disagrees", "not explained", "inconclusive", "diverged", "not measured"]
 
 CONFIDENCE = 0.99
 MARGIN = 0.25

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.commands.failures import BadInput, Exit, Watched, translated
 from tpdyn.exponents import Order
@@ -46,8 +47,9 @@ class Checked:
         """The status: what stands against the verdict comes first, then the regime."""
         if self.prediction.outside:
             return Exit.OUTSIDE
-        if self.report is not None and not self.report.agrees:
-            return Exit.DISAGREEMENT
+        if self.report is not None and self.report.outcome is not Outcome.CONFIRMED:
+            contradicted = self.report.outcome is Outcome.CONTRADICTED
+            return Exit.DISAGREEMENT if contradicted else Exit.UNDECIDED
         if self.required is not None:
             return Exit.OK if self.prediction.regime is self.required else Exit.ANOTHER_REGIME
         return {Regime.UNSTABLE: Exit.UNSTABLE, Regime.TRIVIAL: Exit.TRIVIAL}.get(self.prediction.regime, Exit.OK)
@@ -227,6 +229,7 @@ def _prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
         )
     return {
         "regime": prediction.regime.value,
+        "outcome": None,
         "agrees": None,
         "modules": modules,
         "reasons": [reason.told() for reason in (*prediction.reasons, *prediction.outside)],
@@ -235,7 +238,7 @@ def _prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
 
 def beyond_to_dict(message: str) -> dict[str, Any]:
     """The JSON verdict of a script for which there is no prediction."""
-    return {"regime": None, "agrees": None, "modules": [], "reasons": [message]}
+    return {"regime": None, "outcome": None, "agrees": None, "modules": [], "reasons": [message]}
 
 
 def _text(order: Order) -> str | None:

@@ -22,7 +22,10 @@ from tpdyn.tuning.sweep import SweepError
 
 @final
 class Exit(enum.IntEnum):
-    """The exit status of `tpdyn check`; of `tpdyn fix` (UNVERIFIED: its patch is not all that is needed)."""
+    """The exit status of `tpdyn check`; of `tpdyn fix` (UNVERIFIED: its patch is not all that is needed).
+
+    DISAGREEMENT: the runs contradict the prediction. UNDECIDED: they leave the regime undecided.
+    """
 
     OK = 0
     UNEXPECTED = 1
@@ -33,6 +36,7 @@ class Exit(enum.IntEnum):
     OUTSIDE = 13
     ANOTHER_REGIME = 14
     UNVERIFIED = 15
+    UNDECIDED = 16
     INTERRUPTED = 130
 
 

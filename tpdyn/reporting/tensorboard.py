@@ -44,6 +44,7 @@ from tpdyn.reporting.tags import (
     run_of_width,
     tag_of,
 )
+from tpdyn.reporting.words import evidence, missing
 
 PHASES_JSON = "phases.json"
 MARKER = ".tpdyn"  # says that a folder was written here and may be written anew
@@ -202,7 +203,8 @@ def markdown(report: Report) -> str:
         + (f" **Change:** {reason.fix}" if reason.fix else "")
         for reason in (*prediction.outside, *prediction.reasons)
     ]
-    head = f"# {prediction.regime.value}\n\nThe runs {'agree' if report.agrees else 'do not confirm it'}."
+    head = f"# {prediction.regime.value}\n\n{evidence(report)}."
+    head += "".join(f"\n\n{line}" for line in missing(report))
     return "\n".join([head, "", *reasons, "", *rows])
 
 

@@ -7,7 +7,7 @@ what to change. Signs and words carry the meaning, colour only repeats it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -16,11 +16,13 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report
 from tpdyn.exponents import Order, show_order
 from tpdyn.program.program import Program, Source
 from tpdyn.program.show import show_statement
 from tpdyn.regimes.prediction import Prediction, Reason, Regime
+from tpdyn.reporting.words import counted_noun, evidence, listed
 
 COLOURS = {
     Regime.UNSTABLE: "red",
@@ -28,6 +30,7 @@ COLOURS = {
     Regime.KERNEL: "cyan",
     Regime.FEATURE_LEARNING: "green",
 }
+EVIDENCE_COLOURS = {Outcome.CONFIRMED: "green", Outcome.UNDECIDED: "yellow", Outcome.CONTRADICTED: "bold red"}
 WIDTH = 100
 MOST_REASONS = 4
 MOST_FORMULA = 60
@@ -66,7 +69,7 @@ def sentence(prediction: Prediction) -> str:
         case Regime.FEATURE_LEARNING:
             learning = list(dict.fromkeys(row.name for row in prediction.rows() if row.learns))
             verb = "do" if len(learning) > 1 else "does"
-            return f"feature learning: stable, the output learns, and so {verb} {_list(learning)}"
+            return f"feature learning: stable, the output learns, and so {verb} {listed(learning)}"
 
 
 def console() -> Console:
@@ -103,12 +106,7 @@ def _headline(prediction: Prediction, report: Report | None = None) -> list[Rend
 
 
 def _agreement(report: Report) -> tuple[str, str]:
-    if report.agrees:
-        return "the runs agree", "green"
-    against = [row.name for row in report.rows() if row.verdict in ("disagrees", "diverged")]
-    if against:
-        return f"the runs DISAGREE: {_list(against)}", "bold red"
-    return "the runs do not decide it", "yellow"
+    return evidence(report), EVIDENCE_COLOURS[report.outcome]
 
 
 def _reason(prediction: Prediction, reason: Reason) -> str:
@@ -207,7 +205,7 @@ def _row_notes(report: Report) -> Iterable[str]:
     for row in report.rows():
         if row.note:
             names.setdefault(row.note, []).append(row.name)
-    return (f"{_list(each)}: {note}" for note, each in names.items())
+    return (f"{listed(each)}: {note}" for note, each in names.items())
 
 
 def _table(*headings: str) -> Table:
@@ -271,7 +269,7 @@ def _measured(report: Report) -> str:
     measurement = report.measurement
     widths = ", ".join(map(str, measurement.widths))
     return (
-        f"measured {_count(len(measurement.seeds), 'seed')} at widths {widths}; sizes compared at step 0, changes at step "
+        f"measured {counted_noun(len(measurement.seeds), 'seed')} at widths {widths}; sizes compared at step 0, changes at step "
         f"{report.step}, within {report.margin:g} at {report.confidence:.0%} confidence"
     )
 
@@ -299,16 +297,3 @@ def _name(name: str) -> Text:
 
 def _place(source: Source) -> str:
     return f"{PurePath(source.file).name}:{source.line}" if source.file else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _list(names: Sequence[str], most: int = 4) -> str:
-    """'a, b and c', cut short with a count."""
-    if not names:
-        return "none"
-    if len(names) > most:
-        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

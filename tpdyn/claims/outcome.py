@@ -1,0 +1,183 @@
+"""Do the runs confirm the regime, leave it undecided, or contradict it? The rows on which the regime hangs decide.
+
+A regime says "some" or "every" of values. What says "some" needs one confirmed row, what says "every" needs all of them:
+
+* unstable: the value that decides grows, with its predicted order;
+* trivial: every output vanishes as predicted;
+* kernel: some output changes at order 0, and every hidden representation is frozen as predicted;
+* feature learning: some output changes at order 0, and so does some hidden representation.
+
+One row outside of its interval contradicts the theory, wherever it is. A row that is a function of growing values is "not
+explained" there instead: powers mix, so it neither contradicts nor confirms. An upper bound (`at_most`) confirms only what
+needs no more than a bound: that something vanishes.
+
+A change at order 0 is confirmed by an interval within the margin of 0, on both sides.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+from tpdyn.claims.statistics import OrderEstimate, Verdict, judge
+from tpdyn.exponents import Order
+from tpdyn.program.program import Source
+from tpdyn.regimes.prediction import Prediction, Regime
+
+SEVERITY: tuple[Verdict, ...] = ("disagrees", "diverged", "not explained", "not measured", "inconclusive", "agrees")
+"""Of a row's two verdicts (size, change) the first in this order is the row's."""
+
+AGAINST: tuple[Verdict, ...] = ("disagrees", "diverged")
+
+
+@final
+class Outcome(enum.Enum):
+    """What the runs say of the predicted regime; when two apply, the order is: contradicted, undecided, confirmed."""
+
+    CONFIRMED = "confirmed"
+    UNDECIDED = "undecided"
+    CONTRADICTED = "contradicted"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One module: predicted and measured order of its output's size (step 0) and change (step `step`).
+
+    A measured order is None where there is none: the value is zero, or not finite, in too many runs. verdict: the worse of
+    `size_verdict` and `change_verdict` (see `SEVERITY`). role: whether it is an output, a hidden representation, or another
+    value (a product before its multiplier, say). note: why the verdict is what it is, and what to do about an inconclusive
+    one.
+    """
+
+    name: str
+    size_order: Order
+    measured_size_order: OrderEstimate | None
+    change_order: Order
+    measured_change_order: OrderEstimate | None
+    verdict: Verdict
+    source: Source
+    step: int
+    at_most: bool = False
+    note: str = ""
+    size_verdict: Verdict = "not measured"
+    change_verdict: Verdict = "not measured"
+    role: Literal["output", "hidden", "other"] = "other"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A part of a regime that rows decide: `some` or every row of `names` must be confirmed.
+
+    met: whether they are. open: the names of the rows that still stand in its way (none if met). what: the claim in words.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    some: bool
+    open: tuple[str, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether the claim is confirmed; one without a row never is."""
+        return bool(self.names) and not self.open
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows the runs confirm, leave undecided (not measured ones too), do not explain, and contradict."""
+
+    confirmed: int
+    undecided: int
+    not_explained: int
+    contradicted: int
+
+
+def outcome_of(rows: Sequence[ReportRow], claims: Sequence[Claim]) -> Outcome:
+    """Contradicted by any row that is against; confirmed if all claims are met; else undecided."""
+    if any(row.verdict in AGAINST for row in rows):
+        return Outcome.CONTRADICTED
+    return Outcome.CONFIRMED if claims and all(claim.met for claim in claims) else Outcome.UNDECIDED
+
+
+def counts_of(rows: Sequence[ReportRow]) -> Counts:
+    """The evidence, row by row."""
+    verdicts = [row.verdict for row in rows]
+    return Counts(
+        verdicts.count("agrees"),
+        verdicts.count("inconclusive") + verdicts.count("not measured"),
+        verdicts.count("not explained"),
+        sum(verdict in AGAINST for verdict in verdicts),
+    )
+
+
+def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) -> tuple[Claim, ...]:
+    """The claims that make up the predicted regime, and which of them the rows confirm."""
+    outputs = [row for row in rows if row.role == "output"]
+    hidden = [row for row in rows if row.role == "hidden"]
+
+    def exactly(row: ReportRow) -> bool:
+        return row.change_verdict == "agrees" and judge(row.change_order, row.measured_change_order, margin=margin) == (
+            "agrees"
+        )
+
+    def at_most(row: ReportRow) -> bool:
+        return row.change_verdict == "agrees"
+
+    moving = _claim("the output changes at order 0", [row for row in outputs if row.change_order == 0], exactly)
+    match prediction.regime:
+        case Regime.UNSTABLE:
+            return (_growth(prediction, rows, margin),)
+        case Regime.TRIVIAL:
+            return (_claim("every output vanishes as predicted", outputs, at_most, some=False),)
+        case Regime.KERNEL:
+            frozen = _claim("every hidden representation is frozen", hidden, at_most, some=False)
+            return (moving, frozen)
+        case Regime.FEATURE_LEARNING:
+            learning = [row for row in hidden if row.change_order == 0]
+            return (moving, _claim("some hidden representation changes at order 0", learning, exactly))
+
+
+def _growth(prediction: Prediction, rows: Sequence[ReportRow], margin: float) -> Claim:
+    """The deciding row of an unstable script; if that value is no module's output, the rows that are said to grow."""
+
+    def grows(row: ReportRow) -> bool:
+        size = judge(row.size_order, row.measured_size_order, margin=margin) if _positive(row.size_order) else None
+        change = (
+            judge(row.change_order, row.measured_change_order, margin=margin) if _positive(row.change_order) else None
+        )
+        return (size == "agrees" == row.size_verdict) or (change == "agrees" == row.change_verdict)
+
+    growing = [
+        row for row in rows if row.role != "other" and (_positive(row.size_order) or _positive(row.change_order))
+    ]
+    deciding = _deciding_names(prediction)
+    own = [row for row in growing if row.name in deciding]
+    return _claim("the value that decides grows as predicted", own or growing, grows)
+
+
+def _deciding_names(prediction: Prediction) -> set[str]:
+    """The modules whose output is the value named by the first reason."""
+    if not prediction.reasons:
+        return set()
+    reason, program = prediction.reasons[0], prediction.program
+    positions = {
+        position
+        for position, statement in enumerate(program.statements)
+        if statement.name == reason.statement and statement.origin.source == reason.source
+    }
+    return {mark.name for mark in program.marks if positions & set(mark.view.pieces)}
+
+
+def _claim(what: str, rows: Sequence[ReportRow], confirmed: Callable[[ReportRow], bool], some: bool = True) -> Claim:
+    names = tuple(row.name for row in rows)
+    left = tuple(row.name for row in rows if not confirmed(row))
+    return Claim(what, names, some, () if some and len(left) < len(names) else left)
+
+
+def _positive(order: Order) -> bool:
+    return order is not None and order > 0
