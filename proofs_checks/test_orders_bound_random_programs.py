@@ -16,8 +16,9 @@ from hypothesis import given, settings
 
 from tpdyn.claims.strategies import WIDE, random_programs
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Contract, Law, Leaf, Operand
-from tpdyn.program.program import Builder, Program
+from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.reading import read
 

@@ -7,6 +7,7 @@ import pytest
 from tpdyn.exponents import Scaling
 from tpdyn.facts.ranges import Ranges
 from tpdyn.facts.signs import squares
+from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import (
     Apply,
@@ -22,7 +23,7 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
 )
-from tpdyn.program.program import Builder, Program
+from tpdyn.program.program import Program
 
 ONE, TWO, FIVE, WIDE, NOTHING = Scaling.of(1), Scaling.of(2), Scaling.of(5), Scaling.of(1, 1), Scaling(())
 NORMAL = Law("normal", NOTHING, ONE)

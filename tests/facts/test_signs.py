@@ -11,8 +11,9 @@ from torch import nn
 import tpdyn
 from tpdyn.exponents import Scaling
 from tpdyn.facts.signs import nonnegative
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand
-from tpdyn.program.program import Builder, Program
+from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import read
 
 HALF = Fraction(1, 2)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.check import IllFormed, check, ring
 from tpdyn.program.instructions import (
     Apply,
@@ -24,7 +25,7 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
 )
-from tpdyn.program.program import Builder, Factor, Mark, Parameter, Program, Source, View
+from tpdyn.program.program import Factor, Mark, Parameter, Program, Source, View
 
 N, ONE, TWO, SEVEN = Scaling.of(1, 1), Scaling.of(1), Scaling.of(2), Scaling.of(7)
 

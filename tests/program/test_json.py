@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -29,7 +30,7 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
 )
-from tpdyn.program.program import Builder, Factor, Mark, Origin, Parameter, Program, Source, View
+from tpdyn.program.program import Factor, Mark, Origin, Parameter, Program, Source, View
 
 spec = importlib.util.spec_from_file_location("show_examples", Path(__file__).with_name("test_show.py"))
 assert spec is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -17,7 +18,7 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
 )
-from tpdyn.program.program import Builder, Mark, Parameter, Program, Source, View
+from tpdyn.program.program import Mark, Parameter, Program, Source, View
 from tpdyn.program.show import show_statement
 
 N, ONE = Scaling.of(1, 1), Scaling.of(1)

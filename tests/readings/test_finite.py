@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.instructions import (
     Apply,
@@ -25,8 +26,9 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
 )
-from tpdyn.program.program import Builder, Factor, Parameter, Program, Source, View
-from tpdyn.readings.finite import from_view, run, to_view
+from tpdyn.program.program import Factor, Parameter, Program, Source, View
+from tpdyn.readings.finite import finite, from_view, run, to_view
+from tpdyn.readings.interpret import lockstep
 
 N = Scaling.of(1, 1)
 ONE = Scaling.of(1)
@@ -169,6 +171,25 @@ def test_the_base_program_keeps_the_initial_parameters() -> None:
     assert torch.equal(values[outputs[0]], base[outputs[0]])
     assert torch.equal(base[outputs[1]], base[outputs[0]])
     assert torch.allclose(values[outputs[1]], base[outputs[1]] - 1.5)
+
+
+def test_only_the_values_asked_for_are_kept_in_the_base_program_too() -> None:
+    program = _descent()
+    x = torch.ones(3, dtype=torch.float64)
+    last = len(program) - 1
+    for base in (False, True):
+        every = run(program, 3, leaves={"x": x}, base=base)
+        some = run(program, 3, leaves={"x": x}, base=base, vars=(2, last))
+        assert sorted(some) == [2, last] and all(torch.equal(some[var], every[var]) for var in some)
+    moved: list[float] = []
+    lockstep(
+        program,
+        finite(program, 3, leaves={"x": x}),
+        finite(program, 3, leaves={"x": x}, base=True),
+        vars=(),
+        listener=lambda position, statement, pair: moved.append(float((pair[0] - pair[1]).abs().max())),
+    )
+    assert moved == pytest.approx([0, 0, 0, 0.5, 1.5, 1.0])
 
 
 def test_leaves_are_drawn_from_their_laws_reproducibly_and_each_from_a_stream_of_its_own() -> None:

@@ -11,8 +11,9 @@ import pytest
 from tpdyn.claims.report import Report, compare
 from tpdyn.exponents import Scaling
 from tpdyn.measuring.measurement import SPLIT, Measurement
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Apply, Contract, Law, Leaf, Operand
-from tpdyn.program.program import Builder, Mark, Origin, Parameter, Program, Source, View
+from tpdyn.program.program import Mark, Origin, Parameter, Program, Source, View
 from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 
 N = Scaling.of(1, 1)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
-from tpdyn.program.program import Builder, Mark, Parameter, Program, View
+from tpdyn.program.program import Mark, Parameter, Program, View
 from tpdyn.readings.orders.reading import Exponents
 
 WIDE = Scaling.of(1, 1)

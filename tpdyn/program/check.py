@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from tpdyn.exponents import Scaling
+from tpdyn.pointwise import lookup
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -19,6 +20,7 @@ from tpdyn.program.instructions import (
     Contract,
     Eigenvalues,
     Gather,
+    Instruction,
     Leaf,
     Operand,
     Scatter,
@@ -110,8 +112,7 @@ def _instruction_problems(program: Program, statement: Statement) -> Iterator[st
             if name != statement.name:
                 yield f"the leaf {name!r} stands under another name, {statement.name!r}"
         case Contract(operands=operands, scale=scale):
-            if len(operands) not in (1, 2):
-                yield f"contracts {len(operands)} values; expected one or two"
+            yield from _arity_problems(instruction)
             if scale.is_zero:
                 yield "its scale is zero; expected a scale that is not zero (a zero is written as Combine of nothing)"
             yield from _label_problems(program, operands, shape, {})
@@ -119,10 +120,10 @@ def _instruction_problems(program: Program, statement: Statement) -> Iterator[st
             operands = tuple(operand for _, operand in terms)
             yield from _label_problems(program, operands, shape, {})
             yield from _summed_problems(operands, rank)
-        case Apply(function=function, operands=operands, parameters=parameters, along=along):
+        case Apply(operands=operands, along=along):
             yield from _label_problems(program, operands, shape, {})
             yield from _summed_problems(operands, rank)
-            yield from _function_problems(function, len(operands), len(parameters))
+            yield from _function_problems(instruction)
             if along is not None and not 0 <= along < rank:
                 yield f"normalises along label {along}, but the result has axes 0 .. {rank - 1}"
         case Gather(value=value, index=index, axis=axis):
@@ -150,6 +151,21 @@ def _instruction_problems(program: Program, statement: Statement) -> Iterator[st
             yield from _spectral_problems(program, instruction, shape)
         case _:
             assert_never(instruction)
+
+
+def arity_problem(instruction: Instruction) -> str | None:
+    """What is wrong with the number of values that an instruction reads, or None."""
+    match instruction:
+        case Contract(operands=operands):
+            return None if len(operands) in (1, 2) else f"contracts {len(operands)} values; expected one or two"
+        case Apply(function=name, operands=operands):
+            arity = lookup(name).arity
+            return None if len(operands) == arity else f"{name} takes {arity} values, but {len(operands)} are given"
+        case Concat(parts=parts, lengths=lengths):
+            return None if len(parts) == len(lengths) else f"has {len(parts)} parts but {len(lengths)} lengths"
+        case Leaf() | Combine() | Gather() | Scatter() | Slice() | Eigenvalues() | Spectral():
+            return None  # as many as their fields hold
+    assert_never(instruction)
 
 
 def _label_problems(
@@ -185,18 +201,19 @@ def _index_problems(program: Program, index: Operand) -> Iterator[str]:
         yield f"the index {value.name} has type {value.type}; expected int"
 
 
-def _function_problems(function: str, arity: int, parameters: int) -> Iterator[str]:
+def _arity_problems(instruction: Instruction) -> Iterator[str]:
+    problem = arity_problem(instruction)
+    if problem is not None:
+        yield problem
+
+
+def _function_problems(apply: Apply) -> Iterator[str]:
     try:
-        from tpdyn.pointwise import lookup
-    except ImportError:  # the family of functions is optional here: the instruction set does not depend on it
+        lookup(apply.function)
+    except KeyError as error:
+        yield f"applies {apply.function!r}, which is no function of tpdyn.pointwise: {error.args[0]}"
         return
-    try:
-        known = lookup(function)
-    except (KeyError, ValueError) as error:
-        yield f"applies {function!r}, which is no function of tpdyn.pointwise: {error}"
-        return
-    if known.arity != arity:
-        yield f"{function} takes {known.arity} values, but {arity} are given"
+    yield from _arity_problems(apply)
 
 
 def _slice_problems(program: Program, instruction: Slice, shape: tuple[Scaling, ...]) -> Iterator[str]:
@@ -227,8 +244,8 @@ def _concat_problems(program: Program, instruction: Concat, shape: tuple[Scaling
     if not 0 <= axis < rank:
         yield f"lays parts along axis {axis}, but the result has axes 0 .. {rank - 1}"
         return
-    if len(instruction.parts) != len(instruction.lengths):
-        yield f"has {len(instruction.parts)} parts but {len(instruction.lengths)} lengths"
+    if problem := arity_problem(instruction):
+        yield problem
         return
     if Scaling.sum(instruction.lengths) != shape[axis]:
         yield f"the lengths {_listed(instruction.lengths)} add up to {Scaling.sum(instruction.lengths)}, not {shape[axis]}"

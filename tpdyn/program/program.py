@@ -1,18 +1,18 @@
 """What is a tensor program? A straight list of statements, each one instruction, in a symbolic width.
 
 The statements of T training steps follow each other: initial leaves, then for each step forward, backward, optimizer.
-A program is built once (by `tpdyn.recording`, or by hand with `Builder`), checked at the end of the build, and never
-edited. Dims and constants are `Scaling`s: functions of the width `n`.
+A program is built once (by `tpdyn.recorder`, or by hand with `tpdyn.program.builder`), checked at the end of the build,
+and never edited. Dims and constants are `Scaling`s: functions of the width `n`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Instruction, Leaf, Operand
+from tpdyn.program.instructions import Instruction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,6 +89,11 @@ class View:
     stacked: int | None = None
     grid: tuple[Factor, ...] = ()
 
+    @staticmethod
+    def plain(var: int, rank: int) -> View:
+        """A tensor of the script that is one value of that rank, axis by axis."""
+        return View((var,), tuple((axis,) for axis in range(rank)))
+
     @property
     def var(self) -> int:
         """The (first) value; the only one unless the tensor is held in pieces."""
@@ -157,6 +162,20 @@ class Program:
                 return parameter
         raise KeyError(f"no parameter {name!r}; there are: {', '.join(p.name for p in self.parameters) or 'none'}")
 
+    def mark(self, name: str, step: int = 0) -> Mark:
+        """The value that has this name in that step: a module's path, "output" or "loss".
+
+        Raises KeyError with the marks there are.
+        """
+        for mark in self.marks:
+            if (mark.name, mark.step) == (name, step):
+                return mark
+        steps = sorted({mark.step for mark in self.marks if mark.name == name})
+        if steps:
+            raise KeyError(f"no mark {name!r} in step {step}; it has one in the steps {', '.join(map(str, steps))}")
+        names = dict.fromkeys(mark.name or "(root)" for mark in self.marks)
+        raise KeyError(f"no mark {name!r}; there are: {', '.join(names) or 'none'}")
+
     def show(self, *, step: int | None = None, phases: tuple[str, ...] | None = None) -> str:
         """The program as text, formulas as in a paper (all of it, or one step or some phases)."""
         from tpdyn.program.show import show
@@ -181,50 +200,3 @@ class Program:
         from tpdyn.program.json import from_json
 
         return from_json(text)
-
-
-@final
-class Builder:
-    """Collects statements and hands out their positions; `build` checks the whole and freezes it."""
-
-    def __init__(self) -> None:
-        self.statements: list[Statement] = []
-        self.parameters: list[Parameter] = []
-        self.marks: list[Mark] = []
-        self.origin = Origin()
-
-    def add(
-        self,
-        instruction: Instruction,
-        shape: tuple[Scaling, ...],
-        *,
-        name: str = "",
-        type: Type = "float",
-        origin: Origin | None = None,
-    ) -> int:
-        """Append one statement; returns its position. Without a name it is called `v<position>`."""
-        position = len(self.statements)
-        self.statements.append(
-            Statement(name or f"v{position}", instruction, shape, type, self.origin if origin is None else origin)
-        )
-        return position
-
-    def leaf(self, leaf: Leaf, shape: tuple[Scaling, ...], *, type: Type = "float") -> int:
-        """Append a leaf under its own name."""
-        return self.add(leaf, shape, name=leaf.name, type=type)
-
-    def at(self, **changes: Any) -> None:
-        """Set step, phase, module or source of the statements that follow."""
-        self.origin = replace(self.origin, **changes)
-
-    def operand(self, var: int, axes: tuple[int, ...] | None = None) -> Operand:
-        """An operand whose axes are, unless said otherwise, the first axes of the result."""
-        return Operand(var, tuple(range(len(self.statements[var].shape))) if axes is None else axes)
-
-    def build(self, **fields: Any) -> Program:
-        """The checked program; raises `IllFormed` with every problem found."""
-        from tpdyn.program.check import check
-
-        program = Program(tuple(self.statements), tuple(self.parameters), tuple(self.marks), **fields)
-        check(program)
-        return program

@@ -1,21 +1,20 @@
 """What values does a program take at one width? The plain definition: slow, obvious, and what faster things must equal.
 
 Float and bool values are tensors of one float type (a bool is 0 or 1), int values are int64. The axes of a value are
-those of its statement. The **base program** is the same program with each parameter keeping its initial value in every
-step (the data and the random draws stay those of the step): `value - base value` is the *change* that the theory is
-about.
+those of its statement.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, assert_never
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, assert_never, overload
 
 import torch
 from torch import Tensor
 
 from tpdyn.pointwise import lookup
+from tpdyn.program.base import later_versions
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.evaluation.spectra import eigenvalues, spectral
 from tpdyn.program.evaluation.views import from_view, to_view
@@ -33,13 +32,64 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
 )
-from tpdyn.program.program import Program, Statement, View
-from tpdyn.readings.interpret import Listener, interpret
+from tpdyn.program.program import Program, Statement
+from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 
-__all__ = ["draw", "from_view", "run", "to_view"]
+__all__ = ["draw", "finite", "from_view", "run", "to_view"]
 
 
+@overload
 def run(
+    program: Program,
+    width: int,
+    *,
+    vars: None = None,
+    until: Until[Tensor] | None = None,
+    leaves: Mapping[str, Tensor] | None = None,
+    base: bool = False,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    listener: Listener[Tensor] | None = None,
+) -> list[Tensor]: ...
+@overload
+def run(
+    program: Program,
+    width: int,
+    *,
+    vars: Collection[int],
+    until: Until[Tensor] | None = None,
+    leaves: Mapping[str, Tensor] | None = None,
+    base: bool = False,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    listener: Listener[Tensor] | None = None,
+) -> dict[int, Tensor]: ...
+def run(
+    program: Program,
+    width: int,
+    *,
+    vars: Collection[int] | None = None,
+    until: Until[Tensor] | None = None,
+    leaves: Mapping[str, Tensor] | None = None,
+    base: bool = False,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    listener: Listener[Tensor] | None = None,
+) -> list[Tensor] | dict[int, Tensor]:
+    """The value of each statement at one width; with `vars` of those only, in the memory of what lives at once.
+
+    vars, until and listener are those of `interpret`, everything else that of `finite`, which see.
+    """
+    rule = finite(program, width, leaves=leaves, base=base, dtype=dtype, seed=seed, device=device)
+    if vars is None:
+        return interpret(program, rule, until=until, listener=listener)
+    return interpret(program, rule, vars=vars, until=until, listener=listener)
+
+
+def finite(
     program: Program,
     width: int,
     *,
@@ -48,9 +98,8 @@ def run(
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
     device: str | torch.device = "cpu",
-    listener: Listener[Tensor] | None = None,
-) -> list[Tensor]:
-    """The value of each statement at one width.
+) -> Rule[Tensor]:
+    """The finite reading at one width: a rule for `interpret`, or for one side of `lockstep`. Good for one pass.
 
     Args:
         program: what to run.
@@ -63,9 +112,9 @@ def run(
             in the program and in the base program. A law that is known by its mean and standard deviation only
             ("iid") is drawn as a Gaussian.
         device: where to compute.
-        listener: called with (position, statement, value) after each statement.
 
     Raises:
+        ValueError: the width is no positive integer, or a leaf is given that the program does not have.
         ReadingError: a leaf that cannot be drawn is missing or has another shape; a dim is not whole at this width.
             The message shows the statement and its source line.
     """
@@ -76,9 +125,7 @@ def run(
     unknown = sorted(set(given) - known)
     if unknown:
         raise ValueError(f"leaves = {unknown}: the program has no such leaves; it has {', '.join(sorted(known))}")
-    evaluate = _Evaluation(program, width, given, base, dtype, seed, torch.device(device))
-    with torch.no_grad():
-        return interpret(program, evaluate, listener)
+    return _Evaluation(program, width, given, base, dtype, seed, torch.device(device))
 
 
 class _Evaluation:
@@ -96,32 +143,20 @@ class _Evaluation:
     ) -> None:
         self.program, self.width, self.leaves = program, width, leaves
         self.dtype, self.seed, self.device = dtype, seed, device
-        self.frozen: dict[int, list[tuple[View, View]]] = {}
+        self.later = later_versions(program) if base else {}
+        self.kept = {piece for later in self.later.values() for piece in later.initial.pieces}
         self.initial: dict[int, Tensor] = {}
-        if base:
-            for parameter in program.parameters:
-                first = parameter.versions[0]
-                for version in parameter.versions[1:]:
-                    for piece in set(version.pieces) - set(first.pieces):
-                        self.frozen.setdefault(piece, []).append((first, version))
-            self.kept = {p for views in self.frozen.values() for first, _ in views for p in first.pieces}
-        else:
-            self.kept = set()
 
     def __call__(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
-        if position in self.frozen:
-            value = self._initial_value(position)
-        else:
+        with torch.no_grad():
+            if position in self.later:
+                later = self.later[position]
+                shapes = dict.fromkeys(later.view.pieces, self._shape(statement))
+                return from_view(later.view, to_view(later.initial, self.initial), shapes)[position]
             value = self._value(statement, operands).to(_tensor_type(statement, self.dtype))
         if position in self.kept:
             self.initial[position] = value
         return value
-
-    def _initial_value(self, position: int) -> Tensor:
-        """The entries that a later version of a parameter had at initialisation, in the layout of that version."""
-        first, version = self.frozen[position][0]
-        shapes = {piece: self._shape(self.program.statements[piece]) for piece in version.pieces}
-        return from_view(version, to_view(first, self.initial), shapes)[position]
 
     def _shape(self, statement: Statement) -> tuple[int, ...]:
         try:

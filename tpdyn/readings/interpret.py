@@ -1,38 +1,156 @@
-"""How is a program read? One loop for every reading: environment in, one value a statement, errors in rings.
+"""How is a program read? One loop, from the first statement to the last; a reading is the rule for one statement.
 
-A reading gives a rule: (instruction, operand values, statement) -> value. The loop looks the operands up, calls the
-rule, tells the listener, and wraps what goes wrong with the statement and its source line.
+    values = interpret(program, reading)
+
+A reading is a function `(position, statement, operand values) -> value`. The loop does what no rule should think of: it
+hands over the operands, frees values that nothing needs any more, stops where asked, and shows an error at its statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Collection
+from typing import TypeVar, overload
 
-from tpdyn.program.check import ring
+from tpdyn.program.check import arity_problem, ring
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.instructions import operands_of
+from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program, Statement
 
 V = TypeVar("V")
+W = TypeVar("W")
 
 Rule = Callable[[int, Statement, tuple[V, ...]], V]
 Listener = Callable[[int, Statement, V], None]
+Until = int | Callable[[int, Statement, V], bool]
+"""The last position to be read, or a test of each value: whether to stop behind it."""
 
 
-def interpret(program: Program, rule: Rule[V], listener: Listener[V] | None = None) -> list[V]:
-    """The value of each statement, in order.
+@overload
+def interpret(
+    program: Program,
+    reading: Rule[V],
+    *,
+    vars: None = None,
+    until: Until[V] | None = None,
+    listener: Listener[V] | None = None,
+) -> list[V]: ...
+@overload
+def interpret(
+    program: Program,
+    reading: Rule[V],
+    *,
+    vars: Collection[int],
+    until: Until[V] | None = None,
+    listener: Listener[V] | None = None,
+) -> dict[int, V]: ...
+def interpret(
+    program: Program,
+    reading: Rule[V],
+    *,
+    vars: Collection[int] | None = None,
+    until: Until[V] | None = None,
+    listener: Listener[V] | None = None,
+) -> list[V] | dict[int, V]:
+    """Read a program, statement by statement.
 
-    Raises what the rule raises: a `ReadingError` is shown in rings (problem / instruction / source line / neighbours).
+    Args:
+        program: what to read.
+        reading: the rule, `(position, statement, values of its operands) -> value`.
+        vars: the positions whose values are wanted; every other value is freed once nothing reads it any more. The reading
+            ends with the last of them, unless somebody listens: `vars=()` keeps nothing and tells the listener all.
+            None: all are wanted.
+        until: where to stop: the last position to be read, or `(position, statement, value) -> bool`.
+        listener: told `(position, statement, value)` after each statement. What it raises passes through.
+
+    Returns:
+        The value of each statement that was read, in order; with `vars` a dict of those wanted, by position.
+
+    Raises:
+        ReadingError: whatever the rule raises, shown in rings (problem / source line / neighbours). A subclass of
+            ReadingError, such as OutsideTheory, stays what it is; of any other error the name is shown.
+        ValueError: `vars` or `until` name a position that the program does not have.
     """
-    values: list[V] = []
-    for position, statement in enumerate(program.statements):
-        operands = tuple(values[operand.var] for operand in operands_of(statement.instruction))
-        try:
-            value = rule(position, statement, operands)
-        except ReadingError as error:
-            raise type(error)(ring(program, position, str(error))) from error
-        values.append(value)
+    end = _end(program, vars, until, listener is not None)
+    freed = {} if vars is None else dying(map(_reads, program.statements[: end + 1]), frozenset(vars))
+    values: dict[int, V] = {}
+    for position, statement in enumerate(program.statements[: end + 1]):
+        values[position] = value = _read(program, position, statement, reading, values)
         if listener is not None:
             listener(position, statement, value)
-    return values
+        for var in freed.get(position, ()):
+            del values[var]
+        if callable(until) and until(position, statement, value):
+            break
+        del value  # or it would outlive its last reader by a statement
+    return list(values.values()) if vars is None else {var: values[var] for var in sorted(vars) if var in values}
+
+
+@overload
+def lockstep(
+    program: Program,
+    one: Rule[V],
+    other: Rule[W],
+    *,
+    vars: None = None,
+    until: Until[tuple[V, W]] | None = None,
+    listener: Listener[tuple[V, W]] | None = None,
+) -> list[tuple[V, W]]: ...
+@overload
+def lockstep(
+    program: Program,
+    one: Rule[V],
+    other: Rule[W],
+    *,
+    vars: Collection[int],
+    until: Until[tuple[V, W]] | None = None,
+    listener: Listener[tuple[V, W]] | None = None,
+) -> dict[int, tuple[V, W]]: ...
+def lockstep(
+    program: Program,
+    one: Rule[V],
+    other: Rule[W],
+    *,
+    vars: Collection[int] | None = None,
+    until: Until[tuple[V, W]] | None = None,
+    listener: Listener[tuple[V, W]] | None = None,
+) -> list[tuple[V, W]] | dict[int, tuple[V, W]]:
+    """Read a program in two ways side by side: the value of a statement is the pair of both.
+
+    Neither reading sees the other; `until` and `listener` see pairs, and all else is as in `interpret`. For instance the
+    program and the base program at one width, of which a listener compares the values while none is kept (`vars=()`).
+    """
+
+    def both(position: int, statement: Statement, operands: tuple[tuple[V, W], ...]) -> tuple[V, W]:
+        mine = one(position, statement, tuple(value for value, _ in operands))
+        return mine, other(position, statement, tuple(value for _, value in operands))
+
+    return interpret(program, both, vars=vars, until=until, listener=listener)
+
+
+def _read(program: Program, position: int, statement: Statement, reading: Rule[V], values: dict[int, V]) -> V:
+    """One statement: its operands counted and looked up, its value made, its errors shown at it."""
+    try:
+        problem = arity_problem(statement.instruction)
+        if problem is not None:
+            raise ReadingError(problem)
+        return reading(position, statement, tuple(values[var] for var in _reads(statement)))
+    except ReadingError as error:
+        raise type(error)(ring(program, position, str(error))) from error
+    except Exception as error:
+        raise ReadingError(ring(program, position, f"{type(error).__name__}: {error}")) from error
+
+
+def _reads(statement: Statement) -> tuple[int, ...]:
+    return tuple(operand.var for operand in operands_of(statement.instruction))
+
+
+def _end(program: Program, vars: Collection[int] | None, until: object, heard: bool) -> int:
+    """The last position that may be read."""
+    named = [*(vars or ()), *([until] if isinstance(until, int) else [])]
+    missing = sorted(position for position in named if not 0 <= position < len(program))
+    if missing:
+        raise ValueError(f"positions {missing}: the program has {len(program)} statements, 0 .. {len(program) - 1}")
+    if isinstance(until, int):
+        return until
+    return len(program) - 1 if vars is None or heard or callable(until) else max(vars, default=-1)

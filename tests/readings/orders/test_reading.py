@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import WIDE, abc_points, exponents, layer_names, mlp_program
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Law, Leaf, Operand, Scatter
-from tpdyn.program.program import Builder, Parameter, View
+from tpdyn.program.program import Parameter, View
 from tpdyn.readings.orders.reading import read
 
 HALF = Fraction(1, 2)

@@ -12,9 +12,10 @@ from torch import nn
 
 import tpdyn
 from tpdyn.exponents import ZERO, Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand, Spectral
-from tpdyn.program.program import Builder, Parameter, Program, View
+from tpdyn.program.program import Parameter, Program, View
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.reading import read
 from tpdyn.readings.orders.spectral import function_of, grows_at_zero, vanishes_at_zero

@@ -47,14 +47,6 @@ class Phase:
         return all(self.agrees(other, corner) for corner in corners)
 
 
-class _Unstable(Exception):
-    """Raised at the first value that grows: nothing later can change the verdict."""
-
-    def __init__(self, label: Label) -> None:
-        super().__init__(label)
-        self.label: Label = label
-
-
 def phase_of(program: Program, found: Structure, exponents: Exponents) -> tuple[Label, Order]:
     """The label and r at some exponents (plain rationals, or linear forms).
 
@@ -63,17 +55,19 @@ def phase_of(program: Program, found: Structure, exponents: Exponents) -> tuple[
     """
     decisive = frozenset(counting(found))
 
-    def watch(position: int, statement: Statement, value: Value) -> None:
+    met: list[Label] = []
+
+    def grows(position: int, statement: Statement, value: Value) -> bool:
         if position in decisive:
             if value.size is not None and value.size > 0:
-                raise _Unstable("unstable at initialisation")
-            if value.moved is not None and value.moved > 0:
-                raise _Unstable("unstable")
+                met.append("unstable at initialisation")
+            elif value.moved is not None and value.moved > 0:
+                met.append("unstable")
+        return bool(met)
 
-    try:
-        orders = read(program, exponents, folded=found.folded, listener=watch)
-    except _Unstable as unstable:
-        return unstable.label, None
+    orders = read(program, exponents, folded=found.folded, until=grows)
+    if met:
+        return met[0], None
     verdict = judge(program, found, orders, exponents)
     match verdict.regime:
         case Regime.UNSTABLE:

@@ -31,7 +31,7 @@ from tpdyn.program.instructions import (
     operands_of,
 )
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.interpret import Listener, interpret
+from tpdyn.readings.interpret import Listener, Until, interpret
 from tpdyn.readings.orders.applied import applied
 from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, sum_of_products
 from tpdyn.readings.orders.contraction import Layout, layout, place
@@ -97,17 +97,18 @@ def read(
     *,
     epsilon: bool = False,
     folded: Mapping[int, Fraction] | None = None,
+    until: Until[Value] | None = None,
     listener: Listener[Value] | None = None,
 ) -> Orders:
     """The orders of every value of a program.
 
     folded: for values that a multiplier follows, its power of the width (`Structure.folded`): contributions count behind it.
     epsilon: take constants that guard a division (Adam's eps) as written; otherwise they are negligible.
-    listener: told of every value as it is found; what it raises ends the reading.
+    until, listener: where to stop, and who is told of every value as it is found: see `interpret`.
     Raises OutsideTheory, in rings, where a rule does not reach.
     """
     reader = _Reader(program, exponents or Exponents(), epsilon)
-    values = interpret(program, reader.rule, listener)
+    values = interpret(program, reader.rule, until=until, listener=listener)
     behind = folded or {}
     return Orders(tuple(values), tuple(c.times(behind.get(c.position, ZERO)) for c in reader.contributions))
 
