@@ -24,9 +24,7 @@ from torch import nn
 
 import tpdyn
 from tpdyn.exponents import ZERO
-from tpdyn.facts.places import shared_places
-from tpdyn.facts.structure import structure
-from tpdyn.parametrizing.decay import without_decay
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.maps.cover import phase_cells
 from tpdyn.parametrizing.maps.diagram import phase_diagram
@@ -71,25 +69,23 @@ def transformer() -> Program:
 
 def cell(program: Program, kinds: str) -> Callable[[], object]:
     """One look: at the script's own exponents, those of the kinds given being symbols."""
-    stripped, _ = without_decay(program)
-    found = structure(stripped)
-    space = every_exponent(stripped, tuple(kinds), at=shared_places(stripped))  # type: ignore[arg-type]
+    facts, _ = Facts.of(program).without_decay
+    space = every_exponent(facts.program, tuple(kinds), at=facts.shared_places)  # type: ignore[arg-type]
     origin = (ZERO,) * len(space.names)
-    return lambda: look(stripped, space, origin, found)
+    return lambda: look(facts, space, origin)
 
 
 def slice_cell(program: Program) -> Callable[[], object]:
     """One look with three symbols: all rates, the first weight's and the readout's initial size (a phase diagram's cell)."""
-    stripped, _ = without_decay(program)
-    found = structure(stripped)
-    full = every_exponent(stripped, ("b", "c"))
-    first, last = (name for name in full.names if name.endswith("weight:b") and name in (_ends(stripped)))
+    facts, _ = Facts.of(program).without_decay
+    full = every_exponent(facts.program, ("b", "c"))
+    first, last = (name for name in full.names if name.endswith("weight:b") and name in (_ends(facts.program)))
     moves = {"c": {}, first: dict(full.moves[first]), last: dict(full.moves[last])}
     for name, move in full.moves.items():
         if name.endswith(":c"):
             moves["c"] |= move
     space = type(full)(moves)
-    return lambda: look(stripped, space, (ZERO,) * 3, found)
+    return lambda: look(facts, space, (ZERO,) * 3)
 
 
 def diagram(program: Program, name: str) -> Callable[[], object]:

@@ -19,8 +19,7 @@ import tpdyn
 from tpdyn.exact.forms import Form
 from tpdyn.exact.linear import nullspace
 from tpdyn.exponents import Order
-from tpdyn.facts.structure import structure
-from tpdyn.parametrizing.decay import without_decay
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.maps.phase import phase_of
 from tpdyn.program.program import Program
@@ -44,7 +43,7 @@ def recorded(name: str) -> tuple[Program, Space]:
     """A script without its decay, and a space of three symbols around its maximal update."""
     target, option, widths, words = SCRIPTS[name]
     made = tpdyn.record(load(str(FOLDER / target), option, []), widths=widths, steps=3)
-    program, _ = without_decay(made)
+    program = Facts.of(made).without_decay[0].program
     maximum = derive(made).maximum
     assert maximum is not None
     return program, Space({word: moved_by(program, word) for word in words}, maximum.exponents)
@@ -71,12 +70,12 @@ def elsewhere(cell: Cell, draw: random.Random) -> tuple[Fraction, ...]:
 @settings(deadline=None, max_examples=EXAMPLES_A_SCRIPT)
 def test_the_phase_and_its_r_are_those_of_a_plain_reading(name: str, seed: int, grid: int) -> None:
     program, space = recorded(name)
-    found, draw = structure(program), random.Random(seed)
+    draw = random.Random(seed)
     start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in space.names)
-    (label, r), cell = on_cell(space, start, lambda exponents: phase_of(program, found, exponents))
+    (label, r), cell = on_cell(space, start, lambda exponents: phase_of(program, exponents))
     form = formula(r, len(space.names))
     point = elsewhere(cell, draw)
-    assert phase_of(program, found, space.at(point)) == (label, None if form is None else form.at(point))
+    assert phase_of(program, space.at(point)) == (label, None if form is None else form.at(point))
 
 
 @pytest.mark.parametrize("name", list(SCRIPTS))
@@ -84,11 +83,11 @@ def test_the_phase_and_its_r_are_those_of_a_plain_reading(name: str, seed: int, 
 @settings(deadline=None, max_examples=EXAMPLES_A_SCRIPT)
 def test_every_order_is_that_of_a_plain_reading(name: str, seed: int, grid: int) -> None:
     program, space = recorded(name)
-    found, draw = structure(program), random.Random(seed)
+    draw = random.Random(seed)
     start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in space.names)
 
     def orders(exponents: Exponents) -> list[Order]:
-        values = read(program, exponents, folded=found.folded).values
+        values = read(program, exponents).values
         return [order for value in values for order in (value.size, value.moved)]
 
     there, cell = on_cell(space, start, orders)

@@ -37,7 +37,6 @@ from tpdyn.claims import theorems
 from tpdyn.claims.statistics import GROWING_CROSSOVER, estimate_order, judge
 from tpdyn.claims.strategies import mlp_script
 from tpdyn.claims.theorems import Abc
-from tpdyn.facts.structure import structure
 from tpdyn.parametrizing.derive import symmetries
 from tpdyn.parametrizing.families import EVERETT
 from tpdyn.parametrizing.parametrization import Parametrization
@@ -226,7 +225,6 @@ def test_every_requirement_holds_at_the_table_s_own_point(table: Table, build: t
     assert maximum is not None
     k = next(iter(found.rate_per_multiplier.values())) or ZERO
     expected = without_multipliers(table, k)
-    decisive = structure(maximum.program)
 
     def unmet(faster: str = "") -> bool:
         values = []
@@ -239,7 +237,7 @@ def test_every_requirement_holds_at_the_table_s_own_point(table: Table, build: t
             own = found.own[name]
             moved = (ZERO if own.zero else b - own.b) if kind == "b" else c - own.c
             values.append(moved - (Fraction(1, 4) if symbol == f"{faster}:c" else 0))
-        return bool(look(maximum.program, maximum.space, tuple(values), decisive).unmet)
+        return bool(look(maximum.facts, maximum.space, tuple(values)).unmet)
 
     assert not unmet()
     some = {role: next(name for name in found.roles if found.roles[name] == role) for role in expected}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tpdyn.exponents import Scaling
-from tpdyn.facts.ranges import Ranges
+from tpdyn.facts.facts import Facts
 from tpdyn.facts.signs import squares
 from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
@@ -83,7 +83,7 @@ def test_sums_and_products_of_outer_products_have_finite_rank_and_functions_of_t
         b.add(Apply("sign", (Operand(g, (0, 1)),)), (WIDE, WIDE)),
         m.root(m.h),
     ]
-    ranges = Ranges(m.program())
+    ranges = Facts.of(m.program()).ranges
     assert [ranges.finite_rank(var, (0,)) for var in (*finite, sums, rows, placed)] == [True] * (len(finite) + 3)
     assert [ranges.finite_rank(var, (0,)) for var in growing] == [False] * len(growing)
     picked = Made()
@@ -91,7 +91,7 @@ def test_sums_and_products_of_outer_products_have_finite_rank_and_functions_of_t
     k = picked.b.leaf(Leaf("data", "k", Law("index")), (), type="int")
     one = picked.b.add(Gather(Operand(heads, (2, 0, 1)), Operand(k, ()), 2), (WIDE, WIDE))
     cut = picked.b.add(Slice(Operand(heads, (2, 0, 1)), 2, 1, 1, 1), (WIDE, WIDE))
-    again = Ranges(picked.program())
+    again = Facts.of(picked.program()).ranges
     assert not again.finite_rank(one, (0,))
     assert not again.finite_rank(cut, (0,))
 
@@ -108,7 +108,7 @@ def test_the_generators_of_a_sum_of_squares() -> None:
     program = m.program()
 
     def found(var: int) -> object:
-        return squares(program, var, (0,), (1,))
+        return squares(program, Facts.of(program).nonnegative, var, (0,), (1,))
 
     assert found(left) == found(scaled) == {(m.g, (0,))}
     assert found(averaged) == {(m.g, (0,)), (m.h, (0,))}
@@ -157,7 +157,7 @@ def applied(to: str) -> tuple[Program, int]:
 @pytest.mark.parametrize("to", ["its gradients", "their momentum", "another function of it", "both sides"])
 def test_negative_powers_act_in_the_range(to: str) -> None:
     program, power = applied(to)
-    Ranges(program).expect_within(power)
+    Facts.of(program).ranges.expect_within(power)
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_negative_powers_act_in_the_range(to: str) -> None:
 def test_what_may_lie_outside_of_the_range_is_named(to: str) -> None:
     program, power = applied(to)
     with pytest.raises(OutsideTheory, match="may lie outside of the matrix's range"):
-        Ranges(program).expect_within(power)
+        Facts.of(program).ranges.expect_within(power)

@@ -10,7 +10,7 @@ from torch import nn
 
 import tpdyn
 from tpdyn.exponents import Scaling
-from tpdyn.facts.signs import nonnegative
+from tpdyn.facts.facts import Facts
 from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand
 from tpdyn.program.program import Program
@@ -46,8 +46,9 @@ def test_norms_squares_and_what_is_made_of_them_are_never_negative() -> None:
     wave = build.add(Apply("tanh", (Operand(total, ()),)), ())
     no = (negative, x, minus, total, less, wave)
     program = build.build()
-    assert all(nonnegative(program, var) for var in yes)
-    assert not any(nonnegative(program, var) for var in no)
+    known = Facts.of(program).nonnegative
+    assert all(known[var] for var in yes)
+    assert not any(known[var] for var in no)
 
 
 def minimum_of(first: Fraction | int, second: Fraction | int) -> Fraction | None:

@@ -14,7 +14,7 @@ from torch import nn
 import tpdyn
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import mlp_program
-from tpdyn.facts.own import own_exponents
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import (
     EVERETT,
     FAMILIES,
@@ -296,7 +296,7 @@ def on_mlp(family: Family, layers: int) -> tuple[Program, Exponents]:
         program = recorded(scaled, bare)
     else:
         program = mlp_program(layers, "tanh", "sgd" if family.optimizer == "sgd" else "sign")
-    extra = family.exponents(own_exponents(program))
+    extra = family.exponents(Facts.of(program).own)
     assert extra is not None
     return program, extra
 

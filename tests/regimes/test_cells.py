@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.exact.forms import Form
 from tpdyn.exact.linear import nullspace
-from tpdyn.facts.structure import structure
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.regimes.cells import Cell, Space, every_exponent, formula, moved_by, on_cell
@@ -27,9 +26,8 @@ def program(layers: int, function: str, optimizer: Literal["sgd", "sign", "adam"
 
 
 def work(made: Program, exponents: Exponents) -> tuple[Orders, Verdict]:
-    found = structure(made)
-    orders = read(made, exponents, folded=found.folded)
-    return orders, judge(made, found, orders, exponents)
+    orders = read(made, exponents)
+    return orders, judge(orders)
 
 
 def numbers(result: tuple[Orders, Verdict]) -> list[Fraction | None]:

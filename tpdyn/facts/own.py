@@ -11,11 +11,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import final
+from typing import assert_never, final
 
 from tpdyn.exponents import ZERO, Order
-from tpdyn.facts.structure import Structure, structure
-from tpdyn.program.instructions import Combine, Concat, Contract, Gather, Leaf, Scatter, Slice
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+)
 from tpdyn.program.program import Parameter, Program
 
 
@@ -38,38 +50,18 @@ class Own:
     uses: Mapping[str, Fraction] = field(default_factory=dict, compare=False)
 
 
-def own_exponents(program: Program, found: Structure | None = None) -> Mapping[str, Own]:
-    """The script's own exponents and the roles of its parameters."""
-    folded = (found or structure(program)).folded
-    return {parameter.name: _own(program, parameter, folded) for parameter in program.parameters}
+def own_exponents(program: Program, folded: Mapping[int, Fraction]) -> Mapping[str, Own]:
+    """The script's own exponents and the roles of its parameters. folded: multipliers that follow values (`folded`)."""
+    used = _multipliers(program, folded)
+    return {parameter.name: _own(program, parameter, used.get(parameter.name, {})) for parameter in program.parameters}
 
 
-def _own(program: Program, parameter: Parameter, folded: Mapping[int, Fraction]) -> Own:
-    first = set(parameter.versions[0].pieces)
-    multipliers: dict[str, list[Fraction]] = {}
-    for position, statement in enumerate(program.statements):
-        instruction = statement.instruction
-        if statement.origin.phase != "forward" or statement.origin.step != 0:
-            continue
-        match instruction:
-            case Contract(operands=operands, scale=scale):
-                uses = [(operand, scale.order) for operand in operands if operand.var in first]
-            case Combine(terms=terms):
-                uses = [(operand, scale.order) for scale, operand in terms if operand.var in first]
-            case Gather(value=operand) | Slice(value=operand):
-                uses = [(operand, ZERO)] if operand.var in first else []
-            case _:
-                uses = []
-        for operand, power in uses:
-            if power is None:
-                continue
-            wide = program.statements[operand.var].wide_axes
-            kept = [axis for axis in wide if operand.axes[axis] < len(statement.shape)]
-            multiplier = -power - folded.get(position, ZERO)
-            multipliers.setdefault(_role(len(wide), len(kept)), []).append(multiplier)
-    size = max((order for var in first if (order := _size(program, var)) is not None), default=None)
+def _own(program: Program, parameter: Parameter, used: Mapping[str, list[Fraction]]) -> Own:
+    size = max(
+        (order for var in parameter.versions[0].pieces if (order := _size(program, var)) is not None), default=None
+    )
     rate = _rate(program, parameter)
-    found = {role: min(several) for role, several in sorted(multipliers.items())}
+    found = {role: min(several) for role, several in sorted(used.items())}
     return Own(
         a=min(found.values(), default=ZERO),
         b=ZERO if size is None else -size,
@@ -78,6 +70,36 @@ def _own(program: Program, parameter: Parameter, folded: Mapping[int, Fraction])
         role=" and ".join(found) or "unused",
         uses=found,
     )
+
+
+def _multipliers(program: Program, folded: Mapping[int, Fraction]) -> Mapping[str, Mapping[str, list[Fraction]]]:
+    """For each parameter and role, the multipliers (as exponents a) of its uses in the first forward pass."""
+    leaves = {var: p.name for p in program.parameters for var in p.versions[0].pieces}
+    found: dict[str, dict[str, list[Fraction]]] = {}
+    for position, statement in enumerate(program.statements):
+        if statement.origin.phase != "forward" or statement.origin.step != 0:
+            continue
+        for power, operand in _scaled_operands(statement.instruction):
+            if operand.var in leaves and power is not None:
+                wide = program.statements[operand.var].wide_axes
+                kept = [axis for axis in wide if operand.axes[axis] < len(statement.shape)]
+                of_role = found.setdefault(leaves[operand.var], {}).setdefault(_role(len(wide), len(kept)), [])
+                of_role.append(-power - folded.get(position, ZERO))
+    return found
+
+
+def _scaled_operands(instruction: Instruction) -> list[tuple[Order, Operand]]:
+    """What a linear instruction reads, with the power of the width that multiplies it."""
+    match instruction:
+        case Contract(operands=operands, scale=scale):
+            return [(scale.order, operand) for operand in operands]
+        case Combine(terms=terms):
+            return [(scale.order, operand) for scale, operand in terms]
+        case Gather(value=operand) | Slice(value=operand):
+            return [(ZERO, operand)]
+        case Leaf() | Apply() | Scatter() | Concat() | Eigenvalues() | Spectral():
+            return []  # used otherwise than as a factor or a row: it has no multiplier of its own there
+    assert_never(instruction)
 
 
 def _role(wide: int, kept: int) -> str:

@@ -8,11 +8,12 @@ A multiplier n^-p behind a product `v = sum x y` also multiplies what flows back
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from tpdyn.program.instructions import Contract, operands_of
+from tpdyn.program.instructions import Contract, Instruction, operands_of
 from tpdyn.program.program import Program, Source
 
 
@@ -31,65 +32,79 @@ class Place:
     parameters: tuple[str, ...]
 
 
-def places(program: Program) -> tuple[Place, ...]:
-    """The products of two values without a wide dim in the result (logits, outputs), whose gradients are found."""
-    owner = {var: p.name for p in program.parameters for view in p.versions for var in view.pieces}
-    backward: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for position, statement in enumerate(program.statements):
-        instruction = statement.instruction
-        if (
-            statement.origin.phase == "backward"
-            and isinstance(instruction, Contract)
-            and len(instruction.operands) == 2
-        ):
-            one, other = (operand.var for operand in instruction.operands)
-            backward.setdefault((statement.origin.step, one), []).append((position, other))
-            backward.setdefault((statement.origin.step, other), []).append((position, one))
+def places(program: Program, owner: Mapping[int, str]) -> tuple[Place, ...]:
+    """The products of two values without a wide dim in the result (logits, outputs), whose gradients are found.
+
+    owner: the parameter of which a value is a version. The steps of a script repeat its products in the same order, so the
+    k-th product of a line in one step is the k-th in every step.
+    """
+    backward = _backward_products(program)
     found: dict[tuple[str, Source, int], list[int]] = {}
     factors: dict[tuple[str, Source, int], set[str]] = {}
     met: Counter[tuple[int, str, Source]] = Counter()
     for position, statement in enumerate(program.statements):
-        instruction = statement.instruction
-        if statement.origin.phase != "forward" or not isinstance(instruction, Contract):
+        product = statement.instruction
+        if statement.origin.phase != "forward" or statement.wide_axes or not _is_product(product):
             continue
-        if statement.wide_axes or len(instruction.operands) != 2:
-            continue
-        x, y = (operand.var for operand in instruction.operands)
-        step = statement.origin.step
-        through_x = {made: at for at, made in backward.get((step, x), ())}
-        through_y = {made: at for at, made in backward.get((step, y), ())}
-        flows = [
-            made
-            for made in through_x.keys() & through_y.keys()
-            if sorted(map(str, program.statements[made].shape)) == sorted(map(str, statement.shape))
-        ]
-        if x == y or len(flows) != 1:
+        gradients = _gradients(program, position, backward)
+        if gradients is None:
             continue
         origin = statement.origin
-        number = met[step, origin.module, origin.source]
-        met[step, origin.module, origin.source] += 1
+        number = met[origin.step, origin.module, origin.source]
+        met[origin.step, origin.module, origin.source] += 1
         key = (origin.module, origin.source, number)
-        found.setdefault(key, []).extend((position, through_x[flows[0]], through_y[flows[0]]))
-        factors.setdefault(key, set()).update(owner[var] for var in (x, y) if var in owner)
+        found.setdefault(key, []).extend((position, *gradients))
+        named = {owner[operand.var] for operand in operands_of(product) if operand.var in owner}
+        factors.setdefault(key, set()).update(named)
     return tuple(
         Place(_name(*key), key[0], key[1], tuple(positions), tuple(sorted(factors[key])))
         for key, positions in found.items()
     )
 
 
-def shared_places(program: Program) -> tuple[Place, ...]:
+Backward = Mapping[tuple[int, int], list[tuple[int, int]]]
+"""For a step and a factor: the backward products with it, each with its other factor."""
+
+
+def _backward_products(program: Program) -> Backward:
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for position, statement in enumerate(program.statements):
+        if statement.origin.phase == "backward" and _is_product(statement.instruction):
+            one, other = (operand.var for operand in operands_of(statement.instruction))
+            found.setdefault((statement.origin.step, one), []).append((position, other))
+            found.setdefault((statement.origin.step, other), []).append((position, one))
+    return found
+
+
+def _gradients(program: Program, position: int, backward: Backward) -> tuple[int, int] | None:
+    """The statements of `dv y` and `dv x` for a product v of x and y: x and y meet one and the same dv of v's shape."""
+    statement = program.statements[position]
+    x, y = (operand.var for operand in operands_of(statement.instruction))
+    through_x = {flow: at for at, flow in backward.get((statement.origin.step, x), ())}
+    through_y = {flow: at for at, flow in backward.get((statement.origin.step, y), ())}
+    flows = [
+        flow
+        for flow in through_x.keys() & through_y.keys()
+        if sorted(map(str, program.statements[flow].shape)) == sorted(map(str, statement.shape))
+    ]
+    if x == y or len(flows) != 1:
+        return None
+    return through_x[flows[0]], through_y[flows[0]]
+
+
+def _is_product(instruction: Instruction) -> bool:
+    return isinstance(instruction, Contract) and len(instruction.operands) == 2
+
+
+def shared_places(program: Program, places: Sequence[Place]) -> tuple[Place, ...]:
     """Places whose multiplier is not that of a parameter: between two activations, or at one of several uses of a weight."""
-    uses: Counter[str] = Counter()
-    owner = {var: p.name for p in program.parameters for view in p.versions for var in view.pieces}
-    first = {p.name: set(p.versions[0].pieces) for p in program.parameters}
+    leaves = {var: p.name for p in program.parameters for var in p.versions[0].pieces}
+    pieces, uses = Counter(leaves.values()), Counter[str]()
     for statement in program.statements:
         if statement.origin.phase == "forward" and statement.origin.step == 0:
-            for operand in operands_of(statement.instruction):
-                if operand.var in owner and operand.var in first[owner[operand.var]]:
-                    uses[owner[operand.var]] += 1
-    pieces = {name: len(vars_) for name, vars_ in first.items()}
+            uses.update(leaves[o.var] for o in operands_of(statement.instruction) if o.var in leaves)
     return tuple(
-        place for place in places(program) if not place.parameters or any(uses[p] > pieces[p] for p in place.parameters)
+        place for place in places if not place.parameters or any(uses[p] > pieces[p] for p in place.parameters)
     )
 
 

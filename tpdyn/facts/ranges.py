@@ -8,7 +8,7 @@ that S was made of, sums of them (momentum), and what another function of S made
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import final
 
@@ -36,10 +36,11 @@ from tpdyn.program.program import Program
 class Ranges:
     """Answers about one program, each worked out once."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, nonnegative: Sequence[bool], readers: Sequence[Sequence[int]]) -> None:
         self.program = program
+        self._nonnegative = nonnegative
+        self._readers = readers
         self._finite: dict[tuple[int, Axes], bool] = {}
-        self._readers: dict[int, list[int]] | None = None
 
     def rows(self, instruction: Eigenvalues | Spectral) -> Fraction:
         """The order of the number of rows of a matrix. Raises OutsideTheory where the orders of its spectrum are not known."""
@@ -85,16 +86,18 @@ class Ranges:
                 found.add(self.eigenvalues_behind(operand.var, operand.axes.index(axis)))
         return found.pop() if len(found) == 1 else None
 
-    def expect_no_sum_over_eigenvalues(self, position: int) -> None:
-        """Raises OutsideTheory where a contraction sums over eigenvalues."""
-        statement = self.program.statements[position]
-        for operand in operands_of(statement.instruction):
-            for axis, label in enumerate(operand.axes):
-                if label >= len(statement.shape) and self.eigenvalues_behind(operand.var, axis) is not None:
-                    raise OutsideTheory(
-                        "outside the theory: a sum over eigenvalues, all but finitely many of which vanish; the sum of all of "
-                        "them is the trace of the matrix"
-                    )
+    def sums_over_eigenvalues(self) -> frozenset[int]:
+        """Products that sum over eigenvalues: all but finitely many of these vanish, so that no rule for sums is about them."""
+        if not any(isinstance(statement.instruction, Eigenvalues) for statement in self.program.statements):
+            return frozenset()
+        return frozenset(
+            position
+            for position, statement in enumerate(self.program.statements)
+            if isinstance(contract := statement.instruction, Contract)
+            for operand in contract.operands
+            for axis, label in enumerate(operand.axes)
+            if label >= len(statement.shape) and self.eigenvalues_behind(operand.var, axis) is not None
+        )
 
     # -- the range ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +105,7 @@ class Ranges:
         """Raises OutsideTheory where a function of a matrix is applied to what may lie outside of the matrix's range."""
         spectral = self.program.statements[position].instruction
         assert isinstance(spectral, Spectral)
-        for number in self._readers_of(position):
+        for number in self._readers[position]:
             if not self._inside(spectral, position, number):
                 reader = self.program.statements[number]
                 source = reader.origin.source
@@ -115,7 +118,7 @@ class Ranges:
 
     def _inside(self, spectral: Spectral, position: int, reader: int) -> bool:
         contract = self.program.statements[reader].instruction
-        generators = squares(self.program, spectral.value.var, *sides_of(spectral))
+        generators = squares(self.program, self._nonnegative, spectral.value.var, *sides_of(spectral))
         if generators is None or not isinstance(contract, Contract) or len(contract.operands) != 2:
             return False
         for one, other in itertools.permutations(contract.operands):
@@ -166,17 +169,9 @@ class Ranges:
         spectral = self.program.statements[carrying.var].instruction
         if not isinstance(spectral, Spectral):
             return False
-        own = squares(self.program, spectral.value.var, *sides_of(spectral))
+        own = squares(self.program, self._nonnegative, spectral.value.var, *sides_of(spectral))
         axes = self._met(spectral, carrying, partner)
         return own is not None and axes is not None and own <= generators and self.spans(partner.var, axes, own)
-
-    def _readers_of(self, position: int) -> list[int]:
-        if self._readers is None:
-            self._readers = {}
-            for reader, statement in enumerate(self.program.statements):
-                for var in {operand.var for operand in operands_of(statement.instruction)}:
-                    self._readers.setdefault(var, []).append(reader)
-        return self._readers.get(position, [])
 
     # -- the rank -----------------------------------------------------------------------------------------------------
 

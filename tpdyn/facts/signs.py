@@ -7,8 +7,8 @@ divided by the norm of all gradients), or the larger of a norm and of a tiny num
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import assert_never
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import (
@@ -18,9 +18,12 @@ from tpdyn.program.instructions import (
     Contract,
     Eigenvalues,
     Gather,
+    Instruction,
     Leaf,
     Operand,
+    Scatter,
     Slice,
+    Spectral,
     operands_of,
 )
 from tpdyn.program.program import Program
@@ -37,34 +40,50 @@ TINY = 1e-4
 """A constant up to this size under a norm that is divided by is there for the case of zero only."""
 
 
-def nonnegative(program: Program, var: int) -> bool:
-    """Whether a value is nonnegative whatever the parameters are; False where the rules do not tell."""
-    instruction = program.statements[var].instruction
+def nonnegative(program: Program) -> tuple[bool, ...]:
+    """For each value whether it is nonnegative whatever the parameters are; False where the rules do not tell.
+
+    Squares are; so is what is made of nonnegative values by sums and products with nonnegative constants, and by functions
+    that keep the sign.
+    """
+    found: list[bool] = []
+    for statement in program.statements:
+        found.append(_nonnegative(program, found, statement.instruction))
+    return tuple(found)
+
+
+def _nonnegative(program: Program, known: Sequence[bool], instruction: Instruction) -> bool:
     match instruction:
         case Leaf(law=law):
             return law.kind == "bernoulli" or (law.kind == "constant" and _none_negative([law.location]))
         case Apply(function=function, operands=operands):
-            kept = function in KEEPING and all(nonnegative(program, operand.var) for operand in operands)
+            kept = function in KEEPING and all(known[operand.var] for operand in operands)
             return function in ALWAYS or kept
         case Contract(operands=operands, scale=scale):
             square = len(operands) == 2 and operands[0] == operands[1]
-            return _none_negative([scale]) and (square or all(nonnegative(program, o.var) for o in operands))
+            return _none_negative([scale]) and (square or all(known[o.var] for o in operands))
         case Combine(terms=terms, constant=constant):
             positive = _none_negative([constant, *(scale for scale, _ in terms)])
-            return positive and all(nonnegative(program, operand.var) for _, operand in terms)
-        case Slice(value=operand) | Gather(value=operand):
-            return nonnegative(program, operand.var)
+            return positive and all(known[operand.var] for _, operand in terms)
+        case Slice(value=operand) | Gather(value=operand) | Scatter(value=operand):
+            return known[operand.var]
+        case Concat(parts=parts):
+            return all(part is None or known[part.var] for part in parts)
         case Eigenvalues(value=value, rows=rows, columns=columns):
             sides = (tuple(value.axes.index(label) for label in side) for side in (rows, columns))
-            return squares(program, value.var, *sides) is not None
-        case Concat(parts=parts):
-            return all(part is None or nonnegative(program, part.var) for part in parts)
-        case _:
-            return False
+            return squares(program, known, value.var, *sides) is not None
+        case Spectral():
+            return False  # a negative entry off the diagonal, even where every eigenvalue is positive
+    assert_never(instruction)
 
 
-def squares(program: Program, var: int, rows: Axes, columns: Axes) -> frozenset[Generator] | None:
-    """The values G of which a matrix is the sum of `G G^T`, times numbers that are not negative; None where it may be none."""
+def squares(
+    program: Program, known: Sequence[bool], var: int, rows: Axes, columns: Axes
+) -> frozenset[Generator] | None:
+    """The values G of which a matrix is the sum of `G G^T`, times numbers that are not negative; None where it may be none.
+
+    known: which values are never negative (`nonnegative`).
+    """
     instruction = program.statements[var].instruction
     swap = dict(zip((*rows, *columns), (*columns, *rows), strict=True))
 
@@ -72,32 +91,39 @@ def squares(program: Program, var: int, rows: Axes, columns: Axes) -> frozenset[
         if any(label not in operand.axes for label in swap):
             return None
         sides = (tuple(operand.axes.index(label) for label in side) for side in (rows, columns))
-        return squares(program, operand.var, *sides)
+        return squares(program, known, operand.var, *sides)
 
     match instruction:
         case Contract(operands=(one,), scale=scale) if _none_negative([scale]):
             return within(one)
         case Contract(operands=(one, other), scale=scale) if _none_negative([scale]):
-            (factor, left), (times, right) = multiple(program, one), multiple(program, other)
-            mirrored = tuple(swap.get(label, label) for label in left.axes)
-            if (left.var, mirrored) == (right.var, right.axes) and _none_negative([factor * times]):
-                side = rows if all(label in left.axes for label in rows) else columns
-                if all(label in left.axes for label in side):
-                    return frozenset({(left.var, tuple(left.axes.index(label) for label in side))})
+            generator = _own_square(program, one, other, rows, swap)
+            if generator is not None:
+                return frozenset({generator})
             for matrix, number in ((one, other), (other, one)):
-                if not any(label in swap for label in number.axes) and nonnegative(program, number.var):
+                if not any(label in swap for label in number.axes) and known[number.var]:
                     return within(matrix)
             return None
         case Combine(terms=terms, constant=constant) if constant.is_zero:
-            found: frozenset[Generator] = frozenset()
-            for scale, operand in terms:
-                own = within(operand) if _none_negative([scale]) else None
-                if own is None:
-                    return None
-                found |= own
-            return found
+            parts = [within(operand) if _none_negative([scale]) else None for scale, operand in terms]
+            found = [part for part in parts if part is not None]
+            return frozenset().union(*found) if len(found) == len(parts) else None
         case _:
-            return None
+            return None  # nothing else is known to be a sum of squares: None is the cautious answer
+
+
+def _own_square(
+    program: Program, one: Operand, other: Operand, rows: Axes, swap: Mapping[int, int]
+) -> Generator | None:
+    """G where a product is `G G^T`: a value with itself, or a multiple of it, rows against columns."""
+    (factor, left), (times, right) = multiple(program, one), multiple(program, other)
+    mirrored = tuple(swap.get(label, label) for label in left.axes)
+    if (left.var, mirrored) != (right.var, right.axes) or not _none_negative([factor * times]):
+        return None
+    side = rows if all(label in left.axes for label in rows) else tuple(swap[label] for label in rows)
+    if not all(label in left.axes for label in side):
+        return None
+    return left.var, tuple(left.axes.index(label) for label in side)
 
 
 def multiple(program: Program, operand: Operand) -> tuple[Scaling, Operand]:
@@ -121,45 +147,51 @@ FLOOR = 1e-3
 in proportion to the norm): a norm of order n^-1/2 meets it at a width of a million."""
 
 
-def guarded_maxima(program: Program) -> Mapping[int, int]:
+def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[int]) -> Mapping[int, int]:
     """The statements `maximum(x, tiny)` in which the tiny number counts only where x is zero, and which operand is x.
 
-    Those that are used as divisors only; and, in an optimizer, those of the norm of a parameter.
+    Those that are used as divisors only; and, in an optimizer, those of the norm of a parameter. known: which values are
+    never negative. versions: values that are parameters.
     """
-    found: dict[int, int] = {}
-    floors: dict[int, int] = {}
-    versions = {var for parameter in program.parameters for view in parameter.versions for var in view.pieces}
-    for position, statement in enumerate(program.statements):
-        instruction = statement.instruction
-        if isinstance(instruction, Apply) and instruction.function == "maximum":
-            for k, (operand, other) in enumerate(zip(instruction.operands, instruction.operands[::-1], strict=True)):
-                if not _is_constant_up_to(FLOOR, program, other.var) or not nonnegative(program, operand.var):
-                    continue
-                if _is_constant_up_to(TINY, program, other.var):
-                    found[position] = k
-                if (
-                    statement.origin.phase == "optimizer"
-                    and not statement.wide_axes
-                    and _of_parameters(program, operand.var, versions)
-                ):
-                    floors[position] = k
+    found = _maxima_with(TINY, program, known)
     if found:
         for statement in program.statements:
             instruction = statement.instruction
             if not (isinstance(instruction, Apply) and instruction.function in DIVIDING):
                 for operand in operands_of(instruction):
                     found.pop(operand.var, None)
-    return found | floors
+    of_parameters = made_of_parameters(program, versions)
+    for position, kept in _maxima_with(FLOOR, program, known).items():
+        statement = program.statements[position]
+        maximum = statement.instruction
+        assert isinstance(maximum, Apply)
+        norm = of_parameters[maximum.operands[kept].var] and not statement.wide_axes
+        if norm and statement.origin.phase == "optimizer":
+            found[position] = kept
+    return found
 
 
-def _of_parameters(program: Program, var: int, versions: AbstractSet[int]) -> bool:
-    """Whether a value is made of parameters and constants alone."""
-    if var in versions:
-        return True
-    instruction = program.statements[var].instruction
-    if isinstance(instruction, Leaf):
-        return instruction.law.kind == "constant"
-    return all(_of_parameters(program, operand.var, versions) for operand in operands_of(instruction))
+def _maxima_with(bound: float, program: Program, known: Sequence[bool]) -> dict[int, int]:
+    """The maxima of a value that is never negative and a constant up to a bound, and which operand is the value."""
+    return {
+        position: k
+        for position, statement in enumerate(program.statements)
+        if isinstance(maximum := statement.instruction, Apply) and maximum.function == "maximum"
+        for k in (0, 1)
+        if known[maximum.operands[k].var] and _is_constant_up_to(bound, program, maximum.operands[1 - k].var)
+    }
+
+
+def made_of_parameters(program: Program, versions: Container[int]) -> tuple[bool, ...]:
+    """Which values are made of parameters and constants alone."""
+    found: list[bool] = []
+    for position, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        if isinstance(instruction, Leaf):
+            found.append(position in versions or instruction.law.kind == "constant")
+        else:
+            found.append(position in versions or all(found[operand.var] for operand in operands_of(instruction)))
+    return tuple(found)
 
 
 def _is_constant_up_to(bound: float, program: Program, var: int) -> bool:

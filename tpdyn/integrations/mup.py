@@ -13,7 +13,7 @@ package itself is not needed; files are read with pyyaml (`pip install 'tpdyn[mu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,14 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.commands.failures import BadInput, BeyondTheory
 from tpdyn.exponents import ZERO, Scaling, show_power
-from tpdyn.facts.own import Own, own_exponents
-from tpdyn.facts.places import Place, shared_places
-from tpdyn.facts.structure import Structure, structure
+from tpdyn.facts.facts import Facts
+from tpdyn.facts.places import Place
 from tpdyn.parametrizing.apply import plain_name, width_of
-from tpdyn.parametrizing.decay import without_decay
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.families import optimizer_of
-from tpdyn.parametrizing.parametrization import Facts, Parametrization
+from tpdyn.parametrizing.parametrization import ParameterFacts, Parametrization
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Program
@@ -213,24 +211,18 @@ def compare(program: Program, base_shapes: Mapping[str, BaseShape]) -> Compariso
                 f"the base shapes are those of another model: they lack {', '.join(lacking)}"
                 + (f" and name {', '.join(unknown)}" if unknown else "")
             )
-    plain, _ = without_decay(program)
-    found = structure(plain)
-    own = own_exponents(plain, found)
-    places = shared_places(plain)
-    extra, refused = _rules(plain, kind, base_shapes, facts, own, places, found)
-    space = every_exponent(plain, ("b", "c"), extra, places)
+    plain, _ = Facts.of(program).without_decay
+    extra, refused = _rules(plain, kind, base_shapes, facts)
+    space = every_exponent(plain.program, ("b", "c"), extra, plain.shared_places)
     start = (ZERO,) * len(space.names)
     missing: dict[str, Fraction] = {}
-    for requirement in look(plain, space, start, found).unmet:
+    for requirement in look(plain, space, start).unmet:
         missing[str(requirement)] = max(missing.get(str(requirement), ZERO), requirement.shortfall(start))
-    maximum = maximal_update(plain, space, found=found)
-    orders = read(plain, extra, folded=found.folded)
+    maximum = maximal_update(plain, space)
     return Comparison(
         optimizer=OPTIMIZER[kind],
-        regime=judge(plain, found, orders, extra).regime,
-        differences=tuple(
-            _differences(dict(zip(space.names, maximum.point, strict=True)), own, extra, plain, places, found)
-        ),
+        regime=judge(read(plain, extra)).regime,
+        differences=tuple(_differences(dict(zip(space.names, maximum.point, strict=True)), extra, plain)),
         unmet=tuple(f"{text} (missing: {show_power(power)})" for text, power in missing.items()),
         shapes=tuple(_disagreements(base_shapes, facts)),
         refused=tuple(refused),
@@ -240,13 +232,7 @@ def compare(program: Program, base_shapes: Mapping[str, BaseShape]) -> Compariso
 
 
 def _rules(
-    program: Program,
-    kind: Kind,
-    base_shapes: Mapping[str, BaseShape],
-    facts: Mapping[str, Facts],
-    own: Mapping[str, Own],
-    places: Sequence[Place],
-    found: Structure,
+    plain: Facts, kind: Kind, base_shapes: Mapping[str, BaseShape], facts: Mapping[str, ParameterFacts]
 ) -> tuple[Exponents, list[str]]:
     """mup's rules as what they add to the script's own exponents; and parameters that it refuses."""
     multiplier: dict[str, Fraction] = {}
@@ -255,7 +241,7 @@ def _rules(
     place: dict[int, Fraction] = {}
     refused = []
     readouts = set()
-    for name, mine in own.items():
+    for name, mine in plain.own.items():
         base, shape = base_shapes[plain_name(name)], facts[plain_name(name)].shape
         if len(base) != len(shape):
             raise BadInput(
@@ -276,45 +262,38 @@ def _rules(
             readouts.add(name)
             if mine.role == "output-like":
                 multiplier[name] = -READOUT * width - mine.a
-    for spot in places:
+    for spot in plain.shared_places:
         if readouts & set(spot.parameters):  # MuSharedReadout
-            there = ONE - _own_multiplier(program, spot, found)
+            there = ONE - _own_multiplier(plain, spot)
             place |= dict.fromkeys(spot.positions, there)
     return Exponents(multiplier, initial, rate, place=place), refused
 
 
-def _own_multiplier(program: Program, place: Place, found: Structure) -> Fraction:
+def _own_multiplier(plain: Facts, place: Place) -> Fraction:
     """The p by which the script itself multiplies a product, n^-p."""
     position = place.positions[0]
-    instruction = program.statements[position].instruction
+    instruction = plain.program.statements[position].instruction
     assert isinstance(instruction, Contract)
-    return -(instruction.scale.order or ZERO) - found.folded.get(position, ZERO)
+    return -(instruction.scale.order or ZERO) - plain.folded.get(position, ZERO)
 
 
-def _differences(
-    moved: Mapping[str, Fraction],
-    own: Mapping[str, Own],
-    extra: Exponents,
-    program: Program,
-    places: Sequence[Place],
-    found: Structure,
-) -> list[Difference]:
+def _differences(moved: Mapping[str, Fraction], extra: Exponents, plain: Facts) -> list[Difference]:
     differences = []
-    for name, mine in own.items():
+    for name, mine in plain.own.items():
         for kind, what, here in (
             ("b", "initial entries", mine.b + extra.initial.get(name, ZERO)),
             ("c", "learning rate", mine.c + extra.rate.get(name, ZERO)),
         ):
             if more := moved[f"{name}:{kind}"]:
                 differences.append(Difference(what, name, -here, -here - more))
-    for place in places:
+    for place in plain.shared_places:
         if more := moved[f"{place.name}:p"]:
-            here = _own_multiplier(program, place, found) + extra.place.get(place.positions[0], ZERO)
+            here = _own_multiplier(plain, place) + extra.place.get(place.positions[0], ZERO)
             differences.append(Difference("result", place.name, -here, -here - more))
     return differences
 
 
-def _disagreements(base_shapes: Mapping[str, BaseShape], facts: Mapping[str, Facts]) -> list[str]:
+def _disagreements(base_shapes: Mapping[str, BaseShape], facts: Mapping[str, ParameterFacts]) -> list[str]:
     lines = []
     for name, fact in facts.items():
         for axis, (size, dim) in enumerate(zip(base_shapes[name], fact.shape, strict=True)):
@@ -325,7 +304,7 @@ def _disagreements(base_shapes: Mapping[str, BaseShape], facts: Mapping[str, Fac
     return lines
 
 
-def _base_width(base_shapes: Mapping[str, BaseShape], facts: Mapping[str, Facts]) -> int | None:
+def _base_width(base_shapes: Mapping[str, BaseShape], facts: Mapping[str, ParameterFacts]) -> int | None:
     """The width at which the script has the base shapes."""
     shapes = {}
     for name, fact in facts.items():

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from tpdyn.exponents import Scaling, show_power
-from tpdyn.parametrizing.parametrization import Facts, Parametrization, Shift
+from tpdyn.parametrizing.parametrization import ParameterFacts, Parametrization, Shift
 
 TABLE = "_tpdyn_applied"
 MARK = "tpdyn"
@@ -131,7 +131,7 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
-def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, Facts]) -> int:
+def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, ParameterFacts]) -> int:
     """The width at which parameters have these shapes; raises ValueError where they do not agree on one."""
     found: dict[int, str] = {}
     for name, shape in shapes.items():
@@ -152,7 +152,7 @@ def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, Facts]) ->
     return next(iter(found))
 
 
-def _width(model: nn.Module, names: Mapping[nn.Parameter, str], facts: Mapping[str, Facts]) -> int:
+def _width(model: nn.Module, names: Mapping[nn.Parameter, str], facts: Mapping[str, ParameterFacts]) -> int:
     """The width of a model; where its parameters are shards without their shapes, it has to be given."""
     try:
         return width_of({name: parameter.shape for parameter, name in names.items()}, facts)
@@ -165,7 +165,7 @@ def _width(model: nn.Module, names: Mapping[nn.Parameter, str], facts: Mapping[s
         raise
 
 
-def _check_whole(names: Mapping[nn.Parameter, str], facts: Mapping[str, Facts]) -> None:
+def _check_whole(names: Mapping[nn.Parameter, str], facts: Mapping[str, ParameterFacts]) -> None:
     shards = sorted(
         name
         for p, name in names.items()
@@ -283,7 +283,7 @@ def _split(group: dict[str, Any], index: int, names: Mapping[nn.Parameter, str],
     return groups
 
 
-def _check_laws(facts: Mapping[str, Facts]) -> None:
+def _check_laws(facts: Mapping[str, ParameterFacts]) -> None:
     without = sorted(name for name, fact in facts.items() if fact.law is None)
     if without:
         raise ValueError(
@@ -293,7 +293,7 @@ def _check_laws(facts: Mapping[str, Facts]) -> None:
 
 
 def _initialise(
-    names: Mapping[nn.Parameter, str], asked: Applied, facts: Mapping[str, Facts], seed: int | None
+    names: Mapping[nn.Parameter, str], asked: Applied, facts: Mapping[str, ParameterFacts], seed: int | None
 ) -> None:
     for index, (parameter, name) in enumerate(names.items()):
         if name not in asked.shifts:

@@ -15,11 +15,8 @@ from fractions import Fraction
 from tpdyn.exact.forms import Point
 from tpdyn.exact.linear import nullspace
 from tpdyn.exponents import ZERO, Scaling
-from tpdyn.facts.own import Own, own_exponents
-from tpdyn.facts.places import shared_places
-from tpdyn.facts.structure import Structure, structure
-from tpdyn.parametrizing.decay import without_decay
-from tpdyn.parametrizing.parametrization import Facts, Gauge, Parametrization
+from tpdyn.facts.facts import Facts
+from tpdyn.parametrizing.parametrization import Gauge, ParameterFacts, Parametrization
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Parameter, Program, View
 from tpdyn.readings.orders.reading import Exponents, read
@@ -52,32 +49,29 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
             f"the program has {program.steps} optimizer steps; expected at least two: record with steps=3, since some "
             "requirements are about values after updates"
         )
-    program, coupled = without_decay(program)
-    found = structure(program)
-    expect_inside(program, found)
-    space = every_exponent(program, ("b", "c"), at=shared_places(program) if places else ())
-    maximum = maximal_update(program, space, found=found)
-    own = own_exponents(program, found)
+    facts, coupled = Facts.of(program).without_decay
+    expect_inside(facts)
+    space = every_exponent(facts.program, ("b", "c"), at=facts.shared_places if places else ())
+    maximum = maximal_update(facts, space)
+    own = facts.own
     initial, rate = maximum.exponents.initial, maximum.exponents.rate
     derived = Parametrization(
         exponents={name: (o.a, o.b + initial.get(name, ZERO), o.c + rate.get(name, ZERO)) for name, o in own.items()},
         multipliers=_multipliers(space, maximum.point),
         own=own,
-        rate_per_multiplier=symmetries(program, maximum.exponents),
+        rate_per_multiplier=symmetries(facts, maximum.exponents),
         regime=maximum.regime,
         conflicts=tuple(dict.fromkeys(tuple(map(str, conflict)) for conflict in maximum.conflicts)),
         given_up=tuple((str(r), missing) for r in maximum.given_up if (missing := r.shortfall(maximum.point))),
-        facts=_facts(program, maximum, found, own, coupled),
+        facts=_facts(maximum, coupled),
         maximum=maximum,
     )
     return derived.in_gauge(gauge)
 
 
-def _facts(
-    program: Program, maximum: Maximum, found: Structure, own: Mapping[str, Own], coupled: frozenset[str]
-) -> Mapping[str, Facts]:
-    orders = read(program, maximum.exponents, folded=found.folded)
-    guards = guard_powers(program, orders)
+def _facts(maximum: Maximum, coupled: frozenset[str]) -> Mapping[str, ParameterFacts]:
+    program, own = maximum.program, maximum.facts.own
+    guards = guard_powers(read(maximum.facts, maximum.exponents))
     facts = {}
     for parameter in program.parameters:
         name, decay = parameter.name, None
@@ -85,7 +79,7 @@ def _facts(
             # Added to a gradient that is then normalised: w times its decay has to keep its proportion to the gradient.
             initial, rate = maximum.exponents.initial.get(name, ZERO), maximum.exponents.rate.get(name, ZERO)
             decay = guards[name] + (own[name].c + rate if own[name].zero else own[name].b + initial)
-        facts[name] = Facts(
+        facts[name] = ParameterFacts(
             _shape(program, parameter.versions[0]), _law(program, parameter), guards.get(name, ZERO), decay
         )
     return facts
@@ -116,17 +110,18 @@ def _multipliers(space: Space, point: Point) -> Mapping[str, Fraction]:
     return {place: values[f"{place}:p"] for place in space.places if values[f"{place}:p"]}
 
 
-def symmetries(program: Program, at: Exponents | None = None) -> Mapping[str, Fraction | None]:
+def symmetries(program: Program | Facts, at: Exponents | None = None) -> Mapping[str, Fraction | None]:
     """For each parameter the k for which `(a + s, b - s, c - k s)` changes nothing, found in the cell around a point.
 
     Along the direction every comparison of the reading and every requirement must stay as it is. None where there is no
     such direction.
     """
-    space = every_exponent(program, origin=at)
-    here = look(program, space, (ZERO,) * len(space.names), structure(program))
+    facts = Facts.of(program)
+    space = every_exponent(facts.program, origin=at)
+    here = look(facts, space, (ZERO,) * len(space.names))
     rows = [c.form.coefficients for c in here.cell.constraints] + [r.form.coefficients for r in here.requirements]
     place = {name: index for index, name in enumerate(space.names)}
-    return {p.name: _along(rows, [place[f"{p.name}:{kind}"] for kind in "abc"]) for p in program.parameters}
+    return {p.name: _along(rows, [place[f"{p.name}:{kind}"] for kind in "abc"]) for p in facts.program.parameters}
 
 
 def _along(rows: Sequence[Point], columns: Sequence[int]) -> Fraction | None:

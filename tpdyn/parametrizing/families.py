@@ -30,17 +30,15 @@ from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import ZERO, show_order
-from tpdyn.facts.own import Own, own_exponents
-from tpdyn.facts.places import Place, shared_places
-from tpdyn.facts.structure import Structure, structure
-from tpdyn.parametrizing.decay import steps_of, without_decay
+from tpdyn.facts.facts import Facts
+from tpdyn.facts.own import Own
+from tpdyn.facts.places import Place
 from tpdyn.parametrizing.naming import together
 from tpdyn.parametrizing.parametrization import Abc
 from tpdyn.program.instructions import Contract, operands_of
 from tpdyn.program.program import Parameter, Program
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.maximal import contributions_of
-from tpdyn.regimes.verdict import counting
 
 Optimizer = Literal["sgd", "entrywise", "parameter-scaled"]
 """How large an update is: like the gradient; of order 0; like the parameter (the rate scales it in all three)."""
@@ -155,18 +153,20 @@ def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -
     return _family(name, optimizer, source, (0, 0, slow), (HALF, 0, HALF + slow), (HALF + s / 2, 0, slow))
 
 
-def optimizer_of(program: Program, found: Structure | None = None) -> Optimizer | None:
+def optimizer_of(program: Program | Facts) -> Optimizer | None:
     """How a program's optimizer sizes its updates. None where no table is about it: it treats matrices as matrices (Muon), or
     there are several that size them differently."""
-    if any(_orthogonalised(program, parameter) for parameter in program.parameters):
+    facts = Facts.of(program)
+    parameters = facts.program.parameters
+    if any(_orthogonalised(facts, parameter) for parameter in parameters):
         return None
-    if any(_scaled(program, parameter) for parameter in program.parameters):
+    if any(_scaled(facts, parameter) for parameter in parameters):
         return _SCALED
-    normalising = frozenset((found or structure(program)).normalising)
+    normalising = frozenset(facts.normalising)
     normalised = {
-        not normalising.isdisjoint(steps_of(program, parameter))
-        for parameter in program.parameters
-        if any(program.statements[var].wide_axes for var in parameter.versions[0].pieces)
+        not normalising.isdisjoint(facts.updates[parameter.name])
+        for parameter in parameters
+        if any(facts.program.statements[var].wide_axes for var in parameter.versions[0].pieces)
         and parameter.versions[-1] != parameter.versions[0]
     }
     if len(normalised) > 1:
@@ -174,9 +174,10 @@ def optimizer_of(program: Program, found: Structure | None = None) -> Optimizer 
     return "entrywise" if normalised == {True} else "sgd"
 
 
-def _orthogonalised(program: Program, parameter: Parameter) -> bool:
+def _orthogonalised(facts: Facts, parameter: Parameter) -> bool:
     """Whether wide matrices are multiplied with each other on the way to its update."""
-    for position in steps_of(program, parameter):
+    program = facts.program
+    for position in facts.updates[parameter.name]:
         statement = program.statements[position]
         contract = statement.instruction
         if not isinstance(contract, Contract) or len(statement.wide_axes) < 2:
@@ -188,13 +189,14 @@ def _orthogonalised(program: Program, parameter: Parameter) -> bool:
     return False
 
 
-def _scaled(program: Program, parameter: Parameter) -> bool:
+def _scaled(facts: Facts, parameter: Parameter) -> bool:
     """Whether a number that is computed from the parameter alone (its norm) enters its update."""
+    program = facts.program
     versions = {var for view in parameter.versions for var in view.pieces}
     if not any(program.statements[var].wide_axes for var in versions):
         return False
     own = set(versions)
-    for position in sorted(set(steps_of(program, parameter)) - versions):
+    for position in sorted(set(facts.updates[parameter.name]) - versions):
         statement = program.statements[position]
         operands = operands_of(statement.instruction)
         if operands and all(operand.var in own for operand in operands):
@@ -204,45 +206,43 @@ def _scaled(program: Program, parameter: Parameter) -> bool:
     return False
 
 
-def families_of(program: Program, own: Mapping[str, Own] | None = None) -> dict[str, Exponents]:
+def families_of(program: Program | Facts) -> dict[str, Exponents]:
     """The named families for a program's optimizer, as extra exponents.
 
     Initial entries that are smaller in the script than in a family stay as they are, where the order of nothing that counts
     (representations, logits, outputs, the contributions of updates) depends on it.
     """
-    found = structure(program)
-    optimizer = optimizer_of(program, found)
-    mine = own or own_exponents(program, found)
-    readouts = readouts_of(program, mine)
+    facts = Facts.of(program)
+    optimizer, readouts = optimizer_of(facts), readouts_of(facts)
     families = {}
     for family in FAMILIES:
-        if family.optimizer == optimizer and (extra := family.exponents(mine, readouts)) is not None:
-            families[family.name] = _leaving_free(program, found, mine, extra)
+        if family.optimizer == optimizer and (extra := family.exponents(facts.own, readouts)) is not None:
+            families[family.name] = _leaving_free(facts, extra)
     return families
 
 
-def readouts_of(program: Program, own: Mapping[str, Own]) -> Mapping[str, Sequence[Place]]:
+def readouts_of(facts: Facts) -> Mapping[str, Sequence[Place]]:
     """The products in which weights read out that are embeddings, too."""
-    tied = [name for name, mine in own.items() if mine.role == TIED]
-    shared = shared_places(program) if tied else ()
+    tied = [name for name, mine in facts.own.items() if mine.role == TIED]
+    shared = facts.shared_places if tied else ()
     return {name: [place for place in shared if name in place.parameters] for name in tied}
 
 
-def _leaving_free(program: Program, found: Structure, own: Mapping[str, Own], extra: Exponents) -> Exponents:
+def _leaving_free(facts: Facts, extra: Exponents) -> Exponents:
     """The same family with the script's own initial sizes, where these are smaller and it makes no difference."""
 
     def left(names: list[str]) -> Exponents:
         return replace(extra, initial={**extra.initial, **{name: -extra.multiplier[name] for name in names}})
 
-    smaller = [name for name in extra.multiplier if not own[name].zero and _gauged(extra, name) < 0]
+    smaller = [name for name in extra.multiplier if not facts.own[name].zero and _gauged(extra, name) < 0]
     if not smaller:
         return extra
-    wanted = _what_counts(program, found, extra)
-    if _what_counts(program, found, left(smaller)) == wanted:
+    wanted = _what_counts(facts, extra)
+    if _what_counts(facts, left(smaller)) == wanted:
         return left(smaller)
     kept: list[str] = []
     for name in smaller:
-        if _what_counts(program, found, left([*kept, name])) == wanted:
+        if _what_counts(facts, left([*kept, name])) == wanted:
             kept.append(name)
     return left(kept)
 
@@ -252,14 +252,14 @@ def _gauged(extra: Exponents, name: str) -> Fraction:
     return extra.multiplier.get(name, ZERO) + extra.initial.get(name, ZERO)
 
 
-def _what_counts(program: Program, found: Structure, extra: Exponents) -> tuple[object, ...]:
+def _what_counts(facts: Facts, extra: Exponents) -> tuple[object, ...]:
     """Orders in the base and in the change, and of contributions. Outputs may start as small as they like."""
-    orders = read(program, extra, folded=found.folded)
+    orders = read(facts, extra)
     sizes = []
-    for position in counting(found):
+    for position in facts.counting:
         size = orders.values[position].size
-        sizes.append(max(size or ZERO, ZERO) if position in found.outputs else size)
-    changes = tuple(orders.values[position].moved for position in counting(found))
+        sizes.append(max(size or ZERO, ZERO) if position in facts.outputs else size)
+    changes = tuple(orders.values[position].moved for position in facts.counting)
     updates = {name: max(order for _, order in several) for name, several in contributions_of(orders).items()}
     return tuple(sizes), changes, updates
 
@@ -272,11 +272,11 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
     """
     from tpdyn.parametrizing.derive import symmetries
 
-    program, _ = without_decay(program)
-    own = own_exponents(program)
+    facts, _ = Facts.of(program).without_decay
+    own = facts.own
     found = {}
-    for name, extra in families_of(program, own).items():
-        k = symmetries(program, extra)
+    for name, extra in families_of(facts).items():
+        k = symmetries(facts, extra)
         lines = []
         for parameter, mine in own.items():
             a, b, c = (each.get(parameter, ZERO) for each in (extra.multiplier, extra.initial, extra.rate))
@@ -293,7 +293,7 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
             ]
             if parts:
                 lines.append(f"{parameter}: {'; '.join(parts)}")
-        for parameter, several in readouts_of(program, own).items():
+        for parameter, several in readouts_of(facts).items():
             less = {power for one in several for at in one.positions if (power := extra.place.get(at, ZERO))}
             lines += [f"{parameter} as a readout: multiplier n^0, in {name} n^{show_order(-power)}" for power in less]
         found[name] = tuple(lines)

@@ -41,7 +41,7 @@ class Shift:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ParameterFacts:
     """What the program knows of a parameter, for those who apply a parametrization to a model.
 
     shape: its dims in the script, functions of the width. law: what its initial entries are drawn from in the script; None
@@ -75,7 +75,7 @@ class Parametrization:
     regime: Regime
     conflicts: tuple[tuple[str, ...], ...] = ()
     given_up: tuple[tuple[str, Fraction], ...] = ()
-    facts: Mapping[str, Facts] = field(default_factory=dict, repr=False)
+    facts: Mapping[str, ParameterFacts] = field(default_factory=dict, repr=False)
     maximum: Maximum | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -235,7 +235,7 @@ def _abc(row: Mapping[str, str]) -> Abc:
     return Fraction(row["a"]), Fraction(row["b"]), Fraction(row["c"])
 
 
-def _facts_to_dict(facts: Facts) -> dict[str, Any]:
+def _facts_to_dict(facts: ParameterFacts) -> dict[str, Any]:
     law = None
     if facts.law is not None:
         law = {"kind": facts.law.kind, "location": _terms(facts.law.location), "scale": _terms(facts.law.scale)}
@@ -243,9 +243,9 @@ def _facts_to_dict(facts: Facts) -> dict[str, Any]:
     return {"shape": [_terms(dim) for dim in facts.shape], "law": law, "guard": str(facts.guard), "decay": decay}
 
 
-def _facts_from_dict(row: Mapping[str, Any]) -> Facts:
+def _facts_from_dict(row: Mapping[str, Any]) -> ParameterFacts:
     law = row["law"]
-    return Facts(
+    return ParameterFacts(
         shape=tuple(_scaling(dim) for dim in row["shape"]),
         law=None if law is None else Law(law["kind"], _scaling(law["location"]), _scaling(law["scale"])),
         guard=Fraction(row["guard"]),

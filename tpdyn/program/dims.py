@@ -7,14 +7,15 @@ head's size was taken for a width, or the batch for a constant.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Concat, Gather, Leaf, Scatter, Slice, operands_of
 
 if TYPE_CHECKING:
-    from tpdyn.program.program import Program, View
+    from tpdyn.program.program import Program
 
 Axis = tuple[int, int]
 """(position of a statement, number of its axis)"""
@@ -25,10 +26,12 @@ Axis = tuple[int, int]
 class Space:
     """One space of a program.
 
-    size: as a function of the width. recorded: its size at each recorded width. parameters: the dims of parameters that
-    are this space (or hold it as a factor), as "name:dim". data: likewise of data and other leaves.
+    number: in the order in which spaces are met. size: as a function of the width. recorded: its size at each recorded
+    width. parameters: the dims of parameters that are this space (or hold it as a factor), as "name:dim". data: likewise
+    of data and other leaves.
     """
 
+    number: int
     size: Scaling
     recorded: tuple[int, ...]
     parameters: tuple[str, ...]
@@ -50,6 +53,37 @@ class Space:
 
 def spaces(program: Program) -> tuple[Space, ...]:
     """The spaces of the program's leaves: wide ones first, each in the order in which it is met."""
+    of_axis = space_of(program)
+    found = dict.fromkeys(
+        of_axis[position, number]
+        for position, statement in enumerate(program.statements)
+        if isinstance(statement.instruction, Leaf)
+        for number in range(len(statement.shape))
+    )
+    return tuple(sorted(found, key=lambda space: not space.is_wide))
+
+
+def space_of(program: Program) -> Mapping[Axis, Space]:
+    """The space of each axis of each value; two axes are the same space if and only if they have an equal one here."""
+    root = _identified(program)
+    named: dict[Axis, tuple[list[str], list[str]]] = {}
+    for position, statement in enumerate(program.statements):
+        for number in range(len(statement.shape)):
+            named.setdefault(root[position, number], ([], []))
+    for leaf_axis, which, word in _named_axes(program):
+        words = named[root[leaf_axis]][which]
+        if word not in words:
+            words.append(word)
+    made: dict[Axis, Space] = {}
+    for axis, (parameters, data) in named.items():
+        size = program.statements[axis[0]].shape[axis[1]]
+        recorded = tuple(size.size_at(width) for width in program.widths)
+        made[axis] = Space(len(made), size, recorded, tuple(parameters), tuple(data))
+    return {axis: made[first] for axis, first in root.items()}
+
+
+def _identified(program: Program) -> Mapping[Axis, Axis]:
+    """For each axis the first axis that is the same space."""
     parents: dict[Axis, Axis] = {}
 
     def root(axis: Axis) -> Axis:
@@ -57,6 +91,10 @@ def spaces(program: Program) -> tuple[Space, ...]:
             parents[axis] = parents[parents[axis]]
             axis = parents[axis]
         return axis
+
+    def join(one: Axis, other: Axis) -> None:
+        first, second = sorted((root(one), root(other)))
+        parents[second] = first
 
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
@@ -67,36 +105,30 @@ def spaces(program: Program) -> tuple[Space, ...]:
                 by_label[label] = (position, label)
         for operand in operands_of(instruction):
             for number, label in enumerate(operand.axes):
-                if label == cut:
-                    continue
-                here = (operand.var, number)
-                parents[root(here)] = root(by_label.setdefault(label, here))
+                if label != cut:
+                    here = (operand.var, number)
+                    join(here, by_label.setdefault(label, here))
     for parameter in program.parameters:  # a later version is the same tensor
         for view in parameter.versions[1:]:
             for first, later in zip(parameter.versions[0].pieces, view.pieces, strict=True):
                 for number in range(len(program.statements[first].shape)):
-                    parents[root((later, number))] = root((first, number))
-    named: dict[Axis, tuple[list[str], list[str]]] = {}
-    views: dict[int, tuple[str, View | None]] = {}
-    for parameter in program.parameters:
-        for piece in parameter.versions[0].pieces:
-            views[piece] = (parameter.name, parameter.versions[0])
+                    join((later, number), (first, number))
+    return {
+        (position, number): root((position, number))
+        for position, statement in enumerate(program.statements)
+        for number in range(len(statement.shape))
+    }
+
+
+def _named_axes(program: Program) -> Iterator[tuple[Axis, Literal[0, 1], str]]:
+    """The axes of leaves with their names, "weight:0": those of parameters (0) by the script's dims, and of others (1)."""
+    views = {piece: (p.name, p.versions[0]) for p in program.parameters for piece in p.versions[0].pieces}
     for position, statement in enumerate(program.statements):
-        if not isinstance(statement.instruction, Leaf):
-            continue
-        name, layout = views.get(position, (statement.name, None))
-        for number in range(len(statement.shape)):
-            dim = number if layout is None else next(k for k, axes in enumerate(layout.dims) if number in axes)
-            which = named.setdefault(root((position, number)), ([], []))[0 if layout is not None else 1]
-            word = f"{name}:{dim}"
-            if word not in which:
-                which.append(word)
-    found = []
-    for (position, number), (parameters, data) in named.items():
-        size = program.statements[position].shape[number]
-        recorded = tuple(size.size_at(width) for width in program.widths)
-        found.append(Space(size, recorded, tuple(parameters), tuple(data)))
-    return tuple(sorted(found, key=lambda space: not space.is_wide))
+        if isinstance(statement.instruction, Leaf):
+            name, layout = views.get(position, (statement.name, None))
+            for number in range(len(statement.shape)):
+                dim = number if layout is None else next(k for k, axes in enumerate(layout.dims) if number in axes)
+                yield (position, number), (1 if layout is None else 0), f"{name}:{dim}"
 
 
 def show_spaces(program: Program, most: int = 6) -> str:

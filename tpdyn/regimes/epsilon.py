@@ -12,8 +12,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tpdyn.exponents import ZERO
-from tpdyn.program.instructions import Combine, operands_of
-from tpdyn.program.program import Program
+from tpdyn.program.instructions import Combine
 from tpdyn.readings.orders.reading import Orders
 from tpdyn.readings.orders.terms import leading_order
 
@@ -21,44 +20,39 @@ SHARE = 0.1
 """eps "starts to matter" where it is a tenth of what it is added to: an update then changes by a tenth."""
 
 
-def where_epsilon_matters(program: Program, orders: Orders) -> dict[str, float]:
+def where_epsilon_matters(orders: Orders) -> dict[str, float]:
     """For each parameter or module whose epsilon will matter, the width from which it does (the smallest over the steps).
 
     A width at or below `program.verified` means that it matters already. Parameters for which it never does are left out;
     empty for a program that was not verified (then no size is known).
     """
-    found: dict[str, float] = {}
-    for parameter in program.parameters:
-        for step, after in enumerate(parameter.versions[1:]):
-            for guard in _guards(program, after.pieces, step):
-                width = _width(program, orders, guard)
-                if width is not None:
-                    found[parameter.name] = min(width, found.get(parameter.name, width))
-    for position, statement in enumerate(program.statements):
+    adding = [(name, position) for name, several in orders.facts.guards.items() for position in several]
+    for position, statement in enumerate(orders.program.statements):
         instruction = statement.instruction
         if statement.origin.phase == "forward" and isinstance(instruction, Combine) and instruction.epsilon:
-            width = _width(program, orders, position)
-            if width is not None:
-                name = statement.origin.module or str(statement.origin.source)
-                found[name] = min(width, found.get(name, width))
+            adding.append((statement.origin.module or str(statement.origin.source), position))
+    found: dict[str, float] = {}
+    for name, position in adding:
+        width = _width(orders, position)
+        if width is not None:
+            found[name] = min(width, found.get(name, width))
     return found
 
 
-def guard_powers(program: Program, orders: Orders) -> dict[str, Fraction]:
+def guard_powers(orders: Orders) -> dict[str, Fraction]:
     """For each parameter with an eps: the power of the width by which what the eps is added to outgrows the eps.
 
     Moved by this power, the eps keeps its proportion at every width. The largest over the steps.
     """
     found: dict[str, Fraction] = {}
-    for parameter in program.parameters:
-        for step, after in enumerate(parameter.versions[1:]):
-            for position in _guards(program, after.pieces, step):
-                combine = program.statements[position].instruction
-                assert isinstance(combine, Combine)
-                guarded, epsilon = _guarded(orders, combine), combine.constant.order
-                if guarded and epsilon is not None:
-                    power = max(guarded) - epsilon
-                    found[parameter.name] = max(power, found.get(parameter.name, power))
+    for name, several in orders.facts.guards.items():
+        for position in several:
+            combine = orders.program.statements[position].instruction
+            assert isinstance(combine, Combine)
+            guarded, epsilon = _guarded(orders, combine), combine.constant.order
+            if guarded and epsilon is not None:
+                power = max(guarded) - epsilon
+                found[name] = max(power, found.get(name, power))
     return found
 
 
@@ -71,24 +65,8 @@ def _guarded(orders: Orders, combine: Combine) -> list[Fraction]:
     ]
 
 
-def _guards(program: Program, made: tuple[int, ...], step: int) -> list[int]:
-    """The statements of a step's optimizer that add an epsilon, entry by entry, on the way to some values."""
-    guards, seen, stack = [], set(made), list(made)
-    while stack:
-        position = stack.pop()
-        statement = program.statements[position]
-        if statement.origin.phase != "optimizer" or statement.origin.step != step:
-            continue
-        instruction = statement.instruction
-        if isinstance(instruction, Combine) and instruction.epsilon and statement.wide_axes:
-            guards.append(position)
-        new = {place.var for place in operands_of(instruction)} - seen
-        seen |= new
-        stack.extend(new)
-    return guards
-
-
-def _width(program: Program, orders: Orders, position: int) -> float | None:
+def _width(orders: Orders, position: int) -> float | None:
+    program = orders.program
     statement = program.statements[position]
     combine, width = statement.instruction, program.verified
     size = program.guarded.get(statement.name)

@@ -20,13 +20,14 @@ from typing import Literal, final
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import Infeasible, minimise
 from tpdyn.exponents import ZERO, Order, show_order
-from tpdyn.facts.structure import Structure, maker, structure
+from tpdyn.facts.facts import Facts
+from tpdyn.facts.makers import maker
 from tpdyn.program.instructions import Apply, Combine, Contract, Instruction
 from tpdyn.program.program import Program, Source
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.regimes.cells import Cell, Space, formula, on_cell, plain
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import counting, judge
+from tpdyn.regimes.verdict import judge
 
 _LARGEST_SEARCH = 60
 """Readings after which the search gives up."""
@@ -93,12 +94,12 @@ class Requirement:
 class Maximum:
     """Where the search ended.
 
-    program: what was searched. point: the values of the symbols; exponents: what they mean. orders, requirements, cell: the
-    last reading, on linear forms. conflicts: minimal sets of requirements that contradict each other; given_up: what was
+    facts: of the program that was searched. point: the values of the symbols; exponents: what they mean. orders, requirements,
+    cell: the last reading, on linear forms. conflicts: minimal sets of requirements that contradict each other; given_up: what was
     sacrificed. readings: how often the program was read. regime: the verdict there.
     """
 
-    program: Program
+    facts: Facts
     space: Space
     point: Point
     exponents: Exponents
@@ -111,17 +112,21 @@ class Maximum:
     readings: int = 0
 
     @property
+    def program(self) -> Program:
+        """What was searched."""
+        return self.facts.program
+
+    @property
     def unmet(self) -> tuple[Requirement, ...]:
         """Requirements that do not hold at the point; empty for a maximal update parametrization."""
         return tuple(r for r in self.requirements if r.shortfall(self.point))
 
 
 def maximal_update(
-    program: Program,
+    program: Program | Facts,
     space: Space,
     start: Sequence[Fraction] | None = None,
     *,
-    found: Structure | None = None,
     epsilon: bool = False,
     most: int = _LARGEST_SEARCH,
 ) -> Maximum:
@@ -129,8 +134,7 @@ def maximal_update(
 
     most: how many readings may be spent. Raises OutsideTheory where a rule does not reach.
     """
-    decisive = found or structure(program)
-    search = _Search(program, space, decisive, epsilon)
+    search = _Search(Facts.of(program), space, epsilon)
     origin = tuple(start) if start is not None else (ZERO,) * len(space.names)
     at = search.look(origin)
     while search.unmet(at) and len(search.seen) < most:
@@ -149,24 +153,22 @@ def maximal_update(
             if halfway in search.seen:
                 break
             at = search.look(halfway)
-    exponents = space.at(at.point)
-    orders = read(program, exponents, epsilon=epsilon, folded=decisive.folded)
-    regime = judge(program, decisive, orders, exponents, epsilon=epsilon).regime
+    regime = judge(read(search.facts, space.at(at.point), epsilon=epsilon)).regime
     sacrificed = tuple(r for r in at.requirements if r.key in search.given_up)
     return replace(at, regime=regime, conflicts=tuple(search.conflicts), given_up=sacrificed, readings=len(search.seen))
 
 
 @final
 class _Search:
-    def __init__(self, program: Program, space: Space, found: Structure, epsilon: bool) -> None:
-        self.program, self.space, self.found, self.epsilon = program, space, found, epsilon
+    def __init__(self, facts: Facts, space: Space, epsilon: bool) -> None:
+        self.facts, self.space, self.epsilon = facts, space, epsilon
         self.seen: dict[Point, Maximum] = {}
         self.given_up: set[tuple[Demand, str, int]] = set()
         self.conflicts: list[tuple[Requirement, ...]] = []
 
     def look(self, point: Point) -> Maximum:
         """Read the program around a point."""
-        made = look(self.program, self.space, point, self.found, epsilon=self.epsilon)
+        made = look(self.facts, self.space, point, epsilon=self.epsilon)
         self.seen[point] = made
         return made
 
@@ -230,51 +232,49 @@ def form_moved(form: Form, origin: Sequence[Fraction]) -> Form:
     return Form(form.at(origin), form.coefficients)
 
 
-def look(
-    program: Program, space: Space, point: Sequence[Fraction], found: Structure, *, epsilon: bool = False
-) -> Maximum:
+def look(program: Program | Facts, space: Space, point: Sequence[Fraction], *, epsilon: bool = False) -> Maximum:
     """The requirements around a point, and how they stand there (the regime is not looked at)."""
+    facts = Facts.of(program)
 
     def work(exponents: Exponents) -> tuple[Orders, tuple[tuple[Demand, str, int, Order], ...]]:
-        orders = read(program, exponents, epsilon=epsilon, folded=found.folded)
-        return orders, tuple(_demanded(program, found, orders))
+        orders = read(facts, exponents, epsilon=epsilon)
+        return orders, tuple(_demanded(orders))
 
     (orders, demanded), cell = on_cell(space, point, work)
     return Maximum(
-        program,
+        facts,
         space,
         cell.point,
         space.at(cell.point),
         cell,
         orders,
-        tuple(_requirements(program, demanded, len(space.names))),
+        tuple(_requirements(facts.program, demanded, len(space.names))),
         Regime.UNSTABLE,
     )
 
 
-def _demanded(program: Program, found: Structure, orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
+def _demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
     """(demand, subject, position, order): what is demanded of the order of what."""
-    values = orders.values
-    hidden = [position for position in found.representations if position not in found.outputs]
+    facts, program, values = orders.facts, orders.program, orders.values
 
     def module(position: int) -> str:
         made = program.statements[maker(program, position)].instruction
         return program.statements[position].origin.module or _kind(made)
 
-    for position in counting(found):
+    for position in facts.counting:
         yield "begins small", module(position), position, values[position].size
         yield "changes little", module(position), position, values[position].moved
-    for position in hidden:
+    for position in facts.hidden:
         yield "starts", module(position), position, values[position].size
     for name, own in contributions_of(orders).items():
         for contribution, contributed in own:
             yield "adds little", name, contribution.position, contributed
         best, largest = max(own, key=lambda item: item[1])
         yield "updated", name, best.position, largest
-    for position in hidden:
+    for position in facts.hidden:
         if program.statements[position].origin.step == program.steps - 1:
             yield "learns", module(position), position, values[position].moved
-    moved = [(position, order) for position in found.outputs if (order := values[position].moved) is not None]
+    moved = [(position, order) for position in facts.outputs if (order := values[position].moved) is not None]
     if moved:
         yield "moves", "the output", *max(moved, key=lambda item: item[1])
 

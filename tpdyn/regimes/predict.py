@@ -12,7 +12,8 @@ from fractions import Fraction
 from typing import Literal
 
 from tpdyn.exponents import ZERO, Order, show_order, show_power
-from tpdyn.facts.structure import Structure, maker, normalises, source_of, structure
+from tpdyn.facts.facts import Facts
+from tpdyn.facts.makers import maker, source_of
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_of
 from tpdyn.program.program import Mark, Program, View
@@ -20,7 +21,7 @@ from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.regimes.epsilon import where_epsilon_matters
 from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 from tpdyn.regimes.remedy import find_remedy
-from tpdyn.regimes.verdict import counting, finite_parameters, judge, largest_change
+from tpdyn.regimes.verdict import judge, largest_change
 
 
 def predict(
@@ -49,71 +50,64 @@ def predict(
             "the recording holds one optimizer step only, so no value is seen after an update; expected at least two: let "
             "the script train longer, and record with steps=3"
         )
-    found = structure(program)
+    facts = Facts.of(program)
     as_written = epsilon == "as written"
-    orders = read(program, exponents, epsilon=as_written, folded=found.folded)
-    given = exponents or Exponents()
-    regime, reasons = _verdict(program, found, orders, given, as_written)
+    orders = read(facts, exponents, epsilon=as_written)
+    regime, reasons = _verdict(orders)
     if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(orders)):
-
-        def regime_of(other: Orders, changed: Exponents) -> Regime:
-            return judge(program, found, other, changed, epsilon=as_written).regime
-
-        cure = find_remedy(program, orders, given, epsilon=as_written, folded=found.folded, judge=regime_of)
+        cure = find_remedy(orders)
         if cure is not None:
             reasons = (replace(reasons[0], fix=str(cure)), *reasons[1:])
     return Prediction(
         program=program,
         regime=regime,
         reasons=reasons,
-        table=_rows(program, found, orders),
+        table=_rows(orders),
         sizes=tuple(value.size for value in orders.values),
         changes=tuple(value.moved for value in orders.values),
-        entrywise=found.entrywise,
-        outside=_outside(program, found),
-        epsilon={} if exponents or as_written else where_epsilon_matters(program, orders),
+        entrywise=facts.entrywise,
+        outside=_outside(facts),
+        epsilon={} if exponents or as_written else where_epsilon_matters(orders),
     )
 
 
 # -- the verdict ----------------------------------------------------------------------------------------------------
 
 
-def _verdict(
-    program: Program, found: Structure, orders: Orders, exponents: Exponents, as_written: bool
-) -> tuple[Regime, tuple[Reason, ...]]:
-    verdict = judge(program, found, orders, exponents, epsilon=as_written)
-    remarks = _remarks(program, found, orders)
+def _verdict(orders: Orders) -> tuple[Regime, tuple[Reason, ...]]:
+    verdict = judge(orders)
     match verdict.regime:
         case Regime.UNSTABLE:
             assert verdict.order is not None
-            reason = _why_unstable(program, orders, verdict.position, verdict.what, verdict.order)
+            reason = _why_unstable(orders, verdict.position, verdict.what, verdict.order)
         case Regime.TRIVIAL if verdict.without is not None:
-            reason = _why_trivial(program, found, verdict.without, verdict.moved)
-            finite = finite_parameters(program)
+            reason = _why_trivial(verdict.without, verdict.moved)
+            finite = orders.facts.finite_parameters
             hiding = sorted(finite & {c.parameter for c in orders.contributions if c.order == 0}) or sorted(finite)
             text = f"only {', '.join(hiding)} moves the output, by the same amount for every input: {reason.text}"
             reason = replace(reason, text=text)
         case Regime.TRIVIAL:
-            reason = _why_trivial(program, found, orders, verdict.moved)
+            reason = _why_trivial(orders, verdict.moved)
         case Regime.FEATURE_LEARNING:
-            reason = _why_learning(program, orders, verdict.learning)
+            reason = _why_learning(orders, verdict.learning)
         case Regime.KERNEL:
-            reason = _why_kernel(program, found, orders, verdict.hidden)
-    return verdict.regime, (reason, *remarks)
+            reason = _why_kernel(orders)
+    return verdict.regime, (reason, *_remarks(orders))
 
 
-def _mixed(program: Program, found: Structure, orders: Orders) -> list[bool]:
+def _mixed(orders: Orders) -> list[bool]:
     """Which values are functions of values that grow (see `Row.mixed`). Sums and slices of what grows just grow, too.
 
     A normalisation sees only ratios: where what it normalises changes by more than its size, that ratio grows.
     """
+    facts, program = orders.facts, orders.program
     grown, mixed = [False] * len(program), [False] * len(program)
-    decisive = set(counting(found))
+    decisive = frozenset(facts.counting)
     for position, statement in enumerate(program.statements):
         operands = [place.var for place in operands_of(statement.instruction)]
         passes = isinstance(statement.instruction, Combine | Slice | Concat | Gather)
         mixed[position] = any(mixed[v] for v in operands) or (not passes and any(grown[v] for v in operands))
-        if normalises(program, statement.instruction) and statement.origin.phase == "forward":
+        if position in facts.normalisation_factors and statement.origin.phase == "forward":
             guarded = orders.values[operands[0]]
             mixed[position] |= guarded.moved is not None and (guarded.size is None or guarded.moved > guarded.size)
         value = orders.values[position]
@@ -122,7 +116,8 @@ def _mixed(program: Program, found: Structure, orders: Orders) -> list[bool]:
     return mixed
 
 
-def _why_unstable(program: Program, orders: Orders, position: int, what: str, order: Fraction) -> Reason:
+def _why_unstable(orders: Orders, position: int, what: str, order: Fraction) -> Reason:
+    program = orders.program
     origin = program.statements[position].origin
     place = maker(program, position)
     name = _label(program, position)
@@ -157,12 +152,12 @@ def _too_fast(orders: Orders, step: int) -> list[Contribution]:
     return [replace(c, order=c.alone) for c in ranked]
 
 
-def _why_trivial(program: Program, found: Structure, orders: Orders, moved: Order) -> Reason:
-    position = found.outputs[-1]
+def _why_trivial(orders: Orders, moved: Order) -> Reason:
+    program, position = orders.program, orders.facts.outputs[-1]
     if moved is None:
         text = "the output does not change at all in the recorded steps"
         return _reason(program, position, text, "record more steps, or check that the learning rate is not zero")
-    last = _last_contributions(program, orders)
+    last = _last_contributions(orders)
     text = f"the output changes at order {show_order(moved)}: it stands still as the width grows"
     if not last:
         return _reason(program, position, text, f"multiply the learning rate by {show_power(-moved)}")
@@ -172,22 +167,24 @@ def _why_trivial(program: Program, found: Structure, orders: Orders, moved: Orde
     return _reason(program, best.position, text, f"multiply the learning rates, {rates}")
 
 
-def _why_kernel(program: Program, found: Structure, orders: Orders, hidden: tuple[int, ...]) -> Reason:
+def _why_kernel(orders: Orders) -> Reason:
     """r > 0: features freeze. Dividing the readout by n^r and raising every learning rate so that the output still moves
     gives r = 0 (Tensor Programs IV: the straight line from NTP to muP along the symmetric directions)."""
-    moved = largest_change(orders.values, hidden)
+    facts, program = orders.facts, orders.program
+    moved = largest_change(orders.values, facts.hidden)
     if moved is None:
-        return _reason(program, found.outputs[-1], "no hidden representation changes", "train the hidden layers too")
-    position = next(p for p in hidden if orders.values[p].moved == moved)
-    regime = "operator regime of entrywise optimizers" if found.entrywise else "kernel regime"
+        return _reason(program, facts.outputs[-1], "no hidden representation changes", "train the hidden layers too")
+    position = next(p for p in facts.hidden if orders.values[p].moved == moved)
+    regime = "operator regime of entrywise optimizers" if facts.entrywise else "kernel regime"
     text = f"no hidden representation learns ({regime})"
     text += f": the largest change is {_label(program, position)}, of order {show_order(moved)}"
-    rate = -moved if found.entrywise else -2 * moved
+    rate = -moved if facts.entrywise else -2 * moved
     fix = f"multiply the output by {show_power(moved)} and every learning rate by {show_power(rate)}"
     return _reason(program, position, text, fix)
 
 
-def _why_learning(program: Program, orders: Orders, learning: tuple[int, ...]) -> Reason:
+def _why_learning(orders: Orders, learning: tuple[int, ...]) -> Reason:
+    program = orders.program
     modules = list(dict.fromkeys(m for p in learning if (m := program.statements[p].origin.module)))
     where = ", ".join(modules[:6]) + (f" and {len(modules) - 6} more" if len(modules) > 6 else "")
     text = (
@@ -210,9 +207,9 @@ def _lagging(orders: Orders) -> dict[str, Fraction]:
     return {name: order for name, order in best.items() if order < 0}
 
 
-def _remarks(program: Program, found: Structure, orders: Orders) -> tuple[Reason, ...]:
+def _remarks(orders: Orders) -> tuple[Reason, ...]:
     """What else an expert would say: parameters that do not contribute as much as they could, vanishing values."""
-    remarks = []
+    program, remarks = orders.program, []
     trained = {c.parameter for c in orders.contributions if c.step > 0}
     moving = {c.parameter for c in orders.contributions if c.order is not None}
     place = {c.parameter: c.position for c in reversed(orders.contributions)}
@@ -223,7 +220,7 @@ def _remarks(program: Program, found: Structure, orders: Orders) -> tuple[Reason
         remarks.append(
             _reason(program, place[name], text, f"its learning rate could be larger by {show_power(-order)}")
         )
-    for position in found.representations:
+    for position in orders.facts.representations:
         size, moved = orders.values[position].size, orders.values[position].moved
         if program.statements[position].origin.step == 0 and size is not None and size < 0 and moved is None:
             named = [m for m in program.marks if m.kind == "module" and position in m.view.pieces]
@@ -233,11 +230,11 @@ def _remarks(program: Program, found: Structure, orders: Orders) -> tuple[Reason
     return tuple(remarks)
 
 
-def _last_contributions(program: Program, orders: Orders) -> list[Contribution]:
+def _last_contributions(orders: Orders) -> list[Contribution]:
     """What the parameters that feed the output directly contribute, largest first."""
     best: dict[str, Contribution] = {}
     for c in orders.contributions:
-        if program.statements[c.position].wide_axes or c.order is None:
+        if orders.program.statements[c.position].wide_axes or c.order is None:
             continue
         if c.parameter not in best or c.order > (best[c.parameter].order or c.order - 1):
             best[c.parameter] = c
@@ -263,60 +260,60 @@ def _label(program: Program, position: int) -> str:
     return f"{what} (`{origin.source.text}`)" if origin.source.text else what
 
 
-def expect_inside(program: Program, found: Structure) -> None:
+def expect_inside(program: Program | Facts) -> None:
     """Raise OutsideTheory where `predict` says that a program is outside of the theory: what follows from its orders is, too."""
-    for reason in _outside(program, found):
+    for reason in _outside(Facts.of(program)):
         raise OutsideTheory(replace(reason, text=reason.text.partition(" Orders below")[0].rstrip(".")).told())
 
 
-def _outside(program: Program, found: Structure) -> tuple[Reason, ...]:
-    reasons = []
-    if found.wide_data:
+def _outside(facts: Facts) -> tuple[Reason, ...]:
+    program, reasons = facts.program, []
+    if facts.wide_data:
         text = (
             "outside the theory: a forward value has two dims that grow with the width; does the batch or the sequence "
             "length grow with it? Orders below treat sums over it as sums of like terms"
         )
         fix = "keep the number of samples and tokens fixed while the width varies"
-        reasons.append(_reason(program, found.wide_data[0], text, fix))
-    if found.fixed:
+        reasons.append(_reason(program, facts.wide_data[0], text, fix))
+    if facts.fixed_products:
         text = (
             "outside the theory: a fixed matrix both of whose dims grow with the width (a Fourier transform over the width?) "
             "is multiplied; only the size of its entries is known. Orders below take its rows for independent of all else"
         )
         fix = "transform a dim that does not grow, such as the tokens, or let the matrix be drawn at random"
-        reasons.append(_reason(program, found.fixed[0], text, fix))
+        reasons.append(_reason(program, facts.fixed_products[0], text, fix))
     return tuple(reasons)
 
 
 # -- the table ------------------------------------------------------------------------------------------------------
 
 
-def _rows(program: Program, found: Structure, orders: Orders) -> tuple[Row, ...]:
-    mixed = _mixed(program, found, orders)
-    rows = [_mark_row(program, found, orders, mark, mixed) for mark in program.marks]
+def _rows(orders: Orders) -> tuple[Row, ...]:
+    program, mixed = orders.program, _mixed(orders)
+    rows = [_mark_row(orders, mark, mixed) for mark in program.marks]
     for parameter in program.parameters:
         for step, view in enumerate(parameter.versions[: max(program.steps, 1)]):
-            rows.append(_row(program, orders, "parameter", parameter.name, step, view))
+            rows.append(_row(orders, "parameter", parameter.name, step, view))
         for step, gradient in enumerate(parameter.gradients):
             if gradient is not None:
-                rows.append(_row(program, orders, "gradient", parameter.name, step, gradient))
+                rows.append(_row(orders, "gradient", parameter.name, step, gradient))
     return tuple(rows)
 
 
-def _mark_row(program: Program, found: Structure, orders: Orders, mark: Mark, mixed: list[bool]) -> Row:
-    row = _row(program, orders, mark.kind, mark.name, mark.step, mark.view)
+def _mark_row(orders: Orders, mark: Mark, mixed: list[bool]) -> Row:
+    facts = orders.facts
+    row = _row(orders, mark.kind, mark.name, mark.step, mark.view)
     row = replace(row, mixed=any(mixed[var] for var in mark.view.pieces))
     hidden = (
         mark.kind == "module"
-        and len(program.statements[row.position].wide_axes) == 1
-        and row.position not in found.folded
-        and row.position not in found.outputs
+        and len(orders.program.statements[row.position].wide_axes) == 1
+        and row.position not in facts.folded
+        and row.position not in facts.outputs
     )
     return replace(row, learns=row.change is not None and row.change >= 0) if hidden else row
 
 
 def _row(
-    program: Program,
     orders: Orders,
     kind: Literal["module", "output", "loss", "parameter", "gradient"],
     name: str,
@@ -330,8 +327,8 @@ def _row(
         step=step,
         size=max((v.size for v in values if v.size is not None), default=None),
         change=max((v.moved for v in values if v.moved is not None), default=None),
-        source=source_of(program, view.var),
+        source=source_of(orders.program, view.var),
         position=view.var,
         at_most=any(v.at_most for v in values),
-        wide=any(program.statements[var].wide_axes for var in view.pieces),
+        wide=any(orders.program.statements[var].wide_axes for var in view.pieces),
     )

@@ -7,7 +7,7 @@ it need not be the only remedy. (All of them, as a polyhedron of exponents, are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import final
@@ -15,8 +15,9 @@ from typing import final
 from tpdyn.exponents import ZERO, show_power
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.reading import Exponents, Orders, read
+from tpdyn.readings.orders.reading import Exponents, Orders
 from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.verdict import judge
 
 _LARGEST_PROGRAM = 6000
 """Statements; above it a remedy would take longer than a person wants to wait."""
@@ -47,20 +48,13 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def find_remedy(
-    program: Program,
-    orders: Orders,
-    exponents: Exponents,
-    *,
-    epsilon: bool,
-    folded: Mapping[int, Fraction],
-    judge: Callable[[Orders, Exponents], Regime],
-) -> Remedy | None:
+def find_remedy(orders: Orders) -> Remedy | None:
     """The first of a few candidates that leads to feature learning (or at least to stability); None if none does.
 
     Candidates: equalise the learning rates; the same with the parameters that feed the output initialised smaller by
     n^-1/2 or n^-1.
     """
+    program, exponents = orders.program, orders.exponents
     if len(program) > _LARGEST_PROGRAM:
         return None
     readouts = sorted(
@@ -79,10 +73,10 @@ def find_remedy(
         if shift and not readouts:
             break
         try:
-            rates, found = _equalised(program, candidate, epsilon, folded)
+            rates, found = _equalised(orders, candidate)
         except OutsideTheory:
             continue
-        regime = judge(found, replace(candidate, rate=_added(candidate.rate, rates)))
+        regime = judge(found).regime
         remedy = Remedy(dict.fromkeys(readouts, shift) if shift else {}, rates, regime)
         if regime == Regime.FEATURE_LEARNING:
             return remedy if remedy.initial or remedy.rate else None
@@ -91,14 +85,11 @@ def find_remedy(
     return best if best is not None and best.regime == Regime.KERNEL else None
 
 
-def _equalised(
-    program: Program, exponents: Exponents, epsilon: bool, folded: Mapping[int, Fraction]
-) -> tuple[dict[str, Fraction], Orders]:
+def _equalised(orders: Orders, exponents: Exponents) -> tuple[dict[str, Fraction], Orders]:
     """Learning-rate exponents under which each parameter's own change contributes at order 0."""
     rates: dict[str, Fraction] = {}
     for _ in range(6):
-        changed = replace(exponents, rate=_added(exponents.rate, rates))
-        orders = read(program, changed, epsilon=epsilon, folded=folded)
+        orders = orders.again(replace(exponents, rate=_added(exponents.rate, rates)))
         largest: dict[str, Fraction] = {}
         for c in orders.contributions:
             if c.alone is not None:

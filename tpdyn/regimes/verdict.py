@@ -13,9 +13,7 @@ from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.exponents import Order
-from tpdyn.facts.structure import Structure
-from tpdyn.program.program import Program
-from tpdyn.readings.orders.reading import Exponents, Orders, read
+from tpdyn.readings.orders.reading import Orders
 from tpdyn.readings.orders.terms import Value, largest
 from tpdyn.regimes.prediction import Regime
 
@@ -26,8 +24,8 @@ class Verdict:
     """A regime and what decides it.
 
     position, what, order: for UNSTABLE the first value that grows, whether in its base ("size") or in its change. moved: the
-    order of the output's change. hidden: the hidden representations; learning: those that change at order 0. without: the
-    orders with parameters of finite size frozen, where the output moves by these alone (then TRIVIAL).
+    order of the output's change. learning: hidden representations that change at order 0. without: the orders with parameters
+    of finite size frozen, where the output moves by these alone (then TRIVIAL).
     """
 
     regime: Regime
@@ -35,43 +33,33 @@ class Verdict:
     what: Literal["size", "change"] = "change"
     order: Order = None
     moved: Order = None
-    hidden: tuple[int, ...] = ()
     learning: tuple[int, ...] = ()
     without: Orders | None = None
 
 
-def judge(
-    program: Program, found: Structure, orders: Orders, exponents: Exponents, *, epsilon: bool = False
-) -> Verdict:
-    """The regime at the exponents at which `orders` were read.
+def judge(orders: Orders) -> Verdict:
+    """The regime at the exponents at which orders were read.
 
     A parameter of finite size (the bias of the output) moves the output by the same amount for every input: a program in
     which nothing else does is trivial, which takes a second reading.
     """
-    values = orders.values
-    unstable = first_unstable(found, values)
+    facts, values = orders.facts, orders.values
+    unstable = first_unstable(orders)
     if unstable is not None:
         position, what, order = unstable
         return Verdict(Regime.UNSTABLE, position, what, order)
-    moved = largest_change(values, found.outputs)
+    moved = largest_change(values, facts.outputs)
     if moved is None or moved < 0:
         return Verdict(Regime.TRIVIAL, moved=moved)
-    finite = finite_parameters(program)
-    if finite:
-        frozen = replace(exponents, frozen=exponents.frozen | finite)
-        without = read(program, frozen, epsilon=epsilon, folded=found.folded)
-        alone = largest_change(without.values, found.outputs)
+    if facts.finite_parameters:
+        given = orders.exponents
+        without = orders.again(replace(given, frozen=given.frozen | facts.finite_parameters))
+        alone = largest_change(without.values, facts.outputs)
         if alone is None or alone < 0:
             return Verdict(Regime.TRIVIAL, moved=alone, without=without)
-    hidden = tuple(position for position in found.representations if position not in found.outputs)
-    learning = tuple(position for position in hidden if (order_ := values[position].moved) is not None and order_ == 0)
+    learning = tuple(p for p in facts.hidden if (order_ := values[p].moved) is not None and order_ == 0)
     regime = Regime.FEATURE_LEARNING if learning else Regime.KERNEL
-    return Verdict(regime, moved=moved, hidden=hidden, learning=learning)
-
-
-def finite_parameters(program: Program) -> frozenset[str]:
-    """The names of parameters without a dim that grows."""
-    return frozenset(p.name for p in program.parameters if not program.statements[p.versions[0].var].wide_axes)
+    return Verdict(regime, moved=moved, learning=learning)
 
 
 def largest_change(values: tuple[Value, ...], positions: tuple[int, ...]) -> Order:
@@ -80,19 +68,13 @@ def largest_change(values: tuple[Value, ...], positions: tuple[int, ...]) -> Ord
     return largest(changes) if changes else None
 
 
-def first_unstable(
-    found: Structure, values: tuple[Value, ...]
-) -> tuple[int, Literal["size", "change"], Fraction] | None:
+def first_unstable(orders: Orders) -> tuple[int, Literal["size", "change"], Fraction] | None:
     """The first value in the program that counts and has a positive order, and whether at initialisation."""
-    for position in counting(found):
-        size, moved = values[position].size, values[position].moved
+    for position in orders.facts.counting:
+        value = orders.values[position]
+        size, moved = value.size, value.moved
         if size is not None and size > 0:
             return position, "size", size
         if moved is not None and moved > 0:
             return position, "change", moved
     return None
-
-
-def counting(found: Structure) -> list[int]:
-    """The values that must not grow."""
-    return sorted({*found.representations, *found.outputs, *(value for value, _ in found.scalars)})

@@ -13,7 +13,6 @@ from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.exact.forms import Form, Point
 from tpdyn.exact.polytopes import Bound, Polytope, box
-from tpdyn.facts.structure import structure
 from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
 from tpdyn.parametrizing.maps.diagram import phase_diagram
 from tpdyn.parametrizing.maps.merging import merged
@@ -43,7 +42,7 @@ def plainly(made: Program, point: Point) -> tuple[str, Fraction | None]:
     for word, value in zip(SYMBOLS.values(), point, strict=False):
         for kind, name in moved_by(made, word):
             found[kind][name] = found[kind].get(name, ZERO) + value
-    return phase_of(made, structure(made), Exponents(found["a"], found["b"], found["c"]))
+    return phase_of(made, Exponents(found["a"], found["b"], found["c"]))
 
 
 def said(phase: Phase, point: Point) -> tuple[str, Fraction | None]:

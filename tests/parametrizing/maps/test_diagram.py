@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tpdyn.claims import theorems
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
-from tpdyn.facts.structure import structure
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, read
@@ -45,13 +44,12 @@ def diagram(layers: int, optimizer: Optimizer, x: str, y: str) -> PhaseDiagram:
 
 def plainly(made: Program, extra: Exponents) -> tuple[str, Fraction | None]:
     """Label and r of one point, by the definition alone."""
-    found = structure(made)
-    orders = read(made, extra, folded=found.folded)
-    verdict = judge(made, found, orders, extra)
+    orders = read(made, extra)
+    verdict = judge(orders)
     if verdict.regime is Regime.UNSTABLE:
         return ("unstable at initialisation" if verdict.what == "size" else "unstable"), None
     if verdict.regime is Regime.KERNEL:
-        moved = largest_change(orders.values, verdict.hidden)
+        moved = largest_change(orders.values, orders.facts.hidden)
         return "kernel", None if moved is None else -moved
     return {Regime.TRIVIAL: ("trivial", None), Regime.FEATURE_LEARNING: ("feature learning", ZERO)}[verdict.regime]
 

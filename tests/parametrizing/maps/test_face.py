@@ -18,7 +18,6 @@ from tpdyn.claims import theorems
 from tpdyn.claims.strategies import layer_names, mlp_program
 from tpdyn.exact.forms import Point
 from tpdyn.exact.linear import nullspace
-from tpdyn.facts.structure import structure
 from tpdyn.parametrizing.maps.face import Face, face_of
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.regimes.cells import every_exponent
@@ -40,7 +39,7 @@ def optimum(layers: int, optimizer: Optimizer) -> tuple[Maximum, Face]:
 
 
 def unmet(maximum: Maximum, point: Point) -> bool:
-    return bool(look(maximum.program, maximum.space, point, structure(maximum.program)).unmet)
+    return bool(look(maximum.program, maximum.space, point).unmet)
 
 
 def direction(maximum: Maximum, layer: str, a: Fraction | int, b: Fraction | int, c: Fraction | int) -> Point:

@@ -14,7 +14,7 @@ from torch import nn
 import tpdyn
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
-from tpdyn.parametrizing.decay import without_decay
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.formulas import FormulaCell, formulas
 from tpdyn.parametrizing.maps.slices import exponents_of
 from tpdyn.program.program import Program
@@ -47,7 +47,7 @@ def perceptron() -> Program:
 def predicted(program: Program, cell: FormulaCell, values: Values) -> Prediction:
     """The plain prediction at a point: what symbols add to the script's exponents."""
     steps = [(moved, values[name] - here) for (name, moved), here in zip(cell.moves.items(), cell.here, strict=True)]
-    return predict(without_decay(program)[0], exponents=exponents_of(Exponents(), steps), remedy=False)
+    return predict(Facts.of(program).without_decay[0].program, exponents=exponents_of(Exponents(), steps), remedy=False)
 
 
 def inside(cell: FormulaCell, draw: random.Random) -> Values:

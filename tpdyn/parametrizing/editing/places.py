@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeGuard, final
 
 from tpdyn.exponents import Scaling
-from tpdyn.facts.places import Place, places
+from tpdyn.facts.facts import Facts
+from tpdyn.facts.places import Place
 from tpdyn.parametrizing.editing.edits import TextEdits
 from tpdyn.parametrizing.editing.text import number
 from tpdyn.program.instructions import Contract
@@ -44,7 +45,7 @@ class Line:
 def lines_of(program: Program, multipliers: dict[str, Fraction], base_width: int) -> tuple[Line, ...]:
     """The lines that need a multiplier. A place whose power is p is to be multiplied by n^-p."""
     by_line: dict[tuple[str, int, str], list[Place]] = {}
-    for place in places(program):
+    for place in Facts.of(program).places:
         # Modules of one name in several blocks share a line; a projection and a readout on one line do not.
         last = place.module.split("#")[0].rpartition(".")[2] if place.parameters else ""
         by_line.setdefault((place.source.file, place.source.line, last), []).append(place)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import final
 
 from tpdyn.exponents import Scaling
-from tpdyn.parametrizing.parametrization import Facts, Shift
+from tpdyn.parametrizing.parametrization import ParameterFacts, Shift
 
 Powers = Mapping[str, Fraction]
 
@@ -60,7 +60,7 @@ def pattern_of(name: str) -> str:
     return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
-def width_from(shapes: Sequence[tuple[str, Facts]], base_width: int) -> tuple[str, int, str]:
+def width_from(shapes: Sequence[tuple[str, ParameterFacts]], base_width: int) -> tuple[str, int, str]:
     """A parameter, one of its dims, and the growth of the width as an expression of `size`, that dim's.
 
     Raises NoWidth where no dim is a multiple of a power of the width.

@@ -16,9 +16,7 @@ from typing import Any, final
 from tpdyn.exact.forms import Constraint, Point
 from tpdyn.exact.linear import remainder
 from tpdyn.exact.polytopes import Polytope, bound, box
-from tpdyn.facts.own import own_exponents
-from tpdyn.facts.structure import structure
-from tpdyn.parametrizing.decay import without_decay
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.merging import merged
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
@@ -134,11 +132,10 @@ def phase_cells(
         cells.at({"c": 0, "b": "1/2", "a": 0}).label
         [cell.facets for cell in cells.where("feature learning")]
     """
-    program, _ = without_decay(program)
-    found = structure(program)
-    expect_inside(program, found)
-    own = own_exponents(program, found)
-    families = families_of(program, own)
+    facts, _ = Facts.of(program).without_decay
+    expect_inside(facts)
+    program, own = facts.program, facts.own
+    families = families_of(facts)
     name, at = point_named(program, around, families)
     space, here = space_of(program, own, symbols, kinds, at)
     if len(space.names) > _MOST_SYMBOLS:
@@ -147,7 +144,7 @@ def phase_cells(
             "quickly for three: name fewer, or read one cell in all of them with tpdyn.formulas"
         )
     window = _window(space, limits)
-    reader = PhaseReader(program, found, space, progress)
+    reader = PhaseReader(facts, space, progress)
     whole = box(window)
     cells = merged(whole, _cover(whole, reader))
     marked = {name: here} if name else {}

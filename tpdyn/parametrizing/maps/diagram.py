@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 from tpdyn.exact.forms import Form
 from tpdyn.exact.polygons import Corner, Polygon, Sides, area, between, box, clipped, inner, outlines, without
 from tpdyn.exponents import ZERO
-from tpdyn.facts.own import own_exponents
-from tpdyn.facts.structure import structure
-from tpdyn.parametrizing.decay import without_decay
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
 from tpdyn.parametrizing.maps.slices import Around, Axis, Limits, locate, slice_around, slice_through
@@ -199,16 +197,15 @@ def phase_diagram(
         diagram = tpdyn.phase_diagram(program, x="c", y="out.weight:b")
         diagram.at(0, "1/2").label
     """
-    program, _ = without_decay(program)
-    found = structure(program)
-    expect_inside(program, found)
-    own = own_exponents(program, found)
-    families = families_of(program, own)
+    facts, _ = Facts.of(program).without_decay
+    expect_inside(facts)
+    program, own = facts.program, facts.own
+    families = families_of(facts)
     if through:
         plane = slice_through(program, through, families, x_limits, y_limits)
     else:
         plane = slice_around(program, own, x, y, around, families, x_limits, y_limits)
-    reader = PhaseReader(program, found, plane.space, progress)
+    reader = PhaseReader(facts, plane.space, progress)
     mapper = _Mapper(reader)
     cells = mapper.cover(box((plane.x.low, plane.y.low), (plane.x.high, plane.y.high)))
     regions, edges, spots = mapper.strata(cells)

@@ -16,8 +16,7 @@ from typing import final
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import Infeasible, Unbounded, facets, inside, minimise, nullspace
 from tpdyn.exponents import ZERO
-from tpdyn.facts.own import Own, own_exponents
-from tpdyn.facts.structure import structure
+from tpdyn.facts.own import Own
 from tpdyn.regimes.cells import Kind, Space, formula
 from tpdyn.regimes.maximal import Maximum, contributions_of, look
 
@@ -106,7 +105,7 @@ def face_of(maximum: Maximum) -> Face:
     """
     if maximum.unmet:
         raise ValueError(f"requirements contradict each other, so no point is optimal: {maximum.unmet[0]}")
-    own = own_exponents(maximum.program)
+    own = maximum.facts.own
     free, directions = _directions(maximum, own)
     size = len(directions)
     pieces: list[tuple[Constraint, ...]] = []
@@ -187,7 +186,7 @@ class _Walk:
     """Looks at points `point + sum_i t_i directions[i]`; the symbols are the t_i alone, so that cells stay small."""
 
     def __init__(self, maximum: Maximum, directions: tuple[Point, ...]) -> None:
-        self.program, self.found = maximum.program, structure(maximum.program)
+        self.facts = maximum.facts
         self.size = len(directions)
         moves: dict[str, dict[tuple[Kind, str], Fraction]] = {}
         for number, direction in enumerate(directions):
@@ -220,7 +219,7 @@ class _Walk:
 
     def look(self, t: Point) -> tuple[Constraint, ...] | None:
         """A cell and its requirements as constraints on t, without those that are implied; None if one does not hold."""
-        here = look(self.program, self.space, t, self.found)
+        here = look(self.facts, self.space, t)
         if here.unmet:
             return None
         wanted = [Constraint(r.form, ">=") for r in here.requirements]

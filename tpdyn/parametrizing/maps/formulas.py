@@ -16,9 +16,7 @@ from typing import Literal, final
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import facets, nullspace, solve
 from tpdyn.exponents import Order
-from tpdyn.facts.own import own_exponents
-from tpdyn.facts.structure import structure
-from tpdyn.parametrizing.decay import without_decay
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.slices import Around, Limits, Moves, point_named
 from tpdyn.parametrizing.maps.symbols import Symbols, space_of
@@ -141,22 +139,21 @@ def formulas(
         str(cell.order("out", "change"))        # '1 - c'
         cell.regime, cell.facets, cell.vertices()
     """
-    program, _ = without_decay(program)
-    found = structure(program)
-    expect_inside(program, found)
-    own = own_exponents(program, found)
-    families = families_of(program, own) if isinstance(around, str) else {}
+    facts, _ = Facts.of(program).without_decay
+    expect_inside(facts)
+    program, own = facts.program, facts.own
+    families = families_of(facts) if isinstance(around, str) else {}
     _, at = point_named(program, around, families)
     space, here = space_of(program, own, symbols, kinds, at)
 
     def work(exponents: Exponents) -> tuple[Regime, Order, dict[str, dict[int, tuple[Order, Order]]], dict[str, Order]]:
-        orders = read(program, exponents, folded=found.folded)
-        verdict = judge(program, found, orders, exponents)
+        orders = read(facts, exponents)
+        verdict = judge(orders)
         table = _table(program, orders)
         last = {name: _most(change for _, change in steps.values()) for name, steps in table.items()}
         moved = None
         if verdict.regime in (Regime.KERNEL, Regime.FEATURE_LEARNING):
-            moved = largest_change(orders.values, verdict.hidden)
+            moved = largest_change(orders.values, facts.hidden)
         return verdict.regime, moved, table, last
 
     (regime, moved, table, last), cell = on_cell(space, here, work)

@@ -9,13 +9,13 @@ from typing import Literal, final
 
 from tpdyn.exact.forms import Form, Point
 from tpdyn.exponents import ZERO, Order
-from tpdyn.facts.structure import Structure
+from tpdyn.facts.facts import Facts
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.readings.orders.terms import Value
 from tpdyn.regimes.cells import Cell, Space, formula, on_cell
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import counting, judge, largest_change
+from tpdyn.regimes.verdict import judge, largest_change
 
 Label = Literal["unstable at initialisation", "unstable", "trivial", "kernel", "feature learning"]
 LABELS: tuple[Label, ...] = ("unstable at initialisation", "unstable", "trivial", "kernel", "feature learning")
@@ -47,13 +47,14 @@ class Phase:
         return all(self.agrees(other, corner) for corner in corners)
 
 
-def phase_of(program: Program, found: Structure, exponents: Exponents) -> tuple[Label, Order]:
+def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order]:
     """The label and r at some exponents (plain rationals, or linear forms).
 
     The reading ends at the first value that grows. In step 0 nothing has changed yet, and later steps have the same base:
     so a value that is too large at initialisation is met before any that changes too much.
     """
-    decisive = frozenset(counting(found))
+    facts = Facts.of(program)
+    decisive = frozenset(facts.counting)
 
     met: list[Label] = []
 
@@ -65,17 +66,17 @@ def phase_of(program: Program, found: Structure, exponents: Exponents) -> tuple[
                 met.append("unstable")
         return bool(met)
 
-    orders = read(program, exponents, folded=found.folded, until=grows)
+    orders = read(facts, exponents, until=grows)
     if met:
         return met[0], None
-    verdict = judge(program, found, orders, exponents)
+    verdict = judge(orders)
     match verdict.regime:
         case Regime.UNSTABLE:
             return "unstable", None
         case Regime.TRIVIAL:
             return "trivial", None
         case Regime.KERNEL:
-            moved = largest_change(orders.values, verdict.hidden)
+            moved = largest_change(orders.values, orders.facts.hidden)
             return "kernel", None if moved is None else -moved
         case Regime.FEATURE_LEARNING:
             return "feature learning", ZERO
@@ -85,16 +86,14 @@ def phase_of(program: Program, found: Structure, exponents: Exponents) -> tuple[
 class PhaseReader:
     """Reads the phases of a program at points of a space; progress is told how often it has read."""
 
-    def __init__(
-        self, program: Program, found: Structure, space: Space, progress: Callable[[int], None] | None = None
-    ) -> None:
-        self.program, self.found, self.space = program, found, space
+    def __init__(self, facts: Facts, space: Space, progress: Callable[[int], None] | None = None) -> None:
+        self.facts, self.space = facts, space
         self.progress = progress
         self.readings = 0
 
     def look(self, point: Point) -> tuple[Phase, Cell]:
         """The phase at a point, and the cell on which it stays."""
-        (label, r), cell = on_cell(self.space, point, lambda exponents: phase_of(self.program, self.found, exponents))
+        (label, r), cell = on_cell(self.space, point, lambda exponents: phase_of(self.facts, exponents))
         self.readings += 1
         if self.progress is not None:
             self.progress(self.readings)

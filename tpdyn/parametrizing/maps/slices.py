@@ -11,8 +11,8 @@ from tpdyn.exact.forms import Point
 from tpdyn.exact.linear import nullspace, solve
 from tpdyn.exact.polygons import Corner
 from tpdyn.exponents import ZERO
+from tpdyn.facts.facts import Facts
 from tpdyn.facts.own import Own
-from tpdyn.facts.places import shared_places
 from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
@@ -92,7 +92,7 @@ def slice_through(
     if len(names) != 3 or len(set(names)) < 3:
         raise ValueError(f"through = {', '.join(names)}; expected three different names, e.g. NTP, muP, SP")
     said, points = zip(*(point_named(program, name, families) for name in names), strict=True)
-    at = {place.name: place.positions for place in shared_places(program)}
+    at = {place.name: place.positions for place in Facts.of(program).shared_places}
     moves = [_difference(points[0], point, at) for point in points[1:]]
     if _parallel(*moves):
         raise ValueError(f"{', '.join(names)} lie on one line for this script; expected three points of a plane")

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from tpdyn.exponents import ZERO, Scaling
-from tpdyn.facts.signs import nonnegative
+from tpdyn.facts.facts import Facts
 from tpdyn.pointwise import lookup
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.contraction import Layout, place
+from tpdyn.readings.orders.contraction import place
 from tpdyn.readings.orders.functions import (
     Chain,
     Placed,
@@ -25,10 +25,9 @@ from tpdyn.readings.orders.parity import EVEN, of_function, product
 from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, leading_order, tidy
 
 
-def applied(
-    program: Program, position: int, apply: Apply, values: Sequence[Value], plan: Layout, guarded: Mapping[int, int]
-) -> Value:
+def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], guarded: Mapping[int, int]) -> Value:
     """The value of an Apply; guarded: which argument a maximum with a tiny number keeps (`guarded_maxima`)."""
+    plan = facts.layout(position)
     chain = _chain(apply.function, apply.parameters)
     at_most = any(value.at_most for value in values)
     arguments = [
@@ -37,14 +36,14 @@ def applied(
     ]
     if chain[0].arity == 1:
         made = _of_one_argument(chain, arguments[0], plan.wide, at_most)
-        return _averaged(program, position, apply, arguments[0], made)
+        return _averaged(facts.program, position, apply, arguments[0], made)
     if apply.function == "where":
         return _where(arguments, plan.wide, at_most)
     if position in guarded:
         kept = guarded[position]
         base, change, whole = larger_than_tiny(arguments[kept], arguments[1 - kept][0])
         return Value(base, change, whole if change else None, plan.wide, at_most)
-    if apply.function == "minimum" and not plan.wide and all(nonnegative(program, o.var) for o in apply.operands):
+    if apply.function == "minimum" and not plan.wide and all(facts.nonnegative[o.var] for o in apply.operands):
         base, change, whole = least_of(tuple(arguments))
         return Value(base, change, whole if change else None, plan.wide, at_most)
     base = several_arguments(chain[0], tuple(base for base, _, _ in arguments), plan.wide)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tpdyn.exponents import ZERO, Order
+from tpdyn.facts.layouts import Layout
 from tpdyn.program.instructions import Combine
-from tpdyn.readings.orders.contraction import Layout, contract, place, total_sum
+from tpdyn.readings.orders.contraction import contract, place, total_sum
 from tpdyn.readings.orders.parity import Sources, forget, odd_in, product
 from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, largest, tidy
 

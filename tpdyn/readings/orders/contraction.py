@@ -11,54 +11,14 @@ Three laws, one for each way of summing over a wide dim of size n (Tensor Progra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import final
 
 from tpdyn.exact.affine import told_apart
 from tpdyn.exponents import ZERO
+from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
-from tpdyn.program.instructions import Operand
-from tpdyn.program.program import Statement
 from tpdyn.readings.orders.parity import ANY, Parity, Sources, aligned, forget, product, relabel
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, rarer, tidy
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the wide axes of operands and result lie in a common numbering: first the result's, then the summed ones.
-
-    operands[k][i]: common number of wide axis i of operand k. summed: (common number, order of the dim).
-    wide: number of wide axes of the result. plain_sums: order that sums of a constant over axes no operand has give.
-    """
-
-    operands: tuple[tuple[int, ...], ...]
-    summed: tuple[tuple[int, Fraction], ...]
-    wide: int
-
-
-def layout(statement: Statement, operands: tuple[Operand, ...], shapes: tuple[Statement, ...]) -> Layout:
-    """The common numbering for an instruction with these operands, made by these statements."""
-    rank = len(statement.shape)
-    number: dict[int, int] = {axis: k for k, axis in enumerate(statement.wide_axes)}
-    wide = len(number)
-    summed: list[tuple[int, Fraction]] = []
-    rows = []
-    for operand, maker in zip(operands, shapes, strict=True):
-        row = []
-        for axis in maker.wide_axes:
-            label = operand.axes[axis]
-            if label not in number:
-                if label < rank:
-                    raise OutsideTheory("outside the theory: a wide axis meets a finite one")
-                number[label] = wide + len(summed)
-                order = maker.shape[axis].order
-                assert order is not None
-                summed.append((number[label], order))
-            row.append(number[label])
-        rows.append(tuple(row))
-    return Layout(tuple(rows), tuple(summed), wide)
 
 
 def place(term: Term, axes: tuple[int, ...]) -> Term:

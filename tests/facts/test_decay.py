@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/parametrizing/decay.py: decay is found in every form, and nothing else is taken for it."""
+"""Mirrors tpdyn/facts/decay.py: decay is found in every form, and nothing else is taken for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import tpdyn
-from tpdyn.parametrizing.decay import without_decay
+from tpdyn.facts.facts import Facts
 from tpdyn.program.instructions import Combine
 from tpdyn.program.program import Program
 
@@ -55,7 +55,8 @@ WITH_AND_WITHOUT: dict[str, tuple[Make, Make, bool]] = {
 def test_without_decay_a_program_has_the_orders_of_a_script_that_has_none(name: str) -> None:
     decaying, plain, coupled = WITH_AND_WITHOUT[name]
     program = recorded(decaying)
-    stripped, found = without_decay(program)
+    facts, found = Facts.of(program).without_decay
+    stripped = facts.program
     assert stripped != program
     assert found == (frozenset(p.name for p in program.parameters) if coupled else frozenset())
     rows = {(r.kind, r.name, r.step): (r.size, r.change) for r in tpdyn.predict(recorded(plain)).rows()}
@@ -74,7 +75,8 @@ def test_without_decay_a_program_has_the_orders_of_a_script_that_has_none(name: 
 @pytest.mark.parametrize("name", WITH_AND_WITHOUT)
 def test_a_script_without_decay_stays_as_it_is(name: str) -> None:
     program = recorded(WITH_AND_WITHOUT[name][1])
-    assert without_decay(program) == (program, frozenset())
+    facts = Facts.of(program)
+    assert facts.without_decay == (facts, frozenset())
 
 
 def test_a_mean_of_weights_is_no_decay() -> None:
@@ -88,4 +90,5 @@ def test_a_mean_of_weights_is_no_decay() -> None:
             state[p]["slow"] = p.detach().clone()
 
     program = recorded(lambda m: torch.optim.SGD(m.parameters(), lr=0.1), after)
-    assert without_decay(program) == (program, frozenset())
+    facts = Facts.of(program)
+    assert facts.without_decay == (facts, frozenset())

@@ -1,0 +1,58 @@
+"""Which parts of an optimizer's step are weight decay? They are set aside when a parametrization is derived.
+
+In torch the decay of a step is `lr * weight_decay * w`: decoupled (AdamW), or added to the gradient (SGD). Where a learning
+rate has to grow with the width, a decay that is left as it is would grow with it, and the best rate would be one at which
+the weights just do not decay away: an answer about the decay, not about learning. So exponents are derived without it, and
+whoever applies them moves the decay too (`Shift.decay`), such that each step's decay stays in proportion: that is stable at
+every width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Combine, Operand
+from tpdyn.program.program import Program
+
+ONE = Scaling.of(1)
+
+
+def without_decay(program: Program, updates: Mapping[str, Sequence[int]]) -> tuple[Program, frozenset[str]]:
+    """The program without weight decay, and the parameters whose decay is added to their gradients.
+
+    updates: the statements of each parameter's updates. The program itself where nothing decays.
+    """
+    statements = list(program.statements)
+    coupled = set()
+    for parameter in program.parameters:
+        versions = {var for view in parameter.versions for var in view.pieces}
+        for position in updates[parameter.name]:
+            combine = statements[position].instruction
+            terms = _without(combine, versions, position in versions) if isinstance(combine, Combine) else None
+            if terms is not None:
+                assert isinstance(combine, Combine)
+                statements[position] = replace(statements[position], instruction=replace(combine, terms=terms))
+                if position not in versions:
+                    coupled.add(parameter.name)
+    if tuple(statements) == program.statements:
+        return program, frozenset()
+    return replace(program, statements=tuple(statements)), frozenset(coupled)
+
+
+Terms = tuple[tuple[Scaling, Operand], ...]
+
+
+def _without(combine: Combine, versions: Container[int], makes_version: bool) -> Terms | None:
+    """The terms of a sum without the decay of a parameter; None where nothing in it decays.
+
+    `w' = (1 - d) w - ...` keeps w; `g' = g + d w` keeps the gradient. Neither is a mean of versions, a perturbed weight, or a
+    rescaled copy.
+    """
+    mine = [(scale, operand) for scale, operand in combine.terms if operand.var in versions]
+    others = tuple(term for term in combine.terms if term not in mine)
+    total = Scaling.sum([scale for scale, _ in mine])
+    if len({operand.var for _, operand in mine}) != 1 or total == ONE or not others:
+        return None
+    return ((ONE, mine[0][1]), *others) if makes_version else others

@@ -1,0 +1,78 @@
+"""Which values decide the verdict? Representations, outputs, and numbers that meet a scale, with multipliers folded.
+
+Tensor Programs IV (arXiv 2011.14522), section 3, asks of activations, logits and outputs that they neither grow nor stand
+still. In a recorded program these are found by what they depend on and by how they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+
+from tpdyn.pointwise import lookup
+from tpdyn.program.instructions import Apply
+from tpdyn.program.program import Program
+
+
+def computed(program: Program, from_data: Sequence[bool], from_parameters: Sequence[bool]) -> tuple[int, ...]:
+    """What the network computes: forward values that are made of data and of parameters."""
+    return tuple(
+        position
+        for position, statement in enumerate(program.statements)
+        if statement.origin.phase == "forward"
+        and statement.type == "float"
+        and from_data[position]
+        and from_parameters[position]
+    )
+
+
+def representations(program: Program, computed: Iterable[int], without: Container[int]) -> tuple[int, ...]:
+    """What the network computes along one wide dim: a vector for each sample, or token.
+
+    without: values that a multiplier follows, masks, and the factors of normalisations, which by themselves say nothing.
+    """
+    return tuple(
+        position
+        for position in computed
+        if len(program.statements[position].wide_axes) == 1 and position not in without
+    )
+
+
+def masks(program: Program) -> frozenset[int]:
+    """Where a function jumps between constants (the slope of a relu, a comparison): it selects, and represents nothing."""
+    return frozenset(
+        position
+        for position, statement in enumerate(program.statements)
+        if isinstance(statement.instruction, Apply) and lookup(statement.instruction.function).jumps
+    )
+
+
+def scalars(program: Program, from_parameters: Sequence[bool]) -> tuple[tuple[int, int], ...]:
+    """(value, function): numbers without a wide axis that enter a function with a scale of its own, as logits a softmax.
+
+    Such a function saturates where its argument grows. Inside of homogeneous steps (a sum of squares under a root) a number
+    may have any order.
+    """
+    return tuple(
+        (operand.var, position)
+        for position, statement in enumerate(program.statements)
+        if statement.origin.phase == "forward"
+        and isinstance(statement.instruction, Apply)
+        and _has_scale(statement.instruction)
+        for operand in statement.instruction.operands
+        if not program.statements[operand.var].wide_axes and from_parameters[operand.var]
+    )
+
+
+def _has_scale(apply: Apply) -> bool:
+    if apply.function in ("where", "log"):
+        return False
+    return lookup(apply.function, tuple(float(p.constant) for p in apply.parameters if p.is_constant)).scale_of_its_own
+
+
+def outputs(program: Program) -> tuple[int, ...]:
+    """What the network returns, step by step; the losses where no output is marked."""
+    for kind in ("output", "loss"):
+        found = tuple(var for mark in program.marks if mark.kind == kind for var in mark.view.pieces)
+        if found:
+            return found
+    return ()

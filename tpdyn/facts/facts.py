@@ -1,0 +1,234 @@
+"""What is true of a program, whatever its exponents? Every answer in one place, each found once and only when asked for.
+
+    facts = Facts.of(program)
+    facts.owner[var], facts.representations, facts.layout(position), facts.own["fc1.weight"].role
+
+Each fact is a call of a function that stands, with its lemma, in a file of its own. Readings and searches take a program or
+its facts, and ask these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import final
+
+from tpdyn.facts import deciding, makers, normalising, outside, parameters, places, signs
+from tpdyn.facts.decay import without_decay
+from tpdyn.facts.dependence import depends_on
+from tpdyn.facts.folded import folded
+from tpdyn.facts.layouts import Layout, layouts
+from tpdyn.facts.own import Own, own_exponents
+from tpdyn.facts.places import Place
+from tpdyn.facts.ranges import Ranges
+from tpdyn.facts.updates import guards, updates
+from tpdyn.program.dims import Axis, Space, space_of
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.program import Program
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """The facts of one program. Values are named by their positions in it.
+
+    `Facts.of(program)` is kept on the program object: whoever asks again gets the same, and it goes when the program goes.
+    """
+
+    program: Program
+
+    @staticmethod
+    def of(program: Program | Facts) -> Facts:
+        """The facts of a program, made at the first call; facts are their own."""
+        if isinstance(program, Facts):
+            return program
+        kept = vars(program).setdefault(
+            "_facts", None
+        )  # as cached_property does: no field, so no part of what it equals
+        if not isinstance(kept, Facts) or kept.program is not program:
+            kept = vars(program)["_facts"] = Facts(program)
+        return kept
+
+    def __getstate__(self) -> dict[str, Program]:
+        return {"program": self.program}  # a copy asks anew
+
+    # -- parameters ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def owner(self) -> Mapping[int, str]:
+        """The parameter of which a value is a version (its leaf included)."""
+        return parameters.owner(self.program)
+
+    @cached_property
+    def gradient_of(self) -> Mapping[int, str]:
+        """The parameter of which a value is a gradient."""
+        return parameters.gradient_of(self.program)
+
+    @cached_property
+    def initial_of(self) -> Mapping[int, int]:
+        """The leaf of a later version, piece by piece."""
+        return parameters.initial_of(self.program)
+
+    @cached_property
+    def previous_of(self) -> Mapping[int, int]:
+        """The version before, piece by piece."""
+        return parameters.previous_of(self.program)
+
+    @cached_property
+    def finite_parameters(self) -> frozenset[str]:
+        """The names of parameters without a dim that grows."""
+        return parameters.finite_parameters(self.program)
+
+    @cached_property
+    def own(self) -> Mapping[str, Own]:
+        """The script's own exponents (a, b, c) of each parameter, and its role."""
+        return own_exponents(self.program, self.folded)
+
+    @cached_property
+    def updates(self) -> Mapping[str, tuple[int, ...]]:
+        """The statements of the optimizer that make each parameter's update."""
+        return updates(self.program)
+
+    @cached_property
+    def guards(self) -> Mapping[str, tuple[int, ...]]:
+        """Those of a parameter's updates that add an epsilon entry by entry."""
+        return guards(self.program, self.updates)
+
+    @cached_property
+    def without_decay(self) -> tuple[Facts, frozenset[str]]:
+        """The facts of the same program without weight decay, and the parameters whose decay is added to their gradients."""
+        plain, coupled = without_decay(self.program, self.updates)
+        return (self if plain is self.program else Facts.of(plain)), coupled
+
+    # -- axes ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def spaces(self) -> Mapping[Axis, Space]:
+        """The space of each axis (position, number): axes that meet are one space."""
+        return space_of(self.program)
+
+    @cached_property
+    def layouts(self) -> tuple[Layout | None, ...]:
+        """Which wide axis of an operand is which axis of the result; None where a wide axis meets a finite one."""
+        return layouts(self.program)
+
+    def layout(self, position: int) -> Layout:
+        """The layout of one statement; raises OutsideTheory where a wide axis meets a finite one."""
+        found = self.layouts[position]
+        if found is None:
+            raise OutsideTheory("outside the theory: a wide axis meets a finite one")
+        return found
+
+    @cached_property
+    def readers(self) -> tuple[tuple[int, ...], ...]:
+        """The statements that read each value."""
+        return makers.readers(self.program)
+
+    # -- which values count ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def computed(self) -> tuple[int, ...]:
+        """What the network computes: forward values that are made of data and of parameters."""
+        return deciding.computed(self.program, depends_on(self.program, "data"), self._from_parameters)
+
+    @cached_property
+    def _from_parameters(self) -> tuple[bool, ...]:
+        return depends_on(self.program, "parameter")
+
+    @cached_property
+    def folded(self) -> Mapping[int, Fraction]:
+        """Values that do not count because a multiplier follows, and its power of the width."""
+        return folded(self.program)
+
+    @cached_property
+    def masks(self) -> frozenset[int]:
+        """Values that select and represent nothing."""
+        return deciding.masks(self.program)
+
+    @cached_property
+    def normalisation_factors(self) -> frozenset[int]:
+        """Values `1/sqrt(var + eps)`: not they are representations, only their products with one are."""
+        return normalising.normalisation_factors(self.program)
+
+    @cached_property
+    def representations(self) -> tuple[int, ...]:
+        """What the network computes along one wide dim, with multipliers folded."""
+        without = self.masks | self.normalisation_factors | self.folded.keys()
+        return deciding.representations(self.program, self.computed, without)
+
+    @cached_property
+    def hidden(self) -> tuple[int, ...]:
+        """The representations that are no outputs."""
+        return tuple(position for position in self.representations if position not in self.outputs)
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """What the network returns, step by step."""
+        return deciding.outputs(self.program)
+
+    @cached_property
+    def scalars(self) -> tuple[tuple[int, int], ...]:
+        """(value, function): numbers without a wide axis that enter a function with a scale of its own."""
+        return deciding.scalars(self.program, self._from_parameters)
+
+    @cached_property
+    def counting(self) -> tuple[int, ...]:
+        """The values that must not grow: representations, outputs and scalars, in order."""
+        return tuple(sorted({*self.representations, *self.outputs, *(value for value, _ in self.scalars)}))
+
+    # -- optimizers and functions ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def normalising(self) -> tuple[int, ...]:
+        """Where the optimizer normalises entry by entry."""
+        return normalising.normalising(self.program)
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether the optimizer normalises entry by entry (some parameters at least)."""
+        return bool(self.normalising)
+
+    @cached_property
+    def nonnegative(self) -> tuple[bool, ...]:
+        """For each value whether it can never be negative."""
+        return signs.nonnegative(self.program)
+
+    @cached_property
+    def guarded_maxima(self) -> Mapping[int, int]:
+        """The maxima with a number so small that it counts at zero only, and which operand is kept."""
+        return signs.guarded_maxima(self.program, self.nonnegative, self.owner)
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """Which vectors symmetric matrices act on, and their ranks."""
+        return Ranges(self.program, self.nonnegative, self.readers)
+
+    @cached_property
+    def sums_over_eigenvalues(self) -> frozenset[int]:
+        """Products that sum over eigenvalues, about which no rule is."""
+        return self.ranges.sums_over_eigenvalues()
+
+    # -- where multipliers may stand, and where the theory ends -----------------------------------------------------------
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """The products at which a multiplier could stand."""
+        return places.places(self.program, self.owner)
+
+    @cached_property
+    def shared_places(self) -> tuple[Place, ...]:
+        """Places whose multiplier is not that of a parameter."""
+        return places.shared_places(self.program, self.places)
+
+    @cached_property
+    def wide_data(self) -> tuple[int, ...]:
+        """What the network computes of its inputs along two wide dims."""
+        from_inputs = depends_on(self.program, "data", self.owner)
+        return outside.wide_data(self.program, self.computed, from_inputs)
+
+    @cached_property
+    def fixed_products(self) -> tuple[int, ...]:
+        """Products that sum a representation with a fixed matrix of two wide dims."""
+        return outside.fixed_products(self.program)
