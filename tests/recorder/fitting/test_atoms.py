@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Contract, Law, Leaf, Operand
+from tpdyn.program.instructions import Contract, Eigenvalues, Law, Leaf, Operand, Slice, Spectral
 from tpdyn.recorder.fitting.atoms import Atoms, Misfit, common_measure, divide, find_atoms, whole
 from tpdyn.recorder.fitting.widths import fit
-from tpdyn.recorder.lowered import Lowered, LoweredStatement
+from tpdyn.recorder.lowered import Lowered, LoweredStatement, Reshape
 
 WIDTHS = (16, 24, 40)
 N, ONE = Scaling.of(1, 1), Scaling.of(1)
@@ -80,3 +80,41 @@ def test_the_search_names_each_axis_once_for_each_statement() -> None:
     assert nodes[2][1] == nodes[1][0]
     assert atoms.root(nodes[0][1] or 0) == atoms.root(nodes[1][1] or 0)
     assert nodes[1][0] != nodes[1][1]
+
+
+def test_a_part_of_size_one_at_some_width_is_no_part() -> None:
+    atoms = Atoms((16, 32, 48))
+    assert atoms.quotient(N, Scaling.of(16)) is None
+    assert atoms.quotient(N, Scaling.of(8)) == Scaling.of(Fraction(1, 8), 1)
+
+
+def test_a_split_that_a_slice_of_a_slice_shows_reaches_the_source() -> None:
+    def twice(n: int) -> Lowered:
+        statements = [
+            LoweredStatement(Leaf("data", "x", Law("data")), (12, n)),
+            LoweredStatement(Slice(Operand(0, (0, 1)), 0, 0, 1, 6), (6, n)),
+            LoweredStatement(Slice(Operand(1, (0, 1)), 0, 0, 1, 4), (4, n)),
+            LoweredStatement(Reshape(2), (2, 2, n)),
+        ]
+        return Lowered(n, statements)
+
+    atoms, nodes = find_atoms(fit([twice(width) for width in WIDTHS]))
+    assert [len(atoms.of(nodes[position][0])) for position in (0, 1, 2)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("function", [Eigenvalues, Spectral])
+def test_rows_and_columns_of_a_matrix_with_eigenvalues_are_one_space(function: type) -> None:
+    def matrix(n: int) -> Lowered:
+        square, weights = (Leaf("data", name, Law("data")) for name in ("m", "w"))
+        made = (
+            Eigenvalues(Operand(0, (1, 2)), (1,), (2,), 0)
+            if function is Eigenvalues
+            else Spectral(Operand(1, (2,)), Operand(0, (0, 1)), (0,), (1,), 2)
+        )
+        shape = (n,) if function is Eigenvalues else (n, n)
+        return Lowered(
+            n, [LoweredStatement(square, (n, n)), LoweredStatement(weights, (n,)), LoweredStatement(made, shape)]
+        )
+
+    atoms, nodes = find_atoms(fit([matrix(width) for width in WIDTHS]))
+    assert atoms.root(nodes[0][0] or 0) == atoms.root(nodes[0][1] or 0)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Combine, Contract, Law, Leaf, Operand, Slice
+from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand, Slice
 from tpdyn.program.program import Origin, Source
 from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_whole
 from tpdyn.recorder.fitting.widths import FitError, check_widths, fit
@@ -179,3 +179,51 @@ def test_a_law_that_was_measured_is_fitted_within_its_sampling_error() -> None:
     assert isinstance(leaf, Leaf)
     assert leaf.law.scale.order == Fraction(-1, 2)
     assert leaf.law.location.is_zero
+
+
+def _measured(locations: tuple[float, ...], scales: tuple[float, ...], count: int) -> list[Lowered]:
+    """Recordings whose first parameter has `count` fixed entries with these measured means and deviations."""
+    lowereds = [_mlp(width) for width in WIDTHS]
+    for lowered, location, scale in zip(lowereds, locations, scales, strict=True):
+        law = Law("iid", Scaling.of(location), Scaling.of(scale))
+        lowered.statements.append(LoweredStatement(Leaf("parameter", "v", law), (count,), origin=Origin()))
+    return lowereds
+
+
+def test_a_deviation_far_outside_of_its_sampling_error_is_no_law() -> None:
+    with pytest.raises(FitError, match="no power of the width"):
+        fit(_measured((0.0, 0.0, 0.0), (1.0, 1.3, 1.0), 10_000))
+
+
+def test_a_mean_that_is_small_but_certain_is_a_mean() -> None:
+    leaf = fit(_measured((0.2, 0.2, 0.2), (1.0, 1.001, 0.999), 10_000)).statements[-1].instruction
+    assert isinstance(leaf, Leaf)
+    assert leaf.law.location == Scaling.of(0.2)
+
+
+def test_a_power_that_few_entries_leave_open_is_noted() -> None:
+    scales = (1.0, 1.05, 0.95)
+    assert any("not certain" in note for note in fit(_measured((0.0, 0.0, 0.0), scales, 6)).notes)
+    assert not fit(_measured((0.0, 0.0, 0.0), (1.0, 1.001, 0.999), 10_000)).notes
+
+
+def test_a_power_that_the_errors_leave_open_is_not_clear() -> None:
+    found = fit_measured(WIDTHS, [width**-0.5 for width in WIDTHS], [0.2, 0.2, 0.2])
+    assert found is not None
+    assert not found[1]
+    assert fit_measured(WIDTHS, [1.0, 3.0, 1.0], [0.05, 0.05, 0.05]) is None
+
+
+@pytest.mark.parametrize("what", ["epsilon", "along", "module"])
+def test_recordings_that_differ_in_anything_but_numbers_are_not_joined(what: str) -> None:
+    def with_last(width: int, odd: bool) -> Lowered:
+        lowered, read = _mlp(width), Operand(3, (0, 1))
+        terms, place = ((Scaling.of(1 / width), read),), Origin(module="head" if what == "module" and odd else "")
+        last = Combine(terms, Scaling.of(1e-8), what == "epsilon" and odd)
+        if what == "along":
+            last = Apply("softmax", (read,), (Scaling.of(width),), 1 if odd else 0)
+        lowered.statements.append(LoweredStatement(last, (7, width), origin=place))
+        return lowered
+
+    with pytest.raises(FitError, match="different things at different widths"):
+        fit([with_last(width, width == 24) for width in WIDTHS])

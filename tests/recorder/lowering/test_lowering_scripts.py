@@ -76,6 +76,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "SGD momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
     "SGD nesterov": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
     "SGD fused": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, fused=True),
+    "SGD fused, dampened": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.3, fused=True),
     "SGD single": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, foreach=False),
     "Adam": lambda p: torch.optim.Adam(p, lr=0.01),
     "Adam foreach": lambda p: torch.optim.Adam(p, lr=0.01, foreach=True),

@@ -60,6 +60,12 @@ class Node:
     sequence: int = -1
 
 
+def base_name(op: str) -> str:
+    """ "aten.add.Tensor" -> "add"."""
+    parts = op.split(".")
+    return parts[1] if len(parts) > 1 else op
+
+
 @final
 @dataclass(slots=True)
 class TapeParameter:

@@ -69,10 +69,10 @@ class Builder:
         self._shared: dict[Any, int] = {}
         self._names: dict[str, int] = {}
         self._numbers: dict[tuple[Any, Shape], Value] = {}
-        self.known_of: dict[int, Known] = {}
+        self.known_of: dict[Any, Known] = {}  # initial values of parameters, by statement; complex ones by themselves
         self.scattered: dict[int, Tensor] = {}  # one-hot gradients of losses: their sum over the classes
         self.masks: dict[tuple[int, int], Known] = {}
-        self.settled: set[Any] = set()  # the maxima that had to be computed (see `stabiliser`)
+        self.settled: set[Any] = set()  # the maxima that had to be computed (see `shifted`)
         self.indices: dict[tuple[Any, ...], Known] = {}  # constant indices that many operations share
         self.pairs: dict[Known, tuple[Known, Known]] = {}  # real and imaginary parts of complex tensors
 

@@ -11,9 +11,10 @@ import torch
 
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Origin
-from tpdyn.recorder.live.tape import Node, Ref, Tape
+from tpdyn.recorder.live.tape import Node, Ref, Tape, base_name
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter
 from tpdyn.recorder.lowering.builder import Builder, scaling
+from tpdyn.recorder.lowering.draws import measured_law
 from tpdyn.recorder.lowering.finish import join_combines, tidy
 from tpdyn.recorder.lowering.rules import (
     attention,
@@ -29,26 +30,30 @@ from tpdyn.recorder.lowering.rules import (
     pooling,
     randomness,
     reductions,
-    stabiliser,
     strides,
     views,
 )
-from tpdyn.recorder.lowering.standins import choices, complex_numbers, decompositions, matrices, spectral
+from tpdyn.recorder.lowering.standins import chosen, complex_numbers, shifted
 from tpdyn.recorder.lowering.standins.complex_numbers import Complex
-from tpdyn.recorder.lowering.standins.known import base_name, fold, known_inputs, measured_law
+from tpdyn.recorder.lowering.standins.known import KNOWN, fold
+from tpdyn.recorder.lowering.standins.matrices import standin as matrices
+from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.values import (
     Known,
     KnownKind,
     LoweringError,
-    Places,
     Refusal,
     Refused,
+    StandsIn,
     Tensor,
     Value,
     uniform_number,
 )
 
-Made = Tensor | Refused | Places | stabiliser.Shifted | choices.Chosen | matrices.Symbolic | Complex
+STANDINS: tuple[StandIn, ...] = (KNOWN, shifted.SHIFTED, matrices.MATRICES, chosen.CHOSEN, complex_numbers.COMPLEX)
+"""Which stand-ins does an operation meet? They are asked in this order. The first that has a rule for it reads it."""
+
+Made = Tensor | StandsIn
 
 RULES: dict[str, elementwise.Rule] = {
     **elementwise.RULES,
@@ -56,9 +61,9 @@ RULES: dict[str, elementwise.Rule] = {
     **functions.RULES,
     **cumulative.RULES,
     **grouped.RULES,
-    **choices.RULES,
+    **chosen.RULES,
     **strides.RULES,
-    **spectral.RULES,
+    **matrices.RULES,
     **convolution.RULES,
     **pooling.RULES,
     **reductions.RULES,
@@ -68,7 +73,7 @@ RULES: dict[str, elementwise.Rule] = {
     **attention.RULES,
     **indexing.RULES,
     **randomness.RULES,
-    **stabiliser.START,
+    **shifted.START,
 }
 
 
@@ -97,28 +102,6 @@ def _signature(rule: elementwise.Rule) -> inspect.Signature:
     return inspect.signature(rule)
 
 
-def _kinds_in(items: Any) -> set[type]:
-    """The types of all that lies inside nested arguments: asked once for several kinds, all of them final."""
-    found: set[type] = set()
-    waiting = [items]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, (list, tuple)):
-            waiting += item
-        elif isinstance(item, dict):
-            waiting += item.values()
-        else:
-            found.add(type(item))
-    return found
-
-
-VALUES = frozenset((Value, Complex))
-
-
-def _without_layout(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in kwargs.items() if key not in ("layout", "device", "pin_memory", "generator")}
-
-
 def _multiplied(b: Builder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The numbers `alpha` and `value` multiply the second operand (of add, sub, addcmul, addcdiv): where one of them is itself a
     value, it does so beforehand."""
@@ -137,7 +120,6 @@ class _Lowering:
         self.builder = Builder()
         self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
-        self.wholes: dict[Complex, Known] = {}  # complex parameters while they are being initialised
         # the first name wins: tied weights are one parameter
         self.initial: dict[Ref, str] = {}
         for parameter in tape.parameters:
@@ -218,58 +200,42 @@ class _Lowering:
     def _outputs(self, number: int, node: Node) -> tuple[Made | None, ...]:
         if node.op == "input":
             return (self._input(node),)
-        args, kwargs = self._resolved(node.args), self._resolved(node.kwargs)
-        kinds = _kinds_in((args, kwargs))
-        if Refused in kinds:
+        call = Call.of(node, self._resolved(node.args), self._resolved(node.kwargs))
+        if call.holds(Refused):
             return (Refused(),) * len(node.outputs)
-        if stabiliser.Shifted in kinds:
+        if call.name in elementwise.SHAPE_ONLY and isinstance(call.args[0], StandsIn):
+            call = call.with_args((self._zeros(node.args[0]), *call.args[1:]))
+        for standin in STANDINS:
             try:
-                made = stabiliser.through(self.builder, base_name(node.op), args, kwargs)
-                return made if isinstance(made, tuple) else (made,)
-            except Refusal:
-                args = stabiliser.settled(self.builder, args)
-                kwargs = {key: stabiliser.settled(self.builder, value) for key, value in kwargs.items()}
-        if base_name(node.op) in elementwise.SHAPE_ONLY:
-            args = complex_numbers.shapes_of(matrices.shapes_of(choices.shapes_of(args)))
-        if spectral.concerns(base_name(node.op), args):
-            try:
-                made = spectral.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
-                return made if isinstance(made, tuple) else (made,)
-            except matrices.ByParts:
-                args = matrices.settled(self.builder, args)
-        kinds = _kinds_in((args, kwargs))
-        if choices.Chosen in kinds:
-            made = choices.through(self.builder, base_name(node.op), args, _without_layout(kwargs))
-            return made if isinstance(made, tuple) else (made,)
+                made = standin.read(self.builder, call)
+            except Settles:
+                call, made = call.settled(self.builder, standin.settle), None
+            if made is not None:
+                return made
+        return self._plain(call)
+
+    def _plain(self, call: Call) -> tuple[Made | None, ...]:
+        """What the plain rule makes, of values and known tensors only."""
+        node = call.node
         if randomness.is_draw(node):
-            return randomness.drawn(self.builder, node, args)
-        kind = self._folds(node, args, kwargs)
-        if kind is not None:
-            args, kwargs = self._as_known(args), self._as_known(kwargs)
-            folded = fold(node, args, kwargs, kind)
-            if node.origin.phase not in ("initialization", "data"):
-                # a single number that discrete data give (how many labels count) is a constant of the script
-                for known in folded:
-                    if known is not None and known.tensor.ndim == 0 and known.draw is None:
-                        known.kind = "constant"
-            return folded
-        name = base_name(node.op)
-        rule = RULES.get(name)
-        complex_ = complex_numbers.concerns(name, args, kwargs)
-        folds = rule is None or complex_ or name in decompositions.RULES
-        if folds and not kinds & VALUES:
-            return fold(node, args, kwargs, "data")  # of data and draws only: the result is data too
-        if complex_:
-            return complex_numbers.through(self.builder, node.op, args, _without_layout(kwargs))
+            return randomness.drawn(self.builder, node, call.args)
+        rule = RULES.get(call.name)
         if rule is None:
+            if call.is_known:
+                return fold(node, call.args, call.kwargs, "data")  # of data and draws only: the result is data too
             raise Refusal(f"no rule for {node.op}")
-        args, kwargs = _multiplied(self.builder, args, _without_layout(kwargs))
+        args, kwargs = _multiplied(self.builder, call.args, call.options)
         try:
             bound = _signature(rule).bind(self.builder, *args, **kwargs)
         except TypeError as error:  # arguments that the rule does not know
             raise Refusal(f"the rule for {node.op} does not take these arguments: {error}") from error
-        result = rule(*bound.args, **bound.kwargs)
-        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        return outputs(rule(*bound.args, **bound.kwargs))
+
+    def _zeros(self, ref: Ref) -> Known:
+        """Zeros of a tensor's shape and type, for what reads nothing else of it."""
+        meta = self.tape.nodes[ref.node].outputs[ref.output]
+        assert meta is not None
+        return Known.full(meta.shape, 0.0, meta.dtype)
 
     def _resolved(self, item: Any) -> Any:
         if isinstance(item, Ref):
@@ -277,7 +243,7 @@ class _Lowering:
                 meta = self.tape.nodes[item.node].outputs[item.output]  # read for its shape only
                 if meta is None:
                     return None
-                return Known.full(meta.shape, 0.0, meta.dtype)
+                return self._zeros(item)
             value = self.values[item]
             number = value.number if item.number and isinstance(value, Known) else None
             return value if number is None else number
@@ -307,7 +273,7 @@ class _Lowering:
             for suffix, part in complex_numbers.named(pair)
             if isinstance(part, Known)
         )
-        self.wholes[Complex(real, imag)] = known
+        self.builder.known_of[Complex(real, imag)] = known
         return Complex(real, imag)
 
     def _parameter(self, name: str, known: Known, node: Node) -> Value:
@@ -347,41 +313,6 @@ class _Lowering:
             b.known_of[value.var] = known
         return value
 
-    # -- folding ------------------------------------------------------------------------------------------------------
-
-    def _folds(self, node: Node, args: Any, kwargs: Any) -> KnownKind | None:
-        """Whether the operation is done at once, and of which kind its results then are."""
-        initial = node.origin.phase in ("initialization", "data")
-        if initial:
-            args, kwargs = self._as_known(args), self._as_known(kwargs)
-        if _kinds_in((args, kwargs)) & VALUES:
-            return None
-        known = known_inputs(args, kwargs)
-        if all(k.kind == "constant" for k in known):
-            return "constant"
-        kind: KnownKind = "data" if any(k.kind in ("data", "random") for k in known) else "constant"
-        drawn_for_weights = node.origin.phase == "initialization"
-        if initial or drawn_for_weights:
-            return "data"
-        if all(k.is_discrete or k.kind == "constant" for k in known):
-            return kind
-        if all(meta is None or not meta.dtype.is_floating_point for meta in node.outputs):
-            return kind
-        return None
-
-    def _as_known(self, item: Any) -> Any:
-        """Leaves of parameters read back as the tensors they hold (while a model is still being initialised)."""
-        if isinstance(item, Value):
-            known = self.builder.known_of.get(item.var)
-            return known if known is not None and self.builder.is_whole(item) else item
-        if isinstance(item, Complex):
-            return self.wholes.get(item, item)
-        if isinstance(item, (list, tuple)):
-            return type(item)(self._as_known(part) for part in item)
-        if isinstance(item, dict):
-            return {key: self._as_known(part) for key, part in item.items()}
-        return item
-
     # -- the result ---------------------------------------------------------------------------------------------------
 
     def _finish(self) -> Lowered:
@@ -393,8 +324,9 @@ class _Lowering:
             """The statement of a value, or of the parts of a complex one, by what is added to its name."""
             if ref not in places:
                 b.origin = tape.nodes[ref.node].origin
-                value = self.values[ref]
-                value = matrices.settled(b, stabiliser.settled(b, value))
+                value: Any = self.values[ref]
+                for standin in STANDINS:
+                    value = standin.settle(b, value)
                 if complex_numbers.is_complex(value):
                     pair = complex_numbers.parts(b, value)
                     places[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}

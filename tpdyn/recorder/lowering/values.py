@@ -4,21 +4,18 @@
   relabellings of axes, so they cost no statement.
 * `Known`: a tensor whose entries do not depend on any parameter in training: constants, data, random draws. It becomes a
   leaf only when a statement reads it; arithmetic of constants is done at once.
-* `Draw`: the law of a Known's entries, when they are independent draws of one distribution.
+* `StandsIn`: neither yet.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Union, final
 
 import torch
 
-from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Law
+from tpdyn.recorder.lowering.draws import Draw
 
 Number = Union[int, float, Fraction]
 Shape = tuple[int, ...]
@@ -45,48 +42,10 @@ class Value:
     shape: Shape
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Independent draws from `base` (a standard law), then pointwise `steps`.
+class StandsIn:
+    """A tensor that depends on parameters and is no `Value` yet: see `standins`."""
 
-    quantile: the base law's quantile function, float64 tensor in (0, 1) -> tensor. law: the exact law, when the steps
-    are affine; None once they are not.
-    """
-
-    quantile: Callable[[torch.Tensor], torch.Tensor]
-    law: Law | None
-    steps: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = ()
-    parent: Law | None = None  # of a truncated draw: the law before
-
-    def to_law(self) -> Law:
-        """The law of the entries: exact, or "iid" with mean and std by tanh-sinh quadrature over the quantiles."""
-        if self.law is not None:
-            return self.law
-        u, weight = _quantiles()
-        sample = self.quantile(u)
-        for step in self.steps:
-            sample = step(sample)
-        kept = torch.isfinite(sample)
-        sample, weight = sample[kept], weight[kept] / weight[kept].sum()
-        mean = float((weight * sample).sum())
-        std = math.sqrt(float((weight * (sample - mean) ** 2).sum()))
-        mean = 0.0 if abs(mean) < 1e-9 * std else mean
-        return Law("iid", Scaling.of(mean), Scaling.of(std))
-
-
-_CACHE: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-
-def _quantiles() -> tuple[torch.Tensor, torch.Tensor]:
-    """Nodes in (0, 1) and weights of the tanh-sinh rule: exact to about 1e-12 despite the ends."""
-    if not _CACHE:
-        t = torch.linspace(-3.2, 3.2, 4097, dtype=torch.float64)
-        y = math.pi / 2 * torch.sinh(t)
-        u = torch.sigmoid(2 * y)
-        weight = math.pi / 2 * torch.cosh(t) / torch.cosh(y) ** 2
-        _CACHE.append((u, weight / weight.sum()))
-    return _CACHE[0]
+    __slots__ = ()
 
 
 @final
@@ -145,13 +104,13 @@ class Known:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Places:
+class Places(StandsIn):
     """Where the maxima over windows lie: only the gradient of the maximum reads it, and finds it out anew."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(StandsIn):
     """What a refused operation would have made; whatever reads it is refused silently."""
 
 

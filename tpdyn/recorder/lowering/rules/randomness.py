@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.live.tape import Node
+from tpdyn.recorder.live.tape import Node, base_name
 from tpdyn.recorder.lowering.builder import Builder
-from tpdyn.recorder.lowering.standins.known import argument, base_name, bernoulli_draw, draw_of
+from tpdyn.recorder.lowering.draws import argument, bernoulli_draw, draw_of
 from tpdyn.recorder.lowering.values import Known, KnownKind, Refusal, Tensor
 
 DETERMINISTIC_HERE = ("scaled_dot_product",)

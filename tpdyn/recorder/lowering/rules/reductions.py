@@ -109,7 +109,7 @@ def vector_norm(b: Builder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool
     if order == 0:
         return reduce(b, b.apply("not_equal", x, 0.0), dims, keepdim)
     if math.isinf(order):
-        from tpdyn.recorder.lowering.standins.choices import over  # ranks are built on reductions
+        from tpdyn.recorder.lowering.standins.chosen import over  # ranks are built on reductions
 
         return over(b, b.apply("abs", x), dims, keepdim, order > 0)
     total = reduce(b, b.apply("power", b.apply("abs", x), parameters=[float(order)]), dims, keepdim)

@@ -16,16 +16,17 @@ from typing import Any, final
 import torch
 
 from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.draws import Draw, normal_draw
 from tpdyn.recorder.lowering.rules import elementwise, indexing, linear, reductions, strides, views
 from tpdyn.recorder.lowering.rules.cumulative import RULES as CUMULATIVE
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.standins.known import base_name, normal_draw
-from tpdyn.recorder.lowering.values import Draw, Known, Refusal, Shape, Tensor, Value
+from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
+from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tensor, Value
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Complex:
+class Complex(StandsIn):
     """`real + i imag`, both of one shape."""
 
     real: Tensor
@@ -45,22 +46,24 @@ def is_complex(item: Any) -> bool:
     return isinstance(item, (Complex, complex)) or (isinstance(item, Known) and item.tensor.dtype.is_complex)
 
 
-def concerns(name: str, args: Any, kwargs: Any) -> bool:
-    """Whether an operation reads complex numbers or begins them."""
-    if name in STARTS:
-        return True
-    if isinstance(kwargs.get("dtype"), torch.dtype) and kwargs["dtype"].is_complex:
-        return True
-    return _any_complex(args) or any(map(_any_complex, kwargs.values()))
+def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+    """What an operation makes that reads complex numbers or begins them."""
+    dtype = call.kwargs.get("dtype")
+    begins = call.name in STARTS or (isinstance(dtype, torch.dtype) and dtype.is_complex)
+    if call.is_known or not (begins or _any_complex(call.args) or _any_complex(tuple(call.kwargs.values()))):
+        return None
+    rule, op = RULES.get(call.name), call.node.op
+    if rule is None:
+        raise Refusal(f"no rule for {op} of complex numbers")
+    try:
+        bound = inspect.signature(rule).bind(b, *call.args, **call.options)
+    except TypeError as error:  # arguments that the rule does not know
+        raise Refusal(f"the rule for {op} of complex numbers does not take these arguments: {error}") from error
+    return outputs(rule(*bound.args, **bound.kwargs))
 
 
 def _any_complex(item: Any) -> bool:
     return any(map(_any_complex, item)) if isinstance(item, (list, tuple)) else is_complex(item)
-
-
-def shapes_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Zeros in place of complex values, for operations that only read a shape."""
-    return tuple(Known.full(arg.shape, 0.0, torch.complex128) if isinstance(arg, Complex) else arg for arg in args)
 
 
 def parts(b: Builder, x: Any) -> Complex:
@@ -103,20 +106,6 @@ def _draw_of_a_part(draw: Draw) -> Draw | None:
 def named(pair: Complex) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
     """Both parts, with what is added to the name of the whole."""
     return (".real", pair.real), (".imag", pair.imag)
-
-
-def through(b: Builder, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """One operation that reads or makes complex numbers."""
-    name = base_name(op)
-    rule = RULES.get(name)
-    if rule is None:
-        raise Refusal(f"no rule for {op} of complex numbers")
-    try:
-        bound = inspect.signature(rule).bind(b, *args, **kwargs)
-    except TypeError as error:  # arguments that the rule does not know
-        raise Refusal(f"the rule for {op} of complex numbers does not take these arguments: {error}") from error
-    made = rule(*bound.args, **bound.kwargs)
-    return made if isinstance(made, tuple) else (made,)
 
 
 def _alike(rule: Rule) -> Rule:
@@ -446,3 +435,4 @@ RULES: dict[str, Rule] = {
     "addmv": _plus(_bilinear(linear.mv)),
     "linalg_vector_norm": vector_norm,
 }
+COMPLEX = StandIn("complex", read)

@@ -1,7 +1,7 @@
-"""What is a tensor drawn from, and which operations are done at once? Laws of random draws, folding of constants.
+"""Which operations are done at once? Those on tensors that are known: constants, data, and all that initialises parameters.
 
 Folding runs the recorded operation itself on the known tensors. A law survives: copies and views; affine maps (exactly);
-pointwise maps (as a chain, whose mean and std come from quadrature, never from the sample that was drawn).
+pointwise maps (as a chain, see `draws`). What a random operation drew is known, too.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ import torch
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Law
 from tpdyn.recorder.live.replay import double_by_default, double_type
-from tpdyn.recorder.live.tape import Node
-from tpdyn.recorder.lowering.values import Draw, Known, KnownKind, Outside, Refusal
+from tpdyn.recorder.live.tape import Node, base_name
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.draws import Draw, normal_draw
+from tpdyn.recorder.lowering.rules import randomness
+from tpdyn.recorder.lowering.standins.standin import Call, StandIn, mapped
+from tpdyn.recorder.lowering.values import Known, KnownKind, Outside, Refusal, StandsIn, Value
 
 SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
 REARRANGED = frozenset(
@@ -30,84 +34,50 @@ POINTWISE = frozenset(
 KEEPS_BUT_FOR_SOME = frozenset("slice_scatter select_scatter index_put masked_fill index_fill tril triu".split())
 
 
-def base_name(op: str) -> str:
-    """ "aten.add.Tensor" -> "add"."""
-    parts = op.split(".")
-    return parts[1] if len(parts) > 1 else op
+def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+    """The outputs of an operation that is done at once."""
+    if randomness.is_draw(call.node):
+        return None
+    initial = call.node.origin.phase in ("initialization", "data")
+    known = Call.of(call.node, as_known(b, call.args), as_known(b, call.kwargs)) if initial else call
+    kind = _kind(known) if known.is_known else None
+    if kind is None:
+        return None
+    made = fold(known.node, as_known(b, known.args), as_known(b, known.kwargs), kind)
+    if not initial:
+        # a single number that discrete data give (how many labels count) is a constant of the script
+        discrete = _of_whole_numbers(known_inputs(known.args, known.kwargs))
+        for out in made:
+            if out is not None and out.tensor.ndim == 0 and (discrete or not out.tensor.dtype.is_floating_point):
+                out.kind = "constant"
+    return made
 
 
-def uniform_draw(low: float, high: float) -> Draw:
-    """Uniform on [low, high)."""
-    return Draw(
-        lambda u: low + (high - low) * u,
-        Law("uniform", Scaling.of((low + high) / 2), Scaling.of((high - low) / 2)),
-    )
+def _of_whole_numbers(known: list[Known]) -> bool:
+    return all(k.is_discrete or k.kind == "constant" for k in known)
 
 
-def normal_draw(mean: float, std: float) -> Draw:
-    """Normal."""
-    return Draw(lambda u: mean + std * torch.special.ndtri(u), Law("normal", Scaling.of(mean), Scaling.of(std)))
+def _kind(call: Call) -> KnownKind | None:
+    """Of which kind the results of an operation on known tensors are; None: it is written down, in spite of that."""
+    known = known_inputs(call.args, call.kwargs)
+    if all(k.kind == "constant" for k in known):
+        return "constant"
+    if call.node.origin.phase in ("initialization", "data"):
+        return "data"
+    if _of_whole_numbers(known) or all(meta is None or not meta.dtype.is_floating_point for meta in call.node.outputs):
+        return "data" if any(k.kind in ("data", "random") for k in known) else "constant"
+    return "data" if any(k.tensor.dtype.is_complex for k in known) else None
 
 
-def bernoulli_draw(p: float) -> Draw:
-    """One with probability p, else zero."""
-    return Draw(lambda u: (u > 1 - p).to(u.dtype), Law("bernoulli", Scaling.of(p)))
+def as_known(b: Builder, item: Any) -> Any:
+    """Leaves of parameters read back as the tensors they hold (while a model is still being initialised)."""
 
+    def one(x: Any) -> Any:
+        if isinstance(x, Value):
+            return b.known_of.get(x.var, x) if b.is_whole(x) else x
+        return b.known_of.get(x, x) if isinstance(x, StandsIn) else x
 
-def _exponential_draw(rate: float) -> Draw:
-    return Draw(lambda u: -torch.log1p(-u) / rate, Law("iid", Scaling.of(1 / rate), Scaling.of(1 / rate)))
-
-
-def _log_normal_draw(mean: float, std: float) -> Draw:
-    m = math.exp(mean + std * std / 2)
-    law = Law("iid", Scaling.of(m), Scaling.of(m * math.sqrt(math.expm1(std * std))))
-    return Draw(lambda u: torch.exp(mean + std * torch.special.ndtri(u)), law)
-
-
-def _cauchy_draw(*_: float) -> Draw:
-    raise Refusal("a Cauchy draw has no variance; use normal_ or uniform_")
-
-
-def argument(node: Node, position: int, name: str, default: Any) -> Any:
-    """One argument of a node, by position or by name."""
-    if name in node.kwargs:
-        return node.kwargs[name]
-    return node.args[position] if len(node.args) > position else default
-
-
-def draw_of(node: Node) -> Draw | None:
-    """The law of a random operation's outputs; None when it is not one of independent entries (a permutation)."""
-    name = base_name(node.op)
-    if name in ("randn", "randn_like", "normal_functional", "normal"):
-        if name.startswith("randn"):
-            return normal_draw(0.0, 1.0)
-        mean, std = argument(node, 0 if node.op.endswith("float_float") else 1, "mean", 0.0), None
-        std = argument(node, 1 if node.op.endswith("float_float") else 2, "std", 1.0)
-        return normal_draw(float(mean), float(std)) if _numbers(mean, std) else None
-    if name in ("rand", "rand_like"):
-        return uniform_draw(0.0, 1.0)
-    if name == "uniform":
-        low, high = argument(node, 1, "from", 0.0), argument(node, 2, "to", 1.0)
-        return uniform_draw(float(low), float(high))
-    if name == "bernoulli":
-        p = argument(node, 1, "p", None)
-        return bernoulli_draw(float(p)) if _numbers(p) else None
-    if name == "exponential":
-        return _exponential_draw(float(argument(node, 1, "lambd", 1.0)))
-    if name == "log_normal":
-        return _log_normal_draw(float(argument(node, 1, "mean", 1.0)), float(argument(node, 2, "std", 2.0)))
-    return None
-
-
-def _numbers(*items: Any) -> bool:
-    return all(isinstance(item, (int, float)) for item in items)
-
-
-def measured_law(tensor: torch.Tensor) -> Law:
-    """Mean and std of the live entries."""
-    wide = tensor.detach().to(torch.float64)
-    std = float(wide.std(correction=0))
-    return Law("iid", Scaling.of(float(wide.mean())), Scaling.of(std))
+    return mapped(item, one)
 
 
 EMPTY = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
@@ -273,3 +243,6 @@ def _affine(law: Law, step: Callable[[Any], Any]) -> Law | None:
     if law.kind in ("normal", "uniform", "iid"):
         return Law(law.kind, Scaling.of(slope * location + shift), Scaling.of(abs(slope) * float(law.scale.constant)))
     return None
+
+
+KNOWN = StandIn("known", read)

@@ -18,12 +18,13 @@ from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.rules.reductions import reduce
-from tpdyn.recorder.lowering.values import Known, Refusal, Shape, Tensor, Value
+from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
+from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tensor, Value
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(StandsIn):
     """An integer tensor that depends on parameters: `hot` has one more dim, the one chosen from, with a single one."""
 
     hot: Value
@@ -37,11 +38,6 @@ class Chosen:
     def size(self) -> int:
         """How many there are to choose from."""
         return self.hot.shape[-1]
-
-
-def shapes_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Zeros in place of choices, for operations that only read a shape."""
-    return tuple(Known.full(arg.shape, 0, torch.int64) if isinstance(arg, Chosen) else arg for arg in args)
 
 
 def ranks(b: Builder, x: Any, dim: int, largest: bool = True) -> Value:
@@ -205,14 +201,21 @@ def number(b: Builder, x: Chosen) -> Tensor:
 def _equal(b: Builder, x: Any, y: Any) -> Tensor:
     place, other = (x, y) if isinstance(x, Chosen) else (y, x)
     if isinstance(other, Chosen):
-        return reduce(b, place.hot, [len(b.broadcast(place.hot, other.hot)) - 1], times=other.hot)
+        return _coincide(b, place.hot, other.hot)
     at = b.number(other)
     if at is not None:
         return b.select(place.hot, len(place.shape), int(at))
     if not isinstance(other, Known):
         raise Refusal("a choice compared with a value that depends on parameters")
     hot = Known(torch.nn.functional.one_hot(other.tensor.long(), place.size).double(), "constant")
-    return reduce(b, place.hot, [len(b.broadcast(place.hot, hot)) - 1], times=hot)
+    return _coincide(b, place.hot, hot)
+
+
+def _coincide(b: Builder, one: Value, other: Any) -> Tensor:
+    """Where one-hot rows are the same, with broadcasting."""
+    rank = max(len(one.shape), len(other.shape))
+    letters = [range(rank - len(rows.shape), rank) for rows in (one, other)]
+    return b.contract(range(rank - 1), (one, letters[0]), (other, letters[1]))
 
 
 def _hot(integers: torch.Tensor, size: int) -> Known:
@@ -393,13 +396,17 @@ READERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def through(b: Builder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """One operation that reads a place."""
-    rule = READERS.get(name)
+def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+    """What an operation makes that reads a place."""
+    if not call.holds(Chosen):
+        return None
+    rule = READERS.get(call.name)
     if rule is None:
-        raise Refusal(f"{name} of a choice that depends on parameters (a result of topk, sort, max or argmax)")
-    return rule(b, *args, **kwargs)
+        raise Refusal(f"{call.name} of a choice that depends on parameters (a result of topk, sort, max or argmax)")
+    return outputs(rule(b, *call.args, **call.options))
 
+
+CHOSEN = StandIn("chosen", read)
 
 RULES: dict[str, Rule] = {
     "topk": topk,

@@ -3,7 +3,7 @@
 `exp(z - m) / sum exp(z - m)` with m = max z is softmax(z), whatever m is. So m is carried along symbolically: a value
 is `base + k*m` ("sum") or `base * exp(k*m)` ("factor"), and whatever reads it must know how k changes. Where k comes back
 to 0 the value is an ordinary one again. When all of m cancels, nothing depends on m, and the gradient through it is zero.
-Where anything else reads a value with k != 0, m is `settled`: computed like any choice (`choices`), its gradient too.
+Where anything else reads a value with k != 0, m is `settled`: computed like any choice (`chosen`), its gradient too.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any, Literal, final
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules import elementwise, reductions, views
 from tpdyn.recorder.lowering.rules.reductions import axes_of
-from tpdyn.recorder.lowering.standins.choices import Chosen, extreme, over
-from tpdyn.recorder.lowering.values import Known, Refusal, Shape, Value
+from tpdyn.recorder.lowering.standins.chosen import Chosen, extreme, over
+from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
+from tpdyn.recorder.lowering.values import Known, Shape, StandsIn, Value
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Shifted:
+class Shifted(StandsIn):
     """`base + k*m` or `base * exp(k*m)` where m is the maximum of `of` (a statement and its axes) over dim `dim`.
 
     form "selector": the mask or index of the maximum, which only its (vanishing) gradient reads. The base of m itself is
@@ -61,12 +62,10 @@ def maximum_and_place(b: Builder, x: Any, dim: Any = None, keepdim: bool = False
 
 
 def settled(b: Builder, item: Any) -> Any:
-    """Arguments with each symbolic maximum computed: what reads it does more than let it cancel.
+    """A symbolic maximum, computed: what reads it does more than let it cancel.
 
     From then on its gradient is computed, too.
     """
-    if isinstance(item, (list, tuple)):
-        return type(item)(settled(b, part) for part in item)
     if not isinstance(item, Shifted):
         return item
     var, axes, shape = item.of
@@ -88,33 +87,27 @@ def _with(like: Shifted, base: Any, form: Literal["sum", "factor", "selector"], 
     return base if k == 0 and form != "selector" else Shifted(base, form, k, like.of, like.dim)
 
 
-def _refuse(name: str) -> Refusal:
-    return Refusal(
-        f"{name} of a maximum (or of what it was subtracted from): a maximum is understood only where it cancels, as in "
-        "softmax; try torch.softmax, or a rule of your own"
-    )
-
-
-def through(b: Builder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """One operation that reads at least one `Shifted`."""
-    rule = RULES.get(name)
-    if rule is None:
-        raise _refuse(name)
-    shifted = [x for x in args if isinstance(x, Shifted)]
+def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+    """What an operation makes that reads at least one `Shifted`."""
+    if not call.holds(Shifted):
+        return None
+    name, rule = call.name, RULES.get(call.name)
+    shifted = [x for x in call.args if isinstance(x, Shifted)]
+    selects = any(x.form == "selector" for x in shifted)
+    if rule is None or len({(x.of, x.dim) for x in shifted}) != 1:
+        raise Settles
+    if not selects:
+        return outputs(rule(b, *call.args, **call.kwargs))
     if any((x.of, x.dim) in b.settled for x in shifted if x.form == "selector"):
-        raise _refuse(name)
-    if not shifted or any((x.of, x.dim) != (shifted[0].of, shifted[0].dim) for x in shifted):
-        raise _refuse(name)
-    if any(x.form == "selector" for x in shifted):
-        return _selected(b, name, args)
-    return rule(b, *args, **kwargs)
+        raise Settles
+    return outputs(_selected(b, name, call.args))
 
 
 def _selected(b: Builder, name: str, args: tuple[Any, ...]) -> Any:
     """Gradients on their way through the maximum: zero."""
     first = args[0]
     if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the place
-        raise _refuse(name)
+        raise Settles
     if isinstance(first, Shifted):
         if name in ("unsqueeze", "squeeze", "view", "_unsafe_view") and first.keepdim is not None:
             seen = RULES[name](b, first, *args[1:])
@@ -139,7 +132,7 @@ def _aligned(b: Builder, x: Shifted, other: Any) -> None:
     """m must meet its argument dim by dim: it is constant along its own dim only."""
     shape = b.shape(_bare(other))
     if len(shape) not in (0, len(x.shape)):
-        raise _refuse("broadcasting")
+        raise Settles
 
 
 def _add(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
@@ -148,10 +141,10 @@ def _add(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
     _aligned(b, like, y if like is x else x)
     if "factor" in (form, other):
         if form != other or j != k:
-            raise _refuse("adding")
+            raise Settles
         return _with(like, b.combine([(1, p), (alpha, q)]), "factor", j)
     if alpha not in (1, -1):
-        raise _refuse("scaling")
+        raise Settles
     return _with(like, b.combine([(1, p), (alpha, q)]), "sum", j + alpha * k)
 
 
@@ -174,7 +167,7 @@ def _div(b: Builder, x: Any, y: Any) -> Any:
 def _product(b: Builder, x: Any, y: Any, sign: int, rule: Callable[..., Any]) -> Any:
     (p, form, j), (q, other, k) = _parts(x), _parts(y)
     if "sum" in (form, other):
-        raise _refuse("multiplying")
+        raise Settles
     like = x if isinstance(x, Shifted) else y
     _aligned(b, like, y if like is x else x)
     return _with(like, rule(b, p, q), "factor", j + sign * k)
@@ -182,26 +175,26 @@ def _product(b: Builder, x: Any, y: Any, sign: int, rule: Callable[..., Any]) ->
 
 def _exp(b: Builder, x: Shifted) -> Any:
     if x.form != "sum":
-        raise _refuse("exp")
+        raise Settles
     return _with(x, b.apply("exp", x.base), "factor", x.k)
 
 
 def _log(b: Builder, x: Shifted) -> Any:
     if x.form != "factor":
-        raise _refuse("log")
+        raise Settles
     return _with(x, b.apply("log", x.base), "sum", x.k)
 
 
 def _reciprocal(b: Builder, x: Shifted) -> Any:
     if x.form != "factor":
-        raise _refuse("reciprocal")
+        raise Settles
     return _with(x, b.apply("reciprocal", x.base), "factor", -x.k)
 
 
 def _sum(b: Builder, x: Shifted, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
     dims = axes_of(b, x.base, dim)
     if x.form != "factor" or dims != [x.dim] or len(x.shape) != len(x.of[2]):
-        raise _refuse("summing, over another dim,")
+        raise Settles
     return _with(x, reductions.reduce(b, x.base, dims, keepdim), "factor", x.k)
 
 
@@ -213,7 +206,7 @@ def _view(name: str) -> Callable[..., Any]:
         shape, whole = b.shape(out), x.of[2]
         kept, dropped = (*whole[: x.dim], 1, *whole[x.dim + 1 :]), (*whole[: x.dim], *whole[x.dim + 1 :])
         if shape not in (whole, kept, dropped):
-            raise _refuse(name)
+            raise Settles
         number = b.number(x.base)
         return Shifted(out if number is None else Known.full(shape, number), x.form, x.k, x.of, x.dim)
 
@@ -222,7 +215,7 @@ def _view(name: str) -> Callable[..., Any]:
 
 def _expand(b: Builder, x: Shifted, shape: Any, **_: Any) -> Any:
     if len(shape) != len(x.shape):
-        raise _refuse("broadcasting")
+        raise Settles
     return _with(x, b.expand(x.base, shape), x.form, x.k)
 
 
@@ -249,4 +242,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "value_selecting_reduction_backward": _equal,
     **{name: _view(name) for name in _VIEWS},
 }
+SHIFTED = StandIn("shifted", read, settled)
 START: dict[str, Callable[..., Any]] = {"amax": maximum, "max": maximum_and_place}

@@ -1,4 +1,4 @@
-"""What happens where a matrix of `matrices` meets a partner? Identities relabel, diagonals scale, eigenvectors make a function."""
+"""What happens where a matrix of `kinds` meets a partner? Identities relabel, diagonals scale, eigenvectors make a function."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.standins.matrices import ByParts, Cholesky, Damped, Diagonal, Eigenvectors, damped, settled
-from tpdyn.recorder.lowering.standins.matrix_arithmetic import added, identity_plus, joint_weights, permuted, scaled
+from tpdyn.recorder.lowering.standins.matrices.arithmetic import added, identity_plus, joint_weights, permuted, scaled
+from tpdyn.recorder.lowering.standins.matrices.kinds import Cholesky, Damped, Diagonal, Eigenvectors, damped, settled
+from tpdyn.recorder.lowering.standins.standin import Settles
 from tpdyn.recorder.lowering.values import Known, Value
 
 Factor = tuple[Any, list[Any]]
@@ -18,7 +19,7 @@ Factor = tuple[Any, list[Any]]
 def product(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
     """The einsum of two factors, each with a letter for each dim; a sum over the letters that `out` lacks."""
     if isinstance(x[0], Cholesky) or isinstance(y[0], Cholesky):
-        raise ByParts
+        raise Settles
     if isinstance(x[0], Eigenvectors) or isinstance(y[0], Eigenvectors):
         return _met(b, out, x, y)
     for first, second in ((x, y), (y, x)):
@@ -28,7 +29,7 @@ def product(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
             if b.number(parts.rest) == 0:
                 return scaled(b, moved, parts.shift)
             if isinstance(moved, Diagonal):
-                raise ByParts
+                raise Settles
             return _sum_of(b, scaled(b, moved, parts.shift), product(b, out, (parts.rest, first[1]), second))
     for first, second in ((x, y), (y, x)):
         if isinstance(first[0], Diagonal):
@@ -51,7 +52,7 @@ def _kept_letter(out: Sequence[Any], square: Sequence[Any], other: Sequence[Any]
     kept = [letter for letter in square if letter in out and letter not in other]
     summed = [letter for letter in square if letter not in out and letter in other]
     if len(square) != 2 or len(kept) != 1 or len(summed) != 1:
-        raise ByParts
+        raise Settles
     return kept[0]
 
 
@@ -69,17 +70,17 @@ def _met(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
         same = (one.of, one.descending) == (other.of, other.descending)
         k = mine[one.spectrum]
         if not same or k != theirs[other.spectrum] or k in out:
-            raise ByParts
+            raise Settles
         made = function_of(b, one.of, joint_weights(b, one.weights, other.weights), one.descending)
         return _laid_out(b, made, [mine[one.coordinate], theirs[other.coordinate]], out)
     vectors, letters, partner, its = (
         (one, mine, other, theirs) if isinstance(one, Eigenvectors) else (other, theirs, one, mine)
     )
     if not isinstance(partner, Diagonal):
-        raise ByParts
+        raise Settles
     kept = _kept_letter(out, its, letters)
     if letters[vectors.spectrum] not in its:
-        raise ByParts
+        raise Settles
     letters = [kept if k == vectors.spectrum else letter for k, letter in enumerate(letters)]
     scaled = replace(vectors, weights=joint_weights(b, vectors.weights, partner.entries))
     return permuted(b, scaled, [letters.index(letter) for letter in out])
@@ -119,7 +120,7 @@ def _matmul(b: Builder, x: Any, y: Any) -> Any:
     by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): _mm, (3, 3): _bmm, (2, 1): mv}
     rule = by_ranks.get((len(b.shape(x)), len(b.shape(y))))
     if rule is None:
-        raise ByParts
+        raise Settles
     return rule(b, x, y)
 
 
@@ -140,7 +141,7 @@ def _trace(b: Builder, x: Any) -> Any:
     if isinstance(x, Diagonal):
         return b.contract([], (x.entries, ["i"]))
     if not isinstance(x, Damped):
-        raise ByParts
+        raise Settles
     return b.combine([(1, b.contract([], (x.rest, ["i", "i"]))), (x.shape[0], x.shift)])
 
 

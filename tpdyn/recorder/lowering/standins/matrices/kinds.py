@@ -18,7 +18,7 @@ import torch
 
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules import strides
-from tpdyn.recorder.lowering.values import Known, Refusal, Shape, Tensor, Value
+from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tensor, Value
 
 IN_THE_EIGENBASIS = (
     "outside the theory: entries in the eigenbasis of a matrix, which is arbitrary where eigenvalues coincide (and in sign); "
@@ -28,7 +28,7 @@ IN_THE_EIGENBASIS = (
 
 @final
 @dataclass(frozen=True, slots=True)
-class Damped:
+class Damped(StandsIn):
     """`shift * I + rest`, a square matrix; the shift is a number or a value without dims."""
 
     shift: Any
@@ -42,7 +42,7 @@ class Damped:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Diagonal:
+class Diagonal(StandsIn):
     """`diag(entries)`."""
 
     entries: Value
@@ -55,7 +55,7 @@ class Diagonal:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Eigenvectors:
+class Eigenvectors(StandsIn):
     """`V diag(weights)`, V the eigenvectors of `of`: dim `coordinate` is that of the matrix, dim `spectrum` counts them.
 
     All other dims have size 1. weights: a vector, or a number. descending: the order of the eigenvalues.
@@ -71,7 +71,7 @@ class Eigenvectors:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Cholesky:
+class Cholesky(StandsIn):
     """The Cholesky factor of a symmetric matrix, which only solving with it reads."""
 
     of: Any
@@ -83,12 +83,7 @@ class Cholesky:
         return shape
 
 
-class ByParts(Exception):
-    """An operation that reads more of an identity or diagonal matrix than its parts: it is `settled` and read as an array."""
-
-
 SYMBOLIC = (Damped, Diagonal, Eigenvectors, Cholesky)
-Symbolic = Damped | Diagonal | Eigenvectors | Cholesky
 
 
 def identity_of(x: Any) -> float | None:
@@ -111,15 +106,8 @@ def damped(x: Any) -> Damped | None:
     return None if number is None else Damped(number, Known.full(x.shape, 0.0))
 
 
-def shapes_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Zeros in place of symbolic matrices, for operations that only read a shape."""
-    return tuple(Known.full(arg.shape, 0.0) if isinstance(arg, SYMBOLIC) else arg for arg in args)
-
-
 def settled(b: Builder, item: Any) -> Any:
-    """Arguments with identity and diagonal matrices as arrays. Raises Refusal for eigenvectors."""
-    if isinstance(item, (list, tuple)):
-        return type(item)(settled(b, part) for part in item)
+    """An identity or diagonal matrix as an array. Raises Refusal for eigenvectors."""
     if isinstance(item, Damped):
         eye = Known(torch.eye(item.shape[0], dtype=torch.float64), name="identity")
         return b.combine([(1, item.rest), (1, b.product(eye, item.shift))])

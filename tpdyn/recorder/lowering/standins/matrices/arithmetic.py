@@ -1,4 +1,4 @@
-"""What can be done to a matrix of `matrices` without writing it out? It is scaled, shifted, and seen in other shapes."""
+"""What can be done to a matrix of `kinds` without writing it out? It is scaled, shifted, and seen in other shapes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.standins.matrices import (
+from tpdyn.recorder.lowering.standins.matrices.kinds import (
     SYMBOLIC,
-    ByParts,
     Cholesky,
     Damped,
     Diagonal,
@@ -20,6 +19,7 @@ from tpdyn.recorder.lowering.standins.matrices import (
     damped,
     identity_of,
 )
+from tpdyn.recorder.lowering.standins.standin import Settles
 from tpdyn.recorder.lowering.values import Known, Shape, Tensor, Value
 
 
@@ -51,11 +51,11 @@ def scaled(b: Builder, x: Any, factor: Any) -> Any:
 def added(b: Builder, x: Any, y: Any, *, alpha: Any = 1, beta: Any = 1, **_: Any) -> Any:
     """`beta x + alpha y`."""
     if any(isinstance(arg, (Eigenvectors, Diagonal, Cholesky)) for arg in (x, y)):
-        raise ByParts
+        raise Settles
     parts = [damped(each) or Damped(0, each) for each in (x, y)]
     shape = next(each.shape for each in (damped(x), damped(y)) if each is not None)
     if b.broadcast(*[part.rest for part in parts]) != shape:
-        raise ByParts
+        raise Settles
     x, y = (scaled(b, part, factor) for part, factor in zip(parts, (beta, alpha), strict=True))
     x, y = (each if isinstance(each, Damped) else Damped(0, each) for each in (x, y))
     return identity_plus(b, b.combine([(1, x.shift), (1, y.shift)]), b.combine([(1, x.rest), (1, y.rest)], shape=shape))
@@ -68,7 +68,7 @@ def _difference(b: Builder, x: Any, y: Any, *, alpha: Any = 1, **_: Any) -> Any:
 def _lerp(b: Builder, start: Any, end: Any, weight: Any) -> Any:
     w = b.number(weight)
     if w is None:
-        raise ByParts
+        raise Settles
     return added(b, start, end, alpha=w, beta=1 - w)
 
 
@@ -79,12 +79,12 @@ def _times(b: Builder, x: Any, y: Any, **_: Any) -> Any:
         factor = _one_entry(b, other, 2)
         if factor is not None and (isinstance(one, Diagonal) or damped(one) is not None):
             return scaled(b, one, factor)
-    raise ByParts
+    raise Settles
 
 
 def _over(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Any:
     if rounding_mode is not None or isinstance(y, SYMBOLIC):
-        raise ByParts
+        raise Settles
     number = b.number(y)
     return _times(b, x, b.apply("reciprocal", y) if number is None else 1 / number)
 
@@ -97,14 +97,14 @@ def joint_weights(b: Builder, one: Any, other: Any) -> Any:
 def _reweighted(b: Builder, x: Eigenvectors, factor: Any) -> Eigenvectors:
     """Each eigenvector times a number of its own."""
     if isinstance(factor, SYMBOLIC):
-        raise ByParts
+        raise Settles
     number = _one_entry(b, factor, len(x.shape))
     if number is not None:
         return replace(x, weights=joint_weights(b, x.weights, number))
     shape = b.shape(factor)
     own = [d + len(x.shape) - len(shape) for d, size in enumerate(shape) if size != 1]
     if own != [x.spectrum] or len(shape) > len(x.shape):
-        raise ByParts
+        raise Settles
     return replace(x, weights=joint_weights(b, x.weights, b.reshape(factor, (-1,))))
 
 
@@ -117,13 +117,13 @@ def _same(b: Builder, x: Any, *_: Any, **__: Any) -> Any:
 
 def _converted(b: Builder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
     if dtype is not None and not dtype.is_floating_point:  # whole numbers are others
-        raise ByParts
+        raise Settles
     return x
 
 
 def _copy(b: Builder, x: Any, source: Any, *_: Any) -> Any:
     if b.shape(x) != source.shape:
-        raise ByParts
+        raise Settles
     return source
 
 
@@ -160,21 +160,21 @@ def _viewed(b: Builder, x: Any, size: Sequence[int], *_: Any, **__: Any) -> Any:
         return x
     if isinstance(x, Eigenvectors):
         return _in_shape(x, shape)
-    raise ByParts
+    raise Settles
 
 
 def _in_shape(x: Eigenvectors, shape: Shape) -> Eigenvectors:
     """Dims of size 1 come and go."""
     large = [d for d, size in enumerate(shape) if size != 1]
     if [shape[d] for d in large] != [x.shape[d] for d in sorted((x.coordinate, x.spectrum))]:
-        raise ByParts
+        raise Settles
     first, second = large if x.coordinate < x.spectrum else large[::-1]
     return replace(x, coordinate=first, spectrum=second, shape=shape)
 
 
 def _unsqueezed(b: Builder, x: Any, dim: int) -> Any:
     if not isinstance(x, Eigenvectors):
-        raise ByParts
+        raise Settles
     dim %= len(x.shape) + 1
     return _in_shape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
 

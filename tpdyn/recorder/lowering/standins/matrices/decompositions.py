@@ -9,7 +9,8 @@ import torch
 
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules.elementwise import LARGEST_GUARD, Rule
-from tpdyn.recorder.lowering.standins.matrices import (
+from tpdyn.recorder.lowering.standins.matrices.arithmetic import identity_plus
+from tpdyn.recorder.lowering.standins.matrices.kinds import (
     SYMBOLIC,
     Cholesky,
     Damped,
@@ -18,9 +19,8 @@ from tpdyn.recorder.lowering.standins.matrices import (
     damped,
     settled,
 )
-from tpdyn.recorder.lowering.standins.matrix_arithmetic import identity_plus
-from tpdyn.recorder.lowering.standins.matrix_products import function_of, mv, product
-from tpdyn.recorder.lowering.standins.symmetry import is_square_sum, is_symmetric
+from tpdyn.recorder.lowering.standins.matrices.products import function_of, mv, product
+from tpdyn.recorder.lowering.symmetry import is_square_sum, is_symmetric
 from tpdyn.recorder.lowering.values import Known, Refusal, Tensor, Value
 
 

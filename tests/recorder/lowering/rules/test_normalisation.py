@@ -1,0 +1,55 @@
+"""Mirrors tpdyn/recorder/lowering/rules/normalisation.py: layer, group, batch and RMS norms, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from aten_tapes import check, draw, positive, with_gradients
+
+NORMS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (4,), w, b), [draw(2, 3, 4), draw(4), draw(4, seed=1)]),
+    "layer_norm plain": (lambda x: F.layer_norm(x, (4,)), [draw(2, 3, 4)]),
+    "layer_norm no bias": (lambda x, w: F.layer_norm(x, (4,), w), [draw(2, 3, 4), draw(4)]),
+    "layer_norm two dims": (lambda x: F.layer_norm(x, (3, 4)), [draw(2, 3, 4)]),
+    "rms_norm": (lambda x, w: F.rms_norm(x, (4,), w), [draw(2, 3, 4), draw(4)]),
+    "rms_norm eps": (lambda x, w: F.rms_norm(x, (4,), w, 1e-3), [draw(2, 3, 4), draw(4)]),
+    "rms_norm plain": (lambda x: F.rms_norm(x, (4,)), [draw(2, 3, 4)]),
+    "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), [draw(2, 4, 3), draw(4), draw(4, seed=1)]),
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [draw(5, 4), draw(4), draw(4, seed=1)]),
+    "weight_norm": (lambda v, g: torch._weight_norm(v, g, 0), [draw(3, 4), draw(3, 1)]),
+    "softmax": (lambda x: F.softmax(x, -1), [draw(2, 3, 4)]),
+    "softmax middle": (lambda x: F.softmax(x, 1), [draw(2, 3, 4)]),
+    "softmax of a transpose": (lambda x: F.softmax(x.transpose(1, 2), -1), [draw(2, 3, 4)]),
+    "log_softmax": (lambda x: F.log_softmax(x, -1), [draw(2, 3, 4)]),
+    "log_softmax of a transpose": (lambda x: F.log_softmax(x.transpose(1, 2), -1), [draw(2, 3, 4)]),
+    "softmax by hand": (lambda x: torch.exp(x) / torch.exp(x).sum(-1, keepdim=True), [draw(2, 3, 4)]),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_normalisations_and_their_gradients_agree(name: str) -> None:
+    function, tensors = NORMS[name]
+    check(with_gradients(function, len(tensors)), tensors)
+
+
+def test_batch_norm_with_running_statistics_agrees() -> None:
+    def run(x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor) -> Any:
+        return torch.ops.aten._native_batch_norm_legit_functional(x, None, None, mean, var, True, 0.1, 1e-5)
+
+    check(run, [draw(5, 4), draw(4), positive(4)])
+
+
+def test_an_rms_norm_is_not_centred() -> None:
+    check(lambda x: torch.ops.aten._fused_rms_norm(x, (4,), None, 1e-3)[0], [draw(3, 4) + 5])
+
+
+def test_the_floor_of_an_rms_norm_without_one_is_the_precision() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        check(lambda x: torch.ops.aten._fused_rms_norm(x, (4,), None, None)[0], [draw(3, 4) * 1e-8])
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -1,0 +1,39 @@
+"""Mirrors tpdyn/recorder/lowering/standins/chosen.py: choices are one-hot rows, and what reads them products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from aten_tapes import check, draw, lowered_outputs
+
+from tpdyn.recorder.lowering import LoweringError
+
+CHOICES: dict[str, Callable[..., Any]] = {
+    "topk": lambda x: x.topk(2, -1).values,
+    "sort": lambda x: x.sort(-1, descending=True).values,
+    "gathered": lambda x: x.gather(1, x.topk(2, -1).indices),
+    "scattered": lambda x: torch.zeros(3, 4, dtype=x.dtype).scatter(1, x.argmax(-1, keepdim=True), 1.0) * x,
+    "median": lambda x: x.median(-1).values,
+    "smallest": lambda x: x.min(-1).values,
+    "rows chosen": lambda x: x[x[:, 0].argsort()],
+    "one_hot": lambda x: (x.argmax(-1, keepdim=True) == torch.arange(4)).to(x.dtype) * x,
+    "an order undone": lambda x: x[:, 0].sort().values[x[:, 0].argsort().argsort()],
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices_agree(name: str) -> None:
+    check(CHOICES[name], [draw(3, 4)])
+
+
+def test_an_operation_that_does_not_understand_a_choice_is_refused() -> None:
+    with pytest.raises(LoweringError, match=r"bitwise_xor.* of a choice"):
+        lowered_outputs(lambda x: x[:, 0] + (x.argmax(-1) ^ 1), [draw(3, 4)])
+
+
+def test_a_shape_that_depends_on_values_is_refused() -> None:
+    with pytest.raises(LoweringError, match="a shape that depends on values"):
+        lowered_outputs(lambda x: x.sum() * torch.nonzero(x > 0).sum(), [draw(3, 4)])

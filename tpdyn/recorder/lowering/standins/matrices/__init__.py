@@ -1,0 +1,1 @@
+"""Matrices that are kept whole: identities, diagonals, eigenvectors."""

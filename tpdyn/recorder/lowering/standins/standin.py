@@ -1,0 +1,111 @@
+"""What is a tensor that closed instructions have no word for? A stand-in, kept aside until an operation reads its entries.
+
+The maximum that a softmax subtracts, the place that a choice found, a complex number, an identity matrix: each kind has one
+file with the rules of the operations that understand it, and what it is computed as for all others. `lower` asks the
+kinds one after the other. The first that an operation meets reads it, or settles; whatever is left has a plain rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from tpdyn.recorder.live.tape import Node, base_name
+from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.values import StandsIn, Value
+
+Settle = Callable[[Builder, Any], Any]
+
+
+class Settles(Exception):
+    """A stand-in's rules do not understand an operation: the stand-in is computed, and the operation reads what it then is."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation of the tape, with arguments that are lowered. kinds: the types of all that lies inside them."""
+
+    node: Node
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    kinds: frozenset[type]
+
+    @staticmethod
+    def of(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """The call, its kinds read off the arguments."""
+        return Call(node, args, kwargs, kinds_in((args, kwargs)))
+
+    @property
+    def name(self) -> str:
+        """The operation without its overload."""
+        return base_name(self.node.op)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments that are not about layout."""
+        layout = ("layout", "device", "pin_memory", "generator")
+        return {key: value for key, value in self.kwargs.items() if key not in layout}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing in it depends on parameters."""
+        return not any(issubclass(kind, (Value, StandsIn)) for kind in self.kinds)
+
+    def holds(self, *kinds: type) -> bool:
+        """Whether one of its arguments, however nested, is of one of the kinds."""
+        return not self.kinds.isdisjoint(kinds)
+
+    def settled(self, b: Builder, settle: Settle) -> Call:
+        """The same call, each item of its arguments settled."""
+        return Call.of(
+            self.node, mapped(self.args, lambda x: settle(b, x)), mapped(self.kwargs, lambda x: settle(b, x))
+        )
+
+    def with_args(self, args: tuple[Any, ...]) -> Call:
+        """The same call of other arguments."""
+        return replace(self, args=args, kinds=kinds_in((args, self.kwargs)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """One kind of stand-in.
+
+    read: what an operation that meets it makes, a tuple; None where it meets none. Raises Settles for an operation that
+    has no rule, Refusal for one that nothing can be said about. settle: what one item of the arguments is computed as.
+    """
+
+    name: str
+    read: Callable[[Builder, Call], tuple[Any, ...] | None]
+    settle: Settle = lambda b, item: item
+
+
+def outputs(made: Any) -> tuple[Any, ...]:
+    """What a rule made, as a tuple."""
+    return tuple(made) if isinstance(made, (tuple, list)) else (made,)
+
+
+def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
+    """Nested arguments with a function applied to each item that is no list, tuple or dict."""
+    if isinstance(item, (list, tuple)):
+        return type(item)(mapped(part, function) for part in item)
+    if isinstance(item, dict):
+        return {key: mapped(part, function) for key, part in item.items()}
+    return function(item)
+
+
+def kinds_in(items: Any) -> frozenset[type]:
+    """The types of all that lies inside nested arguments: asked once for several kinds, all of them final."""
+    found: set[type] = set()
+    waiting = [items]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += item.values()
+        else:
+            found.add(type(item))
+    return frozenset(found)
