@@ -84,6 +84,18 @@ BAD: dict[str, tuple[Add, str]] = {
         lambda b, at: b.add(Apply("where", (Operand(at["x"], (0,)),)), (N,)),
         "where takes 3 values, but 1",
     ),
+    "a parameter is missing": (
+        lambda b, at: b.add(Apply("clamp", (Operand(at["x"], (0,)),), (ONE,)), (N,)),
+        "clamp has 1 parameters; expected low, high",
+    ),
+    "softmax without an axis": (
+        lambda b, at: b.add(Apply("softmax", (Operand(at["x"], (0,)),)), (N,)),
+        "softmax needs an axis",
+    ),
+    "tanh along an axis": (
+        lambda b, at: b.add(Apply("tanh", (Operand(at["x"], (0,)),), along=0), (N,)),
+        "tanh has no axis",
+    ),
     "softmax along nothing": (
         lambda b, at: b.add(Apply("softmax", (Operand(at["x"], (0,)),), along=1), (N,)),
         "normalises along label 1",

@@ -7,6 +7,7 @@ holds for all parameters. No torch here: a `Function` is handed torch when it is
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from tpdyn.pointwise import (
     clamp,
@@ -25,35 +26,33 @@ from tpdyn.pointwise import (
     tanh,
     trigonometric,
 )
-from tpdyn.pointwise.function import Function, Parity
+from tpdyn.pointwise.function import Function, Parity, Sign
 
-FUNCTIONS: dict[str, Function] = {
-    function.name: function
-    for family in (
-        tanh.FAMILY,
-        rectifiers.FAMILY,
-        gelu.FAMILY,
-        sigmoid.FAMILY,
-        exponential.FAMILY,
-        powers.FAMILY,
-        trigonometric.FAMILY,
-        erf.FAMILY,
-        clamp.FAMILY,
-        elu.FAMILY,
-        mish.FAMILY,
-        comparisons.FAMILY,
-        softmax.FAMILY,
-        hyperbolic.FAMILY,
-        rounding.FAMILY,
-    )
-    for function in family
-}
+FAMILIES = (
+    tanh.FAMILY,
+    rectifiers.FAMILY,
+    gelu.FAMILY,
+    sigmoid.FAMILY,
+    exponential.FAMILY,
+    powers.FAMILY,
+    trigonometric.FAMILY,
+    erf.FAMILY,
+    clamp.FAMILY,
+    elu.FAMILY,
+    mish.FAMILY,
+    comparisons.FAMILY,
+    softmax.FAMILY,
+    hyperbolic.FAMILY,
+    rounding.FAMILY,
+)
+FUNCTIONS: dict[str, Function] = {function.name: function for family in FAMILIES for function in family}
 
 
-def lookup(name: str, parameters: tuple[float, ...] = ()) -> Function:
+def lookup(name: str, parameters: Sequence[float] = ()) -> Function:
     """The function of that name, with the facts that hold for these parameters (the degree of a power, say).
 
-    Raises KeyError, with the nearest names there are, for an unknown name.
+    Without them, or with others than the function has, the facts are those that hold for all parameters. Raises KeyError,
+    with the nearest names there are, for an unknown name.
 
     >>> lookup("power", (3.0,)).parity
     'odd'
@@ -64,13 +63,9 @@ def lookup(name: str, parameters: tuple[float, ...] = ()) -> Function:
             f"no pointwise function {name!r}; expected one of tpdyn.pointwise.FUNCTIONS, e.g. {', '.join(near)}"
         )
     function = FUNCTIONS[name]
-    if function in powers.FAMILY and name.startswith("power") and parameters:
-        return powers.resolve(function, float(parameters[0]))
-    if function in clamp.FAMILY and len(parameters) == 2:
-        return clamp.resolve(function, float(parameters[0]), float(parameters[1]))
-    if function in elu.FAMILY and len(parameters) == 3:
-        return elu.resolve(function, *map(float, parameters))
-    return function
+    if function.resolve is None or len(parameters) != len(function.parameters):
+        return function
+    return function.resolve(function, *map(float, parameters))
 
 
-__all__ = ["FUNCTIONS", "Function", "Parity", "lookup"]
+__all__ = ["FAMILIES", "FUNCTIONS", "Function", "Parity", "Sign", "lookup"]

@@ -32,10 +32,23 @@ def resolve(function: Function, low: float, high: float) -> Function:
         taylor = (inside, not inside, False, False, False)
     elif low > 0 or high < 0:
         taylor = (not inside, False, False, False, False)
-    return replace(function, parity=parity, growth=growth, taylor=taylor)
+    return replace(
+        function,
+        parity=parity,
+        growth=growth,
+        taylor=taylor,
+        nonnegative="always" if inside or low >= 0 else "kept" if high >= 0 else "no",
+        bounded=growth == 0,
+    )
 
+
+INTERVAL: dict[str, Any] = {
+    "parameters": ("low", "high"),
+    "examples": ((-1.0, 1.0), (0.5, 2.0), (-1.0, math.inf), (0.0, 6.0), (-2.0, 1.0), (-2.0, -1.0)),
+    "resolve": resolve,
+}
 
 FAMILY = (
-    Function("clamp", _clamp, slope="inside", growth=Fraction(1)),
-    Function("inside", _inside, jumps=True),
+    Function("clamp", _clamp, slope="inside", growth=Fraction(1), **INTERVAL),
+    Function("inside", _inside, jumps=True, nonnegative="always", bounded=True, **INTERVAL),
 )

@@ -47,13 +47,17 @@ def _comparison(name: str, test: Callable[[Any, Any], Any]) -> Function:
     def value(torch: Any, x: Any, y: Any) -> Any:
         return _as_float(torch, test(x, y), x)
 
-    return Function(name, value, arity=2, degree=ZERO, jumps=True)
+    return Function(name, value, arity=2, degree=ZERO, jumps=True, nonnegative="always", bounded=True)
+
+
+def _test(name: str, value: Callable[..., Any]) -> Function:
+    return Function(name, value, degree=ZERO, parity="even", jumps=True, nonnegative="always", bounded=True)
 
 
 FAMILY = (
-    Function("maximum", _maximum, arity=2, degree=ONE, growth=ONE),
-    Function("minimum", _minimum, arity=2, degree=ONE, growth=ONE),
-    Function("where", _where, arity=3, degree=ONE, growth=ONE),
+    Function("maximum", _maximum, arity=2, degree=ONE, growth=ONE, nonnegative="kept", chooses="largest"),
+    Function("minimum", _minimum, arity=2, degree=ONE, growth=ONE, nonnegative="kept", chooses="smallest"),
+    Function("where", _where, arity=3, degree=ONE, growth=ONE, nonnegative="kept", chooses="masked"),
     _comparison("greater", lambda x, y: x > y),
     _comparison("greater_equal", lambda x, y: x >= y),
     _comparison("less", lambda x, y: x < y),
@@ -62,7 +66,7 @@ FAMILY = (
     _comparison("not_equal", lambda x, y: x != y),
     _comparison("logical_and", lambda x, y: (x != 0) & (y != 0)),
     _comparison("logical_or", lambda x, y: (x != 0) | (y != 0)),
-    Function("logical_not", _not, degree=ZERO, parity="even", jumps=True),
-    Function("isfinite", _isfinite, degree=ZERO, parity="even", jumps=True),
-    Function("isnan", _isnan, degree=ZERO, parity="even", jumps=True),
+    _test("logical_not", _not),
+    _test("isfinite", _isfinite),
+    _test("isnan", _isnan),
 )

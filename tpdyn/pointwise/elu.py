@@ -22,11 +22,20 @@ def _slope(torch: Any, x: Any, alpha: float, scale: float, rate: float) -> Any:
 
 
 def resolve(function: Function, alpha: float, scale: float, rate: float) -> Function:
-    """The facts of `elu` or its slope for these parameters: the slope jumps at 0 unless alpha * rate = 1."""
-    return replace(function, jumps=function.name == "elu'" and scale != 0 and alpha * rate != 1)
+    """The facts of `elu` or its slope for these parameters: the slope jumps at 0 unless alpha * rate = 1 (rate > 0)."""
+    if function.name == "elu":
+        return replace(function, nonnegative="no" if scale < 0 else "always" if alpha <= 0 else "kept")
+    positive = scale >= 0 and alpha * rate >= 0
+    return replace(function, jumps=scale != 0 and alpha * rate != 1, nonnegative="always" if positive else "no")
 
+
+SHAPE: dict[str, Any] = {
+    "parameters": ("alpha", "scale", "rate"),
+    "examples": ((1.0, 1.0, 1.0), (1.6732632423543772, 1.0507009873554805, 1.0), (-0.5, 1.0, 1.0)),
+    "resolve": resolve,
+}
 
 FAMILY = (
-    Function("elu", _elu, slope="elu'", growth=Fraction(1)),
-    Function("elu'", _slope),
+    Function("elu", _elu, slope="elu'", growth=Fraction(1), **SHAPE),
+    Function("elu'", _slope, bounded=True, **SHAPE),
 )

@@ -31,9 +31,9 @@ def _erfinv_slope(torch: Any, x: Any) -> Any:
 ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 
 FAMILY = (
-    Function("erf", _erf, slope="erf'", parity="odd", taylor=ODD),
-    Function("erf'", _slope, slope="erf''", parity="even", taylor=EVEN),
-    Function("erf''", _curvature, parity="odd", taylor=ODD),
-    Function("erfinv", _erfinv, slope="erfinv'", parity="odd", taylor=ODD, growth=None),
-    Function("erfinv'", _erfinv_slope, parity="even", taylor=EVEN, growth=None),
+    Function("erf", _erf, slope="erf'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
+    Function("erf'", _slope, slope="erf''", parity="even", taylor=EVEN, nonnegative="always", bounded=True),
+    Function("erf''", _curvature, parity="odd", taylor=ODD, bounded=True),
+    Function("erfinv", _erfinv, slope="erfinv'", parity="odd", taylor=ODD, growth=None, nonnegative="kept"),
+    Function("erfinv'", _erfinv_slope, parity="even", taylor=EVEN, growth=None, nonnegative="always"),
 )

@@ -28,10 +28,23 @@ def _log1p_slope(torch: Any, x: Any) -> Any:
     return 1 / (1 + x)
 
 
+def _exp_product(torch: Any, xx: Any, xy: Any, yy: Any) -> Any:
+    """E[exp(x + y)], x + y being Gaussian of variance xx + 2 xy + yy."""
+    return torch.exp((xx + yy) / 2 + xy)
+
+
 FAMILY = (
-    Function("exp", _exp, slope="exp", taylor=(True,) * 5, growth=None),
-    Function("expm1", _expm1, slope="exp", taylor=(False, True, True, True, True), growth=None),
-    Function("log", _log, slope="reciprocal"),
-    Function("log1p", _log1p, slope="log1p'", taylor=(False, True, True, True, True)),
-    Function("log1p'", _log1p_slope, taylor=(True,) * 5, growth=Fraction(-1)),
+    Function(
+        "exp",
+        _exp,
+        slope="exp",
+        taylor=(True,) * 5,
+        growth=None,
+        nonnegative="always",
+        expected_product=_exp_product,
+    ),
+    Function("expm1", _expm1, slope="exp", taylor=(False, True, True, True, True), growth=None, nonnegative="kept"),
+    Function("log", _log, slope="reciprocal", logarithmic=True),
+    Function("log1p", _log1p, slope="log1p'", taylor=(False, True, True, True, True), nonnegative="kept"),
+    Function("log1p'", _log1p_slope, taylor=(True,) * 5, growth=Fraction(-1), nonnegative="kept"),
 )

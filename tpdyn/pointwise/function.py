@@ -1,7 +1,8 @@
-"""What must be known of a function of numbers? Its value, slope, parity, growth and behaviour at zero, side by side.
+"""What must be known of a function of numbers? Everything that a reading asks, side by side in one `Function`.
 
 One file a function (or a family of close relatives) in this folder; a new member is a new file that is listed in
-`tpdyn.pointwise.FUNCTIONS` and passes the conformance suite `tests/pointwise/test_conformance.py`.
+`tpdyn.pointwise.FAMILIES`. `tests/pointwise/test_conformance.py` checks each fact against the values, and names what is
+forgotten: no reading keeps a list of functions of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from fractions import Fraction
 from typing import Any, Literal, final
 
 Parity = Literal["odd", "even", "neither"]
+Sign = Literal["always", "kept", "no"]
 
 
 @final
@@ -19,8 +21,10 @@ Parity = Literal["odd", "even", "neither"]
 class Function:
     """One function `f(x, ...; parameters)` and the facts that the readings need of it.
 
+    Facts hold for all parameters, unless `resolve` gives those of given ones.
+
     value: `value(torch, x, ..., *parameters)`, on tensors of any float type; torch is passed in, so that the facts can
-        be read without it.
+        be read without it. A function along an axis takes the axis after its parameters.
     arity: how many tensors it takes.
     slope: the name of its derivative, which takes the same arguments and parameters (None: not differentiated, or of
         several arguments).
@@ -29,10 +33,22 @@ class Function:
         -1, x^2 2). None for a function with a scale of its own (tanh).
     taylor: for a function that is smooth at 0: which Taylor coefficients c_0 .. c_4 at 0 are not zero. None when it is
         not smooth there.
-    growth: for a function with a scale of its own: the exponent g in |f(x)| ~ |x|^g for large |x| (0 bounded, 1 linear;
-        None: faster than any power, as exp).
+    growth: for a function with a scale of its own: the exponent g in |f(x)| ~ |x|^g for large |x| (0 bounded or slower
+        than any power, 1 linear; None: faster than any power, as exp).
     jumps: whether the function itself is discontinuous (step, sign).
-    scale_of_its_own: whether an argument of growing order makes the script unstable (tanh, softmax, exp; not relu).
+    nonnegative: "always" if f >= 0 wherever it is defined; "kept" if f >= 0 where its arguments are; else "no".
+    bounded: whether |f| stays below one number wherever f is defined (tanh; not log, which is merely slow).
+    normalising: whether it takes size out of its argument but leaves the sign, so that an optimizer that applies it
+        normalises entry by entry: homogeneous of a degree below 1, with f(x) of the sign of x (sign, sqrt, 1/x).
+    logarithmic: whether f(c x) - f(x) depends on c only: a growing argument then adds a number of order log n.
+    chooses: for a function whose value is one of its arguments, which: the "largest", the "smallest", or the second or
+        third by the mask (0 or 1) that is the first ("masked").
+    along: for a function that needs an axis: "shares" of a total, which sum to one along it, or the "logarithms" of those.
+    parameters: the names of its parameters; `examples`: values of them at which the conformance suite checks the facts.
+    resolve: `resolve(function, *parameters)`, the same function with the facts that hold for these parameters.
+    expected_product: E[f(x) f(y)] in closed form for x, y Gaussian with mean 0, as `expected_product(torch, xx, xy, yy,
+        *parameters)` of their variances xx, yy and covariance xy (tensors of one shape). The slope is a function of its
+        own, so its own entry is E[f'(x) f'(y)]. None: there is no closed form, or nobody has entered it.
     """
 
     name: str
@@ -44,8 +60,18 @@ class Function:
     taylor: tuple[bool, bool, bool, bool, bool] | None = None
     growth: Fraction | None = Fraction(0)
     jumps: bool = False
+    nonnegative: Sign = "no"
+    bounded: bool = False
+    normalising: bool = False
+    logarithmic: bool = False
+    chooses: Literal["largest", "smallest", "masked"] | None = None
+    along: Literal["shares", "logarithms"] | None = None
+    parameters: tuple[str, ...] = ()
+    examples: tuple[tuple[float, ...], ...] = ((),)
+    resolve: Callable[..., Function] | None = None
+    expected_product: Callable[..., Any] | None = None
 
     @property
     def scale_of_its_own(self) -> bool:
-        """Whether the function knows what 'of order one' means: not homogeneous."""
-        return self.degree is None
+        """Whether an argument of growing order makes the script unstable (tanh, softmax, exp; not relu, nor log)."""
+        return self.degree is None and not self.logarithmic

@@ -58,11 +58,11 @@ VALUE, SLOPE = (False, True, True, False, True), (True, True, False, True, False
 CURVATURE = (True, False, True, False, True)
 
 FAMILY = (
-    Function("gelu", _gelu, slope="gelu'", taylor=VALUE, growth=Fraction(1)),
-    Function("gelu'", _slope, slope="gelu''", taylor=SLOPE),
-    Function("gelu''", _curvature, slope="gelu'''", parity="even", taylor=CURVATURE),
-    Function("gelu'''", _jerk, parity="odd", taylor=(False, True, False, True, False)),
-    Function("gelu_tanh", _approximate, slope="gelu_tanh'", taylor=VALUE, growth=Fraction(1)),
-    Function("gelu_tanh'", _approximate_slope, slope="gelu_tanh''", taylor=SLOPE),
-    Function("gelu_tanh''", _approximate_curvature, parity="even", taylor=CURVATURE),
+    Function("gelu", _gelu, slope="gelu'", taylor=VALUE, growth=Fraction(1), nonnegative="kept"),
+    Function("gelu'", _slope, slope="gelu''", taylor=SLOPE, nonnegative="kept", bounded=True),
+    Function("gelu''", _curvature, slope="gelu'''", parity="even", taylor=CURVATURE, bounded=True),
+    Function("gelu'''", _jerk, parity="odd", taylor=(False, True, False, True, False), bounded=True),
+    Function("gelu_tanh", _approximate, slope="gelu_tanh'", taylor=VALUE, growth=Fraction(1), nonnegative="kept"),
+    Function("gelu_tanh'", _approximate_slope, slope="gelu_tanh''", taylor=SLOPE, nonnegative="kept", bounded=True),
+    Function("gelu_tanh''", _approximate_curvature, parity="even", taylor=CURVATURE, bounded=True),
 )

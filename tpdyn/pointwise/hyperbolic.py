@@ -46,12 +46,23 @@ def _atan2(torch: Any, y: Any, x: Any) -> Any:
 ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 
 FAMILY = (
-    Function("sinh", _sinh, slope="cosh", parity="odd", taylor=ODD, growth=None),
-    Function("cosh", _cosh, slope="sinh", parity="even", taylor=EVEN, growth=None),
-    Function("atan", _atan, slope="atan'", parity="odd", taylor=ODD),
-    Function("atan'", _atan_slope, slope="atan''", parity="even", taylor=EVEN, growth=Fraction(-2)),
-    Function("atan''", _atan_curvature, parity="odd", taylor=ODD, growth=Fraction(-3)),
-    Function("asinh", _asinh, slope="asinh'", parity="odd", taylor=ODD),
-    Function("asinh'", _asinh_slope, parity="even", taylor=EVEN, growth=Fraction(-1)),
-    Function("atan2", _atan2, arity=2, degree=Fraction(0), jumps=True),
+    Function("sinh", _sinh, slope="cosh", parity="odd", taylor=ODD, growth=None, nonnegative="kept"),
+    Function("cosh", _cosh, slope="sinh", parity="even", taylor=EVEN, growth=None, nonnegative="always"),
+    Function("atan", _atan, slope="atan'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
+    Function(
+        "atan'",
+        _atan_slope,
+        slope="atan''",
+        parity="even",
+        taylor=EVEN,
+        growth=Fraction(-2),
+        nonnegative="always",
+        bounded=True,
+    ),
+    Function("atan''", _atan_curvature, parity="odd", taylor=ODD, growth=Fraction(-3), bounded=True),
+    Function("asinh", _asinh, slope="asinh'", parity="odd", taylor=ODD, nonnegative="kept"),
+    Function(
+        "asinh'", _asinh_slope, parity="even", taylor=EVEN, growth=Fraction(-1), nonnegative="always", bounded=True
+    ),
+    Function("atan2", _atan2, arity=2, degree=Fraction(0), jumps=True, nonnegative="kept", bounded=True),
 )

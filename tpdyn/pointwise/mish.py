@@ -38,10 +38,41 @@ def _hardsigmoid_slope(torch: Any, x: Any) -> Any:
 
 
 FAMILY = (
-    Function("mish", _mish, slope="mish'", taylor=(False, True, True, True, True), growth=Fraction(1)),
-    Function("mish'", _mish_slope, taylor=(True, True, True, True, True)),
-    Function("hardswish", _hardswish, slope="hardswish'", taylor=(False, True, True, False, False), growth=Fraction(1)),
-    Function("hardswish'", _hardswish_slope, taylor=(True, True, False, False, False), jumps=True),
-    Function("hardsigmoid", _hardsigmoid, slope="hardsigmoid'", taylor=(True, True, False, False, False)),
-    Function("hardsigmoid'", _hardsigmoid_slope, parity="even", taylor=(True, False, False, False, False), jumps=True),
+    Function(
+        "mish", _mish, slope="mish'", taylor=(False, True, True, True, True), growth=Fraction(1), nonnegative="kept"
+    ),
+    Function("mish'", _mish_slope, taylor=(True, True, True, True, True), nonnegative="kept", bounded=True),
+    Function(
+        "hardswish",
+        _hardswish,
+        slope="hardswish'",
+        taylor=(False, True, True, False, False),
+        growth=Fraction(1),
+        nonnegative="kept",
+    ),
+    Function(
+        "hardswish'",
+        _hardswish_slope,
+        taylor=(True, True, False, False, False),
+        jumps=True,
+        nonnegative="kept",
+        bounded=True,
+    ),
+    Function(
+        "hardsigmoid",
+        _hardsigmoid,
+        slope="hardsigmoid'",
+        taylor=(True, True, False, False, False),
+        nonnegative="always",
+        bounded=True,
+    ),
+    Function(
+        "hardsigmoid'",
+        _hardsigmoid_slope,
+        parity="even",
+        taylor=(True, False, False, False, False),
+        jumps=True,
+        nonnegative="always",
+        bounded=True,
+    ),
 )

@@ -5,6 +5,7 @@ The table holds `power` without facts that depend on p; `resolve` gives them for
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -60,8 +61,10 @@ def _power_curvature(torch: Any, x: Any, p: float) -> Any:
     return p * (p - 1) * torch.pow(x, p - 2)
 
 
-def _homogeneous(name: str, value: Any, degree: Fraction, slope: str | None, parity: Parity = "neither") -> Function:
-    return Function(name, value, slope=slope, parity=parity, degree=degree, growth=degree)
+def _homogeneous(
+    name: str, value: Any, degree: Fraction, slope: str | None, parity: Parity = "neither", **facts: Any
+) -> Function:
+    return Function(name, value, slope=slope, parity=parity, degree=degree, growth=degree, **facts)
 
 
 def resolve(function: Function, p: float) -> Function:
@@ -74,20 +77,39 @@ def resolve(function: Function, p: float) -> Function:
     if whole and (exponent >= 0 or vanishes):
         c0, c1, c2, c3, c4 = (order == exponent and not vanishes for order in range(5))
         taylor = (c0, c1, c2, c3, c4)
-    return replace(function, degree=exponent, growth=exponent, parity=parity, taylor=taylor)
+    factor = math.prod(p - k for k in range(function.name.count("'")))  # of x^exponent
+    return replace(
+        function,
+        degree=exponent,
+        growth=exponent,
+        parity=parity,
+        taylor=taylor,
+        nonnegative="no" if factor < 0 else "always" if parity != "odd" or factor == 0 else "kept",
+        bounded=exponent == 0 or factor == 0,
+        normalising=factor > 0 and parity != "even" and exponent < 1,
+    )
 
+
+EXPONENT: dict[str, Any] = {
+    "parameters": ("p",),
+    "examples": ((3.0,), (2.0,), (-2.0,), (1.5,), (-1.0,), (0.5,)),
+    "resolve": resolve,
+    "growth": None,
+}
 
 FAMILY = (
-    _homogeneous("sqrt", _sqrt, Fraction(1, 2), "sqrt'"),
-    _homogeneous("sqrt'", _sqrt_slope, Fraction(-1, 2), "sqrt''"),
+    _homogeneous("sqrt", _sqrt, Fraction(1, 2), "sqrt'", nonnegative="always", normalising=True),
+    _homogeneous("sqrt'", _sqrt_slope, Fraction(-1, 2), "sqrt''", nonnegative="always", normalising=True),
     _homogeneous("sqrt''", _sqrt_curvature, Fraction(-3, 2), None),
-    _homogeneous("rsqrt", _rsqrt, Fraction(-1, 2), "rsqrt'"),
+    _homogeneous("rsqrt", _rsqrt, Fraction(-1, 2), "rsqrt'", nonnegative="always", normalising=True),
     _homogeneous("rsqrt'", _rsqrt_slope, Fraction(-3, 2), "rsqrt''"),
-    _homogeneous("rsqrt''", _rsqrt_curvature, Fraction(-5, 2), None),
-    _homogeneous("reciprocal", _reciprocal, Fraction(-1), "reciprocal'", "odd"),
+    _homogeneous("rsqrt''", _rsqrt_curvature, Fraction(-5, 2), None, nonnegative="always", normalising=True),
+    _homogeneous("reciprocal", _reciprocal, Fraction(-1), "reciprocal'", "odd", nonnegative="kept", normalising=True),
     _homogeneous("reciprocal'", _reciprocal_slope, Fraction(-2), "reciprocal''", "even"),
-    _homogeneous("reciprocal''", _reciprocal_curvature, Fraction(-3), None, "odd"),
-    Function("power", _power, slope="power'", growth=None),
-    Function("power'", _power_slope, slope="power''", growth=None),
-    Function("power''", _power_curvature, growth=None),
+    _homogeneous(
+        "reciprocal''", _reciprocal_curvature, Fraction(-3), None, "odd", nonnegative="kept", normalising=True
+    ),
+    Function("power", _power, slope="power'", **EXPONENT),
+    Function("power'", _power_slope, slope="power''", **EXPONENT),
+    Function("power''", _power_curvature, **EXPONENT),
 )

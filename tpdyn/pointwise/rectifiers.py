@@ -5,6 +5,7 @@ At the kink itself the slopes follow torch's autograd: relu and leaky_relu count
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -37,11 +38,24 @@ def _leaky_step(torch: Any, x: Any, negative: float) -> Any:
     return torch.where(x > 0, torch.ones_like(x), torch.full_like(x, negative))
 
 
+def resolve(function: Function, negative: float) -> Function:
+    """The facts of `leaky_relu` or `leaky_step` for one slope to the left."""
+    if function.name == "leaky_step":
+        return replace(function, nonnegative="always" if negative >= 0 else "no", normalising=negative < 0)
+    return replace(function, nonnegative="always" if negative <= 0 else "kept")
+
+
+NEGATIVE: dict[str, Any] = {
+    "parameters": ("negative",),
+    "examples": ((0.01,), (0.3,), (-0.2,)),
+    "resolve": resolve,
+}
+
 FAMILY = (
-    Function("relu", _relu, slope="step", degree=ONE, growth=ONE),
-    Function("step", _step, degree=ZERO, jumps=True),
-    Function("sign", _sign, parity="odd", degree=ZERO, jumps=True),
-    Function("abs", _abs, slope="sign", parity="even", degree=ONE, growth=ONE),
-    Function("leaky_relu", _leaky_relu, slope="leaky_step", degree=ONE, growth=ONE),
-    Function("leaky_step", _leaky_step, degree=ZERO, jumps=True),
+    Function("relu", _relu, slope="step", degree=ONE, growth=ONE, nonnegative="always"),
+    Function("step", _step, degree=ZERO, jumps=True, nonnegative="always", bounded=True),
+    Function("sign", _sign, parity="odd", degree=ZERO, jumps=True, nonnegative="kept", bounded=True, normalising=True),
+    Function("abs", _abs, slope="sign", parity="even", degree=ONE, growth=ONE, nonnegative="always"),
+    Function("leaky_relu", _leaky_relu, slope="leaky_step", degree=ONE, growth=ONE, nonnegative="kept", **NEGATIVE),
+    Function("leaky_step", _leaky_step, degree=ZERO, jumps=True, bounded=True, **NEGATIVE),
 )

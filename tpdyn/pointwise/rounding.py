@@ -23,7 +23,7 @@ def _ceil(torch: Any, x: Any) -> Any:
 
 
 FAMILY = (
-    Function("round", _round, parity="odd", growth=ONE, taylor=(False,) * 5, jumps=True),
-    Function("floor", _floor, growth=ONE, jumps=True),
-    Function("ceil", _ceil, growth=ONE, jumps=True),
+    Function("round", _round, parity="odd", growth=ONE, taylor=(False,) * 5, jumps=True, nonnegative="kept"),
+    Function("floor", _floor, growth=ONE, jumps=True, nonnegative="kept"),
+    Function("ceil", _ceil, growth=ONE, jumps=True, nonnegative="kept"),
 )

@@ -5,6 +5,7 @@ softplus(x; beta, threshold) = log(1 + exp(beta x)) / beta, and x where beta x >
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -59,19 +60,37 @@ def _log_sigmoid_slope(torch: Any, x: Any) -> Any:
     return torch.sigmoid(-x)
 
 
+def resolve(function: Function, beta: float, _: float) -> Function:
+    """The facts of `softplus` or its curvature for these parameters: both have the sign of beta."""
+    return replace(function, nonnegative="always" if beta > 0 else "no")
+
+
 ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 ONE = Fraction(1)
 
+RAMP = (True, True, False, True, False)
+SOFT: dict[str, Any] = {"parameters": ("beta", "threshold"), "examples": ((1.0, 20.0), (2.0, 30.0))}
+
 FAMILY = (
-    Function("sigmoid", _sigmoid, slope="sigmoid'", taylor=(True, True, False, True, False)),
-    Function("sigmoid'", _sigmoid_slope, slope="sigmoid''", parity="even", taylor=EVEN),
-    Function("sigmoid''", _sigmoid_curvature, parity="odd", taylor=ODD),
-    Function("silu", _silu, slope="silu'", taylor=(False, True, True, False, True), growth=ONE),
-    Function("silu'", _silu_slope, slope="silu''", taylor=(True, True, False, True, False)),
-    Function("silu''", _silu_curvature, parity="even", taylor=EVEN),
-    Function("softplus", _softplus, slope="softplus'", taylor=(True, True, True, False, True), growth=ONE),
-    Function("softplus'", _softplus_slope, slope="softplus''", taylor=(True, True, False, True, False)),
-    Function("softplus''", _softplus_curvature, parity="neither", taylor=EVEN),
+    Function("sigmoid", _sigmoid, slope="sigmoid'", taylor=RAMP, nonnegative="always", bounded=True),
+    Function(
+        "sigmoid'", _sigmoid_slope, slope="sigmoid''", parity="even", taylor=EVEN, nonnegative="always", bounded=True
+    ),
+    Function("sigmoid''", _sigmoid_curvature, parity="odd", taylor=ODD, bounded=True),
+    Function("silu", _silu, slope="silu'", taylor=(False, True, True, False, True), growth=ONE, nonnegative="kept"),
+    Function("silu'", _silu_slope, slope="silu''", taylor=RAMP, nonnegative="kept", bounded=True),
+    Function("silu''", _silu_curvature, parity="even", taylor=EVEN, bounded=True),
+    Function(
+        "softplus",
+        _softplus,
+        slope="softplus'",
+        taylor=(True, True, True, False, True),
+        growth=ONE,
+        resolve=resolve,
+        **SOFT,
+    ),
+    Function("softplus'", _softplus_slope, slope="softplus''", taylor=RAMP, nonnegative="always", bounded=True, **SOFT),
+    Function("softplus''", _softplus_curvature, taylor=EVEN, bounded=True, resolve=resolve, **SOFT),
     Function("log_sigmoid", _log_sigmoid, slope="log_sigmoid'", taylor=(True, True, True, False, True), growth=ONE),
-    Function("log_sigmoid'", _log_sigmoid_slope, taylor=(True, True, False, True, False)),
+    Function("log_sigmoid'", _log_sigmoid_slope, taylor=RAMP, nonnegative="always", bounded=True),
 )

@@ -21,7 +21,6 @@ def _log_softmax(torch: Any, x: Any, dim: int) -> Any:
 
 
 FAMILY = (
-    Function("softmax", _softmax, taylor=(True,) * 5),
-    Function("log_softmax", _log_softmax, taylor=(True,) * 5, growth=Fraction(1)),
+    Function("softmax", _softmax, taylor=(True,) * 5, nonnegative="always", bounded=True, along="shares"),
+    Function("log_softmax", _log_softmax, taylor=(True,) * 5, growth=Fraction(1), along="logarithms"),
 )
-ALONG = ("softmax", "log_softmax")

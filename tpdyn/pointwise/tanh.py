@@ -29,8 +29,8 @@ def _jerk(torch: Any, x: Any) -> Any:
 ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 
 FAMILY = (
-    Function("tanh", _tanh, slope="tanh'", parity="odd", taylor=ODD),
-    Function("tanh'", _slope, slope="tanh''", parity="even", taylor=EVEN),
-    Function("tanh''", _curvature, slope="tanh'''", parity="odd", taylor=ODD),
-    Function("tanh'''", _jerk, parity="even", taylor=EVEN),
+    Function("tanh", _tanh, slope="tanh'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
+    Function("tanh'", _slope, slope="tanh''", parity="even", taylor=EVEN, nonnegative="always", bounded=True),
+    Function("tanh''", _curvature, slope="tanh'''", parity="odd", taylor=ODD, bounded=True),
+    Function("tanh'''", _jerk, parity="even", taylor=EVEN, bounded=True),
 )

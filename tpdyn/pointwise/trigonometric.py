@@ -26,8 +26,8 @@ def _cos_curvature(torch: Any, x: Any) -> Any:
 ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 
 FAMILY = (
-    Function("sin", _sin, slope="cos", parity="odd", taylor=ODD),
-    Function("cos", _cos, slope="cos'", parity="even", taylor=EVEN),
-    Function("cos'", _cos_slope, slope="cos''", parity="odd", taylor=ODD),
-    Function("cos''", _cos_curvature, slope="sin", parity="even", taylor=EVEN),
+    Function("sin", _sin, slope="cos", parity="odd", taylor=ODD, bounded=True),
+    Function("cos", _cos, slope="cos'", parity="even", taylor=EVEN, bounded=True),
+    Function("cos'", _cos_slope, slope="cos''", parity="odd", taylor=ODD, bounded=True),
+    Function("cos''", _cos_curvature, slope="sin", parity="even", taylor=EVEN, bounded=True),
 )

@@ -154,13 +154,20 @@ def _instruction_problems(program: Program, statement: Statement) -> Iterator[st
 
 
 def arity_problem(instruction: Instruction) -> str | None:
-    """What is wrong with the number of values that an instruction reads, or None."""
+    """What is wrong with the number of values or parameters that an instruction is given, or None."""
     match instruction:
         case Contract(operands=operands):
             return None if len(operands) in (1, 2) else f"contracts {len(operands)} values; expected one or two"
-        case Apply(function=name, operands=operands):
-            arity = lookup(name).arity
-            return None if len(operands) == arity else f"{name} takes {arity} values, but {len(operands)} are given"
+        case Apply(function=name, operands=operands, parameters=parameters, along=along):
+            function = lookup(name)
+            if len(operands) != function.arity:
+                return f"{name} takes {function.arity} values, but {len(operands)} are given"
+            if len(parameters) != len(function.parameters):
+                expected = ", ".join(function.parameters) or "none"
+                return f"{name} has {len(parameters)} parameters; expected {expected}"
+            if (along is None) != (function.along is None):
+                return f"{name} {'needs an' if function.along else 'has no'} axis to normalise along"
+            return None
         case Concat(parts=parts, lengths=lengths):
             return None if len(parts) == len(lengths) else f"has {len(parts)} parts but {len(lengths)} lengths"
         case Leaf() | Combine() | Gather() | Scatter() | Slice() | Eigenvalues() | Spectral():

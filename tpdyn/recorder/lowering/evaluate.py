@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 import torch
 
 from tpdyn.pointwise import lookup
-from tpdyn.pointwise.softmax import ALONG
 from tpdyn.program.evaluation.spectra import eigenvalues, spectral
 from tpdyn.program.instructions import (
     Apply,
@@ -90,7 +89,7 @@ def _step(statement: LoweredStatement, values: list[torch.Tensor], dtype: torch.
             arguments = [_laid_out(operand, values, shape) for operand in operands]
             numbers = tuple(float(p.constant) for p in parameters)
             function = lookup(name, numbers)
-            if name in ALONG:
+            if function.along:
                 return function.value(torch, arguments[0], along)  # type: ignore[no-any-return]
             made = function.value(torch, *arguments, *numbers).to(dtype)
             return made.expand(shape)  # type: ignore[no-any-return]
