@@ -139,7 +139,7 @@ def _gaussian_sum(term: Term, axis: int, order: Fraction, plan: Layout, sources:
     alone = plan.wide + len(plan.summed) <= 2
     hat = sources.apply_hat(term.parity, term.gaussian.matrix, 1 - side, axis, other, alone)
     made = [Term(size, hat)]
-    dot: Parity | None = sources.apply_dot(term.parity, term.gaussian.matrix, side, axis, other)
+    dot: Parity | None = sources.apply_dot(term.parity, term.gaussian.matrix, side, axis, other, alone)
     if dot is not None:
         made.append(Term(size, dot))
     return made

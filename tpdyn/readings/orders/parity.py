@@ -6,79 +6,174 @@ one for each **character**: a set S of sources such that the part changes sign o
 expected product of two parts vanishes unless their characters are equal: that is what decides between a law of large
 numbers and a central limit theorem.
 
-A **parity** is the set of characters that a term may contain, kept as an affine subspace of the vector space F_2^sources:
-`offset + span(basis)`. One source: {s} is "odd", {} "even", both together "mixed". Products add characters, sums take the
-affine hull; an odd function keeps the affine subspace, an even one its directions, any other the span: exact rules, in
-linear algebra over F_2. Every step can only enlarge the set, so orders derived from it are upper bounds.
+A **parity** is the set of characters that a term may contain, kept as an affine subspace of the vector space F_2^sources.
+One source: {s} is "odd", {} "even", both together "mixed". Products add characters, sums take the affine hull; an odd
+function keeps the affine subspace, an even one its directions, any other the span: exact rules, in linear algebra over
+F_2. Every step can only enlarge the set, so orders derived from it are upper bounds.
 
-A matrix has characters on each of its two wide axes; they are stored side by side in one integer, a block of bits an
-axis. The symmetry behind it is that of the Gaussians in the Master Theorem (Tensor Programs III, arXiv 2009.10685).
+In a deep network a term is mixed in most sources that it has met, and says nothing of those it has not. So mixed sources
+are kept as a mask, and only what ties several sources together is kept as rows: a parity is as large as the program is
+long, and its algebra touches the rows alone.
+
+A matrix has characters on each of its wide axes; an integer holds them interleaved, source by source. The symmetry behind
+it is that of the Gaussians in the Master Theorem (Tensor Programs III, arXiv 2009.10685).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, final
 
-BLOCK = 1 << 12
-"""Bits an axis: the number of sources that can be told apart. More are folded together, which is sound (coarser)."""
+AXES = 8
+"""Wide axes that the numbering of one instruction can tell apart."""
 
-_BLOCK_MASK = (1 << BLOCK) - 1
-_LARGEST_BASIS = 48
-"""Affine subspaces of a higher dimension are replaced by ANY, which is sound (coarser)."""
+SOURCES = 1 << 15
+"""The number of sources that can be told apart. More are folded together, which is sound (coarser)."""
+
+_EVERY_SOURCE = sum(1 << (AXES * source) for source in range(64))
+while _EVERY_SOURCE.bit_length() < AXES * SOURCES:
+    _EVERY_SOURCE |= _EVERY_SOURCE << (_EVERY_SOURCE.bit_length() + AXES - 1)
+_BLOCKS = tuple(_EVERY_SOURCE << axis for axis in range(AXES))
+
+_MOST_ROWS = 512
+"""With more rows than that, the sources they tie together are taken as mixed, which is sound (coarser)."""
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Parity:
-    """`offset + span(basis)`, in reduced echelon form; made by `_parity` only, so that equal sets are the same object.
+    """`offset + span(rows) + all subsets of mixed`, made by `_parity` only, so that equal sets are the same object.
 
-    `anything` stands for the whole space: nothing is known of the sign.
+    rows: in reduced echelon form (the leading bit of each stands in no other row, nor in offset), largest first, none of a
+    single bit; neither they nor offset have bits of `mixed`. `anything` stands for the whole space: nothing is known.
     """
 
     offset: int
-    basis: tuple[int, ...]
+    rows: tuple[int, ...] = ()
+    mixed: int = 0
     anything: bool = False
 
+    @cached_property
+    def rank(self) -> tuple[int, int, tuple[int, ...], int]:
+        """A key to sort by: the smallest sets first, equal only for equal sets."""
+        return len(self.rows) + self.mixed.bit_count(), self.mixed, self.rows, self.offset
 
-_KNOWN: dict[tuple[int, tuple[int, ...]], Parity] = {}
+    @cached_property
+    def leads(self) -> dict[int, int]:
+        """The rows by their leading bits."""
+        return {_lead(row): row for row in self.rows}
+
+    @cached_property
+    def all_leads(self) -> int:
+        """The leading bits of all rows."""
+        return sum(self.leads)
 
 
-def _parity(offset: int, basis: tuple[int, ...]) -> Parity:
-    key = (offset, basis)
-    found = _KNOWN.get(key)
-    if found is None:
-        found = _KNOWN[key] = Parity(offset, basis)
-    return found
+_KNOWN: dict[tuple[int, tuple[int, ...], int], Parity] = {}
 
 
-EVEN = _parity(0, ())
-ANY = Parity(0, (), True)
+def _parity(offset: int, rows: tuple[int, ...] = (), mixed: int = 0) -> Parity:
+    key = (offset, rows, mixed)
+    known = _KNOWN.get(key)
+    if known is None:
+        known = _KNOWN[key] = Parity(offset, rows, mixed)
+    return known
 
 
-def _reduced(offset: int, vectors: Iterable[int]) -> Parity:
-    """The canonical form: leading bits distinct, each leading bit in one basis vector only, offset free of them."""
-    basis: list[int] = []
+EVEN = _parity(0)
+ANY = Parity(0, (), 0, True)
+
+
+def _lead(vector: int) -> int:
+    return 1 << (vector.bit_length() - 1)
+
+
+@final
+class _Space:
+    """A linear subspace that grows: a mask of mixed sources, and rows in reduced echelon form by their leading bits."""
+
+    def __init__(self, known: Parity = EVEN) -> None:
+        self.mixed, self.rows, self.leads = known.mixed, dict(known.leads), known.all_leads
+
+    def reduced(self, vector: int) -> int:
+        """The vector without what the subspace can take off it."""
+        vector ^= vector & self.mixed
+        hit = vector & self.leads
+        while hit:
+            lead = _lead(hit)
+            vector ^= self.rows[lead]
+            hit ^= lead
+        return vector
+
+    def mix(self, mask: int) -> None:
+        """Add every subset of some sources."""
+        mask ^= mask & self.mixed
+        if not mask:
+            return
+        self.mixed |= mask
+        touched = [item for item in self.rows.items() if item[1] & mask]
+        for lead, _ in touched:
+            del self.rows[lead]
+            self.leads ^= lead
+        for _, row in touched:
+            self.add(row)
+
+    def add(self, vector: int) -> None:
+        """Add one vector."""
+        vector = self.reduced(vector)
+        if not vector:
+            return
+        lead = _lead(vector)
+        alone = vector == lead
+        for other, row in list(self.rows.items()):
+            if row & lead:
+                row ^= vector
+                if row == other:  # a single source is mixed: its leading bit stands in no other row
+                    del self.rows[other]
+                    self.leads ^= other
+                    self.mixed |= other
+                else:
+                    self.rows[other] = row
+        if alone:
+            self.mixed |= lead
+        else:
+            self.rows[lead] = vector
+            self.leads |= lead
+
+    def parity(self, offset: int) -> Parity:
+        """The canonical form of `offset + subspace`."""
+        if len(self.rows) > _MOST_ROWS:
+            tied = 0
+            for row in self.rows.values():
+                tied |= row
+            self.mix(tied)
+        return _parity(self.reduced(offset), tuple(sorted(self.rows.values(), reverse=True)), self.mixed)
+
+
+def _made(offset: int, vectors: Iterable[int], mixed: int = 0, onto: Parity = EVEN) -> Parity:
+    """`offset`, plus the span of `vectors`, of the subsets of `mixed`, and of the directions of `onto`."""
+    space = _Space(onto)
+    space.mix(mixed)
     for vector in vectors:
-        for row in basis:
-            vector = min(vector, vector ^ row)
-        if vector:
-            lead = 1 << (vector.bit_length() - 1)
-            basis = [row ^ vector if row & lead else row for row in basis]
-            basis.append(vector)
-            basis.sort(reverse=True)
-    if len(basis) > _LARGEST_BASIS:
-        return ANY
-    for row in basis:
-        offset = min(offset, offset ^ row)
-    return _parity(offset, tuple(basis))
+        space.add(vector)
+    return space.parity(offset)
 
 
 def odd_in(source: int, axis: int = 0) -> Parity:
-    """The parity of a value that changes sign with one source (a bit number), which lives on wide axis `axis`."""
-    return _parity(1 << (source + axis * BLOCK), ())
+    """The parity of a value that changes sign with one source (a number), which lives on wide axis `axis`."""
+    return _parity(1 << (AXES * source + axis))
+
+
+def mixed_in(p: Parity) -> Parity:
+    """Every subset of the sources that p has met."""
+    if p.anything:
+        return ANY
+    met = p.offset | p.mixed
+    for row in p.rows:
+        met |= row
+    return _parity(0, (), met)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -86,9 +181,9 @@ def product(p: Parity, q: Parity) -> Parity:
     """Characters of a product: all sums of a character of each."""
     if p.anything or q.anything:
         return ANY
-    if not p.basis and not q.basis:
-        return _parity(p.offset ^ q.offset, ())
-    return _reduced(p.offset ^ q.offset, (*p.basis, *q.basis))
+    if p.rank < q.rank:
+        p, q = q, p
+    return _made(p.offset ^ q.offset, q.rows, q.mixed, p)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -98,36 +193,42 @@ def hull(p: Parity, q: Parity) -> Parity:
         return p
     if p.anything or q.anything:
         return ANY
-    return _reduced(p.offset, (*p.basis, *q.basis, p.offset ^ q.offset))
+    if p.rank < q.rank:
+        p, q = q, p
+    return _made(p.offset, (*q.rows, p.offset ^ q.offset), q.mixed, p)
 
 
 @lru_cache(maxsize=1 << 16)
 def contains(p: Parity, q: Parity) -> bool:
     """Whether every character of q is one of p."""
-    return p == q or hull(p, q) == p
+    if p == q or p.anything:
+        return True
+    if q.anything or q.mixed & ~p.mixed or len(q.rows) > p.rank[0]:
+        return False
+    space = _Space(p)
+    return not space.reduced(p.offset ^ q.offset) and not any(map(space.reduced, q.rows))
 
 
 @lru_cache(maxsize=1 << 14)
 def of_function(p: Parity, symmetry: str) -> Parity:
     """Characters of f(x) for an x with parity p: odd sums of its characters, even sums, or all sums."""
-    if p.anything:
-        return ANY
-    if symmetry == "odd":
+    if p.anything or symmetry == "odd":
         return p
     if symmetry == "even":
-        return _parity(0, p.basis)
-    return _reduced(0, (*p.basis, p.offset))
+        return _parity(0, p.rows, p.mixed)
+    return _made(0, (p.offset,), 0, p)
 
 
-@lru_cache(maxsize=1 << 16)
 def solve(p: Parity, mask: int, target: int) -> Parity | None:
     """The characters of p whose bits under `mask` are `target`; None if there is none."""
     if p.anything:
         return ANY
+    chosen = p.mixed & mask  # mixed sources take the values that are asked for
     offset = p.offset
+    wanted, mask = (target ^ (target & chosen)), mask ^ chosen
     free: list[int] = []
     pivots: list[tuple[int, int]] = []
-    for vector in p.basis:
+    for vector in p.rows:
         for row, lead in pivots:
             if vector & lead:
                 vector ^= row
@@ -135,23 +236,27 @@ def solve(p: Parity, mask: int, target: int) -> Parity | None:
         if not masked:
             free.append(vector)
             continue
-        lead = 1 << (masked.bit_length() - 1)
+        lead = _lead(masked)
         pivots = [(row ^ vector if row & lead else row, other) for row, other in pivots]
         pivots.append((vector, lead))
     for row, lead in pivots:
-        if (offset ^ target) & lead:
+        if (offset ^ wanted) & lead:
             offset ^= row
-    return _reduced(offset, free) if (offset ^ target) & mask == 0 else None
+    if (offset ^ wanted) & mask:
+        return None
+    return _made(offset | (target & chosen), free, p.mixed ^ chosen)
 
 
 def block(axis: int) -> int:
     """The bits of one axis."""
-    return _BLOCK_MASK << (axis * BLOCK)
+    return _BLOCKS[axis]
 
 
 def _mapped(p: Parity, mapping: Callable[[int], int]) -> Parity:
-    """The image under a linear map."""
-    return p if p.anything else _reduced(mapping(p.offset), [mapping(vector) for vector in p.basis])
+    """The image under a map of sources to sources (several may go to one: they add; or to none)."""
+    if p.anything:
+        return p
+    return _made(mapping(p.offset), map(mapping, p.rows), mapping(p.mixed))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -160,13 +265,19 @@ def relabel(p: Parity, targets: tuple[int, ...]) -> Parity:
     if p == EVEN or p.anything or targets == tuple(range(len(targets))):
         return p
 
-    def move(vector: int) -> int:
-        moved = 0
-        for axis, target in enumerate(targets):
-            moved ^= ((vector >> (axis * BLOCK)) & _BLOCK_MASK) << (target * BLOCK)
-        return moved
+    def moved(vector: int) -> list[int]:
+        return [((vector & _BLOCKS[axis]) >> axis) << target for axis, target in enumerate(targets)]
 
-    return _mapped(p, move)
+    def added(vector: int) -> int:
+        result = 0
+        for part in moved(vector):
+            result ^= part
+        return result
+
+    mixed = 0
+    for part in moved(p.mixed):
+        mixed |= part
+    return _made(added(p.offset), map(added, p.rows), mixed)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -179,14 +290,42 @@ def aligned(p: Parity, axis: int) -> Parity | None:
 def forget(p: Parity, axis: int) -> Parity:
     """What is left on the other axes of a fluctuation along an axis."""
     mask = block(axis)
-    return _mapped(p, lambda vector: vector & ~mask)
+    return _mapped(p, lambda vector: vector ^ (vector & mask))
+
+
+@final
+class _Met:
+    """What one side of a matrix was applied to, as far as it is told apart: one class a source, at most some.
+
+    own: the class bit of each of the sources that came first. late: all others; they share the class bit `shared`, and
+    what holds one of them is mixed in it, so that hats of late sources are correlated, which is sound. `anything`: it was
+    applied to a vector of which nothing was known.
+    """
+
+    def __init__(self, bits: list[int]) -> None:
+        self.unused, self.shared = bits[:-1], bits[-1]
+        self.bits = bits
+        self.own: dict[int, int] = {}
+        self.known = self.late = 0
+        self.anything = False
+
+    def note(self, sources: int) -> bool:
+        """Tell sources apart from now on; whether more of them share one class."""
+        new = sources ^ (sources & (self.known | self.late))
+        while new and self.unused:
+            first = new & -new
+            self.own[first] = self.unused.pop(0)
+            self.known |= first
+            new ^= first
+        self.late |= new
+        return bool(new)
 
 
 @final
 class Sources:
     """Names for sources, handed out in the order in which a program brings them in.
 
-    The hat of `W x` carries `hat(W, side)`, and in addition, for each source s in x's character, the bit
+    The hat of `W x` carries `hat(W, side)`, and in addition, for each source s in x's character, a class bit
     `(W, side, s)`: a linear and injective code, so that hats of orthogonal vectors (different characters) have
     different characters, and an affine set of characters becomes an affine set again. (Tensor Programs III: hats of
     one W are jointly Gaussian with covariance E[x x'], zero when the characters differ.)
@@ -195,15 +334,14 @@ class Sources:
     def __init__(self, classes_per_matrix: int = 8) -> None:
         self._bits: dict[object, int] = {}
         self._limit = classes_per_matrix
-        self._classes: dict[tuple[int, int], tuple[int, ...]] = {}
-        self._preimage: dict[tuple[int, int], dict[int, int]] = {}
+        self._met: dict[tuple[int, int], _Met] = {}
         self.products: dict[
             object, Any
         ] = {}  # of terms with parities in these sources (`tpdyn.readings.orders.contraction`)
 
     def _bit(self, key: object) -> int:
         if key not in self._bits:
-            self._bits[key] = min(len(self._bits), BLOCK - 1)
+            self._bits[key] = min(len(self._bits), SOURCES - 1)
         return self._bits[key]
 
     def leaf(self, position: int) -> int:
@@ -214,76 +352,80 @@ class Sources:
         """The source that every Gaussian part living on axis `side` of the matrix is odd in."""
         return self._bit(("hat", matrix, side))
 
-    def _all_classes(self, matrix: int, side: int) -> tuple[int, ...]:
-        """The bits that mark what a matrix was applied to, set aside at its first use."""
+    def met(self, matrix: int, side: int) -> _Met:
+        """The classes of what a matrix was applied to, their bits set aside at its first use."""
         key = (matrix, side)
-        if key not in self._classes:
-            self._classes[key] = tuple(self._bit(("class", *key, number)) for number in range(self._limit))
-            self._preimage[key] = {}
-        return self._classes[key]
-
-    def _class(self, matrix: int, side: int, source: int) -> int:
-        """The bit that marks `source` in the character of what the matrix was applied to.
-
-        The last bit is shared by all sources that come late: classes may then be confused, which is sound.
-        """
-        key = ("source", matrix, side, source)
-        if key not in self._bits:
-            bits, preimage = self._all_classes(matrix, side), self._preimage[matrix, side]
-            bit = bits[min(len(preimage), len(bits) - 1)]
-            preimage[bit] = -1 if bit == bits[-1] else source
-            self._bits[key] = bit
-        return self._bits[key]
+        if key not in self._met:
+            bits = [self._bit(("class", *key, number)) for number in range(self._limit)]
+            self._met[key] = _Met([1 << (AXES * bit) for bit in bits])
+        return self._met[key]
 
     def apply_hat(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity:
         """The parity of the Gaussian part of `W x`: x's characters on `axis` are coded on the axis `other`, the one on
         which W's axis number `side` lives. `alone`: x has no further wide axes."""
-        source = 1 << (self.hat(matrix, side) + other * BLOCK)
+        source = 1 << (AXES * self.hat(matrix, side) + other)
+        met = self.met(matrix, side)
         if p.anything:
-            if not alone:
-                return ANY
-            return _reduced(source, [1 << (bit + other * BLOCK) for bit in self._all_classes(matrix, side)])
+            if not met.anything:
+                met.anything = True
+                self.products.clear()
+            return _made(source, (), sum(met.bits) << other) if alone else ANY
         mask = block(axis)
+        shared = 0
+        for vector in (p.offset, *p.rows, p.mixed):  # a source of known sign is told apart before mixed ones
+            inner = (vector & mask) >> axis
+            if met.note(inner):
+                self.products.clear()  # a correction found before gave back fewer sources
+            if inner & met.late:
+                shared = met.shared << other
 
         def code(vector: int) -> int:
-            inner = (vector >> (axis * BLOCK)) & _BLOCK_MASK
-            coded = vector & ~mask
+            inner, coded = ((vector & mask) >> axis) & met.known, 0
             while inner:
                 low = inner & -inner
-                coded ^= 1 << (self._class(matrix, side, low.bit_length() - 1) + other * BLOCK)
+                coded ^= met.own[low]
                 inner ^= low
-            return coded
+            return coded << other
 
-        return _reduced(code(p.offset) ^ source, [code(vector) for vector in p.basis])
+        def moved(vector: int) -> int:
+            return vector ^ (vector & mask) ^ code(vector)
 
-    def apply_dot(self, p: Parity, matrix: int, side: int, axis: int, other: int) -> Parity | None:
+        mixed = p.mixed ^ (p.mixed & mask) | code(p.mixed) | shared
+        return _made(moved(p.offset) ^ source, map(moved, p.rows), mixed)
+
+    def apply_dot(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity | None:
         """The parity of the correction (dot) of `W x`: the parts of x that are correlated with a Gaussian part of
         `W^T y` give back that y. None when x has none. (Stein's lemma: E[dx/dhat] != 0 iff E[x hat] != 0.)
 
-        `side` is the axis of W that x meets on `axis`; W's other axis lives on `other`.
+        `side` is the axis of W that x meets on `axis`; W's other axis lives on `other`. `alone`: x has no further wide axes.
         """
+        met = self.met(matrix, side)
         if p.anything:
-            return ANY
-        bits, preimage = self._all_classes(matrix, side), self._preimage[matrix, side]
-        hat = self.hat(matrix, side)
-        coded = sum(1 << bit for bit in bits)
-        found = solve(p, block(axis) & ~(coded << (axis * BLOCK)), 1 << (hat + axis * BLOCK))
-        if found is None or found.anything:
-            return found
-        met = 0
-        for vector in (found.offset, *found.basis):
-            met |= (vector >> (axis * BLOCK)) & coded
-        if any(preimage.get(bit, -1) < 0 for bit in bits if (met >> bit) & 1):
-            return ANY
+            if met.anything or not alone:
+                return ANY
+            return _parity(0, (), (met.known | met.late) << other)
+        coded = sum(met.bits) << axis
+        part = solve(p, block(axis) ^ coded, 1 << (AXES * self.hat(matrix, side) + axis))
+        if part is None or part.anything:
+            return part
+        late = 0
+        if any(vector & (met.shared << axis) for vector in (part.offset, *part.rows, part.mixed)):
+            if met.anything:
+                return ANY
+            late = met.late << other
+        sources = {bit: source for source, bit in met.own.items()}
         mask = block(axis)
 
         def decode(vector: int) -> int:
-            decoded = vector & ~mask
-            inner = (vector >> (axis * BLOCK)) & coded
+            inner, decoded = (vector & coded) >> axis, 0
             while inner:
                 low = inner & -inner
-                decoded ^= 1 << (preimage[low.bit_length() - 1] + other * BLOCK)
+                decoded ^= sources.get(low, 0)
                 inner ^= low
-            return decoded
+            return decoded << other
 
-        return _reduced(decode(found.offset), [decode(vector) for vector in found.basis])
+        def moved(vector: int) -> int:
+            return vector ^ (vector & mask) ^ decode(vector)
+
+        mixed = part.mixed ^ (part.mixed & mask) | decode(part.mixed) | late
+        return _made(moved(part.offset), map(moved, part.rows), mixed)

@@ -113,8 +113,8 @@ def _ranked(terms: Sequence[Term]) -> list[Term]:
     return [terms[k] for k in sorted(range(len(terms)), key=lambda k: (-values[k], _tie(terms[k])))]
 
 
-def _tie(term: Term) -> tuple[int, tuple[int, ...], int]:
-    return len(term.parity.basis), term.parity.basis, term.parity.offset
+def _tie(term: Term) -> tuple[int, int, tuple[int, ...], int]:
+    return term.parity.rank
 
 
 def _note_rank(larger: Term, smaller: Term) -> None:
@@ -157,7 +157,7 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     values, rarities = at_point(sizes), at_point([term.rarity for term in terms])
     ranked = sorted(
         range(len(terms)),
-        key=lambda k: (-values[k], rarities[k], len(terms[k].parity.basis), terms[k].parity.offset),
+        key=lambda k: (-values[k], rarities[k], terms[k].parity.rank),
     )
     kept: list[int] = []
     for k in ranked:
