@@ -1,14 +1,16 @@
 """Slopes are those of sums that are known, and a wrong order is noticed."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from tpdyn.claims.growth import measured, too_fast
 from tpdyn.claims.strategies import WIDE, mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Combine, Contract, Law, Leaf, Operand
-from tpdyn.program.program import Builder, Parameter, Program, View
-from tpdyn.readings.orders.reading import Orders, read
+from tpdyn.program.program import Parameter, Program, View
+from tpdyn.readings.orders.reading import read
 from tpdyn.readings.orders.terms import Term, Value
 
 
@@ -39,7 +41,7 @@ def test_an_order_that_is_too_small_is_noticed_in_size_and_in_change() -> None:
     growth, orders = measured(program, (32, 512), 9), read(program)
     assert not too_fast(program, orders, growth)
     for wrong in (Value((Term(Fraction(1, 4)),), (Term(Fraction(1)),)), Value((Term(Fraction(1)),), ())):
-        spoilt = Orders((*orders.values[:-1], wrong), ())
+        spoilt = replace(orders, values=(*orders.values[:-1], wrong))
         assert len(too_fast(program, spoilt, growth)) == 1
 
 
