@@ -17,7 +17,7 @@ from tpdyn.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
-    import argparse, torch
+    import argparse, os, signal, time, torch
     from torch import nn
 
     def train(width, lr=None, init=None, steps=20):
@@ -72,6 +72,26 @@ SCRIPT = """
     def leaves(width):
         raise SystemExit("the file with the data is missing")
 
+    def leaves_for_good(width):
+        os._exit(0)
+
+    def retries_forever(width):
+        while True:
+            try:
+                train(width)
+            except:
+                time.sleep(0.01)
+
+    def saves_when_interrupted(width):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("saved")
+
+    def goes_elsewhere(width):
+        os.chdir(os.environ["ELSEWHERE"])
+        train(width)
+
     if __name__ == "__main__":
         parser = argparse.ArgumentParser()
         parser.add_argument("--d-model", type=int, default=8)
@@ -110,7 +130,7 @@ def left_behind() -> list[str]:
 
 
 def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script: Path) -> None:
-    done = tpdyn("check", f"{script}:train", "--widths", "32,64,128,256", "--seeds", "6", "--json", "verdict.json")
+    done = tpdyn("check", f"{script}:train", "--json", "verdict.json")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("feature learning:")
     assert "the runs confirm it" in done.stdout.splitlines()[0]
@@ -123,7 +143,7 @@ def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script:
     assert module["measured_change_order"]["low"] < 0 < module["measured_change_order"]["high"]
     assert module["verdict"] == "agrees"
     assert "script.py:" in module["source"]
-    assert Path("logs/script-train/width=256").is_dir()
+    assert Path("logs/script-train/width=512").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -215,6 +235,12 @@ def test_the_output_of_the_script_is_shown_from_its_first_run_only_and_not_on_st
         (["{script}:train", "--json", "missing/verdict.json"], "does not exist"),
         (["{script}:train", "--logdir", "{script}"], "cannot"),
         (["{script}:train", "--steps", "0"], "steps"),
+        (["{script}:train", "--widths", "0,64,128"], "expected whole numbers from 1 up"),
+        (["{script}:train", "--widths", "64,64,128"], "64 is given twice"),
+        (["{script}:train", "--record-widths", "16,0"], "expected whole numbers from 1 up"),
+        (["{script}:train", "--device", "gpu"], "device is 'gpu', which cannot be used here"),
+        (["{script}:leaves_for_good"], "left with status 0"),
+        (["{script}:retries_forever", "--time-limit", "1"], "took longer than 1 s"),
     ],
 )
 def test_bad_input_is_said_clearly_and_leaves_nothing_behind(
@@ -243,11 +269,32 @@ def test_an_operation_without_a_rule_is_outside_and_named_with_its_line(tpdyn: R
     assert left_behind() == ["verdict.json"]
 
 
-def test_an_interrupt_leaves_with_its_status_and_nothing_behind(tpdyn: Run, script: Path) -> None:
-    done = tpdyn("check", f"{script}:interrupted", "--json", "verdict.json")
+@pytest.mark.parametrize("function", ["interrupted", "saves_when_interrupted"])
+def test_an_interrupt_leaves_with_its_status_and_nothing_behind(tpdyn: Run, script: Path, function: str) -> None:
+    done = tpdyn("check", f"{script}:{function}", "--json", "verdict.json")
     assert done.exit_code == 130, done.output
     assert "interrupted" in done.stderr
     assert left_behind() == []
+
+
+@pytest.mark.parametrize("leaving", ["sys.exit(0)", "sys.exit(10)", "os._exit(0)", "os._exit(10)", "raise SystemExit"])
+def test_an_exit_at_import_is_never_ours(tpdyn: Run, tmp_path: Path, leaving: str) -> None:
+    """An entry point without a guard: status 0 would pass for a check, 10 for an unstable script."""
+    file = tmp_path / "unguarded.py"
+    file.write_text(f"import os, sys\n\ndef train(width):\n    pass\n\n{leaving}\n")
+    done = tpdyn("check", f"{file}:train", "--require", "unstable")
+    assert done.exit_code == 2 and "leaves when it is imported" in done.stderr
+    assert tpdyn("check", str(file), "--set", "nothing=n").exit_code == 2
+
+
+def test_results_go_where_they_were_asked_for_if_the_script_changes_the_folder(
+    tpdyn: Run, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("ELSEWHERE", str(tmp_path / "elsewhere"))
+    done = tpdyn("check", f"{script}:goes_elsewhere", "--no-measure", "--json", "verdict.json")
+    assert done.exit_code == 0, done.output
+    assert left_behind() == ["verdict.json"] and not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_the_statuses_are_in_the_help(tpdyn: Run) -> None:

@@ -100,23 +100,26 @@ def check(
         list[str] | None,
         typer.Option(help="fail if this grows: a number that modules keep (head_dim), or a dim (see --show-dims)"),
     ] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="seconds that one run may take")] = 600,
     require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
     with _exits() as leave:
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files
-        from tpdyn.reporting import tensorboard, terminal
+        from tpdyn.reporting import folders, tensorboard, terminal
         from tpdyn.scripts.script import load
 
         asked, recorded = _widths(widths), _widths(record_widths) if record_widths else None
         if width_arg or settings:
             recorded = checking.script_widths(asked, recorded)
-        destination = logdir / checking.name_of(target)
+        # The script may change the working folder.
+        json, script = _absolute(json), checking.script_of(target)
+        destination = folders.folder_of(logdir.absolute(), checking.name_of(target), script)
         if json is not None:
             files.check_json_path(json)
         if measure:
-            tensorboard.check_writable(destination)
+            folders.check_writable(destination)
         runs = (*(recorded or ()), *(asked if measure else ()))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=runs)
         with _progress() as tell:
@@ -132,6 +135,7 @@ def check(
                     require=require,
                     at=at,
                     finite=finite or (),
+                    time_limit=time_limit,
                     progress=tell,
                 )
             except failures.BeyondTheory as error:
@@ -139,7 +143,7 @@ def check(
                     files.write_json(checking.beyond_to_dict(str(error)), json)
                 raise
         if checked.report is not None:
-            tensorboard.log(checked.report, destination)
+            tensorboard.log(checked.report, destination, script=script)
         if json is not None:
             files.write_json(checked.to_dict(), json)
         if show_dims:
@@ -193,16 +197,18 @@ def transfer(
     """Does the best learning rate move with the width? Sweep it at several widths, for one or more parametrizations."""
     with _exits():
         from tpdyn.commands import files
+        from tpdyn.commands.check import script_of
         from tpdyn.commands.transfer import log_name, transfers
-        from tpdyn.reporting import tensorboard, transfer_log
+        from tpdyn.reporting import folders, transfer_log
         from tpdyn.reporting import transfer as reporting
 
-        destination = logdir / log_name(targets)
+        json, picture, script = _absolute(json), _absolute(picture), script_of(targets[0])
+        destination = folders.folder_of(logdir.absolute(), log_name(targets), script)
         if picture is not None:
             files.check_picture_path(picture, "--picture")
         if json is not None:
             files.check_json_path(json)
-        tensorboard.check_writable(destination)
+        folders.check_writable(destination)
         with _progress() as tell:
             found = transfers(
                 targets,
@@ -218,7 +224,7 @@ def transfer(
                 progress=tell,
             )
         reporting.show(found)
-        transfer_log.log_transfers(found, destination)
+        transfer_log.log_transfers(found, destination, script=script)
         if json is not None:
             files.write_json({"transfers": [each.to_dict() for each in found]}, json)
         if picture is not None:
@@ -249,6 +255,7 @@ def derive(
         from tpdyn.parametrizing.families import grouped
         from tpdyn.scripts.script import load
 
+        json = _absolute(json)
         if json is not None:
             files.check_json_path(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
@@ -339,7 +346,7 @@ def phase(
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files
         from tpdyn.parametrizing.maps.diagram import PhaseDiagram
-        from tpdyn.reporting import tensorboard
+        from tpdyn.reporting import folders, tensorboard
         from tpdyn.scripts.script import load
 
         ends = [_limits(text) if text else None for text in (x_limits, y_limits)]
@@ -352,14 +359,17 @@ def phase(
             raise failures.BadInput(
                 "--symbol goes with --around, --limits and --json; a picture has two directions, --x and --y"
             )
+        json, save, script = _absolute(json), _absolute(save), checking.script_of(target)
+        destination = None
+        if logdir is not None:
+            destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-phases", script)
         if json is not None:
             files.check_json_path(json)
         if save is not None:
             files.check_picture_path(save)
-        destination = None if logdir is None else logdir / f"{checking.name_of(target)}-phases"
         if destination is not None:
             files.check_pictures(f"--logdir {logdir}")
-            tensorboard.check_writable(destination)
+            folders.check_writable(destination)
         train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
@@ -377,7 +387,7 @@ def phase(
         if save is not None and isinstance(found, PhaseDiagram):
             found.save(save)
         if destination is not None and isinstance(found, PhaseDiagram):
-            tensorboard.log(found, destination)
+            tensorboard.log(found, destination, script=script)
             print(f"\ntensorboard --logdir {logdir}")
 
 
@@ -411,6 +421,9 @@ def _exits() -> Iterator[Callable[[int], None]]:
     except KeyboardInterrupt:
         _say("interrupted; nothing was written")
         status = 130
+    except SystemExit as leaving:  # the script's own exit is never ours
+        _say(f"the script left with status {leaving.code!r} before anything was checked")
+        status = 2
     except Exception as error:
         from tpdyn.commands.failures import status_of
 
@@ -421,6 +434,10 @@ def _exits() -> Iterator[Callable[[int], None]]:
         status = int(known)
     if status:
         raise typer.Exit(status)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()
 
 
 def _say(message: str) -> None:

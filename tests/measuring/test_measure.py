@@ -93,11 +93,12 @@ def test_a_model_whose_width_does_not_change_is_refused() -> None:
     ("arguments", "text"),
     [
         ({"widths": (8,)}, "at least two different"),
-        ({"widths": (8, 8)}, "at least two different"),
+        ({"widths": (8, 8)}, "8 is given twice"),
         ({"widths": (8, 0)}, "whole numbers >= 1"),
         ({"seeds": 0}, "at least one"),
         ({"seeds": (1, 1)}, "no seed twice"),
         ({"steps": 0}, "steps is 0"),
+        ({"device": "gpu"}, "device is 'gpu', which cannot be used here"),
     ],
 )
 def test_bad_arguments_are_refused_at_the_door(arguments: dict[str, object], text: str) -> None:
@@ -141,3 +142,44 @@ def test_a_chain_of_bare_layers_says_why_no_change_is_known() -> None:
     found = measure(bare, widths=(8, 16), seeds=1, steps=2)
     assert isinstance(found, Measurement)
     assert np.isfinite(found.change[:, :, 1, found.index("second")]).all() or any("second" in n for n in found.notes)
+
+
+def seeded(width: int) -> None:
+    """As nanoGPT and makemore do it."""
+    torch.manual_seed(1337)
+    train(width)
+
+
+def test_a_script_that_seeds_itself_makes_runs_that_differ_and_seed_zero_is_the_script_as_it_is() -> None:
+    found = measure(seeded, widths=(8, 16), seeds=4, steps=2)
+    assert found.seeds == (0, 1, 2, 3)
+    assert len(set(found.size[0, :, 0, 0])) == 4
+    torch.manual_seed(1337)
+    plain = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+    assert found.size[0, 0, 0, 0] == pytest.approx(plain[0](torch.randn(5, 3)).double().abs().mean().item(), rel=1e-12)
+    (note,) = [note for note in found.notes if "seeds its random numbers itself" in note]
+    assert "test_measure.py:" in note
+
+
+def test_runs_that_are_the_same_bit_for_bit_count_once_and_it_is_said() -> None:
+    def constant(width: int) -> None:
+        model = nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2))
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, 0.01)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(torch.ones(5, 3)).square().mean().backward()
+            optimizer.step()
+
+    found = measure(constant, widths=(8, 16), seeds=5, steps=2)
+    assert found.seeds == (0,) and found.completed.all()
+    assert "all seeds gave the same run" in found.notes[0]
+
+
+def test_a_script_that_leaves_is_an_error_of_the_script() -> None:
+    def leaves(width: int) -> None:
+        raise SystemExit(0)
+
+    with pytest.raises(MeasuringError, match="SystemExit"):
+        measure(leaves, widths=(8, 16), seeds=1)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import random
 
 import numpy as np
 import pytest
@@ -229,3 +230,95 @@ def test_autocast_does_not_hand_the_trained_weights_to_the_base() -> None:
     assert seen.outputs[2, "0"][FIELDS.index("epsilon")] == torch.finfo(torch.bfloat16).eps
     assert seen.outputs[0, "output"][CHANGE] == 0.0
     assert seen.outputs[1, "0"][CHANGE] > 0
+
+
+class Disturbed(nn.Module):
+    """A module that keeps things in every way a second forward pass could spoil."""
+
+    history: list[float]
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, width)
+        self.out = nn.Linear(width, 1)
+        self.auxiliary: list[torch.Tensor] = []
+        self.seen = {"calls": 0, "inner": [0]}
+        self.running = torch.zeros(width)
+        self.noise = torch.Generator().manual_seed(5)
+        self.numbers = np.random.default_rng(5)
+        self.old = np.random.RandomState(5)
+        self.python = random.Random(5)
+        self.carried = torch.zeros(2, width)
+        self.notes = Notes()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        GLOBAL.append(len(GLOBAL))
+        self.seen["calls"] += 1  # type: ignore[operator]
+        self.seen["inner"][0] += 1  # type: ignore[index]
+        self.notes.lines.append("called")
+        h = torch.tanh(self.fc(x)) + 0.1 * self.carried
+        h = h * (0.5 + torch.rand(h.shape, generator=self.noise))
+        h = h * float(self.numbers.random() + self.old.rand() + self.python.random())
+        self.auxiliary.append(h.square().mean())
+        self.running.mul_(0.9).add_(h.detach().mean(0))
+        self.carried = h.detach()
+        return self.out(h * (1 + self.running))
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+
+GLOBAL: list[int] = []
+
+
+def disturbed(results: list[object], models: list[Disturbed]) -> None:
+    torch.manual_seed(3)
+    GLOBAL.clear()
+    model = Disturbed(8)
+    models.append(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    x = torch.randn(2, 4)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = model(x).square().mean() + 0.1 * torch.stack(model.auxiliary).sum()
+        model.auxiliary.clear()
+        loss.backward()
+        optimizer.step()
+        results += [loss.item(), len(GLOBAL), len(model.notes.lines), model.seen["calls"], list(model.seen["inner"])]  # type: ignore[call-overload]
+    results += [value.tolist() for value in (*model.parameters(), model.running, model.carried)]
+
+
+def test_lists_tensors_generators_and_objects_of_modules_are_put_back() -> None:
+    plain: list[object] = []
+    measured: list[object] = []
+    disturbed(plain, [])
+    seen = observe(disturbed, measured, [], steps=STEPS + 1)
+    assert plain == measured
+    assert seen.outputs[0, "output"][CHANGE] == 0.0  # the base drew the same numbers from the module's own generators
+
+
+def test_a_tensor_attribute_that_backward_still_needs_is_not_touched() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 8)
+            self.mask = torch.ones(8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.mask[0] += 1
+            return (self.fc(x) * self.mask).sum()
+
+    def train() -> None:
+        torch.manual_seed(0)
+        model = Scaled()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        view = model.mask[:1]
+        for step in range(STEPS):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).backward()
+            assert float(view) == step + 2  # views of it see it still
+            optimizer.step()
+
+    assert observe(train).outputs[1, "output"][CHANGE] > 0

@@ -20,7 +20,8 @@ from tpdyn.claims.strategies import mlp_program
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.maps.diagram import phase_diagram
 from tpdyn.regimes.prediction import Prediction
-from tpdyn.reporting.tensorboard import CannotLog, check_writable, log, markdown
+from tpdyn.reporting.folders import CannotLog, check_writable
+from tpdyn.reporting.tensorboard import log, markdown
 
 RUNS = {"verdict", "program", "against width", "width=64", "width=128", "width=256", "width=512"}
 
@@ -177,3 +178,12 @@ def test_a_phase_diagram_is_a_picture_and_its_phases_in_words(tmp_path: Path) ->
     assert picture[16:24] == int(width).to_bytes(4, "big") + int(height).to_bytes(4, "big")
     assert json.loads((folder / "phases.json").read_text())["regions"]
     assert log(drawn, folder) == folder  # replaced as a whole
+
+
+def test_a_program_and_a_prediction_are_logged_as_a_graph_and_nonsense_is_refused(
+    report: Report, tmp_path: Path
+) -> None:
+    assert runs_in(log(report.prediction, tmp_path / "prediction")) == {"program"}
+    assert runs_in(log(mlp_program(2), tmp_path / "program")) == {"program"}
+    with pytest.raises(TypeError, match="int cannot be logged; expected a report"):
+        log(3, tmp_path / "three")  # type: ignore[arg-type]

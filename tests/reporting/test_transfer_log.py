@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.context import RequestContext
 from tensorboard.util import tensor_util
 
-from tpdyn.reporting.tensorboard import CannotLog
+from tpdyn.reporting.folders import CannotLog
 from tpdyn.reporting.transfer_log import log_transfers
 from tpdyn.tuning.optimum import Transfer, locate
 from tpdyn.tuning.sweep import Sweep

@@ -15,7 +15,7 @@ from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.commands.failures import BadInput, Exit, Watched, translated
 from tpdyn.exponents import Order
-from tpdyn.measuring.measure import measure
+from tpdyn.measuring.measure import check_device, measure
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
@@ -71,6 +71,7 @@ def check(
     require: str = "",
     at: int | None = None,
     finite: Sequence[str] = (),
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
@@ -78,7 +79,8 @@ def check(
     require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless given.
     at, finite: a large width at which the shapes and constants of the recording are compared, too; what must not grow (see
     `tpdyn.record`).
-    record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. progress: called with
+    record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. time_limit: seconds that one
+    run may take. progress: called with
     (what is being done, how much of it is done, how much there is). The script's output is passed on (to standard
     error) from its first run only: it is run dozens of times.
 
@@ -86,14 +88,15 @@ def check(
     something without a rule.
     """
     required = _regime(require) if require else None
-    if measured and len(set(widths)) < 2:
-        raise BadInput(
-            f"widths are {', '.join(map(str, widths)) or 'none'}; expected at least two different ones, better four that "
-            "double, e.g. 64,128,256,512: one width alone shows no exponent"
-        )
+    if measured:
+        check_widths(widths, "--widths")
+        with translated():
+            check_device(device)
+    if record_widths:
+        check_widths(record_widths, "--record-widths")
     tell = progress or (lambda what, done, total: None)
     recorded = tuple(record_widths or default_widths(train))
-    watched = Watched(train, lambda done: tell("recording", done, len(recorded) + 1))
+    watched = Watched(train, lambda done: tell("recording", done, len(recorded) + 1), seconds=time_limit)
     tell("recording", 0, len(recorded) + 1)
     with translated():
         program = record(watched, widths=recorded, steps=steps, at=at, finite=finite)
@@ -110,7 +113,7 @@ def check(
         return Checked(prediction, required=required)
     with translated():
         measurement = measure(
-            watched,
+            watched.again(),
             widths=tuple(widths),
             seeds=seeds,
             steps=steps,
@@ -189,6 +192,21 @@ def cells(
         )
 
 
+def check_widths(widths: Sequence[int], option: str) -> None:
+    """Refuse widths that are not positive, come twice, or are too few; raises `BadInput`."""
+    given = ", ".join(map(str, widths)) or "none"
+    if any(width < 1 for width in widths):
+        raise BadInput(f"{option} {given}: expected whole numbers from 1 up; a width of 0 makes an empty network")
+    twice = [width for width in dict.fromkeys(widths) if widths.count(width) > 1]
+    if twice:
+        raise BadInput(f"{option} {given}: {', '.join(map(str, twice))} is given twice; expected different widths")
+    if len(widths) < 2:
+        raise BadInput(
+            f"{option} {given}: expected at least two different ones, better four that double, e.g. 64,128,256,512: one width "
+            "alone shows no exponent"
+        )
+
+
 def _regime(text: str) -> Regime:
     known = {regime.value.replace(" ", "-"): regime for regime in Regime}
     if text.replace(" ", "-") not in known:
@@ -249,3 +267,9 @@ def name_of(target: str) -> str:
     """The folder name of a target's logs: `examples/digits_mlp.py:train` is `digits_mlp-train`."""
     file, _, function = target.partition(".py")
     return Path(file).name + (f"-{function[1:]}" if function.startswith(":") else "")
+
+
+def script_of(target: str) -> str:
+    """The full path of a target's file, which tells scripts of one name apart."""
+    file, dot, _ = target.partition(".py")
+    return str(Path(file + dot).resolve())

@@ -11,7 +11,7 @@ import tpdyn
 from tpdyn.commands.check import Checked, Progress, check
 from tpdyn.commands.failures import Exit
 from tpdyn.regimes.prediction import Regime
-from tpdyn.reporting import tensorboard, terminal
+from tpdyn.reporting import folders, tensorboard, terminal
 from tpdyn.scripts.script import load
 
 WIDTHS = (64, 128, 256, 512)
@@ -28,7 +28,7 @@ def run(logdir: Path, progress: Progress | None = None) -> dict[str, Checked]:
     """Check the three functions and log them under `logdir`; by name."""
     script = example("digits_mlp.py")
     for name, _, _ in CASES:
-        tensorboard.check_writable(logdir / name.replace(" ", "-"))
+        folders.check_writable(logdir / name.replace(" ", "-"))
     checked = {}
     for name, function, _ in CASES:
         train = load(f"{script}:{function}", None, [])

@@ -16,6 +16,7 @@ from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import FitError
 from tpdyn.recorder.live.frames import PACKAGE, is_user_file
 from tpdyn.recorder.lowering.values import LoweringError
+from tpdyn.scripts.contained import ScriptLeft, TookTooLong, contained
 from tpdyn.scripts.script import BadTarget
 from tpdyn.tuning.sweep import SweepError
 
@@ -57,15 +58,28 @@ def status_of(error: BaseException) -> Exit | None:
 
 
 class Watched:
-    """The user's function: its runs are counted, its output is passed on from the first run only (silent: from none)."""
+    """The user's function: its runs are counted, its output is passed on from the first run only (silent: from none).
+
+    seconds: how long one run may take, without end if None.
+    """
 
     def __init__(
-        self, train: Callable[[int], Any], done: Callable[[int], None] = lambda _: None, *, silent: bool = False
+        self,
+        train: Callable[[int], Any],
+        done: Callable[[int], None] = lambda _: None,
+        *,
+        silent: bool = False,
+        seconds: float | None = None,
     ) -> None:
         self._train = self.__wrapped__ = train
         self._done = done
         self._silent = silent
+        self._seconds = seconds
         self._runs = 0
+
+    def again(self) -> Watched:
+        """The same function for further runs, which are silent and not counted with the earlier ones."""
+        return Watched(self._train, silent=True, seconds=self._seconds)
 
     def __call__(self, width: int) -> None:
         """Run it once."""
@@ -77,10 +91,17 @@ class Watched:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             try:
-                self._train(width)
+                with contained(self._seconds):
+                    self._train(width)
             except SystemExit as leaving:
-                if leaving.code not in (None, 0):
+                if leaving.code not in (None, 0) or isinstance(leaving, ScriptLeft):
                     raise BadInput(f"at width {width} the script left with status {leaving.code!r}") from leaving
+            except TookTooLong as error:
+                raise BadInput(
+                    f"a run at width {width} took longer than {self._seconds:g} s, and was stopped. A loop that catches every "
+                    "exception also catches what stops it after the wanted steps: catch only those you expect. If it is just "
+                    "slow, give it more with --time-limit"
+                ) from error
             finally:
                 self._done(self._runs)
 

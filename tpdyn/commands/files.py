@@ -32,7 +32,11 @@ def check_pictures(option: str) -> None:
 
 
 def _check_file(path: Path, option: str) -> None:
-    folder = path.absolute().parent
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device: it is written through
+        if not os.access(path, os.W_OK):
+            raise BadInput(f"{option} {path} cannot be written; give another file")
+        return
+    folder = path.resolve().parent
     if path.is_dir():
         raise BadInput(f"{option} {path} is a folder; expected a file, e.g. {path / 'verdict'}{path.suffix or '.json'}")
     if not folder.is_dir():
@@ -42,16 +46,23 @@ def _check_file(path: Path, option: str) -> None:
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a verdict, at once or not at all; raises OSError if the folder cannot be written."""
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".tmp")
+    """Write a verdict, at once or not at all; raises OSError if the folder cannot be written.
+
+    A link stays a link: the file it points to is replaced. A pipe or a device is written through.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    target = path.resolve()
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, allow_nan=False)
-            file.write("\n")
+            file.write(text)
         mask = os.umask(0)
         os.umask(mask)
         Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
+        Path(temporary).replace(target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -1,7 +1,8 @@
 """How does the real script behave at each width? It is run at every width and seed, a few optimizer steps long.
 
-The script is the user's own: nothing in it is rewritten. Each run is seeded (torch, numpy, random), observed by
-`tpdyn.measuring.observe` and stopped after the wanted number of optimizer steps. Runs that diverge are data.
+The script is the user's own: nothing in it is rewritten. Each run is seeded (torch, numpy, random), and has a stream of its
+own behind seeds that the script gives itself (`tpdyn.scripts.seeding`); it is observed by `tpdyn.measuring.observe` and stopped
+after the wanted number of optimizer steps. Runs that diverge are data. Runs that are the same, bit for bit, count once.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from tpdyn.measuring.measurement import SPLIT, MeasuredRow, Measurement
-from tpdyn.measuring.observe import FIELDS, Observation, Observer
+from tpdyn.measuring.assembled import assembled
+from tpdyn.measuring.measurement import MeasuredRow, Measurement
+from tpdyn.measuring.observe import Observation, Observer
 from tpdyn.recorder.live.frames import raised
+from tpdyn.scripts.seeding import stream
 
 Progress = Callable[[int, int], None]
 
@@ -51,7 +54,7 @@ def measure(
     models, `torch.randn`, `torch.tensor` and the like use it where the script names none; "auto" is "cuda" if there is
     a GPU and a trial run of the script works with it as the default device, else "script".
 
-    Raises ValueError for bad arguments, and MeasuringError when the script raises (naming width, seed and its line),
+    Raises ValueError for bad arguments, and MeasuringError when the script raises or leaves (naming width, seed and its line),
     makes fewer optimizer steps, or does not depend on the width; the finished runs are in its `partial`.
 
     Example:
@@ -66,27 +69,30 @@ def measure(
         >>> tpdyn.measure(train, widths=(8, 16), seeds=2).names
         ('output',)
     """
-    widths, seeds = _checked(train, widths, seeds, steps)
+    widths, kept = _checked(train, widths, seeds, steps)
     runs: dict[tuple[int, int], Observation] = {}
-    total = len(widths) * len(seeds)
+    total = len(widths) * len(kept)
     notes: list[str] = []
 
     def so_far() -> Measurement | None:
-        return _assemble(widths, seeds, steps, runs, device_used, notes) if runs else None
+        return assembled(widths, kept, steps, runs, device_used, notes) if runs else None
 
     device_used = "script"
     with _outer_state_kept():
-        device_used = _choose_device(train, min(widths), seeds[0], device, notes)
+        device_used = _choose_device(train, min(widths), kept[0], device, notes)
         for width in widths:
-            for seed in seeds:
+            for seed in kept:
                 try:
                     runs[width, seed] = _run(train, width, seed, steps, device_used)
                 except MeasuringError as error:
                     raise MeasuringError(str(error), so_far()) from error.__cause__
                 if progress is not None:
                     progress(len(runs), total)
-            _check_width_matters(widths, seeds, runs, so_far)
-    return _assemble(widths, seeds, steps, runs, device_used, notes)
+            _check_width_matters(widths, kept, runs, so_far)
+            if width == widths[0]:
+                kept = _different(width, kept, runs, notes)
+                total = len(widths) * len(kept)
+    return assembled(widths, kept, steps, runs, device_used, notes)
 
 
 def _checked(
@@ -98,7 +104,10 @@ def _checked(
     widths = tuple(widths)
     if any(isinstance(w, bool) or not isinstance(w, int) or w < 1 for w in widths):
         problems.append(f"widths are {widths}; expected whole numbers >= 1")
-    elif len(set(widths)) != len(widths) or len(widths) < 2:
+    elif len(set(widths)) != len(widths):
+        twice = next(w for w in widths if widths.count(w) > 1)
+        problems.append(f"widths are {widths}: {twice} is given twice; expected each once")
+    elif len(widths) < 2:
         problems.append(f"widths are {widths}; expected at least two different ones, better four (64, 128, 256, 512)")
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
@@ -110,6 +119,44 @@ def _checked(
     return tuple(sorted(widths)), seeds
 
 
+def _different(
+    width: int, seeds: tuple[int, ...], runs: dict[tuple[int, int], Observation], notes: list[str]
+) -> tuple[int, ...]:
+    """The seeds whose runs at that width differ; the others are left out of `runs`, and a note says so."""
+    kept: list[int] = []
+    for seed in seeds:
+        if any(runs[width, seed].same_as(runs[width, other]) for other in kept):
+            del runs[width, seed]
+        else:
+            kept.append(seed)
+    if len(kept) == len(seeds):
+        return seeds
+    same = (
+        "all seeds gave the same run"
+        if len(kept) == 1
+        else f"only {len(kept)} of {len(seeds)} seeds gave different runs"
+    )
+    notes.append(
+        f"{same}, bit for bit, and count as {len(kept)}: without a spread no interval is known. Draw the initial weights "
+        "from generators of torch, numpy or random inside of the function, not from a constant"
+    )
+    return tuple(kept)
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError for a device that does not exist here."""
+    if device in ("auto", "script"):
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"device is {device!r}, which cannot be used here ({first}); expected auto, script, cpu or an accelerator that "
+            "torch finds, such as cuda"
+        ) from error
+
+
 def _run(train: Callable[[int], Any], width: int, seed: int, steps: int, device: str) -> Observation:
     """One run; raises MeasuringError when it fails for another reason than divergence."""
     torch.manual_seed(seed)
@@ -118,15 +165,23 @@ def _run(train: Callable[[int], Any], width: int, seed: int, steps: int, device:
     observer = Observer(steps)
     place = contextlib.nullcontext() if device == "script" else torch.device(device)
     try:
-        with _uncompiled(), place, contextlib.redirect_stdout(io.StringIO()), observer.watch:
+        with (
+            _uncompiled(), place, contextlib.redirect_stdout(io.StringIO()), stream(seed) as seeded, observer.watch
+        ):  # fmt: skip
             train(width)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         seen = observer.finish()
         if seen.broken_by(steps):
             seen.notes.append(f"at width {width}, seed {seed} the script gave up on NaN or Inf: {raised(error)}")
             return seen
         raise MeasuringError(f"the script failed at width {width}, seed {seed}: {raised(error)}") from error
     seen = observer.finish()
+    if seeded:
+        shown = ", ".join(seeded[:3]) + (f" and {len(seeded) - 3} more" if len(seeded) > 3 else "")
+        seen.notes.append(
+            f"the script seeds its random numbers itself ({shown}): each run mixes its own seed in, so that runs differ in "
+            "their initial weights, and in data drawn from those generators"
+        )
     if seen.steps < steps and not seen.broken_by(steps):
         raise MeasuringError(
             f"the script ended after {seen.steps} optimizer steps at width {width}, seed {seed}; expected at least "
@@ -142,10 +197,8 @@ def _run(train: Callable[[int], Any], width: int, seed: int, steps: int, device:
 
 
 def _choose_device(train: Callable[[int], Any], width: int, seed: int, device: str, notes: list[str]) -> str:
-    if device == "script":
-        return device
+    check_device(device)
     if device != "auto":
-        torch.empty(0, device=device)  # torch names an impossible device itself
         return device
     if not torch.cuda.is_available():
         return "script"
@@ -196,69 +249,3 @@ def _uncompiled() -> Iterator[None]:
     """Compiled models run eagerly: inside compiled code no module is called."""
     with torch.compiler.set_stance("force_eager"):
         yield
-
-
-def _assemble(
-    widths: tuple[int, ...],
-    seeds: tuple[int, ...],
-    steps: int,
-    runs: dict[tuple[int, int], Observation],
-    device: str,
-    notes: list[str],
-) -> Measurement:
-    names = tuple(dict.fromkeys(name for run in runs.values() for _, name in run.outputs))
-    parameters = tuple(dict.fromkeys(name for run in runs.values() for name in run.shapes))
-    shape = (len(widths), len(seeds), steps)
-    outputs = np.full((*shape, len(names), len(FIELDS) + len(SPLIT)), np.nan)
-    sizes = np.full((*shape, len(parameters), 2), np.nan)
-    gradients = np.full((*shape, len(parameters)), np.nan)
-    losses = np.full(shape, np.nan)
-    diverged = np.zeros(shape, dtype=np.bool_)
-    completed = np.zeros(shape[:2], dtype=np.bool_)
-    column = {name: k for k, name in enumerate(names)}
-    row = {name: k for k, name in enumerate(parameters)}
-    for (width, seed), run in runs.items():
-        at = widths.index(width), seeds.index(seed)
-        completed[at] = True
-        for (t, name), values in run.outputs.items():
-            if t < steps:
-                outputs[(*at, t, column[name])] = values
-        for (t, name), pair in run.parameters.items():
-            if t < steps:
-                sizes[(*at, t, row[name])] = pair
-        for (t, name), value in run.gradients.items():
-            if t < steps and name in row:
-                gradients[(*at, t, row[name])] = value
-        for t, value in run.losses.items():
-            if t < steps:
-                losses[(*at, t)] = value
-        diverged[at] = [run.broken_by(t) or t > run.steps for t in range(steps)]
-        notes = [*notes, *run.notes]
-        if run.unknown_base:
-            notes.append(
-                f"no change is known for {', '.join(dict.fromkeys(run.unknown_base))}: the input was computed from "
-                "other modules' outputs outside of any module; put the network into one nn.Module"
-            )
-    part = {name: outputs[..., k] for k, name in enumerate(FIELDS)}
-    return Measurement(
-        widths=widths,
-        seeds=seeds,
-        steps=steps,
-        names=names,
-        parameters=parameters,
-        size=part["size"],
-        rms=part["rms"],
-        change=part["change"],
-        change_rms=part["change_rms"],
-        nonfinite=part["nonfinite"],
-        epsilon=part["epsilon"],
-        split=outputs[..., len(FIELDS) :],
-        parameter_size=sizes[..., 0],
-        parameter_change=sizes[..., 1],
-        gradient_size=gradients,
-        loss=losses,
-        diverged=diverged,
-        completed=completed,
-        device=device,
-        notes=tuple(dict.fromkeys(notes)),
-    )

@@ -2,8 +2,8 @@
 
 At the end of each forward pass of an outermost module the same forward pass is repeated with the initial parameters
 and buffers, the same inputs and the same random draws: this is the *base*. Whatever the repetition
-touches (parameters, buffers, attributes of modules, random states) is put back, so that the run is bitwise what it
-would have been.
+touches (parameters, buffers, attributes of modules and what they hold, random states: `tpdyn.measuring.state`) is put back,
+so that the run is bitwise what it would have been. It starts from the state in which the live pass started.
 
 The repetition exchanges the storage of the parameters (`p.data`) instead of calling `torch.func.functional_call`: tied
 weights stay tied, and modules that keep further references to their weights (nn.LSTM) see the exchange too.
@@ -22,11 +22,13 @@ from typing import Any, final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.modules import module as module_hooks
 from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as pytree
 
+from tpdyn.measuring.state import State
 from tpdyn.recorder.live.hooks import Watch, first_float_tensor, trained_leaves
 
 FIELDS = ("size", "rms", "change", "change_rms", "nonfinite", "new_nonfinite", "epsilon")
@@ -47,6 +49,18 @@ class Observation:
     steps: int = 0
     unknown_base: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def same_as(self, other: Observation) -> bool:
+        """Whether everything that was measured is the same, bit for bit (NaN is the same as NaN)."""
+        pairs: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...] = (
+            (self.outputs, other.outputs),
+            (self.parameters, other.parameters),
+            (self.gradients, other.gradients),
+            (self.losses, other.losses),
+        )
+        return all(
+            a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a) for a, b in pairs
+        )
 
     def broken_by(self, step: int) -> bool:
         """Whether the loss, an output or a parameter was NaN or Inf in `step` or before."""
@@ -76,6 +90,7 @@ class _Call:
     random_states: tuple[Any, ...]
     args: tuple[Any, ...]
     versions: list[int]
+    state: State
     exits: list[_Exit] = field(default_factory=list)
 
 
@@ -117,7 +132,8 @@ class Observer:
             self._remember(module)
             kept = pytree.tree_map_only(Tensor, lambda t: t.detach().clone() if _is_data(t) else t, args)
         versions = [t._version for t in pytree.tree_leaves(args) if isinstance(t, Tensor) and not t.is_inference()]
-        self._call = _Call(module, _random_states(), kept, versions)
+        state = State(module, copies=True)
+        self._call = _Call(module, _random_states(), kept, versions, state)
 
     def _exit(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         call = self._call
@@ -236,18 +252,24 @@ class Observer:
                 linear = (inputs[0].detach(), module.weight.detach(), module.bias)
             self._note(live, first_float_tensor(result), linear)
 
-        states = _random_states()
+        states, state = _random_states(), State(call.root, copies=False)
+        tensors = tuple({id(tensor): tensor for tensor in (*call.state.tensors, *state.tensors)}.values())
         cached = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # it would hand out casts of the trained weights
         try:
-            with torch.no_grad(), warnings.catch_warnings(), self._initial_state(call.root):
+            with torch.no_grad(), warnings.catch_warnings(), _unsafe_preserve_version_counter(tensors):
                 warnings.simplefilter("ignore")
-                _set_random_states(call.random_states)
-                handle = module_hooks.register_module_forward_hook(follow)
+                call.state.put_back()
                 try:
-                    base = _Again()(call.root, base_args, base_kwargs)
+                    with self._initial_state(call.root):
+                        _set_random_states(call.random_states)
+                        handle = module_hooks.register_module_forward_hook(follow)
+                        try:
+                            base = _Again()(call.root, base_args, base_kwargs)
+                        finally:
+                            handle.remove()
                 finally:
-                    handle.remove()
+                    state.put_back()
         finally:
             torch.set_autocast_cache_enabled(cached)
             _set_random_states(states)
@@ -274,14 +296,14 @@ class Observer:
 
     @contextmanager
     def _initial_state(self, root: nn.Module) -> Iterator[None]:
-        """Within: all parameters and buffers have their initial values. After: everything is as it was."""
+        """Within: all parameters and buffers have their initial values. After: they have those of before."""
         swaps: dict[int, tuple[Tensor, Tensor]] = dict(self._initial)
         for name, parameter in root.named_parameters():  # a parameter that was replaced by a new one of the same name
             if id(parameter) not in swaps and (initial := self._named.get((id(root), name))) is not None:
                 swaps[id(parameter)] = (parameter, initial)
         current: list[tuple[Tensor, Tensor]] = [(parameter, parameter.data) for parameter, _ in swaps.values()]
         modules = list(root.modules())
-        attributes = [(module, dict(module.__dict__), dict(module._buffers)) for module in modules]
+        buffers = [(module, dict(module._buffers)) for module in modules]
         try:
             for tensor, initial in swaps.values():
                 tensor.data = initial
@@ -293,12 +315,9 @@ class Observer:
         finally:
             for tensor, value in current:
                 tensor.data = value
-            for module, before, buffers in attributes:
-                for name in [name for name in module.__dict__ if name not in before]:
-                    del module.__dict__[name]
-                module.__dict__.update(before)
+            for module, before in buffers:
                 module._buffers.clear()
-                module._buffers.update(buffers)
+                module._buffers.update(before)
 
     def _note(self, live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tensor | None] | None) -> None:
         if live.output is None:

@@ -3,16 +3,12 @@
 One run per width holds every module's measured size and change over the steps, with the prediction beside each change:
 the change at the smallest width, carried along by the predicted order. A run with the width on the x axis holds the
 changes of the last step with their band over the seeds; one holds the verdict as a table; one the tensor program.
-
-All files are written into a folder beside the target, which is then renamed: nothing half-written is ever in place.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -24,8 +20,11 @@ from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram
 from tpdyn.parametrizing.maps.picture import png
+from tpdyn.program.program import Program
+from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction
 from tpdyn.reporting.events import Run, Setting, band, lines
+from tpdyn.reporting.folders import write_folder
 from tpdyn.reporting.graph import graph_of
 from tpdyn.reporting.tags import (
     CHANGE,
@@ -47,61 +46,34 @@ from tpdyn.reporting.tags import (
 from tpdyn.reporting.words import evidence, missing
 
 PHASES_JSON = "phases.json"
-MARKER = ".tpdyn"  # says that a folder was written here and may be written anew
 
 
-class CannotLog(OSError):
-    """The log folder cannot be written; the message says why and what to try."""
+def log(
+    report: Report | Prediction | Program | PhaseDiagram, logdir: str | os.PathLike[str], *, script: str = ""
+) -> Path:
+    """Write a report for `tensorboard --logdir`; an earlier one in the same place is replaced.
 
+    A prediction, or a program (which is predicted first), becomes a graph. A phase diagram becomes a picture (Images), its
+    phases in words (Text), and `phases.json` with its exact corners. script: the file that it is about, to tell logs apart.
 
-def log(report: Report | PhaseDiagram, logdir: str | os.PathLike[str]) -> Path:
-    """Write a report for `tensorboard --logdir`; an earlier one in the same place is replaced as a whole.
-
-    A phase diagram becomes a picture (Images), its phases in words (Text), and `phases.json` with its exact corners.
-
-    Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
+    Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds no log of ours; TypeError for anything
+    else.
     """
-    if isinstance(report, PhaseDiagram):
-        return write_folder(logdir, lambda folder: _write_phases(report, folder))
-    return write_folder(logdir, lambda folder: _write(report, folder))
-
-
-def write_folder(logdir: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
-    """Have `write` fill a folder, which then takes the place of an earlier one of ours; see `log`."""
-    target = Path(logdir).absolute()
-    check_writable(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            written = Path(folder) / target.name
-            write(written)
-            (written / MARKER).write_text("written by tpdyn; replaced as a whole by the next log of the same name\n")
-            if target.exists():
-                target.rename(Path(folder) / "before")
-            written.rename(target)
-    except OSError as error:
-        raise CannotLog(f"cannot write the log folder {target}: {error.strerror or error}") from error
-    return target
-
-
-def check_writable(logdir: str | os.PathLike[str]) -> None:
-    """Refuse a log folder that cannot be written, before any long work; raises `CannotLog`."""
-    target = Path(logdir).absolute()
-    if target.exists() and not target.is_dir():
-        raise CannotLog(f"cannot log to {target}: it is a file, not a folder; give another --logdir")
-    if target.is_dir() and any(target.iterdir()) and not (target / MARKER).exists():
-        raise CannotLog(
-            f"cannot log to {target}: it holds files that tpdyn did not write, and a log replaces its folder as a "
-            f"whole; give a new folder, e.g. {target / 'tpdyn'}"
-        )
-    folder = next(parent for parent in target.parents if parent.exists())
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=folder):
-            pass
-    except OSError as error:
-        raise CannotLog(
-            f"cannot write the log folder {target}: {error.strerror or error}; give a folder of your own, e.g. ./logs"
-        ) from error
+    match report:
+        case PhaseDiagram():
+            return write_folder(logdir, lambda folder: _write_phases(report, folder), script)
+        case Report():
+            return write_folder(logdir, lambda folder: _write(report, folder), script)
+        case Prediction():
+            return write_folder(logdir, lambda folder: _write_program(report, folder), script)
+        case Program():
+            prediction = predict(report, remedy=False)
+            return write_folder(logdir, lambda folder: _write_program(prediction, folder), script)
+        case _:
+            raise TypeError(
+                f"{type(report).__name__} cannot be logged; expected a report (tpdyn.compare), a prediction, a program or a "
+                "phase diagram"
+            )
 
 
 def _write(report: Report, folder: Path) -> None:
@@ -110,14 +82,18 @@ def _write(report: Report, folder: Path) -> None:
         run.text(VERDICT_TAG, markdown(report))
         run.layout(_charts(measurement))
         run.experiment(_settings(report, 0), [tag_of(CHANGE, name) for name in measurement.names])
-    with Run(folder / PROGRAM_RUN) as run:
-        run.graph(graph_of(prediction.program, prediction.sizes, prediction.changes))
+    _write_program(prediction, folder)
     for index, width in enumerate(measurement.widths):
         with Run(folder / run_of_width(width)) as run:
             run.session(_settings(report, index))
             _write_steps(run, prediction, measurement, index)
     with Run(folder / WIDTH_AXIS_RUN) as run:
         _write_widths(run, prediction, measurement)
+
+
+def _write_program(prediction: Prediction, folder: Path) -> None:
+    with Run(folder / PROGRAM_RUN) as run:
+        run.graph(graph_of(prediction.program, prediction.sizes, prediction.changes))
 
 
 def _write_phases(diagram: PhaseDiagram, folder: Path) -> None:

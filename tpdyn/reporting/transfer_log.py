@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tpdyn.reporting.events import Run, Setting, band
+from tpdyn.reporting.folders import write_folder
 from tpdyn.reporting.tags import (
     BEST_TAG,
     HIGH,
@@ -28,17 +29,16 @@ from tpdyn.reporting.tags import (
     WIDTH_AXIS_RUN,
     run_of_width,
 )
-from tpdyn.reporting.tensorboard import write_folder
 from tpdyn.reporting.transfer import picture_bytes, verdict, word_of
 from tpdyn.tuning.optimum import CONFIDENCE, Transfer
 
 
-def log_transfers(found: Sequence[Transfer], logdir: str | os.PathLike[str]) -> Path:
-    """Write sweeps for `tensorboard --logdir`; earlier ones in the same place are replaced as a whole.
+def log_transfers(found: Sequence[Transfer], logdir: str | os.PathLike[str], *, script: str = "") -> Path:
+    """Write sweeps for `tensorboard --logdir`; earlier ones in the same place are replaced. script: see `log`.
 
     Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
     """
-    return write_folder(logdir, lambda folder: _write(found, folder))
+    return write_folder(logdir, lambda folder: _write(found, folder), script)
 
 
 def _write(found: Sequence[Transfer], folder: Path) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from tpdyn.scripts.contained import contained
 from tpdyn.scripts.formula import BadFormula, Formula
 from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings
 from tpdyn.scripts.standing_in import imported_as
@@ -162,7 +163,14 @@ def _imported(path: Path) -> ModuleType:
         sys.path.insert(0, folder)  # stays: the function may import its neighbours when it runs
     cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing of ours in the script's folder
     try:
-        spec.loader.exec_module(module)
+        with contained():
+            spec.loader.exec_module(module)
+    except SystemExit as error:
+        del sys.modules[name]
+        raise BadTarget(
+            f"{path} leaves when it is imported (status {error.code!r}), so that no function can be called; expected a file "
+            "that only defines things. Put the part that runs under: if __name__ == '__main__':"
+        ) from error
     except Exception as error:
         del sys.modules[name]
         raise BadTarget(f"{path} cannot be imported: {type(error).__name__}: {error}") from error

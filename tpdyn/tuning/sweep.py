@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from tpdyn.recorder.live.frames import raised
+from tpdyn.scripts.seeding import stream
 from tpdyn.tuning.hyperparameters import INIT, OUTPUT, CannotMultiply, multiplied
 
 Progress = Callable[[int, int], None]
@@ -115,7 +116,10 @@ def _final_loss(
     random.seed(seed)
     losses: list[float] = []
     where = f"at width {width}, {hyperparameter} times {factor:g}, seed {seed}"
-    with contextlib.redirect_stdout(io.StringIO()), multiplied(hyperparameter, factor) as met, _noted(steps, losses):
+    with (
+        contextlib.redirect_stdout(io.StringIO()), stream(seed), multiplied(hyperparameter, factor) as met,
+        _noted(steps, losses),
+    ):  # fmt: skip
         try:
             train(width)
         except _Enough:
