@@ -20,8 +20,9 @@ from tpdyn.claims.outcome import (
 )
 from tpdyn.claims.statistics import MARGIN, OrderEstimate, Verdict
 from tpdyn.exponents import Order, Scaling
+from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Contract, Law, Leaf, Operand
-from tpdyn.program.program import Builder, Mark, Origin, Program, Source, View
+from tpdyn.program.program import Mark, Origin, Program, Source, View
 from tpdyn.regimes.prediction import Prediction, Reason, Regime
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
