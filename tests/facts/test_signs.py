@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -128,3 +129,51 @@ def test_clipping_slows_training_down_as_the_norm_of_all_gradients_grows_and_run
     report = tpdyn.compare(prediction, tpdyn.measure(train, widths=(64, 128, 256, 512), seeds=6, steps=3))
     assert report.agrees, report.to_text()
     assert all(row.verdict == "agrees" for row in report.rows() if row.name in ("0", "1", "2", "3")), report.to_text()
+
+
+class Wave(nn.Module):
+    """`v tanh(W x) / sqrt(n)` with unit Gaussians v: its gradients have a norm of order 0."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.readout = nn.Linear(6, width), nn.Linear(width, 3, bias=False)
+        nn.init.normal_(self.readout.weight)
+        self.factor = width**-0.5
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * self.readout(torch.tanh(self.inner(x)))
+
+
+def divided_by_the_softplus_of_the_norm(width: int, seen: list[torch.Tensor] | None = None) -> None:
+    """A loss of order 3, whose gradients are divided by the softplus of their norm where that is above 1/10."""
+    model = Wave(width)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    draws = torch.Generator().manual_seed(0)
+    x, y = torch.randn(5, 6, generator=draws), torch.randn(5, 3, generator=draws)
+    for _ in range(3):
+        optimizer.zero_grad()
+        out = model(x)
+        if seen is not None:
+            seen.append(out.detach())
+        (width**3 * nn.functional.mse_loss(out, y)).backward()
+        with torch.no_grad():
+            norm = torch.sqrt(sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None))
+            factor = (0.1 / nn.functional.softplus(norm)).clamp(max=1.0)
+            for p in model.parameters():
+                assert p.grad is not None
+                p.grad.mul_(factor)
+        optimizer.step()
+
+
+def test_a_softplus_of_a_norm_is_never_negative_so_what_is_clipped_by_it_changes_at_order_zero() -> None:
+    """Before, softplus was missing from a list of functions: the factor counted as 1, and the change as order 3."""
+    prediction = tpdyn.predict(tpdyn.record(divided_by_the_softplus_of_the_norm, widths=(16, 24, 40), steps=3))
+    assert prediction.order("output", step=1) == 0
+    assert prediction.order("output", step=2) == 0
+    changes = []
+    for width in (64, 1024):
+        torch.manual_seed(0)
+        seen: list[torch.Tensor] = []
+        divided_by_the_softplus_of_the_norm(width, seen)
+        changes.append(float((seen[2] - seen[0]).abs().mean()))
+    assert abs(math.log(changes[1] / changes[0]) / math.log(16)) < 0.1

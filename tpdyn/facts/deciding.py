@@ -57,16 +57,10 @@ def scalars(program: Program, from_parameters: Sequence[bool]) -> tuple[tuple[in
         for position, statement in enumerate(program.statements)
         if statement.origin.phase == "forward"
         and isinstance(statement.instruction, Apply)
-        and _has_scale(statement.instruction)
+        and statement.instruction.facts.scale_of_its_own
         for operand in statement.instruction.operands
         if not program.statements[operand.var].wide_axes and from_parameters[operand.var]
     )
-
-
-def _has_scale(apply: Apply) -> bool:
-    if apply.function in ("where", "log"):
-        return False
-    return lookup(apply.function, tuple(float(p.constant) for p in apply.parameters if p.is_constant)).scale_of_its_own
 
 
 def outputs(program: Program) -> tuple[int, ...]:

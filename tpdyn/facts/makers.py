@@ -10,7 +10,7 @@ def maker(program: Program, position: int) -> int:
     """The contraction behind a value: masks, slices, multipliers and padding are walked through."""
     while True:
         match program.statements[position].instruction:
-            case Apply(function="where", operands=operands):
+            case Apply(operands=operands) as apply if apply.facts.chooses == "masked":
                 position = operands[1].var
             case Combine(terms=((_, operand),)):
                 position = operand.var

@@ -1,16 +1,14 @@
 """Where is something divided by its own size? In optimizers, entry by entry; in normalisation layers, as a factor.
 
-Both are found by their functions (`NORMALISING`). A function of eigenvalues normalises a matrix as a matrix, not its entries;
-and the factor `1/sqrt(var + eps)` of a normalisation layer is no activation, though there is one a channel: only its product
-with one is.
+Both are found by their functions (`Function.normalising`). A function of eigenvalues normalises a matrix as a whole, not its
+entries; and the factor `1/sqrt(var + eps)` of a normalisation layer is no activation, though there is one a channel: only
+its product with one is.
 """
 
 from __future__ import annotations
 
 from tpdyn.program.instructions import Apply, Combine, Eigenvalues, operands_of
 from tpdyn.program.program import Program
-
-NORMALISING = frozenset({"sign", "sqrt", "rsqrt", "reciprocal", "power"})
 
 
 def normalising(program: Program) -> tuple[int, ...]:
@@ -23,7 +21,7 @@ def normalising(program: Program) -> tuple[int, ...]:
         and statement.wide_axes
         and position not in spectra
         and isinstance(statement.instruction, Apply)
-        and statement.instruction.function in NORMALISING
+        and statement.instruction.facts.normalising
     )
 
 
@@ -45,7 +43,7 @@ def normalisation_factors(program: Program) -> frozenset[int]:
     found: set[int] = set()
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
-        if isinstance(instruction, Apply) and instruction.function in NORMALISING - {"sign"}:
+        if isinstance(instruction, Apply) and instruction.facts.normalising and instruction.facts.degree != 0:
             inner = instruction.operands[0].var
             behind = program.statements[inner].instruction
             if inner in found or (isinstance(behind, Combine) and behind.epsilon):

@@ -28,10 +28,6 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Program
 
-ALWAYS = frozenset({"abs", "exp", "relu", "sigmoid", "softmax", "sqrt", "rsqrt"})
-KEEPING = frozenset({"maximum", "minimum", "power", "reciprocal"})
-DIVIDING = frozenset({"power", "reciprocal", "rsqrt"})
-
 Axes = tuple[int, ...]
 Generator = tuple[int, Axes]
 """A value, and those of its axes along which its vectors lie."""
@@ -56,9 +52,9 @@ def _nonnegative(program: Program, known: Sequence[bool], instruction: Instructi
     match instruction:
         case Leaf(law=law):
             return law.kind == "bernoulli" or (law.kind == "constant" and _none_negative([law.location]))
-        case Apply(function=function, operands=operands):
-            kept = function in KEEPING and all(known[operand.var] for operand in operands)
-            return function in ALWAYS or kept
+        case Apply(operands=operands):
+            sign = instruction.facts.nonnegative
+            return sign == "always" or (sign == "kept" and all(known[operand.var] for operand in operands))
         case Contract(operands=operands, scale=scale):
             square = len(operands) == 2 and operands[0] == operands[1]
             return _none_negative([scale]) and (square or all(known[o.var] for o in operands))
@@ -157,7 +153,7 @@ def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[
     if found:
         for statement in program.statements:
             instruction = statement.instruction
-            if not (isinstance(instruction, Apply) and instruction.function in DIVIDING):
+            if not (isinstance(instruction, Apply) and _divides(instruction)):
                 for operand in operands_of(instruction):
                     found.pop(operand.var, None)
     of_parameters = made_of_parameters(program, versions)
@@ -171,12 +167,18 @@ def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[
     return found
 
 
+def _divides(apply: Apply) -> bool:
+    """Whether it is infinite at zero, as a quotient is."""
+    degree = apply.facts.degree
+    return degree is not None and degree < 0
+
+
 def _maxima_with(bound: float, program: Program, known: Sequence[bool]) -> dict[int, int]:
     """The maxima of a value that is never negative and a constant up to a bound, and which operand is the value."""
     return {
         position: k
         for position, statement in enumerate(program.statements)
-        if isinstance(maximum := statement.instruction, Apply) and maximum.function == "maximum"
+        if isinstance(maximum := statement.instruction, Apply) and maximum.facts.chooses == "largest"
         for k in (0, 1)
         if known[maximum.operands[k].var] and _is_constant_up_to(bound, program, maximum.operands[1 - k].var)
     }

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Union, assert_never, final
 
 from tpdyn.exponents import Scaling
+from tpdyn.pointwise import Function, lookup
 
 LeafKind = Literal["parameter", "buffer", "data", "random", "constant"]
 
@@ -93,6 +94,14 @@ class Apply:
     operands: tuple[Operand, ...]
     parameters: tuple[Scaling, ...] = ()
     along: int | None = None
+
+    @property
+    def facts(self) -> Function:
+        """What is known of the function, with these parameters; for all of them, if one depends on the width.
+
+        Raises KeyError for a function that `tpdyn.pointwise` does not know.
+        """
+        return lookup(self.function, [float(each.constant) for each in self.parameters if each.is_constant])
 
 
 @final

@@ -7,31 +7,17 @@ those of its statement.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, assert_never, overload
+from collections.abc import Collection, Mapping
+from typing import assert_never, overload
 
 import torch
 from torch import Tensor
 
-from tpdyn.pointwise import lookup
 from tpdyn.program.base import later_versions
 from tpdyn.program.errors import ReadingError
-from tpdyn.program.evaluation.spectra import eigenvalues, spectral
+from tpdyn.program.evaluation.evaluate import evaluate
 from tpdyn.program.evaluation.views import from_view, to_view
-from tpdyn.program.instructions import (
-    Apply,
-    Combine,
-    Concat,
-    Contract,
-    Eigenvalues,
-    Gather,
-    Law,
-    Leaf,
-    Operand,
-    Scatter,
-    Slice,
-    Spectral,
-)
+from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 
@@ -153,7 +139,7 @@ class _Evaluation:
                 later = self.later[position]
                 shapes = dict.fromkeys(later.view.pieces, self._shape(statement))
                 return from_view(later.view, to_view(later.initial, self.initial), shapes)[position]
-            value = self._value(statement, operands).to(_tensor_type(statement, self.dtype))
+            value = self._value(statement, operands, self._shape(statement))
         if position in self.kept:
             self.initial[position] = value
         return value
@@ -164,62 +150,11 @@ class _Evaluation:
         except ValueError as error:
             raise ReadingError(str(error)) from error
 
-    def _value(self, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
-        instruction, shape = statement.instruction, self._shape(statement)
-        match instruction:
-            case Leaf():
-                return self._leaf(instruction, statement, shape)
-            case Contract(operands=reads, scale=scale):
-                result = _einsum(reads, [self._float(value) for value in operands], len(shape))
-                return (result * scale.at(self.width)).expand(shape)
-            case Combine(terms=terms, constant=constant):
-                result = torch.full(shape, constant.at(self.width), dtype=self.dtype, device=self.device)
-                for (scale, read), value in zip(terms, operands, strict=True):
-                    result = result + scale.at(self.width) * aligned(self._float(value), read.axes, len(shape))
-                return result
-            case Apply(function=name, operands=reads, parameters=parameters, along=along):
-                numbers: list[Any] = [parameter.at(self.width) for parameter in parameters]
-                function = lookup(name, tuple(numbers))
-                numbers += [] if along is None else [along]
-                inputs = [
-                    aligned(self._float(value), read.axes, len(shape)).expand(shape)
-                    for read, value in zip(reads, operands, strict=True)
-                ]
-                result = function.value(torch, *inputs, *numbers)
-                assert isinstance(result, Tensor)
-                return result
-            case Gather(value=read, index=index, axis=axis):
-                return _gather(read, index, axis, operands[0], operands[1], shape)
-            case Scatter(value=read, index=index, axis=axis):
-                return _scatter(read, index, axis, operands[0], operands[1], shape)
-            case Slice(value=read, axis=axis, start=start, step=step, length=length):
-                rank = len(shape)
-                entries = torch.arange(length, device=self.device) * step + start
-                taken = operands[0].index_select(read.axes.index(axis), entries)
-                if length == 1:
-                    taken = taken.squeeze(read.axes.index(axis))
-                    read = Operand(read.var, tuple(label for label in read.axes if label != axis))
-                return aligned(taken, read.axes, rank).expand(shape)
-            case Concat(parts=parts, lengths=lengths, axis=axis):
-                values = iter(operands)
-                pieces = []
-                for part, extent in zip(parts, lengths, strict=True):
-                    size = (*shape[:axis], extent.size_at(self.width), *shape[axis + 1 :])
-                    if part is None:
-                        pieces.append(torch.zeros(size, dtype=_tensor_type(statement, self.dtype), device=self.device))
-                    else:
-                        pieces.append(aligned(next(values), part.axes, len(shape)).expand(size))
-                return torch.cat(pieces, axis)
-            case Eigenvalues():
-                return eigenvalues(instruction, self._float(operands[0]), len(shape)).expand(shape)
-            case Spectral():
-                weights, value = (self._float(each) for each in operands)
-                return spectral(instruction, weights, value, len(shape)).expand(shape)
-            case _:
-                assert_never(instruction)
-
-    def _float(self, value: Tensor) -> Tensor:
-        return value if value.dtype == self.dtype else value.to(self.dtype)
+    def _value(self, statement: Statement, operands: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
+        instruction, type = statement.instruction, statement.type
+        if isinstance(instruction, Leaf):
+            return self._leaf(instruction, statement, shape).to(torch.int64 if type == "int" else self.dtype)
+        return evaluate(instruction, operands, shape, self.width, dtype=self.dtype, type=type, device=self.device)
 
     def _leaf(self, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Tensor:
         if leaf.name in self.leaves:
@@ -263,56 +198,3 @@ def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, see
             )
         case _:
             assert_never(law.kind)
-
-
-def aligned(value: Tensor, axes: tuple[int, ...], rank: int) -> Tensor:
-    """The value with its axes in the order of the labels `0 .. rank-1`; a label that it lacks gets size 1."""
-    order = sorted(range(len(axes)), key=lambda axis: axes[axis])
-    value = value.permute(order)
-    for label in range(rank):
-        if label not in axes:
-            value = value.unsqueeze(label)
-    return value
-
-
-def _tensor_type(statement: Statement, dtype: torch.dtype) -> torch.dtype:
-    return torch.int64 if statement.type == "int" else dtype
-
-
-def _einsum(reads: Sequence[Operand], values: Sequence[Tensor], rank: int) -> Tensor:
-    """`sum over the labels >= rank of the product`, result axes that nobody has get size 1."""
-    labels = sorted({label for read in reads for label in read.axes})
-    letter = {label: number for number, label in enumerate(labels)}  # torch knows 52 letters
-    present = [label for label in labels if label < rank]
-    arguments: list[Any] = []
-    for read, value in zip(reads, values, strict=True):
-        arguments += [value, [letter[label] for label in read.axes]]
-    result: Tensor = torch.einsum(*arguments, [letter[label] for label in present])
-    return aligned(result, tuple(present), rank)
-
-
-def _gather(read: Operand, index: Operand, axis: int, value: Tensor, where: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`result[...] = value[..., index[...], ...]`: the gathered axis last, all others those of the result."""
-    rank = len(shape)
-    axes = tuple(rank if label == axis else label for label in read.axes)
-    table = aligned(value, axes, rank + 1)
-    table = table.expand(*shape, table.shape[-1])
-    chosen = aligned(where, index.axes, rank).expand(shape).unsqueeze(-1)
-    return table.gather(-1, chosen).squeeze(-1)
-
-
-def _scatter(read: Operand, index: Operand, axis: int, value: Tensor, where: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`result[..., index[...], ...] += value[...]`: the filled axis last, the labels summed over flattened into one."""
-    rank = len(shape)
-    kept = [label for label in range(rank) if label != axis]
-    summed = sorted({label for operand in (read, index) for label in operand.axes if label >= rank})
-    place = {label: number for number, label in enumerate([*kept, *summed])}
-    sizes = {label: shape[label] for label in kept}
-    for operand, tensor in ((read, value), (index, where)):
-        sizes |= dict(zip(operand.axes, tensor.shape, strict=True))
-    full = [sizes[label] for label in (*kept, *summed)]
-    flat = [*full[: len(kept)], -1]
-    entries = aligned(value, tuple(place[a] for a in read.axes), len(full)).expand(full).reshape(flat)
-    chosen = aligned(where, tuple(place[a] for a in index.axes), len(full)).expand(full).reshape(flat)
-    filled = torch.zeros(*flat[:-1], shape[axis], dtype=value.dtype, device=value.device)
-    return filled.scatter_add(-1, chosen, entries).movedim(-1, axis)

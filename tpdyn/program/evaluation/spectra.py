@@ -6,11 +6,10 @@ is read, so that round-off in one half of it does not show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from tpdyn.program.evaluation.labels import aligned
 from tpdyn.program.instructions import Eigenvalues, Spectral
 
 
@@ -19,7 +18,7 @@ def eigenvalues(instruction: Eigenvalues, value: Tensor, rank: int) -> Tensor:
     matrix, batch, _ = _matrices(value, instruction)
     found = torch.linalg.eigvalsh(matrix)
     found = found.flip(-1) if instruction.descending else found
-    return _arranged(found, (*batch, instruction.axis), rank)
+    return aligned(found, (*batch, instruction.axis), rank)
 
 
 def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -> Tensor:
@@ -30,12 +29,12 @@ def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -
     own = instruction.weights.axes
     every = sorted({*batch, *own} - {instruction.axis})
     place = {label: number for number, label in enumerate([*every, instruction.axis])}
-    factors = _arranged(weights, [place[label] for label in own], len(place)).unsqueeze(-2)
+    factors = aligned(weights, [place[label] for label in own], len(place)).unsqueeze(-2)
     for number, label in enumerate(every):
         vectors = vectors if label in batch else vectors.unsqueeze(number)
     made = (vectors * factors) @ vectors.mT
     made = made.reshape(*made.shape[:-2], *sides, *sides)
-    return _arranged(made, (*every, *instruction.rows, *instruction.columns), rank)
+    return aligned(made, (*every, *instruction.rows, *instruction.columns), rank)
 
 
 def _matrices(value: Tensor, instruction: Eigenvalues | Spectral) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
@@ -49,12 +48,3 @@ def _matrices(value: Tensor, instruction: Eigenvalues | Spectral) -> tuple[Tenso
         count *= side
     value = value.reshape(*value.shape[: len(batch)], count, count)
     return (value + value.mT) / 2, batch, sides
-
-
-def _arranged(value: Tensor, labels: Sequence[int], rank: int) -> Tensor:
-    """Axes in the order of their labels; a label below `rank` that is missing gets size 1."""
-    value = value.permute(sorted(range(len(labels)), key=labels.__getitem__))
-    for label in range(rank):
-        if label not in labels:
-            value = value.unsqueeze(label)
-    return value

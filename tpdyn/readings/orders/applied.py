@@ -36,14 +36,14 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
     ]
     if chain[0].arity == 1:
         made = _of_one_argument(chain, arguments[0], plan.wide, at_most)
-        return _averaged(facts.program, position, apply, arguments[0], made)
-    if apply.function == "where":
+        return _averaged(facts.program, position, apply, arguments[0], made) if chain[0].along == "shares" else made
+    if chain[0].chooses == "masked":
         return _where(arguments, plan.wide, at_most)
     if position in guarded:
         kept = guarded[position]
         base, change, whole = larger_than_tiny(arguments[kept], arguments[1 - kept][0])
         return Value(base, change, whole if change else None, plan.wide, at_most)
-    if apply.function == "minimum" and not plan.wide and all(facts.nonnegative[o.var] for o in apply.operands):
+    if chain[0].chooses == "smallest" and not plan.wide and all(facts.nonnegative[o.var] for o in apply.operands):
         base, change, whole = least_of(tuple(arguments))
         return Value(base, change, whole if change else None, plan.wide, at_most)
     base = several_arguments(chain[0], tuple(base for base, _, _ in arguments), plan.wide)
@@ -82,7 +82,7 @@ def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool) -
 def _averaged(program: Program, position: int, apply: Apply, argument: Placed, made: Value) -> Value:
     """A softmax over a wide dim: its entries are smaller by n, as they sum to 1."""
     size = program.statements[position].shape[apply.along] if apply.along is not None else None
-    if apply.function != "softmax" or size is None or not size.is_wide:
+    if size is None or not size.is_wide:
         return made
     assert size.order is not None
     if (leading_order(argument[2]) or ZERO) > 0:

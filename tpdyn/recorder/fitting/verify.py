@@ -10,26 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tpdyn.exponents import Scaling
 from tpdyn.program.evaluation.views import from_view, to_view
-from tpdyn.program.instructions import (
-    Apply,
-    Combine,
-    Concat,
-    Contract,
-    Eigenvalues,
-    Gather,
-    Instruction,
-    Leaf,
-    Scatter,
-    Slice,
-    Spectral,
-)
+from tpdyn.program.instructions import Combine, Eigenvalues
 from tpdyn.program.program import Program, Statement, View
 from tpdyn.recorder.canonical import Canonical
 from tpdyn.recorder.errors import RecordingError
@@ -106,38 +93,12 @@ def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
 
 
 def specialised(program: Program, width: int) -> Lowered:
-    """The program with its numbers at one width (without leaf values)."""
+    """The program with its dims at one width (without leaf values)."""
     statements = [
-        LoweredStatement(
-            _at(statement.instruction, width),
-            tuple(dim.size_at(width) for dim in statement.shape),
-            statement.type,
-            statement.origin,
-        )
-        for statement in program.statements
+        LoweredStatement(each.instruction, tuple(dim.size_at(width) for dim in each.shape), each.type, each.origin)
+        for each in program.statements
     ]
     return Lowered(width, statements, steps=program.steps)
-
-
-def _number_at(scaling: Scaling, width: int) -> Scaling:
-    return scaling if scaling.is_constant else Scaling.of(scaling.at(width))
-
-
-def _at(instruction: Instruction, width: int) -> Instruction:
-    match instruction:
-        case Contract(scale=scale):
-            return replace(instruction, scale=_number_at(scale, width))
-        case Combine(terms=terms, constant=constant):
-            numbers = tuple((_number_at(scale, width), operand) for scale, operand in terms)
-            return replace(instruction, terms=numbers, constant=_number_at(constant, width))
-        case Apply(parameters=parameters):
-            return replace(instruction, parameters=tuple(_number_at(each, width) for each in parameters))
-        case Concat(lengths=lengths):
-            return replace(instruction, lengths=tuple(Scaling.of(length.size_at(width)) for length in lengths))
-        case Leaf() | Gather() | Scatter() | Slice() | Eigenvalues() | Spectral():
-            return instruction
-        case _:
-            assert_never(instruction)
 
 
 def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:

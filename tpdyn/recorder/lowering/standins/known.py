@@ -27,10 +27,6 @@ REARRANGED = frozenset(
     "view _unsafe_view reshape _reshape_alias t transpose permute squeeze unsqueeze flip roll select slice split chunk "
     "split_with_sizes unbind narrow unflatten flatten as_strided view_as cat stack".split()
 )
-POINTWISE = frozenset(
-    "add sub rsub mul div neg erfinv erf clamp clamp_min clamp_max exp log log1p expm1 tanh sigmoid sin cos abs sqrt pow "
-    "sign square relu reciprocal rsqrt hardtanh floor ceil round".split()
-)
 KEEPS_BUT_FOR_SOME = frozenset("slice_scatter select_scatter index_put masked_fill index_fill tril triu".split())
 
 
@@ -155,7 +151,7 @@ def _surviving_draw(
             return draw, (*source.notes, f"some entries of a drawn tensor were overwritten at {node.origin.source}")
         return None, ()
     others_fixed = all(k is source or k.number is not None for k in known)
-    if name not in POINTWISE or not others_fixed:
+    if not _is_pointwise(node) or not others_fixed:
         return None, ()
     step = _step(node, args, kwargs, source)
     law = _affine(draw.law, step) if draw.law is not None and name in _AFFINE else None
@@ -208,6 +204,13 @@ def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
 
 
 _AFFINE = ("add", "sub", "rsub", "mul", "div", "neg")
+
+
+def _is_pointwise(node: Node) -> bool:
+    """Whether each number is made of the one in its place: torch knows of its operations (but for `rsub`). No mask is a number."""
+    meta = node.outputs[0]
+    known = torch.Tag.pointwise in getattr(node.target, "tags", ()) or base_name(node.op) in _AFFINE
+    return known and meta is not None and meta.dtype != torch.bool
 
 
 def _step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], source: Known) -> Callable[[Any], Any]:

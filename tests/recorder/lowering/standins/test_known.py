@@ -1,0 +1,50 @@
+"""Mirrors tpdyn/recorder/lowering/standins/known.py: which operations keep the law of a draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import tpdyn
+from tpdyn.program.instructions import Law, Leaf
+
+
+def law_of(initial: Callable[[int], torch.Tensor]) -> Law:
+    """The law of a parameter that a script initialises."""
+
+    def train(width: int) -> None:
+        w = nn.Parameter(initial(width))
+        optimizer = torch.optim.SGD([w], lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            (w.sum() / width).backward()
+            optimizer.step()
+
+    program = tpdyn.record(train, widths=(16, 24), steps=1, verify=False)
+    leaf = program.statements[program.parameters[0].versions[0].var].instruction
+    assert isinstance(leaf, Leaf)
+    return leaf.law
+
+
+def test_a_function_of_a_draw_has_the_mean_and_std_of_its_law_and_not_of_the_sample() -> None:
+    """E[gelu(z)] = 1 / (2 sqrt(pi)), which 24 draws would miss by a tenth."""
+    law = law_of(lambda width: nn.functional.gelu(torch.randn(width)))
+    assert law.kind == "iid"
+    assert float(law.location.constant) == pytest.approx(1 / (2 * math.sqrt(math.pi)), abs=1e-7)
+
+
+def test_an_affine_function_of_a_draw_keeps_its_kind() -> None:
+    law = law_of(lambda width: 1 - 2 * torch.rand(width))
+    assert law.kind == "uniform"
+    assert float(law.location.constant) == pytest.approx(0, abs=1e-12)
+    assert float(law.scale.constant) == pytest.approx(1)
+
+
+def test_an_operation_across_entries_keeps_no_law_of_independent_entries() -> None:
+    law = law_of(lambda width: torch.softmax(torch.randn(width), 0))
+    assert law.kind == "iid"
+    assert float(law.location.at(24)) == pytest.approx(1 / 24, rel=1e-3)
