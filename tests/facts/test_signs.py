@@ -131,6 +131,40 @@ def test_clipping_slows_training_down_as_the_norm_of_all_gradients_grows_and_run
     assert all(row.verdict == "agrees" for row in report.rows() if row.name in ("0", "1", "2", "3")), report.to_text()
 
 
+def test_what_a_mask_selects_is_bounded_only_so_its_reciprocal_is_not_taken_for_small() -> None:
+    """The largest entry of a gradient is a sum behind a mask with one entry, which counts as n of them.
+
+    The factor of clipping by it must not count as n^-1 for that: orders of changes have to stay upper bounds.
+    """
+
+    def train(width: int, seen: list[torch.Tensor] | None = None) -> None:
+        model = Wave(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        draws = torch.Generator().manual_seed(0)
+        x, y = torch.randn(5, 6, generator=draws), torch.randn(5, 3, generator=draws)
+        for _ in range(2):
+            optimizer.zero_grad()
+            out = model(x)
+            if seen is not None:
+                seen.append(out.detach())
+            (width * nn.functional.mse_loss(out, y)).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.1, float("inf"))
+            optimizer.step()
+        if seen is not None:
+            seen.append(model(x).detach())
+
+    prediction = tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=2))
+    changes = []
+    for width in (64, 1024):
+        torch.manual_seed(0)
+        seen: list[torch.Tensor] = []
+        train(width, seen)
+        changes.append(float((seen[1] - seen[0]).abs().mean()))
+    slope = math.log(changes[1] / changes[0]) / math.log(16)
+    order = prediction.order("output", step=1)
+    assert order is not None and order >= slope - 0.1
+
+
 class Wave(nn.Module):
     """`v tanh(W x) / sqrt(n)` with unit Gaussians v: its gradients have a norm of order 0."""
 

@@ -53,6 +53,8 @@ def _nonnegative(program: Program, known: Sequence[bool], instruction: Instructi
         case Leaf(law=law):
             return law.kind == "bernoulli" or (law.kind == "constant" and _none_negative([law.location]))
         case Apply(operands=operands):
+            if instruction.facts.jumps:
+                return False  # a mask may select few entries: of their sum only a bound is known, which nothing is smaller than
             sign = instruction.facts.nonnegative
             return sign == "always" or (sign == "kept" and all(known[operand.var] for operand in operands))
         case Contract(operands=operands, scale=scale):
