@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tpdyn.parametrizing.maps.formulas import formulas
     from tpdyn.parametrizing.parametrization import Parametrization
     from tpdyn.program.program import Program
+    from tpdyn.readings.sampled.simulate import simulate
     from tpdyn.recorder.built.widened import widened
     from tpdyn.recorder.record import record, recording
     from tpdyn.regimes.predict import predict
@@ -57,6 +58,7 @@ __all__ = [
     "predict",
     "record",
     "recording",
+    "simulate",
     "transfer",
     "widened",
 ]
@@ -78,6 +80,7 @@ _HOMES = {
     "PhaseDiagram": "tpdyn.parametrizing.maps.diagram",
     "Parametrization": "tpdyn.parametrizing.parametrization",
     "transfer": "tpdyn.tuning.transfer",
+    "simulate": "tpdyn.readings.sampled.simulate",
     "Regime": "tpdyn.regimes.prediction",
     "Prediction": "tpdyn.regimes.prediction",
     "Program": "tpdyn.program.program",

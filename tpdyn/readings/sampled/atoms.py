@@ -1,0 +1,282 @@
+"""What is a matrix made of, if nobody writes it down? Atoms, each known by what it does to vectors.
+
+`Lazy`: a product of tensors with at most one wide axis each, not carried out, and at most one unseen leaf among them.
+`LowRank`: `L core R^T`, its bases told apart by identity (Muon's powers would otherwise be thousands of products).
+`Entrywise`: a function of matrices, entry by entry, computed a tile at a time whenever it is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Union, final
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.readings.sampled.einsum import Labels, Part, einsum, fresh
+from tpdyn.readings.sampled.gaussian import Gaussian, Side
+from tpdyn.readings.sampled.rows import inner
+
+if TYPE_CHECKING:
+    from tpdyn.readings.sampled.matrix import Matrix
+
+Split = tuple[Labels, Labels, Labels]
+"""Axes of a leaf: (counting independent matrices, rows, columns)."""
+
+
+@final
+class Unseen:
+    """A leaf of independent entries that is never drawn: operators answer for it.
+
+    How its axes are split into rows and columns is decided at its first product; every later product must fit that split.
+    make: (number of the matrix, axes of the rows, axes of the columns) -> its operator. one: the number 1, in the float type
+    and on the device of its answers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        wide: tuple[int, ...],
+        make: Callable[[int, Labels, Labels], Gaussian],
+        one: Tensor,
+    ) -> None:
+        self.name, self.shape, self.wide, self.make, self.one = name, shape, wide, make, one
+        self.split: Split | None = None
+        self.operators: dict[int, Gaussian] = {}
+
+    def operator(self, number: int) -> Gaussian:
+        """The operator of one of its matrices."""
+        assert self.split is not None
+        if number not in self.operators:
+            self.operators[number] = self.make(number, *self.split[1:])
+        return self.operators[number]
+
+    def times(self, x: Tensor, x_labels: Labels, labels: Labels, summed: frozenset[int]) -> Part:
+        """The sum over the labels `summed` of leaf times x; `labels[k]` names the leaf's axis k."""
+        if self.split is not None:  # independent matrices: one product each
+            summed -= {labels[axis] for axis in self.split[0]}
+            x, x_labels = self._repeated(x, x_labels, labels, self.split[0])
+        over = tuple(axis for axis, label in enumerate(labels) if label in summed)
+        batch = tuple(axis for axis, label in enumerate(labels) if label not in summed and label in x_labels)
+        kept = tuple(axis for axis, label in enumerate(labels) if label not in summed and label not in x_labels)
+        side = self._side(batch, kept, over)
+        x, x_labels = self._repeated(x, x_labels, labels, over)  # a sum of rows is a product with ones
+        rest = tuple(label for label in x_labels if label not in labels)
+        order = (*(labels[axis] for axis in batch), *rest, *(labels[axis] for axis in over))
+        x = x.permute([x_labels.index(label) for label in order])
+        counts, others = x.shape[: len(batch)], x.shape[len(batch) : len(batch) + len(rest)]
+        x = x.reshape(math.prod(counts), math.prod(others), -1)
+        made = torch.stack([self.operator(number).times(x[number], side) for number in range(x.shape[0])])
+        made = made.reshape(*counts, *others, *(self.shape[axis] for axis in kept))
+        return made, (*(labels[axis] for axis in batch), *rest, *(labels[axis] for axis in kept))
+
+    def _repeated(self, x: Tensor, x_labels: Labels, labels: Labels, axes: Labels) -> Part:
+        """x, constant along those axes that it lacks."""
+        for axis in axes:
+            if labels[axis] not in x_labels:
+                x = x.unsqueeze(-1).expand(*x.shape, self.shape[axis])
+                x_labels = (*x_labels, labels[axis])
+        return x, x_labels
+
+    def _side(self, batch: Labels, kept: Labels, over: Labels) -> Side:
+        if any(axis in self.wide for axis in batch):
+            raise OutsideTheory(f"outside the sampler: the entries of {self.name} itself are weighted one by one")
+        if self.split is None:
+            self.split = (batch, kept, over)
+        if self.split == (batch, kept, over):
+            return "columns"
+        if self.split == (batch, over, kept):
+            return "rows"
+        raise OutsideTheory(
+            f"outside the sampler: {self.name} is multiplied over its axes {over}, and before over {self.split[2]}; "
+            "one list of rows and columns must serve every product"
+        )
+
+    def any_split(self) -> Split:
+        """The split; where no product has decided it, the first wide axis is the rows."""
+        if self.split is None:
+            rows = self.wide[:1]
+            self.split = ((), rows, tuple(axis for axis in range(len(self.shape)) if axis not in rows))
+        return self.split
+
+    def squared_norm(self) -> float:
+        """The sum of the squares of all entries."""
+        batch = self.any_split()[0]
+        return sum(self.operator(k).squared_norm() for k in range(math.prod(self.shape[axis] for axis in batch)))
+
+    def implied(self, generator: torch.Generator) -> Tensor:
+        """A dense leaf that gives all the answers given so far; the rest of it is drawn."""
+        batch, rows, columns = self.any_split()
+        order = (*batch, *rows, *columns)
+        count = math.prod(self.shape[axis] for axis in batch)
+        made = torch.stack([self.operator(number).implied(generator) for number in range(count)])
+        made = made.reshape([self.shape[axis] for axis in order])
+        return made.permute([order.index(axis) for axis in range(len(order))])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Lazy:
+    """A product that is not carried out. Labels `0 .. rank-1` are its axes, larger ones are summed over.
+
+    axes: the labels of the leaf's axes, where one takes part.
+    """
+
+    parts: tuple[Part, ...]
+    rank: int
+    leaf: Unseen | None = None
+    axes: Labels = ()
+
+    def relabelled(self, labels: Labels, first: int) -> tuple[list[Part], Labels]:
+        """Parts and leaf's labels, its axes named `labels` and summed labels counted from `first`."""
+
+        def renamed(own: Labels) -> Labels:
+            return tuple(labels[label] if label < self.rank else label - self.rank + first for label in own)
+
+        return [(tensor, renamed(own)) for tensor, own in self.parts], renamed(self.axes)
+
+    @property
+    def count(self) -> int:
+        """How many labels from `rank` on are taken."""
+        return max(0, fresh(*(own for _, own in self.parts), self.axes) - self.rank)
+
+    @cached_property
+    def bases(self) -> tuple[Basis, Basis] | None:
+        """Left and right vectors, if this is a sum of outer products of two axes; None otherwise."""
+        if self.rank != 2 or len(self.parts) != 2 or self.leaf is not None:
+            return None
+        (x, of_x), (y, of_y) = self.parts
+        if 1 in of_x:
+            (x, of_x), (y, of_y) = (y, of_y), (x, of_x)
+        summed = tuple(label for label in of_x if label != 0)
+        if of_x.count(0) != 1 or of_y.count(1) != 1 or {1, 0} & set(summed) or set(of_y) - {1} != set(summed):
+            return None
+        return tuple(  # type: ignore[return-value]
+            Basis(
+                tensor.permute([own.index(label) for label in (*summed, axis)]).reshape(
+                    -1, tensor.shape[own.index(axis)]
+                )
+            )
+            for tensor, own, axis in ((x, of_x, 0), (y, of_y, 1))
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Some vectors of one space, (k, n); what they are to other bases is computed once."""
+
+    vectors: Tensor
+    known: WeakKeyDictionary[Basis, Tensor] = field(default_factory=WeakKeyDictionary)
+
+    def gram(self, basis: Basis) -> Tensor:
+        """Inner products with the vectors of another basis."""
+        if basis not in self.known:
+            self.known[basis] = inner(self.vectors, basis.vectors)
+        return self.known[basis]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """`L core R^T`, the columns of L and R being the vectors of several bases."""
+
+    left: tuple[Basis, ...]
+    core: Tensor
+    right: tuple[Basis, ...]
+
+    @property
+    def transposed(self) -> LowRank:
+        """The same with its axes exchanged."""
+        return LowRank(self.right, self.core.T, self.left)
+
+    def times(self, scale: float) -> LowRank:
+        """A multiple."""
+        return LowRank(self.left, self.core * scale, self.right)
+
+    def plus(self, other: LowRank) -> LowRank:
+        """The sum, in the union of the bases."""
+        left, right = tuple(dict.fromkeys(self.left + other.left)), tuple(dict.fromkeys(self.right + other.right))
+        core = self.core.new_zeros(_count(left), _count(right))
+        for each in (self, other):
+            core[_places(left, each.left)[:, None], _places(right, each.right)[None]] += each.core
+        return LowRank(left, core, right)
+
+    def after(self, other: LowRank) -> LowRank:
+        """The matrix product of this one and another."""
+        gram = torch.cat([torch.cat([x.gram(y) for y in other.left], 1) for x in self.right])
+        return LowRank(self.left, self.core @ gram @ other.core, other.right)
+
+    @cached_property
+    def lazy(self) -> Lazy:
+        """The same as a product of three tensors."""
+        left, right = (torch.cat([basis.vectors for basis in side]) for side in (self.left, self.right))
+        return Lazy(((left, (2, 0)), (self.core, (2, 3)), (right, (3, 1))), 2)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Entrywise:
+    """A function of matrices and vectors, entry by entry: `labels` give the axes of each operand in this atom."""
+
+    function: Callable[..., Tensor]
+    operands: tuple[tuple[Matrix | Tensor, Labels], ...]
+    rank: int
+
+
+Atom = Union[Lazy, LowRank, Entrywise]
+
+
+def as_lazy(atom: Atom) -> Lazy:
+    """An atom that is not entrywise as a product that is not carried out."""
+    assert not isinstance(atom, Entrywise)
+    return atom.lazy if isinstance(atom, LowRank) else atom
+
+
+def evaluated(parts: list[Part], leaf: Unseen | None, axes: Labels, out: Labels) -> Tensor:
+    """The product of tensors and at most one leaf; labels of `out` remain (missing ones get size 1), others are summed."""
+    if leaf is None:
+        return einsum(parts, out)
+    parts = through(parts, leaf, axes, out)
+    return einsum(parts, out)
+
+
+def through(parts: list[Part], leaf: Unseen, axes: Labels, out: Labels) -> list[Part]:
+    """The same product without the leaf: it has been applied to the tensors that meet it in a summed label."""
+    summed = frozenset(_summed(leaf, axes, out))
+    touching = [part for part in parts if summed & set(part[1])]
+    others = [part for part in parts if not summed & set(part[1])]
+    needed = {*out, *axes, *(label for _, labels in others for label in labels)}
+    labels = tuple(dict.fromkeys(label for _, own in touching for label in own if label in needed))
+    x = einsum(touching, labels) if touching else leaf.one
+    return [leaf.times(x, labels, axes, summed), *others]
+
+
+def _summed(leaf: Unseen, axes: Labels, out: Labels) -> Labels:
+    """The labels over which to apply a leaf: all that are summed, of one side only."""
+    gone = tuple(label for label in axes if label not in out)
+    wide = [axes[axis] for axis in leaf.wide if axes[axis] in gone]
+    if len(wide) < 2:
+        return gone
+    if leaf.split is None:
+        return tuple(label for label in gone if label != wide[0])
+    return tuple(axes[axis] for axis in leaf.split[2])
+
+
+def _count(bases: tuple[Basis, ...]) -> int:
+    return sum(basis.vectors.shape[0] for basis in bases)
+
+
+def _places(union: tuple[Basis, ...], bases: tuple[Basis, ...]) -> Tensor:
+    """Where the vectors of some bases lie among those of a union."""
+    where, start = {}, 0
+    for basis in union:
+        where[basis] = torch.arange(start, start + basis.vectors.shape[0], device=basis.vectors.device)
+        start += basis.vectors.shape[0]
+    return torch.cat([where[basis] for basis in bases])

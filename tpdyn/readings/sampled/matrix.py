@@ -1,0 +1,322 @@
+"""What is a value with two wide axes, if nobody writes it down? A linear combination of atoms.
+
+Axes are matched by labels, as in a program's instructions: labels `0 .. rank-1` are the axes of the result of an operation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.readings.sampled.atoms import Atom, Entrywise, Lazy, LowRank, Unseen, as_lazy, evaluated, through
+from tpdyn.readings.sampled.einsum import Labels, Part, einsum, fresh, sizes_of
+from tpdyn.readings.sampled.tiles import Cuts, cut, tiles
+
+
+class Term(NamedTuple):
+    """`scale * atom`, the atom's axis k being axis `axes[k]` of the matrix."""
+
+    scale: float
+    atom: Atom
+    axes: Labels
+
+
+@final
+class Matrix:
+    """A value that is not stored: its shape, which axes are wide, and the atoms that it is the sum of.
+
+    one: the number 1, in the float type and on the device of the entries.
+    """
+
+    def __init__(self, shape: Sequence[int], wide: Sequence[int], terms: Sequence[Term], one: Tensor) -> None:
+        self.shape, self.wide, self.one = tuple(shape), tuple(wide), one
+        self.terms = _collected(terms)
+
+    @property
+    def rank(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def leaf(self) -> Unseen | None:
+        """A leaf that takes part in it, if any."""
+        lazy = [as_lazy(term.atom).leaf for term in self.terms if not isinstance(term.atom, Entrywise)]
+        return next((leaf for leaf in lazy if leaf is not None), None)
+
+    def placed(self, labels: Labels, scale: float = 1.0) -> list[Term]:
+        """Its terms in a result where its axis k is axis `labels[k]`."""
+        return [Term(scale * c, atom, tuple(labels[axis] for axis in axes)) for c, atom, axes in self.terms]
+
+    # -- products that are vectors ----------------------------------------------------------------------------------
+
+    def times(self, labels: Labels, x: Tensor, x_labels: Labels, out: Labels, sizes: dict[int, int]) -> Tensor:
+        """The sum of matrix times x over all labels that `out` lacks; the result has one wide axis at most."""
+        total = x.new_zeros([sizes[label] for label in out])
+        lazy = [term for term in self.terms if isinstance(term.atom, Entrywise)]
+        for scale, atom, axes in self.terms:
+            if not isinstance(atom, Entrywise):
+                product = as_lazy(atom)
+                own = tuple(labels[axis] for axis in axes)
+                parts, of_leaf = product.relabelled(own, fresh(labels, x_labels, out))
+                met = {*x_labels, *of_leaf, *(label for _, each in parts for label in each)}
+                unmet = math.prod(sizes[label] for label in set(own) - {*out, *met})
+                total.add_(evaluated([*parts, (x, x_labels)], product.leaf, of_leaf, out), alpha=scale * unmet)
+        if lazy:
+            total += _by_tiles(Matrix(self.shape, self.wide, lazy, self.one), labels, x, x_labels, out, sizes)
+        return total
+
+    # -- matrices again ---------------------------------------------------------------------------------------------
+
+    def scaled_by(self, labels: Labels, x: Tensor, x_labels: Labels, rank: int) -> list[Term]:
+        """The terms of matrix times x, entry by entry or summed over finite axes (labels from `rank` on)."""
+        terms = []
+        for c, atom, axes in self.terms:
+            own = tuple(labels[axis] for axis in axes)
+            if isinstance(atom, Entrywise):
+                if max((*labels, *x_labels)) >= rank:
+                    raise OutsideTheory("outside the sampler: a sum over a finite axis of a function of matrices")
+                whole = Matrix(self.shape, self.wide, [Term(1.0, atom, axes)], self.one)
+                terms.append(Term(c, Entrywise(torch.mul, ((whole, labels), (x, x_labels)), rank), _axes(rank)))
+                continue
+            product = as_lazy(atom)
+            parts, of_leaf = product.relabelled(own, fresh(labels, x_labels, range(rank)))
+            made = Lazy((*parts, (x, x_labels)), rank, product.leaf, of_leaf)
+            met = {*x_labels, *of_leaf, *(label for _, each in parts for label in each)}
+            unmet = math.prod(
+                n for label, n in zip(labels, self.shape, strict=True) if label >= rank and label not in met
+            )
+            terms.append(Term(c * unmet, made, _axes(rank)))
+        return terms
+
+    # -- entries ----------------------------------------------------------------------------------------------------
+
+    def tile(self, cuts: Cuts, memo: dict[object, Tensor]) -> Tensor:
+        """The entries of a tile; `memo` holds what was computed of this tile already."""
+        key = _key(self, cuts)
+        if key in memo:
+            return memo[key]
+        size = [len(range(*cuts[axis].indices(n))) if axis in cuts else n for axis, n in enumerate(self.shape)]
+        total: Tensor | None = None
+        for scale, atom, axes in self.terms:
+            inside = {number: cuts[axis] for number, axis in enumerate(axes) if axis in cuts}
+            part = einsum([(_entries(atom, inside, memo), axes)], _axes(self.rank))
+            total = part * scale if total is None else total.add(part, alpha=scale)
+        memo[key] = self.one.new_zeros(size) if total is None else total.expand(size)
+        return memo[key]
+
+    def low_rank(self) -> LowRank | None:
+        """The whole matrix as `L core R^T`; None if some term is no such thing."""
+        total: LowRank | None = None
+        for scale, atom, axes in self.terms:
+            if isinstance(atom, LowRank):
+                found = atom.times(scale)
+            elif isinstance(atom, Lazy) and atom.bases is not None:
+                left, right = atom.bases
+                found = LowRank((left,), scale * torch.eye(len(left.vectors)).to(left.vectors), (right,))
+            else:
+                return None
+            found = found if axes == (0, 1) else found.transposed
+            total = found if total is None else total.plus(found)
+        return total
+
+
+def _axes(rank: int) -> Labels:
+    return tuple(range(rank))
+
+
+def _collected(terms: Sequence[Term]) -> tuple[Term, ...]:
+    """Terms of the same atom added up; all of low rank in one."""
+    merged: dict[tuple[int, Labels], Term] = {}
+    low: LowRank | None = None
+    for scale, atom, axes in terms:
+        if isinstance(atom, LowRank):
+            found = (atom if axes == (0, 1) else atom.transposed).times(scale)
+            low = found if low is None else low.plus(found)
+            continue
+        key = (id(atom), axes)
+        before = merged[key].scale if key in merged else 0.0
+        merged[key] = Term(before + scale, atom, axes)
+    whole = [] if low is None else [Term(1.0, low, (0, 1))]
+    return (*(term for term in merged.values() if term.scale != 0.0), *whole)
+
+
+def vector(x: Tensor, labels: Labels, rank: int) -> Term:
+    """A tensor, constant along the axes that it lacks, as a term of a matrix."""
+    return Term(1.0, Lazy(((x, labels),), rank), _axes(rank))
+
+
+def outer(parts: Sequence[Part], scale: float, rank: int) -> Term:
+    """A product of vectors that is a matrix, not carried out."""
+    (x, labels), *rest = parts
+    return Term(1.0, Lazy(((x if scale == 1 else x * scale, labels), *rest), rank), _axes(rank))
+
+
+def unseen(leaf: Unseen) -> Term:
+    """A leaf as a term of a matrix."""
+    rank = len(leaf.shape)
+    return Term(1.0, Lazy((), rank, leaf, _axes(rank)), _axes(rank))
+
+
+def inner(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels, sizes: dict[int, int]) -> Tensor:
+    """The sum of x times y over all labels that `out` lacks; the result has one wide axis at most."""
+    total = x.one.new_zeros([sizes[label] for label in out])
+    if any(isinstance(term.atom, Entrywise) for term in (*x.terms, *y.terms)):
+        return _inner_by_tiles(total, x, x_labels, y, y_labels, out)
+    for c, a, of_a in x.terms:
+        for d, b, of_b in y.terms:
+            if not c * d:
+                continue
+            one, two = as_lazy(a), as_lazy(b)
+            labels, others = tuple(x_labels[k] for k in of_a), tuple(y_labels[k] for k in of_b)
+            if one.leaf is not None and two.leaf is not None:
+                total += c * d * _norm_of(one, labels, two, others, out)
+                continue
+            parts, leaf_labels = one.relabelled(labels, fresh(x_labels, y_labels, out))
+            more, more_labels = two.relabelled(others, fresh(x_labels, y_labels, out) + one.count)
+            every = [*parts, *more]
+            met = {*leaf_labels, *more_labels, *(label for _, each in every for label in each)}
+            unmet = math.prod(sizes[label] for label in {*labels, *others} - {*out, *met})
+            found = evaluated(every, one.leaf or two.leaf, leaf_labels or more_labels, out)
+            total += c * d * unmet * found
+    return total
+
+
+def _norm_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) -> float:
+    """The squared norm of a leaf, the one product of two leaves that is no product of matrices."""
+    assert x.leaf is not None
+    assert y.leaf is not None
+    plain = not x.parts and not y.parts and _axes(x.rank) == x.axes == y.axes
+    if x.leaf is y.leaf and plain and x_labels == y_labels and not out:
+        return x.leaf.squared_norm()
+    if x.leaf is y.leaf:
+        raise OutsideTheory(f"outside the sampler: the norms of rows, or a square, of {x.leaf.name} itself")
+    raise OutsideTheory(
+        f"outside the sampler: an inner product of two Gaussian leaves, {x.leaf.name} and {y.leaf.name}"
+    )
+
+
+def product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, rank: int) -> list[Term]:
+    """The terms of x times y, summed over labels from `rank` on, where the result is a matrix again (Muon, Shampoo)."""
+    if rank == x.rank == y.rank == 2 and (low := _low_rank_product(x, x_labels, y, y_labels)) is not None:
+        return [low]
+    terms = []
+    for c, a, of_a in x.terms:
+        for d, b, of_b in y.terms:
+            if isinstance(a, Entrywise) or isinstance(b, Entrywise):
+                leaf = x.leaf or y.leaf
+                what = "a matrix" if leaf is None else f"the Gaussian leaf {leaf.name}"
+                raise OutsideTheory(f"outside the sampler: a product of {what} and an entrywise function of a matrix")
+            one, two = as_lazy(a), as_lazy(b)
+            if one.leaf is not None and two.leaf is not None:
+                if max((*x_labels, *y_labels)) < rank:
+                    raise OutsideTheory(f"outside the sampler: a product of entries of {one.leaf.name} itself")
+                raise OutsideTheory(
+                    f"outside the sampler: a product of two Gaussian leaves, {one.leaf.name} and {two.leaf.name}; apply "
+                    "them to a vector one after the other"
+                )
+            first = fresh(x_labels, y_labels, range(rank))
+            parts, leaf_labels = one.relabelled(tuple(x_labels[k] for k in of_a), first)
+            more, more_labels = two.relabelled(tuple(y_labels[k] for k in of_b), first + one.count)
+            leaf, own, every = one.leaf or two.leaf, leaf_labels or more_labels, [*parts, *more]
+            if leaf is not None and any(label >= rank for label in own):
+                every, leaf, own = through(every, leaf, own, _axes(rank)), None, ()
+            terms.append(Term(c * d, Lazy(tuple(_reduced(every, own, rank)), rank, leaf, own), _axes(rank)))
+    return terms
+
+
+def _low_rank_product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels) -> Term | None:
+    one, two = x.low_rank(), y.low_rank()
+    if one is None or two is None or len({*x_labels} & {*y_labels}) != 1:
+        return None
+    one = one if x_labels[0] < 2 else one.transposed  # kept, summed
+    two = two if y_labels[1] < 2 else two.transposed  # summed, kept
+    kept = (min(x_labels), min(y_labels))
+    return Term(1.0, one.after(two), kept)
+
+
+def _reduced(parts: list[Part], leaf_labels: Labels, rank: int) -> list[Part]:
+    """The parts with those sums carried out that make nothing larger: inner products of factors become small cores."""
+    while True:
+        sizes, best = sizes_of(parts), None
+        for first in range(len(parts)):
+            for second in range(first + 1, len(parts)):
+                pair = parts[first][1] + parts[second][1]
+                rest = {*leaf_labels, *(a for k, p in enumerate(parts) if k not in (first, second) for a in p[1])}
+                kept = tuple(label for label in dict.fromkeys(pair) if label < rank or label in rest)
+                size = math.prod(sizes[label] for label in kept)
+                smaller = size <= max(parts[first][0].numel(), parts[second][0].numel())
+                if len(kept) < len(set(pair)) and smaller and (best is None or size < best[0]):
+                    best = (size, first, second, kept)
+        if best is None:
+            return parts
+        _, first, second, kept = best
+        made = einsum([parts[first], parts[second]], kept)
+        parts = [part for k, part in enumerate(parts) if k not in (first, second)] + [(made, kept)]
+
+
+# -- tiles ----------------------------------------------------------------------------------------------------------
+
+
+def _key(value: object, cuts: Cuts) -> object:
+    return id(value), tuple((axis, each.start, each.stop) for axis, each in sorted(cuts.items()))
+
+
+def _entries(atom: Atom, cuts: Cuts, memo: dict[object, Tensor]) -> Tensor:
+    """The entries of a tile of an atom (axes of size 1 where it is constant)."""
+    key = _key(atom, cuts)
+    if key not in memo:
+        if isinstance(atom, Entrywise):
+            memo[key] = atom.function(*_arguments(atom, cuts, memo))
+        else:
+            product = as_lazy(atom)
+            if product.leaf is not None:
+                raise OutsideTheory(f"outside the sampler: a function of the entries of {product.leaf.name} itself")
+            memo[key] = einsum([(cut(x, labels, cuts), labels) for x, labels in product.parts], _axes(product.rank))
+    return memo[key]
+
+
+def _arguments(atom: Entrywise, cuts: Cuts, memo: dict[object, Tensor]) -> list[Tensor]:
+    arguments = []
+    for operand, labels in atom.operands:
+        own = {axis: cuts[label] for axis, label in enumerate(labels) if label in cuts}
+        entries = operand.tile(own, memo) if isinstance(operand, Matrix) else cut(operand, labels, cuts)
+        arguments.append(einsum([(entries, labels)], _axes(atom.rank)))
+    return arguments
+
+
+def entrywise(function: Callable[..., Tensor], operands: Sequence[tuple[Matrix | Tensor, Labels]], rank: int) -> Term:
+    """A function of matrices and vectors as a term of a matrix."""
+    return Term(1.0, Entrywise(function, tuple(operands), rank), _axes(rank))
+
+
+def _by_tiles(
+    matrix: Matrix, labels: Labels, x: Tensor, x_labels: Labels, out: Labels, sizes: dict[int, int]
+) -> Tensor:
+    total = x.new_zeros([sizes[label] for label in out])
+    for cuts in tiles(matrix.shape, matrix.wide):
+        named = {labels[axis]: each for axis, each in cuts.items()}
+        entries = matrix.tile(cuts, {})
+        where = tuple(named.get(label, slice(None)) for label in out)
+        total[where] += einsum([(entries, labels), (cut(x, x_labels, named), x_labels)], out)
+    return total
+
+
+def _inner_by_tiles(total: Tensor, x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels) -> Tensor:
+    leaf = x.leaf or y.leaf
+    if leaf is not None:
+        raise OutsideTheory(
+            f"outside the sampler: an entrywise inner product of {leaf.name} itself with a function of a matrix"
+        )
+    for cuts in tiles(x.shape, x.wide):
+        named = {x_labels[axis]: each for axis, each in cuts.items()}
+        memo: dict[object, Tensor] = {}
+        first = x.tile(cuts, memo)
+        second = y.tile({axis: named[label] for axis, label in enumerate(y_labels) if label in named}, memo)
+        where = tuple(named.get(label, slice(None)) for label in out)
+        total[where] += einsum([(first, x_labels), (second, y_labels)], out)
+    return total

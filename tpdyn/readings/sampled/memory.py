@@ -1,0 +1,118 @@
+"""How much memory does a simulation take? Counted beforehand, from the program and its lifetimes alone.
+
+Vectors live until nothing reads them, directly or as a factor of a matrix that is not carried out. An operator keeps each
+direction that it is asked for, and its answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from tpdyn.program.instructions import Contract, Leaf, operands_of
+from tpdyn.program.lifetimes import dying
+from tpdyn.program.program import Program
+
+
+def needed(program: Program, width: int, entry: int = 8) -> int:
+    """The bytes that a simulation takes at most at once, at `entry` bytes an entry."""
+    count = _Count([math.prod(dim.size_at(width) for dim in statement.shape) for statement in program.statements])
+    reads = [tuple(operand.var for operand in operands_of(each.instruction)) for each in program.statements]
+    freed = dying(reads, ())
+    met: dict[int, int] = {}
+    kept = most = 0
+    for position, statement in enumerate(program.statements):
+        if len(statement.wide_axes) >= 2:
+            count.hold(position, reads[position], isinstance(statement.instruction, Leaf))
+        else:
+            if isinstance(statement.instruction, Contract):
+                for leaf in {leaf for read in reads[position] for leaf in count.leaves.get(read, ())}:
+                    kept += _asked(program, leaf, position, width, met)
+            count.make(position)
+        most = max(most, count.stored + kept)
+        for var in freed.get(position, ()):
+            count.free(var)
+    return most * entry
+
+
+@final
+class _Count:
+    """Which stored values stand behind which value, and how many entries live."""
+
+    def __init__(self, entries: list[int]) -> None:
+        self.entries, self.stored = entries, 0
+        self.behind: dict[int, frozenset[int]] = {}
+        self.leaves: dict[int, frozenset[int]] = {}
+        self.users: Counter[int] = Counter()
+
+    def make(self, position: int) -> None:
+        """A value that is stored."""
+        self.stored += self.entries[position]
+        self.behind[position] = frozenset({position})
+        self.users[position] += 1
+
+    def hold(self, position: int, reads: tuple[int, ...], leaf: bool) -> None:
+        """A matrix: it is not stored, and keeps alive what it is made of."""
+        self.behind[position] = frozenset(vector for read in reads for vector in self.behind[read])
+        own = {position} if leaf else {each for read in reads for each in self.leaves.get(read, ())}
+        self.leaves[position] = frozenset(own)
+        self.users.update(self.behind[position])
+
+    def free(self, var: int) -> None:
+        """A value that nothing reads any more."""
+        for vector in self.behind.pop(var):
+            self.users[vector] -= 1
+            if not self.users[vector]:
+                self.stored -= self.entries[vector]
+
+
+def _asked(program: Program, leaf: int, position: int, width: int, met: dict[int, int]) -> int:
+    """Entries that an operator keeps more after a product: a direction and an answer for each vector."""
+    across, shape = program.statements[leaf].wide_axes[0], program.statements[leaf].shape
+    sizes = [dim.size_at(width) for dim in shape]
+    sides = sizes[across], math.prod(sizes) // sizes[across]
+    made = program.statements[position]
+    vectors = math.prod(dim.size_at(width) for axis, dim in enumerate(made.shape) if axis not in made.wide_axes)
+    new = max(0, min(vectors, min(sides) - met.get(leaf, 0)))
+    met[leaf] = met.get(leaf, 0) + new
+    return new * sum(sides)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """The bytes that are free; None where that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = []
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        found.append(int(limit) - int(used))
+    return min(found, default=None)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def expect_memory(program: Program, width: int, one: Tensor, allowed: float | None) -> None:
+    """Raise ValueError, with numbers, if the simulation does not fit."""
+    room = free_memory(one.device) if allowed is None else allowed
+    if room is None:
+        return
+    bytes_needed = needed(program, width, one.element_size())
+    if bytes_needed > room:
+        other = "" if one.element_size() == 4 else ", dtype='float32'"
+        raise ValueError(
+            f"width {width} needs about {bytes_needed / 2**30:.1f} GiB and {room / 2**30:.1f} GiB are "
+            f"{'free' if allowed is None else 'allowed'}; try width {int(width * room / bytes_needed)}{other} or fewer steps"
+        )

@@ -1,0 +1,273 @@
+"""How does each instruction act on values that are stored and on values that are not? The rule of the sampled reading.
+
+A value is a tensor, or, with two wide axes, a `Matrix` that is never written down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Union, assert_never, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tpdyn.pointwise import lookup
+from tpdyn.program.errors import OutsideTheory, ReadingError
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+)
+from tpdyn.program.program import Program, Statement
+from tpdyn.readings.sampled.atoms import Unseen
+from tpdyn.readings.sampled.einsum import Labels
+from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Orthogonal, Side
+from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product, unseen, vector
+from tpdyn.readings.sampled.plain import evaluate
+
+Value = Union[Tensor, Matrix]
+
+
+class Noise(Protocol):
+    """Where fresh coordinates come from."""
+
+    def leaf(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels) -> Tensor:
+        """A leaf with at most one wide axis, drawn from its law."""
+        ...
+
+    def draw(self, position: int, axes: Labels, size: int, number: int) -> Draw:
+        """Fresh standard normal vectors of length `size` for these axes of the leaf at a position, its matrix `number`."""
+        ...
+
+
+@final
+class Rule:
+    """(position, statement, operand values) -> value, at one width.
+
+    one: the number 1, in the float type and on the device of the computation.
+    leaves: values by leaf name. operators: leaves with one wide axis that are answered for like matrices (`limit` asks for
+    them). keep: remember every leaf, for `implied`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        width: int,
+        noise: Noise,
+        one: Tensor,
+        *,
+        leaves: Mapping[str, Tensor],
+        operators: frozenset[str] = frozenset(),
+        seed: int = 0,
+        keep: bool = False,
+    ) -> None:
+        self.program, self.width, self.noise, self.leaves = program, width, noise, leaves
+        self.operators, self.seed, self.keep = operators, seed, keep
+        self.one = one
+        self.kept: dict[str, Unseen | Tensor] = {}
+        self.notes: dict[str, None] = {}
+
+    def __call__(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
+        """The value of a statement."""
+        instruction = statement.instruction
+        shape = tuple(dim.size_at(self.width) for dim in statement.shape)
+        if isinstance(instruction, Leaf):
+            value = self._leaf(position, instruction, statement, shape)
+            if self.keep and isinstance(value, Tensor):
+                self.kept[instruction.name] = value
+            return value
+        if len(statement.wide_axes) < 2 and not any(isinstance(operand, Matrix) for operand in operands):
+            tensors = [operand for operand in operands if isinstance(operand, Tensor)]
+            return evaluate(instruction, tensors, shape, self.width, self.one)
+        return self._matrix(instruction, statement, shape, operands)
+
+    def implied(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Every leaf as a tensor that gives all the answers given so far (with `keep`)."""
+        return {name: leaf.implied(generator) if isinstance(leaf, Unseen) else leaf for name, leaf in self.kept.items()}
+
+    # -- leaves -----------------------------------------------------------------------------------------------------
+
+    def _leaf(self, position: int, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Value:
+        wide, law = statement.wide_axes, leaf.law
+        value = self._given(leaf, statement, shape)
+        if value is not None:
+            return (
+                value
+                if len(wide) < 2
+                else self._made(shape, wide, [vector(value, tuple(range(len(shape))), len(shape))])
+            )
+        if len(wide) < 2 and leaf.name not in self.operators:
+            return self.noise.leaf(position, leaf, shape, wide).to(self.one)
+        location, std = law.location.at(self.width), law.scale.at(self.width)
+        match law.kind:
+            case "zero":
+                return self._made(shape, wide, [])
+            case "constant":
+                std = 0.0
+            case "normal":
+                pass
+            case "iid":
+                self._note(leaf, "known by mean and standard deviation only")
+            case "uniform":
+                std /= math.sqrt(3)
+                self._note(leaf, "uniform")
+            case "bernoulli":
+                std = math.sqrt(location * (1 - location))
+                self._note(leaf, "zeros and ones")
+            case "data" | "index" | "array":
+                raise _no_law(leaf, shape)
+            case _:
+                assert_never(law.kind)
+        terms = [vector(self.one * location, (), len(shape))] if location else []
+        if std:
+            terms.append(unseen(self._unseen(position, leaf, shape, wide, std)))
+        return self._made(shape, wide, terms)
+
+    def _given(self, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Tensor | None:
+        if leaf.name in self.leaves:
+            value = self.leaves[leaf.name].detach()
+        elif leaf.name in self.program.arrays:
+            value = torch.as_tensor(self.program.arrays[leaf.name])
+        elif leaf.law.kind in ("data", "index", "array"):
+            raise _no_law(leaf, shape)
+        else:
+            return None
+        if tuple(value.shape) != shape:
+            raise ReadingError(
+                f"the leaf {leaf.name} was given with shape {tuple(value.shape)}; expected {shape} at width {self.width}"
+            )
+        return value.to(self.one.device) if statement.type == "int" else value.to(self.one)
+
+    def _unseen(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels, std: float) -> Unseen:
+        if len(wide) > 2:
+            raise OutsideTheory(f"outside the sampler: {leaf.name} is a Gaussian leaf with {len(wide)} wide axes")
+
+        def make(number: int, rows: Labels, columns: Labels) -> Gaussian:
+            sides: dict[Side, Labels] = {"rows": rows, "columns": columns}
+            size = {side: math.prod(shape[axis] for axis in axes) for side, axes in sides.items()}
+            kind: type[Gaussian] = Orthogonal if str(leaf.law.kind) == "orthogonal" else Gaussian
+            large = max(size.values())
+            draw = {
+                side: self.noise.draw(position, axes, large if kind is Orthogonal else size[side], number)
+                for side, axes in sides.items()
+            }
+            generator = np.random.default_rng([self.seed, position, number])
+            return kind(size["rows"], size["columns"], std, draw, generator, self.one.dtype, self.one.device)
+
+        made = Unseen(leaf.name, shape, wide, make, self.one)
+        if self.keep:
+            self.kept[leaf.name] = made
+        return made
+
+    def _note(self, leaf: Leaf, law: str) -> None:
+        self.notes[f"{leaf.name} ({law}) is replaced by Gaussian entries of the same mean and standard deviation"] = (
+            None
+        )
+
+    # -- values that are not stored ---------------------------------------------------------------------------------
+
+    def _made(self, shape: Sequence[int], wide: Sequence[int], terms: Sequence[Term]) -> Matrix:
+        return Matrix(shape, wide, terms, self.one)
+
+    def _matrix(
+        self,
+        instruction: Contract | Combine | Apply | Gather | Scatter | Slice | Concat | Eigenvalues | Spectral,
+        statement: Statement,
+        shape: tuple[int, ...],
+        operands: tuple[Value, ...],
+    ) -> Value:
+        rank, wide = len(shape), statement.wide_axes
+        match instruction:
+            case Contract(operands=reads, scale=scale):
+                return self._contract(reads, operands, scale.at(self.width), shape, wide)
+            case Combine(terms=terms, constant=constant):
+                made = [vector(self.one * constant.at(self.width), (), rank)] if not constant.is_zero else []
+                for (scale, read), value in zip(terms, operands, strict=True):
+                    made += self._scaled(value, read.axes, scale.at(self.width), rank)
+                return self._made(shape, wide, made)
+            case Apply(function=name, operands=reads, parameters=parameters, along=along):
+                numbers: list[Any] = [parameter.at(self.width) for parameter in parameters]
+                function = lookup(name, tuple(numbers))
+                if along is not None:
+                    raise OutsideTheory(f"outside the sampler: {name} along an axis of a matrix")
+                named = [(value, read.axes) for value, read in zip(operands, reads, strict=True)]
+                return self._made(
+                    shape, wide, [entrywise(lambda *xs: function.value(torch, *xs, *numbers), named, rank)]
+                )
+            case Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
+                what = type(instruction).__name__.lower()
+                raise OutsideTheory(f"outside the sampler: {what} of a matrix whose rows and columns both grow")
+            case _:
+                assert_never(instruction)
+
+    def _scaled(self, value: Value, labels: Labels, scale: float, rank: int) -> list[Term]:
+        """The terms of a multiple of a value."""
+        if isinstance(value, Tensor):
+            return [vector(value * scale, labels, rank)]
+        if math.isfinite(scale):
+            return value.placed(labels, scale)
+        # An infinite factor of a sum is no sum of infinite terms: they would cancel to NaN where the sum is finite.
+        return [entrywise(lambda x: x * scale, [(value, labels)], rank)]
+
+    def _contract(
+        self, reads: tuple[Operand, ...], values: tuple[Value, ...], scale: float, shape: tuple[int, ...], wide: Labels
+    ) -> Value:
+        rank, out = len(shape), tuple(range(len(shape)))
+        labels = tuple(read.axes for read in reads)
+        sizes = dict(enumerate(shape))
+        for value, own in zip(values, labels, strict=True):
+            sizes |= dict(zip(own, value.shape, strict=True))
+        stays = len(wide) >= 2 or any(
+            isinstance(value, Matrix) and all(own[axis] < rank for axis in value.wide)
+            for value, own in zip(values, labels, strict=True)
+        )
+        match values:
+            case (Matrix() as x,):
+                if not stays:
+                    return x.times(labels[0], self.one * scale, (), out, sizes)
+                if set(labels[0]) <= set(out):
+                    return self._made(shape, wide, self._scaled(x, labels[0], scale, rank))
+                return self._made(shape, wide, x.scaled_by(labels[0], self.one * scale, (), rank))
+            case (Matrix() as x, Matrix() as y):
+                if not stays:
+                    return inner(x, labels[0], y, labels[1], out, sizes) * scale
+                return self._made(shape, wide, self._matrices(x, labels[0], y, labels[1], scale, rank))
+            case (Matrix() as x, Tensor() as y) | (Tensor() as y, Matrix() as x):
+                first = isinstance(values[0], Matrix)
+                of_x, of_y = labels if first else labels[::-1]
+                if not stays:
+                    return x.times(of_x, y, of_y, out, sizes) * scale
+                if not y.dim():
+                    return self._made(shape, wide, self._scaled(x, of_x, float(y) * scale, rank))
+                return self._made(shape, wide, x.scaled_by(of_x, y * scale, of_y, rank))
+            case _:  # an outer product, not carried out
+                parts = [(value, own) for value, own in zip(values, labels, strict=True) if isinstance(value, Tensor)]
+                return self._made(shape, wide, [outer(parts, scale, rank)])
+
+    def _matrices(
+        self, x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, scale: float, rank: int
+    ) -> list[Term]:
+        """The terms of a product of two matrices that is a matrix."""
+        summed = max((*x_labels, *y_labels)) >= rank
+        if summed or x.leaf or y.leaf:
+            return [Term(c * scale, atom, axes) for c, atom, axes in product(x, x_labels, y, y_labels, rank)]
+        if x is y and x_labels == y_labels:
+            return [entrywise(lambda a: a.square() * scale, [(x, x_labels)], rank)]
+        return [entrywise(lambda a, b: a * b * scale, [(x, x_labels), (y, y_labels)], rank)]
+
+
+def _no_law(leaf: Leaf, shape: tuple[int, ...]) -> ReadingError:
+    return ReadingError(
+        f"the leaf {leaf.name} is {leaf.law.kind}: it has no law to be drawn from; "
+        f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}"
+    )
