@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tpdyn.pointwise import lookup
 from tpdyn.program.errors import OutsideTheory, ReadingError
+from tpdyn.program.evaluation.evaluate import evaluate
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -33,7 +33,6 @@ from tpdyn.readings.sampled.atoms import Unseen
 from tpdyn.readings.sampled.einsum import Labels
 from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Orthogonal, Side
 from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product, unseen, vector
-from tpdyn.readings.sampled.plain import evaluate
 
 Value = Union[Tensor, Matrix]
 
@@ -88,7 +87,8 @@ class Rule:
             return value
         if len(statement.wide_axes) < 2 and not any(isinstance(operand, Matrix) for operand in operands):
             tensors = [operand for operand in operands if isinstance(operand, Tensor)]
-            return evaluate(instruction, tensors, shape, self.width, self.one)
+            dtype, device = self.one.dtype, self.one.device
+            return evaluate(instruction, tensors, shape, self.width, dtype=dtype, type=statement.type, device=device)
         return self._matrix(instruction, statement, shape, operands)
 
     def implied(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -197,7 +197,7 @@ class Rule:
                 return self._made(shape, wide, made)
             case Apply(function=name, operands=reads, parameters=parameters, along=along):
                 numbers: list[Any] = [parameter.at(self.width) for parameter in parameters]
-                function = lookup(name, tuple(numbers))
+                function = instruction.facts
                 if along is not None:
                     raise OutsideTheory(f"outside the sampler: {name} along an axis of a matrix")
                 named = [(value, read.axes) for value, read in zip(operands, reads, strict=True)]
