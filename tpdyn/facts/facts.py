@@ -9,11 +9,11 @@ its facts, and ask these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import final
+from typing import Any, TypeVar, final
 
 from tpdyn.facts import deciding, makers, normalising, outside, parameters, places, signs
 from tpdyn.facts.decay import without_decay
@@ -27,6 +27,8 @@ from tpdyn.facts.updates import guards, updates
 from tpdyn.program.dims import Axis, Space, space_of
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
+
+T = TypeVar("T")
 
 
 @final
@@ -50,6 +52,17 @@ class Facts:
         if not isinstance(kept, Facts) or kept.program is not program:
             kept = vars(program)["_facts"] = Facts(program)
         return kept
+
+    def once(self, question: Hashable, answer: Callable[[], T]) -> T:
+        """The answer to a further question about the program (a search, say), worked out at the first call and kept."""
+        if question not in self._answers:
+            self._answers[question] = answer()
+        found: T = self._answers[question]
+        return found
+
+    @cached_property
+    def _answers(self) -> dict[Hashable, Any]:
+        return {}
 
     def __getstate__(self) -> dict[str, Program]:
         return {"program": self.program}  # a copy asks anew

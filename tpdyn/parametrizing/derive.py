@@ -22,8 +22,9 @@ from tpdyn.program.program import Parameter, Program, View
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.cells import Space, every_exponent
 from tpdyn.regimes.epsilon import guard_powers
-from tpdyn.regimes.maximal import Maximum, look, maximal_update
+from tpdyn.regimes.maximal import Maximum, look
 from tpdyn.regimes.predict import expect_inside
+from tpdyn.regimes.remedy import nearest_maximum
 
 
 def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = True) -> Parametrization:
@@ -51,9 +52,8 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
         )
     facts, coupled = Facts.of(program).without_decay
     expect_inside(facts)
-    space = every_exponent(facts.program, ("b", "c"), at=facts.shared_places if places else ())
-    maximum = maximal_update(facts, space)
-    own = facts.own
+    maximum = nearest_maximum(facts, places=places)
+    space, own = maximum.space, facts.own
     initial, rate = maximum.exponents.initial, maximum.exponents.rate
     derived = Parametrization(
         exponents={name: (o.a, o.b + initial.get(name, ZERO), o.c + rate.get(name, ZERO)) for name, o in own.items()},

@@ -33,12 +33,12 @@ from tpdyn.exponents import ZERO, show_order
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.own import Own
 from tpdyn.facts.places import Place
-from tpdyn.parametrizing.naming import together
 from tpdyn.parametrizing.parametrization import Abc
 from tpdyn.program.instructions import Contract, operands_of
 from tpdyn.program.program import Parameter, Program
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.maximal import contributions_of
+from tpdyn.regimes.naming import together
 
 Optimizer = Literal["sgd", "entrywise", "parameter-scaled"]
 """How large an update is: like the gradient; of order 0; like the parameter (the rate scales it in all three)."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.exponents import ZERO, Scaling, show_power
 from tpdyn.facts.own import Own
-from tpdyn.parametrizing.naming import together
 from tpdyn.program.instructions import Law
+from tpdyn.regimes.naming import together
 from tpdyn.regimes.prediction import Regime
 
 if TYPE_CHECKING:

@@ -238,9 +238,9 @@ def look(program: Program | Facts, space: Space, point: Sequence[Fraction], *, e
 
     def work(exponents: Exponents) -> tuple[Orders, tuple[tuple[Demand, str, int, Order], ...]]:
         orders = read(facts, exponents, epsilon=epsilon)
-        return orders, tuple(_demanded(orders))
+        return orders, tuple(demanded(orders))
 
-    (orders, demanded), cell = on_cell(space, point, work)
+    (orders, asked), cell = on_cell(space, point, work)
     return Maximum(
         facts,
         space,
@@ -248,12 +248,12 @@ def look(program: Program | Facts, space: Space, point: Sequence[Fraction], *, e
         space.at(cell.point),
         cell,
         orders,
-        tuple(_requirements(facts.program, demanded, len(space.names))),
+        tuple(_requirements(facts.program, asked, len(space.names))),
         Regime.UNSTABLE,
     )
 
 
-def _demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
+def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
     """(demand, subject, position, order): what is demanded of the order of what."""
     facts, program, values = orders.facts, orders.program, orders.values
 
@@ -277,6 +277,13 @@ def _demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
     moved = [(position, order) for position in facts.outputs if (order := values[position].moved) is not None]
     if moved:
         yield "moves", "the output", *max(moved, key=lambda item: item[1])
+
+
+def is_missed(demand: Demand, order: Order) -> bool:
+    """Whether an order does not meet a demand; what is identically zero is not asked."""
+    if order is None:
+        return False
+    return order > 0 if demand in _AT_MOST else order < 0
 
 
 def _kind(instruction: Instruction) -> str:

@@ -30,6 +30,7 @@ def predict(
     exponents: Exponents | None = None,
     epsilon: Literal["negligible", "as written"] = "negligible",
     remedy: bool = True,
+    one_width: bool = False,
 ) -> Prediction:
     """The orders of every value of a program and of its change in training, and the regime that follows.
 
@@ -38,8 +39,11 @@ def predict(
     the width grows if what they are added to vanishes.
     remedy: look for changed learning rates and initial sizes that lead to feature learning (some more readings).
 
+    one_width: accept a program that was recorded at one width, although none of its dims is known to grow: the orders are
+    then those of a network whose width is a constant.
+
     Raises OutsideTheory, naming the statement and its source line, where no rule applies; ValueError for a program
-    without an optimizer step.
+    without two optimizer steps, or one that was recorded at one width.
     """
     if epsilon not in ("negligible", "as written"):
         raise ValueError(f"epsilon = {epsilon!r}; expected 'negligible' or 'as written'")
@@ -50,12 +54,14 @@ def predict(
             "the recording holds one optimizer step only, so no value is seen after an update; expected at least two: let "
             "the script train longer, and record with steps=3"
         )
+    if not one_width:
+        expect_several_widths(program)
     facts = Facts.of(program)
     as_written = epsilon == "as written"
     orders = read(facts, exponents, epsilon=as_written)
     regime, reasons = _verdict(orders)
     if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(orders)):
-        cure = find_remedy(orders)
+        cure = find_remedy(orders, regime)
         if cure is not None:
             reasons = (replace(reasons[0], fix=str(cure)), *reasons[1:])
     return Prediction(
@@ -260,9 +266,25 @@ def _label(program: Program, position: int) -> str:
     return f"{what} (`{origin.source.text}`)" if origin.source.text else what
 
 
+def expect_several_widths(program: Program) -> None:
+    """Raise ValueError for a program that was recorded at one width: its dims are numbers, and none is known to grow."""
+    if len(program.widths) == 1:
+        raise ValueError(
+            "the program was recorded at one width, where nothing tells which dims grow and which constants depend on them; "
+            "expected two widths, better three: tpdyn.record(train, widths=(16, 24, 40)), or `tpdyn.recorder.record.joined` of the "
+            "recordings of several trainings, each begun with its width (as callbacks are). To read it as it is, every dim "
+            "being a constant: predict(program, one_width=True)"
+        )
+
+
 def expect_inside(program: Program | Facts) -> None:
-    """Raise OutsideTheory where `predict` says that a program is outside of the theory: what follows from its orders is, too."""
-    for reason in _outside(Facts.of(program)):
+    """Raise OutsideTheory where `predict` says that a program is outside of the theory: what follows from its orders is, too.
+
+    Raises ValueError for a program that was recorded at one width.
+    """
+    facts = Facts.of(program)
+    expect_several_widths(facts.program)
+    for reason in _outside(facts):
         raise OutsideTheory(replace(reason, text=reason.text.partition(" Orders below")[0].rstrip(".")).told())
 
 

@@ -1,8 +1,8 @@
-"""Mirrors tpdyn/parametrizing/naming.py: parameters of all layers are named at once, and only where all are meant."""
+"""Mirrors tpdyn.regimes.naming.py: parameters of all layers are named at once, and only where all are meant."""
 
 from __future__ import annotations
 
-from tpdyn.parametrizing.naming import together
+from tpdyn.regimes.naming import together
 
 NAMES = ("h.0.up.weight", "h.1.up.weight", "h.0.down.weight", "h.1.down.weight", "h2.weight", "out.weight")
 

@@ -1,0 +1,171 @@
+"""Is what a verdict tells people to change what the exact search finds, and is none of it needless?"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+import tpdyn
+from tpdyn.claims.strategies import mlp_program
+from tpdyn.facts.facts import Facts
+from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import Exponents, Orders, read
+from tpdyn.regimes import remedy as module
+from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.remedy import Remedy, find_remedy, nearest_maximum
+from tpdyn.regimes.verdict import judge
+
+HALF, ONE = Fraction(1, 2), Fraction(1)
+
+
+class Recurrent(nn.Module):
+    """torch's own initial entries: all of size n^-1/2, which is too small for what the input meets."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.core = nn.RNN(5, width, batch_first=True)
+        self.head = nn.Linear(width, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.core(x)[0][:, -1])
+
+
+class Gated(nn.Module):
+    """Everything as in muP for Adam, but the gate is initialised and trained as if it were a hidden matrix."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.hidden = nn.Linear(5, width, bias=False), nn.Linear(width, width, bias=False)
+        self.gate, self.lm_head = nn.Linear(width, 2, bias=False), nn.Linear(width, 3, bias=False)
+        for layer, std in (
+            (self.first, 1.0),
+            (self.hidden, width**-0.5),
+            (self.gate, width**-0.5),
+            (self.lm_head, 1 / width),
+        ):
+            nn.init.normal_(layer.weight, std=std)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.hidden(torch.tanh(self.first(x[:, 0]))))
+        return self.lm_head(h * self.gate(h).softmax(-1)[:, :1])
+
+
+@cache
+def recorded(name: str) -> Program:
+    def train(width: int) -> None:
+        torch.manual_seed(0)
+        model = Recurrent(width) if name.startswith("recurrent") else Gated(width)
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        if name == "recurrent, AdamW":
+            optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        if name == "gated":
+            rates = [
+                {"params": [p], "lr": 0.1 if k == "first.weight" else 0.1 / width} for k, p in model.named_parameters()
+            ]
+            optimizer = torch.optim.Adam(rates)
+        x, y = torch.randn(4, 3, 5), torch.randn(4, 3 if name == "gated" else 2)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    return tpdyn.record(train, widths=(16, 24, 40), verify=False)
+
+
+@cache
+def program(name: str) -> Program:
+    layers, _, optimizer = name.partition(" layers, ")
+    return mlp_program(int(layers), "tanh", optimizer) if optimizer else recorded(name)  # type: ignore[arg-type]
+
+
+def found(name: str) -> Remedy:
+    orders = read(program(name))
+    made = find_remedy(orders, judge(orders).regime)
+    assert made is not None
+    return made
+
+
+def at(name: str, moves: dict[str, Fraction]) -> Orders:
+    initial = {symbol[:-2]: move for symbol, move in moves.items() if symbol.endswith(":b")}
+    rate = {symbol[:-2]: move for symbol, move in moves.items() if symbol.endswith(":c")}
+    return read(Facts.of(program(name)).without_decay[0], Exponents(initial=initial, rate=rate))
+
+
+NAMES = ("1 layers, sgd", "2 layers, sgd", "2 layers, adam", "recurrent, SGD", "recurrent, AdamW", "gated")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_remedy_leads_where_it_says_and_nothing_in_it_can_be_left_out(name: str) -> None:
+    remedy = found(name)
+    moves = dict(remedy.moves)
+    wanted = module._missed(at(name, moves))
+    assert judge(at(name, moves)).regime is remedy.regime is Regime.FEATURE_LEARNING
+    assert not wanted
+    for symbol in moves:
+        without = at(name, {other: move for other, move in moves.items() if other != symbol})
+        assert judge(without).regime is not remedy.regime or module._missed(without), symbol
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_remedy_is_what_derive_names_or_less(name: str) -> None:
+    shifts = tpdyn.derive(program(name)).shifts()
+    for symbol, move in found(name).moves.items():
+        shift = shifts[symbol[:-2]]
+        assert -move == (shift.initial if symbol.endswith(":b") else shift.rate)
+
+
+def test_a_gate_that_is_treated_as_a_hidden_matrix_is_all_that_is_named() -> None:
+    assert str(found("gated")) == "multiply initial entries of gate.weight by n^-1/2 (then: feature learning)"
+
+
+def test_where_the_initial_entries_of_a_matrix_are_enough_no_bias_is_named() -> None:
+    raised = [symbol for symbol, move in found("recurrent, SGD").moves.items() if symbol.endswith(":b") and move < 0]
+    assert raised == ["core.weight_ih_l0:b"]
+
+
+def test_weight_decay_is_told_to_move_with_the_rates() -> None:
+    assert "by n^-1, and their weight decay by the inverse" in str(found("recurrent, AdamW"))
+    assert "decay" not in str(found("recurrent, SGD"))
+
+
+def test_what_is_the_same_in_all_layers_is_said_once() -> None:
+    names = ("blocks.0.up", "blocks.1.up", "blocks.0.bias", "blocks.1.bias", "out")
+    moves = {f"{name}:c": ONE for name in ("blocks.0.up", "blocks.1.up", "blocks.0.bias")} | {"out:b": -HALF}
+    told = str(Remedy(moves, Regime.KERNEL, names, False))
+    assert told == (
+        "multiply initial entries of out by n^1/2; learning rates of blocks.*.up, blocks.0.bias by n^-1 (then: kernel)"
+    )
+    many = str(Remedy({f"{letter}:p": ONE for letter in "abcdefg"}, Regime.KERNEL, tuple("abcdefg"), False))
+    assert many == "multiply the result of a, b, c, d and 3 more by n^-1 (then: kernel)"
+
+
+def test_a_verdict_and_a_derivation_share_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, searches = mlp_program(1, "relu"), []
+
+    def counted(*given: object, search: object = module.maximal_update, **named: object) -> object:
+        searches.append(given)
+        return search(*given, **named)  # type: ignore[operator]
+
+    monkeypatch.setattr(module, "maximal_update", counted)
+    fresh = Program.from_json(made.to_json())
+    tpdyn.predict(fresh)
+    tpdyn.derive(fresh)
+    assert len(searches) == 1
+    nearest_maximum(Facts.of(fresh), Exponents(rate={"out": ONE}))  # other exponents are another search
+    assert len(searches) == 2
+
+
+def test_no_remedy_is_made_up() -> None:
+    orders = read(program("2 layers, sgd"))
+    at_maximum = orders.again(nearest_maximum(orders.facts).exponents)
+    assert find_remedy(at_maximum, Regime.FEATURE_LEARNING) is None  # nothing is to be changed
+
+
+def test_nothing_is_searched_in_very_large_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_PROGRAM", 10)
+    orders = read(program("2 layers, sgd"))
+    assert find_remedy(orders, Regime.UNSTABLE) is None
