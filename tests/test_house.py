@@ -88,6 +88,10 @@ def problems_in(name: str, source: str, package: str | None = None) -> list[str]
         other = target.split(".")[0]
         if other in LEVEL and LEVEL[other] > LEVEL[floor]:
             problems.append(f"tpdyn.{name}, line {line}: {floor} imports {imported}, which is a floor above")
+        if floor == "readings" and other == "recorder":
+            problems.append(
+                f"tpdyn.{name}, line {line}: a reading imports {imported}; it is to read programs, not recordings"
+            )
         if floor == other == "readings":
             mine, theirs = name.split(".")[1:2], target.split(".")[1:2]
             if mine and theirs and mine != theirs and theirs != ["interpret"]:
@@ -117,6 +121,7 @@ def test_no_import_climbs_a_floor_and_no_reading_imports_another() -> None:
         ("measuring.run", "def f():\n    from tpdyn import claims", "a floor above"),
         ("readings.finite", "from tpdyn.readings.orders.reading import read", "the reading orders"),
         ("measuring.run", "def f():\n    importlib.import_module('tpdyn.claims.report')", "a floor above"),
+        ("readings.finite", "from tpdyn.recorder.lowered import Lowered", "programs, not recordings"),
         ("attic.new", "", "on no floor"),
     ],
 )

@@ -74,6 +74,15 @@ def mup_adam() -> Parametrization:
     return derive(tpdyn.record(script(adam), widths=(16, 24, 40)))
 
 
+def test_entries_drawn_anew_fill_the_interval_of_their_uniform_law(mup_sgd: Parametrization) -> None:
+    """torch draws a weight of fan-in f from [-1/sqrt(f), 1/sqrt(f)]; at the base width it stays there, whatever the seed."""
+    model = net(BASE)
+    parametrize(model, sgd(model), mup_sgd, base_width=BASE, seed=3)
+    for place, fan_in in ((0, 6), (2, BASE), (4, BASE)):
+        weight = model.get_parameter(f"{place}.weight").detach()
+        assert 0.9 * fan_in**-0.5 < float(weight.abs().max()) <= fan_in**-0.5
+
+
 @pytest.mark.parametrize("how", [{}, {"seed": 3}])
 @pytest.mark.parametrize("make", [sgd, adam])
 def test_the_parametrized_script_is_maximal_and_has_nothing_left_to_change(

@@ -114,7 +114,7 @@ def _size(program: Program, var: int) -> Order:
     leaf = program.statements[var].instruction
     assert isinstance(leaf, Leaf)
     orders = [order for order in (leaf.law.location.order, leaf.law.scale.order) if order is not None]
-    if leaf.law.kind in ("data", "array"):
+    if leaf.law.is_given:
         return ZERO
     return max(orders, default=None)
 

@@ -301,13 +301,8 @@ def _initialise(
         law = facts[name].law
         if seed is not None and law is not None:
             generator = torch.Generator(device=parameter.device).manual_seed(seed * 1_000_003 + index)
-            location, scale = law.location.at(asked.width), law.scale.at(asked.width)
-            if law.kind == "uniform":
-                parameter.uniform_(-1.0, 1.0, generator=generator).mul_(scale).add_(location)
-            elif law.kind in ("zero", "constant"):
-                parameter.fill_(location)
-            else:
-                parameter.normal_(generator=generator).mul_(scale).add_(location)
+            like, device = parameter.dtype, parameter.device
+            parameter.copy_(law.draw(parameter.shape, asked.width, generator=generator, dtype=like, device=device))
         power = asked.shifts[name].initial
         if power:
             parameter.mul_(asked.factor(power))

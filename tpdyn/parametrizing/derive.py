@@ -102,7 +102,7 @@ def _law(program: Program, parameter: Parameter) -> Law | None:
         leaf = program.statements[var].instruction
         laws.add(leaf.law if isinstance(leaf, Leaf) else None)
     law = laws.pop() if len(laws) == 1 else None
-    return law if law is not None and law.kind in ("zero", "constant", "normal", "uniform", "iid") else None
+    return law if law is not None and (law.is_number or law.kind in ("normal", "uniform", "iid")) else None
 
 
 def _multipliers(space: Space, point: Point) -> Mapping[str, Fraction]:

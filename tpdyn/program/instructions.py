@@ -21,24 +21,9 @@ from typing import Literal, Union, assert_never, final
 
 from tpdyn.exponents import Scaling
 from tpdyn.pointwise import Function, lookup
+from tpdyn.program.law import Law as Law
 
 LeafKind = Literal["parameter", "buffer", "data", "random", "constant"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Law:
-    """What a leaf is drawn from: a distribution of independent entries, or data.
-
-    kind: "zero"; "constant" (location); "normal" (location = mean, scale = std); "uniform" (location = middle, scale =
-    half of the interval); "bernoulli" (location = probability of a one); "iid" (any other law of independent entries,
-    location = mean, scale = std); "data" (given by the user); "index" (integer data: labels, tokens, positions);
-    "array" (a fixed array that the script computes, e.g. a causal mask; its values are in `Program.arrays`).
-    """
-
-    kind: Literal["zero", "constant", "normal", "uniform", "bernoulli", "iid", "data", "index", "array"]
-    location: Scaling = Scaling(())
-    scale: Scaling = Scaling(())
 
 
 @final

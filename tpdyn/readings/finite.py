@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping
-from typing import assert_never, overload
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from tpdyn.program.base import later_versions
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.evaluation.evaluate import evaluate
 from tpdyn.program.evaluation.views import from_view, to_view
-from tpdyn.program.instructions import Law, Leaf
+from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 
@@ -176,25 +176,11 @@ def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, see
 
     Raises ReadingError for data, indices and arrays: they have no law to be drawn from.
     """
-    law: Law = leaf.law
-    location, scale = law.location.at(width), law.scale.at(width)
     # torch's CPU generator reads the lowest 32 bits of its seed only
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {leaf.name}".encode()))
-    match law.kind:
-        case "zero":
-            return torch.zeros(shape, dtype=dtype)
-        case "constant":
-            return torch.full(shape, location, dtype=dtype)
-        case "normal" | "iid":
-            return torch.randn(shape, generator=generator, dtype=dtype) * scale + location
-        case "uniform":
-            return (torch.rand(shape, generator=generator, dtype=dtype) * 2 - 1) * scale + location
-        case "bernoulli":
-            return (torch.rand(shape, generator=generator, dtype=dtype) < location).to(dtype)
-        case "data" | "index" | "array":
-            raise ReadingError(
-                f"the leaf {leaf.name} is {law.kind}: it has no law to be drawn from; "
-                f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}"
-            )
-        case _:
-            assert_never(law.kind)
+    if leaf.law.is_given:
+        raise ReadingError(
+            f"the leaf {leaf.name} is {leaf.law.kind}: it has no law to be drawn from; "
+            f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}"
+        )
+    return leaf.law.draw(shape, width, generator=generator, dtype=dtype)

@@ -171,7 +171,7 @@ def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any
         view = made.views.get(position)
         if view is None or not isinstance(instruction, Leaf) or instruction.kind in ("parameter", "random"):
             continue
-        if instruction.law.kind in ("zero", "constant"):
+        if instruction.law.is_number:
             continue
         others = [lowered.leaf_values[position] for lowered in lowereds[1:]]
         if any(other.shape != value.shape or not torch.equal(other, value) for other in others):

@@ -20,7 +20,6 @@ from tpdyn.recorder.fitting.atoms import Atoms, Node, find_atoms
 from tpdyn.recorder.fitting.widths import FitError, FittedStatement, WideSlice, describe, fit
 from tpdyn.recorder.lowered import Lowered
 
-FIXED_LAWS = ("data", "index", "array")
 OUTER = "the outer factor of a dim"
 
 
@@ -155,7 +154,7 @@ class _Search:
         for position, statement in enumerate(self.statements):
             instruction, axes = statement.instruction, self.nodes[position]
             match instruction:
-                case Leaf(law=law) if law.kind in FIXED_LAWS and instruction.kind != "parameter":
+                case Leaf(law=law) if law.is_given and instruction.kind != "parameter":
                     for node in axes:
                         self.fix(node, f"met by {instruction.name}")
                 case Gather(value=value, axis=axis):

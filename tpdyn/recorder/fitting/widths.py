@@ -302,7 +302,7 @@ class _Fitter:
         location, scale = (fit_float(self.widths, values) for values in numbers)
         if location is not None and scale is not None:
             return Law(laws[0].kind, location, scale)
-        if laws[0].kind in ("data", "index", "array"):  # the numbers only describe the data
+        if laws[0].is_given:  # the numbers only describe the data
             return Law(laws[0].kind, Scaling.of(_mean(numbers[0])), Scaling.of(_mean(numbers[1])))
         counts = [_size(version.shape) for version in versions]
         return self.measured_law(position, first, laws[0], numbers, counts)

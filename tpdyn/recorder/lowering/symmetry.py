@@ -53,7 +53,7 @@ def _symmetric(b: Builder, var: int, p: int, q: int) -> bool:
         case Spectral(rows=rows, columns=columns):
             return (rows, columns) in (((p,), (q,)), ((q,), (p,)))
         case Leaf(law=law):
-            return law.kind in ("zero", "constant")
+            return law.is_number
         case _:
             return False
 

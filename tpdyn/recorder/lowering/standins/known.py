@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Law
 from tpdyn.recorder.live.replay import double_by_default, double_type
 from tpdyn.recorder.live.tape import Node, base_name
@@ -239,13 +238,7 @@ def _affine(law: Law, step: Callable[[Any], Any]) -> Law | None:
         two, shift + 2 * slope, rel_tol=1e-9, abs_tol=1e-300
     ):
         return None
-    location = float(law.location.constant)
-    if law.kind == "bernoulli":
-        spread = abs(slope) * math.sqrt(location * (1 - location))
-        return Law("iid", Scaling.of(slope * location + shift), Scaling.of(spread))
-    if law.kind in ("normal", "uniform", "iid"):
-        return Law(law.kind, Scaling.of(slope * location + shift), Scaling.of(abs(slope) * float(law.scale.constant)))
-    return None
+    return law.affine(slope, shift)
 
 
 KNOWN = StandIn("known", read)

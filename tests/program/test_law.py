@@ -1,0 +1,71 @@
+"""Mirrors tpdyn/program/law.py: mean, standard deviation and draws of a law are those of its entries."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.law import Law
+
+HALF = Scaling.of(0.5, "-1/2")
+LAWS = {
+    "zero": Law("zero"),
+    "constant": Law("constant", Scaling.of(3, -1)),
+    "normal": Law("normal", Scaling.of(1.0), HALF),
+    "uniform": Law("uniform", Scaling.of(-0.25), HALF),
+    "bernoulli": Law("bernoulli", Scaling.of(0.2)),
+    "iid": Law("iid", Scaling.of(2.0), HALF),
+}
+GIVEN = ("data", "index", "array")
+
+
+def test_every_kind_is_drawn_or_given() -> None:
+    kinds = get_args(Law.__dataclass_fields__["kind"].type) or (*LAWS, *GIVEN)
+    assert set(kinds) == {*LAWS, *GIVEN}
+    assert all(Law(kind).is_given == (kind in GIVEN) for kind in kinds)
+    assert [kind for kind in kinds if Law(kind).is_number] == ["zero", "constant"]
+
+
+@pytest.mark.parametrize("kind", LAWS)
+def test_draws_have_the_mean_and_the_standard_deviation_of_the_law(kind: str) -> None:
+    """40,000 entries: 5 standard errors of the mean, and of the standard deviation (relative, 1/sqrt(2N) at most 1.5 times)."""
+    law, width = LAWS[kind], 9
+    entries = law.draw((200, 200), width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    std = law.std.at(width)
+    assert entries.shape == (200, 200) and entries.dtype == torch.float64
+    assert float(entries.mean()) == pytest.approx(law.mean.at(width), abs=5 * std / 200 + 1e-12)
+    assert float(entries.std()) == pytest.approx(std, rel=0.03, abs=1e-12)
+
+
+def test_a_uniform_law_fills_its_interval_and_no_more() -> None:
+    law = LAWS["uniform"]
+    entries = law.draw((10_000,), 4, generator=torch.Generator().manual_seed(0))
+    assert -0.5 <= float(entries.min()) < -0.499 and -0.001 < float(entries.max()) <= 0
+
+
+@pytest.mark.parametrize("kind", LAWS)
+def test_an_affine_function_of_a_draw_has_the_affine_law(kind: str) -> None:
+    law = LAWS[kind].affine(-2.0, 0.5)
+    assert law.mean.at(9) == pytest.approx(0.5 - 2 * LAWS[kind].mean.at(9))
+    assert law.std.at(9) == pytest.approx(2 * LAWS[kind].std.at(9))
+    assert law.kind == {"bernoulli": "iid", "zero": "constant"}.get(kind, kind)
+    assert LAWS[kind].affine(0.0).std.is_zero
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_what_is_given_has_neither_moments_nor_draws(kind: str) -> None:
+    law = Law(kind)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"{kind} is given"):
+        _ = law.mean
+    with pytest.raises(ValueError, match=f"{kind} is given"):
+        _ = law.std
+    with pytest.raises(ValueError, match="no law to draw it from"):
+        law.draw((2,), 3)
+
+
+def test_a_probability_that_depends_on_the_width_has_no_power_for_its_deviation() -> None:
+    with pytest.raises(ValueError, match="depends on the width"):
+        _ = Law("bernoulli", Scaling.of(1, -1)).std

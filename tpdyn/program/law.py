@@ -1,0 +1,124 @@
+"""What is a leaf drawn from? A law of independent entries, with mean and standard deviation; or it is given, as data are.
+
+Mean, standard deviation and the draw are told here, once: whoever needs a Gaussian of the same moments, or values, asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, assert_never, final
+
+from tpdyn.exponents import Number, Scaling
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+NOTHING = Scaling(())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What a leaf is drawn from: a distribution of independent entries, or data.
+
+    kind: "zero"; "constant" (location); "normal" (location = mean, scale = std); "uniform" (location = middle, scale =
+    half of the interval); "bernoulli" (location = probability of a one); "iid" (any other law of independent entries,
+    location = mean, scale = std); "data" (given by the user); "index" (integer data: labels, tokens, positions);
+    "array" (a fixed array that the script computes, e.g. a causal mask; its values are in `Program.arrays`).
+    """
+
+    kind: Literal["zero", "constant", "normal", "uniform", "bernoulli", "iid", "data", "index", "array"]
+    location: Scaling = NOTHING
+    scale: Scaling = NOTHING
+
+    @property
+    def is_given(self) -> bool:
+        """Whether somebody has to give the values: there is nothing to draw them from."""
+        return self.kind in ("data", "index", "array")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether every entry is the same number."""
+        return self.kind in ("zero", "constant")
+
+    @property
+    def mean(self) -> Scaling:
+        """The mean of an entry. Raises ValueError for what is given."""
+        match self.kind:
+            case "zero":
+                return NOTHING
+            case "constant" | "normal" | "uniform" | "bernoulli" | "iid":
+                return self.location
+            case "data" | "index" | "array":
+                raise ValueError(f"{self.kind} is given, not drawn: it has no mean")
+        assert_never(self.kind)
+
+    @property
+    def std(self) -> Scaling:
+        """The standard deviation of an entry.
+
+        Raises ValueError for what is given, and for the probability of a bernoulli law that depends on the width.
+        """
+        match self.kind:
+            case "zero" | "constant":
+                return NOTHING
+            case "normal" | "iid":
+                return self.scale
+            case "uniform":  # the square of a uniform number on [-1, 1] has mean 1/3
+                return self.scale * Scaling.of(3**-0.5)
+            case "bernoulli":
+                p = float(self.location.constant)
+                return Scaling.of(math.sqrt(p * (1 - p)))
+            case "data" | "index" | "array":
+                raise ValueError(f"{self.kind} is given, not drawn: it has no standard deviation")
+        assert_never(self.kind)
+
+    def affine(self, slope: Number, shift: Number = 0) -> Law:
+        """The law of `slope * x + shift`; of a bernoulli law only mean and standard deviation are kept."""
+        match self.kind:
+            case "zero" | "constant":
+                mean = self.mean * Scaling.of(slope) + Scaling.of(shift)
+                return Law("zero") if mean.is_zero else Law("constant", mean)
+            case "normal" | "uniform" | "iid":
+                scale = self.scale * Scaling.of(-slope if slope < 0 else slope)
+                return Law(self.kind, self.location * Scaling.of(slope) + Scaling.of(shift), scale)
+            case "bernoulli":
+                return Law("iid", self.mean, self.std).affine(slope, shift)
+            case "data" | "index" | "array":
+                return self
+        assert_never(self.kind)
+
+    def draw(
+        self,
+        shape: Sequence[int],
+        width: int,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Entries at one width. "iid" is drawn as a Gaussian of its mean and standard deviation.
+
+        generator: on the device. Raises ValueError for what is given.
+        """
+        import torch
+
+        location, scale = self.location.at(width), self.scale.at(width)
+        match self.kind:
+            case "zero" | "constant":
+                return torch.full(tuple(shape), location, dtype=dtype, device=device)
+            case "normal" | "iid":
+                noise = torch.randn(*shape, generator=generator, dtype=dtype, device=device)
+                return noise * scale + location
+            case "uniform":
+                noise = torch.rand(*shape, generator=generator, dtype=dtype, device=device)
+                return (noise * 2 - 1) * scale + location
+            case "bernoulli":
+                noise = torch.rand(*shape, generator=generator, dtype=dtype, device=device)
+                return (noise < location).to(noise.dtype)
+            case "data" | "index" | "array":
+                raise ValueError(f"{self.kind} is given: there is no law to draw it from")
+        assert_never(self.kind)
