@@ -132,8 +132,9 @@ def left_behind() -> list[str]:
 def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script: Path) -> None:
     done = tpdyn("check", f"{script}:train", "--json", "verdict.json")
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("feature learning:")
-    assert "the runs confirm it" in done.stdout.splitlines()[0]
+    assert done.stdout.startswith("  FEATURE LEARNING")
+    assert "the runs confirm it" in done.stdout.splitlines()[2]
+    assert "tpdyn: measuring 32/32" in done.stderr.splitlines()
     verdict = json.loads(Path("verdict.json").read_text())
     assert verdict["regime"] == "feature learning"
     assert verdict["agrees"] is True
@@ -148,7 +149,7 @@ def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script:
 
 @pytest.mark.parametrize(
     ("function", "status", "word"),
-    [("unstable", 10, "unstable:"), ("trivial", 11, "trivial:"), ("train", 0, "feature learning:")],
+    [("unstable", 10, "UNSTABLE"), ("trivial", 11, "TRIVIAL"), ("train", 0, "FEATURE LEARNING")],
 )
 def test_each_regime_has_its_status_and_is_named_first(
     tpdyn: Run, script: Path, function: str, status: int, word: str
@@ -156,10 +157,9 @@ def test_each_regime_has_its_status_and_is_named_first(
     done = tpdyn("check", f"{script}:{function}", "--no-measure", "--json", "verdict.json")
     assert done.exit_code == status, done.output
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(word)
-    assert lines[1].startswith("why: ")
-    assert "script.py:" in lines[1]
-    assert lines[2].startswith("what to change: ")
+    assert lines[0].startswith(f"  {word}")
+    assert lines[2].startswith("  why   ") and "script.py:" in done.stdout
+    assert any(line.startswith("  fix   ") for line in lines)
     verdict = json.loads(Path("verdict.json").read_text())
     assert verdict["agrees"] is None
     assert verdict["reasons"]
@@ -169,7 +169,7 @@ def test_each_regime_has_its_status_and_is_named_first(
 def test_runs_that_contradict_the_prediction_are_a_disagreement(tpdyn: Run, script: Path) -> None:
     done = tpdyn("check", f"{script}:changes_its_mind", "--widths", "64,128,256,512", "--seeds", "4")
     assert done.exit_code == 12, done.output
-    assert "the runs contradict it" in done.stdout.splitlines()[0]
+    assert "the runs contradict it" in done.stdout
 
 
 def test_a_script_is_run_as_it_is_with_its_own_option(tpdyn: Run, script: Path) -> None:
@@ -297,6 +297,22 @@ def test_results_go_where_they_were_asked_for_if_the_script_changes_the_folder(
     assert left_behind() == ["verdict.json"] and not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_words_of_the_verdict_are_explained(tpdyn: Run) -> None:
+    done = tpdyn("explain", "feature", "learning")
+    assert done.exit_code == 0 and "networks learn features" in done.stdout
+    assert tpdyn("explain", "nonsense").exit_code == 2
+
+
+def test_the_fix_is_named_powers_are_shown_on_request_and_a_picture_needs_runs(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:unstable", "--no-measure", "--exponents", "--statements")
+    assert f"  fix   tpdyn fix {script}:unstable | patch -p0" in done.stdout
+    assert "powers of the width n" in done.stdout and "+1" in done.stdout and "instruction" in done.stdout
+    done = tpdyn("check", f"{script}:train", "--no-measure", "--picture", "a.svg")
+    assert done.exit_code == 2 and "--no-measure makes none" in done.stderr
+    done = tpdyn("check", f"{script}:train", "--picture", "a.bmp")
+    assert done.exit_code == 2 and "--picture a.bmp: expected" in done.stderr.replace(str(Path.cwd()) + "/", "")
+
+
 def test_the_statuses_are_in_the_help(tpdyn: Run) -> None:
     text = " ".join(tpdyn("check", "--help").stdout.split())
     for status in (
@@ -323,7 +339,7 @@ def test_the_demo_shows_three_regimes_and_logs_them_where_it_runs(tmp_path: Path
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for word in ("unstable:", "kernel regime:", "feature learning:"):
+    for word in ("  UNSTABLE", "  KERNEL", "  FEATURE LEARNING"):
         assert sum(line.startswith(word) for line in done.stdout.splitlines()) == 1
     assert done.stdout.count("the runs confirm it") >= 2 and "contradict it" not in done.stdout
     assert {path.name for path in (tmp_path / "logs").iterdir()} == {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -100,6 +100,11 @@ def check(
         list[str] | None,
         typer.Option(help="fail if this grows: a number that modules keep (head_dim), or a dim (see --show-dims)"),
     ] = None,
+    exponents: Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")] = False,
+    statements: Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="draw every module's change against the width to this file (png, svg, pdf)")
+    ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="seconds that one run may take")] = 600,
     require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
@@ -107,14 +112,18 @@ def check(
     with _exits() as leave:
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files
-        from tpdyn.reporting import folders, tensorboard, terminal
+        from tpdyn.reporting import coordinates, folders, tensorboard, terminal
         from tpdyn.scripts.script import load
 
         asked, recorded = _widths(widths), _widths(record_widths) if record_widths else None
         if width_arg or settings:
             recorded = checking.script_widths(asked, recorded)
         # The script may change the working folder.
-        json, script = _absolute(json), checking.script_of(target)
+        json, picture, script = _absolute(json), _absolute(picture), checking.script_of(target)
+        if picture is not None:
+            files.check_picture_path(picture, "--picture")
+            if not measure:
+                raise failures.BadInput("--picture shows runs, and --no-measure makes none; give one or the other")
         destination = folders.folder_of(logdir.absolute(), checking.name_of(target), script)
         if json is not None:
             files.check_json_path(json)
@@ -148,14 +157,33 @@ def check(
             files.write_json(checked.to_dict(), json)
         if show_dims:
             print(checked.prediction.program.dims_table(), end="\n\n")
+        command = checking.fix_command(target, width_arg, settings)
         if checked.report is not None:
-            terminal.show(checked.report)
-            print(f"\ntensorboard --logdir {logdir}")
+            terminal.show(checked.report, exponents=exponents, statements=statements, fix=command)
+            if picture is not None:
+                coordinates.picture(checked.report, picture)
+                print(f"\n  picture: {picture}", end="")
+            print(f"\n  tensorboard --logdir {logdir}")
         else:
-            terminal.show_prediction(checked.prediction)
+            terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements, fix=command)
         if checked.exit is failures.Exit.ANOTHER_REGIME:
             _say(f"--require {require}: the regime is another one")
         leave(checked.exit)
+
+
+@app.command()
+def explain(
+    word: Annotated[list[str], typer.Argument(help="order, change, regime, kernel, muP, evidence, ...")],
+) -> None:
+    """What does a word of the verdict mean?"""
+    import textwrap
+
+    from tpdyn.reporting.explain import explain as text_of
+
+    try:
+        print(textwrap.fill(text_of(" ".join(word)), 80))
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
 
 
 @app.command()
@@ -404,6 +432,9 @@ def main() -> None:
     """The console script."""
     # Threads that spin while they wait make small matrices ten times slower on a busy machine. Read when torch starts.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):  # what an encoding lacks is replaced, as in `report.show()`
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     app()
 
 
@@ -444,23 +475,7 @@ def _say(message: str) -> None:
     print(f"tpdyn: {message}", file=sys.stderr)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error while long work runs; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+def _progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
+    from tpdyn.reporting.progress import progress
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what, done, total: None
-        return
-    columns = (TextColumn("{task.description:>24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield tell
+    return progress()

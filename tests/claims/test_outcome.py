@@ -116,7 +116,8 @@ def test_if_the_deciding_value_is_a_modules_output_no_other_row_stands_in_for_it
     program = build.build(steps=1)
     deciding, other = row("fc", HALF, 0.3, "inconclusive"), row("later", HALF, 0.5)
     assert said(Regime.UNSTABLE, [deciding, other], program) is Outcome.UNDECIDED
-    assert said(Regime.UNSTABLE, [deciding, other]) is Outcome.CONFIRMED  # the value is no module's output
+    assert said(Regime.UNSTABLE, [deciding, other]) is Outcome.UNDECIDED  # it is made in this module
+    assert said(Regime.UNSTABLE, [replace(deciding, name="fc0"), other]) is Outcome.CONFIRMED  # no module shows it
     assert said(Regime.UNSTABLE, [row("fc", HALF, 0.5), replace(other, verdict="inconclusive")], program) is (
         Outcome.CONFIRMED
     )

@@ -1,77 +1,132 @@
+"""Mirrors tpdyn/reporting/terminal.py: what matters first, in the columns there are, in any encoding."""
+
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import Prediction, Regime
-from tpdyn.reporting.terminal import sentence, show, show_prediction
+from tpdyn.reporting.terminal import console, sentence, show, show_prediction
 
 
-def printed(what: Report | Prediction, width: int = 100, terminal: bool = False) -> str:
+def printed(what: Report | Prediction, width: int = 80, terminal: bool = False, **options: Any) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=terminal, color_system=None, highlight=False)
+    made = Console(file=out, width=width, force_terminal=terminal, color_system=None, highlight=False)
     if isinstance(what, Report):
-        show(what, console)
+        show(what, made, **options)
     else:
-        show_prediction(what, console)
+        show_prediction(what, made, **options)
     return out.getvalue()
 
 
-def test_the_first_three_lines_say_regime_reason_and_remedy(report: Report) -> None:
-    first, second, third = printed(report).splitlines()[:3]
-    assert "kernel regime" in first
-    assert "the runs confirm it: 3 confirmed, 0 undecided, 0 contradicted" in first
-    for part in ("h2_1", "fc2", "train.py:12", "h = self.fc2(torch.tanh(h))"):
-        assert part in second
-    assert third == "what to change: raise the learning rate by sqrt(n)"
+def test_the_first_lines_say_regime_evidence_cause_and_remedy(report: Report) -> None:
+    text = printed(report)
+    lines = text.splitlines()
+    assert lines[0] == "  KERNEL   the output learns, every hidden representation is frozen"
+    assert lines[1] == "  from width 64 to 512: the change of fc1 moved by x0.399 (theory: x0.354)"
+    assert lines[2] == "  the runs confirm it: 3 confirmed, 0 undecided, 0 contradicted"
+    assert "  why   every hidden representation is frozen (module fc2) [train.py:12]" in lines
+    assert "  fix   raise the learning rate by sqrt(n)" in lines
 
 
-def test_a_prediction_alone_shows_its_first_three_lines_and_every_module(predicted: Callable[..., Prediction]) -> None:
+def test_the_named_command_stands_at_the_remedy_and_is_never_broken(report: Report) -> None:
+    command = "tpdyn fix " + "a/very/long/" * 9 + "train.py:train | patch -p0"
+    assert f"  fix   {command}\n        (raise the learning rate by sqrt(n))" in printed(report, fix=command)
+
+
+def test_statements_are_told_on_request(report: Report) -> None:
+    assert "h = self.fc2" not in printed(report) and "instruction" not in printed(report)
+    asked = " ".join(printed(report, statements=True).split())
+    assert "`h = self.fc2(torch.tanh(h))` instruction `h2_1 = " in asked
+
+
+def test_a_prediction_alone_says_nothing_of_runs_and_shows_every_module(predicted: Callable[..., Prediction]) -> None:
     text = printed(predicted())
-    assert text.startswith("kernel regime:")
-    assert "the runs" not in text.splitlines()[0]
-    assert "frozen" in text
+    assert text.startswith("  KERNEL") and "runs" not in text
     for name in ("fc1", "fc2"):
-        assert any(line.startswith(name) and "-1/2" in line for line in text.splitlines())
+        assert any(
+            line.startswith(f"  {name}") and "x0.71" in line and "vanishes" in line for line in text.splitlines()
+        )
 
 
-def test_every_module_has_a_line_with_prediction_interval_and_verdict(report: Report) -> None:
-    lines = [line for line in printed(report).splitlines() if line.startswith(("fc1", "fc2"))]
-    assert len(lines) == 2
-    for line in lines:
-        assert "-1/2" in line
-        assert "✓ agrees" in line
-        assert "[-0." in line
+def test_factors_of_a_doubled_width_or_powers_of_it(report: Report) -> None:
+    (line,) = [line for line in printed(report).splitlines() if line.startswith("  fc2")]
+    assert "x0.71 x0.71 [0.6" in line and " ok " in line and ":12" in line
+    (line,) = [line for line in printed(report, exponents=True).splitlines() if line.startswith("  fc2")]
+    assert " -1/2 -0.50 [-0.57, -0.44] ok" in line
+
+
+def test_what_is_not_confirmed_is_named(
+    predicted: Callable[..., Prediction], measured: Callable[..., Measurement]
+) -> None:
+    text = printed(compare(predicted(), measured(noise=1.0)))
+    assert "the runs leave it undecided" in text.splitlines()[2]
+    assert "not confirmed: every hidden representation is frozen (fc1 and fc2)" in text
+    assert " unclear " in text
 
 
 def test_a_wrong_prediction_is_called_so(
     predicted: Callable[..., Prediction], measured: Callable[..., Measurement]
 ) -> None:
-    wrong = compare(predicted(fc2=Fraction(0)), measured())
-    text = printed(wrong)
-    assert "the runs contradict it: 2 confirmed, 0 undecided, 1 contradicted" in text.splitlines()[0]
-    assert "✗ disagrees" in text
+    text = printed(compare(predicted(fc2=Fraction(0)), measured()))
+    assert "the runs contradict it: 2 confirmed, 0 undecided, 1 contradicted" in text.splitlines()[2]
+    assert " WRONG " in text
 
 
 def test_outside_the_theory_comes_first_and_the_prediction_is_qualified(predicted: Callable[..., Prediction]) -> None:
-    first, second, third = printed(predicted(outside=True)).splitlines()[:3]
-    assert first.startswith("outside the theory; as far as it reaches: kernel regime")
-    assert "two dims grow" in second
-    assert "train.py:11" in second
-    assert third == "what to change: keep the batch fixed"
+    first, second = printed(predicted(outside=True)).splitlines()[:2]
+    assert first == "  OUTSIDE THE THEORY"
+    assert second.startswith("  as far as it reaches: kernel")
+    text = printed(predicted(outside=True), fix="tpdyn fix train.py")
+    assert "two dims grow" in text and "[train.py:11]" in text
+    assert "fix   keep the batch fixed" in text and "tpdyn fix" not in text
 
 
-def test_no_line_of_the_table_is_wider_than_a_hundred_columns(report: Report) -> None:
-    assert all(len(line) <= 100 for line in printed(report).splitlines()[3:])
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+@pytest.mark.parametrize("exponents", [False, True])
+def test_no_line_is_longer_than_the_columns_and_nothing_is_cut(report: Report, width: int, exponents: bool) -> None:
+    named = tuple(
+        replace(row, name=row.name.replace("fc", "encoder.layers.11.attention.self.output.fc")) for row in report.table
+    )
+    text = printed(replace(report, table=named), width, exponents=exponents)
+    for line in text.splitlines():
+        assert len(line) <= width, line
+    for place in (":11", ":12", ":13"):
+        assert any(line.endswith(place) for line in text.splitlines())
+    assert "\u2026" not in text and ".fc2" in text
 
 
 def test_there_is_no_control_character_without_colour(report: Report) -> None:
     assert "\x1b" not in printed(report)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_any_encoding_can_be_printed_to(report: Report, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    """A source line with characters that the terminal's encoding lacks: arrows, Greek letters, emoji."""
+    bytes_ = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_, encoding=encoding))
+    reason = replace(report.prediction.reasons[0], text="\u03b7 \u2192 \U0001f600 grows")
+    show(replace(report, prediction=replace(report.prediction, reasons=(reason,))))
+    sys.stdout.flush()
+    assert b"KERNEL" in bytes_.getvalue() and b"grows" in bytes_.getvalue()
+
+
+def test_columns_are_honoured_and_eighty_where_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert console().width == 80
+    monkeypatch.setenv("COLUMNS", "97")
+    assert console().width == 97
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert console().width == 120
 
 
 def test_the_regime_as_a_sentence_names_the_layers_that_learn(predicted: Callable[..., Prediction]) -> None:

@@ -143,7 +143,7 @@ def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) 
 
 
 def _growth(prediction: Prediction, rows: Sequence[ReportRow], margin: float) -> Claim:
-    """The deciding row of an unstable script; if that value is no module's output, the rows that are said to grow."""
+    """The deciding row of an unstable script; if no module makes that value, the rows that are said to grow."""
 
     def grows(row: ReportRow) -> bool:
         size = judge(row.size_order, row.measured_size_order, margin=margin) if _positive(row.size_order) else None
@@ -161,7 +161,7 @@ def _growth(prediction: Prediction, rows: Sequence[ReportRow], margin: float) ->
 
 
 def _deciding_names(prediction: Prediction) -> set[str]:
-    """The modules whose output is the value named by the first reason."""
+    """The modules whose output is the value named by the first reason, or else the module that makes it."""
     if not prediction.reasons:
         return set()
     reason, program = prediction.reasons[0], prediction.program
@@ -170,7 +170,7 @@ def _deciding_names(prediction: Prediction) -> set[str]:
         for position, statement in enumerate(program.statements)
         if statement.name == reason.statement and statement.origin.source == reason.source
     }
-    return {mark.name for mark in program.marks if positions & set(mark.view.pieces)}
+    return {mark.name for mark in program.marks if positions & set(mark.view.pieces)} or {reason.module}
 
 
 def _claim(what: str, rows: Sequence[ReportRow], confirmed: Callable[[ReportRow], bool], some: bool = True) -> Claim:

@@ -6,6 +6,7 @@ into the JSON verdict. The command line only turns words into arguments and outc
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,3 +274,11 @@ def script_of(target: str) -> str:
     """The full path of a target's file, which tells scripts of one name apart."""
     file, dot, _ = target.partition(".py")
     return str(Path(file + dot).resolve())
+
+
+def fix_command(target: str, width_args: Sequence[str] | None, settings: Sequence[str] | None) -> str:
+    """The command that writes the remedy as a patch, for a target with these options."""
+    words = ["tpdyn", "fix", target]
+    words += [f"--width-arg={each}" for each in width_args or ()]
+    words += [word for each in settings or () for word in ("--set", each)]
+    return f"{shlex.join(words)} | patch -p0"

@@ -7,6 +7,7 @@ changes of the last step with their band over the seeds; one holds the verdict a
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path, PurePath
@@ -23,11 +24,13 @@ from tpdyn.parametrizing.maps.picture import png
 from tpdyn.program.program import Program
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction
+from tpdyn.reporting.coordinates import picture_bytes
 from tpdyn.reporting.events import Run, Setting, band, lines
 from tpdyn.reporting.folders import write_folder
 from tpdyn.reporting.graph import graph_of
 from tpdyn.reporting.tags import (
     CHANGE,
+    COORDINATES_TAG,
     HIGH,
     LOSS_TAG,
     LOW,
@@ -80,6 +83,8 @@ def _write(report: Report, folder: Path) -> None:
     prediction, measurement = report.prediction, report.measurement
     with Run(folder / VERDICT_RUN) as run:
         run.text(VERDICT_TAG, markdown(report))
+        if importlib.util.find_spec("matplotlib") is not None:
+            run.image(COORDINATES_TAG, picture_bytes(report))
         run.layout(_charts(measurement))
         run.experiment(_settings(report, 0), [tag_of(CHANGE, name) for name in measurement.names])
     _write_program(prediction, folder)

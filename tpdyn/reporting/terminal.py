@@ -1,28 +1,30 @@
-"""What does the verdict look like in a terminal? Three lines that say it, then a table of every module.
+"""What does the verdict look like in a terminal? Ten seconds: regime, evidence, cause, remedy; then a table of modules.
 
-The first three lines are the regime; why, naming the value, its module and the line of the script that decides; and
-what to change. Signs and words carry the meaning, colour only repeats it.
+It fits the columns there are (80 where that is not known), and no number, place or word is cut. Signs and words carry the
+meaning, colour only repeats it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from pathlib import PurePath
-from typing import NamedTuple
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
 
-from rich import box
-from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
-from tpdyn.claims.outcome import Outcome
+from tpdyn.claims.outcome import Outcome, ReportRow
 from tpdyn.claims.report import Report
-from tpdyn.exponents import Order, show_order
-from tpdyn.program.program import Program, Source
+from tpdyn.exponents import Order
+from tpdyn.program.program import Program
 from tpdyn.program.show import show_statement
 from tpdyn.regimes.prediction import Prediction, Reason, Regime
-from tpdyn.reporting.words import counted_noun, evidence, listed
+from tpdyn.reporting.table import Line, line_of, place, table, without_control
+from tpdyn.reporting.words import counted_noun, evidence, headline, listed, missing, sentence
+
+__all__ = ["console", "sentence", "show", "show_prediction"]
 
 COLOURS = {
     Regime.UNSTABLE: "red",
@@ -31,96 +33,158 @@ COLOURS = {
     Regime.FEATURE_LEARNING: "green",
 }
 EVIDENCE_COLOURS = {Outcome.CONFIRMED: "green", Outcome.UNDECIDED: "yellow", Outcome.CONTRADICTED: "bold red"}
-WIDTH = 100
+WIDTH = 80
+WIDEST = 120
 MOST_REASONS = 4
 MOST_FORMULA = 60
 
 
-def show(report: Report, to: Console | None = None, *, facts: bool = True) -> None:
-    """Print the verdict of a report: headline, table and, with `facts`, what else matters."""
+def show(
+    report: Report, to: Console | None = None, *, facts: bool = True, exponents: bool = False, statements: bool = False,
+    fix: str = "",
+) -> None:  # fmt: skip
+    """Print the verdict of a report.
+
+    facts: also what else matters. exponents: powers of n instead of factors. statements: instructions of the program beside
+    the lines of the script. fix: the command that writes the remedy into the script, if there is one.
+    """
     out = to or console()
-    out.print(*_headline(report.prediction, report), sep="\n", soft_wrap=not out.is_terminal)
-    _print_apart(out, _report_table(report))
-    for bullet in _bullets(_row_notes(report)):
-        out.print(bullet)
+    prediction = report.prediction
+    lines = [*_headline(prediction, out.width), *_wrapped("  ", _moved(report), out.width)]
+    lines += _wrapped("  ", evidence(report), out.width, EVIDENCE_COLOURS[report.outcome])
+    for text in missing(report):
+        lines += _wrapped("  ", text, out.width)
+    lines += [
+        Text(""),
+        *_cause(prediction, out.width, statements, fix),
+        Text(""),
+        *_legend(exponents, out.width, report.step),
+    ]
+    lines += table([line_of(row) for row in report.rows()], out.width, exponents=exponents, step=report.step)
+    for names, note in _row_notes(report.rows()):
+        lines += _wrapped("  ", f"{listed(names)}: {note}", out.width)
     if facts:
-        out.print(*_notes(report.prediction, report), sep="\n")
+        lines += [Text(""), *_notes(prediction, report, out.width, statements)]
+    _print(out, lines)
 
 
-def show_prediction(prediction: Prediction, to: Console | None = None) -> None:
-    """Print a prediction alone, without runs beside it."""
+def show_prediction(
+    prediction: Prediction,
+    to: Console | None = None,
+    *,
+    exponents: bool = False,
+    statements: bool = False,
+    fix: str = "",
+) -> None:
+    """Print a prediction alone, without runs beside it; the options are those of `show`."""
     out = to or console()
-    out.print(*_headline(prediction), sep="\n", soft_wrap=not out.is_terminal)
-    _print_apart(out, _prediction_table(prediction))
-    out.print(*_notes(prediction), sep="\n")
-
-
-def sentence(prediction: Prediction) -> str:
-    """The regime as one sentence that stands on its own."""
-    match prediction.regime:
-        case Regime.UNSTABLE:
-            return "unstable: values grow without bound as the width grows"
-        case Regime.TRIVIAL:
-            return "trivial: stable, but the output stops learning as the width grows"
-        case Regime.KERNEL if prediction.entrywise:
-            return "operator regime (kernel-like): the output learns, every hidden representation is frozen"
-        case Regime.KERNEL:
-            return "kernel regime: the output learns, every hidden representation is frozen"
-        case Regime.FEATURE_LEARNING:
-            learning = list(dict.fromkeys(row.name for row in prediction.rows() if row.learns))
-            verb = "do" if len(learning) > 1 else "does"
-            return f"feature learning: stable, the output learns, and so {verb} {listed(learning)}"
+    lines = [
+        *_headline(prediction, out.width),
+        Text(""),
+        *_cause(prediction, out.width, statements, fix),
+        Text(""),
+        *_legend(exponents, out.width),
+    ]
+    lines += table(_lines(prediction), out.width, exponents=exponents)
+    lines += [Text(""), *_notes(prediction, None, out.width, statements)]
+    _print(out, lines)
 
 
 def console() -> Console:
-    """Standard output; as wide as the terminal within reason, 100 columns where there is none."""
+    """Standard output, as wide as COLUMNS or the terminal says, within reason; 80 columns where neither does.
+
+    Characters that its encoding does not have are replaced.
+    """
+    tolerant(sys.stdout)
     made = Console(highlight=False)
-    made.width = min(made.width, WIDTH + 20) if made.is_terminal else WIDTH
+    asked = os.environ.get("COLUMNS", "")
+    if not (asked.isdigit() and int(asked)) and not made.is_terminal:
+        made.width = WIDTH
+    made.width = min(made.width, WIDEST)
     return made
 
 
-def _print_apart(out: Console, table: Table) -> None:
-    out.print()
-    out.print(table)
-    out.print()
+def tolerant(stream: object) -> None:
+    """Have a stream replace characters that its encoding does not have, instead of raising UnicodeEncodeError."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None and getattr(stream, "errors", "") == "strict":
+        reconfigure(errors="replace")
 
 
-def _headline(prediction: Prediction, report: Report | None = None) -> list[RenderableType]:
-    colour = COLOURS[prediction.regime]
+def _print(out: Console, lines: Iterable[Text]) -> None:
+    for line in lines:
+        out.print(line, soft_wrap=True, markup=False)
+
+
+def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None = None) -> list[Text]:
+    """Text after `head`, broken into lines that hang under it."""
+    hang = " " * len(head) if hang is None else hang
+    made = textwrap.wrap(
+        without_control(text), max(width, 30), initial_indent=head, subsequent_indent=hang, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return [Text(line, style) for line in made or [head]]
+
+
+def _headline(prediction: Prediction, width: int) -> list[Text]:
+    name, rest = headline(prediction)
     if prediction.outside:
-        first = Text.assemble(("outside the theory", "bold magenta"), f"; as far as it reaches: {sentence(prediction)}")
-        reason: Reason | None = prediction.outside[0]
-    else:
-        name, _, rest = sentence(prediction).partition(":")
-        first = Text.assemble((name, f"bold {colour}"), f":{rest}")
-        reason = prediction.reasons[0] if prediction.reasons else None
-    if report is not None:
-        first.append(" · ").append(*_agreement(report))
-    why = Text("why: ", style="bold").append(
-        _reason(prediction, reason) if reason else "no value decides it", style="not bold"
+        lines = [Text("  OUTSIDE THE THEORY", "bold magenta")]
+        return [*lines, *_wrapped("  as far as it reaches: ", sentence(prediction), width, hang="  ")]
+    lines = _wrapped(f"  {name}   ", rest, width, hang="  ")
+    lines[0].stylize(f"bold {COLOURS[prediction.regime]}", 2, 2 + len(name))
+    return lines
+
+
+def _moved(report: Report) -> str:
+    """'from width 64 to 512: the change of fc2 grew x5.4 (theory x2.8)', of the value on which the regime hangs."""
+    row, measurement = _decisive(report), report.measurement
+    if row is None or row.measured_change_order is None or row.change_order is None:
+        return f"widths {measurement.widths[0]} to {measurement.widths[-1]}"
+    ratio = measurement.widths[-1] / measurement.widths[0]
+    grew = ratio**row.measured_change_order.estimate
+    verb = "grew" if row.measured_change_order.estimate > 0.05 else "moved by"
+    return (
+        f"from width {measurement.widths[0]} to {measurement.widths[-1]}: the change of {row.name or 'the output'} {verb} "
+        f"x{grew:.3g} (theory: x{ratio ** float(row.change_order):.3g})"
     )
-    fix = reason.fix if reason and reason.fix else "nothing; this is the regime that large widths need"
-    if not (reason and reason.fix) and prediction.regime is not Regime.FEATURE_LEARNING:
-        fix = "nothing single; see the table"
-    return [first, why, Text("what to change: ", style="bold").append(fix, style="not bold")]
 
 
-def _agreement(report: Report) -> tuple[str, str]:
-    return evidence(report), EVIDENCE_COLOURS[report.outcome]
+def _decisive(report: Report) -> ReportRow | None:
+    """The row that shows the regime best: the deciding one, a representation that learns or freezes, or the output."""
+    names = next((claim.names for claim in reversed(report.claims) if claim.names), ())
+    rows = [row for row in report.rows() if row.name in names]
+    return max(rows, key=lambda row: -99 if row.change_order is None else row.change_order, default=None)
 
 
-def _reason(prediction: Prediction, reason: Reason) -> str:
-    """The reason, its instruction, module and source line; what the text says already is not said twice."""
+def _cause(prediction: Prediction, width: int, statements: bool, fix: str) -> list[Text]:
+    reasons = prediction.outside or prediction.reasons
+    if not reasons:
+        return _wrapped("  why   ", "no value decides it", width)
+    reason = reasons[0]
+    lines = _wrapped("  why   ", _reason(prediction, reason, statements), width)
+    if reason.fix:
+        if fix and not prediction.outside:
+            lines += [Text("  fix   ").append(fix, "bold")]
+            lines += _wrapped("        ", f"({reason.fix})", width)
+        else:
+            lines += _wrapped("  fix   ", reason.fix, width)
+    elif prediction.regime is Regime.FEATURE_LEARNING and not prediction.outside:
+        lines += _wrapped("  fix   ", "nothing; this is the regime that large widths need", width)
+    return lines
+
+
+def _reason(prediction: Prediction, reason: Reason, statements: bool) -> str:
+    """The reason with its line; with `statements` also the text of that line and the instruction."""
     text = reason.text.rstrip(".")
-    places = []
-    if reason.source.file:
-        code = reason.source.text.strip()
-        places.append(_place(reason.source) + (f" `{code}`" if code and code not in text else ""))
     if reason.module and reason.module not in text:
-        places.append(f"module {reason.module}")
-    if reason.statement and reason.statement not in text:
-        places.append(f"instruction `{_instruction(prediction.program, reason)}`")
-    return f"{text} ({', '.join(places)})" if places else text
+        text += f" (module {reason.module})"
+    code = without_control(reason.source.text)
+    if statements and code and code not in text:
+        text += f" `{code}`"
+    if statements and reason.statement and reason.statement not in text:
+        text += f" instruction `{_instruction(prediction.program, reason)}`"
+    return f"{text} [{place(reason.source)}]" if reason.source.file else text
 
 
 def _instruction(program: Program, reason: Reason) -> str:
@@ -132,120 +196,70 @@ def _instruction(program: Program, reason: Reason) -> str:
     return reason.statement
 
 
-class _Line(NamedTuple):
-    """One module of a prediction, over all steps."""
-
-    name: str
-    size: Order
-    change: Order
-    at_most: bool
-    learns: bool | None
-    source: str
+def _legend(exponents: bool, width: int, step: int | None = None) -> list[Text]:
+    what = (
+        "powers of the width n (0: independent of n)"
+        if exponents
+        else "when the width doubles (x1.00: independent of it)"
+    )
+    return _wrapped("  ", what + ("" if step is None else f"; changes after {counted_noun(step, 'step')}"), width)
 
 
-def _lines(prediction: Prediction) -> list[_Line]:
+def _lines(prediction: Prediction) -> list[Line]:
     names = dict.fromkeys(row.name for row in prediction.rows() if row.kind in ("module", "output"))
     lines = []
     for name in names:
         rows = [row for row in prediction.rows() if row.name == name and row.kind in ("module", "output")]
-        changes = [row.change for row in rows if row.change is not None]
-        largest = max(changes) if changes else None
+        changes: list[Order] = [row.change for row in rows if row.change is not None]
+        largest = max((change for change in changes if change is not None), default=None)
         lines.append(
-            _Line(
-                name,
+            Line(
+                name or "(root)",
                 rows[0].size,
                 largest,
                 any(row.at_most for row in rows if row.change == largest),
-                None if all(row.learns is None for row in rows) else any(row.learns for row in rows),
-                _place(rows[0].source),
+                rows[0].source,
+                learns=None if all(row.learns is None for row in rows) else any(row.learns for row in rows),
             )
         )
     return lines
 
 
-def _prediction_table(prediction: Prediction) -> Table:
-    table = _table("module", "size", "change", "", "line")
-    for line in _lines(prediction):
-        word = {None: "", True: "learns features", False: "frozen"}[line.learns]
-        table.add_row(
-            _name(line.name),
-            show_order(line.size),
-            _change(line.change, line.at_most),
-            Text("grows", "bold red") if line.change is not None and line.change > 0 else word,
-            Text(line.source, "dim"),
-        )
-    return table
-
-
-def _report_table(report: Report) -> Table:
-    table = _table("module", "size", "measured", "change", "measured", "interval", "verdict", "line")
-    marks = {
-        "agrees": ("✓ agrees", "green"),
-        "disagrees": ("✗ disagrees", "bold red"),
-        "diverged": ("✗ diverged", "bold red"),
-    }
-    for row in report.rows():
-        size, change = row.measured_size_order, row.measured_change_order
-        table.add_row(
-            _name(row.name),
-            show_order(row.size_order),
-            f"{size.estimate:+.2f}" if size else "",
-            _change(row.change_order, row.at_most),
-            f"{change.estimate:+.2f}" if change else "",
-            f"[{change.low:+.2f}, {change.high:+.2f}]" if change else "",
-            Text(*marks.get(row.verdict, (f"? {row.verdict}", "yellow"))),
-            Text(_place(row.source), "dim"),
-        )
-    return table
-
-
-def _row_notes(report: Report) -> Iterable[str]:
+def _row_notes(rows: Sequence[ReportRow]) -> list[tuple[list[str], str]]:
     """What is said of single modules; what is said of several, once."""
     names: dict[str, list[str]] = {}
-    for row in report.rows():
+    for row in rows:
         if row.note:
-            names.setdefault(row.note, []).append(row.name)
-    return (f"{listed(each)}: {note}" for note, each in names.items())
+            names.setdefault(row.note, []).append(row.name or "(root)")
+    return [(each, note) for note, each in names.items()]
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", collapse_padding=True)
-    for index, heading in enumerate(headings):
-        number = heading in ("size", "measured", "change", "interval")
-        # The first and the last column give way where there is little room; numbers and verdicts never do.
-        flexible = index in (0, len(headings) - 1)
-        table.add_column(
-            heading,
-            justify="right" if number else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if flexible else len(heading),
-            ratio=None,
-        )
-    return table
-
-
-def _notes(prediction: Prediction, report: Report | None = None) -> list[RenderableType]:
-    notes: list[RenderableType] = []
+def _notes(prediction: Prediction, report: Report | None, width: int, statements: bool) -> list[Text]:
+    lines: list[Text] = []
     others = [*prediction.outside[1:], *prediction.reasons[0 if prediction.outside else 1 :]]
     if others:
-        notes.append(Text("also:", style="bold"))
-        notes += _bullets(_reason(prediction, reason) for reason in others[:MOST_REASONS])
+        lines.append(Text("  also", "bold"))
+        for reason in others[:MOST_REASONS]:
+            lines += _wrapped("  - ", _reason(prediction, reason, statements), width)
         if len(others) > MOST_REASONS:
-            notes += _bullets([f"and {len(others) - MOST_REASONS} more (all of them with --json, or in `.reasons`)"])
+            lines += _wrapped(
+                "  - ", f"and {len(others) - MOST_REASONS} more (all with --json, or in `.reasons`)", width
+            )
     program = prediction.program
     facts = [
-        "order: the exponent of the width n, so +1/2 grows like sqrt(n), 0 stays, negative vanishes; zero is exactly 0",
-        f"recorded {program.steps} optimizer steps at widths {', '.join(map(str, program.widths))}"
+        f"recorded {counted_noun(program.steps, 'optimizer step')} at widths {', '.join(map(str, program.widths))}"
         + (f"; replayed and verified at {program.verified}" if program.verified is not None else ""),
         *program.notes,
         *_epsilon(prediction),
     ]
-    if any(line.at_most for line in _lines(prediction)):
+    if any(row.at_most for row in prediction.rows()):
         facts.append("<= marks an upper bound: a known cancellation may make the true order smaller")
     if report is not None:
         facts += [_measured(report), *report.notes]
-    return [*notes, *_bullets(facts, "·", "dim")]
+    facts.append("powers instead of factors: --exponents; what is an order? tpdyn explain order")
+    for fact in facts:
+        lines += _wrapped("  . ", fact, width, "dim")
+    return lines
 
 
 def _epsilon(prediction: Prediction) -> list[str]:
@@ -269,31 +283,6 @@ def _measured(report: Report) -> str:
     measurement = report.measurement
     widths = ", ".join(map(str, measurement.widths))
     return (
-        f"measured {counted_noun(len(measurement.seeds), 'seed')} at widths {widths}; sizes compared at step 0, changes at step "
-        f"{report.step}, within {report.margin:g} at {report.confidence:.0%} confidence"
+        f"measured {counted_noun(len(measurement.seeds), 'seed')} at widths {widths}; orders agree within {report.margin:g} "
+        f"at {report.confidence:.0%} confidence"
     )
-
-
-def _bullets(texts: Iterable[str], mark: str = "-", style: str = "") -> list[RenderableType]:
-    """Each text with a mark before it, later lines hanging."""
-    bullets: list[RenderableType] = []
-    for text in texts:
-        grid = Table.grid(padding=(0, 1))
-        grid.add_row(Text(mark, style), Text(text, style))
-        bullets.append(grid)
-    return bullets
-
-
-def _change(order: Order, at_most: bool) -> Text:
-    text = ("<= " if at_most and order is not None else "") + show_order(order)
-    if order is None or order == 0:
-        return Text(text)
-    return Text(text, "red" if order > 0 else "cyan")
-
-
-def _name(name: str) -> Text:
-    return Text(name or "(root)", "bold")
-
-
-def _place(source: Source) -> str:
-    return f"{PurePath(source.file).name}:{source.line}" if source.file else ""

@@ -6,12 +6,35 @@ from collections.abc import Sequence
 
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report
+from tpdyn.regimes.prediction import Prediction, Regime
 
 SAYS = {
     Outcome.CONFIRMED: "the runs confirm it",
     Outcome.UNDECIDED: "the runs leave it undecided",
     Outcome.CONTRADICTED: "the runs contradict it",
 }
+
+
+def headline(prediction: Prediction) -> tuple[str, str]:
+    """The regime's name, and what it means in words."""
+    match prediction.regime:
+        case Regime.UNSTABLE:
+            return "UNSTABLE", "values grow without bound as the network gets wider"
+        case Regime.TRIVIAL:
+            return "TRIVIAL", "stable, but the output stops learning as the network gets wider"
+        case Regime.KERNEL:
+            name = "OPERATOR REGIME (kernel-like)" if prediction.entrywise else "KERNEL"
+            return name, "the output learns, every hidden representation is frozen"
+        case Regime.FEATURE_LEARNING:
+            learning = list(dict.fromkeys(row.name for row in prediction.rows() if row.learns))
+            verb = "do" if len(learning) > 1 else "does"
+            return "FEATURE LEARNING", f"stable, the output learns, and so {verb} {listed(learning)}"
+
+
+def sentence(prediction: Prediction) -> str:
+    """The regime as one sentence that stands on its own."""
+    name, rest = headline(prediction)
+    return f"{name.lower()}: {rest}"
 
 
 def evidence(report: Report) -> str:

@@ -1,0 +1,29 @@
+"""Mirrors tpdyn/reporting/explain.py: every word of the verdict has a short text."""
+
+from __future__ import annotations
+
+import pytest
+
+from tpdyn.claims.statistics import Verdict
+from tpdyn.regimes.prediction import Regime
+from tpdyn.reporting.explain import ALIASES, TEXTS, explain
+from tpdyn.reporting.table import WORDS
+
+
+def test_every_regime_and_every_word_of_the_table_is_explained() -> None:
+    for regime in Regime:
+        assert explain(regime.value)
+    for word, _ in WORDS.values():
+        assert word in ("no runs", "NaN") or explain(word)
+    assert set(ALIASES.values()) <= set(TEXTS)
+    statuses: tuple[Verdict, ...] = ("not explained",)
+    assert all(explain(each) for each in statuses)
+
+
+def test_texts_are_short() -> None:
+    assert all(len(text) < 450 for text in TEXTS.values())
+
+
+def test_an_unknown_word_gets_the_nearest_one() -> None:
+    with pytest.raises(KeyError, match="did you mean 'order'"):
+        explain("ordre")
