@@ -21,6 +21,7 @@ FLOORS = (
     ("claims",),
     ("measuring",),
     ("tuning",),
+    ("limits",),
     ("parametrizing",),
     ("regimes",),
     ("scripts",),

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tpdyn.claims.report import Report, compare
+    from tpdyn.limits.empirical import empirical_ntk
+    from tpdyn.limits.kernels import nngp, ntk
+    from tpdyn.limits.prediction import gp_predict, ntk_predict
     from tpdyn.measuring.measure import measure
     from tpdyn.measuring.measurement import Measurement
     from tpdyn.parametrizing.apply import parametrize
@@ -49,9 +52,14 @@ __all__ = [
     "__version__",
     "compare",
     "derive",
+    "empirical_ntk",
     "formulas",
+    "gp_predict",
     "log",
     "measure",
+    "nngp",
+    "ntk",
+    "ntk_predict",
     "parametrize",
     "phase_cells",
     "phase_diagram",
@@ -70,6 +78,11 @@ _HOMES = {
     "predict": "tpdyn.regimes.predict",
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",
+    "nngp": "tpdyn.limits.kernels",
+    "ntk": "tpdyn.limits.kernels",
+    "empirical_ntk": "tpdyn.limits.empirical",
+    "gp_predict": "tpdyn.limits.prediction",
+    "ntk_predict": "tpdyn.limits.prediction",
     "log": "tpdyn.reporting.tensorboard",
     "derive": "tpdyn.parametrizing.derive",
     "formulas": "tpdyn.parametrizing.maps.formulas",

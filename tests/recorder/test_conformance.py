@@ -34,6 +34,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "Upsample, bicubic, SGD",
         "spectral norm, SGD",
         "U-Net, SGD",
+        "flattened, SGD",
         "rows written, SGD",
         "two of many coordinates, SGD",
     ),

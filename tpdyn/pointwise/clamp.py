@@ -39,6 +39,7 @@ def resolve(function: Function, low: float, high: float) -> Function:
         taylor=taylor,
         nonnegative="always" if inside or low >= 0 else "kept" if high >= 0 else "no",
         bounded=growth == 0,
+        kinks=tuple(end for end in (low, high) if math.isfinite(end)),
     )
 
 

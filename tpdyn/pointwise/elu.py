@@ -36,6 +36,6 @@ SHAPE: dict[str, Any] = {
 }
 
 FAMILY = (
-    Function("elu", _elu, slope="elu'", growth=Fraction(1), **SHAPE),
-    Function("elu'", _slope, bounded=True, **SHAPE),
+    Function("elu", _elu, slope="elu'", growth=Fraction(1), kinks=(0.0,), **SHAPE),
+    Function("elu'", _slope, bounded=True, kinks=(0.0,), **SHAPE),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tpdyn.pointwise import expectations
 from tpdyn.pointwise.function import Function
 
 
@@ -31,8 +32,26 @@ def _erfinv_slope(torch: Any, x: Any) -> Any:
 ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 
 FAMILY = (
-    Function("erf", _erf, slope="erf'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
-    Function("erf'", _slope, slope="erf''", parity="even", taylor=EVEN, nonnegative="always", bounded=True),
+    Function(
+        "erf",
+        _erf,
+        slope="erf'",
+        parity="odd",
+        taylor=ODD,
+        nonnegative="kept",
+        bounded=True,
+        expected_product=expectations.erf,
+    ),
+    Function(
+        "erf'",
+        _slope,
+        slope="erf''",
+        parity="even",
+        taylor=EVEN,
+        nonnegative="always",
+        bounded=True,
+        expected_product=expectations.erf_slope,
+    ),
     Function("erf''", _curvature, parity="odd", taylor=ODD, bounded=True),
     Function("erfinv", _erfinv, slope="erfinv'", parity="odd", taylor=ODD, growth=None, nonnegative="kept"),
     Function("erfinv'", _erfinv_slope, parity="even", taylor=EVEN, growth=None, nonnegative="always"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from tpdyn.pointwise import expectations
 from tpdyn.pointwise.function import Function
 
 
@@ -28,11 +29,6 @@ def _log1p_slope(torch: Any, x: Any) -> Any:
     return 1 / (1 + x)
 
 
-def _exp_product(torch: Any, xx: Any, xy: Any, yy: Any) -> Any:
-    """E[exp(x + y)], x + y being Gaussian of variance xx + 2 xy + yy."""
-    return torch.exp((xx + yy) / 2 + xy)
-
-
 FAMILY = (
     Function(
         "exp",
@@ -41,7 +37,7 @@ FAMILY = (
         taylor=(True,) * 5,
         growth=None,
         nonnegative="always",
-        expected_product=_exp_product,
+        expected_product=expectations.exp,
     ),
     Function("expm1", _expm1, slope="exp", taylor=(False, True, True, True, True), growth=None, nonnegative="kept"),
     Function("log", _log, slope="reciprocal", logarithmic=True),

@@ -10,6 +10,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+from tpdyn.pointwise import expectations
 from tpdyn.pointwise.function import Function
 
 ROOT, CUBIC = math.sqrt(2 / math.pi), 0.044715
@@ -58,8 +59,24 @@ VALUE, SLOPE = (False, True, True, False, True), (True, True, False, True, False
 CURVATURE = (True, False, True, False, True)
 
 FAMILY = (
-    Function("gelu", _gelu, slope="gelu'", taylor=VALUE, growth=Fraction(1), nonnegative="kept"),
-    Function("gelu'", _slope, slope="gelu''", taylor=SLOPE, nonnegative="kept", bounded=True),
+    Function(
+        "gelu",
+        _gelu,
+        slope="gelu'",
+        taylor=VALUE,
+        growth=Fraction(1),
+        nonnegative="kept",
+        expected_product=expectations.gelu,
+    ),
+    Function(
+        "gelu'",
+        _slope,
+        slope="gelu''",
+        taylor=SLOPE,
+        nonnegative="kept",
+        bounded=True,
+        expected_product=expectations.gelu_slope,
+    ),
     Function("gelu''", _curvature, slope="gelu'''", parity="even", taylor=CURVATURE, bounded=True),
     Function("gelu'''", _jerk, parity="odd", taylor=(False, True, False, True, False), bounded=True),
     Function("gelu_tanh", _approximate, slope="gelu_tanh'", taylor=VALUE, growth=Fraction(1), nonnegative="kept"),

@@ -46,6 +46,7 @@ FAMILY = (
         "hardswish",
         _hardswish,
         slope="hardswish'",
+        kinks=(-3.0, 3.0),
         taylor=(False, True, True, False, False),
         growth=Fraction(1),
         nonnegative="kept",
@@ -53,6 +54,7 @@ FAMILY = (
     Function(
         "hardswish'",
         _hardswish_slope,
+        kinks=(-3.0, 3.0),
         taylor=(True, True, False, False, False),
         jumps=True,
         nonnegative="kept",
@@ -62,6 +64,7 @@ FAMILY = (
         "hardsigmoid",
         _hardsigmoid,
         slope="hardsigmoid'",
+        kinks=(-3.0, 3.0),
         taylor=(True, True, False, False, False),
         nonnegative="always",
         bounded=True,
@@ -69,6 +72,7 @@ FAMILY = (
     Function(
         "hardsigmoid'",
         _hardsigmoid_slope,
+        kinks=(-3.0, 3.0),
         parity="even",
         taylor=(True, False, False, False, False),
         jumps=True,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from tpdyn.pointwise import expectations
 from tpdyn.pointwise.function import Function
 
 ONE, ZERO = Fraction(1), Fraction(0)
@@ -51,11 +52,71 @@ NEGATIVE: dict[str, Any] = {
     "resolve": resolve,
 }
 
+AT_ZERO: dict[str, Any] = {"kinks": (0.0,)}
+
 FAMILY = (
-    Function("relu", _relu, slope="step", degree=ONE, growth=ONE, nonnegative="always"),
-    Function("step", _step, degree=ZERO, jumps=True, nonnegative="always", bounded=True),
-    Function("sign", _sign, parity="odd", degree=ZERO, jumps=True, nonnegative="kept", bounded=True, normalising=True),
-    Function("abs", _abs, slope="sign", parity="even", degree=ONE, growth=ONE, nonnegative="always"),
-    Function("leaky_relu", _leaky_relu, slope="leaky_step", degree=ONE, growth=ONE, nonnegative="kept", **NEGATIVE),
-    Function("leaky_step", _leaky_step, degree=ZERO, jumps=True, bounded=True, **NEGATIVE),
+    Function(
+        "relu",
+        _relu,
+        slope="step",
+        degree=ONE,
+        growth=ONE,
+        nonnegative="always",
+        expected_product=expectations.relu,
+        **AT_ZERO,
+    ),
+    Function(
+        "step",
+        _step,
+        degree=ZERO,
+        jumps=True,
+        nonnegative="always",
+        bounded=True,
+        expected_product=expectations.step,
+        **AT_ZERO,
+    ),
+    Function(
+        "sign",
+        _sign,
+        parity="odd",
+        degree=ZERO,
+        jumps=True,
+        nonnegative="kept",
+        bounded=True,
+        normalising=True,
+        expected_product=expectations.sign,
+        **AT_ZERO,
+    ),
+    Function(
+        "abs",
+        _abs,
+        slope="sign",
+        parity="even",
+        degree=ONE,
+        growth=ONE,
+        nonnegative="always",
+        expected_product=expectations.absolute,
+        **AT_ZERO,
+    ),
+    Function(
+        "leaky_relu",
+        _leaky_relu,
+        slope="leaky_step",
+        degree=ONE,
+        growth=ONE,
+        nonnegative="kept",
+        expected_product=expectations.leaky_relu,
+        **NEGATIVE,
+        **AT_ZERO,
+    ),
+    Function(
+        "leaky_step",
+        _leaky_step,
+        degree=ZERO,
+        jumps=True,
+        bounded=True,
+        expected_product=expectations.leaky_step,
+        **NEGATIVE,
+        **AT_ZERO,
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tpdyn.pointwise import expectations
 from tpdyn.pointwise.function import Function
 
 
@@ -26,8 +27,18 @@ def _cos_curvature(torch: Any, x: Any) -> Any:
 ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 
 FAMILY = (
-    Function("sin", _sin, slope="cos", parity="odd", taylor=ODD, bounded=True),
-    Function("cos", _cos, slope="cos'", parity="even", taylor=EVEN, bounded=True),
-    Function("cos'", _cos_slope, slope="cos''", parity="odd", taylor=ODD, bounded=True),
-    Function("cos''", _cos_curvature, slope="sin", parity="even", taylor=EVEN, bounded=True),
+    Function("sin", _sin, slope="cos", parity="odd", taylor=ODD, bounded=True, expected_product=expectations.sin),
+    Function("cos", _cos, slope="cos'", parity="even", taylor=EVEN, bounded=True, expected_product=expectations.cos),
+    Function(
+        "cos'", _cos_slope, slope="cos''", parity="odd", taylor=ODD, bounded=True, expected_product=expectations.sin
+    ),
+    Function(
+        "cos''",
+        _cos_curvature,
+        slope="sin",
+        parity="even",
+        taylor=EVEN,
+        bounded=True,
+        expected_product=expectations.cos,
+    ),
 )

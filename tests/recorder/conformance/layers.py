@@ -123,6 +123,20 @@ class Unshuffle(nn.Module):
         return self.head(F.pixel_shuffle(torch.tanh(self.mix(h)), 2).mean((2, 3)))  # type: ignore[no-any-return]
 
 
+class Flattened(nn.Sequential):
+    """Rows of an image that are padded and looked up, and factors of the readout's wide dim."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            nn.Conv2d(2, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, padding_mode="circular"),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16 * width, 3),
+        )
+
+
 class UNet(nn.Module):
     """Down, up, and the skip laid beside what comes up."""
 
@@ -243,7 +257,7 @@ def cases() -> list[Case]:
         for name, (space, layer_of) in SPATIAL.items()
         for optimizer in ("SGD", "AdamW")
     ]
-    for name, model in {"pixel shuffle": Unshuffle, "U-Net": UNet}.items():
+    for name, model in {"pixel shuffle": Unshuffle, "U-Net": UNet, "flattened": Flattened}.items():
         found += [Case("layers", name, o, fitting(model, numbers(3, 2, 4, 4), o)) for o in ("SGD", "AdamW")]
     for name, function in FUNCTIONS.items():
         train = fitting(lambda n, f=function: Wrapped(n, f), numbers(4, 4))

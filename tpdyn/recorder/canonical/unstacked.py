@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Concat, Leaf, Operand
+from tpdyn.program.instructions import Concat, Gather, Leaf, Operand, Scatter
 from tpdyn.recorder.canonical.cuts import Cut, plan_slice
 from tpdyn.recorder.fitting.atoms import Atoms, Node
 from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement, WideSlice, describe
@@ -57,8 +57,14 @@ def cuts_of(fitted: Fitted, atoms: Atoms, dims: Sequence[Products]) -> dict[int,
 def written_out(
     fitted: Fitted, atoms: Atoms, dims: Sequence[Products], cuts: Mapping[int, Sequence[Cut | None]]
 ) -> set[Node]:
-    """The atoms that are written out."""
+    """The atoms that are written out.
+
+    A cut of a finite axis is written out where its atoms are factors of a wide dim of a parameter (heads in a fused weight),
+    but not where something runs along that axis as a whole: the rows of an image, which a convolution looks up and a
+    flattening makes a factor of the readout's wide dim.
+    """
     beside_wide: set[Node] = set()
+    whole = _whole(fitted, dims)
     for statement, products in zip(fitted.statements, dims, strict=True):
         if isinstance(statement.instruction, Leaf) and statement.instruction.kind == "parameter":
             for product in products:
@@ -69,14 +75,40 @@ def written_out(
         for position, planned in cuts.items()
         for group in _touched(position, fitted.statements[position], atoms, dims, planned)
     ]
+    before = -1
+    while before != len(whole):  # what is cut from such an axis, or padded to one, is a row of an image as well
+        before = len(whole)
+        whole |= {atom for group, always in groups if not always and group & whole for atom in group}
     expanded: set[Node] = set()
     before = -1
     while before != len(expanded):
         before = len(expanded)
         for group, always in groups:
-            if always or group & beside_wide or group & expanded:
+            if always or group & expanded or (group & beside_wide and not group & whole):
                 expanded |= {atom for atom in group if atoms.sizes[atom].is_constant}
     return expanded
+
+
+def _whole(fitted: Fitted, dims: Sequence[Products]) -> set[Node]:
+    """The atoms of axes along which a lookup runs."""
+    return {
+        atom
+        for statement, products in zip(fitted.statements, dims, strict=True)
+        for operand, axis, own in _looked_up(statement, products, dims)
+        for atom in atoms_along(own, operand, axis)
+    }
+
+
+def _looked_up(
+    statement: FittedStatement, products: Products, dims: Sequence[Products]
+) -> Iterator[tuple[Operand, int, Products]]:
+    match statement.instruction:
+        case Gather(value=value, axis=axis):
+            yield value, axis, dims[value.var]
+        case Scatter(value=value, axis=axis):
+            yield Operand(value.var, tuple(range(len(products)))), axis, products
+        case _:  # nothing else runs along an axis by an index
+            return
 
 
 def _touched(

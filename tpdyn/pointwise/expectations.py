@@ -1,0 +1,122 @@
+"""What is the mean of f(a) f(b) for Gaussian a and b? Closed forms, for the kernels of wide networks.
+
+`(a, b)` is centred with variances v, w and covariance c. Each function takes `(torch, v, c, w, *parameters)` and returns
+`E[f(a) f(b)]`. Angles are written `atan2(c, sqrt(vw - c^2))`:
+no digits are lost where a and b are nearly the same. By Price's theorem `d/dc E[f(a) f(b)] = E[f'(a) f'(b)]`, which the
+conformance suite checks for every closed form.
+
+Sources: arc-cosine kernels, Cho and Saul (NIPS 2009), equations 3 to 6; erf, Williams (NIPS 1996), equation 11. The form for
+GELU follows from integration by parts, spelled out at `gelu`.
+"""
+
+from __future__ import annotations
+
+import math
+from math import comb, factorial
+from typing import Any
+
+PI = math.pi
+
+
+def _rest(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """`sqrt(vw - c^2)`, zero where round-off makes it negative."""
+    return (v * w - c * c).clamp(min=0).sqrt()
+
+
+def _angle(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """The arc sine of the correlation."""
+    return torch.atan2(c, _rest(torch, v, c, w))
+
+
+def absolute(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """|x|."""
+    rest = _rest(torch, v, c, w)
+    return (torch.atan2(c, rest) * c + rest) * (2 / PI)
+
+
+def relu(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """max(x, 0) = (x + |x|) / 2; an odd and an even part are uncorrelated."""
+    rest = _rest(torch, v, c, w)
+    return ((torch.atan2(c, rest) + PI / 2) * c + rest) / (2 * PI)
+
+
+def step(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """1 for x > 0, else 0."""
+    return _angle(torch, v, c, w) / (2 * PI) + 0.25
+
+
+def sign(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """The sign."""
+    return _angle(torch, v, c, w) * (2 / PI)
+
+
+def leaky_relu(torch: Any, v: Any, c: Any, w: Any, slope: float) -> Any:
+    """x for x > 0, else slope x: `(1+slope)/2 x + (1-slope)/2 |x|`."""
+    return c * ((1 + slope) / 2) ** 2 + absolute(torch, v, c, w) * ((1 - slope) / 2) ** 2
+
+
+def leaky_step(torch: Any, v: Any, c: Any, w: Any, slope: float) -> Any:
+    """1 for x > 0, else slope."""
+    return sign(torch, v, c, w) * ((1 - slope) / 2) ** 2 + ((1 + slope) / 2) ** 2
+
+
+def erf(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """The error function."""
+    return torch.atan2(2 * c, ((1 + 2 * v) * (1 + 2 * w) - 4 * c * c).sqrt()) * (2 / PI)
+
+
+def erf_slope(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """`2/sqrt(pi) exp(-x^2)`."""
+    return (4 / PI) * ((1 + 2 * v) * (1 + 2 * w) - 4 * c * c).rsqrt()
+
+
+def _gelu_parts(torch: Any, v: Any, c: Any, w: Any) -> tuple[Any, Any, Any]:
+    """`E[Phi(a) Phi(b)]`, `D = (1+v)(1+w) - c^2`, and what stands over `2 pi sqrt(D)` in GELU's second moment."""
+    determinant = (1 + v) * (1 + w) - c * c
+    both = torch.atan2(c, determinant.sqrt()) / (2 * PI) + 0.25
+    return both, determinant, v * w - c * c + c * c / (1 + v) + c * c / (1 + w)
+
+
+def gelu(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """`x Phi(x)`.
+
+    By parts in a, `E[a Phi(a) b Phi(b)] = v E[phi(a) b Phi(b)] + c E[Phi(a) Phi(b)] + c E[Phi(a) b phi(b)]`; a factor
+    phi tilts the Gaussian to another, in which the remaining means are elementary.
+    """
+    both, determinant, numerator = _gelu_parts(torch, v, c, w)
+    return c * both + numerator * determinant.rsqrt() / (2 * PI)
+
+
+def gelu_slope(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """The derivative of `gelu` with respect to c (Price's theorem)."""
+    both, determinant, numerator = _gelu_parts(torch, v, c, w)
+    inner = 2 * c / (1 + v) + 2 * c / (1 + w) - c + numerator * c / determinant
+    return both + inner * determinant.rsqrt() / (2 * PI)
+
+
+def sin(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """The sine: half the difference of the means of `cos(a - b)` and `cos(a + b)`."""
+    half = (v + w) / 2
+    return ((c - half).exp() - (-c - half).exp()) / 2
+
+
+def cos(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """The cosine."""
+    half = (v + w) / 2
+    return ((c - half).exp() + (-c - half).exp()) / 2
+
+
+def exp(torch: Any, v: Any, c: Any, w: Any) -> Any:
+    """The exponential."""
+    return ((v + w) / 2 + c).exp()
+
+
+def power(torch: Any, v: Any, c: Any, w: Any, p: float) -> Any:
+    """`x^p` for a whole p >= 0: pairs across and pairs within (Isserlis)."""
+    k = int(p)
+    total = 0 * (c + v + w)
+    for across in range(k % 2, k + 1, 2):
+        within = k - across
+        pairings = factorial(within) // (2 ** (within // 2) * factorial(within // 2))
+        total = total + factorial(across) * (comb(k, across) * pairings) ** 2 * c**across * (v * w) ** (within // 2)
+    return total

@@ -1,0 +1,158 @@
+"""What do the rules of the kernels share? Values seen from the two sides of a pair, and questions about them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from tpdyn.exponents import Scaling, show_order
+from tpdyn.program.check import ring
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.instructions import Combine, Concat, Contract, Gather, Leaf, Operand, Slice
+from tpdyn.program.program import Program
+from tpdyn.readings.kernels.gaussian import Gaussian
+from tpdyn.readings.kernels.kinds import matrix_of, numbers_of, sources_of
+from tpdyn.readings.kernels.numbers import Number, Numbers
+from tpdyn.readings.kernels.sized import (
+    Label,
+    Labels,
+    Sized,
+)
+
+Kind = Literal["second", "tangent"]
+
+
+@final
+@dataclass(frozen=True)
+class Seen:
+    """A value seen from one side of a pair: which inputs (0 or 1), which statement, a label for each of its finite axes."""
+
+    side: int
+    var: int
+    labels: Labels
+
+
+@final
+@dataclass
+class Tile:
+    """The inputs of a block of pairs: what is known of the numbers on both sides, and what was found already."""
+
+    sides: tuple[Numbers, Numbers]
+    found: dict[object, Sized | None] = field(default_factory=dict)
+
+
+class Frame(ABC):
+    """A program whose kernels are read: what kind each value is, and the pairs and means that rules ask for."""
+
+    def __init__(self, program: Program, data: int, batch: dict[int, int]) -> None:
+        self.program, self.data, self.batch = program, data, batch
+        self.numeric = numbers_of(program, data)
+        self.sources = sources_of(program, self.numeric)
+
+    @abstractmethod
+    def pair(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
+        """The kernel of two values, summed over labels that `out` lacks; None for zero."""
+
+    @abstractmethod
+    def mean(self, tile: Tile, u: Seen, out: Labels) -> Sized | None:
+        """`E[u]`, summed over labels that `out` lacks; None for zero."""
+
+    @abstractmethod
+    def law(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
+        """Variance and mean of a Gaussian value for all inputs of one side."""
+
+    @abstractmethod
+    def sum_over_width(self, numbers: Numbers, var: int) -> Number:
+        """A sum over the width: n times a mean, and a fluctuation that is smaller by the root of n."""
+
+    @abstractmethod
+    def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
+        """Mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
+
+    def seen(self, tile: Tile, side: int, var: int) -> Seen:
+        """A value with fresh labels."""
+        return Seen(side, var, tuple(Label(size) for size in tile.sides[side].finite_shape(var)))
+
+    def of_order_zero(self, var: int, made: Sized) -> Sized:
+        """What is left of a moment in the limit: zero where it vanishes; refused where it grows."""
+        if made.order == 0:
+            return made
+        if made.order < 0:
+            return Sized(torch.zeros_like(made.value), made.labels)
+        raise self.refusal(var, f"it grows with the width, its square as n^{show_order(made.order)}")
+
+    def by_label(self, u: Seen) -> dict[int, Label]:
+        """The label of each finite axis of a statement, by the number of the axis."""
+        axes = [axis for axis, dim in enumerate(self.program.statements[u.var].shape) if not dim.is_wide]
+        return dict(zip(axes, u.labels, strict=True))
+
+    def label_of(self, u: Seen, axis: int) -> Label:
+        """The label of a finite axis."""
+        return self.by_label(u)[axis]
+
+    def operand(self, tile: Tile, u: Seen, place: Operand, names: dict[int, Label]) -> Seen:
+        """An operand, its finite axes labelled as the instruction says; an axis that is summed gets a label of its own."""
+        labels = []
+        for axis, label in enumerate(place.axes):
+            if self.program.statements[place.var].shape[axis].is_wide:
+                continue
+            if label not in names:
+                names = {**names, label: Label(tile.sides[u.side].axis_size(place.var, axis))}
+            labels.append(names[label])
+        return Seen(u.side, place.var, tuple(labels))
+
+    def with_summed(self, tile: Tile, u: Seen, operands: Sequence[Operand]) -> dict[int, Label]:
+        """Labels of the finite axes of a statement and of those that it sums over, which its operands share."""
+        names = dict(self.by_label(u))
+        for place in operands:
+            for axis, label in enumerate(place.axes):
+                if label not in names and not self.program.statements[place.var].shape[axis].is_wide:
+                    names[label] = Label(tile.sides[u.side].axis_size(place.var, axis))
+        return names
+
+    def sums_wide(self, shape: tuple[Scaling, ...], place: Operand) -> bool:
+        """Whether an operand has a wide axis that the result lacks."""
+        dims = self.program.statements[place.var].shape
+        return any(dim.is_wide and label >= len(shape) for dim, label in zip(dims, place.axes, strict=True))
+
+    def gathers_positions(self, gather: Gather) -> bool:
+        """Whether a lookup is along a finite axis, by a table that is the same for all samples."""
+        axis = gather.value.axes.index(gather.axis)
+        index = self.program.statements[gather.index.var].instruction
+        fixed = isinstance(index, Leaf) and index.kind != "data"
+        return fixed and not self.program.statements[gather.value.var].shape[axis].is_wide
+
+    def matrix(self, var: int) -> tuple[Operand, Operand] | None:
+        """(weights, what they multiply) where a statement is a product with independent centred entries that sums."""
+        return matrix_of(self.program, self.numeric, var)
+
+    def is_gaussian(self, var: int) -> bool:
+        """Whether a value is a linear combination of matrix products and of leaves of vectors."""
+        instruction = self.program.statements[var].instruction
+        if isinstance(instruction, Leaf) or var in self.numeric or self.matrix(var):
+            return True
+        match instruction:
+            case Combine(terms=terms):
+                return all(self.is_gaussian(place.var) for _, place in terms)
+            case Contract(operands=operands):
+                rest = [place for place in operands if place.var not in self.numeric]
+                return len(rest) == 1 and self.is_gaussian(rest[0].var)
+            case Gather(value=value) | Slice(value=value):
+                return self.is_gaussian(value.var)
+            case Concat(parts=parts):
+                return all(self.is_gaussian(part.var) for part in parts if part is not None)
+            case _:
+                return False
+
+    def number(self, tile: Tile, u: Seen) -> Sized | None:
+        """The value of a number."""
+        return Sized(tile.sides[u.side].value(u.var, self), u.labels)
+
+    def refusal(self, var: int, text: str) -> OutsideTheory:
+        """What is not covered, with its statement and line."""
+        return OutsideTheory(ring(self.program, var, f"no kernel is known here: {text}"))

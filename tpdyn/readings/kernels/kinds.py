@@ -1,0 +1,84 @@
+"""Which values of a forward pass are numbers in the limit, which are random, and where does their randomness come from?"""
+
+from __future__ import annotations
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Contract, Gather, Leaf, Operand, operands_of
+from tpdyn.program.program import Program
+
+ONE = Scaling.of(1)
+
+
+def matrix_of(program: Program, numeric: frozenset[int], var: int) -> tuple[Operand, Operand] | None:
+    """(weights, what they multiply) where a statement is a product with independent centred entries that sums over them."""
+    statement = program.statements[var]
+    instruction = statement.instruction
+    if not isinstance(instruction, Contract) or len(instruction.operands) != 2:
+        return None
+    for w, x in (instruction.operands, instruction.operands[::-1]):
+        leaf = program.statements[w.var].instruction
+        if not isinstance(leaf, Leaf) or w.var in numeric or not leaf.law.location.is_zero or w.var == x.var:
+            continue
+        shared = set(w.axes) & set(x.axes)
+        dims = dict(zip(x.axes, program.statements[x.var].shape, strict=True))
+        kept_wide = [label for label in shared if dims[label].is_wide and label < len(statement.shape)]
+        if not kept_wide and (x.var in numeric or any(dims[label].is_wide for label in shared)):
+            return w, x
+    return None
+
+
+def numbers_of(program: Program, data: int) -> frozenset[int]:
+    """The values that are numbers in the limit: of data and constants, and sums over the width of what is no weight."""
+    found: set[int] = set()
+    for var, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        if statement.origin.phase not in ("initialization", "data", "forward") or statement.origin.step:
+            break
+        wide = any(dim.is_wide for dim in statement.shape)
+        if isinstance(instruction, Leaf):
+            fixed = instruction.kind != "parameter" and instruction.law.kind in ("data", "index", "array")
+            level = instruction.law.kind in ("zero", "constant") and instruction.kind != "parameter"
+            if var == data or ((fixed or level) and not wide):
+                found.add(var)
+            continue
+        reads = [place.var for place in operands_of(instruction)]
+        if all(read in found for read in reads):
+            if not wide:
+                found.add(var)
+            continue
+        if isinstance(instruction, Contract) and not wide and matrix_of(program, frozenset(found), var) is None:
+            sums = any(
+                dim.is_wide and label >= len(statement.shape)
+                for place in instruction.operands
+                for dim, label in zip(program.statements[place.var].shape, place.axes, strict=True)
+            )
+            if sums:
+                found.add(var)
+    return frozenset(found)
+
+
+def sources_of(program: Program, numeric: frozenset[int]) -> dict[int, frozenset[int]]:
+    """Which leaves a value's randomness comes from, coordinate by coordinate: of `W x` it is W alone."""
+    found: dict[int, frozenset[int]] = {}
+    for var, statement in enumerate(program.statements):
+        instruction = statement.instruction
+        if var in numeric:
+            found[var] = frozenset()
+        elif isinstance(instruction, Leaf):
+            random = not instruction.law.scale.is_zero or instruction.kind == "parameter"
+            found[var] = frozenset({var}) if random else frozenset()
+        elif (matrix := matrix_of(program, numeric, var)) is not None:
+            found[var] = frozenset({matrix[0].var})
+        else:
+            found[var] = frozenset().union(*(found[place.var] for place in operands_of(instruction)))
+    return found
+
+
+def same_gather(one: Gather, other: Gather) -> bool:
+    """Whether two lookups are by one table."""
+    return one.index.var == other.index.var
+
+
+def spread(leaf: Leaf) -> Scaling:
+    """The variance of a law, relative to the square of its scale."""
+    return Scaling.of(1 / 3) if leaf.law.kind == "uniform" else ONE

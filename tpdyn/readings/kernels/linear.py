@@ -1,0 +1,231 @@
+"""Which values are linear in others? Sums, multiples, slices, lookups, concatenations: both kernels pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Combine, Concat, Contract, Gather, Slice
+from tpdyn.readings.kernels.frame import Frame, Kind, Seen, Tile
+from tpdyn.readings.kernels.kinds import same_gather
+from tpdyn.readings.kernels.sized import (
+    Label,
+    Labels,
+    Sized,
+    end_to_end,
+    looked_up,
+    product,
+    reordered,
+    repeated,
+    scaled,
+    summed,
+    total,
+)
+
+
+class Linear(Frame):
+    """The rules for values that are linear in others."""
+
+    def linear(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
+        """The left value is linear in others: one after the other, by the bilinearity of both kernels."""
+        statement = self.program.statements[u.var]
+        instruction = statement.instruction
+        names = self.by_label(u)
+        match instruction:
+            case Combine(terms=terms, constant=constant):
+                parts = [
+                    self._times(kind, tile, scale, (), self.operand(tile, u, place, names), v, out)
+                    for scale, place in terms
+                ]
+                if kind == "second" and not constant.is_zero:
+                    parts.append(self._constant(tile, constant, u, v, out))
+                return True, total(parts)
+            case Contract(operands=operands, scale=scale):
+                numbers = [place for place in operands if place.var in self.numeric]
+                rest = [place for place in operands if place.var not in self.numeric]
+                if self.matrix(u.var) or len(rest) != 1 or self.sums_wide(statement.shape, rest[0]):
+                    return False, None
+                names = self.with_summed(tile, u, operands)
+                first, *others = (self.operand(tile, u, place, names) for place in (*rest, *numbers))
+                return True, self._times(kind, tile, scale, others, first, v, out)
+            case Gather(value=value, index=index) if self.gathers_positions(instruction):
+                picked = Label(tile.sides[u.side].size(value, instruction.axis))
+                read = self.operand(tile, u, value, {**names, instruction.axis: picked})
+                where = self.operand(tile, u, index, names)
+                return True, self._picked(kind, tile, u, v, read, picked, where, out)
+            case Slice(value=value, axis=axis, start=start, step=step, length=length):
+                if axis in names and names[axis] in v.labels:
+                    return True, self._apart(kind, tile, u, v, [names[axis]], out)
+                picked = Label(tile.sides[u.side].size(value, axis))
+                read = self.operand(tile, u, value, {**names, axis: picked})
+                entries = torch.arange(length) * step + start
+                return True, self._entries(kind, tile, read, picked, entries, names.get(axis), v, out)
+            case Concat():
+                return True, self._blocks(kind, tile, u, v, instruction, out)
+            case _:
+                return False, None
+
+    def linear_on_the_right(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
+        """The right value is linear in others: both kernels are symmetric."""
+        return self.linear(kind, tile, v, u, out)
+
+    def alike(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
+        """Lookups, slices and concatenations of both along one axis: they pass through together."""
+        one, other = (self.program.statements[x.var].instruction for x in (u, v))
+        match one, other:
+            case Gather(), Gather() if same_gather(one, other) and self.gathers_positions(one):
+                return True, self._gathered(kind, tile, u, v, one, other, out)
+            case Concat(), Concat() if one.axis == other.axis and one.lengths == other.lengths:
+                if self.label_of(u, one.axis) is self.label_of(v, other.axis):
+                    return True, self._joined(kind, tile, u, v, one, other, out)
+            case _:
+                pass
+        return False, None
+
+    def _times(
+        self, kind: Kind, tile: Tile, scale: Scaling, numbers: Sequence[Seen], read: Seen, v: Seen, out: Labels
+    ) -> Sized | None:
+        """`scale * numbers * read` against v."""
+        if scale.is_zero:
+            return None
+        if not numbers:
+            return scaled(self.pair(kind, tile, read, v, out), scale)
+        factors = [self.number(tile, each) for each in numbers]
+        kept = {label for factor in factors if factor is not None for label in factor.labels}
+        inner = tuple(dict.fromkeys([*(x for x in out), *(x for x in (*read.labels, *v.labels) if x in kept)]))
+        made = self.pair(kind, tile, read, v, tuple(x for x in inner if x in {*read.labels, *v.labels}))
+        if made is None or any(factor is None for factor in factors):
+            return None
+        present = [factor for factor in factors if factor is not None]
+        return scaled(product([made, *present], out, {*read.labels, *v.labels, *kept}), scale)
+
+    def _constant(self, tile: Tile, constant: Scaling, u: Seen, v: Seen, out: Labels) -> Sized | None:
+        made = self.mean(tile, v, tuple(x for x in out if x in v.labels))
+        if made is None:
+            return None
+        return scaled(repeated(made, out, {*u.labels, *v.labels}, summed_before=set(v.labels)), constant)
+
+    def _gathered(
+        self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Gather, other: Gather, out: Labels
+    ) -> Sized | None:
+        """Both look positions up in one constant table: patches of an image, a rolled window."""
+        mine, theirs = self.by_label(u), self.by_label(v)
+        pick, pick_v = (
+            Label(tile.sides[u.side].size(one.value, one.axis)),
+            Label(tile.sides[v.side].size(other.value, other.axis)),
+        )
+        where, where_v = self.operand(tile, u, one.index, mine), self.operand(tile, v, other.index, theirs)
+        table = tile.sides[u.side].value(one.index.var, self)
+        joined = [k for k, (a, b) in enumerate(zip(where.labels, where_v.labels, strict=True)) if a is b]
+        if len(joined) == len(where.labels):
+            pick_v = pick
+        read = self.operand(tile, u, one.value, {**mine, one.axis: pick})
+        read_v = self.operand(tile, v, other.value, {**theirs, other.axis: pick_v})
+        inside = {*read.labels, *read_v.labels}
+        if {*where.labels, *where_v.labels} & inside:
+            raise self.refusal(u.var, "positions are looked up along an axis that is kept")
+        rest = tuple(x for x in out if x in inside)
+        inner = (pick, *rest) if pick is pick_v else (pick, pick_v, *rest)
+        made = self.pair(kind, tile, read, read_v, inner)
+        if made is None:
+            return None
+        gathered = looked_up(
+            made.value,
+            table,
+            joined,
+            len(where.labels),
+            pick is pick_v,
+            [label in out for label in where.labels],
+            [label in out for label in where_v.labels],
+        )
+        names = [label for label in where.labels if label in out]
+        names += [label for k, label in enumerate(where_v.labels) if label in out and k not in joined]
+        return reordered(Sized(gathered, (*names, *rest), made.order), out)
+
+    def _joined(
+        self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, other: Concat, out: Labels
+    ) -> Sized | None:
+        """Both lay values end to end along one axis that runs together: part by part."""
+        along = self.label_of(u, one.axis)
+        parts: list[Sized | int] = []
+        for part, part_v, length in zip(one.parts, other.parts, one.lengths, strict=True):
+            size = int(length.constant)
+            made = None
+            if part is not None and part_v is not None:
+                here = Label(size)
+                read = self.operand(tile, u, part, {**self.by_label(u), one.axis: here})
+                read_v = self.operand(tile, v, part_v, {**self.by_label(v), other.axis: here})
+                made = self.pair(kind, tile, read, read_v, tuple(here if x is along else x for x in out))
+            parts.append(size if made is None else made)
+        return end_to_end(parts, out.index(along) if along in out else None, out)
+
+    def _blocks(self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, out: Labels) -> Sized | None:
+        """The left value is laid end to end: block by block."""
+        along = self.label_of(u, one.axis)
+        if along in v.labels:
+            return self._apart(kind, tile, u, v, [along], out)
+        parts: list[Sized | int] = []
+        for part, length in zip(one.parts, one.lengths, strict=True):
+            size = int(length.constant)
+            made = None
+            if part is not None:
+                here = Label(size)
+                read = self.operand(tile, u, part, {**self.by_label(u), one.axis: here})
+                made = self.pair(kind, tile, read, v, tuple(here if x is along else x for x in out))
+            parts.append(size if made is None else made)
+        return end_to_end(parts, out.index(along) if along in out else None, out)
+
+    def _picked(
+        self, kind: Kind, tile: Tile, u: Seen, v: Seen, read: Seen, picked: Label, where: Seen, out: Labels
+    ) -> Sized | None:
+        if set(where.labels) & set(read.labels):
+            raise self.refusal(u.var, "positions are looked up along an axis that is kept")
+        if shared := [x for x in where.labels if x in v.labels]:
+            return self._apart(kind, tile, u, v, shared, out)
+        table = tile.sides[u.side].value(where.var, self).long()
+        rest = tuple(x for x in out if x not in where.labels)
+        made = self.pair(kind, tile, read, v, (picked, *rest))
+        if made is None:
+            return None
+        value = made.value.index_select(0, table.flatten()).reshape(*table.shape, *made.value.shape[1:])
+        for axis in reversed([k for k, label in enumerate(where.labels) if label not in out]):
+            value = value.sum(axis)
+        names = (*(x for x in where.labels if x in out), *rest)
+        return reordered(Sized(value, names, made.order), out)
+
+    def _entries(
+        self,
+        kind: Kind,
+        tile: Tile,
+        read: Seen,
+        picked: Label,
+        entries: Tensor,
+        label: Label | None,
+        v: Seen,
+        out: Labels,
+    ) -> Sized | None:
+        """Some entries along one axis; without a label (one entry) the axis goes."""
+        rest = tuple(x for x in out if x is not label)
+        made = self.pair(kind, tile, read, v, (picked, *rest))
+        if made is None:
+            return None
+        value = made.value.index_select(0, entries)
+        if label is None or label not in out:
+            return reordered(Sized(value.sum(0), rest, made.order), out)
+        return reordered(Sized(value, (label, *rest), made.order), out)
+
+    def _apart(self, kind: Kind, tile: Tile, u: Seen, v: Seen, shared: Sequence[Label], out: Labels) -> Sized | None:
+        """Axes that run together, but are cut on one side only: all pairs of their entries, and of these the diagonal."""
+        fresh = {label: Label(label.size) for label in shared}
+        apart = Seen(v.side, v.var, tuple(fresh.get(x, x) for x in v.labels))
+        rest = tuple(x for x in out if x not in fresh)
+        made = self.pair(kind, tile, u, apart, (*shared, *fresh.values(), *rest))
+        if made is None:
+            return None
+        value = made.value
+        for _ in shared:
+            value = value.diagonal(dim1=0, dim2=len(shared)).movedim(-1, len(shared) - 1)
+        return summed(Sized(value, (*shared, *rest), made.order), out, {*shared, *rest})

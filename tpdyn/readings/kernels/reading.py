@@ -1,0 +1,214 @@
+"""Which second moments and tangent kernels do the values of a forward pass have, in the limit of infinite width?
+
+The recursion runs over pairs of values, from the output down. A value with a wide axis is, in the limit, a family of random
+coordinates, one for each index over its finite axes (samples, positions, heads); two of them have
+
+* a **second moment** `E[u(x) v(x')]`: a tensor over the finite axes of both;
+* a **tangent kernel** `sum over weights of du(x)/dw dv(x')/dw`, likewise.
+
+Both are bilinear, so that sums, multiples, slices, lookups and concatenations pass through; what remains are three rules:
+*matrix* (`W x` against `W y`: n Var(W) E[x y], and E[x y] more for the tangent kernel), *function* (`f(a)` against `g(b)`, by
+`gaussian`; tangent kernels by `E[f'(a) g'(b)]`) and *product* (of independent factors). Values without wide axis whose fluctuation
+vanishes are numbers. All else is refused, by name and line.
+
+Sources: Tensor Programs I (arXiv 1910.12478) for second moments, II (2006.14548) for tangent kernels; that W and its transpose
+may be taken for independent holds because no rule here accepts a weight that is used in both directions.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import final
+
+import torch
+from torch import Tensor
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Instruction, Leaf
+from tpdyn.readings.kernels import gaussian
+from tpdyn.readings.kernels.atoms import Atoms
+from tpdyn.readings.kernels.frame import Kind, Seen, Tile
+from tpdyn.readings.kernels.gaussian import Gaussian
+from tpdyn.readings.kernels.numbers import Number, Numbers
+from tpdyn.readings.kernels.sized import (
+    Label,
+    Labels,
+    Sized,
+    expanded,
+    product,
+    reordered,
+    scaled,
+    summed,
+    total,
+)
+
+
+@final
+class Kernels(Atoms):
+    """The recursion for one program (see the module docstring)."""
+
+    def second(self, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
+        """`E[u v]`, summed over labels that `out` lacks; None for zero."""
+        return self.pair("second", tile, u, v, out)
+
+    def tangent(self, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
+        """The tangent kernel of u and v, summed over labels that `out` lacks; None for zero."""
+        return self.pair("tangent", tile, u, v, out)
+
+    def pair(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
+        """The kernel of two values, by the pattern of their labels found once."""
+        used = {*u.labels, *v.labels}
+        inner = tuple(label for label in out if label in used)
+        number = {label: k for k, label in enumerate(dict.fromkeys((*u.labels, *v.labels)))}
+        pattern = (tuple(number[x] for x in u.labels), tuple(number[x] for x in v.labels))
+        key = (kind, u.side, u.var, v.side, v.var, pattern, tuple(number[x] for x in inner))
+        if key not in tile.found:
+            tile.found[key] = self._worked_out(kind, tile, u, v, inner)
+        made = tile.found[key]
+        return None if made is None else expanded(Sized(made.value, inner, made.order), out)
+
+    def _worked_out(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
+        one, other = u.var in self.numeric, v.var in self.numeric
+        if one or other:
+            return self._with_number(kind, tile, u, v, out)
+        for rule in (self.alike, self.linear, self.linear_on_the_right, self.atoms):
+            answered, made = rule(kind, tile, u, v, out)
+            if answered:
+                return made
+        raise self.refusal(u.var, f"no rule for it beside {self.program.statements[v.var].name}")
+
+    def _with_number(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
+        """A number does not move with the weights, and does not fluctuate."""
+        if kind == "tangent":
+            return None
+        factors: list[Sized] = []
+        for side in (u, v):
+            made = self.number(tile, side) if side.var in self.numeric else self.mean(tile, side, side.labels)
+            if made is None:
+                return None
+            factors.append(made)
+        return product(factors, out, {*u.labels, *v.labels})
+
+    def mean(self, tile: Tile, u: Seen, out: Labels) -> Sized | None:
+        """`E[u]`, summed over labels that `out` lacks; None for zero."""
+        statement = self.program.statements[u.var]
+        instruction = statement.instruction
+        names = self.by_label(u)
+        if u.var in self.numeric:
+            made = self.number(tile, u)
+        elif isinstance(instruction, Leaf):
+            ones = torch.ones([x.size for x in u.labels], dtype=tile.sides[0].dtype)
+            made = None if instruction.law.location.is_zero else scaled(Sized(ones, u.labels), instruction.law.location)
+        elif self.matrix(u.var):
+            made = None
+        else:
+            made = self._mean_of(tile, u, statement.shape, instruction, names)
+        return None if made is None else summed(made, out, set(u.labels))
+
+    def _mean_of(
+        self, tile: Tile, u: Seen, shape: tuple[Scaling, ...], instruction: Instruction, names: dict[int, Label]
+    ) -> Sized | None:
+        match instruction:
+            case Combine(terms=terms, constant=constant):
+                parts = []
+                for scale, place in terms:
+                    read = self.operand(tile, u, place, names)
+                    made = self.mean(tile, read, read.labels)
+                    parts.append(None if made is None else scaled(expanded(made, u.labels), scale))
+                parts.append(self._level_of(u.labels, constant, tile))
+                return total(parts)
+            case Contract():
+                scale, factors = self.factors(tile, u)
+                groups = self.grouped(u, [(0, x) for x in factors])
+                means = [self.group("second", tile, pair) for _, pair in groups]
+                present = [each for each in means if each is not None]
+                every = {x for each in factors for x in each.labels} | set(u.labels)
+                return scaled(product(present, u.labels, every), scale) if len(present) == len(means) else None
+            case Apply():
+                f, a = self.function(tile, u)
+                if a is None or not self.is_gaussian(a.var):
+                    raise self.refusal(u.var, "a function of a value that is not Gaussian in the limit")
+                law = self.law_in(tile, a, a.labels)
+                return expanded(Sized(gaussian.mean(f, law), a.labels), u.labels)
+            case Gather(value=value, index=index, axis=axis):
+                picked = Label(tile.sides[u.side].size(value, axis))
+                read = self.operand(tile, u, value, {**names, axis: picked})
+                made = self.mean(tile, read, read.labels)
+                if made is None:
+                    return None
+                where = self.operand(tile, u, index, names)
+                table = tile.sides[u.side].value(where.var, self).long()
+                rest = tuple(x for x in read.labels if x is not picked)
+                first = reordered(made, (picked, *rest)).value
+                value_ = first.index_select(0, table.flatten()).reshape(*table.shape, *first.shape[1:])
+                return expanded(Sized(value_, (*where.labels, *rest), made.order), u.labels)
+            case _:
+                raise self.refusal(u.var, "no rule for its mean")
+
+    def _level_of(self, labels: Labels, level: Scaling, tile: Tile) -> Sized | None:
+        if level.is_zero:
+            return None
+        return scaled(Sized(torch.ones([x.size for x in labels], dtype=tile.sides[0].dtype), labels), level)
+
+    def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
+        """Mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
+        key = ("law", a.side, a.var)
+        if key not in tile.found:
+            tile.found[key] = None
+            tile.sides[a.side].keep(a.var, self._law_of(tile, a))
+        kept = tile.sides[a.side].kept(a.var)
+        variance = expanded(Sized(kept[0], a.labels), every, broadcast=True).value
+        mean = None if kept[1] is None else expanded(Sized(kept[1], a.labels), every, broadcast=True).value
+        return Gaussian(variance, mean)
+
+    def _law_of(self, tile: Tile, a: Seen) -> tuple[Tensor, Tensor | None]:
+        numbers = tile.sides[a.side]
+        if (sliced := numbers.law_of_parent(a.var, self)) is not None:
+            return sliced
+        alone = Tile((numbers, numbers))
+        own = Seen(0, a.var, tuple(Label(x.size) for x in a.labels))
+        raw, level = self.pair("second", alone, own, own, own.labels), self.mean(alone, own, own.labels)
+        shape = tuple(x.size for x in a.labels)
+        variance = torch.zeros(shape, dtype=numbers.dtype) if raw is None else self.of_order_zero(a.var, raw).value
+        if level is None:
+            return variance, None
+        mean = self.of_order_zero(a.var, level).value
+        return variance - mean * mean, mean
+
+    def law(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
+        """Variance and mean of a Gaussian value for all inputs of one side."""
+        alone = Tile((numbers, numbers))
+        seen = self.seen(alone, 0, var)
+        if not numbers.has_kept(var):
+            numbers.keep(var, self._law_of(alone, seen))
+        return numbers.kept(var)
+
+    def sum_over_width(self, numbers: Numbers, var: int) -> Number:
+        """A sum over the width: n times a mean, and a fluctuation that is smaller by the root of n."""
+        statement = self.program.statements[var]
+        instruction = statement.instruction
+        assert isinstance(instruction, Contract)
+        tile = Tile((numbers, numbers))
+        u = self.seen(tile, 0, var)
+        scale = instruction.scale
+        wide = {
+            label: dim
+            for place in instruction.operands
+            for label, dim in zip(place.axes, self.program.statements[place.var].shape, strict=True)
+            if dim.is_wide and label >= len(statement.shape)
+        }
+        for dim in wide.values():
+            scale = scale * dim
+        names = self.with_summed(tile, u, instruction.operands)
+        read = [self.operand(tile, u, place, names) for place in instruction.operands]
+        if len(read) == 1:
+            made = self.mean(tile, read[0], tuple(x for x in u.labels if x in read[0].labels))
+        else:
+            made = self.pair("second", tile, read[0], read[1], u.labels)
+        shape = tuple(x.size for x in u.labels)
+        assert scale.order is not None
+        fluctuation = scale.order - Fraction(1, 2)
+        made = None if made is None else scaled(expanded(made, u.labels), scale)
+        if made is None:
+            return Number(torch.zeros(shape, dtype=numbers.dtype), None, fluctuation)
+        return Number(made.value, made.order, fluctuation)

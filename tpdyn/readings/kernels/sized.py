@@ -1,0 +1,184 @@
+"""How are tensors handled whose axes have names? Products, sums and diagonals by label, each with its power of the width."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import final
+
+import torch
+from torch import Tensor
+
+from tpdyn.exponents import ZERO, Scaling
+
+
+@final
+@dataclass(eq=False)
+class Label:
+    """A name for a finite axis while a pair is worked out; axes of both sides with one label run together."""
+
+    size: int
+
+
+Labels = tuple[Label, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Sized:
+    """A tensor times n^order: what leads in the limit of infinite width. `labels` name its axes."""
+
+    value: Tensor
+    labels: Labels
+    order: Fraction = ZERO
+
+
+def scaled(made: Sized | None, scale: Scaling) -> Sized | None:
+    """Times a function of the width: what leads."""
+    if made is None or scale.is_zero:
+        return None
+    coefficient, power = scale.terms[0]
+    value = made.value if coefficient == 1 else made.value * float(coefficient)
+    return Sized(value, made.labels, made.order + power)
+
+
+def total(parts: Iterable[Sized | None]) -> Sized | None:
+    """The sum of tensors with equal labels (up to their order): of different powers of the width the largest leads."""
+    present = [part for part in parts if part is not None]
+    if not present:
+        return None
+    top = max(part.order for part in present)
+    leading = [part for part in present if part.order == top]
+    every = tuple(dict.fromkeys(label for part in leading for label in part.labels))
+    made = expanded(leading[0], every).value
+    for part in leading[1:]:
+        made = made + expanded(part, every).value
+    return Sized(made, every, top)
+
+
+def expanded(made: Sized, out: Labels, *, broadcast: bool = False) -> Sized:
+    """With axes in the order of `out`; labels that it lacks are repeated (or, for `broadcast`, of size 1)."""
+    if made.labels == out:
+        return made
+    present = tuple(label for label in out if label in made.labels)
+    value = reordered(made, present).value
+    for axis, label in enumerate(out):
+        if label not in made.labels:
+            value = value.unsqueeze(axis)
+    shape = [label.size for label in out]
+    return Sized(value if broadcast else value.expand(shape), out, made.order)
+
+
+def reordered(made: Sized, out: Labels) -> Sized:
+    """The same axes in another order."""
+    if made.labels == out:
+        return made
+    return Sized(made.value.permute([made.labels.index(label) for label in out]), out, made.order)
+
+
+def product(factors: Sequence[Sized], out: Labels, every: set[Label]) -> Sized:
+    """The product, summed over labels that `out` lacks; `every` label counts, also one that no factor has."""
+    number = {label: k for k, label in enumerate(dict.fromkeys(x for f in factors for x in f.labels))}
+    kept = tuple(label for label in out if label in number)
+    arguments: list[object] = []
+    for factor in factors:
+        arguments += [factor.value, [number[label] for label in factor.labels]]
+    if not factors:
+        raise ValueError("a product of nothing")
+    value = torch.einsum(*arguments, [number[label] for label in kept])
+    made = Sized(value, kept, sum((factor.order for factor in factors), ZERO))
+    return repeated(made, out, every, summed_before=set(number))
+
+
+def summed(made: Sized, out: Labels, every: set[Label]) -> Sized:
+    """Summed over labels that `out` lacks."""
+    return product([made], out, every)
+
+
+def repeated(made: Sized, out: Labels, every: set[Label], *, summed_before: set[Label]) -> Sized:
+    """Repeated along labels of `out` that it lacks, and times the size of those that nobody has and that are summed."""
+    factor = 1
+    for label in every - summed_before - set(out):
+        factor *= label.size
+    made = expanded(made, out)
+    return made if factor == 1 else Sized(made.value * factor, out, made.order)
+
+
+def identity(made: Sized, apart: Iterable[tuple[Label, Label]], out: Labels) -> Sized:
+    """Times one where two labels have the same index, zero elsewhere."""
+    factors = [made]
+    for one, other in apart:
+        if one is not other and (one in out or other in out):
+            factors.append(Sized(torch.eye(one.size, dtype=made.value.dtype, device=made.value.device), (one, other)))
+    present = {label for factor in factors for label in factor.labels}
+    return product(factors, out, present) if len(factors) > 1 else expanded(made, out)
+
+
+def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> Sized | None:
+    """Parts laid end to end along an axis of `out` (a number: zeros of that length); without an axis they are summed."""
+    present = [part for part in parts if isinstance(part, Sized)]
+    if not present:
+        return None
+    top = max(part.order for part in present)
+    shape = [label.size for label in out]
+    pieces = []
+    for part in parts:
+        if isinstance(part, Sized) and part.order == top:
+            pieces.append(part.value)
+        elif along is not None:
+            size = part if isinstance(part, int) else part.value.shape[along]
+            pieces.append(present[0].value.new_zeros([*shape[:along], size, *shape[along + 1 :]]))
+    if along is None:
+        return Sized(torch.stack(pieces).sum(0), out, top)
+    return Sized(torch.cat(pieces, along), out, top)
+
+
+def looked_up(
+    value: Tensor, table: Tensor, joined: Sequence[int], rank: int, same: bool, kept: list[bool], kept_v: list[bool]
+) -> Tensor:
+    """Entries of both sides by one table: axes of the table that are `joined` run together, and are summed unless kept.
+
+    value: "m rest" where all run together (`same`), else "m m' rest". Returns the kept axes of the left side, then those of
+    the right side that do not run together, then the rest.
+    """
+    table = table.long()
+    if same:
+        made = value.index_select(0, table.flatten()).reshape(*table.shape, *value.shape[1:])
+        for axis in reversed(range(rank)):
+            if not kept[axis]:
+                made = made.sum(axis)
+        return made
+    free = [axis for axis in range(rank) if axis not in joined]
+    ordered = table.permute(*joined, *free)
+    sizes = [table.shape[axis] for axis in free]
+    stacked = []
+    for index in itertools.product(*(range(table.shape[axis]) for axis in joined)):
+        rows = ordered[index].flatten() if joined else ordered.flatten()
+        picked = value.index_select(0, rows).index_select(1, rows)
+        stacked.append(picked)
+    all_summed = not any(kept[axis] for axis in joined)
+    if all_summed:
+        made = stacked[0]
+        for each in stacked[1:]:
+            made = made + each
+        made = made.reshape(*sizes, *sizes, *value.shape[2:])
+        lead: list[int] = []
+    else:
+        made = torch.stack(stacked).reshape(*(table.shape[axis] for axis in joined), *sizes, *sizes, *value.shape[2:])
+        lead = list(joined)
+        for place in reversed(range(len(joined))):
+            if not kept[joined[place]]:
+                made = made.sum(place)
+                lead.pop(place)
+    # axes now: lead, free (left), free (right), rest; the left side's kept axes in the order of the table
+    left = {axis: place for place, axis in enumerate(lead)} | {axis: len(lead) + k for k, axis in enumerate(free)}
+    order = [left[axis] for axis in range(rank) if axis in left]
+    tail = list(range(len(lead) + len(free), made.dim()))
+    made = made.permute(*order, *tail)
+    drop = [k for k, axis in enumerate(a for a in range(rank) if a in left) if not kept[axis]]
+    right = [len(order) + k for k, axis in enumerate(free) if not kept_v[axis]]
+    for axis in sorted([*drop, *right], reverse=True):
+        made = made.sum(axis)
+    return made
