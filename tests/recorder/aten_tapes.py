@@ -102,7 +102,7 @@ def lowered_outputs(
     expected = [x for x in recorder.outputs_of(result) if x is not None]
     tape = recorder.tape
     tape.parameters = [TapeParameter(f"w{k}", [ref], []) for k, ref in enumerate(refs)]
-    tape.marks = [TapeMark("module", f"out{k}", 0, recorder.ref(x)) for k, x in enumerate(expected)]
+    tape.marks = [TapeMark("output", f"out{k}", 0, recorder.ref(x)) for k, x in enumerate(expected)]
     lowered = lower(tape)
     values = evaluate(lowered)
     return lowered, [values[mark.var] for mark in lowered.marks], [x.detach() for x in expected]

@@ -37,11 +37,13 @@ QUICK: dict[str, tuple[str, ...]] = {
         "flattened, SGD",
         "rows written, SGD",
         "two of many coordinates, SGD",
+        "standardised, unbiased, SGD",
     ),
     "attention": (
         "grouped queries, AdamW",
         "rotary, halves, SGD",
         "rotary, interleaved, SGD",
+        "rotary, full, SGD",
         "rotary, complex, AdamW",
         "experts, switch, SGD",
     ),
@@ -54,6 +56,7 @@ QUICK: dict[str, tuple[str, ...]] = {
     ),
     "losses": (
         "BCE with logits, SGD",
+        "cross entropy, ignored at random, SGD",
         "multi margin, SGD",
         "contrastive, NT-Xent, SGD",
     ),

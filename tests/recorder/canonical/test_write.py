@@ -26,6 +26,7 @@ from tpdyn.recorder.canonical import Canonical, canonical
 from tpdyn.recorder.fitting.verify import verify_program
 from tpdyn.recorder.fitting.widths import FitError, fit
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
+from tpdyn.recorder.record import record
 
 WIDTHS, UNSEEN = (16, 24, 40), 56
 N, ONE = Scaling.of(1, 1), Scaling.of(1)
@@ -335,3 +336,26 @@ def test_a_concatenation_may_read_one_value_with_its_axes_in_several_orders() ->
         s.add(Concat(parts, (Scaling.of(n), Scaling.of(n)), 2), 7, 7, 2 * n)
 
     made(build)
+
+
+def test_what_is_divided_by_no_power_is_multiplied_with_an_inverse() -> None:
+    program = record(unbiased, steps=1)
+    divisors = [
+        statement.instruction.constant
+        for statement in program.statements
+        if isinstance(statement.instruction, Combine) and not statement.instruction.terms
+    ]
+    assert divisors and set(divisors) == {ONE + Scaling.of(-1, -1)}
+
+
+def unbiased(width: int) -> None:
+    """The Annotated Transformer's LayerNorm: its standard deviation divides by n - 1."""
+    first, last = torch.nn.Linear(5, width), torch.nn.Linear(width, 3)
+    optimizer = torch.optim.SGD([*first.parameters(), *last.parameters()], lr=0.1)
+    x = torch.randn(4, 5)
+    while True:
+        h = first(x)
+        h = (h - h.mean(-1, keepdim=True)) / (h.std(-1, keepdim=True) + 1e-6)
+        optimizer.zero_grad()
+        last(h).square().mean().backward()
+        optimizer.step()

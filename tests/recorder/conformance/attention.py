@@ -26,6 +26,8 @@ class Sequence(nn.Module):
 def turned(x: Tensor, how: str) -> Tensor:
     """Rotary position embedding of (batch, heads, tokens, size)."""
     tokens, size = x.shape[-2:]
+    if how == "full":  # GPT-NeoX, GPT-J and Phi-3 pass on what lies beyond the turned part: here nothing
+        return torch.cat([turned(x[..., :size], "halves"), x[..., size:]], -1)
     angles = torch.arange(tokens)[:, None] / 100 ** (torch.arange(0, size, 2) / size)
     if how == "complex":
         pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous())
@@ -250,6 +252,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "grouped queries by hand": lambda n: Attention(n, heads=4, own=2, fused=False),
     "one key for all heads": lambda n: Attention(n, heads=4, own=1),
     "rotary, halves": lambda n: Attention(n, rope="halves"),
+    "rotary, full": lambda n: Attention(n, rope="full"),
     "rotary, interleaved": lambda n: Attention(n, rope="interleaved"),
     "rotary, pairs": lambda n: Attention(n, rope="pairs"),
     "rotary, GPT-J": lambda n: Attention(n, rope="GPT-J"),

@@ -194,6 +194,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "norm of order inf over tokens": lambda h: (
         h / (1 + torch.linalg.vector_norm(h, ord=float("inf"), dim=0, keepdim=True))
     ),
+    "standardised, unbiased": lambda h: (h - h.mean(-1, keepdim=True)) / (h.std(-1, keepdim=True) + 1e-6),
     "max over tokens": lambda h: h + h.max(0).values,
     "amin over tokens": lambda h: h + h.amin(0),
     "tensor ** tensor": lambda h: (1.5 + h) ** h.roll(1, 0),

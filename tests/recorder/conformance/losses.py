@@ -65,6 +65,9 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "cross entropy, class weights": lambda x: F.cross_entropy(x, CLASSES, weight=WEIGHTS),
     "cross entropy, smoothing and weights": lambda x: F.cross_entropy(x, CLASSES, weight=WEIGHTS, label_smoothing=0.1),
     "cross entropy, ignore_index": lambda x: F.cross_entropy(x, SOME, ignore_index=-100),
+    "cross entropy, ignored at random": lambda x: F.cross_entropy(
+        x, torch.where(torch.rand(4) < 0.4, -1, CLASSES), ignore_index=-1
+    ),
     "cross entropy of chances": lambda x: F.cross_entropy(x, SOFT),
     "cross entropy, rows masked by hand": lambda x: (
         (F.cross_entropy(x, CLASSES, reduction="none") * BITS[:, 0]).sum() / BITS[:, 0].sum()

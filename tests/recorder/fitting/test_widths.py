@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand, Slice
 from tpdyn.program.program import Origin, Source
-from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_whole
+from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_quotient, fit_whole
 from tpdyn.recorder.fitting.widths import FitError, check_widths, fit
 from tpdyn.recorder.lowered import Lowered, LoweredStatement
 
@@ -227,3 +227,26 @@ def test_recordings_that_differ_in_anything_but_numbers_are_not_joined(what: str
 
     with pytest.raises(FitError, match="different things at different widths"):
         fit([with_last(width, width == 24) for width in WIDTHS])
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(1, -1), (2, -1), (0.3, 2), (0.25, Fraction(-1, 8))])
+def test_one_over_a_shifted_width_is_a_quotient(factor: float, shift: Fraction) -> None:
+    """The unbiased variance over n entries divides by n - 1, over 8 n by 8 n - 1."""
+    for widths in (WIDTHS, (16, 40)):
+        found = fit_quotient(widths, [factor / (width + float(shift)) for width in widths])
+        assert found == (Scaling.of(factor, -1), Scaling.of(1) + Scaling.of(shift, -1))
+    assert fit_quotient(WIDTHS, [0.1, 0.2, 0.15]) is None
+    assert fit_quotient(WIDTHS, [1 / width for width in WIDTHS]) is None
+
+
+def test_a_sum_over_all_but_one_is_a_mean_that_is_divided() -> None:
+    def unbiased(width: int) -> Lowered:
+        lowered = _mlp(width)
+        total = Contract((Operand(2, (0, 1)), Operand(2, (0, 1))), Scaling.of(Fraction(1, width - 1)))
+        lowered.statements.append(LoweredStatement(total, (7,), origin=Origin()))
+        return lowered
+
+    last = fit([unbiased(width) for width in WIDTHS]).statements[-1]
+    assert isinstance(last.instruction, Contract)
+    assert last.instruction.scale == Scaling.of(1, -1)
+    assert last.over == Scaling.of(1) + Scaling.of(-1, -1)

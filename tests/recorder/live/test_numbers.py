@@ -169,3 +169,39 @@ def test_a_number_that_numpy_computed_is_refused_with_the_line() -> None:
     with pytest.raises(FitError, match=r"\.item\(\)") as error:
         record(trained_by(rule), widths=(8, 12), steps=1, verify=False)
     assert "float(p.grad.norm())" in str(error.value)
+
+
+def test_an_eps_with_the_bits_of_a_rate_is_no_rate() -> None:
+    """0.001 * 0.01 == 1e-05: the rate of a bias that is zero, and the eps of LayerNorm."""
+
+    def train(width: int) -> None:
+        model = nn.Sequential(nn.Linear(5, width), nn.LayerNorm(width), nn.Tanh(), nn.Linear(width, 3))
+        for layer in (model[0], model[3]):
+            nn.init.zeros_(layer.bias)
+        optimizer = torch.optim.Adafactor(model.parameters())
+        x = torch.randn(4, 5)
+        while True:
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+    tape = record_tape(train, 8, 3, 0)
+    norms = [node for node in tape.nodes if "native_layer_norm" in node.op]
+    assert norms and not any(isinstance(x, Ref) and x.number for node in norms for x in node.args)
+
+
+def test_a_short_number_is_known_where_a_call_is_given_it_and_only_there() -> None:
+    def train(width: int) -> None:
+        model = nn.Linear(width, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(4, width)
+        while True:
+            rate = (x * 0 + 0.1).double().mul(1).max().round(decimals=1).item()
+            optimizer.zero_grad()
+            (model(x).square().mean() * 0.1 + model(x).mean() * rate).backward()
+            optimizer.step()
+
+    nodes = record_tape(train, 8, 1, 0).nodes
+    factors = [node.args[1] for node in nodes if node.op == "aten.mul.Tensor" and node.origin.phase != "optimizer"]
+    given = [x for x in factors if isinstance(x, Ref) and x.number]
+    assert factors.count(0.1) == len(given) == 2  # each once forward and once backward

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from aten_tapes import check, draw, lowered_outputs
+from torch import nn
 
-from tpdyn.recorder.lowering import LoweringError
+from tpdyn.recorder.live.recorder import record_tape
+from tpdyn.recorder.lowering import LoweringError, lower
 
 
 def test_a_product_with_a_state_of_zeros_is_zero_and_reads_nothing() -> None:
@@ -37,3 +40,33 @@ def test_what_nothing_needs_may_be_unknown() -> None:
 def test_an_evaluation_that_is_wrong_is_caught() -> None:
     with pytest.raises(AssertionError):
         check(lambda x: (x * 2, torch.tanh(x)), [draw(3, 4)], tolerance=-1.0)
+
+
+def test_a_metric_without_a_rule_is_noted_where_nothing_that_is_trained_depends_on_it() -> None:
+    class Metric(nn.Module):
+        def forward(self, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return torch.special.i0(out).mean() + (out.argmax(-1) ^ y).float().mean()
+
+    class Model(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.net, self.metric = nn.Sequential(nn.Linear(5, width), nn.Linear(width, 3)), Metric()
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            out = self.net(x)
+            self.metric(out.detach(), y)
+            return F.cross_entropy(out, y)
+
+    def train(width: int) -> None:
+        model = Model(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
+        while True:
+            optimizer.zero_grad()
+            model(x, y).backward()
+            optimizer.step()
+
+    lowered = lower(record_tape(train, 8, 1, 0))
+    assert {mark.name for mark in lowered.marks if mark.kind == "module"} >= {"net.0", "net"}
+    assert "metric" not in {mark.name for mark in lowered.marks}
+    assert any("not followed" in note and "i0" in note for note in lowered.notes)

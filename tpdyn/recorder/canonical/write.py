@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import final
 
+from tpdyn.exponents import Scaling
 from tpdyn.program.check import check
-from tpdyn.program.instructions import Concat, Leaf
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Leaf, Operand
 from tpdyn.program.program import Factor, Mark, Parameter, Program, View
 from tpdyn.recorder.canonical.cuts import Cut
 from tpdyn.recorder.canonical.joining import joined
@@ -17,7 +18,7 @@ from tpdyn.recorder.canonical.pieces import Held, Index, Pieces
 from tpdyn.recorder.canonical.slicing import sliced
 from tpdyn.recorder.canonical.tidy import tidied
 from tpdyn.recorder.canonical.unstacked import Products, cuts_of, refusal, written_out
-from tpdyn.recorder.fitting.atoms import find_atoms
+from tpdyn.recorder.fitting.atoms import ONE, find_atoms
 from tpdyn.recorder.fitting.widths import Fitted, FittedStatement, WideSlice
 from tpdyn.recorder.lowered import Reshape
 
@@ -52,7 +53,7 @@ def canonical(fitted: Fitted) -> Canonical:
         held = _written(pieces, statement, dims[position], cuts.get(position, ()))
         if len(held.pieces) > MOST_PIECES:
             raise refusal(statement, f"would be written out in {len(held.pieces)} pieces")
-        pieces.held.append(held)
+        pieces.held.append(held if statement.over == ONE else _over(pieces, held, statement.over))
     return _finished(fitted, pieces)
 
 
@@ -70,6 +71,18 @@ def _written(pieces: Pieces, statement: FittedStatement, dims: Products, cuts: S
     if isinstance(instruction, Leaf):
         return Held(dims, _leaves(pieces, instruction, dims), statement.type)
     return by_labels(pieces, instruction, dims)
+
+
+def _over(pieces: Pieces, held: Held, by: Scaling) -> Held:
+    """A value divided by a number that is a sum of powers of the width, whose inverse is none."""
+    number = pieces.emit(Combine((), by), ())
+    inverse = Operand(pieces.emit(Apply("reciprocal", (Operand(number, ()),)), ()), ())
+    found: dict[Index, int | None] = {}
+    for index, piece in held.pieces.items():
+        shape = pieces.kept_shape(chain.from_iterable(held.dims))
+        whole = None if piece is None else Operand(piece, tuple(range(len(shape))))
+        found[index] = None if whole is None else pieces.emit(Contract((whole, inverse)), shape)
+    return Held(held.dims, found, held.type)
 
 
 def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | None]:

@@ -88,6 +88,8 @@ _MACHINERY = (
     os.path.join("torch", "utils", "_"),
     os.path.join("torch", "_tensor.py"),
     os.path.join("torch", "_ops.py"),
+    os.path.join("torch", "overrides.py"),
+    "<@beartype(",  # around functions of this package, where annotations are checked
     os.path.join("torch", "_compile.py"),
     os.path.join("torch", "_dynamo"),
 )

@@ -130,6 +130,28 @@ def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -
     return Scaling.of(_short(c, 8 * roundoff / max(abs(c), roundoff))) + Scaling.of(_short(a, 8 * relative), power)
 
 
+def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scaling, Scaling] | None:
+    """The constant as `c*n^-1 / (1 + b*n^-1)`, b rational: both, numerator first.
+
+    One over `a*n + b` is no sum of powers: the unbiased variance over n entries divides by n - 1.
+
+    >>> [str(x) for x in fit_quotient((16, 24, 40), [1 / (n - 1) for n in (16, 24, 40)])]
+    ['n^-1', '1 - n^-1']
+    """
+    if any(value == 0 or not math.isfinite(value) for value in values):
+        return None
+    ends = [(Fraction(widths[at]), 1 / Fraction(values[at])) for at in (0, -1)]
+    slope = (ends[1][1] - ends[0][1]) / (ends[1][0] - ends[0][0])
+    if slope == 0:
+        return None
+    shift = (ends[0][1] / slope - ends[0][0]).limit_denominator(16)
+    inverse = float(1 / slope)
+    numerator, over = Scaling.of(_short(inverse, 1e3 * TIGHT), -1), Scaling.of(1) + Scaling.of(_plain(shift), -1)
+    made = [float(numerator.at(width)) / float(over.at(width)) for width in widths]
+    fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(made, values, strict=True))
+    return (numerator, over) if fits and shift != 0 else None
+
+
 def fit_measured(
     widths: Sequence[int], values: Sequence[float], errors: Sequence[float]
 ) -> tuple[Scaling, bool] | None:

@@ -29,7 +29,7 @@ from tpdyn.program.instructions import (
     Spectral,
 )
 from tpdyn.program.program import Origin, Type
-from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_whole
+from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_quotient, fit_whole
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
 
 
@@ -59,12 +59,13 @@ class WideSlice:
 @final
 @dataclass(frozen=True, slots=True)
 class FittedStatement:
-    """`shape : instruction` in a symbolic width; axes are still those of the script's tensors."""
+    """`shape : instruction / over` in a symbolic width; axes are still those of the script's tensors."""
 
     instruction: Instruction | WideSlice | Reshape
     shape: tuple[Scaling, ...]
     type: Type = "float"
     origin: Origin = Origin()
+    over: Scaling = Scaling.of(1)
 
 
 @final
@@ -153,8 +154,23 @@ class _Fitter:
             self.fit_dim(position, f"axis {axis}", [version.shape[axis] for version in versions])
             for axis in range(len(first.shape))
         )
+        over = self.divisor([version.instruction for version in versions])
+        if over is not None:
+            versions = [_times(version, over.at(w)) for version, w in zip(versions, self.widths, strict=True)]
         instruction = self.instruction(position, versions)
-        return FittedStatement(instruction, shape, first.type, first.origin)
+        return FittedStatement(instruction, shape, first.type, first.origin, over or Scaling.of(1))
+
+    def divisor(self, instructions: Sequence[Instruction | Reshape]) -> Scaling | None:
+        """What a sum or a multiple is divided by besides a power of the width: 1 - 1/n, where it is over n - 1 (see
+        `fit_quotient`); None where its factor is a power."""
+        factors = [_factor(instruction) for instruction in instructions]
+        if len(self.widths) < 2 or _all_equal(factors) or any(factor is None for factor in factors):
+            return None
+        values = [factor.constant for factor in factors if factor is not None]
+        if self.floats.setdefault(tuple(values), fit_float(self.widths, values)) is not None:
+            return None
+        found = fit_quotient(self.widths, values)
+        return None if found is None else found[1]
 
     def check_same(self, position: int, versions: Sequence[LoweredStatement]) -> None:
         first = versions[0]
@@ -380,6 +396,26 @@ def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
             return (*shared, instruction)
         case _:
             assert_never(instruction)
+
+
+def _factor(instruction: Instruction | Reshape) -> Scaling | None:
+    """The one factor of a sum or of a multiple of one value."""
+    match instruction:
+        case Contract(scale=scale):
+            return scale
+        case Combine(terms=((scale, _),), constant=constant) if constant.is_zero:
+            return scale
+        case _:
+            return None
+
+
+def _times(statement: LoweredStatement, factor: Number) -> LoweredStatement:
+    instruction, by = statement.instruction, Scaling.of(factor)
+    if isinstance(instruction, Contract):
+        return replace(statement, instruction=replace(instruction, scale=instruction.scale * by))
+    assert isinstance(instruction, Combine)
+    ((scale, operand),) = instruction.terms
+    return replace(statement, instruction=replace(instruction, terms=((scale * by, operand),)))
 
 
 def _place(origin: Origin) -> tuple[Any, ...]:

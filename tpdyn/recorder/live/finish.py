@@ -95,6 +95,7 @@ def finished_tape(
         raw.steps,
         {moved(ref): value for ref, value in raw.live.items() if ref.node in place},
         raw.notes + [note for note in watch.notes if note not in raw.notes],
+        default=raw.default,
     )
 
 

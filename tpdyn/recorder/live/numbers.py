@@ -2,18 +2,21 @@
 
 `tensor.item()` gives a `TracedNumber` while a script is recorded: a float in every respect, whose sums and products are written
 on the tape, too (as tensors without dims, in float64, which is what Python computes in). When such a number comes back as the
-argument of an operation (the rate of Adafactor, the trust ratio of LAMB), torch has made a plain float of it: it is known
-again by its bits. Comparisons are not followed: a branch on a number is the branch that the recording took.
+argument of an operation (the rate of Adafactor, the trust ratio of LAMB), torch has made a plain float of it. So the calls of
+torch are watched: a float that an operation reads is the traced number that the call was given. Where the script itself made
+a plain float of it, it is known by its bits, unless a script could have written the same number down. Comparisons are not
+followed: a branch on a number is the branch that the recording took.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from tpdyn.recorder.live.tape import Ref
 
@@ -21,6 +24,10 @@ aten = torch.ops.aten
 
 SHORT = 12
 """Numbers with at most so many binary digits (0.5, 3, 1/64) stand in any script: they are not known by their bits."""
+SHORT_DECIMAL = 6
+"""Nor are numbers of so many decimal digits: 0.001 * 0.01, the rate of a bias that is zero, has the bits of an eps, 1e-05."""
+_current_node = torch._C._current_autograd_node
+_next_sequence = torch._C._autograd._get_sequence_nr
 
 Append = Callable[[Any, tuple[Any, ...]], Ref]
 
@@ -36,8 +43,14 @@ class Numbers:
     def __init__(self, append: Append) -> None:
         self._append: Append | None = append
         self._by_bits: dict[float, Ref] = {}
+        self._given: list[dict[float, Ref]] = []  # to the calls of torch that run now
+        self._saved: dict[
+            int, dict[float, Ref]
+        ] = {}  # by autograd's number: the gradient of a product reads its factor again
+        self._calls = _Calls(self)
         self._taken: Ref | None = None
         self._item: Any = None
+        self._max: Any = None
 
     def __enter__(self) -> Numbers:
         """While entered, `tensor.item()` traces."""
@@ -52,14 +65,20 @@ class Numbers:
             return TracedNumber(number, taken, self) if taken is not None and isinstance(number, float) else number
 
         Tensor.item = traced  # type: ignore[method-assign, assignment]
+        self._calls.__enter__()  # type: ignore[no-untyped-call]
+        self._max = vars(adafactor).get("max")  # of a recording around this one
         adafactor.max = _maximum  # type: ignore[attr-defined]  # its floors, which are not to be branches
         return self
 
     def __exit__(self, *_: object) -> None:
         import torch.optim._adafactor as adafactor
 
+        self._calls.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         Tensor.item = self._item  # type: ignore[method-assign]
-        del adafactor.max  # type: ignore[attr-defined]
+        if self._max is None:
+            del adafactor.max  # type: ignore[attr-defined]
+        else:
+            adafactor.max = self._max  # type: ignore[attr-defined]
         self._append = None
 
     def __bool__(self) -> bool:
@@ -73,14 +92,32 @@ class Numbers:
         self.know(number, self._taken)
 
     def know(self, number: float, ref: Ref) -> None:
-        """From now on a float with these bits is the value `ref`."""
-        mantissa = math.ldexp(math.frexp(number)[0], SHORT) if math.isfinite(number) else 0.0
-        if mantissa != int(mantissa):
-            self._by_bits[number] = Ref(ref.node, ref.output, number=True)
+        """From now on a float with these bits may be the value `ref`."""
+        self._by_bits[number] = Ref(ref.node, ref.output, number=True)
 
     def find(self, argument: Any) -> Any:
         """The value that a float is, where it is one; else the argument as it is."""
-        return self._by_bits.get(argument, argument) if isinstance(argument, float) else argument
+        if not isinstance(argument, float) or argument not in self._by_bits:
+            return argument
+        node = _current_node()
+        saved = {} if node is None else self._saved.get(node._sequence_nr(), {})
+        for given in (*reversed(self._given), saved):
+            if argument in given:
+                return given[argument]
+        return argument if _could_be_written(argument) else self._by_bits[argument]
+
+    def calling(self, call: Callable[[], Any], arguments: Any) -> Any:
+        """The result of a call of torch, whose traced numbers are known as long as it runs."""
+        given = {float(x): Ref(x.ref.node, x.ref.output, number=True) for x in _traced(arguments)} if self else {}
+        if not given:
+            return call()
+        first = _next_sequence()
+        self._given.append(given)
+        try:
+            return call()
+        finally:
+            self._given.pop()
+            self._saved.update(dict.fromkeys(range(first, _next_sequence()), given))
 
     def made(self, overload: Any, result: Any, *operands: Any) -> Any:
         """The result of arithmetic, traced where its operands can be written down."""
@@ -92,6 +129,37 @@ class Numbers:
         ref = self._append(overload, tuple(written))
         self.know(result, ref)
         return TracedNumber(result, ref, self)
+
+
+@final
+class _Calls(TorchFunctionMode):
+    """Tells the numbers of each call of torch, while they still are what the script gave."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        super().__init__()
+        self._numbers = numbers
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        return self._numbers.calling(lambda: func(*args, **options), (args, options))
+
+
+def _traced(item: Any) -> Iterator[TracedNumber]:
+    if isinstance(item, TracedNumber):
+        yield item
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from _traced(part)
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from _traced(part)
+
+
+def _could_be_written(number: float) -> bool:
+    """Whether a script may hold this number as a constant of its own."""
+    if not math.isfinite(number) or number == float(f"{number:.{SHORT_DECIMAL}g}"):
+        return True
+    return math.ldexp(math.frexp(number)[0], SHORT).is_integer()
 
 
 @final

@@ -9,14 +9,12 @@ fused kernels ordinary operations (`operations.py`). Steps, modules and paramete
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
@@ -37,6 +35,7 @@ from tpdyn.recorder.live.hooks import (
 )
 from tpdyn.recorder.live.operations import Operations
 from tpdyn.recorder.live.storage import Storages
+from tpdyn.recorder.live.surroundings import seed_everything, undisturbed
 from tpdyn.recorder.live.tape import Ref, Tape, TapeMark, TapeParameter
 
 __all__ = ["Recorder", "RecordingError", "StopRecording", "record_tape"]
@@ -103,8 +102,7 @@ class Recorder(Operations):
     def __enter__(self) -> Recorder:
         self.watch.__enter__()
         self._compile = torch.compile
-        if "torch._dynamo" in sys.modules:
-            torch.compiler.set_stance("force_eager")
+        self._stance: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
         torch.compile = self._compile_eagerly
         self._numbers.__enter__()
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -112,7 +110,8 @@ class Recorder(Operations):
 
     def _compile_eagerly(self, *args: Any, **kwargs: Any) -> Any:
         """Compiled code is opaque: it runs eagerly while recording."""
-        torch.compiler.set_stance("force_eager")
+        if self._stance is None:
+            self._stance = torch.compiler.set_stance("force_eager")
         return self._compile(*args, **kwargs)
 
     def __exit__(
@@ -121,12 +120,13 @@ class Recorder(Operations):
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         self._numbers.__exit__()
         self._restore_fused_kernels()
+        self._tape.default = torch.get_default_dtype()
         for module in self._synchronising:
             module.require_backward_grad_sync = True
         self._synchronising.clear()
         torch.compile = self._compile
-        if "torch._dynamo" in sys.modules:
-            torch.compiler.set_stance("default")
+        if self._stance is not None:
+            self._stance.__exit__(None, None, None)  # as it was, perhaps in a recording around this one
         swallowed = self.watch.__exit__(kind, error, trace)
         if kind is None or swallowed or issubclass(kind, SystemExit):
             self._finish()
@@ -446,16 +446,17 @@ def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int,
     numbers: names of whole numbers that modules may keep, to be noted in the tape.
 
     torch, numpy and random are seeded with `seed` first; nothing else is set, and the script computes what it would
-    compute without the recording. Raises RecordingError if the script raises (chained), never steps an optimizer, or
-    does what cannot be recorded. A script that ends after fewer steps is recorded as far as it goes (a note says so).
+    compute without the recording. Afterwards all three draw on from where they were, and what the script switched in
+    torch for all (default dtype, threads, determinism) is as before. Raises RecordingError if the script raises (chained),
+    never steps an optimizer, or does what cannot be recorded. A script that ends after fewer steps is recorded as far as
+    it goes (a note says so).
     """
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - scripts use the global generator
-    random.seed(seed)
     recorder = Recorder(width, steps)
     try:
-        with recorder:
-            run(width)
+        with undisturbed():
+            seed_everything(seed)
+            with recorder:
+                run(width)
     except RecordingError:
         raise
     except SystemExit as error:

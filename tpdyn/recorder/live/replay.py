@@ -7,7 +7,7 @@ mutations that bypass the dispatcher, such as writes through `tensor.numpy()`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -21,14 +21,19 @@ aten = torch.ops.aten
 
 
 @contextmanager
-def double_by_default() -> Iterator[None]:
-    """Float64 where a script names no type: `torch.zeros(n)`, or a quotient of whole numbers."""
+def by_default(dtype: torch.dtype) -> Iterator[None]:
+    """A type where a script names none: `torch.zeros(n)`, or a quotient of whole numbers."""
     default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
         torch.set_default_dtype(default)
+
+
+def double_by_default() -> AbstractContextManager[None]:
+    """Float64 where a script names no type."""
+    return by_default(torch.float64)
 
 
 def double_type(dtype: torch.dtype) -> torch.dtype:
@@ -101,7 +106,8 @@ def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
 def verify_tape(tape: Tape) -> None:
     """Raise RecordingError unless a replay gives every value in `tape.live` (bit for bit; to 1e-4 relative where a fused
     kernel was replaced by its formulas)."""
-    values = replay(tape, tape.live)
+    with by_default(tape.default):
+        values = replay(tape, tape.live)
     exact = not any("fused kernel" in note for note in tape.notes)
     for ref, name in _named(tape):
         if ref in tape.live and not _agree(tape.live[ref], values[ref], exact):

@@ -93,7 +93,8 @@ class TapeMark:
 @dataclass(slots=True)
 class Tape:
     """The recording of a script at one width. `live` holds copies of the script's own tensors, to verify a replay:
-    every mark's value, and each parameter's last version. `numbers`: whole numbers that modules keep, by name, if asked for."""
+    every mark's value, and each parameter's last version. `numbers`: whole numbers that modules keep, by name, if asked for.
+    default: torch's default type at the end of the script."""
 
     width: int
     nodes: list[Node] = field(default_factory=list)
@@ -103,3 +104,4 @@ class Tape:
     live: dict[Ref, torch.Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     numbers: dict[str, frozenset[int]] = field(default_factory=dict)
+    default: torch.dtype = torch.float32

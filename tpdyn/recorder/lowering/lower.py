@@ -11,6 +11,7 @@ import torch
 
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Origin
+from tpdyn.recorder.live.replay import by_default
 from tpdyn.recorder.live.tape import Node, Ref, Tape, base_name
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter
 from tpdyn.recorder.lowering.builder import Builder, scaling
@@ -82,7 +83,8 @@ def lower(tape: Tape) -> Lowered:
 
     Raises LoweringError naming every operation that has no rule (or that its rule refuses) with its source line.
     """
-    return _Lowering(tape).run()
+    with by_default(tape.default):
+        return _Lowering(tape).run()
 
 
 def refs_in(item: Any) -> Iterator[Ref]:
@@ -120,6 +122,7 @@ class _Lowering:
         self.builder = Builder()
         self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
+        self.trained = self._needed([mark.ref for mark in tape.marks if mark.kind != "module"], self._versions())
         # the first name wins: tied weights are one parameter
         self.initial: dict[Ref, str] = {}
         for parameter in tape.parameters:
@@ -135,7 +138,7 @@ class _Lowering:
                 self.drawn_as.setdefault(node.args[0], ref)
 
     def run(self) -> Lowered:
-        needed = self._needed()
+        needed = self._needed([mark.ref for mark in self.tape.marks], self._versions())
         for number, node in enumerate(self.tape.nodes):
             if number in needed:
                 self._node(number, node)
@@ -146,19 +149,19 @@ class _Lowering:
 
     # -- what is needed -----------------------------------------------------------------------------------------------
 
-    def _wanted(self) -> list[Ref]:
-        wanted = [mark.ref for mark in self.tape.marks if self._is_float(mark.ref)]
-        for parameter in self.tape.parameters:
-            wanted.extend(ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None)
-        return wanted
+    def _versions(self) -> list[Ref]:
+        """The parameters after each step, and their gradients."""
+        refs = (ref for parameter in self.tape.parameters for ref in (*parameter.versions, *parameter.gradients))
+        return [ref for ref in refs if ref is not None]
 
     def _is_float(self, ref: Ref) -> bool:
         meta = self.tape.nodes[ref.node].outputs[ref.output]
         return meta is not None and meta.dtype.is_floating_point
 
-    def _needed(self) -> set[int]:
+    def _needed(self, marked: list[Ref], versions: list[Ref]) -> set[int]:
+        """The nodes on which named values depend."""
         needed: set[int] = set()
-        waiting = [ref.node for ref in self._wanted()]
+        waiting = [ref.node for ref in (*filter(self._is_float, marked), *versions)]
         while waiting:
             number = waiting.pop()
             if number in needed:
@@ -178,7 +181,7 @@ class _Lowering:
         try:
             outputs = self._outputs(number, node)
         except Refusal as refusal:
-            self._problem(node, str(refusal))
+            self._problem(number, node, str(refusal))
             outputs = (Refused(),) * len(node.outputs)
         for output, value in enumerate(outputs):
             ref = Ref(number, output)
@@ -190,12 +193,17 @@ class _Lowering:
                 value = self._regrouped(self.drawn_as[ref], value, node)
             self.values[ref] = value
 
-    def _problem(self, node: Node, why: str) -> None:
+    def _problem(self, number: int, node: Node, why: str) -> None:
+        """What cannot be lowered; a metric that no update and no output depends on is only noted."""
         source = node.origin.source
         place = f"{source} `{source.text}`" if source.text else str(source)
         module = f" in {node.origin.module}" if node.origin.module else ""
         what = why if node.op in why else f"{node.op}: {why}"
-        self.problems.setdefault(f"{what} at {place}{module} [{node.origin.phase}]")
+        text = f"{what} at {place}{module} [{node.origin.phase}]"
+        if number in self.trained:
+            self.problems.setdefault(text)
+        else:
+            self.builder.notes.append(f"not followed, as nothing that is trained depends on it: {text}")
 
     def _outputs(self, number: int, node: Node) -> tuple[Made | None, ...]:
         if node.op == "input":
@@ -348,7 +356,7 @@ class _Lowering:
                     )
                 )
         for mark in tape.marks:
-            if self._is_float(mark.ref):
+            if self._is_float(mark.ref) and not isinstance(self.values[mark.ref], Refused):
                 lowered.marks.append(LoweredMark(mark.kind, mark.name, mark.step, place(mark.ref)[""]))
         for ref, tensor in tape.live.items():
             for suffix, position in places.get(ref, {}).items():

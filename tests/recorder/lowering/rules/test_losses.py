@@ -63,3 +63,22 @@ def test_the_gradient_of_cross_entropy_shows_softmax_of_the_logits() -> None:
     lowered = check(with_gradients(F.cross_entropy, 1), [draw(3, 5)], [LABELS])
     functions = [getattr(s.instruction, "function", "") for s in lowered.statements]
     assert "softmax" in functions and "exp" not in functions
+
+
+def test_how_many_labels_count_is_data() -> None:
+    """Its inverse, which differs between widths as the labels do, is no constant of the program."""
+    labels = [torch.tensor(y) for y in ([2, -1, 4, 0], [2, 1, -1, -1], [2, 1, 4, 0])]
+    lowereds = [
+        check(with_gradients(lambda x, y: F.cross_entropy(x, y, ignore_index=-1), 1), [draw(4, 5)], [y]) for y in labels
+    ]
+    first, *others = ([statement.instruction for statement in lowered.statements] for lowered in lowereds)
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_ignored_labels_and_class_weights_agree_in_each_reduction(reduction: str) -> None:
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        weights = torch.tensor([0.5, 1.0, 2.0, 1.0, 3.0], dtype=x.dtype)
+        return F.cross_entropy(x, y, weights, ignore_index=1, reduction=reduction)
+
+    check(with_gradients(loss, 1), [draw(4, 5)], [torch.tensor([2, 1, 0, 4])])

@@ -57,3 +57,14 @@ VIEWS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("name", VIEWS)
 def test_views_and_their_gradients_agree(name: str) -> None:
     check(with_gradients(VIEWS[name], 1), [draw(2, 3, 4)])
+
+
+def test_an_empty_part_adds_nothing_to_a_concatenation() -> None:
+    """As where a rotary embedding turns all of a head and passes on what is left (GPT-NeoX, GPT-J, Phi-3)."""
+
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[-1]
+        return torch.cat([torch.tanh(x[..., :size]), x[..., size:]], -1)
+
+    lowered = check(with_gradients(turned, 1), [draw(3, 4)])
+    assert not any(type(s.instruction).__name__ == "Concat" for s in lowered.statements)

@@ -37,3 +37,10 @@ def test_an_operation_that_does_not_understand_a_choice_is_refused() -> None:
 def test_a_shape_that_depends_on_values_is_refused() -> None:
     with pytest.raises(LoweringError, match="a shape that depends on values"):
         lowered_outputs(lambda x: x.sum() * torch.nonzero(x > 0).sum(), [draw(3, 4)])
+
+
+def test_how_many_choices_are_wrong_is_a_number() -> None:
+    def wrong(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x.argmax(-1) != y).to(x.dtype).sum() + x.sum()
+
+    check(wrong, [draw(3, 4)], [torch.tensor([0, 1, 3])])

@@ -53,46 +53,56 @@ def log_softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> 
 MEAN, SUM = 1, 2  # at::Reduction
 
 
-def _labels(target: Any, ignored: int) -> tuple[Known, torch.Tensor]:
+NONE_IGNORED = -100
+"""torch's default: a script that gives another label to be ignored may have such labels at some widths only."""
+
+
+def _labels(b: Builder, target: Any, ignored: int) -> tuple[Known, torch.Tensor]:
     """The labels, those ignored replaced by class 0, and which count."""
     if not isinstance(target, Known):
         raise Refusal("class labels that depend on parameters")
     counts = target.tensor != ignored
-    if bool(counts.all()):
+    if ignored == NONE_IGNORED and bool(counts.all()):
         return target, counts
-    return Known(torch.where(counts, target.tensor, 0), target.kind, None, target.name), counts
+    key = ("labels", target, ignored)
+    if key not in b.indices:
+        b.indices[key] = Known(torch.where(counts, target.tensor, 0), target.kind, None, target.name)
+    return b.indices[key], counts
 
 
-def _weights(weight: Any, target: Known, counts: torch.Tensor) -> Known | None:
-    """What each label's loss is multiplied with; None if all by one."""
+def _weights(weight: Any, target: Known, counts: torch.Tensor, ignored: int, reduction: int) -> Known | None:
+    """What each label's loss is multiplied with, its share of the mean included; None if all labels count alike.
+
+    How many labels count is data, as the labels are: it may differ between widths.
+    """
     if weight is None:
-        if bool(counts.all()):
+        if ignored == NONE_IGNORED and bool(counts.all()):
             return None
-        return Known(counts.to(torch.float64), "data", None, "counted")
-    if not isinstance(weight, Known):
+        each, name = counts.to(torch.float64), "counted"
+    elif isinstance(weight, Known):
+        each, name = weight.tensor.to(torch.float64)[target.tensor] * counts, "weights"
+    else:
         raise Refusal("class weights that depend on parameters")
-    return Known(weight.tensor.to(torch.float64)[target.tensor] * counts, "data", None, "weights")
-
-
-def _total(weights: Known | None, target: Known) -> Number:
-    return target.tensor.numel() if weights is None else float(weights.tensor.sum())
+    return Known(each / each.sum() if reduction == MEAN else each, "data", None, name)
 
 
 def nll_loss(b: Builder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int) -> tuple[Tensor, Tensor]:
     """-sum_b w_b logs[b, y_b] over the weights' sum; and that sum. Further dims (tokens) follow the classes."""
-    labels, counts = _labels(target, ignored)
-    weights = _weights(weight, labels, counts)
+    labels, counts = _labels(b, target, ignored)
+    weights = _weights(weight, labels, counts, ignored, reduction)
     batch = [k for k in range(len(b.shape(logs))) if k != _class_dim(b, logs)]
     letters = list(range(len(b.shape(logs))))
     letters[_class_dim(b, logs)] = "class"  # type: ignore[call-overload]
     picked = b.gather(logs, letters, labels, batch, "class", batch)
-    total = _total(weights, labels)
-    if reduction not in (MEAN, SUM):
-        loss = b.combine([(-1, picked if weights is None else b.product(picked, weights))])
+    if reduction in (MEAN, SUM):
+        loss = reduce(b, picked, range(len(batch)), scale=_sign_and_share(labels, weights, reduction), times=weights)
     else:
-        scale: Number = -1 if reduction == SUM else Fraction(-1, total) if isinstance(total, int) else -1 / total
-        loss = reduce(b, picked, range(len(batch)), scale=scale, times=weights)
-    return loss, Known.full((), total)
+        loss = b.combine([(-1, picked if weights is None else b.product(picked, weights))])
+    return loss, Known.full((), float(counts.sum()))  # only the gradient reads the second, and counts anew
+
+
+def _sign_and_share(labels: Known, weights: Known | None, reduction: int) -> Number:
+    return Fraction(-1, labels.tensor.numel()) if reduction == MEAN and weights is None else -1
 
 
 def _class_dim(b: Builder, logs: Any) -> int:
@@ -103,14 +113,10 @@ def nll_loss_backward(
     b: Builder, grad: Any, logs: Any, target: Any, weight: Any, reduction: int, ignored: int, total_weight: Any
 ) -> Tensor:
     """-grad * w_b / total at the label of each row, zeros elsewhere."""
-    labels, counts = _labels(target, ignored)
-    weights = _weights(weight, labels, counts)
-    total = _total(weights, labels)
+    labels, counts = _labels(b, target, ignored)
+    weights = _weights(weight, labels, counts, ignored, reduction)
     shape, dim = b.shape(logs), _class_dim(b, logs)
-    scale: Number = -1
-    if reduction == MEAN:
-        scale = Fraction(-1, total) if isinstance(total, int) else -1 / total
-    one = b.combine([(scale, grad)])
+    one = b.combine([(_sign_and_share(labels, weights, reduction), grad)])
     if weights is not None:
         one = b.product(one, weights)
     batch = [k for k in range(len(shape)) if k != dim]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -131,8 +132,8 @@ def unbind(b: Builder, x: Any, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def cat(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
-    """End to end."""
-    tensors = [x for x in tensors if b.shape(x) != (0,)]
+    """End to end; what is empty (the dims that a full rotation leaves unrotated) adds nothing."""
+    tensors = [x for x in tensors if math.prod(b.shape(x))] or list(tensors[:1])
     if len(tensors) == 1:
         return b.value(tensors[0])
     return b.concat(tensors, _dim(b, tensors[0], dim), b.shape(tensors[0]))
@@ -154,6 +155,8 @@ def slice_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, start:
     first, last = bounds(sizes[dim], start, end)
     if first == 0 and last == sizes[dim] and step == 1:
         return b.value(grad)
+    if first >= last:
+        return Known.full(tuple(sizes), 0.0)
     return overwrite(b, Known.full(tuple(sizes), 0.0), grad, dim, first, step)
 
 

@@ -378,6 +378,7 @@ READERS: dict[str, Callable[..., Any]] = {
     },
     **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "contiguous"), _same),
     "eq": _equal,
+    "ne": lambda b, x, y: b.combine([(-1, _equal(b, x, y))], 1.0),
     "sort": _sort,
     "argsort": lambda b, x, *args, **options: _sort(b, x, *args, **options)[1],
     "floor_divide": _mapped(lambda place, by: place // by),

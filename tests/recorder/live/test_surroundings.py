@@ -1,0 +1,63 @@
+"""Mirrors tpdyn/recorder/live/surroundings.py: a recording leaves the process as it was, whatever the script switches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from tpdyn import record, recording
+from tpdyn.recorder.live.recorder import record_tape
+from tpdyn.recorder.live.surroundings import seed_everything
+
+
+def train(width: int) -> None:
+    model = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(4, 5)
+    while True:
+        optimizer.zero_grad()
+        # a type is named nowhere: it is the default's
+        (model(x) * (torch.arange(3) / 7 + torch.full((3,), 1 / 3))).square().mean().backward()
+        optimizer.step()
+
+
+def drawn() -> tuple[float, float]:
+    """Not of random, from which annotations are checked in this process."""
+    return float(torch.rand(1)), float(np.random.rand())  # noqa: NPY002
+
+
+def test_generators_draw_on_from_where_they_were() -> None:
+    seed_everything(7)
+    expected = drawn()
+    seed_everything(7)
+    record_tape(train, 8, 1, 0)
+    assert drawn() == expected
+
+
+def test_what_the_script_switches_is_switched_back() -> None:
+    def switching(width: int) -> None:
+        torch.set_default_dtype(torch.float64)
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(2)
+        torch.backends.cudnn.benchmark = True
+        train(width)
+
+    record(switching, steps=1)
+    assert torch.get_default_dtype() == torch.float32
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 1
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_a_recording_inside_of_a_recorded_script_leaves_nothing_patched() -> None:
+    before = torch.compile, torch.Tensor.item, torch.autograd._engine_run_backward  # type: ignore[attr-defined]
+
+    def nested(width: int) -> None:
+        with recording(steps=1):
+            train(width)
+        train(width)
+
+    assert record(nested, steps=1).steps == 1
+    assert before == (torch.compile, torch.Tensor.item, torch.autograd._engine_run_backward)  # type: ignore[attr-defined]
+    record_tape(train, 8, 1, 0)
