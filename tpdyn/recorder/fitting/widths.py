@@ -311,6 +311,8 @@ class _Fitter:
         laws: list[Law] = [version.instruction.law for version in versions]  # type: ignore[union-attr]
         if _all_equal(laws):
             return laws[0]
+        if len({law.kind for law in laws}) > 1:
+            return Law("data")
         numbers = [
             [float(law.location.constant) for law in laws],
             [float(law.scale.constant) for law in laws],
@@ -381,7 +383,9 @@ def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
     shared: tuple[Any, ...] = (type(instruction), len(statement.shape), statement.type, _place(statement.origin))
     match instruction:
         case Leaf(kind=kind, name=name, law=law):
-            return (*shared, kind, name, law.kind)
+            # draws that share rows with others at some widths are data there (see `lowering.identity`)
+            drawn = kind == "data" and law.kind in ("normal", "uniform", "iid")
+            return (*shared, kind, name, "data" if drawn else law.kind)
         case Contract(operands=operands):
             return (*shared, operands)
         case Combine(terms=terms, epsilon=epsilon):

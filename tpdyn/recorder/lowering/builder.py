@@ -34,6 +34,7 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Origin, Type
 from tpdyn.recorder.lowered import LoweredStatement, Reshape
+from tpdyn.recorder.lowering.identity import Drawn
 from tpdyn.recorder.lowering.values import Known, Number, Refusal, Shape, Tensor, Value
 
 Term = tuple[Number, Any]
@@ -69,6 +70,7 @@ class Builder:
         self._shared: dict[Any, int] = {}
         self._names: dict[str, int] = {}
         self._numbers: dict[tuple[Any, Shape], Value] = {}
+        self.drawn = Drawn()
         self.known_of: dict[Any, Known] = {}  # initial values of parameters, by statement; complex ones by themselves
         self.scattered: dict[int, Tensor] = {}  # one-hot gradients of losses: their sum over the classes
         self.masks: dict[tuple[int, int], Known] = {}
@@ -98,7 +100,7 @@ class Builder:
             return x
         if isinstance(x, Known):
             if x.leaf is None:
-                x.leaf = self._leaf_of(x)
+                x.leaf = self.drawn.same_data(x) or self._leaf_of(x)
             return x.leaf
         if isinstance(x, (int, float, Fraction)):
             return self.constant((), x)
@@ -166,7 +168,9 @@ class Builder:
         if known.draw is not None and law.kind == "bernoulli":
             tensor, type_, word = tensor.to(torch.float64), "float", "dropout"
         self.notes.extend(known.notes)
-        return self.leaf(Leaf(kind, self.fresh_name(known.name or word), law), tensor, type=type_)  # type: ignore[arg-type]
+        leaf = self.leaf(Leaf(kind, self.fresh_name(known.name or word), law), tensor, type=type_)  # type: ignore[arg-type]
+        self.drawn.add_data(known, leaf)
+        return leaf
 
     def _index(self, x: Any) -> Value:
         """x as an index: whole numbers, also where all are equal (segments of a sentence that has only one)."""

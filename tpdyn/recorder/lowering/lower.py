@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -188,7 +189,11 @@ class _Lowering:
             if ref in self.values:
                 continue  # a parameter that was met in the tensor it was drawn as
             if ref in self.initial and isinstance(value, Known):
-                value = self._initial(self.initial[ref], value, node)
+                try:
+                    value = self._initial(self.initial[ref], value, node)
+                except Refusal as refusal:
+                    self._problem(number, node, str(refusal))
+                    value = Refused()
             elif ref in self.drawn_as and isinstance(value, Known):
                 value = self._regrouped(self.drawn_as[ref], value, node)
             self.values[ref] = value
@@ -287,6 +292,7 @@ class _Lowering:
     def _parameter(self, name: str, known: Known, node: Node) -> Value:
         """The leaf of a parameter's initial value, with the law that it was drawn from."""
         b = self.builder
+        known.leaf = known.leaf or b.drawn.same_parameter(name, known)
         if known.leaf is not None:
             return known.leaf
         uniform = uniform_number(known.tensor) if known.draw is None else None
@@ -302,6 +308,7 @@ class _Lowering:
         known.leaf = b.leaf(Leaf("parameter", b.fresh_name(name), law), known.tensor)
         b.origin = before
         b.known_of[known.leaf.var] = known
+        b.drawn.add_parameter(name, known, known.leaf)
         return known.leaf
 
     def _regrouped(self, parameter: Ref, known: Known, node: Node) -> Value:
@@ -325,6 +332,11 @@ class _Lowering:
 
     def _finish(self) -> Lowered:
         b, tape = self.builder, self.tape
+        for var in sorted(b.drawn.overlapping):
+            statement = b.statements[var]
+            assert isinstance(statement.instruction, Leaf)
+            b.statements[var] = replace(statement, instruction=replace(statement.instruction, law=Law("data")))
+            b.notes.append(f"{statement.instruction.name} shares rows with other data: only their size is assumed")
         lowered = Lowered(tape.width, b.statements, steps=tape.steps, leaf_values=b.leaf_values)
         places: dict[Ref, dict[str, int]] = {}
 

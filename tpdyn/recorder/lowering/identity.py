@@ -1,0 +1,89 @@
+"""Which leaves are one and the same? Those that hold the same numbers, however often the script drew them.
+
+Two layers drawn after one seed are one random matrix, which meets itself; two batches that share rows are correlated. The
+theory takes different leaves for independent ones, so equal draws become one leaf. Of data that overlap in part nothing but
+their size is assumed: their law is "data". A parameter that starts as a multiple or as the transpose of another is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import final
+
+import torch
+
+from tpdyn.recorder.lowering.values import Known, Refusal, Shape, Value
+
+FEWEST = 4
+"""Entries below which a coincidence is none: continuous draws of so many entries are never equal by chance."""
+CLOSE = 1e-5
+"""Relative round-off of a multiple of a tensor in single precision, and room."""
+
+
+@final
+class Drawn:
+    """The leaves of draws so far, by their entries."""
+
+    def __init__(self) -> None:
+        self.overlapping: set[int] = set()
+        self._data: dict[Hashable, Value] = {}
+        self._rows: dict[Hashable, int] = {}
+        self._parameters: dict[Shape, list[tuple[str, torch.Tensor, Value]]] = {}
+
+    def same_data(self, known: Known) -> Value | None:
+        """The leaf that holds the same draws already."""
+        return self._data.get(_entries(known.tensor)) if _is_continuous(known) else None
+
+    def add_data(self, known: Known, leaf: Value) -> None:
+        """A new leaf of data or noise; rows (along the last dim) that another leaf has, too, make both overlapping."""
+        if not _is_continuous(known):
+            return
+        self._data[_entries(known.tensor)] = leaf
+        if known.tensor.ndim < 2 or known.shape[-1] < FEWEST:
+            return
+        for row in known.tensor.reshape(-1, known.shape[-1]):
+            other = self._rows.setdefault(_entries(row), leaf.var)
+            if other != leaf.var:
+                self.overlapping |= {other, leaf.var}
+
+    def same_parameter(self, name: str, known: Known) -> Value | None:
+        """The leaf of another parameter that starts with the same draws. Raises Refusal for a multiple or a transpose."""
+        if not _is_continuous(known):
+            return None
+        tensor = known.tensor.double()
+        for other, entries, leaf in self._parameters.get(known.shape, ()):
+            if torch.equal(entries, tensor):
+                return leaf
+            _refuse_multiple(name, tensor, other, entries, "")
+        if tensor.ndim == 2:
+            for other, entries, _ in self._parameters.get(known.shape[::-1], ()):
+                _refuse_multiple(name, tensor, other, entries.t(), "the transpose of ")
+        return None
+
+    def add_parameter(self, name: str, known: Known, leaf: Value) -> None:
+        """The leaf of a parameter."""
+        if _is_continuous(known):
+            self._parameters.setdefault(known.shape, []).append((name, known.tensor.double(), leaf))
+
+
+def _is_continuous(known: Known) -> bool:
+    """Whether equal entries cannot be a chance."""
+    if known.draw is None or not known.tensor.dtype.is_floating_point or known.tensor.numel() < FEWEST:
+        return False
+    some = known.tensor.flatten()[:64]
+    return bool(2 * torch.unique(some).numel() > some.numel())  # else rounded, or a mask
+
+
+def _entries(tensor: torch.Tensor) -> Hashable:
+    return tuple(tensor.shape), tensor.detach().cpu().contiguous().numpy().tobytes()
+
+
+def _refuse_multiple(name: str, tensor: torch.Tensor, other: str, entries: torch.Tensor, how: str) -> None:
+    at = tuple(int(k) for k in torch.unravel_index(entries.abs().argmax(), entries.shape))
+    ratio = float(tensor[at] / entries[at])
+    if ratio != 0 and bool(((tensor - ratio * entries).abs() <= CLOSE * tensor.abs().max()).all()):
+        times = "" if abs(ratio - 1) < CLOSE else f"{ratio:.6g} times "
+        raise Refusal(
+            f"outside the theory, for now: {name} starts as {times}{how}{other}, which is no independent draw; share one "
+            "parameter, or draw them one after the other without seeding again"
+        )
