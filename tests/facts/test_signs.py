@@ -96,6 +96,12 @@ def test_a_number_that_is_not_tiny_or_is_used_otherwise_is_none() -> None:
         assert read(program).values[made].size == -1
 
 
+def test_a_constant_is_tiny_up_to_a_ten_thousandth() -> None:
+    for tiny, size in ((1e-4, -HALF), (2e-4, Fraction(-1)), (0.05, Fraction(-1))):
+        program, made = divided_by_a_norm(tiny)
+        assert read(program).values[made].size == size
+
+
 def test_zero_divided_by_what_guards_it_is_zero() -> None:
     program, made = divided_by_a_norm(1e-7, zero=True)
     assert read(program).values[made].size is None

@@ -1,0 +1,56 @@
+"""Are versions, their beginnings and gradients found, piece by piece?"""
+
+from __future__ import annotations
+
+from tpdyn.facts.facts import Facts
+from tpdyn.program.builder import Builder
+from tpdyn.program.instructions import Law, Leaf
+from tpdyn.program.program import Parameter, View
+
+N = Builder.n
+
+
+def trained() -> tuple[Facts, dict[str, int]]:
+    """w is updated in both steps, c (without width) in the first, and v in neither."""
+    b = Builder()
+    at = {"w": b.parameter("w", (N,)), "c": b.parameter("c", ()), "v": b.parameter("v", (N, 3))}
+    for step in range(2):
+        b.at(step=step, phase="optimizer")
+        at[f"g{step}"] = b.apply("tanh", b.now("w"))
+        at[f"w{step}"] = b.update("w", b.combine((1, b.now("w")), (-1, at[f"g{step}"])), gradient=at[f"g{step}"])
+        if step == 0:
+            at["c0"] = b.update("c", b.combine((2, b.now("c"))))
+    return Facts.of(b.build(steps=2)), at
+
+
+def test_every_version_belongs_to_its_parameter() -> None:
+    facts, at = trained()
+    assert facts.owner == {at["w"]: "w", at["w0"]: "w", at["w1"]: "w", at["c"]: "c", at["c0"]: "c", at["v"]: "v"}
+
+
+def test_a_later_version_knows_its_leaf_and_the_version_before() -> None:
+    facts, at = trained()
+    assert facts.initial_of == {at["w0"]: at["w"], at["w1"]: at["w"], at["c0"]: at["c"]}
+    assert facts.previous_of == {at["w0"]: at["w"], at["w1"]: at["w0"], at["c0"]: at["c"]}
+
+
+def test_gradients_are_those_that_steps_left() -> None:
+    facts, at = trained()
+    assert facts.gradient_of == {at["g0"]: "w", at["g1"]: "w"}
+
+
+def test_a_parameter_in_pieces_is_followed_piece_by_piece() -> None:
+    b = Builder()
+    leaves = [b.leaf(Leaf("parameter", f"qk.{k}", Law("zero")), (N,)) for k in range(2)]
+    b.at(phase="optimizer")
+    later = [b.combine((2, leaf)) for leaf in leaves]
+    views = tuple(View(tuple(pieces), ((), (0,)), stacked=0) for pieces in (leaves, later))
+    b.parameters.append(Parameter("qk", views, (None,)))
+    facts = Facts.of(b.build(steps=1))
+    assert [facts.initial_of[var] for var in later] == leaves
+    assert all(facts.owner[var] == "qk" for var in (*leaves, *later))
+
+
+def test_only_parameters_without_a_growing_dim_are_finite() -> None:
+    facts, _ = trained()
+    assert facts.finite_parameters == {"c"}
