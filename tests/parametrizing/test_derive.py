@@ -15,6 +15,7 @@ from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
+from tpdyn.regimes.prediction import Regime
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 Step = Callable[[], object]
@@ -360,3 +361,57 @@ def test_a_matrix_that_is_made_of_weights_is_inside_of_the_theory_after_their_up
 def test_a_program_of_one_step_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least two: record with steps=3"):
         derive(recorded(sgd, net, 1))
+
+
+class Bottleneck(nn.Module):
+    """An autoencoder whose latent has four entries at every width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.into, self.latent = nn.Linear(6, width), nn.Linear(width, 4)
+        self.back, self.out = nn.Linear(4, width), nn.Linear(width, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.tanh(self.back(self.latent(torch.tanh(self.into(x))))))  # type: ignore[no-any-return]
+
+
+def reconstructed(build: Callable[[int], nn.Module]) -> Program:
+    def train(width: int) -> None:
+        model, x = build(width), torch.randn(5, 6)
+        step = adam(model)
+        for _ in range(3):
+            model.zero_grad()
+            nn.functional.mse_loss(model(x), x).backward()
+            step()
+
+    return tpdyn.record(train, widths=(16, 24, 40), steps=3)
+
+
+def test_behind_a_bottleneck_of_fixed_size_a_stable_network_that_learns_is_found() -> None:
+    """The latent is a readout: it vanishes at the start, as readouts do, or what is behind it grows. This is named."""
+    found = derive(reconstructed(Bottleneck))
+    assert found.regime is Regime.FEATURE_LEARNING
+    assert found.exponents["latent.weight"] == found.exponents["out.weight"] == (ZERO, ONE, ONE)
+    assert found.exponents["back.weight"] == (ZERO, ZERO, ZERO)
+    assert any("back must not vanish at initialisation" in said for conflict in found.conflicts for said in conflict)
+
+
+class Variational(Bottleneck):
+    """The logarithm of the latent's variance is a readout, too: its exponential explodes where it grows."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.variance = nn.Linear(width, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.into(x))
+        noise = torch.exp(self.variance(h) / 2) * torch.randn(x.shape[0], 4)
+        return self.out(torch.tanh(self.back(self.latent(h) + noise)))  # type: ignore[no-any-return]
+
+
+def test_orders_beyond_all_powers_are_no_end_of_the_search() -> None:
+    """Where the script stands the sample of a variational autoencoder is the exponential of what grows."""
+    found = derive(reconstructed(Variational))
+    assert found.maximal and found.regime is Regime.FEATURE_LEARNING
+    for name in ("latent.weight", "variance.weight", "out.weight"):
+        assert found.exponents[name] == (ZERO, ONE, ONE), name

@@ -1,9 +1,9 @@
-"""How does an order depend on the exponents? A number that is a linear form, compared by its value at a point.
+"""How does an order depend on the exponents? It is a linear form in them, with its value at a point at hand.
 
-The orders reading adds orders, scales them by rationals and compares them. Run on `Affine` numbers it does at a point what
-it does on plain rationals there, and every comparison writes down the linear inequality that decided it (`Chart`). All
-points that satisfy these inequalities take the same way through the reading: together they are a **cell**, on which each
-order is one exact linear formula of the exponents (`tpdyn.regimes.cells`).
+The orders reading adds orders, scales them by rationals and asks which of two is larger. Run on `Affine` numbers it does at a
+point what it does on plain rationals there. Each question (`tpdyn.exact.compare`) is answered by the values at the point, and
+the `Chart` records the linear inequality behind the answer. All points that satisfy these inequalities take the same way
+through the reading: together they are a **cell**, on which each order is one exact linear formula (`tpdyn.regimes.cells`).
 
 A form is held as one integer, `sum_i c_i 2^(i SLOT)` with balanced coefficients c_i in units of 1/UNIT (c_0 the constant):
 adding two forms is adding two integers, however many symbols there are.
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any, NoReturn, cast, final
+from typing import Any, NoReturn, final
 
 UNIT = 2**32 * 45045
 """Coefficients are multiples of 1/UNIT: halves of halves, thirds (roots and powers) and the denominators of scripts."""
@@ -30,7 +30,7 @@ Relation = str
 
 @final
 class Chart:
-    """Symbols with their values at one point, and what comparisons found out about forms in them."""
+    """Symbols with their values at one point, and what was asked there of forms in them."""
 
     def __init__(self, point: Mapping[str, Fraction]) -> None:
         self.names = tuple(point)
@@ -63,8 +63,19 @@ class Chart:
             packed = (packed - low) >> SLOT
         return found
 
+    def sign(self, x: Affine | Fraction | int, y: Affine | Fraction | int) -> tuple[int, int]:
+        """The form of x - y (0 where it is a constant), and a number with the sign that it has at the point."""
+        form, value = 0, 0
+        for order, side in ((x, 1), (y, -1)):
+            if order.__class__ is Affine:
+                form, value = form + side * order._form, value + side * order._value
+            else:
+                units = _units(order) * side
+                form, value = form + units, value + units * self.fine
+        return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
+
     def findings(self) -> Iterable[tuple[int, Relation]]:
-        """Each form that a comparison decided, with its relation to 0."""
+        """Each form that was asked about, with its relation to 0."""
         for packed in self.equal:
             yield packed, "="
         for packed in self.above:
@@ -97,10 +108,11 @@ def _units(number: Fraction | int) -> int:
 
 @final
 class Affine(Fraction):
-    """A linear form in a chart's symbols. It compares as its value at the chart's point does, and the chart takes note.
+    """A linear form in a chart's symbols; `tpdyn.exact.compare` asks how it compares at the chart's point.
 
-    It is a `Fraction` for the type checker and for mixed arithmetic; what would lose the form raises TypeError.
-    bool() says whether the form is anything but the constant 0, and notes nothing: it serves shortcuts only.
+    It is a `Fraction` for the type checker and for mixed arithmetic. What would lose the form raises TypeError, and so do the
+    signs <, <=, > and >=: they would hide that the answer depends on the point. `==` says whether two forms are the same
+    everywhere, bool() whether one is anything but the constant 0: both serve shortcuts.
     """
 
     __slots__ = ("_chart", "_form", "_value")
@@ -131,7 +143,7 @@ class Affine(Fraction):
             return _affine(self._chart, self._form + other._form, self._value + other._value)
         if other.__class__ is not Fraction:  # (to ask isinstance is to ask an abstract base class: slow)
             if isinstance(other, float):
-                return float(other) + 0.0 if math.isinf(other) else _no_float(other)
+                return _no_float(other) if math.isfinite(other) else float(other)  # nan: infinity less infinity
             if not isinstance(other, int):
                 return NotImplemented
         if not other:
@@ -166,70 +178,18 @@ class Affine(Fraction):
     def __truediv__(self, other: Any) -> Any:
         return self * (1 / Fraction(other))
 
-    def __abs__(self) -> Affine:
-        return self if self >= 0 else -self
-
-    # -- comparisons ----------------------------------------------------------------------------------------------------
-
-    def _difference(self, other: Any) -> tuple[int, int]:
-        """(form, value) of self - other; the form is 0 where the comparison does not depend on the point."""
-        if other.__class__ is Affine:
-            form, value = self._form - other._form, self._value - other._value
-        elif isinstance(other, float):
-            if not math.isinf(other):
-                _no_float(other)
-            return 0, -1 if other > 0 else 1
-        else:
-            units = _units(other)
-            form, value = self._form - units, self._value - units * self._chart.fine
-        return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
-
-    def __lt__(self, other: Any) -> bool:
-        form, value = self._difference(other)
-        if form:
-            if value < 0:
-                self._chart.above.add(-form)
-            else:
-                self._chart.not_below.add(form)
-        return value < 0
-
-    def __gt__(self, other: Any) -> bool:
-        form, value = self._difference(other)
-        if form:
-            if value > 0:
-                self._chart.above.add(form)
-            else:
-                self._chart.not_below.add(-form)
-        return value > 0
-
-    def __le__(self, other: Any) -> bool:
-        return not self > other
-
-    def __ge__(self, other: Any) -> bool:
-        return not self < other
+    # -- the same everywhere --------------------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if other.__class__ not in (Affine, Fraction) and not isinstance(other, (int, float)):
-            return NotImplemented
-        form, value = self._difference(other)
-        if form:
-            if value > 0:
-                self._chart.above.add(form)
-            elif value < 0:
-                self._chart.above.add(-form)
-            else:
-                self._chart.equal.add(form if form > 0 else -form)
-        return value == 0
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
+        if other.__class__ is Affine:
+            return self._form == other._form
+        if isinstance(other, (int, Fraction)):
+            return -_HALF_SLOT < self._form < _HALF_SLOT and Fraction(self._form, UNIT) == other
+        return False if isinstance(other, float) else NotImplemented
 
     def __hash__(self) -> int:  # type: ignore[override]
-        # Forms that are equal at the point must meet in a dictionary, so that their comparison is noted.
         constant = -_HALF_SLOT < self._form < _HALF_SLOT
-        return hash(Fraction(self._form, UNIT)) if constant else hash(Affine)
+        return hash(Fraction(self._form, UNIT)) if constant else hash(self._form)
 
     def __bool__(self) -> bool:
         return self._form != 0
@@ -255,7 +215,12 @@ class Affine(Fraction):
     __float__ = __int__ = __trunc__ = __floor__ = __ceil__ = __round__ = _lost  # type: ignore[assignment]
     __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _lost
     __pow__ = __rpow__ = __divmod__ = __rdivmod__ = _lost  # type: ignore[assignment]
-    limit_denominator = as_integer_ratio = _lost  # type: ignore[assignment]
+    limit_denominator = as_integer_ratio = __abs__ = _lost  # type: ignore[assignment]
+
+    def _asked(self, other: object) -> NoReturn:
+        raise TypeError(f"{self} meets {other} in a comparison; ask tpdyn.exact.compare, which records the condition")
+
+    __lt__ = __le__ = __gt__ = __ge__ = _asked
 
     def __str__(self) -> str:
         return show_form(*self._chart.form(self._form), self._chart.names)
@@ -274,30 +239,6 @@ def _affine(chart: Chart, form: int, value: int) -> Affine:
 
 def _no_float(number: float) -> NoReturn:
     raise TypeError(f"an order meets the float {number!r}; orders are exact: expected a Fraction, or infinity")
-
-
-def told_apart(order: Fraction) -> object:
-    """What two orders have in common exactly if they are the same form in one chart, or the same number; to look results up by.
-
-    A comparison of the orders themselves would be noted by the chart.
-    """
-    if order.__class__ is Affine:
-        return (order._form,)
-    return (
-        order if isinstance(order, float) else (order.numerator, order.denominator)
-    )  # quicker to hash than a Fraction
-
-
-def at_point(orders: Sequence[Fraction]) -> Sequence[Fraction | int]:
-    """Numbers that compare as the orders do at the point at which they are read; the chart takes no note."""
-    forms: list[Any] = [order for order in orders if order.__class__ is Affine]
-    if not forms:
-        return orders
-    fine, several = forms[0]._chart.fine, cast("list[Any]", orders)
-    return [
-        order._value if order.__class__ is Affine else order if isinstance(order, float) else _units(order) * fine  # type: ignore[misc]
-        for order in several
-    ]
 
 
 def show_form(constant: Fraction, coefficients: Iterable[Fraction], names: Iterable[str]) -> str:

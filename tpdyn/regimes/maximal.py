@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, final
 
+from tpdyn.exact.compare import leader
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import Infeasible, minimise
 from tpdyn.exponents import ZERO, Order, show_order
@@ -31,6 +32,9 @@ from tpdyn.regimes.verdict import judge
 
 _LARGEST_SEARCH = 60
 """Readings after which the search gives up."""
+
+_LARGEST_STEP = 3
+"""By how many powers of the width all rates are lowered, one after the other, to see what a growing function hides."""
 
 Demand = Literal["begins small", "changes little", "adds little", "starts", "updated", "moves", "learns"]
 
@@ -68,6 +72,11 @@ class Requirement:
     def key(self) -> tuple[Demand, str, int]:
         """What is demanded of what: the same requirement on another cell has the same key."""
         return self.demand, self.subject, self.position
+
+    @property
+    def is_infinite(self) -> bool:
+        """Whether the order is beyond all powers (an exponential of what grows): no linear program meets it."""
+        return isinstance(self.form.constant, float)
 
     def shortfall(self, point: Sequence[Fraction]) -> Fraction:
         """By how much it is missed at a point; 0 where it holds."""
@@ -148,6 +157,10 @@ def maximal_update(
         if slower is not None:
             at = search.look(slower)
             continue
+        together = search.propose(at, origin, search.ceilings())
+        if together not in search.seen:
+            at = search.look(together)
+            continue
         if not search.give_up(at):
             halfway = tuple((x + y) / 2 for x, y in zip(at.point, search.propose(at, origin), strict=True))
             if halfway in search.seen:
@@ -182,9 +195,14 @@ class _Search:
     def weight(self, requirement: Requirement) -> Fraction:
         return _GIVEN_UP if requirement.key in self.given_up else _WEIGHTS[requirement.demand]
 
-    def propose(self, at: Maximum, origin: Point) -> Point:
-        """The point nearest to the origin at which the formulas of this cell miss the least."""
-        size, wanted = len(origin), at.requirements
+    def ceilings(self) -> list[Requirement]:
+        """What must not grow, in the formulas of all cells seen: the largest of several orders shows one of them at a time."""
+        return [r for at in self.seen.values() for r in at.requirements if r.demand in _AT_MOST]
+
+    def propose(self, at: Maximum, origin: Point, more: Sequence[Requirement] = ()) -> Point:
+        """The point nearest to the origin at which the formulas of this cell, and some more, miss the least."""
+        size = len(origin)
+        wanted = [r for r in dict.fromkeys((*at.requirements, *more)) if not r.is_infinite]
         moved = [form_moved(r.form, origin) for r in wanted]
         constraints = [
             Constraint(
@@ -207,15 +225,22 @@ class _Search:
         return tuple(o + up - down for o, up, down in zip(origin, best[:size], best[size : 2 * size], strict=True))
 
     def slower(self, at: Maximum) -> Point | None:
-        """Where all rates are smaller by a whole power, if something grows here whatever the exponents (a bounded function
-        hides by how much its argument does): there it depends on them again. None where nothing does, or it was seen."""
-        hidden = any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at))
-        point = tuple(x + name.endswith(":c") for name, x in zip(self.space.names, at.point, strict=True))
-        return point if hidden and point not in self.seen else None
+        """Where all rates are smaller by whole powers, if something grows here whatever the exponents: there it depends on them.
+
+        A bounded function hides by how much its argument grows, and an exponential of what grows has no power at all. None
+        where nothing does, or these points were seen.
+        """
+        if not any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at)):
+            return None
+        steps = (
+            tuple(x + step * name.endswith(":c") for name, x in zip(self.space.names, at.point, strict=True))
+            for step in range(1, _LARGEST_STEP + 1)
+        )
+        return next((point for point in steps if point not in self.seen), None)
 
     def give_up(self, at: Maximum) -> bool:
         """Name a minimal contradiction between requirements and give up the least important; False if there is none."""
-        wanted = [r for r in at.requirements if r.key not in self.given_up]
+        wanted = [r for r in at.requirements if r.key not in self.given_up and not r.is_infinite]
         answer = minimise(
             Form(ZERO, (ZERO,) * len(at.point)), [Constraint(requirement.form, ">=") for requirement in wanted]
         )
@@ -269,14 +294,14 @@ def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
     for name, own in contributions_of(orders).items():
         for contribution, contributed in own:
             yield "adds little", name, contribution.position, contributed
-        best, largest = max(own, key=lambda item: item[1])
+        best, largest = leader(own, lambda item: item[1])
         yield "updated", name, best.position, largest
     for position in facts.hidden:
         if program.statements[position].origin.step == program.steps - 1:
             yield "learns", module(position), position, values[position].moved
     moved = [(position, order) for position in facts.outputs if (order := values[position].moved) is not None]
     if moved:
-        yield "moves", "the output", *max(moved, key=lambda item: item[1])
+        yield "moves", "the output", *leader(moved, lambda item: item[1])
 
 
 def is_missed(demand: Demand, order: Order) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, final
 
+from tpdyn.exact.compare import exceeds, largest, meets
 from tpdyn.exponents import Order
 from tpdyn.readings.orders.reading import Orders
-from tpdyn.readings.orders.terms import Value, largest
+from tpdyn.readings.orders.terms import Value
 from tpdyn.regimes.prediction import Regime
 
 
@@ -49,15 +50,15 @@ def judge(orders: Orders) -> Verdict:
         position, what, order = unstable
         return Verdict(Regime.UNSTABLE, position, what, order)
     moved = largest_change(values, facts.outputs)
-    if moved is None or moved < 0:
+    if moved is None or exceeds(0, moved):
         return Verdict(Regime.TRIVIAL, moved=moved)
     if facts.finite_parameters:
         given = orders.exponents
         without = orders.again(replace(given, frozen=given.frozen | facts.finite_parameters))
         alone = largest_change(without.values, facts.outputs)
-        if alone is None or alone < 0:
+        if alone is None or exceeds(0, alone):
             return Verdict(Regime.TRIVIAL, moved=alone, without=without)
-    learning = tuple(p for p in facts.hidden if (order_ := values[p].moved) is not None and order_ == 0)
+    learning = tuple(p for p in facts.hidden if (order_ := values[p].moved) is not None and meets(order_, 0))
     regime = Regime.FEATURE_LEARNING if learning else Regime.KERNEL
     return Verdict(regime, moved=moved, learning=learning)
 
@@ -73,8 +74,8 @@ def first_unstable(orders: Orders) -> tuple[int, Literal["size", "change"], Frac
     for position in orders.facts.counting:
         value = orders.values[position]
         size, moved = value.size, value.moved
-        if size is not None and size > 0:
+        if size is not None and exceeds(size, 0):
             return position, "size", size
-        if moved is not None and moved > 0:
+        if moved is not None and exceeds(moved, 0):
             return position, "change", moved
     return None

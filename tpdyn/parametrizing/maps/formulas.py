@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Literal, final
 
+from tpdyn.exact.compare import largest
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import facets, nullspace, solve
 from tpdyn.exponents import Order
@@ -22,7 +23,6 @@ from tpdyn.parametrizing.maps.slices import Around, Limits, Moves, point_named
 from tpdyn.parametrizing.maps.symbols import Symbols, space_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
-from tpdyn.readings.orders.terms import largest
 from tpdyn.regimes.cells import Cell, formula, on_cell
 from tpdyn.regimes.predict import expect_inside
 from tpdyn.regimes.prediction import Regime

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, final
 
+from tpdyn.exact.compare import exceeds
 from tpdyn.exact.forms import Form, Point
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.facts import Facts
@@ -60,9 +61,9 @@ def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Ord
 
     def grows(position: int, statement: Statement, value: Value) -> bool:
         if position in decisive:
-            if value.size is not None and value.size > 0:
+            if value.size is not None and exceeds(value.size, 0):
                 met.append("unstable at initialisation")
-            elif value.moved is not None and value.moved > 0:
+            elif value.moved is not None and exceeds(value.moved, 0):
                 met.append("unstable")
         return bool(met)
 

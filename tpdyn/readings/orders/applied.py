@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from tpdyn.exact.compare import exceeds, largest, reaches
 from tpdyn.exponents import ZERO, Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.pointwise import lookup
@@ -85,7 +86,7 @@ def _averaged(program: Program, position: int, apply: Apply, argument: Placed, m
     if size is None or not size.is_wide:
         return made
     assert size.order is not None
-    if (leading_order(argument[2]) or ZERO) > 0:
+    if exceeds(leading_order(argument[2]) or ZERO, 0):
         raise OutsideTheory("outside the theory: a softmax over a wide dim with logits that grow with the width")
     return made.times(-size.order)
 
@@ -107,11 +108,12 @@ def _where(arguments: Sequence[Placed], wide: int, at_most: bool) -> Value:
 def _change_of_several(chain: Chain, arguments: Sequence[Placed], base: Terms, wide: int) -> Terms:
     function = chain[0]
     total = several_arguments(function, tuple(after for _, _, after in arguments), wide)
-    size = max((o for before, _, _ in arguments if (o := leading_order(before)) is not None), default=None)
+    sizes = [order for before, _, _ in arguments if (order := leading_order(before)) is not None]
     moved = [term for _, change, _ in arguments for term in change]
-    top = max(term.rms_order for term in moved)
-    if size is None or top >= size:
+    top = largest([term.rms_order for term in moved])
+    if not sizes or reaches(top, largest(sizes)):
         return tidy([*base, *total], wide)
+    size = largest(sizes)
     parity = EVEN
     for before, change, _ in arguments:
         for term in (*before, *change):

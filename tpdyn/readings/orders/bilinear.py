@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from tpdyn.exact.compare import largest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.instructions import Combine
 from tpdyn.readings.orders.contraction import contract, place, total_sum
 from tpdyn.readings.orders.parity import Sources, forget, odd_in, product
-from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, largest, tidy
+from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, tidy
 
 
 def sum_of_products(factors: Sequence[Terms], plan: Layout, power: Fraction, sources: Sources) -> Terms:

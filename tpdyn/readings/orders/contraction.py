@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tpdyn.exact.affine import told_apart
+from tpdyn.exact.compare import key, leader
 from tpdyn.exponents import ZERO
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
@@ -39,15 +39,15 @@ def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources
     What was found for the same factors is looked up: the base program says the same in every step. Sources are named once,
     and on linear forms what was compared is noted already, so that this changes nothing.
     """
-    key = (_told_apart(x), _told_apart(y), plan, told_apart(shift))
-    found = sources.products.get(key)
+    asked = (_key(x), _key(y), plan, key(shift))
+    found = sources.products.get(asked)
     if found is None:
-        found = sources.products[key] = _contracted(x, y, plan, shift, sources)
+        found = sources.products[asked] = _contracted(x, y, plan, shift, sources)
     return found
 
 
-def _told_apart(terms: Terms) -> tuple[object, ...]:
-    return tuple((told_apart(t.order), t.parity, told_apart(t.rarity), t.gaussian) for t in terms)
+def _key(terms: Terms) -> tuple[object, ...]:
+    return tuple((key(t.order), t.parity, key(t.rarity), t.gaussian) for t in terms)
 
 
 def _contracted(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
@@ -72,7 +72,7 @@ def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Term
 def _pair(a: Term, b: Term, plan: Layout, shift: Fraction, sources: Sources) -> list[Term]:
     order = a.order + b.order + shift
     if order != order:  # inf - inf: an overflow meets an underflow
-        order = a.order if a.order > b.order else b.order
+        order = leader((b, a), lambda term: term.order).order
     parity = product(a.parity, b.parity)
     rarity = rarer(a, b)
     if a.gaussian is None or b.gaussian is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from tpdyn.exact.compare import exceeds, largest, meets, reaches, smallest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.pointwise.function import Function
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, hull, of_function, product
@@ -31,12 +32,14 @@ def hull_of(terms: Terms) -> Parity:
 
 def _lead_and_rest(x: Terms) -> tuple[Terms, Terms]:
     """Leading terms fill every entry (rarity 0) at the largest order; rare terms are never leading alone."""
-    dense = [term for term in x if not term.rarity or term.rarity == ZERO]
+    dense = [term for term in x if not term.rarity]
     if not dense:
         return x, ()
-    top = max(term.order for term in dense)
-    lead = tuple(term for term in dense if term.order == top)
-    return lead, tuple(term for term in x if term not in lead)
+    top = largest([term.order for term in dense])
+    leads = [not term.rarity and meets(term.order, top) for term in x]
+    return tuple(t for t, first in zip(x, leads, strict=True) if first), tuple(
+        t for t, first in zip(x, leads, strict=True) if not first
+    )
 
 
 def _at_zero(f: Function) -> bool:
@@ -58,9 +61,9 @@ def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
     parity = hull_of(lead)
     if f.degree is not None:
         made = [Term(f.degree * top if f.degree else ZERO, of_function(parity, f.parity), ZERO)]
-    elif top == 0 or (f.taylor is None and top < 0):
+    elif meets(top, 0) or (f.taylor is None and exceeds(0, top)):
         made = [Term(ZERO, of_function(parity, f.parity))]
-    elif top > 0:
+    elif exceeds(top, 0):
         return (Term(_grown(f, top), of_function(hull_of(x), f.parity)),)  # saturated: what is smaller does not count
     else:
         return tidy(_taylor(f, x), wide)
@@ -89,7 +92,7 @@ def _slope_times(chain: Chain, lead: Terms, rest: Terms, wide: int) -> list[Term
     """`f'(leading) * rest`; at a jump, the fraction of entries that cross it."""
     f, top = chain[0], lead[0].order
     if f.jumps:
-        return [crossing(term, top, f.degree or ZERO) for term in rest if term.mean_order < top]
+        return [crossing(term, top, f.degree or ZERO) for term in rest if exceeds(top, term.mean_order)]
     return _products(_slope(chain, lead, wide), rest)
 
 
@@ -105,11 +108,12 @@ def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
 
 def crossing(change: Term, top: Fraction, degree: Fraction) -> Term:
     """What a small change does at a jump or kink: on a fraction n^-(top - change) of the entries, of full size."""
-    return Term(
-        degree * top if degree else ZERO,
-        ANY,
-        change.rarity if change.rarity > top - change.order else top - change.order,
-    )
+    return Term(degree * top if degree else ZERO, ANY, _crossed(change, top))
+
+
+def _crossed(change: Term, top: Fraction) -> Fraction:
+    """The fraction of the entries, n^-rarity, that a change takes across a jump."""
+    return largest([change.rarity, top - change.order])
 
 
 def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: int) -> Terms:
@@ -122,15 +126,15 @@ def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: i
         return ()
     f = chain[0]
     size = leading_order(base)
-    scale = max(size or ZERO, ZERO) if f.taylor is not None else size
+    scale = largest([size or ZERO, ZERO]) if f.taylor is not None else size
     change = tuple(Term(t.order, ANY, t.rarity) if t.gaussian else t for t in change)
-    if scale is None or any(t.rms_order >= scale for t in change):
+    if scale is None or any(reaches(t.rms_order, scale) for t in change):
         return tidy([*value_terms(chain, total, wide), *value_terms(chain, base, wide)], wide)
     if f.jumps:
         return tidy([crossing(term, scale, f.degree or ZERO) for term in change], wide)
     made = _products(_slope(chain, base, wide), change)
     if len(chain) > 1 and chain[1].jumps:  # a kink: the change crosses it on a few entries, at its own size
-        made += [Term(t.order, ANY, max(t.rarity, scale - t.order)) for t in change]
+        made += [Term(t.order, ANY, _crossed(t, scale)) for t in change]
     else:
         made += _products(_slope(chain[1:] or chain, base, wide), tuple(_products(change, change)))
     return tidy(made, wide)
@@ -149,10 +153,10 @@ def several_arguments(f: Function, arguments: tuple[Terms, ...], wide: int) -> T
     for terms in present:
         lead, _ = _lead_and_rest(terms)
         parity = product(parity, of_function(hull_of(lead), "neither"))
-    top = max(order for terms in present if (order := leading_order(terms)) is not None)
+    top = largest([order for terms in present if (order := leading_order(terms)) is not None])
     if f.degree is not None:
         return tidy([Term(f.degree * top if f.degree else ZERO, parity)], wide)
-    return tidy([Term(ZERO if top <= 0 else _grown(f, top), parity)], wide)
+    return tidy([Term(_grown(f, top) if exceeds(top, 0) else ZERO, parity)], wide)
 
 
 Placed = tuple[Terms, Terms, Terms]
@@ -176,8 +180,10 @@ def least_of(arguments: tuple[Placed, ...]) -> Placed:
 def _least(orders: list[Order]) -> list[int]:
     """Which orders are the smallest; that of a zero, if there is one."""
     zeros = [k for k, order in enumerate(orders) if order is None]
-    least = min((order for order in orders if order is not None), default=ZERO)
-    return zeros[:1] or [k for k, order in enumerate(orders) if order == least]
+    if zeros:
+        return zeros[:1]
+    least = smallest([order for order in orders if order is not None])
+    return [k for k, order in enumerate(orders) if order is not None and meets(order, least)]
 
 
 def _any_of(several: list[Terms]) -> Terms:

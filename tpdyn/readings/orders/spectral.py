@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+from tpdyn.exact.compare import exceeds, smallest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.readings.orders.terms import Term, Terms, Value, leading_order, tidy
 
@@ -34,13 +35,13 @@ def eigenvalues(matrix: Value, size: Fraction, wide: int) -> Value:
 def vanishes_at_zero(weight: Weight, lead: Fraction) -> bool:
     """Whether f is smaller at smaller eigenvalues."""
     here, below = weight(lead), weight(lead - 1)
-    return below is None or (here is not None and below < here)
+    return below is None or (here is not None and exceeds(here, below))
 
 
 def grows_at_zero(weight: Weight, lead: Fraction) -> bool:
     """Whether f is larger at smaller eigenvalues, as negative powers are."""
     here, below = weight(lead), weight(lead - 1)
-    return here is not None and below is not None and below > here
+    return here is not None and below is not None and exceeds(below, here)
 
 
 def function_of(matrix: Value, weights: Value, weight: Weight, size: Fraction) -> Value:
@@ -68,7 +69,9 @@ def function_of(matrix: Value, weights: Value, weight: Weight, size: Fraction) -
         moved = with_order(matrix.base, leading_order(weights.change))
         for term in matrix.change:
             # f'(x) times a small change; or f of the change, along directions that S did not have before
-            through = [Term(after + min(term.rms_order - lead, ZERO) - size, term.parity)] if after is not None else []
+            through = (
+                [Term(after + smallest([term.rms_order - lead, ZERO]) - size, term.parity)] if after is not None else []
+            )
             moved += [*through, *(own((term,)) if vanishes_at_zero(weight, lead + size) else [])]
     return Value(
         tidy(base, matrix.wide),

@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import final
 
-from tpdyn.exact.affine import at_point
+from tpdyn.exact.compare import counts_on, exceeds, largest, meets, ranks, reaches, smallest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
@@ -46,12 +46,12 @@ class Term:
     @property
     def mean_order(self) -> Fraction:
         """Order of the mean absolute value of the entries."""
-        return self.order if self.rarity is ZERO or not self.rarity else self.order - self.rarity
+        return self.order if not self.rarity else self.order - self.rarity
 
     @property
     def rms_order(self) -> Fraction:
         """Order of the root mean square of the entries."""
-        return self.order if self.rarity is ZERO or not self.rarity else self.order - self.rarity / 2
+        return self.order if not self.rarity else self.order - self.rarity / 2
 
     def times(self, power: Fraction) -> Term:
         """This term times n^power."""
@@ -63,7 +63,7 @@ Terms = tuple[Term, ...]
 
 def rarer(x: Term, y: Term) -> Fraction:
     """The rarity of what is there where both terms are."""
-    return x.rarity if x.rarity is y.rarity else max(x.rarity, y.rarity)  # the same, as a rule: 0
+    return x.rarity if x.rarity is y.rarity else largest([x.rarity, y.rarity])  # the same, as a rule: 0
 
 
 def leading_order(terms: Terms) -> Order:
@@ -76,40 +76,21 @@ def scaled(terms: Terms, power: Fraction) -> Terms:
     return tuple(term.times(power) for term in terms) if power else terms
 
 
-def _note(larger: Fraction, smaller: Fraction) -> None:
-    """Compare orders of which it is known how they compare at the point: what follows counts on it on the whole cell."""
-    if larger < smaller:
-        raise AssertionError(f"{larger} is not below {smaller} at the point")
-
-
-def largest(orders: Sequence[Fraction]) -> Fraction:
-    """The largest order. On linear forms it is compared with each other one, and a tie belongs to both cells around it."""
-    if len(orders) == 1:
-        return orders[0]
-    values = at_point(orders)
-    leader = orders[max(range(len(orders)), key=values.__getitem__)]
-    for order in orders:
-        _note(leader, order)
-    return leader
-
-
 def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> bool:
     """Whether a term adds nothing to one that is not smaller by root mean square (`size` and `other`)."""
     if leader.gaussian != term.gaussian:
         return False
     if contains(leader.parity, term.parity):
-        _note(size, other)
-        if leader.rarity is ZERO and term.rarity is ZERO:
-            return True
-        return leader.mean_order >= term.mean_order if leader.rarity or term.rarity else True
+        counts_on(size, other)
+        return not (leader.rarity or term.rarity) or reaches(leader.mean_order, term.mean_order)
     if contains(term.parity, leader.parity):
-        _note(size, other)
+        counts_on(size, other)
     return False
 
 
 def _ranked(terms: Sequence[Term]) -> list[Term]:
     """From the largest to the smallest by root mean square; equal ones in an order that does not depend on the point."""
-    values = at_point([term.rms_order for term in terms])
+    values = ranks([term.rms_order for term in terms])
     return [terms[k] for k in sorted(range(len(terms)), key=lambda k: (-values[k], _tie(terms[k])))]
 
 
@@ -117,11 +98,11 @@ def _tie(term: Term) -> tuple[int, int, tuple[int, ...], int]:
     return term.parity.rank
 
 
-def _note_rank(larger: Term, smaller: Term) -> None:
+def _count_on_rank(larger: Term, smaller: Term) -> None:
     """Compare two terms whose rank is known: where they are equally large, the tie decides as `_ranked` does."""
     if _tie(larger) <= _tie(smaller):
-        _note(larger.rms_order, smaller.rms_order)
-    elif not larger.rms_order > smaller.rms_order:
+        counts_on(larger.rms_order, smaller.rms_order)
+    elif not exceeds(larger.rms_order, smaller.rms_order):
         raise AssertionError(f"{larger} is not above {smaller} at the point")
 
 
@@ -129,9 +110,9 @@ def _least_missed(terms: Sequence[Term]) -> tuple[Term, Term]:
     """Which two to merge: the smallest two that are equally large (neither gains in size), else the smallest two."""
     ranked = _ranked(terms)
     for k in range(len(ranked) - 2, -1, -1):
-        if ranked[k].rms_order == ranked[k + 1].rms_order:
+        if meets(ranked[k].rms_order, ranked[k + 1].rms_order):
             for term in ranked[:k]:
-                _note_rank(term, ranked[k])
+                _count_on_rank(term, ranked[k])
             return ranked[k], ranked[k + 1]
     return ranked[-2], ranked[-1]
 
@@ -154,7 +135,7 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     if len(terms) == 1:
         return tuple(terms)
     sizes = [term.rms_order for term in terms]
-    values, rarities = at_point(sizes), at_point([term.rarity for term in terms])
+    values, rarities = ranks(sizes), ranks([term.rarity for term in terms])
     ranked = sorted(
         range(len(terms)),
         key=lambda k: (-values[k], rarities[k], terms[k].parity.rank),
@@ -169,7 +150,7 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         if len(plain) < 2:
             break
         a, b = _least_missed(plain)
-        joined = Term(largest([a.order, b.order]), hull(a.parity, b.parity), min(a.rarity, b.rarity))
+        joined = Term(largest([a.order, b.order]), hull(a.parity, b.parity), smallest([a.rarity, b.rarity]))
         found = [joined if term is a else term for term in found if term is not b]
     return tuple(found)
 
@@ -221,10 +202,10 @@ def consistent(value: Value) -> Value:
     if value.whole is None or not value.change:
         return value
     moved = leading_order(value.change)
-    bound = max((o for o in (leading_order(value.whole), value.size) if o is not None), default=None)
-    if bound is None:
+    bounds = [order for order in (leading_order(value.whole), value.size) if order is not None]
+    if not bounds:
         return Value(value.base, (), value.whole, value.wide, value.at_most)
     assert moved is not None
-    if moved <= bound:
+    if reaches(largest(bounds), moved):
         return value
     return Value(value.base, tidy([*value.whole, *value.base], value.wide), value.whole, value.wide, value.at_most)

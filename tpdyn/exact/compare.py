@@ -1,0 +1,111 @@
+"""Which of two orders is larger, and on which condition does that stay so? Asked here, in words, and nowhere else.
+
+On plain rationals (and infinities) these are the usual comparisons. On `Affine` orders the values at the point decide, and the
+chart records the linear inequality behind the answer. So the calculus reads as mathematics, and where it calls a function of
+this module a cell of exponents may end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from typing import Any, TypeVar, cast
+
+from tpdyn.exact.affine import Affine, Chart
+
+T = TypeVar("T")
+Number = Fraction | int
+
+
+def exceeds(x: Number, y: Number) -> bool:
+    """Whether x > y."""
+    chart = _chart_of(x, y)
+    if chart is None:
+        return x > y
+    if isinstance(x, float) or isinstance(y, float):
+        return (isinstance(x, float) and x > 0) or (isinstance(y, float) and y < 0)
+    form, sign = chart.sign(x, y)
+    if form and sign > 0:
+        chart.above.add(form)
+    elif form:
+        chart.not_below.add(-form)
+    return sign > 0
+
+
+def reaches(x: Number, y: Number) -> bool:
+    """Whether x >= y."""
+    return not exceeds(y, x)
+
+
+def meets(x: Number, y: Number) -> bool:
+    """Whether x = y."""
+    chart = _chart_of(x, y)
+    if chart is None:
+        return x == y
+    if isinstance(x, float) or isinstance(y, float):
+        return False
+    form, sign = chart.sign(x, y)
+    if form and sign:
+        chart.above.add(form if sign > 0 else -form)
+    elif form:
+        chart.equal.add(abs(form))
+    return not sign
+
+
+def counts_on(larger: Number, smaller: Number) -> None:
+    """Record that what follows counts on larger >= smaller, which is known at the point."""
+    assert reaches(larger, smaller), f"{larger} is not below {smaller} at the point"
+
+
+def largest(orders: Sequence[Fraction]) -> Fraction:
+    """The largest order. It is compared with each other one, and a tie belongs to both cells around it."""
+    if len(orders) == 1:
+        return orders[0]
+    values = ranks(orders)
+    leading = orders[max(range(len(orders)), key=values.__getitem__)]
+    if values is not orders:
+        for order in orders:
+            counts_on(leading, order)
+    return leading
+
+
+def smallest(orders: Sequence[Fraction]) -> Fraction:
+    """The smallest order."""
+    least = orders[0]
+    for order in orders[1:]:
+        if exceeds(least, order):
+            least = order
+    return least
+
+
+def leader(items: Iterable[T], order: Callable[[T], Fraction]) -> T:
+    """The first item with the largest order."""
+    best, *others = items
+    for item in others:
+        if exceeds(order(item), order(best)):
+            best = item
+    return best
+
+
+def ranks(orders: Sequence[Fraction]) -> Sequence[Number | float]:
+    """Numbers to sort orders of one reading by: they compare as the orders do at the point, and nothing is recorded."""
+    chart = _chart_of(*orders)
+    if chart is None:
+        return orders
+    return [order if isinstance(order, float) else chart.sign(order, 0)[1] for order in cast("list[Any]", orders)]
+
+
+def key(order: Fraction) -> object:
+    """A dictionary key: equal for two orders exactly when they are the same form, or the same number."""
+    if order.__class__ is Affine:
+        return (order._form,)
+    return (
+        order if isinstance(order, float) else (order.numerator, order.denominator)
+    )  # quicker to hash than a Fraction
+
+
+def _chart_of(*orders: Number) -> Chart | None:
+    for order in orders:
+        if order.__class__ is Affine:
+            return order._chart
+    return None
