@@ -1,0 +1,111 @@
+"""Is every snippet of the documentation true? Each page is run as a reader would run it, from top to bottom."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _snippets():
+    spec = importlib.util.spec_from_file_location("docs_snippets", ROOT / "docs" / "snippets.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+snippets = _snippets()
+
+
+def _page(tmp_path: Path, text: str) -> Path:
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    return page
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("```python\n1 / 0\n```\n", "block at line 2: ZeroDivisionError"),
+        ("```python\nprint(1)\n```\n<!-- output -->\n```text\n2\n```\n", "line 6: this was printed"),
+        ("```bash\ntpdyn demo\n```\n", "line 1: a block of bash without"),
+        ("<!-- run -->\n```bash\nexit 3\n```\n", "status 3, expected 0"),
+        ("<!-- shown -->\n```bash\nexit 3\n```\n", "must say why"),
+        ("```python\n1\n", "line 1: the fence is never closed"),
+    ],
+)
+def test_a_page_that_is_wrong_is_refused_with_its_line(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snippets, "ROOT", tmp_path)
+    with pytest.raises(snippets.WrongPage, match=said):
+        snippets.check(_page(tmp_path, text))
+
+
+def test_blocks_share_a_namespace_a_folder_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snippets, "ROOT", tmp_path)
+    text = (
+        '```python title="mine.py"\nprint(6 * 7)\n```\n\n<!-- run, status 3 -->\n```bash\npython mine.py; exit 3\n```\n\n'
+        "<!-- output -->\n```text\n```\n\n```python\nx = 1\n```\n\n```python\nprint(x)\n```\n\n<!-- sample -->\n```text\n```\n"
+    )
+    page = _page(tmp_path, text)
+    snippets.write(page)
+    assert "```text\n42\n```" in page.read_text()
+    assert "```text\n1\n```" in page.read_text()
+    snippets.check(page)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_pages_outside_of_the_site_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)[^):]*\)", (ROOT / page).read_text())
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def _mentions(pattern: str) -> list[tuple[str, str]]:
+    """(page, text) of everything in backticks that the pages say and that matches."""
+    pages = [*snippets.pages(), ROOT / "CONTRIBUTING.md"]
+    return [
+        (page.name, found)
+        for page in pages
+        for found in dict.fromkeys(re.findall(rf"`({pattern})[`(]", page.read_text()))
+    ]
+
+
+def test_every_name_of_the_package_that_a_page_mentions_exists() -> None:
+    mentions = _mentions(r"tpdyn(?:\.\w+)+")
+    assert len(mentions) > 30
+    assert not [(page, name) for page, name in mentions if not _exists(name)]
+
+
+def _exists(name: str) -> bool:
+    value, done = importlib.import_module("tpdyn"), "tpdyn"
+    for part in name.split(".")[1:]:
+        done += f".{part}"
+        if not hasattr(value, part):
+            try:
+                importlib.import_module(done)
+            except ModuleNotFoundError as error:
+                return not (error.name or "").startswith("tpdyn")  # what an integration needs is not installed
+        value = getattr(value, part)
+    return True
+
+
+def test_a_name_that_is_gone_is_noticed() -> None:
+    assert _exists("tpdyn.readings.orders.parity") and _exists("tpdyn.Program.show")
+    assert not _exists("tpdyn.Program.nothing")
+    assert not _exists("tpdyn.readings.nothing")
+
+
+def test_every_file_that_a_page_mentions_exists() -> None:
+    mentions = _mentions(r"(?:tpdyn|tests|examples|docs|benchmarks|proofs_checks)/(?!a/)[\w/.]*")
+    assert len(mentions) > 10
+    assert not [(page, path) for page, path in mentions if not (ROOT / path).exists()]
