@@ -172,6 +172,42 @@ def test_a_torch_import_at_module_level_would_be_seen() -> None:
     assert "torch" in module_level_imports("try:\n    import torch\nexcept ImportError:\n    pass")
 
 
+INSTRUCTIONS = frozenset(
+    "Leaf Contract Combine Apply Gather Scatter Slice Concat Eigenvalues Spectral".split()  # closed, so named here once
+)
+
+
+def silent_wildcards(source: str) -> list[int]:
+    """The lines of a `case _` over instructions that neither refuses nor says in a comment why its answer is right."""
+    lines, found = source.splitlines(), []
+    for match in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Match)):
+        classes = [node for case in match.cases for node in ast.walk(case.pattern) if isinstance(node, ast.MatchClass)]
+        if not any(ast.unparse(each.cls) in INSTRUCTIONS for each in classes):
+            continue
+        for case in match.cases:
+            if isinstance(case.pattern, ast.MatchAs) and case.pattern.name is None and case.guard is None:
+                text = "\n".join(lines[case.pattern.lineno - 1 : case.body[-1].end_lineno])
+                if not any(word in text for word in ("#", "assert_never", "raise ")):
+                    found.append(case.pattern.lineno)
+    return found
+
+
+def test_a_match_over_instructions_is_total_or_says_why_not() -> None:
+    silent = [
+        f"tpdyn.{module_name(path)}, line {line}" for path in files() for line in silent_wildcards(path.read_text())
+    ]
+    assert not silent, "name the other instructions and assert_never, or say why the default is cautious: " + "; ".join(
+        silent
+    )
+
+
+def test_a_silent_wildcard_is_seen() -> None:
+    code = "match x:\n    case Leaf():\n        y = 1\n    case _:\n        y = 2{}"
+    assert silent_wildcards(code.format("")) == [4]
+    assert silent_wildcards(code.format("  # cautious: nothing is known")) == []
+    assert silent_wildcards(code.replace("Leaf()", "str()").format("")) == []
+
+
 def test_importing_the_package_is_light() -> None:
     """`import tpdyn`, and its command line up to the help, load neither torch nor numpy."""
     code = (

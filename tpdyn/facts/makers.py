@@ -18,7 +18,7 @@ def maker(program: Program, position: int) -> int:
                 position = value.var
             case Concat(parts=parts) if sum(part is not None for part in parts) == 1:
                 position = next(part.var for part in parts if part is not None)
-            case _:
+            case _:  # whatever else there is makes something new: the walk ends with it
                 return position
 
 

@@ -153,8 +153,9 @@ def _rate(program: Program, parameter: Parameter) -> Order:
             case Concat(parts=parts):
                 found = [power(part.var) for part in parts if part is not None]
                 return max((order for order in found if order is not None), default=None)
-            case _:
+            case Apply() | Eigenvalues() | Spectral():
                 return ZERO  # a function: what it is given is normalised, or has a scale of its own
+        assert_never(instruction)
 
     updates: list[Fraction] = []
     for after in parameter.versions[1:]:

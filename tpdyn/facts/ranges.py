@@ -157,7 +157,7 @@ class Ranges:
             case Slice(value=value, axis=axis) if axis not in axes:
                 return self._along(value, axes, generators)
             case _:
-                return False
+                return False  # nothing else is known to stay within: "not told" refuses, and never misleads
 
     def _along(self, operand: Operand, labels: Axes, generators: frozenset[Generator]) -> bool:
         if any(label not in operand.axes for label in labels):

@@ -298,12 +298,14 @@ class _Reader:
                 return Eigenvalues(self.operand(data, "value"), *self.spectrum(data))
             case "Spectral":
                 return Spectral(self.operand(data, "weights"), self.operand(data, "value"), *self.spectrum(data))
-            case _:
+            case "Concat":
                 return Concat(
                     self.each(data, "parts", self.maybe_operand),
                     self.each(data, "lengths", self.scaling_itself),
                     self.integer(data, "axis"),
                 )
+            case other:
+                raise AssertionError(f"{other} is an instruction that JSON does not read yet")
 
     def spectrum(self, data: Any) -> tuple[tuple[int, ...], tuple[int, ...], int, bool]:
         descending = self.truth(data, "descending")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal, final
+from typing import Literal, assert_never, final
 
 from tpdyn.exact.compare import leader
 from tpdyn.exact.forms import Constraint, Form, Point
@@ -23,7 +23,19 @@ from tpdyn.exact.linear import Infeasible, minimise
 from tpdyn.exponents import ZERO, Order, show_order
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.makers import maker
-from tpdyn.program.instructions import Apply, Combine, Contract, Instruction
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Leaf,
+    Scatter,
+    Slice,
+    Spectral,
+)
 from tpdyn.program.program import Program, Source
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.regimes.cells import Cell, Space, formula, on_cell, plain
@@ -320,8 +332,9 @@ def _kind(instruction: Instruction) -> str:
             return "a sum"
         case Apply(function=function):
             return f"a value of {function}"
-        case _:
+        case Leaf() | Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
             return "a value"
+    assert_never(instruction)
 
 
 def contributions_of(orders: Orders) -> dict[str, list[tuple[Contribution, Fraction]]]:

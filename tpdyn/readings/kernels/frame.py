@@ -147,7 +147,7 @@ class Frame(ABC):
             case Concat(parts=parts):
                 return all(self.is_gaussian(part.var) for part in parts if part is not None)
             case _:
-                return False
+                return False  # nothing else is known to keep a value Gaussian
 
     def number(self, tile: Tile, u: Seen) -> Sized | None:
         """The value of a number."""

@@ -66,7 +66,7 @@ class Linear(Frame):
             case Concat():
                 return True, self._blocks(kind, tile, u, v, instruction, out)
             case _:
-                return False, None
+                return False, None  # not linear, as far as is known: other rules are asked
 
     def linear_on_the_right(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
         """The right value is linear in others: both kernels are symmetric."""
@@ -82,7 +82,7 @@ class Linear(Frame):
                 if self.label_of(u, one.axis) is self.label_of(v, other.axis):
                     return True, self._joined(kind, tile, u, v, one, other, out)
             case _:
-                pass
+                pass  # not alike: each is asked by itself
         return False, None
 
     def _times(

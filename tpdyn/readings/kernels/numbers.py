@@ -157,7 +157,7 @@ class Numbers:
                     shape = tuple(self.axis_size(var, axis) for axis in range(len(statement.shape)))
                     return replace(made, value=_summed_by(made.value, list(place.axes), shape))
                 return Number(self._made(var, kernels))
-            case _:
+            case _:  # made of numbers that do not depend on the width, or refused there
                 return Number(self._made(var, kernels))
 
     def _made(self, var: int, kernels: Sums) -> Tensor:

@@ -13,12 +13,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import final
+from typing import assert_never, final
 
-from tpdyn.program.instructions import Apply, Concat, Gather, Leaf, Operand, Scatter
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+)
 from tpdyn.recorder.fitting.atoms import Atoms, Node, find_atoms
 from tpdyn.recorder.fitting.widths import FitError, FittedStatement, WideSlice, describe, fit
-from tpdyn.recorder.lowered import Lowered
+from tpdyn.recorder.lowered import Lowered, Reshape
 
 OUTER = "the outer factor of a dim"
 
@@ -163,8 +175,12 @@ class _Search:
                     self.fix(axes[axis], "looked up by an index")
                 case Apply(along=along) if along is not None:
                     self.fix(axes[along], "what a softmax runs along")
+                case Leaf() | Contract() | Combine() | Apply() | Eigenvalues() | Spectral():
+                    pass  # what is computed from values of one space ties no dim to data
+                case Slice() | WideSlice() | Concat() | Reshape():
+                    pass  # `spread` follows cuts and joints
                 case _:
-                    pass
+                    assert_never(instruction)
         for position in outputs:
             for node in self.nodes[position]:
                 self.fix(node, "a dim of the output")

@@ -57,8 +57,9 @@ def _along(instruction: Instruction) -> int | None:
     match instruction:
         case Apply(along=axis) | Gather(axis=axis) | Scatter(axis=axis):
             return axis
-        case _:
+        case Leaf() | Contract() | Combine() | Slice() | Concat() | Eigenvalues() | Spectral():
             return None
+    assert_never(instruction)
 
 
 def _refuse_products(pieces: Pieces, instruction: Instruction, labels: Labels, along: int) -> None:

@@ -66,7 +66,7 @@ def permutation_in(statement: Statement) -> Operand | None:
         case Combine(terms=((scale, operand),), constant=constant) if constant.is_zero:
             pass
         case _:
-            return None
+            return None  # anything else computes: it stays
     return operand if scale == ONE and sorted(operand.axes) == list(range(len(statement.shape))) else None
 
 
@@ -116,7 +116,7 @@ def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
         case Contract(operands=(operand,), scale=scale):
             pass
         case _:
-            return None
+            return None  # anything else is no multiple: it stays
     if statement.origin.phase != "forward" or sorted(operand.axes) != list(range(len(statement.shape))):
         return None
     return scale, operand

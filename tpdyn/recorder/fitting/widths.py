@@ -410,7 +410,7 @@ def _factor(instruction: Instruction | Reshape) -> Scaling | None:
         case Combine(terms=((scale, _),), constant=constant) if constant.is_zero:
             return scale
         case _:
-            return None
+            return None  # no other instruction has a factor
 
 
 def _times(statement: LoweredStatement, factor: Number) -> LoweredStatement:

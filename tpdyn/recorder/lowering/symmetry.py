@@ -55,7 +55,7 @@ def _symmetric(b: Builder, var: int, p: int, q: int) -> bool:
         case Leaf(law=law):
             return law.is_number
         case _:
-            return False
+            return False  # not told: a matrix that is not known to be symmetric is refused
 
 
 def _square_sum(b: Builder, var: int, p: int, q: int) -> bool:
@@ -74,7 +74,7 @@ def _square_sum(b: Builder, var: int, p: int, q: int) -> bool:
                 for scale, operand in terms
             )
         case _:
-            return False
+            return False  # not told: it may have negative eigenvalues
 
 
 def _multiple(b: Builder, operand: Operand) -> tuple[float, Operand]:
