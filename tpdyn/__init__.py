@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tpdyn.claims.report import Report, compare
     from tpdyn.limits.empirical import empirical_ntk
-    from tpdyn.limits.kernels import nngp, ntk
+    from tpdyn.limits.kernels import kernels, nngp, ntk
     from tpdyn.limits.prediction import gp_predict, ntk_predict
     from tpdyn.measuring.measure import measure
     from tpdyn.measuring.measurement import Measurement
@@ -55,6 +55,7 @@ __all__ = [
     "empirical_ntk",
     "formulas",
     "gp_predict",
+    "kernels",
     "log",
     "measure",
     "nngp",
@@ -78,6 +79,7 @@ _HOMES = {
     "predict": "tpdyn.regimes.predict",
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",
+    "kernels": "tpdyn.limits.kernels",
     "nngp": "tpdyn.limits.kernels",
     "ntk": "tpdyn.limits.kernels",
     "empirical_ntk": "tpdyn.limits.empirical",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,9 @@ from tpdyn.program.check import ring
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Contract, Gather, Leaf, operands_of
 from tpdyn.program.program import Program
-from tpdyn.readings.kernels.frame import Tile
+from tpdyn.readings.kernels.frame import Kind, Tile
 from tpdyn.readings.kernels.numbers import Numbers
-from tpdyn.readings.kernels.reading import Kernels
+from tpdyn.readings.kernels.reading import Kernels as Recursion
 from tpdyn.readings.kernels.sized import Sized
 from tpdyn.recorder.record import record
 
@@ -33,7 +33,7 @@ Make = Callable[[int], nn.Module]
 SAMPLES = 3
 """Size of the batch on which a network is recorded."""
 WIDTHS = (16, 24, 40)
-ENTRIES = 2**18
+ENTRIES = 2**17
 """Numbers of a block of pairs that are held at once, about: a block should fit into a core's cache."""
 
 
@@ -49,6 +49,20 @@ class Forward:
     data: int
     output: int
     batch: dict[int, int]
+
+
+@final
+@dataclass(frozen=True)
+class Kernels:
+    """Both kernels of one output, each "samples1 samples2" (None: not asked for)."""
+
+    nngp: Tensor | None
+    ntk: Tensor | None
+
+
+def kernels(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Kernels:
+    """NNGP and NTK at once, for little more than the cost of the NTK. Arguments and errors as for `nngp`."""
+    return _kernels(("second", "tangent"), make, x1, x2, widths)
 
 
 def nngp(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Tensor:
@@ -68,7 +82,9 @@ def nngp(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int,
 
     Source: Tensor Programs I (arXiv 1910.12478).
     """
-    return _kernel("second", make, x1, x2, widths)
+    found = _kernels(("second",), make, x1, x2, widths).nngp
+    assert found is not None
+    return found
 
 
 def ntk(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Tensor:
@@ -79,25 +95,24 @@ def ntk(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, 
 
     Source: Tensor Programs II (arXiv 2006.14548).
     """
-    return _kernel("tangent", make, x1, x2, widths)
+    found = _kernels(("tangent",), make, x1, x2, widths).ntk
+    assert found is not None
+    return found
 
 
-def _kernel(
-    kind: Literal["second", "tangent"], make: Make, x1: Tensor, x2: Tensor | None, widths: tuple[int, ...]
-) -> Tensor:
+def _kernels(kinds: tuple[Kind, ...], make: Make, x1: Tensor, x2: Tensor | None, widths: tuple[int, ...]) -> Kernels:
     for name, x in (("x1", x1), ("x2", x2)):
         if x is not None and (x.dim() < 1 or not len(x)):
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected samples first, and at least one")
         if x is not None and x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"{name} holds {int((~torch.isfinite(x)).sum())} entries that are NaN or infinite; expected numbers"
-            )
+            bad = int((~torch.isfinite(x)).sum())
+            raise ValueError(f"{name} holds {bad} entries that are NaN or infinite; expected numbers")
     if x2 is not None and (x2.shape[1:] != x1.shape[1:] or x2.dtype != x1.dtype):
         raise ValueError(
             f"x2 has shape {tuple(x2.shape)} and type {x2.dtype}; expected samples like those of x1: "
             f"{tuple(x1.shape[1:])} each, {x1.dtype}"
         )
-    return Evaluated(forward(make, x1, widths))(kind, x1, x2)
+    return Evaluated(forward(make, x1, widths))(kinds, x1, x2)
 
 
 def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
@@ -169,26 +184,30 @@ class Evaluated:
 
     def __init__(self, network: Forward) -> None:
         self.network = network
-        self.kernels = Kernels(network.program, network.data, network.batch)
+        self.kernels = Recursion(network.program, network.data, network.batch)
 
-    def __call__(self, kind: Literal["second", "tangent"], x1: Tensor, x2: Tensor | None = None) -> Tensor:
-        """The kernel of the first output, "samples1 samples2"."""
+    def __call__(self, kinds: tuple[Kind, ...], x1: Tensor, x2: Tensor | None = None) -> Kernels:
+        """The kernels of the first output, "samples1 samples2"; what they share is worked out once."""
         network = self.network
         one = Numbers(network.program, network.data, network.batch, x1)
         other = one if x2 is None else Numbers(network.program, network.data, network.batch, x2)
-        made = x1.new_zeros(len(x1), other.samples, dtype=one.dtype)
+        made = {kind: torch.zeros(one.samples, other.samples, dtype=one.dtype, device=x1.device) for kind in kinds}
         rows, columns = self._block(one, other)
         for i in range(0, one.samples, rows):
             for j in range(0, other.samples, columns):
                 if x2 is None and j + columns <= i:
                     continue
-                block = self._tile(kind, one.rows(i, i + rows), other.rows(j, j + columns))
-                made[i : i + rows, j : j + columns] = block
-                if x2 is None:
-                    made[j : j + columns, i : i + rows] = block.T
+                tile = Tile((one.rows(i, i + rows), other.rows(j, j + columns)))
+                for kind, whole in made.items():
+                    block = self._tile(kind, tile)
+                    whole[i : i + rows, j : j + columns] = block
+                    if x2 is None:
+                        whole[j : j + columns, i : i + rows] = block.T
         if x2 is None:
-            made.diagonal().copy_(self._alone(kind, one))
-        return made
+            alone = Tile((one, one))
+            for kind, whole in made.items():
+                whole.diagonal().copy_(self._alone(kind, alone))
+        return Kernels(made.get("second"), made.get("tangent"))
 
     def _block(self, one: Numbers, other: Numbers) -> tuple[int, int]:
         """Rows and columns of a block: as many as keep the largest value of a pair within `ENTRIES` numbers."""
@@ -204,8 +223,7 @@ class Evaluated:
         columns = min(other.samples, max(1, min(1024, pairs)))
         return max(1, min(one.samples, pairs // columns)), columns
 
-    def _tile(self, kind: Literal["second", "tangent"], one: Numbers, other: Numbers) -> Tensor:
-        tile = Tile((one, other))
+    def _tile(self, kind: Kind, tile: Tile) -> Tensor:
         u, v = (self.kernels.seen(tile, side, self.network.output) for side in (0, 1))
         batch = self.network.batch[self.network.output]
         for k in range(len(u.labels)):
@@ -214,15 +232,14 @@ class Evaluated:
         rest = tuple(label for k, label in enumerate(u.labels) if k != batch)
         out = (u.labels[batch], v.labels[batch], *rest)
         made = getattr(self.kernels, kind)(tile, u, v, out)
-        return self._first(kind, made, (one.samples, other.samples))
+        return self._first(kind, made, tuple(side.samples for side in tile.sides))
 
-    def _alone(self, kind: Literal["second", "tangent"], one: Numbers) -> Tensor:
+    def _alone(self, kind: Kind, tile: Tile) -> Tensor:
         """Each input against itself: no digits are lost where a pair is equal."""
-        tile = Tile((one, one))
         u = self.kernels.seen(tile, 0, self.network.output)
         batch = self.network.batch[self.network.output]
         out = (u.labels[batch], *(label for k, label in enumerate(u.labels) if k != batch))
-        return self._first(kind, getattr(self.kernels, kind)(tile, u, u, out), (one.samples,))
+        return self._first(kind, getattr(self.kernels, kind)(tile, u, u, out), (tile.sides[0].samples,))
 
     def _first(self, kind: str, made: Sized | None, shape: tuple[int, ...]) -> Tensor:
         if made is None or made.order < 0:

@@ -94,6 +94,8 @@ def product(factors: Sequence[Sized], out: Labels, every: set[Label]) -> Sized:
 
 def summed(made: Sized, out: Labels, every: set[Label]) -> Sized:
     """Summed over labels that `out` lacks."""
+    if set(made.labels) <= set(out):
+        return repeated(made, out, every, summed_before=set(made.labels))
     return product([made], out, every)
 
 
