@@ -211,6 +211,36 @@ def is_smooth_at_zero(function: Function, parameters: tuple[float, ...]) -> bool
     return True
 
 
+def near_zero_of(function: Function, parameters: tuple[float, ...]) -> Fraction:
+    """The smaller of the exponents on both sides: which side is larger as x vanishes."""
+    found = []
+    for sign in (1.0, -1.0):
+        large, small = (
+            values(function, torch.tensor([sign * x], dtype=torch.float64), parameters) for x in (1e-4, 1e-7)
+        )
+        if float(small.abs()):
+            found.append(math.log10(abs(float(large / small))) / 3)
+    return Fraction(min(found)).limit_denominator(4)
+
+
+def smooth_without_breaks(function: Function, parameters: tuple[float, ...]) -> bool:
+    """Whether the part of the other symmetry is continuous (with its slope, if f is continuous) wherever members break."""
+    breaks = function.breaks or function.parity
+    if breaks == "neither":
+        return True
+    sign = 1.0 if breaks == "odd" else -1.0
+    for place in [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0, *[abs(p) for p in parameters if math.isfinite(p)]]:
+        x = torch.tensor([place - 1e-7, place + 1e-7], dtype=torch.float64, requires_grad=True)
+        other = (values(function, x, parameters) + sign * values(function, -x, parameters)) / 2
+        if not bool(torch.isfinite(other).all()):
+            continue
+        slope = torch.zeros(2) if not other.requires_grad else torch.autograd.grad(other.sum(), x)[0]
+        other = other.detach()
+        if abs(float(other[0] - other[1])) > 1e-3 or (not function.jumps and abs(float(slope[0] - slope[1])) > 1e-3):
+            return False
+    return True
+
+
 def mean_of_product(function: Function, parameters: tuple[float, ...], xx: float, xy: float, yy: float) -> float:
     """E[f(x) f(y)] by quadrature in the polar coordinates of the plane, cut along the lines x = 0 and y = 0."""
     slope, rest = xy / math.sqrt(xx), math.sqrt(max(yy - xy * xy / xx, 0.0))
@@ -268,6 +298,21 @@ def test_the_taylor_coefficients_that_vanish_are_those_listed(name: str, paramet
     function = lookup(name, parameters)
     if function.taylor is not None:
         assert function.taylor == taylor_of(function, parameters)
+
+
+@members
+def test_a_function_with_a_kink_at_zero_says_how_it_vanishes_there(name: str, parameters: tuple[float, ...]) -> None:
+    function = lookup(name, parameters)
+    if function.arity == 1 and not function.along and function.degree is None and function.taylor is None:
+        if name not in ("log", "isfinite", "isnan"):
+            assert function.near_zero == near_zero_of(function, parameters)
+
+
+@members
+def test_what_breaks_has_the_symmetry_that_is_listed(name: str, parameters: tuple[float, ...]) -> None:
+    function = lookup(name, parameters)
+    if function.arity == 1 and not function.along and name not in JUMPS_AT_INFINITY:
+        assert smooth_without_breaks(function, parameters)
 
 
 @members
@@ -384,6 +429,7 @@ def test_every_file_of_the_folder_is_listed() -> None:
         ("growth", {"growth": Fraction(1)}),
         ("growth", {"growth": None}),
         ("jumps", {"jumps": True}),
+        ("breaks", {"value": lambda torch, x: torch.relu(x), "breaks": "odd"}),
         ("nonnegative", {"nonnegative": "always"}),
         ("nonnegative", {"nonnegative": "no"}),
         ("bounded", {"bounded": False}),
@@ -401,6 +447,7 @@ def test_a_wrong_fact_about_tanh_is_caught(fact: str, wrong: dict[str, object]) 
         "taylor": lambda: false.taylor != taylor_of(false, ()),
         "growth": lambda: not growth_holds(false, false.growth, ()),
         "jumps": lambda: false.jumps != jump_of(false, ()),
+        "breaks": lambda: not smooth_without_breaks(false, ()),
         "nonnegative": lambda: false.nonnegative != sign_of(false, ()),
         "bounded": lambda: false.bounded != is_bounded(false, ()),
         "normalising": lambda: false.normalising != is_normalising(false, ()),

@@ -32,8 +32,14 @@ def resolve(function: Function, low: float, high: float) -> Function:
         taylor = (inside, not inside, False, False, False)
     elif low > 0 or high < 0:
         taylor = (not inside, False, False, False, False)
+    at_zero = 0 in (low, high)  # one end: to one side it is zero (or nothing is inside), to the other as within
+    alone = at_zero and math.inf in (-low, high)
+    breaks: Parity = ("odd" if inside else "even") if alone else parity
     return replace(
         function,
+        degree=Fraction(0 if inside else 1) if alone else None,
+        near_zero=Fraction(1 if at_zero and not inside and not alone else 0),
+        breaks=breaks,
         parity=parity,
         growth=growth,
         taylor=taylor,
@@ -45,7 +51,7 @@ def resolve(function: Function, low: float, high: float) -> Function:
 
 INTERVAL: dict[str, Any] = {
     "parameters": ("low", "high"),
-    "examples": ((-1.0, 1.0), (0.5, 2.0), (-1.0, math.inf), (0.0, 6.0), (-2.0, 1.0), (-2.0, -1.0)),
+    "examples": ((-1.0, 1.0), (0.5, 2.0), (-1.0, math.inf), (0.0, 6.0), (-2.0, 1.0), (-2.0, -1.0), (0.0, math.inf)),
     "resolve": resolve,
 }
 

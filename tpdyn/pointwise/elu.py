@@ -9,7 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from tpdyn.pointwise.function import Function
+from tpdyn.pointwise.function import Function, Parity
 
 
 def _elu(torch: Any, x: Any, alpha: float, scale: float, rate: float) -> Any:
@@ -26,7 +26,9 @@ def resolve(function: Function, alpha: float, scale: float, rate: float) -> Func
     if function.name == "elu":
         return replace(function, nonnegative="no" if scale < 0 else "always" if alpha <= 0 else "kept")
     positive = scale >= 0 and alpha * rate >= 0
-    return replace(function, jumps=scale != 0 and alpha * rate != 1, nonnegative="always" if positive else "no")
+    jumps = scale != 0 and alpha * rate != 1
+    breaks: Parity = "odd" if jumps else "even"
+    return replace(function, jumps=jumps, breaks=breaks, nonnegative="always" if positive else "no")
 
 
 SHAPE: dict[str, Any] = {
@@ -36,6 +38,8 @@ SHAPE: dict[str, Any] = {
 }
 
 FAMILY = (
-    Function("elu", _elu, slope="elu'", growth=Fraction(1), kinks=(0.0,), **SHAPE),
+    Function(
+        "elu", _elu, slope="elu'", near_zero=Fraction(1), breaks="even", growth=Fraction(1), kinks=(0.0,), **SHAPE
+    ),
     Function("elu'", _slope, bounded=True, kinks=(0.0,), **SHAPE),
 )

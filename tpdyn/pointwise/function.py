@@ -33,9 +33,12 @@ class Function:
         -1, x^2 2). None for a function with a scale of its own (tanh).
     taylor: for a function that is smooth at 0: which Taylor coefficients c_0 .. c_4 at 0 are not zero. None when it is
         not smooth there.
+    near_zero: for a function with a scale of its own that is not smooth at 0: the exponent d in |f(x)| ~ |x|^d for small |x|,
+        the larger of both sides (elu 1).
     growth: for a function with a scale of its own: the exponent g in |f(x)| ~ |x|^g for large |x| (0 bounded or slower
         than any power, 1 linear; None: faster than any power, as exp).
     jumps: whether the function itself is discontinuous (step, sign).
+    breaks: the parity of what jumps or has a kink, up to a smooth function (relu(x) = x/2 + |x|/2: "even"). None: as `parity`.
     nonnegative: "always" if f >= 0 wherever it is defined; "kept" if f >= 0 where its arguments are; else "no".
     bounded: whether |f| stays below one number wherever f is defined (tanh; not log, which is merely slow).
     normalising: whether it takes size out of its argument but leaves the sign, so that an optimizer that applies it
@@ -59,8 +62,10 @@ class Function:
     parity: Parity = "neither"
     degree: Fraction | None = None
     taylor: tuple[bool, bool, bool, bool, bool] | None = None
+    near_zero: Fraction = Fraction(0)
     growth: Fraction | None = Fraction(0)
     jumps: bool = False
+    breaks: Parity | None = None
     nonnegative: Sign = "no"
     bounded: bool = False
     normalising: bool = False

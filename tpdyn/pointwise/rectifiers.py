@@ -59,6 +59,7 @@ FAMILY = (
         "relu",
         _relu,
         slope="step",
+        breaks="even",
         degree=ONE,
         growth=ONE,
         nonnegative="always",
@@ -68,6 +69,7 @@ FAMILY = (
     Function(
         "step",
         _step,
+        breaks="odd",
         degree=ZERO,
         jumps=True,
         nonnegative="always",
@@ -102,6 +104,7 @@ FAMILY = (
         "leaky_relu",
         _leaky_relu,
         slope="leaky_step",
+        breaks="even",
         degree=ONE,
         growth=ONE,
         nonnegative="kept",
@@ -112,6 +115,7 @@ FAMILY = (
     Function(
         "leaky_step",
         _leaky_step,
+        breaks="odd",
         degree=ZERO,
         jumps=True,
         bounded=True,

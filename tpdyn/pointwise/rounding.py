@@ -24,6 +24,6 @@ def _ceil(torch: Any, x: Any) -> Any:
 
 FAMILY = (
     Function("round", _round, parity="odd", growth=ONE, taylor=(False,) * 5, jumps=True, nonnegative="kept"),
-    Function("floor", _floor, growth=ONE, jumps=True, nonnegative="kept"),
-    Function("ceil", _ceil, growth=ONE, jumps=True, nonnegative="kept"),
+    Function("floor", _floor, growth=ONE, jumps=True, breaks="odd", nonnegative="kept"),
+    Function("ceil", _ceil, growth=ONE, jumps=True, breaks="odd", nonnegative="kept"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ from tpdyn.exponents import ZERO, Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.pointwise import lookup
 from tpdyn.program.errors import OutsideTheory
-from tpdyn.program.instructions import Apply
+from tpdyn.program.instructions import Apply, Leaf
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.contraction import place
 from tpdyn.readings.orders.functions import (
@@ -47,10 +48,31 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
     if chain[0].chooses == "smallest" and not plan.wide and all(facts.nonnegative[o.var] for o in apply.operands):
         base, change, whole = least_of(tuple(arguments))
         return Value(base, change, whole if change else None, plan.wide, at_most)
+    bound = _bound(facts, apply)
+    if bound is not None:
+        kept, parameters = bound
+        return _of_one_argument(_chain("clamp", parameters), arguments[kept], plan.wide, at_most)
     base = several_arguments(chain[0], tuple(base for base, _, _ in arguments), plan.wide)
     moves = any(change for _, change, _ in arguments)
     change = _change_of_several(chain, arguments, base, plan.wide) if moves else ()
     return Value(base, change, None, plan.wide, at_most)
+
+
+def _bound(facts: Facts, apply: Apply) -> tuple[int, tuple[Scaling, ...]] | None:
+    """The maximum or minimum of a value and a constant is a clamp of the value: which it is, and the interval."""
+    choice = lookup(apply.function).chooses
+    if choice not in ("largest", "smallest") or len(apply.operands) != 2:
+        return None
+    for kept, operand in ((0, apply.operands[1]), (1, apply.operands[0])):
+        leaf = facts.program.statements[operand.var].instruction
+        if isinstance(leaf, Leaf) and leaf.law.kind == "constant" and leaf.law.location.is_constant:
+            number = leaf.law.location
+            low, high = (number, _INFINITY) if choice == "largest" else (-_INFINITY, number)
+            return kept, (low, high)
+    return None
+
+
+_INFINITY = Scaling.of(math.inf)
 
 
 @lru_cache(maxsize=1 << 10)

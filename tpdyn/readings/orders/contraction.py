@@ -141,5 +141,5 @@ def _gaussian_sum(term: Term, axis: int, order: Fraction, plan: Layout, sources:
     made = [Term(size, hat)]
     dot: Parity | None = sources.apply_dot(term.parity, term.gaussian.matrix, side, axis, other, alone)
     if dot is not None:
-        made.append(Term(size, dot))
+        made.append(Term(term.mean_order + order / 2, dot))  # an average over x: rare entries count by their mean
     return made

@@ -10,13 +10,14 @@ Tensor Programs IV (2011.14522).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 from tpdyn.exact.compare import exceeds, largest, meets, reaches, smallest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.pointwise.function import Function
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, hull, of_function, product
-from tpdyn.readings.orders.terms import Term, Terms, leading_order, rarer, tidy
+from tpdyn.readings.orders.terms import Gaussian, Term, Terms, leading_order, rarer, tidy
 
 Chain = tuple[Function, ...]
 """A function followed by its listed derivatives: (f, f', f'', ...)."""
@@ -46,25 +47,24 @@ def _at_zero(f: Function) -> bool:
     """Whether f(0) is not 0."""
     if f.degree is not None:
         return False
-    return f.taylor is None or f.taylor[0]
+    return f.taylor[0] if f.taylor is not None else not f.near_zero
 
 
 def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
     """The terms of f(x), f = chain[0]."""
     f = chain[0]
-    if any(term.gaussian is not None for term in x):  # entries of the matrix are random numbers like any other
-        x = tuple(Term(t.order, product(t.parity, ANY) if t.gaussian else t.parity, t.rarity) for t in x)
     if not x:
         return (Term(ZERO),) if _at_zero(f) else ()
     lead, rest = _lead_and_rest(x)
     top = lead[0].order
-    parity = hull_of(lead)
     if f.degree is not None:
-        made = [Term(f.degree * top if f.degree else ZERO, of_function(parity, f.parity), ZERO)]
-    elif meets(top, 0) or (f.taylor is None and exceeds(0, top)):
-        made = [Term(ZERO, of_function(parity, f.parity))]
+        made = _of_leading(f, lead, f.degree * top if f.degree else ZERO)
     elif exceeds(top, 0):
-        return (Term(_grown(f, top), of_function(hull_of(x), f.parity)),)  # saturated: what is smaller does not count
+        return tidy(_of_leading(f, x, _grown(f, top)), wide)  # saturated: what is smaller does not count
+    elif f.taylor is None and exceeds(0, top):
+        made = _of_leading(f, lead, f.near_zero * top)
+    elif meets(top, 0):
+        made = _of_leading(f, lead, ZERO)
     else:
         return tidy(_taylor(f, x), wide)
     if rest:
@@ -72,8 +72,32 @@ def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
     return tidy(made, wide)
 
 
+def _of_leading(f: Function, lead: Terms, order: Fraction) -> list[Term]:
+    """f of terms that decide its size, which is known.
+
+    Entries of a random matrix are independent of all else, and so are those of a function of them: f(G + M) is its mean over
+    G, a function of M that is odd if f is, and independent entries around it. They act as G does (universality).
+    """
+    random = {term.gaussian for term in lead if term.gaussian is not None}
+    plain = tuple(term for term in lead if term.gaussian is None)
+    factors = [term for term in lead if term.gaussian is not None and term.parity != EVEN]
+    if not random:
+        return [Term(order, of_function(hull_of(plain), f.parity))]
+    signs = hull_of((*plain, *factors)) if plain or factors else EVEN
+    made = [Term(order, of_function(signs, "neither"), ZERO, one) for one in sorted(random, key=_place)]
+    if plain or f.parity != "odd":
+        made.append(Term(order, of_function(signs, "neither" if factors else f.parity)))
+    return made
+
+
+def _place(gaussian: Gaussian) -> tuple[int, tuple[int, int]]:
+    return gaussian.matrix, gaussian.axes
+
+
 def _grown(f: Function, top: Fraction) -> Fraction:
-    return math.inf if f.growth is None else f.growth * top  # type: ignore[return-value]
+    if f.growth is None:
+        return math.inf  # type: ignore[return-value]
+    return f.growth * top if f.growth else ZERO
 
 
 def _taylor(f: Function, x: Terms) -> list[Term]:
@@ -84,7 +108,9 @@ def _taylor(f: Function, x: Terms) -> list[Term]:
     for nonzero in f.taylor:
         if nonzero:
             made += power
-        power = tidy([Term(a.order + b.order, product(a.parity, b.parity), rarer(a, b)) for a in power for b in x], 1)
+        power = tidy(_products(power, x), 1)
+    if f.parity == "odd" and all(term.gaussian is not None and term.parity == EVEN for term in x):
+        return [term for term in made if term.gaussian is not None]  # odd moments vanish
     return made
 
 
@@ -92,7 +118,8 @@ def _slope_times(chain: Chain, lead: Terms, rest: Terms, wide: int) -> list[Term
     """`f'(leading) * rest`; at a jump, the fraction of entries that cross it."""
     f, top = chain[0], lead[0].order
     if f.jumps:
-        return [crossing(term, top, f.degree or ZERO) for term in rest if exceeds(top, term.mean_order)]
+        few = tuple(term for term in rest if exceeds(top, term.mean_order))
+        return crossings(f, lead, few, top, f.degree or ZERO)
     return _products(_slope(chain, lead, wide), rest)
 
 
@@ -106,14 +133,40 @@ def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
     return (Term(order, of_function(hull_of(x), "neither") if x else EVEN),)
 
 
-def crossing(change: Term, top: Fraction, degree: Fraction) -> Term:
-    """What a small change does at a jump or kink: on a fraction n^-(top - change) of the entries, of full size."""
-    return Term(degree * top if degree else ZERO, ANY, _crossed(change, top))
+def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Fraction) -> list[Term]:
+    """What small changes of x do where f jumps or has a kink: on a fraction n^-(top - change) of the entries.
 
-
-def _crossed(change: Term, top: Fraction) -> Fraction:
-    """The fraction of the entries, n^-rarity, that a change takes across a jump."""
-    return largest([change.rarity, top - change.order])
+    What breaks is of one symmetry (`Function.breaks`), so that the whole has it in x and its change together. As x is dense
+    at the break, the mean is `f'(x) * change` at a jump and `f''(x) * change^2` at a kink, with delta functions of x in f' or
+    f''; what depends on the place within the fraction is smaller by the fraction. Across a random matrix there are, besides,
+    independent entries around the mean.
+    """
+    made: list[Term] = []
+    order = degree * top if degree else ZERO
+    breaks = f.breaks or f.parity
+    if f.jumps:
+        sharp = {"odd": "even", "even": "odd", "neither": "neither"}[breaks]
+    else:
+        sharp = breaks
+    random = sorted({term.gaussian for term in x if term.gaussian is not None}, key=_place)
+    plain = tuple(term for term in x if term.gaussian is None)
+    for change in changes:
+        fraction = top - change.order
+        rarity = largest([change.rarity, fraction])
+        if change.gaussian is not None:
+            made.append(Term(order, ANY, rarity))
+            continue
+        power = change.parity if f.jumps else product(change.parity, change.parity)
+        both = hull_of((*plain, change))
+        mean = product(of_function(hull_of(plain), sharp) if plain else EVEN, power)
+        if random:
+            made += [Term(order, of_function(both, "neither"), rarity, one) for one in random]
+            made.append(Term(order - fraction, mean, change.rarity))
+            made.append(Term(order - 2 * fraction, of_function(both, "neither"), change.rarity))
+        else:
+            made.append(Term(order, mean, rarity))
+            made.append(Term(order - fraction, of_function(both, breaks), rarity))
+    return made
 
 
 def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: int) -> Terms:
@@ -127,21 +180,36 @@ def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: i
     f = chain[0]
     size = leading_order(base)
     scale = largest([size or ZERO, ZERO]) if f.taylor is not None else size
-    change = tuple(Term(t.order, ANY, t.rarity) if t.gaussian else t for t in change)
     if scale is None or any(reaches(t.rms_order, scale) for t in change):
         return tidy([*value_terms(chain, total, wide), *value_terms(chain, base, wide)], wide)
-    if f.jumps:
-        return tidy([crossing(term, scale, f.degree or ZERO) for term in change], wide)
+    smooth = f.taylor is not None and (
+        size is None or exceeds(0, size)
+    )  # it is smooth around zero, and all is near zero
+    lead = _lead_and_rest(base)[0] if base else ()
+    if f.jumps and not smooth:
+        return tidy(crossings(f, lead, change, scale, f.degree or ZERO), wide)
     made = _products(_slope(chain, base, wide), change)
-    if len(chain) > 1 and chain[1].jumps:  # a kink: the change crosses it on a few entries, at its own size
-        made += [Term(t.order, ANY, _crossed(t, scale)) for t in change]
+    if len(chain) > 1 and chain[1].jumps and not smooth:  # a kink: a few entries cross it, by their change
+        for term in change:
+            few = crossings(f, lead, (term,), scale, ZERO)
+            made += [crossed.times(term.order) for crossed in few]
     else:
         made += _products(_slope(chain[1:] or chain, base, wide), tuple(_products(change, change)))
     return tidy(made, wide)
 
 
 def _products(x: Terms, y: Terms) -> list[Term]:
-    return [Term(a.order + b.order, product(a.parity, b.parity), rarer(a, b)) for a in x for b in y]
+    return [made for a in x for b in y for made in _times(a, b)]
+
+
+def _times(a: Term, b: Term) -> list[Term]:
+    """The entrywise product. That of a random matrix with itself has a mean, and independent entries around it."""
+    plain = Term(a.order + b.order, product(a.parity, b.parity), rarer(a, b))
+    if a.gaussian is None and b.gaussian is None:
+        return [plain]
+    random = {one for one in (a.gaussian, b.gaussian) if one is not None}
+    made = [replace(plain, gaussian=one) for one in sorted(random, key=_place)]
+    return [plain, *made] if a.gaussian is not None and a.gaussian == b.gaussian else made
 
 
 def several_arguments(f: Function, arguments: tuple[Terms, ...], wide: int) -> Terms:

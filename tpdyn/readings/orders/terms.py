@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import final
 
-from tpdyn.exact.compare import counts_on, exceeds, largest, meets, ranks, reaches, smallest
+from tpdyn.exact.compare import counts_on, exceeds, largest, meets, ranks, reaches
 from tpdyn.exponents import ZERO, Order
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
@@ -117,6 +117,15 @@ def _least_missed(terms: Sequence[Term]) -> tuple[Term, Term]:
     return ranked[-2], ranked[-1]
 
 
+def _joined(a: Term, b: Term) -> Term:
+    """One term that is at least as large as either: in its largest entries, in their root mean square, and in their mean."""
+    order, parity = largest([a.order, b.order]), hull(a.parity, b.parity)
+    if not a.rarity and not b.rarity:
+        return Term(order, parity)
+    root, mean = largest([a.rms_order, b.rms_order]), largest([a.mean_order, b.mean_order])
+    return Term(order, parity, -largest([2 * (root - order), mean - order]))
+
+
 def tidy(terms: list[Term], wide: int) -> Terms:
     """A shorter list that is as large: without dominated terms, small ones merged (each step can only raise an order).
 
@@ -150,7 +159,7 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         if len(plain) < 2:
             break
         a, b = _least_missed(plain)
-        joined = Term(largest([a.order, b.order]), hull(a.parity, b.parity), smallest([a.rarity, b.rarity]))
+        joined = _joined(a, b)
         found = [joined if term is a else term for term in found if term is not b]
     return tuple(found)
 

@@ -1,0 +1,82 @@
+"""Orders of pointwise functions, rule by rule: terms in, terms out."""
+
+from fractions import Fraction
+
+import pytest
+
+from tpdyn.pointwise import Function, lookup
+from tpdyn.readings.orders.functions import change_terms, crossings, value_terms
+from tpdyn.readings.orders.parity import EVEN, contains, hull, odd_in, product
+from tpdyn.readings.orders.terms import Gaussian, Term
+
+ZERO, HALF = Fraction(0), Fraction(1, 2)
+X, V = odd_in(0), odd_in(1)
+MATRIX = Gaussian(7, (0, 1))
+
+
+def chain(name: str, *parameters: float) -> tuple[Function, ...]:
+    functions = [lookup(name, parameters)]
+    while functions[-1].slope is not None and len(functions) < 4:
+        functions.append(lookup(functions[-1].slope, parameters))
+    return tuple(functions)
+
+
+def order(terms: tuple[Term, ...]) -> Fraction | None:
+    return max((term.mean_order for term in terms), default=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("elu", (1.0, 1.0, 1.0)), ("elu", (1.67, 1.05, 1.0)), ("clamp", (0.0, 6.0)), ("relu", ())],
+)
+def test_a_kink_at_zero_leaves_small_arguments_small(name: str, parameters: tuple[float, ...]) -> None:
+    """ELU and ReLU6 of an argument of order -1/2 were of order 0."""
+    assert order(value_terms(chain(name, *parameters), (Term(-HALF, X),), 1)) == -HALF
+
+
+def test_what_crosses_a_kink_at_zero_is_even_in_the_argument_and_of_second_order_in_the_change() -> None:
+    made = change_terms(chain("relu"), (Term(ZERO, X),), (Term(-HALF, V),), (Term(ZERO, X),), 1)
+    crossed = [term for term in made if term.rarity]
+    assert max(term.mean_order for term in crossed) == -1
+    mean = max(crossed, key=lambda term: term.mean_order)
+    assert contains(mean.parity, product(V, V))
+    assert not contains(mean.parity, V)
+    assert not contains(mean.parity, X)
+
+
+def test_what_crosses_a_jump_at_zero_has_the_sign_of_the_change() -> None:
+    (mean, rest) = crossings(lookup("step"), (Term(ZERO, X),), (Term(-HALF, V),), ZERO, ZERO)
+    assert (mean.mean_order, mean.rms_order) == (-HALF, -HALF / 2)
+    assert mean.parity == V
+    assert rest.mean_order < mean.mean_order and rest.parity == hull(X, V)
+
+
+def test_two_jumps_at_either_side_of_zero_have_the_symmetry_of_the_function() -> None:
+    made = crossings(lookup("inside", (-1.0, 1.0)), (Term(ZERO, X),), (Term(-HALF, V),), ZERO, ZERO)
+    assert made[0].parity == product(X, V)  # the slope of an even function is odd
+
+
+def test_no_kink_is_crossed_where_the_argument_is_small_and_the_function_smooth_at_zero() -> None:
+    """A clamp that never binds is the identity."""
+    made = change_terms(chain("clamp", -1.0, 1.0), (Term(-HALF, X),), (Term(Fraction(-1), V),), (Term(-HALF, X),), 1)
+    assert made[0] == Term(Fraction(-1), V) and not any(term.rarity for term in made)
+
+
+@pytest.mark.parametrize(("name", "mean"), [("tanh", False), ("sign", False), ("abs", True), ("sigmoid", True)])
+def test_a_function_of_a_random_matrix_is_a_random_matrix_around_its_mean(name: str, mean: bool) -> None:
+    made = value_terms(chain(name), (Term(ZERO, EVEN, ZERO, MATRIX),), 2)
+    assert any(term.gaussian == MATRIX and term.order == 0 for term in made)
+    assert any(term.gaussian is None for term in made) == mean
+
+
+def test_a_small_random_matrix_keeps_the_odd_powers_of_an_odd_function_random() -> None:
+    made = value_terms(chain("tanh"), (Term(-HALF, EVEN, ZERO, MATRIX),), 2)
+    assert made == (Term(-HALF, EVEN, ZERO, MATRIX),)
+
+
+def test_a_change_of_a_rounded_random_matrix_has_the_mean_of_the_change() -> None:
+    made = change_terms(chain("sign"), (Term(ZERO, EVEN, ZERO, MATRIX),), (Term(-HALF, X),), (Term(ZERO),), 2)
+    plain = [term for term in made if term.gaussian is None]
+    assert (plain[0].order, plain[0].rarity, plain[0].parity) == (-HALF, ZERO, X)
+    assert all(term.rms_order < -HALF for term in plain[1:])
+    assert any(term.gaussian == MATRIX and (term.order, term.rarity) == (ZERO, HALF) for term in made)
