@@ -235,6 +235,7 @@ def test_the_output_of_the_script_is_shown_from_its_first_run_only_and_not_on_st
         (["{script}:train", "--json", "missing/verdict.json"], "does not exist"),
         (["{script}:train", "--logdir", "{script}"], "cannot"),
         (["{script}:train", "--steps", "0"], "steps"),
+        (["{script}:train", "--budget", "soon"], "expected a time such as 90s, 10m or 1h"),
         (["{script}:train", "--widths", "0,64,128"], "expected whole numbers from 1 up"),
         (["{script}:train", "--widths", "64,64,128"], "64 is given twice"),
         (["{script}:train", "--record-widths", "16,0"], "expected whole numbers from 1 up"),
@@ -297,6 +298,16 @@ def test_results_go_where_they_were_asked_for_if_the_script_changes_the_folder(
     assert left_behind() == ["verdict.json"] and not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_what_is_undecided_has_its_status_and_is_decided_on_request(tpdyn: Run, script: Path) -> None:
+    words = ("check", f"{script}:train", "--widths", "32,48,64", "--seeds", "3")
+    done = tpdyn(*words)
+    assert done.exit_code == 16, done.output
+    assert "the runs leave it undecided" in done.stdout and "to decide: " in done.stdout
+    done = tpdyn(*words, "--until-decided", "--budget", "5m")
+    assert done.exit_code == 0, done.output
+    assert "tpdyn: deciding (" in done.stderr and "the runs confirm it" in done.stdout
+
+
 def test_words_of_the_verdict_are_explained(tpdyn: Run) -> None:
     done = tpdyn("explain", "feature", "learning")
     assert done.exit_code == 0 and "networks learn features" in done.stdout
@@ -341,7 +352,7 @@ def test_the_demo_shows_three_regimes_and_logs_them_where_it_runs(tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     for word in ("  UNSTABLE", "  KERNEL", "  FEATURE LEARNING"):
         assert sum(line.startswith(word) for line in done.stdout.splitlines()) == 1
-    assert done.stdout.count("the runs confirm it") >= 2 and "contradict it" not in done.stdout
+    assert done.stdout.count("the runs confirm it") == 3
     assert {path.name for path in (tmp_path / "logs").iterdir()} == {
         "standard-parametrization",
         "NTK-parametrization",

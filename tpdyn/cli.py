@@ -100,6 +100,10 @@ def check(
         list[str] | None,
         typer.Option(help="fail if this grows: a number that modules keep (head_dim), or a dim (see --show-dims)"),
     ] = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="add seeds and widths until the runs decide it")
+    ] = False,
+    budget: Annotated[str, typer.Option(help="how long --until-decided may take: 90s, 10m, 1h")] = "10m",
     exponents: Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")] = False,
     statements: Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")] = False,
     picture: Annotated[
@@ -120,6 +124,7 @@ def check(
             recorded = checking.script_widths(asked, recorded)
         # The script may change the working folder.
         json, picture, script = _absolute(json), _absolute(picture), checking.script_of(target)
+        seconds = checking.seconds_of(budget)
         if picture is not None:
             files.check_picture_path(picture, "--picture")
             if not measure:
@@ -145,6 +150,7 @@ def check(
                     at=at,
                     finite=finite or (),
                     time_limit=time_limit,
+                    decide_within=seconds if until_decided else None,
                     progress=tell,
                 )
             except failures.BeyondTheory as error:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tpdyn.measuring.measure import Measurement, MeasuringError, measure
+from tpdyn.measuring.measure import Measurement, MeasuringError, measure, measure_more
 
 
 def train(width: int, *, lr: float = 0.1, iterations: int = 100) -> None:
@@ -183,3 +183,19 @@ def test_a_script_that_leaves_is_an_error_of_the_script() -> None:
 
     with pytest.raises(MeasuringError, match="SystemExit"):
         measure(leaves, widths=(8, 16), seeds=1)
+
+
+def test_more_runs_are_added_and_none_is_made_twice() -> None:
+    calls: list[int] = []
+
+    def counted(width: int) -> None:
+        calls.append(width)
+        train(width)
+
+    known = measure(counted, widths=(8, 16), seeds=2, steps=2)
+    calls.clear()
+    more = measure_more(counted, known, (8, 16, 32), (0, 1, 2))
+    assert sorted(calls) == [8, 16, 32, 32, 32]
+    whole = measure(train, widths=(8, 16, 32), seeds=3, steps=2)
+    assert np.array_equal(more.change, whole.change) and more.completed.all()
+    assert measure_more(counted, known, (8, 16, 32), (0, 1, 2), on=lambda: False) is known

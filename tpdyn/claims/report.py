@@ -288,7 +288,7 @@ def _judge_value(
     elif verdict == "disagrees":
         note = (
             f"{what}: predicted {show_order(predicted)}, measured {_interval(found)} at "
-            f"{confidence:.0%}{f'; {found.note}' if found.note else ''}"
+            f"{100 * confidence:.4g} %{f'; {found.note}' if found.note else ''}"
         )
     return verdict, note, found
 

@@ -96,6 +96,7 @@ class OrderEstimate:
     widths, seeds: how many entered (values that were zero, not finite or below round-off are left out).
     noise, finite_width: the two standard deviations that make the interval, from the seeds and from what finite-width
     terms may hide: more seeds make the first smaller, larger widths the second. note: what was left out, if anything.
+    spread: standard deviation of one log size around its width and seed; NaN if unknown.
     """
 
     estimate: float
@@ -106,6 +107,7 @@ class OrderEstimate:
     noise: float
     finite_width: float
     note: str = ""
+    spread: float = math.nan
 
     def remedy(self) -> str:
         """What would make the interval shorter."""
@@ -156,13 +158,8 @@ def estimate_order(
     variance, freedom = _residual_variance(logs, usable)
     counts = usable.sum(axis=1)
 
-    design = np.stack([np.ones_like(n), np.log(n / n[0])], axis=1)
-    hidden = sum(np.outer(z, z) for z in ((crossover / n) ** (k / 2) for k in range(1, TERMS + 1)))
-    hidden = hidden + MODEL_ERROR**2 * np.eye(len(n))
     assumed = variance if freedom else 0.01  # without a spread, weights as for a noise of 10 %
-    covariance = hidden + assumed * np.diag(1.0 / counts)
-    solved = np.linalg.solve(covariance, design)
-    weights = np.linalg.solve(design.T @ solved, solved.T)[1]
+    weights, hidden = _weights(n, assumed / counts, crossover)
 
     bias_variance = float(weights @ hidden @ weights)
     noise_variance = float(variance * (weights**2 / counts).sum())
@@ -182,7 +179,41 @@ def estimate_order(
         math.sqrt(noise_variance) if freedom else math.inf,
         math.sqrt(bias_variance),
         note,
+        math.sqrt(variance) if freedom else math.nan,
     )
+
+
+def expected(
+    widths: Sequence[int], seeds: int, *, spread: float, confidence: float = CONFIDENCE, crossover: float = CROSSOVER
+) -> tuple[float, float]:
+    """Half of the interval that so many runs will give, and the standard deviation of the estimate within it.
+
+    spread: standard deviation of one log size around its width and seed (`OrderEstimate.spread`). Infinite for one seed.
+    """
+    n = np.asarray(sorted(widths), dtype=np.float64)
+    if seeds < 2 or len(n) < 2:
+        return math.inf, math.inf
+    weights, hidden = _weights(n, np.full(len(n), spread**2 / seeds), crossover)
+    bias, noise = float(weights @ hidden @ weights), float(spread**2 * (weights**2).sum() / seeds)
+    freedom = (len(n) - 1) * (seeds - 1)
+    effective = freedom * ((bias + noise) / noise) ** 2 if noise > 0 else math.inf
+    deviation = math.sqrt(bias + noise)
+    return float(stats.t.ppf(0.5 + confidence / 2, effective)) * deviation, deviation
+
+
+def _weights(
+    n: Float[NDArray[np.float64], " width"], noise: Float[NDArray[np.float64], " width"], crossover: float
+) -> tuple[Float[NDArray[np.float64], " width"], Float[NDArray[np.float64], "width width"]]:
+    """The weights of the best linear estimate of the order, and the prior covariance of what finite widths hide.
+
+    noise: variance of each width's mean log size.
+    """
+    design = np.stack([np.ones_like(n), np.log(n / n[0])], axis=1)
+    hidden = sum(np.outer(z, z) for z in ((crossover / n) ** (k / 2) for k in range(1, TERMS + 1)))
+    hidden = hidden + MODEL_ERROR**2 * np.eye(len(n))
+    covariance = hidden + np.diag(noise)
+    solved = np.linalg.solve(covariance, design)
+    return np.linalg.solve(design.T @ solved, solved.T)[1], hidden
 
 
 def _residual_variance(logs: Float[NDArray[np.float64], "width seed"], usable: NDArray[np.bool_]) -> tuple[float, int]:

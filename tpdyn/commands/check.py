@@ -6,17 +6,21 @@ into the JSON verdict. The command line only turns words into arguments and outc
 
 from __future__ import annotations
 
+import re
 import shlex
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.commands.failures import BadInput, Exit, Watched, translated
 from tpdyn.exponents import Order
-from tpdyn.measuring.measure import check_device, measure
+from tpdyn.measuring.measure import check_device, measure, measure_more
+from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
@@ -73,6 +77,7 @@ def check(
     at: int | None = None,
     finite: Sequence[str] = (),
     time_limit: float | None = None,
+    decide_within: float | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
@@ -80,10 +85,11 @@ def check(
     require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless given.
     at, finite: a large width at which the shapes and constants of the recording are compared, too; what must not grow (see
     `tpdyn.record`).
-    record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given. time_limit: seconds that one
-    run may take. progress: called with
-    (what is being done, how much of it is done, how much there is). The script's output is passed on (to standard
-    error) from its first run only: it is run dozens of times.
+    record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given.
+    time_limit: seconds that one run may take.
+    decide_within: seconds for further runs while the regime is undecided (`tpdyn.claims.deciding`).
+    progress: called with (what is being done, how much of it is done, how much there is). The script's output is passed on
+    (to standard error) from its first run only: it is run dozens of times.
 
     Raises `BadInput` when the script raises, makes no optimizer step, and the like; `BeyondTheory` when it does
     something without a rule.
@@ -121,7 +127,33 @@ def check(
             device=device,
             progress=lambda done, total: tell("measuring", done, total),
         )
-        return Checked(prediction, compare(prediction, measurement), required)
+        report = compare(prediction, measurement)
+        if decide_within is not None:
+            report = _decided(watched, report, decide_within, tell)
+    return Checked(prediction, report, required)
+
+
+def _decided(watched: Watched, report: Report, seconds: float, tell: Progress) -> Report:
+    """The report after further runs, as many as the time allows."""
+    end, known = time.monotonic() + seconds, report.measurement
+
+    def on() -> bool:
+        return time.monotonic() < end
+
+    def more(widths: tuple[int, ...], seeds: tuple[int, ...]) -> Measurement:
+        nonlocal known
+        what = f"deciding ({len(seeds)} seeds to width {max(widths)})"
+        known = measure_more(
+            watched.again(), known, widths, seeds, on=on, progress=lambda done, total: tell(what, done, total)
+        )
+        return known
+
+    found = until_decided(report, more, on=on)
+    if found.outcome is Outcome.UNDECIDED and not on():
+        return replace(
+            found, notes=(*found.notes, f"the budget of {seconds:g} s was used up before it was decided: --budget")
+        )
+    return found
 
 
 def recorded(
@@ -282,3 +314,11 @@ def fix_command(target: str, width_args: Sequence[str] | None, settings: Sequenc
     words += [f"--width-arg={each}" for each in width_args or ()]
     words += [word for each in settings or () for word in ("--set", each)]
     return f"{shlex.join(words)} | patch -p0"
+
+
+def seconds_of(text: str) -> float:
+    """A time such as "10m", "90s", "1h" or "30" in seconds; raises `BadInput` for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise BadInput(f"--budget {text}: expected a time such as 90s, 10m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -16,6 +16,7 @@ from tpdyn.scripts.script import load
 
 WIDTHS = (64, 128, 256, 512)
 SEEDS = 8
+DECIDE_WITHIN = 120.0  # seconds for further runs of a case that is undecided
 # Name of the log, function in digits_mlp.py, what theory says of it.
 CASES = (
     ("standard parametrization", "train", Regime.UNSTABLE),
@@ -32,7 +33,9 @@ def run(logdir: Path, progress: Progress | None = None) -> dict[str, Checked]:
     checked = {}
     for name, function, _ in CASES:
         train = load(f"{script}:{function}", None, [])
-        checked[name] = check(train, widths=WIDTHS, seeds=SEEDS, progress=_named(name, progress))
+        checked[name] = check(
+            train, widths=WIDTHS, seeds=SEEDS, decide_within=DECIDE_WITHIN, progress=_named(name, progress)
+        )
         report = checked[name].report
         if report is not None:
             tensorboard.log(report, logdir / name.replace(" ", "-"))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tpdyn.measuring.assembled import assembled
+from tpdyn.measuring.assembled import assembled, joined
 from tpdyn.measuring.measurement import MeasuredRow, Measurement
 from tpdyn.measuring.observe import Observation, Observer
 from tpdyn.recorder.live.frames import raised
@@ -93,6 +93,45 @@ def measure(
                 kept = _different(width, kept, runs, notes)
                 total = len(widths) * len(kept)
     return assembled(widths, kept, steps, runs, device_used, notes)
+
+
+def measure_more(
+    train: Callable[[int], Any],
+    known: Measurement,
+    widths: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    on: Callable[[], bool] = lambda: True,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Make the runs at those widths and seeds that `known` has not; all of them as one measurement.
+
+    on: asked before each run; when it says no, the runs made so far are returned. Raises MeasuringError as `measure` does.
+    """
+    have = {
+        (width, seed)
+        for w, width in enumerate(known.widths)
+        for s, seed in enumerate(known.seeds)
+        if known.completed[w, s]
+    }
+    missing = [(width, seed) for width in sorted(widths) for seed in seeds if (width, seed) not in have]
+    runs: dict[tuple[int, int], Observation] = {}
+
+    def all_of_them() -> Measurement:
+        made = tuple(sorted({width for width, _ in runs})), tuple(dict.fromkeys(seed for _, seed in runs))
+        return joined(known, assembled(*made, known.steps, runs, known.device, [])) if runs else known
+
+    with _outer_state_kept():
+        for width, seed in missing:
+            if not on():
+                break
+            try:
+                runs[width, seed] = _run(train, width, seed, known.steps, known.device)
+            except MeasuringError as error:
+                raise MeasuringError(str(error), all_of_them()) from error.__cause__
+            if progress is not None:
+                progress(len(runs), len(missing))
+    return all_of_them()
 
 
 def _checked(

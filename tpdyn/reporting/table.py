@@ -198,7 +198,7 @@ def _columns(lines: Sequence[Line], exponents: bool, *, measured: bool, one_file
         column("size seen", "seen", [seen(line.seen_size, exponents) for line in lines]),
         column("change", "change", theory),
         column("seen", "seen", [seen(line.seen_change, exponents) for line in lines]),
-        column("interval", "99 %", [interval(line.seen_change, exponents) for line in lines], left=True),
+        column("interval", "interval", [interval(line.seen_change, exponents) for line in lines], left=True),
         column("verdict", "", [Text(*WORDS[line.verdict or "not measured"]) for line in lines], left=True),
         column("direction", "", directions, left=True),
         places,

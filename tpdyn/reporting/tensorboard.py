@@ -46,7 +46,7 @@ from tpdyn.reporting.tags import (
     run_of_width,
     tag_of,
 )
-from tpdyn.reporting.words import evidence, missing
+from tpdyn.reporting.words import advice, evidence, missing
 
 PHASES_JSON = "phases.json"
 
@@ -185,7 +185,7 @@ def markdown(report: Report) -> str:
         for reason in (*prediction.outside, *prediction.reasons)
     ]
     head = f"# {prediction.regime.value}\n\n{evidence(report)}."
-    head += "".join(f"\n\n{line}" for line in missing(report))
+    head += "".join(f"\n\n{line}" for line in (*missing(report), *advice(report)))
     return "\n".join([head, "", *reasons, "", *rows])
 
 

@@ -22,7 +22,7 @@ from tpdyn.program.program import Program
 from tpdyn.program.show import show_statement
 from tpdyn.regimes.prediction import Prediction, Reason, Regime
 from tpdyn.reporting.table import Line, line_of, place, table, without_control
-from tpdyn.reporting.words import counted_noun, evidence, headline, listed, missing, sentence
+from tpdyn.reporting.words import advice, counted_noun, evidence, headline, listed, missing, sentence
 
 __all__ = ["console", "sentence", "show", "show_prediction"]
 
@@ -52,7 +52,7 @@ def show(
     prediction = report.prediction
     lines = [*_headline(prediction, out.width), *_wrapped("  ", _moved(report), out.width)]
     lines += _wrapped("  ", evidence(report), out.width, EVIDENCE_COLOURS[report.outcome])
-    for text in missing(report):
+    for text in (*missing(report), *advice(report)):
         lines += _wrapped("  ", text, out.width)
     lines += [
         Text(""),
@@ -284,5 +284,5 @@ def _measured(report: Report) -> str:
     widths = ", ".join(map(str, measurement.widths))
     return (
         f"measured {counted_noun(len(measurement.seeds), 'seed')} at widths {widths}; orders agree within {report.margin:g} "
-        f"at {report.confidence:.0%} confidence"
+        f"at {100 * report.confidence:.4g} % confidence"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tpdyn.claims.deciding import shows_from, what_would_decide
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report
 from tpdyn.regimes.prediction import Prediction, Regime
@@ -56,6 +57,32 @@ def missing(report: Report) -> list[str]:
         for claim in report.claims
         if not claim.met
     ]
+
+
+def advice(report: Report) -> list[str]:
+    """What would decide an undecided report, and from which width predicted growth shows; empty if it is decided."""
+    if report.outcome is not Outcome.UNDECIDED:
+        return []
+    said = []
+    plan = what_would_decide(report)
+    if plan is not None:
+        said.append(
+            f"to decide: --seeds {plan.seeds} --widths {','.join(map(str, plan.widths))} would do in {plan.power:.0%} of cases "
+            "(if the theory is right); --until-decided does it step by step"
+        )
+    elif len(report.measurement.seeds) < 2:
+        said.append("to decide: runs that differ are needed; one seed shows no spread")
+    elif any(not claim.names for claim in report.claims if not claim.met):
+        said.append(
+            "to decide: the value that decides is no module's output; pass it through an nn.Identity() module, and it is measured"
+        )
+    else:
+        said.append("to decide: no affordable number of seeds and widths is sure to do; --until-decided tries")
+    for name in dict.fromkeys(name for claim in report.claims for name in claim.open):
+        start = shows_from(report, name)
+        if start is not None and start > report.measurement.widths[0]:
+            said.append(f"the growth of {name or 'the output'} starts to show at a width of about {start:.2g}")
+    return said
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
