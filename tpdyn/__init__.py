@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tpdyn.claims.report import Report, compare
     from tpdyn.limits.empirical import empirical_ntk
     from tpdyn.limits.kernels import kernels, nngp, ntk
+    from tpdyn.limits.limit import limit
     from tpdyn.limits.prediction import gp_predict, ntk_predict
     from tpdyn.measuring.measure import measure
     from tpdyn.measuring.measurement import Measurement
@@ -56,6 +57,7 @@ __all__ = [
     "formulas",
     "gp_predict",
     "kernels",
+    "limit",
     "log",
     "measure",
     "nngp",
@@ -95,6 +97,7 @@ _HOMES = {
     "PhaseDiagram": "tpdyn.parametrizing.maps.diagram",
     "Parametrization": "tpdyn.parametrizing.parametrization",
     "transfer": "tpdyn.tuning.transfer",
+    "limit": "tpdyn.limits.limit",
     "simulate": "tpdyn.readings.sampled.simulate",
     "Regime": "tpdyn.regimes.prediction",
     "Prediction": "tpdyn.regimes.prediction",

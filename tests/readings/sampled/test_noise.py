@@ -30,7 +30,10 @@ def test_a_vector_is_drawn_as_the_finite_reading_draws_it(law: Law) -> None:
 def test_streams_are_independent_and_go_on() -> None:
     noise = Independent(100, 0, torch.ones((), dtype=torch.float64))
     streams = [
-        noise.draw(position, (axis,), 1000, number) for position in (1, 2) for axis in (0, 1) for number in (0, 1)
+        noise.draw(position, (axis,), (1000, 1000), number)
+        for position in (1, 2)
+        for axis in (0, 1)
+        for number in (0, 1)
     ]
     draws = torch.cat([stream(1) for stream in streams] + [streams[0](1)])
     correlations = draws @ draws.T / 1000 - torch.eye(9, dtype=torch.float64)

@@ -60,8 +60,11 @@ def test_float32_follows_float64_as_far_as_its_precision_goes(sgd: Program, monk
     """The same noise in both types: losses agree to 1e-5."""
     from tpdyn.readings.sampled import noise
 
-    def fresh(self: noise.Independent, position: int, axes: tuple[int, ...], size: int, number: int) -> object:
+    def fresh(
+        self: noise.Independent, position: int, axes: tuple[int, ...], shape: tuple[int, ...], number: int
+    ) -> object:
         generator = torch.Generator().manual_seed(hash((position, axes, number)) % 2**31)
+        size = math.prod(shape[axis] for axis in axes)
         return lambda k: torch.randn(k, size, generator=generator, dtype=torch.float64).to(self.one)
 
     monkeypatch.setattr(noise.Independent, "draw", fresh)

@@ -73,7 +73,7 @@ class Unseen:
         counts, others = x.shape[: len(batch)], x.shape[len(batch) : len(batch) + len(rest)]
         x = x.reshape(math.prod(counts), math.prod(others), -1)
         made = torch.stack([self.operator(number).times(x[number], side) for number in range(x.shape[0])])
-        made = made.reshape(*counts, *others, *(self.shape[axis] for axis in kept))
+        made = made.reshape((*counts, *others, *(self.shape[axis] for axis in kept)))
         return made, (*(labels[axis] for axis in batch), *rest, *(labels[axis] for axis in kept))
 
     def _repeated(self, x: Tensor, x_labels: Labels, labels: Labels, axes: Labels) -> Part:
@@ -104,6 +104,17 @@ class Unseen:
             rows = self.wide[:1]
             self.split = ((), rows, tuple(axis for axis in range(len(self.shape)) if axis not in rows))
         return self.split
+
+    def entries(self, labels: Labels) -> Part:
+        """All entries, for a leaf with one wide axis: its products with the unit vectors of the finite axes."""
+        finite = tuple(axis for axis in range(len(self.shape)) if axis not in self.wide)
+        sizes, first = [self.shape[axis] for axis in finite], fresh(labels)
+        units = torch.eye(math.prod(sizes)).to(self.one).reshape(sizes * 2)
+        new = tuple(first + number for number in range(len(finite)))
+        rows = frozenset(labels[axis] for axis in finite)
+        made, order = self.times(units, (*new, *(labels[axis] for axis in finite)), labels, rows)
+        renamed = dict(zip(new, (labels[axis] for axis in finite), strict=True))
+        return made, tuple(renamed.get(label, label) for label in order)
 
     def squared_norm(self) -> float:
         """The sum of the squares of all entries."""

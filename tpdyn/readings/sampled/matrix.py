@@ -109,6 +109,17 @@ class Matrix:
         memo[key] = self.one.new_zeros(size) if total is None else total.expand(size)
         return memo[key]
 
+    def stored(self) -> Tensor:
+        """Every entry, for a value with one wide axis: a leaf in it is asked for all its rows."""
+        total, out = self.one.new_zeros(self.shape), _axes(self.rank)
+        for scale, atom, axes in self.terms:
+            product = as_lazy(atom)
+            parts, of_leaf = product.relabelled(axes, self.rank)
+            if product.leaf is not None:
+                parts = [product.leaf.entries(of_leaf), *parts]
+            total.add_(einsum(parts, out), alpha=scale)
+        return total
+
     def low_rank(self) -> LowRank | None:
         """The whole matrix as `L core R^T`; None if some term is no such thing."""
         total: LowRank | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import assert_never, final
 
@@ -24,8 +25,9 @@ class Independent:
         """A leaf with at most one wide axis, from its law (as the finite reading draws it)."""
         return drawn(leaf, shape, self.width, torch.float64, self.seed).to(self.one)  # the same draws in either type
 
-    def draw(self, position: int, axes: Labels, size: int, number: int) -> Draw:
-        """Fresh standard normal vectors, (k, size)."""
+    def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
+        """Fresh standard normal vectors over the given axes, (k, product of the axes)."""
+        size = math.prod(shape[axis] for axis in axes)
         generator = torch.Generator(self.one.device)
         generator.manual_seed(zlib.crc32(f"{self.seed} {position} {axes} {number}".encode()))
 

@@ -22,16 +22,18 @@ from tpdyn.program.instructions import (
     Contract,
     Eigenvalues,
     Gather,
+    Instruction,
     Leaf,
     Operand,
     Scatter,
     Slice,
     Spectral,
+    operands_of,
 )
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.sampled.atoms import Unseen
 from tpdyn.readings.sampled.einsum import Labels
-from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Orthogonal, Side
+from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Side
 from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product, unseen, vector
 
 Value = Union[Tensor, Matrix]
@@ -44,8 +46,8 @@ class Noise(Protocol):
         """A leaf with at most one wide axis, drawn from its law."""
         ...
 
-    def draw(self, position: int, axes: Labels, size: int, number: int) -> Draw:
-        """Fresh standard normal vectors of length `size` for these axes of the leaf at a position, its matrix `number`."""
+    def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
+        """Fresh standard normal vectors for these axes of the leaf at a position, its matrix `number`."""
         ...
 
 
@@ -85,6 +87,7 @@ class Rule:
             if self.keep and isinstance(value, Tensor):
                 self.kept[instruction.name] = value
             return value
+        operands = self._entries(instruction, statement, operands)
         if len(statement.wide_axes) < 2 and not any(isinstance(operand, Matrix) for operand in operands):
             tensors = [operand for operand in operands if isinstance(operand, Tensor)]
             dtype, device = self.one.dtype, self.one.device
@@ -154,15 +157,10 @@ class Rule:
 
         def make(number: int, rows: Labels, columns: Labels) -> Gaussian:
             sides: dict[Side, Labels] = {"rows": rows, "columns": columns}
-            size = {side: math.prod(shape[axis] for axis in axes) for side, axes in sides.items()}
-            kind: type[Gaussian] = Orthogonal if str(leaf.law.kind) == "orthogonal" else Gaussian
-            large = max(size.values())
-            draw = {
-                side: self.noise.draw(position, axes, large if kind is Orthogonal else size[side], number)
-                for side, axes in sides.items()
-            }
+            height, length = (math.prod(shape[axis] for axis in axes) for axes in sides.values())
+            draw = {side: self.noise.draw(position, axes, shape, number) for side, axes in sides.items()}
             generator = np.random.default_rng([self.seed, position, number])
-            return kind(size["rows"], size["columns"], std, draw, generator, self.one.dtype, self.one.device)
+            return Gaussian(height, length, std, draw, generator, self.one.dtype, self.one.device)
 
         made = Unseen(leaf.name, shape, wide, make, self.one)
         if self.keep:
@@ -174,6 +172,23 @@ class Rule:
             None
         )
 
+    def _entries(
+        self, instruction: Instruction, statement: Statement, operands: tuple[Value, ...]
+    ) -> tuple[Value, ...]:
+        """The operands, those of `operators` (and sums with them) as tensors where more is done than adding and summing."""
+        if isinstance(instruction, Combine) and len(statement.wide_axes) < 2:
+            return operands
+        rank, reads = len(statement.shape), operands_of(instruction)
+        known: list[Value] = []
+        for operand, read in zip(operands, reads, strict=True):
+            summed = isinstance(instruction, Contract) and all(
+                read.axes[axis] >= rank for axis in (operand.wide if isinstance(operand, Matrix) else ())
+            )
+            alone = sum(isinstance(each, Matrix) for each in operands) == 1
+            small = isinstance(operand, Matrix) and len(operand.wide) < 2
+            known.append(operand.stored() if small and not (summed and alone) else operand)  # type: ignore[union-attr]
+        return tuple(known)
+
     # -- values that are not stored ---------------------------------------------------------------------------------
 
     def _made(self, shape: Sequence[int], wide: Sequence[int], terms: Sequence[Term]) -> Matrix:
@@ -181,7 +196,7 @@ class Rule:
 
     def _matrix(
         self,
-        instruction: Contract | Combine | Apply | Gather | Scatter | Slice | Concat | Eigenvalues | Spectral,
+        instruction: Instruction,
         statement: Statement,
         shape: tuple[int, ...],
         operands: tuple[Value, ...],
@@ -204,7 +219,7 @@ class Rule:
                 return self._made(
                     shape, wide, [entrywise(lambda *xs: function.value(torch, *xs, *numbers), named, rank)]
                 )
-            case Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
+            case Leaf() | Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
                 what = type(instruction).__name__.lower()
                 raise OutsideTheory(f"outside the sampler: {what} of a matrix whose rows and columns both grow")
             case _:

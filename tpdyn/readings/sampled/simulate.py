@@ -89,7 +89,7 @@ def simulate(
             the statement and its source line.
     """
     start = time.perf_counter()
-    _expect_width(program, width)
+    expect_width(program, width)
     if dtype not in DTYPES:
         raise ValueError(f"dtype = {dtype!r}; expected 'float64' or 'float32'")
     if coordinates is not None and coordinates < 1:
@@ -130,7 +130,8 @@ def rule_for(
     return Rule(program, width, noise, one, leaves=given, operators=operators, seed=seed, keep=keep)
 
 
-def _expect_width(program: Program, width: int) -> None:
+def expect_width(program: Program, width: int) -> None:
+    """Raise ValueError unless every dim of the program is a whole number at this width."""
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise ValueError(f"width = {width!r}; expected a positive whole number")
     if len(set(program.widths)) == 1:

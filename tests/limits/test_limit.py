@@ -1,0 +1,248 @@
+"""Are limits those that can be written down, and are their errors honest?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+import tpdyn
+from tpdyn.exponents import Scaling
+from tpdyn.limits.limit import Limit
+from tpdyn.program.builder import Builder
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.program import Program, Source
+
+n = Builder.n
+ROOT = Scaling.of(1, "-1/2")
+
+
+def trained(
+    *, eta: float = 0.1, xi: float = 1.0, later: float = 1.0, y: float = 1.0, steps: int = 2, square: bool = False
+) -> Program:
+    """`f = v phi(u xi)` in muP with phi = x or x^2, trained on (xi, y); the last step reads it at xi = `later`."""
+    b = Builder()
+    b.parameter("u", (n,))
+    b.parameter("v", (n,), std=Scaling.of(1, -1))
+    for step in range(steps):
+        at = later if step == steps - 1 else xi
+        b.at(step=step, phase="forward")
+        h = b.combine((at, b.now("u")))
+        z = b.einsum("n,n->n", h, h) if square else h
+        f = b.mark("output", "f", b.einsum("n,n->", b.now("v"), z))
+        r = b.combine((1, f), constant=-y)
+        b.mark("loss", "loss", b.einsum(",->", r, r, scale=0.5))
+        b.at(step=step, phase="backward")
+        dz = b.einsum(",n->n", r, b.now("v"))
+        dh = b.einsum("n,n->n", dz, h, scale=2) if square else dz
+        b.at(step=step, phase="optimizer")
+        b.update("u", b.combine((1, b.now("u")), (Scaling.of(-eta * at, 1), dh)))
+        b.update("v", b.combine((1, b.now("v")), (Scaling.of(-eta, -1), b.einsum(",n->n", r, z))))
+    return b.build(widths=(16, 24))
+
+
+def deep(eta: float, xi: float, later: float, y: float, sign: bool = False) -> Program:
+    """`f = v W u xi` in muP, one step on (xi, y), read at `later`."""
+    b = Builder()
+    b.parameter("u", (n,))
+    b.parameter("W", (n, n), std=ROOT)
+    b.parameter("v", (n,), std=Scaling.of(1, -1))
+    rates = {"u": Scaling.of(-eta, 1), "W": Scaling.of(-eta), "v": Scaling.of(-eta, -1)}
+    if sign:
+        rates = {"u": Scaling.of(-eta), "W": Scaling.of(-eta, -1), "v": Scaling.of(-eta, -1)}
+    for step, at in enumerate((xi, later)):
+        b.at(step=step, phase="forward")
+        h = b.combine((at, b.now("u")))
+        z = b.matmul(b.now("W"), h)
+        f = b.mark("output", "f", b.einsum("n,n->", b.now("v"), z))
+        r = b.combine((1, f), constant=-y)
+        b.at(step=step, phase="backward")
+        dz = b.einsum(",n->n", r, b.now("v"))
+        gradients = {
+            "u": b.einsum("m,mn->n", dz, b.now("W"), scale=at),
+            "W": b.einsum("m,n->mn", dz, h),
+            "v": b.einsum(",n->n", r, z),
+        }
+        b.at(step=step, phase="optimizer")
+        for name, gradient in gradients.items():
+            change = b.apply("sign", gradient) if sign else gradient
+            b.update(name, b.combine((1, b.now(name)), (rates[name], change)))
+    return b.build(widths=(16, 24))
+
+
+def outputs(found: Limit) -> list[float]:
+    return [float(estimate.value) for estimate in found.outputs]
+
+
+# -- known answers --------------------------------------------------------------------------------------------------
+
+
+def test_a_linear_network_is_a_finite_one() -> None:
+    """Tensor Programs IV: in the limit it is exactly a network of width d_in + d_out (here the recursion of its numbers)."""
+    found = tpdyn.limit(trained(steps=21), 2**10, 2)
+    known = [0, 0.2, 0.36288, 0.4979524861, 0.6095535674, 0.7004204926, 0.7730131399]
+    assert outputs(found)[:7] == pytest.approx(known, abs=1e-10)
+    uu, uv, vv, f = 1.0, 0.0, 1.0, []  # E u^2, E u (n v), E (n v)^2
+    for _ in range(21):
+        f.append(uv)
+        a = 0.1 * (1 - uv)
+        uu, uv, vv = uu + 2 * a * uv + a * a * vv, uv + a * (uu + vv) + a * a * uv, vv + 2 * a * uv + a * a * uu
+    assert outputs(found) == pytest.approx(f, abs=1e-12)
+    assert found.random == ()
+
+
+def test_the_square_as_activation() -> None:
+    eta, xi, later, y = 0.05, 1.3, 0.7, 1.5
+    found = tpdyn.limit(trained(eta=eta, xi=xi, later=later, y=y, square=True), 2**14, 4)
+    a = eta * y * xi**2
+    exact = later**2 * a * (7 + 12 * a**2)
+    assert outputs(found)[0] == pytest.approx(0, abs=1e-12)
+    assert outputs(found)[1] == pytest.approx(exact, rel=2e-3)
+    assert abs(outputs(found)[1] - exact) < 2 * float(found.outputs[1].error)
+
+
+def test_two_hidden_linear_layers() -> None:
+    eta, xi, later, y = 0.1, 1.3, 0.7, 1.5
+    found = tpdyn.limit(deep(eta, xi, later, y), 2**16, 2)
+    assert outputs(found)[1] == pytest.approx(3 * eta * y * xi * later, rel=1e-3)
+
+
+def test_one_step_of_sign_descent() -> None:
+    found = tpdyn.limit(deep(0.1, 1.0, 1.0, 1.0, sign=True), 2**11, 2)
+    exact = 0.1 * (2 * math.sqrt(2 / math.pi) + 2 / math.pi)
+    assert abs(outputs(found)[1] - exact) < 0.02 * exact
+
+
+def test_gradient_independence_fails_where_it_should() -> None:
+    """`W^T (2 W 1)`: mean 2 and second moment 8, not 0 and 4 as with an independent copy of W."""
+    b = Builder()
+    w, x = b.parameter("W", (n, n), std=ROOT), b.constant("x", 1, (n,))
+    d = b.einsum("i,ij->j", b.matmul(w, x), w, scale=2)
+    b.mark("output", "mean", b.einsum("j->", d, scale=Scaling.of(1, -1)))
+    b.mark("output", "second moment", b.einsum("j,j->", d, d, scale=Scaling.of(1, -1)))
+    found = tpdyn.limit(b.build(widths=(16, 24)), 2**14, 2)
+    assert outputs(found) == pytest.approx([2, 8], abs=2e-3)
+
+
+# -- what stays random ----------------------------------------------------------------------------------------------
+
+
+def ntp(points: int, scrambles: int) -> Limit:
+    b = Builder()
+    u, v = b.parameter("u", (n,)), b.parameter("v", (n,))
+    b.at(source=Source("here.py", 7, "v @ tanh(u) / n ** 0.5"))
+    b.mark("output", "f", b.einsum("n,n->", v, b.apply("tanh", u), scale=ROOT))
+    return tpdyn.limit(b.build(widths=(16, 24)), points, scrambles)
+
+
+def test_an_output_that_stays_random_is_drawn() -> None:
+    """A Gaussian of variance E tanh^2 = 0.394; the standard deviation of 400 draws is known to 3.5 %."""
+    found = ntp(2**8, 400)
+    (f,) = found.outputs
+    assert f.random
+    assert found.random == ("here.py:7",)
+    assert f.draws.shape == (400,)
+    assert float(f.spread) == pytest.approx(math.sqrt(0.394), rel=0.15)
+
+
+def test_logits_divided_by_the_root_stay_random_and_by_the_width_vanish() -> None:
+    def logits(power: str) -> Limit:
+        b = Builder()
+        x = b.parameter("x", (n,))
+        q, k = (b.matmul(b.parameter(name, (n, n), std=ROOT), x) for name in "QK")
+        b.mark("output", "logit", b.einsum("n,n->", q, k, scale=Scaling.of(1, power)))
+        return tpdyn.limit(b.build(widths=(16, 24)), 2**7, 60)
+
+    root, whole = logits("-1/2").outputs[0], logits("-1").outputs[0]
+    assert root.random
+    assert not whole.random
+    assert float(root.spread) == pytest.approx(1, rel=0.45)  # the standard error of a standard deviation is 9 %
+    assert float(whole.spread) < 1e-10
+
+
+# -- errors ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_error_covers_the_difference_to_many_more_points(sgd: Program) -> None:
+    rough, fine = tpdyn.limit(sgd, 2**10, 8), tpdyn.limit(sgd, 2**14, 4)
+    for one, other in zip(rough.outputs, fine.outputs, strict=True):
+        assert bool(((one.value - other.value).abs() <= 2 * one.error + other.error + 1e-12).all())
+        assert float(one.error.max()) < 0.02
+
+
+def test_wide_networks_come_close(sgd: Program) -> None:
+    """At n = 40,000 the outputs of one run fluctuate by about n^-1/2 = 0.005."""
+    limit, wide = tpdyn.limit(sgd, 2**12, 4), tpdyn.simulate(sgd, width=40_000)
+    for one, other in zip(limit.outputs, wide.outputs, strict=True):
+        assert float((one.value - other).abs().max()) < 0.03
+
+
+def test_kernels_and_distributions_are_of_the_features(sgd: Program) -> None:
+    found = tpdyn.limit(sgd, 2**12, 2)
+    kernel = found.kernels["hidden", 0].value
+    wide = tpdyn.simulate(sgd, width=40_000, coordinates=None).value("hidden", 0)
+    torch.testing.assert_close(kernel, wide @ wide.T / 40_000, atol=0.02, rtol=0)
+    quantiles = found.distributions["hidden", 0].value
+    assert quantiles.shape == (4, len(found.levels))
+    expected = torch.quantile(wide, torch.tensor(found.levels, dtype=torch.float64), dim=1).T
+    torch.testing.assert_close(quantiles, expected, atol=0.03, rtol=0)
+
+
+def test_an_entrywise_optimizer_takes_fewer_points_by_default(sign: Program) -> None:
+    from tpdyn.limits.limit import _points
+
+    assert _points(sign) == 2**12
+
+
+# -- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_an_unstable_run_is_refused_with_its_step_and_line() -> None:
+    b = Builder()
+    b.parameter("u", (n,))
+    b.parameter("v", (n,))
+    b.at(step=0, phase="forward", source=Source("here.py", 3, "f = v @ u"))
+    b.mark("output", "f", b.einsum("n,n->", b.now("v"), b.now("u")))
+    with pytest.raises(OutsideTheory, match=r"there is no limit: f has order \+1/2 in step 0[\s\S]*here.py:3"):
+        tpdyn.limit(b.build(widths=(16, 24)), 2**8, 2)
+
+
+def test_an_unstable_training_run_says_why() -> None:
+    with pytest.raises(OutsideTheory, match="there is no limit, the run is unstable"):
+        tpdyn.limit(unstable(), 2**8, 2)
+
+
+def unstable() -> Program:
+    """muP but for the learning rate of v, which grows."""
+    b = Builder()
+    b.parameter("u", (n,))
+    b.parameter("v", (n,), std=Scaling.of(1, -1))
+    for step in range(3):
+        b.at(step=step, phase="forward")
+        f = b.mark("output", "f", b.einsum("n,n->", b.now("v"), b.now("u")))
+        r = b.combine((1, f), constant=-1)
+        b.mark("loss", "loss", b.einsum(",->", r, r))
+        b.at(step=step, phase="backward")
+        gradients = {"u": b.einsum(",n->n", r, b.now("v")), "v": b.einsum(",n->n", r, b.now("u"))}
+        b.at(step=step, phase="optimizer")
+        for name, gradient in gradients.items():
+            b.update(name, b.combine((1, b.now(name)), (-0.1, gradient)), gradient=gradient)
+    return b.build(widths=(16, 24))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((2**8, 1), "scrambles = 1; expected at least 2"), ((8, 2), "points = 8; expected at least 16")],
+)
+def test_bad_input_is_refused(sgd: Program, arguments: Sequence[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tpdyn.limit(sgd, *arguments)
+
+
+def test_a_value_that_is_not_there_is_named(sgd: Program) -> None:
+    found = tpdyn.limit(sgd, 2**6, 2)
+    assert torch.equal(found.value("f", 1).value, found.outputs[1].value)
+    with pytest.raises(KeyError, match=r"no finite value 'nothing' in step 0; there are: f \(step 0\)"):
+        found.value("nothing", 0)

@@ -1,0 +1,102 @@
+"""Which sums over the width stay random in the limit? Those whose fluctuation has order 0 and is not hidden by a mean.
+
+A sum of n terms of order o has a mean of order o + 1 at most, and fluctuates by o + 1/2 (the central limit theorem). Where
+the mean leads, the fluctuation is relatively smaller by n^-1/2 and vanishes in the limit. Where it does not, the sum is a
+random number of order o + 1/2: it is drawn if that is 0, and vanishes if it is negative. A multiplier that follows the sum
+counts (`Facts.folded`).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tpdyn.exponents import HALF, ZERO, Order
+from tpdyn.facts.facts import Facts
+from tpdyn.program.instructions import Combine, Contract, Leaf, operands_of
+from tpdyn.readings.orders.reading import Orders
+from tpdyn.readings.orders.terms import Value
+
+
+def fluctuations(facts: Facts, orders: Orders) -> dict[int, Fraction]:
+    """Order of the fluctuation of each sum over the width that is no vector any more, by position."""
+    found: dict[int, Fraction] = {}
+    for position, statement in enumerate(facts.program.statements):
+        instruction = statement.instruction
+        if not isinstance(instruction, Contract) or statement.wide_axes:
+            continue
+        order = _fluctuation(facts, orders, position, instruction)
+        if order is not None:
+            found[position] = order + facts.folded.get(position, ZERO)
+    return found
+
+
+def random_sums(facts: Facts, orders: Orders) -> tuple[int, ...]:
+    """The sums that stay random in the limit, by position."""
+    random = []
+    for position, order in fluctuations(facts, orders).items():
+        size = _largest(orders.values[position])
+        leads = size is None or size + facts.folded.get(position, ZERO) <= order
+        if order >= 0 and leads:
+            random.append(position)
+    return tuple(random)
+
+
+def summed_axes(facts: Facts, position: int) -> tuple[tuple[int, int], ...]:
+    """The wide axes (position of the value, number) over which a statement sums."""
+    rank = len(facts.program.statements[position].shape)
+    return tuple(
+        (operand.var, axis)
+        for operand in operands_of(facts.program.statements[position].instruction)
+        for axis in facts.program.statements[operand.var].wide_axes
+        if operand.axes[axis] >= rank
+    )
+
+
+def readouts(facts: Facts, orders: Orders) -> frozenset[str]:
+    """Gaussian leaves with one wide axis, summed over it, whose fluctuations all vanish in the limit."""
+    sums = fluctuations(facts, orders)
+    leaf_of: dict[int, frozenset[int]] = {}
+    quiet: set[int] = set()
+    loud: set[int] = set()
+    for position, statement in enumerate(facts.program.statements):
+        instruction = statement.instruction
+        if isinstance(instruction, Leaf):
+            one = len(statement.wide_axes) == 1 and instruction.kind == "parameter" and instruction.law.kind == "normal"
+            leaf_of[position] = frozenset({position} if one and instruction.law.location.is_zero else ())
+        elif isinstance(instruction, Combine) and len(statement.wide_axes) == 1:
+            leaf_of[position] = frozenset().union(*(leaf_of.get(o.var, ()) for o in operands_of(instruction)))
+        if position in sums:
+            met = {leaf for var, _ in summed_axes(facts, position) for leaf in leaf_of.get(var, ())}
+            (loud if sums[position] >= 0 else quiet).update(met)
+    return frozenset(facts.program.statements[leaf].name for leaf in quiet - loud)
+
+
+def _fluctuation(facts: Facts, orders: Orders, position: int, instruction: Contract) -> Order:
+    axes = summed_axes(facts, position)
+    shapes = [facts.program.statements[operand.var] for operand in instruction.operands]
+    size = _largest(orders.values[position])
+    parts = [_largest(orders.values[operand.var]) for operand in instruction.operands]
+    if not axes or instruction.scale.order is None or size is None or None in parts:
+        return None
+    if max(len(statement.wide_axes) for statement in shapes) > 1:  # a norm of a matrix: entries are not independent
+        return size - HALF
+    labels = {operand.axes[axis]: operand.var for operand in instruction.operands for axis in _wide(facts, operand.var)}
+    dims = [
+        facts.program.statements[var].shape[axis].order or ZERO
+        for var, axis in dict.fromkeys(axes)
+        if labels.get(_label(instruction, var, axis)) == var
+    ]
+    return instruction.scale.order + sum((part for part in parts if part is not None), ZERO) + sum(dims, ZERO) / 2
+
+
+def _wide(facts: Facts, var: int) -> tuple[int, ...]:
+    return facts.program.statements[var].wide_axes
+
+
+def _label(instruction: Contract, var: int, axis: int) -> int:
+    return next(operand.axes[axis] for operand in instruction.operands if operand.var == var)
+
+
+def _largest(value: Value) -> Order:
+    """Order of the root mean square of the entries; None for zero."""
+    return max((term.rms_order for term in value.total), default=None)
