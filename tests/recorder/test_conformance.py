@@ -44,6 +44,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "rotary, halves, SGD",
         "rotary, interleaved, SGD",
         "rotary, full, SGD",
+        "multi-query, keys picked by a list, SGD",
         "rotary, complex, AdamW",
         "experts, switch, SGD",
     ),

@@ -419,3 +419,21 @@ def test_rows_sorted_by_a_choice_are_what_they_are_without_sorting() -> None:
         loop(model, torch.optim.AdamW(model.parameters(), lr=0.1 / width))
 
     assert record(train, steps=2).verified == 56
+
+
+def test_a_root_of_the_width_is_verified_at_a_width_where_it_is_whole() -> None:
+    def train(width: int) -> None:
+        rank = int(width**0.5)
+        model = nn.Sequential(
+            nn.Linear(5, width), nn.Linear(width, rank), nn.Tanh(), nn.Linear(rank, width), nn.Linear(width, 3)
+        )
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(4, 5)
+        while True:
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+    program = record(train, widths=(16, 36, 64), steps=1)
+    assert program.verified == 100
+    assert Scaling.of(1, "1/2") in {dim for statement in program.statements for dim in statement.shape}

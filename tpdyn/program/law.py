@@ -27,7 +27,8 @@ class Law:
     kind: "zero"; "constant" (location); "normal" (location = mean, scale = std); "uniform" (location = middle, scale =
     half of the interval); "bernoulli" (location = probability of a one); "iid" (any other law of independent entries,
     location = mean, scale = std); "data" (given by the user); "index" (integer data: labels, tokens, positions);
-    "array" (a fixed array that the script computes, e.g. a causal mask; its values are in `Program.arrays`).
+    "array" (a fixed array that the script computes, e.g. a causal mask; its values are in `Program.arrays`). The scale of
+    "data" and "array" is the typical size of an entry, where that depends on the width.
     """
 
     kind: Literal["zero", "constant", "normal", "uniform", "bernoulli", "iid", "data", "index", "array"]

@@ -383,6 +383,6 @@ def _law(law: Law) -> str:
         case "bernoulli":
             return f"~ bernoulli({law.location})"
         case "data" | "index" | "array":
-            return f": {law.kind}"
+            return f": {law.kind}" + ("" if law.scale.is_zero else f" of size {law.scale}")
         case _:
             assert_never(law.kind)

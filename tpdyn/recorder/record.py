@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from tpdyn.exponents import Scaling
 from tpdyn.program.evaluation.views import from_view
 from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program
@@ -94,7 +95,7 @@ def record(
     if declared := check_finite(made.program, finite, kept):
         made = Canonical(replace(made.program, notes=(*made.program.notes, *declared)), made.views)
     if verify:
-        width = built.base if built else further_width(widths)
+        width = built.base if built else further_width(widths, made.program)
         tell(f"verifying at width {width}")
         guarded = check_at(built.original if built else train, made, lowereds[0], width, steps, seed, laws=not built)
         made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
@@ -149,8 +150,10 @@ def check_at(
     return verify_program(made, held_out)
 
 
-def further_width(widths: Sequence[int]) -> int:
+def further_width(widths: Sequence[int], program: Program | None = None) -> int:
     """A width to verify at: a prime multiple of what all widths are multiples of, not among them.
+
+    Where a dim of the program is no whole number there (a root of the width), the first multiple at which all are.
 
     >>> further_width((16, 24, 40))
     56
@@ -159,7 +162,21 @@ def further_width(widths: Sequence[int]) -> int:
     factor = min(widths) // unit + 1
     while unit * factor in widths or factor < 3 or any(factor % k == 0 for k in range(2, factor)):
         factor += 1
-    return unit * factor
+    dims = {dim for statement in program.statements for dim in statement.shape} if program else set()
+    others = (unit * k for k in range(min(widths) // unit + 1, FARTHEST * max(widths) // unit))
+    fitting = (width for width in others if width not in widths and all(_is_whole(dim, width) for dim in dims))
+    return unit * factor if all(_is_whole(dim, unit * factor) for dim in dims) else next(fitting, unit * factor)
+
+
+FARTHEST = 8
+"""How many times as large as the largest recorded width a width may be at which a program is verified."""
+
+
+def _is_whole(dim: Scaling, width: int) -> bool:
+    try:
+        return dim.size_at(width) > 0
+    except ValueError:
+        return False
 
 
 def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:

@@ -47,6 +47,21 @@ def turned(x: Tensor, how: str) -> Tensor:
     return x * torch.cat([cos, cos], -1) + half * torch.cat([sin, sin], -1)
 
 
+class Falcon(nn.Module):
+    """Many queries, one key and one value in one projection; the last two are picked by lists of one entry."""
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        self.fused, self.out = nn.Linear(width, width + 2 * self.size), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fused = self.fused(x).view(*x.shape[:-1], self.heads + 2, self.size)
+        q, k, v = (part.transpose(1, 2) for part in (fused[..., :-2, :], fused[..., [-2], :], fused[..., [-1], :]))
+        mixed = F.scaled_dot_product_attention(q, k.expand_as(q), v.expand_as(q), is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+
+
 class Attention(nn.Module):
     """Two heads (of a size that grows), keys and values perhaps shared; positions by rotation or by a bias."""
 
@@ -259,6 +274,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "rotary, complex": lambda n: Attention(n, rope="complex"),
     "rotary, complex, heads of four": lambda n: Attention(n, heads=n // 4, own=n // 4, rope="complex"),
     "rotary, interleaved, heads of four": lambda n: Attention(n, heads=n // 4, own=n // 4, rope="interleaved"),
+    "multi-query, keys picked by a list": Falcon,
     "ALiBi": lambda n: Attention(n, alibi=True),
     "ALiBi by hand": lambda n: Attention(n, alibi=True, fused=False),
     "nn.MultiheadAttention": Self,

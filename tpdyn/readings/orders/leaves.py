@@ -19,8 +19,8 @@ def leaf_value(leaf: Leaf, position: int, wide: int, power: Fraction, sources: S
     match law.kind:
         case "zero":
             return Value((), (), None, wide)
-        case "data" | "array":
-            return Value((Term(ZERO),), (), None, wide)
+        case "data" | "array":  # the scale, where it is said, is the size of an entry
+            return Value((Term(ZERO if law.scale.order is None else law.scale.order),), (), None, wide)
         case "index":
             return Value((Term(ZERO),), (), None, 0)
         case "constant":

@@ -29,6 +29,7 @@ from tpdyn.program.instructions import (
     Spectral,
 )
 from tpdyn.program.program import Origin, Type
+from tpdyn.recorder.fitting.given import fitted_size, is_sparse
 from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_quotient, fit_whole
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
 
@@ -227,7 +228,8 @@ class _Fitter:
             case Reshape() | Gather() | Scatter() | Eigenvalues() | Spectral():
                 return first
             case Leaf():
-                return replace(first, law=self.law(position, first, versions))
+                law = self.law(position, first, versions)
+                return replace(first, law=self.sized(position, law, versions) if law.kind in ("data", "array") else law)
             case Contract():
                 scales = [i.scale for i in all_of]
                 return (
@@ -284,7 +286,7 @@ class _Fitter:
                 self.message(
                     position,
                     f"{what} is {self.table(values)}: not a*n^p, a*n + b or a*n^2 + b*n",
-                    "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded.",
+                    "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded (squares for a root).",
                 )
             )
         return found
@@ -324,6 +326,29 @@ class _Fitter:
             return Law(laws[0].kind, Scaling.of(_mean(numbers[0])), Scaling.of(_mean(numbers[1])))
         counts = [_size(version.shape) for version in versions]
         return self.measured_law(position, first, laws[0], numbers, counts)
+
+    def sized(self, position: int, law: Law, versions: Sequence[LoweredStatement]) -> Law:
+        """The law of given entries, with their size where it depends on the width."""
+        shapes = [version.shape for version in versions]
+        growing = sum(len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True))
+        tensors = [each.leaf_values[position] for each in self.lowereds if position in each.leaf_values]
+        if not growing or len(tensors) != len(shapes):
+            return law
+        if growing == 1 and is_sparse(tensors):
+            raise FitError(
+                self.message(
+                    position,
+                    "outside the theory: a fixed number of the entries along a wide dim differs from zero (one-hot rows, padding)",
+                    "Look rows up by their index (nn.Embedding, x[:, index]), or keep the entries in a tensor of their own.",
+                ),
+                outside=True,
+            )
+        size = fitted_size(self.widths, tensors)
+        if size.is_zero:
+            return law
+        name = versions[0].instruction.name  # type: ignore[union-attr]
+        self.notes.append(f"{name}: the size of its entries was measured, {size}")
+        return replace(law, scale=size)
 
     def measured_law(
         self, position: int, leaf: Leaf, law: Law, numbers: Sequence[Sequence[float]], counts: Sequence[int]

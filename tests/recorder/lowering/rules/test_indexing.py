@@ -45,3 +45,14 @@ LOOKUPS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
 def test_lookups_and_their_gradients_agree(name: str) -> None:
     function, data = LOOKUPS[name]
     check(with_gradients(function, 1), [draw(5, 4)], data)
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_a_list_of_one_entry_cuts_like_a_slice(accumulate: bool) -> None:
+    """Falcon's keys and values: `fused[..., [-2], :]`."""
+    lowered = check(with_gradients(lambda x: x[:, [-2]] * 2, 1), [draw(3, 4)])
+    assert not any(type(s.instruction).__name__ in ("Gather", "Scatter") for s in lowered.statements)
+    place = torch.tensor([1])
+    check(lambda x, y: (x * 1).index_put((torch.arange(3)[:1] * 0 + 1,), y, accumulate), [draw(3, 4), draw(1, 4)])
+    put = torch.ops.aten.index_put
+    check(lambda x, y: put(x * 1, [None, place], y, accumulate), [draw(3, 4), draw(3, 1)])

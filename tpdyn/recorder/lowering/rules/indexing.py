@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tpdyn.recorder.lowering.builder import Builder, common_shape
+from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
 
@@ -180,13 +181,34 @@ def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
 
 def index_(b: Builder, x: Any, indices: Sequence[Any]) -> Tensor:
     """x[..., index, ...]."""
+    one = _one_entry(b.shape(x), indices)
+    if one is not None:
+        return views.piece(b, x, one[0], one[1], one[1] + 1)
     _dim, index, letters, index_letters, out = _plan(b, b.shape(x), indices)
     return b.gather(x, letters, index, index_letters, "picked", out)
+
+
+def _one_entry(shape: Sequence[int], indices: Sequence[Any]) -> tuple[int, int] | None:
+    """The dim and the entry, where the index is the constant list of one entry (the keys of Falcon): it cuts, like a slice."""
+    given = [(dim, index) for dim, index in enumerate(indices) if index is not None]
+    if len(given) != 1 or not isinstance(given[0][1], Known):
+        return None
+    dim, index = given[0]
+    if index.kind != "constant" or index.shape != (1,) or index.tensor.dtype == torch.bool or dim >= len(shape):
+        return None
+    return dim, int(index.tensor) % shape[dim]
 
 
 def index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Tensor:
     """x with values written at the index, or added there (with accumulate, as in the backward of an index)."""
     shape = b.shape(x)
+    one = _one_entry(shape, indices)
+    if one is not None:
+        at, entry = one
+        new = b.expand(values, (*shape[:at], 1, *shape[at + 1 :]))
+        if accumulate and b.number(x) != 0:
+            new = b.combine([(1, views.piece(b, x, at, entry, entry + 1)), (1, new)])
+        return views.overwrite(b, x, new, at, entry)
     if len(indices) == 1 and not accumulate and b.number(values) is not None and _is_whole_mask(b, indices[0], shape):
         return b.apply("where", indices[0], values, x)
     dim, index, letters, index_letters, out = _plan(b, shape, indices)

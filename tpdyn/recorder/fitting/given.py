@@ -1,0 +1,40 @@
+"""How big are entries that are given: data, tables? Their typical size, fitted across widths where it depends on the width.
+
+Rows of norm one, orthogonal rows, features divided by a root of their number have entries of size n^-1/2: what reads them
+is smaller by as much. A size that fits no power of the width is taken as one that does not depend on it, as ever. Rows of
+which a fixed number of entries differ from zero (one-hot rows of length n) are refused: a typical entry is zero there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from tpdyn.exponents import Scaling
+from tpdyn.recorder.fitting.powers import fit_float, fit_measured
+
+NOTHING = Scaling(())
+HEAVY = 1.5
+"""The standard error of a root mean square from N entries is 1/sqrt(2N) for a Gaussian's tails, times this for heavier."""
+
+
+def fitted_size(widths: Sequence[int], tensors: Sequence[torch.Tensor]) -> Scaling:
+    """The root mean square of the entries as a power of the width, or nothing where it does not (surely) depend on it."""
+    if len(widths) < 2 or not all(tensor.is_floating_point() and tensor.numel() for tensor in tensors):
+        return NOTHING
+    sizes = [float(tensor.double().square().mean().sqrt()) for tensor in tensors]
+    if not all(math.isfinite(size) and size > 0 for size in sizes):
+        return NOTHING
+    exact = fit_float(widths, sizes)
+    if exact is not None and len(widths) > 2:
+        return exact if exact.order and len(exact.terms) == 1 else NOTHING
+    measured = fit_measured(widths, sizes, [HEAVY / (2 * tensor.numel()) ** 0.5 for tensor in tensors])
+    return measured[0] if measured is not None and measured[1] and measured[0].order else NOTHING
+
+
+def is_sparse(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether the same number of entries differs from zero at each width, and others are zero."""
+    counts = {int(torch.count_nonzero(tensor)) for tensor in tensors}
+    return len(tensors) > 1 and len(counts) == 1 and counts != {0} and all(t.numel() > max(counts) for t in tensors)
