@@ -122,7 +122,7 @@ def printed(page: Path, blocks: list[Block]) -> list[str]:
                 case "shell":
                     said.append(_shell(page, block))
                 case "output" | "sample":
-                    said.append(said[-1])
+                    said.append(said[-1].replace(f"{ROOT}/", "").replace(f"{Path.cwd()}/", ""))
                 case "shown":
                     said.append("")
     return said
