@@ -1,0 +1,254 @@
+"""Does each law of summing give its power of the width? Rule by rule, with parities and rarities written by hand."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from tpdyn.facts.layouts import Layout
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.readings.orders.contraction import contract, place, total_sum
+from tpdyn.readings.orders.parity import ANY, EVEN, Parity, Sources, aligned, hull, odd_in, product
+from tpdyn.readings.orders.terms import Gaussian, Term, leading_order
+
+HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
+
+DOT = Layout(((0,), (0,)), ((0, ONE),), 0)
+"""`sum_i x_i y_i`, a number."""
+
+SUM = Layout(((0,),), ((0, ONE),), 0)
+"""`sum_i x_i`."""
+
+APPLY = Layout(((0, 1), (1,)), ((1, ONE),), 1)
+"""`sum_j W_ij x_j`."""
+
+TRACE = Layout(((0, 1), (0, 1)), ((0, ONE), (1, ONE)), 0)
+"""`sum_ij W_ij V_ij`."""
+
+ROWS = Layout(((0, 1),), ((1, ONE),), 1)
+"""`sum_j X_ij`."""
+
+
+class Two:
+    """Two Gaussian vectors v and w, and two untrained matrices."""
+
+    def __init__(self) -> None:
+        self.sources = Sources()
+        self.v, self.w = odd_in(self.sources.leaf(0)), odd_in(self.sources.leaf(1))
+        self.matrix, self.other = (Term(ZERO, gaussian=Gaussian(k, (0, 1))) for k in (10, 11))
+
+    def dot(self, x: Term, y: Term, plan: Layout = DOT, shift: Fraction = ZERO) -> Fraction | None:
+        return leading_order(contract((x,), (y,), plan, shift, self.sources))
+
+    def sum(self, x: Term, plan: Layout = SUM) -> Fraction | None:
+        return leading_order(total_sum((x,), plan, ZERO, self.sources))
+
+
+# -- the law of large numbers and the central limit theorem -----------------------------------------------------------
+
+
+def test_a_sum_of_what_has_a_mean_is_larger_by_n_and_of_what_has_none_by_root_n() -> None:
+    two = Two()
+    assert two.sum(Term(ZERO, EVEN)) == ONE
+    assert two.sum(Term(ZERO, two.v)) == HALF
+
+
+def test_vectors_of_one_source_are_aligned_and_of_two_sources_are_not() -> None:
+    two = Two()
+    assert two.dot(Term(ZERO, two.v), Term(ZERO, two.v)) == ONE
+    assert two.dot(Term(ZERO, two.v), Term(ZERO, two.w)) == HALF
+
+
+def test_orders_and_the_multiplier_of_the_product_add_up() -> None:
+    two = Two()
+    assert two.dot(Term(HALF, two.v), Term(-ONE, two.v), shift=-HALF) == ZERO
+
+
+def test_every_pair_of_terms_is_summed_and_the_largest_leads() -> None:
+    """`<v, v + n w>`: n from the first, n^(1 + 1/2) from the second."""
+    two = Two()
+    both = (Term(ZERO, two.v), Term(ONE, two.w))
+    assert leading_order(contract((Term(ZERO, two.v),), both, DOT, ZERO, two.sources)) == ONE + HALF
+
+
+def test_an_overflow_that_meets_an_underflow_counts_as_an_overflow() -> None:
+    two = Two()
+    assert two.dot(Term(float("inf")), Term(float("-inf"))) == float("inf")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [ONE, 2 * ONE])
+def test_the_size_of_the_dim_that_is_summed_counts(size: Fraction) -> None:
+    two = Two()
+    plan = Layout(((0,),), ((0, size),), 0)
+    assert (two.sum(Term(ZERO, EVEN), plan), two.sum(Term(ZERO, two.v), plan)) == (size, size / 2)
+
+
+# -- rarity: entries of size n^order on a fraction n^-rarity of the places --------------------------------------------
+
+
+def test_a_law_of_large_numbers_goes_by_the_mean_size_of_rare_entries() -> None:
+    """n entries of size 1, one in n of them not zero: their sum is of order 0."""
+    two = Two()
+    assert two.sum(Term(ZERO, EVEN, ONE)) == ZERO
+
+
+def test_a_central_limit_goes_by_the_root_mean_square_of_rare_entries() -> None:
+    """n^1/2 of n entries, with random signs: their sum is of order 1/4."""
+    two = Two()
+    assert two.sum(Term(ZERO, two.v, HALF)) == HALF / 2
+
+
+def test_of_two_rare_factors_the_product_is_as_rare_as_the_rarer() -> None:
+    two = Two()
+    assert two.dot(Term(ZERO, EVEN, HALF), Term(ZERO, EVEN, ONE)) == ZERO
+    assert two.dot(Term(ZERO, EVEN, ONE), Term(ZERO, EVEN, HALF)) == ZERO
+
+
+def test_a_gaussian_matrix_meets_the_root_mean_square_of_a_rare_vector() -> None:
+    """`W x` with n^1/2 entries of x not zero: a sum of n^1/2 random terms, of order 1/4, on every row."""
+    two = Two()
+    (made,) = contract((two.matrix,), (Term(ZERO, EVEN, HALF),), APPLY, ZERO, two.sources)
+    assert (made.order, made.rarity) == (HALF / 2, ZERO)
+
+
+# -- what is left after a sum -------------------------------------------------------------------------------------------
+
+
+def character(*sources: tuple[int, int]) -> Parity:
+    """The product of sources, each on an axis."""
+    found = EVEN
+    for source, axis in sources:
+        found = product(found, odd_in(source, axis))
+    return found
+
+
+def fluctuating(sources: Sources) -> Term:
+    """Entries with one character that has a mean along axis 1, and one that has none there and other signs along axis 0."""
+    one = character((sources.leaf(0), 0))
+    other = character((sources.leaf(1), 0), (sources.leaf(2), 1))
+    return Term(ZERO, hull(one, other))
+
+
+def test_the_mean_and_the_fluctuation_of_a_mixed_value_are_two_terms() -> None:
+    """Along axis 1 only its first character has a mean: `sum_j` leaves n of it, and n^1/2 of the other."""
+    sources = Sources()
+    term = fluctuating(sources)
+    found = total_sum((term,), ROWS, ZERO, sources)
+    assert {t.order for t in found} == {ONE, HALF}
+    mean = next(t for t in found if t.order == ONE)
+    rest = next(t for t in found if t.order == HALF)
+    assert mean.parity == aligned(term.parity, 1)
+    assert mean.parity != rest.parity
+
+
+def test_the_fluctuation_of_one_sum_can_win_in_the_next() -> None:
+    """`sum_i w_i sum_j X_ij`, w with the signs of the fluctuation: what is aligned with w is n^1/2 by the first sum, and n more by
+    the second. The mean over j has other signs: n, and n^1/2."""
+    sources = Sources()
+    term = fluctuating(sources)
+    summed = total_sum((term,), ROWS, ZERO, sources)
+    w = Term(ZERO, character((sources.leaf(1), 0)))
+    assert leading_order(contract(summed, (w,), DOT, ZERO, sources)) == ONE + HALF
+    only_mean = tuple(t for t in summed if t.order == ONE)
+    aligned_with_mean = Term(ZERO, character((sources.leaf(0), 0)))
+    assert leading_order(contract(only_mean, (aligned_with_mean,), DOT, ZERO, sources)) == 2 * ONE
+
+
+def test_over_two_dims_at_once_the_fluctuation_of_the_first_counts_for_the_second() -> None:
+    """All sums of a number: after the sum over j the fluctuation may have a mean over i, where the mean over j has none.
+
+    With n values of j and n^2 of i: n n from the mean over j, which is random over i, and n^1/2 n^2 from the rest.
+    """
+    sources = Sources()
+    no_mean_over_rows = character((sources.leaf(0), 0))
+    mean_over_rows = character((sources.leaf(2), 1))
+    term = Term(ZERO, hull(no_mean_over_rows, mean_over_rows))
+    whole = Layout(((0, 1),), ((1, ONE), (0, 2 * ONE)), 0)
+    assert leading_order(total_sum((term,), whole, ZERO, sources)) == 2 * ONE + HALF
+
+
+# -- Gaussian matrices --------------------------------------------------------------------------------------------------
+
+
+def test_an_untrained_matrix_acts_by_the_central_limit_theorem_whatever_it_meets() -> None:
+    two = Two()
+    for parity in (EVEN, two.v, ANY):
+        assert two.dot(two.matrix, Term(ZERO, parity), APPLY) == HALF
+
+
+def test_a_matrix_times_a_vector_is_odd_in_a_source_of_its_own() -> None:
+    """Its hat: two matrices make two sources, one matrix and two unaligned vectors, too."""
+    two = Two()
+    x, y = Term(ZERO, two.v), Term(ZERO, two.w)
+    wx, wy, vx = (
+        contract((matrix,), (vector,), APPLY, ZERO, two.sources)
+        for matrix, vector in ((two.matrix, x), (two.matrix, y), (two.other, x))
+    )
+    dots = [leading_order(contract(wx, other, DOT, ZERO, two.sources)) for other in (wx, wy, vx)]
+    assert dots == [2 * ONE, ONE + HALF, ONE + HALF]
+
+
+def test_a_vector_that_depends_on_the_transpose_has_a_dot() -> None:
+    """`<y, W W^T y>`: aligned, although the hat of W is not (the Master Theorem's dot)."""
+    two = Two()
+    y = Term(ZERO, two.v)
+    back = Layout(((1, 0), (1,)), ((1, ONE),), 1)
+    x = contract((two.matrix,), (y,), back, ZERO, two.sources)
+    wx = contract((two.matrix,), x, APPLY, ZERO, two.sources)
+    assert leading_order(contract((y,), wx, DOT, ZERO, two.sources)) == 2 * ONE
+    fresh = contract((two.other,), x, APPLY, ZERO, two.sources)
+    assert leading_order(contract((y,), fresh, DOT, ZERO, two.sources)) == ONE + HALF
+
+
+def test_the_square_of_a_matrix_has_a_mean_and_the_product_with_another_has_none() -> None:
+    """`sum_ij W_ij W_ij` is n^2, `sum_ij W_ij V_ij` is n."""
+    two = Two()
+    assert two.dot(two.matrix, two.matrix, TRACE) == 2 * ONE
+    assert two.dot(two.matrix, two.other, TRACE) == ONE
+
+
+def test_a_matrix_and_its_transpose_entry_by_entry_have_no_mean_but_on_the_diagonal() -> None:
+    """`sum_ij W_ij W_ji` is n: n^2 products of random signs, and n squares."""
+    two = Two()
+    turned = Layout(((0, 1), (1, 0)), ((0, ONE), (1, ONE)), 0)
+    assert two.dot(two.matrix, two.matrix, turned) == ONE
+
+
+def test_a_product_of_two_untrained_matrices_is_refused() -> None:
+    two = Two()
+    plan = Layout(((0, 2), (2, 1)), ((2, ONE),), 2)
+    with pytest.raises(OutsideTheory, match="two untrained Gaussian matrices"):
+        contract((two.matrix,), (two.other,), plan, ZERO, two.sources)
+
+
+def test_entry_by_entry_two_matrices_make_one_without_symmetry() -> None:
+    two = Two()
+    plan = Layout(((0, 1), (0, 1)), (), 2)
+    (made,) = contract((two.matrix,), (two.other,), plan, ZERO, two.sources)
+    assert made.gaussian is None and made.parity is ANY
+
+
+# -- places ---------------------------------------------------------------------------------------------------------------
+
+
+def test_axes_are_renamed_and_a_transpose_turns_the_sides_of_a_matrix() -> None:
+    two = Two()
+    assert place(two.matrix, (1, 0)).gaussian == Gaussian(10, (1, 0))
+    moved = place(Term(ZERO, two.v), (1,))
+    assert aligned(moved.parity, 1) is None and aligned(moved.parity, 0) is not None
+    assert place(two.matrix, (0, 1)) is two.matrix
+
+
+def test_the_diagonal_of_a_matrix_is_a_vector_without_symmetry_and_as_rare_as_before() -> None:
+    rare = Term(HALF, EVEN, ONE, Gaussian(10, (0, 1)))
+    assert place(rare, (0, 0)) == Term(HALF, ANY, ONE)
+
+
+def test_the_same_factors_are_looked_up() -> None:
+    """The base program says the same in every step."""
+    two = Two()
+    x = (Term(ZERO, two.v),)
+    first = contract(x, x, DOT, ZERO, two.sources)
+    assert contract(x, x, DOT, ZERO, two.sources) is first
+    assert leading_order(contract(x, x, DOT, HALF, two.sources)) == ONE + HALF
