@@ -98,3 +98,24 @@ def test_what_explodes_on_ever_fewer_entries_is_of_no_known_size_and_leads() -> 
     others = [Term(Fraction(1, 2)), small, rare]
     for order in itertools.permutations(others):
         assert leading_order(tidy(list(order), 1)) == math.inf
+
+
+def test_a_number_that_is_rarely_not_zero_has_the_size_of_its_root_mean_square() -> None:
+    assert tidy([Term(ZERO, EVEN, Fraction(1)), Term(Fraction(-2))], 0) == (Term(Fraction(-1, 2)),)
+
+
+@given(seed=st.integers(0, 10**9), length=st.integers(5, 9))
+@settings(max_examples=200, deadline=None)
+def test_merged_terms_are_as_large_by_mean_and_by_root_mean_square_as_each_of_them(seed: int, length: int) -> None:
+    """A dense term that is merged with a rare one stays dense: no order may fall."""
+    draw = random.Random(seed)
+    terms = [
+        Term(Fraction(draw.randint(-4, 4), 2), draw.choice(KNOWN), Fraction(draw.randint(0, 2), 2))
+        for _ in range(length)
+    ]
+    left = tidy(terms, 1)
+    assert len(left) <= 4
+    for term in terms:
+        holding = [other for other in left if contains(other.parity, term.parity)]
+        assert any(other.rms_order >= term.rms_order for other in holding)
+        assert any(other.mean_order >= term.mean_order for other in holding)
