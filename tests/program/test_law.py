@@ -35,6 +35,7 @@ def test_draws_have_the_mean_and_the_standard_deviation_of_the_law(kind: str) ->
     law, width = LAWS[kind], 9
     entries = law.draw((200, 200), width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     std = law.std.at(width)
+    assert law.moments_at(width) == pytest.approx((law.mean.at(width), std))
     assert entries.shape == (200, 200) and entries.dtype == torch.float64
     assert float(entries.mean()) == pytest.approx(law.mean.at(width), abs=5 * std / 200 + 1e-12)
     assert float(entries.std()) == pytest.approx(std, rel=0.03, abs=1e-12)
@@ -67,5 +68,7 @@ def test_what_is_given_has_neither_moments_nor_draws(kind: str) -> None:
 
 
 def test_a_probability_that_depends_on_the_width_has_no_power_for_its_deviation() -> None:
+    law = Law("bernoulli", Scaling.of(1, -1))
     with pytest.raises(ValueError, match="depends on the width"):
-        _ = Law("bernoulli", Scaling.of(1, -1)).std
+        _ = law.std
+    assert law.moments_at(4) == pytest.approx((0.25, (0.25 * 0.75) ** 0.5))

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from tpdyn.program.dims import Axis, Space
+from tpdyn.program.evaluation.leaves import draw
 from tpdyn.program.instructions import Leaf
 from tpdyn.readings.sampled.einsum import Labels
 from tpdyn.readings.sampled.gaussian import Draw, orthonormal
-from tpdyn.readings.sampled.noise import drawn
 
 BLOCK = 64
 """Dimensions of one Sobol sequence; further ones come from another sequence, its points permuted (Latin supercubes)."""
@@ -52,7 +52,7 @@ class Points:
         """A leaf with at most one wide axis, its entries the quantiles of its law at the points."""
         law = leaf.law
         if not wide or law.kind in ("zero", "constant"):
-            return drawn(leaf, shape, self.width, torch.float64, self.common).to(self.one)
+            return draw(leaf, shape, self.width, torch.float64, self.common).to(self.one)
         location, scale = law.location.at(self.width), law.scale.at(self.width)
         z = self._normal(position, tuple(range(len(shape))), shape, 1).reshape(shape)
         uniform: Tensor = torch.special.ndtr(z)

@@ -77,6 +77,11 @@ class Law:
                 raise ValueError(f"{self.kind} is given, not drawn: it has no standard deviation")
         assert_never(self.kind)
 
+    def moments_at(self, width: int) -> tuple[float, float]:
+        """Mean and standard deviation at one width. Raises ValueError for what is given."""
+        mean = self.mean.at(width)
+        return mean, math.sqrt(mean * (1 - mean)) if self.kind == "bernoulli" else self.std.at(width)
+
     def affine(self, slope: Number, shift: Number = 0) -> Law:
         """The law of `slope * x + shift`; of a bernoulli law only mean and standard deviation are kept."""
         match self.kind:

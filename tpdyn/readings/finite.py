@@ -6,7 +6,6 @@ those of its statement.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Mapping
 from typing import overload
 
@@ -16,12 +15,13 @@ from torch import Tensor
 from tpdyn.program.base import later_versions
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.evaluation.evaluate import evaluate
+from tpdyn.program.evaluation.leaves import draw, known
 from tpdyn.program.evaluation.views import from_view, to_view
 from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 
-__all__ = ["draw", "finite", "from_view", "run", "to_view"]
+__all__ = ["finite", "from_view", "run", "to_view"]
 
 
 @overload
@@ -107,10 +107,10 @@ def finite(
     if isinstance(width, bool) or width < 1:
         raise ValueError(f"width = {width}: expected a positive integer")
     given = {} if leaves is None else leaves
-    known = {s.name for s in program.statements if isinstance(s.instruction, Leaf)}
-    unknown = sorted(set(given) - known)
+    names = {s.name for s in program.statements if isinstance(s.instruction, Leaf)}
+    unknown = sorted(set(given) - names)
     if unknown:
-        raise ValueError(f"leaves = {unknown}: the program has no such leaves; it has {', '.join(sorted(known))}")
+        raise ValueError(f"leaves = {unknown}: the program has no such leaves; it has {', '.join(sorted(names))}")
     return _Evaluation(program, width, given, base, dtype, seed, torch.device(device))
 
 
@@ -153,34 +153,8 @@ class _Evaluation:
     def _value(self, statement: Statement, operands: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
         instruction, type = statement.instruction, statement.type
         if isinstance(instruction, Leaf):
-            return self._leaf(instruction, statement, shape).to(torch.int64 if type == "int" else self.dtype)
+            value = known(self.program, instruction, shape, self.width, self.leaves)
+            if value is None:
+                value = draw(instruction, shape, self.width, self.dtype, self.seed)
+            return value.to(self.device, torch.int64 if type == "int" else self.dtype)
         return evaluate(instruction, operands, shape, self.width, dtype=self.dtype, type=type, device=self.device)
-
-    def _leaf(self, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Tensor:
-        if leaf.name in self.leaves:
-            value = self.leaves[leaf.name].detach()
-        elif leaf.name in self.program.arrays:
-            value = torch.as_tensor(self.program.arrays[leaf.name])
-        else:
-            return draw(leaf, shape, self.width, self.dtype, self.seed).to(self.device)
-        if tuple(value.shape) != shape:
-            raise ReadingError(
-                f"the leaf {leaf.name} was given with shape {tuple(value.shape)}; expected {shape} "
-                f"at width {self.width}"
-            )
-        return value.to(self.device)
-
-
-def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, seed: int) -> Tensor:
-    """A leaf drawn from its law, from a stream that depends on the seed and on the leaf's name only.
-
-    Raises ReadingError for data, indices and arrays: they have no law to be drawn from.
-    """
-    # torch's CPU generator reads the lowest 32 bits of its seed only
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {leaf.name}".encode()))
-    if leaf.law.is_given:
-        raise ReadingError(
-            f"the leaf {leaf.name} is {leaf.law.kind}: it has no law to be drawn from; "
-            f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}"
-        )
-    return leaf.law.draw(shape, width, generator=generator, dtype=dtype)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tpdyn.exponents import Scaling
+from tpdyn.program.evaluation.leaves import draw
 from tpdyn.program.instructions import Law, Leaf
-from tpdyn.readings import finite
-from tpdyn.readings.sampled.noise import Independent, drawn
+from tpdyn.readings.sampled.noise import Independent
 
 TWO = Scaling.of(2.0)
 LAWS = [
@@ -24,7 +24,8 @@ LAWS = [
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.kind)
 def test_a_vector_is_drawn_as_the_finite_reading_draws_it(law: Law) -> None:
     leaf = Leaf("parameter", "u", law)
-    assert torch.equal(drawn(leaf, (3, 5), 5, torch.float64, 4), finite.draw(leaf, (3, 5), 5, torch.float64, 4))
+    noise = Independent(5, 4, torch.ones((), dtype=torch.float64))
+    assert torch.equal(noise.leaf(0, leaf, (3, 5), (1,)), draw(leaf, (3, 5), 5, torch.float64, 4))
 
 
 def test_streams_are_independent_and_go_on() -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tpdyn.program.errors import OutsideTheory, ReadingError
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.evaluation.evaluate import evaluate
+from tpdyn.program.evaluation.leaves import known
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -37,6 +38,13 @@ from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Side
 from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product, unseen, vector
 
 Value = Union[Tensor, Matrix]
+
+STANDS_FOR = {
+    "iid": "known by mean and standard deviation only",
+    "uniform": "uniform",
+    "bernoulli": "zeros and ones",
+}
+"""The laws in whose place a Gaussian of the same mean and standard deviation is drawn, as the notes call them."""
 
 
 class Noise(Protocol):
@@ -111,44 +119,18 @@ class Rule:
             )
         if len(wide) < 2 and leaf.name not in self.operators:
             return self.noise.leaf(position, leaf, shape, wide).to(self.one)
-        location, std = law.location.at(self.width), law.scale.at(self.width)
-        match law.kind:
-            case "zero":
-                return self._made(shape, wide, [])
-            case "constant":
-                std = 0.0
-            case "normal":
-                pass
-            case "iid":
-                self._note(leaf, "known by mean and standard deviation only")
-            case "uniform":
-                std /= math.sqrt(3)
-                self._note(leaf, "uniform")
-            case "bernoulli":
-                std = math.sqrt(location * (1 - location))
-                self._note(leaf, "zeros and ones")
-            case "data" | "index" | "array":
-                raise _no_law(leaf, shape)
-            case _:
-                assert_never(law.kind)
+        location, std = law.moments_at(self.width)
+        if law.kind in STANDS_FOR:
+            self._note(leaf, STANDS_FOR[law.kind])
         terms = [vector(self.one * location, (), len(shape))] if location else []
         if std:
             terms.append(unseen(self._unseen(position, leaf, shape, wide, std)))
         return self._made(shape, wide, terms)
 
     def _given(self, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Tensor | None:
-        if leaf.name in self.leaves:
-            value = self.leaves[leaf.name].detach()
-        elif leaf.name in self.program.arrays:
-            value = torch.as_tensor(self.program.arrays[leaf.name])
-        elif leaf.law.kind in ("data", "index", "array"):
-            raise _no_law(leaf, shape)
-        else:
+        value = known(self.program, leaf, shape, self.width, self.leaves)
+        if value is None:
             return None
-        if tuple(value.shape) != shape:
-            raise ReadingError(
-                f"the leaf {leaf.name} was given with shape {tuple(value.shape)}; expected {shape} at width {self.width}"
-            )
         return value.to(self.one.device) if statement.type == "int" else value.to(self.one)
 
     def _unseen(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels, std: float) -> Unseen:
@@ -279,10 +261,3 @@ class Rule:
         if x is y and x_labels == y_labels:
             return [entrywise(lambda a: a.square() * scale, [(x, x_labels)], rank)]
         return [entrywise(lambda a, b: a * b * scale, [(x, x_labels), (y, y_labels)], rank)]
-
-
-def _no_law(leaf: Leaf, shape: tuple[int, ...]) -> ReadingError:
-    return ReadingError(
-        f"the leaf {leaf.name} is {leaf.law.kind}: it has no law to be drawn from; "
-        f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}"
-    )

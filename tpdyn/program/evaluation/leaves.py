@@ -1,0 +1,45 @@
+"""Which values does a leaf have at one width? Those that are given, those stored with the program, or a draw of its law."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tpdyn.program.errors import ReadingError
+from tpdyn.program.instructions import Leaf
+from tpdyn.program.program import Program
+
+
+def known(
+    program: Program, leaf: Leaf, shape: tuple[int, ...], width: int, leaves: Mapping[str, Tensor]
+) -> Tensor | None:
+    """The values in `leaves`, or else in `program.arrays`, as they are stored there; None where the law is to be drawn from.
+
+    Raises ReadingError where they have another shape, or where there are none and no law either.
+    """
+    if leaf.name in leaves:
+        value = leaves[leaf.name].detach()
+    elif leaf.name in program.arrays:
+        value = torch.as_tensor(program.arrays[leaf.name])
+    elif leaf.law.is_given:
+        raise ReadingError(
+            f"the leaf {leaf.name} is {leaf.law.kind}: it has no law to be drawn from; "
+            f"give it by leaves={{{leaf.name!r}: ...}} with shape {shape}"
+        )
+    else:
+        return None
+    if tuple(value.shape) != shape:
+        raise ReadingError(
+            f"the leaf {leaf.name} was given with shape {tuple(value.shape)}; expected {shape} at width {width}"
+        )
+    return value
+
+
+def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, seed: int) -> Tensor:
+    """A draw of the law, from a stream that depends on the seed and on the leaf's name only: the same in every reading."""
+    # torch's CPU generator reads the lowest 32 bits of its seed only
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {leaf.name}".encode()))
+    return leaf.law.draw(shape, width, generator=generator, dtype=dtype)
