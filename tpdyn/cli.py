@@ -1,4 +1,4 @@
-"""What can be asked on the command line? `tpdyn check`, `derive`, `fix`, `phase`, `transfer`, `demo`: words in and out, no logic.
+"""What can be asked on the command line? Each command is a function below: words in and out, no logic.
 
 Exit status: 0 stable, nontrivial and confirmed by the runs; 10 unstable; 11 trivial; 12 the runs contradict the
 prediction; 16 the runs leave it undecided; 13 outside the theory; 14 not the required regime; 15 a patch that is not
@@ -423,6 +423,75 @@ def phase(
         if destination is not None and isinstance(found, PhaseDiagram):
             tensorboard.log(found, destination, script=script)
             print(f"\ntensorboard --logdir {logdir}")
+
+
+@app.command()
+def simulate(
+    target: Target,
+    script_arguments: ScriptArguments = None,
+    widths: Annotated[str, typer.Option(help="widths to simulate at")] = "1000,30000,1000000",
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
+    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    dtype: Annotated[str, typer.Option(help="float64 or float32")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    json: Annotated[Path | None, typer.Option(help="write the runs to this file")] = None,
+) -> None:
+    """Train a script at widths too big to store its matrices, exact in law: losses and sizes side by side."""
+    with _exits():
+        from tpdyn.commands import files
+        from tpdyn.commands.simulate import simulated
+        from tpdyn.scripts.script import load
+
+        json = _absolute(json)
+        if json is not None:
+            files.check_json_path(json)
+        asked, recorded = _widths(widths), _widths(record_widths)
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
+        with _progress() as tell:
+            found = simulated(
+                train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, progress=tell
+            )
+        print(found.show())
+        if json is not None:
+            files.write_json(found.to_dict(), json)
+
+
+@app.command()
+def limit(
+    target: Target,
+    script_arguments: ScriptArguments = None,
+    points: Annotated[
+        int | None, typer.Option(min=16, help="points that stand for the width (65536; 4096 for Adam)")
+    ] = None,
+    scrambles: Annotated[int, typer.Option(min=2, help="independent repetitions, for the error")] = 8,
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
+    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    json: Annotated[Path | None, typer.Option(help="write limits, kernels and distributions to this file")] = None,
+) -> None:
+    """Losses and outputs of a script at infinite width, each with its error."""
+    with _exits():
+        from tpdyn.commands import files
+        from tpdyn.commands.limit import limits
+        from tpdyn.scripts.script import load
+
+        json = _absolute(json)
+        if json is not None:
+            files.check_json_path(json)
+        recorded = _widths(record_widths)
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
+        with _progress() as tell:
+            found = limits(
+                train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell
+            )
+        print(found.show())
+        if json is not None:
+            files.write_json(found.to_dict(), json)
 
 
 @app.callback(invoke_without_command=True)

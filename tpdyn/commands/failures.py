@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from tpdyn.measuring.measure import MeasuringError
-from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.errors import OutsideTheory, ReadingError
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import FitError
 from tpdyn.recorder.live.frames import PACKAGE, is_user_file
@@ -113,7 +113,7 @@ def translated() -> Any:
         yield
     except (OutsideTheory, LoweringError) as error:
         raise BeyondTheory(str(error)) from error
-    except (RecordingError, MeasuringError, SweepError) as error:
+    except (RecordingError, MeasuringError, ReadingError, SweepError) as error:
         raise BadInput(str(error)) from error
     except FitError as error:
         raise (BeyondTheory if error.outside else BadInput)(str(error)) from error

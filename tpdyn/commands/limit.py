@@ -1,0 +1,95 @@
+"""What does a script do at infinite width? Record it once, and show each loss and output in the limit with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from tpdyn.commands.check import Progress, recorded
+from tpdyn.commands.failures import translated
+from tpdyn.commands.simulate import listed, table
+from tpdyn.limits.limit import Estimate, Limit, limit
+
+SHOWN = 4
+"""So many entries of an output are printed; JSON has all."""
+
+
+@final
+@dataclass(frozen=True)
+class Limits:
+    """The limit of one script, in words."""
+
+    limit: Limit
+
+    def show(self) -> str:
+        """Losses and outputs with their errors; what stays random with its spread."""
+        found = self.limit
+        lines = [("", "limit", "error", "spread if random")]
+        for kind, estimates in (("loss", found.losses), ("output", found.outputs)):
+            for step, estimate in enumerate(estimates):
+                values, errors, spreads = (each.flatten() for each in (estimate.value, estimate.error, estimate.spread))
+                for place in range(min(SHOWN, len(values))):
+                    entry = f"[{place}]" if len(values) > 1 else ""
+                    spread = f"{float(spreads[place]):.3g}" if estimate.random else ""
+                    error = f"{float(errors[place]):.1g}"
+                    lines.append((f"{kind} {step}{entry}", f"{float(values[place]):.6g}", error, spread))
+                if len(values) > SHOWN:
+                    lines.append((f"  and {len(values) - SHOWN} more entries", "", "", ""))
+        told = [f"random in the limit: a sum at {place}" for place in found.random]
+        notes = [f"note: {note}" for note in found.notes]
+        made = f"{found.scrambles} scrambles of {found.points:,} points, {found.seconds:.1f} s"
+        return "\n".join([table(lines), *told, *notes, made])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON, with kernels and distributions."""
+        found = self.limit
+        return {
+            "losses": [_estimate(each) for each in found.losses],
+            "outputs": [_estimate(each) for each in found.outputs],
+            "kernels": [_named(key, each) for key, each in found.kernels.items()],
+            "distributions": [_named(key, each) for key, each in found.distributions.items()],
+            "levels": list(found.levels),
+            "random": list(found.random),
+            "notes": list(found.notes),
+            "points": found.points,
+            "scrambles": found.scrambles,
+            "seconds": found.seconds,
+        }
+
+
+def limits(
+    train: Callable[[int], Any],
+    *,
+    record_widths: Sequence[int] | None = None,
+    steps: int = 3,
+    points: int | None = None,
+    scrambles: int = 8,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Limits:
+    """Record `train(width)` at small widths and take the limit.
+
+    Raises `BeyondTheory` where there is no limit (it is unstable) or no rule; `BadInput` for a number of points that is no
+    width of the script.
+    """
+    tell = progress or (lambda what, done, total: None)
+    program = recorded(train, widths=record_widths, steps=steps, progress=progress)
+    with translated():
+        made = limit(
+            program, points, scrambles, seed=seed, progress=lambda done, total: tell("taking the limit", done, total)
+        )
+        return Limits(made)
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "value": listed(estimate.value),
+        "error": listed(estimate.error),
+        "spread": listed(estimate.spread),
+        "random": estimate.random,
+    }
+
+
+def _named(key: tuple[str, int], estimate: Estimate) -> dict[str, Any]:
+    return {"name": key[0], "step": key[1], **_estimate(estimate)}
