@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tpdyn.claims.report import Report, compare
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.maps.diagram import phase_diagram
-from tpdyn.regimes.prediction import Prediction
+from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.reporting.folders import CannotLog, check_writable
 from tpdyn.reporting.tensorboard import log, markdown
 
@@ -48,7 +49,7 @@ def test_each_width_is_a_run_with_sizes_changes_and_predictions(report: Report, 
 
 def test_the_width_is_an_axis_of_its_own_run(report: Report, tmp_path: Path) -> None:
     folder = log(report, tmp_path / "run") / "against width"
-    low, mean, high = (scalars_of(folder, f"change{kind}/fc1") for kind in (" low", "", " high"))
+    low, mean, high = (scalars_of(folder, f"change over widths{kind}/fc1") for kind in (" low", "", " high"))
     assert set(mean) == {64, 128, 256, 512}
     assert all(low[width] < mean[width] < high[width] for width in mean)
 
@@ -83,7 +84,7 @@ def test_the_layout_pairs_measured_and_predicted_and_the_session_knows_its_width
     layout.ParseFromString(verdict.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     first, second = layout.category
     assert list(first.chart[0].multiline.tag) == [r"^change/fc1$", r"^change\ predicted/fc1$"]
-    assert second.chart[0].margin.series[0].lower == "change low/fc1"
+    assert second.chart[0].margin.series[0].lower == "change over widths low/fc1"
     run = EventAccumulator(str(folder / "width=64")).Reload()
     content = run.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
@@ -108,8 +109,8 @@ def test_the_program_is_a_graph_scoped_by_step_phase_and_module(report: Report, 
     h2 = nodes["step_1/forward/fc2/h2_1"]
     assert h2.op == "Contract"
     assert list(h2.input) == ["step_1/forward/fc2/a1_1", "initialization/fc2/fc2.weight"]
-    assert h2.device == "/order/device:n^-1/2:0"
-    assert nodes["initialization/fc2/fc2.weight"].device == "/order/device:unchanged:0"
+    assert h2.device == "/order/device:vanishes:0" and h2.attr["order of the change"].s == b"-1/2"
+    assert nodes["initialization/fc2/fc2.weight"].device == "/order/device:vanishes:0"
     assert len(nodes) == len(report.prediction.program.statements)
 
 
@@ -183,3 +184,20 @@ def test_a_phase_diagram_is_a_picture_and_its_phases_in_words(tmp_path: Path) ->
 def test_a_program_and_a_prediction_are_logged_as_a_graph(report: Report, tmp_path: Path) -> None:
     assert runs_in(log(report.prediction, tmp_path / "prediction")) == {"program"}
     assert runs_in(log(mlp_program(2), tmp_path / "program")) == {"program"}
+
+
+def test_the_step_that_the_verdict_compares_is_drawn(
+    predicted: Callable[..., Prediction], measured: Callable[..., Measurement], tmp_path: Path
+) -> None:
+    """Growth is compared at the first step that has it, not at the last one."""
+    report = compare(predicted(Regime.UNSTABLE, fc1=Fraction(1, 2)), measured(fc1=0.5))
+    assert report.step == 1
+    drawn = scalars_of(log(report, tmp_path / "run") / "against width", "change over widths/fc1")
+    assert drawn[512] == pytest.approx(report.measurement.change[3, :, 1, 0].mean(), rel=1e-6)
+
+
+def test_what_decides_it_is_said_in_text_too(
+    predicted: Callable[..., Prediction], measured: Callable[..., Measurement]
+) -> None:
+    text = markdown(compare(predicted(), measured(noise=1.0)))
+    assert "the runs leave it undecided: " in text and "not confirmed: every hidden" in text and "to decide: " in text

@@ -82,6 +82,18 @@ def test_a_wrong_prediction_is_called_so(
     assert " WRONG " in text
 
 
+def test_under_a_contradiction_nothing_is_called_right_as_it_is(
+    predicted: Callable[..., Prediction], measured: Callable[..., Measurement]
+) -> None:
+    made = predicted(Regime.FEATURE_LEARNING, fc1=Fraction(0), fc2=Fraction(0))
+    reason = replace(made.reasons[0], fix="nothing: this script keeps its features learning at any width")
+    made = replace(made, reasons=(reason,))
+    assert "fix   nothing: this script keeps" in printed(compare(made, measured(fc1=0.0, fc2=0.0)))
+    against = printed(compare(made, measured()), fix="tpdyn fix train.py")
+    assert "nothing" not in against and "tpdyn fix" not in against
+    assert "but   the prediction is not to be trusted here" in against
+
+
 def test_outside_the_theory_comes_first_and_the_prediction_is_qualified(predicted: Callable[..., Prediction]) -> None:
     first, second = printed(predicted(outside=True)).splitlines()[:2]
     assert first == "  OUTSIDE THE THEORY"

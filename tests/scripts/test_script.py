@@ -125,3 +125,19 @@ def test_a_file_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
     file.write_text("import no_such_module_anywhere\n")
     with pytest.raises(BadTarget, match=r"cannot be imported: ModuleNotFoundError"):
         load(f"{file}:train")
+
+
+def test_an_import_sees_arguments_of_its_own_and_prints_beside_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "parses.py"
+    file.write_text(
+        "import argparse\n"
+        "arguments = argparse.ArgumentParser().parse_args()\n"
+        "print('hello')\n"
+        "def train(width):\n    pass\n"
+    )
+    monkeypatch.setattr("sys.argv", ["tpdyn", "check", "parses.py:train", "--widths", "8,16"])
+    load(f"{file}:train")
+    out = capsys.readouterr()
+    assert out.out == "" and out.err == "hello\n"

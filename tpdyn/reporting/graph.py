@@ -1,7 +1,8 @@
 """How does a tensor program look in TensorBoard's Graphs tab? One node a statement, scoped by step, phase and module.
 
 Node names are `step_1/forward/fc2/h`: each prefix becomes a box that opens. The colour is the order of the value's
-change: TensorBoard colours by device, so the order is written as one ("color by: Device" in the Graphs tab).
+change (it grows, stays or vanishes): TensorBoard colours by device, so this is written as one ("color by: Device" in the
+Graphs tab). The order itself is an attribute of the node.
 """
 
 from __future__ import annotations
@@ -50,8 +51,11 @@ def graph_of(program: Program, sizes: Sequence[Order], changes: Sequence[Order])
 
 
 def device_of(order: Order) -> str:
-    """The order in the one form of a device's name that TensorBoard's colours accept: `/order/device:n^-1/2:0`."""
-    label = "unchanged" if order is None else f"n^{order}"
+    """What the change does as the width grows, in the form of a device's name, by which the Graphs tab colours.
+
+    Three colours: `/order/device:grows:0`, `stays` and `vanishes` (a change that is identically zero, too).
+    """
+    label = "vanishes" if order is None or order < 0 else "grows" if order > 0 else "stays"
     return f"/order/device:{label}:0"
 
 

@@ -1,7 +1,7 @@
 """What are things called in TensorBoard? The names that whoever writes and whoever reads must share.
 
-Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the same changes with the width on
-the x axis; `verdict` the table; `program` the graph;
+Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the changes of the step that the
+verdict compares, with the width on the x axis and tags of their own; `verdict` the table; `program` the graph;
 `phases` a phase diagram. Tags are `what/module`, so that the dashboards group them.
 """
 
@@ -21,6 +21,7 @@ BEST_TAG = "best factor"
 LOWEST_TAG = "lowest loss"
 PICTURE_TAG = "loss against the factor"
 CHANGE = "change"
+CHANGE_OVER_WIDTHS = "change over widths"
 SIZE = "size"
 PREDICTED = "predicted"
 LOW = "low"

@@ -2,7 +2,7 @@
 
 One run per width holds every module's measured size and change over the steps, with the prediction beside each change:
 the change at the smallest width, carried along by the predicted order. A run with the width on the x axis holds the
-changes of the last step with their band over the seeds; one holds the verdict as a table; one the tensor program.
+changes of the verdict's step with their band over the seeds; one holds the verdict as a table; one the tensor program.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tpdyn.reporting.folders import write_folder
 from tpdyn.reporting.graph import graph_of
 from tpdyn.reporting.tags import (
     CHANGE,
+    CHANGE_OVER_WIDTHS,
     COORDINATES_TAG,
     HIGH,
     LOSS_TAG,
@@ -93,7 +94,7 @@ def _write(report: Report, folder: Path) -> None:
             run.session(_settings(report, index))
             _write_steps(run, prediction, measurement, index)
     with Run(folder / WIDTH_AXIS_RUN) as run:
-        _write_widths(run, prediction, measurement)
+        _write_widths(run, report)
 
 
 def _write_program(prediction: Prediction, folder: Path) -> None:
@@ -126,21 +127,21 @@ def _write_steps(run: Run, prediction: Prediction, measurement: Measurement, ind
         run.scalar(LOSS_TAG, step, losses[index, step])
 
 
-def _write_widths(run: Run, prediction: Prediction, measurement: Measurement) -> None:
-    """The changes of the last step against the width (TensorBoard's "step"): mean, band over the seeds, prediction."""
-    means = _mean(measurement.change)[:, -1]
-    spread = _standard_error(measurement.change)[:, -1]
-    last = measurement.change.shape[2] - 1
+def _write_widths(run: Run, report: Report) -> None:
+    """The changes at the step of the verdict against the width (TensorBoard's "step"): mean, band, prediction."""
+    prediction, measurement, step = report.prediction, report.measurement, report.step
+    means = _mean(measurement.change)[:, step]
+    spread = _standard_error(measurement.change)[:, step]
     for column, name in enumerate(measurement.names):
-        order = _order(prediction, name, last)
+        order = _order(prediction, name, step)
         for index, width in sorted(enumerate(measurement.widths), key=lambda pair: pair[1]):
             mean, reach = means[index, column], 2.6 * spread[index, column]  # 99 % of a normal law
-            run.scalar(tag_of(CHANGE, name), width, mean)
-            run.scalar(tag_of(CHANGE, name, LOW), width, mean - reach)
-            run.scalar(tag_of(CHANGE, name, HIGH), width, mean + reach)
+            run.scalar(tag_of(CHANGE_OVER_WIDTHS, name), width, mean)
+            run.scalar(tag_of(CHANGE_OVER_WIDTHS, name, LOW), width, mean - reach)
+            run.scalar(tag_of(CHANGE_OVER_WIDTHS, name, HIGH), width, mean + reach)
             if order is not None:
                 ratio = width / measurement.widths[0]
-                run.scalar(tag_of(CHANGE, name, PREDICTED), width, means[0, column] * ratio ** float(order))
+                run.scalar(tag_of(CHANGE_OVER_WIDTHS, name, PREDICTED), width, means[0, column] * ratio ** float(order))
 
 
 def _charts(measurement: Measurement) -> dict[str, list[Any]]:
@@ -150,7 +151,7 @@ def _charts(measurement: Measurement) -> dict[str, list[Any]]:
             lines(name, [tag_of(CHANGE, name), tag_of(CHANGE, name, PREDICTED)]) for name in names
         ],
         f"change against width (run '{WIDTH_AXIS_RUN}', width as step)": [
-            band(name, tag_of(CHANGE, name), tag_of(CHANGE, name, LOW), tag_of(CHANGE, name, HIGH)) for name in names
+            band(name, *(tag_of(CHANGE_OVER_WIDTHS, name, kind) for kind in ("", LOW, HIGH))) for name in names
         ],
     }
 

@@ -56,7 +56,7 @@ def show(
         lines += _wrapped("  ", text, out.width)
     lines += [
         Text(""),
-        *_cause(prediction, out.width, statements, fix),
+        *_cause(prediction, out.width, statements, fix, report.outcome),
         Text(""),
         *_legend(exponents, out.width, report.step),
     ]
@@ -157,20 +157,28 @@ def _decisive(report: Report) -> ReportRow | None:
     return max(rows, key=lambda row: -99 if row.change_order is None else row.change_order, default=None)
 
 
-def _cause(prediction: Prediction, width: int, statements: bool, fix: str) -> list[Text]:
+def _cause(
+    prediction: Prediction, width: int, statements: bool, fix: str, outcome: Outcome | None = None
+) -> list[Text]:
+    """The decisive reason and its remedy. What runs contradict is not called right as it is."""
+    against = outcome is Outcome.CONTRADICTED
     reasons = prediction.outside or prediction.reasons
     if not reasons:
         return _wrapped("  why   ", "no value decides it", width)
     reason = reasons[0]
     lines = _wrapped("  why   ", _reason(prediction, reason, statements), width)
-    if reason.fix:
-        if fix and not prediction.outside:
+    nothing = reason.fix.startswith("nothing")
+    if reason.fix and not (nothing and against):
+        if fix and not nothing and not prediction.outside:
             lines += [Text("  fix   ").append(fix, "bold")]
             lines += _wrapped("        ", f"({reason.fix})", width)
         else:
             lines += _wrapped("  fix   ", reason.fix, width)
-    elif prediction.regime is Regime.FEATURE_LEARNING and not prediction.outside:
+    elif prediction.regime is Regime.FEATURE_LEARNING and not prediction.outside and not against:
         lines += _wrapped("  fix   ", "nothing; this is the regime that large widths need", width)
+    if against:
+        text = "the prediction is not to be trusted here: see the rows that are WRONG or NaN, and report it with the script"
+        lines += _wrapped("  but   ", text, width)
     return lines
 
 

@@ -15,7 +15,7 @@ import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -162,8 +162,9 @@ def _imported(path: Path) -> ModuleType:
     if folder not in sys.path:
         sys.path.insert(0, folder)  # stays: the function may import its neighbours when it runs
     cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing of ours in the script's folder
+    argv, sys.argv = sys.argv, [str(path)]  # ours are not the script's
     try:
-        with contained():
+        with contained(), redirect_stdout(sys.stderr):  # standard output is for results, such as a patch
             spec.loader.exec_module(module)
     except SystemExit as error:
         del sys.modules[name]
@@ -176,6 +177,7 @@ def _imported(path: Path) -> ModuleType:
         raise BadTarget(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.dont_write_bytecode = cached
+        sys.argv = argv
     return module
 
 

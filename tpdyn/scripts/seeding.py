@@ -20,6 +20,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any, final
 
 import numpy as np
@@ -51,7 +52,8 @@ def stream(number: int) -> Iterator[Places]:
     places: Places = []
 
     def other(seed: Any, bits: int = 63) -> Any:
-        place = str(user_source())
+        source = user_source()
+        place = f"{PurePath(source.file).name}:{source.line}" if source.file else ""
         if place and place not in places:
             places.append(place)
         return seed if number == 0 else mixed(seed, number, bits)
