@@ -1,0 +1,36 @@
+"""Mirrors tpdyn/recorder/live/frames.py: a script's lines are the user's, those of libraries and of this package are not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+import tpdyn
+from tpdyn.recorder.live.frames import PACKAGE, is_user_file, source_at, user_source
+
+
+def test_files_of_libraries_and_of_the_package_are_not_the_users() -> None:
+    assert str(Path(tpdyn.__file__).parent) + os.sep == PACKAGE
+    assert not is_user_file(torch.__file__)
+    assert not is_user_file(os.__file__)
+    assert not is_user_file(tpdyn.__file__)
+    assert not is_user_file(PACKAGE + os.path.join("readings", "interpret.py"))
+    assert not is_user_file("<frozen importlib._bootstrap>")
+
+
+def test_scripts_notebooks_and_examples_of_an_installed_package_are_the_users() -> None:
+    assert is_user_file(__file__)
+    assert is_user_file("train.py")
+    assert is_user_file("<ipython-input-1>")
+    assert is_user_file(PACKAGE + os.path.join("examples", "digits_mlp.py"))
+
+
+def test_the_line_that_runs_is_named_with_its_text() -> None:
+    line = sys._getframe().f_lineno
+    source = user_source()  # this line
+    assert source.line == line + 1
+    assert source.text.endswith("# this line")
+    assert source_at(sys._getframe().f_code, line) == source_at(sys._getframe().f_code, line)
