@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
@@ -26,7 +26,7 @@ def test_whole_numbers_are_fitted_exactly(a: int, high: int, b: int, low: int) -
     assert [found.size_at(n) for n in (*WIDTHS, 64, 96)] == [a * n**high + b * n**low for n in (*WIDTHS, 64, 96)]
 
 
-@pytest.mark.parametrize("values", [(1, 2, 5), (16, 24, 41), (5, 5, 6)])
+@pytest.mark.parametrize("values", [(3, 1, 7), (16, 24, 41), (5, 5, 6)])
 def test_whole_numbers_without_a_formula_have_none(values: tuple[int, ...]) -> None:
     assert fit_whole(WIDTHS, values) is None
 
@@ -35,6 +35,7 @@ def test_roots_of_whole_widths_are_fitted() -> None:
     assert fit_whole((16, 36, 64), (4, 6, 8)) == Scaling.of(1, "1/2")
 
 
+@example(43.01693581731186, Fraction(-1))  # three roundings to float32 that fall alike: no constant of 1e-7 beside it
 @given(
     st.floats(1e-3, 1e3),
     st.sampled_from([Fraction(k, 4) for k in range(-8, 9)]),

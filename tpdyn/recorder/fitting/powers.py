@@ -20,6 +20,9 @@ TIGHT = 1e-12
 LOOSE = 1e-5
 """Relative round-off of a constant that went through float32 (6e-8 an operation, a hundred of them allowed)."""
 
+HIDDEN = 1e-6
+"""A summand this small beside a power may be the round-off of three float32 numbers that fell alike: it is not believed."""
+
 _POWERS = tuple(sorted({Fraction(k, 2) for k in range(-6, 7)} - {Fraction(0)}, key=lambda p: (abs(p), p > 0)))
 _STATISTICAL = tuple(Fraction(k, 2) for k in (0, -1, -2, 1, 2, -3, -4))
 
@@ -124,7 +127,7 @@ def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -
             best = (misfit, c, a, power)
     assert best is not None
     misfit, c, a, power = best
-    if misfit > 4 * roundoff:
+    if misfit > 4 * roundoff or abs(c) < HIDDEN * max(abs(value) for value in values):
         return None
     relative = max(4 * roundoff / variation, TIGHT)
     return Scaling.of(_short(c, 8 * roundoff / max(abs(c), roundoff))) + Scaling.of(_short(a, 8 * relative), power)
