@@ -70,6 +70,18 @@ def test_a_sum_of_aligned_products_is_larger_by_n_and_of_unaligned_ones_by_root_
     assert [values[k].size for k in (same, other, mean)] == [1, HALF, -HALF]
 
 
+def test_a_reading_of_orders_ends_where_it_is_asked_to() -> None:
+    """Phases need no more than the first value that grows."""
+    build = tiny()
+    v = vector(build, "v")
+    same = build.add(Contract((Operand(v, (0,)), Operand(v, (0,)))), ())
+    build.add(Apply("tanh", (Operand(same, ()),)), ())
+    program = build.build()
+    assert len(read(program).values) == 3
+    grows = read(program, until=lambda position, statement, value: value.size is not None and value.size > 0)
+    assert [value.size for value in grows.values] == [0, 1]
+
+
 def test_a_matrix_and_its_transpose_meet_again_in_the_dot() -> None:
     build = tiny()
     matrix = build.leaf(Leaf("parameter", "W", Law("normal", Scaling(()), Scaling.of(1, -HALF))), (WIDE, WIDE))
