@@ -171,7 +171,7 @@ def test_what_a_script_lacks_to_mup_is_named_and_its_biases_are_not() -> None:
 
 
 def test_weight_decay_makes_no_difference_to_what_is_said() -> None:
-    """It has no symmetry of multipliers, and moves with the rate (`tpdyn.parametrizing.decay`)."""
+    """It has no symmetry of multipliers, and moves with the rate (`tpdyn.facts.decay`)."""
     assert differences(recorded(adamw)) == differences(recorded(adam))
 
 

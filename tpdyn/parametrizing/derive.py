@@ -38,7 +38,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
     Where gradients are clipped by their norm and the norm grows, exponents are those of widths at which the clipping acts and
     the growing part of the norm leads; rates derived for SGD are too large below (`tpdyn check` shows it).
 
-    Weight decay is set aside (`tpdyn.parametrizing.decay`): it has to move with the rates, and `parametrize` moves it.
+    Weight decay is set aside (`tpdyn.facts.decay`): it has to move with the rates, and `parametrize` moves it.
 
     Raises OutsideTheory where a rule does not reach, ValueError for a program without two optimizer steps.
 
