@@ -27,8 +27,8 @@ ZERO = Fraction(0)
 class Scaling:
     """A number as a function of the width: `sum_k c_k * n^p_k`, for instance `3*n`, `0.1*n^-1` or `1 - 0.001*n^-1`.
 
-    Dims have exact coefficients (int or Fraction), constants of a script have floats. Terms are sorted by falling
-    power, no two powers are equal, and no coefficient is zero: equality of two scalings is equality of their terms.
+    Dims have exact coefficients (int or Fraction), constants of a script have floats. Terms are sorted by falling power, powers
+    differ, and coefficients are not zero. So two scalings are equal exactly if their terms are.
     """
 
     terms: tuple[tuple[Number, Fraction], ...]
@@ -77,12 +77,12 @@ class Scaling:
 
     @property
     def is_wide(self) -> bool:
-        """Whether this grows with the width: the test that tells a wide dim from a finite one."""
+        """Whether this grows with the width. A dim that does is wide, any other is finite."""
         return bool(self.terms) and self.terms[0][1] > 0
 
     @property
     def constant(self) -> Number:
-        """The value of a scaling into which the width does not enter; raises ValueError for others."""
+        """The value, if it does not depend on the width. Raises ValueError if it does."""
         if not self.is_constant:
             raise ValueError(f"{self} depends on the width; expected a constant")
         return self.terms[0][0] if self.terms else 0
@@ -92,7 +92,7 @@ class Scaling:
         return float(sum(float(c) * float(width) ** float(p) for c, p in self.terms))
 
     def size_at(self, width: int) -> int:
-        """The value at one width as a dim: raises ValueError unless it is a whole number (`n/8` at width 12)."""
+        """The size of a dim at one width. Raises ValueError unless it is a whole number (as `n/8` is not at width 12)."""
         value = sum(
             (
                 Fraction(c) * (Fraction(width) ** int(p) if p.denominator == 1 else Fraction(float(width) ** float(p)))
@@ -123,7 +123,7 @@ def show_power(power: Fraction) -> str:
 
 
 def show_order(order: Order | float) -> str:
-    """An order as text: '-1/2', '0', '+1', '0 exactly' is written 'zero'."""
+    """Show an order: '-1/2', '0', '+1'. None, for identically zero, is shown as 'zero'."""
     if order is None:
         return "zero"
     if order == math.inf:

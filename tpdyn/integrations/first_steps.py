@@ -1,4 +1,4 @@
-"""Which steps of a framework's loop are recorded? The first ones; then training goes on as if nothing had been there."""
+"""Which steps of a framework's loop are recorded? The first ones. Training then goes on unchanged."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tpdyn.recorder.record import recording
 class FirstSteps:
     """A recording that callbacks begin and end.
 
-    steps: how many optimizer steps are recorded. width: the model's width, to join several recordings
-    (`tpdyn.recorder.record.joined`). path: where the program is written, as JSON, once the steps are done.
+    steps: number of optimizer steps to record. width: the model's width, to join several recordings
+    (`tpdyn.recorder.record.joined`). path: file for the program as JSON, written once the steps are done.
     """
 
     def __init__(self, steps: int = 3, *, width: int = 0, path: str | Path | None = None) -> None:
@@ -26,9 +26,9 @@ class FirstSteps:
 
     @property
     def program(self) -> Program:
-        """The program of the recorded steps, with the numbers of the one width that was trained.
+        """The program of the recorded steps. Its dims are numbers: those of the width that was trained.
 
-        Raises RecordingError while training has not taken that many steps.
+        Raises RecordingError until training has taken that many steps.
         """
         if self._state != "done":
             raise RecordingError(
@@ -38,18 +38,18 @@ class FirstSteps:
         return self.recording.program
 
     def begin(self) -> None:
-        """Training begins. A second training is not recorded."""
+        """Start recording, at the first training only."""
         if self._state == "waiting":
             self.recording.__enter__()
             self._state = "running"
 
     def completed(self, steps: int) -> None:
-        """So many optimizer steps are done."""
+        """Note how many optimizer steps are done; stop after `steps` of them."""
         if steps >= self.steps:
             self.end()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Training ends, or enough is recorded, or something was raised."""
+        """Stop recording, because enough is recorded, training ends, or something was raised."""
         if self._state != "running":
             return
         self._state = "done" if error is None else "broken off"

@@ -1,11 +1,11 @@
-"""How are the first steps of a Hugging Face Trainer recorded? By a callback.
+"""How do I record the first steps of a Hugging Face Trainer? Add a callback.
 
     callback = RecordingCallback(steps=3, path="program.json")
     Trainer(model, arguments, train_dataset=data, callbacks=[callback]).train()
     print(callback.program.show(step=0))
 
-Needs transformers (`pip install tpdyn[integrations]`). For a prediction record at several widths: `tpdyn check` of the
-script, or `joined` of the recordings of several callbacks.
+Needs transformers (`pip install tpdyn[integrations]`). A prediction needs recordings at several widths: run `tpdyn check`
+on the script, or join the recordings of several callbacks with `tpdyn.recorder.record.joined`.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class RecordingCallback(TrainerCallback):  # type: ignore[misc]
 
     @property
     def recording(self) -> recording:
-        """The recording itself, to be joined with others."""
+        """The recording itself, for `tpdyn.recorder.record.joined`."""
         return self._first.recording
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The loop begins."""
+        """Start recording."""
         self._first.begin()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """An optimizer step is done (`global_step` counts no accumulation steps)."""
+        """Count optimizer steps (`global_step` leaves out accumulation steps)."""
         self._first.completed(state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Training ended, perhaps before `steps` steps."""
+        """Stop, if training ended before `steps` steps."""
         self._first.end()

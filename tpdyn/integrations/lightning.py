@@ -1,11 +1,11 @@
-"""How are the first steps of a Lightning Trainer recorded? By a callback.
+"""How do I record the first steps of a Lightning Trainer? Add a callback.
 
     callback = RecordingCallback(steps=3, path="program.json")
     Trainer(max_steps=1000, callbacks=[callback]).fit(module, loader)
     print(callback.program.show(step=0))
 
-Needs lightning (`pip install tpdyn[integrations]`). For a prediction record at several widths: `tpdyn check` of the script,
-or `joined` of the recordings of several callbacks.
+Needs lightning (`pip install tpdyn[integrations]`). A prediction needs recordings at several widths: run `tpdyn check` on
+the script, or join the recordings of several callbacks with `tpdyn.recorder.record.joined`.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class RecordingCallback(Callback):  # type: ignore[misc]
 
     @property
     def recording(self) -> recording:
-        """The recording itself, to be joined with others."""
+        """The recording itself, for `tpdyn.recorder.record.joined`."""
         return self._first.recording
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The loop begins."""
+        """Start recording."""
         self._first.begin()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """A batch is done, and with it perhaps an optimizer step."""
+        """Count optimizer steps after each batch."""
         self._first.completed(trainer.global_step)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Training ended, perhaps before `steps` steps."""
+        """Stop, if training ended before `steps` steps."""
         self._first.end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Training was broken off."""
+        """Stop, because training failed."""
         self._first.end(exception)

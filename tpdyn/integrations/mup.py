@@ -1,14 +1,14 @@
-"""Where do the rules of the package `mup` differ from what is derived for a program? For scripts that move from one to the other.
+"""Where do the rules of the package `mup` differ from what is derived for a program? `compare` lists the differences.
 
-`mup` (github.com/microsoft/mup, release 1.0.0) looks at shapes: which dims of a parameter grow ("infinite" dims, told by two
-models of different width) and how many. tpdyn looks at what a program does with a parameter. Where that comes to the same,
-nothing is said; where not, the parameter is named, with both powers and, if mup's rules miss a requirement, which.
+`mup` (github.com/microsoft/mup, release 1.0.0) looks at shapes: how many dims of a parameter grow ("infinite" dims, told by two
+models of different width). tpdyn looks at what a program does with a parameter. Where the two differ, the parameter is named
+with both powers. If mup's rules miss a requirement, it is named, too.
 
     comparison = compare(program, read_base_shapes("shapes.bsh"))      # or base_shapes_of(model)
     print(comparison.show())
 
-The base shape of a parameter has a number for each infinite dim (its size in the base model) and None for a finite one. The
-package itself is not needed; files are read with pyyaml (`pip install 'tpdyn[mup]'`).
+The base shape of a parameter has a number for each infinite dim (its size in the base model) and None for a finite one. You do
+not need the package itself. Files are read with pyyaml (`pip install 'tpdyn[mup]'`).
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ OPTIMIZER: Mapping[Kind, str] = {"entrywise": "MuAdam", "sgd": "MuSGD"}
 @final
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that mup's rules and the derivation move by different powers of the width.
+    """A number that mup's rules and the derivation move by different powers of the width.
 
-    what: "learning rate", "initial entries" or "result". of: the parameter, or the place of a product. mup: the power of the
-    width by which its rules move it, in all (a rate of 0 is one that does not depend on the width); needed: the derived one.
+    what: "learning rate", "initial entries" or "result". of: the parameter, or the product. mup: the power of the width by
+    mup's rules, in all (0: it does not depend on the width). needed: the derived power.
     """
 
     what: str
@@ -84,10 +84,10 @@ class Difference:
 class Comparison:
     """What mup's rules do to a program.
 
-    optimizer: MuAdam or MuSGD, by what the script's optimizer does. regime: that under mup's rules. differences: what has to
-    change for the maximal update, nearest to mup's rules; empty if they are one. unmet: the requirements that they miss.
-    shapes: disagreements on which dims grow. refused: parameters that mup has no rule for. base_width: that of the base
-    shapes, None where it is not clear. derived: what `tpdyn.parametrize` takes.
+    optimizer: MuAdam or MuSGD, by what the script's optimizer does. regime: the regime under mup's rules. differences: what has
+    to change to reach the maximal update nearest to mup's rules (empty: they are one). unmet: requirements that the rules miss.
+    shapes: dims on whose growth the two disagree. refused: parameters without a rule in mup. base_width: the width of the base
+    shapes (None: they fit no width). derived: the parametrization, for `tpdyn.parametrize`.
     """
 
     optimizer: str
@@ -141,9 +141,9 @@ class Comparison:
 
 
 def base_shapes_of(model: nn.Module) -> dict[str, BaseShape]:
-    """The base shapes of a model that `mup.set_base_shapes` was called on, by the names of parameters.
+    """Read the base shapes of a model, by parameter, after `mup.set_base_shapes(model, ...)`.
 
-    Raises BadInput where a parameter has no `infshape`.
+    Raises BadInput if a parameter has no `infshape`.
     """
     found: dict[str, BaseShape] = {}
     for name, parameter in model.named_parameters():
@@ -155,9 +155,9 @@ def base_shapes_of(model: nn.Module) -> dict[str, BaseShape]:
 
 
 def read_base_shapes(path: str | Path) -> dict[str, BaseShape]:
-    """The base shapes in a file that `mup.make_base_shapes(..., savefile=path)` wrote.
+    """Read the base shapes in a file that `mup.make_base_shapes(..., savefile=path)` wrote.
 
-    Raises BadInput for a file that is none, or where pyyaml is not installed.
+    Raises BadInput if the file holds no base shapes, or if pyyaml is not installed.
     """
     try:
         import yaml
@@ -187,12 +187,12 @@ def _is_base_dim(dim: object) -> bool:
 
 
 def compare(program: Program, base_shapes: Mapping[str, BaseShape]) -> Comparison:
-    """What mup's rules do to a program, and what has to differ.
+    """Compare mup's rules for a program with its maximal update.
 
-    program: of the script, with or without mup in it (multipliers that are there already are not applied again).
+    program: the recorded script, with or without mup in it. Multipliers that it has already are not applied again.
 
-    Raises BadInput for shapes of another model, and for optimizers that mup has no rules for; BeyondTheory where a rule of
-    the theory does not reach.
+    Raises BadInput for shapes of another model and for optimizers without rules in mup, BeyondTheory where the theory has no
+    rule.
     """
     try:
         derived = derive(program)
@@ -234,7 +234,7 @@ def compare(program: Program, base_shapes: Mapping[str, BaseShape]) -> Compariso
 def _rules(
     plain: Facts, kind: Kind, base_shapes: Mapping[str, BaseShape], facts: Mapping[str, ParameterFacts]
 ) -> tuple[Exponents, list[str]]:
-    """mup's rules as what they add to the script's own exponents; and parameters that it refuses."""
+    """Write mup's rules as exponents on top of the script's own. Returns them and the parameters that mup refuses."""
     multiplier: dict[str, Fraction] = {}
     initial: dict[str, Fraction] = {}
     rate: dict[str, Fraction] = {}

@@ -1,7 +1,7 @@
 """Which functions of numbers may a program apply, and what is known of each? The open family, listed in one place.
 
-`lookup("clamp", (-1.0, 1.0))` gives a `Function` whose facts hold for those parameters; `FUNCTIONS` holds, by name, what
-holds for all parameters. No torch here: a `Function` is handed torch when it is asked for a value.
+`lookup("clamp", (-1.0, 1.0))` gives a `Function` whose facts hold for these parameters. `FUNCTIONS` gives, by name, the facts that
+hold for all parameters. This package does not import torch: hand torch to `Function.value`.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ FUNCTIONS: dict[str, Function] = {function.name: function for family in FAMILIES
 
 
 def lookup(name: str, parameters: Sequence[float] = ()) -> Function:
-    """The function of that name, with the facts that hold for these parameters (the degree of a power, say).
+    """Look up a function, with the facts that hold for these parameters (the degree of a power, say).
 
-    Without them, or with others than the function has, the facts are those that hold for all parameters. Raises KeyError,
-    with the nearest names there are, for an unknown name.
+    Without parameters, or with a wrong number of them, only facts that hold for all parameters are given. Raises KeyError
+    for an unknown name, with the nearest known ones.
 
     >>> lookup("power", (3.0,)).parity
     'odd'

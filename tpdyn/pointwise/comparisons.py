@@ -1,4 +1,4 @@
-"""What is known of choices? maximum, minimum and where are homogeneous in what they choose from; comparisons jump.
+"""What is known of choices? maximum, minimum and where are homogeneous in their candidates. Comparisons jump.
 
 A comparison gives 0 and 1 in the float type of its arguments, so that a program needs no other type to compute with.
 The mask of `where` (0 or 1) is not scaled: its degree is in its last two arguments.

@@ -1,4 +1,4 @@
-"""What is known of rounding? As large as what is rounded, if that is large; steps of height one, with slope zero."""
+"""What is known of rounding? It is as large as its argument, if that is large. It has steps of height one, with slope zero."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Which hyperparameters of a script can be multiplied from outside, its text left as it is?
+"""Which hyperparameters of a script can be multiplied without a change of its text?
 
-* A number that the groups of its optimizers hold ("lr", "weight_decay", "momentum", "eps", ...): multiplied while they step,
-  so that schedules and ratios between groups stay.
-* "init": the initial entries of all weights with two or more dims that an optimizer is given, multiplied when it is made.
-* "output": what the network, the outermost module that has parameters, returns.
+* A number in the groups of its optimizers ("lr", "weight_decay", "momentum", "eps", ...). It is multiplied during each step only,
+  so schedules and ratios between groups stay.
+* "init": the initial entries of weights with two or more dims. They are multiplied when an optimizer is given them.
+* "output": what the network returns. The network is the outermost module that has parameters.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ INIT, OUTPUT = "init", "output"
 
 
 class CannotMultiply(BaseException):
-    """The script has no such hyperparameter. No `except Exception` of its own catches it."""
+    """The script has no such hyperparameter. An `except Exception` in the script does not catch it."""
 
 
 @final
 @dataclass
 class Multiplied:
-    """What was met while a hyperparameter is multiplied. touched: whether anything was; settings: numbers of the groups."""
+    """What a script did meanwhile. touched: whether anything was multiplied. settings: the numbers in the optimizers' groups."""
 
     touched: bool = False
     settings: dict[str, float] = field(default_factory=dict)
@@ -36,9 +36,9 @@ class Multiplied:
 
 @contextlib.contextmanager
 def multiplied(hyperparameter: str, factor: float) -> Iterator[Multiplied]:
-    """While it lasts, scripts that run have that hyperparameter, times `factor`.
+    """Multiply a hyperparameter of every script that runs inside this context.
 
-    Raises CannotMultiply, inside of the script, where the network's output is no single tensor.
+    Raises CannotMultiply, inside the script, unless the network's output is one tensor.
     """
     met = Multiplied()
     how = {INIT: _initial_entries, OUTPUT: _outputs}.get(hyperparameter)
@@ -104,7 +104,9 @@ def _outputs(factor: float, met: Multiplied) -> Iterator[None]:
         networks[id(module)] = module
         if len(networks) > 1:
             names = ", ".join(type(each).__name__ for each in networks.values())
-            raise CannotMultiply(f"the script calls several networks ({names}); which output is meant is not clear")
+            raise CannotMultiply(
+                f"the script calls several networks ({names}); expected one, so that its output can be multiplied"
+            )
         if not isinstance(result, torch.Tensor):
             raise CannotMultiply(f"the network returns {type(result).__name__}; expected one tensor to multiply")
         met.touched = True

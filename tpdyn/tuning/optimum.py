@@ -1,11 +1,12 @@
 """Where is the best learning rate (or other hyperparameter) at each width, and does it move with the width?
 
-Each seed gives one curve of the loss over the logarithm of the factor at each width; its optimum is the vertex of the
-parabola through the lowest point and its neighbours (the loss is smooth there, the grid is coarse). Where a cliff stands beside
-it there is no parabola: then it is the lowest point, give or take half of the grid's spacing. The seeds are independent, so
-the optimum of a width and the exponent of its motion, the slope of log optimum over log width of each seed, have intervals of
-Student's t over seeds, widened by what the grid leaves open. The exponent is that over these widths; what the theory says of
-the limit is another number (`predicted.py`).
+Each seed gives one curve at each width: the loss over the logarithm of the factor. Its optimum is the vertex of the parabola
+through the lowest point and its neighbours, because the loss is smooth there and the grid is coarse. Beside a cliff no parabola
+is fitted. Then the optimum is the lowest point, give or take half of the grid's spacing.
+
+The exponent of one seed is the slope of log optimum over log width. Seeds are independent, so optima and exponent get intervals
+of Student's t over seeds, widened by what the grid leaves open. The exponent holds for these widths. The theory's number for the
+limit is another one (`predicted.py`).
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ MARGIN = 0.25
 """Half of the distance between neighbouring exponents (multiples of 1/2)."""
 
 ROUND_OFF = 1e-9
-"""An exponent nearer to 0 is 0: that of optima which all lie at the same point of the grid."""
+"""A smaller exponent counts as 0: all optima lie at the same point of the grid."""
 
 CLIFF = 9.0
-"""No parabola is fitted where the loss rises more than that many times as much to one side as to the other, unless it is curved
-on the gentle side, too (by at least that part). A parabola whose vertex is d of the spacing beside the lowest point has rises
-in the ratio (1 + 2 d) / (1 - 2 d), this is d = 0.4, and the same curvature everywhere."""
+"""The ratio of the two rises beside the lowest point from which on the steep one counts as a cliff. There no parabola is
+fitted, unless the gentle side is curved, too (by at least the inverse of this ratio).
+
+If the vertex lies d of the spacing beside the lowest point, a parabola's rises have the ratio (1 + 2 d) / (1 - 2 d). The value
+9 is d = 0.4. A parabola has the same curvature everywhere."""
 
 
 @final
@@ -51,9 +54,9 @@ class Interval:
 class Transfer:
     """The best factor of each width (natural units), its loss, and the exponent with which it moves.
 
-    edges: widths whose optimum lies at an end of the grid for some seed: then the true one may lie beyond, and the
-    exponent is a bound rather than an estimate. stable: the theory's largest stable power of the width for all learning rates
-    (`tpdyn.tuning.predicted`); None if there is none, or it was not asked for.
+    edges: widths whose optimum lies at an end of the grid for some seed. The true optimum may lie beyond, so the exponent is
+    a bound there, not an estimate. stable: the theory's largest stable power of the width for all learning rates
+    (`tpdyn.tuning.predicted`). It is None if there is none, or if it was not asked for.
     """
 
     sweep: Sweep
@@ -65,8 +68,11 @@ class Transfer:
 
     @property
     def moves(self) -> bool | None:
-        """Whether the optimum moves: no when the whole interval of the exponent lies within `MARGIN` of 0 (and no optimum
-        at an end of the grid), yes when it excludes 0, None when neither is shown."""
+        """Whether the optimum moves with the width; None if the runs show neither.
+
+        False: the whole interval of the exponent lies within `MARGIN` of 0, and no optimum at an end of the grid. True: the
+        interval excludes 0.
+        """
         if not self.edges and max(-self.exponent.low, self.exponent.high) <= MARGIN:
             return False
         return True if max(self.exponent.low, -self.exponent.high) > ROUND_OFF else None
@@ -96,9 +102,9 @@ class Transfer:
 
 
 def locate(found: Sweep) -> Transfer:
-    """The optimum at each width, with intervals over seeds.
+    """Locate the optimum at each width, with intervals over seeds.
 
-    Raises ValueError when all runs of some width and seed diverged.
+    Raises ValueError if all runs of one width and seed diverged.
     """
     logs = np.log(np.asarray(found.factors))
     optima = np.empty((len(found.widths), len(found.seeds)))
@@ -124,7 +130,7 @@ def locate(found: Sweep) -> Transfer:
 
 
 class Vertex(NamedTuple):
-    """Where a curve is lowest, how far from there it may be all the same, and whether that is an end of the grid."""
+    """Where a curve is lowest, by how much this may be wrong, and whether it is an end of the grid."""
 
     at: float
     left_open: float
@@ -132,10 +138,9 @@ class Vertex(NamedTuple):
 
 
 def vertex(x: Float[NDArray[np.float64], " point"], y: Float[NDArray[np.float64], " point"]) -> Vertex:
-    """Where the parabola through the lowest point and its two neighbours is lowest.
+    """Find the vertex of the parabola through the lowest point and its two neighbours.
 
-    Beside a neighbour that diverged, or stands on a cliff (`CLIFF`), the lowest point itself is the answer, give or take half of
-    the spacing.
+    If a neighbour diverged or stands on a cliff (`CLIFF`), the answer is the lowest point, give or take half of the spacing.
 
     >>> vertex(np.array([0.0, 1.0, 2.0]), np.array([2.0, 1.0, 2.0]))
     Vertex(at=1.0, left_open=0.0, at_edge=False)

@@ -1,8 +1,8 @@
 """With which power of the width must all learning rates fall? The largest that the theory allows.
 
-Where the best learning rate lies depends on the task; that it cannot exceed what keeps the network stable does not. Under
-muP that bound does not move, and neither, then, does the optimum (Tensor Programs V, arXiv 2203.03466); under the standard
-parametrization it falls, and takes the optimum along.
+The best learning rate depends on the task. But it cannot exceed what keeps the network stable. Under muP this bound does not
+move with the width, and so the optimum does not either (Tensor Programs V, arXiv 2203.03466). Under the standard parametrization
+the bound falls, and takes the optimum along.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ LARGEST, SMALLEST = Fraction(3), Fraction(-4)
 
 
 def stable_rate(program: Program) -> Fraction | None:
-    """The largest x (a multiple of 1/4) such that all learning rates times n^x keep the program stable; None if it is
-    unstable at any rate, as when it is unstable at initialisation."""
+    """Find the largest x such that all learning rates times n^x keep the program stable.
+
+    x is a multiple of 1/4. None: the program is unstable at any rate, for instance at initialisation.
+    """
     names = [parameter.name for parameter in program.parameters]
     power = LARGEST
     while power >= SMALLEST:

@@ -1,8 +1,8 @@
-"""How low does the loss come, for each width and hyperparameter? Runs of the user's own script, one number multiplied.
+"""How low does the loss come at each width and hyperparameter? Run the user's own script with one number multiplied.
 
-`train(width)` is an ordinary loop and stays as it is: its learning rates (or another hyperparameter, `hyperparameters.py`) are
-multiplied by a factor. What counts is the training loss: its mean over the last tenth of the steps. A run that diverges is
-data (its loss is infinite).
+`train(width)` is an ordinary loop and is not changed. A factor multiplies its learning rates, or another hyperparameter
+(`hyperparameters.py`). The result of a run is the mean training loss over the last tenth of the steps. It is infinite if the run
+diverged.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from tpdyn.tuning.hyperparameters import INIT, OUTPUT, CannotMultiply, multiplie
 
 Progress = Callable[[int, int], None]
 LAST = 0.1
-"""The share of the steps whose mean loss counts: one batch's loss is noise."""
+"""Share of the steps over which the loss is averaged, because the loss of one batch is noise."""
 
 
 class SweepError(RuntimeError):
-    """The script cannot be swept; the message says what was met and what to try."""
+    """The script cannot be swept. The message says why and what to try."""
 
 
 class _Enough(BaseException):
-    """Stops the script; no `except Exception` of its own catches it."""
+    """Stops the script. An `except Exception` in the script does not catch it."""
 
 
 @final
@@ -96,7 +96,7 @@ def sweep(
 def checked(
     widths: Sequence[int], factors: Sequence[float], seeds: int, steps: int
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Widths and factors, rising; raises ValueError for what cannot be swept."""
+    """Sort widths and factors. Raises ValueError for what cannot be swept."""
     widths, factors = tuple(sorted(set(widths))), tuple(sorted(set(map(float, factors))))
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths are {widths}; expected at least two different ones, e.g. 64, 256, 1024")
@@ -110,7 +110,7 @@ def checked(
 def _final_loss(
     train: Callable[[int], Any], width: int, hyperparameter: str, factor: float, seed: int, steps: int
 ) -> float:
-    """The mean loss over the last tenth of the steps; infinite when it is no number, or the script gave up on one."""
+    """Average the loss over the last tenth of the steps: infinite if it is not finite, or if the script stopped because of it."""
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the script's own generator)
     random.seed(seed)
@@ -150,7 +150,7 @@ def _final_loss(
 
 @contextlib.contextmanager
 def _noted(steps: int, losses: list[float]) -> Iterator[None]:
-    """Each step's loss is noted (of several optimizers the first one's steps count); enough is enough."""
+    """Note each step's loss, and stop after enough steps. Of several optimizers the first one's steps count."""
     original = torch.autograd.backward
     latest: list[torch.Tensor] = []
     first: list[Optimizer] = []  # of several optimizers, whose steps count

@@ -26,14 +26,14 @@ def transfer(
     record_widths: Sequence[int] = (16, 24, 40),
     progress: Progress | None = None,
 ) -> Transfer:
-    """The best multiple of a script's learning rates (or another hyperparameter) at each width; does it move with the width?
+    """Find the best multiple of a script's learning rates at each width, and say whether it moves with the width.
 
-    train: `train(width)` is an ordinary loop of at least `steps` steps of torch.optim optimizers. factors: what the
-    hyperparameter is multiplied by. hyperparameter: "lr", another number of the optimizer's groups ("weight_decay", ...), "init"
-    (the initial entries of all matrices) or "output" (what the network returns). record_widths: where the script is recorded
-    for the theory's word on learning rates (`Transfer.stable`).
+    train: `train(width)` is an ordinary loop of at least `steps` steps of torch.optim optimizers. factors: multiply the
+    hyperparameter. hyperparameter: "lr", another number of the optimizer's groups ("weight_decay", ...), "init" (the initial
+    entries of all matrices) or "output" (what the network returns). record_widths: widths to record at, for the theory's bound
+    on learning rates (`Transfer.stable`).
 
-    Raises what `record` and `sweep` raise, and ValueError when all runs of some width diverge.
+    Raises what `record` and `sweep` raise, and ValueError if all runs of one width and seed diverge.
 
     Example:
         >>> found = tpdyn.transfer(train, widths=(64, 256), factors=(1/4, 1/2, 1, 2, 4))  # doctest: +SKIP
