@@ -109,3 +109,16 @@ def test_every_file_that_a_page_mentions_exists() -> None:
     mentions = _mentions(r"(?:tpdyn|tests|examples|docs|benchmarks|proofs_checks)/(?!a/)[\w/.]*")
     assert len(mentions) > 10
     assert not [(page, path) for page, path in mentions if not (ROOT / path).exists()]
+
+
+def test_every_public_name_and_every_command_is_in_the_reference() -> None:
+    import tpdyn
+    from tpdyn import cli
+
+    reference = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    named = {home.rpartition(".")[2] for home in re.findall(r"^::: (\S+)$", reference, re.MULTILINE)}
+    public = {name for name in tpdyn.__all__ if not name.startswith("_")}
+    assert not public - named - {"Program"}  # with all of its module
+    assert "::: tpdyn.program.program" in reference
+    commands = {each.name or each.callback.__name__ for each in cli.app.registered_commands if each.callback}
+    assert not {name for name in commands if f"## tpdyn {name}\n" not in reference}
