@@ -130,7 +130,7 @@ def test_a_parameter_that_never_moves_is_named() -> None:
     extra = exponents(theorems.maximal_update(2), layer_names(2))
     frozen = Exponents(extra.multiplier, extra.initial, extra.rate, frozenset({"W1"}))
     reasons = predict(made, exponents=frozen, remedy=False).reasons
-    assert any(r.text == "W1 is not trained: its change is identically zero" for r in reasons)
+    assert any(r.text.startswith("W1 is not trained: its change is identically zero") for r in reasons)
 
 
 def test_the_remedy_stands_in_the_first_reason_only_where_it_is_asked_for() -> None:

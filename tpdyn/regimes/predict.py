@@ -21,6 +21,7 @@ from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.regimes.epsilon import where_epsilon_matters
 from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 from tpdyn.regimes.remedy import find_remedy
+from tpdyn.regimes.settling import Settled, settled
 from tpdyn.regimes.verdict import judge, largest_change
 
 
@@ -31,6 +32,7 @@ def predict(
     epsilon: Literal["negligible", "as written"] = "negligible",
     remedy: bool = True,
     one_width: bool = False,
+    horizon: Literal["settled", "recorded"] = "settled",
 ) -> Prediction:
     """The orders of every value of a program and of its change in training, and the regime that follows.
 
@@ -42,11 +44,16 @@ def predict(
     one_width: accept a program that was recorded at one width, although none of its dims is known to grow: the orders are
     then those of a network whose width is a constant.
 
+    horizon: "settled" continues the program by its last step until orders repeat, so that the regime is that of all later steps
+    (`tpdyn.regimes.settling`); "recorded" reads the recorded steps only. The table is that of the recorded steps.
+
     Raises OutsideTheory, naming the statement and its source line, where no rule applies; ValueError for a program
     without two optimizer steps, or one that was recorded at one width.
     """
     if epsilon not in ("negligible", "as written"):
         raise ValueError(f"epsilon = {epsilon!r}; expected 'negligible' or 'as written'")
+    if horizon not in ("settled", "recorded"):
+        raise ValueError(f"horizon = {horizon!r}; expected 'settled' or 'recorded'")
     if program.steps < 1 or not program.parameters:
         raise ValueError("the program has no optimizer step; record at least two (steps=3 shows every effect)")
     if program.steps < 2:
@@ -59,9 +66,13 @@ def predict(
     facts = Facts.of(program)
     as_written = epsilon == "as written"
     orders = read(facts, exponents, epsilon=as_written)
-    regime, reasons = _verdict(orders)
-    if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(orders)):
-        cure = find_remedy(orders, regime)
+    recorded = judge(orders).regime
+    end = Settled(orders, None)
+    if horizon == "settled" and recorded != Regime.UNSTABLE:
+        end = settled(orders)
+    regime, reasons = _verdict(end.orders)
+    if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(end.orders)):
+        cure = find_remedy(orders if regime == recorded else end.orders, regime)
         if cure is not None:
             reasons = (replace(reasons[0], fix=str(cure)), *reasons[1:])
     return Prediction(
@@ -74,6 +85,8 @@ def predict(
         entrywise=facts.entrywise,
         outside=_outside(facts),
         epsilon={} if exponents or as_written else where_epsilon_matters(orders),
+        settles=end.step,
+        read=end.orders.program.steps,
     )
 
 
@@ -220,7 +233,8 @@ def _remarks(orders: Orders) -> tuple[Reason, ...]:
     moving = {c.parameter for c in orders.contributions if c.order is not None}
     place = {c.parameter: c.position for c in reversed(orders.contributions)}
     for name in sorted(trained - moving):
-        remarks.append(_reason(program, place[name], f"{name} is not trained: its change is identically zero", ""))
+        text = f"{name} is not trained: its change is identically zero in the {program.steps} steps that were read"
+        remarks.append(_reason(program, place[name], text, ""))
     for name, order in _lagging(orders).items():
         text = f"{name} is not maximally updated: its change contributes at order {show_order(order)}"
         remarks.append(

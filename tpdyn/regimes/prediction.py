@@ -73,7 +73,9 @@ class Prediction:
     regime. reasons: the decisive one first. sizes[v], changes[v]: order of statement v in the base program and of its
     change. epsilon: parameters (or modules) for which the optimizer's (or a normalisation's) epsilon will matter, from which width
     (`tpdyn.regimes.epsilon`). outside: places where the theory does not reach ("outside the theory: ..."), empty
-    for a full verdict.
+    for a full verdict. settles: the step from which on all later steps have the same orders, so that the regime is that of all of
+    them; None if that is not known, or if the recorded steps are unstable. read: how many steps the regime was read from, further
+    ones than were recorded included.
     """
 
     program: Program
@@ -85,6 +87,8 @@ class Prediction:
     entrywise: bool = False
     outside: tuple[Reason, ...] = ()
     epsilon: Mapping[str, float] = field(default_factory=dict)
+    settles: int | None = None
+    read: int = 0
 
     def rows(self) -> tuple[Row, ...]:
         """Every module output, parameter and gradient, per step."""
