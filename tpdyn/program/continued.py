@@ -14,9 +14,24 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import final
+from typing import assert_never, final
 
-from tpdyn.program.instructions import Apply, Combine, Contract, Instruction, Leaf, Operand, operands_of, with_operands
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+    operands_of,
+    with_operands,
+)
 from tpdyn.program.program import Parameter, Program, Statement, View
 
 
@@ -77,8 +92,9 @@ def _kind(instruction: Instruction) -> object:
             return Combine, tuple((scale.order, o) for scale, o in terms), constant.order, epsilon
         case Apply(function=function, operands=operands, along=along, parameters=parameters):
             return Apply, function, operands, along, tuple(p.order for p in parameters)
-        case _:
+        case Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
             return bare
+    assert_never(bare)
 
 
 def _reads_alike(program: Program, one: int, other: int, counterpart: Mapping[int, int]) -> bool:
