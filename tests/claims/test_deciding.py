@@ -78,10 +78,10 @@ def test_the_interval_that_is_expected_is_the_one_that_comes(noise: float, cross
     half, deviation = expected(WIDTHS, 8, spread=noise, crossover=crossover)
     found = [
         estimate_order(WIDTHS, np.exp(noise * np.random.default_rng(k).standard_normal((4, 8))), crossover=crossover)
-        for k in range(60)
+        for k in range(100)
     ]
     halves = [(each.high - each.low) / 2 for each in found if each is not None]
-    assert half == pytest.approx(float(np.mean(halves)), rel=0.1)
+    assert half == pytest.approx(float(np.mean(halves)), rel=0.05)
     assert np.mean([each.spread for each in found if each is not None]) == pytest.approx(noise, rel=0.1)
     assert 0 < deviation < half
     assert expected(WIDTHS, 1, spread=noise) == (math.inf, math.inf)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
+from tpdyn.claims.statistics import CROSSOVER, GROWING_CROSSOVER, estimate_order
 from tpdyn.exponents import Order
 from tpdyn.measuring.measure import Measurement, measure
 from tpdyn.program.program import Program, Source
@@ -245,3 +246,10 @@ def test_a_value_without_wide_axis_is_as_large_as_its_root_mean_square() -> None
 def test_a_bare_product_before_its_multiplier_does_not_set_the_step() -> None:
     made = claim(None, Fraction(1), Fraction(1))  # stable: nothing that counts grows
     assert compare(made, synthetic(lambda n, t: float(t > 0) * n)).step == 2
+
+
+def test_what_is_predicted_to_grow_has_its_own_crossover() -> None:
+    runs = synthetic(lambda n, t: float(t > 0) * n**0.5)
+    for order, crossover in ((HALF, GROWING_CROSSOVER), (ZERO, CROSSOVER)):
+        row = compare(claim(None, order, order, regime=Regime.UNSTABLE), runs).rows()[0]
+        assert row.measured_change_order == estimate_order(WIDTHS, runs.change[:, :, 1, 0], crossover=crossover)

@@ -120,3 +120,23 @@ def test_bad_arguments_are_refused() -> None:
         estimate_order((1, 2, 3), np.ones((4, 8)))
     with pytest.raises(ValueError, match="confidence is 99"):
         estimate_order(WIDTHS, np.ones((4, 8)), confidence=99.0)
+
+
+def test_a_width_at_which_less_than_half_is_left_is_left_out() -> None:
+    values = sizes(0.0)
+    values[0, 1:] = np.nan
+    found = estimate_order(WIDTHS, values)
+    assert found is not None and found.widths == 3
+    values = sizes(0.0)
+    values[0, 4:] = np.nan
+    found = estimate_order(WIDTHS, values)
+    assert found is not None and found.widths == 4 and found.seeds == 4
+
+
+def test_growth_behind_a_constant_of_two_hundred_is_rejected_by_the_crossover_of_what_stays_only() -> None:
+    n = np.array(WIDTHS, dtype=float)[:, None]
+    values = (n + 200) * np.exp(0.1 * np.random.default_rng(1).standard_normal((4, 8)))
+    found = estimate_order(WIDTHS, values, crossover=GROWING_CROSSOVER)
+    assert found is not None and judge(Fraction(1), found) != "disagrees"
+    short = estimate_order(WIDTHS, values)
+    assert short is not None and judge(Fraction(1), short) == "disagrees"

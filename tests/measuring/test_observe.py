@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -322,3 +323,89 @@ def test_a_tensor_attribute_that_backward_still_needs_is_not_touched() -> None:
             optimizer.step()
 
     assert observe(train).outputs[1, "output"][CHANGE] > 0
+
+
+def test_an_input_that_is_changed_in_place_is_given_to_the_base_as_it_was() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x.mul_(3)
+            return self.fc(x)
+
+    def train() -> None:
+        torch.manual_seed(0)
+        model = InPlace()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).square().mean().backward()
+            optimizer.step()
+
+    assert observe(train).outputs[0, "output"][CHANGE] == 0.0
+
+
+def test_a_base_that_draws_fewer_numbers_leaves_the_random_states_of_the_run() -> None:
+    drawn: list[float] = []
+
+    class Draws(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 8)
+            self.start = self.fc.weight.detach().clone()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not torch.equal(self.fc.weight, self.start):  # the base has its initial weights
+                x = x + torch.rand(()) + np.random.rand()
+            return self.fc(x)
+
+    def train() -> None:
+        torch.manual_seed(0)
+        np.random.seed(0)
+        model = Draws()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).square().mean().backward()
+            drawn.extend((float(torch.rand(())), float(np.random.rand())))
+            optimizer.step()
+
+    train()
+    observe(train)
+    assert drawn[: 2 * STEPS] == drawn[2 * STEPS :]
+
+
+def test_a_base_belongs_to_its_tensor_and_not_to_a_later_one_at_the_same_address() -> None:
+    observer = Observer(1)
+    gone, here = torch.zeros(2), torch.ones(2)
+    observer._bases[id(here)] = (weakref.ref(gone), torch.full((2,), 5.0))
+    (found,), known = observer._base_of((here,))
+    assert found is here and known
+    observer._bases[id(here)] = (weakref.ref(here), torch.full((2,), 5.0))
+    (found,), known = observer._base_of((here,))
+    assert found is not here and float(found[0]) == 5.0
+
+
+def test_entries_that_are_infinite_in_the_base_too_do_not_change() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x).masked_fill(torch.eye(4, dtype=torch.bool), float("-inf"))
+
+    def train() -> None:
+        torch.manual_seed(0)
+        model = Masked()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            model(torch.ones(4, 4)).softmax(-1)[:, 0].sum().backward()
+            optimizer.step()
+
+    seen = observe(train)
+    assert 0 < seen.outputs[1, "output"][CHANGE] < np.inf
+    assert not seen.broken_by(STEPS)
