@@ -2,105 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand, Slice
 from tpdyn.program.program import Origin, Source
-from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_quotient, fit_whole
 from tpdyn.recorder.fitting.widths import FitError, check_widths, fit
 from tpdyn.recorder.lowered import Lowered, LoweredStatement
 
 WIDTHS = (16, 24, 40)
 N = Scaling.of(1, 1)
-
-
-@given(st.fractions(min_value=Fraction(1, 8), max_value=12, max_denominator=8), st.sampled_from([1, 2, 3]))
-def test_powers_of_the_width_are_fitted_exactly(coefficient: Fraction, power: int) -> None:
-    coefficient = Fraction(coefficient.numerator, 8)
-    values = [coefficient * width**power for width in WIDTHS]
-    assert all(value.denominator == 1 for value in values)
-    assert fit_whole(WIDTHS, [int(value) for value in values]) == Scaling.of(coefficient, power)
-
-
-@given(st.integers(1, 9), st.integers(0, 20))
-def test_linear_dims_are_fitted_exactly(a: int, b: int) -> None:
-    expected = Scaling.of(a, 1) + Scaling.of(b)
-    assert fit_whole(WIDTHS, [a * width + b for width in WIDTHS]) == expected
-
-
-def test_constants_square_roots_and_mixed_squares_are_fitted() -> None:
-    assert fit_whole(WIDTHS, (5, 5, 5)) == Scaling.of(5)
-    assert fit_whole((16, 36, 64), (8, 12, 16)) == Scaling.of(2, "1/2")
-    assert fit_whole(WIDTHS, [n * n + n for n in WIDTHS]) == Scaling.of(1, 2) + N
-    assert fit_whole(WIDTHS, [n * n + 10 for n in WIDTHS]) == Scaling.of(1, 2) + Scaling.of(10)
-
-
-def test_a_rounded_dim_fits_nothing() -> None:
-    assert fit_whole(WIDTHS, [int(8 / 3 * n) for n in WIDTHS]) is None
-
-
-@given(
-    st.floats(1e-8, 1e8),
-    st.sampled_from([Fraction(k, d) for d in (1, 2, 3, 4) for k in range(-8, 9) if k]),
-    st.booleans(),
-)
-def test_powers_with_floats_are_recovered(coefficient: float, power: Fraction, negative: bool) -> None:
-    coefficient = -coefficient if negative else coefficient
-    found = fit_float(WIDTHS, [coefficient * n ** float(power) for n in WIDTHS])
-    assert found is not None
-    ((c, p),) = found.terms
-    assert p == power
-    assert c == pytest.approx(coefficient, rel=1e-11)
-
-
-@given(st.floats(1e-9, 10), st.sampled_from([Fraction(-1), Fraction(-1, 2), Fraction(1, 2), Fraction(1)]))
-@example(1e-6, Fraction(-1))
-def test_one_minus_a_small_power_keeps_the_small_term(small: float, power: Fraction) -> None:
-    found = fit_float(WIDTHS, [1 - small * n ** float(power) for n in WIDTHS])
-    assert found is not None
-    terms = {p: c for c, p in found.terms}
-    assert terms.keys() == {Fraction(0), power}
-    assert terms[Fraction(0)] == pytest.approx(1, abs=1e-12)
-    assert terms[power] == pytest.approx(-small, rel=1e-14 / small * 400 + 1e-9)
-
-
-def test_floats_that_went_through_float32_are_recovered() -> None:
-    import numpy as np
-
-    values = [float(np.float32(0.1) * np.float32(n) ** np.float32(-0.5)) for n in WIDTHS]
-    assert fit_float(WIDTHS, values) == Scaling.of(0.1, "-1/2")
-
-
-def test_short_decimals_stay_short() -> None:
-    assert str(fit_float(WIDTHS, [0.1 / n for n in WIDTHS])) == "0.1*n^-1"
-    assert str(fit_float(WIDTHS, [1 - 0.01 / n for n in WIDTHS])) == "1 - 0.01*n^-1"
-
-
-@pytest.mark.parametrize("values", [(0.1, 0.2, 0.15), (0.5, -0.5, 0.5), (1.0, math.inf, 2.0), (2.303, 2.171, 2.4)])
-def test_floats_without_a_law_fit_nothing(values: tuple[float, ...]) -> None:
-    assert fit_float(WIDTHS, values) is None
-
-
-def test_two_widths_fit_powers_and_one_minus_a_power() -> None:
-    assert fit_float((16, 40), [3 / n for n in (16, 40)]) == Scaling.of(3.0, -1)
-    assert str(fit_float((16, 40), [1 - 0.01 / n for n in (16, 40)])) == "1 - 0.01*n^-1"
-    assert fit_whole((16, 40), (26, 50)) == N + Scaling.of(10)
-
-
-def test_a_measured_standard_deviation_is_fitted_within_its_error() -> None:
-    values = [1.03 * 16**-0.5, 0.98 * 24**-0.5, 1.01 * 40**-0.5]
-    found = fit_measured(WIDTHS, values, [0.04, 0.03, 0.02])
-    assert found is not None
-    scaling, clear = found
-    assert clear
-    assert scaling.order == Fraction(-1, 2)
-    assert fit_measured(WIDTHS, [1.0, 3.0, 1.0], [0.02, 0.02, 0.02]) is None
 
 
 def _mlp(width: int, lr: float = 0.1, extra: bool = False, scale: float = 1.0) -> Lowered:
@@ -207,13 +120,6 @@ def test_a_power_that_few_entries_leave_open_is_noted() -> None:
     assert not fit(_measured((0.0, 0.0, 0.0), (1.0, 1.001, 0.999), 10_000)).notes
 
 
-def test_a_power_that_the_errors_leave_open_is_not_clear() -> None:
-    found = fit_measured(WIDTHS, [width**-0.5 for width in WIDTHS], [0.2, 0.2, 0.2])
-    assert found is not None
-    assert not found[1]
-    assert fit_measured(WIDTHS, [1.0, 3.0, 1.0], [0.05, 0.05, 0.05]) is None
-
-
 @pytest.mark.parametrize("what", ["epsilon", "along", "module"])
 def test_recordings_that_differ_in_anything_but_numbers_are_not_joined(what: str) -> None:
     def with_last(width: int, odd: bool) -> Lowered:
@@ -227,16 +133,6 @@ def test_recordings_that_differ_in_anything_but_numbers_are_not_joined(what: str
 
     with pytest.raises(FitError, match="different things at different widths"):
         fit([with_last(width, width == 24) for width in WIDTHS])
-
-
-@pytest.mark.parametrize(("factor", "shift"), [(1, -1), (2, -1), (0.3, 2), (0.25, Fraction(-1, 8))])
-def test_one_over_a_shifted_width_is_a_quotient(factor: float, shift: Fraction) -> None:
-    """The unbiased variance over n entries divides by n - 1, over 8 n by 8 n - 1."""
-    for widths in (WIDTHS, (16, 40)):
-        found = fit_quotient(widths, [factor / (width + float(shift)) for width in widths])
-        assert found == (Scaling.of(factor, -1), Scaling.of(1) + Scaling.of(shift, -1))
-    assert fit_quotient(WIDTHS, [0.1, 0.2, 0.15]) is None
-    assert fit_quotient(WIDTHS, [1 / width for width in WIDTHS]) is None
 
 
 def test_a_sum_over_all_but_one_is_a_mean_that_is_divided() -> None:

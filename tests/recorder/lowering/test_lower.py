@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from aten_tapes import check, draw, lowered_outputs
+from lowered_scripts import mlp
 from torch import nn
 
 from tpdyn.recorder.live.recorder import record_tape
@@ -70,3 +71,29 @@ def test_a_metric_without_a_rule_is_noted_where_nothing_that_is_trained_depends_
     assert {mark.name for mark in lowered.marks if mark.kind == "module"} >= {"net.0", "net"}
     assert "metric" not in {mark.name for mark in lowered.marks}
     assert any("not followed" in note and "i0" in note for note in lowered.notes)
+
+
+def test_an_operation_without_a_rule_is_named_with_its_line() -> None:
+    def train(width: int) -> None:
+        model = mlp(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            torch.linalg.qr(model(torch.randn(4, 5)))[1].mean().backward()
+            optimizer.step()
+
+    with pytest.raises(LoweringError, match=r"no rule for aten.linalg_qr.default at .*qr"):
+        lower(record_tape(train, 12, 1, 0))
+
+
+def test_a_table_made_of_whole_numbers_is_folded_in_double_precision() -> None:
+    def train(width: int) -> None:
+        layer = nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        while True:
+            optimizer.zero_grad()
+            (torch.tanh(layer.weight) * (torch.arange(3) / 7)).sum().backward()
+            optimizer.step()
+
+    lowered = lower(record_tape(train, 4, 1, 0))
+    tables = [value for value in lowered.leaf_values.values() if value.shape == (3,)]
+    assert any(torch.equal(table, torch.arange(3, dtype=torch.float64) / 7) for table in tables)

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 import torch
 from aten_tapes import check, draw
+from lowered_scripts import lowered_script, mlp
+from torch import Tensor, nn
+
+from tpdyn.program.instructions import Apply
 
 
 def functions(lowered: Any) -> list[str]:
@@ -39,3 +43,53 @@ def test_a_maximum_that_anything_else_reads_is_computed_by_ranks(read: Callable[
 def test_what_reads_only_the_shape_of_a_maximum_does_not_compute_it() -> None:
     lowered = check(lambda x: torch.zeros_like(x.amax(-1)) + x[:, 0], [draw(3, 4)])
     assert "greater" not in functions(lowered)
+
+
+LARGEST: dict[str, Callable[[Tensor], Tensor]] = {
+    "amax detached": lambda scores: scores.amax(-1, keepdim=True).detach(),
+    "amax": lambda scores: scores.amax(-1, keepdim=True),
+    "max": lambda scores: scores.max(-1, keepdim=True).values,
+    "max unsqueezed": lambda scores: scores.max(-1)[0].unsqueeze(-1),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+@pytest.mark.usefixtures("double_precision")
+def test_softmax_with_its_maximum_subtracted_by_hand_is_recognised(name: str) -> None:
+    largest = LARGEST[name]
+
+    class Model(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.q, self.head = nn.Linear(5, width), nn.Linear(width, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.q(x)
+            scores = h @ h.transpose(-2, -1) / h.shape[-1]
+            weights = torch.exp(scores - largest(scores))
+            return self.head(weights / weights.sum(-1, keepdim=True) @ h)  # type: ignore[no-any-return]
+
+    def train(width: int) -> None:
+        model = Model(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(4, 3, 5)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+    lowered = lowered_script(train, steps=2)
+    assert "softmax" in {s.instruction.function for s in lowered.statements if isinstance(s.instruction, Apply)}
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_a_maximum_that_does_not_cancel_is_computed() -> None:
+    def train(width: int) -> None:
+        model = mlp(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            out = model(torch.randn(4, 5))
+            (torch.exp(out - out.amax(-1, keepdim=True)) ** 2).mean().backward()
+            optimizer.step()
+
+    lowered_script(train, steps=1)

@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/recorder/lowering/standins/spectral.py: functions of matrices, however they are written, and what is none."""
+"""Mirrors tpdyn/recorder/lowering/standins/matrices: functions of matrices, however they are written, and what is none."""
 
 from __future__ import annotations
 
