@@ -232,4 +232,4 @@ def test_what_is_no_function_of_a_matrix_is_refused_with_its_line(form: str) -> 
     update, why = REFUSED[form]
     with pytest.raises(LoweringError, match=why) as refused:
         lowered(update)
-    assert "test_spectral.py" in str(refused.value)
+    assert "test_standin.py" in str(refused.value)
