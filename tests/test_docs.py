@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -122,3 +123,14 @@ def test_every_public_name_and_every_command_is_in_the_reference() -> None:
     assert "::: tpdyn.program.program" in reference
     commands = {each.name or each.callback.__name__ for each in cli.app.registered_commands if each.callback}
     assert not {name for name in commands if f"## tpdyn {name}\n" not in reference}
+
+
+def test_the_floors_that_contributing_lists_are_those_of_the_house() -> None:
+    house = ast.parse((ROOT / "tests" / "test_house.py").read_text())
+    (floors,) = (
+        ast.literal_eval(node.value)
+        for node in house.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FLOORS"
+    )
+    listed = re.findall(r"^(\w+)  ", (ROOT / "CONTRIBUTING.md").read_text().split("Where things live")[1], re.MULTILINE)
+    assert listed == [names[0] for names in floors]
