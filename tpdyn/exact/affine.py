@@ -63,16 +63,26 @@ class Chart:
             packed = (packed - low) >> SLOT
         return found
 
-    def sign(self, x: Affine | Fraction | int, y: Affine | Fraction | int) -> tuple[int, int]:
-        """The form of x - y (0 where it is a constant), and a number with the sign that it has at the point."""
-        form, value = 0, 0
-        for order, side in ((x, 1), (y, -1)):
-            if order.__class__ is Affine:
-                form, value = form + side * order._form, value + side * order._value
-            else:
-                units = _units(order) * side
-                form, value = form + units, value + units * self.fine
+    def sign(self, x: Any, y: Any) -> tuple[int, int]:
+        """The form of x - y (0 where it is a constant), and a number with the sign that it has at the point.
+
+        One of them at least is an Affine order.
+        """
+        if x.__class__ is not Affine:
+            units = _units(x)
+            form, value = units - y._form, units * self.fine - y._value
+        elif y.__class__ is not Affine:
+            units = _units(y)
+            form, value = x._form - units, x._value - units * self.fine
+        else:
+            form, value = x._form - y._form, x._value - y._value
         return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
+
+    def rank(self, order: Any) -> int | float:
+        """A number that compares as the order does at the point."""
+        if order.__class__ is Affine:
+            return order._value
+        return order if isinstance(order, float) else _units(order) * self.fine
 
     def findings(self) -> Iterable[tuple[int, Relation]]:
         """Each form that was asked about, with its relation to 0."""
@@ -100,6 +110,8 @@ class Chart:
 
 
 def _units(number: Fraction | int) -> int:
+    if not number:
+        return 0
     whole, rest = divmod(number.numerator * UNIT, number.denominator)
     if rest:
         raise ArithmeticError(f"{number} is no multiple of 1/{UNIT}; orders are expected to have small denominators")

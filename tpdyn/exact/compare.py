@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from tpdyn.exact.affine import Affine, Chart
 
@@ -61,11 +61,16 @@ def largest(orders: Sequence[Fraction]) -> Fraction:
     """The largest order. It is compared with each other one, and a tie belongs to both cells around it."""
     if len(orders) == 1:
         return orders[0]
-    values = ranks(orders)
-    leading = orders[max(range(len(orders)), key=values.__getitem__)]
-    if values is not orders:
+    chart = _chart_of(*orders)
+    if chart is None:
+        return max(orders)
+    leading = max(orders, key=chart.rank)
+    if not isinstance(leading, float):
         for order in orders:
-            counts_on(leading, order)
+            if order is not leading and not isinstance(order, float):
+                form, _ = chart.sign(leading, order) if _chart_of(leading, order) else (0, 0)
+                if form:
+                    chart.not_below.add(form)
     return leading
 
 
@@ -92,7 +97,7 @@ def ranks(orders: Sequence[Fraction]) -> Sequence[Number | float]:
     chart = _chart_of(*orders)
     if chart is None:
         return orders
-    return [order if isinstance(order, float) else chart.sign(order, 0)[1] for order in cast("list[Any]", orders)]
+    return list(map(chart.rank, orders))
 
 
 def key(order: Fraction) -> object:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import final
+from typing import cast, final
 
-from tpdyn.exact.compare import counts_on, exceeds, largest, meets, ranks, reaches
+from tpdyn.exact.compare import counts_on, exceeds, key, largest, meets, ranks, reaches, smallest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
@@ -106,24 +106,65 @@ def _count_on_rank(larger: Term, smaller: Term) -> None:
         raise AssertionError(f"{larger} is not above {smaller} at the point")
 
 
-def _least_missed(terms: Sequence[Term]) -> tuple[Term, Term]:
-    """Which two to merge: the smallest two that are equally large (neither gains in size), else the smallest two."""
-    ranked = _ranked(terms)
-    for k in range(len(ranked) - 2, -1, -1):
-        if meets(ranked[k].rms_order, ranked[k + 1].rms_order):
-            for term in ranked[:k]:
-                _count_on_rank(term, ranked[k])
-            return ranked[k], ranked[k + 1]
-    return ranked[-2], ranked[-1]
+def _shortened(ranked: Sequence[Term], most: int) -> list[Term]:
+    """At most so many terms, with as little lost as can be: terms are merged, each to one that is as large as the larger.
+
+    Terms that are equally large gain nothing in size: the second largest are merged first, then the largest. Then the
+    smallest, whatever the others (to ask for ties among them costs cells, and they decide little).
+    """
+    surplus = len(ranked) - max(most, 1)
+    levels: list[Sequence[Term]] = []
+    smaller = ranked
+    while smaller and len(levels) < 2:
+        tied = sum(meets(smaller[0].rms_order, term.rms_order) for term in smaller)
+        levels.append(smaller[:tied])
+        smaller = smaller[tied:]
+    for number in reversed(range(len(levels))):
+        level = levels[number]
+        merged = min(len(level) - 1, surplus)
+        alone = len(level) - 1 - merged
+        levels[number] = [*level[:alone], _as_one(level[alone:])]
+        surplus -= merged
+    left = [*(term for level in levels for term in level), *smaller]
+    if not surplus:
+        return left
+    larger, little = left[: -surplus - 1], left[-surplus - 1 :]
+    for term in larger[len(left) - len(smaller) :]:
+        for other in little:
+            _count_on_rank(term, other)
+    return [*larger, _as_one(little)]
 
 
-def _joined(a: Term, b: Term) -> Term:
-    """One term that is at least as large as either: in its largest entries, in their root mean square, and in their mean."""
-    order, parity = largest([a.order, b.order]), hull(a.parity, b.parity)
-    if not a.rarity and not b.rarity:
-        return Term(order, parity)
-    root, mean = largest([a.rms_order, b.rms_order]), largest([a.mean_order, b.mean_order])
-    return Term(order, parity, -largest([2 * (root - order), mean - order]))
+def _as_one(terms: Sequence[Term]) -> Term:
+    """A term that is as large as the largest of some and has the characters of all."""
+    if len(terms) == 1:
+        return terms[0]
+    parity = terms[0].parity
+    for term in terms[1:]:
+        parity = hull(parity, term.parity)
+    return Term(largest([term.order for term in terms]), parity, smallest([term.rarity for term in terms]))
+
+
+def _of_known_order(term: Term) -> Term:
+    """The term itself, unless its order is beyond all powers and nothing else is known of it."""
+    if term.order != term.order:  # infinity less infinity: what explodes times what vanishes as fast
+        term = replace(term, order=cast("Fraction", math.inf))
+    if term.rms_order != term.rms_order:  # what explodes on a vanishing fraction of the entries, however small
+        term = replace(term, rarity=ZERO)
+    return term
+
+
+def _one_of_each_kind(terms: Sequence[Term]) -> list[Term]:
+    """Of terms that differ in their order alone the largest."""
+    kinds: dict[object, list[Term]] = {}
+    for term in terms:
+        kinds.setdefault((term.parity, term.gaussian, key(term.rarity)), []).append(term)
+    if len(kinds) == len(terms):
+        return list(terms)
+    return [
+        same[0] if len(same) == 1 else replace(same[0], order=largest([term.order for term in same]))
+        for same in kinds.values()
+    ]
 
 
 def tidy(terms: list[Term], wide: int) -> Terms:
@@ -134,15 +175,13 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     """
     if not terms:
         return ()
-    if any(isinstance(term.order, float) and math.isnan(term.order) for term in terms):
-        # infinity less infinity: a product of what explodes with what vanishes as fast has no order that is known
-        terms = [replace(term, order=math.inf) if term.order != term.order else term for term in terms]  # type: ignore[arg-type]
-    # What explodes on a vanishing fraction of the entries, however small: of no known size.
-    terms = [replace(term, rarity=ZERO) if term.rms_order != term.rms_order else term for term in terms]
+    if any(isinstance(term.order, float) or isinstance(term.rarity, float) for term in terms):
+        terms = list(map(_of_known_order, terms))
     if wide == 0:
         return (Term(largest([term.rms_order for term in terms])),)
     if len(terms) == 1:
         return tuple(terms)
+    terms = _one_of_each_kind(terms)
     sizes = [term.rms_order for term in terms]
     values, rarities = ranks(sizes), ranks([term.rarity for term in terms])
     ranked = sorted(
@@ -154,14 +193,11 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         if not any(_dominates(terms[i], terms[k], sizes[i], sizes[k]) for i in kept):
             kept.append(k)
     found = [terms[k] for k in kept]
-    while len(found) > _LONGEST:
-        plain = [term for term in found if term.gaussian is None]
-        if len(plain) < 2:
-            break
-        a, b = _least_missed(plain)
-        joined = _joined(a, b)
-        found = [joined if term is a else term for term in found if term is not b]
-    return tuple(found)
+    plain = [term for term in found if term.gaussian is None]
+    if len(found) <= _LONGEST or len(plain) < 2:
+        return tuple(found)
+    matrices = [term for term in found if term.gaussian is not None]
+    return (*matrices, *_shortened(_ranked(plain), _LONGEST - len(matrices)))
 
 
 @final
