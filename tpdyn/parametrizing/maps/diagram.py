@@ -15,7 +15,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, final
 
 from tpdyn.exact.forms import Form
-from tpdyn.exact.polygons import Corner, Polygon, Sides, area, between, box, clipped, inner, outlines, without
+from tpdyn.exact.outlines import Corner, Polygon, Sides, area, between, outlines, polygon
+from tpdyn.exact.polytopes import Bound, Polytope, bound, box
 from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
@@ -207,7 +208,7 @@ def phase_diagram(
         plane = slice_around(program, own, x, y, around, families, x_limits, y_limits)
     reader = PhaseReader(facts, plane.space, progress)
     mapper = _Mapper(reader)
-    cells = mapper.cover(box((plane.x.low, plane.y.low), (plane.x.high, plane.y.high)))
+    cells = mapper.cover(box([(plane.x.low, plane.x.high), (plane.y.low, plane.y.high)]))
     regions, edges, spots = mapper.strata(cells)
     marked = dict(plane.marks)
     for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
@@ -243,26 +244,21 @@ class _Mapper:
         """The phase at a point and a cell that holds it: one that is known, or else a new one."""
         return next((one for one in reversed(self.known) if one[1].contains(point)), None) or self.look(point)
 
-    def cover(self, whole: Polygon) -> list[_Piece]:
-        """Cells until nothing of the whole is left."""
+    def cover(self, whole: Polytope) -> list[_Piece]:
+        """Cells until nothing of the whole is left but lines between them."""
         draw = random.Random(0)
         found: list[_Piece] = []
         left = [whole]
         while left:
-            polygon = left[-1]
-            phase, cell = self.look(inner(polygon, [draw.randint(50, 150) for _ in polygon]))
-            if cell.equations:
+            x, y = left[-1].inner([draw.randint(50, 150) for _ in left[-1].corners])
+            phase, cell = self.look((x, y))
+            part = None if cell.equations else _closed_part(whole, cell)
+            if part is None:
                 continue  # the point lay on a line where something changes: another one
-            forms = [constraint.form for constraint in cell.constraints]
-            part = whole
-            for form in forms:
-                part = clipped(part, form)
-            if not part:
-                continue  # two inequalities that leave a line: the same
-            found.append(_Piece(phase, cell, part))
-            bounding = [form for form in forms if sum(form.at(corner) == 0 for corner in part) > 1]
-            left = [rest for polygon in left for rest in without(polygon, bounding)]
-        assert sum((area(piece.polygon) for piece in found), ZERO) == area(whole)
+            found.append(_Piece(phase, cell, polygon(part)))
+            inside = [Bound(by.form, ">") for by in part.reduced().bounds]
+            left = [rest for piece in left for rest in piece.without(inside) if rest.dimension == 2]
+        assert sum((area(piece.polygon) for piece in found), ZERO) == area(polygon(whole))
         return found
 
     def strata(self, cells: list[_Piece]) -> tuple[tuple[Region, ...], tuple[Edge, ...], tuple[Spot, ...]]:
@@ -320,6 +316,14 @@ class _Mapper:
             if piece.cell.contains(corner):
                 return piece.phase
         return self.find(corner)[0]
+
+
+def _closed_part(whole: Polytope, cell: Cell) -> Polytope | None:
+    """What a cell holds of the whole, with all of its boundary; None where that has no interior."""
+    part: Polytope | None = whole
+    for constraint in cell.constraints:
+        part = part and part.cut(Bound(bound(constraint).form, ">="))
+    return part if part is not None and part.dimension == 2 else None
 
 
 def _part(start: Corner, end: Corner, t: Fraction) -> Corner:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tpdyn.exact.polygons import Corner
+from tpdyn.exact.outlines import Corner
 
 if TYPE_CHECKING:
     from tpdyn.parametrizing.maps.diagram import PhaseDiagram

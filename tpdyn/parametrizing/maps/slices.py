@@ -9,7 +9,7 @@ from typing import final
 
 from tpdyn.exact.forms import Point
 from tpdyn.exact.linear import nullspace, solve
-from tpdyn.exact.polygons import Corner
+from tpdyn.exact.outlines import Corner
 from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.own import Own

@@ -1,4 +1,7 @@
-"""How are convex polygons cut and joined, exactly? Corners are pairs of rationals, counterclockwise."""
+"""What is the boundary of a union of convex polygons, exactly? Corners are pairs of rationals, counterclockwise.
+
+Sets are cut and joined in any number of dimensions (`tpdyn.exact.polytopes`); only a picture needs the order of corners.
+"""
 
 from __future__ import annotations
 
@@ -7,66 +10,27 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import final
 
-from tpdyn.exact.forms import Form
+from tpdyn.exact.polytopes import Polytope
 from tpdyn.exponents import ZERO
 
 Corner = tuple[Fraction, Fraction]
 Polygon = tuple[Corner, ...]
 
 
-def box(low: Corner, high: Corner) -> Polygon:
-    """The rectangle between two corners."""
-    return (low, (high[0], low[1]), high, (low[0], high[1]))
-
-
-def clipped(polygon: Polygon, form: Form) -> Polygon:
-    """The part where the form is not negative; empty when nothing but a line is left."""
-    values = [form.at(corner) for corner in polygon]
-    kept: list[Corner] = []
-    for k, (corner, value) in enumerate(zip(polygon, values, strict=True)):
-        after, later = polygon[(k + 1) % len(polygon)], values[(k + 1) % len(polygon)]
-        if value >= 0:
-            kept.append(corner)
-        if (value > 0 > later) or (value < 0 < later):
-            t = value / (value - later)
-            kept.append((corner[0] + t * (after[0] - corner[0]), corner[1] + t * (after[1] - corner[1])))
-    kept = [corner for k, corner in enumerate(kept) if corner != kept[k - 1]]
-    return tuple(kept) if len(kept) > 2 and area(kept) > 0 else ()
-
-
-def without(polygon: Polygon, forms: Iterable[Form]) -> list[Polygon]:
-    """The polygon minus the convex set on which no form is negative, as convex pieces without common interior.
-
-    A polygon that the set does not meet stays in one piece.
-    """
-    pieces = []
-    rest = polygon
-    for form in forms:
-        if form.is_constant and form.constant >= 0:
-            continue  # cuts nothing off
-        outside = clipped(rest, -form)
-        if outside:
-            pieces.append(outside)
-        rest = clipped(rest, form)
-        if not rest:
-            return [polygon]
-    return pieces
+def polygon(polytope: Polytope) -> Polygon:
+    """The corners of a set with two dimensions, counterclockwise."""
+    corners = sorted((x, y) for x, y in polytope.points)
+    low, high = corners[0], corners[-1]
+    (x, y), dx, dy = low, high[0] - low[0], high[1] - low[1]
+    above = [corner for corner in corners[1:-1] if (corner[1] - y) * dx > (corner[0] - x) * dy]
+    below = [corner for corner in corners[1:-1] if corner not in above]
+    return (low, *below, high, *reversed(above))
 
 
 def area(polygon: Sequence[Corner]) -> Fraction:
     """The area; negative for clockwise corners."""
     pairs = zip(polygon, [*polygon[1:], polygon[0]], strict=True)
     return sum((x * v - u * y for (x, y), (u, v) in pairs), ZERO) / 2
-
-
-def inner(polygon: Polygon, weights: Sequence[int]) -> Corner:
-    """A point inside: the mean of the corners with positive weights."""
-    used = [Fraction(weights[k % len(weights)]) for k in range(len(polygon))]
-    total = sum(used, ZERO)
-    return (
-        sum((w * x for w, (x, _) in zip(used, polygon, strict=True)), ZERO) / total,
-        sum((w * y for w, (_, y) in zip(used, polygon, strict=True)), ZERO) / total,
-    )
 
 
 def between(start: Corner, end: Corner, corners: Iterable[Corner]) -> list[Corner]:
