@@ -20,7 +20,7 @@ from tpdyn.parametrizing.maps.slices import exponents_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.predict import predict
-from tpdyn.regimes.prediction import Prediction
+from tpdyn.regimes.prediction import Prediction, Regime
 
 ZERO, HALF, ONE = Fraction(0), Fraction(1, 2), Fraction(1)
 Values = Mapping[str, Fraction]
@@ -131,6 +131,12 @@ def test_corners_of_a_cell_are_exact_and_lie_on_its_facets() -> None:
         walls = [x for x in corner if x in (-1, 2)]
         assert len(tight) + len(walls) >= 2
         assert all(facet.form.at(corner) >= 0 for facet in cell.facets)
+
+
+def test_more_corners_than_can_be_cut_are_refused() -> None:
+    cell = FormulaCell(tuple("abcdefghijk"), (), {}, Regime.KERNEL, None, (), {}, {})
+    with pytest.raises(ValueError, match="11 symbols: the cell has too many corners; use at most 10 symbols"):
+        cell.vertices()
 
 
 def test_it_is_shown_with_its_facets() -> None:

@@ -6,16 +6,15 @@ orders of every module, parameter and output are then exact linear forms in them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations
 from typing import Literal, final
 
 from tpdyn.exact.compare import largest
 from tpdyn.exact.forms import Constraint, Form, Point
-from tpdyn.exact.linear import facets, nullspace, solve
+from tpdyn.exact.linear import facets, nullspace
+from tpdyn.exact.polytopes import Bound, Polytope, bound, box
 from tpdyn.exponents import Order
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
@@ -30,8 +29,8 @@ from tpdyn.regimes.verdict import judge, largest_change
 
 What = Literal["size", "change"]
 
-_MOST_CORNERS = 200_000
-"""Systems of equations that are solved to find the corners of a cell."""
+_MOST_SYMBOLS = 10
+"""A box has 2^symbols corners, which are cut one facet after the other."""
 
 
 @final
@@ -101,16 +100,12 @@ class FormulaCell:
         Raises ValueError where there are too many to be enumerated.
         """
         size = len(self.names)
-        walls = []
-        for k in range(size):
-            unit = tuple(Fraction(int(i == k)) for i in range(size))
-            walls += [Form(-Fraction(limits[0]), unit), Form(Fraction(limits[1]), tuple(-x for x in unit))]
-        bounds = [*(Constraint(form, ">=") for form in walls), *self.facets]
-        equal = [c for c in bounds if c.relation == "="]
-        others = [c for c in bounds if c.relation != "="]
-        return tuple(
-            sorted({point for point in _corners(equal, others, size) if all(_touches(c, point) for c in bounds)})
-        )
+        if size > _MOST_SYMBOLS:
+            raise ValueError(f"{size} symbols: the cell has too many corners; use at most {_MOST_SYMBOLS} symbols")
+        closed: Polytope | None = box([(Fraction(limits[0]), Fraction(limits[1]))] * size)
+        for facet in self.facets:
+            closed = closed and closed.cut(Bound(bound(facet).form, "=" if facet.relation == "=" else ">="))
+        return () if closed is None else tuple(sorted(closed.points))
 
     def show(self) -> str:
         """Regime, symbols, formulas and facets as text."""
@@ -209,23 +204,6 @@ def _facets(cell: Cell) -> tuple[Constraint, ...]:
             rows.append(row)
             kept.append(constraint)
     return facets(kept, size)
-
-
-def _corners(equal: list[Constraint], others: list[Constraint], size: int) -> Iterable[Point]:
-    """Where as many constraints as there are symbols are 0, in one point."""
-    free = max(size - len(equal), 0)
-    if math.comb(len(others), free) > _MOST_CORNERS:
-        raise ValueError(f"{len(others)} facets in {size} dimensions have too many corners; use fewer symbols")
-    for chosen in combinations(others, free):
-        rows = [(*c.form.coefficients, c.form.constant) for c in (*equal, *chosen)]
-        point = solve(rows, size)
-        if point is not None:
-            yield point
-
-
-def _touches(constraint: Constraint, point: Point) -> bool:
-    value = constraint.form.at(point)
-    return value == 0 if constraint.relation == "=" else value >= 0
 
 
 def _point(names: tuple[str, ...], values: Mapping[str, Fraction | int | str]) -> Point:
