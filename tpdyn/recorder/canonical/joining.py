@@ -21,7 +21,9 @@ def joined(pieces: Pieces, concat: Concat, cuts: Sequence[Cut | None], dims: Pro
     planned = [cut for cut in cuts if cut is not None]
     touched = {product[place] for cut in planned for place in (*cut.ranged, *(place for place, _ in cut.fixed))}
     chooses = any(atom in pieces.expanded for atom in touched or product)
-    across = any(len(cut.ranged) > 1 or cut.taken > 1 or any(place for place, _ in cut.fixed) for cut in planned)
+    across = any(
+        len(cut.ranged) + len(cut.fixed) > 1 or cut.taken > 1 or any(place for place, _ in cut.fixed) for cut in planned
+    )
     made: dict[Operand, int] = {}
     found: dict[Index, int | None] = {}
     for index, chosen in labels.results():
