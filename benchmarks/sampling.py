@@ -1,0 +1,136 @@
+"""How long, and in how much memory, are numbers had at widths that cannot be stored? `nice python benchmarks/sampling.py [name ...]`
+
+Each case runs in a process of its own, on one thread; printed are CPU seconds and the largest resident memory beyond what the
+process held before (torch and the program itself take about 0.35 GiB). `mlp` is a tanh network with one hidden matrix, batch
+8, ten steps; `gpt` has one block and 16 tokens; `adam` is the same network in five steps; `limit` is six steps of the muP
+network, with the error that it reports. Without names all are run; `dense` is the finite reading beside `mlp 4096`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tpdyn
+from tpdyn.program.program import Program
+
+CASES = {
+    "mlp 4096": ("mlp", 4096, "float64"),
+    "dense 4096": ("dense", 4096, "float64"),
+    "mlp 1e4": ("mlp", 10_000, "float64"),
+    "mlp 1e5": ("mlp", 100_000, "float64"),
+    "mlp 1e6": ("mlp", 1_000_000, "float64"),
+    "mlp 1e6 float32": ("mlp", 1_000_000, "float32"),
+    "gpt 1e5": ("gpt", 100_000, "float64"),
+    "adam 1e4 float32": ("adam", 10_000, "float32"),
+    "limit 2^14": ("limit", 2**14, "float64"),
+    "limit 2^16": ("limit", 2**16, "float64"),
+}
+
+
+def network(steps: int, adam: bool = False) -> Callable[[int], None]:
+    """A tanh network with one hidden matrix, in muP."""
+    data = torch.Generator().manual_seed(0)
+    x, y = torch.randn(8, 10, generator=data), torch.randn(8, 1, generator=data)
+
+    def train(width: int) -> None:
+        layers = [nn.Linear(a, b, bias=False) for a, b in ((10, width), (width, width), (width, 1))]
+        for layer, std in zip(layers, (10**-0.5, width**-0.5, 1 / width), strict=True):
+            nn.init.normal_(layer.weight, 0, std)
+        rates = (1e-2, 1e-2 / width, 1e-2 / width) if adam else (0.1 * width, 0.1, 0.1 / width)
+        groups = [{"params": layer.parameters(), "lr": lr} for layer, lr in zip(layers, rates, strict=True)]
+        optimizer = torch.optim.Adam(groups) if adam else torch.optim.SGD(groups)
+        first, hidden, out = layers
+        for _ in range(steps):
+            loss = (out(torch.tanh(hidden(torch.tanh(first(x))))) - y).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def gpt(steps: int) -> Callable[[int], None]:
+    """One block of examples/gpt.py in muP, by SGD, on two rows of eight tokens."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+    from gpt import GPT
+
+    tokens = torch.randint(27, (2, 9), generator=torch.Generator().manual_seed(0))
+
+    def train(width: int) -> None:
+        model = GPT(27, 8, width, heads=4, layers=1, mup=True)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(steps):
+            loss = F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def recorded(kind: str) -> Program:
+    """The program of a case."""
+    steps = {"mlp": 10, "dense": 10, "adam": 5, "gpt": 3, "limit": 6}[kind]
+    train = gpt(steps) if kind == "gpt" else network(steps, adam=kind == "adam")
+    return tpdyn.record(train, widths=(16, 24, 40), steps=steps, verify=False)
+
+
+def measured(name: str) -> dict[str, float | str]:
+    """One case, in this process."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    kind, width, dtype = CASES[name]
+    program = recorded(kind)
+    before, start = _resident(), time.process_time()
+    error = 0.0
+    if kind == "limit":
+        found = tpdyn.limit(program, width, 8)
+        error = max(float(estimate.error.max()) for estimate in found.outputs)
+    elif kind == "dense":
+        from tpdyn.readings import finite
+
+        finite.run(program, width, vars={mark.view.var for mark in program.marks})
+    else:
+        tpdyn.simulate(program, width, dtype="float32" if dtype == "float32" else "float64")
+    return {"name": name, "seconds": time.process_time() - start, "gib": _resident() - before, "error": error}
+
+
+def _resident() -> float:
+    """The largest resident memory so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(CASES)
+    if names[0] == "--one":
+        print(json.dumps(measured(names[1])))
+        return
+    seconds = {}
+    print(f"{'':<18}{'CPU s':>9}{'GiB':>8}{'error':>10}")
+    for name in names:
+        command = [sys.executable, __file__, "--one", name]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = json.loads(told.splitlines()[-1])
+        seconds[name] = found["seconds"]
+        error = f"{found['error']:.1e}" if found["error"] else ""
+        print(f"{name:<18}{found['seconds']:>9.2f}{found['gib']:>8.2f}{error:>10}", flush=True)
+    if {"mlp 1e4", "mlp 1e6"} <= set(seconds):
+        print(f"exponent of cost, 1e4 to 1e6: {math.log(seconds['mlp 1e6'] / seconds['mlp 1e4']) / math.log(100):.2f}")
+    if {"mlp 4096", "dense 4096"} <= set(seconds):
+        print(f"at 4096 faster than dense by {seconds['dense 4096'] / seconds['mlp 4096']:.0f} x")
+
+
+if __name__ == "__main__":
+    main()
