@@ -1,4 +1,4 @@
-"""How long, and in how much memory, are numbers had at widths that cannot be stored? `nice python benchmarks/sampling.py [name ...]`
+"""How long, and in how much memory, are numbers had at any width? `nice python benchmarks/sampling.py [name ...]`
 
 Each case runs in a process of its own, on one thread; printed are CPU seconds and the largest resident memory beyond what the
 process held before (torch and the program itself take about 0.35 GiB). `mlp` is a tanh network with one hidden matrix, batch

@@ -102,10 +102,15 @@ class Matrix:
             return memo[key]
         size = [len(range(*cuts[axis].indices(n))) if axis in cuts else n for axis, n in enumerate(self.shape)]
         total: Tensor | None = None
-        for scale, atom, axes in self.terms:
-            inside = {number: cuts[axis] for number, axis in enumerate(axes) if axis in cuts}
-            part = einsum([(_entries(atom, inside, memo), axes)], _axes(self.rank))
-            total = part * scale if total is None else total.add(part, alpha=scale)
+        for number, (scale, atom, axes) in enumerate(self.terms):
+            inside = {place: cuts[axis] for place, axis in enumerate(axes) if axis in cuts}
+            part = _placed(_entries(atom, inside, memo), axes, self.rank)
+            if total is None:
+                total = part * scale if scale != 1 else part
+            elif (number > 1 or self.terms[0].scale != 1) and total.shape == part.shape:
+                total.add_(part, alpha=scale)  # in place: it is nobody else's
+            else:
+                total = total.add(part, alpha=scale)
         memo[key] = self.one.new_zeros(size) if total is None else total.expand(size)
         return memo[key]
 
@@ -296,8 +301,13 @@ def _arguments(atom: Entrywise, cuts: Cuts, memo: dict[object, Tensor]) -> list[
     for operand, labels in atom.operands:
         own = {axis: cuts[label] for axis, label in enumerate(labels) if label in cuts}
         entries = operand.tile(own, memo) if isinstance(operand, Matrix) else cut(operand, labels, cuts)
-        arguments.append(einsum([(entries, labels)], _axes(atom.rank)))
+        arguments.append(_placed(entries, labels, atom.rank))
     return arguments
+
+
+def _placed(entries: Tensor, labels: Labels, rank: int) -> Tensor:
+    """A tensor with its axes where its labels say, of size 1 where it has none."""
+    return entries if labels == _axes(rank) else einsum([(entries, labels)], _axes(rank))
 
 
 def entrywise(function: Callable[..., Tensor], operands: Sequence[tuple[Matrix | Tensor, Labels]], rank: int) -> Term:

@@ -259,5 +259,7 @@ class Rule:
         if summed or x.leaf or y.leaf:
             return [Term(c * scale, atom, axes) for c, atom, axes in product(x, x_labels, y, y_labels, rank)]
         if x is y and x_labels == y_labels:
-            return [entrywise(lambda a: a.square() * scale, [(x, x_labels)], rank)]
-        return [entrywise(lambda a, b: a * b * scale, [(x, x_labels), (y, y_labels)], rank)]
+            made = entrywise(torch.square, [(x, x_labels)], rank)
+        else:
+            made = entrywise(torch.mul, [(x, x_labels), (y, y_labels)], rank)
+        return [made._replace(scale=scale)]
