@@ -9,6 +9,7 @@ from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.limits.points import BLOCK, Points, Stream
 from tpdyn.program.builder import Builder
+from tpdyn.program.errors import ReadingError
 from tpdyn.program.instructions import Law
 
 ONE = torch.ones((), dtype=torch.float64)
@@ -33,6 +34,13 @@ def test_scrambles_differ_and_repeat() -> None:
     one, same, other = (Stream(key, 64, ONE, independent=False)(2) for key in ("a", "a", "b"))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_more_directions_than_points_can_hold_are_refused() -> None:
+    stream = Stream("a", 64, ONE, independent=False)
+    stream(20)
+    with pytest.raises(ReadingError, match="asks for 41 directions of a space of 64 points; take more"):
+        stream(20)
 
 
 def test_independent_spaces_keep_their_fluctuations() -> None:

@@ -72,3 +72,9 @@ def test_a_probability_that_depends_on_the_width_has_no_power_for_its_deviation(
     with pytest.raises(ValueError, match="depends on the width"):
         _ = law.std
     assert law.moments_at(4) == pytest.approx((0.25, (0.25 * 0.75) ** 0.5))
+
+
+@pytest.mark.parametrize("kind", ["zero", "constant", "normal", "iid", "uniform", "bernoulli"])
+def test_a_number_is_drawn_as_a_tensor_without_axes(kind: str) -> None:
+    law = Law(kind, Scaling.of(0.5), Scaling.of(1.0))  # type: ignore[arg-type]
+    assert law.draw((), 5, generator=torch.Generator().manual_seed(0)).shape == ()

@@ -104,12 +104,14 @@ def limit(
             number and at a quarter of it. 2^16 unless given; 2^12 where functions of matrices, entry by entry, cost the
             square of it (Adam).
         scrambles: independent repetitions, for the error; at least two.
-        seed: of everything that is drawn.
+        seed: of everything that is drawn. Leaves without a wide dim (data, biases of the output) are drawn once: the limit
+            is the one that they lead to.
         leaves: values by leaf name, for data that the program does not have.
         progress: called with (runs done, runs).
 
     Raises:
         ValueError: recorded at one width, or a dim is not whole at this number of points.
+        ReadingError: the run asks for more directions of a space than the points can hold.
         OutsideTheory: the program has no limit (it is unstable: the message says where and in which step), or the sampler
             has no rule for something that it does.
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tpdyn.program.dims import Axis, Space
+from tpdyn.program.errors import ReadingError
 from tpdyn.program.evaluation.leaves import draw
 from tpdyn.program.instructions import Leaf
 from tpdyn.readings.sampled.einsum import Labels
@@ -126,6 +127,11 @@ class Stream:
         return normal.T.contiguous().to(self.one)
 
     def _whitened(self, columns: Tensor) -> Tensor:
+        if len(self.basis) + len(columns) > self.size // 2:
+            raise ReadingError(
+                f"the run asks for {len(self.basis) + len(columns)} directions of a space of {self.size} points; take more "
+                "points, at least four times as many as directions"
+            )
         for _ in range(2):
             columns = columns - (columns @ self.basis.T) @ self.basis
         new = orthonormal(columns)

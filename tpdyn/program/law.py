@@ -117,13 +117,13 @@ class Law:
             case "zero" | "constant":
                 return torch.full(tuple(shape), location, dtype=dtype, device=device)
             case "normal" | "iid":
-                noise = torch.randn(*shape, generator=generator, dtype=dtype, device=device)
+                noise = torch.randn(tuple(shape), generator=generator, dtype=dtype, device=device)
                 return noise * scale + location
             case "uniform":
-                noise = torch.rand(*shape, generator=generator, dtype=dtype, device=device)
+                noise = torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device)
                 return (noise * 2 - 1) * scale + location
             case "bernoulli":
-                noise = torch.rand(*shape, generator=generator, dtype=dtype, device=device)
+                noise = torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device)
                 return (noise < location).to(noise.dtype)
             case "data" | "index" | "array":
                 raise ValueError(f"{self.kind} is given: there is no law to draw it from")
