@@ -460,6 +460,28 @@ def simulate(
 
 
 @app.command()
+def kernels(
+    target: Annotated[str, typer.Argument(help="path/file.py:function, a function of the width that returns a module")],
+    inputs: Annotated[Path, typer.Option(help="inputs, samples first: an array in a .npy or .pt file")],
+    against: Annotated[Path | None, typer.Option(help="further inputs, for the other axis of the kernels")] = None,
+    save: Annotated[Path | None, typer.Option(help="write both kernels to this .npz file")] = None,
+) -> None:
+    """NNGP and NTK of a network at infinite width, for given inputs."""
+    with _exits():
+        from tpdyn.commands import files
+        from tpdyn.commands.kernels import kernels_of
+        from tpdyn.scripts.script import load
+
+        save = _absolute(save)
+        if save is not None:
+            files.check_json_path(save)
+        found = kernels_of(load(target), inputs, against)
+        print(found.show())
+        if save is not None:
+            found.save(save)
+
+
+@app.command()
 def limit(
     target: Target,
     script_arguments: ScriptArguments = None,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-import tpdyn
 from tpdyn.commands.check import Checked, Progress, check
 from tpdyn.commands.failures import Exit
+from tpdyn.home import PACKAGE
 from tpdyn.regimes.prediction import Regime
 from tpdyn.reporting import folders, tensorboard, terminal
 from tpdyn.scripts.script import load
@@ -69,7 +69,7 @@ def exit_of(checked: dict[str, Checked]) -> Exit:
 
 def example(name: str) -> Path:
     """A file of `examples/`: beside this one in an installed package, at the root of the repository in a checkout."""
-    here = Path(tpdyn.__file__).resolve().parent
+    here = Path(PACKAGE).resolve()
     places: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
     for place in places:
         if place.exists():

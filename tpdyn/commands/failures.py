@@ -10,11 +10,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any, final
 
+from tpdyn.home import PACKAGE
 from tpdyn.measuring.measure import MeasuringError
 from tpdyn.program.errors import OutsideTheory, ReadingError
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import FitError
-from tpdyn.recorder.live.frames import PACKAGE, is_user_file
+from tpdyn.recorder.live.frames import is_user_file
 from tpdyn.recorder.lowering.values import LoweringError
 from tpdyn.scripts.contained import ScriptLeft, TookTooLong, contained
 from tpdyn.scripts.script import BadTarget

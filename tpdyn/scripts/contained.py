@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn, final
 
-from tpdyn.recorder.live.frames import PACKAGE, is_user_file
+from tpdyn.home import PACKAGE
+from tpdyn.recorder.live.frames import is_user_file
 
 AGAIN = 0.05
 """Seconds between two interruptions of a run that took too long."""

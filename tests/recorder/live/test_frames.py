@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 import tpdyn
-from tpdyn.recorder.live.frames import PACKAGE, is_user_file, source_at, user_source
+from tpdyn.home import PACKAGE
+from tpdyn.recorder.live.frames import is_user_file, source_at, user_source
 
 
 def test_files_of_libraries_and_of_the_package_are_not_the_users() -> None:

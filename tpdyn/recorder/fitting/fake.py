@@ -25,11 +25,12 @@ from torch.utils._foreach_utils import _foreach_supported_types
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tpdyn.exponents import Scaling
+from tpdyn.home import PACKAGE
 from tpdyn.program.program import Source
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.powers import fit_float, fit_whole
 from tpdyn.recorder.live.finish import refs_in
-from tpdyn.recorder.live.frames import PACKAGE, user_source
+from tpdyn.recorder.live.frames import user_source
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.live.tape import Ref, Tape
 

@@ -16,10 +16,9 @@ from types import CodeType, FrameType
 
 import torch
 
-import tpdyn
+from tpdyn.home import PACKAGE
 from tpdyn.program.program import Source
 
-PACKAGE = os.path.dirname(os.path.abspath(tpdyn.__file__)) + os.sep
 _USER_PARTS_OF_THE_PACKAGE = (PACKAGE + "examples" + os.sep,)
 _FOREIGN = tuple(
     {

@@ -19,7 +19,7 @@ import torch
 
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.rules.reductions import reduce
+from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
 
 LETTERS = tuple("xyz")

@@ -15,7 +15,8 @@ import torch
 
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.rules.reductions import centred, mean, reduce
+from tpdyn.recorder.lowering.rules.reductions import centred, mean
+from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Number, Tensor
 
 

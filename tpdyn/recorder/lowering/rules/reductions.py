@@ -9,46 +9,9 @@ from typing import Any
 
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor
-
-
-def axes_of(b: Builder, x: Any, dim: Any) -> list[int]:
-    """The dims meant by an argument `dim` (None or []: all)."""
-    rank = len(b.shape(x))
-    if dim is None or (isinstance(dim, (list, tuple)) and not dim):
-        return list(range(rank))
-    return sorted({d % rank for d in ([dim] if isinstance(dim, int) else dim)}) if rank else []
-
-
-def reduce(
-    b: Builder,
-    x: Any,
-    dims: Sequence[int],
-    keepdim: bool = False,
-    *,
-    scale: Number = 1,
-    times: Any = None,
-    share: bool = False,
-) -> Tensor:
-    """`scale * sum x` (or sum of x * times) over the dims."""
-    rank = len(b.shape(x))
-    kept = [d for d in range(rank) if d not in dims]
-    letters = tuple(range(rank))
-    pairs = [(x, letters)] if times is None else [(x, letters), (times, letters)]
-    total = b.contract(kept, *pairs, scale=scale, share=share)
-    if keepdim:
-        shape = tuple(1 if d in dims else s for d, s in enumerate(b.shape(x)))
-        number = b.number(total)
-        if number is not None:
-            return Known.full(shape, number)
-        for d in dims:
-            total = b.unsqueeze(total, d)
-    return total
-
-
-def count(b: Builder, x: Any, dims: Sequence[int]) -> int:
-    """How many entries the dims have together."""
-    return math.prod(b.shape(x)[d] for d in dims)
+from tpdyn.recorder.lowering.standins.chosen import over
+from tpdyn.recorder.lowering.summing import axes_of, count, reduce
+from tpdyn.recorder.lowering.values import Refusal, Tensor
 
 
 def sum_(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
@@ -109,8 +72,6 @@ def vector_norm(b: Builder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool
     if order == 0:
         return reduce(b, b.apply("not_equal", x, 0.0), dims, keepdim)
     if math.isinf(order):
-        from tpdyn.recorder.lowering.standins.chosen import over  # ranks are built on reductions
-
         return over(b, b.apply("abs", x), dims, keepdim, order > 0)
     total = reduce(b, b.apply("power", b.apply("abs", x), parameters=[float(order)]), dims, keepdim)
     return b.apply("power", total, parameters=[1 / float(order)])

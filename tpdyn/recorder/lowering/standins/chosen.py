@@ -17,8 +17,8 @@ import torch
 from tpdyn.recorder.lowering.builder import Builder
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.rules.reductions import reduce
 from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
+from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tensor, Value
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 from tpdyn.recorder.lowering.builder import Builder
-from tpdyn.recorder.lowering.rules import elementwise, reductions, views
-from tpdyn.recorder.lowering.rules.reductions import axes_of
+from tpdyn.recorder.lowering.rules import elementwise, views
 from tpdyn.recorder.lowering.standins.chosen import Chosen, extreme, over
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
+from tpdyn.recorder.lowering.summing import axes_of, reduce
 from tpdyn.recorder.lowering.values import Known, Shape, StandsIn, Value
 
 
@@ -195,7 +195,7 @@ def _sum(b: Builder, x: Shifted, dim: Any = None, keepdim: bool = False, **_: An
     dims = axes_of(b, x.base, dim)
     if x.form != "factor" or dims != [x.dim] or len(x.shape) != len(x.of[2]):
         raise Settles
-    return _with(x, reductions.reduce(b, x.base, dims, keepdim), "factor", x.k)
+    return _with(x, reduce(b, x.base, dims, keepdim), "factor", x.k)
 
 
 def _view(name: str) -> Callable[..., Any]:

@@ -1,0 +1,80 @@
+"""Which kernels has a network of a script at infinite width? NNGP and NTK for inputs in a file, and written to one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tpdyn.commands.failures import BadInput, translated
+from tpdyn.limits.kernels import Kernels, kernels
+
+SHOWN = 4
+"""So many rows and columns are printed; the file has all."""
+
+
+@final
+@dataclass(frozen=True)
+class Found:
+    """Both kernels, in words."""
+
+    kernels: Kernels
+
+    def show(self) -> str:
+        """The upper left corner of each."""
+        lines = []
+        for name, kernel in (("NNGP", self.kernels.nngp), ("NTK", self.kernels.ntk)):
+            if kernel is None:
+                continue
+            lines.append(f"{name}: {kernel.shape[0]} x {kernel.shape[1]}")
+            corner = kernel[:SHOWN, :SHOWN]
+            rows = ["  " + "".join(f"{float(value):>12.6g}" for value in row) for row in corner]
+            lines += [row + (" ..." if kernel.shape[1] > SHOWN else "") for row in rows]
+            lines += ["  ..."] if kernel.shape[0] > SHOWN else []
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        """Write `nngp` and `ntk` as an .npz file, whole or not at all."""
+        assert self.kernels.nngp is not None
+        assert self.kernels.ntk is not None
+        beside = path.with_name(path.name + ".part")
+        with beside.open("wb") as file:
+            np.savez(file, nngp=self.kernels.nngp.numpy(), ntk=self.kernels.ntk.numpy())
+        os.replace(beside, path)
+
+
+def kernels_of(make: Callable[[int], Any], x1: Path, x2: Path | None = None) -> Found:
+    """The kernels of `make(width)`, a module, for the arrays in two files.
+
+    Raises `BadInput` for files that hold no array of samples, `BeyondTheory` where a kernel is not known or has no limit.
+    """
+
+    def module(width: int) -> nn.Module:
+        made = make(width)
+        if not isinstance(made, nn.Module):
+            raise BadInput(f"the function returned {type(made).__name__} at width {width}; expected a torch.nn.Module")
+        return made
+
+    one, other = read(x1), None if x2 is None else read(x2)
+    with translated():
+        return Found(kernels(module, one, other))
+
+
+def read(path: Path) -> Tensor:
+    """An array of samples from a .npy or .pt file; floats are taken in the type that they have."""
+    expected = "expected one array, samples first, in a .npy or .pt file"
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; {expected}")
+    try:
+        made = torch.from_numpy(np.load(path)) if path.suffix == ".npy" else torch.load(path, weights_only=True)
+    except Exception as error:
+        raise BadInput(f"{path} cannot be read ({type(error).__name__}: {error}); {expected}") from error
+    if not isinstance(made, Tensor):
+        raise BadInput(f"{path} holds a {type(made).__name__}; {expected}")
+    return made.detach()
