@@ -5,8 +5,9 @@ process held before (torch and the program itself take about 0.35 GiB). `mlp` is
 8, ten steps; `gpt` has one block and 16 tokens; `adam` is the same network in five steps; `limit` is six steps of the muP
 network, with the error that it reports. Without names all are run; `dense` is the finite reading beside `mlp 4096`.
 
-Seen on two busy cores (CPU seconds swing by a factor of two there): 4096: 0.2 s beside 4.8 s dense; 1e5: 3.4 s, 0.7 GiB; 1e6:
-50 s, 4.1 GiB; Adam at 1e4: 37 s, 0.1 GiB; the limit from 2^14 points: 5 s, from 2^16: 18 s, 0.6 GiB, error 5e-4.
+Seen on two busy cores (CPU seconds swing by a factor of two there): 4096: 0.2 s beside 4.8 s dense; 1e4: 0.4 s; 1e5: 3.4 s,
+0.7 GiB; 1e6: 50 s, 4.1 GiB, in float32 22 s, 3.3 GiB; GPT at 1e5: 17 s, 2.3 GiB; Adam at 1e4: 20 s, 0.1 GiB; the limit from
+2^14 points: 5 s, error 1e-3, from 2^16: 18 s, 0.6 GiB, error 5e-4.
 """
 
 from __future__ import annotations
