@@ -415,3 +415,22 @@ def test_orders_beyond_all_powers_are_no_end_of_the_search() -> None:
     assert found.maximal and found.regime is Regime.FEATURE_LEARNING
     for name in ("latent.weight", "variance.weight", "out.weight"):
         assert found.exponents[name] == (ZERO, ONE, ONE), name
+
+
+def test_the_decay_of_a_parameter_that_starts_at_zero_keeps_its_proportion_to_what_its_steps_have_made_of_it() -> None:
+    """Adam adds the decay to the gradient: `decay * w` has to stay of the gradient's size, and w is as large as its steps."""
+
+    def train(width: int) -> None:
+        model = net(width)
+        nn.init.zeros_(model[4].weight)  # type: ignore[arg-type]
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (model(torch.ones(4, 6)) - 1).square().mean().backward()
+            optimizer.step()
+
+    derived = derive(tpdyn.record(train, widths=(16, 24, 40)))
+    readout, hidden = derived.facts["4.weight"], derived.facts["2.weight"]
+    assert derived.exponents["4.weight"][2] == 1
+    assert (readout.guard, readout.decay) == (0, ONE)  # w ~ n^-1 beside a gradient of order 0
+    assert (hidden.guard, hidden.decay) == (-ONE, -HALF)  # w ~ n^-1/2 beside a gradient of order -1

@@ -1,11 +1,12 @@
 """Orders of pointwise functions, rule by rule: terms in, terms out."""
 
+import math
 from fractions import Fraction
 
 import pytest
 
 from tpdyn.pointwise import Function, lookup
-from tpdyn.readings.orders.functions import change_terms, crossings, value_terms
+from tpdyn.readings.orders.functions import change_terms, crossings, larger_than_tiny, value_terms
 from tpdyn.readings.orders.parity import EVEN, contains, hull, odd_in, product
 from tpdyn.readings.orders.terms import Gaussian, Term
 
@@ -80,3 +81,49 @@ def test_a_change_of_a_rounded_random_matrix_has_the_mean_of_the_change() -> Non
     assert (plain[0].order, plain[0].rarity, plain[0].parity) == (-HALF, ZERO, X)
     assert all(term.rms_order < -HALF for term in plain[1:])
     assert any(term.gaussian == MATRIX and (term.order, term.rarity) == (ZERO, HALF) for term in made)
+
+
+def test_the_exponential_of_what_grows_is_beyond_all_powers() -> None:
+    assert order(value_terms(chain("exp"), (Term(HALF, X),), 1)) == math.inf
+    assert order(value_terms(chain("tanh"), (Term(HALF, X),), 1)) == 0  # saturated
+    assert order(value_terms(chain("relu"), (Term(HALF, X),), 1)) == HALF
+
+
+def test_a_homogeneous_function_without_a_listed_slope_has_one_of_a_degree_less() -> None:
+    """sqrt'' is of degree -3/2: of an argument of order 1, a change of order 0 moves it by n^-5/2."""
+    made = change_terms(chain("sqrt''"), (Term(Fraction(1)),), (Term(ZERO),), (Term(Fraction(1)),), 1)
+    assert order(made) == Fraction(-5, 2)
+
+
+def test_a_change_counts_at_second_order_where_its_parity_differs() -> None:
+    """tanh(x + v) - tanh(x): v sech^2(x) is odd in v, and -v^2 tanh(x) sech^2(x) is odd in x."""
+    made = change_terms(chain("tanh"), (Term(ZERO, X),), (Term(-HALF, V),), (Term(ZERO, X),), 1)
+    assert sorted((term.order, term.parity == V, term.parity == X) for term in made) == [
+        (Fraction(-1), False, True),
+        (-HALF, True, False),
+    ]
+
+
+def test_a_number_that_was_zero_beside_a_tiny_one_changes_by_all_that_it_is() -> None:
+    """max(|v|, 1e-8) with v zero at first: the tiny number in the base, |v| later."""
+    tiny = (Term(Fraction(-1)),)
+    moved, whole = (Term(HALF),), (Term(ZERO),)
+    assert larger_than_tiny(((), moved, whole), tiny) == (tiny, whole, whole)
+    assert larger_than_tiny((whole, moved, whole), tiny) == (whole, moved, whole)
+    assert larger_than_tiny(((), (), ()), tiny) == (tiny, (), tiny)
+
+
+def test_a_rare_term_of_the_leading_order_is_no_leading_term_and_stays_rare() -> None:
+    made = value_terms(chain("relu"), (Term(ZERO, X), Term(ZERO, V, HALF)), 1)
+    assert sorted((term.order, term.rarity) for term in made) == [(ZERO, ZERO), (ZERO, HALF)]
+
+
+def test_a_change_that_is_rarer_than_what_crosses_is_as_rare_as_before() -> None:
+    for rarity, expected in ((Fraction(1), Fraction(1)), (ZERO, HALF), (Fraction(1, 4), HALF)):
+        (mean, _) = crossings(lookup("step"), (Term(ZERO, X),), (Term(-HALF, V, rarity),), ZERO, ZERO)
+        assert mean.rarity == expected
+
+
+def test_a_function_of_terms_that_are_all_rare_is_bounded_by_their_largest_entries() -> None:
+    """Rarity is not followed through the function itself: the bound is safe, and no order is claimed too small."""
+    assert [(term.order, term.rarity) for term in value_terms(chain("relu"), (Term(ZERO, X, HALF),), 1)] == [(0, 0)]

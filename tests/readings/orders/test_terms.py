@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tpdyn.exact.affine import Affine, Chart
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull, odd_in, product
-from tpdyn.readings.orders.terms import Term, leading_order, tidy
+from tpdyn.readings.orders.terms import Term, leading_order, rarer, tidy
 
 ZERO = Fraction(0)
 
@@ -119,3 +119,9 @@ def test_merged_terms_are_as_large_by_mean_and_by_root_mean_square_as_each_of_th
         holding = [other for other in left if contains(other.parity, term.parity)]
         assert any(other.rms_order >= term.rms_order for other in holding)
         assert any(other.mean_order >= term.mean_order for other in holding)
+
+
+def test_what_is_there_where_two_rare_terms_are_is_as_rare_as_the_rarer() -> None:
+    often, seldom = Term(ZERO, EVEN, Fraction(1, 2)), Term(ZERO, EVEN, Fraction(1))
+    assert rarer(often, seldom) == rarer(seldom, often) == 1
+    assert rarer(often, often) == Fraction(1, 2)
