@@ -9,16 +9,16 @@ import pytest
 from aten_tapes import draw
 
 from tpdyn.program.instructions import Law, Leaf
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.symmetry import is_square_sum, is_symmetric
-from tpdyn.recorder.lowering.values import Value
+from tpdyn.recorder.lowering.values import Handle
 
 
-def gram(b: Builder, g: Any) -> Any:
+def gram(b: LoweredBuilder, g: Any) -> Any:
     return b.contract("ij", (g, "ik"), (g, "jk"))
 
 
-MADE: dict[str, tuple[Callable[[Builder, Value], Any], bool, bool]] = {
+MADE: dict[str, tuple[Callable[[LoweredBuilder, Handle], Any], bool, bool]] = {
     "G": (lambda b, g: g, False, False),
     "G G^T": (gram, True, True),
     "G G": (lambda b, g: b.contract("ij", (g, "ik"), (g, "kj")), False, False),
@@ -43,6 +43,6 @@ MADE: dict[str, tuple[Callable[[Builder, Value], Any], bool, bool]] = {
 @pytest.mark.parametrize("name", MADE)
 def test_symmetry_is_read_off_what_makes_a_matrix(name: str) -> None:
     make, symmetric, square = MADE[name]
-    b = Builder()
+    b = LoweredBuilder()
     made = b.value(make(b, b.leaf(Leaf("data", "g", Law("data")), draw(4, 4))))
     assert (is_symmetric(b, made), is_square_sum(b, made)) == (symmetric, square)

@@ -1,6 +1,6 @@
 """How are statements written down while lowering? Contract, combine, apply, reshape: on values with script shapes.
 
-`Builder` is what the rules (one file a family of aten operations) are given. It keeps the views lazy, folds constants
+`LoweredBuilder` is what the rules (one file a family of aten operations) are given. It keeps the views lazy, folds constants
 into numbers, and shares statements that are equal by construction. No decision may hang on the value of a number or
 a size other than 1: recordings at several widths must give the same statements.
 """
@@ -35,7 +35,7 @@ from tpdyn.program.instructions import (
 from tpdyn.program.program import Origin, Type
 from tpdyn.recorder.lowered import LoweredStatement, Reshape
 from tpdyn.recorder.lowering.identity import Drawn
-from tpdyn.recorder.lowering.values import Known, Number, Refusal, Shape, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Shape, Tensor
 
 Term = tuple[Number, Any]
 
@@ -59,8 +59,8 @@ def common_shape(*shapes: Shape) -> Shape:
 
 
 @final
-class Builder:
-    """Statements so far, and the ways to add one. Results are `Value`s, or `Known` when everything was constant."""
+class LoweredBuilder:
+    """Statements so far, and the ways to add one. Results are `Handle`s, or `Known` when everything was constant."""
 
     def __init__(self) -> None:
         self.statements: list[LoweredStatement] = []
@@ -69,7 +69,7 @@ class Builder:
         self.origin = Origin()
         self._shared: dict[Any, int] = {}
         self._names: dict[str, int] = {}
-        self._numbers: dict[tuple[Any, Shape], Value] = {}
+        self._numbers: dict[tuple[Any, Shape], Handle] = {}
         self.drawn = Drawn()
         self.known_of: dict[Any, Known] = {}  # initial values of parameters, by statement; complex ones by themselves
         self.scattered: dict[int, Tensor] = {}  # one-hot gradients of losses: their sum over the classes
@@ -82,7 +82,7 @@ class Builder:
 
     def shape(self, x: Any) -> Shape:
         """The shape of a tensor or number."""
-        return x.shape if isinstance(x, (Value, Known)) else ()
+        return x.shape if isinstance(x, (Handle, Known)) else ()
 
     def number(self, x: Any) -> Number | None:
         """The number that x is, if it is a number or a constant tensor with equal entries."""
@@ -90,13 +90,13 @@ class Builder:
             return x.number
         return x if isinstance(x, (int, float, Fraction)) else None
 
-    def instruction(self, x: Value) -> Instruction | Reshape:
+    def instruction(self, x: Handle) -> Instruction | Reshape:
         """What made a value."""
         return self.statements[x.var].instruction
 
-    def value(self, x: Any) -> Value:
+    def value(self, x: Any) -> Handle:
         """x as a value: a number or known tensor becomes a leaf (once)."""
-        if isinstance(x, Value):
+        if isinstance(x, Handle):
             return x
         if isinstance(x, Known):
             if x.leaf is None:
@@ -106,7 +106,7 @@ class Builder:
             return self.constant((), x)
         raise Refusal(f"expected a tensor, got {type(x).__name__}")
 
-    def is_whole(self, x: Value) -> bool:
+    def is_whole(self, x: Handle) -> bool:
         """Whether x is its statement's tensor, unchanged."""
         return x.axes == tuple(range(len(x.shape))) and x.shape == self.statements[x.var].shape
 
@@ -123,7 +123,7 @@ class Builder:
 
     # -- leaves -------------------------------------------------------------------------------------------------------
 
-    def constant(self, shape: Shape, number: Number) -> Value:
+    def constant(self, shape: Shape, number: Number) -> Handle:
         """A leaf filled with one number."""
         key = (number, shape)
         if key not in self._numbers:
@@ -142,14 +142,14 @@ class Builder:
             return f"{name}_{count}"
         return name if count == 0 else f"{name}~{count + 1}"
 
-    def leaf(self, leaf: Leaf, tensor: torch.Tensor, *, type: Type = "float") -> Value:
+    def leaf(self, leaf: Leaf, tensor: torch.Tensor, *, type: Type = "float") -> Handle:
         """Write a leaf and remember its live value."""
         value = self._emit(leaf, tuple(tensor.shape), type=type)
         floating = tensor.dtype.is_floating_point
         self.leaf_values[value.var] = tensor.detach().to(torch.float64) if floating else tensor.detach()
         return value
 
-    def _leaf_of(self, known: Known) -> Value:
+    def _leaf_of(self, known: Known) -> Handle:
         tensor = known.tensor
         number = known.number
         if number is not None:
@@ -172,7 +172,7 @@ class Builder:
         self.drawn.add_data(known, leaf)
         return leaf
 
-    def _index(self, x: Any) -> Value:
+    def _index(self, x: Any) -> Handle:
         """x as an index: whole numbers, also where all are equal (segments of a sentence that has only one)."""
         if not isinstance(x, Known) or x.number is None:
             return self.value(x)
@@ -180,25 +180,25 @@ class Builder:
         if key not in self._shared:
             leaf = Leaf("constant", self.fresh_name("index"), Law("index"))
             self._shared[key] = self.leaf(leaf, x.tensor.to(torch.int64).contiguous(), type="int").var
-        return Value(self._shared[key], tuple(range(len(x.shape))), x.shape)
+        return Handle(self._shared[key], tuple(range(len(x.shape))), x.shape)
 
     # -- the instructions ---------------------------------------------------------------------------------------------
 
-    def _emit(self, instruction: Any, shape: Shape, *, type: Type = "float", share: bool = False) -> Value:
+    def _emit(self, instruction: Any, shape: Shape, *, type: Type = "float", share: bool = False) -> Handle:
         axes = tuple(range(len(shape)))
         if share:
             found = self._shared.get((instruction, shape))
             if found is not None:
-                return Value(found, axes, shape)
+                return Handle(found, axes, shape)
         position = len(self.statements)
         self.statements.append(LoweredStatement(instruction, shape, type, self.origin))
         if share:
             self._shared[(instruction, shape)] = position
-        return Value(position, axes, shape)
+        return Handle(position, axes, shape)
 
     def _operand(
         self,
-        x: Value,
+        x: Handle,
         letters: Sequence[Any],
         sizes: dict[Any, int],
         labels: dict[Any, int],
@@ -283,7 +283,9 @@ class Builder:
             return Known.full(shape, constant)
         return self._emit(Combine(tuple(kept), scaling(constant), epsilon), shape, share=share)
 
-    def apply(self, function: str, *tensors: Any, parameters: Sequence[Number] = (), along: int | None = None) -> Value:
+    def apply(
+        self, function: str, *tensors: Any, parameters: Sequence[Number] = (), along: int | None = None
+    ) -> Handle:
         """`function(x, ...)`, entry by entry with broadcasting (`along`: the dim a softmax normalises over)."""
         shape = self.broadcast(*tensors)
         rank = len(shape)
@@ -294,7 +296,7 @@ class Builder:
             x = self.value(tensors[0])
             own = self.statements[x.var].shape
             instruction = Apply(function, (Operand(x.var, tuple(range(len(own)))),), tuple(map(scaling, parameters)))
-            return Value(self._emit(instruction, own, share=True).var, x.axes, x.shape)
+            return Handle(self._emit(instruction, own, share=True).var, x.axes, x.shape)
         operands = []
         for x in tensors:
             letters = tuple(range(rank - len(self.shape(x)), rank))
@@ -302,13 +304,13 @@ class Builder:
         instruction = Apply(function, tuple(operands), tuple(map(scaling, parameters)), along)
         return self._emit(instruction, shape, share=True)
 
-    def again(self, function: str, made: Apply, shape: Shape) -> Value:
+    def again(self, function: str, made: Apply, shape: Shape) -> Handle:
         """Another function of the same arguments."""
         return self._emit(Apply(function, made.operands, made.parameters, made.along), shape, share=True)
 
     def gather(
         self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any, out: Sequence[Any]
-    ) -> Value:
+    ) -> Handle:
         """`out[...] = x[..., index[...], ...]`: letters name the dims; `axis` is the letter of x that is indexed."""
         x = self.value(x)
         if x.shape[list(letters).index(axis)] == 1:  # there is nothing to choose from
@@ -326,7 +328,7 @@ class Builder:
         )
         return self._emit(instruction, tuple(sizes[letter] for letter in out), share=True)
 
-    def _spread(self, x: Any, letters: Sequence[Any], out: Sequence[Any], sizes: dict[Any, int]) -> Value:
+    def _spread(self, x: Any, letters: Sequence[Any], out: Sequence[Any], sizes: dict[Any, int]) -> Handle:
         """Dims put in the order of `out`; those that x lacks are broadcast."""
         x = self.permute(x, [letters.index(letter) for letter in out if letter in letters])
         for place, letter in enumerate(out):
@@ -343,7 +345,7 @@ class Builder:
         axis: Any,
         out: Sequence[Any],
         size: int,
-    ) -> Value:
+    ) -> Handle:
         """`out[..., index[...], ...] += x[...]`: `axis` (in `out`, of `size`) is the dim that the index fills."""
         if size == 1:  # everything is added up
             kept = [letter for letter in out if letter != axis]
@@ -365,13 +367,13 @@ class Builder:
         )
         return self._emit(instruction, tuple(sizes[letter] for letter in out))
 
-    def slice(self, x: Any, dim: int, start: int, step: int, length: int) -> Value:
+    def slice(self, x: Any, dim: int, start: int, step: int, length: int) -> Handle:
         """`x[..., start : start + step*length : step, ...]` along dim, which stays (size `length`)."""
         x = self.value(x)
         shape = (*x.shape[:dim], length, *x.shape[dim + 1 :])
         if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
             one = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
-            return self.value(self.expand(Value(x.var, tuple(None if d == dim else d for d in x.axes), one), shape))
+            return self.value(self.expand(Handle(x.var, tuple(None if d == dim else d for d in x.axes), one), shape))
         if length == 1:
             return self.unsqueeze(self.select(x, dim, start), dim)
         part = self._part(x, dim, start, length) if step == 1 else None
@@ -382,7 +384,7 @@ class Builder:
         operand = self._operand(x, tuple(range(rank)), sizes, {k: k for k in range(rank)}, itertools.count(rank))
         return self._emit(Slice(operand, dim, start, step, length), shape, share=True)
 
-    def _part(self, x: Value, dim: int, start: int, length: int) -> Value | None:
+    def _part(self, x: Handle, dim: int, start: int, length: int) -> Handle | None:
         """What lies at start : start + length along dim, where x is a concatenation and that is one part of it."""
         made = self.statements[x.var].instruction
         if not (isinstance(made, Concat) and self.is_whole(x) and made.axis == dim):
@@ -390,17 +392,17 @@ class Builder:
         place = 0
         for operand, extent in zip(made.parts, made.lengths, strict=True):
             if place == start and extent.constant == length and operand is not None:
-                return Value(operand.var, operand.axes, self.statements[operand.var].shape)
+                return Handle(operand.var, operand.axes, self.statements[operand.var].shape)
             place += int(extent.constant)
         return None
 
-    def select(self, x: Any, dim: int, index: int) -> Value:
+    def select(self, x: Any, dim: int, index: int) -> Handle:
         """`x[..., index, ...]`: dim is dropped."""
         x = self.value(x)
         shape = (*x.shape[:dim], *x.shape[dim + 1 :])
         if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
             axes = tuple(None if d is None or d == dim else d - (d > dim) for d in x.axes)
-            return Value(x.var, axes, shape)
+            return Handle(x.var, axes, shape)
         part = self._part(x, dim, index, 1)
         if part is not None:
             return self.squeeze(part, [dim])
@@ -427,27 +429,27 @@ class Builder:
         scalings = tuple(Scaling.of(Fraction(length)) for length in lengths)
         return self._emit(Concat(tuple(operands), scalings, dim), shape)
 
-    def eigenvalues(self, matrix: Value, descending: bool = False) -> Value:
+    def eigenvalues(self, matrix: Handle, descending: bool = False) -> Handle:
         """The eigenvalues of a symmetric matrix, in order."""
         instruction = Eigenvalues(Operand(self.position(matrix), (1, 2)), (1,), (2,), 0, descending)
         return self._emit(instruction, matrix.shape[:1], share=True)
 
-    def spectral(self, matrix: Value, weights: Any, descending: bool = False) -> Value:
+    def spectral(self, matrix: Handle, weights: Any, descending: bool = False) -> Handle:
         """`V diag(weights) V^T`, V the eigenvectors of a symmetric matrix in the order of its eigenvalues."""
         read = Operand(self.position(weights), (2,)), Operand(self.position(matrix), (0, 1))
         return self._emit(Spectral(*read, (0,), (1,), 2, descending), matrix.shape, share=True)
 
     # -- views: no statements, but for reshape ------------------------------------------------------------------------
 
-    def permute(self, x: Any, order: Sequence[int]) -> Value:
+    def permute(self, x: Any, order: Sequence[int]) -> Handle:
         """Dims in another order: new dim k is old dim order[k]."""
         x = self.value(x)
         order = [d % len(x.shape) for d in order]
         new = {old: k for k, old in enumerate(order)}
         axes = tuple(None if d is None else new[d] for d in x.axes)
-        return Value(x.var, axes, tuple(x.shape[d] for d in order))
+        return Handle(x.var, axes, tuple(x.shape[d] for d in order))
 
-    def transpose(self, x: Any, a: int, b: int) -> Value:
+    def transpose(self, x: Any, a: int, b: int) -> Handle:
         """Two dims swapped."""
         rank = len(self.shape(x))
         order = list(range(rank))
@@ -455,20 +457,20 @@ class Builder:
             order[a % rank], order[b % rank] = order[b % rank], order[a % rank]
         return self.permute(x, order)
 
-    def unsqueeze(self, x: Any, dim: int) -> Value:
+    def unsqueeze(self, x: Any, dim: int) -> Handle:
         """A new dim of size 1 at position dim (0 <= dim <= rank)."""
         x = self.value(x)
         axes = tuple(None if d is None else d + (d >= dim) for d in x.axes)
-        return Value(x.var, axes, (*x.shape[:dim], 1, *x.shape[dim:]))
+        return Handle(x.var, axes, (*x.shape[:dim], 1, *x.shape[dim:]))
 
-    def squeeze(self, x: Any, dims: Sequence[int]) -> Value:
+    def squeeze(self, x: Any, dims: Sequence[int]) -> Handle:
         """Without those of the dims that have size 1."""
         x = self.value(x)
         gone = {d % len(x.shape) for d in dims if x.shape and x.shape[d % len(x.shape)] == 1}
         kept = [d for d in range(len(x.shape)) if d not in gone]
         new = {old: k for k, old in enumerate(kept)}
         axes = tuple(None if d is None else new.get(d) for d in x.axes)
-        return Value(x.var, axes, tuple(x.shape[d] for d in kept))
+        return Handle(x.var, axes, tuple(x.shape[d] for d in kept))
 
     def expand(self, x: Any, shape: Sequence[int]) -> Tensor:
         """Broadcast to a shape (-1: as it is)."""
@@ -480,7 +482,7 @@ class Builder:
             return Known.full(full, number)
         x = self.value(x)
         axes = tuple(None if d is None or (old[d] == 1 and full[d + lead] != 1) else d + lead for d in x.axes)
-        return Value(x.var, axes, full)
+        return Handle(x.var, axes, full)
 
     def reshape(self, x: Any, shape: Sequence[int]) -> Tensor:
         """The same entries in the same order (one -1 is computed); free when only dims of size 1 come and go."""
@@ -497,11 +499,11 @@ class Builder:
         before, after = [d for d, s in enumerate(old) if s != 1], [d for d, s in enumerate(full) if s != 1]
         if [old[d] for d in before] == [full[d] for d in after]:
             new = dict(zip(before, after))
-            return Value(value.var, tuple(None if d is None else new.get(d) for d in value.axes), full)
+            return Handle(value.var, tuple(None if d is None else new.get(d) for d in value.axes), full)
         position = self.position(value)
         made = self.statements[position].instruction
         if isinstance(made, Reshape):
             position = made.value
             if self.statements[position].shape == full:
-                return Value(position, tuple(range(len(full))), full)
+                return Handle(position, tuple(range(len(full))), full)
         return self._emit(Reshape(position), full, share=True)

@@ -12,7 +12,7 @@ from typing import final
 
 import torch
 
-from tpdyn.recorder.lowering.values import Known, Refusal, Shape, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape
 
 FEWEST = 4
 """Entries below which a coincidence is none: continuous draws of so many entries are never equal by chance."""
@@ -26,15 +26,15 @@ class Drawn:
 
     def __init__(self) -> None:
         self.overlapping: set[int] = set()
-        self._data: dict[Hashable, Value] = {}
+        self._data: dict[Hashable, Handle] = {}
         self._rows: dict[Hashable, int] = {}
-        self._parameters: dict[Shape, list[tuple[str, torch.Tensor, Value]]] = {}
+        self._parameters: dict[Shape, list[tuple[str, torch.Tensor, Handle]]] = {}
 
-    def same_data(self, known: Known) -> Value | None:
+    def same_data(self, known: Known) -> Handle | None:
         """The leaf that holds the same draws already."""
         return self._data.get(_entries(known.tensor)) if _is_continuous(known) else None
 
-    def add_data(self, known: Known, leaf: Value) -> None:
+    def add_data(self, known: Known, leaf: Handle) -> None:
         """A new leaf of data or noise; rows (along the last dim) that another leaf has, too, make both overlapping."""
         if not _is_continuous(known):
             return
@@ -46,7 +46,7 @@ class Drawn:
             if other != leaf.var:
                 self.overlapping |= {other, leaf.var}
 
-    def same_parameter(self, name: str, known: Known) -> Value | None:
+    def same_parameter(self, name: str, known: Known) -> Handle | None:
         """The leaf of another parameter that starts with the same draws. Raises Refusal for a multiple or a transpose."""
         if not _is_continuous(known):
             return None
@@ -60,7 +60,7 @@ class Drawn:
                 _refuse_multiple(name, tensor, other, entries.t(), "the transpose of ")
         return None
 
-    def add_parameter(self, name: str, known: Known, leaf: Value) -> None:
+    def add_parameter(self, name: str, known: Known, leaf: Handle) -> None:
         """The leaf of a parameter."""
         if _is_continuous(known):
             self._parameters.setdefault(known.shape, []).append((name, known.tensor.double(), leaf))

@@ -15,7 +15,7 @@ from tpdyn.program.program import Origin
 from tpdyn.recorder.live.replay import by_default
 from tpdyn.recorder.live.tape import Node, Ref, Tape, base_name
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter
-from tpdyn.recorder.lowering.builder import Builder, scaling
+from tpdyn.recorder.lowering.builder import LoweredBuilder, scaling
 from tpdyn.recorder.lowering.draws import measured_law
 from tpdyn.recorder.lowering.finish import join_combines, tidy
 from tpdyn.recorder.lowering.rules import (
@@ -41,6 +41,7 @@ from tpdyn.recorder.lowering.standins.known import KNOWN, fold
 from tpdyn.recorder.lowering.standins.matrices import standin as matrices
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.values import (
+    Handle,
     Known,
     KnownKind,
     LoweringError,
@@ -48,7 +49,6 @@ from tpdyn.recorder.lowering.values import (
     Refused,
     StandsIn,
     Tensor,
-    Value,
     uniform_number,
 )
 
@@ -105,12 +105,12 @@ def _signature(rule: elementwise.Rule) -> inspect.Signature:
     return inspect.signature(rule)
 
 
-def _multiplied(b: Builder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _multiplied(b: LoweredBuilder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The numbers `alpha` and `value` multiply the second operand (of add, sub, addcmul, addcdiv): where one of them is itself a
     value, it does so beforehand."""
     for key in ("alpha", "value"):
         factor = kwargs.get(key)
-        if isinstance(factor, (Value, Known)):
+        if isinstance(factor, (Handle, Known)):
             args = (args[0], b.product(args[1], factor), *args[2:])
             kwargs = {name: item for name, item in kwargs.items() if name != key}
     return args, kwargs
@@ -120,7 +120,7 @@ def _multiplied(b: Builder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dic
 class _Lowering:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self.builder = Builder()
+        self.builder = LoweredBuilder()
         self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
         self.trained = self._needed([mark.ref for mark in tape.marks if mark.kind != "module"], self._versions())
@@ -276,7 +276,7 @@ class _Lowering:
             kind = "constant"
         return Known(node.value, kind, None, node.name)
 
-    def _initial(self, name: str, known: Known, node: Node) -> Value | Complex:
+    def _initial(self, name: str, known: Known, node: Node) -> Handle | Complex:
         """The leaf of a parameter's initial value; a complex one is two parameters, its parts."""
         if not complex_numbers.is_complex(known):
             return self._parameter(name, known, node)
@@ -289,7 +289,7 @@ class _Lowering:
         self.builder.known_of[Complex(real, imag)] = known
         return Complex(real, imag)
 
-    def _parameter(self, name: str, known: Known, node: Node) -> Value:
+    def _parameter(self, name: str, known: Known, node: Node) -> Handle:
         """The leaf of a parameter's initial value, with the law that it was drawn from."""
         b = self.builder
         known.leaf = known.leaf or b.drawn.same_parameter(name, known)
@@ -311,7 +311,7 @@ class _Lowering:
         b.drawn.add_parameter(name, known, known.leaf)
         return known.leaf
 
-    def _regrouped(self, parameter: Ref, known: Known, node: Node) -> Value:
+    def _regrouped(self, parameter: Ref, known: Known, node: Node) -> Handle:
         """The tensor that a parameter is a view of, made from the parameter's leaf."""
         b = self.builder
         made = self.tape.nodes[parameter.node]
@@ -350,7 +350,7 @@ class _Lowering:
                 if complex_numbers.is_complex(value):
                     pair = complex_numbers.parts(b, value)
                     places[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}
-                elif isinstance(value, (Value, Known)):
+                elif isinstance(value, (Handle, Known)):
                     places[ref] = {"": b.position(value)}
                 else:
                     raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.values import Known, Number, Tensor
 
 
-def axes_of(b: Builder, x: Any, dim: Any) -> list[int]:
+def axes_of(b: LoweredBuilder, x: Any, dim: Any) -> list[int]:
     """The dims meant by an argument `dim` (None or []: all)."""
     rank = len(b.shape(x))
     if dim is None or (isinstance(dim, (list, tuple)) and not dim):
@@ -19,7 +19,7 @@ def axes_of(b: Builder, x: Any, dim: Any) -> list[int]:
 
 
 def reduce(
-    b: Builder,
+    b: LoweredBuilder,
     x: Any,
     dims: Sequence[int],
     keepdim: bool = False,
@@ -44,6 +44,6 @@ def reduce(
     return total
 
 
-def count(b: Builder, x: Any, dims: Sequence[int]) -> int:
+def count(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> int:
     """How many entries the dims have together."""
     return math.prod(b.shape(x)[d] for d in dims)

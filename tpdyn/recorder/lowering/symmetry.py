@@ -7,31 +7,31 @@ looked at, so that recordings at all widths agree.
 from __future__ import annotations
 
 from tpdyn.program.instructions import Apply, Combine, Contract, Leaf, Operand, Spectral
-from tpdyn.recorder.lowering.builder import Builder
-from tpdyn.recorder.lowering.values import Value
+from tpdyn.recorder.lowering.builder import LoweredBuilder
+from tpdyn.recorder.lowering.values import Handle
 
 Swap = dict[int, int]
 
 
-def is_symmetric(b: Builder, x: Value) -> bool:
+def is_symmetric(b: LoweredBuilder, x: Handle) -> bool:
     """Whether the two dims of x can be swapped."""
     axes = _matrix_axes(x)
     return axes is not None and _symmetric(b, x.var, *axes)
 
 
-def is_square_sum(b: Builder, x: Value) -> bool:
+def is_square_sum(b: LoweredBuilder, x: Handle) -> bool:
     """Whether x is a sum of `G G^T` with nonnegative factors, hence without negative eigenvalues."""
     axes = _matrix_axes(x)
     return axes is not None and _square_sum(b, x.var, *axes)
 
 
-def _matrix_axes(x: Value) -> tuple[int, int] | None:
+def _matrix_axes(x: Handle) -> tuple[int, int] | None:
     if len(x.shape) != 2 or 0 not in x.axes or 1 not in x.axes:
         return None
     return x.axes.index(0), x.axes.index(1)
 
 
-def _symmetric(b: Builder, var: int, p: int, q: int) -> bool:
+def _symmetric(b: LoweredBuilder, var: int, p: int, q: int) -> bool:
     """Whether axes p and q of a statement can be swapped."""
     swap = {p: q, q: p}
     match b.statements[var].instruction:
@@ -58,7 +58,7 @@ def _symmetric(b: Builder, var: int, p: int, q: int) -> bool:
             return False  # not told: a matrix that is not known to be symmetric is refused
 
 
-def _square_sum(b: Builder, var: int, p: int, q: int) -> bool:
+def _square_sum(b: LoweredBuilder, var: int, p: int, q: int) -> bool:
     swap = {p: q, q: p}
     match b.statements[var].instruction:
         case Contract(operands=(one, other), scale=scale):
@@ -77,7 +77,7 @@ def _square_sum(b: Builder, var: int, p: int, q: int) -> bool:
             return False  # not told: it may have negative eigenvalues
 
 
-def _multiple(b: Builder, operand: Operand) -> tuple[float, Operand]:
+def _multiple(b: LoweredBuilder, operand: Operand) -> tuple[float, Operand]:
     """An operand as a number times what it is a multiple of."""
     statement = b.statements[operand.var]
     match statement.instruction:
@@ -92,13 +92,13 @@ def _swapped(operand: Operand, swap: Swap) -> Operand:
     return Operand(operand.var, tuple(swap.get(label, label) for label in operand.axes))
 
 
-def _invariant(b: Builder, operand: Operand, swap: Swap) -> bool:
+def _invariant(b: LoweredBuilder, operand: Operand, swap: Swap) -> bool:
     """Whether an operand stays the same when the two labels are swapped."""
     places = [operand.axes.index(label) for label in swap if label in operand.axes]
     return not places or (len(places) == 2 and _symmetric(b, operand.var, places[0], places[1]))
 
 
-def _square(b: Builder, one: Operand, other: Operand, swap: Swap) -> bool:
+def _square(b: LoweredBuilder, one: Operand, other: Operand, swap: Swap) -> bool:
     """`G G^T`, also of a symmetric G, which can stand either way."""
     (_, one), (_, other) = _multiple(b, one), _multiple(b, other)
     if one.var != other.var:

@@ -1,6 +1,6 @@
 """What is a tensor of the tape while it is being lowered? A view of a statement, or a tensor that is already known.
 
-* `Value`: a tensor that a statement makes, seen through permutations, broadcasts and axes of size one: all of these are
+* `Handle`: a tensor that a statement makes, seen through permutations, broadcasts and axes of size one: all of these are
   relabellings of axes, so they cost no statement.
 * `Known`: a tensor whose entries do not depend on any parameter in training: constants, data, random draws. It becomes a
   leaf only when a statement reads it; arithmetic of constants is done at once.
@@ -31,7 +31,7 @@ class Refusal(Exception):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Value:
+class Handle:
     """A tensor of `shape` made by statement `var`: axis k of the statement is dim `axes[k]` (None: size 1, dropped).
 
     Dims that no axis maps to are broadcast.
@@ -43,7 +43,7 @@ class Value:
 
 
 class StandsIn:
-    """A tensor that depends on parameters and is no `Value` yet: see `standins`."""
+    """A tensor that depends on parameters and is no `Handle` yet: see `standins`."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class Known:
     draw: Draw | None = None
     name: str = ""
     notes: tuple[str, ...] = ()
-    leaf: Value | None = None
+    leaf: Handle | None = None
     outside: Outside | None = None  # of a mask: where which draw is out of which interval
     _number: float | int | bool | None | Literal["?"] = field(default="?")
 
@@ -104,7 +104,7 @@ class Known:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Places(StandsIn):
+class Argmax(StandsIn):
     """Where the maxima over windows lie: only the gradient of the maximum reads it, and finds it out anew."""
 
 
@@ -114,7 +114,7 @@ class Refused(StandsIn):
     """What a refused operation would have made; whatever reads it is refused silently."""
 
 
-Tensor = Union[Value, Known]
+Tensor = Union[Handle, Known]
 
 
 def uniform_number(tensor: torch.Tensor) -> float | int | bool | None:

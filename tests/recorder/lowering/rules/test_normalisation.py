@@ -12,7 +12,7 @@ from aten_tapes import check, draw, positive, with_gradients
 
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.recorder.lowered import Lowered
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.evaluate import evaluate
 from tpdyn.recorder.lowering.rules.normalisation import rms_norm
 
@@ -51,7 +51,7 @@ def test_batch_norm_with_running_statistics_agrees() -> None:
 
 def fused_rms(x: torch.Tensor, eps: float | None) -> torch.Tensor:
     """What the rule of the fused kernel (of GPUs; here torch takes it apart) makes."""
-    b = Builder()
+    b = LoweredBuilder()
     out, _ = rms_norm(b, b.leaf(Leaf("data", "x", Law("data")), x), (4,), None, eps)
     position = b.position(out)
     return evaluate(Lowered(1, b.statements, leaf_values=b.leaf_values))[position]

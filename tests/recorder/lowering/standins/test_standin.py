@@ -9,12 +9,12 @@ from aten_tapes import check, draw
 
 from tpdyn.program.program import Origin
 from tpdyn.recorder.live.tape import Node
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.lower import STANDINS
 from tpdyn.recorder.lowering.standins.chosen import Chosen
 from tpdyn.recorder.lowering.standins.complex_numbers import Complex
 from tpdyn.recorder.lowering.standins.standin import Call
-from tpdyn.recorder.lowering.values import Known, Value
+from tpdyn.recorder.lowering.values import Handle, Known
 
 
 def call(op: str, *args: Any, **kwargs: Any) -> Call:
@@ -22,7 +22,7 @@ def call(op: str, *args: Any, **kwargs: Any) -> Call:
 
 
 def test_a_call_knows_what_lies_inside_of_its_arguments() -> None:
-    place = Chosen(Value(0, (0, 1), (3, 4)))
+    place = Chosen(Handle(0, (0, 1), (3, 4)))
     inside = call("aten.index.Tensor", Known(torch.ones(4)), [None, place])
     assert inside.name == "index"
     assert inside.holds(Chosen) and not inside.holds(Complex)
@@ -34,7 +34,7 @@ def test_options_are_without_layout() -> None:
 
 
 def test_settling_reaches_every_argument() -> None:
-    settled = call("aten.cat.default", [1, (2, 3)], dim=4).settled(Builder(), lambda b, x: x + 1)
+    settled = call("aten.cat.default", [1, (2, 3)], dim=4).settled(LoweredBuilder(), lambda b, x: x + 1)
     assert settled.args == ([2, (3, 4)],) and settled.kwargs == {"dim": 5}
 
 
@@ -43,8 +43,8 @@ def test_what_is_known_is_asked_before_all_others() -> None:
 
 
 def test_an_operation_that_meets_no_stand_in_has_its_plain_rule() -> None:
-    add = call("aten.add.Tensor", Value(0, (0,), (4,)), 1)
-    assert [standin.read(Builder(), add) for standin in STANDINS] == [None] * len(STANDINS)
+    add = call("aten.add.Tensor", Handle(0, (0,), (4,)), 1)
+    assert [standin.read(LoweredBuilder(), add) for standin in STANDINS] == [None] * len(STANDINS)
 
 
 def test_a_stand_in_that_settles_is_read_by_the_next() -> None:

@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.rules.losses import softmax_backward
 from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor
 
 
-def _scale(b: Builder, q: Any, scale: Number | None) -> Number:
+def _scale(b: LoweredBuilder, q: Any, scale: Number | None) -> Number:
     return 1 / math.sqrt(b.shape(q)[-1]) if scale is None else scale
 
 
-def chances(b: Builder, q: Any, k: Any, mask: Any, causal: bool, scale: Number) -> Tensor:
+def chances(b: LoweredBuilder, q: Any, k: Any, mask: Any, causal: bool, scale: Number) -> Tensor:
     """softmax(scale * q k^T + mask), shared between forward and backward."""
     scores = b.contract("bhij", (q, "bhie"), (k, "bhje"), scale=scale, share=True)
     if causal:
@@ -37,13 +37,13 @@ def chances(b: Builder, q: Any, k: Any, mask: Any, causal: bool, scale: Number) 
     return b.apply("softmax", scores, along=3)
 
 
-def _causal(b: Builder, rows: int, columns: int) -> Known:
+def _causal(b: LoweredBuilder, rows: int, columns: int) -> Known:
     if (rows, columns) not in b.masks:
         b.masks[rows, columns] = Known(torch.ones(rows, columns, dtype=torch.bool).tril())
     return b.masks[rows, columns]
 
 
-def _grouped(b: Builder, x: Any, heads: int) -> Any:
+def _grouped(b: LoweredBuilder, x: Any, heads: int) -> Any:
     """Key or value heads repeated to the number of query heads."""
     n, own, length, size = b.shape(x)
     if own == heads:
@@ -52,7 +52,7 @@ def _grouped(b: Builder, x: Any, heads: int) -> Any:
     return b.reshape(spread, (n, heads, length, size))
 
 
-def _ungrouped(b: Builder, grad: Any, own: int) -> Any:
+def _ungrouped(b: LoweredBuilder, grad: Any, own: int) -> Any:
     n, heads, length, size = b.shape(grad)
     if own == heads:
         return grad
@@ -60,7 +60,7 @@ def _ungrouped(b: Builder, grad: Any, own: int) -> Any:
 
 
 def attend(
-    b: Builder, q: Any, k: Any, v: Any, mask: Any, dropout: Number, causal: bool, scale: Number | None
+    b: LoweredBuilder, q: Any, k: Any, v: Any, mask: Any, dropout: Number, causal: bool, scale: Number | None
 ) -> Tensor:
     """The mixed values."""
     if dropout != 0:
@@ -74,7 +74,7 @@ def attend(
 
 
 def attend_backward(
-    b: Builder, grad: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: Number | None
+    b: LoweredBuilder, grad: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: Number | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v."""
     heads, own = b.shape(q)[1], b.shape(k)[1]
@@ -90,7 +90,7 @@ def attend_backward(
 
 
 def cpu(
-    b: Builder,
+    b: LoweredBuilder,
     q: Any,
     k: Any,
     v: Any,
@@ -105,7 +105,7 @@ def cpu(
 
 
 def cpu_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     q: Any,
     k: Any,
@@ -123,7 +123,7 @@ def cpu_backward(
 
 
 def efficient(
-    b: Builder,
+    b: LoweredBuilder,
     q: Any,
     k: Any,
     v: Any,
@@ -139,7 +139,7 @@ def efficient(
 
 
 def efficient_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     q: Any,
     k: Any,
@@ -160,7 +160,7 @@ def efficient_backward(
 
 
 def flash(
-    b: Builder,
+    b: LoweredBuilder,
     q: Any,
     k: Any,
     v: Any,
@@ -175,7 +175,7 @@ def flash(
 
 
 def flash_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     q: Any,
     k: Any,

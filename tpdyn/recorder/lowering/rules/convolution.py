@@ -17,7 +17,7 @@ from typing import Any, final
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
@@ -44,7 +44,7 @@ def each(values: Sequence[int], rank: int) -> list[int]:
     return list(values) * rank if len(values) == 1 else list(values)
 
 
-def window_index(b: Builder, window: Window) -> Known:
+def window_index(b: LoweredBuilder, window: Window) -> Known:
     """The position in the padded dim that place o sees at kernel position k."""
     key = (window.out, window.kernel, window.stride, window.dilation)
     found = b.indices.get(key)
@@ -54,7 +54,7 @@ def window_index(b: Builder, window: Window) -> Known:
     return found
 
 
-def padded(b: Builder, x: Any, dim: int, before: int, after: int) -> Tensor:
+def padded(b: LoweredBuilder, x: Any, dim: int, before: int, after: int) -> Tensor:
     """Zeros laid before and after along one dim; negative: so many cut off."""
     size = b.shape(x)[dim]
     if before < 0 or after < 0:
@@ -63,7 +63,7 @@ def padded(b: Builder, x: Any, dim: int, before: int, after: int) -> Tensor:
     return b.concat(parts, dim, b.shape(x)) if len(parts) > 1 else b.value(x)
 
 
-def patches(b: Builder, x: Any, windows: Sequence[Window]) -> Tensor:
+def patches(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
     """[..., s1, s2] -> [..., o1, k1, o2, k2]: what the kernel sees from each place."""
     lead = len(b.shape(x)) - len(windows)
     for number, window in enumerate(windows):
@@ -82,7 +82,7 @@ def patches(b: Builder, x: Any, windows: Sequence[Window]) -> Tensor:
     return b.value(x)
 
 
-def spread(b: Builder, x: Any, windows: Sequence[Window]) -> Tensor:
+def spread(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
     """The transpose of `patches`: [..., o1, k1, o2, k2] -> [..., s1, s2], added up where patches overlap."""
     lead = len(b.shape(x)) - 2 * len(windows)
     for number, window in enumerate(windows):
@@ -121,12 +121,12 @@ class _Convolution:
         """The letters of patches."""
         return [letter for pair in zip(self.places, self.kernel, strict=True) for letter in pair]
 
-    def grouped(self, b: Builder, x: Any, dim: int) -> Tensor:
+    def grouped(self, b: LoweredBuilder, x: Any, dim: int) -> Tensor:
         """A dim of channels as (group, channel in the group)."""
         shape = b.shape(x)
         return b.reshape(x, (*shape[:dim], self.groups, shape[dim] // self.groups, *shape[dim + 1 :]))
 
-    def joined(self, b: Builder, x: Any, dim: int) -> Tensor:
+    def joined(self, b: LoweredBuilder, x: Any, dim: int) -> Tensor:
         shape = b.shape(x)
         return b.reshape(x, (*shape[:dim], shape[dim] * shape[dim + 1], *shape[dim + 2 :]))
 
@@ -160,7 +160,7 @@ def _plan(
 
 
 def convolution(
-    b: Builder,
+    b: LoweredBuilder,
     x: Any,
     weight: Any,
     bias: Any,
@@ -195,7 +195,7 @@ def convolution(
 
 
 def convolution_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     x: Any,
     weight: Any,
@@ -242,7 +242,12 @@ def _pairs(
 
 
 def unfold(
-    b: Builder, x: Any, kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+    b: LoweredBuilder,
+    x: Any,
+    kernel: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
 ) -> Tensor:
     """im2col: [n, c, h, w] -> [n, c * kh * kw, places]."""
     shape = b.shape(x)
@@ -253,7 +258,7 @@ def unfold(
 
 
 def fold(
-    b: Builder,
+    b: LoweredBuilder,
     x: Any,
     sizes: Sequence[int],
     kernel: Sequence[int],

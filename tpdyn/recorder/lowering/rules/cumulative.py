@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
@@ -19,14 +19,14 @@ MOST_FACTORS = 64
 """A product of more factors is refused: each is a statement, and a dim that long is hardly meant to be finite."""
 
 
-def _triangle(b: Builder, size: int) -> Known:
+def _triangle(b: LoweredBuilder, size: int) -> Known:
     key = ("triangle", size)
     if key not in b.indices:
         b.indices[key] = Known(torch.ones(size, size, dtype=torch.float64).tril(), name="up_to")
     return b.indices[key]
 
 
-def cumsum(b: Builder, x: Any, dim: int, **_: Any) -> Tensor:
+def cumsum(b: LoweredBuilder, x: Any, dim: int, **_: Any) -> Tensor:
     """The sums of the first 1, 2, ... entries along dim."""
     if not b.shape(x):
         return b.value(x)
@@ -36,14 +36,14 @@ def cumsum(b: Builder, x: Any, dim: int, **_: Any) -> Tensor:
     return b.contract(out, (x, letters), (_triangle(b, b.shape(x)[dim]), ["to", dim]))
 
 
-def _along(b: Builder, x: Any, dim: int) -> list[Any]:
+def _along(b: LoweredBuilder, x: Any, dim: int) -> list[Any]:
     size = b.shape(x)[dim]
     if size > MOST_FACTORS:
         raise Refusal(f"a product of {size} factors; up to {MOST_FACTORS} are written out")
     return [b.select(x, dim, k) for k in range(size)]
 
 
-def prod(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+def prod(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
     """The product over one dim (or over all entries)."""
     if dim is None:
         x, dim = b.reshape(x, (-1,)), 0
@@ -55,7 +55,7 @@ def prod(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -
     return b.unsqueeze(total, dim) if keepdim else total
 
 
-def cumprod(b: Builder, x: Any, dim: int, **_: Any) -> Tensor:
+def cumprod(b: LoweredBuilder, x: Any, dim: int, **_: Any) -> Tensor:
     """The products of the first 1, 2, ... entries along dim."""
     dim %= max(len(b.shape(x)), 1)
     factors = _along(b, x, dim)
@@ -65,23 +65,23 @@ def cumprod(b: Builder, x: Any, dim: int, **_: Any) -> Tensor:
     return b.concat([b.unsqueeze(total, dim) for total in totals], dim, b.shape(b.unsqueeze(totals[0], dim)))
 
 
-def logcumsumexp(b: Builder, x: Any, dim: int) -> Tensor:
+def logcumsumexp(b: LoweredBuilder, x: Any, dim: int) -> Tensor:
     """log of the running sum of exp."""
     return b.apply("log", cumsum(b, b.apply("exp", x), dim))
 
 
-def trace(b: Builder, x: Any) -> Tensor:
+def trace(b: LoweredBuilder, x: Any) -> Tensor:
     """The sum of a matrix's diagonal."""
     return b.contract([], (x, ["i", "i"]))
 
 
-def _difference(b: Builder, x: Any, y: Any) -> Tensor:
+def _difference(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """x_i - y_j: [..., i, j, entries]."""
     rank = len(b.shape(x))
     return b.combine([(1, b.unsqueeze(x, rank - 1)), (-1, b.unsqueeze(y, rank - 2))], share=True)
 
 
-def cdist(b: Builder, x: Any, y: Any, p: float, *_: Any) -> Tensor:
+def cdist(b: LoweredBuilder, x: Any, y: Any, p: float, *_: Any) -> Tensor:
     """The distances |x_i - y_j|."""
     apart = _difference(b, x, y)
     last = [len(b.shape(apart)) - 1]
@@ -92,7 +92,7 @@ def cdist(b: Builder, x: Any, y: Any, p: float, *_: Any) -> Tensor:
     raise Refusal(f"distances of order {p}; 1 and 2 have rules")
 
 
-def cdist_backward(b: Builder, grad: Any, x: Any, y: Any, p: float, distance: Any) -> Tensor:
+def cdist_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, p: float, distance: Any) -> Tensor:
     """grad_ij * the direction from y_j to x_i, summed over j; zero where the two are the same point."""
     apart = _difference(b, x, y)
     rank = len(b.shape(apart))

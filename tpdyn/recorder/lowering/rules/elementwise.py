@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from tpdyn.program.instructions import Apply, Combine, Contract
-from tpdyn.recorder.lowering.builder import Builder
-from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
+from tpdyn.recorder.lowering.builder import LoweredBuilder
+from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tensor
 
 Rule = Callable[..., Any]
 
@@ -76,7 +76,7 @@ def _binary(function: str) -> Rule:
     return lambda b, x, y, **_: b.apply(function, x, y)
 
 
-def add(b: Builder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
+def add(b: LoweredBuilder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
     """x + alpha*y; marks a constant that guards a denominator: an optimizer's, or that of a normalisation written out."""
     shape = b.broadcast(x, y)
     for value, other in ((x, y), (y, x)):
@@ -90,7 +90,7 @@ LARGEST_GUARD = 1e-3
 """A number above this that is added to a size in a forward pass is part of the function, not a guard."""
 
 
-def is_guard(b: Builder, value: Any, number: Number | None) -> bool:
+def is_guard(b: LoweredBuilder, value: Any, number: Number | None) -> bool:
     """Whether adding the number only guards a division: it is added to a root or a mean of squares."""
     if number is None:
         return False
@@ -99,9 +99,9 @@ def is_guard(b: Builder, value: Any, number: Number | None) -> bool:
     return 0 < number <= LARGEST_GUARD and (is_scaled_root(b, value) or is_mean_of_squares(b, value))
 
 
-def is_mean_of_squares(b: Builder, x: Any) -> bool:
+def is_mean_of_squares(b: LoweredBuilder, x: Any) -> bool:
     """Whether x is a sum of squares over some dims, times numbers."""
-    if not isinstance(x, Value):
+    if not isinstance(x, Handle):
         return False
     match b.instruction(x):
         case Contract(operands=(one, other)):
@@ -111,38 +111,38 @@ def is_mean_of_squares(b: Builder, x: Any) -> bool:
             square = isinstance(made, Contract) and len(made.operands) == 2 and made.operands[0] == made.operands[1]
             return square or (isinstance(made, Apply) and made.function == "square")
         case Combine(terms=((_, inner),), constant=constant) if constant.is_zero:
-            return is_mean_of_squares(b, Value(inner.var, (), ()))
+            return is_mean_of_squares(b, Handle(inner.var, (), ()))
     return False
 
 
-def is_scaled_root(b: Builder, x: Any) -> bool:
+def is_scaled_root(b: LoweredBuilder, x: Any) -> bool:
     """Whether x is a square root times numbers (or the largest of several)."""
-    if not isinstance(x, Value):
+    if not isinstance(x, Handle):
         return False
     match b.instruction(x):
         case Apply(function="sqrt"):
             return True
         case Combine(terms=((_, inner),), constant=constant) if constant.is_zero:
-            return is_scaled_root(b, Value(inner.var, (), ()))
+            return is_scaled_root(b, Handle(inner.var, (), ()))
     return False
 
 
-def sub(b: Builder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
+def sub(b: LoweredBuilder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
     """x - alpha*y."""
     return b.combine([(1, x), (-alpha, y)])
 
 
-def rsub(b: Builder, x: Any, y: Any, alpha: Number = 1, **_: Any) -> Tensor:
+def rsub(b: LoweredBuilder, x: Any, y: Any, alpha: Number = 1, **_: Any) -> Tensor:
     """y - alpha*x."""
     return b.combine([(-alpha, x), (1, y)])
 
 
-def mul(b: Builder, x: Any, y: Any, **_: Any) -> Tensor:
+def mul(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Tensor:
     """x * y."""
     return b.product(x, y)
 
 
-def div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Tensor:
+def div(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Tensor:
     """x / y: a number divides as its inverse, a tensor through its reciprocal."""
     if rounding_mode is not None:
         raise Refusal(f"rounding_mode={rounding_mode!r} of values that depend on parameters")
@@ -150,14 +150,14 @@ def div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: An
     if number is not None:
         inverse = 1 / number if number != 0 else math.copysign(math.inf, float(number))
         return b.combine([(inverse, x)], shape=b.broadcast(x, y))
-    if isinstance(x, Value) and isinstance(y, Value):
+    if isinstance(x, Handle) and isinstance(y, Handle):
         softmax = _normalised_exponential(b, x, y)
         if softmax is not None:
             return softmax
     return b.product(x, b.apply("reciprocal", y))
 
 
-def _normalised_exponential(b: Builder, x: Value, y: Value) -> Value | None:
+def _normalised_exponential(b: LoweredBuilder, x: Handle, y: Handle) -> Handle | None:
     """softmax, where x = exp(z) and y is the sum of the same exp(z) along one dim (kept with size 1)."""
     made, total = b.instruction(x), b.instruction(y)
     if not (isinstance(made, Apply) and made.function == "exp" and isinstance(total, Contract) and b.is_whole(x)):
@@ -172,21 +172,21 @@ def _normalised_exponential(b: Builder, x: Value, y: Value) -> Value | None:
     if [y.axes[labels[axis]] for axis in kept] != kept:
         return None
     (operand,) = made.operands
-    z = Value(operand.var, tuple(range(rank)), x.shape)
+    z = Handle(operand.var, tuple(range(rank)), x.shape)
     return b.apply("softmax", z, along=summed[0])
 
 
-def neg(b: Builder, x: Any, **_: Any) -> Tensor:
+def neg(b: LoweredBuilder, x: Any, **_: Any) -> Tensor:
     """-x."""
     return b.combine([(-1, x)])
 
 
-def square(b: Builder, x: Any, **_: Any) -> Tensor:
+def square(b: LoweredBuilder, x: Any, **_: Any) -> Tensor:
     """x * x."""
     return b.product(x, x)
 
 
-def power(b: Builder, x: Any, exponent: Any, **_: Any) -> Tensor:
+def power(b: LoweredBuilder, x: Any, exponent: Any, **_: Any) -> Tensor:
     """x^p for a number p; c^x for a number c; x^y = exp(y log x), which is defined for x > 0 only."""
     p = b.number(exponent)
     if p is not None:
@@ -204,17 +204,17 @@ def power(b: Builder, x: Any, exponent: Any, **_: Any) -> Tensor:
     return b.apply("exp", b.product(exponent, b.apply("log", x)))
 
 
-def addcmul(b: Builder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
+def addcmul(b: LoweredBuilder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
     """x + value*y*z."""
     return b.combine([(1, x), (value, b.product(y, z))])
 
 
-def addcdiv(b: Builder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
+def addcdiv(b: LoweredBuilder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
     """x + value*y/z."""
     return b.combine([(1, x), (value, div(b, y, z))])
 
 
-def lerp(b: Builder, start: Any, end: Any, weight: Any) -> Tensor:
+def lerp(b: LoweredBuilder, start: Any, end: Any, weight: Any) -> Tensor:
     """start + weight*(end - start)."""
     w = b.number(weight)
     if w is not None:
@@ -222,7 +222,7 @@ def lerp(b: Builder, start: Any, end: Any, weight: Any) -> Tensor:
     return b.combine([(1, start), (1, b.product(weight, b.combine([(1, end), (-1, start)])))])
 
 
-def where(b: Builder, mask: Any, x: Any, y: Any) -> Tensor:
+def where(b: LoweredBuilder, mask: Any, x: Any, y: Any) -> Tensor:
     """x where the mask holds, else y."""
     if isinstance(mask, Known) and mask.is_discrete:
         if not bool(mask.tensor.any()):
@@ -232,12 +232,12 @@ def where(b: Builder, mask: Any, x: Any, y: Any) -> Tensor:
     return b.apply("where", mask, x, y)
 
 
-def masked_fill(b: Builder, x: Any, mask: Any, number: Any) -> Tensor:
+def masked_fill(b: LoweredBuilder, x: Any, mask: Any, number: Any) -> Tensor:
     """A number (or a tensor without dims) where the mask holds, else x."""
     return where(b, mask, number, x)
 
 
-def clamp(b: Builder, x: Any, low: Any = None, high: Any = None) -> Tensor:
+def clamp(b: LoweredBuilder, x: Any, low: Any = None, high: Any = None) -> Tensor:
     """Between low and high; one end alone is a maximum or minimum (and relu, when that end is the number 0)."""
     if b.number(low) is not None and b.number(high) is not None:
         return b.apply("clamp", x, parameters=[float(b.number(low)), float(b.number(high))])  # type: ignore[arg-type]
@@ -246,49 +246,49 @@ def clamp(b: Builder, x: Any, low: Any = None, high: Any = None) -> Tensor:
     return x if high is None else b.apply("minimum", x, high)
 
 
-def hardtanh(b: Builder, x: Any, low: Number = -1, high: Number = 1) -> Tensor:
+def hardtanh(b: LoweredBuilder, x: Any, low: Number = -1, high: Number = 1) -> Tensor:
     """Between low and high."""
     return b.apply("clamp", x, parameters=[low, high])
 
 
-def _inside_open(b: Builder, grad: Any, x: Any, low: Number, high: Number) -> Tensor:
+def _inside_open(b: LoweredBuilder, grad: Any, x: Any, low: Number, high: Number) -> Tensor:
     return b.product(grad, b.apply("inside", x, parameters=[low, high]))
 
 
-def gelu(b: Builder, x: Any, *, approximate: str = "none") -> Tensor:
+def gelu(b: LoweredBuilder, x: Any, *, approximate: str = "none") -> Tensor:
     """GELU, exact or by tanh."""
     return b.apply("gelu" if approximate == "none" else "gelu_tanh", x)
 
 
-def gelu_backward(b: Builder, grad: Any, x: Any, *, approximate: str = "none") -> Tensor:
+def gelu_backward(b: LoweredBuilder, grad: Any, x: Any, *, approximate: str = "none") -> Tensor:
     """grad * gelu'(x)."""
     return b.product(grad, b.apply("gelu'" if approximate == "none" else "gelu_tanh'", x))
 
 
-def argument_of(b: Builder, out: Any, function: str) -> tuple[Value, Apply] | None:
+def argument_of(b: LoweredBuilder, out: Any, function: str) -> tuple[Handle, Apply] | None:
     """If out = function(x): x (seen as out is seen), and the instruction."""
-    if isinstance(out, Value):
+    if isinstance(out, Handle):
         made = b.instruction(out)
         if isinstance(made, Apply) and made.function == function and len(made.operands) == 1 and made.along is None:
-            return Value(made.operands[0].var, out.axes, out.shape), made
+            return Handle(made.operands[0].var, out.axes, out.shape), made
     return None
 
 
-def tanh_backward(b: Builder, grad: Any, out: Any) -> Tensor:
+def tanh_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
     """grad * tanh'(x), or grad * (1 - out^2) where out was not made by tanh."""
     found = argument_of(b, out, "tanh")
     slope = b.apply("tanh'", found[0]) if found else b.combine([(-1, b.product(out, out))], 1.0)
     return b.product(grad, slope)
 
 
-def sigmoid_backward(b: Builder, grad: Any, out: Any) -> Tensor:
+def sigmoid_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
     """grad * sigmoid'(x), or grad * (out - out^2)."""
     found = argument_of(b, out, "sigmoid")
     slope = b.apply("sigmoid'", found[0]) if found else b.combine([(1, out), (-1, b.product(out, out))])
     return b.product(grad, slope)
 
 
-def threshold_backward(b: Builder, grad: Any, out: Any, threshold: Number) -> Tensor:
+def threshold_backward(b: LoweredBuilder, grad: Any, out: Any, threshold: Number) -> Tensor:
     """grad where out > threshold; out = relu(x) > 0 exactly where x > 0."""
     found = argument_of(b, out, "relu")
     if threshold == 0:
@@ -296,35 +296,35 @@ def threshold_backward(b: Builder, grad: Any, out: Any, threshold: Number) -> Te
     return b.product(grad, b.apply("step", b.combine([(1, out)], -threshold)))
 
 
-def threshold(b: Builder, x: Any, limit: Number, value: Number) -> Tensor:
+def threshold(b: LoweredBuilder, x: Any, limit: Number, value: Number) -> Tensor:
     """x where x > limit, else value."""
     if limit == 0 and value == 0:
         return b.apply("relu", x)
     return b.apply("where", b.apply("greater", x, limit), x, value)
 
 
-def leaky_relu(b: Builder, x: Any, negative: Number = 0.01) -> Tensor:
+def leaky_relu(b: LoweredBuilder, x: Any, negative: Number = 0.01) -> Tensor:
     """x, or negative*x to the left of 0."""
     return b.apply("leaky_relu", x, parameters=[negative])
 
 
-def leaky_relu_backward(b: Builder, grad: Any, x: Any, negative: Number, is_result: bool) -> Tensor:
+def leaky_relu_backward(b: LoweredBuilder, grad: Any, x: Any, negative: Number, is_result: bool) -> Tensor:
     """grad * slope."""
     return b.product(grad, b.apply("leaky_step", x, parameters=[negative]))
 
 
-def elu(b: Builder, x: Any, alpha: Number = 1, scale: Number = 1, input_scale: Number = 1) -> Tensor:
+def elu(b: LoweredBuilder, x: Any, alpha: Number = 1, scale: Number = 1, input_scale: Number = 1) -> Tensor:
     """ELU, SELU, CELU."""
     return b.apply("elu", x, parameters=[alpha, scale, input_scale])
 
 
-def celu(b: Builder, x: Any, alpha: Number = 1) -> Tensor:
+def celu(b: LoweredBuilder, x: Any, alpha: Number = 1) -> Tensor:
     """ELU with slope 1 at zero from both sides."""
     return b.apply("elu", x, parameters=[alpha, 1, 1 / alpha])
 
 
 def elu_backward(
-    b: Builder, grad: Any, alpha: Number, scale: Number, input_scale: Number, is_result: bool, x: Any
+    b: LoweredBuilder, grad: Any, alpha: Number, scale: Number, input_scale: Number, is_result: bool, x: Any
 ) -> Tensor:
     """grad * elu'(x); when only the result was kept, its argument is looked up."""
     if is_result:
@@ -335,7 +335,7 @@ def elu_backward(
     return b.product(grad, b.apply("elu'", x, parameters=[alpha, scale, input_scale]))
 
 
-def silu_backward(b: Builder, grad: Any, x: Any) -> Tensor:
+def silu_backward(b: LoweredBuilder, grad: Any, x: Any) -> Tensor:
     """grad * silu'(x)."""
     return b.product(grad, b.apply("silu'", x))
 
@@ -344,32 +344,32 @@ def _slope_backward(function: str) -> Rule:
     return lambda b, grad, x, **_: b.product(grad, b.apply(function, x))
 
 
-def softplus(b: Builder, x: Any, beta: Number = 1, threshold: Number = 20) -> Tensor:
+def softplus(b: LoweredBuilder, x: Any, beta: Number = 1, threshold: Number = 20) -> Tensor:
     """log(1 + exp(beta x)) / beta."""
     return b.apply("softplus", x, parameters=[beta, threshold])
 
 
-def softplus_backward(b: Builder, grad: Any, x: Any, beta: Number, threshold: Number) -> Tensor:
+def softplus_backward(b: LoweredBuilder, grad: Any, x: Any, beta: Number, threshold: Number) -> Tensor:
     """grad * softplus'(x)."""
     return b.product(grad, b.apply("softplus'", x, parameters=[beta, threshold]))
 
 
-def log_sigmoid(b: Builder, x: Any) -> tuple[Tensor, None]:
+def log_sigmoid(b: LoweredBuilder, x: Any) -> tuple[Tensor, None]:
     """log sigmoid(x); the buffer of the kernel is not needed."""
     return b.apply("log_sigmoid", x), None
 
 
-def log_sigmoid_backward(b: Builder, grad: Any, x: Any, buffer: Any) -> Tensor:
+def log_sigmoid_backward(b: LoweredBuilder, grad: Any, x: Any, buffer: Any) -> Tensor:
     """grad * sigmoid(-x)."""
     return b.product(grad, b.apply("log_sigmoid'", x))
 
 
-def same(b: Builder, x: Any, *_: Any, **__: Any) -> Tensor:
+def same(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> Tensor:
     """x itself."""
     return x if isinstance(x, Known) else b.value(x)
 
 
-def convert(b: Builder, x: Any, *args: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+def convert(b: LoweredBuilder, x: Any, *args: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
     """x in another type: of float, the same value."""
     if dtype is not None and not dtype.is_floating_point:
         if dtype == torch.bool:
@@ -378,49 +378,49 @@ def convert(b: Builder, x: Any, *args: Any, dtype: torch.dtype | None = None, **
     return same(b, x)
 
 
-def copy(b: Builder, x: Any, source: Any, *_: Any) -> Tensor:
+def copy(b: LoweredBuilder, x: Any, source: Any, *_: Any) -> Tensor:
     """The source, in the shape of x."""
     return b.expand(source, b.shape(x))
 
 
-def full_like(b: Builder, x: Any, number: Any, **_: Any) -> Tensor:
+def full_like(b: LoweredBuilder, x: Any, number: Any, **_: Any) -> Tensor:
     """A constant tensor of x's shape."""
     value = b.number(number)
     return Known.full(b.shape(x), value) if value is not None else b.expand(number, b.shape(x))
 
 
-def fill(b: Builder, x: Any, number: Any) -> Tensor:
+def fill(b: LoweredBuilder, x: Any, number: Any) -> Tensor:
     """A constant tensor of x's shape."""
     return full_like(b, x, number)
 
 
-def zeros_like(b: Builder, x: Any, **_: Any) -> Known:
+def zeros_like(b: LoweredBuilder, x: Any, **_: Any) -> Known:
     """Zeros of x's shape."""
     return Known.full(b.shape(x), 0.0)
 
 
-def ones_like(b: Builder, x: Any, **_: Any) -> Known:
+def ones_like(b: LoweredBuilder, x: Any, **_: Any) -> Known:
     """Ones of x's shape."""
     return Known.full(b.shape(x), 1.0)
 
 
-def new_full(b: Builder, x: Any, size: Any, number: Number, **_: Any) -> Known:
+def new_full(b: LoweredBuilder, x: Any, size: Any, number: Number, **_: Any) -> Known:
     """A constant tensor."""
     return Known.full(tuple(size), number)
 
 
-def new_zeros(b: Builder, x: Any, size: Any, **_: Any) -> Known:
+def new_zeros(b: LoweredBuilder, x: Any, size: Any, **_: Any) -> Known:
     """Zeros."""
     return Known.full(tuple(size), 0.0)
 
 
-def new_ones(b: Builder, x: Any, size: Any, **_: Any) -> Known:
+def new_ones(b: LoweredBuilder, x: Any, size: Any, **_: Any) -> Known:
     """Ones."""
     return Known.full(tuple(size), 1.0)
 
 
 def nan_to_num(
-    b: Builder, x: Any, nan: Number | None = None, posinf: Number | None = None, neginf: Number | None = None
+    b: LoweredBuilder, x: Any, nan: Number | None = None, posinf: Number | None = None, neginf: Number | None = None
 ) -> Tensor:
     """Numbers in place of nan (what is infinite stays)."""
     return b.apply("where", b.apply("isnan", x), nan or 0.0, x)

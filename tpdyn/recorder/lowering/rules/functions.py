@@ -5,104 +5,104 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.values import Number, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Number, Tensor
 
 
 def _of_log(factor: float) -> Rule:
     return lambda b, x, **_: b.combine([(factor, b.apply("log", x))])
 
 
-def exp2(b: Builder, x: Any) -> Tensor:
+def exp2(b: LoweredBuilder, x: Any) -> Tensor:
     """2^x."""
     return b.apply("exp", b.combine([(math.log(2), x)]))
 
 
-def erfc(b: Builder, x: Any) -> Tensor:
+def erfc(b: LoweredBuilder, x: Any) -> Tensor:
     """1 - erf x."""
     return b.combine([(-1, b.apply("erf", x))], 1.0)
 
 
-def tan(b: Builder, x: Any) -> Tensor:
+def tan(b: LoweredBuilder, x: Any) -> Tensor:
     """sin x / cos x."""
     return b.product(b.apply("sin", x), b.apply("reciprocal", b.apply("cos", x)))
 
 
-def asin(b: Builder, x: Any) -> Tensor:
+def asin(b: LoweredBuilder, x: Any) -> Tensor:
     """atan(x / sqrt(1 - x^2))."""
     return b.apply("atan", b.product(x, b.apply("rsqrt", b.combine([(-1, b.product(x, x))], 1.0))))
 
 
-def acos(b: Builder, x: Any) -> Tensor:
+def acos(b: LoweredBuilder, x: Any) -> Tensor:
     """pi/2 - asin x."""
     return b.combine([(-1, asin(b, x))], math.pi / 2)
 
 
-def atanh(b: Builder, x: Any) -> Tensor:
+def atanh(b: LoweredBuilder, x: Any) -> Tensor:
     """(log(1 + x) - log(1 - x)) / 2."""
     return b.combine([(0.5, b.apply("log1p", x)), (-0.5, b.apply("log1p", b.combine([(-1, x)])))])
 
 
-def acosh(b: Builder, x: Any) -> Tensor:
+def acosh(b: LoweredBuilder, x: Any) -> Tensor:
     """log(x + sqrt(x^2 - 1))."""
     root = b.apply("sqrt", b.combine([(1, b.product(x, x))], -1.0))
     return b.apply("log", b.combine([(1, x), (1, root)]))
 
 
-def logit(b: Builder, x: Any, eps: Number | None = None) -> Tensor:
+def logit(b: LoweredBuilder, x: Any, eps: Number | None = None) -> Tensor:
     """log(x / (1 - x)), x kept eps away from the ends."""
     if eps is not None:
         x = b.apply("clamp", x, parameters=[eps, 1 - eps])
     return b.combine([(1, b.apply("log", x)), (-1, b.apply("log", b.combine([(-1, x)], 1.0)))])
 
 
-def logit_backward(b: Builder, grad: Any, x: Any, eps: Number | None = None) -> Tensor:
+def logit_backward(b: LoweredBuilder, grad: Any, x: Any, eps: Number | None = None) -> Tensor:
     """grad / (x (1 - x)), zero where x is kept away from the ends."""
     if eps is not None:
         grad = b.product(grad, b.apply("inside", x, parameters=[eps, 1 - eps]))
     return b.product(grad, b.apply("reciprocal", b.combine([(1, x), (-1, b.product(x, x))])))
 
 
-def hardshrink(b: Builder, x: Any, limit: Number = 0.5) -> Tensor:
+def hardshrink(b: LoweredBuilder, x: Any, limit: Number = 0.5) -> Tensor:
     """x outside of [-limit, limit], else zero."""
     inside = b.apply("inside", x, parameters=[-limit, limit])
     return b.combine([(1, x), (-1, b.product(x, inside))])
 
 
-def softshrink(b: Builder, x: Any, limit: Number = 0.5) -> Tensor:
+def softshrink(b: LoweredBuilder, x: Any, limit: Number = 0.5) -> Tensor:
     """x - clamp(x)."""
     return b.combine([(1, x), (-1, b.apply("clamp", x, parameters=[-limit, limit]))])
 
 
-def shrink_backward(b: Builder, grad: Any, x: Any, limit: Number) -> Tensor:
+def shrink_backward(b: LoweredBuilder, grad: Any, x: Any, limit: Number) -> Tensor:
     """grad outside of [-limit, limit]."""
     inside = b.apply("inside", x, parameters=[-limit, limit])
     return b.combine([(1, grad), (-1, b.product(grad, inside))])
 
 
-def hypot(b: Builder, x: Any, y: Any) -> Tensor:
+def hypot(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """sqrt(x^2 + y^2)."""
     return b.apply("sqrt", b.combine([(1, b.product(x, x)), (1, b.product(y, y))]))
 
 
-def xlogy(b: Builder, x: Any, y: Any) -> Tensor:
+def xlogy(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """x log y."""
     return b.product(x, b.apply("log", y))
 
 
-def logaddexp(b: Builder, x: Any, y: Any) -> Tensor:
+def logaddexp(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """log(exp x + exp y) = y + softplus(x - y)."""
     return b.combine([(1, y), (1, b.apply("softplus", b.combine([(1, x), (-1, y)]), parameters=[1.0, math.inf]))])
 
 
-def prelu(b: Builder, x: Any, slope: Any) -> Tensor:
+def prelu(b: LoweredBuilder, x: Any, slope: Any) -> Tensor:
     """x, or slope * x to the left of 0: relu(x) - slope * relu(-x)."""
     left = b.apply("relu", b.combine([(-1, x)]))
     return b.combine([(1, b.apply("relu", x)), (-1, b.product(slope, left))])
 
 
-def prelu_backward(b: Builder, grad: Any, x: Any, slope: Any) -> tuple[Tensor, Tensor]:
+def prelu_backward(b: LoweredBuilder, grad: Any, x: Any, slope: Any) -> tuple[Tensor, Tensor]:
     """Gradients of x and (not yet summed) of the slope."""
     right = b.apply("step", x)
     left = b.combine([(-1, right)], 1.0)
@@ -110,13 +110,13 @@ def prelu_backward(b: Builder, grad: Any, x: Any, slope: Any) -> tuple[Tensor, T
     return b.product(grad, factor), b.product(grad, b.product(x, left))
 
 
-def glu(b: Builder, x: Any, dim: int = -1) -> Tensor:
+def glu(b: LoweredBuilder, x: Any, dim: int = -1) -> Tensor:
     """First half times the sigmoid of the second half."""
     first, second = _halves(b, x, dim)
     return b.product(first, b.apply("sigmoid", second))
 
 
-def glu_backward(b: Builder, grad: Any, x: Any, dim: int) -> Tensor:
+def glu_backward(b: LoweredBuilder, grad: Any, x: Any, dim: int) -> Tensor:
     """Both halves' gradients, end to end."""
     first, second = _halves(b, x, dim)
     left = b.product(grad, b.apply("sigmoid", second))
@@ -124,7 +124,7 @@ def glu_backward(b: Builder, grad: Any, x: Any, dim: int) -> Tensor:
     return b.concat([left, right], dim % len(b.shape(x)), b.shape(left))
 
 
-def _halves(b: Builder, x: Any, dim: int) -> tuple[Value, Value]:
+def _halves(b: LoweredBuilder, x: Any, dim: int) -> tuple[Handle, Handle]:
     dim %= len(b.shape(x))
     half = b.shape(x)[dim] // 2
     return b.slice(x, dim, 0, 1, half), b.slice(x, dim, half, 1, half)

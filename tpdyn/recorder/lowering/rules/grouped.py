@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.summing import reduce
-from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tensor
 
 
-def histc(b: Builder, x: Any, bins: int = 100, min: Number = 0, max: Number = 0) -> Tensor:
+def histc(b: LoweredBuilder, x: Any, bins: int = 100, min: Number = 0, max: Number = 0) -> Tensor:
     """How many entries lie in each of `bins` equal intervals from min to max (the last one closed)."""
     if min >= max:
         raise Refusal("histc between the smallest and the largest entry; give min < max")
@@ -32,7 +32,7 @@ def histc(b: Builder, x: Any, bins: int = 100, min: Number = 0, max: Number = 0)
     return reduce(b, b.combine([(1, ends), (-1, below)], shape=(rows, bins)), [0])
 
 
-def _inside(b: Builder, offsets: Any, rows: int) -> Value:
+def _inside(b: LoweredBuilder, offsets: Any, rows: int) -> Handle:
     """inside[r, g]: whether row r belongs to group g, which ends before row offsets[g]."""
     (groups,) = b.shape(offsets)
     places = Known(torch.arange(rows, dtype=torch.float64).unsqueeze(1), name="rows")
@@ -44,7 +44,7 @@ def _inside(b: Builder, offsets: Any, rows: int) -> Value:
 
 
 def grouped_mm(
-    b: Builder, left: Any, right: Any, offsets: Any = None, bias: Any = None, out_dtype: Any = None
+    b: LoweredBuilder, left: Any, right: Any, offsets: Any = None, bias: Any = None, out_dtype: Any = None
 ) -> Tensor:
     """`left @ right` for each group: groups are runs of rows of left, of columns of right, or of the summed dim."""
     if offsets is None or bias is not None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder, common_shape
+from tpdyn.recorder.lowering.builder import LoweredBuilder, common_shape
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tensor
 
 
 def _index(index: Any) -> Known:
@@ -30,13 +30,13 @@ def _wrapped(index: Known, size: int) -> Known:
     return index
 
 
-def embedding(b: Builder, weight: Any, index: Any, *_: Any, **__: Any) -> Tensor:
+def embedding(b: LoweredBuilder, weight: Any, index: Any, *_: Any, **__: Any) -> Tensor:
     """weight[index]."""
     batch = list(range(len(b.shape(index))))
     return b.gather(weight, ["row", "feature"], _index(index), batch, "row", [*batch, "feature"])
 
 
-def embedding_backward(b: Builder, grad: Any, index: Any, rows: int, padding: int, by_frequency: bool) -> Tensor:
+def embedding_backward(b: LoweredBuilder, grad: Any, index: Any, rows: int, padding: int, by_frequency: bool) -> Tensor:
     """Each row's gradients added up."""
     index = _index(index)
     if by_frequency:
@@ -63,7 +63,7 @@ def _membership(bags: Known, sizes: Known, mode: int, index: Known, padding: int
 
 
 def embedding_bag(
-    b: Builder,
+    b: LoweredBuilder,
     weight: Any,
     index: Any,
     offsets: Any,
@@ -89,7 +89,7 @@ def embedding_bag(
 
 
 def embedding_bag_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     index: Any,
     offsets: Any,
@@ -114,7 +114,7 @@ def embedding_bag_backward(
     return b.scatter(b.value(shares), ["entry", "feature"], index, ["entry"], "row", ["row", "feature"], rows)
 
 
-def index_select(b: Builder, x: Any, dim: int, index: Any) -> Tensor:
+def index_select(b: LoweredBuilder, x: Any, dim: int, index: Any) -> Tensor:
     """x at the positions along dim."""
     rank = len(b.shape(x))
     dim = dim % rank
@@ -123,7 +123,7 @@ def index_select(b: Builder, x: Any, dim: int, index: Any) -> Tensor:
     return b.gather(x, letters, _wrapped(_index(index), b.shape(x)[dim]), [dim], "old", list(range(rank)))
 
 
-def index_select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, index: Any) -> Tensor:
+def index_select_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], dim: int, index: Any) -> Tensor:
     """The transpose of index_select."""
     rank = len(sizes)
     dim = dim % rank
@@ -132,13 +132,13 @@ def index_select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int,
     return b.scatter(b.value(grad), letters, _index(index), ["old"], dim, list(range(rank)), sizes[dim])
 
 
-def index_add(b: Builder, x: Any, dim: int, index: Any, source: Any, *, alpha: Number = 1) -> Tensor:
+def index_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, *, alpha: Number = 1) -> Tensor:
     """x + alpha * (source scattered along dim)."""
     return b.combine([(1, x), (alpha, index_select_backward(b, source, b.shape(x), dim, index))])
 
 
 def _plan(
-    b: Builder, shape: Sequence[int], indices: Sequence[Any]
+    b: LoweredBuilder, shape: Sequence[int], indices: Sequence[Any]
 ) -> tuple[int, Known, list[Any], list[Any], list[Any]]:
     """Which dim an advanced index picks from: (dim, index, letters of x, letters of the index, letters of the result).
 
@@ -179,7 +179,7 @@ def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
     return long[0] + lead if torch.equal(index.tensor.flatten(), torch.arange(size)) else None
 
 
-def index_(b: Builder, x: Any, indices: Sequence[Any]) -> Tensor:
+def index_(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Tensor:
     """x[..., index, ...]."""
     one = _one_entry(b.shape(x), indices)
     if one is not None:
@@ -199,7 +199,9 @@ def _one_entry(shape: Sequence[int], indices: Sequence[Any]) -> tuple[int, int] 
     return dim, int(index.tensor) % shape[dim]
 
 
-def index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Tensor:
+def index_put(
+    b: LoweredBuilder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any
+) -> Tensor:
     """x with values written at the index, or added there (with accumulate, as in the backward of an index)."""
     shape = b.shape(x)
     one = _one_entry(shape, indices)
@@ -228,14 +230,14 @@ def index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulat
     return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
 
 
-def _is_whole_mask(b: Builder, index: Any, shape: Sequence[int]) -> bool:
+def _is_whole_mask(b: LoweredBuilder, index: Any, shape: Sequence[int]) -> bool:
     """Whether the index says of each entry whether it is written. (What depends on parameters and is no choice is a mask.)"""
     if isinstance(index, Known) and index.tensor.dtype != torch.bool:
         return False
-    return isinstance(index, (Known, Value)) and tuple(b.shape(index)) == tuple(shape)
+    return isinstance(index, (Known, Handle)) and tuple(b.shape(index)) == tuple(shape)
 
 
-def gather(b: Builder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
+def gather(b: LoweredBuilder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
     """x picked along dim, jointly in the other dims."""
     rank, index = len(b.shape(x)), _index(index)
     dim = dim % max(rank, 1)
@@ -245,7 +247,7 @@ def gather(b: Builder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
     return b.gather(x, letters, index, list(range(rank)), "picked", list(range(rank)))
 
 
-def scatter_add(b: Builder, x: Any, dim: int, index: Any, source: Any) -> Tensor:
+def scatter_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any) -> Tensor:
     """x + source added along dim, jointly in the other dims."""
     rank, index = len(b.shape(x)), _index(index)
     dim = dim % max(rank, 1)
@@ -262,7 +264,7 @@ def _same_elsewhere(shape: Sequence[int], index: Sequence[int], dim: int) -> Non
         raise Refusal(f"an index of shape {tuple(index)} into {tuple(shape)}: other dims must be equal")
 
 
-def scatter(b: Builder, x: Any, dim: int, index: Any, source: Any, **_: Any) -> Tensor:
+def scatter(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, **_: Any) -> Tensor:
     """x with source written along dim, jointly in the other dims."""
     index = _index(index)
     dim = dim % max(len(b.shape(x)), 1)
@@ -276,13 +278,13 @@ def scatter(b: Builder, x: Any, dim: int, index: Any, source: Any, **_: Any) -> 
     return b.combine([(1, b.product(x, Known(kept, index.kind, None, "kept"))), (1, added)])
 
 
-def tril(b: Builder, x: Any, diagonal: int = 0) -> Tensor:
+def tril(b: LoweredBuilder, x: Any, diagonal: int = 0) -> Tensor:
     """Zeros above the diagonal."""
     mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).tril(diagonal))
     return b.apply("where", mask, x, 0.0)
 
 
-def triu(b: Builder, x: Any, diagonal: int = 0) -> Tensor:
+def triu(b: LoweredBuilder, x: Any, diagonal: int = 0) -> Tensor:
     """Zeros below the diagonal."""
     mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).triu(diagonal))
     return b.apply("where", mask, x, 0.0)

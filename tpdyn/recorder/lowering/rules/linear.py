@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.values import Number, Refusal, Tensor
 
 
-def mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Tensor:
+def mm(b: LoweredBuilder, x: Any, y: Any, *_: Any, **__: Any) -> Tensor:
     """(i k)(k j) -> i j."""
     return b.contract("ij", (x, "ik"), (y, "kj"))
 
 
-def bmm(b: Builder, x: Any, y: Any, **_: Any) -> Tensor:
+def bmm(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Tensor:
     """(b i k)(b k j) -> b i j."""
     return b.contract("bij", (x, "bik"), (y, "bkj"))
 
 
-def mv(b: Builder, x: Any, y: Any) -> Tensor:
+def mv(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """(i k)(k) -> i."""
     return b.contract("i", (x, "ik"), (y, "k"))
 
 
-def dot(b: Builder, x: Any, y: Any) -> Tensor:
+def dot(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """(k)(k) -> number."""
     return b.contract("", (x, "k"), (y, "k"))
 
 
-def outer(b: Builder, x: Any, y: Any) -> Tensor:
+def outer(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """(i)(j) -> i j."""
     return b.contract("ij", (x, "i"), (y, "j"))
 
 
-def matmul(b: Builder, x: Any, y: Any) -> Tensor:
+def matmul(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """As torch.matmul: vectors, matrices, and batches with broadcasting."""
     r, s = len(b.shape(x)), len(b.shape(y))
     if r == 0 or s == 0:
@@ -46,7 +46,7 @@ def matmul(b: Builder, x: Any, y: Any) -> Tensor:
     return b.contract(out, (x, left), (y, right))
 
 
-def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Tensor:
+def linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Tensor:
     """x @ weight^T + bias."""
     lead = list(range(len(b.shape(x)) - 1))
     out = b.contract([*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
@@ -54,7 +54,7 @@ def linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 def trilinear(
-    b: Builder, x: Any, y: Any, z: Any, lacks_x: Any, lacks_y: Any, lacks_z: Any, summed: Any, *_: Any
+    b: LoweredBuilder, x: Any, y: Any, z: Any, lacks_x: Any, lacks_y: Any, lacks_z: Any, summed: Any, *_: Any
 ) -> Tensor:
     """x * y * z over common dims, of which each lacks some, summed over some: two products, one after the other."""
     rank = len(b.shape(x)) + len(lacks_x)
@@ -66,14 +66,14 @@ def trilinear(
 
 
 def _plus(product: Rule) -> Rule:
-    def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: Number = 1, alpha: Number = 1, **_: Any) -> Tensor:
+    def rule(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Number = 1, alpha: Number = 1, **_: Any) -> Tensor:
         term = product(b, x, y)
         return b.combine([(alpha, term), (beta, start)], shape=b.shape(term))
 
     return rule
 
 
-def addbmm_free(b: Builder, x: Any, y: Any) -> Tensor:
+def addbmm_free(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """(b i k)(b k j) -> i j."""
     return b.contract("ij", (x, "bik"), (y, "bkj"))
 

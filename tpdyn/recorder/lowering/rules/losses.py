@@ -12,39 +12,39 @@ from typing import Any
 import torch
 
 from tpdyn.program.instructions import Apply
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.summing import reduce
-from tpdyn.recorder.lowering.values import Known, Number, Refusal, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tensor
 
 
-def softmax(b: Builder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
+def softmax(b: LoweredBuilder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
     """softmax over dim."""
     return b.apply("softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
 
 
-def log_softmax(b: Builder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
+def log_softmax(b: LoweredBuilder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
     """log_softmax over dim."""
     return b.apply("log_softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
 
 
-def softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
+def softmax_backward(b: LoweredBuilder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
     """out * (grad - sum(grad * out))."""
     total = reduce(b, grad, [dim % len(b.shape(out))], True, times=out)
     return b.product(out, b.combine([(1, grad), (-1, total)]))
 
 
-def log_softmax_backward(b: Builder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
+def log_softmax_backward(b: LoweredBuilder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
     """grad - softmax(x) * sum(grad); without x at hand, exp(out) for softmax(x)."""
     dim = dim % len(b.shape(out))
-    if isinstance(grad, Value) and grad.var in b.scattered and b.is_whole(grad):
+    if isinstance(grad, Handle) and grad.var in b.scattered and b.is_whole(grad):
         total = b.scattered[grad.var]  # the gradient of a loss has one entry a row
     else:
         total = reduce(b, grad, [dim], True)
-    made = b.instruction(out) if isinstance(out, Value) else None
+    made = b.instruction(out) if isinstance(out, Handle) else None
     if isinstance(made, Apply) and made.function == "log_softmax" and made.along is not None:
         again = b.again("softmax", made, b.statements[out.var].shape)
-        chances = Value(again.var, out.axes, out.shape)
+        chances = Handle(again.var, out.axes, out.shape)
     else:
         chances = b.apply("exp", out)
     return b.combine([(1, grad), (-1, b.product(chances, total))])
@@ -57,7 +57,7 @@ NONE_IGNORED = -100
 """torch's default: a script that gives another label to be ignored may have such labels at some widths only."""
 
 
-def _labels(b: Builder, target: Any, ignored: int) -> tuple[Known, torch.Tensor]:
+def _labels(b: LoweredBuilder, target: Any, ignored: int) -> tuple[Known, torch.Tensor]:
     """The labels, those ignored replaced by class 0, and which count."""
     if not isinstance(target, Known):
         raise Refusal("class labels that depend on parameters")
@@ -86,7 +86,9 @@ def _weights(weight: Any, target: Known, counts: torch.Tensor, ignored: int, red
     return Known(each / each.sum() if reduction == MEAN else each, "data", None, name)
 
 
-def nll_loss(b: Builder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int) -> tuple[Tensor, Tensor]:
+def nll_loss(
+    b: LoweredBuilder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int
+) -> tuple[Tensor, Tensor]:
     """-sum_b w_b logs[b, y_b] over the weights' sum; and that sum. Further dims (tokens) follow the classes."""
     labels, counts = _labels(b, target, ignored)
     weights = _weights(weight, labels, counts, ignored, reduction)
@@ -105,12 +107,12 @@ def _sign_and_share(labels: Known, weights: Known | None, reduction: int) -> Num
     return Fraction(-1, labels.tensor.numel()) if reduction == MEAN and weights is None else -1
 
 
-def _class_dim(b: Builder, logs: Any) -> int:
+def _class_dim(b: LoweredBuilder, logs: Any) -> int:
     return 0 if len(b.shape(logs)) == 1 else 1
 
 
 def nll_loss_backward(
-    b: Builder, grad: Any, logs: Any, target: Any, weight: Any, reduction: int, ignored: int, total_weight: Any
+    b: LoweredBuilder, grad: Any, logs: Any, target: Any, weight: Any, reduction: int, ignored: int, total_weight: Any
 ) -> Tensor:
     """-grad * w_b / total at the label of each row, zeros elsewhere."""
     labels, counts = _labels(b, target, ignored)
@@ -121,7 +123,7 @@ def nll_loss_backward(
         one = b.product(one, weights)
     batch = [k for k in range(len(shape)) if k != dim]
     spread = b.expand(one, tuple(shape[k] for k in batch))
-    rows = Value(b.position(spread), tuple(range(len(batch))), b.shape(spread))
+    rows = Handle(b.position(spread), tuple(range(len(batch))), b.shape(spread))
     made = b.scatter(rows, batch, labels, batch, dim, list(range(len(shape))), shape[dim])
     number = b.number(spread)
     kept = tuple(1 if k == dim else size for k, size in enumerate(shape))
@@ -129,7 +131,7 @@ def nll_loss_backward(
     return made
 
 
-def _reduced(b: Builder, x: Tensor, reduction: int, times: Any = None) -> Tensor:
+def _reduced(b: LoweredBuilder, x: Tensor, reduction: int, times: Any = None) -> Tensor:
     """Mean, sum or nothing of x * times."""
     if reduction not in (MEAN, SUM):
         return x if times is None else b.product(x, times)
@@ -139,24 +141,24 @@ def _reduced(b: Builder, x: Tensor, reduction: int, times: Any = None) -> Tensor
     return reduce(b, x, range(len(b.shape(x))), scale=scale, times=times)
 
 
-def _share(b: Builder, x: Any, reduction: int) -> Number:
+def _share(b: LoweredBuilder, x: Any, reduction: int) -> Number:
     return Fraction(1, math.prod(b.shape(x))) if reduction == MEAN else 1
 
 
-def mse_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+def mse_loss(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
     """mean (x - y)^2."""
     error = b.combine([(1, x), (-1, y)], share=True)
     return _reduced(b, error, reduction, times=error)
 
 
-def mse_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int) -> Tensor:
+def mse_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int) -> Tensor:
     """2/N * grad * (x - y)."""
     error = b.combine([(1, x), (-1, y)], share=True)
     return b.product(grad, error, scale=2 * _share(b, error, reduction))
 
 
 def bce_with_logits(
-    b: Builder, x: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = MEAN
+    b: LoweredBuilder, x: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = MEAN
 ) -> Tensor:
     """mean of w ((1 - y) x - (1 + (p - 1) y) log sigmoid(x)), p weighing the positive ones."""
     first = b.product(b.combine([(-1, y)], 1.0), x)
@@ -171,7 +173,7 @@ SMALLEST_LOG = -100.0  # torch's, where a chance is 0
 LEAST_SPREAD = 1e-12
 
 
-def bce(b: Builder, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
+def bce(b: LoweredBuilder, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
     """mean of -w (y log x + (1 - y) log(1 - x))."""
     no = b.combine([(-1, x)], 1.0)
     logs = [b.apply("maximum", b.apply("log", chance), SMALLEST_LOG) for chance in (x, no)]
@@ -179,7 +181,7 @@ def bce(b: Builder, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -
     return _reduced(b, each if weight is None else b.product(each, weight), reduction)
 
 
-def bce_backward(b: Builder, grad: Any, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
+def bce_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
     """w (x - y) / (x (1 - x)) * grad."""
     error = b.combine([(1, x), (-1, y)])
     spread = b.apply("maximum", b.combine([(1, x), (-1, b.product(x, x))]), LEAST_SPREAD)
@@ -189,20 +191,20 @@ def bce_backward(b: Builder, grad: Any, x: Any, y: Any, weight: Any = None, redu
     return b.product(grad, slope, scale=_share(b, error, reduction))
 
 
-def soft_margin(b: Builder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+def soft_margin(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
     """mean of log(1 + exp(-y x))."""
     return _reduced(b, b.combine([(-1, b.apply("log_sigmoid", b.product(y, x)))]), reduction)
 
 
-def soft_margin_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
+def soft_margin_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
     """-y sigmoid(-y x) * grad."""
     slope = b.product(y, b.apply("log_sigmoid'", b.product(y, x)), scale=-1)
     return b.product(grad, slope, scale=_share(b, slope, reduction))
 
 
 def _margins(
-    b: Builder, x: Any, target: Any, weight: Any, power: Number, margin: Number
-) -> tuple[Value, Tensor, Known]:
+    b: LoweredBuilder, x: Any, target: Any, weight: Any, power: Number, margin: Number
+) -> tuple[Handle, Tensor, Known]:
     """max(0, margin - x_y + x_j), x with rows, the weights of the other classes, and the labels one-hot."""
     if power not in (1, 2):
         raise Refusal(f"multi_margin_loss with p={power}; expected 1 or 2")
@@ -221,7 +223,13 @@ def _margins(
 
 
 def multi_margin(
-    b: Builder, x: Any, target: Any, power: Number = 1, margin: Number = 1, weight: Any = None, reduction: int = MEAN
+    b: LoweredBuilder,
+    x: Any,
+    target: Any,
+    power: Number = 1,
+    margin: Number = 1,
+    weight: Any = None,
+    reduction: int = MEAN,
 ) -> Tensor:
     """mean over rows of sum_j w_y max(0, margin - x_y + x_j)^p / classes, j another class than y."""
     over, others, _ = _margins(b, x, target, weight, power, margin)
@@ -232,7 +240,7 @@ def multi_margin(
 
 
 def multi_margin_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     x: Any,
     target: Any,
@@ -251,25 +259,25 @@ def multi_margin_backward(
     return b.reshape(b.combine([(1, down), (-1, up)]), b.shape(x))
 
 
-def huber_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, delta: Number = 1.0) -> Tensor:
+def huber_loss(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN, delta: Number = 1.0) -> Tensor:
     """delta-Huber: e c - c^2/2 with e = |x - y| and c = min(e, delta)."""
     error = b.apply("abs", b.combine([(1, x), (-1, y)], share=True))
     inner = b.apply("clamp", error, parameters=[0.0, delta])
     return _reduced(b, b.combine([(1, b.product(error, inner)), (-0.5, b.product(inner, inner))]), reduction)
 
 
-def huber_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, delta: Number) -> Tensor:
+def huber_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int, delta: Number) -> Tensor:
     """clamp(x - y, -delta, delta) * grad."""
     error = b.combine([(1, x), (-1, y)], share=True)
     return b.product(grad, b.apply("clamp", error, parameters=[-delta, delta]), scale=_share(b, error, reduction))
 
 
-def smooth_l1_loss(b: Builder, x: Any, y: Any, reduction: int = MEAN, beta: Number = 1.0) -> Tensor:
+def smooth_l1_loss(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN, beta: Number = 1.0) -> Tensor:
     """huber / beta."""
     return b.combine([(1 / beta, huber_loss(b, x, y, reduction, beta))])
 
 
-def smooth_l1_loss_backward(b: Builder, grad: Any, x: Any, y: Any, reduction: int, beta: Number) -> Tensor:
+def smooth_l1_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int, beta: Number) -> Tensor:
     """huber' / beta."""
     return b.combine([(1 / beta, huber_loss_backward(b, grad, x, y, reduction, beta))])
 

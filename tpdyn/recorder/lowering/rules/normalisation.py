@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.rules.reductions import centred, mean
 from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Number, Tensor
 
 
-def _mean_of_product(b: Builder, x: Any, y: Any, dims: Sequence[int], share: bool = False) -> Tensor:
+def _mean_of_product(b: LoweredBuilder, x: Any, y: Any, dims: Sequence[int], share: bool = False) -> Tensor:
     size = math.prod(b.broadcast(x, y)[d] for d in dims)
     return reduce(b, x, dims, True, scale=Fraction(1, size), times=y, share=share)
 
 
 def normalised(
-    b: Builder, x: Any, dims: Sequence[int], eps: Number, centre: bool = True
+    b: LoweredBuilder, x: Any, dims: Sequence[int], eps: Number, centre: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x_hat, mean (zero without centring) and rstd = rsqrt(var + eps), the latter two with size 1 kept."""
     deviation, average = centred(b, x, dims) if centre else (b.value(x), Known.full((), 0.0))
@@ -35,13 +35,13 @@ def normalised(
     return b.product(deviation, rstd, share=True), average, rstd
 
 
-def _affine(b: Builder, x_hat: Tensor, weight: Any, bias: Any) -> Tensor:
+def _affine(b: LoweredBuilder, x_hat: Tensor, weight: Any, bias: Any) -> Tensor:
     out = x_hat if weight is None else b.product(x_hat, weight)
     return out if bias is None else b.combine([(1, out), (1, bias)])
 
 
 def _gradients(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     x_hat: Tensor,
     rstd: Tensor,
@@ -61,7 +61,7 @@ def _gradients(
 
 
 def layer_norm(
-    b: Builder, x: Any, shape: Sequence[int], weight: Any, bias: Any, eps: Number
+    b: LoweredBuilder, x: Any, shape: Sequence[int], weight: Any, bias: Any, eps: Number
 ) -> tuple[Tensor, Tensor, Tensor]:
     """out, mean, rstd."""
     rank = len(b.shape(x))
@@ -70,7 +70,7 @@ def layer_norm(
 
 
 def layer_norm_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     x: Any,
     shape: Sequence[int],
@@ -88,7 +88,7 @@ def layer_norm_backward(
     return _gradients(b, grad, x_hat, rstd, weight, dims, others, True)
 
 
-def rms_norm(b: Builder, x: Any, shape: Sequence[int], weight: Any, eps: Number | None) -> tuple[Tensor, Tensor]:
+def rms_norm(b: LoweredBuilder, x: Any, shape: Sequence[int], weight: Any, eps: Number | None) -> tuple[Tensor, Tensor]:
     """out, rstd."""
     rank = len(b.shape(x))
     eps = torch.finfo(torch.get_default_dtype()).eps if eps is None else eps
@@ -97,7 +97,7 @@ def rms_norm(b: Builder, x: Any, shape: Sequence[int], weight: Any, eps: Number 
 
 
 def rms_norm_backward(
-    b: Builder, grad: Any, x: Any, shape: Sequence[int], rstd: Any, weight: Any, mask: Sequence[bool]
+    b: LoweredBuilder, grad: Any, x: Any, shape: Sequence[int], rstd: Any, weight: Any, mask: Sequence[bool]
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and weight."""
     rank = len(b.shape(x))
@@ -108,7 +108,7 @@ def rms_norm_backward(
 
 
 def group_norm(
-    b: Builder, x: Any, weight: Any, bias: Any, n: int, channels: int, pixels: int, groups: int, eps: Number
+    b: LoweredBuilder, x: Any, weight: Any, bias: Any, n: int, channels: int, pixels: int, groups: int, eps: Number
 ) -> tuple[Tensor, Tensor, Tensor]:
     """out, mean, rstd."""
     shape = b.shape(x)
@@ -120,7 +120,7 @@ def group_norm(
 
 
 def group_norm_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     x: Any,
     average: Any,
@@ -145,11 +145,11 @@ def group_norm_backward(
     return b.reshape(dx, shape), reduce(b, grad, others, times=b.reshape(x_hat, shape)), reduce(b, grad, others)
 
 
-def _per_channel(b: Builder, weight: Any, rank: int) -> Any:
+def _per_channel(b: LoweredBuilder, weight: Any, rank: int) -> Any:
     return None if weight is None else b.reshape(weight, (-1, *(1,) * (rank - 2)))
 
 
-def _frozen(b: Builder, x: Any, running_mean: Any, running_var: Any, eps: Number) -> tuple[Tensor, Tensor]:
+def _frozen(b: LoweredBuilder, x: Any, running_mean: Any, running_var: Any, eps: Number) -> tuple[Tensor, Tensor]:
     """x normalised by the running statistics, and their inverse standard deviation."""
     rank = len(b.shape(x))
     root = b.apply("rsqrt", b.combine([(1, b.value(running_var))], eps, share=True))
@@ -158,7 +158,7 @@ def _frozen(b: Builder, x: Any, running_mean: Any, running_var: Any, eps: Number
 
 
 def batch_norm(
-    b: Builder,
+    b: LoweredBuilder,
     x: Any,
     weight: Any,
     bias: Any,
@@ -195,7 +195,7 @@ def batch_norm(
 
 
 def batch_norm_backward(
-    b: Builder,
+    b: LoweredBuilder,
     grad: Any,
     x: Any,
     weight: Any,
@@ -222,14 +222,14 @@ def batch_norm_backward(
     return _gradients(b, grad, x_hat, root, _per_channel(b, weight, len(shape)), dims, dims, True)
 
 
-def weight_norm(b: Builder, v: Any, g: Any, dim: int = 0) -> tuple[Tensor, Tensor]:
+def weight_norm(b: LoweredBuilder, v: Any, g: Any, dim: int = 0) -> tuple[Tensor, Tensor]:
     """g * v / |v|, the norm over all dims but one; and that norm."""
     others = [d for d in range(len(b.shape(v))) if d != dim % len(b.shape(v))]
     length = b.apply("sqrt", reduce(b, v, others, True, times=v))
     return b.product(v, b.product(g, b.apply("reciprocal", length))), length
 
 
-def weight_norm_backward(b: Builder, grad: Any, v: Any, g: Any, length: Any, dim: int) -> tuple[Tensor, Tensor]:
+def weight_norm_backward(b: LoweredBuilder, grad: Any, v: Any, g: Any, length: Any, dim: int) -> tuple[Tensor, Tensor]:
     """Gradients of v and g: with s = sum(grad * v) / |v|, dg = s and dv = g/|v| * (grad - v * s/|v|)."""
     others = [d for d in range(len(b.shape(v))) if d != dim % len(b.shape(v))]
     inverse = b.apply("reciprocal", length)

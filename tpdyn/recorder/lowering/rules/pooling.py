@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.values import Known, Places, Refusal, Tensor, Value
+from tpdyn.recorder.lowering.values import Argmax, Handle, Known, Refusal, Tensor
 
 aten = torch.ops.aten
 
 # -- linear maps along dims of space -----------------------------------------------------------------------------------
 
 
-def along(b: Builder, x: Any, dim: int, matrix: torch.Tensor, *, transposed: bool = False) -> Tensor:
+def along(b: LoweredBuilder, x: Any, dim: int, matrix: torch.Tensor, *, transposed: bool = False) -> Tensor:
     """x with one dim multiplied by a constant matrix [out, in] (or its transpose)."""
     key = ("matrix", tuple(matrix.shape), matrix.numpy().tobytes())
     known = b.indices.get(key)
@@ -42,7 +42,7 @@ def _probed(size: int, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Ten
 Maps = list[torch.Tensor]
 
 
-def _apply(b: Builder, x: Any, maps: Maps, *, transposed: bool = False) -> Tensor:
+def _apply(b: LoweredBuilder, x: Any, maps: Maps, *, transposed: bool = False) -> Tensor:
     lead = len(b.shape(x)) - len(maps)
     for number, matrix in enumerate(maps):
         x = along(b, x, lead + number, matrix, transposed=transposed)
@@ -76,7 +76,7 @@ def _average_maps(
 
 def _average(rank: int) -> tuple[Rule, Rule]:
     def rule(
-        b: Builder,
+        b: LoweredBuilder,
         x: Any,
         kernel: Sequence[int],
         stride: Sequence[int] = (),
@@ -91,7 +91,7 @@ def _average(rank: int) -> tuple[Rule, Rule]:
         )
 
     def backward(
-        b: Builder,
+        b: LoweredBuilder,
         grad: Any,
         x: Any,
         kernel: Sequence[int],
@@ -115,13 +115,13 @@ def _adaptive_maps(sizes: Sequence[int], outs: Sequence[int]) -> Maps:
     ]
 
 
-def _adaptive(b: Builder, x: Any, outs: Sequence[int]) -> Tensor:
+def _adaptive(b: LoweredBuilder, x: Any, outs: Sequence[int]) -> Tensor:
     """Means over as many windows as wanted."""
     return _apply(b, x, _adaptive_maps(b.shape(x)[-len(outs) :], outs))
 
 
 def _adaptive_backward(rank: int) -> Rule:
-    def rule(b: Builder, grad: Any, x: Any) -> Tensor:
+    def rule(b: LoweredBuilder, grad: Any, x: Any) -> Tensor:
         return _apply(b, grad, _adaptive_maps(b.shape(x)[-rank:], b.shape(grad)[-rank:]), transposed=True)
 
     return rule
@@ -154,12 +154,12 @@ def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
                 found.append(_probed(size, lambda x, o=out, s=scale: aten.upsample_linear1d(x, [o], *flags, s)))  # type: ignore[misc]
         return found
 
-    def rule(b: Builder, x: Any, outs: Sequence[int], *extra: Any) -> Tensor:
+    def rule(b: LoweredBuilder, x: Any, outs: Sequence[int], *extra: Any) -> Tensor:
         if outs is None or any(out is None for out in outs):
             raise Refusal("an interpolation without output sizes")
         return _apply(b, x, maps(b.shape(x)[-rank:], outs, extra))
 
-    def backward(b: Builder, grad: Any, outs: Sequence[int], sizes: Sequence[int], *extra: Any) -> Tensor:
+    def backward(b: LoweredBuilder, grad: Any, outs: Sequence[int], sizes: Sequence[int], *extra: Any) -> Tensor:
         return _apply(b, grad, maps(sizes[-rank:], outs, extra), transposed=True)
 
     return rule, backward
@@ -180,7 +180,7 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
             found.append(Known(op(place, [before, after]).flatten().long(), name="padding"))
         return found
 
-    def rule(b: Builder, x: Any, pads: Sequence[int]) -> Tensor:
+    def rule(b: LoweredBuilder, x: Any, pads: Sequence[int]) -> Tensor:
         lead = len(b.shape(x)) - rank
         for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
             letters: list[Any] = list(range(len(b.shape(x))))
@@ -188,7 +188,7 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
             x = b.gather(x, letters, index, [lead + number], "old", list(range(len(letters))))
         return b.value(x)
 
-    def backward(b: Builder, grad: Any, x: Any, pads: Sequence[int]) -> Tensor:
+    def backward(b: LoweredBuilder, grad: Any, x: Any, pads: Sequence[int]) -> Tensor:
         lead = len(b.shape(x)) - rank
         for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
             letters: list[Any] = list(range(len(b.shape(x))))
@@ -203,7 +203,7 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
 # -- maxima over windows -----------------------------------------------------------------------------------------------
 
 
-def largest(b: Builder, parts: Sequence[Value]) -> tuple[Value, list[Value]]:
+def largest(b: LoweredBuilder, parts: Sequence[Handle]) -> tuple[Handle, list[Handle]]:
     """The largest of several tensors; and for each but the first, where it is larger than all before it."""
     best, tests = parts[0], []
     for part in parts[1:]:
@@ -212,7 +212,7 @@ def largest(b: Builder, parts: Sequence[Value]) -> tuple[Value, list[Value]]:
     return best, tests
 
 
-def to_largest(b: Builder, grad: Any, tests: Sequence[Value]) -> list[Tensor]:
+def to_largest(b: LoweredBuilder, grad: Any, tests: Sequence[Handle]) -> list[Tensor]:
     """The gradient of each of the tensors: that of the maximum where it is the first largest, else zero."""
     found: list[Tensor] = []
     for test in reversed(tests):
@@ -258,7 +258,7 @@ def _adaptive_tables(sizes: Sequence[int], outs: Sequence[int]) -> list[torch.Te
     return tables
 
 
-def _seen(b: Builder, x: Any, table: torch.Tensor, dim: int) -> list[Value]:
+def _seen(b: LoweredBuilder, x: Any, table: torch.Tensor, dim: int) -> list[Handle]:
     """x at the first, second, ... position of each window along dim."""
     found = []
     for k in range(table.shape[1]):
@@ -272,10 +272,10 @@ def _seen(b: Builder, x: Any, table: torch.Tensor, dim: int) -> list[Value]:
     return found
 
 
-def _max_forward(b: Builder, x: Any, tables: Sequence[torch.Tensor]) -> list[tuple[Value, list[Value]]]:
+def _max_forward(b: LoweredBuilder, x: Any, tables: Sequence[torch.Tensor]) -> list[tuple[Handle, list[Handle]]]:
     """Dim by dim, last first: the argument, the tests; the final maximum comes last (without tests)."""
     lead = len(b.shape(x)) - len(tables)
-    done: list[tuple[Value, list[Value]]] = []
+    done: list[tuple[Handle, list[Handle]]] = []
     value = b.value(x)
     for number in reversed(range(len(tables))):
         best, tests = largest(b, _seen(b, value, tables[number], lead + number))
@@ -284,7 +284,7 @@ def _max_forward(b: Builder, x: Any, tables: Sequence[torch.Tensor]) -> list[tup
     return [*done, (value, [])]
 
 
-def _max_backward(b: Builder, grad: Any, x: Any, tables: Sequence[torch.Tensor]) -> Tensor:
+def _max_backward(b: LoweredBuilder, grad: Any, x: Any, tables: Sequence[torch.Tensor]) -> Tensor:
     lead = len(b.shape(x)) - len(tables)
     done = _max_forward(b, x, tables)
     for number, (argument, tests) in zip(range(len(tables)), reversed(done[:-1]), strict=True):
@@ -301,19 +301,19 @@ def _max_backward(b: Builder, grad: Any, x: Any, tables: Sequence[torch.Tensor])
 
 def _maximum(rank: int) -> tuple[Rule, Rule]:
     def rule(
-        b: Builder,
+        b: LoweredBuilder,
         x: Any,
         kernel: Sequence[int],
         stride: Sequence[int] = (),
         padding: Sequence[int] = (0,),
         dilation: Sequence[int] = (1,),
         ceil_mode: bool = False,
-    ) -> tuple[Tensor, Places]:
+    ) -> tuple[Tensor, Argmax]:
         tables = _tables(b.shape(x)[-rank:], kernel, stride, padding, dilation, ceil_mode)
-        return _max_forward(b, x, tables)[-1][0], Places()
+        return _max_forward(b, x, tables)[-1][0], Argmax()
 
     def backward(
-        b: Builder,
+        b: LoweredBuilder,
         grad: Any,
         x: Any,
         kernel: Sequence[int],
@@ -328,13 +328,13 @@ def _maximum(rank: int) -> tuple[Rule, Rule]:
     return rule, backward
 
 
-def adaptive_max(b: Builder, x: Any, outs: Sequence[int]) -> tuple[Tensor, Places]:
+def adaptive_max(b: LoweredBuilder, x: Any, outs: Sequence[int]) -> tuple[Tensor, Argmax]:
     """Maxima over as many windows as wanted."""
-    return _max_forward(b, x, _adaptive_tables(b.shape(x)[-len(outs) :], outs))[-1][0], Places()
+    return _max_forward(b, x, _adaptive_tables(b.shape(x)[-len(outs) :], outs))[-1][0], Argmax()
 
 
 def _adaptive_max_backward(rank: int) -> Rule:
-    def rule(b: Builder, grad: Any, x: Any, indices: Any) -> Tensor:
+    def rule(b: LoweredBuilder, grad: Any, x: Any, indices: Any) -> Tensor:
         return _max_backward(b, grad, x, _adaptive_tables(b.shape(x)[-rank:], b.shape(grad)[-rank:]))
 
     return rule

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tpdyn.recorder.live.tape import Node, base_name
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.draws import argument, bernoulli_draw, draw_of
 from tpdyn.recorder.lowering.values import Known, KnownKind, Refusal, Tensor
 
@@ -19,7 +19,7 @@ def is_draw(node: Node) -> bool:
     return node.random and not any(part in node.op for part in DETERMINISTIC_HERE)
 
 
-def drawn(b: Builder, node: Node, args: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
+def drawn(b: LoweredBuilder, node: Node, args: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
     """The outputs of a random operation."""
     values = node.value if isinstance(node.value, (tuple, list)) else (node.value,)
     name = base_name(node.op)
@@ -32,7 +32,7 @@ def drawn(b: Builder, node: Node, args: tuple[Any, ...]) -> tuple[Tensor | None,
     return tuple(Known(value, kind, draw_of(node)) for value in values)
 
 
-def _dropout(b: Builder, node: Node, args: tuple[Any, ...], values: Any) -> tuple[Tensor, Tensor]:
+def _dropout(b: LoweredBuilder, node: Node, args: tuple[Any, ...], values: Any) -> tuple[Tensor, Tensor]:
     """x * mask / (1 - p), and the mask."""
     p, train = float(argument(node, 1, "p", 0.5)), argument(node, 2, "train", True)
     if not train or p == 0:
@@ -41,7 +41,7 @@ def _dropout(b: Builder, node: Node, args: tuple[Any, ...], values: Any) -> tupl
     return b.product(args[0], mask, scale=1 / (1 - p) if p < 1 else 0.0), mask
 
 
-def dropout_backward(b: Builder, grad: Any, mask: Any, scale: float) -> Tensor:
+def dropout_backward(b: LoweredBuilder, grad: Any, mask: Any, scale: float) -> Tensor:
     """grad * mask * scale."""
     return b.product(grad, mask, scale=scale)
 

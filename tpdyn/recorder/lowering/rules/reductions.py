@@ -7,31 +7,33 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.chosen import over
 from tpdyn.recorder.lowering.summing import axes_of, count, reduce
 from tpdyn.recorder.lowering.values import Refusal, Tensor
 
 
-def sum_(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+def sum_(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
     """The sum over dims."""
     return reduce(b, x, axes_of(b, x, dim), keepdim)
 
 
-def mean(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, *, share: bool = False, **_: Any) -> Tensor:
+def mean(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, *, share: bool = False, **_: Any) -> Tensor:
     """The mean over dims."""
     dims = axes_of(b, x, dim)
     return reduce(b, x, dims, keepdim, scale=Fraction(1, count(b, x, dims)), share=share)
 
 
-def centred(b: Builder, x: Any, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+def centred(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
     """x - mean(x) and mean(x), the mean over dims with size 1 kept."""
     average = mean(b, x, list(dims), True, share=True)
     return b.combine([(1, x), (-1, average)], share=True), average
 
 
-def variance(b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any) -> Tensor:
+def variance(
+    b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
+) -> Tensor:
     """sum (x - mean)^2 / (N - correction)."""
     dims = axes_of(b, x, dim)
     deviation, _mean = centred(b, x, dims)
@@ -40,26 +42,26 @@ def variance(b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdi
     return reduce(b, deviation, dims, keepdim, scale=over, times=deviation, share=True)
 
 
-def std(b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any) -> Tensor:
+def std(b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any) -> Tensor:
     """The square root of the variance."""
     return b.apply("sqrt", variance(b, x, dim, correction=correction, keepdim=keepdim))
 
 
 def var_mean(
-    b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
+    b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
 ) -> tuple[Tensor, Tensor]:
     """Variance and mean."""
     return variance(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
 
 
 def std_mean(
-    b: Builder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
+    b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
 ) -> tuple[Tensor, Tensor]:
     """Standard deviation and mean."""
     return std(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
 
 
-def vector_norm(b: Builder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+def vector_norm(b: LoweredBuilder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
     """The norm of any order over dims: (sum |x|^p)^(1/p), the number of entries that are not 0, or the extreme size."""
     dims = axes_of(b, x, dim)
     order = b.number(ord)
@@ -77,12 +79,12 @@ def vector_norm(b: Builder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool
     return b.apply("power", total, parameters=[1 / float(order)])
 
 
-def norm(b: Builder, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+def norm(b: LoweredBuilder, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
     """As vector_norm."""
     return vector_norm(b, x, 2 if p is None else p, dim, keepdim)
 
 
-def logsumexp(b: Builder, x: Any, dim: Any, keepdim: bool = False) -> Tensor:
+def logsumexp(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool = False) -> Tensor:
     """log sum exp."""
     return b.apply("log", reduce(b, b.apply("exp", x), axes_of(b, x, dim), keepdim))
 

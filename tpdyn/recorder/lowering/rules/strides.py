@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.rules.views import overwrite, piece, slice_
 from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
 
 
-def diagonal(b: Builder, x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+def diagonal(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """x[..., i, ..., i + offset, ...], the diagonal last."""
     first, second = dim1 % len(b.shape(x)), dim2 % len(b.shape(x))
     shape = b.shape(x)
@@ -27,7 +27,7 @@ def diagonal(b: Builder, x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) 
     return b.contract([*(d for d in letters if d != "along"), "along"], (x, letters))
 
 
-def diag_embed(b: Builder, x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+def diag_embed(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """x along the diagonal of two new dims, zeros elsewhere."""
     if offset != 0:
         raise Refusal("a diagonal matrix with an offset")
@@ -39,7 +39,7 @@ def diag_embed(b: Builder, x: Any, offset: int = 0, dim1: int = -2, dim2: int = 
     return b.contract(list(range(rank)), (x, [*letters, first]), (eye, [first, second]))
 
 
-def diagonal_backward(b: Builder, grad: Any, sizes: Sequence[int], offset: int, dim1: int, dim2: int) -> Tensor:
+def diagonal_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], offset: int, dim1: int, dim2: int) -> Tensor:
     """Zeros but for the diagonal."""
     first, second = dim1 % len(sizes), dim2 % len(sizes)
     if sizes[first] != sizes[second]:
@@ -93,7 +93,9 @@ def _cuts(base: Sequence[int], size: Sequence[int], stride: Sequence[int], offse
     ]
 
 
-def as_strided(b: Builder, x: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None) -> Tensor:
+def as_strided(
+    b: LoweredBuilder, x: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Tensor:
     """Dims of a contiguous tensor sliced, dropped and permuted, where the strides say so."""
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)
     x = b.reshape(x, shape)
@@ -109,7 +111,7 @@ def as_strided(b: Builder, x: Any, size: Sequence[int], stride: Sequence[int], o
 
 
 def as_strided_scatter(
-    b: Builder, x: Any, source: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+    b: LoweredBuilder, x: Any, source: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None
 ) -> Tensor:
     """x with a strided view overwritten."""
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)

@@ -6,59 +6,59 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.values import Known, Number, Refusal, Shape, Tensor
 
 
-def _dim(b: Builder, x: Any, dim: int, extra: int = 0) -> int:
+def _dim(b: LoweredBuilder, x: Any, dim: int, extra: int = 0) -> int:
     return dim % (len(b.shape(x)) + extra)
 
 
-def view(b: Builder, x: Any, shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
+def view(b: LoweredBuilder, x: Any, shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
     """The same entries in order, regrouped."""
     if not isinstance(shape, (list, tuple)):
         raise Refusal("a view as another type")
     return b.reshape(x, shape)
 
 
-def t(b: Builder, x: Any) -> Tensor:
+def t(b: LoweredBuilder, x: Any) -> Tensor:
     """A matrix transposed."""
     return b.transpose(x, 0, 1) if len(b.shape(x)) == 2 else b.value(x)
 
 
-def transpose(b: Builder, x: Any, d: int, e: int) -> Tensor:
+def transpose(b: LoweredBuilder, x: Any, d: int, e: int) -> Tensor:
     """Two dims swapped."""
     return b.transpose(x, d, e)
 
 
-def permute(b: Builder, x: Any, dims: Sequence[int]) -> Tensor:
+def permute(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> Tensor:
     """Dims in another order."""
     return b.permute(x, dims)
 
 
-def unsqueeze(b: Builder, x: Any, dim: int) -> Tensor:
+def unsqueeze(b: LoweredBuilder, x: Any, dim: int) -> Tensor:
     """A new dim of size 1."""
     return b.unsqueeze(x, _dim(b, x, dim, 1))
 
 
-def squeeze(b: Builder, x: Any, dim: Any = None) -> Tensor:
+def squeeze(b: LoweredBuilder, x: Any, dim: Any = None) -> Tensor:
     """Without dims of size 1."""
     dims = range(len(b.shape(x))) if dim is None else [dim] if isinstance(dim, int) else dim
     return b.squeeze(x, list(dims))
 
 
-def expand(b: Builder, x: Any, shape: Sequence[int], **_: Any) -> Tensor:
+def expand(b: LoweredBuilder, x: Any, shape: Sequence[int], **_: Any) -> Tensor:
     """Broadcast."""
     return b.expand(x, shape)
 
 
-def expand_as(b: Builder, x: Any, other: Any) -> Tensor:
+def expand_as(b: LoweredBuilder, x: Any, other: Any) -> Tensor:
     """Broadcast to the shape of another tensor."""
     return b.expand(x, b.shape(other))
 
 
-def unflatten(b: Builder, x: Any, dim: int, sizes: Sequence[int]) -> Tensor:
+def unflatten(b: LoweredBuilder, x: Any, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dim split."""
     shape, dim = b.shape(x), _dim(b, x, dim)
     return b.reshape(x, (*shape[:dim], *sizes, *shape[dim + 1 :]))
@@ -70,7 +70,9 @@ def bounds(size: int, start: int | None, end: int | None) -> tuple[int, int]:
     return first, max(first, last)
 
 
-def slice_(b: Builder, x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+def slice_(
+    b: LoweredBuilder, x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
     """x[start:end:step] along dim."""
     dim = _dim(b, x, dim)
     size = b.shape(x)[dim]
@@ -85,18 +87,18 @@ def slice_(b: Builder, x: Any, dim: int = 0, start: int | None = None, end: int 
     return b.slice(x, dim, first, step, length)
 
 
-def narrow(b: Builder, x: Any, dim: int, start: int, length: int) -> Tensor:
+def narrow(b: LoweredBuilder, x: Any, dim: int, start: int, length: int) -> Tensor:
     """x[start : start+length] along dim."""
     return slice_(b, x, dim, start, start + length)
 
 
-def select(b: Builder, x: Any, dim: int, index: int) -> Tensor:
+def select(b: LoweredBuilder, x: Any, dim: int, index: int) -> Tensor:
     """x[index] along dim, which is dropped."""
     dim = _dim(b, x, dim)
     return b.select(x, dim, index % b.shape(x)[dim])
 
 
-def flip(b: Builder, x: Any, dims: Sequence[int]) -> Tensor:
+def flip(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> Tensor:
     """Reversed along dims."""
     for dim in dims:
         dim = _dim(b, x, dim)
@@ -105,13 +107,13 @@ def flip(b: Builder, x: Any, dims: Sequence[int]) -> Tensor:
     return b.value(x)
 
 
-def split_with_sizes(b: Builder, x: Any, sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split_with_sizes(b: LoweredBuilder, x: Any, sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Consecutive pieces."""
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
     return tuple(slice_(b, x, dim, start, start + size) for start, size in zip(starts, sizes))
 
 
-def split(b: Builder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split(b: LoweredBuilder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of one size (the last may be smaller)."""
     total = b.shape(x)[_dim(b, x, dim)]
     if isinstance(size, (list, tuple)):
@@ -120,18 +122,18 @@ def split(b: Builder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     return split_with_sizes(b, x, [min(step, total - s) for s in range(0, total, step)], dim)
 
 
-def chunk(b: Builder, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+def chunk(b: LoweredBuilder, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """So many pieces."""
     total = b.shape(x)[_dim(b, x, dim)]
     return split(b, x, -(-total // chunks), dim)
 
 
-def unbind(b: Builder, x: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def unbind(b: LoweredBuilder, x: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Each entry along dim."""
     return tuple(select(b, x, dim, k) for k in range(b.shape(x)[_dim(b, x, dim)]))
 
 
-def cat(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
+def cat(b: LoweredBuilder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """End to end; what is empty (the dims that a full rotation leaves unrotated) adds nothing."""
     tensors = [x for x in tensors if math.prod(b.shape(x))] or list(tensors[:1])
     if len(tensors) == 1:
@@ -139,7 +141,7 @@ def cat(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
     return b.concat(tensors, _dim(b, tensors[0], dim), b.shape(tensors[0]))
 
 
-def stack(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
+def stack(b: LoweredBuilder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """Side by side, along a new dim."""
     dim = _dim(b, tensors[0], dim, 1)
     new = [
@@ -149,7 +151,9 @@ def stack(b: Builder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
     return new[0] if len(new) == 1 else b.concat(new, dim, b.shape(new[0]))
 
 
-def slice_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, start: int, end: int, step: int) -> Tensor:
+def slice_backward(
+    b: LoweredBuilder, grad: Any, sizes: Sequence[int], dim: int, start: int, end: int, step: int
+) -> Tensor:
     """Zeros but for the slice."""
     dim = dim % len(sizes)
     first, last = bounds(sizes[dim], start, end)
@@ -160,14 +164,14 @@ def slice_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, start:
     return overwrite(b, Known.full(tuple(sizes), 0.0), grad, dim, first, step)
 
 
-def select_backward(b: Builder, grad: Any, sizes: Sequence[int], dim: int, index: int) -> Tensor:
+def select_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], dim: int, index: int) -> Tensor:
     """Zeros but for one index."""
     dim = dim % len(sizes)
     zeros = Known.full(tuple(sizes), 0.0)
     return zeros if b.number(grad) == 0 else overwrite(b, zeros, b.unsqueeze(grad, dim), dim, index % sizes[dim])
 
 
-def overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int = 1) -> Tensor:
+def overwrite(b: LoweredBuilder, x: Any, source: Any, dim: int, start: int, step: int = 1) -> Tensor:
     """x, but for source at start, start+step, ... along dim."""
     size, length = b.shape(x)[dim], b.shape(source)[dim]
     if step != 1:
@@ -183,7 +187,7 @@ def overwrite(b: Builder, x: Any, source: Any, dim: int, start: int, step: int =
     return b.concat(parts, dim, b.shape(x))
 
 
-def _overwrite_by_steps(b: Builder, x: Any, source: Any, dim: int, start: int, step: int) -> Tensor:
+def _overwrite_by_steps(b: LoweredBuilder, x: Any, source: Any, dim: int, start: int, step: int) -> Tensor:
     """The dim as rows of `step` entries, one of which is written in each row; a last row may be too short for that.
 
     So the number of statements does not depend on the length, and a wide dim 2m is seen as m pairs.
@@ -205,7 +209,7 @@ def _overwrite_by_steps(b: Builder, x: Any, source: Any, dim: int, start: int, s
     return made
 
 
-def piece(b: Builder, x: Any, dim: int, start: int, end: int, step: int = 1) -> Tensor:
+def piece(b: LoweredBuilder, x: Any, dim: int, start: int, end: int, step: int = 1) -> Tensor:
     """x[start:end:step] along dim; of a constant, a constant."""
     number = b.number(x)
     if number is not None:
@@ -215,7 +219,13 @@ def piece(b: Builder, x: Any, dim: int, start: int, end: int, step: int = 1) -> 
 
 
 def slice_scatter(
-    b: Builder, x: Any, source: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+    b: LoweredBuilder,
+    x: Any,
+    source: Any,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> Tensor:
     """x with a slice overwritten."""
     dim = _dim(b, x, dim)
@@ -225,7 +235,7 @@ def slice_scatter(
     return overwrite(b, x, source, dim, first, step)
 
 
-def select_scatter(b: Builder, x: Any, source: Any, dim: int, index: int) -> Tensor:
+def select_scatter(b: LoweredBuilder, x: Any, source: Any, dim: int, index: int) -> Tensor:
     """x with one index overwritten."""
     dim = _dim(b, x, dim)
     shape = b.shape(x)
@@ -235,7 +245,7 @@ def select_scatter(b: Builder, x: Any, source: Any, dim: int, index: int) -> Ten
     return overwrite(b, x, row, dim, index % shape[dim])
 
 
-def pad(b: Builder, x: Any, pad: Sequence[int], value: Number = 0) -> Tensor:
+def pad(b: LoweredBuilder, x: Any, pad: Sequence[int], value: Number = 0) -> Tensor:
     """Constant padding, last dim first."""
     for k in range(len(pad) // 2):
         dim = len(b.shape(x)) - 1 - k
@@ -253,7 +263,7 @@ def pad(b: Builder, x: Any, pad: Sequence[int], value: Number = 0) -> Tensor:
     return b.value(x)
 
 
-def roll(b: Builder, x: Any, shifts: Any, dims: Any = ()) -> Tensor:
+def roll(b: LoweredBuilder, x: Any, shifts: Any, dims: Any = ()) -> Tensor:
     """Shifted round and round along dims (of all entries in a row without dims)."""
     shifts = [shifts] if isinstance(shifts, int) else list(shifts)
     dims = [dims] if isinstance(dims, int) else list(dims)
@@ -269,7 +279,7 @@ def roll(b: Builder, x: Any, shifts: Any, dims: Any = ()) -> Tensor:
     return b.value(x)
 
 
-def pixel_shuffle(b: Builder, x: Any, factor: int) -> Tensor:
+def pixel_shuffle(b: LoweredBuilder, x: Any, factor: int) -> Tensor:
     """Channels (c, r, r) beside pixels (h, w) -> channels c, pixels (h r, w r)."""
     *lead, channels, height, width = b.shape(x)
     n, kept = len(lead), channels // factor**2
@@ -278,7 +288,7 @@ def pixel_shuffle(b: Builder, x: Any, factor: int) -> Tensor:
     return b.reshape(b.permute(apart, order), (*lead, kept, height * factor, width * factor))
 
 
-def pixel_unshuffle(b: Builder, x: Any, factor: int) -> Tensor:
+def pixel_unshuffle(b: LoweredBuilder, x: Any, factor: int) -> Tensor:
     """The inverse of pixel_shuffle."""
     *lead, channels, height, width = b.shape(x)
     n = len(lead)
@@ -287,7 +297,7 @@ def pixel_unshuffle(b: Builder, x: Any, factor: int) -> Tensor:
     return b.reshape(b.permute(apart, order), (*lead, channels * factor**2, height // factor, width // factor))
 
 
-def repeat(b: Builder, x: Any, repeats: Sequence[int]) -> Tensor:
+def repeat(b: LoweredBuilder, x: Any, repeats: Sequence[int]) -> Tensor:
     """Copies side by side: a broadcast, then a regrouping."""
     lead = len(repeats) - len(b.shape(x))
     shape = (*(1,) * lead, *b.shape(x))

@@ -14,12 +14,12 @@ from typing import Any, final
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
 from tpdyn.recorder.lowering.summing import reduce
-from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape, StandsIn, Tensor
 
 
 @final
@@ -27,7 +27,7 @@ from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tens
 class Chosen(StandsIn):
     """An integer tensor that depends on parameters: `hot` has one more dim, the one chosen from, with a single one."""
 
-    hot: Value
+    hot: Handle
 
     @property
     def shape(self) -> Shape:
@@ -40,7 +40,7 @@ class Chosen(StandsIn):
         return self.hot.shape[-1]
 
 
-def ranks(b: Builder, x: Any, dim: int, largest: bool = True) -> Value:
+def ranks(b: LoweredBuilder, x: Any, dim: int, largest: bool = True) -> Handle:
     """How many entries along dim come before each: dim is moved to the end."""
     rank = len(b.shape(x))
     last = b.permute(x, [*(d for d in range(rank) if d != dim), dim])
@@ -54,7 +54,9 @@ def ranks(b: Builder, x: Any, dim: int, largest: bool = True) -> Value:
     return b.value(reduce(b, b.combine([(1, before), (1, tied)], share=True), [rank], share=True))
 
 
-def chosen(b: Builder, x: Any, dim: int, count: int, largest: bool = True, start: int = 0) -> tuple[Tensor, Chosen]:
+def chosen(
+    b: LoweredBuilder, x: Any, dim: int, count: int, largest: bool = True, start: int = 0
+) -> tuple[Tensor, Chosen]:
     """The entries of ranks start, start + 1, ... along dim, and their places."""
     dim %= max(len(b.shape(x)), 1)
     rank = len(b.shape(x))
@@ -70,12 +72,14 @@ def chosen(b: Builder, x: Any, dim: int, count: int, largest: bool = True, start
     return values, Chosen(b.permute(hot, moved))
 
 
-def topk(b: Builder, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Chosen]:
+def topk(
+    b: LoweredBuilder, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[Tensor, Chosen]:
     """The k largest (or smallest), in order."""
     return chosen(b, x, dim, k, largest)
 
 
-def sort(b: Builder, x: Any, *args: Any, **options: Any) -> tuple[Tensor, Chosen]:
+def sort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> tuple[Tensor, Chosen]:
     """All entries along dim, in order (equal ones in the order in which they are)."""
     if args and (args[0] is None or isinstance(args[0], bool)) and len(args) > 1:  # sort.stable
         args = args[1:]
@@ -85,12 +89,12 @@ def sort(b: Builder, x: Any, *args: Any, **options: Any) -> tuple[Tensor, Chosen
     return chosen(b, x, dim, b.shape(x)[dim], descending)
 
 
-def argsort(b: Builder, x: Any, *args: Any, **options: Any) -> Chosen:
+def argsort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> Chosen:
     """The places of all entries, in order."""
     return sort(b, x, *args, **options)[1]
 
 
-def extreme(b: Builder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple[Tensor, Chosen]:
+def extreme(b: LoweredBuilder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple[Tensor, Chosen]:
     """The first largest (or smallest) entry along dim, and its place."""
     value, place = chosen(b, x, dim, 1, largest)
     if keepdim:
@@ -100,26 +104,26 @@ def extreme(b: Builder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple
 
 
 def _best(largest: bool) -> Rule:
-    def rule(b: Builder, x: Any, dim: int | None = None, keepdim: bool = False) -> Chosen:
+    def rule(b: LoweredBuilder, x: Any, dim: int | None = None, keepdim: bool = False) -> Chosen:
         flat = b.reshape(x, (-1,)) if dim is None else x
         return extreme(b, flat, 0 if dim is None else dim, keepdim and dim is not None, largest)[1]
 
     return rule
 
 
-def minimum(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def minimum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest entry along a dim with its place (min), or of all entries."""
     if dim is None:
         return extreme(b, b.reshape(x, (-1,)), 0, False, False)[0]
     return extreme(b, x, dim, keepdim, False)
 
 
-def amin(b: Builder, x: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
+def amin(b: LoweredBuilder, x: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest entry along dims."""
     return over(b, x, dim, keepdim, False)
 
 
-def over(b: Builder, x: Any, dim: Any, keepdim: bool, largest: bool) -> Tensor:
+def over(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool, largest: bool) -> Tensor:
     """The largest (or smallest) entry along several dims, one after the other."""
     rank = len(b.shape(x))
     dims = [dim] if isinstance(dim, int) else list(dim or range(rank))
@@ -128,7 +132,7 @@ def over(b: Builder, x: Any, dim: Any, keepdim: bool, largest: bool) -> Tensor:
     return b.value(x) if keepdim else b.squeeze(x, dims)
 
 
-def median(b: Builder, x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def median(b: LoweredBuilder, x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower median along dim and its place."""
     flat, d = (b.reshape(x, (-1,)), 0) if dim is None else (x, dim % len(b.shape(x)))
     value, place = chosen(b, flat, d, 1, False, (b.shape(flat)[d] - 1) // 2)
@@ -137,7 +141,7 @@ def median(b: Builder, x: Any, dim: int | None = None, keepdim: bool = False) ->
     return (value, place) if keepdim else (b.squeeze(value, [d]), Chosen(b.squeeze(place.hot, [d])))
 
 
-def nonzero(b: Builder, *_: Any, **__: Any) -> Tensor:
+def nonzero(b: LoweredBuilder, *_: Any, **__: Any) -> Tensor:
     """Refused: its shape is data."""
     raise Refusal(
         "a shape that depends on values: how many entries hold (torch.where, nonzero, a mask as index) depends on "
@@ -151,7 +155,7 @@ def nonzero(b: Builder, *_: Any, **__: Any) -> Tensor:
 def _view(name: str) -> Callable[..., Any]:
     rule = views.RULES.get(name)
 
-    def viewed(b: Builder, x: Chosen, *args: Any, **kwargs: Any) -> Chosen:
+    def viewed(b: LoweredBuilder, x: Chosen, *args: Any, **kwargs: Any) -> Chosen:
         rank = len(x.shape)
         if name in ("view", "_unsafe_view", "reshape"):
             size = list(args[0])
@@ -186,19 +190,19 @@ def _sizes(size: list[int], old: Sequence[int]) -> list[int]:
     return [total // max(known, 1) if s == -1 else s for s in size]
 
 
-def _same(b: Builder, x: Chosen, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
+def _same(b: LoweredBuilder, x: Chosen, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
     if dtype is not None and dtype.is_floating_point:
         return number(b, x)
     return x
 
 
-def number(b: Builder, x: Chosen) -> Tensor:
+def number(b: LoweredBuilder, x: Chosen) -> Tensor:
     """The place as a number."""
     letters = list(range(len(x.hot.shape)))
     return b.contract(letters[:-1], (x.hot, letters), (Known(torch.arange(x.size, dtype=torch.float64)), letters[-1:]))
 
 
-def _equal(b: Builder, x: Any, y: Any) -> Tensor:
+def _equal(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     place, other = (x, y) if isinstance(x, Chosen) else (y, x)
     if isinstance(other, Chosen):
         return _coincide(b, place.hot, other.hot)
@@ -211,7 +215,7 @@ def _equal(b: Builder, x: Any, y: Any) -> Tensor:
     return _coincide(b, place.hot, hot)
 
 
-def _coincide(b: Builder, one: Value, other: Any) -> Tensor:
+def _coincide(b: LoweredBuilder, one: Handle, other: Any) -> Tensor:
     """Where one-hot rows are the same, with broadcasting."""
     rank = max(len(one.shape), len(other.shape))
     letters = [range(rank - len(rows.shape), rank) for rows in (one, other)]
@@ -226,7 +230,7 @@ def _hot(integers: torch.Tensor, size: int) -> Known:
 def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[..., Chosen]:
     """Arithmetic of a place with a number: another place."""
 
-    def rule(b: Builder, x: Any, other: Any, **_: Any) -> Chosen:
+    def rule(b: LoweredBuilder, x: Any, other: Any, **_: Any) -> Chosen:
         at = b.number(other)
         if not isinstance(x, Chosen) or at is None or at != int(at):
             raise Refusal("arithmetic of a choice with anything but a whole number")
@@ -241,7 +245,7 @@ def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[.
     return rule
 
 
-def _sort(b: Builder, x: Chosen, *args: Any, **options: Any) -> tuple[Chosen, Chosen]:
+def _sort(b: LoweredBuilder, x: Chosen, *args: Any, **options: Any) -> tuple[Chosen, Chosen]:
     """Places in order: what is sorted, and where it was."""
     _, where = sort(b, number(b, x), *args, **options)
     dim = args[-2] if len(args) > 1 and isinstance(args[-1], bool) else args[-1] if args else options.get("dim", -1)
@@ -259,19 +263,19 @@ def _letters(x: Chosen, dim: int) -> tuple[list[Any], list[Any]]:
     return there, mine
 
 
-def _gather(b: Builder, x: Any, dim: int, index: Chosen, **_: Any) -> Tensor:
+def _gather(b: LoweredBuilder, x: Any, dim: int, index: Chosen, **_: Any) -> Tensor:
     dim %= len(b.shape(x))
     there, mine = _letters(index, dim)
     return b.contract(mine, (x, there), (index.hot, [*mine, "entry"]))
 
 
-def _scattered(b: Builder, dim: int, index: Chosen, source: Any) -> Tensor:
+def _scattered(b: LoweredBuilder, dim: int, index: Chosen, source: Any) -> Tensor:
     there, mine = _letters(index, dim)
     source = b.expand(source, index.shape)
     return b.contract(there, (source, mine), (index.hot, [*mine, "entry"]))
 
 
-def _scatter(b: Builder, x: Any, dim: int, index: Chosen, source: Any, **_: Any) -> Tensor:
+def _scatter(b: LoweredBuilder, x: Any, dim: int, index: Chosen, source: Any, **_: Any) -> Tensor:
     dim %= len(b.shape(x))
     new = _scattered(b, dim, index, source)
     if b.number(x) == 0:
@@ -281,12 +285,14 @@ def _scatter(b: Builder, x: Any, dim: int, index: Chosen, source: Any, **_: Any)
     return b.combine([(1, x), (-1, b.product(x, written)), (1, new)])
 
 
-def _scatter_add(b: Builder, x: Any, dim: int, index: Chosen, source: Any, **_: Any) -> Tensor:
+def _scatter_add(b: LoweredBuilder, x: Any, dim: int, index: Chosen, source: Any, **_: Any) -> Tensor:
     new = _scattered(b, dim % len(b.shape(x)), index, source)
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 
-def _reduction_backward(b: Builder, grad: Any, dim: int, index: Chosen, sizes: Sequence[int], keepdim: bool) -> Tensor:
+def _reduction_backward(
+    b: LoweredBuilder, grad: Any, dim: int, index: Chosen, sizes: Sequence[int], keepdim: bool
+) -> Tensor:
     dim %= max(len(sizes), 1)
     if not keepdim:
         grad = b.unsqueeze(grad, dim) if b.number(grad) is None else grad
@@ -301,7 +307,7 @@ def _place_of(indices: Sequence[Any]) -> tuple[int, Chosen]:
     return given[0]
 
 
-def _index(b: Builder, x: Any, indices: Sequence[Any]) -> Any:
+def _index(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Any:
     dim, index = _place_of(indices)
     if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
         names = [f"i{k}" for k in range(len(index.shape))]  # whole numbers looked up: another place
@@ -315,7 +321,9 @@ def _index(b: Builder, x: Any, indices: Sequence[Any]) -> Any:
     return b.contract(out, (x, letters), (index.hot, [*names, dim]))
 
 
-def _index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any) -> Any:
+def _index_put(
+    b: LoweredBuilder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any
+) -> Any:
     dim, index = _place_of(indices)
     if not accumulate:
         return _written(b, x, dim, index, values)
@@ -327,7 +335,7 @@ def _index_put(b: Builder, x: Any, indices: Sequence[Any], values: Any, accumula
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 
-def _written(b: Builder, x: Any, dim: int, index: Chosen, values: Any) -> Any:
+def _written(b: LoweredBuilder, x: Any, dim: int, index: Chosen, values: Any) -> Any:
     """Entries written to places, each to one of its own (as torch asks): `x (1 - written) + new`."""
     letters: list[Any] = list(range(len(b.shape(x))))
     names = [f"i{k}" for k in range(len(index.shape))]
@@ -351,11 +359,11 @@ def _written(b: Builder, x: Any, dim: int, index: Chosen, values: Any) -> Any:
     return b.combine([(1, kept), (1, new)])
 
 
-def _embedding(b: Builder, weight: Any, index: Chosen, *_: Any, **__: Any) -> Any:
+def _embedding(b: LoweredBuilder, weight: Any, index: Chosen, *_: Any, **__: Any) -> Any:
     return _index(b, weight, [index])
 
 
-def _index_select(b: Builder, x: Any, dim: int, index: Chosen) -> Any:
+def _index_select(b: LoweredBuilder, x: Any, dim: int, index: Chosen) -> Any:
     return _index(b, x, [*[None] * (dim % len(b.shape(x))), index])
 
 
@@ -397,7 +405,7 @@ READERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     """What an operation makes that reads a place."""
     if not call.holds(Chosen):
         return None

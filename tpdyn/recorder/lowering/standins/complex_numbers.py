@@ -15,13 +15,13 @@ from typing import Any, final
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.draws import Draw, normal_draw
 from tpdyn.recorder.lowering.rules import elementwise, indexing, linear, reductions, strides, views
 from tpdyn.recorder.lowering.rules.cumulative import RULES as CUMULATIVE
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
-from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape, StandsIn, Tensor
 
 
 @final
@@ -46,7 +46,7 @@ def is_complex(item: Any) -> bool:
     return isinstance(item, (Complex, complex)) or (isinstance(item, Known) and item.tensor.dtype.is_complex)
 
 
-def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     """What an operation makes that reads complex numbers or begins them."""
     dtype = call.kwargs.get("dtype")
     begins = call.name in STARTS or (isinstance(dtype, torch.dtype) and dtype.is_complex)
@@ -66,7 +66,7 @@ def _any_complex(item: Any) -> bool:
     return any(map(_any_complex, item)) if isinstance(item, (list, tuple)) else is_complex(item)
 
 
-def parts(b: Builder, x: Any) -> Complex:
+def parts(b: LoweredBuilder, x: Any) -> Complex:
     """A tensor or number as a pair; a real one has the imaginary part zero."""
     if isinstance(x, Complex):
         return x
@@ -78,7 +78,7 @@ def parts(b: Builder, x: Any) -> Complex:
         return Complex(*b.pairs[x])
     if isinstance(x, (int, float)):
         return Complex(Known.full((), x), Known.full((), 0.0))
-    if isinstance(x, (Value, Known)):
+    if isinstance(x, (Handle, Known)):
         return Complex(x, Known.full(x.shape, 0.0))
     raise Refusal(f"expected a complex tensor, got {type(x).__name__}")
 
@@ -111,7 +111,7 @@ def named(pair: Complex) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
 def _alike(rule: Rule) -> Rule:
     """The same done to the real and to the imaginary part (masks, indices and sizes serve both)."""
 
-    def both(b: Builder, *args: Any, **kwargs: Any) -> Any:
+    def both(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Any:
         def part(which: str) -> list[Any]:
             return [getattr(parts(b, arg), which) if is_complex(arg) else arg for arg in args]
 
@@ -125,7 +125,7 @@ def _alike(rule: Rule) -> Rule:
 def _termwise(rule: Rule, *places: int) -> Product:
     """The same done to both parts of the arguments at `places`; a real one among them has no imaginary part."""
 
-    def terms(b: Builder, *args: Any, **kwargs: Any) -> Complex:
+    def terms(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Complex:
         pairs = {place: parts(b, args[place]) for place in places}
         real = [pairs[place].real if place in pairs else arg for place, arg in enumerate(args)]
         imag = [pairs[place].imag if place in pairs else arg for place, arg in enumerate(args)]
@@ -137,7 +137,7 @@ def _termwise(rule: Rule, *places: int) -> Product:
 def _listed(rule: Rule) -> Rule:
     """Tensors laid end to end, or side by side."""
 
-    def laid(b: Builder, tensors: Any, *args: Any, **kwargs: Any) -> Complex:
+    def laid(b: LoweredBuilder, tensors: Any, *args: Any, **kwargs: Any) -> Complex:
         pairs = [parts(b, x) for x in tensors]
         return Complex(
             rule(b, [pair.real for pair in pairs], *args, **kwargs),
@@ -150,7 +150,7 @@ def _listed(rule: Rule) -> Rule:
 def _bilinear(rule: Rule) -> Product:
     """(a + ib)(c + id) = (ac - bd) + i(ad + bc), for any product."""
 
-    def product(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Complex:
+    def product(b: LoweredBuilder, x: Any, y: Any, *_: Any, **__: Any) -> Complex:
         p, q = parts(b, x), parts(b, y)
         rr, ii, ri, ir = (
             rule(b, u, v) for u, v in ((p.real, q.real), (p.imag, q.imag), (p.real, q.imag), (p.imag, q.real))
@@ -164,7 +164,7 @@ mul = _bilinear(elementwise.mul)
 
 
 def _plus(product: Product) -> Product:
-    def rule(b: Builder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Complex:
+    def rule(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Complex:
         return add(b, mul(b, beta, start), mul(b, alpha, product(b, x, y)))
 
     return rule
@@ -173,30 +173,30 @@ def _plus(product: Product) -> Product:
 add, sub = _termwise(elementwise.add, 0, 1), _termwise(elementwise.sub, 0, 1)
 
 
-def conj(b: Builder, x: Any) -> Complex:
+def conj(b: LoweredBuilder, x: Any) -> Complex:
     """real - i imag."""
     z = parts(b, x)
     return Complex(z.real, b.combine([(-1, z.imag)]))
 
 
-def vdot(b: Builder, x: Any, y: Any) -> Complex:
+def vdot(b: LoweredBuilder, x: Any, y: Any) -> Complex:
     """conj(x) . y."""
     return _bilinear(linear.dot)(b, conj(b, x), y)
 
 
-def squared_size(b: Builder, z: Complex) -> Tensor:
+def squared_size(b: LoweredBuilder, z: Complex) -> Tensor:
     """|z|^2."""
     return b.combine([(1, b.product(z.real, z.real)), (1, b.product(z.imag, z.imag))])
 
 
-def size(b: Builder, x: Any) -> Tensor:
+def size(b: LoweredBuilder, x: Any) -> Tensor:
     """|z|."""
     squared = squared_size(b, parts(b, x))
     number = b.number(squared)
     return b.apply("sqrt", squared) if number is None else Known.full(b.shape(squared), math.sqrt(number))
 
 
-def direction(b: Builder, x: Any) -> Complex:
+def direction(b: LoweredBuilder, x: Any) -> Complex:
     """z / |z|, and zero at zero."""
     z = parts(b, x)
     length = size(b, z)
@@ -204,20 +204,20 @@ def direction(b: Builder, x: Any) -> Complex:
     return Complex(b.product(z.real, inverse), b.product(z.imag, inverse))
 
 
-def angle(b: Builder, x: Any) -> Tensor:
+def angle(b: LoweredBuilder, x: Any) -> Tensor:
     """The angle of z to the positive numbers."""
     z = parts(b, x)
     return b.apply("atan2", z.imag, z.real)
 
 
-def reciprocal(b: Builder, x: Any) -> Complex:
+def reciprocal(b: LoweredBuilder, x: Any) -> Complex:
     """conj(z) / |z|^2."""
     z = parts(b, x)
     inverse = b.apply("reciprocal", squared_size(b, z))
     return Complex(b.product(z.real, inverse), b.product(z.imag, inverse, scale=-1))
 
 
-def div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Complex:
+def div(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Complex:
     """x / y: by a real number or tensor part by part, else x times the inverse of y."""
     z = parts(b, x)
     if is_complex(y):
@@ -228,7 +228,7 @@ def div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Comp
 MOST_FACTORS = 8
 
 
-def power(b: Builder, x: Any, exponent: Any) -> Complex:
+def power(b: LoweredBuilder, x: Any, exponent: Any) -> Complex:
     """z^p for a small whole number p."""
     p = 0 if is_complex(exponent) else b.number(exponent) or 0
     assert isinstance(p, (int, float))
@@ -241,60 +241,60 @@ def power(b: Builder, x: Any, exponent: Any) -> Complex:
     return made
 
 
-def exp(b: Builder, x: Any) -> Complex:
+def exp(b: LoweredBuilder, x: Any) -> Complex:
     """e^real (cos imag + i sin imag)."""
     z = parts(b, x)
     return polar(b, b.apply("exp", z.real), z.imag)
 
 
-def log(b: Builder, x: Any) -> Complex:
+def log(b: LoweredBuilder, x: Any) -> Complex:
     """log |z| + i angle."""
     z = parts(b, x)
     return Complex(b.combine([(0.5, b.apply("log", squared_size(b, z)))]), angle(b, z))
 
 
-def polar(b: Builder, length: Any, turned: Any) -> Complex:
+def polar(b: LoweredBuilder, length: Any, turned: Any) -> Complex:
     """length (cos angle + i sin angle)."""
     return Complex(b.product(length, b.apply("cos", turned)), b.product(length, b.apply("sin", turned)))
 
 
-def from_parts(b: Builder, real: Any, imag: Any) -> Complex:
+def from_parts(b: LoweredBuilder, real: Any, imag: Any) -> Complex:
     """torch.complex."""
     shape = b.broadcast(real, imag)
     return Complex(b.expand(real, shape), b.expand(imag, shape))
 
 
-def as_complex(b: Builder, x: Any) -> Complex:
+def as_complex(b: LoweredBuilder, x: Any) -> Complex:
     """The last dim, of size 2, holds the parts."""
     last = len(b.shape(x)) - 1
     return Complex(b.select(x, last, 0), b.select(x, last, 1))
 
 
-def as_real(b: Builder, x: Any) -> Tensor:
+def as_real(b: LoweredBuilder, x: Any) -> Tensor:
     """The parts along a new last dim of size 2."""
     z = parts(b, x)
     return views.stack(b, [z.real, z.imag], len(z.shape))
 
 
-def convert(b: Builder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
+def convert(b: LoweredBuilder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
     """Into another type: to a real one the imaginary part is dropped, as torch does (with a warning)."""
     z = parts(b, x)
     return z.real if dtype is not None and not dtype.is_complex else z
 
 
-def copy(b: Builder, x: Any, source: Any, *_: Any) -> Any:
+def copy(b: LoweredBuilder, x: Any, source: Any, *_: Any) -> Any:
     """The source in the shape and type of x."""
     z, shape = parts(b, source), b.shape(x.real if isinstance(x, Complex) else x)
     return Complex(b.expand(z.real, shape), b.expand(z.imag, shape)) if is_complex(x) else b.expand(z.real, shape)
 
 
-def equal(b: Builder, x: Any, y: Any) -> Tensor:
+def equal(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """Whether both parts are equal."""
     p, q = parts(b, x), parts(b, y)
     return b.apply("logical_and", b.apply("equal", p.real, q.real), b.apply("equal", p.imag, q.imag))
 
 
-def vector_norm(b: Builder, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+def vector_norm(b: LoweredBuilder, x: Any, *args: Any, **kwargs: Any) -> Tensor:
     """The norm of the sizes of the entries."""
     kwargs.pop("dtype", None)
     return reductions.RULES["linalg_vector_norm"](b, size(b, x), *args, **kwargs)  # type: ignore[no-any-return]
@@ -303,7 +303,9 @@ def vector_norm(b: Builder, x: Any, *args: Any, **kwargs: Any) -> Tensor:
 # -- Fourier transforms: a product with constant cosines and sines ------------------------------------------------------
 
 
-def _wave(b: Builder, name: str, rows: int, columns: int, size: int, function: Callable[..., torch.Tensor]) -> Known:
+def _wave(
+    b: LoweredBuilder, name: str, rows: int, columns: int, size: int, function: Callable[..., torch.Tensor]
+) -> Known:
     """function(2 pi j k / size) for j < rows, k < columns."""
     key = (name, rows, columns, size)
     if key not in b.indices:
@@ -312,7 +314,7 @@ def _wave(b: Builder, name: str, rows: int, columns: int, size: int, function: C
     return b.indices[key]
 
 
-def _along(b: Builder, x: Tensor, dim: int, matrix: Known, scale: float = 1.0) -> Tensor:
+def _along(b: LoweredBuilder, x: Tensor, dim: int, matrix: Known, scale: float = 1.0) -> Tensor:
     """x times a matrix (old, new) along one dim."""
     letters: list[Any] = list(range(len(b.shape(x))))
     old = [*letters[:dim], "old", *letters[dim + 1 :]]
@@ -323,7 +325,7 @@ def _scale(size: int, normalization: int) -> float:
     return (1.0, size**-0.5, 1.0 / size)[normalization]
 
 
-def _transform(b: Builder, z: Complex, dim: int, count: int, sign: int, scale: float) -> Complex:
+def _transform(b: LoweredBuilder, z: Complex, dim: int, count: int, sign: int, scale: float) -> Complex:
     """sum_t z_t exp(sign 2 pi i t k / T) for k < count, along dim of size T."""
     size = z.shape[dim]
     cos, sin = (_wave(b, f.__name__, size, count, size, f) for f in (torch.cos, torch.sin))
@@ -332,7 +334,7 @@ def _transform(b: Builder, z: Complex, dim: int, count: int, sign: int, scale: f
     return Complex(b.combine([(1, cc), (1, ss)]), b.combine([(1, cs), (1, sc)]))
 
 
-def fft(b: Builder, x: Any, dims: Any, normalization: int, forward: bool) -> Complex:
+def fft(b: LoweredBuilder, x: Any, dims: Any, normalization: int, forward: bool) -> Complex:
     """Complex to complex, along dims."""
     z = parts(b, x)
     for dim in dims:
@@ -341,7 +343,7 @@ def fft(b: Builder, x: Any, dims: Any, normalization: int, forward: bool) -> Com
     return z
 
 
-def fft_of_real(b: Builder, x: Any, dims: Any, normalization: int, onesided: bool) -> Complex:
+def fft_of_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, onesided: bool) -> Complex:
     """Real to complex: the last of the dims keeps one side of the spectrum, which says it all."""
     z = parts(b, x)
     last = dims[-1] % len(z.shape)
@@ -350,7 +352,7 @@ def fft_of_real(b: Builder, x: Any, dims: Any, normalization: int, onesided: boo
     return fft(b, z, dims[:-1], normalization, True)
 
 
-def fft_to_real(b: Builder, x: Any, dims: Any, normalization: int, size: int) -> Tensor:
+def fft_to_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, size: int) -> Tensor:
     """One side of a spectrum to the real signal of that size: each frequency but the first (and a last one in the
     middle) counts twice, for its mirror image."""
     z = fft(b, x, dims[:-1], normalization, False)

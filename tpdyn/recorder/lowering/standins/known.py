@@ -15,11 +15,11 @@ import torch
 from tpdyn.program.instructions import Law
 from tpdyn.recorder.live.replay import double_by_default, double_type
 from tpdyn.recorder.live.tape import Node, base_name
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.draws import Draw, normal_draw
 from tpdyn.recorder.lowering.rules import randomness
 from tpdyn.recorder.lowering.standins.standin import Call, StandIn, mapped
-from tpdyn.recorder.lowering.values import Known, KnownKind, Outside, Refusal, StandsIn, Value
+from tpdyn.recorder.lowering.values import Handle, Known, KnownKind, Outside, Refusal, StandsIn
 
 SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
 REARRANGED = frozenset(
@@ -29,7 +29,7 @@ REARRANGED = frozenset(
 KEEPS_BUT_FOR_SOME = frozenset("slice_scatter select_scatter index_put masked_fill index_fill tril triu".split())
 
 
-def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     """The outputs of an operation that is done at once."""
     if randomness.is_draw(call.node):
         return None
@@ -64,11 +64,11 @@ def _kind(call: Call) -> KnownKind | None:
     return "data" if any(k.tensor.dtype.is_complex for k in known) else None
 
 
-def as_known(b: Builder, item: Any) -> Any:
+def as_known(b: LoweredBuilder, item: Any) -> Any:
     """Leaves of parameters read back as the tensors they hold (while a model is still being initialised)."""
 
     def one(x: Any) -> Any:
-        if isinstance(x, Value):
+        if isinstance(x, Handle):
             return b.known_of.get(x.var, x) if b.is_whole(x) else x
         return b.known_of.get(x, x) if isinstance(x, StandsIn) else x
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules import elementwise, views
 from tpdyn.recorder.lowering.standins.chosen import Chosen, extreme, over
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.summing import axes_of, reduce
-from tpdyn.recorder.lowering.values import Known, Shape, StandsIn, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Shape, StandsIn
 
 
 @final
@@ -43,7 +43,7 @@ class Shifted(StandsIn):
         return shape
 
 
-def maximum(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def maximum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest entry along one dim, symbolically; along several dims, by ranks."""
     dims = axes_of(b, x, dim)
     value = b.value(x)
@@ -53,7 +53,7 @@ def maximum(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return Shifted(Known.full(shape, 0.0), "sum", 1, (value.var, value.axes, value.shape), dims[0])
 
 
-def maximum_and_place(b: Builder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def maximum_and_place(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest entry along one dim, and where it is; without a dim, the largest of all entries."""
     if dim is None:
         return over(b, x, None, False, True)
@@ -61,7 +61,7 @@ def maximum_and_place(b: Builder, x: Any, dim: Any = None, keepdim: bool = False
     return largest, Shifted(largest.base, "selector", 0, largest.of, largest.dim, keepdim)
 
 
-def settled(b: Builder, item: Any) -> Any:
+def settled(b: LoweredBuilder, item: Any) -> Any:
     """A symbolic maximum, computed: what reads it does more than let it cancel.
 
     From then on its gradient is computed, too.
@@ -69,7 +69,7 @@ def settled(b: Builder, item: Any) -> Any:
     if not isinstance(item, Shifted):
         return item
     var, axes, shape = item.of
-    x = Value(var, axes, shape)
+    x = Handle(var, axes, shape)
     b.settled.add((item.of, item.dim))
     value, place = extreme(b, x, item.dim, True, True)
     if item.form == "selector":
@@ -87,7 +87,7 @@ def _with(like: Shifted, base: Any, form: Literal["sum", "factor", "selector"], 
     return base if k == 0 and form != "selector" else Shifted(base, form, k, like.of, like.dim)
 
 
-def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
+def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     """What an operation makes that reads at least one `Shifted`."""
     if not call.holds(Shifted):
         return None
@@ -103,7 +103,7 @@ def read(b: Builder, call: Call) -> tuple[Any, ...] | None:
     return outputs(_selected(b, name, call.args))
 
 
-def _selected(b: Builder, name: str, args: tuple[Any, ...]) -> Any:
+def _selected(b: LoweredBuilder, name: str, args: tuple[Any, ...]) -> Any:
     """Gradients on their way through the maximum: zero."""
     first = args[0]
     if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the place
@@ -128,14 +128,14 @@ def _parts(x: Any) -> tuple[Any, str, int]:
     return (x.base, x.form, x.k) if isinstance(x, Shifted) else (x, "", 0)
 
 
-def _aligned(b: Builder, x: Shifted, other: Any) -> None:
+def _aligned(b: LoweredBuilder, x: Shifted, other: Any) -> None:
     """m must meet its argument dim by dim: it is constant along its own dim only."""
     shape = b.shape(_bare(other))
     if len(shape) not in (0, len(x.shape)):
         raise Settles
 
 
-def _add(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
+def _add(b: LoweredBuilder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
     (p, form, j), (q, other, k) = _parts(x), _parts(y)
     like = x if isinstance(x, Shifted) else y
     _aligned(b, like, y if like is x else x)
@@ -148,23 +148,23 @@ def _add(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
     return _with(like, b.combine([(1, p), (alpha, q)]), "sum", j + alpha * k)
 
 
-def _sub(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
+def _sub(b: LoweredBuilder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
     return _add(b, x, y, alpha=-alpha)
 
 
-def _neg(b: Builder, x: Shifted) -> Any:
+def _neg(b: LoweredBuilder, x: Shifted) -> Any:
     return _with(x, b.combine([(-1, x.base)]), x.form, -x.k if x.form == "sum" else x.k)
 
 
-def _mul(b: Builder, x: Any, y: Any) -> Any:
+def _mul(b: LoweredBuilder, x: Any, y: Any) -> Any:
     return _product(b, x, y, 1, elementwise.mul)
 
 
-def _div(b: Builder, x: Any, y: Any) -> Any:
+def _div(b: LoweredBuilder, x: Any, y: Any) -> Any:
     return _product(b, x, y, -1, elementwise.div)
 
 
-def _product(b: Builder, x: Any, y: Any, sign: int, rule: Callable[..., Any]) -> Any:
+def _product(b: LoweredBuilder, x: Any, y: Any, sign: int, rule: Callable[..., Any]) -> Any:
     (p, form, j), (q, other, k) = _parts(x), _parts(y)
     if "sum" in (form, other):
         raise Settles
@@ -173,25 +173,25 @@ def _product(b: Builder, x: Any, y: Any, sign: int, rule: Callable[..., Any]) ->
     return _with(like, rule(b, p, q), "factor", j + sign * k)
 
 
-def _exp(b: Builder, x: Shifted) -> Any:
+def _exp(b: LoweredBuilder, x: Shifted) -> Any:
     if x.form != "sum":
         raise Settles
     return _with(x, b.apply("exp", x.base), "factor", x.k)
 
 
-def _log(b: Builder, x: Shifted) -> Any:
+def _log(b: LoweredBuilder, x: Shifted) -> Any:
     if x.form != "factor":
         raise Settles
     return _with(x, b.apply("log", x.base), "sum", x.k)
 
 
-def _reciprocal(b: Builder, x: Shifted) -> Any:
+def _reciprocal(b: LoweredBuilder, x: Shifted) -> Any:
     if x.form != "factor":
         raise Settles
     return _with(x, b.apply("reciprocal", x.base), "factor", -x.k)
 
 
-def _sum(b: Builder, x: Shifted, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
+def _sum(b: LoweredBuilder, x: Shifted, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
     dims = axes_of(b, x.base, dim)
     if x.form != "factor" or dims != [x.dim] or len(x.shape) != len(x.of[2]):
         raise Settles
@@ -201,7 +201,7 @@ def _sum(b: Builder, x: Shifted, dim: Any = None, keepdim: bool = False, **_: An
 def _view(name: str) -> Callable[..., Any]:
     rule = {**views.RULES, **elementwise.RULES}[name]
 
-    def viewed(b: Builder, x: Shifted, *args: Any, **kwargs: Any) -> Any:
+    def viewed(b: LoweredBuilder, x: Shifted, *args: Any, **kwargs: Any) -> Any:
         out = rule(b, b.value(x.base), *args, **kwargs)
         shape, whole = b.shape(out), x.of[2]
         kept, dropped = (*whole[: x.dim], 1, *whole[x.dim + 1 :]), (*whole[: x.dim], *whole[x.dim + 1 :])
@@ -213,13 +213,13 @@ def _view(name: str) -> Callable[..., Any]:
     return viewed
 
 
-def _expand(b: Builder, x: Shifted, shape: Any, **_: Any) -> Any:
+def _expand(b: LoweredBuilder, x: Shifted, shape: Any, **_: Any) -> Any:
     if len(shape) != len(x.shape):
         raise Settles
     return _with(x, b.expand(x.base, shape), x.form, x.k)
 
 
-def _equal(b: Builder, x: Any, y: Any) -> Any:
+def _equal(b: LoweredBuilder, x: Any, y: Any) -> Any:
     like = x if isinstance(x, Shifted) else y
     shape = b.broadcast(_bare(x), _bare(y))
     return Shifted(Known.full(shape, 0.0), "selector", 0, like.of, like.dim)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from tpdyn.recorder.live.tape import Node, base_name
-from tpdyn.recorder.lowering.builder import Builder
-from tpdyn.recorder.lowering.values import StandsIn, Value
+from tpdyn.recorder.lowering.builder import LoweredBuilder
+from tpdyn.recorder.lowering.values import Handle, StandsIn
 
-Settle = Callable[[Builder, Any], Any]
+Settle = Callable[[LoweredBuilder, Any], Any]
 
 
 class Settles(Exception):
@@ -51,13 +51,13 @@ class Call:
     @property
     def is_known(self) -> bool:
         """Whether nothing in it depends on parameters."""
-        return not any(issubclass(kind, (Value, StandsIn)) for kind in self.kinds)
+        return not any(issubclass(kind, (Handle, StandsIn)) for kind in self.kinds)
 
     def holds(self, *kinds: type) -> bool:
         """Whether one of its arguments, however nested, is of one of the kinds."""
         return not self.kinds.isdisjoint(kinds)
 
-    def settled(self, b: Builder, settle: Settle) -> Call:
+    def settled(self, b: LoweredBuilder, settle: Settle) -> Call:
         """The same call, each item of its arguments settled."""
         return Call.of(
             self.node, mapped(self.args, lambda x: settle(b, x)), mapped(self.kwargs, lambda x: settle(b, x))
@@ -78,7 +78,7 @@ class StandIn:
     """
 
     name: str
-    read: Callable[[Builder, Call], tuple[Any, ...] | None]
+    read: Callable[[LoweredBuilder, Call], tuple[Any, ...] | None]
     settle: Settle = lambda b, item: item
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.matrices.kinds import (
     SYMBOLIC,
@@ -20,25 +20,25 @@ from tpdyn.recorder.lowering.standins.matrices.kinds import (
     identity_of,
 )
 from tpdyn.recorder.lowering.standins.standin import Settles
-from tpdyn.recorder.lowering.values import Known, Shape, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Shape, Tensor
 
 
-def identity_plus(b: Builder, shift: Any, rest: Tensor) -> Any:
+def identity_plus(b: LoweredBuilder, shift: Any, rest: Tensor) -> Any:
     """`shift I + rest`; the rest alone where the shift is 0."""
     number = b.number(shift)
     return rest if number == 0 else Damped(shift if number is None else number, rest)
 
 
-def _one_entry(b: Builder, x: Any, dims: int) -> Any:
+def _one_entry(b: LoweredBuilder, x: Any, dims: int) -> Any:
     """x as a number or value without dims; None where it has more than one entry, or more dims than its partner."""
     if b.number(x) is not None and not b.shape(x):
         return b.number(x)
-    if isinstance(x, (Value, Known)) and len(x.shape) <= dims and all(size == 1 for size in x.shape):
+    if isinstance(x, (Handle, Known)) and len(x.shape) <= dims and all(size == 1 for size in x.shape):
         return b.reshape(x, ())
     return None
 
 
-def scaled(b: Builder, x: Any, factor: Any) -> Any:
+def scaled(b: LoweredBuilder, x: Any, factor: Any) -> Any:
     """x times a number, or a value without dims."""
     if isinstance(x, Damped):
         return identity_plus(b, b.product(x.shift, factor), b.product(x.rest, factor))
@@ -48,7 +48,7 @@ def scaled(b: Builder, x: Any, factor: Any) -> Any:
     return b.product(x, factor) if number is None else scaled(b, damped(x), factor)
 
 
-def added(b: Builder, x: Any, y: Any, *, alpha: Any = 1, beta: Any = 1, **_: Any) -> Any:
+def added(b: LoweredBuilder, x: Any, y: Any, *, alpha: Any = 1, beta: Any = 1, **_: Any) -> Any:
     """`beta x + alpha y`."""
     if any(isinstance(arg, (Eigenvectors, Diagonal, Cholesky)) for arg in (x, y)):
         raise Settles
@@ -61,18 +61,18 @@ def added(b: Builder, x: Any, y: Any, *, alpha: Any = 1, beta: Any = 1, **_: Any
     return identity_plus(b, b.combine([(1, x.shift), (1, y.shift)]), b.combine([(1, x.rest), (1, y.rest)], shape=shape))
 
 
-def _difference(b: Builder, x: Any, y: Any, *, alpha: Any = 1, **_: Any) -> Any:
-    return added(b, x, y, alpha=b.product(alpha, -1) if isinstance(alpha, Value) else -alpha)
+def _difference(b: LoweredBuilder, x: Any, y: Any, *, alpha: Any = 1, **_: Any) -> Any:
+    return added(b, x, y, alpha=b.product(alpha, -1) if isinstance(alpha, Handle) else -alpha)
 
 
-def _lerp(b: Builder, start: Any, end: Any, weight: Any) -> Any:
+def _lerp(b: LoweredBuilder, start: Any, end: Any, weight: Any) -> Any:
     w = b.number(weight)
     if w is None:
         raise Settles
     return added(b, start, end, alpha=w, beta=1 - w)
 
 
-def _times(b: Builder, x: Any, y: Any, **_: Any) -> Any:
+def _times(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Any:
     for one, other in ((x, y), (y, x)):
         if isinstance(one, Eigenvectors):
             return _reweighted(b, one, other)
@@ -82,19 +82,19 @@ def _times(b: Builder, x: Any, y: Any, **_: Any) -> Any:
     raise Settles
 
 
-def _over(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Any:
+def _over(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Any:
     if rounding_mode is not None or isinstance(y, SYMBOLIC):
         raise Settles
     number = b.number(y)
     return _times(b, x, b.apply("reciprocal", y) if number is None else 1 / number)
 
 
-def joint_weights(b: Builder, one: Any, other: Any) -> Any:
+def joint_weights(b: LoweredBuilder, one: Any, other: Any) -> Any:
     """The weights of both."""
     return other if b.number(one) == 1 and b.shape(other) else b.product(one, other)
 
 
-def _reweighted(b: Builder, x: Eigenvectors, factor: Any) -> Eigenvectors:
+def _reweighted(b: LoweredBuilder, x: Eigenvectors, factor: Any) -> Eigenvectors:
     """Each eigenvector times a number of its own."""
     if isinstance(factor, SYMBOLIC):
         raise Settles
@@ -111,23 +111,23 @@ def _reweighted(b: Builder, x: Eigenvectors, factor: Any) -> Eigenvectors:
 # -- views -------------------------------------------------------------------------------------------------------------
 
 
-def _same(b: Builder, x: Any, *_: Any, **__: Any) -> Any:
+def _same(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> Any:
     return x
 
 
-def _converted(b: Builder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
+def _converted(b: LoweredBuilder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
     if dtype is not None and not dtype.is_floating_point:  # whole numbers are others
         raise Settles
     return x
 
 
-def _copy(b: Builder, x: Any, source: Any, *_: Any) -> Any:
+def _copy(b: LoweredBuilder, x: Any, source: Any, *_: Any) -> Any:
     if b.shape(x) != source.shape:
         raise Settles
     return source
 
 
-def permuted(b: Builder, x: Any, order: Sequence[int]) -> Any:
+def permuted(b: LoweredBuilder, x: Any, order: Sequence[int]) -> Any:
     """Dims in another order."""
     order = [d % len(x.shape) for d in order]
     if isinstance(x, Damped):
@@ -142,13 +142,13 @@ def permuted(b: Builder, x: Any, order: Sequence[int]) -> Any:
     return b.permute(x, order)
 
 
-def _transposed(b: Builder, x: Any, one: int = 0, other: int = 1) -> Any:
+def _transposed(b: LoweredBuilder, x: Any, one: int = 0, other: int = 1) -> Any:
     order = list(range(len(x.shape)))
     order[one], order[other] = order[other], order[one]
     return permuted(b, x, order)
 
 
-def _viewed(b: Builder, x: Any, size: Sequence[int], *_: Any, **__: Any) -> Any:
+def _viewed(b: LoweredBuilder, x: Any, size: Sequence[int], *_: Any, **__: Any) -> Any:
     count = 1
     for s in x.shape:
         count *= s
@@ -172,14 +172,14 @@ def _in_shape(x: Eigenvectors, shape: Shape) -> Eigenvectors:
     return replace(x, coordinate=first, spectrum=second, shape=shape)
 
 
-def _unsqueezed(b: Builder, x: Any, dim: int) -> Any:
+def _unsqueezed(b: LoweredBuilder, x: Any, dim: int) -> Any:
     if not isinstance(x, Eigenvectors):
         raise Settles
     dim %= len(x.shape) + 1
     return _in_shape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
 
 
-def _squeezed(b: Builder, x: Any, *dims: Any) -> Any:
+def _squeezed(b: LoweredBuilder, x: Any, *dims: Any) -> Any:
     if not isinstance(x, Eigenvectors):
         return x
     gone = range(len(x.shape)) if not dims else [dims[0]] if isinstance(dims[0], int) else dims[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import LARGEST_GUARD, Rule
 from tpdyn.recorder.lowering.standins.matrices.arithmetic import identity_plus
 from tpdyn.recorder.lowering.standins.matrices.kinds import (
@@ -21,17 +21,17 @@ from tpdyn.recorder.lowering.standins.matrices.kinds import (
 )
 from tpdyn.recorder.lowering.standins.matrices.products import function_of, mv, product
 from tpdyn.recorder.lowering.symmetry import is_square_sum, is_symmetric
-from tpdyn.recorder.lowering.values import Known, Refusal, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Tensor
 
 
-def _symmetric(b: Builder, x: Any, what: str, why: str = "") -> tuple[Any, Value | None]:
+def _symmetric(b: LoweredBuilder, x: Any, what: str, why: str = "") -> tuple[Any, Handle | None]:
     """A symmetric matrix as the multiple of the identity in it, and the rest (None: nothing else)."""
     parts = damped(x) or Damped(0, x)
     if len(parts.shape) != 2 or isinstance(x, (Diagonal, Eigenvectors, Cholesky)):
         raise Refusal(f"{what} of several matrices at once, or of a diagonal one")
     if b.number(parts.rest) == 0:
         return parts.shift, None
-    if not isinstance(parts.rest, Value) or not is_symmetric(b, parts.rest):
+    if not isinstance(parts.rest, Handle) or not is_symmetric(b, parts.rest):
         raise Refusal(
             f"outside the theory: {what} of a matrix that is not symmetric by construction"
             f"{why or '; symmetric are G @ G.T, sums and averages of such, and A + A.T'}"
@@ -39,7 +39,7 @@ def _symmetric(b: Builder, x: Any, what: str, why: str = "") -> tuple[Any, Value
     return parts.shift, parts.rest
 
 
-def eigenvalues(b: Builder, shift: Any, rest: Value, descending: bool = False) -> Tensor:
+def eigenvalues(b: LoweredBuilder, shift: Any, rest: Handle, descending: bool = False) -> Tensor:
     """The eigenvalues of `shift I + rest`; a small shift only guards a division."""
     found = b.eigenvalues(rest, descending)
     number = b.number(shift)
@@ -49,7 +49,7 @@ def eigenvalues(b: Builder, shift: Any, rest: Value, descending: bool = False) -
     return b.combine([(1, found), (1, shift)], epsilon=guards)
 
 
-def eigh(b: Builder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+def eigh(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
     """Eigenvalues in ascending order, and eigenvectors."""
     shift, rest = _symmetric(b, x, "the eigenvalues")
     size = x.shape[0]
@@ -66,7 +66,7 @@ _SINGULAR = (
 )
 
 
-def svd(b: Builder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
+def svd(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
     """Of a symmetric matrix without negative eigenvalues: its eigenvalues in descending order, and eigenvectors twice."""
     shift, rest = _symmetric(b, x, "the singular values", _SINGULAR)
     size = x.shape[0]
@@ -80,7 +80,7 @@ def svd(b: Builder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
     return left, eigenvalues(b, shift, rest, True), replace(left, coordinate=1, spectrum=0)
 
 
-def inverse(b: Builder, x: Any, *_: Any, **__: Any) -> tuple[Any, None]:
+def inverse(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, None]:
     """The inverse of a symmetric matrix: a function of it."""
     if isinstance(x, Diagonal):
         return Diagonal(b.apply("reciprocal", x.entries)), None
@@ -93,7 +93,7 @@ def inverse(b: Builder, x: Any, *_: Any, **__: Any) -> tuple[Any, None]:
     return function_of(b, rest, b.apply("reciprocal", eigenvalues(b, shift, rest))), None
 
 
-def solve(b: Builder, x: Any, y: Any, *, left: bool = True, **_: Any) -> tuple[Any, None, None, None]:
+def solve(b: LoweredBuilder, x: Any, y: Any, *, left: bool = True, **_: Any) -> tuple[Any, None, None, None]:
     """`x^-1 y`, or `y x^-1`."""
     inverted = inverse(b, x)[0]
     if isinstance(y, SYMBOLIC):
@@ -107,7 +107,7 @@ def solve(b: Builder, x: Any, y: Any, *, left: bool = True, **_: Any) -> tuple[A
     return product(b, out, (y, [*several, "i", "k"]), (inverted, ["k", "j"])), None, None, None
 
 
-def cholesky(b: Builder, x: Any, *_: Any, **__: Any) -> tuple[Cholesky, None]:
+def cholesky(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Cholesky, None]:
     """The factor, symbolically."""
     _symmetric(b, x, "the Cholesky factor")
     return Cholesky(x), None
@@ -119,12 +119,12 @@ def _of_cholesky(x: Any) -> Any:
     return x.of
 
 
-def cholesky_solve(b: Builder, y: Any, factor: Any, *_: Any, **__: Any) -> Any:
+def cholesky_solve(b: LoweredBuilder, y: Any, factor: Any, *_: Any, **__: Any) -> Any:
     """`(L L^T)^-1 y`."""
     return solve(b, _of_cholesky(factor), y)[0]
 
 
-def cholesky_inverse(b: Builder, factor: Any, *_: Any, **__: Any) -> Any:
+def cholesky_inverse(b: LoweredBuilder, factor: Any, *_: Any, **__: Any) -> Any:
     """`(L L^T)^-1`."""
     return inverse(b, _of_cholesky(factor))[0]
 

@@ -16,9 +16,9 @@ from typing import Any, final
 
 import torch
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules import strides
-from tpdyn.recorder.lowering.values import Known, Refusal, Shape, StandsIn, Tensor, Value
+from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape, StandsIn, Tensor
 
 IN_THE_EIGENBASIS = (
     "outside the theory: entries in the eigenbasis of a matrix, which is arbitrary where eigenvalues coincide (and in sign); "
@@ -45,7 +45,7 @@ class Damped(StandsIn):
 class Diagonal(StandsIn):
     """`diag(entries)`."""
 
-    entries: Value
+    entries: Handle
 
     @property
     def shape(self) -> Shape:
@@ -61,7 +61,7 @@ class Eigenvectors(StandsIn):
     All other dims have size 1. weights: a vector, or a number. descending: the order of the eigenvalues.
     """
 
-    of: Value
+    of: Handle
     weights: Tensor
     coordinate: int
     spectrum: int
@@ -106,7 +106,7 @@ def damped(x: Any) -> Damped | None:
     return None if number is None else Damped(number, Known.full(x.shape, 0.0))
 
 
-def settled(b: Builder, item: Any) -> Any:
+def settled(b: LoweredBuilder, item: Any) -> Any:
     """An identity or diagonal matrix as an array. Raises Refusal for eigenvectors."""
     if isinstance(item, Damped):
         eye = Known(torch.eye(item.shape[0], dtype=torch.float64), name="identity")
@@ -120,8 +120,8 @@ def settled(b: Builder, item: Any) -> Any:
     return item
 
 
-def diag_embed(b: Builder, x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+def diag_embed(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """A diagonal matrix; several at once are arrays."""
-    if len(b.shape(x)) == 1 and offset == 0 and isinstance(x, Value) and x.shape[0] != 1:
+    if len(b.shape(x)) == 1 and offset == 0 and isinstance(x, Handle) and x.shape[0] != 1:
         return Diagonal(x)
     return strides.diag_embed(b, x, offset, dim1, dim2)

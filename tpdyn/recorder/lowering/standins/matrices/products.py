@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tpdyn.recorder.lowering.builder import Builder
+from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.matrices.arithmetic import added, identity_plus, joint_weights, permuted, scaled
 from tpdyn.recorder.lowering.standins.matrices.kinds import Cholesky, Damped, Diagonal, Eigenvectors, damped, settled
 from tpdyn.recorder.lowering.standins.standin import Settles
-from tpdyn.recorder.lowering.values import Known, Value
+from tpdyn.recorder.lowering.values import Handle, Known
 
 Factor = tuple[Any, list[Any]]
 
 
-def product(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
+def product(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
     """The einsum of two factors, each with a letter for each dim; a sum over the letters that `out` lacks."""
     if isinstance(x[0], Cholesky) or isinstance(y[0], Cholesky):
         raise Settles
@@ -41,7 +41,7 @@ def product(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
     return b.contract(out, x, y)
 
 
-def _sum_of(b: Builder, x: Any, y: Any) -> Any:
+def _sum_of(b: LoweredBuilder, x: Any, y: Any) -> Any:
     if damped(x) is not None or damped(y) is not None:
         return added(b, x, y)
     return b.combine([(1, x), (1, y)])
@@ -56,14 +56,14 @@ def _kept_letter(out: Sequence[Any], square: Sequence[Any], other: Sequence[Any]
     return kept[0]
 
 
-def _relabelled(b: Builder, out: list[Any], square: Sequence[Any], other: Factor) -> Any:
+def _relabelled(b: LoweredBuilder, out: list[Any], square: Sequence[Any], other: Factor) -> Any:
     """The product of an identity matrix with a partner: the partner, one letter renamed."""
     kept = _kept_letter(out, square, other[1])
     letters = [kept if letter in square else letter for letter in other[1]]
     return permuted(b, other[0], [letters.index(letter) for letter in out])
 
 
-def _met(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
+def _met(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
     """Eigenvectors meet: each other along the eigenvalues (a function of the matrix), or a diagonal matrix."""
     (one, mine), (other, theirs) = x, y
     if isinstance(one, Eigenvectors) and isinstance(other, Eigenvectors):
@@ -86,7 +86,7 @@ def _met(b: Builder, out: list[Any], x: Factor, y: Factor) -> Any:
     return permuted(b, scaled, [letters.index(letter) for letter in out])
 
 
-def _laid_out(b: Builder, made: Any, letters: list[Any], out: list[Any]) -> Any:
+def _laid_out(b: LoweredBuilder, made: Any, letters: list[Any], out: list[Any]) -> Any:
     """A matrix with its dims in the order of `out`; the other letters have size 1."""
     made = permuted(b, made, [letters.index(letter) for letter in out if letter in letters])
     for place, letter in enumerate(out):
@@ -95,7 +95,7 @@ def _laid_out(b: Builder, made: Any, letters: list[Any], out: list[Any]) -> Any:
     return made
 
 
-def function_of(b: Builder, of: Value, weights: Any, descending: bool = False) -> Any:
+def function_of(b: LoweredBuilder, of: Handle, weights: Any, descending: bool = False) -> Any:
     """`V diag(weights) V^T`; of equal weights, a multiple of the identity matrix."""
     number = b.number(weights)
     if number is not None:
@@ -103,20 +103,20 @@ def function_of(b: Builder, of: Value, weights: Any, descending: bool = False) -
     return b.spectral(of, b.expand(weights, of.shape[:1]), descending)
 
 
-def _mm(b: Builder, x: Any, y: Any, *_: Any, **__: Any) -> Any:
+def _mm(b: LoweredBuilder, x: Any, y: Any, *_: Any, **__: Any) -> Any:
     return product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
 
 
-def _bmm(b: Builder, x: Any, y: Any, **_: Any) -> Any:
+def _bmm(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Any:
     return product(b, ["b", "i", "j"], (x, ["b", "i", "k"]), (y, ["b", "k", "j"]))
 
 
-def mv(b: Builder, x: Any, y: Any) -> Any:
+def mv(b: LoweredBuilder, x: Any, y: Any) -> Any:
     """Matrix times vector."""
     return product(b, ["i"], (x, ["i", "k"]), (y, ["k"]))
 
 
-def _matmul(b: Builder, x: Any, y: Any) -> Any:
+def _matmul(b: LoweredBuilder, x: Any, y: Any) -> Any:
     by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): _mm, (3, 3): _bmm, (2, 1): mv}
     rule = by_ranks.get((len(b.shape(x)), len(b.shape(y))))
     if rule is None:
@@ -124,20 +124,20 @@ def _matmul(b: Builder, x: Any, y: Any) -> Any:
     return rule(b, x, y)
 
 
-def _linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Any:
+def _linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Any:
     lead = list(range(len(b.shape(x)) - 1))
     made = product(b, [*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
     return made if bias is None else b.combine([(1, settled(b, made)), (1, bias)])
 
 
-def _addmm(b: Builder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Any:
+def _addmm(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Any:
     made = product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
     if damped(start) is None and damped(made) is None:
         return b.combine([(alpha, made), (beta, start)], shape=b.shape(made))
     return added(b, start, made, alpha=alpha, beta=beta)
 
 
-def _trace(b: Builder, x: Any) -> Any:
+def _trace(b: LoweredBuilder, x: Any) -> Any:
     if isinstance(x, Diagonal):
         return b.contract([], (x.entries, ["i"]))
     if not isinstance(x, Damped):
