@@ -1,7 +1,7 @@
 """How long does it take to derive a parametrization? `python benchmarks/parametrizations.py [--repeat 3]`
 
 Side by side, in one process and one thread, in processor time (what else the machine does counts little): one cell of exponent
-space (the orders on linear forms around a point, its inequalities and the requirements of the maximal update), the whole
+coordinates (the orders on linear forms around a point, its inequalities and the requirements of the maximal update), the whole
 search for the maximal update (`tpdyn.derive`), the symmetries alone, a phase diagram, and all cells of a slice in three
 symbols. For multilayer perceptrons with biases and growing depth, hence growing numbers of parameters, with SGD and with Adam,
 and for the GPT of examples/gpt.py with two layers and AdamW; three steps, recorded once. Printed: medians (smallest to
@@ -70,9 +70,9 @@ def transformer() -> Program:
 def cell(program: Program, kinds: str) -> Callable[[], object]:
     """One look: at the script's own exponents, those of the kinds given being symbols."""
     facts, _ = Facts.of(program).without_decay
-    space = every_exponent(facts.program, tuple(kinds), at=facts.shared_places)  # type: ignore[arg-type]
-    origin = (ZERO,) * len(space.names)
-    return lambda: look(facts, space, origin)
+    coordinates = every_exponent(facts.program, tuple(kinds), at=facts.shared_places)  # type: ignore[arg-type]
+    origin = (ZERO,) * len(coordinates.names)
+    return lambda: look(facts, coordinates, origin)
 
 
 def slice_cell(program: Program) -> Callable[[], object]:
@@ -84,8 +84,8 @@ def slice_cell(program: Program) -> Callable[[], object]:
     for name, move in full.moves.items():
         if name.endswith(":c"):
             moves["c"] |= move
-    space = type(full)(moves)
-    return lambda: look(facts, space, (ZERO,) * 3)
+    coordinates = type(full)(moves)
+    return lambda: look(facts, coordinates, (ZERO,) * 3)
 
 
 def diagram(program: Program, name: str) -> Callable[[], object]:

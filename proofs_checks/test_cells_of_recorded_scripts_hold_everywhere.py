@@ -24,7 +24,7 @@ from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.maps.phase import phase_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, read
-from tpdyn.regimes.cells import Cell, Space, formula, moved_by, on_cell
+from tpdyn.regimes.cells import Cell, Coordinates, formula, moved_by, on_cell
 from tpdyn.scripts.script import load
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -39,14 +39,14 @@ SCRIPTS = {
 
 
 @cache
-def recorded(name: str) -> tuple[Program, Space]:
+def recorded(name: str) -> tuple[Program, Coordinates]:
     """A script without its decay, and a space of three symbols around its maximal update."""
     target, option, widths, words = SCRIPTS[name]
     made = tpdyn.record(load(str(FOLDER / target), option, []), widths=widths, steps=3)
     program = Facts.of(made).without_decay[0].program
     maximum = derive(made).maximum
     assert maximum is not None
-    return program, Space({word: moved_by(program, word) for word in words}, maximum.exponents)
+    return program, Coordinates({word: moved_by(program, word) for word in words}, maximum.exponents)
 
 
 def elsewhere(cell: Cell, draw: random.Random) -> tuple[Fraction, ...]:
@@ -69,28 +69,28 @@ def elsewhere(cell: Cell, draw: random.Random) -> tuple[Fraction, ...]:
 @given(seed=st.integers(0, 10**6), grid=st.sampled_from([1, 2, 30]))
 @settings(deadline=None, max_examples=EXAMPLES_A_SCRIPT)
 def test_the_phase_and_its_r_are_those_of_a_plain_reading(name: str, seed: int, grid: int) -> None:
-    program, space = recorded(name)
+    program, coordinates = recorded(name)
     draw = random.Random(seed)
-    start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in space.names)
-    (label, r), cell = on_cell(space, start, lambda exponents: phase_of(program, exponents))
-    form = formula(r, len(space.names))
+    start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in coordinates.names)
+    (label, r), cell = on_cell(coordinates, start, lambda exponents: phase_of(program, exponents))
+    form = formula(r, len(coordinates.names))
     point = elsewhere(cell, draw)
-    assert phase_of(program, space.at(point)) == (label, None if form is None else form.at(point))
+    assert phase_of(program, coordinates.at(point)) == (label, None if form is None else form.at(point))
 
 
 @pytest.mark.parametrize("name", list(SCRIPTS))
 @given(seed=st.integers(0, 10**6), grid=st.sampled_from([1, 2, 30]))
 @settings(deadline=None, max_examples=EXAMPLES_A_SCRIPT)
 def test_every_order_is_that_of_a_plain_reading(name: str, seed: int, grid: int) -> None:
-    program, space = recorded(name)
+    program, coordinates = recorded(name)
     draw = random.Random(seed)
-    start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in space.names)
+    start = tuple(Fraction(draw.randint(-grid, 2 * grid), grid) for _ in coordinates.names)
 
     def orders(exponents: Exponents) -> list[Order]:
         values = read(program, exponents).values
         return [order for value in values for order in (value.size, value.moved)]
 
-    there, cell = on_cell(space, start, orders)
+    there, cell = on_cell(coordinates, start, orders)
     point = elsewhere(cell, draw)
-    forms = [formula(order, len(space.names)) for order in there]
-    assert orders(space.at(point)) == [None if form is None else form.at(point) for form in forms]
+    forms = [formula(order, len(coordinates.names)) for order in there]
+    assert orders(coordinates.at(point)) == [None if form is None else form.at(point) for form in forms]

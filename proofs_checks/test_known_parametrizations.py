@@ -228,7 +228,7 @@ def test_every_requirement_holds_at_the_table_s_own_point(table: Table, build: t
 
     def unmet(faster: str = "") -> bool:
         values = []
-        for symbol in maximum.space.names:
+        for symbol in maximum.coordinates.names:
             name, _, kind = symbol.rpartition(":")
             if kind == "p" or found.roles[name] == "scalar-like":
                 values.append(ZERO)
@@ -237,7 +237,7 @@ def test_every_requirement_holds_at_the_table_s_own_point(table: Table, build: t
             own = found.own[name]
             moved = (ZERO if own.zero else b - own.b) if kind == "b" else c - own.c
             values.append(moved - (Fraction(1, 4) if symbol == f"{faster}:c" else 0))
-        return bool(look(maximum.facts, maximum.space, tuple(values)).unmet)
+        return bool(look(maximum.facts, maximum.coordinates, tuple(values)).unmet)
 
     assert not unmet()
     some = {role: next(name for name in found.roles if found.roles[name] == role) for role in expected}

@@ -50,7 +50,7 @@ def family(optimizer: Optimizer) -> Literal["sgd", "entrywise"]:
     return "sgd" if optimizer == "sgd" else "entrywise"
 
 
-def theorem(optimizer: Optimizer, point: Abc) -> theorems.Verdict:
+def theorem(optimizer: Optimizer, point: Abc) -> theorems.Conclusion:
     return theorems.sgd(point) if optimizer == "sgd" else theorems.entrywise(point)
 
 

@@ -16,8 +16,8 @@ from tpdyn.exact.forms import Form
 from tpdyn.exact.linear import nullspace
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
-from tpdyn.regimes.cells import Cell, Space, every_exponent, formula, moved_by, on_cell
-from tpdyn.regimes.verdict import Verdict, judge
+from tpdyn.regimes.cells import Cell, Coordinates, every_exponent, formula, moved_by, on_cell
+from tpdyn.regimes.judgement import Judgement, judge
 
 
 @cache
@@ -25,19 +25,19 @@ def program(layers: int, function: str, optimizer: Literal["sgd", "sign", "adam"
     return mlp_program(layers, function, optimizer)
 
 
-def work(made: Program, exponents: Exponents) -> tuple[Orders, Verdict]:
+def work(made: Program, exponents: Exponents) -> tuple[Orders, Judgement]:
     orders = read(made, exponents)
     return orders, judge(orders)
 
 
-def numbers(result: tuple[Orders, Verdict]) -> list[Fraction | None]:
+def numbers(result: tuple[Orders, Judgement]) -> list[Fraction | None]:
     orders, verdict = result
     found = [order for value in orders.values for order in (value.size, value.moved)]
     found += [order for c in orders.contributions for order in (c.order, c.alone)]
     return [*found, verdict.order, verdict.moved]
 
 
-def decisions(result: tuple[Orders, Verdict]) -> tuple[object, ...]:
+def decisions(result: tuple[Orders, Judgement]) -> tuple[object, ...]:
     verdict = result[1]
     return verdict.regime, verdict.position, verdict.what, verdict.learning
 
@@ -70,14 +70,14 @@ def test_on_all_of_a_cell_the_plain_reading_gives_the_values_of_the_formulas(
     layers: int, optimizer: Literal["sgd", "sign", "adam"], function: str, seed: int, grid: int
 ) -> None:
     made = program(layers, function, optimizer)
-    space = every_exponent(made)
+    coordinates = every_exponent(made)
     draw = random.Random(seed)
-    start = tuple(Fraction(draw.randint(-2 * grid, 2 * grid), grid) for _ in space.names)
-    there, cell = on_cell(space, start, lambda exponents: work(made, exponents))
+    start = tuple(Fraction(draw.randint(-2 * grid, 2 * grid), grid) for _ in coordinates.names)
+    there, cell = on_cell(coordinates, start, lambda exponents: work(made, exponents))
     assert cell.contains(start)
-    forms = [formula(order, len(space.names)) for order in numbers(there)]
+    forms = [formula(order, len(coordinates.names)) for order in numbers(there)]
     for point in (start, elsewhere(cell, draw), elsewhere(cell, draw)):
-        plain = work(made, space.at(point))
+        plain = work(made, coordinates.at(point))
         assert decisions(plain) == decisions(there)
         assert numbers(plain) == [None if form is None else form.at(point) for form in forms]
 
@@ -85,16 +85,16 @@ def test_on_all_of_a_cell_the_plain_reading_gives_the_values_of_the_formulas(
 def test_leaving_a_cell_out_of_the_comparison_would_be_noticed() -> None:
     """The property above can fail: beyond a facet of the cell some formula is wrong."""
     made = program(1, "tanh", "sgd")
-    space = every_exponent(made)
-    start = (Fraction(1, 7),) * len(space.names)
-    there, cell = on_cell(space, start, lambda exponents: work(made, exponents))
-    forms = [formula(order, len(space.names)) for order in numbers(there)]
+    coordinates = every_exponent(made)
+    start = (Fraction(1, 7),) * len(coordinates.names)
+    there, cell = on_cell(coordinates, start, lambda exponents: work(made, exponents))
+    forms = [formula(order, len(coordinates.names)) for order in numbers(there)]
     draw = random.Random(0)
     wrong = 0
     for _ in range(20):
-        point = tuple(Fraction(draw.randint(-8, 8), 4) for _ in space.names)
+        point = tuple(Fraction(draw.randint(-8, 8), 4) for _ in coordinates.names)
         if not cell.contains(point):
-            plain = numbers(work(made, space.at(point)))
+            plain = numbers(work(made, coordinates.at(point)))
             wrong += plain != [None if form is None else form.at(point) for form in forms]
     assert wrong > 10
 
@@ -107,8 +107,8 @@ def test_symbols_move_what_their_word_names() -> None:
     assert moved_by(made, "W*:a, -W1:b, 1/2*out:c") == {
         ("a", "W1"): 1, ("a", "W2"): 1, ("b", "W1"): -1, ("c", "out"): half
     }  # fmt: skip
-    space = Space({"x": moved_by(made, "c"), "y": moved_by(made, "-out:c")}, Exponents(rate={"out": half}))
-    assert space.at((Fraction(1), Fraction(2))).rate == {"W1": 1, "W2": 1, "out": half + 1 - 2}
+    coordinates = Coordinates({"x": moved_by(made, "c"), "y": moved_by(made, "-out:c")}, Exponents(rate={"out": half}))
+    assert coordinates.at((Fraction(1), Fraction(2))).rate == {"W1": 1, "W2": 1, "out": half + 1 - 2}
     for bad in ("d", "W3:a", "out"):
         with pytest.raises(ValueError, match=r"names no exponent.*Parameters: W1, W2, out"):
             moved_by(made, bad)
@@ -116,8 +116,8 @@ def test_symbols_move_what_their_word_names() -> None:
 
 def test_a_cell_says_which_inequalities_bound_it() -> None:
     made = program(1, "tanh", "sgd")
-    space = Space({"c": moved_by(made, "c")})
-    (_, verdict), cell = on_cell(space, (Fraction(5),), lambda exponents: work(made, exponents))
+    coordinates = Coordinates({"c": moved_by(made, "c")})
+    (_, verdict), cell = on_cell(coordinates, (Fraction(5),), lambda exponents: work(made, exponents))
     assert verdict.regime.value == "unstable"  # unit Gaussians in the readout: its output grows
     assert all(line.endswith(" 0") for line in cell.show().splitlines())
     with pytest.raises(ValueError, match="1 coordinates for the 6 symbols"):

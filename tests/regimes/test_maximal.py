@@ -14,7 +14,7 @@ from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Program, Source
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.regimes.cells import every_exponent
+from tpdyn.regimes.cells import Coordinates, every_exponent
 from tpdyn.regimes.maximal import Demand, Requirement, maximal_update
 from tpdyn.regimes.prediction import Regime
 
@@ -65,8 +65,9 @@ def test_a_maximal_update_parametrization_stays_as_it_is() -> None:
 def test_requirements_that_contradict_each_other_are_named() -> None:
     """A readout that is divided by n once more, its initial size and rate being held."""
     program = divided(mlp_program(1, "tanh", "adam"))
-    space = every_exponent(program, "bc", Exponents(initial={"out": Fraction(0)}))
-    held = type(space)({name: move for name, move in space.moves.items() if not name.startswith("out")}, space.origin)
+    coordinates = every_exponent(program, "bc", Exponents(initial={"out": Fraction(0)}))
+    moves = {name: move for name, move in coordinates.moves.items() if not name.startswith("out")}
+    held = Coordinates(moves, coordinates.origin)
     found = maximal_update(program, held)
     assert found.conflicts
     named = {(r.demand, r.subject) for conflict in found.conflicts for r in conflict}

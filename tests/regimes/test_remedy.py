@@ -15,9 +15,9 @@ from tpdyn.facts.facts import Facts
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.regimes import remedy as module
+from tpdyn.regimes.judgement import judge
 from tpdyn.regimes.prediction import Regime
 from tpdyn.regimes.remedy import Remedy, find_remedy, nearest_maximum
-from tpdyn.regimes.verdict import judge
 
 HALF, ONE = Fraction(1, 2), Fraction(1)
 

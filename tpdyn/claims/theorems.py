@@ -47,7 +47,7 @@ class Abc:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """What a theorem says. changes[l] is the order of the change of hidden layer l (valid when stable)."""
 
     stable: bool
@@ -64,7 +64,7 @@ class Verdict:
         return Regime.FEATURE_LEARNING if max(self.changes) == 0 else Regime.KERNEL
 
 
-def sgd(point: Abc) -> Verdict:
+def sgd(point: Abc) -> Conclusion:
     """Tensor Programs IV (arXiv 2011.14522): stability, nontriviality and the exponents r_l under SGD.
 
     Raises ValueError unless the learning rate is the same in all layers, as in the paper.
@@ -77,10 +77,10 @@ def sgd(point: Abc) -> Verdict:
     smallest = min(r)
     stable = point.well_initialised and smallest >= 0 and 2 * out_a + c >= 1 and out_a + out_b + smallest >= 1
     nontrivial = 2 * out_a + c == 1 or out_a + out_b + smallest == 1
-    return Verdict(stable, nontrivial, tuple(-min(r[: layer + 1]) for layer in range(len(r))))
+    return Conclusion(stable, nontrivial, tuple(-min(r[: layer + 1]) for layer in range(len(r))))
 
 
-def entrywise(point: Abc) -> Verdict:
+def entrywise(point: Abc) -> Conclusion:
     """Tensor Programs IVb (arXiv 2308.01814): the same for optimizers that normalise entry by entry (Adam, sign-SGD).
 
     Holds for faithful points: the readout's initial entries are not smaller than its updates (`faithful`).
@@ -90,7 +90,7 @@ def entrywise(point: Abc) -> Verdict:
     out = point.a[-1] + point.b[-1]
     stable = point.well_initialised and min(r) >= 0 and out + smallest >= 1
     nontrivial = point.a[-1] + point.c[-1] == 1 or out + smallest == 1
-    return Verdict(stable, nontrivial, tuple(-min(r[: layer + 1]) for layer in range(len(r) - 1)))
+    return Conclusion(stable, nontrivial, tuple(-min(r[: layer + 1]) for layer in range(len(r) - 1)))
 
 
 def faithful(point: Abc) -> bool:

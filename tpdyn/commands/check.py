@@ -25,7 +25,7 @@ from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
-from tpdyn.parametrizing.maps.slices import Limits
+from tpdyn.parametrizing.maps.planes import Limits
 from tpdyn.parametrizing.parametrization import GAUGES, Parametrization
 from tpdyn.program.program import Program
 from tpdyn.recorder.record import default_widths, record

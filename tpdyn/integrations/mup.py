@@ -32,9 +32,9 @@ from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.cells import every_exponent
+from tpdyn.regimes.judgement import judge
 from tpdyn.regimes.maximal import look, maximal_update
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import judge
 
 if TYPE_CHECKING:
     from torch import nn
@@ -213,16 +213,16 @@ def compare(program: Program, base_shapes: Mapping[str, BaseShape]) -> Compariso
             )
     plain, _ = Facts.of(program).without_decay
     extra, refused = _rules(plain, kind, base_shapes, facts)
-    space = every_exponent(plain.program, ("b", "c"), extra, plain.shared_places)
-    start = (ZERO,) * len(space.names)
+    coordinates = every_exponent(plain.program, ("b", "c"), extra, plain.shared_places)
+    start = (ZERO,) * len(coordinates.names)
     missing: dict[str, Fraction] = {}
-    for requirement in look(plain, space, start).unmet:
+    for requirement in look(plain, coordinates, start).unmet:
         missing[str(requirement)] = max(missing.get(str(requirement), ZERO), requirement.shortfall(start))
-    maximum = maximal_update(plain, space)
+    maximum = maximal_update(plain, coordinates)
     return Comparison(
         optimizer=OPTIMIZER[kind],
         regime=judge(read(plain, extra)).regime,
-        differences=tuple(_differences(dict(zip(space.names, maximum.point, strict=True)), extra, plain)),
+        differences=tuple(_differences(dict(zip(coordinates.names, maximum.point, strict=True)), extra, plain)),
         unmet=tuple(f"{text} (missing: {show_power(power)})" for text, power in missing.items()),
         shapes=tuple(_disagreements(base_shapes, facts)),
         refused=tuple(refused),

@@ -20,7 +20,7 @@ from tpdyn.parametrizing.parametrization import Gauge, ParameterFacts, Parametri
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Parameter, Program, View
 from tpdyn.readings.orders.reading import Exponents, read
-from tpdyn.regimes.cells import Space, every_exponent
+from tpdyn.regimes.cells import Coordinates, every_exponent
 from tpdyn.regimes.epsilon import guard_powers
 from tpdyn.regimes.maximal import Maximum, look
 from tpdyn.regimes.predict import expect_inside
@@ -53,11 +53,11 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
     facts, coupled = Facts.of(program).without_decay
     expect_inside(facts)
     maximum = nearest_maximum(facts, places=places)
-    space, own = maximum.space, facts.own
+    coordinates, own = maximum.coordinates, facts.own
     initial, rate = maximum.exponents.initial, maximum.exponents.rate
     derived = Parametrization(
         exponents={name: (o.a, o.b + initial.get(name, ZERO), o.c + rate.get(name, ZERO)) for name, o in own.items()},
-        multipliers=_multipliers(space, maximum.point),
+        multipliers=_multipliers(coordinates, maximum.point),
         own=own,
         rate_per_multiplier=symmetries(facts, maximum.exponents),
         regime=maximum.regime,
@@ -105,9 +105,9 @@ def _law(program: Program, parameter: Parameter) -> Law | None:
     return law if law is not None and (law.is_number or law.kind in ("normal", "uniform", "iid")) else None
 
 
-def _multipliers(space: Space, point: Point) -> Mapping[str, Fraction]:
-    values = dict(zip(space.names, point, strict=True))
-    return {place: values[f"{place}:p"] for place in space.places if values[f"{place}:p"]}
+def _multipliers(coordinates: Coordinates, point: Point) -> Mapping[str, Fraction]:
+    values = dict(zip(coordinates.names, point, strict=True))
+    return {place: values[f"{place}:p"] for place in coordinates.places if values[f"{place}:p"]}
 
 
 def symmetries(program: Program | Facts, at: Exponents | None = None) -> Mapping[str, Fraction | None]:
@@ -117,10 +117,10 @@ def symmetries(program: Program | Facts, at: Exponents | None = None) -> Mapping
     such direction.
     """
     facts = Facts.of(program)
-    space = every_exponent(facts.program, origin=at)
-    here = look(facts, space, (ZERO,) * len(space.names))
+    coordinates = every_exponent(facts.program, origin=at)
+    here = look(facts, coordinates, (ZERO,) * len(coordinates.names))
     rows = [c.form.coefficients for c in here.cell.constraints] + [r.form.coefficients for r in here.requirements]
-    place = {name: index for index, name in enumerate(space.names)}
+    place = {name: index for index, name in enumerate(coordinates.names)}
     return {p.name: _along(rows, [place[f"{p.name}:{kind}"] for kind in "abc"]) for p in facts.program.parameters}
 
 

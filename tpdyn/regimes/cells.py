@@ -55,7 +55,7 @@ class Cell:
 
 @final
 @dataclass(frozen=True)
-class Space:
+class Coordinates:
     """Which exponents move with which symbol: `exponent = origin + sum of coefficient * symbol`.
 
     moves[symbol] gives the coefficient of (kind, parameter or name of a place); symbols are in the order of the mapping.
@@ -88,7 +88,7 @@ class Space:
 
 def every_exponent(
     program: Program, kinds: Sequence[Kind] = KINDS, origin: Exponents | None = None, at: Sequence[Place] = ()
-) -> Space:
+) -> Coordinates:
     """One symbol for each exponent of each parameter: 'fc1.weight:b'; and one for the multiplier at each place."""
     moves: dict[str, Mapping[tuple[Kind, str], Fraction]] = {
         f"{parameter.name}:{kind}": {(kind, parameter.name): Fraction(1)}
@@ -96,7 +96,7 @@ def every_exponent(
         for kind in kinds
     }
     moves |= {f"{place.name}:p": {("p", place.name): Fraction(1)} for place in at}
-    return Space(moves, origin or Exponents(), {place.name: place.positions for place in at})
+    return Coordinates(moves, origin or Exponents(), {place.name: place.positions for place in at})
 
 
 def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
@@ -133,12 +133,14 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
     return moves
 
 
-def on_cell(space: Space, point: Sequence[Fraction], work: Callable[[Exponents], T]) -> tuple[T, Cell]:
+def on_cell(coordinates: Coordinates, point: Sequence[Fraction], work: Callable[[Exponents], T]) -> tuple[T, Cell]:
     """What `work` makes of the exponents at a point, its numbers being linear forms, and the cell on which that holds."""
-    if len(point) != len(space.names):
-        raise ValueError(f"{len(point)} coordinates for the {len(space.names)} symbols {', '.join(space.names)}")
-    chart = Chart(dict(zip(space.names, point, strict=True)))
-    result = work(space.at([chart.symbol(name) for name in space.names]))
+    if len(point) != len(coordinates.names):
+        raise ValueError(
+            f"{len(point)} coordinates for the {len(coordinates.names)} symbols {', '.join(coordinates.names)}"
+        )
+    chart = Chart(dict(zip(coordinates.names, point, strict=True)))
+    result = work(coordinates.at([chart.symbol(name) for name in coordinates.names]))
     return result, Cell(chart.names, chart.point, _tightest(chart))
 
 

@@ -38,9 +38,9 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Program, Source
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
-from tpdyn.regimes.cells import Cell, Space, formula, on_cell, plain
+from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell, plain
+from tpdyn.regimes.judgement import judge
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import judge
 
 _LARGEST_SEARCH = 60
 """Readings after which the search gives up."""
@@ -121,7 +121,7 @@ class Maximum:
     """
 
     facts: Facts
-    space: Space
+    coordinates: Coordinates
     point: Point
     exponents: Exponents
     cell: Cell
@@ -145,18 +145,18 @@ class Maximum:
 
 def maximal_update(
     program: Program | Facts,
-    space: Space,
+    coordinates: Coordinates,
     start: Sequence[Fraction] | None = None,
     *,
     epsilon: bool = False,
     most: int = _LARGEST_SEARCH,
 ) -> Maximum:
-    """The exponents nearest to `start` (the space's origin) at which all requirements hold, or as many as can.
+    """The exponents nearest to `start` (the origin of the coordinates) at which all requirements hold, or as many as can.
 
     most: how many readings may be spent. Raises OutsideTheory where a rule does not reach.
     """
-    search = _Search(Facts.of(program), space, epsilon)
-    origin = tuple(start) if start is not None else (ZERO,) * len(space.names)
+    search = _Search(Facts.of(program), coordinates, epsilon)
+    origin = tuple(start) if start is not None else (ZERO,) * len(coordinates.names)
     at = search.look(origin)
     while search.unmet(at) and len(search.seen) < most:
         proposal = search.propose(at, origin)
@@ -178,22 +178,22 @@ def maximal_update(
             if halfway in search.seen:
                 break
             at = search.look(halfway)
-    regime = judge(read(search.facts, space.at(at.point), epsilon=epsilon)).regime
+    regime = judge(read(search.facts, coordinates.at(at.point), epsilon=epsilon)).regime
     sacrificed = tuple(r for r in at.requirements if r.key in search.given_up)
     return replace(at, regime=regime, conflicts=tuple(search.conflicts), given_up=sacrificed, readings=len(search.seen))
 
 
 @final
 class _Search:
-    def __init__(self, facts: Facts, space: Space, epsilon: bool) -> None:
-        self.facts, self.space, self.epsilon = facts, space, epsilon
+    def __init__(self, facts: Facts, coordinates: Coordinates, epsilon: bool) -> None:
+        self.facts, self.coordinates, self.epsilon = facts, coordinates, epsilon
         self.seen: dict[Point, Maximum] = {}
         self.given_up: set[tuple[Demand, str, int]] = set()
         self.conflicts: list[tuple[Requirement, ...]] = []
 
     def look(self, point: Point) -> Maximum:
         """Read the program around a point."""
-        made = look(self.facts, self.space, point, epsilon=self.epsilon)
+        made = look(self.facts, self.coordinates, point, epsilon=self.epsilon)
         self.seen[point] = made
         return made
 
@@ -230,7 +230,7 @@ class _Search:
             )
             for k, form in enumerate(moved)
         ]
-        away = tuple(_NEW_MULTIPLIER if name.endswith(":p") else _DISTANCE for name in self.space.names)
+        away = tuple(_NEW_MULTIPLIER if name.endswith(":p") else _DISTANCE for name in self.coordinates.names)
         weights = (*away, *away, *(self.weight(r) for r in wanted))
         best = minimise(Form(ZERO, weights), constraints, nonnegative=True)
         assert not isinstance(best, Infeasible)
@@ -245,7 +245,7 @@ class _Search:
         if not any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at)):
             return None
         steps = (
-            tuple(x + step * name.endswith(":c") for name, x in zip(self.space.names, at.point, strict=True))
+            tuple(x + step * name.endswith(":c") for name, x in zip(self.coordinates.names, at.point, strict=True))
             for step in range(1, _LARGEST_STEP + 1)
         )
         return next((point for point in steps if point not in self.seen), None)
@@ -269,7 +269,9 @@ def form_moved(form: Form, origin: Sequence[Fraction]) -> Form:
     return Form(form.at(origin), form.coefficients)
 
 
-def look(program: Program | Facts, space: Space, point: Sequence[Fraction], *, epsilon: bool = False) -> Maximum:
+def look(
+    program: Program | Facts, coordinates: Coordinates, point: Sequence[Fraction], *, epsilon: bool = False
+) -> Maximum:
     """The requirements around a point, and how they stand there (the regime is not looked at)."""
     facts = Facts.of(program)
 
@@ -277,15 +279,15 @@ def look(program: Program | Facts, space: Space, point: Sequence[Fraction], *, e
         orders = read(facts, exponents, epsilon=epsilon)
         return orders, tuple(demanded(orders))
 
-    (orders, asked), cell = on_cell(space, point, work)
+    (orders, asked), cell = on_cell(coordinates, point, work)
     return Maximum(
         facts,
-        space,
+        coordinates,
         cell.point,
-        space.at(cell.point),
+        coordinates.at(cell.point),
         cell,
         orders,
-        tuple(_requirements(facts.program, asked, len(space.names))),
+        tuple(_requirements(facts.program, asked, len(coordinates.names))),
         Regime.UNSTABLE,
     )
 
@@ -369,6 +371,6 @@ def _requirements(
         yield Requirement(demand, subject, position, wanted, source)
 
 
-def show_point(space: Space, point: Sequence[Fraction]) -> str:
+def show_point(coordinates: Coordinates, point: Sequence[Fraction]) -> str:
     """The symbols that are not zero at a point."""
-    return ", ".join(f"{name} = {show_order(plain(x))}" for name, x in zip(space.names, point, strict=True) if x)
+    return ", ".join(f"{name} = {show_order(plain(x))}" for name, x in zip(coordinates.names, point, strict=True) if x)

@@ -19,10 +19,10 @@ from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_
 from tpdyn.program.program import Mark, Program, View
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.regimes.epsilon import where_epsilon_matters
+from tpdyn.regimes.judgement import judge, largest_change
 from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 from tpdyn.regimes.remedy import find_remedy
 from tpdyn.regimes.settling import Settled, settled
-from tpdyn.regimes.verdict import judge, largest_change
 
 
 def predict(

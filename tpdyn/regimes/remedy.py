@@ -18,10 +18,10 @@ from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.regimes.cells import every_exponent
+from tpdyn.regimes.judgement import judge
 from tpdyn.regimes.maximal import Demand, Maximum, demanded, is_missed, maximal_update
 from tpdyn.regimes.naming import grouped, pattern_of
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import judge
 
 LARGEST_PROGRAM = 6000
 """Statements; above it a remedy would take longer than a person wants to wait."""
@@ -88,7 +88,7 @@ def find_remedy(orders: Orders, regime: Regime) -> Remedy | None:
         moves = _needed(maximum, orders.epsilon)
     except OutsideTheory:
         return None
-    names = (*(parameter.name for parameter in facts.program.parameters), *maximum.space.places)
+    names = (*(parameter.name for parameter in facts.program.parameters), *maximum.coordinates.places)
     return Remedy(moves, maximum.regime, names, plain is not facts) if moves else None
 
 
@@ -115,13 +115,13 @@ def _needed(maximum: Maximum, epsilon: bool) -> Moves:
     The search minimises the sum of all moves, so none of them is needless for what it demands. Only where initial entries
     were raised for the sake of values that begin small is something to be tried.
     """
-    moves = {name: x for name, x in zip(maximum.space.names, maximum.point, strict=True) if x}
+    moves = {name: x for name, x in zip(maximum.coordinates.names, maximum.point, strict=True) if x}
     if not any(name.endswith(":b") and move < 0 for name, move in moves.items()):
         return moves
     wanted = _missed(read(maximum.facts, maximum.exponents, epsilon=epsilon))
 
     def still_holds(others: Moves) -> bool:
-        exponents = maximum.space.at([others.get(name, ZERO) for name in maximum.space.names])
+        exponents = maximum.coordinates.at([others.get(name, ZERO) for name in maximum.coordinates.names])
         orders = read(maximum.facts, exponents, epsilon=epsilon)
         return _missed(orders) <= wanted and judge(orders).regime is maximum.regime
 

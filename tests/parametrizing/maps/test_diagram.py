@@ -18,8 +18,8 @@ from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.cells import moved_by
+from tpdyn.regimes.judgement import judge, largest_change
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import judge, largest_change
 
 HALF, ZERO = Fraction(1, 2), Fraction(0)
 Optimizer = Literal["sgd", "adam"]
@@ -141,7 +141,7 @@ def test_with_adam_it_is_the_diagram_of_tensor_programs_ivb(layers: int, c: Frac
     agrees(diagram(layers, "adam", "c", "out:a").at(c, a).label, said)
 
 
-def agrees(label: str, said: theorems.Verdict) -> None:
+def agrees(label: str, said: theorems.Conclusion) -> None:
     assert {
         Regime.UNSTABLE: label.startswith("unstable"),
         Regime.TRIVIAL: label == "trivial",

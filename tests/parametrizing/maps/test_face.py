@@ -20,7 +20,7 @@ from tpdyn.exact.forms import Point
 from tpdyn.exact.linear import nullspace
 from tpdyn.parametrizing.maps.face import Face, face_of
 from tpdyn.parametrizing.parametrization import Parametrization
-from tpdyn.regimes.cells import every_exponent
+from tpdyn.regimes.cells import Coordinates, every_exponent
 from tpdyn.regimes.maximal import Maximum, look, maximal_update
 
 Optimizer = Literal["sgd", "sign", "adam"]
@@ -39,12 +39,12 @@ def optimum(layers: int, optimizer: Optimizer) -> tuple[Maximum, Face]:
 
 
 def unmet(maximum: Maximum, point: Point) -> bool:
-    return bool(look(maximum.program, maximum.space, point).unmet)
+    return bool(look(maximum.program, maximum.coordinates, point).unmet)
 
 
 def direction(maximum: Maximum, layer: str, a: Fraction | int, b: Fraction | int, c: Fraction | int) -> Point:
     moved = {f"{layer}:a": Fraction(a), f"{layer}:b": Fraction(b), f"{layer}:c": Fraction(c)}
-    return tuple(moved.get(name, ZERO) for name in maximum.space.names)
+    return tuple(moved.get(name, ZERO) for name in maximum.coordinates.names)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -54,7 +54,7 @@ def test_what_changes_nothing_are_the_symmetries_of_multipliers_and_no_more(laye
     maximum, face = optimum(layers, optimizer)
     k = 2 if optimizer == "sgd" else 1
     expected = [direction(maximum, layer, 1, -1, -k) for layer in layer_names(layers)]
-    size = len(maximum.space.names)
+    size = len(maximum.coordinates.names)
     assert len(face.free) == len(expected)
     assert nullspace(face.free, size) == nullspace(expected, size)
 
@@ -82,7 +82,7 @@ def test_mup_is_unique_up_to_symmetry_once_the_readout_starts_as_large_as_it_may
     (a readout may start smaller, or at zero); nothing else is free."""
     maximum, face = optimum(layers, optimizer)
     assert face.complete
-    place = {name: index for index, name in enumerate(maximum.space.names)}
+    place = {name: index for index, name in enumerate(maximum.coordinates.names)}
     for t in (Fraction(0), Fraction(1, 4), Fraction(3)):
         smaller = list(maximum.point)
         smaller[place["out:b"]] += t
@@ -92,7 +92,7 @@ def test_mup_is_unique_up_to_symmetry_once_the_readout_starts_as_large_as_it_may
     larger[place["out:b"]] -= Fraction(1, 4)
     assert not face.holds(larger)
     assert unmet(maximum, tuple(larger))
-    for name in maximum.space.names:
+    for name in maximum.coordinates.names:
         if name not in ("out:b", "out:a"):
             for by in (Fraction(1, 4), -Fraction(1, 4)):
                 other = list(maximum.point)
@@ -179,15 +179,16 @@ def test_several_of_its_directions_together_are_optimal_here_too(data: st.DataOb
     point = list(maximum.point)
     above = st.integers(0, 6).map(lambda k: Fraction(k, 4))
     for name, low in {"2.bias:b": 0, "4.weight:b": 1, "4.bias:b": 0}.items():
-        index = maximum.space.names.index(name)
+        index = maximum.coordinates.names.index(name)
         point[index] = low + data.draw(above) - face().base[index]
     assert not unmet(maximum, tuple(point))
 
 
 def test_nothing_is_optimal_where_requirements_were_given_up() -> None:
     program = mlp_program(1, "tanh", "adam")
-    space = every_exponent(program, "bc")
-    held = type(space)({name: move for name, move in space.moves.items() if not name.startswith("out")}, space.origin)
+    coordinates = every_exponent(program, "bc")
+    moves = {name: move for name, move in coordinates.moves.items() if not name.startswith("out")}
+    held = Coordinates(moves, coordinates.origin)
     found = maximal_update(program, held)
     assert found.unmet
     with pytest.raises(ValueError, match="contradict each other, so no point is optimal"):

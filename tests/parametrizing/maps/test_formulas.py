@@ -16,7 +16,7 @@ from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.formulas import FormulaCell, formulas
-from tpdyn.parametrizing.maps.slices import exponents_of
+from tpdyn.parametrizing.maps.planes import exponents_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.predict import predict

@@ -20,11 +20,11 @@ from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.merging import merged
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
-from tpdyn.parametrizing.maps.slices import Around, Limits, checked_limits, locate, point_named
-from tpdyn.parametrizing.maps.symbols import Symbols, space_of
+from tpdyn.parametrizing.maps.planes import Around, Limits, checked_limits, locate, point_named
+from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.regimes.cells import Space
+from tpdyn.regimes.cells import Coordinates
 from tpdyn.regimes.predict import expect_inside
 
 _MOST_SYMBOLS = 8
@@ -137,24 +137,24 @@ def phase_cells(
     program, own = facts.program, facts.own
     families = families_of(facts)
     name, at = point_named(program, around, families)
-    space, here = space_of(program, own, symbols, kinds, at)
-    if len(space.names) > _MOST_SYMBOLS:
+    coordinates, here = coordinates_of(program, own, symbols, kinds, at)
+    if len(coordinates.names) > _MOST_SYMBOLS:
         raise ValueError(
-            f"{len(space.names)} symbols ({', '.join(space.names[:3])}, ...); cells are found for at most {_MOST_SYMBOLS}, and "
-            "quickly for three: name fewer, or read one cell in all of them with tpdyn.formulas"
+            f"{len(coordinates.names)} symbols ({', '.join(coordinates.names[:3])}, ...); expected at most {_MOST_SYMBOLS}, "
+            "three to be quick: name fewer, or read one cell in all of them with tpdyn.formulas"
         )
-    window = _window(space, limits)
-    reader = PhaseReader(facts, space, progress)
+    window = _window(coordinates, limits)
+    reader = PhaseReader(facts, coordinates, progress)
     whole = box(window)
     cells = merged(whole, _cover(whole, reader))
     marked = {name: here} if name else {}
     for known, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
-        lies = locate(program, own, space, extra)
+        lies = locate(program, own, coordinates, extra)
         if lies is not None:
             marked.setdefault(known, lies)
     made = [_shown(phase, polytope, whole) for phase, polytope in cells]
     made.sort(key=lambda cell: (rank(cell.phase), -cell.dimension, cell.corners))
-    return PhaseCells(space.names, window, tuple(made), marked, reader.readings)
+    return PhaseCells(coordinates.names, window, tuple(made), marked, reader.readings)
 
 
 def _cover(whole: Polytope, reader: PhaseReader) -> list[tuple[Phase, Polytope]]:
@@ -187,8 +187,8 @@ def _shown(phase: Phase, polytope: Polytope, whole: Polytope) -> PhaseCell:
     return PhaseCell(Phase(phase.label, r), facets, tuple(sorted(polytope.points)), polytope.dimension)
 
 
-def _window(space: Space, limits: Limits | Mapping[str, Limits]) -> tuple[tuple[Fraction, Fraction], ...]:
-    of_each = limits if isinstance(limits, Mapping) else dict.fromkeys(space.names, limits)
-    if unknown := set(of_each) - set(space.names):
-        raise ValueError(f"limits of {', '.join(sorted(unknown))}; the symbols are {', '.join(space.names)}")
-    return tuple(checked_limits(name, of_each.get(name, (-1, 2))) for name in space.names)
+def _window(coordinates: Coordinates, limits: Limits | Mapping[str, Limits]) -> tuple[tuple[Fraction, Fraction], ...]:
+    of_each = limits if isinstance(limits, Mapping) else dict.fromkeys(coordinates.names, limits)
+    if unknown := set(of_each) - set(coordinates.names):
+        raise ValueError(f"limits of {', '.join(sorted(unknown))}; the symbols are {', '.join(coordinates.names)}")
+    return tuple(checked_limits(name, of_each.get(name, (-1, 2))) for name in coordinates.names)

@@ -1,6 +1,6 @@
-"""Which regimes are there around a script, and where do they meet? Exact phase diagrams of slices of abc-space.
+"""Which regimes are there around a script, and where do they meet? Exact phase diagrams of planes of abc-space.
 
-A slice has two coordinates, each moving some exponents. Its cells are found one after the other until they cover the slice;
+A plane has two coordinates, each moving some exponents. Its cells are found one after the other until they cover it;
 the edges and corners between them are phases in their own right (feature learning often lives on them), and are read where
 no cell says what holds there. Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814) draw such pictures for multilayer
 perceptrons.
@@ -21,7 +21,7 @@ from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
-from tpdyn.parametrizing.maps.slices import Around, Axis, Limits, locate, slice_around, slice_through
+from tpdyn.parametrizing.maps.planes import Around, Axis, Limits, locate, plane_around, plane_through
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import Cell
@@ -156,7 +156,7 @@ class PhaseDiagram:
         lines += [f"point: {spot.phase.show('xy')}: {words([spot.at])}" for spot in self.lone_spots]
         if len(self.regions) == 1 and not self.edges and not self.spots:
             lines.append(
-                "nothing else is on this slice; try a slice around another point (around='maximal'), or other axes"
+                "nothing else is on this plane; try a plane around another point (around='maximal'), or other axes"
             )
         lines += ["", *(f"{name}: {words([corner])}" for name, corner in self.marks.items())]
         return "\n".join(lines)
@@ -180,7 +180,7 @@ def phase_diagram(
     marks: Mapping[str, Exponents] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PhaseDiagram:
-    """The phases of a program on a slice of its exponents, exact.
+    """The phases of a program on a plane of its exponents, exact.
 
     x, y: what the coordinates move: 'c' (all learning rates), 'out.weight:b' (one initial size), 'blocks.*:c', several with
     commas between (`tpdyn.regimes.cells.moved_by`). Without y the initial size of the readout is taken.
@@ -190,7 +190,7 @@ def phase_diagram(
     instead of x, y and around, three names of these: the plane through them; ("NTP", "muP", "SP") is Tensor Programs IV's.
 
     Limits are -1 to 2, wider where the point lies beyond; -1/2 to 3/2 for `through`. marks: further points to show where they
-    lie on the slice (up to the symmetries of multipliers), as extra exponents on top of the script's; without them the named
+    lie on the plane (up to the symmetries of multipliers), as extra exponents on top of the script's; without them the named
     families of `tpdyn.parametrizing.families`. progress: called with the number of readings.
 
     Weight decay is set aside, as in `tpdyn.derive`: it has to move with the rates. Raises ValueError for what names nothing.
@@ -203,16 +203,16 @@ def phase_diagram(
     program, own = facts.program, facts.own
     families = families_of(facts)
     if through:
-        plane = slice_through(program, through, families, x_limits, y_limits)
+        plane = plane_through(program, through, families, x_limits, y_limits)
     else:
-        plane = slice_around(program, own, x, y, around, families, x_limits, y_limits)
-    reader = PhaseReader(facts, plane.space, progress)
+        plane = plane_around(program, own, x, y, around, families, x_limits, y_limits)
+    reader = PhaseReader(facts, plane.coordinates, progress)
     mapper = _Mapper(reader)
     cells = mapper.cover(box([(plane.x.low, plane.x.high), (plane.y.low, plane.y.high)]))
     regions, edges, spots = mapper.strata(cells)
     marked = dict(plane.marks)
     for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
-        lies = locate(program, own, plane.space, extra)
+        lies = locate(program, own, plane.coordinates, extra)
         if lies is not None:
             marked.setdefault(name, (lies[0], lies[1]))
     return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, reader.readings)
@@ -228,7 +228,7 @@ class _Piece:
 
 @final
 class _Mapper:
-    """The cells of a slice, and what lies between them."""
+    """The cells of a plane, and what lies between them."""
 
     def __init__(self, reader: PhaseReader) -> None:
         self.reader = reader

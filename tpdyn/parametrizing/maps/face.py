@@ -17,7 +17,7 @@ from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import Infeasible, Unbounded, facets, inside, minimise, nullspace
 from tpdyn.exponents import ZERO
 from tpdyn.facts.own import Own
-from tpdyn.regimes.cells import Kind, Space, formula
+from tpdyn.regimes.cells import Coordinates, Kind, formula
 from tpdyn.regimes.maximal import Maximum, contributions_of, look
 
 _STEP = Fraction(1, 64)
@@ -117,9 +117,9 @@ def face_of(maximum: Maximum) -> Face:
             line, to_its_ends = _Walk(maximum, (direction,)).all()
             pieces += [_on_axis(piece, k, size) for piece in line]
             ended &= to_its_ends
-    base = tuple(_base(own, name) for name in maximum.space.names)
+    base = tuple(_base(own, name) for name in maximum.coordinates.names)
     return Face(
-        maximum.space.names,
+        maximum.coordinates.names,
         maximum.point,
         free,
         directions,
@@ -155,7 +155,7 @@ def _directions(maximum: Maximum, own: Mapping[str, Own]) -> tuple[tuple[Point, 
             form.coefficients for _, order in several if (form := formula(order, size)) and not form.at(maximum.point)
         }
         tight += tied if len(tied) == 1 else ()
-    names = maximum.space.names
+    names = maximum.coordinates.names
     held = [_unit(index, size) for index, name in enumerate(names) if name.endswith(":p") or _starts_at_zero(name, own)]
     rows = [c.form.coefficients for c in maximum.cell.constraints] + [r.form.coefficients for r in maximum.requirements]
     starts = [r.form.coefficients for r in maximum.requirements if r.demand == "starts"]
@@ -191,12 +191,12 @@ class _Walk:
         moves: dict[str, dict[tuple[Kind, str], Fraction]] = {}
         for number, direction in enumerate(directions):
             moved: dict[tuple[Kind, str], Fraction] = {}
-            for coefficient, move in zip(direction, maximum.space.moves.values(), strict=True):
+            for coefficient, move in zip(direction, maximum.coordinates.moves.values(), strict=True):
                 for key, factor in move.items():
                     if coefficient and factor:
                         moved[key] = moved.get(key, ZERO) + coefficient * factor
             moves[f"t{number}"] = moved
-        self.space = Space(moves, maximum.exponents, maximum.space.places)
+        self.coordinates = Coordinates(moves, maximum.exponents, maximum.coordinates.places)
 
     def all(self) -> tuple[list[tuple[Constraint, ...]], bool]:
         """The pieces that are connected with the optimum, and whether the walk ended by itself."""
@@ -219,7 +219,7 @@ class _Walk:
 
     def look(self, t: Point) -> tuple[Constraint, ...] | None:
         """A cell and its requirements as constraints on t, without those that are implied; None if one does not hold."""
-        here = look(self.facts, self.space, t)
+        here = look(self.facts, self.coordinates, t)
         if here.unmet:
             return None
         wanted = [Constraint(r.form, ">=") for r in here.requirements]

@@ -18,14 +18,14 @@ from tpdyn.exact.polytopes import Bound, Polytope, bound, box
 from tpdyn.exponents import Order
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
-from tpdyn.parametrizing.maps.slices import Around, Limits, Moves, point_named
-from tpdyn.parametrizing.maps.symbols import Symbols, space_of
+from tpdyn.parametrizing.maps.planes import Around, Limits, Moves, point_named
+from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.regimes.cells import Cell, formula, on_cell
+from tpdyn.regimes.judgement import judge, largest_change
 from tpdyn.regimes.predict import expect_inside
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import judge, largest_change
 
 What = Literal["size", "change"]
 
@@ -139,7 +139,7 @@ def formulas(
     program, own = facts.program, facts.own
     families = families_of(facts) if isinstance(around, str) else {}
     _, at = point_named(program, around, families)
-    space, here = space_of(program, own, symbols, kinds, at)
+    coordinates, here = coordinates_of(program, own, symbols, kinds, at)
 
     def work(exponents: Exponents) -> tuple[Regime, Order, dict[str, dict[int, tuple[Order, Order]]], dict[str, Order]]:
         orders = read(facts, exponents)
@@ -151,15 +151,15 @@ def formulas(
             moved = largest_change(orders.values, facts.hidden)
         return verdict.regime, moved, table, last
 
-    (regime, moved, table, last), cell = on_cell(space, here, work)
-    size = len(space.names)
+    (regime, moved, table, last), cell = on_cell(coordinates, here, work)
+    size = len(coordinates.names)
     r = formula(moved, size)
     return FormulaCell(
-        names=space.names,
+        names=coordinates.names,
         here=here,
-        moves=space.moves,
+        moves=coordinates.moves,
         regime=regime,
-        r=None if r is None else Formula(-r, space.names),
+        r=None if r is None else Formula(-r, coordinates.names),
         facets=_facets(cell),
         table={
             name: {step: (formula(a, size), formula(b, size)) for step, (a, b) in steps.items()}

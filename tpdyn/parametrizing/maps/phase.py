@@ -14,9 +14,9 @@ from tpdyn.facts.facts import Facts
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.readings.orders.terms import Value
-from tpdyn.regimes.cells import Cell, Space, formula, on_cell
+from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell
+from tpdyn.regimes.judgement import judge, largest_change
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import judge, largest_change
 
 Label = Literal["unstable at initialisation", "unstable", "trivial", "kernel", "feature learning"]
 LABELS: tuple[Label, ...] = ("unstable at initialisation", "unstable", "trivial", "kernel", "feature learning")
@@ -85,20 +85,20 @@ def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Ord
 
 @final
 class PhaseReader:
-    """Reads the phases of a program at points of a space; progress is told how often it has read."""
+    """Reads the phases of a program at points; progress is told how often it has read."""
 
-    def __init__(self, facts: Facts, space: Space, progress: Callable[[int], None] | None = None) -> None:
-        self.facts, self.space = facts, space
+    def __init__(self, facts: Facts, coordinates: Coordinates, progress: Callable[[int], None] | None = None) -> None:
+        self.facts, self.coordinates = facts, coordinates
         self.progress = progress
         self.readings = 0
 
     def look(self, point: Point) -> tuple[Phase, Cell]:
         """The phase at a point, and the cell on which it stays."""
-        (label, r), cell = on_cell(self.space, point, lambda exponents: phase_of(self.facts, exponents))
+        (label, r), cell = on_cell(self.coordinates, point, lambda exponents: phase_of(self.facts, exponents))
         self.readings += 1
         if self.progress is not None:
             self.progress(self.readings)
-        return Phase(label, formula(r, len(self.space.names))), cell
+        return Phase(label, formula(r, len(self.coordinates.names))), cell
 
 
 def rank(phase: Phase) -> int:

@@ -12,18 +12,18 @@ from typing import Literal
 from tpdyn.exact.forms import Point
 from tpdyn.exponents import ZERO
 from tpdyn.facts.own import Own
-from tpdyn.parametrizing.maps.slices import Moves, exponents_of, stand_alone, values_at
+from tpdyn.parametrizing.maps.planes import Moves, exponents_of, stand_alone, values_at
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.regimes.cells import KINDS, Kind, Space, moved_by
+from tpdyn.regimes.cells import KINDS, Coordinates, Kind, moved_by
 
 Symbols = Literal["parameter", "role"] | Mapping[str, str]
 
 
-def space_of(
+def coordinates_of(
     program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str, at: Exponents
-) -> tuple[Space, Point]:
-    """The space of some symbols, and the values that they have at a point (extra exponents, on top of the script's).
+) -> tuple[Coordinates, Point]:
+    """The coordinates that some symbols name, and the values that they have at a point (extra exponents, on top of the script's).
 
     A value is the exponent itself where all that a symbol moves have the same one there, and no other symbol moves these; else
     0, and the symbol is what is added. Raises ValueError for words that name nothing.
@@ -33,7 +33,7 @@ def space_of(
     alone = {name: stand_alone(moved, moves.values()) for name, moved in moves.items()}
     here = tuple(each.pop() if len(each) == 1 and alone[name] else ZERO for name, each in values.items())
     back = [(moved, -x) for moved, x in zip(moves.values(), here, strict=True)]
-    return Space(moves, exponents_of(at, back)), here
+    return Coordinates(moves, exponents_of(at, back)), here
 
 
 def _moves(program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str) -> dict[str, Moves]:

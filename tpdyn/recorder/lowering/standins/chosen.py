@@ -246,7 +246,7 @@ def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[.
 
 
 def _sort(b: LoweredBuilder, x: Chosen, *args: Any, **options: Any) -> tuple[Chosen, Chosen]:
-    """Places in order: what is sorted, and where it was."""
+    """The indices of a sort: what is sorted, and where each entry was."""
     _, where = sort(b, number(b, x), *args, **options)
     dim = args[-2] if len(args) > 1 and isinstance(args[-1], bool) else args[-1] if args else options.get("dim", -1)
     there, mine = _letters(where, dim % len(x.shape))

@@ -12,8 +12,8 @@ from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
+from tpdyn.regimes.judgement import first_unstable, judge, largest_change
 from tpdyn.regimes.prediction import Regime
-from tpdyn.regimes.verdict import first_unstable, judge, largest_change
 
 HALF, ONE, N = Fraction(1, 2), Fraction(1), Builder.n
 

@@ -21,7 +21,7 @@ from tpdyn.regimes.prediction import Regime
 
 @final
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A regime and what decides it.
 
     position, what, order: for UNSTABLE the first value that grows, whether in its base ("size") or in its change. moved: the
@@ -38,7 +38,7 @@ class Verdict:
     without: Orders | None = None
 
 
-def judge(orders: Orders) -> Verdict:
+def judge(orders: Orders) -> Judgement:
     """The regime at the exponents at which orders were read.
 
     A parameter of finite size (the bias of the output) moves the output by the same amount for every input: a program in
@@ -48,19 +48,19 @@ def judge(orders: Orders) -> Verdict:
     unstable = first_unstable(orders)
     if unstable is not None:
         position, what, order = unstable
-        return Verdict(Regime.UNSTABLE, position, what, order)
+        return Judgement(Regime.UNSTABLE, position, what, order)
     moved = largest_change(values, facts.outputs)
     if moved is None or exceeds(0, moved):
-        return Verdict(Regime.TRIVIAL, moved=moved)
+        return Judgement(Regime.TRIVIAL, moved=moved)
     if facts.finite_parameters:
         given = orders.exponents
         without = orders.again(replace(given, frozen=given.frozen | facts.finite_parameters))
         alone = largest_change(without.values, facts.outputs)
         if alone is None or exceeds(0, alone):
-            return Verdict(Regime.TRIVIAL, moved=alone, without=without)
+            return Judgement(Regime.TRIVIAL, moved=alone, without=without)
     learning = tuple(p for p in facts.hidden if (order_ := values[p].moved) is not None and meets(order_, 0))
     regime = Regime.FEATURE_LEARNING if learning else Regime.KERNEL
-    return Verdict(regime, moved=moved, learning=learning)
+    return Judgement(regime, moved=moved, learning=learning)
 
 
 def largest_change(values: tuple[Value, ...], positions: tuple[int, ...]) -> Order:

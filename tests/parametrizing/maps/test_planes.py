@@ -1,4 +1,4 @@
-"""Does a slice go through the points that it names, and is what holds there known from the papers?"""
+"""Does a plane go through the points that it names, and is what holds there known from the papers?"""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_limits_are_those_that_are_given() -> None:
 
 def test_where_nothing_else_is_it_is_said_what_to_try() -> None:
     drawn = phase_diagram(standard(), "c", "out:b", y_limits=(-1, 0))
-    assert "nothing else is on this slice; try a slice around another point" in drawn.show()
+    assert "nothing else is on this plane; try a plane around another point" in drawn.show()
 
 
 def test_an_edge_shows_which_ends_it_holds() -> None:
@@ -108,7 +108,7 @@ class TestRefusals:
             ({"x_limits": (1, 1)}, "limits 1 to 1 of 'c'; expected the smaller one first"),
         ],
     )
-    def test_what_is_no_slice(self, asked: dict[str, object], said: str) -> None:
+    def test_what_is_not_a_plane(self, asked: dict[str, object], said: str) -> None:
         with pytest.raises(ValueError, match=said.replace("*", r"\*")):
             phase_diagram(standard(), **asked)  # type: ignore[arg-type]
 

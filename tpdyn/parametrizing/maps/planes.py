@@ -1,4 +1,4 @@
-"""Which two-dimensional slice of abc-space does a phase diagram show? A point, and two directions away from it."""
+"""Which plane of abc-space does a phase diagram show? A point, and two directions away from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.regimes.cells import KINDS, Kind, Space, moved_by
+from tpdyn.regimes.cells import KINDS, Coordinates, Kind, moved_by
 
 Limits = tuple[Fraction | int, Fraction | int]
 Around = str | Exponents | Parametrization
@@ -32,7 +32,7 @@ HALF = Fraction(1, 2)
 class Axis:
     """A coordinate: the word that names what it moves, how it is labelled, where it begins and ends.
 
-    own: the value at the point around which the slice lies. absolute: whether the coordinate is the exponent itself (all that
+    own: the value at the point around which the plane lies. absolute: whether the coordinate is the exponent itself (all that
     it moves have the same value there) or what is added (then `own` is 0).
     """
 
@@ -46,16 +46,16 @@ class Axis:
 
 @final
 @dataclass(frozen=True)
-class Slice:
-    """Two coordinates, what they mean, and the points by which the slice was asked for."""
+class Plane:
+    """Two coordinates, what they mean, and the points by which the plane was asked for."""
 
     x: Axis
     y: Axis
-    space: Space
+    coordinates: Coordinates
     marks: Mapping[str, Corner]
 
 
-def slice_around(
+def plane_around(
     program: Program,
     own: Mapping[str, Own],
     x: str,
@@ -64,8 +64,8 @@ def slice_around(
     families: Mapping[str, Exponents],
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
-) -> Slice:
-    """The slice on which x and y move what their words name (`moved_by`), away from a point."""
+) -> Plane:
+    """The plane on which x and y move what their words name (`moved_by`), away from a point."""
     y = y or f"{_readout(own)}:b"
     name, point = point_named(program, around, families)
     moves = [moved_by(program, word) for word in (x, y)]
@@ -77,17 +77,17 @@ def slice_around(
     ]
     # The origin of the coordinates is where absolute ones are 0.
     back = [(moved, -axis.own) for moved, axis in zip(moves, axes, strict=True)]
-    space = Space(dict(zip("xy", moves, strict=True)), exponents_of(point, back))
-    return Slice(axes[0], axes[1], space, {name: (axes[0].own, axes[1].own)} if name else {})
+    coordinates = Coordinates(dict(zip("xy", moves, strict=True)), exponents_of(point, back))
+    return Plane(axes[0], axes[1], coordinates, {name: (axes[0].own, axes[1].own)} if name else {})
 
 
-def slice_through(
+def plane_through(
     program: Program,
     names: Sequence[str],
     families: Mapping[str, Exponents],
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
-) -> Slice:
+) -> Plane:
     """The plane through three named points: the first at (0, 0), the second at (1, 0), the third at (0, 1)."""
     if len(names) != 3 or len(set(names)) < 3:
         raise ValueError(f"through = {', '.join(names)}; expected three different names, e.g. NTP, muP, SP")
@@ -101,16 +101,16 @@ def slice_through(
         low, high = checked_limits(name, limits or (-HALF, 3 * HALF))
         axes.append(Axis(f"{said[0]} to {name}", f"from {said[0]} (0) to {name} (1)", ZERO, False, low, high))
     corners = ((ZERO, ZERO), (Fraction(1), ZERO), (ZERO, Fraction(1)))
-    space = Space(dict(zip("xy", moves, strict=True)), points[0], at)
-    return Slice(axes[0], axes[1], space, dict(zip(said, corners, strict=True)))
+    coordinates = Coordinates(dict(zip("xy", moves, strict=True)), points[0], at)
+    return Plane(axes[0], axes[1], coordinates, dict(zip(said, corners, strict=True)))
 
 
-def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Exponents) -> Point | None:
-    """Where extra exponents lie in a space of symbols, up to the symmetries of multipliers; None where they do not."""
+def locate(program: Program, own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents) -> Point | None:
+    """Where extra exponents lie in these coordinates, up to the symmetries of multipliers; None where they do not."""
     symmetric = symmetries(program, extra)
-    here, there = _by_kind(space.origin), _by_kind(extra)
+    here, there = _by_kind(coordinates.origin), _by_kind(extra)
     rows = []
-    symbols = len(space.names)
+    symbols = len(coordinates.names)
     size = symbols + len(own)
     for index, name in enumerate(own, start=symbols):
         k = symmetric[name]
@@ -118,21 +118,21 @@ def locate(program: Program, own: Mapping[str, Own], space: Space, extra: Expone
             if kind == "b" and own[name].zero:
                 continue
             row = [ZERO] * (size + 1)
-            for axis, moved in enumerate(space.moves.values()):
+            for axis, moved in enumerate(coordinates.moves.values()):
                 row[axis] = next((c for (which, of), c in moved.items() if (which, of) == (kind, name)), ZERO)
             if k is not None:
                 row[index] = Fraction(along)
             row[size] = here[kind].get(name, ZERO) - there[kind].get(name, ZERO)
             rows.append(tuple(row))
     for position in dict.fromkeys(
-        (*space.origin.place, *extra.place, *(at for each in space.places.values() for at in each))
+        (*coordinates.origin.place, *extra.place, *(at for each in coordinates.places.values() for at in each))
     ):
         row = [ZERO] * (size + 1)
-        for axis, moved in enumerate(space.moves.values()):
+        for axis, moved in enumerate(coordinates.moves.values()):
             row[axis] = sum(
-                (c for (kind, of), c in moved.items() if kind == "p" and position in space.places[of]), ZERO
+                (c for (kind, of), c in moved.items() if kind == "p" and position in coordinates.places[of]), ZERO
             )
-        row[size] = space.origin.place.get(position, ZERO) - extra.place.get(position, ZERO)
+        row[size] = coordinates.origin.place.get(position, ZERO) - extra.place.get(position, ZERO)
         rows.append(tuple(row))
     solution = solve(rows, size)
     return None if solution is None else solution[:symbols]
@@ -149,7 +149,7 @@ def point_named(program: Program, around: Around, families: Mapping[str, Exponen
     if isinstance(around, Parametrization):
         if around.maximum is None:
             raise ValueError(
-                "a parametrization that was read from a file has no place on a slice; derive it: tpdyn.derive(program)"
+                "a parametrization that was read from a file has no place on a plane; derive it: tpdyn.derive(program)"
             )
         return "maximal update", around.maximum.exponents
     if around not in families:
