@@ -1,9 +1,9 @@
 """On which set of exponents do the orders of a program have these formulas? Polyhedral cells around points.
 
-`on_cell` runs any work on orders (the reading, the verdict) with symbols for exponents. It returns what the work returns,
-its numbers being linear forms, and the cell: the linear equations and inequalities that decided the comparisons on the way.
-At every point of the cell the same work on plain rationals gives the values of these forms (checked by a property in
-`tests/readings/orders/test_cells.py`). Cells are convex, neither open nor closed, and cover the space: each point has one.
+`on_cell` runs any work on orders (the reading, the judgement) with symbols for exponents. The numbers in its result are linear
+forms. The cell consists of the linear equations and inequalities that decided the comparisons on the way. At every point of
+the cell, the same work on plain rationals gives the values of these forms (a property in `tests/regimes/test_cells.py`).
+Cells are convex, neither open nor closed. They cover the space: each point lies in exactly one.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class Cell:
     constraints: tuple[Constraint, ...]
 
     def contains(self, point: Sequence[Fraction]) -> bool:
-        """Whether a point lies in the cell."""
+        """Say whether a point lies in the cell."""
         return all(constraint.holds(point) for constraint in self.constraints)
 
     @property
     def equations(self) -> tuple[Form, ...]:
-        """What is 0 on the whole cell; none for a cell with an interior."""
+        """The forms that are 0 on the whole cell; empty if the cell has an interior."""
         return tuple(c.form for c in self.constraints if c.relation == "=")
 
     def show(self) -> str:
-        """One constraint a line."""
+        """Write one constraint a line."""
         return "\n".join(constraint.show(self.names) for constraint in self.constraints)
 
 
@@ -72,9 +72,9 @@ class Coordinates:
         return tuple(self.moves)
 
     def at(self, values: Sequence[Fraction]) -> Exponents:
-        """The exponents at a point (plain rationals or linear forms)."""
+        """Return the exponents at a point (plain rationals or linear forms)."""
         origin = {"a": self.origin.multiplier, "b": self.origin.initial, "c": self.origin.rate}
-        found = {kind: dict(given) for kind, given in origin.items()}
+        exponents = {kind: dict(given) for kind, given in origin.items()}
         place = dict(self.origin.place)
         for move, value in zip(self.moves.values(), values, strict=True):
             for (kind, parameter), coefficient in move.items():
@@ -82,14 +82,14 @@ class Coordinates:
                 if kind == "p":
                     place |= {position: place.get(position, ZERO) + part for position in self.places[parameter]}
                 else:
-                    found[kind][parameter] = found[kind].get(parameter, ZERO) + part
-        return Exponents(found["a"], found["b"], found["c"], self.origin.frozen, place)
+                    exponents[kind][parameter] = exponents[kind].get(parameter, ZERO) + part
+        return Exponents(exponents["a"], exponents["b"], exponents["c"], self.origin.frozen, place)
 
 
 def every_exponent(
     program: Program, kinds: Sequence[Kind] = KINDS, origin: Exponents | None = None, at: Sequence[Place] = ()
 ) -> Coordinates:
-    """One symbol for each exponent of each parameter: 'fc1.weight:b'; and one for the multiplier at each place."""
+    """Give each exponent of each parameter a symbol, 'fc1.weight:b', and each place the symbol of its multiplier."""
     moves: dict[str, Mapping[tuple[Kind, str], Fraction]] = {
         f"{parameter.name}:{kind}": {(kind, parameter.name): Fraction(1)}
         for parameter in program.parameters
@@ -100,10 +100,10 @@ def every_exponent(
 
 
 def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
-    """What a symbol such as 'c' (all learning rates), 'out.weight:b' or 'blocks.*:c' moves, with coefficient 1.
+    """List what a symbol such as 'c' (all learning rates), 'out.weight:b' or 'blocks.*:c' moves, with coefficient 1.
 
-    Several, with commas between, move together; '-' or a rational in front is a coefficient: 'out.weight:a,-out.weight:b'.
-    Raises ValueError where a name fits no parameter, and for a word that moves nothing.
+    Words with commas between them move together. A '-' or a rational in front is a coefficient: 'out.weight:a,-out.weight:b'.
+    Raises ValueError if a name fits none of the parameters, or if the word moves nothing.
     """
     moves: dict[tuple[Kind, str], Fraction] = {}
     names = [parameter.name for parameter in program.parameters]
@@ -134,7 +134,7 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
 
 
 def on_cell(coordinates: Coordinates, point: Sequence[Fraction], work: Callable[[Exponents], T]) -> tuple[T, Cell]:
-    """What `work` makes of the exponents at a point, its numbers being linear forms, and the cell on which that holds."""
+    """Run `work` at a point, with linear forms as exponents; return its result and the cell on which that result holds."""
     if len(point) != len(coordinates.names):
         raise ValueError(
             f"{len(point)} coordinates for the {len(coordinates.names)} symbols {', '.join(coordinates.names)}"
@@ -145,7 +145,7 @@ def on_cell(coordinates: Coordinates, point: Sequence[Fraction], work: Callable[
 
 
 def formula(order: Order, symbols: int) -> Form | None:
-    """The order found by work on a cell as a linear form in so many symbols; None for identically zero."""
+    """Write an order from `on_cell` as a linear form in so many symbols; None for identically zero."""
     if order is None:
         return None
     if isinstance(order, Affine):
@@ -154,12 +154,12 @@ def formula(order: Order, symbols: int) -> Form | None:
 
 
 def plain(order: Order) -> Order:
-    """The value of an order at the point at which it was read."""
+    """Return the value of an order at the point of its reading."""
     return order.value if isinstance(order, Affine) else order
 
 
 def _tightest(chart: Chart) -> tuple[Constraint, ...]:
-    """The findings of a chart, made primitive (coprime coefficients); of parallel ones the tightest."""
+    """Return the constraints of a chart with coprime coefficients; of parallel ones, only the tightest."""
     found: dict[tuple[int, ...], tuple[Fraction, int, Relation]] = {}
     for packed, relation in chart.findings():
         constant, *coefficients = chart.parts(packed)
@@ -187,6 +187,6 @@ _STRICTNESS = {">=": 0, ">": 1, "=": 2}
 
 
 def _on_equation(direction: tuple[int, ...], found: Mapping[tuple[int, ...], tuple[Fraction, int, Relation]]) -> bool:
-    """Whether the same form, or its negative, is known to be constant already."""
+    """Say whether an equation already fixes this form, or its negative."""
     opposite = tuple(-c for c in direction)
     return opposite in found and found[opposite][2] == "="

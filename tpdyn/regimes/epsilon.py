@@ -1,10 +1,9 @@
 """At which width does an epsilon stop being negligible: an optimizer's, or that of a normalisation?
 
-Adam divides by `sqrt(v) + eps`. Where gradients vanish as the width grows, sqrt(v) does too, and eps, which does not, wins
-in the end: the orders read with eps negligible hold up to some width only. The same is true of the variance in a
-normalisation layer whose input vanishes (a convolution initialised by its fan out, before a batch norm). The order of
-sqrt(v) is exact; its size at one width is measured while the program is verified (`Program.guarded`); together they give
-that width.
+Adam divides by `sqrt(v) + eps`. If gradients vanish as the width grows, so does sqrt(v), and the constant eps wins in the
+end. Then the orders with a negligible eps hold up to some width only. The same is true of the variance in a normalisation
+layer if its input vanishes (a convolution initialised by its fan out, before a batch norm). The order of sqrt(v) is exact.
+Its size at one width is measured while the program is verified (`Program.guarded`). Together they give that width.
 """
 
 from __future__ import annotations
@@ -17,34 +16,34 @@ from tpdyn.readings.orders.reading import Orders
 from tpdyn.readings.orders.terms import leading_order
 
 SHARE = 0.1
-"""eps "starts to matter" where it is a tenth of what it is added to: an update then changes by a tenth."""
+"""eps matters from a tenth of the other summand on: an update then changes by a tenth."""
 
 
 def where_epsilon_matters(orders: Orders) -> dict[str, float]:
-    """For each parameter or module whose epsilon will matter, the width from which it does (the smallest over the steps).
+    """Compute the width from which the epsilon of each parameter or module matters (the smallest over the steps).
 
-    A width at or below `program.verified` means that it matters already. Parameters for which it never does are left out;
-    empty for a program that was not verified (then no size is known).
+    A width at or below `program.verified` means that it matters already. Parameters whose epsilon never matters are left
+    out. Empty for a program that was not verified, since its sizes are unknown.
     """
     adding = [(name, position) for name, several in orders.facts.guards.items() for position in several]
     for position, statement in enumerate(orders.program.statements):
         instruction = statement.instruction
         if statement.origin.phase == "forward" and isinstance(instruction, Combine) and instruction.epsilon:
             adding.append((statement.origin.module or str(statement.origin.source), position))
-    found: dict[str, float] = {}
+    widths: dict[str, float] = {}
     for name, position in adding:
         width = _width(orders, position)
         if width is not None:
-            found[name] = min(width, found.get(name, width))
-    return found
+            widths[name] = min(width, widths.get(name, width))
+    return widths
 
 
 def guard_powers(orders: Orders) -> dict[str, Fraction]:
-    """For each parameter with an eps: the power of the width by which what the eps is added to outgrows the eps.
+    """Compute, for each parameter with an eps, the power of the width by which the other summand outgrows it.
 
-    Moved by this power, the eps keeps its proportion at every width. The largest over the steps.
+    Moved by this power, the eps keeps its proportion at every width. The largest over the steps counts.
     """
-    found: dict[str, Fraction] = {}
+    powers: dict[str, Fraction] = {}
     for name, several in orders.facts.guards.items():
         for position in several:
             combine = orders.program.statements[position].instruction
@@ -52,12 +51,12 @@ def guard_powers(orders: Orders) -> dict[str, Fraction]:
             guarded, epsilon = _guarded(orders, combine), combine.constant.order
             if guarded and epsilon is not None:
                 power = max(guarded) - epsilon
-                found[name] = max(power, found.get(name, power))
-    return found
+                powers[name] = max(power, powers.get(name, power))
+    return powers
 
 
 def _guarded(orders: Orders, combine: Combine) -> list[Fraction]:
-    """The orders of what an epsilon is added to."""
+    """Return the orders of the summands beside an epsilon."""
     return [
         order + (scale.order or ZERO)
         for scale, place in combine.terms

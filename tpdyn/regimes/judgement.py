@@ -1,9 +1,9 @@
-"""In which regime is a program at given exponents, and which value decides it? The definition alone, without words.
+"""In which regime is a program at given exponents, and which value decides it? The definition, without words.
 
 Tensor Programs IV (arXiv 2011.14522), section 3, and IVb (2308.01814): **unstable** when some representation, output or
 logit has a positive order; **trivial** when the output does not change at order 0; **feature learning** when some hidden
-representation does, **kernel** when none does. `predict` puts it into words; on linear forms (`cells`) every comparison made
-here bounds the cell on which the verdict holds.
+representation does, **kernel** when none does. `predict` puts it into words. On linear forms (`cells`), every comparison here
+bounds the cell on which the judgement holds.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tpdyn.regimes.prediction import Regime
 @final
 @dataclass(frozen=True)
 class Judgement:
-    """A regime and what decides it.
+    """A regime and the orders that decide it.
 
-    position, what, order: for UNSTABLE the first value that grows, whether in its base ("size") or in its change. moved: the
-    order of the output's change. learning: hidden representations that change at order 0. without: the orders with parameters
-    of finite size frozen, where the output moves by these alone (then TRIVIAL).
+    position, what, order: if UNSTABLE, the first value that grows, whether in its base ("size") or in its change. moved: the
+    order of the output's change. learning: hidden representations that change at order 0. without: the orders with frozen
+    parameters of finite size, if these alone move the output (then TRIVIAL).
     """
 
     regime: Regime
@@ -39,10 +39,10 @@ class Judgement:
 
 
 def judge(orders: Orders) -> Judgement:
-    """The regime at the exponents at which orders were read.
+    """Judge the regime at the exponents of a reading.
 
-    A parameter of finite size (the bias of the output) moves the output by the same amount for every input: a program in
-    which nothing else does is trivial, which takes a second reading.
+    A parameter of finite size (the bias of the output) moves the output by the same amount for every input. If nothing else
+    moves the output, the program is trivial. This takes a second reading.
     """
     facts, values = orders.facts, orders.values
     unstable = first_unstable(orders)
@@ -64,13 +64,13 @@ def judge(orders: Orders) -> Judgement:
 
 
 def largest_change(values: tuple[Value, ...], positions: tuple[int, ...]) -> Order:
-    """The largest order of the changes of some values; None where nothing changes."""
+    """Return the largest order of the changes of some values; None if nothing changes."""
     changes = [order for position in positions if (order := values[position].moved) is not None]
     return largest(changes) if changes else None
 
 
 def first_unstable(orders: Orders) -> tuple[int, Literal["size", "change"], Fraction] | None:
-    """The first value in the program that counts and has a positive order, and whether at initialisation."""
+    """Find the first value that counts and has a positive order, and whether at initialisation."""
     for position in orders.facts.counting:
         value = orders.values[position]
         size, moved = value.size, value.moved

@@ -1,13 +1,13 @@
 """At which exponents does every layer learn as much as it can, and nothing blow up? Maximal update, as linear programs.
 
-What is asked of a program is a list of **requirements**, each a linear inequality on the cell around a point: no value that
-counts grows, representations neither vanish at initialisation nor stand still, the update of each parameter contributes at
-order 0 (Tensor Programs IV, arXiv 2011.14522, section 5: muP is where every layer is updated maximally). A linear program
-solves them for the exponents nearest to the script's own; at its solution the program is read again, and so on until the
-reading itself says that all requirements hold: then they hold exactly, whatever was done in floating point on the way.
+A program must meet **requirements**, each a linear inequality on the cell around a point. Values that count must not grow.
+Representations must neither vanish at initialisation nor stand still. The update of each parameter must contribute at order 0
+(Tensor Programs IV, arXiv 2011.14522, section 5: in muP, every layer is updated maximally). A linear program solves them for
+the exponents nearest to the script's own. The program is read again at the solution, until a reading confirms all requirements.
+So they hold exactly, although the search may use floating point.
 
-Requirements may contradict each other (one weight serves as embedding and as readout, logits are divided by sqrt(d) only):
-then a minimal contradictory set is named, the least important of it is given up (and met as far as possible), and so on.
+Requirements may contradict each other: one weight serves as embedding and as readout, or logits are divided by sqrt(d) only.
+Then the search names a minimal contradictory set and gives up its least important member, which is met as far as possible.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _LARGEST_SEARCH = 60
 """Readings after which the search gives up."""
 
 _LARGEST_STEP = 3
-"""By how many powers of the width all rates are lowered, one after the other, to see what a growing function hides."""
+"""All rates are lowered by up to so many powers of the width, to see what a growing function hides."""
 
 Demand = Literal["begins small", "changes little", "adds little", "starts", "updated", "moves", "learns"]
 
 _AT_MOST: tuple[Demand, ...] = ("begins small", "changes little", "adds little")
-"""Demands on orders that must not be positive; those of all others must not be negative."""
+"""Under these demands, orders must not be positive; under all others, they must not be negative."""
 
 _WEIGHTS: dict[Demand, Fraction] = {
     **dict.fromkeys(_AT_MOST, Fraction(1000)),
@@ -66,12 +66,12 @@ _GIVEN_UP, _DISTANCE, _NEW_MULTIPLIER = Fraction(1, 100), Fraction(1, 10000), Fr
 @final
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """`form >= 0` on the cell where it was found.
+    """The inequality `form >= 0` on one cell.
 
-    demand: "begins small", "changes little", "adds little" (an order that must not be positive: at initialisation, of the
-    change, of what the update of a parameter contributes), "starts" (a representation of order 0 at initialisation),
-    "updated" (a parameter whose update contributes at order 0), "moves" (the output changes at order 0), "learns" (a
-    representation changes at order 0). subject: the parameter, or the module in which the value is made, or what it is.
+    demand: "begins small", "changes little" and "adds little" bound an order by 0 from above: at initialisation, of the change,
+    and of the contribution of an update. "starts": a representation has order 0 at initialisation. "updated": the update of a
+    parameter contributes at order 0. "moves": the output changes at order 0. "learns": a representation changes at order 0.
+    subject: the parameter, or the module that computes the value, or the kind of value.
     """
 
     demand: Demand
@@ -82,16 +82,16 @@ class Requirement:
 
     @property
     def key(self) -> tuple[Demand, str, int]:
-        """What is demanded of what: the same requirement on another cell has the same key."""
+        """The demand and its subject: the same requirement on another cell has the same key."""
         return self.demand, self.subject, self.position
 
     @property
     def is_infinite(self) -> bool:
-        """Whether the order is beyond all powers (an exponential of what grows): no linear program meets it."""
+        """Whether the order exceeds all powers (the exponential of a growing value): linear programs cannot meet it."""
         return isinstance(self.form.constant, float)
 
     def shortfall(self, point: Sequence[Fraction]) -> Fraction:
-        """By how much it is missed at a point; 0 where it holds."""
+        """Measure by how much a point misses it; 0 if it holds."""
         return max(ZERO, -self.form.at(point))
 
     def __str__(self) -> str:
@@ -113,11 +113,11 @@ class Requirement:
 @final
 @dataclass(frozen=True)
 class Maximum:
-    """Where the search ended.
+    """The end of a search.
 
-    facts: of the program that was searched. point: the values of the symbols; exponents: what they mean. orders, requirements,
-    cell: the last reading, on linear forms. conflicts: minimal sets of requirements that contradict each other; given_up: what was
-    sacrificed. readings: how often the program was read. regime: the verdict there.
+    facts: of the program. point: the values of the symbols. exponents: those that they mean. orders, requirements, cell: the
+    last reading, on linear forms. conflicts: minimal sets of contradictory requirements. given_up: the requirements given up.
+    readings: how often the program was read. regime: that at the point.
     """
 
     facts: Facts
@@ -134,12 +134,12 @@ class Maximum:
 
     @property
     def program(self) -> Program:
-        """What was searched."""
+        """The program of the search."""
         return self.facts.program
 
     @property
     def unmet(self) -> tuple[Requirement, ...]:
-        """Requirements that do not hold at the point; empty for a maximal update parametrization."""
+        """The requirements that fail at the point; empty for a maximal update parametrization."""
         return tuple(r for r in self.requirements if r.shortfall(self.point))
 
 
@@ -151,9 +151,9 @@ def maximal_update(
     epsilon: bool = False,
     most: int = _LARGEST_SEARCH,
 ) -> Maximum:
-    """The exponents nearest to `start` (the origin of the coordinates) at which all requirements hold, or as many as can.
+    """Find the exponents nearest to `start` (the origin of the coordinates) that meet all requirements, or as many as possible.
 
-    most: how many readings may be spent. Raises OutsideTheory where a rule does not reach.
+    most: the largest number of readings. Raises OutsideTheory if a rule does not reach.
     """
     search = _Search(Facts.of(program), coordinates, epsilon)
     origin = tuple(start) if start is not None else (ZERO,) * len(coordinates.names)
@@ -193,26 +193,26 @@ class _Search:
 
     def look(self, point: Point) -> Maximum:
         """Read the program around a point."""
-        made = look(self.facts, self.coordinates, point, epsilon=self.epsilon)
-        self.seen[point] = made
-        return made
+        maximum = look(self.facts, self.coordinates, point, epsilon=self.epsilon)
+        self.seen[point] = maximum
+        return maximum
 
     def unmet(self, at: Maximum) -> list[Requirement]:
         return [r for r in at.unmet if r.key not in self.given_up]
 
     def missed(self, at: Maximum) -> Fraction:
-        """How much is missed at a point, weighted by importance."""
+        """Sum the shortfalls at a point, weighted by importance."""
         return sum((self.weight(r) * r.shortfall(at.point) for r in at.requirements), ZERO)
 
     def weight(self, requirement: Requirement) -> Fraction:
         return _GIVEN_UP if requirement.key in self.given_up else _WEIGHTS[requirement.demand]
 
     def ceilings(self) -> list[Requirement]:
-        """What must not grow, in the formulas of all cells seen: the largest of several orders shows one of them at a time."""
+        """Collect the upper bounds from all cells seen: the largest of several orders shows one of them at a time."""
         return [r for at in self.seen.values() for r in at.requirements if r.demand in _AT_MOST]
 
     def propose(self, at: Maximum, origin: Point, more: Sequence[Requirement] = ()) -> Point:
-        """The point nearest to the origin at which the formulas of this cell, and some more, miss the least."""
+        """Propose the point nearest to the origin that misses the formulas of this cell, and `more`, by the least."""
         size = len(origin)
         wanted = [r for r in dict.fromkeys((*at.requirements, *more)) if not r.is_infinite]
         moved = [form_moved(r.form, origin) for r in wanted]
@@ -237,10 +237,10 @@ class _Search:
         return tuple(o + up - down for o, up, down in zip(origin, best[:size], best[size : 2 * size], strict=True))
 
     def slower(self, at: Maximum) -> Point | None:
-        """Where all rates are smaller by whole powers, if something grows here whatever the exponents: there it depends on them.
+        """Lower all rates by a whole power, if a value grows here whatever the exponents: there its order depends on them.
 
-        A bounded function hides by how much its argument grows, and an exponential of what grows has no power at all. None
-        where nothing does, or these points were seen.
+        A bounded function hides by how much its argument grows; the exponential of a growing value exceeds all powers.
+        Returns None if all such values have a formula, or if these points were seen.
         """
         if not any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at)):
             return None
@@ -251,7 +251,7 @@ class _Search:
         return next((point for point in steps if point not in self.seen), None)
 
     def give_up(self, at: Maximum) -> bool:
-        """Name a minimal contradiction between requirements and give up the least important; False if there is none."""
+        """Name a minimal contradiction between requirements and give up its least important one; False if they agree."""
         wanted = [r for r in at.requirements if r.key not in self.given_up and not r.is_infinite]
         answer = minimise(
             Form(ZERO, (ZERO,) * len(at.point)), [Constraint(requirement.form, ">=") for requirement in wanted]
@@ -265,14 +265,14 @@ class _Search:
 
 
 def form_moved(form: Form, origin: Sequence[Fraction]) -> Form:
-    """The same form in coordinates relative to another origin."""
+    """Write a form relative to another origin."""
     return Form(form.at(origin), form.coefficients)
 
 
 def look(
     program: Program | Facts, coordinates: Coordinates, point: Sequence[Fraction], *, epsilon: bool = False
 ) -> Maximum:
-    """The requirements around a point, and how they stand there (the regime is not looked at)."""
+    """Read the requirements around a point, without judging the regime."""
     facts = Facts.of(program)
 
     def work(exponents: Exponents) -> tuple[Orders, tuple[tuple[Demand, str, int, Order], ...]]:
@@ -293,12 +293,12 @@ def look(
 
 
 def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
-    """(demand, subject, position, order): what is demanded of the order of what."""
+    """Yield each demand as (demand, subject, position, order)."""
     facts, program, values = orders.facts, orders.program, orders.values
 
     def module(position: int) -> str:
-        made = program.statements[maker(program, position)].instruction
-        return program.statements[position].origin.module or _kind(made)
+        instruction = program.statements[maker(program, position)].instruction
+        return program.statements[position].origin.module or _kind(instruction)
 
     for position in facts.counting:
         yield "begins small", module(position), position, values[position].size
@@ -319,14 +319,14 @@ def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
 
 
 def is_missed(demand: Demand, order: Order) -> bool:
-    """Whether an order does not meet a demand; what is identically zero is not asked."""
+    """Say whether an order misses a demand; an identically zero value meets all."""
     if order is None:
         return False
     return order > 0 if demand in _AT_MOST else order < 0
 
 
 def _kind(instruction: Instruction) -> str:
-    """What a value is called that no module makes."""
+    """Name a value outside of all modules by its instruction."""
     match instruction:
         case Contract():
             return "a product"
@@ -340,22 +340,22 @@ def _kind(instruction: Instruction) -> str:
 
 
 def contributions_of(orders: Orders) -> dict[str, list[tuple[Contribution, Fraction]]]:
-    """For each parameter, what its update contributes where it is used, the other parameters as they were at the start.
+    """Collect the contributions of each parameter's update, with the other parameters at their initial values.
 
-    Where a parameter meets zeros at the start (a branch that begins at zero) its contribution in training is taken.
+    If a parameter meets zeros at the start (a branch that begins at zero), its contribution in training counts.
     """
-    found: dict[str, list[tuple[Contribution, Fraction]]] = {}
+    contributions: dict[str, list[tuple[Contribution, Fraction]]] = {}
     for contribution in orders.contributions:
         order = contribution.alone if contribution.alone is not None else contribution.order
         if order is not None:
-            found.setdefault(contribution.parameter, []).append((contribution, order))
-    return found
+            contributions.setdefault(contribution.parameter, []).append((contribution, order))
+    return contributions
 
 
 def _requirements(
     program: Program, demanded: Iterable[tuple[Demand, str, int, Order]], symbols: int
 ) -> Iterable[Requirement]:
-    """As linear inequalities; those that say the same, or are true everywhere, once or never."""
+    """Write the demands as linear inequalities: repeated ones once, those that hold everywhere never."""
     known: set[tuple[bool, Form]] = set()
     for demand, subject, position, order in demanded:
         form = formula(order, symbols)
@@ -366,11 +366,11 @@ def _requirements(
         if (bound, wanted) in known or (wanted.is_constant and wanted.constant >= 0 and not bound):
             continue
         known.add((bound, wanted))
-        place = program.statements[maker(program, position)].origin.source
-        source = place if place.file else program.statements[position].origin.source
+        line = program.statements[maker(program, position)].origin.source
+        source = line if line.file else program.statements[position].origin.source
         yield Requirement(demand, subject, position, wanted, source)
 
 
 def show_point(coordinates: Coordinates, point: Sequence[Fraction]) -> str:
-    """The symbols that are not zero at a point."""
+    """Write the symbols that are not zero at a point."""
     return ", ".join(f"{name} = {show_order(plain(x))}" for name, x in zip(coordinates.names, point, strict=True) if x)

@@ -1,4 +1,4 @@
-"""How are many parameters named in one line? Those of all layers at once, where the same is said of all: 'blocks.*.up.weight'."""
+"""How are many parameters named in one line? One pattern stands for all layers: 'blocks.*.up.weight'."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
 def pattern_of(name: str) -> str:
-    """A name with its numbers as '*': the same for all layers."""
+    """Replace the numbers in a name by '*': the same for all layers."""
     return _NUMBER.sub("*", name)
 
 
 def together(several: Sequence[str], names: Iterable[str]) -> str:
-    """Some of all names, with commas; numbers become '*' where every name that is then meant is among them."""
+    """Join some of all names by commas; numbers become '*' if the pattern names only these."""
     return ", ".join(grouped(several, names))
 
 
 def grouped(several: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Some of all names, as few words as say it: see `together`."""
+    """Name some of all names in as few words as possible: see `together`."""
     alike: dict[str, set[str]] = {}
     for name in names:
         alike.setdefault(pattern_of(name), set()).add(name)

@@ -34,21 +34,21 @@ def predict(
     one_width: bool = False,
     horizon: Literal["settled", "recorded"] = "settled",
 ) -> Prediction:
-    """The orders of every value of a program and of its change in training, and the regime that follows.
+    """Predict the orders of every value of a program and of its change in training, and the regime that follows.
 
     exponents: extra powers of the width for parameters (multiplier, initial size, learning rate), on top of the script's.
-    epsilon: whether constants that guard a division (Adam's eps) are negligible, or count as written: then they win as
-    the width grows if what they are added to vanishes.
-    remedy: look for changed learning rates and initial sizes that lead to feature learning (some more readings).
+    epsilon: whether constants that guard a division (Adam's eps) are negligible, or count as written. As written, they win
+    as the width grows if the other summand vanishes.
+    remedy: search learning rates and initial sizes that lead to feature learning (some more readings).
 
-    one_width: accept a program that was recorded at one width, although none of its dims is known to grow: the orders are
-    then those of a network whose width is a constant.
+    one_width: accept a program that was recorded at one width, although its dims are not known to grow. The orders are then
+    those of a network of constant width.
 
-    horizon: "settled" continues the program by its last step until orders repeat, so that the regime is that of all later steps
-    (`tpdyn.regimes.settling`); "recorded" reads the recorded steps only. The table is that of the recorded steps.
+    horizon: "settled" repeats the last step until orders repeat, so that the regime is that of all later steps
+    (`tpdyn.regimes.settling`). "recorded" reads the recorded steps only. The table is that of the recorded steps.
 
-    Raises OutsideTheory, naming the statement and its source line, where no rule applies; ValueError for a program
-    without two optimizer steps, or one that was recorded at one width.
+    Raises OutsideTheory if a statement has no rule, naming the statement and its source line. Raises ValueError if the program
+    has fewer than two optimizer steps, or was recorded at one width.
     """
     if epsilon not in ("negligible", "as written"):
         raise ValueError(f"epsilon = {epsilon!r}; expected 'negligible' or 'as written'")
@@ -70,7 +70,7 @@ def predict(
     end = Settled(orders, None)
     if horizon == "settled" and recorded != Regime.UNSTABLE:
         end = settled(orders)
-    regime, reasons = _verdict(end.orders)
+    regime, reasons = _reasons(end.orders)
     if remedy and (regime != Regime.FEATURE_LEARNING or _lagging(end.orders)):
         cure = find_remedy(orders if regime == recorded else end.orders, regime)
         if cure is not None:
@@ -90,34 +90,34 @@ def predict(
     )
 
 
-# -- the verdict ----------------------------------------------------------------------------------------------------
+# -- the reasons ----------------------------------------------------------------------------------------------------
 
 
-def _verdict(orders: Orders) -> tuple[Regime, tuple[Reason, ...]]:
-    verdict = judge(orders)
-    match verdict.regime:
+def _reasons(orders: Orders) -> tuple[Regime, tuple[Reason, ...]]:
+    judgement = judge(orders)
+    match judgement.regime:
         case Regime.UNSTABLE:
-            assert verdict.order is not None
-            reason = _why_unstable(orders, verdict.position, verdict.what, verdict.order)
-        case Regime.TRIVIAL if verdict.without is not None:
-            reason = _why_trivial(verdict.without, verdict.moved)
+            assert judgement.order is not None
+            reason = _why_unstable(orders, judgement.position, judgement.what, judgement.order)
+        case Regime.TRIVIAL if judgement.without is not None:
+            reason = _why_trivial(judgement.without, judgement.moved)
             finite = orders.facts.finite_parameters
             hiding = sorted(finite & {c.parameter for c in orders.contributions if c.order == 0}) or sorted(finite)
             text = f"only {', '.join(hiding)} moves the output, by the same amount for every input: {reason.text}"
             reason = replace(reason, text=text)
         case Regime.TRIVIAL:
-            reason = _why_trivial(orders, verdict.moved)
+            reason = _why_trivial(orders, judgement.moved)
         case Regime.FEATURE_LEARNING:
-            reason = _why_learning(orders, verdict.learning)
+            reason = _why_learning(orders, judgement.learning)
         case Regime.KERNEL:
             reason = _why_kernel(orders)
-    return verdict.regime, (reason, *_remarks(orders))
+    return judgement.regime, (reason, *_remarks(orders))
 
 
 def _mixed(orders: Orders) -> list[bool]:
-    """Which values are functions of values that grow (see `Row.mixed`). Sums and slices of what grows just grow, too.
+    """Mark the values that are functions of growing values (see `Row.mixed`). Sums and slices of growing values just grow.
 
-    A normalisation sees only ratios: where what it normalises changes by more than its size, that ratio grows.
+    A normalisation sees only ratios. If its argument changes by more than its size, that ratio grows.
     """
     facts, program = orders.facts, orders.program
     grown, mixed = [False] * len(program), [False] * len(program)
@@ -138,15 +138,15 @@ def _mixed(orders: Orders) -> list[bool]:
 def _why_unstable(orders: Orders, position: int, what: str, order: Fraction) -> Reason:
     program = orders.program
     origin = program.statements[position].origin
-    place = maker(program, position)
+    product = maker(program, position)
     name = _label(program, position)
     if what == "size":
         text = f"{name} has order {show_order(order)} at initialisation, before any training"
-        fix = f"make it smaller by {show_power(-order)}: initial entries or a multiplier in {_line(program, place)}"
-        culprits = [c.parameter for c in orders.contributions if c.position == place]
+        fix = f"make it smaller by {show_power(-order)}: initial entries or a multiplier in {_line(program, product)}"
+        culprits = [c.parameter for c in orders.contributions if c.position == product]
         if culprits:
             fix = f"multiply {culprits[0]} by {show_power(-order)} (its initial standard deviation, or a multiplier)"
-        return _reason(program, place, text, fix)
+        return _reason(program, product, text, fix)
     guilty = _too_fast(orders, origin.step)
     text = f"{name} changes at order {show_order(order)} in step {origin.step}"
     if guilty:
@@ -154,14 +154,14 @@ def _why_unstable(orders: Orders, position: int, what: str, order: Fraction) -> 
         text += f": the update of {worst.parameter} contributes at order {show_order(worst.order)}"
         rates = "; ".join(f"{c.parameter}: {show_power(-c.order)}" for c in guilty if c.order is not None)
         return _reason(program, position, text, f"multiply the learning rates, {rates}")
-    summed = program.statements[place]
+    summed = program.statements[product]
     text += ": no update is too large by itself, but after training the two factors are aligned"
-    fix = f"multiply it by {show_power(-order)}: {_line(program, place)} (attention: 1/d instead of 1/sqrt(d))"
-    return _reason(program, place, text, fix if summed.origin.source.file else f"multiply it by {show_power(-order)}")
+    fix = f"multiply it by {show_power(-order)}: {_line(program, product)} (attention: 1/d instead of 1/sqrt(d))"
+    return _reason(program, product, text, fix if summed.origin.source.file else f"multiply it by {show_power(-order)}")
 
 
 def _too_fast(orders: Orders, step: int) -> list[Contribution]:
-    """The parameters whose own change, applied to untrained values, contributes at a positive order: largest first."""
+    """List the parameters whose own change contributes at a positive order to untrained values: largest first."""
     worst: dict[str, Contribution] = {}
     for c in orders.contributions:
         if c.step == step and c.alone is not None and c.alone > 0:
@@ -187,8 +187,11 @@ def _why_trivial(orders: Orders, moved: Order) -> Reason:
 
 
 def _why_kernel(orders: Orders) -> Reason:
-    """r > 0: features freeze. Dividing the readout by n^r and raising every learning rate so that the output still moves
-    gives r = 0 (Tensor Programs IV: the straight line from NTP to muP along the symmetric directions)."""
+    """Explain r > 0: features freeze.
+
+    Divide the readout by n^r, and raise every learning rate so that the output still moves: this gives r = 0 (Tensor Programs
+    IV: the straight line from NTP to muP along the symmetric directions).
+    """
     facts, program = orders.facts, orders.program
     moved = largest_change(orders.values, facts.hidden)
     if moved is None:
@@ -218,7 +221,7 @@ def _why_learning(orders: Orders, learning: tuple[int, ...]) -> Reason:
 
 
 def _lagging(orders: Orders) -> dict[str, Fraction]:
-    """Parameters that are trained but not maximally updated: the largest contribution of each, of negative order."""
+    """Find parameters that are trained but not maximally updated, each with its largest contribution (of negative order)."""
     best: dict[str, Fraction] = {}
     for c in orders.contributions:
         if c.order is not None:
@@ -227,19 +230,17 @@ def _lagging(orders: Orders) -> dict[str, Fraction]:
 
 
 def _remarks(orders: Orders) -> tuple[Reason, ...]:
-    """What else an expert would say: parameters that do not contribute as much as they could, vanishing values."""
+    """Remark on parameters that contribute less than they could, and on values that vanish."""
     program, remarks = orders.program, []
     trained = {c.parameter for c in orders.contributions if c.step > 0}
     moving = {c.parameter for c in orders.contributions if c.order is not None}
-    place = {c.parameter: c.position for c in reversed(orders.contributions)}
+    used = {c.parameter: c.position for c in reversed(orders.contributions)}
     for name in sorted(trained - moving):
         text = f"{name} is not trained: its change is identically zero in the {program.steps} steps that were read"
-        remarks.append(_reason(program, place[name], text, ""))
+        remarks.append(_reason(program, used[name], text, ""))
     for name, order in _lagging(orders).items():
         text = f"{name} is not maximally updated: its change contributes at order {show_order(order)}"
-        remarks.append(
-            _reason(program, place[name], text, f"its learning rate could be larger by {show_power(-order)}")
-        )
+        remarks.append(_reason(program, used[name], text, f"its learning rate could be larger by {show_power(-order)}"))
     for position in orders.facts.representations:
         size, moved = orders.values[position].size, orders.values[position].moved
         if program.statements[position].origin.step == 0 and size is not None and size < 0 and moved is None:
@@ -251,7 +252,7 @@ def _remarks(orders: Orders) -> tuple[Reason, ...]:
 
 
 def _last_contributions(orders: Orders) -> list[Contribution]:
-    """What the parameters that feed the output directly contribute, largest first."""
+    """Return the contributions of the parameters that feed the output directly, largest first."""
     best: dict[str, Contribution] = {}
     for c in orders.contributions:
         if orders.program.statements[c.position].wide_axes or c.order is None:
@@ -271,7 +272,7 @@ def _line(program: Program, position: int) -> str:
 
 
 def _label(program: Program, position: int) -> str:
-    """How to speak of a value: as the output of a module if it is one, else by its place."""
+    """Name a value: as the output of a module if it is one, else by its line."""
     for mark in program.marks:
         if position in mark.view.pieces:
             return "the output" if mark.kind == "output" else mark.name
@@ -281,7 +282,7 @@ def _label(program: Program, position: int) -> str:
 
 
 def expect_several_widths(program: Program) -> None:
-    """Raise ValueError for a program that was recorded at one width: its dims are numbers, and none is known to grow."""
+    """Raise ValueError if a program was recorded at one width: its dims are numbers, and tpdyn cannot know which grow."""
     if len(program.widths) == 1:
         raise ValueError(
             "the program was recorded at one width, where nothing tells which dims grow and which constants depend on them; "
@@ -292,7 +293,7 @@ def expect_several_widths(program: Program) -> None:
 
 
 def expect_inside(program: Program | Facts) -> None:
-    """Raise OutsideTheory where `predict` says that a program is outside of the theory: what follows from its orders is, too.
+    """Raise OutsideTheory if `predict` says that a program is outside the theory: so are all conclusions from its orders.
 
     Raises ValueError for a program that was recorded at one width.
     """

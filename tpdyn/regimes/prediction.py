@@ -24,7 +24,7 @@ class Regime(enum.Enum):
 @final
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why the regime is what it is: the value that decides, where it is made, and what to change."""
+    """Why the regime is what it is: the value that decides, its line, and what to change."""
 
     text: str
     statement: str
@@ -33,7 +33,7 @@ class Reason:
     fix: str = ""
 
     def told(self) -> str:
-        """One sentence with its place and its remedy."""
+        """Write one sentence with its line and its remedy."""
         where = f" [{self.source}]" if self.source.file else ""
         return f"{self.text}{where}" + (f" Fix: {self.fix}" if self.fix else "")
 
@@ -44,11 +44,11 @@ class Row:
     """The predicted orders of one named value in one step.
 
     name: module path, parameter name, or gradient's parameter name. size: order at the initial parameters (the base
-    program); change: order of value - base; None is identically zero. at_most: the change is an upper bound that
-    a known cancellation may undercut. learns: for a hidden representation, whether it changes at order 0 or more;
-    None for other values. wide: whether it has entries along the width. mixed: it is a function of values that grow with
-    the width, so that powers mix (a saturated tanh, a sum in which a small constant still hides the growing part): its
-    orders hold only at widths where those values are large.
+    program); change: order of value - base; None is identically zero. at_most: the change is an upper bound, since known
+    terms may cancel. learns: for a hidden representation, whether it changes at order 0 or more; None for other values.
+    wide: whether it has entries along the width. mixed: it is a function of growing values, so that powers mix (a saturated
+    tanh, or a small constant that still hides the growing part). Its orders hold only at widths where those values are
+    large.
     """
 
     kind: Literal["module", "output", "loss", "parameter", "gradient"]
@@ -69,13 +69,12 @@ class Row:
 class Prediction:
     """The orders reading of a program.
 
-    regime: the verdict. entrywise: the optimizer normalises entry by entry (Adam, sign): KERNEL is then IVb's operator
+    regime: that of the script. entrywise: the optimizer normalises entry by entry (Adam, sign): KERNEL is then IVb's operator
     regime. reasons: the decisive one first. sizes[v], changes[v]: order of statement v in the base program and of its
-    change. epsilon: parameters (or modules) for which the optimizer's (or a normalisation's) epsilon will matter, from which width
-    (`tpdyn.regimes.epsilon`). outside: places where the theory does not reach ("outside the theory: ..."), empty
-    for a full verdict. settles: the step from which on all later steps have the same orders, so that the regime is that of all of
-    them; None if that is not known, or if the recorded steps are unstable. read: how many steps the regime was read from, further
-    ones than were recorded included.
+    change. epsilon: the width from which the epsilon of an optimizer or a normalisation matters, by parameter or module
+    (`tpdyn.regimes.epsilon`). outside: the values that the theory does not reach ("outside the theory: ..."), empty for a full
+    verdict. settles: all steps from this one on have the same orders, so that the regime is that of all of them; None if that
+    is not known, or if the recorded steps are unstable. read: the regime was read from so many steps, recorded and further.
     """
 
     program: Program
@@ -91,14 +90,14 @@ class Prediction:
     read: int = 0
 
     def rows(self) -> tuple[Row, ...]:
-        """Every module output, parameter and gradient, per step."""
+        """Return every module output, parameter and gradient, per step."""
         return self.table
 
     def order(self, name: str, what: Literal["size", "change"] = "change", *, step: int | None = None) -> Order:
-        """The order of a module's output (or of a parameter) `name`; None when it is identically zero.
+        """Look up the order of a module's output, or of a parameter; None if it is identically zero.
 
-        "size" is the order at initialisation, in step 0 unless `step` is given; "change" the largest over the steps,
-        or that of one `step`. Raises KeyError with the known names.
+        "size" is the order at initialisation, in step 0 unless `step` is given. "change" is the largest over the steps, or
+        that of one `step`. Raises KeyError with the known names.
         """
         if what not in ("size", "change"):
             raise ValueError(f"what = {what!r}; expected 'size' or 'change'")

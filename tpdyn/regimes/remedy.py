@@ -1,8 +1,8 @@
-"""What would make this script learn features at every width? The nearest maximal update, less what the verdict does not need.
+"""What would make this script learn features at every width? The nearest maximal update, without moves the verdict does not need.
 
 The search is that of `derive` (`tpdyn.regimes.maximal`), so both name the same exponents. A derivation also asks that every
-value starts at order 0. A verdict does not: so initial entries that are made larger for values inside of a module, and
-whatever follows from it, are left out of the remedy where all else still holds without.
+value starts at order 0; a verdict does not. So the remedy does not enlarge initial entries for the sake of values inside of a
+module, if all else still holds.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from tpdyn.regimes.naming import grouped, pattern_of
 from tpdyn.regimes.prediction import Regime
 
 LARGEST_PROGRAM = 6000
-"""Statements; above it a remedy would take longer than a person wants to wait."""
+"""The most statements for which a remedy is searched: larger programs take too long."""
 
 _WHAT = {"b": "initial entries of ", "c": "learning rates of ", "p": "the result of "}
 
 Moves = Mapping[str, Fraction]
-"""By how much each symbol moves, "fc1.weight:b" (zeros left out): what it belongs to is multiplied by n^-move."""
+"""How far each symbol moves, "fc1.weight:b" (zeros left out): a move multiplies its subject by n^-move."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What to multiply with which power of the width, and the regime that results.
+    """The powers of the width to multiply by, and the regime that results.
 
     moves: "fc1.weight:b" (initial entries), "fc1.weight:c" (learning rate), "attn:45:p" (the result of a product). names: of
-    all parameters and products. decays: whether there is weight decay, which then has to move against the learning rate.
+    all parameters and products. decays: whether there is weight decay, which must then move against the learning rate.
     """
 
     moves: Moves
@@ -63,7 +63,7 @@ class Remedy:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """A few names, and how many more."""
+    """List a few names, and count the rest."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
@@ -71,10 +71,9 @@ _FROM_WORST = (Regime.UNSTABLE, Regime.TRIVIAL, Regime.KERNEL, Regime.FEATURE_LE
 
 
 def find_remedy(orders: Orders, regime: Regime) -> Remedy | None:
-    """The fewest changes that lead to feature learning with every parameter maximally updated, or as far as can be.
+    """Find the fewest changes that update every parameter maximally and so lead to feature learning, as far as possible.
 
-    regime: that of the orders. None where nothing has to change or no change makes it better, and for programs that are outside
-    of the theory.
+    regime: that of the orders. Returns None if nothing must change, if changes do not help, or outside the theory.
     """
     facts = orders.facts
     if len(facts.program) > LARGEST_PROGRAM or facts.wide_data or facts.fixed_products:
@@ -95,9 +94,9 @@ def find_remedy(orders: Orders, regime: Regime) -> Remedy | None:
 def nearest_maximum(
     facts: Facts, exponents: Exponents | None = None, *, epsilon: bool = False, places: bool = True
 ) -> Maximum:
-    """The maximal update nearest to some exponents, in initial entries, learning rates and multipliers at shared places.
+    """Search the maximal update nearest to some exponents: initial entries, learning rates, multipliers at shared places.
 
-    For the script's own it is searched once: a verdict and a derivation share it.
+    For the script's own exponents this is done once: a verdict and a derivation share it.
     """
 
     def search() -> Maximum:
@@ -110,10 +109,10 @@ def nearest_maximum(
 
 
 def _needed(maximum: Maximum, epsilon: bool) -> Moves:
-    """The moves without those that can be left out, those of all layers together.
+    """Leave out the moves that the verdict does not need, those of all layers together.
 
-    The search minimises the sum of all moves, so none of them is needless for what it demands. Only where initial entries
-    were raised for the sake of values that begin small is something to be tried.
+    The search minimises the sum of all moves, so its demands need each of them. Only raised initial entries, for the sake of
+    values that begin small, can be left out.
     """
     moves = {name: x for name, x in zip(maximum.coordinates.names, maximum.point, strict=True) if x}
     if not any(name.endswith(":b") and move < 0 for name, move in moves.items()):
@@ -133,17 +132,17 @@ def _needed(maximum: Maximum, epsilon: bool) -> Moves:
 
 
 def _groups(moves: Moves, ranks: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Symbols that are tried together: of one kind and power, in all layers.
+    """Group the symbols to try together: of one kind and power, in all layers.
 
-    First initial entries that are made larger, those of biases before those of matrices: where one of them is enough, it is
-    the matrix's.
+    Raised initial entries come first, those of biases before those of matrices. If one of them is enough, it is the
+    matrix's.
     """
-    found: dict[tuple[bool, int, str], list[str]] = {}
+    groups: dict[tuple[bool, int, str], list[str]] = {}
     for symbol, move in moves.items():
         name, _, kind = symbol.rpartition(":")
         raised = kind == "b" and move < 0
-        found.setdefault((not raised, ranks.get(name, 0), f"{pattern_of(symbol)} {move}"), []).append(symbol)
-    return [tuple(several) for _, several in sorted(found.items(), key=lambda item: item[0][:2])]
+        groups.setdefault((not raised, ranks.get(name, 0), f"{pattern_of(symbol)} {move}"), []).append(symbol)
+    return [tuple(several) for _, several in sorted(groups.items(), key=lambda item: item[0][:2])]
 
 
 def _ranks(program: Program) -> Mapping[str, int]:
@@ -151,7 +150,7 @@ def _ranks(program: Program) -> Mapping[str, int]:
 
 
 def _missed(orders: Orders) -> frozenset[tuple[Demand, str]]:
-    """What a verdict asks for and does not get: all that is demanded, but that values inside of modules start at order 0."""
+    """Return the demands of a verdict that are missed: all, except that values inside of modules start at order 0."""
     named = {var for mark in orders.program.marks for var in mark.view.pieces}
     return frozenset(
         (demand, subject)

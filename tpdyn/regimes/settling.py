@@ -1,9 +1,9 @@
 """From which step on do orders stay as they are? A program is continued step by step until they repeat.
 
-What a step reads of the steps before are parameters and the state of an optimizer. Three steps in a row with the same orders,
-statement by statement, updates included, are taken as the end: from then on each step starts as the one before did. So the
-verdict holds for all later steps, at any fixed number of them as the width grows. A parameter that starts at zero, or a
-learning rate that warms up from zero, delays this by a few steps each.
+A step reads the parameters and the optimizer's state from the steps before. The end is three steps in a row with the same
+orders, statement by statement, updates included: from then on, each step starts as the one before did. So the verdict holds
+at all later steps, for any fixed number of them as the width grows. A parameter that starts at zero delays this by a few
+steps; so does a learning rate that warms up from zero.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from tpdyn.readings.orders.reading import Orders, read
 from tpdyn.readings.orders.terms import Value
 
 FURTHER = (1, 3, 7)
-"""How many further steps are read, one number after the other, until orders repeat."""
+"""The numbers of further steps to read, one after the other, until orders repeat."""
 
 ALIKE = 3
-"""Steps in a row with the same orders that are taken as the end."""
+"""So many steps in a row with the same orders are the end."""
 
 
 @final
 @dataclass(frozen=True)
 class Settled:
-    """Orders of a program that goes on. step: the first of the steps that are alike; None where none is known to be."""
+    """Orders of a continued program. step: the first of the steps with equal orders; None if they do not repeat."""
 
     orders: Orders
     step: int | None
 
 
 def settled(orders: Orders) -> Settled:
-    """The orders of the program continued until they repeat.
+    """Continue the program until its orders repeat.
 
-    A program whose last two steps differ in kind is not continued: its orders are those of the recorded steps.
+    If the last two steps differ in kind, the program is not continued, and the orders are those of the recorded steps.
     """
     longest = orders
     for further in FURTHER:
@@ -53,7 +53,7 @@ def settled(orders: Orders) -> Settled:
 
 
 def _first_alike(orders: Orders) -> int | None:
-    """The first step from which on all are alike, if these are enough."""
+    """Return the first step from which on all orders are equal, if at least `ALIKE` steps are."""
     values: list[list[Value]] = [[] for _ in range(orders.program.steps)]
     for statement, value in zip(orders.program.statements, orders.values, strict=True):
         values[statement.origin.step].append(value)
