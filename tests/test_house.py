@@ -32,11 +32,12 @@ FLOORS = (
     ("program",),
     ("pointwise",),
     ("exact",),
-    ("exponents", "home"),
+    ("exponents", "home", "rationals"),
 )
 LEVEL = {name: len(FLOORS) - index for index, names in enumerate(FLOORS) for name in names}
 WITHOUT_TORCH = (
     "exponents",
+    "rationals",
     "exact",
     "pointwise",
     "program",

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Union
 
+from tpdyn.rationals import quick
+
 Order = Union[Fraction, None]
 Number = Union[int, float, Fraction]
 
-HALF = Fraction(1, 2)
-ONE = Fraction(1)
-ZERO = Fraction(0)
+HALF = quick(Fraction(1, 2))
+ONE = quick(Fraction(1))
+ZERO = quick(Fraction(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Scaling:
     @staticmethod
     def of(coefficient: Number, power: Number | str = 0) -> Scaling:
         """`coefficient * n^power`."""
-        return Scaling._collected([(coefficient, Fraction(power))])
+        return Scaling._collected([(coefficient, quick(Fraction(power)))])
 
     @staticmethod
     def sum(scalings: list[Scaling] | tuple[Scaling, ...]) -> Scaling:
@@ -63,7 +65,7 @@ class Scaling:
     @property
     def order(self) -> Order:
         """The leading exponent; None for zero."""
-        return self.terms[0][1] if self.terms else None
+        return quick(self.terms[0][1]) if self.terms else None
 
     @property
     def is_zero(self) -> bool:

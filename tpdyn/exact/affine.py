@@ -17,8 +17,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NoReturn, final
 
-UNIT = 2**32 * 45045
-"""Coefficients are multiples of 1/UNIT: halves of halves, thirds (roots and powers) and the denominators of scripts."""
+from tpdyn.rationals import UNIT, Rational
 
 SLOT = 112
 _HALF_SLOT = 1 << (SLOT - 1)
@@ -110,6 +109,8 @@ class Chart:
 
 
 def _units(number: Fraction | int) -> int:
+    if number.__class__ is Rational:
+        return number.units
     if not number:
         return 0
     whole, rest = divmod(number.numerator * UNIT, number.denominator)
@@ -153,7 +154,8 @@ class Affine(Fraction):
     def __add__(self, other: Any) -> Any:
         if other.__class__ is Affine:
             return _affine(self._chart, self._form + other._form, self._value + other._value)
-        if other.__class__ is not Fraction:  # (to ask isinstance is to ask an abstract base class: slow)
+        # (to ask isinstance is to ask an abstract base class: slow)
+        if other.__class__ is not Rational and other.__class__ is not Fraction:
             if isinstance(other, float):
                 return _no_float(other) if math.isfinite(other) else float(other)  # nan: infinity less infinity
             if not isinstance(other, int):

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from tpdyn.exact.affine import Affine, Chart
+from tpdyn.rationals import Rational, quick
 
 T = TypeVar("T")
 Number = Fraction | int
@@ -19,6 +20,8 @@ Number = Fraction | int
 
 def exceeds(x: Number, y: Number) -> bool:
     """Whether x > y."""
+    if x.__class__ is Rational and y.__class__ is Rational:
+        return x.units > y.units
     chart = _chart_of(x, y)
     if chart is None:
         return x > y
@@ -39,6 +42,8 @@ def reaches(x: Number, y: Number) -> bool:
 
 def meets(x: Number, y: Number) -> bool:
     """Whether x = y."""
+    if x.__class__ is Rational and y.__class__ is Rational:
+        return x.units == y.units
     chart = _chart_of(x, y)
     if chart is None:
         return x == y
@@ -54,6 +59,8 @@ def meets(x: Number, y: Number) -> bool:
 
 def counts_on(larger: Number, smaller: Number) -> None:
     """Record that what follows counts on larger >= smaller, which is known at the point."""
+    if larger.__class__ is Rational and smaller.__class__ is Rational and larger.units >= smaller.units:
+        return
     assert reaches(larger, smaller), f"{larger} is not below {smaller} at the point"
 
 
@@ -63,7 +70,8 @@ def largest(orders: Sequence[Fraction]) -> Fraction:
         return orders[0]
     chart = _chart_of(*orders)
     if chart is None:
-        return max(orders)
+        values = ranks(orders)
+        return orders[values.index(max(values))]
     leading = max(orders, key=chart.rank)
     if not isinstance(leading, float):
         for order in orders:
@@ -96,17 +104,22 @@ def ranks(orders: Sequence[Fraction]) -> Sequence[Number | float]:
     """Numbers to sort orders of one reading by: they compare as the orders do at the point, and nothing is recorded."""
     chart = _chart_of(*orders)
     if chart is None:
-        return orders
+        try:
+            return [order.units for order in orders]  # type: ignore[attr-defined]
+        except AttributeError:
+            return orders
     return list(map(chart.rank, orders))
 
 
 def key(order: Fraction) -> object:
     """A dictionary key: equal for two orders exactly when they are the same form, or the same number."""
+    if order.__class__ is not Rational:
+        order = quick(order)
+    if order.__class__ is Rational:
+        return order.units
     if order.__class__ is Affine:
         return (order._form,)
-    return (
-        order if isinstance(order, float) else (order.numerator, order.denominator)
-    )  # quicker to hash than a Fraction
+    return (order.numerator, order.denominator) if isinstance(order, Fraction) else order
 
 
 def _chart_of(*orders: Number) -> Chart | None:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpdyn.exact.affine import Affine, Chart
+from tpdyn.rationals import quick
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull, odd_in, product
-from tpdyn.readings.orders.terms import Term, leading_order, rarer, tidy
+from tpdyn.readings.orders.terms import Gaussian, Term, leading_order, rarer, tidy
 
 ZERO = Fraction(0)
 
@@ -125,3 +126,16 @@ def test_what_is_there_where_two_rare_terms_are_is_as_rare_as_the_rarer() -> Non
     often, seldom = Term(ZERO, EVEN, Fraction(1, 2)), Term(ZERO, EVEN, Fraction(1))
     assert rarer(often, seldom) == rarer(seldom, often) == 1
     assert rarer(often, often) == Fraction(1, 2)
+
+
+@given(seed=st.integers(0, 10**9), length=st.integers(2, 20))
+@settings(max_examples=300, deadline=None)
+def test_the_quick_way_for_dense_terms_of_rational_orders_leaves_the_terms_of_the_slow_one(
+    seed: int, length: int
+) -> None:
+    draw = random.Random(seed)
+    kinds = [None, None, Gaussian(0, (0, 1)), Gaussian(3, (0, 1))]
+    made = [(quick(Fraction(draw.randint(-3, 3), 2)), draw.choice(KNOWN), draw.choice(kinds)) for _ in range(length)]
+    quickly = tidy([Term(order, parity, gaussian=kind) for order, parity, kind in made], 1)
+    slowly = tidy([Term(Fraction(order), parity, Fraction(0), kind) for order, parity, kind in made], 1)
+    assert quickly == slowly

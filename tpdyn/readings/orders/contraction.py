@@ -17,13 +17,15 @@ from tpdyn.exact.compare import key, leader
 from tpdyn.exponents import ZERO
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
-from tpdyn.readings.orders.parity import ANY, Parity, Sources, aligned, forget, product, relabel
+from tpdyn.readings.orders.parity import ANY, AXES, Parity, Sources, aligned, forget, product, relabel
 from tpdyn.readings.orders.terms import Gaussian, Term, Terms, rarer, tidy
+
+_IN_ORDER = tuple(tuple(range(count)) for count in range(AXES + 1))
 
 
 def place(term: Term, axes: tuple[int, ...]) -> Term:
     """A term whose wide axis i is renamed axes[i]."""
-    if axes == tuple(range(len(axes))):
+    if axes == _IN_ORDER[len(axes)]:
         return term
     gaussian = term.gaussian
     if gaussian is not None:
@@ -54,9 +56,19 @@ def _contracted(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sour
     found: list[Term] = []
     left = [place(term, plan.operands[0]) for term in x]
     right = [place(term, plan.operands[1]) for term in y]
+    sums = sources.sums.setdefault((plan, key(shift)), {})
     for a in left:
         for b in right:
-            found += _pair(a, b, plan, shift, sources)
+            if a.gaussian or b.gaussian or a.rarity is not b.rarity:
+                found += _pair(a, b, shift, plan, sources)
+                continue
+            kind = (a.parity, b.parity, key(a.rarity))
+            parts = sums.get(kind)
+            if parts is None:  # of a product of order 0: orders of sums are by so much larger than those of products
+                one = Term(shift, product(a.parity, b.parity), a.rarity)
+                parts = sums[kind] = _sums(one, plan.summed, plan, sources)
+            order = _order_of(a, b)
+            found += [Term(order + part.order, part.parity, part.rarity) for part in parts]
     return tidy(found, plan.wide)
 
 
@@ -69,10 +81,15 @@ def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Term
     return tidy(found, plan.wide)
 
 
-def _pair(a: Term, b: Term, plan: Layout, shift: Fraction, sources: Sources) -> list[Term]:
-    order = a.order + b.order + shift
+def _order_of(a: Term, b: Term) -> Fraction:
+    order = a.order + b.order
     if order != order:  # inf - inf: an overflow meets an underflow
         order = leader((b, a), lambda term: term.order).order
+    return order
+
+
+def _pair(a: Term, b: Term, shift: Fraction, plan: Layout, sources: Sources) -> list[Term]:
+    order = _order_of(a, b) + shift
     parity = product(a.parity, b.parity)
     rarity = rarer(a, b)
     if a.gaussian is None or b.gaussian is None:

@@ -10,7 +10,6 @@ Tensor Programs IV (2011.14522).
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from fractions import Fraction
 
 from tpdyn.exact.compare import exceeds, largest, meets, reaches, smallest
@@ -208,7 +207,7 @@ def _times(a: Term, b: Term) -> list[Term]:
     if a.gaussian is None and b.gaussian is None:
         return [plain]
     random = {one for one in (a.gaussian, b.gaussian) if one is not None}
-    made = [replace(plain, gaussian=one) for one in sorted(random, key=_place)]
+    made = [plain._replace(gaussian=one) for one in sorted(random, key=_place)]
     return [plain, *made] if a.gaussian is not None and a.gaussian == b.gaussian else made
 
 

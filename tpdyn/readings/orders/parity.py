@@ -335,6 +335,7 @@ class Sources:
         self._bits: dict[object, int] = {}
         self._limit = classes_per_matrix
         self._met: dict[tuple[int, int], _Met] = {}
+        self.sums: dict[object, dict[object, Any]] = {}  # likewise
         self.products: dict[
             object, Any
         ] = {}  # of terms with parities in these sources (`tpdyn.readings.orders.contraction`)

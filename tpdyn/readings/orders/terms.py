@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
-from typing import cast, final
+from functools import cached_property, lru_cache
+from typing import NamedTuple, cast, final
 
 from tpdyn.exact.compare import counts_on, exceeds, key, largest, meets, ranks, reaches, smallest
 from tpdyn.exponents import ZERO, Order
+from tpdyn.rationals import Rational
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
 _LONGEST = 4
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Gaussian:
+class Gaussian(NamedTuple):
     """A Gaussian matrix leaf inside of a term: its position in the program and, for its two sides, the wide axis of the
     value on which each lives."""
 
@@ -34,8 +34,7 @@ class Gaussian:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """Entries of size n^order on a fraction n^-rarity of the places, with a parity (see the module docstring)."""
 
     order: Fraction
@@ -46,12 +45,12 @@ class Term:
     @property
     def mean_order(self) -> Fraction:
         """Order of the mean absolute value of the entries."""
-        return self.order if not self.rarity else self.order - self.rarity
+        return self.order if self.rarity is ZERO or not self.rarity else self.order - self.rarity
 
     @property
     def rms_order(self) -> Fraction:
         """Order of the root mean square of the entries."""
-        return self.order if not self.rarity else self.order - self.rarity / 2
+        return self.order if self.rarity is ZERO or not self.rarity else self.order - self.rarity / 2
 
     def times(self, power: Fraction) -> Term:
         """This term times n^power."""
@@ -78,7 +77,7 @@ def scaled(terms: Terms, power: Fraction) -> Terms:
 
 def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> bool:
     """Whether a term adds nothing to one that is not smaller by root mean square (`size` and `other`)."""
-    if leader.gaussian != term.gaussian:
+    if leader.gaussian is not term.gaussian and leader.gaussian != term.gaussian:
         return False
     if contains(leader.parity, term.parity):
         counts_on(size, other)
@@ -148,9 +147,9 @@ def _as_one(terms: Sequence[Term]) -> Term:
 def _of_known_order(term: Term) -> Term:
     """The term itself, unless its order is beyond all powers and nothing else is known of it."""
     if term.order != term.order:  # infinity less infinity: what explodes times what vanishes as fast
-        term = replace(term, order=cast("Fraction", math.inf))
+        term = term._replace(order=cast("Fraction", math.inf))
     if term.rms_order != term.rms_order:  # what explodes on a vanishing fraction of the entries, however small
-        term = replace(term, rarity=ZERO)
+        term = term._replace(rarity=ZERO)
     return term
 
 
@@ -158,13 +157,21 @@ def _one_of_each_kind(terms: Sequence[Term]) -> list[Term]:
     """Of terms that differ in their order alone the largest."""
     kinds: dict[object, list[Term]] = {}
     for term in terms:
-        kinds.setdefault((term.parity, term.gaussian, key(term.rarity)), []).append(term)
+        common = term.gaussian is None and term.rarity is ZERO
+        kind = term.parity if common else (term.parity, term.gaussian, key(term.rarity))
+        same = kinds.get(kind)
+        if same is None:
+            kinds[kind] = [term]
+        else:
+            same.append(term)
     if len(kinds) == len(terms):
         return list(terms)
-    return [
-        same[0] if len(same) == 1 else replace(same[0], order=largest([term.order for term in same]))
-        for same in kinds.values()
-    ]
+    return [same[0] if len(same) == 1 else _largest_of(same) for same in kinds.values()]
+
+
+def _largest_of(same: Sequence[Term]) -> Term:
+    order = largest([term.order for term in same])
+    return next(term for term in same if term.order is order)
 
 
 def tidy(terms: list[Term], wide: int) -> Terms:
@@ -175,6 +182,8 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     """
     if not terms:
         return ()
+    if wide and all(term.order.__class__ is Rational and term.rarity is ZERO for term in terms):
+        return _dense_and_rational(tuple(terms))
     if any(isinstance(term.order, float) or isinstance(term.rarity, float) for term in terms):
         terms = list(map(_of_known_order, terms))
     if wide == 0:
@@ -184,20 +193,46 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     terms = _one_of_each_kind(terms)
     sizes = [term.rms_order for term in terms]
     values, rarities = ranks(sizes), ranks([term.rarity for term in terms])
-    ranked = sorted(
-        range(len(terms)),
-        key=lambda k: (-values[k], rarities[k], terms[k].parity.rank),
-    )
+    places = [(-values[k], rarities[k], term.parity.rank) for k, term in enumerate(terms)]
+    ranked = sorted(range(len(terms)), key=places.__getitem__)
     kept: list[int] = []
     for k in ranked:
-        if not any(_dominates(terms[i], terms[k], sizes[i], sizes[k]) for i in kept):
+        for i in kept:
+            if _dominates(terms[i], terms[k], sizes[i], sizes[k]):
+                break
+        else:
             kept.append(k)
-    found = [terms[k] for k in kept]
+    return _at_most(_LONGEST, [terms[k] for k in kept])
+
+
+@lru_cache(maxsize=1 << 15)
+def _dense_and_rational(terms: Terms) -> Terms:
+    """What `tidy` makes of terms without rarity whose orders are no linear forms: most are, and nothing is recorded."""
+    if len(terms) == 1:
+        return terms
+    largest_of: dict[object, Term] = {}
+    for term in terms:
+        kind = term.parity if term.gaussian is None else (term.parity, term.gaussian)
+        known = largest_of.get(kind)
+        if known is None or exceeds(term.order, known.order):
+            largest_of[kind] = term
+    kept: list[Term] = []
+    for term in sorted(largest_of.values(), key=lambda term: (-cast("Rational", term.order).units, term.parity.rank)):
+        for leader in kept:
+            if leader.gaussian == term.gaussian and contains(leader.parity, term.parity):
+                break
+        else:
+            kept.append(term)
+    return _at_most(_LONGEST, kept)
+
+
+def _at_most(longest: int, found: list[Term]) -> Terms:
+    """Terms that do not dominate each other, largest first: some of those that are no random matrices merged."""
     plain = [term for term in found if term.gaussian is None]
-    if len(found) <= _LONGEST or len(plain) < 2:
+    if len(found) <= longest or len(plain) < 2:
         return tuple(found)
     matrices = [term for term in found if term.gaussian is not None]
-    return (*matrices, *_shortened(_ranked(plain), _LONGEST - len(matrices)))
+    return (*matrices, *_shortened(_ranked(plain), longest - len(matrices)))
 
 
 @final
