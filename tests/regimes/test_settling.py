@@ -57,6 +57,15 @@ def test_orders_that_repeat_in_three_steps_are_settled_with_one_step_more() -> N
     assert (found.step, found.orders.program.steps) == (1, 4)
 
 
+@pytest.mark.parametrize("warmup", [False, True])
+def test_a_program_that_is_read_on_has_the_orders_of_one_that_is_read_from_the_start(warmup: bool) -> None:
+    program = tpdyn.record(mup_with_zero_readout(warmup), widths=(16, 24, 40), steps=3)
+    goes_on = settled(read(program)).orders
+    anew = read(goes_on.program)
+    assert len(goes_on.program) > len(program)
+    assert (goes_on.values, goes_on.contributions) == (anew.values, anew.contributions)
+
+
 def test_an_unknown_horizon_is_refused() -> None:
     with pytest.raises(ValueError, match="horizon = 'far'"):
         tpdyn.predict(mlp_program(1, steps=2), horizon="far", one_width=True)  # type: ignore[arg-type]

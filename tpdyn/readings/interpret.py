@@ -8,7 +8,7 @@ hands over the operands, frees values that nothing needs any more, stops where a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar, overload
 
 from tpdyn.program.check import arity_problem, ring
@@ -32,6 +32,7 @@ def interpret(
     reading: Rule[V],
     *,
     vars: None = None,
+    known: Sequence[V] = (),
     until: Until[V] | None = None,
     listener: Listener[V] | None = None,
 ) -> list[V]: ...
@@ -41,6 +42,7 @@ def interpret(
     reading: Rule[V],
     *,
     vars: Collection[int],
+    known: Sequence[V] = (),
     until: Until[V] | None = None,
     listener: Listener[V] | None = None,
 ) -> dict[int, V]: ...
@@ -49,6 +51,7 @@ def interpret(
     reading: Rule[V],
     *,
     vars: Collection[int] | None = None,
+    known: Sequence[V] = (),
     until: Until[V] | None = None,
     listener: Listener[V] | None = None,
 ) -> list[V] | dict[int, V]:
@@ -60,6 +63,7 @@ def interpret(
         vars: the positions whose values are wanted; every other value is freed once nothing reads it any more. The reading
             ends with the last of them, unless somebody listens: `vars=()` keeps nothing and tells the listener all.
             None: all are wanted.
+        known: the values of the first statements, which are not read again (nor told to the listener).
         until: where to stop: the last position to be read, or `(position, statement, value) -> bool`.
         listener: told `(position, statement, value)` after each statement. What it raises passes through.
 
@@ -73,8 +77,8 @@ def interpret(
     """
     end = _end(program, vars, until, listener is not None)
     freed = {} if vars is None else dying(map(_reads, program.statements[: end + 1]), frozenset(vars))
-    values: dict[int, V] = {}
-    for position, statement in enumerate(program.statements[: end + 1]):
+    values = dict(enumerate(known[: end + 1]))
+    for position, statement in enumerate(program.statements[len(known) : end + 1], start=len(known)):
         values[position] = value = _read(program, position, statement, reading, values)
         if listener is not None:
             listener(position, statement, value)

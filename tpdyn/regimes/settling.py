@@ -45,7 +45,7 @@ def settled(orders: Orders) -> Settled:
         exponents = orders.exponents
         place = dict(exponents.place)
         place |= {new: place[old] for new, old in longer.copied.items() if old in place}
-        longest = read(longer.program, replace(exponents, place=place), epsilon=orders.epsilon)
+        longest = read(longer.program, replace(exponents, place=place), epsilon=orders.epsilon, after=longest)
         step = _first_alike(longest)
         if step is not None:
             return Settled(longest, step)

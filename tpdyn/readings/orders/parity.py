@@ -309,6 +309,13 @@ class _Met:
         self.known = self.late = 0
         self.anything = False
 
+    def copied(self) -> _Met:
+        """The same, to go on with."""
+        made = _Met(self.bits)
+        made.unused, made.own = list(self.unused), dict(self.own)
+        made.known, made.late, made.anything = self.known, self.late, self.anything
+        return made
+
     def note(self, sources: int) -> bool:
         """Tell sources apart from now on; whether more of them share one class."""
         new = sources ^ (sources & (self.known | self.late))
@@ -339,6 +346,13 @@ class Sources:
         self.products: dict[
             object, Any
         ] = {}  # of terms with parities in these sources (`tpdyn.readings.orders.contraction`)
+
+    def copied(self) -> Sources:
+        """The same names, to go on with."""
+        made = Sources(self._limit)
+        made._bits, made._met = dict(self._bits), {key: met.copied() for key, met in self._met.items()}
+        made.sums, made.products = {plan: dict(sums) for plan, sums in self.sums.items()}, dict(self.products)
+        return made
 
     def _bit(self, key: object) -> int:
         if key not in self._bits:

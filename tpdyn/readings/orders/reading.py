@@ -78,13 +78,15 @@ class Contribution:
 @dataclass(frozen=True)
 class Orders:
     """What was read, at which exponents, and what was found: one `Value` a statement, and what each parameter's change
-    contributes where it is used. epsilon: constants that guard a division counted as written."""
+    contributes where it is used. epsilon: constants that guard a division counted as written. sources: the names under which
+    random vectors were met, for `read` to go on with."""
 
     facts: Facts
     exponents: Exponents
     epsilon: bool
     values: tuple[Value, ...]
     contributions: tuple[Contribution, ...]
+    sources: Sources = field(repr=False, compare=False)
 
     @property
     def program(self) -> Program:
@@ -103,17 +105,33 @@ def read(
     epsilon: bool = False,
     until: Until[Value] | None = None,
     listener: Listener[Value] | None = None,
+    after: Orders | None = None,
 ) -> Orders:
     """The orders of every value of a program.
 
     epsilon: take constants that guard a division (Adam's eps) as written; otherwise they are negligible.
+    after: the orders, at the same exponents, of a program that this one goes on from: they are kept, unless later statements
+    show what was not known of earlier ones.
     until, listener: where to stop, and who is told of every value as it is found: see `interpret`.
     Raises OutsideTheory, in rings, where a rule does not reach.
     """
     facts, given = Facts.of(program), exponents or Exponents()
     reader = _Reader(facts, given, epsilon)
-    values = interpret(facts.program, reader.rule, until=until, listener=listener)
-    return Orders(facts, given, epsilon, tuple(values), tuple(reader.contributions))
+    if after is not None and _still_true(after, facts):
+        reader.go_on(after)
+    values = interpret(facts.program, reader.rule, known=tuple(reader.values), until=until, listener=listener)
+    return Orders(facts, given, epsilon, tuple(values), tuple(reader.contributions), reader.sources)
+
+
+def _still_true(known: Orders, facts: Facts) -> bool:
+    """Whether orders of the first part of a program are those of its whole: what later statements read decides which maxima
+    guard a division, which multiplier belongs to a value, and what a function of a matrix is applied to."""
+    before, program = known.facts, known.program
+    return (
+        not any(isinstance(statement.instruction, Spectral) for statement in program.statements)
+        and before.guarded_maxima == {k: kept for k, kept in facts.guarded_maxima.items() if k < len(program)}
+        and all(before.folded.get(c.position) == facts.folded.get(c.position) for c in known.contributions)
+    )
 
 
 @final
@@ -125,6 +143,11 @@ class _Reader:
         self.sources = Sources()
         self.contributions: list[Contribution] = []
         self.values: list[Value] = []
+
+    def go_on(self, after: Orders) -> None:
+        """Start behind what is known."""
+        self.sources = after.sources.copied()
+        self.contributions, self.values = list(after.contributions), list(after.values)
 
     # -- the rule ---------------------------------------------------------------------------------------------------
 
