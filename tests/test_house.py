@@ -281,3 +281,58 @@ def test_the_public_names_exist_and_an_unknown_one_is_refused() -> None:
         assert getattr(tpdyn, name) is not None
     with pytest.raises(AttributeError, match="it has: "):
         tpdyn.nothing  # noqa: B018
+
+
+# Modules (or, with a dot at the end, folders) without a mirrored test file, each with where they are tested or why not at all.
+WITHOUT_MIRROR = {
+    "home": "a path",
+    "program.errors": "the error classes",
+    "recorder.errors": "an error class",
+    "recorder.lowered": "plain data",
+    "recorder.live.tape": "plain data",
+    "pointwise.": "tests/pointwise/test_conformance.py holds every function against all its facts",
+    "readings.kernels.": "one recursion: tests/readings/kernels/test_reading.py, value by value against networks",
+    "readings.sampled.rule": "the rule of each instruction: tests/readings/sampled/test_simulate.py, against the finite reading",
+    "integrations.": "callbacks of frameworks: tests/integrations/test_callbacks.py",
+    "parametrizing.maps.picture": "pictures that only eyes judge: tests/parametrizing/maps/test_diagram.py draws them",
+    "commands.check": "the command: tests/test_cli.py",
+    "commands.demo": "the command: tests/test_cli.py",
+    "commands.fix": "the command: tests/parametrizing/editing/test_fix.py",
+    "commands.limit": "the command: tests/commands/test_simulate.py",
+    "recorder.built.": "models that exist, grown: tests/recorder/built/test_widened.py",
+    "recorder.live.operations": "one overload after the other, bit for bit: tests/recorder/live/test_replay.py",
+    "recorder.lowering.standins.matrices.": "tests/recorder/lowering/standins/test_spectral.py",
+    "claims.strategies": "what properties draw from; a wrong draw shows in theirs",
+}
+
+
+def unmirrored(package: Path, tests: Path) -> list[str]:
+    """The modules of a package that have neither a test file at the same path nor a reason in `WITHOUT_MIRROR`."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        name = ".".join(parts)
+        excused = any(name == known or (known.endswith(".") and name.startswith(known)) for known in WITHOUT_MIRROR)
+        if parts[-1].startswith("__") or excused or (tests.joinpath(*parts[:-1]) / f"test_{parts[-1]}.py").exists():
+            continue
+        found.append(f"tpdyn/{'/'.join(parts)}.py: no tests/{'/'.join((*parts[:-1], f'test_{parts[-1]}'))}.py")
+    return found
+
+
+def test_every_module_has_its_mirrored_tests() -> None:
+    missing = unmirrored(PACKAGE, ROOT / "tests")
+    assert not missing, "write them, or say in WITHOUT_MIRROR where it is tested:\n" + "\n".join(missing)
+
+
+def test_a_module_without_tests_is_named_and_an_excuse_for_nothing_is_too(tmp_path: Path) -> None:
+    for place in ("tpdyn/a/__init__.py", "tpdyn/a/new.py", "tpdyn/a/old.py", "tpdyn/home.py", "tests/a/test_old.py"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    assert unmirrored(tmp_path / "tpdyn", tmp_path / "tests") == ["tpdyn/a/new.py: no tests/a/test_new.py"]
+    for name in WITHOUT_MIRROR:
+        path = PACKAGE.joinpath(*name.rstrip(".").split("."))
+        assert path.is_dir() if name.endswith(".") else path.with_suffix(".py").exists(), (
+            f"{name} is no module any more"
+        )
+        own = ROOT.joinpath("tests", *name.split(".")[:-1], f"test_{name.split('.')[-1]}.py")
+        assert name.endswith(".") or not own.exists(), f"{name} has its mirror now: take it off the list"

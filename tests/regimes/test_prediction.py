@@ -38,7 +38,7 @@ def test_a_change_is_the_largest_over_the_steps_or_that_of_one() -> None:
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(KeyError, match="no module or parameter 'fc2'; there are: fc, fc.weight, g"):
+    with pytest.raises(KeyError, match=r"no module or parameter 'fc2'; there are: fc, fc\.weight, g"):
         FOUND.order("fc2")
     with pytest.raises(KeyError, match="no module or parameter 'g'"):  # a gradient is neither
         FOUND.order("g")

@@ -41,10 +41,9 @@ def test_too_large_at_initialisation_comes_before_too_large_a_change() -> None:
 def test_a_reader_says_the_phase_of_a_whole_cell_and_counts() -> None:
     counted: list[int] = []
     facts = Facts.of(PROGRAM)
-    reader = PhaseReader(
-        facts, every_exponent(PROGRAM, origin=exponents(neural_tangent(2), layer_names(2))), counted.append
-    )
-    origin = (ZERO,) * len(reader.space.names)
+    space = every_exponent(PROGRAM, origin=exponents(neural_tangent(2), layer_names(2)))
+    reader = PhaseReader(facts, space, counted.append)
+    origin = (ZERO,) * len(space.names)
     phase, cell = reader.look(origin)
     assert phase.label == "kernel" and phase.r is not None and phase.r.at(origin) == HALF
     assert cell.contains(origin)

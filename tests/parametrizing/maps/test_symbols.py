@@ -10,19 +10,20 @@ import pytest
 from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.facts.facts import Facts
-from tpdyn.parametrizing.maps.symbols import space_of
+from tpdyn.parametrizing.maps.symbols import coordinates_of
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.regimes.cells import Space
+from tpdyn.regimes.cells import Coordinates
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 POINT = Abc((ZERO,) * 3, (ZERO, HALF, HALF), (ZERO, ONE, ZERO))
 PROGRAM = mlp_program(2, "tanh", "sgd", point=POINT)
+AS_WRITTEN = Exponents()
 OWN = Facts.of(PROGRAM).own
 FIRST, SECOND, OUT = OWN
 
 
-def space(symbols: Any, kinds: str = "abc", at: Exponents = Exponents()) -> tuple[Space, tuple[Fraction, ...]]:
-    return space_of(PROGRAM, OWN, symbols, kinds, at)
+def space(symbols: Any, kinds: str = "abc", at: Exponents = AS_WRITTEN) -> tuple[Coordinates, tuple[Fraction, ...]]:
+    return coordinates_of(PROGRAM, OWN, symbols, kinds, at)
 
 
 def test_a_symbol_for_each_parameter_stands_where_the_script_stands() -> None:
