@@ -18,7 +18,7 @@ from tpdyn.claims.outcome import (
     counts_of,
     outcome_of,
 )
-from tpdyn.claims.statistics import MARGIN, OrderEstimate, Verdict
+from tpdyn.claims.statistics import MARGIN, Agreement, OrderEstimate
 from tpdyn.exponents import Order, Scaling
 from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Contract, Law, Leaf, Operand
@@ -34,7 +34,7 @@ def row(
     name: str,
     order: Order,
     measured: float | None,
-    verdict: Verdict = "agrees",
+    verdict: Agreement = "agrees",
     *,
     role: Role = "hidden",
     half: float = 0.1,
@@ -124,7 +124,7 @@ def test_if_the_deciding_value_is_a_modules_output_no_other_row_stands_in_for_it
 
 
 @pytest.mark.parametrize("verdict", ["disagrees", "diverged"])
-def test_one_row_against_contradicts_whatever_is_confirmed(verdict: Verdict) -> None:
+def test_one_row_against_contradicts_whatever_is_confirmed(verdict: Agreement) -> None:
     against = row("other", ZERO, 0.5, verdict, role="other")
     assert said(Regime.FEATURE_LEARNING, [row("fc1", ZERO, 0.0), OUT, against]) is Outcome.CONTRADICTED
 

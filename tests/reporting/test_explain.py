@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tpdyn.claims.statistics import Verdict
+from tpdyn.claims.statistics import Agreement
 from tpdyn.regimes.prediction import Regime
 from tpdyn.reporting.explain import ALIASES, TEXTS, explain
 from tpdyn.reporting.table import WORDS
@@ -16,7 +16,7 @@ def test_every_regime_and_every_word_of_the_table_is_explained() -> None:
     for word, _ in WORDS.values():
         assert word in ("no runs", "NaN") or explain(word)
     assert set(ALIASES.values()) <= set(TEXTS)
-    statuses: tuple[Verdict, ...] = ("not explained",)
+    statuses: tuple[Agreement, ...] = ("not explained",)
     assert all(explain(each) for each in statuses)
 
 

@@ -21,15 +21,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-from tpdyn.claims.statistics import OrderEstimate, Verdict, judge
+from tpdyn.claims.statistics import Agreement, OrderEstimate, judge
 from tpdyn.exponents import Order
 from tpdyn.program.program import Source
 from tpdyn.regimes.prediction import Prediction, Regime
 
-SEVERITY: tuple[Verdict, ...] = ("disagrees", "diverged", "not explained", "not measured", "inconclusive", "agrees")
+SEVERITY: tuple[Agreement, ...] = ("disagrees", "diverged", "not explained", "not measured", "inconclusive", "agrees")
 """Of a row's two verdicts (size, change) the first in this order is the row's."""
 
-AGAINST: tuple[Verdict, ...] = ("disagrees", "diverged")
+AGAINST: tuple[Agreement, ...] = ("disagrees", "diverged")
 
 
 @final
@@ -57,13 +57,13 @@ class ReportRow:
     measured_size_order: OrderEstimate | None
     change_order: Order
     measured_change_order: OrderEstimate | None
-    verdict: Verdict
+    verdict: Agreement
     source: Source
     step: int
     at_most: bool = False
     note: str = ""
-    size_verdict: Verdict = "not measured"
-    change_verdict: Verdict = "not measured"
+    size_verdict: Agreement = "not measured"
+    change_verdict: Agreement = "not measured"
     role: Literal["output", "hidden", "other"] = "other"
 
 

@@ -34,8 +34,8 @@ from tpdyn.claims.statistics import (
     FLOOR,
     GROWING_CROSSOVER,
     MARGIN,
+    Agreement,
     OrderEstimate,
-    Verdict,
     estimate_order,
     judge,
 )
@@ -234,8 +234,8 @@ def _judge_value(
     at_most: bool,
     may_diverge: bool,
     mixed: bool,
-) -> tuple[Verdict, str, OrderEstimate | None]:
-    """Verdict, why, and the measured order of one value."""
+) -> tuple[Agreement, str, OrderEstimate | None]:
+    """Return the agreement, why, and the measured order of one value."""
     made = measurement.completed
     diverged = made & measurement.diverged[:, :, step] & ~np.isfinite(values)
     if diverged.any() and not may_diverge:

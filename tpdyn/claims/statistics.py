@@ -49,7 +49,7 @@ from scipy import stats
 
 from tpdyn.exponents import Order
 
-Verdict = Literal["agrees", "disagrees", "not explained", "inconclusive", "diverged", "not measured"]
+Agreement = Literal["agrees", "disagrees", "not explained", "inconclusive", "diverged", "not measured"]
 
 CONFIDENCE = 0.99
 MARGIN = 0.25
@@ -238,7 +238,7 @@ def judge(
     *,
     at_most: bool = False,
     margin: float = MARGIN,
-) -> Verdict:
+) -> Agreement:
     """Whether a measured order is within `margin` of the predicted one.
 
     "agrees" when the whole interval lies within +-margin of it; "disagrees" when the whole interval lies outside;

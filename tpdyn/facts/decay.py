@@ -1,10 +1,9 @@
 """Which parts of an optimizer's step are weight decay? They are set aside when a parametrization is derived.
 
-In torch the decay of a step is `lr * weight_decay * w`: decoupled (AdamW), or added to the gradient (SGD). Where a learning
-rate has to grow with the width, a decay that is left as it is would grow with it, and the best rate would be one at which
-the weights just do not decay away: an answer about the decay, not about learning. So exponents are derived without it, and
-whoever applies them moves the decay too (`Shift.decay`), such that each step's decay stays in proportion: that is stable at
-every width.
+In torch the decay of a step is `lr * weight_decay * w`: decoupled (AdamW), or added to the gradient (SGD). If a learning rate
+must grow with the width, an unchanged `weight_decay` makes the decay grow with it. Then the best rate is the one at which
+weights just survive: an answer about the decay, not about learning. So exponents are derived without the decay. Applying them
+moves the decay too (`Shift.decay`), so that the decay of each step stays in proportion, which is stable at every width.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ ONE = Scaling.of(1)
 
 
 def without_decay(program: Program, updates: Mapping[str, Sequence[int]]) -> tuple[Program, frozenset[str]]:
-    """The program without weight decay, and the parameters whose decay is added to their gradients.
+    """Remove weight decay from a program; return also the parameters whose decay is added to their gradients.
 
-    updates: the statements of each parameter's updates. The program itself where nothing decays.
+    updates: the statements of each parameter's updates. Returns the program itself if nothing decays.
     """
     statements = list(program.statements)
     coupled = set()
@@ -45,10 +44,10 @@ Terms = tuple[tuple[Scaling, Operand], ...]
 
 
 def _without(combine: Combine, versions: Container[int], makes_version: bool) -> Terms | None:
-    """The terms of a sum without the decay of a parameter; None where nothing in it decays.
+    """Remove the decay of a parameter from the terms of a sum; None if nothing in it decays.
 
-    `w' = (1 - d) w - ...` keeps w; `g' = g + d w` keeps the gradient. Neither is a mean of versions, a perturbed weight, or a
-    rescaled copy.
+    `w' = (1 - d) w - ...` keeps w; `g' = g + d w` keeps the gradient. Means of versions, perturbed weights and rescaled
+    copies stay as they are.
     """
     mine = [(scale, operand) for scale, operand in combine.terms if operand.var in versions]
     others = tuple(term for term in combine.terms if term not in mine)

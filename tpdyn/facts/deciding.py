@@ -1,7 +1,7 @@
 """Which values decide the verdict? Representations, outputs, and numbers that meet a scale, with multipliers folded.
 
 Tensor Programs IV (arXiv 2011.14522), section 3, asks of activations, logits and outputs that they neither grow nor stand
-still. In a recorded program these are found by what they depend on and by how they are used.
+still. In a recorded program, their dependences and their uses tell which values these are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tpdyn.program.program import Program
 
 
 def computed(program: Program, from_data: Sequence[bool], from_parameters: Sequence[bool]) -> tuple[int, ...]:
-    """What the network computes: forward values that are made of data and of parameters."""
+    """List what the network computes: forward values that depend on data and on parameters."""
     return tuple(
         position
         for position, statement in enumerate(program.statements)
@@ -26,9 +26,9 @@ def computed(program: Program, from_data: Sequence[bool], from_parameters: Seque
 
 
 def representations(program: Program, computed: Iterable[int], without: Container[int]) -> tuple[int, ...]:
-    """What the network computes along one wide dim: a vector for each sample, or token.
+    """List what the network computes along one wide dim: a vector for each sample, or token.
 
-    without: values that a multiplier follows, masks, and the factors of normalisations, which by themselves say nothing.
+    without: values before a multiplier, masks, and factors of normalisations, which by themselves say nothing.
     """
     return tuple(
         position
@@ -38,7 +38,7 @@ def representations(program: Program, computed: Iterable[int], without: Containe
 
 
 def masks(program: Program) -> frozenset[int]:
-    """Where a function jumps between constants (the slope of a relu, a comparison): it selects, and represents nothing."""
+    """Find functions that jump between constants (the slope of a relu, a comparison): they select, and represent nothing."""
     return frozenset(
         position
         for position, statement in enumerate(program.statements)
@@ -47,10 +47,10 @@ def masks(program: Program) -> frozenset[int]:
 
 
 def scalars(program: Program, from_parameters: Sequence[bool]) -> tuple[tuple[int, int], ...]:
-    """(value, function): numbers without a wide axis that enter a function with a scale of its own, as logits a softmax.
+    """Find pairs (value, function): numbers without a wide axis that enter a function with a scale, as logits a softmax.
 
-    Such a function saturates where its argument grows. Inside of homogeneous steps (a sum of squares under a root) a number
-    may have any order.
+    Such a function saturates if its argument grows. Inside of homogeneous steps (a sum of squares under a root) a number may
+    have any order.
     """
     return tuple(
         (operand.var, position)
@@ -64,9 +64,9 @@ def scalars(program: Program, from_parameters: Sequence[bool]) -> tuple[tuple[in
 
 
 def outputs(program: Program) -> tuple[int, ...]:
-    """What the network returns, step by step; the losses where no output is marked."""
+    """List what the network returns, step by step; its losses if outputs are not marked."""
     for kind in ("output", "loss"):
-        found = tuple(var for mark in program.marks if mark.kind == kind for var in mark.view.pieces)
-        if found:
-            return found
+        returned = tuple(var for mark in program.marks if mark.kind == kind for var in mark.view.pieces)
+        if returned:
+            return returned
     return ()

@@ -12,16 +12,16 @@ Answers = tuple[bool, ...]
 
 
 def depends_on(program: Program, kind: LeafKind, behind: Container[int] = ()) -> Answers:
-    """Which values depend on leaves of a kind; what is made `behind` a value that stops it does not by way of that value.
+    """Mark the values that depend on leaves of a kind. Values in `behind` stop the dependence.
 
-    Behind the versions of parameters, what depends on data does so by its inputs. A function of weights alone does not,
-    after updates as little as before.
+    With the versions of parameters in `behind`, a value depends on data only through its inputs. A function of weights alone
+    does not, even after updates.
     """
-    found: list[bool] = []
+    depends: list[bool] = []
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         if isinstance(instruction, Leaf):
-            found.append(instruction.kind == kind)
+            depends.append(instruction.kind == kind)
         else:
-            found.append(position not in behind and any(found[operand.var] for operand in operands_of(instruction)))
-    return tuple(found)
+            depends.append(position not in behind and any(depends[operand.var] for operand in operands_of(instruction)))
+    return tuple(depends)

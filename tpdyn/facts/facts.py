@@ -1,10 +1,10 @@
-"""What is true of a program, whatever its exponents? Every answer in one place, each found once and only when asked for.
+"""What is true of a program, whatever its exponents? `Facts` answers, working out each fact once and only when asked.
 
     facts = Facts.of(program)
     facts.owner[var], facts.representations, facts.layout(position), facts.own["fc1.weight"].role
 
-Each fact is a call of a function that stands, with its lemma, in a file of its own. Readings and searches take a program or
-its facts, and ask these.
+Each fact calls one function, which stands with its lemma in a file of its own. Readings and searches take a program or its
+facts.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ T = TypeVar("T")
 class Facts:
     """The facts of one program. Values are named by their positions in it.
 
-    `Facts.of(program)` is kept on the program object: whoever asks again gets the same, and it goes when the program goes.
+    `Facts.of(program)` is kept on the program object: a second call returns the same facts, and they go when the program goes.
     """
 
     program: Program
 
     @staticmethod
     def of(program: Program | Facts) -> Facts:
-        """The facts of a program, made at the first call; facts are their own."""
+        """Return the facts of a program, built at the first call; facts are returned as they are."""
         if isinstance(program, Facts):
             return program
         kept = vars(program).setdefault(
@@ -54,11 +54,11 @@ class Facts:
         return kept
 
     def once(self, question: Hashable, answer: Callable[[], T]) -> T:
-        """The answer to a further question about the program (a search, say), worked out at the first call and kept."""
+        """Answer a further question about the program (a search, say) at the first call, and keep the answer."""
         if question not in self._answers:
             self._answers[question] = answer()
-        found: T = self._answers[question]
-        return found
+        kept: T = self._answers[question]
+        return kept
 
     @cached_property
     def _answers(self) -> dict[Hashable, Any]:
@@ -128,11 +128,11 @@ class Facts:
         return layouts(self.program)
 
     def layout(self, position: int) -> Layout:
-        """The layout of one statement; raises OutsideTheory where a wide axis meets a finite one."""
-        found = self.layouts[position]
-        if found is None:
+        """Return the layout of one statement; raises OutsideTheory if a wide axis meets a finite one."""
+        layout = self.layouts[position]
+        if layout is None:
             raise OutsideTheory("outside the theory: a wide axis meets a finite one")
-        return found
+        return layout
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:
@@ -143,7 +143,7 @@ class Facts:
 
     @cached_property
     def computed(self) -> tuple[int, ...]:
-        """What the network computes: forward values that are made of data and of parameters."""
+        """What the network computes: forward values that depend on data and on parameters."""
         return deciding.computed(self.program, depends_on(self.program, "data"), self._from_parameters)
 
     @cached_property
@@ -152,7 +152,7 @@ class Facts:
 
     @cached_property
     def folded(self) -> Mapping[int, Fraction]:
-        """Values that do not count because a multiplier follows, and its power of the width."""
+        """Values that do not count by themselves, since a multiplier follows, with its power of the width."""
         return folded(self.program)
 
     @cached_property
@@ -162,7 +162,7 @@ class Facts:
 
     @cached_property
     def normalisation_factors(self) -> frozenset[int]:
-        """Values `1/sqrt(var + eps)`: not they are representations, only their products with one are."""
+        """Values `1/sqrt(var + eps)`: only their product with a representation is one."""
         return normalising.normalisation_factors(self.program)
 
     @cached_property
@@ -173,7 +173,7 @@ class Facts:
 
     @cached_property
     def hidden(self) -> tuple[int, ...]:
-        """The representations that are no outputs."""
+        """The representations other than outputs."""
         return tuple(position for position in self.representations if position not in self.outputs)
 
     @cached_property
@@ -210,7 +210,7 @@ class Facts:
 
     @cached_property
     def guarded_maxima(self) -> Mapping[int, int]:
-        """The maxima with a number so small that it counts at zero only, and which operand is kept."""
+        """Maxima with a number so small that it counts at zero only, with the index of the other operand."""
         return signs.guarded_maxima(self.program, self.nonnegative, self.owner)
 
     @cached_property
@@ -220,7 +220,7 @@ class Facts:
 
     @cached_property
     def sums_over_eigenvalues(self) -> frozenset[int]:
-        """Products that sum over eigenvalues, about which no rule is."""
+        """Products that sum over eigenvalues: the theory has no rule for them."""
         return self.ranges.sums_over_eigenvalues()
 
     # -- where multipliers may stand, and where the theory ends -----------------------------------------------------------

@@ -1,7 +1,7 @@
 """Which multiplier belongs to which value? `h = n^-1/2 W x` is one value, and the bare `W x` of order 1/2 is no activation.
 
-A constant multiplier `c n^p` belongs to the instruction that makes a value. So a value whose every forward use multiplies it
-by a power of the width, at once or behind a sum with others, does not count by itself.
+A constant multiplier `c n^p` belongs to the instruction that computes a value. Suppose that every forward use multiplies a value
+by a power of the width, at once or behind a sum with others. Then the value does not count by itself.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from tpdyn.program.instructions import Combine, Contract, operands_of
 from tpdyn.program.program import Program
 
 Use = tuple[Fraction, int | None]
-"""A multiplier (its power of the width), and the value that is made, where that is a sum of multiples."""
+"""A multiplier (its power of the width), and the resulting value if that is a sum of multiples."""
 
 
 def folded(program: Program) -> Mapping[int, Fraction]:
-    """The multipliers that follow values, also behind a sum: in `n^-1 (W x + b)` it is that of W x and of b.
+    """Find the multipliers that follow values, also behind a sum: in `n^-1 (W x + b)` it is that of W x and of b.
 
-    Where a value is used with several, the largest: as it is met there, it counts. Read from the end, since what a sum is
-    multiplied by is known first.
+    If a value is used with several multipliers, the largest counts. The program is read from its end, since the multiplier
+    of a sum must be known first.
     """
-    found: dict[int, Fraction] = {}
+    multipliers: dict[int, Fraction] = {}
     uses = uses_of(program)
     for position in reversed(range(len(uses))):
-        powers = [power + (found.get(made, ZERO) if made is not None else ZERO) for power, made in uses[position]]
+        powers = [power + (multipliers.get(made, ZERO) if made is not None else ZERO) for power, made in uses[position]]
         if powers and all(powers):
-            found[position] = max(powers)
-    return found
+            multipliers[position] = max(powers)
+    return multipliers
 
 
 def uses_of(program: Program) -> list[list[Use]]:
-    """For each value how the forward pass uses it. A product with another value is a use as it is: it has no multiplier."""
+    """List the forward uses of each value. A product with another value is a use with multiplier 1."""
     uses: list[list[Use]] = [[] for _ in program.statements]
     for position, statement in enumerate(program.statements):
         if statement.origin.phase != "forward":
@@ -51,5 +51,5 @@ def uses_of(program: Program) -> list[list[Use]]:
 
 
 def _as_wide(program: Program, one: int, other: int) -> bool:
-    """Whether two values have as many wide dims: then a sum of the one is over finite dims, and no mean over the width."""
+    """Say whether two values have equally many wide dims: then summing one runs over finite dims only."""
     return len(program.statements[one].wide_axes) == len(program.statements[other].wide_axes)

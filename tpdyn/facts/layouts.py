@@ -30,19 +30,19 @@ class Layout:
 
 
 def layouts(program: Program) -> tuple[Layout | None, ...]:
-    """The layout of each statement; None where a wide axis meets a finite one. Integer indices have no place in it."""
-    found = []
+    """Compute the layout of each statement; None if a wide axis meets a finite one. Integer indices are left out."""
+    computed = []
     for statement in program.statements:
         instruction = statement.instruction
         operands = operands_of(instruction)
         if isinstance(instruction, Gather | Scatter):
             operands = (instruction.value,)
-        found.append(layout(statement, operands, [program.statements[operand.var] for operand in operands]))
-    return tuple(found)
+        computed.append(layout(statement, operands, [program.statements[operand.var] for operand in operands]))
+    return tuple(computed)
 
 
 def layout(statement: Statement, operands: Sequence[Operand], makers: Sequence[Statement]) -> Layout | None:
-    """The common numbering for one instruction; None where a wide axis meets a finite one.
+    """Number the axes of one instruction; None if a wide axis meets a finite one.
 
     In `h_i = sum_j W_ij x_j`, all wide, i is 0 and j is 1: the operands are (0, 1) and (1,), summed is j.
     """

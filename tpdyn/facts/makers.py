@@ -1,4 +1,4 @@
-"""Which product made a value, and who reads it? A relu, a slice or a multiplier is not what a person would change."""
+"""Which product computes a value, and which statements read it? A person would change a product, not a relu or a slice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tpdyn.program.program import Program, Source
 
 
 def maker(program: Program, position: int) -> int:
-    """The contraction behind a value: masks, slices, multipliers and padding are walked through."""
+    """Find the contraction behind a value: walk through masks, slices, multipliers and padding."""
     while True:
         match program.statements[position].instruction:
             case Apply(operands=operands) as apply if apply.facts.chooses == "masked":
@@ -18,19 +18,19 @@ def maker(program: Program, position: int) -> int:
                 position = value.var
             case Concat(parts=parts) if sum(part is not None for part in parts) == 1:
                 position = next(part.var for part in parts if part is not None)
-            case _:  # whatever else there is makes something new: the walk ends with it
+            case _:  # any other instruction computes something new: the walk ends here
                 return position
 
 
 def source_of(program: Program, position: int) -> Source:
-    """The user's source line of a statement."""
+    """Return the user's source line of a statement."""
     return program.statements[position].origin.source
 
 
 def readers(program: Program) -> tuple[tuple[int, ...], ...]:
-    """For each value the statements that read it, in order."""
-    found: list[list[int]] = [[] for _ in program.statements]
+    """List the statements that read each value, in order."""
+    reading: list[list[int]] = [[] for _ in program.statements]
     for position, statement in enumerate(program.statements):
         for var in dict.fromkeys(operand.var for operand in operands_of(statement.instruction)):
-            found[var].append(position)
-    return tuple(map(tuple, found))
+            reading[var].append(position)
+    return tuple(map(tuple, reading))

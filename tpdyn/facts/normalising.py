@@ -1,8 +1,7 @@
-"""Where is something divided by its own size? In optimizers, entry by entry; in normalisation layers, as a factor.
+"""Where is a value divided by its own size? In optimizers, entry by entry; in normalisation layers, as a factor.
 
-Both are found by their functions (`Function.normalising`). A function of eigenvalues normalises a matrix as a whole, not its
-entries; and the factor `1/sqrt(var + eps)` of a normalisation layer is no activation, though there is one a channel: only
-its product with one is.
+Their functions tell (`Function.normalising`). A function of eigenvalues normalises a matrix as a whole, not its entries. A
+normalisation layer has one factor `1/sqrt(var + eps)` a channel: only its product with an activation is an activation.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from tpdyn.program.program import Program
 
 
 def normalising(program: Program) -> tuple[int, ...]:
-    """Where the optimizer normalises entry by entry: the statements of its step that do, along a wide dim."""
+    """Find the statements of the optimizer that normalise entry by entry, along a wide dim."""
     spectra = functions_of_eigenvalues(program)
     return tuple(
         position
@@ -26,26 +25,26 @@ def normalising(program: Program) -> tuple[int, ...]:
 
 
 def functions_of_eigenvalues(program: Program) -> frozenset[int]:
-    """Eigenvalues, and what is made of them entry by entry or by sums."""
-    found: set[int] = set()
+    """Find eigenvalues, and their entrywise functions and sums."""
+    spectra: set[int] = set()
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         passes = isinstance(instruction, Apply | Combine)
         if isinstance(instruction, Eigenvalues) or (
-            passes and any(operand.var in found for operand in operands_of(instruction))
+            passes and any(operand.var in spectra for operand in operands_of(instruction))
         ):
-            found.add(position)
-    return frozenset(found)
+            spectra.add(position)
+    return frozenset(spectra)
 
 
 def normalisation_factors(program: Program) -> frozenset[int]:
-    """The factors `1/sqrt(var + eps)`: powers and roots of a sum whose constant guards a division, and of such factors."""
-    found: set[int] = set()
+    """Find factors `1/sqrt(var + eps)`: powers and roots of a sum with an epsilon, and of such factors."""
+    factors: set[int] = set()
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         if isinstance(instruction, Apply) and instruction.facts.normalising and instruction.facts.degree != 0:
             inner = instruction.operands[0].var
             behind = program.statements[inner].instruction
-            if inner in found or (isinstance(behind, Combine) and behind.epsilon):
-                found.add(position)
-    return frozenset(found)
+            if inner in factors or (isinstance(behind, Combine) and behind.epsilon):
+                factors.add(position)
+    return frozenset(factors)

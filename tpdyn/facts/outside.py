@@ -9,9 +9,9 @@ from tpdyn.program.program import Program
 
 
 def wide_data(program: Program, computed: Iterable[int], from_inputs: Sequence[bool]) -> tuple[int, ...]:
-    """What the network computes of its inputs along two wide dims: the number of samples, or of tokens, grows too.
+    """Find functions of the inputs along two wide dims: the number of samples, or of tokens, grows too.
 
-    A matrix that is made of weights alone is none, after updates as little as before.
+    Functions of weights alone are left out, even after updates.
     """
     return tuple(
         position for position in computed if len(program.statements[position].wide_axes) > 1 and from_inputs[position]
@@ -19,23 +19,23 @@ def wide_data(program: Program, computed: Iterable[int], from_inputs: Sequence[b
 
 
 def fixed_products(program: Program) -> tuple[int, ...]:
-    """Products that sum a representation with a fixed matrix of two wide dims (a Fourier transform over the width).
+    """Find sums of a representation with a fixed matrix of two wide dims (a Fourier transform over the width).
 
-    Of such a matrix only the size of its entries is known, and not what it has in common with the vectors that it meets.
+    Only the size of such a matrix's entries is known, not their dependence on the vectors that it meets.
     """
-    found = []
+    products = []
     for position, statement in enumerate(program.statements):
         contract = statement.instruction
         if statement.origin.phase != "forward" or not isinstance(contract, Contract) or not statement.wide_axes:
             continue
         sums = any(label >= len(statement.shape) for operand in contract.operands for label in operand.axes)
         if sums and any(_is_fixed_matrix(program, operand.var) for operand in operands_of(contract)):
-            found.append(position)
-    return tuple(found)
+            products.append(position)
+    return tuple(products)
 
 
 def _is_fixed_matrix(program: Program, position: int) -> bool:
-    """Whether the entries along two wide dims are an array that the script computes."""
+    """Say whether a value is an array with two wide dims that the script computes."""
     statement = program.statements[position]
     leaf = statement.instruction
     fixed = isinstance(leaf, Leaf) and leaf.kind in ("constant", "buffer") and leaf.law.kind == "array"

@@ -1,8 +1,8 @@
 """Where in abc-space is the script itself, and which role does each parameter play? Read off its program.
 
-A parameter of the script enters the network as `n^-a w`, its initial entries are of size n^-b, its learning rate is of size
-n^-c. The three are found in the constants of the program: multipliers where the parameter is used, the law of its leaf, and
-the constants between its gradient and its update, up to the function that normalises it (Adam's division).
+A parameter of the script enters the network as `n^-a w`. Its initial entries are of size n^-b, its learning rate of size n^-c.
+The constants of the program show all three: a in the multipliers of its uses, b in the law of its leaf. c is in the constants
+between its gradient and its update, up to the function that normalises it (Adam's division).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Own:
 
 
 def own_exponents(program: Program, folded: Mapping[int, Fraction]) -> Mapping[str, Own]:
-    """The script's own exponents and the roles of its parameters. folded: multipliers that follow values (`folded`)."""
+    """Read the script's own exponents and the roles of its parameters. folded: multipliers that follow values (`folded`)."""
     used = _multipliers(program, folded)
     return {parameter.name: _own(program, parameter, used.get(parameter.name, {})) for parameter in program.parameters}
 
@@ -61,21 +61,21 @@ def _own(program: Program, parameter: Parameter, used: Mapping[str, list[Fractio
         (order for var in parameter.versions[0].pieces if (order := _size(program, var)) is not None), default=None
     )
     rate = _rate(program, parameter)
-    found = {role: min(several) for role, several in sorted(used.items())}
+    uses = {role: min(several) for role, several in sorted(used.items())}
     return Own(
-        a=min(found.values(), default=ZERO),
+        a=min(uses.values(), default=ZERO),
         b=ZERO if size is None else -size,
         c=ZERO if rate is None else -rate,
         zero=size is None,
-        role=" and ".join(found) or "unused",
-        uses=found,
+        role=" and ".join(uses) or "unused",
+        uses=uses,
     )
 
 
 def _multipliers(program: Program, folded: Mapping[int, Fraction]) -> Mapping[str, Mapping[str, list[Fraction]]]:
-    """For each parameter and role, the multipliers (as exponents a) of its uses in the first forward pass."""
+    """Collect for each parameter and role the multipliers (as exponents a) of its uses in the first forward pass."""
     leaves = {var: p.name for p in program.parameters for var in p.versions[0].pieces}
-    found: dict[str, dict[str, list[Fraction]]] = {}
+    multipliers: dict[str, dict[str, list[Fraction]]] = {}
     for position, statement in enumerate(program.statements):
         if statement.origin.phase != "forward" or statement.origin.step != 0:
             continue
@@ -83,13 +83,13 @@ def _multipliers(program: Program, folded: Mapping[int, Fraction]) -> Mapping[st
             if operand.var in leaves and power is not None:
                 wide = program.statements[operand.var].wide_axes
                 kept = [axis for axis in wide if operand.axes[axis] < len(statement.shape)]
-                of_role = found.setdefault(leaves[operand.var], {}).setdefault(_role(len(wide), len(kept)), [])
+                of_role = multipliers.setdefault(leaves[operand.var], {}).setdefault(_role(len(wide), len(kept)), [])
                 of_role.append(-power - folded.get(position, ZERO))
-    return found
+    return multipliers
 
 
 def _scaled_operands(instruction: Instruction) -> list[tuple[Order, Operand]]:
-    """What a linear instruction reads, with the power of the width that multiplies it."""
+    """List the operands of a linear instruction, each with the power of the width that multiplies it."""
     match instruction:
         case Contract(operands=operands, scale=scale):
             return [(scale.order, operand) for operand in operands]
@@ -120,13 +120,13 @@ def _size(program: Program, var: int) -> Order:
 
 
 def _rate(program: Program, parameter: Parameter) -> Order:
-    """The largest power of the width by which constants multiply the update on its way to the parameter."""
+    """Find the largest power of the width by which constants multiply the update on its way to the parameter."""
     gradients = {var for gradient in parameter.gradients if gradient is not None for var in gradient.pieces}
     versions = {var for view in parameter.versions for var in view.pieces}
     known: dict[int, Order] = {}
 
     def power(var: int) -> Order:
-        """The power gathered between a value of the optimizer and what it starts from; None for no update at all."""
+        """Gather the power between a value of the optimizer and its gradient; None without an update."""
         if var not in known:
             known[var] = _gathered(var)
         return known[var]
@@ -142,19 +142,19 @@ def _rate(program: Program, parameter: Parameter) -> Order:
             return ZERO
         match instruction:
             case Combine(terms=terms):
-                found = [_plus(scale.order, power(operand.var)) for scale, operand in terms]
-                return max((order for order in found if order is not None), default=None)
+                orders = [_plus(scale.order, power(operand.var)) for scale, operand in terms]
+                return max((order for order in orders if order is not None), default=None)
             case Contract(operands=operands, scale=scale):
-                found = [power(operand.var) for operand in operands]
-                gathered = sum((order for order in found if order is not None), ZERO)
-                return _plus(scale.order, gathered if any(order is not None for order in found) else None)
+                orders = [power(operand.var) for operand in operands]
+                gathered = sum((order for order in orders if order is not None), ZERO)
+                return _plus(scale.order, gathered if any(order is not None for order in orders) else None)
             case Slice(value=operand) | Gather(value=operand) | Scatter(value=operand):
                 return power(operand.var)
             case Concat(parts=parts):
-                found = [power(part.var) for part in parts if part is not None]
-                return max((order for order in found if order is not None), default=None)
+                orders = [power(part.var) for part in parts if part is not None]
+                return max((order for order in orders if order is not None), default=None)
             case Apply() | Eigenvalues() | Spectral():
-                return ZERO  # a function: what it is given is normalised, or has a scale of its own
+                return ZERO  # a function either normalises its argument or has a scale of its own
         assert_never(instruction)
 
     updates: list[Fraction] = []

@@ -1,8 +1,8 @@
 """Where could a multiplier stand that belongs to no single parameter? At products of two wide vectors, with their gradients.
 
-Attention divides logits by d^1/2 or d; a weight that is embedding and readout at once needs a multiplier at one of its uses.
-A multiplier n^-p behind a product `v = sum x y` also multiplies what flows back through it, `dx = sum dv y` and
-`dy = sum dv x`: a place is such a product with these two, found in the program by their operands.
+Attention divides logits by d^1/2 or d. A weight that is embedding and readout at once needs a multiplier at one of its uses.
+A multiplier n^-p behind a product `v = sum x y` also multiplies the gradients through it, `dx = sum dv y` and `dy = sum dv x`.
+A place is such a product with these two; their operands tell which they are.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Place:
 
 
 def places(program: Program, owner: Mapping[int, str]) -> tuple[Place, ...]:
-    """The products of two values without a wide dim in the result (logits, outputs), whose gradients are found.
+    """Find the products of two values without a wide dim in the result (logits, outputs), and their gradients.
 
     owner: the parameter of which a value is a version. The steps of a script repeat its products in the same order, so the
     k-th product of a line in one step is the k-th in every step.
     """
     backward = _backward_products(program)
-    found: dict[tuple[str, Source, int], list[int]] = {}
+    positions: dict[tuple[str, Source, int], list[int]] = {}
     factors: dict[tuple[str, Source, int], set[str]] = {}
     met: Counter[tuple[int, str, Source]] = Counter()
     for position, statement in enumerate(program.statements):
@@ -53,12 +53,12 @@ def places(program: Program, owner: Mapping[int, str]) -> tuple[Place, ...]:
         number = met[origin.step, origin.module, origin.source]
         met[origin.step, origin.module, origin.source] += 1
         key = (origin.module, origin.source, number)
-        found.setdefault(key, []).extend((position, *gradients))
+        positions.setdefault(key, []).extend((position, *gradients))
         named = {owner[operand.var] for operand in operands_of(product) if operand.var in owner}
         factors.setdefault(key, set()).update(named)
     return tuple(
-        Place(_name(*key), key[0], key[1], tuple(positions), tuple(sorted(factors[key])))
-        for key, positions in found.items()
+        Place(_name(*key), key[0], key[1], tuple(statements), tuple(sorted(factors[key])))
+        for key, statements in positions.items()
     )
 
 
@@ -67,17 +67,17 @@ Backward = Mapping[tuple[int, int], list[tuple[int, int]]]
 
 
 def _backward_products(program: Program) -> Backward:
-    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    products: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for position, statement in enumerate(program.statements):
         if statement.origin.phase == "backward" and _is_product(statement.instruction):
             one, other = (operand.var for operand in operands_of(statement.instruction))
-            found.setdefault((statement.origin.step, one), []).append((position, other))
-            found.setdefault((statement.origin.step, other), []).append((position, one))
-    return found
+            products.setdefault((statement.origin.step, one), []).append((position, other))
+            products.setdefault((statement.origin.step, other), []).append((position, one))
+    return products
 
 
 def _gradients(program: Program, position: int, backward: Backward) -> tuple[int, int] | None:
-    """The statements of `dv y` and `dv x` for a product v of x and y: x and y meet one and the same dv of v's shape."""
+    """Find the statements `dv y` and `dv x` for a product v of x and y: both meet the same dv, of v's shape."""
     statement = program.statements[position]
     x, y = (operand.var for operand in operands_of(statement.instruction))
     through_x = {flow: at for at, flow in backward.get((statement.origin.step, x), ())}
@@ -97,7 +97,7 @@ def _is_product(instruction: Instruction) -> bool:
 
 
 def shared_places(program: Program, places: Sequence[Place]) -> tuple[Place, ...]:
-    """Places whose multiplier is not that of a parameter: between two activations, or at one of several uses of a weight."""
+    """Select places whose multiplier is not that of a parameter: between activations, or at one of a weight's uses."""
     leaves = {var: p.name for p in program.parameters for var in p.versions[0].pieces}
     pieces, uses = Counter(leaves.values()), Counter[str]()
     for statement in program.statements:

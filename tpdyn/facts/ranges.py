@@ -1,8 +1,8 @@
 """Which vectors does a symmetric matrix act on, and has it finite rank? Read off how it is made.
 
-A sum of squares `S = G G^T + ...` has the columns of its **generators** G as its range. A negative power of S is large only
-outside of it, where nothing but an epsilon keeps it finite; so what it is applied to must lie in the range: the gradients
-that S was made of, sums of them (momentum), and what another function of S made of those. None of this depends on exponents.
+The columns of its **generators** G span the range of a sum of squares `S = G G^T + ...`. A negative power of S is large only
+outside of the range, where only an epsilon keeps it finite. So its argument must lie in the range: the gradients in S, sums of
+them (momentum), and other functions of S applied to those. Exponents play no part in this.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Ranges:
         self._finite: dict[tuple[int, Axes], bool] = {}
 
     def rows(self, instruction: Eigenvalues | Spectral) -> Fraction:
-        """The order of the number of rows of a matrix. Raises OutsideTheory where the orders of its spectrum are not known."""
+        """Compute the order of a matrix's number of rows. Raises OutsideTheory if the orders of its spectrum are unknown."""
         rows, columns = sides_of(instruction)
         var = instruction.value.var
         shape = self.program.statements[var].shape
@@ -58,7 +58,7 @@ class Ranges:
         return sum((shape[axis].order or ZERO for axis in rows), ZERO)
 
     def own_eigenvalues(self, spectral: Spectral) -> int:
-        """The statement of the eigenvalues of the same matrix that the weights are a function of; raises OutsideTheory."""
+        """Find the eigenvalues of the same matrix behind the weights; raises OutsideTheory without them."""
         read = spectral.weights
         position = self.eigenvalues_behind(read.var, read.axes.index(spectral.axis))
         made = None if position is None else self.program.statements[position].instruction
@@ -102,7 +102,7 @@ class Ranges:
     # -- the range ----------------------------------------------------------------------------------------------------
 
     def expect_within(self, position: int) -> None:
-        """Raises OutsideTheory where a function of a matrix is applied to what may lie outside of the matrix's range."""
+        """Raise OutsideTheory if a function of a matrix may meet a vector outside of the matrix's range."""
         spectral = self.program.statements[position].instruction
         assert isinstance(spectral, Spectral)
         for number in self._readers[position]:
@@ -139,7 +139,7 @@ class Ranges:
         return None
 
     def spans(self, var: int, axes: Axes, generators: frozenset[Generator]) -> bool:
-        """Whether the vectors that a value has along axes are combinations of those of the generators."""
+        """Say whether the generators span the vectors of a value along some axes."""
         if (var, axes) in generators:
             return True
         instruction = self.program.statements[var].instruction
@@ -157,7 +157,7 @@ class Ranges:
             case Slice(value=value, axis=axis) if axis not in axes:
                 return self._along(value, axes, generators)
             case _:
-                return False  # nothing else is known to stay within: "not told" refuses, and never misleads
+                return False  # other instructions may leave the range: False refuses, and never misleads
 
     def _along(self, operand: Operand, labels: Axes, generators: frozenset[Generator]) -> bool:
         if any(label not in operand.axes for label in labels):
@@ -176,7 +176,7 @@ class Ranges:
     # -- the rank -----------------------------------------------------------------------------------------------------
 
     def finite_rank(self, var: int, axes: Axes) -> bool:
-        """Whether a value, as a matrix between some axes and the others, has a rank that does not grow with the width."""
+        """Say whether the rank of a value, as a matrix between some axes and the others, is bounded at all widths."""
         key = (var, axes)
         if key not in self._finite:
             self._finite[key] = self._has_finite_rank(var, axes)

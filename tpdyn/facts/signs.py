@@ -1,8 +1,8 @@
-"""Which values can never be negative? Norms, squares, and what is made of such: of these the smallest is a matter of orders.
+"""Which values can never be negative? Norms, squares, and their sums and products: orders tell which of these is the smallest.
 
-Needed where a script takes the smaller of two numbers (the factor of gradient clipping is the minimum of 1 and of a limit
-divided by the norm of all gradients), or the larger of a norm and of a tiny number before it divides by it (Muon, and
-`torch.nn.functional.normalize`): that number is an epsilon like Adam's.
+Some scripts take the smaller of two numbers: gradient clipping multiplies by the minimum of 1 and a limit over the norm of all
+gradients. Others divide by the larger of a norm and a tiny number (Muon, and `torch.nn.functional.normalize`), which is an
+epsilon like Adam's.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ Generator = tuple[int, Axes]
 """A value, and those of its axes along which its vectors lie."""
 
 TINY = 1e-4
-"""A constant up to this size under a norm that is divided by is there for the case of zero only."""
+"""A constant up to this size, under a norm in a denominator, counts only if the norm is zero."""
 
 
 def nonnegative(program: Program) -> tuple[bool, ...]:
-    """For each value whether it is nonnegative whatever the parameters are; False where the rules do not tell.
+    """Mark the values that are nonnegative whatever the parameters are; False if the rules do not tell.
 
-    Squares are; so is what is made of nonnegative values by sums and products with nonnegative constants, and by functions
+    Squares are nonnegative. So are sums and products of nonnegative values with nonnegative constants, and functions of them
     that keep the sign.
     """
-    found: list[bool] = []
+    known: list[bool] = []
     for statement in program.statements:
-        found.append(_nonnegative(program, found, statement.instruction))
-    return tuple(found)
+        known.append(_nonnegative(program, known, statement.instruction))
+    return tuple(known)
 
 
 def _nonnegative(program: Program, known: Sequence[bool], instruction: Instruction) -> bool:
@@ -78,7 +78,7 @@ def _nonnegative(program: Program, known: Sequence[bool], instruction: Instructi
 def squares(
     program: Program, known: Sequence[bool], var: int, rows: Axes, columns: Axes
 ) -> frozenset[Generator] | None:
-    """The values G of which a matrix is the sum of `G G^T`, times numbers that are not negative; None where it may be none.
+    """Find the values G if a matrix is the sum of `G G^T` times nonnegative numbers; None if it may not be one.
 
     known: which values are never negative (`nonnegative`).
     """
@@ -125,7 +125,7 @@ def _own_square(
 
 
 def multiple(program: Program, operand: Operand) -> tuple[Scaling, Operand]:
-    """An operand as a constant times what it is a multiple of."""
+    """Write an operand as a constant times another operand."""
     statement = program.statements[operand.var]
     match statement.instruction:
         case Combine(terms=((scale, inner),), constant=constant) if constant.is_zero:
@@ -170,7 +170,7 @@ def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[
 
 
 def _divides(apply: Apply) -> bool:
-    """Whether it is infinite at zero, as a quotient is."""
+    """Say whether a function is infinite at zero, as a quotient is."""
     degree = apply.facts.degree
     return degree is not None and degree < 0
 
@@ -187,15 +187,15 @@ def _maxima_with(bound: float, program: Program, known: Sequence[bool]) -> dict[
 
 
 def made_of_parameters(program: Program, versions: Container[int]) -> tuple[bool, ...]:
-    """Which values are made of parameters and constants alone."""
-    found: list[bool] = []
+    """Mark the values that depend on parameters and constants alone."""
+    alone: list[bool] = []
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         if isinstance(instruction, Leaf):
-            found.append(position in versions or instruction.law.kind == "constant")
+            alone.append(position in versions or instruction.law.kind == "constant")
         else:
-            found.append(position in versions or all(found[operand.var] for operand in operands_of(instruction)))
-    return tuple(found)
+            alone.append(position in versions or all(alone[operand.var] for operand in operands_of(instruction)))
+    return tuple(alone)
 
 
 def _is_constant_up_to(bound: float, program: Program, var: int) -> bool:

@@ -1,4 +1,4 @@
-"""Which statements of an optimizer make a parameter's update? Those that are met on the way back from its new versions.
+"""Which statements of an optimizer compute a parameter's update? Those on the way back from its new versions.
 
 The way ends where the optimizer's statements end: at gradients, earlier versions and leaves.
 """
@@ -12,7 +12,7 @@ from tpdyn.program.program import Program
 
 
 def updates(program: Program) -> Mapping[str, tuple[int, ...]]:
-    """For each parameter the statements of the optimizer on the way to its versions, in all steps, in order."""
+    """List for each parameter the optimizer's statements on the way to its versions, in all steps, in order."""
     return {
         parameter.name: _behind(program, {var for view in parameter.versions[1:] for var in view.pieces})
         for parameter in program.parameters
@@ -20,7 +20,7 @@ def updates(program: Program) -> Mapping[str, tuple[int, ...]]:
 
 
 def guards(program: Program, updates: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
-    """For each parameter the statements of its updates that add an epsilon along a wide dim: `sqrt(v) + eps`, entry by entry."""
+    """Select the statements of each parameter's updates that add an epsilon along a wide dim: `sqrt(v) + eps`."""
     return {
         name: tuple(
             position

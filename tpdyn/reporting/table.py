@@ -16,11 +16,11 @@ from typing import final
 from rich.text import Text
 
 from tpdyn.claims.outcome import ReportRow
-from tpdyn.claims.statistics import OrderEstimate, Verdict
+from tpdyn.claims.statistics import Agreement, OrderEstimate
 from tpdyn.exponents import Order, show_order
 from tpdyn.program.program import Source
 
-WORDS: dict[Verdict, tuple[str, str]] = {
+WORDS: dict[Agreement, tuple[str, str]] = {
     "agrees": ("ok", "green"),
     "inconclusive": ("unclear", "yellow"),
     "not measured": ("no runs", "yellow"),
@@ -46,7 +46,7 @@ class Line:
     source: Source
     seen_size: OrderEstimate | None = None
     seen_change: OrderEstimate | None = None
-    verdict: Verdict | None = None
+    verdict: Agreement | None = None
     learns: bool | None = None
 
 
