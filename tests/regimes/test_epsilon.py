@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ from tpdyn.program.instructions import Combine
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.terms import Term, tidy
+from tpdyn.regimes.prediction import Regime
 
 
 def mup(width: int, eps: float = 1e-8) -> None:
@@ -163,3 +165,36 @@ def test_a_product_of_what_explodes_and_what_vanishes_as_fast_has_no_order_that_
     explodes, vanishes = math.inf, -math.inf
     (term,) = tidy([Term(explodes + vanishes)], 1)  # type: ignore[arg-type]
     assert term.order == math.inf
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.Adamax, torch.optim.Adadelta])
+def test_an_epsilon_is_known_beside_a_size_and_under_a_root(kind: Callable[..., torch.optim.Optimizer]) -> None:
+    """Adamax adds it to |g|, Adadelta to an average of g^2 and to that of its own updates. muP learns with each of them."""
+
+    def train(width: int) -> None:
+        model = nn.Sequential(
+            nn.Linear(5, width, bias=False),
+            nn.Tanh(),
+            nn.Linear(width, width, bias=False),
+            nn.Tanh(),
+            nn.Linear(width, 3),
+        )
+        first, second, last = model[0], model[2], model[4]
+        assert isinstance(last, nn.Linear)
+        nn.init.normal_(second.weight, std=width**-0.5)
+        nn.init.normal_(last.weight, std=1 / width)
+        groups = [
+            {"params": [first.weight, last.bias]},
+            {"params": [second.weight, last.weight], "lr": 0.01 / width},
+        ]
+        optimizer = kind(groups, lr=0.01)
+        data = torch.Generator().manual_seed(0)
+        x, y = torch.randn(4, 5, generator=data), torch.randn(4, 3, generator=data)
+        while True:
+            optimizer.zero_grad()
+            (model(x) - y).square().mean().backward()
+            optimizer.step()
+
+    prediction = tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=3), remedy=False)
+    assert prediction.regime == Regime.FEATURE_LEARNING
+    assert {"0.weight", "2.weight"} <= prediction.epsilon.keys()

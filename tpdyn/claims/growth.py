@@ -17,12 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tpdyn.program.instructions import Leaf
+from tpdyn.program.instructions import Combine, Contract, Leaf, Operand, operands_of
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.reading import Orders
 
 Slope = float | None
+MARGIN = 1e3
+"""What is not larger than its estimated round-off by this factor is taken for zero."""
+
 _Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -51,32 +54,65 @@ def data_leaves(program: Program, width: int, seed: int) -> dict[str, Tensor]:
     return found
 
 
-def measured(program: Program, widths: Sequence[int], seeds: int) -> Growth:
-    """Sizes and changes of every value as powers of the width."""
-    sizes = np.zeros((2, len(widths), seeds, len(program)))
-    scales = np.zeros((len(widths), seeds, len(program)))
+def measured(program: Program, widths: Sequence[int], seeds: int | range) -> Growth:
+    """Sizes and changes of every value as powers of the width. seeds: how many, or which."""
+    draws = range(seeds) if isinstance(seeds, int) else seeds
+    sizes = np.zeros((2, len(widths), len(draws), len(program)))
+    errors = np.zeros((len(widths), len(draws), len(program)))
     for i, width in enumerate(widths):
-        for seed in range(seeds):
+        for j, seed in enumerate(draws):
             leaves = data_leaves(program, width, seed)
             base = run(program, width, leaves=leaves, seed=seed, base=True)
             trained = run(program, width, leaves=leaves, seed=seed)
-            for k, (before, after) in enumerate(zip(base, trained, strict=True)):
-                sizes[0, i, seed, k] = _mean(before)
-                sizes[1, i, seed, k] = _mean(after - before)
-                scales[i, seed, k] = max(_mean(before), _mean(after))
-    return Growth(_slopes(sizes[0], scales, widths), _slopes(sizes[1], scales, widths))
+            sizes[0, i, j] = [_mean(value) for value in base]
+            sizes[1, i, j] = [_mean(after - before) for before, after in zip(base, trained, strict=True)]
+            errors[i, j] = round_off(program, width, sizes[0, i, j]) + round_off(
+                program, width, np.array([_mean(value) for value in trained])
+            )
+    return Growth(_slopes(sizes[0], errors, widths), _slopes(sizes[1], errors, widths))
+
+
+def round_off(program: Program, width: int, sizes: _Numbers) -> _Numbers:
+    """About how wrong each value is in float64, given the sizes of all: a running error analysis, errors independent."""
+    errors = np.zeros(len(program))
+    for k, statement in enumerate(program.statements):
+        own = 2.0**-52 * sizes[k]
+        match statement.instruction:
+            case Leaf():
+                continue
+            case Combine(terms=terms):
+                parts = [(abs(float(scale.at(width))), operand.var) for scale, operand in terms]
+                own = 2.0**-52 * max((c * sizes[var] for c, var in parts), default=0.0)
+                errors[k] = own + sum(c * errors[var] for c, var in parts)
+            case Contract(operands=operands, scale=scale):
+                summed = {
+                    label: dim.size_at(width)
+                    for operand in operands
+                    for label, dim in zip(operand.axes, program.statements[operand.var].shape, strict=True)
+                    if label >= len(statement.shape)
+                }
+                factor = abs(float(scale.at(width))) * math.prod(summed.values()) ** 0.5
+                product = factor * math.prod(sizes[operand.var] for operand in operands)
+                errors[k] = product * (2.0**-52 + _relative(operands, sizes, errors))
+            case instruction:
+                errors[k] = own + sizes[k] * _relative(operands_of(instruction), sizes, errors)
+    return errors
+
+
+def _relative(operands: Sequence[Operand], sizes: _Numbers, errors: _Numbers) -> float:
+    return float(sum(errors[each.var] / sizes[each.var] for each in operands if sizes[each.var]))
 
 
 def _mean(value: Tensor) -> float:
     return float(value.to(torch.float64).abs().mean()) if value.numel() else 0.0
 
 
-def _slopes(sizes: _Numbers, scales: _Numbers, widths: Sequence[int]) -> tuple[Slope, ...]:
+def _slopes(sizes: _Numbers, errors: _Numbers, widths: Sequence[int]) -> tuple[Slope, ...]:
     """The slope between the two largest widths; None where a value is zero, round-off, or no number."""
-    medians, around = np.median(sizes, axis=1)[-2:], np.median(scales, axis=1)[-2:]
+    medians, around = np.median(sizes, axis=1)[-2:], np.median(errors, axis=1)[-2:]
     slopes: list[Slope] = []
     for (low, high), (small, large) in zip(medians.T, around.T, strict=True):
-        if not (low > 1e-11 * small and high > 1e-11 * large) or not math.isfinite(high):
+        if not (low > MARGIN * small and high > MARGIN * large) or not math.isfinite(high):
             slopes.append(None)
         else:
             slopes.append(math.log(high / low) / math.log(widths[-1] / widths[-2]))

@@ -111,6 +111,23 @@ def test_forward_passes_without_gradients_are_no_events() -> None:
     assert events == []
 
 
+def test_a_frozen_teacher_that_is_called_first_is_not_the_network() -> None:
+    def script() -> None:
+        teacher, student = Net(4).requires_grad_(False), Net(4)
+        optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+        (student(torch.ones(2, 3)) - teacher(torch.ones(2, 3))).square().sum().backward()
+        optimizer.step()
+        (teacher(torch.ones(2, 3)) - student(torch.ones(2, 3))).square().sum().backward()
+        optimizer.step()
+
+    watch, events = events_of(script)
+    names = [e[1] for e in events if e[0] == "enter"]
+    assert names == ["", "fc1", "fc2", *["Net", "Net.fc1", "Net.fc2"] * 2, "", "fc1", "fc2"]
+    assert [e for e in events if e[0] == "output"] == [("output", "output", 0), ("output", "output", 1)]
+    first, _ = events_of(lambda: [Net(4).requires_grad_(False)(torch.ones(2, 3)), train(sgd, steps=1)()])
+    assert "fc1.weight" in watch.parameters() and "Net.fc1.weight" in first.parameters()
+
+
 def test_a_container_that_is_never_called_is_still_the_root() -> None:
     def script() -> None:
         model = nn.ModuleDict({"encoder": nn.Linear(3, 4), "decoder": nn.Linear(4, 3)})

@@ -37,7 +37,7 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
         for value, axes in zip(values, plan.operands, strict=True)
     ]
     if chain[0].arity == 1:
-        made = _of_one_argument(chain, arguments[0], plan.wide, at_most)
+        made = _of_one_argument(chain, arguments[0], plan.wide, at_most, values[0].whole is not None)
         return _averaged(facts.program, position, apply, arguments[0], made) if chain[0].along == "shares" else made
     if chain[0].chooses == "masked":
         return _where(arguments, plan.wide, at_most)
@@ -92,14 +92,18 @@ def _placed(terms: Terms, axes: tuple[int, ...]) -> Terms:
     return tuple(place(term, axes) for term in terms)
 
 
-def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool) -> Value:
+def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool, smaller: bool = False) -> Value:
+    """f(x). smaller: the whole of x may be smaller than base and change; its reciprocal is then larger than that of both."""
     before, moved, after = argument
     unguarded = chain[0].degree is not None and chain[0].degree < 0 and not before  # divides by zero in the base
     base = () if unguarded else value_terms(chain, before, wide)
     if not moved:
         return Value(base, (), None, wide, at_most)
-    change = value_terms(chain, after, wide) if unguarded else change_terms(chain, before, moved, after, wide)
-    return consistent(Value(base, change, value_terms(chain, after, wide), wide, at_most))
+    whole = value_terms(chain, after, wide)
+    change = whole if unguarded else change_terms(chain, before, moved, after, wide)
+    if smaller and chain[0].degree is not None and chain[0].degree < 0:
+        change = tidy([*change, *whole], wide)  # f(base + change) - f(base), of which the first is the larger
+    return consistent(Value(base, change, whole, wide, at_most))
 
 
 def _averaged(program: Program, position: int, apply: Apply, argument: Placed, made: Value) -> Value:

@@ -122,6 +122,7 @@ class Watch:
         self._on_boundary = on_boundary
         self._detect = detect_hand_written_steps
         self._roots: dict[int, str] = {}  # id(root) -> prefix
+        self._frozen: set[str] = set()  # prefixes of roots without a parameter that is trained
         self._kept: list[Any] = []  # roots, kept alive so that ids stay theirs
         self._paths: dict[int, str] = {}  # id(module) -> path
         self._parameters: dict[str, Tensor] = {}
@@ -223,7 +224,8 @@ class Watch:
         if id(root) in self._roots:
             return
         taken = set(self._roots.values())
-        kind = _variable_of_layer(root) or (type(root).__name__ if taken else "")
+        frozen = not any(parameter.requires_grad for parameter in root.parameters())  # a teacher is not the network
+        kind = _variable_of_layer(root) or (type(root).__name__ if frozen or taken - self._frozen else "")
         prefix, count = kind, 1
         while prefix in taken:
             count += 1
@@ -231,6 +233,8 @@ class Watch:
         if taken and any(True for _ in root.children()):
             self.notes.append(f"several root modules: names of {type(root).__name__} start with {prefix!r}")
         self._roots[id(root)] = prefix
+        if frozen:
+            self._frozen.add(prefix)
         self._kept.append(root)
         for path, module in root.named_modules():
             self._paths.setdefault(id(module), _joined(prefix, path))

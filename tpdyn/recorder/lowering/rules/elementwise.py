@@ -95,7 +95,7 @@ def is_guard(b: LoweredBuilder, value: Any, number: Number | None) -> bool:
     if number is None:
         return False
     if b.origin.phase == "optimizer":
-        return is_scaled_root(b, value)
+        return is_scaled_root(b, value) or (0 < number <= LARGEST_GUARD and is_size(b, value))
     return 0 < number <= LARGEST_GUARD and (is_scaled_root(b, value) or is_mean_of_squares(b, value))
 
 
@@ -124,6 +124,20 @@ def is_scaled_root(b: LoweredBuilder, x: Any) -> bool:
             return True
         case Combine(terms=((_, inner),), constant=constant) if constant.is_zero:
             return is_scaled_root(b, Handle(inner.var, (), ()))
+    return False
+
+
+def is_size(b: LoweredBuilder, x: Any) -> bool:
+    """Whether x is made of sizes and squares, entry by entry: |g| (Adamax), or an average of g^2 (Adadelta)."""
+    if not isinstance(x, Handle):
+        return False
+    match b.instruction(x):
+        case Apply(function="abs"):
+            return True
+        case Contract(operands=(one, other)):
+            return one == other
+        case Combine(terms=terms, constant=constant) if terms and constant.is_zero:
+            return all(float(scale.at(1)) > 0 and is_size(b, Handle(inner.var, (), ())) for scale, inner in terms)
     return False
 
 
