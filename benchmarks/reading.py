@@ -1,7 +1,7 @@
 """How long does a prediction take? `python benchmarks/reading.py`
 
-Three steps of the GPT of examples/gpt.py: recorded at three widths and verified at a fourth, then predicted (with and
-without the search for a remedy). And one point of abc-space after recording once, for the multilayer perceptrons of the
+Three steps of the GPT of examples/gpt.py: recorded at three widths and verified at a fourth, read, then predicted
+(with and without the search for a remedy). And one point of abc-space after recording once, for the multilayer perceptrons of the
 theorems: random rational exponents, read and judged. Medians, smallest and largest of repeated runs in one process.
 """
 
@@ -19,17 +19,18 @@ import torch
 import tpdyn
 from tpdyn.claims.strategies import exponents, layer_names, mlp_script
 from tpdyn.claims.theorems import Abc
+from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.predict import predict
 from tpdyn.scripts.script import load
 
 POINTS = 40
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Milliseconds of one call."""
-    start = time.perf_counter()
+    start = clock()
     work()
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (clock() - start)
 
 
 def line(what: str, times: list[float]) -> str:
@@ -42,6 +43,9 @@ def transformer() -> None:
     start = time.perf_counter()
     program = tpdyn.record(train, widths=(32, 48, 64), steps=3)
     print(line(f"GPT, 3 steps: record ({len(program)} statements)", [1e3 * (time.perf_counter() - start)]))
+    print(line("GPT, 3 steps: orders, the first time (CPU)", [timed(lambda: read(program), time.process_time)]))
+    again = [timed(lambda: read(program), time.process_time) for _ in range(5)]
+    print(line("GPT, 3 steps: orders, once more (CPU)", again))
     print(line("GPT, 3 steps: predict", [timed(lambda: predict(program)) for _ in range(3)]))
     print(line("GPT, 3 steps: predict, no remedy", [timed(lambda: predict(program, remedy=False)) for _ in range(3)]))
 
