@@ -299,7 +299,7 @@ WITHOUT_MIRROR = {
     "commands.demo": "the command: tests/test_cli.py",
     "commands.fix": "the command: tests/parametrizing/editing/test_fix.py",
     "commands.limit": "the command: tests/commands/test_simulate.py",
-    "recorder.built.": "models that exist, grown: tests/recorder/built/test_widened.py",
+    "recorder.built.resizing": "models that exist, grown: tests/recorder/built/test_widened.py",
     "recorder.live.operations": "one overload after the other, bit for bit: tests/recorder/live/test_replay.py",
     "recorder.lowering.standins.matrices.": "tests/recorder/lowering/standins/test_spectral.py",
     "claims.strategies": "what properties draw from; a wrong draw shows in theirs",
