@@ -52,3 +52,9 @@ def test_a_linear_form_stays_one_and_refuses_to_be_compared() -> None:
     assert x != HALF
     with pytest.raises(TypeError, match="in a comparison"):
         _ = x > HALF
+
+
+def test_a_rational_compares_with_a_float_as_its_fraction_does() -> None:
+    half = quick(Fraction(1, 2))
+    assert half >= 0.25 and half <= 0.75 and half > 0.25 and half < 0.75 and half == 0.5
+    assert half + 0.25 == 0.75

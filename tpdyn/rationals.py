@@ -143,5 +143,7 @@ def _passed(operation: Any, number: Rational, other: Any) -> Any:
     """What a `Fraction` does; another kind of fraction (a linear form) is asked itself."""
     if isinstance(other, Fraction) and other.__class__ is not Fraction and other.__class__ is not Rational:
         return NotImplemented
+    if isinstance(other, float):  # a comparison would make a number of this class of it
+        return operation(Fraction(number.numerator, number.denominator), other)
     made = operation(number, other)
     return quick(made) if made.__class__ is Fraction else made
