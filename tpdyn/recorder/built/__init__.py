@@ -1,1 +1,1 @@
-"""What would a model that exists do at other widths? Copies are proposed, tried, and said."""
+"""What would a built model do at other widths? Copies are proposed and tried, and the verdict states what they assume."""

@@ -1,9 +1,9 @@
-"""Which dims of a model that exists could be its width? Those that neither data nor targets meet: all others are fixed.
+"""Which dims of a built model could be its width? Those that meet neither data nor targets: all others are fixed.
 
-One recording shows sizes, not what they depend on. But what data meet cannot grow with a hidden layer: the features of an
-input, the batch, tokens, rows that are looked up, what a softmax runs along, classes. So the atoms of the recording
-(`tpdyn.recorder.fitting.atoms`) are marked fixed where that is seen, along cuts and joints too; of several factors of a dim that
-stay (heads and the size of a head) the innermost is taken for the wide one. What is left is a proposal, to be tried, not a fact.
+One recording shows sizes, not how they depend on the width. But dims that meet data cannot grow with a hidden layer: the features
+of an input, the batch, tokens, classes, rows of a table, the dim of a softmax. So the atoms of the recording
+(`tpdyn.recorder.fitting.atoms`) that meet these are marked fixed, along cuts and joints too. If several factors of a dim remain
+(heads and the size of a head), the innermost counts as the wide one. The result is a proposal to try, not a fact.
 """
 
 from __future__ import annotations

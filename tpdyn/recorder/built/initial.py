@@ -1,7 +1,7 @@
-"""From which law were the entries of a built model drawn, and how would that law depend on the width? A guess that is said.
+"""From which law were the entries of a built model drawn, and how does it depend on the width? A guess, stated as one.
 
-In this order: what the module's own reset gives (torch knows how it depends on the width); a constant; a standard deviation
-that is one of the usual functions of the fans; else the deviation as measured, at every width or with a power that the user gives.
+The answers are tried in this order. The module's own reset (torch knows how it depends on the width). A constant. A standard
+deviation that is one of the usual functions of the fans. Else the measured deviation, at every width or with the user's power.
 One width cannot tell 0.02 from 0.16/sqrt(n): each answer but the first two is an assumption, and is worded as one.
 """
 

@@ -1,9 +1,9 @@
-"""How does a model that exists become one of another width? A deep copy whose tensors and stored sizes grow by a plan.
+"""How does a built model become one of another width? A deep copy whose tensors and stored sizes grow by a plan.
 
-Parameters and buffers get their new shapes and are drawn anew (`tpdyn.recorder.built.initial`). Whole numbers that modules keep
-(and their configs) follow where they are the size of a growing dim; floats where they are the root, the inverse or the inverse root
-of one, unless that is a round number (0.125) under a name that does not speak of a scale. A number that is also the size of
-something fixed is ambiguous: it follows only if asked to.
+Parameters and buffers get their new shapes and are drawn anew (`tpdyn.recorder.built.initial`). Whole numbers of modules and their
+configs follow if they are the size of a growing dim. Floats follow if they are the root, the inverse or the inverse root of one,
+except for a round number (0.125) whose name is not that of a scale. A number that is also a fixed size is ambiguous: it
+follows only on request.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""What would a model that exists do at other widths, if no function of the width makes it? A proposal, tried and said.
+"""What would a built model do at other widths? `widened` proposes copies, tries them, and states what they assume.
 
     net = MyModel(...)                       # built, at the one size that it has
     wide = tpdyn.widened(net, fit)           # fit(model): an ordinary training loop of a model that is given to it
     program = tpdyn.record(wide)             # `wide` is a function of the width, as any other
 
-Which dims grow is proposed by `candidates`, the copies are made by `resizing`. A proposal is accepted only if the recording of a
-copy is, statement by statement, that of the model itself, with just the proposed dims grown; and `record` verifies the program
-that the copies make against the model itself, at its own size. What one model cannot show remains an assumption, and every
-assumption is in the verdict's notes.
+`candidates` proposes the dims that grow, and `resizing` builds the copies. A copy is accepted only if it runs the same operations,
+statement by statement, and just the proposed dims have grown. `record` then verifies the program of the copies against the model
+itself, at its own size. One model cannot show everything: the verdict's notes list every assumption.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How is an instruction written that knows its axes by labels (all but slices and concatenations)? Piece by piece."""
+"""How are instructions with labelled axes written (all but slices and concatenations)? Piece by piece."""
 
 from __future__ import annotations
 

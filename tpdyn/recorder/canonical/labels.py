@@ -1,4 +1,4 @@
-"""What is each axis of a piece called in the instruction that reads it? Labels by atoms, not by the script's dims."""
+"""Which label has each axis of a piece in an instruction? Labels by atoms, not by the script's dims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left to do once a program is written in atoms? Leave out permutations and what nothing reads; name the rest."""
+"""How is a program tidied once it is written in atoms? Permutations and unread values are dropped, the rest gets names."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 """Which axes are the same axis, and which dims are products of smaller ones? Atoms: the axes that nothing splits.
 
 A script's dim is an ordered product of **atoms**: `view(B, T, 3, H, n/H)` shows that a dim of size 3n is 3 . H . n/H.
-Two dims that meet in an elementwise operation or in a contraction are the same product of the same atoms, and a reshape
-regroups one product as another. So atoms are found by unification: each dim is a node of a union-find forest, a node may
-be split into an ordered pair of nodes, and where two products meet, both are refined until they agree, from the
-outermost factor inwards. Sizes are symbolic: n is split by 8 (into 8 . n/8) when it is a multiple of 8 at each width.
+Two dims that meet in an elementwise operation or in a contraction are the same product of the same atoms. A reshape regroups one
+product as another. So unification finds the atoms: each dim is a node of a union-find forest, and a node may be split into an
+ordered pair of nodes. If two products meet, both are refined until they agree, from the outermost factor inwards.
+Sizes are symbolic: n is split by 8 (into 8 . n/8) when it is a multiple of 8 at each width.
 
-A slice of a wide dim, and a concatenation along one, cut it at multiples of some part: then the dim is (number of parts)
-. (part), and the slice picks among a finite number of parts (a fused qkv projection). Here the parts are found;
-`tpdyn.recorder.canonical` then writes the program in terms of atoms.
+A slice of a wide dim, or a concatenation along one, cuts it at multiples of some part. Then the dim is (number of parts) . (part),
+and the slice picks among a finite number of parts (a fused qkv projection). This module finds the parts;
+`tpdyn.recorder.canonical` then writes the program in atoms.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Does what the user declares finite stay as it is at every width? It is checked, never assumed.
+"""Is a dim that the user declares finite the same at every width? The recordings tell, and it is refused if it grows.
 
-A name is that of a dim in the table of dims, "blocks.0.qkv.weight:0" (with wildcards), or of a number that modules or their
-configs keep, such as "head_dim". One that grows in the recordings is refused: constants that are made of it (1/sqrt(head_dim))
-scale with it, and a reading that took it for finite would give wrong orders. What has to be done is to let something else grow in
-its stead, the number of heads, say.
+A name is that of a dim in the table of dims, "blocks.0.qkv.weight:0" (with wildcards), or of a number in a module or its config,
+such as "head_dim". If it grows in the recordings, constants such as 1/sqrt(head_dim) grow too, and a reading with a finite
+head_dim would give wrong orders. So it is refused; let another number grow instead, such as the number of heads.
 """
 
 from __future__ import annotations

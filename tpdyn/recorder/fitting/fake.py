@@ -1,13 +1,12 @@
-"""Do the shapes and constants that were fitted at small widths hold where people train? Recorded without any memory.
+"""Do shapes and constants, fitted at small widths, hold at the widths of real trainings? Recorded without any memory.
 
-Under fake tensors a script runs with shapes only: at a width of 100,000 as fast as at 16. What it records there is compared,
-operation by operation, with what the recordings at small widths foretell: each size and each number among the arguments,
-fitted as a function of the width (`tpdyn.recorder.fitting.powers`), must be the script's at the large one. So a branch on the
-width, a rounded size, a constant that only looked like a power are found, with their lines. Values are
-not compared: there are none.
+Under fake tensors a script runs with shapes only: at a width of 100,000 as fast as at 16. Each size and each number among the
+arguments was fitted to the small widths (`tpdyn.recorder.fitting.powers`). Operation by operation, the fit must give the script's
+own number at the large width. This finds branches on the width, rounded sizes, and constants that only looked like a power,
+each with its line. Fake tensors have no values to compare.
 
-A script may ask tensors for numbers (`loss.item()`, the order of its batches). Under fake tensors the answers are those that
-it got at the smallest recorded width.
+A script may ask tensors for numbers (`loss.item()`, the order of its batches). Fake tensors answer with the numbers of the
+smallest recorded width.
 """
 
 from __future__ import annotations

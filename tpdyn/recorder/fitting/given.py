@@ -1,8 +1,8 @@
-"""How big are entries that are given: data, tables? Their typical size, fitted across widths where it depends on the width.
+"""How big are the entries of data and tables? Their typical size, fitted across widths where it depends on the width.
 
-Rows of norm one, orthogonal rows, features divided by a root of their number have entries of size n^-1/2: what reads them
-is smaller by as much. A size that fits no power of the width is taken as one that does not depend on it, as ever. Rows of
-which a fixed number of entries differ from zero (one-hot rows of length n) are refused: a typical entry is zero there.
+Rows of norm one, orthogonal rows, or features divided by a root of their number have entries of size n^-1/2. Products with them
+are smaller by as much. If a size fits none of the powers, it counts as independent of the width. Rows with a fixed number of
+entries other than zero (one-hot rows of length n) are refused, since their typical entry is zero.
 """
 
 from __future__ import annotations

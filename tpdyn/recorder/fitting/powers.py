@@ -1,8 +1,7 @@
 """Which function of the width takes these values at these widths? Powers fitted to a few numbers.
 
-Whole numbers (dims) are fitted exactly; floats (constants of a script) to the round-off of the arithmetic that made
-them; measured numbers (the standard deviation of a sample) to their sampling error. Each fit gives a `Scaling`, or None:
-nothing is guessed.
+Whole numbers (dims) are fitted exactly, floats (constants of a script) up to the round-off of their arithmetic. Measured numbers
+(the standard deviation of a sample) are fitted up to their sampling error. Each fit returns a `Scaling`, or None: it never guesses.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How does a program depend on the width? Several recordings, aligned statement by statement, give the answer.
 
-The same script at another width takes the same steps with other numbers. So the structure (instructions, what reads
-what, labels) must be equal, and each number (a dim, a constant, the standard deviation of an initialisation) is fitted
-as a function of the width (`tpdyn.recorder.fitting.powers`). A number that fits nothing, or a structure that differs, is
-refused with its source line: one width alone could not tell a dim of the batch from one of the model.
+The same script at another width takes the same steps with other numbers. So the structure (instructions, operands, labels)
+must be equal. Each number (a dim, a constant, the standard deviation of an initialisation) is fitted as a function of the width
+(`tpdyn.recorder.fitting.powers`). A number without a fit, or another structure, is refused with its source line. One width alone
+could not tell a dim of the batch from one of the model.
 """
 
 from __future__ import annotations

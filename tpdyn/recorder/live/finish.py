@@ -1,7 +1,7 @@
-"""What of a raw recording is kept? Only what marks, parameters and gradients depend on, under the names of the script.
+"""Which operations of a raw recording are kept? Those that marks, parameters and gradients depend on, named as in the script.
 
-Operations that nothing named depends on (metrics, dead optimizer counters) are dropped, names are given, and what was
-made before the first forward pass is told apart into initialisation (parameters and buffers depend on it) and data.
+Operations without a named result (metrics, dead optimizer counters) are dropped, and values get their names. Operations before
+the first forward pass are initialisation if parameters or buffers depend on them, else data.
 """
 
 from __future__ import annotations

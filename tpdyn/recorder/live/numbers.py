@@ -1,11 +1,10 @@
 """What becomes of a number that leaves the tensors? It stays a float for the script, and remembers how it was made.
 
-`tensor.item()` gives a `TracedNumber` while a script is recorded: a float in every respect, whose sums and products are written
-on the tape, too (as tensors without dims, in float64, which is what Python computes in). When such a number comes back as the
-argument of an operation (the rate of Adafactor, the trust ratio of LAMB), torch has made a plain float of it. So the calls of
-torch are watched: a float that an operation reads is the traced number that the call was given. Where the script itself made
-a plain float of it, it is known by its bits, unless a script could have written the same number down. Comparisons are not
-followed: a branch on a number is the branch that the recording took.
+While a script is recorded, `tensor.item()` returns a `TracedNumber`. It is a float in every respect, but the tape also holds its
+sums and products (as tensors without dims, in Python's float64). If an operation reads such a number (the rate of Adafactor,
+the trust ratio of LAMB), torch first turns it into a plain float. So the recorder watches the calls of torch: a float that an
+operation reads is the traced argument of the call. If the script itself converts it to a plain float, its bits identify it,
+unless a script could contain the same number. Comparisons are not followed: the program takes the branch that the recording took.
 """
 
 from __future__ import annotations

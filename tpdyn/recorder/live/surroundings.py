@@ -1,4 +1,4 @@
-"""What does a recording leave as it was? Random generators, and all that a script can switch in torch for everybody."""
+"""Which global state does a recording restore? Random generators, and all switches of torch that a script can set."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How does a recorded tape become closed instructions? One rule for each aten operation, nothing guessed.
+"""How does a recorded tape become closed instructions? By one rule for each aten operation, without guessing.
 
-`lower(tape)` walks the tape once. Only what parameters, gradients and marks depend on is lowered; constants are folded;
-initial values of parameters become leaves with the law they were drawn from. An operation without a rule is named with
-its source line, all of them at once. The rules stand in files by family, each with its dict `RULES`.
+`lower(tape)` walks the tape once. It lowers the operations that parameters, gradients and marks depend on, and folds constants.
+Initial values of parameters become leaves with their law. All operations without a rule are named at once, with their source
+lines. The rules stand in files by family, each with its dict `RULES`.
 """
 
 from __future__ import annotations

@@ -41,12 +41,12 @@ Term = tuple[Number, Any]
 
 
 def scaling(number: Number) -> Scaling:
-    """A number of the script as a (constant) scaling."""
+    """Write a number of the script as a constant scaling."""
     return Scaling.of(number if isinstance(number, Fraction) else float(number))
 
 
 def common_shape(*shapes: Shape) -> Shape:
-    """What the shapes broadcast to."""
+    """Broadcast some shapes."""
     rank = max((len(shape) for shape in shapes), default=0)
     common = [1] * rank
     for shape in shapes:
@@ -81,21 +81,21 @@ class LoweredBuilder:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def shape(self, x: Any) -> Shape:
-        """The shape of a tensor or number."""
+        """Return the shape of a tensor or number."""
         return x.shape if isinstance(x, (Handle, Known)) else ()
 
     def number(self, x: Any) -> Number | None:
-        """The number that x is, if it is a number or a constant tensor with equal entries."""
+        """Return the number x, or the equal entries of a constant tensor x; else None."""
         if isinstance(x, Known):
             return x.number
         return x if isinstance(x, (int, float, Fraction)) else None
 
     def instruction(self, x: Handle) -> Instruction | Reshape:
-        """What made a value."""
+        """Return the instruction of a handle's statement."""
         return self.statements[x.var].instruction
 
     def value(self, x: Any) -> Handle:
-        """x as a value: a number or known tensor becomes a leaf (once)."""
+        """Return a handle of x: a number or known tensor becomes a leaf (once)."""
         if isinstance(x, Handle):
             return x
         if isinstance(x, Known):

@@ -1,7 +1,7 @@
-"""What is a tensor of the tape while it is being lowered? A view of a statement, or a tensor that is already known.
+"""What is a tensor of the tape during lowering? A handle on a statement, or a known tensor.
 
-* `Handle`: a tensor that a statement makes, seen through permutations, broadcasts and axes of size one: all of these are
-  relabellings of axes, so they cost no statement.
+* `Handle`: the result of a statement, seen through permutations, broadcasts and axes of size one. All of these relabel axes,
+  so they cost no statement.
 * `Known`: a tensor whose entries do not depend on any parameter in training: constants, data, random draws. It becomes a
   leaf only when a statement reads it; arithmetic of constants is done at once.
 * `StandsIn`: neither yet.
@@ -32,7 +32,7 @@ class Refusal(Exception):
 @final
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A tensor of `shape` made by statement `var`: axis k of the statement is dim `axes[k]` (None: size 1, dropped).
+    """The result of statement `var`, with the script's `shape`: axis k of the statement is dim `axes[k]` (None: size 1, dropped).
 
     Dims that no axis maps to are broadcast.
     """
@@ -77,7 +77,7 @@ class Known:
 
     @staticmethod
     def full(shape: Shape, number: Number, dtype: torch.dtype = torch.float64) -> Known:
-        """A constant tensor, all of whose entries are `number`, stored as one."""
+        """Return a constant tensor with all entries equal to `number`, stored as one."""
         known = Known(torch.full((), float(number), dtype=dtype).expand(shape))
         known._number = number  # type: ignore[assignment]
         return known
@@ -89,7 +89,7 @@ class Known:
 
     @property
     def number(self) -> float | int | bool | None:
-        """The number that all entries of a constant are equal to; None if they differ, or if it is no constant."""
+        """The number that all entries of a constant are equal to; None if they differ, or if it is not constant."""
         if self.kind != "constant":
             return None
         if self._number == "?":
@@ -105,20 +105,20 @@ class Known:
 @final
 @dataclass(frozen=True, slots=True)
 class Argmax(StandsIn):
-    """Where the maxima over windows lie: only the gradient of the maximum reads it, and finds it out anew."""
+    """The indices of the maxima over windows: only the gradient of the maximum reads them, and computes them anew."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Refused(StandsIn):
-    """What a refused operation would have made; whatever reads it is refused silently."""
+    """The result of a refused operation; its readers are refused silently."""
 
 
 Tensor = Union[Handle, Known]
 
 
 def uniform_number(tensor: torch.Tensor) -> float | int | bool | None:
-    """The one real number that a tensor is filled with, or None."""
+    """Return the one real number that fills a tensor, or None."""
     if tensor.numel() == 0 or tensor.dtype.is_complex:
         return None
     first = tensor[(0,) * tensor.ndim]
