@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import NamedTuple, cast, final
 
-from tpdyn.exact.compare import counts_on, exceeds, key, largest, meets, ranks, reaches, smallest
+from tpdyn.exact.compare import counts_on, exceeds, key, largest, meets, ranks, reaches
 from tpdyn.exponents import ZERO, Order
 from tpdyn.rationals import Rational
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
@@ -134,14 +134,34 @@ def _shortened(ranked: Sequence[Term], most: int) -> list[Term]:
     return [*larger, _as_one(little)]
 
 
+def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
+    """The same where entries are rare: the smallest two that are equally large are merged, else the smallest two.
+
+    To merge what is dense with what is rare costs more than size: it stays so for every later product.
+    """
+    found = list(terms)
+    while len(found) > max(most, 1):
+        ranked = _ranked(found)
+        ties = [k for k in reversed(range(len(ranked) - 1)) if meets(ranked[k].rms_order, ranked[k + 1].rms_order)]
+        k = ties[0] if ties else len(ranked) - 2
+        for term in ranked[:k]:
+            _count_on_rank(term, ranked[k])
+        found = [*ranked[:k], *ranked[k + 2 :], _as_one(ranked[k : k + 2])]
+    return found
+
+
 def _as_one(terms: Sequence[Term]) -> Term:
-    """A term that is as large as the largest of some and has the characters of all."""
+    """A term with the characters of all that is as large as any: in its entries, their root mean square, and their mean."""
     if len(terms) == 1:
         return terms[0]
     parity = terms[0].parity
     for term in terms[1:]:
         parity = hull(parity, term.parity)
-    return Term(largest([term.order for term in terms]), parity, smallest([term.rarity for term in terms]))
+    order = largest([term.order for term in terms])
+    if not any(term.rarity for term in terms):
+        return Term(order, parity)
+    root, mean = largest([term.rms_order for term in terms]), largest([term.mean_order for term in terms])
+    return Term(order, parity, -largest([2 * (root - order), mean - order]))
 
 
 def _of_known_order(term: Term) -> Term:
@@ -232,7 +252,9 @@ def _at_most(longest: int, found: list[Term]) -> Terms:
     if len(found) <= longest or len(plain) < 2:
         return tuple(found)
     matrices = [term for term in found if term.gaussian is not None]
-    return (*matrices, *_shortened(_ranked(plain), longest - len(matrices)))
+    most = longest - len(matrices)
+    rare = any(term.rarity for term in plain)
+    return (*matrices, *(_merged_in_pairs(plain, most) if rare else _shortened(_ranked(plain), most)))
 
 
 @final
