@@ -23,6 +23,12 @@ def test_an_expression_is_wrapped_behind_letters_of_several_bytes() -> None:
     assert edits.result() == "é = 'ü' + (f(x) * 2)\n"
 
 
+def test_a_form_feed_ends_no_line() -> None:
+    edits = TextEdits("a = 1\n\x0cb = f(x)\n")
+    edits.wrap(first(edits, ast.Call), "(", ")")
+    assert edits.result() == "a = 1\n\x0cb = (f(x))\n"
+
+
 def test_of_two_that_wrap_the_same_the_later_is_outside() -> None:
     edits = TextEdits("y = f(x)\n")
     node = first(edits, ast.Call)

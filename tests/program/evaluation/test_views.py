@@ -30,6 +30,12 @@ def test_pieces_may_be_an_inner_factor() -> None:
     assert to_view(view, [torch.tensor([0, 2, 4]), torch.tensor([1, 3, 5])]).tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_two_factors_of_a_dim_are_in_the_order_of_their_places() -> None:
+    view = View(tuple(range(6)), ((0,),), None, (Factor(0, 0, 2), Factor(0, 1, 3)))
+    pieces = [torch.arange(4 * k, 4 * k + 4) for k in range(6)]
+    assert to_view(view, pieces).tolist() == list(range(24))
+
+
 @pytest.mark.parametrize(
     ("view", "shape"),
     [

@@ -51,7 +51,7 @@ def test_an_outer_atom_at_which_the_whole_range_has_one_index_is_fixed() -> None
 
 def test_one_entry_of_a_product_has_one_index_an_atom() -> None:
     every, (a, b, c) = atoms(3, 2, 4)
-    assert plan_slice(every, [a, b, c], [], Scaling.of(13), 1, ONE) == Cut(((0, 1), (1, 1), (2, 1)), (), 0, 0, 1, 1, ())
+    assert plan_slice(every, [a, b, c], [], Scaling.of(14), 1, ONE) == Cut(((0, 1), (1, 1), (2, 2)), (), 0, 0, 1, 1, ())
 
 
 def test_a_range_that_runs_backwards_starts_at_its_largest_index() -> None:

@@ -50,6 +50,15 @@ def test_a_function_of_a_part_that_is_zero_reads_the_zero() -> None:
     assert Combine(()) in [s.instruction for s in program.statements]
 
 
+def test_an_entrywise_product_is_one_for_each_part_that_is_not_zero() -> None:
+    def build(s: Script, n: int) -> None:
+        x, y = halves(s, n, "a", None), s.leaf("b", 7, 2 * n)
+        s.add(Contract((s.full(x), s.full(y))), 7, 2 * n)
+        s.lowered.marks = s.lowered.marks[-1:]
+
+    assert sum(isinstance(s.instruction, Contract) for s in made(build).program.statements) == 1
+
+
 def test_equal_pieces_are_one_statement() -> None:
     def build(s: Script, n: int) -> None:
         a = s.leaf("a", 7, n)

@@ -42,8 +42,9 @@ def test_a_product_that_sums_over_two_parts_has_two_choices_and_the_labels_of_wh
 
 def test_a_label_that_stands_for_other_atoms_is_left_to_the_result() -> None:
     atoms = Atoms((16, 24))
-    whole, half = atoms.new(Scaling.of(6)), atoms.new(Scaling.of(3))
+    whole = atoms.new(Scaling.of(6))
     leaf = FittedStatement(Leaf("data", "x", Law("data")), (Scaling.of(6),))
     pieces = Pieces(Fitted((16, 24), [leaf]), atoms, ())
     pieces.held.append(Held(((whole,),), {(): 0}, "float"))
-    assert Labels(pieces, ((half,),), (Operand(0, (0,)),), besides=0).products == {0: (half,)}
+    assert Labels(pieces, ((),), (Operand(0, (0,)),), besides=0).products == {0: ()}  # one entry is taken
+    assert Labels(pieces, ((),), (Operand(0, (0,)),)).products == {0: (whole,)}
