@@ -242,7 +242,7 @@ def test_bad_input_is_refused(sgd: Program, arguments: Sequence[int], message: s
 
 
 def test_a_value_that_is_not_there_is_named(sgd: Program) -> None:
-    found = tpdyn.limit(sgd, 2**6, 2)
+    found = tpdyn.limit(sgd, 2**9, 2)
     assert torch.equal(found.value("f", 1).value, found.outputs[1].value)
     with pytest.raises(KeyError, match=r"no finite value 'nothing' in step 0; there are: f \(step 0\)"):
         found.value("nothing", 0)

@@ -49,7 +49,7 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
         base, change, whole = least_of(tuple(arguments))
         return Value(base, change, whole if change else None, plan.wide, at_most)
     bound = _bound(facts, apply)
-    if bound is not None:
+    if bound is not None and plan.wide:  # a single number may be the reciprocal of one of which only a bound is known
         kept, parameters = bound
         return _of_one_argument(_chain("clamp", parameters), arguments[kept], plan.wide, at_most)
     base = several_arguments(chain[0], tuple(base for base, _, _ in arguments), plan.wide)
