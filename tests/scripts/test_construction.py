@@ -106,3 +106,13 @@ def test_only_the_first_run_is_watched_and_the_constructor_is_put_back() -> None
     first = made.found
     made(8)
     assert made.found is first and Optimizer.__init__ is before and made.__wrapped__ is plain
+
+
+def twice_named(width: int) -> None:
+    other = model = nn.Linear(3, width)
+    fit(other, torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_of_two_names_of_a_model_that_in_the_call_is_taken() -> None:
+    (made,) = found(twice_named)
+    assert made.model == "model"
