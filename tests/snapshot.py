@@ -172,7 +172,7 @@ def travelled(program: Any, count: int) -> list[dict[str, Any]]:
 def at(tpdyn: Any, program: Any, exponents: Any) -> dict[str, Any]:
     """What is predicted at some exponents."""
     module = import_module(exponents_home())
-    made = tpdyn.predict(program, module.Exponents(**exponents), remedy=False)
+    made = tpdyn.predict(program, exponents=module.Exponents(**exponents), remedy=False)
     return {"regime": made.regime.value, "sizes": list(map(str, made.sizes)), "changes": list(map(str, made.changes))}
 
 
