@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -48,7 +48,8 @@ Settings = Annotated[
     typer.Option(
         "--set",
         help="a number in the script's text that is set to a function of the width: --set n_embd=n, --set "
-        "GPTConfig.n_head=n/16 (a field, keyword or default), --set config.py:n_embd=n",
+        "GPTConfig.n_head=n/16 (a field, keyword or default), --set 400=n (wherever 400 is written), --set 31:400=n (in "
+        "line 31), --set config.yaml:model.width=n (another file)",
     ),
 ]
 
@@ -117,7 +118,7 @@ def check(
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files
         from tpdyn.reporting import coordinates, folders, tensorboard, terminal
-        from tpdyn.scripts.script import load
+        from tpdyn.scripts.script import load, told
 
         asked, recorded = _widths(widths), _widths(record_widths) if record_widths else None
         if width_arg or settings:
@@ -135,6 +136,7 @@ def check(
         if measure:
             folders.check_writable(destination)
         runs = (*(recorded or ()), *(asked if measure else ()))
+        _say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=runs)
         with _progress() as tell:
             try:
@@ -287,12 +289,13 @@ def derive(
         from tpdyn.commands import files
         from tpdyn.integrations import mup as integration
         from tpdyn.parametrizing.families import grouped
-        from tpdyn.scripts.script import load
+        from tpdyn.scripts.script import load, told
 
         json = _absolute(json)
         if json is not None:
             files.check_json_path(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
+        _say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
@@ -327,7 +330,9 @@ def fix(
     """
     with _exits() as leave:
         from tpdyn.commands import fix as fixing
+        from tpdyn.scripts.script import told
 
+        _say_each(told(target, settings or []))
         with _progress() as tell:
             found = fixing.fixed(
                 target,
@@ -381,7 +386,7 @@ def phase(
         from tpdyn.commands import failures, files
         from tpdyn.parametrizing.maps.diagram import PhaseDiagram
         from tpdyn.reporting import folders, tensorboard
-        from tpdyn.scripts.script import load
+        from tpdyn.scripts.script import load, told
 
         ends = [_limits(text) if text else None for text in (x_limits, y_limits)]
         all_ends = _limits(limits or "-1,2")
@@ -404,6 +409,7 @@ def phase(
         if destination is not None:
             files.check_pictures(f"--logdir {logdir}")
             folders.check_writable(destination)
+        _say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
         with _progress() as tell:
             program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
@@ -443,12 +449,13 @@ def simulate(
     with _exits():
         from tpdyn.commands import files
         from tpdyn.commands.simulate import simulated
-        from tpdyn.scripts.script import load
+        from tpdyn.scripts.script import load, told
 
         json = _absolute(json)
         if json is not None:
             files.check_json_path(json)
         asked, recorded = _widths(widths), _widths(record_widths)
+        _say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
         with _progress() as tell:
             found = simulated(
@@ -500,12 +507,13 @@ def limit(
     with _exits():
         from tpdyn.commands import files
         from tpdyn.commands.limit import limits
-        from tpdyn.scripts.script import load
+        from tpdyn.scripts.script import load, told
 
         json = _absolute(json)
         if json is not None:
             files.check_json_path(json)
         recorded = _widths(record_widths)
+        _say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
         with _progress() as tell:
             found = limits(
@@ -570,6 +578,11 @@ def _absolute(path: Path | None) -> Path | None:
 
 def _say(message: str) -> None:
     print(f"tpdyn: {message}", file=sys.stderr)
+
+
+def _say_each(messages: Iterable[str]) -> None:
+    for message in messages:
+        _say(message)
 
 
 def _progress() -> AbstractContextManager[Callable[[str, int, int], None]]:

@@ -16,7 +16,7 @@ def test_a_formula_gives_a_whole_number(text: str, width: int, value: int) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "m", "n n", "4.0*n", "int(n)", "n.real", "n if n else 1", "[n]", "n % 3", "True", "'n'", "n**", "~n"]
+    "text", ["", "m", "n n", "1e999", "int(n)", "n.real", "n if n else 1", "[n]", "n % 3", "True", "'n'", "n**", "~n"]
 )
 def test_anything_else_is_no_formula(text: str) -> None:
     with pytest.raises(BadFormula, match="expected a formula in n"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -133,3 +134,70 @@ def test_a_text_that_stands_in_for_the_file_is_set_too(script: Path) -> None:
         model = load(str(script), settings=["model_of.width=n"])(48)["model"]  # type: ignore[index]
     assert model[0].out_features == 48 and type(model[1]).__name__ == "ReLU"
     assert type(load(str(script), settings=["model_of.width=n"])(48)["model"][1]).__name__ == "Tanh"  # type: ignore[index]
+
+
+VAE = """\
+import json, torch, yaml
+from pathlib import Path
+from torch import nn
+
+rate = 0.1
+with open("override.py") as file:
+    exec(file.read())
+width = yaml.safe_load(Path("config.yaml").read_text())["model"]["width"]
+model = nn.Sequential(nn.Linear(7, 400), nn.Tanh(), nn.Linear(400, width), nn.Linear(width, 1))
+Path("seen.json").write_text(json.dumps([[list(p.shape) for p in model.parameters()], rate, heads]))
+"""
+
+
+def seen(folder: Path, monkeypatch: pytest.MonkeyPatch, *settings: str, width: int = 16) -> list[object]:
+    """What the script made of its numbers: (shapes, rate, heads)."""
+    (folder / "vae.py").write_text(VAE)
+    (folder / "override.py").write_text("heads = 4\n")
+    (folder / "config.yaml").write_text("model:\n  width: 12  # wide\n")
+    monkeypatch.chdir(folder)
+    load("vae.py", settings=settings, widths=(width,))(width)
+    assert (folder / "vae.py").read_text() == VAE
+    return list(json.loads((folder / "seen.json").read_text()))
+
+
+def test_a_number_without_a_name_is_set_wherever_it_is_written_and_the_places_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes, *_ = seen(tmp_path, monkeypatch, "400=n")
+    assert shapes == [[16, 7], [16], [12, 16], [12], [1, 12], [1]]
+    told = capsys.readouterr().err
+    assert "--set 400=n sets 2 places:" in told
+    assert told.count("vae.py:9:") == 2
+
+
+def test_one_of_several_equal_numbers_is_set_by_its_line_and_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    column = VAE.splitlines()[8].index("400, width") + 1
+    shapes, *_ = seen(tmp_path, monkeypatch, f"vae.py:9:{column}:400=2*n")
+    assert shapes[0] == [400, 7]
+    assert shapes[2] == [12, 32]
+
+
+def test_floats_executed_files_and_configurations_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes, rate, heads = seen(
+        tmp_path, monkeypatch, "rate=1/n", "override.py:heads=n/8", "config.yaml:model.width=3*n"
+    )
+    assert (shapes[2], rate, heads) == ([48, 400], 1 / 16, 2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("401=n", r"vae.py has no number 401; its numbers are: 0.1, 1, 7, 400"),
+        ("config.yaml:model.depth=n", r"config.yaml has no such place; its numbers are: model.width"),
+        ("missing.yaml:a=n", "no file"),
+        ("400=n/0", "divides by zero"),
+    ],
+)
+def test_a_number_that_is_not_there_is_told_with_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, message: str
+) -> None:
+    with pytest.raises(BadTarget, match=message):
+        seen(tmp_path, monkeypatch, setting)

@@ -1,8 +1,9 @@
-"""Which whole number does a formula in the width give? `4*n`, `n/16`: whole numbers, n, plain arithmetic and nothing else."""
+"""Which number does a formula in the width give? `4*n`, `n/16`, `0.1*64/n`: numbers, n, plain arithmetic and nothing else."""
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +27,10 @@ class BadFormula(ValueError):
 @final
 @dataclass(frozen=True)
 class Formula:
-    """A whole number as a function of the width n.
+    """A number as a function of the width n.
 
-    >>> Formula.read("3*(n/8)").at(16)
-    6
+    >>> Formula.read("3*(n/8)").at(16), Formula.read("0.4/n").real_at(16)
+    (6, 0.025)
     """
 
     text: str
@@ -37,10 +38,8 @@ class Formula:
 
     @staticmethod
     def read(text: str) -> Formula:
-        """The formula that a text means; raises BadFormula for anything but n, whole numbers, + - * / // ** and brackets."""
-        expected = (
-            "expected a formula in n, the width, such as n, 4*n or n/16 (whole numbers, + - * / // ** and brackets)"
-        )
+        """The formula that a text means; raises BadFormula for anything but n, numbers, + - * / // ** and brackets."""
+        expected = "expected a formula in n, the width, such as n, 4*n or n/16 (numbers, + - * / // ** and brackets)"
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError):
@@ -50,7 +49,7 @@ class Formula:
                 isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd)
             )
             if isinstance(node, ast.Constant):
-                plain = type(node.value) is int
+                plain = type(node.value) is int or (type(node.value) is float and math.isfinite(node.value))
             elif isinstance(node, ast.Name):
                 plain = node.id == "n"
             if isinstance(node, ast.BinOp):
@@ -59,26 +58,37 @@ class Formula:
                 raise BadFormula(f"{text!r}: {ast.unparse(node) or type(node).__name__} has no place in it; {expected}")
         return Formula(text.strip(), tree)
 
+    @property
+    def is_real(self) -> bool:
+        """Whether a decimal number stands in it."""
+        return any(isinstance(node, ast.Constant) and type(node.value) is float for node in ast.walk(self.tree))
+
     def at(self, width: int) -> int:
         """Its value at a width; raises BadFormula unless that is a positive whole number."""
-        try:
-            value = _value(self.tree, width)
-        except ZeroDivisionError:
-            raise BadFormula(
-                f"{self.text} divides by zero at width {width}; expected a positive whole number"
-            ) from None
+        value = self._exact(width, "a positive whole number")
         if value.denominator != 1 or value < 1:
+            shown = value if value.denominator < 10**6 else float(value)
             raise BadFormula(
-                f"{self.text} is {value} at width {width}; expected a positive whole number. Try other widths "
+                f"{self.text} is {shown} at width {width}; expected a positive whole number. Try other widths "
                 "(multiples of what it divides by), or // to round down"
             )
         return int(value)
 
+    def real_at(self, width: int) -> float:
+        """Its value at a width, a whole number or not; raises BadFormula where it has none."""
+        return float(self._exact(width, "a number"))
+
+    def _exact(self, width: int, expected: str) -> Fraction:
+        try:
+            return _value(self.tree, width)
+        except ZeroDivisionError:
+            raise BadFormula(f"{self.text} divides by zero at width {width}; expected {expected}") from None
+
 
 def _value(node: ast.expr, width: int) -> Fraction:
     match node:
-        case ast.Constant(value=int(number)):
-            return Fraction(number)
+        case ast.Constant(value=int() | float() as number):
+            return Fraction(repr(number))  # 0.1 is a tenth
         case ast.Name():
             return Fraction(width)
         case ast.UnaryOp(op=op, operand=operand):

@@ -2,7 +2,7 @@
 
 `path/file.py:function` imports the file and means that function, called with the width. `path/file.py` with width
 arguments means the whole file, run as `__main__` with these options of its own set to functions of the width; nothing in it
-changes. For a script without options, settings name numbers in its text (`tpdyn.scripts.settings`).
+changes. For a script without options, settings name numbers in its text, or in files that it reads (`tpdyn.scripts.settings`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from types import CodeType, ModuleType
 
 from tpdyn.scripts.contained import contained
 from tpdyn.scripts.formula import BadFormula, Formula
-from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings
-from tpdyn.scripts.standing_in import imported_as
+from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, texts
+from tpdyn.scripts.standing_in import imported_as, read_as
 
 
 class BadTarget(ValueError):
@@ -82,9 +82,12 @@ def load(
         for width in widths:
             _at(words, width)
             for setting in set_to:
-                setting.formula.at(width)
+                setting.at(width)
     except (BadFormula, BadSetting) as error:
         raise BadTarget(str(error)) from error
+    for setting in set_to:
+        if setting.literal:  # one number may stand for several things: the user sees which places are meant
+            print(setting.told(), file=sys.stderr)
     return _script(path, words, list(arguments), set_to)
 
 
@@ -191,7 +194,7 @@ def _script(
             if not settings:
                 return runpy.run_path(str(full), run_name="__main__")
             made = codes(settings, width)
-            with imported_as(made):
+            with imported_as(made), read_as(texts(settings, width)):
                 return _run_as_main(str(full), made.get(str(full)))
 
     run.__name__ = path.stem
@@ -227,3 +230,11 @@ def _as_command_line(argv: list[str], folder: Path) -> Iterator[None]:
             sys.modules["__main__"] = before[2]
         if os.getcwd() != before[3]:
             os.chdir(before[3])
+
+
+def told(target: str, settings: Sequence[str]) -> tuple[str, ...]:
+    """Which places are set by numbers that are meant wherever they are written; one text a setting. Raises BadTarget."""
+    try:
+        return tuple(each.told() for each in read_settings(Path(_split(target)[0]), settings) if each.literal)
+    except BadSetting as error:
+        raise BadTarget(str(error)) from error

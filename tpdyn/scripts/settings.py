@@ -1,15 +1,18 @@
 """Which numbers of a script's own text are set to a function of the width? `--set n_embd=n`, for scripts without options.
 
-A name stands for one place of the text where a value is written:
+What is set is a name or a number, of the script itself or of a file that it imports, runs or reads:
 
 * `n_embd`: an assignment at the top of the file, `n_embd = 384`;
 * `GPTConfig.n_embd`: a field of the class GPTConfig, a keyword where something of that name is called
   (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`), or the default of a parameter of a function of that name;
-* `config.n_embd`: an entry of the dict that is assigned to `config`, or the assignment `config.n_embd = 64`.
+* `config.n_embd`: an entry of the dict that is assigned to `config`, or the assignment `config.n_embd = 64`;
+* `400`: every place where the number 400 is written, as in `nn.Linear(784, 400)`; `31:400` those of line 31, `31:23:400` the one
+  in its column 23, as compilers count (both from 1);
+* `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder;
+* `config.yaml:model.width`: an entry of a YAML, JSON or TOML file, by its path.
 
-`model.py:GPTConfig.n_embd` looks in another file, as seen from the script's folder; of several places of one name,
-`n_embd@12` is that in line 12. The script then runs with another value at
-that place: the syntax tree is changed in memory, every position in it is that of the file, and the file stays as it is.
+Of several places of one name, `n_embd@12` is that in line 12. The script then runs with another value at these places: the
+syntax tree is changed in memory, or the text that the script reads; every line is that of the file, and the file stays as it is.
 """
 
 from __future__ import annotations
@@ -17,16 +20,18 @@ from __future__ import annotations
 import ast
 import difflib
 import linecache
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 from typing import final
 
 from tpdyn.scripts.formula import BadFormula, Formula
+from tpdyn.scripts.places import NotReadable, Place, Position, is_python, places_in, position_of, with_values
 
 MOST_NAMES = 12
-Position = tuple[int, int, int, int]
+LITERAL = re.compile(r"\d[\d_]*(\.\d*)?([eE][-+]?\d+)?")
 
 
 class BadSetting(ValueError):
@@ -36,15 +41,36 @@ class BadSetting(ValueError):
 @final
 @dataclass(frozen=True)
 class Setting:
-    """One number of a file that becomes a function of the width: `position` is where its value is written."""
+    """Numbers of a file that become a function of the width. name: as it was given, less the file."""
 
     name: str
     file: str
-    position: Position
+    places: tuple[Place, ...]
     formula: Formula
+    literal: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}={self.formula.text}"
+
+    def at(self, width: int) -> dict[Position, int | float]:
+        """What stands at each place; a float where one stood there, else a whole number. Raises BadFormula."""
+        real = {place: _is_real(place, self.formula) for place in self.places}
+        return {
+            place.position: self.formula.real_at(width) if real[place] else self.formula.at(width)
+            for place in self.places
+        }
+
+    def told(self) -> str:
+        """Its places, with their lines; for a number that is meant wherever it is written."""
+        lines = _text(self.file).splitlines()
+        count = f"{len(self.places)} place{'s' if len(self.places) > 1 else ''}"
+        shown = [f"\n  {place_name(self.file, place)}: {lines[place.line - 1].strip()}" for place in self.places]
+        return f"--set {self} sets {count}:{''.join(shown)}"
+
+
+def place_name(file: str, place: Place) -> str:
+    """A place as compilers name it; what --set takes, with the number behind it."""
+    return f"{Path(file).name}:{place.line}:{place.position[1] + 1}"
 
 
 def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
@@ -52,7 +78,8 @@ def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
 
     Raises BadSetting for a name that is not in the file, or there more than once, and for a word of another form.
     """
-    found: dict[tuple[str, Position], Setting] = {}
+    taken: dict[tuple[str, Position], Setting] = {}
+    settings = []
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name:
@@ -62,137 +89,132 @@ def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
         except BadFormula as error:
             raise BadSetting(f"--set {word}: {error}") from error
         setting = _found(script, name.strip(), formula)
-        before = found.setdefault((setting.file, setting.position), setting)
-        if before is not setting:
-            raise BadSetting(f"--set {word}: the same number is set by --set {before}; expected it once")
-    return tuple(found.values())
+        for place in setting.places:
+            before = taken.setdefault((setting.file, place.position), setting)
+            if before is not setting:
+                raise BadSetting(f"--set {word}: the same number is set by --set {before}; expected it once")
+        settings.append(setting)
+    return tuple(settings)
 
 
 def codes(settings: Sequence[Setting], width: int) -> dict[str, CodeType]:
-    """The code of every file with a setting, as it is at a width, by absolute path. Raises BadFormula."""
+    """The code of every Python file with a setting, as it is at a width, by absolute path. Raises BadFormula."""
     made = {}
-    for file in dict.fromkeys(setting.file for setting in settings):
-        values = {s.position: s.formula.at(width) for s in settings if s.file == file}
-        tree = _tree(file)
-        _Set(values).visit(tree)
-        made[file] = compile(tree, file, "exec", dont_inherit=True)
+    for file, values in _values(settings, width).items():
+        if is_python(file):
+            tree = ast.parse(_text(file), file)
+            _Set(values).visit(tree)
+            made[file] = compile(tree, file, "exec", dont_inherit=True)
     return made
+
+
+def texts(settings: Sequence[Setting], width: int) -> dict[str, str]:
+    """The text of every file with a setting, as it is at a width, by absolute path; no line moves. Raises BadFormula."""
+    values = _values(settings, width)
+    return {
+        file: with_values(_text(file), {at: repr(value) for at, value in set_to.items()})
+        for file, set_to in values.items()
+    }
+
+
+def _values(settings: Sequence[Setting], width: int) -> dict[str, dict[Position, int | float]]:
+    made: dict[str, dict[Position, int | float]] = {}
+    for setting in settings:
+        made.setdefault(setting.file, {}).update(setting.at(width))
+    return made
+
+
+def _is_real(place: Place, formula: Formula) -> bool:
+    return isinstance(place.value, float) or (place.value is None and formula.is_real)
 
 
 @final
 class _Set(ast.NodeTransformer):
     """Puts numbers where values were; positions stay."""
 
-    def __init__(self, values: dict[Position, int]) -> None:
+    def __init__(self, values: dict[Position, int | float]) -> None:
         self.values = values
 
     def visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.expr) and _position(node) in self.values:
-            return ast.copy_location(ast.Constant(self.values[_position(node)]), node)
+        if isinstance(node, ast.expr) and position_of(node) in self.values:
+            return ast.copy_location(ast.Constant(self.values[position_of(node)]), node)
         return super().generic_visit(node)
 
 
-def _position(node: ast.expr) -> Position:
-    return node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0
-
-
-def _tree(file: str) -> ast.Module:
-    linecache.checkcache(file)
-    # What is shown as the script's text is what is changed: a patched one, too, that only stands in for the file.
-    return ast.parse("".join(linecache.getlines(file)), file)
+def _text(file: str) -> str:
+    if is_python(file):
+        linecache.checkcache(file)
+        # What is shown as the script's text is what is changed: a patched one, too, that only stands in for the file.
+        return "".join(linecache.getlines(file))
+    with open(file, encoding="utf-8", newline="") as opened:
+        return opened.read()
 
 
 def _found(script: Path, name: str, formula: Formula) -> Setting:
-    file, colon, inner = name.rpartition(":")
+    file, inner, line, column = _parts(name)
+    path = _path(script, file, name)
+    try:
+        places = places_in(_text(str(path)), str(path))
+    except (NotReadable, OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"--set {name}: {error}") from error
+    literal = LITERAL.fullmatch(inner) is not None
+    if literal:
+        number = ast.literal_eval(inner.lstrip("0") or "0") if "." not in inner else float(inner)
+        named = [place for place in places if type(place.value) is type(number) and place.value == number]
+    else:
+        named = [place for place in places if inner in place.names]
+    mine = [place for place in named if line in (0, place.line) and column in (0, place.position[1] + 1)]
+    if not named:
+        raise BadSetting(f"--set {name}: {_nothing(path, places, inner, literal)}")
+    if not mine or (len(mine) > 1 and not literal):
+        lines = _text(str(path)).splitlines()
+        shown = [f"\n  line {place.line}: {lines[place.line - 1].strip()}" for place in named]
+        known = "places with that number" if literal else "places of that name"
+        example = f"{named[-1].line}:{inner}" if literal else f"{inner}@{named[-1].line}"
+        expected = "expected one of them" if literal else "expected one, by its line"
+        raise BadSetting(
+            f"--set {name}: {path.name} has {len(named)} {known}; {expected} "
+            f"({example}={formula.text}):{''.join(shown)}"
+        )
+    return Setting(name if not file else name[len(file) + 1 :], str(path), tuple(mine), formula, literal)
+
+
+def _parts(name: str) -> tuple[str, str, int, int]:
+    """File, name or number, line and column of `FILE:LINE:COLUMN:NAME`, or `NAME@LINE`; 0 and "" for what is not given."""
+    *before, inner = name.split(":")
     inner, _, line = inner.partition("@")
-    path = (script.parent / file if colon else script).resolve()
+    numbers: list[int] = [int(line)] if line.isdecimal() else []
+    while before and before[-1].isdecimal() and len(numbers) < 2:
+        numbers.insert(0, int(before.pop()))
+    if line and not line.isdecimal():
+        raise BadSetting(f"--set {name}: {line!r} is no line; expected its number, as in {inner}@12")
+    return ":".join(before), inner, [*numbers, 0][0], [*numbers, 0, 0][1]
+
+
+def _path(script: Path, file: str, name: str) -> Path:
+    if not file:
+        return script.resolve()
+    path = (script.parent / file).resolve()
+    if not path.is_file() and Path(file).is_file():
+        return Path(file).resolve()
     if not path.is_file():
         raise BadSetting(f"--set {name}: no file {path}; expected one, as seen from the folder of {script}")
-    try:
-        places = list(_places(_tree(str(path))))
-    except SyntaxError as error:
-        raise BadSetting(f"{path} is no Python file: {error}") from error
-    places.sort(key=lambda place: _position(place[1]))
-    named = [value for known, value in places if known == inner]
-    mine = [value for value in named if not line or str(value.lineno) == line]
-    if not named:
-        names = list(dict.fromkeys(known for known, value in places if _is_number(value)))
-        close = difflib.get_close_matches(inner, names, MOST_NAMES, 0.5)
-        last = [known for known in names if known.rpartition(".")[2] == inner.rpartition(".")[2]]
-        listed = list(dict.fromkeys([*last, *close, *names]))
-        more = f" and {len(listed) - MOST_NAMES} more" if len(listed) > MOST_NAMES else ""
-        there = f"{', '.join(listed[:MOST_NAMES])}{more}" if listed else "none"
-        raise BadSetting(f"--set {name}: {path.name} has no such place; its numbers are: {there}")
-    if len(mine) != 1:
-        lines = linecache.getlines(str(path))
-        shown = [f"\n  line {value.lineno}: {lines[value.lineno - 1].strip()}" for value in named]
-        raise BadSetting(
-            f"--set {name}: {path.name} has {len(named)} places of that name; expected one, by its line "
-            f"({inner}@{named[-1].lineno}={formula.text}):{''.join(shown)}"
-        )
-    return Setting(inner, str(path), _position(mine[0]), formula)
+    return path
 
 
-def _is_number(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and type(value.value) is int
-
-
-def _places(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """(name, value) of every place that a setting can name, each once for every name that it has."""
-    for statement in tree.body:
-        for target, value in _assigned(statement):
-            if isinstance(target, ast.Name):
-                yield target.id, value
-    for node in ast.walk(tree):
-        match node:
-            case ast.ClassDef(name=owner, body=body):
-                for statement in body:
-                    for target, value in _assigned(statement):
-                        if isinstance(target, ast.Name):
-                            yield f"{owner}.{target.id}", value
-            case ast.FunctionDef(name=owner, args=arguments) | ast.AsyncFunctionDef(name=owner, args=arguments):
-                positional = [*arguments.posonlyargs, *arguments.args]
-                last = positional[len(positional) - len(arguments.defaults) :]
-                for argument, default in zip(last, arguments.defaults, strict=True):
-                    yield f"{owner}.{argument.arg}", default
-                for argument, each in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-                    if each is not None:
-                        yield f"{owner}.{argument.arg}", each
-            case ast.Call(func=ast.Name(id=owner) | ast.Attribute(attr=owner), keywords=keywords) if owner != "dict":
-                for keyword in keywords:
-                    if keyword.arg is not None:
-                        yield f"{owner}.{keyword.arg}", keyword.value
-            case ast.Assign() | ast.AnnAssign():
-                for target, value in _assigned(node):
-                    if isinstance(target, ast.Attribute):
-                        yield ast.unparse(target), value
-                    elif isinstance(target, ast.Name):
-                        for key, entry in _entries(value):
-                            yield f"{target.id}.{key}", entry
-            case _:
-                pass
-
-
-def _assigned(statement: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(target, value) of an assignment, of tuples entry by entry."""
-    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        yield statement.target, statement.value
-    if isinstance(statement, ast.Assign):
-        for target in statement.targets:
-            both = isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple)
-            if both and len(target.elts) == len(statement.value.elts):  # type: ignore[attr-defined]
-                yield from zip(target.elts, statement.value.elts, strict=True)  # type: ignore[attr-defined]
-            else:
-                yield target, statement.value
-
-
-def _entries(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    """The entries of `{"key": value}` and of `dict(key=value)`."""
-    if isinstance(value, ast.Dict):
-        for key, entry in zip(value.keys, value.values, strict=True):
-            if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                yield key.value, entry
-    elif isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "dict":
-        for keyword in value.keywords:
-            if keyword.arg is not None:
-                yield keyword.arg, keyword.value
+def _nothing(path: Path, places: Sequence[Place], inner: str, literal: bool) -> str:
+    """What to say of a name or a number that is not there."""
+    if literal:
+        values = sorted({place.value for place in places if place.value is not None})
+        numbers = [repr(value) for value in values]
+        return f"{path.name} has no number {inner}; its numbers are: {', '.join(numbers) or 'none'}"
+    names = list(dict.fromkeys(known for place in places if place.value is not None for known in place.names))
+    close = difflib.get_close_matches(inner, names, MOST_NAMES, 0.5)
+    last = [known for known in names if known.rpartition(".")[2] == inner.rpartition(".")[2]]
+    listed = list(dict.fromkeys([*last, *close, *names]))
+    more = f" and {len(listed) - MOST_NAMES} more" if len(listed) > MOST_NAMES else ""
+    if listed:
+        return f"{path.name} has no such place; its numbers are: {', '.join(listed[:MOST_NAMES])}{more}"
+    sizes = sorted({place.value for place in places if isinstance(place.value, int) and place.value > 2})
+    also = f". Set a number wherever it is written, as in --set {sizes[-1]}=n" if sizes else ""
+    return f"{path.name} has no such place; none of its numbers has a name{also}"

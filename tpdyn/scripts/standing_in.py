@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.machinery
 import io
 import linecache
@@ -26,25 +27,18 @@ def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
     The user's modules from the folders of these files are forgotten, so that they are imported anew, and come back at the end.
     """
     texts = {os.path.realpath(path): text for path, text in texts.items()}
-    open_code = io.open_code
-
-    def opened(path: str) -> Any:
-        text = texts.get(os.path.realpath(path))
-        return open_code(path) if text is None else io.BytesIO(text.encode())
 
     def compiled(path: str) -> CodeType | None:
         text = texts.get(os.path.realpath(path))
         return None if text is None else compile(text, path, "exec", dont_inherit=True)
 
     lines = {path: linecache.cache.get(path) for path in texts}
-    with _imported_as(compiled, texts):
+    with _imported_as(compiled, texts), opened_as(texts):
         for path, text in texts.items():
             linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-        io.open_code = opened  # what `runpy.run_path` opens
         try:
             yield
         finally:
-            io.open_code = open_code
             for path, kept in lines.items():
                 linecache.cache.pop(path, None)
                 if kept is not None:
@@ -52,11 +46,85 @@ def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def imported_as(codes: Mapping[str, CodeType]) -> Iterator[None]:
-    """While it lasts, a file that is imported is the given code; its lines are shown as they are. codes: by absolute path."""
+def imported_as(codes: Mapping[str, CodeType]) -> Iterator[set[str]]:
+    """While it lasts, a file that is imported is the given code; its lines are shown as they are. codes: by absolute path.
+
+    Yields the set of files that were imported so, which grows.
+    """
     codes = {os.path.realpath(path): code for path, code in codes.items()}
-    with _imported_as(lambda path: codes.get(os.path.realpath(path)), codes):
+    met: set[str] = set()
+
+    def code_of(path: str) -> CodeType | None:
+        real = os.path.realpath(path)
+        if real in codes:
+            met.add(real)
+        return codes.get(real)
+
+    with _imported_as(code_of, codes):
+        yield met
+
+
+@contextmanager
+def opened_as(texts: Mapping[str, str]) -> Iterator[set[str]]:
+    """While it lasts, a file that is opened to be read holds the given text. texts: by absolute path.
+
+    A file that the script writes is from then on what it wrote. Yields the set of files that were opened so, which grows.
+    """
+    held = {os.path.realpath(path): text for path, text in texts.items()}
+    met: set[str] = set()
+    original, original_code = io.open, io.open_code
+
+    def text_at(file: Any) -> str | None:
+        if not isinstance(file, str | bytes | os.PathLike):
+            return None  # a descriptor
+        real = os.path.realpath(os.fsdecode(file))
+        if real in held:
+            met.add(real)
+        return held.get(real)
+
+    def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        text = text_at(file)
+        if text is None:
+            return original(file, mode, *args, **kwargs)
+        if set(mode) & set("wax+"):
+            held.pop(os.path.realpath(os.fsdecode(file)))
+            return original(file, mode, *args, **kwargs)
+        bytes_of = io.BytesIO(text.encode())
+        if "b" in mode:
+            return bytes_of
+        given = dict(zip(("buffering", "encoding", "errors", "newline"), args, strict=False)) | kwargs
+        return io.TextIOWrapper(bytes_of, given.get("encoding") or "utf-8", given.get("errors"), given.get("newline"))
+
+    def opened_code(path: str) -> Any:
+        text = text_at(path)
+        return original_code(path) if text is None else io.BytesIO(text.encode())
+
+    before = builtins.open
+    builtins.open = io.open = opened
+    io.open_code = opened_code  # what `runpy.run_path` opens
+    try:
+        yield met
+    finally:
+        builtins.open, io.open, io.open_code = before, original, original_code
+
+
+@contextmanager
+def read_as(texts: Mapping[str, str]) -> Iterator[None]:
+    """While it lasts, a file that the script opens to read is the given text (a configuration; code that it executes)."""
+    texts = {os.path.realpath(path): text for path, text in texts.items()}
+    opened = builtins.open
+
+    def given(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        text = texts.get(os.path.realpath(file)) if isinstance(file, str | os.PathLike) else None
+        if text is None or not set(mode) <= set("rbtU"):
+            return opened(file, mode, *args, **kwargs)
+        return io.BytesIO(text.encode()) if "b" in mode else io.StringIO(text)
+
+    builtins.open = io.open = given
+    try:
         yield
+    finally:
+        builtins.open = io.open = opened
 
 
 @contextmanager
