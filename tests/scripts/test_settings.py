@@ -10,7 +10,7 @@ import pytest
 
 from tpdyn.parametrizing.editing.edits import TextEdits
 from tpdyn.recorder.live.recorder import record_tape
-from tpdyn.scripts.script import BadTarget, load
+from tpdyn.scripts.script import BadTarget, load, told
 from tpdyn.scripts.settings import BadSetting, codes, read_settings
 from tpdyn.scripts.standing_in import standing_in
 
@@ -162,13 +162,13 @@ def seen(folder: Path, monkeypatch: pytest.MonkeyPatch, *settings: str, width: i
 
 
 def test_a_number_without_a_name_is_set_wherever_it_is_written_and_the_places_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes, *_ = seen(tmp_path, monkeypatch, "400=n")
     assert shapes == [[16, 7], [16], [12, 16], [12], [1, 12], [1]]
-    told = capsys.readouterr().err
-    assert "--set 400=n sets 2 places:" in told
-    assert told.count("vae.py:9:") == 2
+    (said,) = told("vae.py", ("400=n", "rate=1/n"))
+    assert "--set 400=n sets 2 places:" in said
+    assert said.count("vae.py:9:") == 2
 
 
 def test_one_of_several_equal_numbers_is_set_by_its_line_and_column(

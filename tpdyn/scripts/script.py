@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 from tpdyn.scripts.contained import contained
 from tpdyn.scripts.formula import BadFormula, Formula
 from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, texts
-from tpdyn.scripts.standing_in import imported_as, read_as
+from tpdyn.scripts.standing_in import imported_as, opened_as
 
 
 class BadTarget(ValueError):
@@ -85,9 +85,6 @@ def load(
                 setting.at(width)
     except (BadFormula, BadSetting) as error:
         raise BadTarget(str(error)) from error
-    for setting in set_to:
-        if setting.literal:  # one number may stand for several things: the user sees which places are meant
-            print(setting.told(), file=sys.stderr)
     return _script(path, words, list(arguments), set_to)
 
 
@@ -194,7 +191,7 @@ def _script(
             if not settings:
                 return runpy.run_path(str(full), run_name="__main__")
             made = codes(settings, width)
-            with imported_as(made), read_as(texts(settings, width)):
+            with imported_as(made), opened_as(texts(settings, width)):
                 return _run_as_main(str(full), made.get(str(full)))
 
     run.__name__ = path.stem

@@ -109,25 +109,6 @@ def opened_as(texts: Mapping[str, str]) -> Iterator[set[str]]:
 
 
 @contextmanager
-def read_as(texts: Mapping[str, str]) -> Iterator[None]:
-    """While it lasts, a file that the script opens to read is the given text (a configuration; code that it executes)."""
-    texts = {os.path.realpath(path): text for path, text in texts.items()}
-    opened = builtins.open
-
-    def given(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        text = texts.get(os.path.realpath(file)) if isinstance(file, str | os.PathLike) else None
-        if text is None or not set(mode) <= set("rbtU"):
-            return opened(file, mode, *args, **kwargs)
-        return io.BytesIO(text.encode()) if "b" in mode else io.StringIO(text)
-
-    builtins.open = io.open = given
-    try:
-        yield
-    finally:
-        builtins.open = io.open = opened
-
-
-@contextmanager
 def _imported_as(code_of: Callable[[str], CodeType | None], files: Iterable[str]) -> Iterator[None]:
     """Imports ask `code_of` for a file's code first. The user's modules beside these files are imported anew meanwhile."""
     folders = tuple({os.path.dirname(path) + os.sep for path in files})
