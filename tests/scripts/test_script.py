@@ -141,3 +141,35 @@ def test_an_import_sees_arguments_of_its_own_and_prints_beside_the_results(
     load(f"{file}:train")
     out = capsys.readouterr()
     assert out.out == "" and out.err == "hello\n"
+
+
+CONFIGURATOR = """\
+import sys
+for arg in sys.argv[1:]:
+    if "=" not in arg:
+        assert not arg.startswith("--")
+    else:
+        key, value = arg.split("=")
+        globals()[key[2:]] = int(value)
+"""
+
+
+@pytest.mark.parametrize("executed", [True, False])
+def test_a_script_that_wants_its_option_in_one_word_is_told_how(tmp_path: Path, executed: bool) -> None:
+    (tmp_path / "configurator.py").write_text(CONFIGURATOR)
+    file = tmp_path / "train.py"
+    file.write_text(
+        f"with open({str(tmp_path / 'configurator.py')!r}) as f:\n    exec(f.read())\n" if executed else CONFIGURATOR
+    )
+    with pytest.raises(BadTarget, match=r"two words --n_embd 64 \(AssertionError: \).*--width-arg='--n_embd=\{n\}'"):
+        load(str(file), "--n_embd")(64)
+    with pytest.raises(BadTarget, match=r"--width-arg='--ff=\{4\*n\}'"):
+        load(str(file), ["--n_embd={n}", "--ff=4*n"])(64)
+    assert load(str(file), ["--n_embd={n}", "--ff={4*n}"])(64)["ff"] == 256  # type: ignore[index]
+
+
+def test_another_error_of_a_script_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "train.py"
+    file.write_text("import sys\nword = sys.argv[2]\nraise AssertionError(word)\n")
+    with pytest.raises(AssertionError, match="64"):
+        load(str(file), "--n_embd")(64)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tpdyn.parametrizing.editing.edits import TextEdits
+from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.scripts.script import BadTarget, load, told
 from tpdyn.scripts.settings import BadSetting, codes, read_settings
@@ -201,3 +202,16 @@ def test_a_number_that_is_not_there_is_told_with_what_there_is(
 ) -> None:
     with pytest.raises(BadTarget, match=message):
         seen(tmp_path, monkeypatch, setting)
+
+
+@pytest.mark.parametrize("ending", ["", "1 / 0\n"])
+def test_a_file_that_the_script_does_not_come_to_is_refused(script: Path, ending: str) -> None:
+    (script.parent / "other.yaml").write_text("width: 12\n")
+    script.write_text(SCRIPT + ending)
+    with pytest.raises(
+        ZeroDivisionError if ending else BadTarget, match="zero" if ending else "imported, run nor opened"
+    ):
+        load(str(script), settings=["other.yaml:width=n"])(16)
+    if not ending:
+        with pytest.raises(RecordingError, match="other.yaml:width=n: the script has neither imported, run nor opened"):
+            record_tape(load(str(script), settings=["other.yaml:width=n"]), 16, 2, seed=0)  # stopped in the middle

@@ -14,11 +14,14 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
 
+from tpdyn.recorder.live.frames import is_user_file
+from tpdyn.recorder.live.hooks import StopRecording
 from tpdyn.scripts.contained import contained
 from tpdyn.scripts.formula import BadFormula, Formula
 from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, texts
@@ -187,16 +190,59 @@ def _script(
     full = path.resolve()
 
     def run(width: int) -> object:
-        with _as_command_line([str(path), *arguments, *_at(words, width)], full.parent):
+        with _as_command_line([str(path), *arguments, *_at(words, width)], full.parent), _pointed_out(words, width):
             if not settings:
                 return runpy.run_path(str(full), run_name="__main__")
             made = codes(settings, width)
-            with imported_as(made), opened_as(texts(settings, width)):
-                return _run_as_main(str(full), made.get(str(full)))
+            with opened_as(texts(settings, width)) as opened, imported_as(made) as imported:
+                try:
+                    names = _run_as_main(str(full), made.get(str(full)))
+                except StopRecording:  # most scripts are stopped in the middle
+                    _check_met(settings, {str(full), *opened, *imported})
+                    raise
+            _check_met(settings, {str(full), *opened, *imported})
+            return names
 
     run.__name__ = path.stem
     run.__qualname__ = str(path)
     return run
+
+
+def _check_met(settings: Sequence[Setting], met: Collection[str]) -> None:
+    """Raise BadTarget for a file that has settings, and that the script did not come to."""
+    for setting in settings:
+        if setting.file not in met:
+            raise BadTarget(
+                f"--set {Path(setting.file).name}:{setting}: the script has neither imported, run nor opened {setting.file}; expected a file that "
+                "it reads. Set the number where the script takes it from"
+            )
+
+
+@contextmanager
+def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
+    """Where a script stops at an option that came as two words, say how to give it as one (`--n_embd=64`).
+
+    Told by the innermost frame of the script's own: a variable of it is that word, as in a loop over `sys.argv`.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if _may_be_the_scripts(frame)]
+        held = [value for value in (frames[-1].f_locals.values() if frames else ()) if isinstance(value, str)]
+        for option in words:
+            if len(option) == 2 and option[0][0] in held:
+                name, value = _at([option], width)
+                formula = "".join(part.text for part in option[1] if isinstance(part, Formula))
+                raise BadTarget(
+                    f"the script does not take the two words {name} {value} ({type(error).__name__}: {error}). If it wants "
+                    f"one, {name}={value}: --width-arg='{name}={{{formula}}}'"
+                ) from error
+        raise
+
+
+def _may_be_the_scripts(frame: FrameType) -> bool:
+    """Whether it runs a file of the user, or a text that such a file executes."""
+    return frame.f_code.co_filename == "<string>" or is_user_file(frame.f_code.co_filename)
 
 
 def _run_as_main(file: str, code: CodeType | None) -> object:
