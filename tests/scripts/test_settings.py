@@ -213,5 +213,7 @@ def test_a_file_that_the_script_does_not_come_to_is_refused(script: Path, ending
     ):
         load(str(script), settings=["other.yaml:width=n"])(16)
     if not ending:
-        with pytest.raises(RecordingError, match="other.yaml:width=n: the script has neither imported, run nor opened"):
+        with pytest.raises(
+            RecordingError, match=r"other.yaml:width=n: the script has neither imported, run nor opened"
+        ):
             record_tape(load(str(script), settings=["other.yaml:width=n"]), 16, 2, seed=0)  # stopped in the middle

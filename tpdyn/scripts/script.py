@@ -213,8 +213,8 @@ def _check_met(settings: Sequence[Setting], met: Collection[str]) -> None:
     for setting in settings:
         if setting.file not in met:
             raise BadTarget(
-                f"--set {Path(setting.file).name}:{setting}: the script has neither imported, run nor opened {setting.file}; expected a file that "
-                "it reads. Set the number where the script takes it from"
+                f"--set {Path(setting.file).name}:{setting}: the script has neither imported, run nor opened {setting.file}; "
+                "expected a file that it reads. Set the number where the script takes it from"
             )
 
 
