@@ -42,7 +42,7 @@ from tpdyn.claims.statistics import (
     GROWING_CROSSOVER,
     TERMS,
     OrderEstimate,
-    Verdict,
+    Agreement,
     estimate_order,
     judge,
 )
@@ -130,8 +130,8 @@ class Rates:
 
     trials: int
     missed: int
-    right: Counter[Verdict]
-    wrong: Counter[Verdict]
+    right: Counter[Agreement]
+    wrong: Counter[Agreement]
 
     def __add__(self, other: Rates) -> Rates:
         return Rates(
@@ -139,8 +139,8 @@ class Rates:
         )
 
     def __str__(self) -> str:
-        def shares(counts: Counter[Verdict]) -> str:
-            names: tuple[Verdict, ...] = ("agrees", "inconclusive", "disagrees")
+        def shares(counts: Counter[Agreement]) -> str:
+            names: tuple[Agreement, ...] = ("agrees", "inconclusive", "disagrees")
             return " ".join(f"{name} {counts[name] / max(counts.total(), 1):.3f}" for name in names)
 
         return (
@@ -152,7 +152,7 @@ class Rates:
 def rates(cell: Cell) -> Rates:
     rng = np.random.default_rng([KINDS.index(cell.kind), len(cell.widths), cell.widths[0], cell.seeds,
                                  round(100 * cell.noise), round(10 * cell.crossover)])  # fmt: skip
-    missed, right, wrong = 0, Counter[Verdict](), Counter[Verdict]()
+    missed, right, wrong = 0, Counter[Agreement](), Counter[Agreement]()
     for number in range(DRAWS):
         found = estimated(cell, cell.draw(rng))
         missed += not found.low <= 0 <= found.high
@@ -260,7 +260,7 @@ def late(constant: float, rng: np.random.Generator) -> NDArray[np.float64]:
 def test_growth_that_overtakes_late_is_rejected_without_the_larger_crossover() -> None:
     for constant in (10.0, 30.0, 100.0, 200.0, 400.0):
         rng = np.random.default_rng(0)
-        blind, seeing = Counter[Verdict](), Counter[Verdict]()
+        blind, seeing = Counter[Agreement](), Counter[Agreement]()
         for _ in range(EXAMPLES):
             values = late(constant, rng)
             for crossover, counts in ((CROSSOVER, blind), (GROWING_CROSSOVER, seeing)):
@@ -386,7 +386,7 @@ def shifted(prediction: Prediction, by: Fraction) -> Prediction:
     return replace(prediction, table=table)
 
 
-def verdicts(prediction: Prediction, measurement: Measurement) -> Counter[Verdict]:
+def verdicts(prediction: Prediction, measurement: Measurement) -> Counter[Agreement]:
     """How often each verdict falls on the module rows (the output repeats the last module: left out)."""
     return Counter(row.verdict for row in module_rows(prediction, measurement))
 
@@ -403,7 +403,7 @@ def missed(prediction: Prediction, measurement: Measurement) -> Counter[bool]:
 
 
 def test_real_runs_of_right_predictions_agree_and_of_wrong_ones_do_not() -> None:
-    counts: dict[tuple[str, tuple[int, ...], int, str], Counter[Verdict]] = {}
+    counts: dict[tuple[str, tuple[int, ...], int, str], Counter[Agreement]] = {}
     intervals: dict[str, Counter[bool]] = {}
     reports = 0
     for network, prediction, measurement in runs():
@@ -423,8 +423,10 @@ def test_real_runs_of_right_predictions_agree_and_of_wrong_ones_do_not() -> None
             f"\n{key}: { {name: round(count / counts[key].total(), 3) for name, count in counts[key].items()} }", end=""
         )
 
-    def pooled(claim: str, kinds: tuple[str, ...] = PARAMETRIZATIONS) -> Counter[Verdict]:
-        return sum((found for key, found in counts.items() if key[3] == claim and key[0] in kinds), Counter[Verdict]())
+    def pooled(claim: str, kinds: tuple[str, ...] = PARAMETRIZATIONS) -> Counter[Agreement]:
+        return sum(
+            (found for key, found in counts.items() if key[3] == claim and key[0] in kinds), Counter[Agreement]()
+        )
 
     right, wrong = pooled("right"), pooled("off by 1/2")
     print(f"\nall: right {dict(right)}, off by 1/2 {dict(wrong)}, {reports} reports", end="")

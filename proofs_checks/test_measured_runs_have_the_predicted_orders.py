@@ -27,7 +27,7 @@ from torch import Tensor
 
 import tpdyn
 from tpdyn.claims import theorems
-from tpdyn.claims.statistics import CONFIDENCE, FLOOR, OrderEstimate, Verdict, estimate_order, judge
+from tpdyn.claims.statistics import CONFIDENCE, FLOOR, OrderEstimate, Agreement, estimate_order, judge
 from tpdyn.claims.strategies import layer_names, mlp_script, stable_points
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
@@ -120,11 +120,11 @@ def judged(optimizer: Optimizer) -> tuple[Judged, ...]:
     return tuple(value for point in points(optimizer) for value in measured_orders(optimizer, point, RATE))
 
 
-def counts(optimizer: Optimizer, shift: Fraction) -> Counter[Verdict]:
+def counts(optimizer: Optimizer, shift: Fraction) -> Counter[Agreement]:
     return Counter(judge(order + shift, measured) for _, _, _, order, measured in judged(optimizer))
 
 
-def shown(optimizer: Optimizer, verdict: Verdict) -> str:
+def shown(optimizer: Optimizer, verdict: Agreement) -> str:
     return "\n".join(
         f"{point}: {what} of {name}: predicted {order}, measured {measured}"
         for point, name, what, order, measured in judged(optimizer)

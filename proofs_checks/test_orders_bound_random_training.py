@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tpdyn.regimes.verdict import first_unstable
+from tpdyn.regimes.judgement import first_unstable
 
 from tpdyn.claims.growth import Growth, measured, too_fast
 from tpdyn.exponents import Scaling

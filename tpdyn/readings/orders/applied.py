@@ -101,6 +101,7 @@ def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool, s
         return Value(base, (), None, wide, at_most)
     whole = value_terms(chain, after, wide)
     change = whole if unguarded else change_terms(chain, before, moved, after, wide)
+    smaller = smaller and exceeds(leading_order((*before, *moved)) or ZERO, leading_order(after) or ZERO)
     if smaller and chain[0].degree is not None and chain[0].degree < 0:
         change = tidy([*change, *whole], wide)  # f(base + change) - f(base), of which the first is the larger
     return consistent(Value(base, change, whole, wide, at_most))
