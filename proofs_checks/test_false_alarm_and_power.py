@@ -41,8 +41,8 @@ from tpdyn.claims.statistics import (
     FLOOR,
     GROWING_CROSSOVER,
     TERMS,
-    OrderEstimate,
     Agreement,
+    OrderEstimate,
     estimate_order,
     judge,
 )

@@ -27,7 +27,7 @@ from torch import Tensor
 
 import tpdyn
 from tpdyn.claims import theorems
-from tpdyn.claims.statistics import CONFIDENCE, FLOOR, OrderEstimate, Agreement, estimate_order, judge
+from tpdyn.claims.statistics import CONFIDENCE, FLOOR, Agreement, OrderEstimate, estimate_order, judge
 from tpdyn.claims.strategies import layer_names, mlp_script, stable_points
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
