@@ -182,13 +182,23 @@ def _described(call: _Call, optimizer: Optimizer, known: Mapping[int, str]) -> C
         return None
     expression, identity, inner = "", 0, {}
     for text, module in call.modules:
-        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        names = {id(parameter): name for name, parameter in _unwrapped(module).named_parameters()}
         if all(id(parameter) in names for parameter in parameters):
-            expression, identity, inner = text, id(module), names
+            expression, identity, inner = text, id(_unwrapped(module)), names
             break
     settings = {key for group in groups for key in group if _is_number(group[key]) or key == "param_names"}
     pairs = [(known.get(id(p), ""), inner.get(id(p), str(number))) for number, p in enumerate(parameters)]
     return Construction(call.file, call.line, call.end, expression, identity, tuple(pairs), frozenset(settings))
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The model that DataParallel, DistributedDataParallel or `torch.compile` holds."""
+    while type(module).__name__ in ("DataParallel", "DistributedDataParallel", "OptimizedModule"):
+        inner = module._modules.get("module", module._modules.get("_orig_mod"))
+        if inner is None:
+            break
+        module = inner
+    return module
 
 
 def _is_number(value: object) -> bool:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.editing.edits import TextEdits, unified
+from tpdyn.parametrizing.editing.others import other_uses, resets_in
 from tpdyn.parametrizing.editing.places import Line, bracketed, lines_of, multiplied, relative
 from tpdyn.parametrizing.editing.text import NoWidth, Powers, by_model, by_order, powers_of, width_from
 from tpdyn.parametrizing.parametrization import Parametrization, Shift
@@ -67,9 +69,13 @@ def fix(program: Program, derived: Parametrization, made: Sequence[Construction]
         raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
     writer = _Writer(base_width)
     if derived.edits():
+        ran = {(place.source.file, place.source.line) for place in Facts.of(program).places}
         for line in lines_of(program, dict(derived.multipliers), base_width):
-            writer.place(line, derived.exponents)
+            writer.place(line, derived.exponents, {number for file, number in ran if file == line.file})
         if any(shift.initial or shift.rate for shift in derived.shifts().values()):
+            if any(shift.rate for shift in derived.shifts().values()):
+                sources = {statement.origin.source.file for statement in program.statements}
+                writer.resets(sorted({os.path.abspath(file) for file in sources if os.path.isfile(file)}))
             writer.optimizers(derived, made)
     return writer.fix()
 
@@ -85,6 +91,7 @@ class _Writer:
         self._first: dict[str, int] = {}  # by file: the first line that calls one
         self._edits: list[str] = []
         self._by_hand: list[str] = []
+        self._noted = False  # whether groups note their factor, for lines that set rates anew
 
     def fix(self) -> Fix:
         for path, definitions in self._definitions.items():
@@ -98,6 +105,21 @@ class _Writer:
             tuple(self._edits),
             tuple(self._by_hand),
         )
+
+    # -- rates that are set anew ------------------------------------------------------------------------------------
+
+    def resets(self, files: Sequence[str]) -> None:
+        """Lines that set the rate of a group in each step, in the files that ran."""
+        for path in files:
+            if not is_user_file(path):
+                continue
+            edits = self._file(path)
+            for reset in resets_in(edits.tree):
+                self._noted = True
+                edits.wrap(reset.value, *reset.around())
+                self._edits.append(
+                    f"{relative(path)}:{reset.value.lineno}: the rate that is set there is multiplied by the factor of its group"
+                )
 
     # -- optimizers -------------------------------------------------------------------------------------------------
 
@@ -154,9 +176,11 @@ class _Writer:
         function = self._free_name("maximal_update", first.file)
         named = "param_names" in settings
         if first.model:
-            text = by_model(function, rows, size, self._base, named)
+            text = by_model(function, rows, size, self._base, named, self._noted)
         else:
-            text = by_order(function, [(recorded[key], rows[key]) for key in rows], size, self._base, named)
+            text = by_order(
+                function, [(recorded[key], rows[key]) for key in rows], size, self._base, named, self._noted
+            )
         for end, construction in {construction.end: construction for construction in group}.items():
             call = None if end is None else call_ending_at(edits.tree, end)
             if call is None:
@@ -167,7 +191,7 @@ class _Writer:
 
     # -- products ---------------------------------------------------------------------------------------------------
 
-    def place(self, line: Line, known: Collection[str]) -> None:
+    def place(self, line: Line, known: Collection[str], ran: Collection[int]) -> None:
         where = f"{relative(line.file)}:{line.line}"
         modules = ", ".join(dict.fromkeys(place.module for place in line.places))
         if not line.file or not os.path.isfile(line.file) or not is_user_file(line.file):
@@ -193,6 +217,12 @@ class _Writer:
         self._edits.append(
             f"{where}: the product of {modules or 'this line'} is multiplied by {_growth(line, self._base)}"
         )
+        for other in other_uses(edits, line, found, biased, ran):
+            assert other.node is not None
+            edits.wrap(other.node, *other.around())
+            self._edits.append(
+                f"{relative(line.file)}:{other.node.lineno}: so is its other use there, which did not run"
+            )
 
     # -- files ------------------------------------------------------------------------------------------------------
 

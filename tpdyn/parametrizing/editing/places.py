@@ -105,27 +105,27 @@ def multiplied(edits: TextEdits, line: Line, biased: bool) -> Multiplied | None:
     if line.power is None or line.size is None:
         return None
     named = {place.module.split("#")[0].rpartition(".")[2] for place in line.places if place.parameters}
-    nodes = [node for node in ast.walk(edits.tree) if _begins_at(node, line.line)]
+    nodes = [node for node in ast.walk(edits.tree) if begins_at(node, line.line)]
     calls = [
         node
         for node in nodes
         if isinstance(node, ast.Call) and len(named) == 1 and ast.unparse(node.func).rpartition(".")[2] in named
     ]
     if len(calls) == 1:
-        first = _first_argument(calls[0])
-        size = _size(first) or f"{ast.unparse(calls[0].func)}.weight.shape[-1]"
+        first = first_argument(calls[0])
+        size = size_expression(first) or f"{ast.unparse(calls[0].func)}.weight.shape[-1]"
         if biased:
-            return None if first is None else Multiplied(_factor(size, line), first, alone=True)
-        return Multiplied(_factor(size, line), calls[0])
+            return None if first is None else Multiplied(factor_of(size, line), first, alone=True)
+        return Multiplied(factor_of(size, line), calls[0])
     products = [(node, told) for node in nodes if (told := _product(node)) is not None]
     if calls or len(products) != 1 or not products[0][1]:
         return None
     node, size = products[0]
-    factor = _factor(size, line)
-    if isinstance(node, ast.Call) and _function(node) == "linear" and _adds(node):
-        first = _first_argument(node)
+    factor = factor_of(size, line)
+    if isinstance(node, ast.Call) and function_name(node) == "linear" and _adds(node):
+        first = first_argument(node)
         return None if first is None else Multiplied(factor, first, alone=True)
-    if not isinstance(node, ast.Call) or _function(node) != ATTENTION:
+    if not isinstance(node, ast.Call) or function_name(node) != ATTENTION:
         return Multiplied(factor, node)
     scale = next((keyword.value for keyword in node.keywords if keyword.arg == "scale"), None)
     if scale is None or (isinstance(scale, ast.Constant) and scale.value is None):
@@ -135,7 +135,8 @@ def multiplied(edits: TextEdits, line: Line, biased: bool) -> Multiplied | None:
     return Multiplied(factor, scale, alone=True)
 
 
-def _factor(size: str, line: Line) -> str:
+def factor_of(size: str, line: Line) -> str:
+    """The multiplier of a line, in terms of the expression of the size that is summed over."""
     assert line.power is not None
     return f"({size} / {line.size}) ** {bracketed(line.power)}"
 
@@ -146,7 +147,7 @@ def bracketed(power: Fraction) -> str:
     return f"({text})" if "/" in text else text
 
 
-def _begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
+def begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
     """Whether the interpreter gives this line while the expression is computed."""
     if isinstance(node, ast.Call):
         return line in (node.lineno, node.func.end_lineno)
@@ -156,19 +157,19 @@ def _begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
 def _product(node: ast.expr) -> str | None:
     """For a product the expression of the size that is summed over, "" where that is not plain; None for anything else."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
-        return _size(node.left) or _size(node.right, -2)
+        return size_expression(node.left) or size_expression(node.right, -2)
     if not isinstance(node, ast.Call):
         return None
-    function = _function(node)
+    function = function_name(node)
     if function == "einsum":
-        return _size(_summed(node))
+        return size_expression(_summed(node))
     if function not in PRODUCTS:
         return None
     if function in METHODS and isinstance(node.func, ast.Attribute) and len(node.args) == 1 and not node.keywords:
-        return _size(node.func.value)
+        return size_expression(node.func.value)
     if function == "linear":
-        return _size(_first_argument(node)) or (_size(node.args[1]) if len(node.args) > 1 else "")
-    return _size(_first_argument(node))
+        return size_expression(first_argument(node)) or (size_expression(node.args[1]) if len(node.args) > 1 else "")
+    return size_expression(first_argument(node))
 
 
 def _adds(call: ast.Call) -> bool:
@@ -176,18 +177,20 @@ def _adds(call: ast.Call) -> bool:
     return len(call.args) > 2 or any(keyword.arg == "bias" for keyword in call.keywords)
 
 
-def _function(call: ast.Call) -> str:
+def function_name(call: ast.Call) -> str:
+    """The last name of what is called: `linear` of `F.linear(x, w)`."""
     return ast.unparse(call.func).rpartition(".")[2]
 
 
-def _size(factor: ast.expr | None, dim: int = -1) -> str:
+def size_expression(factor: ast.expr | None, dim: int = -1) -> str:
     """The size of a dim of a variable, or of an attribute; "" for what would have to be computed again."""
     if factor is None or not all(isinstance(n, ast.Name | ast.Attribute | ast.expr_context) for n in ast.walk(factor)):
         return ""
     return f"{ast.unparse(factor)}.shape[{dim}]"
 
 
-def _first_argument(call: ast.Call) -> ast.expr | None:
+def first_argument(call: ast.Call) -> ast.expr | None:
+    """The first argument, by position or by name; None where it is starred or has another name."""
     if call.args:
         return None if isinstance(call.args[0], ast.Starred) else call.args[0]
     return next((keyword.value for keyword in call.keywords if keyword.arg in FIRST), None)

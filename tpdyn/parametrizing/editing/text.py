@@ -14,6 +14,8 @@ from tpdyn.exponents import Scaling
 from tpdyn.parametrizing.parametrization import ParameterFacts, Shift
 
 Powers = Mapping[str, Fraction]
+WRAPPERS = '("DataParallel", "DistributedDataParallel", "OptimizedModule")'
+"""Modules that hold the model and give other names to its parameters."""
 
 
 @final
@@ -95,9 +97,17 @@ def _row(powers: Powers) -> str:
 
 
 def by_model(
-    name: str, rows: Mapping[str, Powers], size: tuple[str, int, str], base_width: int, param_names: bool
+    name: str,
+    rows: Mapping[str, Powers],
+    size: tuple[str, int, str],
+    base_width: int,
+    param_names: bool,
+    noted: bool = False,
 ) -> str:
-    """The table and the function for an optimizer of a model whose parameters have names."""
+    """The table and the function for an optimizer of a model whose parameters have names.
+
+    noted: each group notes the factor of its rate, "lr_factor".
+    """
     table = with_others(table_by_pattern(rows), rows)
     lines = [f"    {_text(key)}: {_row(powers)}," for key, powers in table.items()]
     parameter, axis, growth = size
@@ -117,6 +127,8 @@ def by_model(
         + "\n}\n\n\n"
         + f"def {name}(model, optimizer):\n"
         + _docstring(base_width, starts)
+        + f"    while type(model).__name__ in {WRAPPERS}:\n"
+        + '        model = getattr(model, "module", None) or model._orig_mod\n'
         + f"    size = model.get_parameter({_text(parameter)}).shape[{axis}]\n"
         + f"    growth = {growth}\n"
         + "    names = {parameter: name for name, parameter in model.named_parameters()}\n"
@@ -141,12 +153,17 @@ def by_model(
             else ""
         )
         + "            parts.setdefault(tuple(powers.items()), []).append(parameter)\n"
-        + _tail(kept)
+        + _tail(kept, noted)
     )
 
 
 def by_order(
-    name: str, rows: Sequence[tuple[str, Powers]], size: tuple[str, int, str], base_width: int, param_names: bool
+    name: str,
+    rows: Sequence[tuple[str, Powers]],
+    size: tuple[str, int, str],
+    base_width: int,
+    param_names: bool,
+    noted: bool = False,
 ) -> str:
     """The table and the function for an optimizer whose parameters belong to no one model: told apart by their order."""
     lines = [f"    {_row(powers)},  # {key}" for key, powers in rows]
@@ -171,7 +188,7 @@ def by_order(
         + "            powers = dict(table[parameter])\n"
         + ('            parameter.detach().mul_(growth ** powers.pop("initial", 0))\n' if starts else "")
         + "            parts.setdefault(tuple(powers.items()), []).append(parameter)\n"
-        + _tail(kept)
+        + _tail(kept, noted)
     )
 
 
@@ -190,10 +207,16 @@ def _docstring(base_width: int, starts: bool) -> str:
     )
 
 
-def _tail(kept: str) -> str:
+def _tail(kept: str, noted: bool) -> str:
+    note = (
+        '            moved["lr_factor"] = group.get("lr_factor", 1) * growth ** dict(powers).get("lr", 0)\n'
+        if noted
+        else ""
+    )
     return (
         "        for powers, parameters in parts.items():\n"
         "            moved = {key: group[key] * growth**power for key, power in powers if group.get(key)}\n"
+        + note
         + kept
         + '            groups.append({**group, **moved, "params": parameters})\n'
         "    optimizer.param_groups[:] = groups\n"

@@ -1,0 +1,101 @@
+"""Mirrors tpdyn/parametrizing/editing/others.py: rates that are set in each step, uses that did not run, wrapped models."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tpdyn.commands import fix as fixing
+from tpdyn.parametrizing.editing.others import resets_in
+from tpdyn.scripts.script import load
+
+SCRIPT = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.tokens = nn.Embedding(11, width)
+        self.inner = nn.Linear(width, width, bias=False)
+        self.head = nn.Linear(width, 11, bias=False)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, x, targets=None):
+        x = torch.tanh(self.inner(torch.tanh(self.tokens(x))))
+        if targets is not None:
+            return F.cross_entropy(self.head(x), targets)
+        return self.head(x[[-1], :])
+
+
+def train(width, steps=5, wrap=lambda model: model):
+    model = wrap(Net(width))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    x = torch.randint(0, 10, (6,), generator=torch.Generator().manual_seed(3))
+    for step in range(steps):
+        lr = 0.01 / (1 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        model(x, x + 1).backward()
+        optimizer.step()
+    return model, optimizer
+"""
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fixing.Fixed:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("script.py").write_text(SCRIPT)
+    return fixing.fixed("script.py:train", base_width=20, steps=3)
+
+
+def test_a_rate_that_is_set_in_each_step_keeps_the_factor_of_its_group(found: fixing.Fixed) -> None:
+    assert found.verified and found.neutral, found.told()
+    assert '            group["lr"] = lr * group.get("lr_factor", 1)' in found.fix.patch
+    assert "script.py:29: the rate that is set there is multiplied by the factor of its group" in found.told()
+
+
+def test_a_use_of_the_readout_that_did_not_run_is_scaled_too(found: fixing.Fixed) -> None:
+    assert "return (self.head(x[[-1], :]) * (self.head.weight.shape[-1] / 20) ** -1)" in found.fix.patch
+    assert "script.py:19: so is its other use there, which did not run" in found.told()
+
+
+def test_a_patched_script_runs_with_a_wrapped_model(found: fixing.Fixed) -> None:
+    Path("script.py").write_text(next(iter(found.fix.after.values())))
+    plain, optimizer = load("script.py:train").__call__(40)  # type: ignore[misc]
+    rates = sorted({group["lr"] for group in optimizer.param_groups})
+    assert rates == [pytest.approx(0.001), pytest.approx(0.002)]
+    assert {group["lr_factor"] for group in optimizer.param_groups} == {1, 0.5}
+    train = load("script.py:train")
+    for wrap in (torch.nn.DataParallel, lambda model: torch.compile(model, backend="eager")):
+        torch.manual_seed(0)
+        wrapped, optimizer = train(40, 0, wrap)  # type: ignore[call-arg, misc]
+        torch.manual_seed(0)
+        plain, as_plain = train(40, 0)  # type: ignore[call-arg, misc]
+        for mine, other in zip(wrapped.parameters(), plain.parameters(), strict=True):
+            assert torch.equal(mine, other)
+        assert [group["lr"] for group in optimizer.param_groups] == [group["lr"] for group in as_plain.param_groups]
+
+
+@pytest.mark.parametrize(
+    ("line", "group"),
+    [
+        ("for g in optimizer.param_groups: g['lr'] = 0.1 * x", "g"),
+        ("for i, g in enumerate(self.opt.param_groups): g['lr'] = rate(i)", "g"),
+        ("opt.param_groups[0]['lr'] = lr", "opt.param_groups[0]"),
+        ("for g in optimizer.param_groups: g['lr'] = g['lr'] * 0.1", ""),
+        ("for g in optimizer.param_groups: g['lr'] = g['initial_lr'] * 0.1", ""),
+        ("for g in optimizer.param_groups: g['lr'] *= 0.1", ""),
+        ("config['lr'] = 0.1", ""),
+    ],
+)
+def test_only_rates_that_are_not_made_from_the_groups_own_count(line: str, group: str) -> None:
+    assert [reset.group for reset in resets_in(ast.parse(line))] == ([group] if group else [])

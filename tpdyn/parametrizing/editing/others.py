@@ -1,0 +1,141 @@
+"""What else in a script's text must move with an edit? Rates that are set anew in each step, and other uses of a product.
+
+A script that says `param_group["lr"] = lr` undoes every rate of the optimizer: the line gets the group's own factor. A readout
+that is multiplied where it trains is multiplied where it generates, too, although that line did not run.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import final
+
+from tpdyn.parametrizing.editing.edits import TextEdits
+from tpdyn.parametrizing.editing.places import (
+    Line,
+    Multiplied,
+    begins_at,
+    factor_of,
+    first_argument,
+    function_name,
+    size_expression,
+)
+
+RELATIVE = ("lr", "initial_lr", "base_lr", "max_lr", "lr_factor", "lr_scale")
+FACTOR = "lr_factor"
+"""What the generated function notes in each group, for the lines that set its rate."""
+
+
+@final
+@dataclass(frozen=True)
+class Reset:
+    """A line that sets a group's rate: the expression that is the rate, and the text that stands for the group."""
+
+    value: ast.expr
+    group: str
+
+    def around(self) -> tuple[str, str]:
+        """What to put before and behind the expression."""
+        tight = isinstance(self.value, ast.Name | ast.Attribute | ast.Call | ast.Constant | ast.Subscript)
+        before, behind = ("", "") if tight else ("(", ")")
+        return before, f'{behind} * {self.group}.get("{FACTOR}", 1)'
+
+
+def resets_in(tree: ast.AST) -> Iterator[Reset]:
+    """`group["lr"] = ...` for a group of some `param_groups`, where the new rate is not made from one that the group has."""
+    loops = [node for node in ast.walk(tree) if isinstance(node, ast.For) and "param_groups" in ast.unparse(node.iter)]
+    groups = {
+        name.id for loop in loops for name in ast.walk(loop.target) if isinstance(name, ast.Name)
+    }  # with `enumerate` the number, too: nobody writes number["lr"]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+            continue
+        target = node.targets[0]
+        if not isinstance(target, ast.Subscript) or not _is_word(target.slice, ("lr",)):
+            continue
+        group = target.value
+        known = isinstance(group, ast.Name) and group.id in groups
+        indexed = isinstance(group, ast.Subscript) and ast.unparse(group.value).endswith("param_groups")
+        if (known or indexed) and not any(_is_word(inner, RELATIVE) for inner in ast.walk(node.value)):
+            yield Reset(node.value, ast.unparse(group))
+
+
+def _is_word(node: ast.AST, words: tuple[str, ...]) -> bool:
+    return isinstance(node, ast.Constant) and node.value in words
+
+
+def other_uses(
+    edits: TextEdits, line: Line, found: Multiplied, biased: bool, ran: Collection[int]
+) -> Iterator[Multiplied]:
+    """The same product where it did not run: another call of the module, or product with the same weight, in the same class.
+
+    For attention by one call: the product of the same query and key, written out in the same function.
+    ran: lines that are known, and are not to be looked at.
+    """
+    if found.call is not None:
+        yield from _written_out(edits, line, found.call, ran)
+        return
+    recorded = [node for node in ast.walk(edits.tree) if begins_at(node, line.line) and _weight(node)]
+    inside = [
+        node for node in recorded if found.node is node or (found.alone and first_argument_of(node) is found.node)
+    ]
+    weight = _weight(inside[0]) if inside else ""
+    if not weight:
+        return
+    for node in ast.walk(_around(edits.tree, inside[0], ast.ClassDef)):
+        if not isinstance(node, ast.expr) or _weight(node) != weight or node.lineno in ran:
+            continue
+        factor = factor_of(_size(node), line)
+        if not biased and not (isinstance(node, ast.Call) and found.alone):
+            yield Multiplied(factor, node)
+        elif (argument := first_argument_of(node)) is not None:
+            yield Multiplied(factor, argument, alone=True)
+
+
+def _weight(node: ast.AST) -> str:
+    """The module that is called, or the weight that is multiplied by, if it belongs to `self`; else ""."""
+    text = ""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        text = ast.unparse(node.right)
+    elif isinstance(node, ast.Call) and function_name(node) == "linear" and len(node.args) > 1:
+        text = ast.unparse(node.args[1])
+    elif isinstance(node, ast.Call):
+        text = ast.unparse(node.func)
+    return text if text.startswith("self.") else ""
+
+
+def first_argument_of(node: ast.expr) -> ast.expr | None:
+    """The first argument of a call; None for a product that is no call."""
+    return first_argument(node) if isinstance(node, ast.Call) else None
+
+
+def _size(node: ast.expr) -> str:
+    factor = node.left if isinstance(node, ast.BinOp) else first_argument_of(node)
+    if plain := size_expression(factor):
+        return plain
+    weight = _weight(node)
+    return f"{weight}.shape[0]" if isinstance(node, ast.BinOp) else f"{weight}{_ending(node)}.shape[-1]"
+
+
+def _ending(node: ast.expr) -> str:
+    return "" if isinstance(node, ast.Call) and function_name(node) == "linear" else ".weight"
+
+
+def _written_out(edits: TextEdits, line: Line, call: ast.Call, ran: Collection[int]) -> Iterator[Multiplied]:
+    if len(call.args) < 2:
+        return
+    query, key = ast.unparse(call.args[0]), ast.unparse(call.args[1])
+    for node in ast.walk(_around(edits.tree, call, ast.FunctionDef)):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult) and node.lineno not in ran:
+            keys = {ast.unparse(inner) for inner in ast.walk(node.right) if isinstance(inner, ast.Name | ast.Attribute)}
+            if ast.unparse(node.left) == query and key in keys:
+                yield Multiplied(factor_of(size_expression(node.left), line), node)
+
+
+def _around(tree: ast.AST, inner: ast.expr, kind: type[ast.AST]) -> ast.AST:
+    """The innermost class or function around an expression; all of the text if there is none."""
+    outer = [
+        node for node in ast.walk(tree) if isinstance(node, kind) and any(each is inner for each in ast.walk(node))
+    ]
+    return outer[-1] if outer else tree
