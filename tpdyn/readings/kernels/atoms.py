@@ -10,9 +10,9 @@ from torch import Tensor
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Apply, Contract, Gather, Leaf
 from tpdyn.readings.kernels import gaussian
-from tpdyn.readings.kernels.frame import Kind, Seen, Tile
+from tpdyn.readings.kernels.frame import Kind, Seen, Tile, level
 from tpdyn.readings.kernels.gaussian import Applied, Gaussian
-from tpdyn.readings.kernels.kinds import ONE, spread
+from tpdyn.readings.kernels.kinds import ONE
 from tpdyn.readings.kernels.linear import Linear
 from tpdyn.readings.kernels.sized import (
     Label,
@@ -67,19 +67,13 @@ class Atoms(Linear):
         assert b is not None
         every = tuple(dict.fromkeys((*a.labels, *b.labels)))
         equal = (expanded(a, every).value == expanded(b, every).value).to(tile.sides[u.side].dtype)
-        std, location = leaf.law.scale, leaf.law.location
+        std, location = leaf.law.std, leaf.law.mean
         made: Sized | None
         if kind == "tangent":
             made = Sized(equal, every) if leaf.kind == "parameter" else None
         else:
-            made = total([scaled(Sized(equal, every), std * std * spread(leaf)), self._level(every, location, tile)])
+            made = total([scaled(Sized(equal, every), std * std), level(every, location * location, tile)])
         return None if made is None else summed(made, out, {*u.labels, *v.labels})
-
-    def _level(self, labels: Labels, location: Scaling, tile: Tile) -> Sized | None:
-        if location.is_zero:
-            return None
-        ones = torch.ones([x.size for x in labels], dtype=tile.sides[0].dtype)
-        return scaled(Sized(ones, labels), location * location)
 
     def _leaves(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Entries of one leaf are independent of each other, and of those of another."""
@@ -92,7 +86,7 @@ class Atoms(Linear):
         if same and (kind == "second" or leaf.kind == "parameter"):
             ones = torch.ones((), dtype=tile.sides[0].dtype)
             equal = identity(Sized(ones, ()), zip(u.labels, v.labels, strict=True), every)
-            parts.append(equal if kind == "tangent" else scaled(equal, leaf.law.scale * leaf.law.scale * spread(leaf)))
+            parts.append(equal if kind == "tangent" else scaled(equal, leaf.law.std * leaf.law.std))
         if kind == "second":
             location = leaf.law.location * leaf_v.law.location
             if not location.is_zero:
@@ -138,7 +132,7 @@ class Atoms(Linear):
             scale = scale * shape[axis]
         leaf = self.program.statements[w.var].instruction
         assert isinstance(leaf, Leaf)
-        variance = leaf.law.scale * leaf.law.scale * spread(leaf)
+        variance = leaf.law.std * leaf.law.std
         parts = []
         child = tuple(x for x in inner if x in inside)
         gone = {*own, *(one.get(x, x) for x in (*u.labels, *v.labels))} - inside

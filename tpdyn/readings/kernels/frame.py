@@ -18,11 +18,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.kernels.gaussian import Gaussian
 from tpdyn.readings.kernels.kinds import matrix_of, numbers_of, sources_of
 from tpdyn.readings.kernels.numbers import Number, Numbers
-from tpdyn.readings.kernels.sized import (
-    Label,
-    Labels,
-    Sized,
-)
+from tpdyn.readings.kernels.sized import Label, Labels, Sized, scaled
 
 Kind = Literal["second", "tangent"]
 
@@ -156,3 +152,10 @@ class Frame(ABC):
     def refusal(self, var: int, text: str) -> OutsideTheory:
         """What is not covered, with its statement and line."""
         return OutsideTheory(ring(self.program, var, f"no kernel is known here: {text}"))
+
+
+def level(labels: Labels, number: Scaling, tile: Tile) -> Sized | None:
+    """One number for all indices; None for zero."""
+    if number.is_zero:
+        return None
+    return scaled(Sized(torch.ones([label.size for label in labels], dtype=tile.sides[0].dtype), labels), number)

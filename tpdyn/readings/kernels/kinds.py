@@ -77,8 +77,3 @@ def sources_of(program: Program, numeric: frozenset[int]) -> dict[int, frozenset
 def same_gather(one: Gather, other: Gather) -> bool:
     """Whether two lookups are by one table."""
     return one.index.var == other.index.var
-
-
-def spread(leaf: Leaf) -> Scaling:
-    """The variance of a law, relative to the square of its scale."""
-    return Scaling.of(1 / 3) if leaf.law.kind == "uniform" else ONE

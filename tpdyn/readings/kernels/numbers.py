@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import Protocol, assert_never, final
 
 import torch
 from torch import Tensor
 
 from tpdyn.exponents import ZERO, Order, Scaling, show_order
-from tpdyn.pointwise import lookup
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Operand, Slice
+from tpdyn.program.evaluation.evaluate import evaluate
+from tpdyn.program.evaluation.labels import aligned
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+    operands_of,
+)
 from tpdyn.program.program import Program
 
 
@@ -166,53 +181,14 @@ class Numbers:
         shape = tuple(self.axis_size(var, axis) for axis in range(len(statement.shape)))
         if var == self.data:
             return self.inputs.reshape(shape)
-        match instruction:
-            case Leaf():
-                return self._leaf(statement.name, instruction, shape)
-            case Contract(operands=operands, scale=scale):
-                arguments: list[object] = []
-                for place in operands:
-                    arguments += [self._float(place.var, kernels), list(place.axes)]
-                present = [k for k in range(len(shape)) if any(k in place.axes for place in operands)]
-                made = torch.einsum(*arguments, present)
-                return (_spread(made, present, len(shape)) * float(scale.constant)).expand(shape)
-            case Combine(terms=terms, constant=constant):
-                total = torch.full(shape, float(constant.constant), dtype=self.dtype)
-                for scale, place in terms:
-                    total = total + self._aligned(place, len(shape), kernels) * float(scale.constant)
-                return total
-            case Apply(function=name, operands=operands, parameters=parameters, along=along):
-                numbers = tuple(float(parameter.constant) for parameter in parameters)
-                inputs = [self._aligned(place, len(shape), kernels).expand(shape) for place in operands]
-                extra = () if along is None else (along,)
-                made = lookup(name, numbers).value(torch, *inputs, *numbers, *extra)
-                assert isinstance(made, Tensor)
-                return made
-            case Gather(value=place, index=index, axis=axis):
-                rank = len(shape)
-                moved = Operand(place.var, tuple(rank if label == axis else label for label in place.axes))
-                table = self._aligned(moved, rank + 1, kernels, exact=True)
-                where = self._aligned(index, rank, kernels, exact=True).long().expand(shape)
-                return table.expand(*shape, table.shape[-1]).gather(-1, where.unsqueeze(-1)).squeeze(-1)
-            case Slice(value=place, axis=axis, start=start, step=step, length=length):
-                picked = place.axes.index(axis)
-                taken = self.value(place.var, kernels).index_select(picked, torch.arange(length) * step + start)
-                labels = list(place.axes)
-                if length == 1:
-                    taken = taken.squeeze(picked)
-                    labels.remove(axis)
-                return _spread_by(taken, labels, len(shape)).expand(shape)
-            case Concat(parts=parts, lengths=lengths, axis=axis):
-                pieces = []
-                for part, extent in zip(parts, lengths, strict=True):
-                    size = (*shape[:axis], int(extent.constant), *shape[axis + 1 :])
-                    if part is None:
-                        pieces.append(torch.zeros(size, dtype=self.dtype))
-                    else:
-                        pieces.append(self._aligned(part, len(shape), kernels).expand(size))
-                return torch.cat(pieces, axis)
-            case _:
-                raise NotImplementedError(type(instruction).__name__)
+        if isinstance(instruction, Leaf):
+            return self._leaf(statement.name, instruction, shape)
+        if not all(scale.is_constant for scale in _scales(instruction)):
+            raise kernels.refusal(var, "a number that depends on the width beside others")
+        operands = [self.value(place.var, kernels) for place in operands_of(instruction)]
+        return evaluate(
+            instruction, operands, shape, 1, dtype=self.dtype, type=statement.type, device=self.inputs.device
+        )
 
     def _leaf(self, name: str, leaf: Leaf, shape: tuple[int, ...]) -> Tensor:
         if name in self.program.arrays:
@@ -220,31 +196,24 @@ class Numbers:
             return made if leaf.law.kind == "index" else made.to(self.dtype)
         return torch.full(shape, float(leaf.law.location.constant), dtype=self.dtype)
 
-    def _float(self, var: int, kernels: Sums) -> Tensor:
-        value = self.value(var, kernels)
-        return value if value.is_floating_point() else value.to(self.dtype)
-
-    def _aligned(self, place: Operand, rank: int, kernels: Sums, *, exact: bool = False) -> Tensor:
-        value = self.value(place.var, kernels) if exact else self._float(place.var, kernels)
-        return _spread_by(value, list(place.axes), rank)
-
-
-def _spread(value: Tensor, present: list[int], rank: int) -> Tensor:
-    for axis in range(rank):
-        if axis not in present:
-            value = value.unsqueeze(axis)
-    return value
-
-
-def _spread_by(value: Tensor, labels: list[int], rank: int) -> Tensor:
-    """Axes in the order of their labels, missing ones of size 1."""
-    order = sorted(range(len(labels)), key=lambda k: labels[k])
-    return _spread(value.permute(order), sorted(labels), rank)
-
 
 def _summed_by(value: Tensor, labels: list[int], shape: tuple[int, ...]) -> Tensor:
     """Summed over labels beyond the rank, the rest in order, missing ones repeated."""
     rank = len(shape)
     for axis in sorted((k for k, label in enumerate(labels) if label >= rank), reverse=True):
         value = value.sum(axis)
-    return _spread_by(value, [label for label in labels if label < rank], rank).expand(shape)
+    return aligned(value, tuple(label for label in labels if label < rank), rank).expand(shape)
+
+
+def _scales(instruction: Instruction) -> tuple[Scaling, ...]:
+    """The constants of an instruction."""
+    match instruction:
+        case Contract(scale=scale):
+            return (scale,)
+        case Combine(terms=terms, constant=constant):
+            return (*(scale for scale, _ in terms), constant)
+        case Apply(parameters=parameters):
+            return parameters
+        case Leaf() | Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
+            return ()
+    assert_never(instruction)

@@ -27,7 +27,7 @@ from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Instruction, Leaf
 from tpdyn.readings.kernels import gaussian
 from tpdyn.readings.kernels.atoms import Atoms
-from tpdyn.readings.kernels.frame import Kind, Seen, Tile
+from tpdyn.readings.kernels.frame import Kind, Seen, Tile, level
 from tpdyn.readings.kernels.gaussian import Gaussian
 from tpdyn.readings.kernels.numbers import Number, Numbers
 from tpdyn.readings.kernels.sized import (
@@ -115,7 +115,7 @@ class Kernels(Atoms):
                     read = self.operand(tile, u, place, names)
                     made = self.mean(tile, read, read.labels)
                     parts.append(None if made is None else scaled(expanded(made, u.labels), scale))
-                parts.append(self._level_of(u.labels, constant, tile))
+                parts.append(level(u.labels, constant, tile))
                 return total(parts)
             case Contract():
                 scale, factors = self.factors(tile, u)
@@ -144,11 +144,6 @@ class Kernels(Atoms):
                 return expanded(Sized(value_, (*where.labels, *rest), made.order), u.labels)
             case _:
                 raise self.refusal(u.var, "no rule for its mean")
-
-    def _level_of(self, labels: Labels, level: Scaling, tile: Tile) -> Sized | None:
-        if level.is_zero:
-            return None
-        return scaled(Sized(torch.ones([x.size for x in labels], dtype=tile.sides[0].dtype), labels), level)
 
     def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
         """Mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
