@@ -182,11 +182,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
-def verdict(text: str, *settings: str, option: str | None = None, words: tuple[str, ...] = ()) -> tuple[Regime, str]:
-    """The regime of the script, and the module that decides it."""
+def verdict(
+    text: str, *settings: str, option: str | None = None, words: tuple[str, ...] = (), verify: bool = False
+) -> tuple[Regime, str]:
+    """The regime of the script, and the module that decides it. verify: replay the program at a further width, too."""
     Path("train.py").write_text(text)
     train = load("train.py", option, words, settings)
-    found = tpdyn.predict(tpdyn.record(train, widths=(24, 32, 40), steps=2))
+    found = tpdyn.predict(tpdyn.record(train, widths=(24, 32, 40), steps=2, verify=verify))
     return found.regime, found.reasons[0].module
 
 
@@ -208,7 +210,7 @@ def test_a_policy_gradient() -> None:
 def test_a_model_that_is_configured_by_executed_files_and_evaluated_before_it_trains() -> None:
     Path("configurator.py").write_text(CONFIGURATOR)
     Path("small.py").write_text("n_embd = 16\neval_iters = 2\n")
-    by_option = verdict(CHARACTERS, option="--n_embd={n}", words=("small.py",))
+    by_option = verdict(CHARACTERS, option="--n_embd={n}", words=("small.py",), verify=True)
     by_setting = verdict(CHARACTERS, "small.py:n_embd=n", words=("small.py",))
     assert by_option == by_setting
     assert by_option[0] is Regime.UNSTABLE
