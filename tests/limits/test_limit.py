@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tpdyn.exponents import Scaling
 from tpdyn.limits.limit import Limit
 from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.law import Law
 from tpdyn.program.program import Program, Source
 
 n = Builder.n
@@ -160,6 +162,31 @@ def test_logits_divided_by_the_root_stay_random_and_by_the_width_vanish() -> Non
     assert not whole.random
     assert float(root.spread) == pytest.approx(1, rel=0.45)  # the standard error of a standard deviation is 9 %
     assert float(whole.spread) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "columns", "expected"),
+    [
+        ("orthogonal", 1, 1, 1),
+        ("normal", 1, 1, 2),
+        ("orthogonal", 3, 1, 9),
+        ("orthogonal", 1, 3, 3),
+        ("normal", 1, 3, 4),
+    ],
+)
+def test_the_limit_of_an_orthogonal_matrix_is_its_own(
+    kind: Literal["orthogonal", "normal"], rows: int, columns: int, expected: float
+) -> None:
+    """The mean square of `W^T W x`, entries of W of variance 1/n.
+
+    Orthogonal rows: 3 P x, P a projection on a third of all. Orthogonal columns: 3 x. Gaussian: `n (n + 3 n) / n^2`.
+    """
+    b, long = Builder(), Scaling.of(columns, 1)
+    w = b.parameter("W", (Scaling.of(rows, 1), long), law=Law(kind, scale=ROOT))
+    y = b.einsum("i,ij->j", b.matmul(w, b.parameter("x", (long,))), w)
+    b.mark("output", "square", b.einsum("j,j->", y, y, scale=Scaling.of(1 / columns, -1)))
+    (found,) = tpdyn.limit(b.build(widths=(16, 24)), 2**12, 2).outputs
+    assert float(found.value) == pytest.approx(expected, rel=0.02)
 
 
 # -- errors ---------------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def test_independent_spaces_keep_their_fluctuations() -> None:
     [
         (Law("normal", Scaling.of(1.0), Scaling.of(2.0)), 1, 5),
         (Law("iid", Scaling(()), Scaling.of(2.0)), 0, 4),
+        (Law("orthogonal", Scaling(()), Scaling.of(2.0)), 0, 4),
         (Law("uniform", Scaling.of(1.0), Scaling.of(3.0)), 1, 4),
         (Law("bernoulli", Scaling.of(0.25)), 0.25, 0.25),
         (Law("constant", Scaling.of(3.0)), 3, 9),

@@ -68,7 +68,12 @@ def programs(draw: st.DrawFn) -> Program:
     """Well-formed programs with every kind of instruction, on values of shape [n, 6]."""
     six = Scaling.of(6)
     b = Builder()
-    law = st.builds(Law, st.sampled_from(["normal", "uniform", "iid", "bernoulli", "constant"]), scalings(), scalings())
+    law = st.builds(
+        Law,
+        st.sampled_from(["normal", "uniform", "iid", "orthogonal", "bernoulli", "constant"]),
+        scalings(),
+        scalings(),
+    )
     values = [b.leaf(Leaf("parameter", "w", draw(law)), (N, six)), b.leaf(Leaf("random", "x", draw(law)), (N, six))]
     index = b.leaf(Leaf("data", "k", Law("index")), (six,), type="int")
     for _ in range(draw(st.integers(0, 8))):

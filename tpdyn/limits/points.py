@@ -25,6 +25,9 @@ from tpdyn.readings.sampled.gaussian import Draw, orthonormal
 BLOCK = 64
 """Dimensions of one Sobol sequence; further ones come from another sequence, its points permuted (Latin supercubes)."""
 
+SMALLEST = 1024
+"""Of less coordinates that belong to no axis, independent noise is drawn: there is no room to whiten many directions."""
+
 
 @final
 class Points:
@@ -48,6 +51,7 @@ class Points:
         self.spaces, self.width, self.one, self.seed = spaces, width, one, seed
         self.common, self.independent = common, independent
         self.streams: dict[int, Stream] = {}
+        self.paddings: dict[str, Stream] = {}
 
     def leaf(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels) -> Tensor:
         """A leaf with at most one wide axis, its entries the quantiles of its law at the points."""
@@ -58,7 +62,7 @@ class Points:
         z = self._normal(position, tuple(range(len(shape))), shape, 1).reshape(shape)
         uniform: Tensor = torch.special.ndtr(z)
         match law.kind:
-            case "normal" | "iid":
+            case "normal" | "iid" | "orthogonal":  # few columns of a large orthogonal matrix are Gaussian, and whitened
                 return z * scale + location
             case "uniform":
                 return (2 * uniform - 1) * scale + location
@@ -74,6 +78,13 @@ class Points:
         if not self._wide(position, axes):
             return lambda count: self.one.new_zeros(count, math.prod(shape[axis] for axis in axes))
         return lambda count: self._normal(position, axes, shape, count)
+
+    def padding(self, position: int, size: int, number: int) -> Draw:
+        """Fresh standard normal vectors of coordinates that belong to no axis of the program."""
+        key = f"padding {position} {number}"
+        if key not in self.paddings:
+            self.paddings[key] = Stream(f"{self.seed} {key}", size, self.one, size < SMALLEST)
+        return self.paddings[key]
 
     def _wide(self, position: int, axes: Labels) -> list[int]:
         return [axis for axis in axes if self.spaces[position, axis].is_wide]

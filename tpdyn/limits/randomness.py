@@ -16,6 +16,9 @@ from tpdyn.program.instructions import Combine, Contract, Leaf, operands_of
 from tpdyn.readings.orders.reading import Orders
 from tpdyn.readings.orders.terms import Value
 
+GAUSSIAN = ("normal", "orthogonal")
+"""Laws of leaves with one wide axis whose products with a vector are Gaussian in the limit."""
+
 
 def fluctuations(facts: Facts, orders: Orders) -> dict[int, Fraction]:
     """Order of the fluctuation of each sum over the width that is no vector any more, by position."""
@@ -61,7 +64,7 @@ def readouts(facts: Facts, orders: Orders) -> frozenset[str]:
     for position, statement in enumerate(facts.program.statements):
         instruction = statement.instruction
         if isinstance(instruction, Leaf):
-            one = len(statement.wide_axes) == 1 and instruction.kind == "parameter" and instruction.law.kind == "normal"
+            one = len(statement.wide_axes) == 1 and instruction.kind == "parameter" and instruction.law.kind in GAUSSIAN
             leaf_of[position] = frozenset({position} if one and instruction.law.location.is_zero else ())
         elif isinstance(instruction, Combine) and len(statement.wide_axes) == 1:
             leaf_of[position] = frozenset().union(*(leaf_of.get(o.var, ()) for o in operands_of(instruction)))

@@ -102,7 +102,9 @@ def _law(program: Program, parameter: Parameter) -> Law | None:
         leaf = program.statements[var].instruction
         laws.add(leaf.law if isinstance(leaf, Leaf) else None)
     law = laws.pop() if len(laws) == 1 else None
-    return law if law is not None and (law.is_number or law.kind in ("normal", "uniform", "iid")) else None
+    return (
+        law if law is not None and (law.is_number or law.kind in ("normal", "uniform", "iid", "orthogonal")) else None
+    )
 
 
 def _multipliers(coordinates: Coordinates, point: Point) -> Mapping[str, Fraction]:

@@ -318,7 +318,7 @@ class _Reader:
         return value
 
     def law(self, data: Any) -> Law:
-        kinds = ("zero", "constant", "normal", "uniform", "bernoulli", "iid", "data", "index", "array")
+        kinds = ("zero", "constant", "normal", "uniform", "bernoulli", "iid", "orthogonal", "data", "index", "array")
         kind: Any = self.text(data, "kind", kinds)
         return Law(kind, self.scaling(data, "location"), self.scaling(data, "scale"))
 

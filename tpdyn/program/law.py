@@ -1,4 +1,4 @@
-"""What is a leaf drawn from? A law of independent entries, with mean and standard deviation; or it is given, as data are.
+"""What is a leaf drawn from? A law of its entries, with mean and standard deviation; or it is given, as data are.
 
 Mean, standard deviation and the draw are told here, once: whoever needs a Gaussian of the same moments, or values, asks.
 """
@@ -22,16 +22,18 @@ NOTHING = Scaling(())
 @final
 @dataclass(frozen=True, slots=True)
 class Law:
-    """What a leaf is drawn from: a distribution of independent entries, or data.
+    """What a leaf is drawn from: a distribution of independent entries, an orthogonal matrix, or data.
 
     kind: "zero"; "constant" (location); "normal" (location = mean, scale = std); "uniform" (location = middle, scale =
     half of the interval); "bernoulli" (location = probability of a one); "iid" (any other law of independent entries,
-    location = mean, scale = std); "data" (given by the user); "index" (integer data: labels, tokens, positions);
-    "array" (a fixed array that the script computes, e.g. a causal mask; its values are in `Program.arrays`). The scale of
-    "data" and "array" is the typical size of an entry, where that depends on the width.
+    location = mean, scale = std); "orthogonal" (rows or columns, whichever are fewer, are orthogonal and of one length,
+    drawn uniformly: Haar; rows are the first axis, columns all others; scale = std of an entry, mean 0); "data" (given by
+    the user); "index" (integer data: labels, tokens, positions); "array" (a fixed array that the script computes, e.g. a
+    causal mask; its values are in `Program.arrays`). The scale of "data" and "array" is the typical size of an entry, where
+    that depends on the width.
     """
 
-    kind: Literal["zero", "constant", "normal", "uniform", "bernoulli", "iid", "data", "index", "array"]
+    kind: Literal["zero", "constant", "normal", "uniform", "bernoulli", "iid", "orthogonal", "data", "index", "array"]
     location: Scaling = NOTHING
     scale: Scaling = NOTHING
 
@@ -51,7 +53,7 @@ class Law:
         match self.kind:
             case "zero":
                 return NOTHING
-            case "constant" | "normal" | "uniform" | "bernoulli" | "iid":
+            case "constant" | "normal" | "uniform" | "bernoulli" | "iid" | "orthogonal":
                 return self.location
             case "data" | "index" | "array":
                 raise ValueError(f"{self.kind} is given, not drawn: it has no mean")
@@ -66,7 +68,7 @@ class Law:
         match self.kind:
             case "zero" | "constant":
                 return NOTHING
-            case "normal" | "iid":
+            case "normal" | "iid" | "orthogonal":
                 return self.scale
             case "uniform":  # the square of a uniform number on [-1, 1] has mean 1/3
                 return self.scale * Scaling.of(3**-0.5)
@@ -91,6 +93,9 @@ class Law:
             case "normal" | "uniform" | "iid":
                 scale = self.scale * Scaling.of(-slope if slope < 0 else slope)
                 return Law(self.kind, self.location * Scaling.of(slope) + Scaling.of(shift), scale)
+            case "orthogonal":
+                scale = self.scale * Scaling.of(-slope if slope < 0 else slope)
+                return Law("iid" if shift else "orthogonal", Scaling.of(shift), scale)
             case "bernoulli":
                 return Law("iid", self.mean, self.std).affine(slope, shift)
             case "data" | "index" | "array":
@@ -108,7 +113,7 @@ class Law:
     ) -> Tensor:
         """Entries at one width. "iid" is drawn as a Gaussian of its mean and standard deviation.
 
-        generator: on the device. Raises ValueError for what is given.
+        generator: on the device. Raises ValueError for what is given, and for an orthogonal matrix of less than two axes.
         """
         import torch
 
@@ -119,6 +124,8 @@ class Law:
             case "normal" | "iid":
                 noise = torch.randn(tuple(shape), generator=generator, dtype=dtype, device=device)
                 return noise * scale + location
+            case "orthogonal":
+                return _haar(shape, generator, dtype, device) * scale
             case "uniform":
                 noise = torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device)
                 return (noise * 2 - 1) * scale + location
@@ -128,3 +135,25 @@ class Law:
             case "data" | "index" | "array":
                 raise ValueError(f"{self.kind} is given: there is no law to draw it from")
         assert_never(self.kind)
+
+
+def _haar(
+    shape: Sequence[int],
+    generator: torch.Generator | None,
+    dtype: torch.dtype | None,
+    device: torch.device | str | None,
+) -> Tensor:
+    """A matrix with orthogonal rows or columns and entries of mean square 1, uniform among those.
+
+    The Q of a Gaussian matrix's QR is uniform once R has a positive diagonal (Mezzadri, arXiv math-ph/0609050).
+    """
+    import torch
+
+    if len(shape) < 2:
+        raise ValueError(f"an orthogonal matrix of shape {tuple(shape)}; expected rows and columns")
+    rows, columns = shape[0], math.prod(shape[1:])
+    noise = torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=dtype, device=device)
+    q, r = torch.linalg.qr(noise)
+    q = q * torch.where(r.diagonal() < 0, -1.0, 1.0).to(q)
+    made: Tensor = (q if rows >= columns else q.T) * math.sqrt(max(rows, columns))
+    return made.reshape(tuple(shape))

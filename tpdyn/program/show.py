@@ -377,8 +377,8 @@ def _law(law: Law) -> str:
             return "= 0"
         case "constant":
             return f"= {law.location}"
-        case "normal" | "uniform" | "iid":
-            about = {"normal": "normal", "uniform": "uniform", "iid": "some law"}[law.kind]
+        case "normal" | "uniform" | "iid" | "orthogonal":
+            about = "some law" if law.kind == "iid" else law.kind
             return f"~ {about}({law.location} +- {law.scale})"
         case "bernoulli":
             return f"~ bernoulli({law.location})"

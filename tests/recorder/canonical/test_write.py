@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,6 +50,24 @@ def test_attention_splits_the_heads_finite_factor_first() -> None:
     assert shapes(program) == {"x": "2, 5, n", "q": "8, n/8, n", "k": "8, n/8, n", "o": "n, 8, n/8"}
     assert "Combine" not in kinds(program)  # permutations are read through
     assert program.parameter("q").versions[0].dims == ((0, 1), (2,))
+
+
+def test_only_a_whole_matrix_stays_orthogonal() -> None:
+    def build(s: Script, n: int) -> None:
+        x, names = s.leaf("x", 5, n), ("whole", "heads")
+        first, second = (s.linear(x, s.leaf(name, n, n)) for name in names)
+        for position, statement in enumerate(s.lowered.statements):
+            if isinstance(statement.instruction, Leaf) and statement.instruction.name in names:
+                law = Law("orthogonal", scale=Scaling.of(n**-0.5))
+                leaf = replace(statement.instruction, law=law)
+                s.lowered.statements[position] = replace(statement, instruction=leaf)
+        heads = s.view(second, 5, 8, n // 8)
+        s.add(Contract((Operand(heads, (0, 1, 3)), Operand(heads, (0, 2, 3)))), 5, 8, 8)
+        s.add(Contract((Operand(first, (0, 2)), Operand(first, (1, 2)))), 5, 5)
+
+    statements = made(build).program.statements
+    laws = {s.name: s.instruction.law.kind for s in statements if isinstance(s.instruction, Leaf)}
+    assert laws["whole"] == "orthogonal" and laws["heads"] == "iid"
 
 
 @pytest.mark.parametrize("how", ["chunk", "view", "cat"])

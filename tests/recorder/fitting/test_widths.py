@@ -146,3 +146,31 @@ def test_a_sum_over_all_but_one_is_a_mean_that_is_divided() -> None:
     assert isinstance(last.instruction, Contract)
     assert last.instruction.scale == Scaling.of(1, -1)
     assert last.over == Scaling.of(1) + Scaling.of(-1, -1)
+
+
+def test_entries_of_an_orthogonal_matrix_follow_its_larger_size() -> None:
+    """n x 24 with orthogonal columns from n = 24 on: entries of size n^-1/2 there, and 24^-1/2 before, which is noted."""
+    lowereds = []
+    for width in WIDTHS:
+        lowered = _mlp(width)
+        scale = Scaling.of(3 * max(width, 24) ** -0.5)
+        leaf = Leaf("parameter", "v", Law("orthogonal", scale=scale))
+        lowered.statements.append(LoweredStatement(leaf, (width, 24), origin=Origin()))
+        lowereds.append(lowered)
+    fitted = fit(lowereds)
+    leaf = fitted.statements[-1].instruction  # type: ignore[assignment]
+    assert leaf.law == Law("orthogonal", scale=Scaling.of(3.0, "-1/2"))
+    assert any("only from the width on at which its growing size exceeds 24" in note for note in fitted.notes)
+
+
+def test_a_matrix_that_looks_orthogonal_at_some_widths_only_is_not() -> None:
+    lowereds = []
+    for kind in ("orthogonal", "iid", "iid"):
+        lowered = _mlp(WIDTHS[len(lowereds)])
+        law = Law(kind, scale=Scaling.of(lowered.width**-0.5))  # type: ignore[arg-type]
+        first = lowered.statements[0]
+        lowered.statements[0] = LoweredStatement(Leaf("parameter", "w", law), first.shape, origin=first.origin)
+        lowereds.append(lowered)
+    leaf = fit(lowereds).statements[0].instruction
+    assert isinstance(leaf, Leaf)
+    assert leaf.law.kind == "iid"

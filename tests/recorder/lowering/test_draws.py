@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tpdyn.program.instructions import Leaf
 from tpdyn.recorder.lowered import Lowered
+from tpdyn.recorder.lowering.draws import measured_law
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -105,10 +106,28 @@ def test_the_law_of_an_initialisation_is_read(name: str) -> None:
     assert not any("measured" in note for note in lowered.notes)
 
 
-def test_the_law_of_an_orthogonal_initialisation_is_measured_and_says_so() -> None:
-    law, lowered = initialised(lambda layer: nn.init.orthogonal_(layer.weight))
-    assert law[0] == "iid" and math.isclose(law[2], 1 / 4, rel_tol=0.02)
-    assert "law of 0.weight measured, not read" in lowered.notes
+def test_an_orthogonal_initialisation_is_seen_and_said() -> None:
+    law, lowered = initialised(lambda layer: nn.init.orthogonal_(layer.weight, 3.0))
+    assert law[:2] == ("orthogonal", 0) and math.isclose(law[2], 3 / 4, rel_tol=1e-12)
+    assert "law of 0.weight orthogonal: its entries are taken for uniformly drawn" in lowered.notes
+
+
+def hadamard(n: int) -> Tensor:
+    return torch.ones(1, 1) if n == 1 else torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard(n // 2))
+
+
+def reflection(n: int) -> Tensor:
+    v = torch.randn(n, 1)
+    return torch.eye(n) - 2 * v @ v.T / v.square().sum()
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [hadamard(16), reflection(16), torch.eye(16)[torch.randperm(16)], torch.randn(16, 16), torch.randn(1, 16)],
+    ids=["Hadamard", "reflection", "permutation", "Gaussian", "one row"],
+)
+def test_other_matrices_are_not_taken_for_random_orthogonal_ones(matrix: Tensor) -> None:
+    assert measured_law(matrix).kind == "iid"
 
 
 def test_a_padding_row_keeps_the_law_and_is_noted() -> None:

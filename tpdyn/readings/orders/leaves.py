@@ -30,7 +30,7 @@ def leaf_value(leaf: Leaf, position: int, wide: int, power: Fraction, sources: S
         case "bernoulli":
             parity = of_function(odd_in(sources.leaf(position)), "neither") if wide == 1 else EVEN
             return Value((Term(ZERO, parity),), (), None, wide)
-        case "normal" | "uniform" | "iid":
+        case "normal" | "uniform" | "iid" | "orthogonal":
             terms = list(constant)
             if law.scale.order is not None:
                 terms.append(_noise(position, law.scale.order, wide, sources))

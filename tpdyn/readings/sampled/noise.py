@@ -28,9 +28,15 @@ class Independent:
 
     def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
         """Fresh standard normal vectors over the given axes, (k, product of the axes)."""
-        size = math.prod(shape[axis] for axis in axes)
+        return self._stream(f"{position} {axes} {number}", math.prod(shape[axis] for axis in axes))
+
+    def padding(self, position: int, size: int, number: int) -> Draw:
+        """Fresh standard normal vectors of coordinates that belong to no axis of the program, (k, size)."""
+        return self._stream(f"{position} padding {number}", size)
+
+    def _stream(self, key: str, size: int) -> Draw:
         generator = torch.Generator(self.one.device)
-        generator.manual_seed(zlib.crc32(f"{self.seed} {position} {axes} {number}".encode()))
+        generator.manual_seed(zlib.crc32(f"{self.seed} {key}".encode()))
 
         def fresh(count: int) -> Tensor:
             return torch.randn(count, size, generator=generator, dtype=self.one.dtype, device=self.one.device)

@@ -34,7 +34,7 @@ from tpdyn.program.instructions import (
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.sampled.atoms import Unseen
 from tpdyn.readings.sampled.einsum import Labels
-from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Side
+from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Orthogonal, Side
 from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product, unseen, vector
 
 Value = Union[Tensor, Matrix]
@@ -43,6 +43,7 @@ STANDS_FOR = {
     "iid": "known by mean and standard deviation only",
     "uniform": "uniform",
     "bernoulli": "zeros and ones",
+    "orthogonal": "orthogonal, but not multiplied as one matrix of all its rows",
 }
 """The laws in whose place a Gaussian of the same mean and standard deviation is drawn, as the notes call them."""
 
@@ -56,6 +57,10 @@ class Noise(Protocol):
 
     def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
         """Fresh standard normal vectors for these axes of the leaf at a position, its matrix `number`."""
+        ...
+
+    def padding(self, position: int, size: int, number: int) -> Draw:
+        """Fresh standard normal vectors of `size` further coordinates, which are no part of the leaf."""
         ...
 
 
@@ -120,7 +125,7 @@ class Rule:
         if len(wide) < 2 and leaf.name not in self.operators:
             return self.noise.leaf(position, leaf, shape, wide).to(self.one)
         location, std = law.moments_at(self.width)
-        if law.kind in STANDS_FOR:
+        if law.kind in STANDS_FOR and law.kind != "orthogonal":
             self._note(leaf, STANDS_FOR[law.kind])
         terms = [vector(self.one * location, (), len(shape))] if location else []
         if std:
@@ -142,6 +147,17 @@ class Rule:
             height, length = (math.prod(shape[axis] for axis in axes) for axes in sides.values())
             draw = {side: self.noise.draw(position, axes, shape, number) for side, axes in sides.items()}
             generator = np.random.default_rng([self.seed, position, number])
+            if leaf.law.kind == "orthogonal" and len(wide) == 2:
+                if (0,) in (rows, columns) and len(rows) + len(columns) == len(shape):
+                    large, small = max(height, length), min(height, length)
+                    if small < large:
+                        short: Side = "rows" if height < length else "columns"
+                        more = self.noise.padding(position, large - small, number)
+                        draw[short] = _joined(draw[short], more)
+                    return Orthogonal(
+                        height, length, std * math.sqrt(large), draw, generator, self.one.dtype, self.one.device
+                    )
+                self._note(leaf, STANDS_FOR["orthogonal"])
             return Gaussian(height, length, std, draw, generator, self.one.dtype, self.one.device)
 
         made = Unseen(leaf.name, shape, wide, make, self.one)
@@ -263,3 +279,8 @@ class Rule:
         else:
             made = entrywise(torch.mul, [(x, x_labels), (y, y_labels)], rank)
         return [made._replace(scale=scale)]
+
+
+def _joined(one: Draw, other: Draw) -> Draw:
+    """Vectors of both, end to end."""
+    return lambda count: torch.cat([one(count), other(count)], 1)

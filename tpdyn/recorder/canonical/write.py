@@ -88,6 +88,8 @@ def _over(pieces: Pieces, held: Held, by: Scaling) -> Held:
 def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | None]:
     """A leaf for each piece, named by its indices."""
     flat = tuple(chain.from_iterable(dims))
+    if leaf.law.kind == "orthogonal" and (len(dims[0]) != 1 or any(atom in pieces.expanded for atom in flat)):
+        leaf = replace(leaf, law=replace(leaf.law, kind="iid"))  # a piece of an orthogonal matrix is none
     found: dict[Index, int | None] = {}
     for index in pieces.indices(flat):
         name = leaf.name + (f"[{','.join(map(str, index))}]" if index else "")

@@ -311,6 +311,11 @@ class _Fitter:
 
     def law(self, position: int, first: Leaf, versions: Sequence[LoweredStatement]) -> Law:
         laws: list[Law] = [version.instruction.law for version in versions]  # type: ignore[union-attr]
+        if {law.kind for law in laws} == {"orthogonal", "iid"}:
+            laws = [replace(law, kind="iid") for law in laws]
+        orthogonal = self.orthogonal(first, laws, [version.shape for version in versions])
+        if orthogonal is not None:
+            return orthogonal
         if _all_equal(laws):
             return laws[0]
         if len({law.kind for law in laws}) > 1:
@@ -349,6 +354,28 @@ class _Fitter:
         name = versions[0].instruction.name  # type: ignore[union-attr]
         self.notes.append(f"{name}: the size of its entries was measured, {size}")
         return replace(law, scale=size)
+
+    def orthogonal(self, leaf: Leaf, laws: Sequence[Law], shapes: Sequence[tuple[int, ...]]) -> Law | None:
+        """The law of an orthogonal matrix: entries have the size `c * larger^-1/2`, of its two sizes.
+
+        A fixed size is the larger one at small widths only: where that changes between the recorded widths, what grows counts.
+        """
+        if any(law.kind != "orthogonal" for law in laws):
+            return None
+        sides = [(shape[0], _size(shape[1:])) for shape in shapes]
+        grows = max((0, 1), key=lambda side: (sides[-1][side] / sides[0][side], sides[-1][side]))
+        size = fit_whole(self.widths, [both[grows] for both in sides])
+        scales = [float(law.scale.constant) for law in laws]
+        length = fit_float(self.widths, [scale * max(both) ** 0.5 for scale, both in zip(scales, sides, strict=True)])
+        if size is None or len(size.terms) != 1 or length is None or sides[-1][grows] < max(sides[-1]):
+            return None
+        if any(both[grows] < max(both) for both in sides):
+            self.notes.append(
+                f"{leaf.name} has orthogonal entries that get smaller only from the width on at which its growing size exceeds "
+                f"{sides[0][1 - grows]}: read as for larger widths"
+            )
+        ((coefficient, power),) = size.terms
+        return Law("orthogonal", scale=length * Scaling.of(float(coefficient) ** -0.5, -power / 2))
 
     def measured_law(
         self, position: int, leaf: Leaf, law: Law, numbers: Sequence[Sequence[float]], counts: Sequence[int]
@@ -410,7 +437,8 @@ def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
         case Leaf(kind=kind, name=name, law=law):
             # draws that share rows with others at some widths are data there (see `lowering.identity`)
             drawn = kind == "data" and law.kind in ("normal", "uniform", "iid")
-            return (*shared, kind, name, "data" if drawn else law.kind)
+            seen = "iid" if law.kind == "orthogonal" else law.kind
+            return (*shared, kind, name, "data" if drawn else seen)
         case Contract(operands=operands):
             return (*shared, operands)
         case Combine(terms=terms, epsilon=epsilon):

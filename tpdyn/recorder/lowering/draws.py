@@ -14,6 +14,7 @@ import torch
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Law
+from tpdyn.program.law import NOTHING
 from tpdyn.recorder.live.tape import Node, base_name
 
 
@@ -125,7 +126,30 @@ def _numbers(*items: Any) -> bool:
 
 
 def measured_law(tensor: torch.Tensor) -> Law:
-    """Mean and std of the live entries."""
+    """An orthogonal law where the entries show one; else mean and std of the live entries."""
     wide = tensor.detach().to(torch.float64)
+    if _is_haar(wide):
+        return Law("orthogonal", NOTHING, Scaling.of(float(wide.square().mean().sqrt())))
     std = float(wide.std(correction=0))
     return Law("iid", Scaling.of(float(wide.mean())), Scaling.of(std))
+
+
+def _is_haar(matrix: torch.Tensor) -> bool:
+    """Whether rows or columns are orthogonal, of one length, and nothing else is seen in the entries.
+
+    Rows are the first axis (as `nn.init.orthogonal_` has them). The identity, permutations, reflections, Fourier and Hadamard
+    matrices are orthogonal, too: their entries are zeros or repeat themselves, where random ones never do.
+    """
+    if matrix.ndim < 2 or not bool(torch.isfinite(matrix).all()):
+        return False
+    matrix = matrix.flatten(1)
+    if min(matrix.shape) < 2:
+        return False
+    matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    gram = matrix @ matrix.T
+    length = float(gram.diagonal().mean())
+    if length <= 0 or float((gram / length - torch.eye(len(gram), dtype=gram.dtype)).abs().max()) > 1e-5:
+        return False
+    sizes = matrix.abs().flatten().sort().values
+    gaps = sizes.diff() > 1e-9 * sizes[-1]
+    return bool(sizes[0] > 1e-12 * sizes[-1]) and int(gaps.sum()) + 1 > 3 * len(sizes) // 4

@@ -302,7 +302,12 @@ class _Lowering:
             law = Law("zero") if uniform == 0 else Law("constant", scaling(float(uniform)))
         else:
             law = measured_law(known.tensor)
-            b.notes.append(f"law of {name} measured, not read")
+            seen = (
+                "orthogonal: its entries are taken for uniformly drawn"
+                if law.kind == "orthogonal"
+                else "measured, not read"
+            )
+            b.notes.append(f"law of {name} {seen}")
         b.notes.extend(f"{name}: {note}" for note in known.notes)
         before, b.origin = b.origin, Origin(0, "initialization", node.origin.module, node.origin.source)
         known.leaf = b.leaf(Leaf("parameter", b.fresh_name(name), law), known.tensor)
