@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tpdyn.exact.forms import Form
 from tpdyn.exponents import Order
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.phase import LABELS, Phase, PhaseReader, phase_of, rank, text, words
+from tpdyn.readings.orders.reading import Orders, read
 from tpdyn.regimes.cells import every_exponent
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
@@ -36,6 +38,19 @@ def test_the_textbook_points_have_their_labels(point: Abc, label: str, r: Order)
 def test_too_large_at_initialisation_comes_before_too_large_a_change() -> None:
     wild = Abc((ZERO,) * 3, (-ONE, HALF, HALF), (-ONE * 5,) * 3)
     assert phase_of(PROGRAM, exponents(wild, layer_names(2)))[0] == "unstable at initialisation"
+
+
+def test_a_phase_needs_nothing_behind_the_last_value_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    def watched(*given: Any, **named: Any) -> Orders:
+        orders = read(*given, **named)
+        lengths.append(len(orders.values))
+        return orders
+
+    monkeypatch.setattr("tpdyn.parametrizing.maps.phase.read", watched)
+    phase_of(PROGRAM, exponents(neural_tangent(2), layer_names(2)))
+    assert lengths == [max(Facts.of(PROGRAM).outputs) + 1] and lengths[0] < len(PROGRAM)
 
 
 def test_a_reader_says_the_phase_of_a_whole_cell_and_counts() -> None:

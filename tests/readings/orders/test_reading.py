@@ -82,6 +82,18 @@ def test_a_reading_of_orders_ends_where_it_is_asked_to() -> None:
     assert [value.size for value in grows.values] == [0, 1]
 
 
+@given(st.data())
+@settings(max_examples=10, deadline=None)
+def test_values_do_not_depend_on_whether_contributions_are_noted(data: st.DataObject) -> None:
+    made, names = mlp_program(2, "tanh", "adam"), layer_names(2)
+    at = exponents(data.draw(abc_points(2, WIDE)), names)
+    noted, bare = read(made, at), read(made, at, contributions=False)
+    assert noted.contributions and not bare.contributions
+    assert noted.values == bare.values
+    part = read(made, at, until=40, contributions=False).again(at)  # as far as the first, and as bare
+    assert part.values == noted.values[:41] and not part.contributions
+
+
 def test_a_matrix_and_its_transpose_meet_again_in_the_dot() -> None:
     build = tiny()
     matrix = build.leaf(Leaf("parameter", "W", Law("normal", Scaling(()), Scaling.of(1, -HALF))), (WIDE, WIDE))

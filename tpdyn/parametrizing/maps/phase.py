@@ -51,11 +51,12 @@ class Phase:
 def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order]:
     """The label and r at some exponents (plain rationals, or linear forms).
 
-    The reading ends at the first value that grows. In step 0 nothing has changed yet, and later steps have the same base:
+    The reading ends at the first value that grows, or with the last one that counts. In step 0 nothing has changed yet, and later steps have the same base:
     so a value that is too large at initialisation is met before any that changes too much.
     """
     facts = Facts.of(program)
     decisive = frozenset(facts.counting)
+    last = max((*facts.counting, *facts.outputs), default=len(facts.program) - 1)
 
     met: list[Label] = []
 
@@ -65,9 +66,9 @@ def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Ord
                 met.append("unstable at initialisation")
             elif value.moved is not None and exceeds(value.moved, 0):
                 met.append("unstable")
-        return bool(met)
+        return bool(met) or position == last
 
-    orders = read(facts, exponents, until=grows)
+    orders = read(facts, exponents, until=grows, contributions=False)
     if met:
         return met[0], None
     verdict = judge(orders)

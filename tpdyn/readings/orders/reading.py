@@ -78,14 +78,15 @@ class Contribution:
 @dataclass(frozen=True)
 class Orders:
     """What was read, at which exponents, and what was found: one `Value` a statement, and what each parameter's change
-    contributes where it is used. epsilon: constants that guard a division counted as written. sources: the names under which
-    random vectors were met, for `read` to go on with."""
+    contributes where it is used (noted: whether that was asked for). epsilon: constants that guard a division counted as
+    written. sources: the names under which random vectors were met, for `read` to go on with."""
 
     facts: Facts
     exponents: Exponents
     epsilon: bool
     values: tuple[Value, ...]
     contributions: tuple[Contribution, ...]
+    noted: bool
     sources: Sources = field(repr=False, compare=False)
 
     @property
@@ -94,8 +95,9 @@ class Orders:
         return self.facts.program
 
     def again(self, exponents: Exponents) -> Orders:
-        """The orders of the same program at other exponents."""
-        return read(self.facts, exponents, epsilon=self.epsilon)
+        """The orders of the same statements at other exponents."""
+        until = len(self.values) - 1
+        return read(self.facts, exponents, epsilon=self.epsilon, until=until, contributions=self.noted)
 
 
 def read(
@@ -106,6 +108,7 @@ def read(
     until: Until[Value] | None = None,
     listener: Listener[Value] | None = None,
     after: Orders | None = None,
+    contributions: bool = True,
 ) -> Orders:
     """The orders of every value of a program.
 
@@ -113,14 +116,15 @@ def read(
     after: the orders, at the same exponents, of a program that this one goes on from: they are kept, unless later statements
     show what was not known of earlier ones.
     until, listener: where to stop, and who is told of every value as it is found: see `interpret`.
+    contributions: whether to note what each update contributes; no value depends on it, and on linear forms it costs cells.
     Raises OutsideTheory, in rings, where a rule does not reach.
     """
     facts, given = Facts.of(program), exponents or Exponents()
-    reader = _Reader(facts, given, epsilon)
+    reader = _Reader(facts, given, epsilon, contributions)
     if after is not None and _still_true(after, facts):
         reader.go_on(after)
     values = interpret(facts.program, reader.rule, known=tuple(reader.values), until=until, listener=listener)
-    return Orders(facts, given, epsilon, tuple(values), tuple(reader.contributions), reader.sources)
+    return Orders(facts, given, epsilon, tuple(values), tuple(reader.contributions), contributions, reader.sources)
 
 
 def _still_true(known: Orders, facts: Facts) -> bool:
@@ -136,8 +140,8 @@ def _still_true(known: Orders, facts: Facts) -> bool:
 
 @final
 class _Reader:
-    def __init__(self, facts: Facts, exponents: Exponents, epsilon: bool) -> None:
-        self.facts, self.exponents, self.epsilon = facts, exponents, epsilon
+    def __init__(self, facts: Facts, exponents: Exponents, epsilon: bool, noting: bool) -> None:
+        self.facts, self.exponents, self.epsilon, self.noting = facts, exponents, epsilon, noting
         self.program = facts.program
         self.guarded = {} if epsilon else facts.guarded_maxima
         self.sources = Sources()
@@ -262,7 +266,7 @@ class _Reader:
         self, position: int, statement: Statement, contract: Contract, values: tuple[Value, ...], power: Fraction
     ) -> None:
         """`dW x`: what the change of a parameter contributes to a product of the forward pass."""
-        if statement.origin.phase != "forward":
+        if statement.origin.phase != "forward" or not self.noting:
             return
         for k, operand in enumerate(contract.operands):
             if operand.var in self.facts.owner:
@@ -278,7 +282,8 @@ class _Reader:
         self, position: int, statement: Statement, operand: Operand, value: Value, power: Order = ZERO
     ) -> None:
         """A parameter that enters as it is: a bias, a row of an embedding."""
-        if statement.origin.phase == "forward" and operand.var in self.facts.owner and power is not None:
+        noted = self.noting and statement.origin.phase == "forward" and operand.var in self.facts.owner
+        if noted and power is not None:
             order = leading_order(scaled(value.change, power))
             self._note(operand.var, position, statement, order, order)
 
