@@ -51,8 +51,8 @@ class Phase:
 def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order]:
     """The label and r at some exponents (plain rationals, or linear forms).
 
-    The reading ends at the first value that grows, or with the last one that counts. In step 0 nothing has changed yet, and later steps have the same base:
-    so a value that is too large at initialisation is met before any that changes too much.
+    The reading ends at the first value that grows, or with the last one that counts. In step 0 nothing has changed yet, and
+    later steps have the same base: so a value that is too large at initialisation is met before any that changes too much.
     """
     facts = Facts.of(program)
     decisive = frozenset(facts.counting)
