@@ -5,7 +5,7 @@ from __future__ import annotations
 from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.program.builder import Builder
-from tpdyn.program.instructions import Law
+from tpdyn.program.instructions import Law, Leaf, LeafKind
 
 N = Builder.n
 
@@ -104,3 +104,27 @@ def test_a_dropout_mask_alone_is_nothing_that_the_network_computes() -> None:
     noise = b.random("noise", (7, N), Law("bernoulli", Scaling.of(0.5)))
     dropped = b.einsum("bo,bo->bo", h, noise)
     assert Facts.of(b.build()).representations == (h, dropped)
+
+
+def test_without_data_constants_are_what_the_network_is_fed_with() -> None:
+    """`Embedding(torch.arange(6))`, a grid of coordinates that is a buffer: a table of learning rows was called frozen."""
+    kinds: tuple[LeafKind, ...] = ("constant", "buffer")
+    for kind in kinds:
+        b = Builder()
+        b.at(phase="forward")
+        x = b.leaf(Leaf(kind, "grid", Law("array")), tuple(map(Scaling.of, (7, 3))))
+        h = b.einsum("bi,oi->bo", x, b.parameter("W", (N, 3)))
+        weight = b.apply("tanh", b.parameter("u", (N,)))
+        facts = Facts.of(b.build())
+        assert h in facts.representations
+        assert weight not in facts.representations
+        assert not facts.unfed
+
+
+def test_without_any_input_a_network_is_unfed() -> None:
+    b = Builder()
+    b.at(phase="forward")
+    h = b.apply("tanh", b.parameter("u", (N,)))
+    facts = Facts.of(b.build())
+    assert facts.representations == ()
+    assert facts.unfed == (h,)

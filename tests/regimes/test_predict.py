@@ -157,3 +157,51 @@ def test_a_batch_that_grows_with_the_width_is_outside_of_the_theory() -> None:
     assert predict(program, remedy=False).outside[0].text.startswith("outside the theory: a forward value has two dims")
     with pytest.raises(OutsideTheory, match=r"two dims that grow with the width.*keep the number of samples"):
         expect_inside(program)
+
+
+# -- networks that are fed with constants ---------------------------------------------------------------------------
+
+
+def changed_features(n: int, given: str) -> float:
+    """muP with Adam on an input that is a constant; the root mean square of the change of the last hidden layer."""
+    first = nn.Embedding(6, n) if given == "rows" else nn.Linear(4, n, bias=False)
+    body = nn.Sequential(first, nn.Linear(n, n, bias=False), nn.Tanh())
+    net = nn.Sequential(*body, nn.Linear(n, 1, bias=False))
+    with torch.no_grad():
+        net[3].weight.div_(n**0.5)
+    rates = [{"params": first.weight, "lr": 0.01}, {"params": [net[1].weight, net[3].weight], "lr": 0.32 / n}]
+    optimizer = torch.optim.Adam(rates)
+
+    def fed() -> torch.Tensor:
+        return torch.arange(6) if given == "rows" else torch.ones(3, 4)
+
+    with torch.no_grad():
+        before = body(fed())
+    for _ in range(3):
+        loss = (net(fed()) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        return float((body(fed()) - before).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("given", ["ones", "rows"])
+def test_a_network_whose_only_input_is_a_constant_learns_features_as_measured(given: str) -> None:
+    """It was called KERNEL, over a table of changes of order 0: nothing depended on data."""
+    program = tpdyn.record(lambda n: changed_features(n, given), widths=(16, 24), verify=False)
+    assert predict(program, remedy=False).regime is Regime.FEATURE_LEARNING
+    torch.manual_seed(0)
+    assert 0.5 < changed_features(1024, given) / changed_features(64, given) < 2
+
+
+def test_a_network_without_any_input_is_outside() -> None:
+    def train(n: int) -> None:
+        given, net = nn.Parameter(torch.randn(3, 4)), nn.Sequential(nn.Linear(4, n), nn.Tanh(), nn.Linear(n, 1))
+        optimizer = torch.optim.SGD([given, *net.parameters()], lr=0.1)
+        for _ in range(3):
+            net(given).square().mean().backward()
+            optimizer.step()
+
+    (reason,) = predict(tpdyn.record(train, widths=(16, 24), verify=False), remedy=False).outside
+    assert reason.text.startswith("outside the theory: the network has no input")

@@ -26,6 +26,7 @@ from tpdyn.facts.ranges import Ranges
 from tpdyn.facts.updates import guards, updates
 from tpdyn.program.dims import Axis, Space, space_of
 from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.instructions import LeafKind
 from tpdyn.program.program import Program
 
 T = TypeVar("T")
@@ -143,8 +144,26 @@ class Facts:
 
     @cached_property
     def computed(self) -> tuple[int, ...]:
-        """What the network computes: forward values that depend on data and on parameters."""
-        return deciding.computed(self.program, depends_on(self.program, "data"), self._from_parameters)
+        """What the network computes: forward values that depend on data and on parameters.
+
+        Where nothing wide does, constants and buffers are what the network is fed with.
+        """
+        program = self.program
+        found = deciding.computed(program, depends_on(program, "data"), self._from_parameters)
+        if any(program.statements[position].wide_axes for position in found):
+            return found
+        kinds: tuple[LeafKind, ...] = ("data", "buffer", "constant")
+        given = zip(*(depends_on(program, kind) for kind in kinds), strict=True)
+        return deciding.computed(program, tuple(map(any, given)), self._from_parameters)
+
+    @cached_property
+    def unfed(self) -> tuple[int, ...]:
+        """What would be a representation if it depended on an input, in a program where nothing does; else empty."""
+        program = self.program
+        if any(program.statements[position].wide_axes for position in self.computed):
+            return ()
+        alone = deciding.computed(program, self._from_parameters, self._from_parameters)
+        return deciding.representations(program, alone, self.owner)
 
     @cached_property
     def _from_parameters(self) -> tuple[bool, ...]:

@@ -319,6 +319,12 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
         )
         fix = "transform a dim that does not grow, such as the tokens, or let the matrix be drawn at random"
         reasons.append(_reason(program, facts.fixed_products[0], text, fix))
+    if facts.unfed:
+        text = (
+            "outside the theory: the network has no input, so that what it represents cannot be told from its weights"
+        )
+        fix = "give the network its input as data: a tensor that is made before the loop"
+        reasons.append(_reason(program, facts.unfed[0], text, fix))
     return tuple(reasons)
 
 

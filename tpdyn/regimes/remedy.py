@@ -76,7 +76,7 @@ def find_remedy(orders: Orders, regime: Regime) -> Remedy | None:
     regime: that of the orders. Returns None if nothing must change, if changes do not help, or outside the theory.
     """
     facts = orders.facts
-    if len(facts.program) > LARGEST_PROGRAM or facts.wide_data or facts.fixed_products:
+    if len(facts.program) > LARGEST_PROGRAM or facts.wide_data or facts.fixed_products or facts.unfed:
         return None
     plain, _ = facts.without_decay
     try:

@@ -17,7 +17,7 @@ from tpdyn.recorder.live.tape import Node, Ref, Tape, base_name
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter
 from tpdyn.recorder.lowering.builder import LoweredBuilder, scaling
 from tpdyn.recorder.lowering.draws import measured_law
-from tpdyn.recorder.lowering.finish import join_combines, tidy
+from tpdyn.recorder.lowering.finish import join_combines, reads, tidy
 from tpdyn.recorder.lowering.rules import (
     attention,
     convolution,
@@ -85,7 +85,24 @@ def lower(tape: Tape) -> Lowered:
     Raises LoweringError naming every operation that has no rule (or that its rule refuses) with its source line.
     """
     with by_default(tape.default):
-        return _Lowering(tape).run()
+        lowered = _Lowering(tape).run()
+        if _is_fed(lowered):
+            return lowered
+        try:
+            return _Lowering(tape, fed_by_constants=True).run()
+        except LoweringError:  # a rule wants its constant
+            return lowered
+
+
+def _is_fed(lowered: Lowered) -> bool:
+    """Whether some output depends on data (a loss, where no output is marked): else its input was folded into numbers."""
+    from_data: list[bool] = []
+    for statement in lowered.statements:
+        leaf = statement.instruction
+        is_data = isinstance(leaf, Leaf) and leaf.kind == "data"
+        from_data.append(is_data or any(from_data[var] for var in reads(statement)))
+    outputs = [mark for mark in lowered.marks if mark.kind == "output"]
+    return any(from_data[mark.var] for mark in outputs or lowered.marks if mark.kind != "module")
 
 
 def refs_in(item: Any) -> Iterator[Ref]:
@@ -98,6 +115,12 @@ def refs_in(item: Any) -> Iterator[Ref]:
     elif isinstance(item, dict):
         for part in item.values():
             yield from refs_in(part)
+
+
+def _may_be_input(known: Known, node: Node) -> bool:
+    """Whether a constant could be what the script feeds to its network: not a number, and made outside of all modules."""
+    outside = not node.origin.module and node.origin.phase in ("data", "forward")
+    return outside and known.kind == "constant" and known.tensor.numel() > 1 and known.number != 0
 
 
 @functools.cache
@@ -118,8 +141,8 @@ def _multiplied(b: LoweredBuilder, args: Any, kwargs: dict[str, Any]) -> tuple[A
 
 @final
 class _Lowering:
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
+    def __init__(self, tape: Tape, *, fed_by_constants: bool = False) -> None:
+        self.tape, self.fed_by_constants = tape, fed_by_constants
         self.builder = LoweredBuilder()
         self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
@@ -196,6 +219,8 @@ class _Lowering:
                     value = Refused()
             elif ref in self.drawn_as and isinstance(value, Known):
                 value = self._regrouped(self.drawn_as[ref], value, node)
+            elif self.fed_by_constants and isinstance(value, Known) and _may_be_input(value, node):
+                value = Known(value.tensor, "data", value.draw, value.name, value.notes)
             self.values[ref] = value
 
     def _problem(self, number: int, node: Node, why: str) -> None:
