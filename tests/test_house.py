@@ -18,6 +18,7 @@ FLOORS = (
     ("cli", "__main__"),
     ("integrations",),
     ("commands",),
+    ("board",),
     ("reporting",),
     ("claims",),
     ("measuring",),
@@ -46,6 +47,7 @@ WITHOUT_TORCH = (
     "readings.orders",
     "regimes",
     "reporting.tags",
+    "board",
     "cli",
 )
 WITH_TORCH = "program.evaluation"

@@ -182,8 +182,8 @@ def test_a_phase_diagram_is_a_picture_and_its_phases_in_words(tmp_path: Path) ->
 
 
 def test_a_program_and_a_prediction_are_logged_as_a_graph(report: Report, tmp_path: Path) -> None:
-    assert runs_in(log(report.prediction, tmp_path / "prediction")) == {"program"}
-    assert runs_in(log(mlp_program(2), tmp_path / "program")) == {"program"}
+    assert runs_in(log(report.prediction, tmp_path / "prediction")) == {"program", "verdict"}
+    assert runs_in(log(mlp_program(2), tmp_path / "program")) == {"program", "verdict"}
 
 
 def test_the_step_that_the_verdict_compares_is_drawn(

@@ -35,7 +35,13 @@ def scalars_of(folder: Path, tag: str) -> dict[int, float]:
 def test_losses_and_optima_are_scalars(tmp_path: Path) -> None:
     one = swept("net.py --lr 0.1", -1.0)
     folder = log_transfers([one, swept("a/b: c", 0.0)], tmp_path / "run")
-    assert {path.name for path in folder.iterdir()} == {"net.py --lr 0.1", "a_b_ c", "verdict", ".tpdyn"}
+    assert {path.name for path in folder.iterdir()} == {
+        "net.py --lr 0.1",
+        "a_b_ c",
+        "verdict",
+        "verdict.json",
+        ".tpdyn",
+    }
     losses = scalars_of(folder / "net.py --lr 0.1" / "width=256", "loss")
     assert losses == pytest.approx(dict(enumerate(one.sweep.losses[1].mean(axis=-1))), rel=1e-6)
     axis = folder / "net.py --lr 0.1" / "against width"
@@ -71,7 +77,7 @@ def test_tensorboard_s_dashboards_list_them(tmp_path: Path) -> None:
 def test_an_earlier_sweep_is_replaced_and_foreign_files_are_not(tmp_path: Path) -> None:
     log_transfers([swept("before", 0.0)], tmp_path / "run")
     folder = log_transfers([swept("after", 0.0)], tmp_path / "run")
-    assert {path.name for path in folder.iterdir()} == {"after", "verdict", ".tpdyn"}
+    assert {path.name for path in folder.iterdir()} == {"after", "verdict", "verdict.json", ".tpdyn"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     with pytest.raises(CannotLog, match="holds files that tpdyn did not write"):

@@ -89,21 +89,7 @@ class Report:
             "counts": asdict(self.counts),
             "claims": [asdict(claim) | {"met": claim.met} for claim in self.claims],
             "step": self.step,
-            "modules": [
-                {
-                    "name": row.name,
-                    "role": row.role,
-                    "size_order": _json_order(row.size_order),
-                    "measured_size_order": _json_estimate(row.measured_size_order),
-                    "change_order": _json_order(row.change_order),
-                    "at_most": row.at_most,
-                    "measured_change_order": _json_estimate(row.measured_change_order),
-                    "verdict": row.verdict,
-                    "note": row.note,
-                    "source": str(row.source),
-                }
-                for row in self.table
-            ],
+            "modules": [row_to_dict(row) for row in self.table],
             "reasons": [reason.told() for reason in (*self.prediction.reasons, *self.prediction.outside)],
         }
 
@@ -175,6 +161,22 @@ def compare(
         notes.append(f"changes are compared at step {step}, the first at which something grows with the width")
     claims = claims_of(prediction, table, margin)
     return Report(prediction, measurement, table, step, confidence, margin, tuple(notes), claims)
+
+
+def row_to_dict(row: ReportRow) -> dict[str, Any]:
+    """A row of the verdict as JSON data."""
+    return {
+        "name": row.name,
+        "role": row.role,
+        "size_order": _json_order(row.size_order),
+        "measured_size_order": _json_estimate(row.measured_size_order),
+        "change_order": _json_order(row.change_order),
+        "at_most": row.at_most,
+        "measured_change_order": _json_estimate(row.measured_change_order),
+        "verdict": row.verdict,
+        "note": row.note,
+        "source": str(row.source),
+    }
 
 
 def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:

@@ -6,6 +6,8 @@ Numbers are float32: the Rust reader shows float64 scalars as empty.
 
 from __future__ import annotations
 
+import gzip
+import json
 import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +23,8 @@ from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.plugins.text import metadata as texts
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from tpdyn.reporting.tags import PLUGIN
 
 Setting = str | int | float | bool
 
@@ -101,6 +105,26 @@ class Run:
         self._hparams(hparams.SESSION_START_INFO_TAG, session_start_info=start)
         end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=self._time)
         self._hparams(hparams.SESSION_END_INFO_TAG, session_end_info=end)
+
+    def board(self, tag: str, step: int, content: Mapping[str, Any]) -> None:
+        """A document for the tab "Tensor Programs": gzipped JSON. A later step takes the place of an earlier one."""
+        metadata = summary_pb2.SummaryMetadata(
+            plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN),
+            data_class=summary_pb2.DATA_CLASS_BLOB_SEQUENCE,
+        )
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        packed = gzip.compress(text.encode(), mtime=0)
+        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=1)])
+        self._summary(
+            tag,
+            step,
+            metadata,
+            tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=[packed]),
+        )
+
+    def flush(self) -> None:
+        """Have what was written be seen by whoever reads now."""
+        self._file.flush()
 
     def graph(self, definition: Any) -> None:
         """The graph of this run (one a run)."""

@@ -7,6 +7,12 @@ verdict compares, with the width on the x axis and tags of their own; `verdict` 
 
 from __future__ import annotations
 
+PLUGIN = "tpdyn"
+DOCUMENT_TAG = "tpdyn/document"
+SUMMARY_TAG = "tpdyn/summary"
+ATLAS_TAG = "tpdyn/program"
+DOCUMENT_FILE = "verdict.json"
+ATLAS_FILE = "program-map.json"
 VERDICT_RUN = "verdict"
 PROGRAM_RUN = "program"
 WIDTH_AXIS_RUN = "against width"

@@ -24,7 +24,9 @@ from tpdyn.parametrizing.maps.picture import png
 from tpdyn.program.program import Program
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction
+from tpdyn.reporting import board
 from tpdyn.reporting.coordinates import picture_bytes
+from tpdyn.reporting.document import Document, of_phases, of_prediction, of_report
 from tpdyn.reporting.events import Run, Setting, band, lines
 from tpdyn.reporting.folders import write_folder
 from tpdyn.reporting.graph import graph_of
@@ -63,16 +65,19 @@ def log(
     Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds no log of ours; TypeError for anything
     else.
     """
+    title = Path(logdir).name
     match report:
         case PhaseDiagram():
-            return write_folder(logdir, lambda folder: _write_phases(report, folder), script)
+            made = of_phases(report, title=title, script=script)
+            return write_folder(logdir, lambda folder: _write_phases(report, folder, made), script)
         case Report():
-            return write_folder(logdir, lambda folder: _write(report, folder), script)
+            made = of_report(report, title=title, script=script)
+            return write_folder(logdir, lambda folder: _write(report, folder, made), script)
         case Prediction():
-            return write_folder(logdir, lambda folder: _write_program(report, folder), script)
+            made = of_prediction(report, title=title, script=script)
+            return write_folder(logdir, lambda folder: _write_prediction(report, folder, made), script)
         case Program():
-            prediction = predict(report, remedy=False)
-            return write_folder(logdir, lambda folder: _write_program(prediction, folder), script)
+            return log(predict(report, remedy=False), logdir, script=script)
         case _:
             raise TypeError(
                 f"{type(report).__name__} cannot be logged; expected a report (tpdyn.compare), a prediction, a program or a "
@@ -80,9 +85,10 @@ def log(
             )
 
 
-def _write(report: Report, folder: Path) -> None:
+def _write(report: Report, folder: Path, document: Document) -> None:
     prediction, measurement = report.prediction, report.measurement
     with Run(folder / VERDICT_RUN) as run:
+        board.write(run, folder, document, prediction)
         run.text(VERDICT_TAG, markdown(report))
         if importlib.util.find_spec("matplotlib") is not None:
             run.image(COORDINATES_TAG, picture_bytes(report))
@@ -97,14 +103,21 @@ def _write(report: Report, folder: Path) -> None:
         _write_widths(run, report)
 
 
+def _write_prediction(prediction: Prediction, folder: Path, document: Document) -> None:
+    with Run(folder / VERDICT_RUN) as run:
+        board.write(run, folder, document, prediction)
+    _write_program(prediction, folder)
+
+
 def _write_program(prediction: Prediction, folder: Path) -> None:
     with Run(folder / PROGRAM_RUN) as run:
         run.graph(graph_of(prediction.program, prediction.sizes, prediction.changes))
 
 
-def _write_phases(diagram: PhaseDiagram, folder: Path) -> None:
+def _write_phases(diagram: PhaseDiagram, folder: Path, document: Document) -> None:
     picture = png(diagram)
     with Run(folder / PHASES_RUN) as run:
+        board.write(run, folder, document)
         run.image(PHASES_TAG, picture)
         run.text(PHASES_TEXT_TAG, "\n".join(f"    {line}" for line in diagram.show().splitlines()))
     (folder / PHASES_JSON).write_text(json.dumps(diagram.to_dict(), indent=2) + "\n", encoding="utf-8")

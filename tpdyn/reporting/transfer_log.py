@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tpdyn.reporting import board
+from tpdyn.reporting.document import Document, of_transfers
 from tpdyn.reporting.events import Run, Setting, band
 from tpdyn.reporting.folders import write_folder
 from tpdyn.reporting.tags import (
@@ -38,11 +40,13 @@ def log_transfers(found: Sequence[Transfer], logdir: str | os.PathLike[str], *, 
 
     Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
     """
-    return write_folder(logdir, lambda folder: _write(found, folder), script)
+    made = of_transfers(found, title=Path(logdir).name, script=script)
+    return write_folder(logdir, lambda folder: _write(found, folder, made), script)
 
 
-def _write(found: Sequence[Transfer], folder: Path) -> None:
+def _write(found: Sequence[Transfer], folder: Path, document: Document) -> None:
     with Run(folder / VERDICT_RUN) as run:
+        board.write(run, folder, document)
         run.text(VERDICT_TAG, markdown(found))
         charts = [band("best factor against width", BEST_TAG, f"{BEST_TAG} {LOW}", f"{BEST_TAG} {HIGH}")]
         run.layout({f"(runs '{WIDTH_AXIS_RUN}', width as step)": charts})

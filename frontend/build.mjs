@@ -1,0 +1,26 @@
+// Builds the one bundle that the tab and the report share: `tox -e frontend`. With --check it fails if the committed one differs.
+import { build } from "esbuild";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+
+const target = fileURLToPath(new URL("../tpdyn/board/bundle.js", import.meta.url));
+const made = await build({
+  entryPoints: [fileURLToPath(new URL("src/main.js", import.meta.url))],
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: ["es2022"],
+  charset: "utf8",
+  loader: { ".css": "text" },
+  legalComments: "none",
+  banner: { js: "// Built from frontend/ by `tox -e frontend`: do not edit. Holds preact (MIT), htm (Apache-2.0), d3 and Observable Plot (ISC)." },
+  outfile: target,
+  write: !process.argv.includes("--check"),
+});
+if (process.argv.includes("--check")) {
+  const committed = await readFile(target, "utf8").catch(() => "");
+  if (committed !== made.outputFiles[0].text) {
+    console.error("tpdyn/board/bundle.js is not what frontend/ makes: run tox -e frontend and commit it");
+    process.exit(1);
+  }
+}

@@ -1,0 +1,137 @@
+"""Which logs are there, and what does each say? Read through TensorBoard's data provider, whatever else lies in the folder.
+
+A log is a run with a document in it; its name is the folder above that run. What cannot be read becomes a log with an `error`
+in words, never an exception: folders hold what other tools, other versions and broken disks wrote.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import zlib
+from collections import OrderedDict
+from typing import Any, final
+
+from tpdyn.reporting.tags import ATLAS_TAG, DOCUMENT_TAG, PLUGIN, SUMMARY_TAG
+
+KNOWN = ("tpdyn/1",)
+LARGEST = 256 * 2**20
+"""Bytes that a document may unpack to."""
+
+KEPT = 512
+MODULES = 4096
+"""So many packed documents are kept by what they were read from."""
+
+
+class Unreadable(ValueError):
+    """A document that is not one of ours, or broken; the message says which."""
+
+
+@final
+class Logs:
+    """The logs behind a data provider, with what was read before."""
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def listed(self, context: Any, experiment: str) -> list[dict[str, Any]]:
+        """Every log with its summary, sorted by name; `id` is the run to ask for."""
+        found = []
+        for run, tags in self._blobs(context, experiment, None, [SUMMARY_TAG]).items():
+            name = run.rpartition("/")[0] or "."
+            try:
+                content = _summary(self._content(context, tags.get(SUMMARY_TAG)))
+            except Unreadable as error:
+                content = {"error": str(error)}
+            found.append({"id": run, "name": name, **content})
+        return sorted(found, key=lambda log: _natural(log["name"]))
+
+    def document(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
+        """A log's document. Raises KeyError for a run without one, Unreadable for one that cannot be read."""
+        return _known(self._one(context, experiment, run, DOCUMENT_TAG))
+
+    def atlas(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
+        """The map of a log's program. Raises as `document` does."""
+        return self._one(context, experiment, run, ATLAS_TAG)
+
+    def version(self, context: Any, experiment: str, run: str) -> str:
+        """What changes whenever the document does."""
+        datum = self._blobs(context, experiment, run, [DOCUMENT_TAG]).get(run, {}).get(DOCUMENT_TAG)
+        return "" if datum is None else f"{datum.step}-{datum.wall_time}"
+
+    def _one(self, context: Any, experiment: str, run: str, tag: str) -> dict[str, Any]:
+        tags = self._blobs(context, experiment, run, [tag]).get(run)
+        if not tags or tag not in tags:
+            raise KeyError(run)
+        return self._content(context, tags[tag])
+
+    def _blobs(self, context: Any, experiment: str, run: str | None, tags: list[str]) -> dict[str, dict[str, Any]]:
+        """The last value of each tag, by run."""
+        from tensorboard.data.provider import RunTagFilter
+
+        wanted = RunTagFilter(runs=None if run is None else [run], tags=tags)
+        found = self._provider.read_blob_sequences(
+            context, experiment_id=experiment, plugin_name=PLUGIN, downsample=1, run_tag_filter=wanted
+        )
+        return {
+            name: {tag: max(series, key=lambda datum: datum.step) for tag, series in by_tag.items() if series}
+            for name, by_tag in found.items()
+        }
+
+    def _content(self, context: Any, datum: Any) -> dict[str, Any]:
+        """A blob as data, from memory if it was read before."""
+        if datum is None or not datum.values:
+            raise Unreadable("there is no document in it")
+        key = f"{datum.values[0].blob_key}@{datum.step}@{datum.wall_time}"
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]  # type: ignore[no-any-return]
+        content = unpacked(self._provider.read_blob(context, blob_key=datum.values[0].blob_key))
+        with self._lock:
+            self._kept[key] = content
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return content
+
+
+def unpacked(packed: bytes) -> dict[str, Any]:
+    """Gzipped JSON as data. Raises Unreadable for anything else, and for what would fill the memory."""
+    try:
+        unpacker = zlib.decompressobj(wbits=31)
+        text = unpacker.decompress(packed, LARGEST)
+        if unpacker.unconsumed_tail or not unpacker.eof:
+            raise Unreadable("the document is cut short, or too large")
+        content = json.loads(text)
+    except (zlib.error, gzip.BadGzipFile, ValueError, RecursionError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable("the document is broken") from error
+    if not isinstance(content, dict):
+        raise Unreadable("the document is no object")
+    return content
+
+
+def _known(content: dict[str, Any]) -> dict[str, Any]:
+    """The content, if it is of a version that is known here."""
+    if content.get("schema") not in KNOWN:
+        raise Unreadable(
+            f"the document has the schema {str(content.get('schema'))[:60]!r}; this version reads {', '.join(KNOWN)}"
+        )
+    return content
+
+
+def _summary(content: dict[str, Any]) -> dict[str, Any]:
+    """The short texts of a summary."""
+    known = _known(content)
+    return {key: known.get(key) for key in ("kind", "title", "script", "says", "outcome", "runs")}
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    """Names as people sort them: run-2 before run-10."""
+    import re
+
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name))

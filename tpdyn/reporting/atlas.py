@@ -1,0 +1,221 @@
+"""Where does each statement of a program lie on its map? Columns are the steps and phases, rows the modules.
+
+The map is a table: time runs to the right, the forward pass downwards. A cell holds the statements that one module makes in one
+phase of one step, in order, `ACROSS` to a line. Whoever draws it adds up columns and rows, so that both can be folded.
+
+All lists are as long as the program; texts that repeat are numbers into a list of texts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tpdyn.exponents import ZERO, Order, show_order
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+    operands_of,
+)
+from tpdyn.program.program import Program, Statement
+from tpdyn.program.show import show_statement
+
+SCHEMA = "tpdyn.graph/1"
+ACROSS = 4
+
+
+def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) -> dict[str, Any]:
+    """The program as JSON data: `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
+    columns, rows, places, kinds, shapes = _Texts(), _Texts(), _Texts(), _Texts(), _Texts()
+    for name in _modules(program):
+        rows.number(name)
+    filled: Counter[tuple[int, int]] = Counter()
+    nodes: dict[str, list[Any]] = {key: [] for key in KEYS}
+    for position, statement in enumerate(program.statements):
+        origin = statement.origin
+        column = columns.number(
+            "initialization" if origin.phase == "initialization" else f"{origin.step} {origin.phase}"
+        )
+        row = rows.number(_module(statement))
+        place = (column, row)
+        source = origin.source
+        values = (
+            statement.name,
+            kinds.number(kind(statement)),
+            column,
+            row,
+            filled[place],
+            places.number((source.file, source.line, source.text.strip())) if source.file else -1,
+            shapes.number(" × ".join(map(str, statement.shape)) or "scalar"),
+            show_statement(program, position).rpartition("   ")[0],
+            None if sizes[position] is None else str(sizes[position]),
+            None if changes[position] is None else str(changes[position]),
+            list(dict.fromkeys(operand.var for operand in operands_of(statement.instruction))),
+            derivation(program, position, sizes, changes),
+        )
+        filled[place] += 1
+        for key, value in zip(KEYS, values, strict=True):
+            nodes[key].append(value)
+    marks = {}
+    for mark in program.marks:
+        for piece in mark.view.pieces:
+            marks[piece] = mark.name or mark.kind
+    return {
+        "schema": SCHEMA,
+        "across": ACROSS,
+        "columns": columns.texts,
+        "rows": rows.texts,
+        "kinds": kinds.texts,
+        "places": [list(each) for each in places.texts],
+        "shapes": shapes.texts,
+        "marks": {str(position): name for position, name in marks.items()},
+        "nodes": nodes,
+    }
+
+
+KEYS = (
+    "name", "kind", "column", "row", "slot", "place", "shape", "formula", "size", "change", "inputs", "why"
+)  # fmt: skip
+
+
+class _Texts:
+    """A list of different texts, each with its number."""
+
+    def __init__(self) -> None:
+        self.texts: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, text: Any) -> int:
+        if text not in self._numbers:
+            self._numbers[text] = len(self.texts)
+            self.texts.append(text)
+        return self._numbers[text]
+
+
+def _module(statement: Statement) -> str:
+    """The module of a statement; an initial parameter and what updates it belong to the parameter's module."""
+    origin, instruction = statement.origin, statement.instruction
+    if not origin.module and isinstance(instruction, Leaf) and instruction.kind in ("parameter", "buffer"):
+        return instruction.name.rpartition(".")[0]
+    return origin.module
+
+
+def _modules(program: Program) -> list[str]:
+    """The modules as the first forward pass meets them; the root comes first."""
+    met = dict.fromkeys(["", *(_module(s) for s in program.statements if s.origin.phase == "forward")])
+    return list(met | dict.fromkeys(_module(s) for s in program.statements))
+
+
+def kind(statement: Statement) -> str:
+    """The instruction in a word or two."""
+    match statement.instruction:
+        case Leaf(kind=which):
+            return which
+        case Apply(function=function):
+            return function
+        case Contract(operands=operands):
+            return "product" if len(operands) == 2 else "sum"
+        case Combine():
+            return "linear combination"
+        case other:
+            return type(other).__name__.lower()
+
+
+def derivation(program: Program, position: int, sizes: Sequence[Order], changes: Sequence[Order]) -> list[Any]:
+    """Why a statement has its orders: [rule, how the size comes about, how the change does].
+
+    The lines name the parts with their orders; the leading part is marked with a star.
+    """
+    statement = program.statements[position]
+    names = [each.name for each in program.statements]
+
+    def power(order: Order) -> str:
+        return "zero" if order is None else f"n^{show_order(order).removeprefix('+')}"
+
+    def listed(orders: Sequence[Order], operands: Sequence[tuple[Order, Operand]]) -> list[str]:
+        """Each term of a sum with its order."""
+        found = []
+        for scale, operand in operands:
+            order = orders[operand.var]
+            total = None if order is None or scale is None else order + scale
+            found.append(f"{names[operand.var]}: {power(total)}")
+        return found
+
+    instruction = statement.instruction
+    size = sizes[position]
+    match instruction:
+        case Leaf(law=law):
+            return [f"a value that the program starts from ({law.kind})", [f"{power(size)}, by its law"], []]
+        case Contract(operands=(one, other), scale=scale):
+            wide = sorted(
+                {a for a in {*one.axes} & {*other.axes} if a >= len(statement.shape) and _wide(program, one, a)}
+            )
+            gain = _gain(size, scale.order, sizes[one.var], sizes[other.var])
+            rule = (
+                "entry by entry" if not wide else f"summed over {'n' if len(wide) == 1 else f'{len(wide)} axes of n'}"
+            )
+            parts = [f"{names[one.var]}: {power(sizes[one.var])}", f"{names[other.var]}: {power(sizes[other.var])}"]
+            if scale.order:
+                parts.append(f"factor {scale}: {power(scale.order)}")
+            if wide and gain is not None:
+                parts.append(f"the sum: {power(gain)}{_why_gain(gain, len(wide))}")
+            moved = _bilinear(names, one, other, sizes, changes, power)
+            return [f"a product, {rule}: orders add", parts, moved]
+        case Contract(operands=operands, scale=scale):
+            return [
+                "a sum over axes",
+                listed(sizes, [(scale.order, each) for each in operands]),
+                listed(changes, [(scale.order, each) for each in operands]),
+            ]
+        case Combine(terms=terms, constant=constant):
+            scaled = [(scale.order, operand) for scale, operand in terms]
+            parts = listed(sizes, scaled)
+            if not constant.is_zero:
+                parts.append(f"the constant {constant}: {power(constant.order)}")
+            return ["a linear combination: the largest part leads", parts, listed(changes, scaled)]
+        case Apply(function=function, operands=operands):
+            plain = [(ZERO, each) for each in operands]
+            return [f"{function}, entry by entry", listed(sizes, plain), listed(changes, plain)]
+        case Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
+            plain = [(ZERO, each) for each in operands_of(instruction)]
+            return [f"{kind(statement)}: entries of what it reads", listed(sizes, plain), listed(changes, plain)]
+
+
+def _wide(program: Program, operand: Operand, label: int) -> bool:
+    return program.statements[operand.var].shape[operand.axes.index(label)].is_wide
+
+
+def _gain(total: Order, *parts: Order) -> Order:
+    """What the sum itself adds to the orders of the factors; None if something is zero."""
+    if total is None or any(part is None for part in parts):
+        return None
+    return total - sum((part for part in parts if part is not None), ZERO)
+
+
+def _why_gain(gain: Order, axes: int) -> str:
+    if gain == axes:
+        return ", its terms agree in sign (law of large numbers)"
+    if gain is not None and 2 * gain == axes:
+        return ", its terms have random signs (central limit theorem)"
+    return ""
+
+
+def _bilinear(names: Sequence[str], one: Operand, other: Operand, sizes: Any, changes: Any, power: Any) -> list[str]:
+    """The three parts of the change of a product: dA B, A dB, dA dB; those that are zero are left out."""
+    found = []
+    for left, a in (("d", changes[one.var]), ("", sizes[one.var])):
+        for right, b in (("d", changes[other.var]), ("", sizes[other.var])):
+            if (left or right) and a is not None and b is not None:
+                names_ = f"{'Δ' if left else ''}{names[one.var]} · {'Δ' if right else ''}{names[other.var]}"
+                found.append(f"{names_}: {power(a)} · {power(b)}")
+    return found

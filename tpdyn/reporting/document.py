@@ -1,0 +1,331 @@
+"""What does a log folder hold, in one document? The data from which the tab, the report and `verdict.json` are made.
+
+A document is plain JSON. `schema` names its version ("tpdyn/1"), `kind` what it is about: "check" (a prediction, and runs
+if there were any), "phases", "transfer" or "limit". Orders are strings such as "-1/2", null for identically zero. Numbers have five
+digits; one that is not finite is null. The fields are described in docs/reference/verdict.md, and `SCHEMA` changes when one of
+them changes its meaning or leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tpdyn.claims.outcome import ReportRow
+from tpdyn.claims.report import Report, row_to_dict
+from tpdyn.claims.statistics import CROSSOVER, FLOOR, GROWING_CROSSOVER, OrderEstimate, estimate_order
+from tpdyn.exponents import Order
+from tpdyn.limits.limit import Estimate, Limit
+from tpdyn.measuring.measurement import SPLIT, Measurement
+from tpdyn.parametrizing.maps.diagram import PhaseDiagram
+from tpdyn.program.program import Source
+from tpdyn.program.show import show_statement
+from tpdyn.regimes.prediction import Prediction, Reason, Row
+from tpdyn.reporting.transfer import verdict as transfer_verdict
+from tpdyn.reporting.transfer import word_of
+from tpdyn.reporting.words import advice, evidence, headline, missing
+from tpdyn.tuning.optimum import CONFIDENCE, Transfer
+
+SCHEMA = "tpdyn/1"
+DIGITS = 5
+
+Document = dict[str, Any]
+
+
+def of_report(report: Report, *, title: str = "", script: str = "", runs: tuple[int, int] | None = None) -> Document:
+    """The document of a check. runs: (made, in all) while further runs are being made."""
+    measurement = report.measurement
+    return {
+        **_head("check", title, script),
+        **report.to_dict(),
+        **_predicted(report.prediction),
+        "says": evidence(report),
+        "missing": missing(report),
+        "advice": advice(report),
+        "notes": [*report.prediction.program.notes, *report.notes],
+        "confidence": report.confidence,
+        "margin": report.margin,
+        "widths": list(measurement.widths),
+        "seeds": list(measurement.seeds),
+        "steps": measurement.steps,
+        "device": measurement.device,
+        "runs": None if runs is None else list(runs),
+        "loss": _listed(measurement.loss),
+        "modules": [_module(report, row) for row in report.rows()],
+    }
+
+
+def of_prediction(
+    prediction: Prediction, *, title: str = "", script: str = "", runs: tuple[int, int] | None = None
+) -> Document:
+    """The document of a prediction without runs; what was not measured is null or empty. runs: see `of_report`."""
+    rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
+    names = list(dict.fromkeys(row.name for row in rows))
+    return {
+        **_head("check", title, script),
+        "regime": prediction.regime.value,
+        "outcome": None,
+        "agrees": None,
+        "counts": None,
+        "claims": [],
+        "step": max((row.step for row in rows), default=0),
+        "reasons": [reason.told() for reason in (*prediction.reasons, *prediction.outside)],
+        **_predicted(prediction),
+        "says": "",
+        "missing": [],
+        "advice": [],
+        "notes": list(prediction.program.notes),
+        "confidence": None,
+        "margin": None,
+        "widths": [],
+        "seeds": [],
+        "steps": max((row.step + 1 for row in rows), default=0),
+        "device": None,
+        "runs": None if runs is None else list(runs),
+        "loss": [],
+        "modules": [_expected(prediction, name) for name in names],
+    }
+
+
+def of_phases(diagram: PhaseDiagram, *, title: str = "", script: str = "") -> Document:
+    """The document of a phase diagram; numbers of its plane are exact, and therefore strings."""
+    return {**_head("phases", title, script), "phases": diagram.to_dict(), "words": diagram.show()}
+
+
+def of_transfers(found: Sequence[Transfer], *, title: str = "", script: str = "") -> Document:
+    """The document of a sweep of a hyperparameter."""
+    sweeps = [
+        {**transfer.to_dict(), "says": transfer_verdict(transfer).plain, "word": word_of(transfer)}
+        for transfer in found
+    ]
+    return {**_head("transfer", title, script), "confidence": CONFIDENCE, "transfers": _plain(sweeps)}
+
+
+def of_limit(found: Limit, measurement: Measurement | None = None, *, title: str = "", script: str = "") -> Document:
+    """The document of a limit, with the losses of real runs at growing widths if there were any."""
+    return {
+        **_head("limit", title, script),
+        "losses": [_estimate(each) for each in found.losses],
+        "outputs": [_estimate(each) for each in found.outputs],
+        "kernels": [_named(key, each) for key, each in found.kernels.items()],
+        "distributions": [_named(key, each) for key, each in found.distributions.items()],
+        "levels": list(found.levels),
+        "random": list(found.random),
+        "notes": list(found.notes),
+        "points": found.points,
+        "scrambles": found.scrambles,
+        "seconds": found.seconds,
+        "widths": [] if measurement is None else list(measurement.widths),
+        "seeds": [] if measurement is None else list(measurement.seeds),
+        "measured_losses": [] if measurement is None else _listed(measurement.loss),
+    }
+
+
+def summary(document: Mapping[str, Any]) -> Document:
+    """What a list of logs shows of a document: its kind, and one line that says what came out."""
+    says = document.get("regime") or ""
+    if document.get("kind") == "transfer":
+        says = "; ".join(str(each.get("says", "")) for each in document.get("transfers", ()))
+    return {
+        "schema": document.get("schema"),
+        "kind": document.get("kind"),
+        "title": document.get("title"),
+        "script": document.get("script"),
+        "says": says,
+        "outcome": document.get("outcome"),
+        "runs": document.get("runs"),
+    }
+
+
+def _head(kind: str, title: str, script: str) -> Document:
+    from tpdyn import __version__
+
+    return {"schema": SCHEMA, "kind": kind, "tpdyn": __version__, "title": title, "script": script}
+
+
+def _predicted(prediction: Prediction) -> Document:
+    name, meaning = headline(prediction)
+    program = prediction.program
+    return {
+        "headline": name.lower(),
+        "meaning": meaning,
+        "entrywise": prediction.entrywise,
+        "because": [_reason(prediction, reason) for reason in prediction.reasons],
+        "outside": [_reason(prediction, reason) for reason in prediction.outside],
+        "settles": prediction.settles,
+        "read": prediction.read,
+        "recorded": {"widths": list(program.widths), "verified": program.verified, "steps": program.steps},
+        "statements": len(program),
+        "epsilon": {name: _number(width) for name, width in prediction.epsilon.items()},
+    }
+
+
+def _reason(prediction: Prediction, reason: Reason) -> Document:
+    names = {statement.name: position for position, statement in enumerate(prediction.program.statements)}
+    position = names.get(reason.statement)
+    return {
+        "text": reason.text,
+        "module": reason.module,
+        "statement": reason.statement,
+        "position": position,
+        "formula": "" if position is None else show_statement(prediction.program, position),
+        "place": _place(reason.source),
+        "fix": reason.fix,
+    }
+
+
+def _place(source: Source) -> Document | None:
+    return {"file": source.file, "line": source.line, "text": source.text.strip()} if source.file else None
+
+
+def direction(order: Order) -> str:
+    """What a value of this order does as the width grows: "grows", "stays", "vanishes", or "zero" if it is identically zero."""
+    if order is None:
+        return "zero"
+    return "grows" if order > 0 else "stays" if order == 0 else "vanishes"
+
+
+def _expected(prediction: Prediction, name: str) -> Document:
+    """A module of a prediction that was not measured."""
+    rows = [row for row in prediction.rows() if row.name == name and row.kind in ("module", "output")]
+    changes = [row.change for row in rows if row.change is not None]
+    last = rows[-1]
+    hidden = any(row.learns is not None for row in rows)
+    return {
+        "name": name,
+        "role": "output" if last.kind == "output" else "hidden" if hidden else "other",
+        "size_order": _order(rows[0].size),
+        "measured_size_order": None,
+        "change_order": _order(max(changes, default=None)),
+        "at_most": last.at_most,
+        "measured_change_order": None,
+        "verdict": None,
+        "note": "",
+        "source": str(rows[0].source),
+        **_from_rows(prediction, rows, last.step),
+        "size": [],
+        "change": [],
+        "split": None,
+        "fits": [],
+    }
+
+
+def _module(report: Report, row: ReportRow) -> Document:
+    """A module of a report: what `Report.to_dict` says of it, and its runs."""
+    measurement, prediction = report.measurement, report.prediction
+    rows = [each for each in prediction.rows() if each.name == row.name and each.kind in ("module", "output")]
+    return (
+        row_to_dict(row)
+        | _from_rows(prediction, rows, row.step)
+        | _runs(measurement, rows, row.name, report.confidence)
+    )
+
+
+def _from_rows(prediction: Prediction, rows: Sequence[Row], step: int) -> Document:
+    row = next((each for each in rows if each.step == step), rows[-1])
+    return {
+        "direction": direction(row.change),
+        "learns": row.learns,
+        "wide": row.wide,
+        "mixed": row.mixed,
+        "place": _place(row.source),
+        "position": row.position,
+        "formula": show_statement(prediction.program, row.position),
+        "predicted": [
+            {"step": each.step, "size": _order(each.size), "change": _order(each.change), "at_most": each.at_most}
+            for each in rows
+        ],
+    }
+
+
+def _runs(measurement: Measurement, rows: Sequence[Row], name: str, confidence: float) -> Document:
+    """The sizes and changes [width, seed, step] of a module, and the slope of each step."""
+    if name not in measurement.names:
+        return {"size": [], "change": [], "split": None, "fits": []}
+    k, wide = measurement.index(name), rows[0].wide
+    sizes, changes = (measurement.size, measurement.change) if wide else (measurement.rms, measurement.change_rms)
+    size, change = (np.where(measurement.completed[:, :, None], each[..., k], np.nan) for each in (sizes, changes))
+    floor = FLOOR * measurement.epsilon[..., k] * size
+    split = measurement.split[..., k, :]
+    with np.errstate(invalid="ignore"):
+        parts = _mean(split, 1) if np.isfinite(split).any() else None
+    by_step = {row.step: row for row in rows}
+    return {
+        "size": _listed(size),
+        "change": _listed(change),
+        "split": None if parts is None else {"parts": list(SPLIT), "means": _listed(parts)},
+        "fits": [
+            {
+                "step": step,
+                "size": _fit(measurement, size[:, :, step], 0.0, by_step.get(step), "size", confidence),
+                "change": _fit(measurement, change[:, :, step], floor[:, :, step], by_step.get(step), "change", confidence),
+            }
+            for step in range(measurement.steps)
+        ],
+    }  # fmt: skip
+
+
+def _fit(
+    measurement: Measurement, values: NDArray[Any], floor: Any, row: Row | None, what: str, confidence: float
+) -> Document | None:
+    """The measured order of one step, with the crossover by which the verdict judges it."""
+    predicted = None if row is None else row.size if what == "size" else row.change
+    crossover = GROWING_CROSSOVER if predicted is not None and predicted > 0 else CROSSOVER
+    found = estimate_order(measurement.widths, values, floor=floor, confidence=confidence, crossover=crossover)
+    return _interval(found)
+
+
+def _interval(found: OrderEstimate | None) -> Document | None:
+    if found is None:
+        return None
+    return {"estimate": _number(found.estimate), "low": _number(found.low), "high": _number(found.high)}
+
+
+def _mean(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """The mean of what is finite; NaN where nothing is."""
+    finite = np.isfinite(values)
+    counts = finite.sum(axis=axis)
+    return np.where(counts > 0, np.where(finite, values, 0.0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
+
+
+def _estimate(estimate: Estimate) -> Document:
+    return {
+        "value": _listed(estimate.value),
+        "error": _listed(estimate.error),
+        "spread": _listed(estimate.spread),
+        "random": estimate.random,
+    }
+
+
+def _named(key: tuple[str, int], estimate: Estimate) -> Document:
+    return {"name": key[0], "step": key[1], **_estimate(estimate)}
+
+
+def _order(order: Order) -> str | None:
+    return None if order is None else str(order)
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def _listed(values: Any) -> Any:
+    """An array or a tensor as nested lists of short numbers."""
+    return _plain(np.asarray(values, dtype=np.float64).tolist())
+
+
+def _plain(value: Any) -> Any:
+    """The same data with short, finite numbers."""
+    match value:
+        case bool() | int() | str() | None:
+            return value
+        case float():
+            return _number(value)
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case _:
+            return [_plain(each) for each in value]
