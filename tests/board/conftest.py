@@ -32,7 +32,7 @@ def small(title: str = "mlp", regime: str = "kernel", modules: int = 2, name: st
         "split": None, "fits": [{"step": t, "size": None, "change": None} for t in range(2)],
     }  # fmt: skip
     return {
-        "schema": "tpdyn/1", "kind": "check", "tpdyn": "0", "title": title, "script": "train.py", "regime": regime,
+        "schema": "tpdyn.board/1", "kind": "check", "tpdyn": "0", "title": title, "script": "train.py", "regime": regime,
         "headline": regime, "meaning": "frozen", "outcome": "confirmed", "agrees": True, "says": "the runs confirm it: all",
         "counts": {"confirmed": modules, "undecided": 0, "not_explained": 0, "contradicted": 0}, "claims": [], "step": 1,
         "reasons": [], "because": [], "outside": [], "settles": None, "read": 2, "entrywise": False, "statements": 3,

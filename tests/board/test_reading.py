@@ -47,7 +47,7 @@ def test_what_is_no_document_is_unreadable(content: bytes, why: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 60), st.integers(0, 255))
 def test_broken_bytes_are_unreadable_and_nothing_else(noise: bytes, place: int, value: int) -> None:
-    content = bytearray(packed({"schema": "tpdyn/1", "kind": "check"}))
+    content = bytearray(packed({"schema": "tpdyn.board/1", "kind": "check"}))
     content[place % len(content)] = value
     for broken in (noise, bytes(content), bytes(content) + noise, bytes(content[:place])):
         with contextlib.suppress(Unreadable):
@@ -63,7 +63,7 @@ def test_a_document_that_would_fill_the_memory_is_unreadable(monkeypatch: pytest
 
 def test_foreign_and_broken_logs_stand_beside_good_ones(tmp_path: Path, ask: Ask, make: Make, write: Write) -> None:
     write(tmp_path / "good", make())
-    write(tmp_path / "later", make() | {"schema": "tpdyn/99"})
+    write(tmp_path / "later", make() | {"schema": "tpdyn.board/99"})
     write(tmp_path / "foreign", {"hello": "world"})
     (file,) = (write(tmp_path / "cut", make()) / "verdict").iterdir()
     file.write_bytes(file.read_bytes()[:-40])
@@ -73,7 +73,7 @@ def test_foreign_and_broken_logs_stand_beside_good_ones(tmp_path: Path, ask: Ask
     (tmp_path / "junk" / "events.out.tfevents.1.x").write_bytes(b"\x00junk" * 50)
     logs = {log["name"]: log for log in ask("/logs")[1]["logs"]}
     assert "error" not in logs["good"]
-    assert "tpdyn/99" in logs["later"]["error"]
+    assert "tpdyn.board/99" in logs["later"]["error"]
     assert "None" in logs["foreign"]["error"]
     assert not logs.keys() & {"other", "junk"}
     assert ask("/document?log=good/verdict")[0] == 200

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from tpdyn.reporting.tags import ATLAS_TAG, DOCUMENT_TAG, PLUGIN, SUMMARY_TAG
 
-KNOWN = ("tpdyn/1",)
+KNOWN = ("tpdyn.board/1",)
 LARGEST = 256 * 2**20
 """Bytes that a document may unpack to."""
 

@@ -1,6 +1,6 @@
 """What does a log folder hold, in one document? The data from which the tab, the report and `verdict.json` are made.
 
-A document is plain JSON. `schema` names its version ("tpdyn/1"), `kind` what it is about: "check" (a prediction, and runs
+A document is plain JSON. `schema` names its version ("tpdyn.board/1"), `kind` what it is about: "check" (a prediction, and runs
 if there were any), "phases", "transfer" or "limit". Orders are strings such as "-1/2", null for identically zero. Numbers have five
 digits; one that is not finite is null. The fields are described in docs/reference/verdict.md, and `SCHEMA` changes when one of
 them changes its meaning or leaves.
@@ -30,7 +30,7 @@ from tpdyn.reporting.transfer import word_of
 from tpdyn.reporting.words import advice, evidence, headline, missing
 from tpdyn.tuning.optimum import CONFIDENCE, Transfer
 
-SCHEMA = "tpdyn/1"
+SCHEMA = "tpdyn.board/1"
 DIGITS = 5
 
 Document = dict[str, Any]
