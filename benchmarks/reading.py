@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 import tpdyn
-from tpdyn.claims.strategies import exponents, layer_names, mlp_script
 from tpdyn.claims.theorems import Abc
 from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.predict import predict
 from tpdyn.scripts.script import load
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_script
 
 POINTS = 40
 

@@ -35,7 +35,6 @@ from torch.nn import functional as F
 import tpdyn
 from tpdyn.claims import theorems
 from tpdyn.claims.statistics import GROWING_CROSSOVER, estimate_order, judge
-from tpdyn.claims.strategies import mlp_script
 from tpdyn.claims.theorems import Abc
 from tpdyn.parametrizing.derive import symmetries
 from tpdyn.parametrizing.families import EVERETT
@@ -43,6 +42,7 @@ from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
 from tpdyn.regimes.maximal import look
 from tpdyn.regimes.prediction import Regime
+from tpdyn.testing.perceptrons import mlp_script
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 Role = Literal["input-like", "hidden", "output-like"]

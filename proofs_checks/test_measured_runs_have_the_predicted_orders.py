@@ -28,12 +28,13 @@ from torch import Tensor
 import tpdyn
 from tpdyn.claims import theorems
 from tpdyn.claims.statistics import CONFIDENCE, FLOOR, Agreement, OrderEstimate, estimate_order, judge
-from tpdyn.claims.strategies import layer_names, mlp_script, stable_points
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run, to_view
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Row
+from tpdyn.testing.perceptrons import layer_names, mlp_script
+from tpdyn.testing.strategies import abc_parametrizations
 
 Optimizer = Literal["sgd", "sign"]
 EXAMPLES = settings.default.max_examples if settings.default else 100
@@ -52,7 +53,7 @@ def points(optimizer: Optimizer) -> list[Abc]:
     found: dict[Abc, None] = {}
 
     @settings(max_examples=20 * POINTS, derandomize=True, database=None, phases=[Phase.generate], deadline=None)
-    @given(stable_points(LAYERS, "sgd" if optimizer == "sgd" else "entrywise", denominator=2))
+    @given(abc_parametrizations(LAYERS, "sgd" if optimizer == "sgd" else "entrywise", denominator=2, stable=True))
     def collect(point: Abc) -> None:
         # halves only, and within reach of round-off: the smallest change is 512^-2
         orders = (theorems.sgd if optimizer == "sgd" else theorems.entrywise)(point).changes

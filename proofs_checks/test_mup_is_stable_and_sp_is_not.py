@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 
 from tpdyn.claims import theorems
 from tpdyn.claims.statistics import CROSSOVER, GROWING_CROSSOVER, OrderEstimate, estimate_order, judge
-from tpdyn.claims.strategies import exponents, layer_names, mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_program
 
 Optimizer = Literal["sgd", "sign", "adam"]
 EXAMPLES = max(15, settings.default.max_examples // 5 if settings.default else 20)

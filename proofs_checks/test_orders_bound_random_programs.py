@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 
-from tpdyn.claims.strategies import WIDE, random_programs
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Contract, Law, Leaf, Operand
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.reading import read
+from tpdyn.testing.perceptrons import WIDE
+from tpdyn.testing.strategies import programs
 
 WIDTHS = (32, 512)
 SEEDS = 15
@@ -49,7 +50,7 @@ def too_fast(program: Program, orders: list[Fraction | None]) -> list[str]:
     ]
 
 
-@given(random_programs())
+@given(programs())
 @settings(max_examples=40)
 def test_no_value_of_a_random_program_grows_faster_than_its_order(program: Program) -> None:
     orders = [value.size for value in read(program).values]

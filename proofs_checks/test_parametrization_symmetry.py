@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import abc_points, exponents, layer_names, mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.reading import read
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_program
+from tpdyn.testing.strategies import abc_parametrizations
 
 Optimizer = Literal["sgd", "sign", "adam"]
 EXACT = 16
@@ -84,7 +85,7 @@ def functions(layers: int, optimizer: Optimizer, point: Abc, shifts: tuple[Fract
 
 
 def draw_point(data: st.DataObject, layers: int, optimizer: Optimizer) -> tuple[Abc, tuple[Fraction, ...]]:
-    point = data.draw(abc_points(layers, "sgd" if optimizer == "sgd" else "entrywise"))
+    point = data.draw(abc_parametrizations(layers, "sgd" if optimizer == "sgd" else "entrywise"))
     return point, tuple(data.draw(QUARTERS) for _ in range(layers + 1))
 
 
@@ -113,7 +114,9 @@ def test_shifted_exponents_give_the_same_function_bit_for_bit(
 
 
 @given(
-    point=abc_points(2, "sgd").filter(lambda point: theorems.sgd(point).stable), s=QUARTERS, width=st.integers(5, 40)
+    point=abc_parametrizations(2, "sgd").filter(lambda point: theorems.sgd(point).stable),
+    s=QUARTERS,
+    width=st.integers(5, 40),
 )
 @settings(max_examples=EXAMPLES)
 @example(point=theorems.maximal_update(2), s=HALF, width=23)
@@ -129,7 +132,7 @@ def test_at_any_width_the_function_is_the_same_up_to_rounding(point: Abc, s: Fra
 @given(data=st.data(), optimizer=st.sampled_from(["sgd", "entrywise"]))
 @settings(max_examples=2 * EXAMPLES)
 def test_the_theorems_themselves_have_the_symmetry(data: st.DataObject, optimizer: Literal["sgd", "entrywise"]) -> None:
-    point = data.draw(abc_points(2, optimizer))
+    point = data.draw(abc_parametrizations(2, optimizer))
     s = data.draw(QUARTERS)
     if optimizer == "sgd":
         other = shifted(point, (s,) * 3, 2)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import tpdyn
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import abc_points, exponents, layer_names, mlp_script
 from tpdyn.program.program import Program
 from tpdyn.regimes.predict import predict
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_script
+from tpdyn.testing.strategies import abc_parametrizations
 
 POINTS = 4 * (settings.default.max_examples if settings.default else 100)  # 100 quick, 400, 2000 thorough
 
@@ -54,7 +55,7 @@ def differences(layers: int, function: str, optimizer: Literal["adam", "sign"], 
 def test_regime_and_exponents_of_entrywise_optimizers_are_those_of_the_theorem(
     layers: int, function: str, optimizer: Literal["adam", "sign"], data: st.DataObject
 ) -> None:
-    point = data.draw(abc_points(layers, "entrywise").filter(theorems.faithful))
+    point = data.draw(abc_parametrizations(layers, "entrywise").filter(theorems.faithful))
     assert differences(layers, function, optimizer, point) == []
 
 

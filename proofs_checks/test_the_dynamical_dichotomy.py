@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 
 from tpdyn.claims import theorems
 from tpdyn.claims.statistics import OrderEstimate, estimate_order, judge
-from tpdyn.claims.strategies import abc_points, exponents, layer_names, mlp_program, stable_points
 from tpdyn.claims.theorems import Abc
 from tpdyn.program.program import Program
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_program
+from tpdyn.testing.strategies import abc_parametrizations
 
 Optimizer = Literal["sgd", "sign", "adam"]
 EXAMPLES = max(15, settings.default.max_examples // 5 if settings.default else 20)
@@ -61,7 +62,7 @@ def theorem(optimizer: Optimizer, point: Abc) -> theorems.Conclusion:
 def test_a_stable_nontrivial_point_is_in_exactly_one_of_the_two_regimes(
     layers: int, function: str, optimizer: Optimizer, data: st.DataObject
 ) -> None:
-    point = data.draw(stable_points(layers, family(optimizer)))
+    point = data.draw(abc_parametrizations(layers, family(optimizer), stable=True))
     expected = theorem(optimizer, point)
     assert expected.stable and expected.nontrivial
     found = predicted(layers, function, optimizer, point)
@@ -80,7 +81,9 @@ def test_a_stable_nontrivial_point_is_in_exactly_one_of_the_two_regimes(
 def test_every_point_has_one_regime_and_only_stable_nontrivial_ones_have_one_of_the_two(
     optimizer: Optimizer, data: st.DataObject
 ) -> None:
-    point = data.draw(abc_points(2, family(optimizer)).filter(lambda p: theorems.faithful(p) and not p.vanishing))
+    point = data.draw(
+        abc_parametrizations(2, family(optimizer)).filter(lambda p: theorems.faithful(p) and not p.vanishing)
+    )
     expected = theorem(optimizer, point)
     found = predicted(2, "tanh", optimizer, point).regime
     assert (found in (Regime.KERNEL, Regime.FEATURE_LEARNING)) == (expected.stable and expected.nontrivial)
@@ -93,7 +96,7 @@ def test_all_features_are_learned_at_some_point_where_the_deepest_layer_learns(
     optimizer: Optimizer, data: st.DataObject
 ) -> None:
     """The changes of deeper layers are never smaller: what one layer learns the next ones see."""
-    point = data.draw(stable_points(3, family(optimizer)))
+    point = data.draw(abc_parametrizations(3, family(optimizer), stable=True))
     found = predicted(3, "tanh", optimizer, point)
     changes = [found.order(f"h{layer + 1}") for layer in range(3)]
     assert changes == sorted(changes, key=lambda change: change if change is not None else Fraction(-99))
@@ -151,7 +154,7 @@ def distance(point: Abc, seeds: int = 6) -> OrderEstimate:
     return found
 
 
-@given(point=stable_points(2, "sgd", denominator=2))
+@given(point=abc_parametrizations(2, "sgd", denominator=2, stable=True))
 @settings(max_examples=max(5, EXAMPLES // 3))
 @example(point=theorems.neural_tangent(2))
 @example(point=theorems.standard(2, rate=1))

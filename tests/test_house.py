@@ -20,6 +20,7 @@ FLOORS = (
     ("commands",),
     ("board",),
     ("reporting",),
+    ("testing",),
     ("claims",),
     ("measuring",),
     ("tuning",),
@@ -304,7 +305,10 @@ WITHOUT_MIRROR = {
     "recorder.built.resizing": "models that exist, grown: tests/recorder/built/test_widened.py",
     "recorder.live.operations": "one overload after the other, bit for bit: tests/recorder/live/test_replay.py",
     "recorder.lowering.standins.matrices.": "tests/recorder/lowering/standins/test_spectral.py",
-    "claims.strategies": "what properties draw from; a wrong draw shows in theirs",
+    "testing.mutants.": "lines of the package and what takes their place: tests/testing/test_mutate.py applies each",
+    "testing.models": "what properties draw from; a wrong draw shows in theirs: tests/testing/test_strategies.py",
+    "testing.recipes": "the same",
+    "testing.perceptrons": "the program and the script of one network, compared in proofs_checks",
 }
 
 

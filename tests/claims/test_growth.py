@@ -4,7 +4,6 @@ from dataclasses import replace
 from fractions import Fraction
 
 from tpdyn.claims.growth import measured, too_fast
-from tpdyn.claims.strategies import WIDE, mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
@@ -12,6 +11,7 @@ from tpdyn.program.instructions import Combine, Contract, Law, Leaf, Operand
 from tpdyn.program.program import Parameter, Program, View
 from tpdyn.readings.orders.reading import read
 from tpdyn.readings.orders.terms import Term, Value
+from tpdyn.testing.perceptrons import WIDE, mlp_program
 
 
 def mean_square() -> Program:

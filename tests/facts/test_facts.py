@@ -10,7 +10,6 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.exponents import Scaling
 from tpdyn.facts import facts as module
 from tpdyn.facts.facts import Facts
@@ -18,6 +17,7 @@ from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Contract, Operand
 from tpdyn.program.program import Program
+from tpdyn.testing.perceptrons import mlp_program
 
 N = Builder.n
 

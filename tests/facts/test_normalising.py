@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.facts.facts import Facts
 from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Apply, Eigenvalues, Operand
+from tpdyn.testing.perceptrons import mlp_program
 
 N = Builder.n
 

@@ -13,7 +13,6 @@ from torch import nn
 
 import tpdyn
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import (
     EVERETT,
@@ -29,6 +28,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Regime
+from tpdyn.testing.perceptrons import mlp_program
 
 HALF, ZERO = Fraction(1, 2), Fraction(0)
 Step = Callable[[], object]

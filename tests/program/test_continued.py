@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.program.check import check
 from tpdyn.program.continued import continued
 from tpdyn.program.instructions import Combine, Leaf
+from tpdyn.testing.perceptrons import mlp_program
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "sign", "adam"])

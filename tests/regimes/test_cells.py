@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.exact.forms import Form
 from tpdyn.exact.linear import nullspace
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.regimes.cells import Cell, Coordinates, every_exponent, formula, moved_by, on_cell
 from tpdyn.regimes.judgement import Judgement, judge
+from tpdyn.testing.perceptrons import mlp_program
 
 
 @cache

@@ -7,13 +7,13 @@ from fractions import Fraction
 import pytest
 
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import exponents, layer_names, mlp_program
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.regimes.judgement import first_unstable, judge, largest_change
 from tpdyn.regimes.prediction import Regime
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_program
 
 HALF, ONE, N = Fraction(1, 2), Fraction(1), Builder.n
 

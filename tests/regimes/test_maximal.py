@@ -8,7 +8,6 @@ from typing import Literal, get_args
 import pytest
 
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import layer_names, mlp_program
 from tpdyn.exact.forms import Form
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Contract
@@ -17,6 +16,7 @@ from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import Coordinates, every_exponent
 from tpdyn.regimes.maximal import Demand, Requirement, maximal_update
 from tpdyn.regimes.prediction import Regime
+from tpdyn.testing.perceptrons import layer_names, mlp_program
 
 HALF = Fraction(1, 2)
 

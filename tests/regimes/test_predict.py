@@ -10,7 +10,6 @@ from torch import nn
 
 import tpdyn
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import exponents, layer_names, mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
@@ -19,6 +18,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.predict import expect_inside, predict
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_program
 
 HALF, ZERO, N = Fraction(1, 2), Fraction(0), Builder.n
 

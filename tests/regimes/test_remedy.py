@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 import tpdyn
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.facts.facts import Facts
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
@@ -18,6 +17,7 @@ from tpdyn.regimes import remedy as module
 from tpdyn.regimes.judgement import judge
 from tpdyn.regimes.prediction import Regime
 from tpdyn.regimes.remedy import Remedy, find_remedy, nearest_maximum
+from tpdyn.testing.perceptrons import mlp_program
 
 HALF, ONE = Fraction(1, 2), Fraction(1)
 

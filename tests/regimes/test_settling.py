@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import tpdyn
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.prediction import Regime
 from tpdyn.regimes.settling import settled
+from tpdyn.testing.perceptrons import mlp_program
 
 
 def mup_with_zero_readout(warmup: bool) -> Callable[[int], None]:

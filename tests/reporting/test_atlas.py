@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.program.program import Program
 from tpdyn.regimes.predict import predict
 from tpdyn.reporting.atlas import KEYS, atlas, derivation
+from tpdyn.testing.perceptrons import mlp_program
 
 
 def drawn(program: Program) -> dict:

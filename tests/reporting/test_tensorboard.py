@@ -17,12 +17,12 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
 from tpdyn.claims.report import Report, compare
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.maps.diagram import phase_diagram
 from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.reporting.folders import CannotLog, check_writable
 from tpdyn.reporting.tensorboard import log, markdown
+from tpdyn.testing.perceptrons import mlp_program
 
 RUNS = {"verdict", "program", "against width", "width=64", "width=128", "width=256", "width=512"}
 

@@ -7,7 +7,7 @@ import pytest
 
 import tpdyn
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import mlp_script
+from tpdyn.testing.perceptrons import mlp_script
 from tpdyn.tuning.predicted import stable_rate
 
 

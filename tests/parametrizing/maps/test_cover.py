@@ -9,7 +9,6 @@ from typing import Literal
 
 import pytest
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.exact.forms import Form, Point
 from tpdyn.exact.polytopes import Bound, Polytope, box
@@ -20,6 +19,7 @@ from tpdyn.parametrizing.maps.phase import Phase, phase_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import moved_by
+from tpdyn.testing.perceptrons import mlp_program
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 SYMBOLS = {"c": "c", "b": "out:b", "a": "out:a"}

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
 from tpdyn.program.program import Program
@@ -20,6 +19,7 @@ from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.cells import moved_by
 from tpdyn.regimes.judgement import judge, largest_change
 from tpdyn.regimes.prediction import Regime
+from tpdyn.testing.perceptrons import mlp_program
 
 HALF, ZERO = Fraction(1, 2), Fraction(0)
 Optimizer = Literal["sgd", "adam"]

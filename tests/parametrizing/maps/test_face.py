@@ -15,13 +15,13 @@ from torch import nn
 
 import tpdyn
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import layer_names, mlp_program
 from tpdyn.exact.forms import Point
 from tpdyn.exact.linear import nullspace
 from tpdyn.parametrizing.maps.face import Face, face_of
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.regimes.cells import Coordinates, every_exponent
 from tpdyn.regimes.maximal import Maximum, look, maximal_update
+from tpdyn.testing.perceptrons import layer_names, mlp_program
 
 Optimizer = Literal["sgd", "sign", "adam"]
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "sign", "adam")

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 import tpdyn
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.formulas import FormulaCell, formulas
@@ -21,6 +20,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.testing.perceptrons import mlp_program
 
 ZERO, HALF, ONE = Fraction(0), Fraction(1, 2), Fraction(1)
 Values = Mapping[str, Fraction]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tpdyn.claims.strategies import exponents, layer_names, mlp_program
 from tpdyn.claims.theorems import Abc, maximal_update, neural_tangent, standard
 from tpdyn.exact.forms import Form
 from tpdyn.exponents import Order
@@ -15,6 +14,7 @@ from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.phase import LABELS, Phase, PhaseReader, phase_of, rank, text, words
 from tpdyn.readings.orders.reading import Orders, read
 from tpdyn.regimes.cells import every_exponent
+from tpdyn.testing.perceptrons import exponents, layer_names, mlp_program
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 BARE = Abc((ZERO,) * 3, (ZERO,) * 3, (ZERO,) * 3)

@@ -8,13 +8,13 @@ from typing import Literal
 
 import pytest
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
+from tpdyn.testing.perceptrons import mlp_program
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 

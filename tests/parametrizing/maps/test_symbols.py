@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.claims.theorems import Abc
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.symbols import coordinates_of
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import Coordinates
+from tpdyn.testing.perceptrons import mlp_program
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 POINT = Abc((ZERO,) * 3, (ZERO, HALF, HALF), (ZERO, ONE, ZERO))

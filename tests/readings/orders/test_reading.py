@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpdyn.claims import theorems
-from tpdyn.claims.strategies import WIDE, abc_points, exponents, layer_names, mlp_program
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Law, Leaf, Operand, Scatter
 from tpdyn.program.program import Parameter, View
 from tpdyn.readings.orders.reading import read
+from tpdyn.testing.perceptrons import WIDE, exponents, layer_names, mlp_program
+from tpdyn.testing.strategies import abc_parametrizations
 
 HALF = Fraction(1, 2)
 UNIT = Law("normal", Scaling(()), Scaling.of(1))
@@ -34,7 +35,7 @@ def changes(program, orders, name: str) -> Fraction | None:
 @settings(max_examples=40)
 def test_orders_of_an_mlp_are_those_of_the_theorem(data: st.DataObject) -> None:
     layers, function, optimizer = data.draw(st.sampled_from(sorted(MLPS)))
-    point = data.draw(abc_points(layers, "sgd" if optimizer == "sgd" else "entrywise"))
+    point = data.draw(abc_parametrizations(layers, "sgd" if optimizer == "sgd" else "entrywise"))
     theorem = theorems.sgd if optimizer == "sgd" else theorems.entrywise
     if optimizer != "sgd" and not theorems.faithful(point):
         return
@@ -86,7 +87,7 @@ def test_a_reading_of_orders_ends_where_it_is_asked_to() -> None:
 @settings(max_examples=10, deadline=None)
 def test_values_do_not_depend_on_whether_contributions_are_noted(data: st.DataObject) -> None:
     made, names = mlp_program(2, "tanh", "adam"), layer_names(2)
-    at = exponents(data.draw(abc_points(2, WIDE)), names)
+    at = exponents(data.draw(abc_parametrizations(2, "entrywise")), names)
     noted, bare = read(made, at), read(made, at, contributions=False)
     assert noted.contributions and not bare.contributions
     assert noted.values == bare.values
@@ -192,7 +193,7 @@ def test_the_symmetry_of_the_parametrization_comes_out(data: st.DataObject) -> N
     """(a + s, b - s, c - 2s) for SGD, (a + s, b - s, c - s) for entrywise optimizers, layer by layer."""
     optimizer = data.draw(st.sampled_from(["sgd", "sign"]))
     program = MLPS[2, "tanh", optimizer]
-    point = data.draw(abc_points(2, "entrywise"))
+    point = data.draw(abc_parametrizations(2, "entrywise"))
     layer, shift = data.draw(st.integers(0, 2)), data.draw(st.sampled_from([HALF, -1, Fraction(3, 4)]))
     moved = theorems.Abc(
         tuple(a + shift * (k == layer) for k, a in enumerate(point.a)),

@@ -1,19 +1,14 @@
-"""Which programs and parametrizations should a claim be tried on? Hypothesis strategies, for us and for users.
+"""What is the program of a multilayer perceptron, written by hand? The reference that recorded ones must agree with.
 
-`abc_points` draws exponents of multilayer perceptrons, half of them on the boundaries where theorems change their mind,
-`stable_points` those at which training works;
-`random_programs` draws small well-formed tensor programs of any shape. `mlp_program` writes the program of an MLP by hand,
-without a recording: the reference that a recorded one must agree with. `mlp_script` is the training script of the same
-network, and both take an abc-point to be built at.
+`mlp_program` writes it without a recording, `mlp_script` is the training script of the same network. Both take an abc-point to
+be built at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, Literal
-
-from hypothesis import strategies as st
+from typing import Literal
 
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
@@ -40,90 +35,6 @@ def exponents(point: Abc, names: Sequence[str]) -> Exponents:
         initial=dict(zip(names, point.b, strict=True)),
         rate=dict(zip(names, point.c, strict=True)),
     )
-
-
-@st.composite
-def abc_points(
-    draw: Callable[..., Any], layers: int, optimizer: Literal["sgd", "entrywise"] = "sgd", denominator: int = 4
-) -> Abc:
-    """Random rational exponents (multiples of 1/denominator) of an MLP with `layers` hidden layers.
-
-    Three quarters of them are well initialised; slack variables that decide the verdict are often exactly 0.
-    """
-    half, zero = Fraction(1, 2), Fraction(0)
-    multiples, slack = _multiples(denominator), _slack(denominator)
-    a = [draw(multiples) for _ in range(layers + 1)]
-    b = [-a[0], *(half - a[layer] for layer in range(1, layers)), half - a[-1] + draw(slack)]
-    if draw(st.integers(0, 3)) == 0:
-        broken = draw(st.integers(0, layers))
-        b[broken] += draw(multiples)
-    if optimizer == "entrywise":
-        c = [draw(slack) - a[layer] + (1 if layer else 0) for layer in range(layers + 1)]
-        return Abc(tuple(a), tuple(b), tuple(c))
-    # the rate that makes r, or the readout's update, exactly critical, or any other
-    kind = draw(st.integers(0, 2))
-    slowest = min(2 * a[0] + 1, *(2 * x for x in a[1:-1])) if layers > 1 else 2 * a[0] + 1
-    if kind == 0:
-        rate = 1 - 2 * a[-1] + draw(slack)
-    elif kind == 1:
-        rate = max(1 - slowest - a[-1] - b[-1], (1 - slowest - 2 * a[-1]) / 2) + draw(slack)
-    else:
-        rate = draw(multiples)
-    return Abc(tuple(a), tuple(b), (rate + zero,) * (layers + 1))
-
-
-@st.composite
-def stable_points(
-    draw: Callable[..., Any], layers: int, optimizer: Literal["sgd", "entrywise"] = "sgd", denominator: int = 4
-) -> Abc:
-    """Random stable and nontrivial exponents of an MLP: points at which training works, in either regime.
-
-    Built from the exponent r of the hidden layers' change and from which of the two inequalities of nontriviality is an
-    equality (`tpdyn.claims.theorems`); half of them have r = 0. For "entrywise" they are faithful too.
-    """
-    half, one, zero = Fraction(1, 2), Fraction(1), Fraction(0)
-    multiples, above = _multiples(denominator), _above(denominator)
-    readout_updates = draw(st.booleans())  # the readout's own update moves the output, or else the features do
-    r = draw(above)
-    if not readout_updates:
-        r = min(r, half)
-    slack = [draw(above) for _ in range(layers)]
-    slack[draw(st.integers(0, layers - 1))] = zero  # the layer that moves most
-    a_out = draw(multiples)
-    extra = draw(above)
-    if optimizer == "entrywise":
-        a = [draw(multiples) for _ in range(layers)]
-        c = [r + s - x + (1 if layer else 0) for layer, (s, x) in enumerate(zip(slack, a, strict=True))]
-        out = max(half, one - r, one - extra) if readout_updates else one - r
-        c.append(one - a_out + (zero if readout_updates else extra))
-    else:
-        if readout_updates:
-            out = max(half, one - r) + extra
-            rate = one - 2 * a_out
-            least = r - rate + one - min(out, one)
-        else:
-            out, rate = one - r, one - 2 * a_out + extra
-            least = 2 * r - rate
-        a = [(least + s - (0 if layer else 1)) / 2 for layer, s in enumerate(slack)]
-        c = [rate] * (layers + 1)
-    b = [-a[0], *(half - x for x in a[1:]), out - a_out]
-    return Abc((*a, a_out), tuple(b), tuple(c))
-
-
-def _above(denominator: int) -> st.SearchStrategy[Fraction]:
-    """0 half of the time, else up to 1."""
-    return st.one_of(st.just(Fraction(0)), st.integers(1, denominator).map(lambda k: Fraction(k, denominator)))
-
-
-def _multiples(denominator: int) -> st.SearchStrategy[Fraction]:
-    """Between -3/2 and 3/2."""
-    return st.integers(-3 * denominator // 2, 3 * denominator // 2).map(lambda k: Fraction(k, denominator))
-
-
-def _slack(denominator: int) -> st.SearchStrategy[Fraction]:
-    """0 half of the time, else between -1/2 and 1."""
-    some = st.integers(-denominator // 2, denominator).map(lambda k: Fraction(k, denominator))
-    return st.one_of(st.just(Fraction(0)), some)
 
 
 def mlp_program(
@@ -310,50 +221,3 @@ def mlp_script(
                     weight.sub_(each * weight.grad.sign())
 
     return train
-
-
-@st.composite
-def random_programs(draw: Callable[..., Any], length: int = 8) -> Program:
-    """A random straight-line program over vectors and matrices: leaves, sums, products, contractions, functions.
-
-    Values are vectors [n], scalars [] and batches [2, n]; each instruction reads values made before it.
-    """
-    build = Builder()
-    build.at(phase="forward")
-
-    def std() -> Scaling:
-        power: Fraction = draw(st.sampled_from([Fraction(0), Fraction(-1, 2), Fraction(-1)]))
-        return Scaling.of(1, power)
-
-    vectors = [build.leaf(Leaf("parameter", f"v{k}", Law("normal", Scaling(()), std())), (WIDE,)) for k in range(2)]
-    matrices = [
-        build.leaf(Leaf("parameter", f"W{k}", Law("normal", Scaling(()), Scaling.of(1, Fraction(-1, 2)))), (WIDE, WIDE))
-        for k in range(2)
-    ]
-    scalars: list[int] = []
-    for number in range(draw(st.integers(2, length))):
-        kind = draw(st.sampled_from(["matvec", "transposed", "sum", "product", "function", "dot", "mean", "scaled"]))
-        x = draw(st.sampled_from(vectors))
-        y = draw(st.sampled_from(vectors))
-        name = f"u{number}"
-        if kind in ("matvec", "transposed"):
-            axes = (0, 1) if kind == "matvec" else (1, 0)
-            matrix = Operand(draw(st.sampled_from(matrices)), axes)
-            vectors.append(build.add(Contract((matrix, Operand(x, (1,)))), (WIDE,), name=name))
-        elif kind == "sum":
-            terms = ((Scaling.of(1), Operand(x, (0,))), (Scaling.of(0.7), Operand(y, (0,))))
-            vectors.append(build.add(Combine(terms), (WIDE,), name=name))
-        elif kind == "product":
-            vectors.append(build.add(Contract((Operand(x, (0,)), Operand(y, (0,)))), (WIDE,), name=name))
-        elif kind == "function":
-            function = draw(st.sampled_from(["tanh", "relu", "abs", "gelu", "sigmoid"]))
-            vectors.append(build.add(Apply(function, (Operand(x, (0,)),)), (WIDE,), name=name))
-        elif kind == "dot":
-            scale = Scaling.of(1, draw(st.sampled_from([Fraction(0), Fraction(-1, 2), Fraction(-1)])))
-            scalars.append(build.add(Contract((Operand(x, (0,)), Operand(y, (0,))), scale), (), name=name))
-        elif kind == "mean":
-            scalars.append(build.add(Contract((Operand(x, (0,)),), Scaling.of(1, -1)), (), name=name))
-        elif scalars:
-            factor = Operand(draw(st.sampled_from(scalars)), ())
-            vectors.append(build.add(Contract((factor, Operand(x, (0,)))), (WIDE,), name=name))
-    return build.build()

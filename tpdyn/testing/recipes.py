@@ -1,0 +1,222 @@
+"""What is a random training program made of? A recipe of layers, a readout, an optimizer, and powers of the width.
+
+`written` writes the program of a recipe: forward, backward and optimizer spelled out, by a tape of its own. It is small, and
+independent of the recorder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, final
+
+from tpdyn.exponents import Scaling
+from tpdyn.pointwise import lookup
+from tpdyn.program.builder import Builder
+from tpdyn.program.instructions import Combine, Contract, Operand, Scatter
+from tpdyn.program.program import Program
+
+BATCH, FEATURES, VOCABULARY, CLASSES = 3, 4, 4, 2
+HALF = Fraction(1, 2)
+
+Layer = tuple[Any, ...]
+"""("weight", which, transposed) | ("function", name, *parameters) | ("norm",) | ("add" | "times", how far back)."""
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """What a training program is written from. readout: its initial standard deviation is n^-readout (None: zero)."""
+
+    layers: tuple[Layer, ...]
+    tokens: bool = False
+    tied: bool = False
+    readout: Fraction | None = HALF
+    multiplier: Fraction = Fraction(0)
+    optimizer: str = "sgd"
+    rates: tuple[Fraction, ...] = (Fraction(0),) * 4
+    steps: int = 2
+
+    def slower(self) -> Recipe:
+        """The same at rates that are smaller by n^1/2."""
+        return replace(self, rates=tuple(c + HALF for c in self.rates))
+
+
+@final
+class Tape:
+    """A builder that remembers how gradients go back."""
+
+    def __init__(self, build: Builder) -> None:
+        self.build = build
+        self.back: list[tuple[int, Callable[[int], list[tuple[int, int]]]]] = []
+
+    def einsum(self, equation: str, *vars: int, scale: Scaling | float = 1) -> int:
+        """A product, summed; its gradient is the product with the other factor."""
+        made = self.build.einsum(equation, *vars, scale=scale)
+        left, result = equation.split("->")
+        terms = left.split(",")
+
+        def back(g: int) -> list[tuple[int, int]]:
+            found = []
+            for k, var in enumerate(vars):
+                others = [(terms[j], vars[j]) for j in range(len(vars)) if j != k]
+                found.append((var, self._product(terms[k], self.build.shape(var), [(result, g), *others], scale)))
+            return found
+
+        self.back.append((made, back))
+        return made
+
+    def _product(self, result: str, shape: Any, factors: Sequence[tuple[str, int]], scale: Scaling | float) -> int:
+        letters = list(dict.fromkeys(result + "".join(term for term, _ in factors)))
+        operands = tuple(Operand(var, tuple(map(letters.index, term))) for term, var in factors)
+        power = scale if isinstance(scale, Scaling) else Scaling.of(scale)
+        return self.build.add(Contract(operands, power), shape)
+
+    def add(self, x: int, y: int, axes: tuple[int, ...] | None = None, sign: float = 1.0) -> int:
+        """`x + sign y`, y on some axes of x."""
+        shape = self.build.shape(x)
+        of_y = Operand(y, tuple(range(len(shape))) if axes is None else axes)
+        terms = ((Scaling.of(1), self.build.operand(x)), (Scaling.of(sign), of_y))
+        made = self.build.add(Combine(terms), shape)
+
+        def back(g: int) -> list[tuple[int, int]]:
+            letters = "ab"[: len(shape)]
+            kept = letters if axes is None else "".join(letters[axis] for axis in axes)
+            return [(x, g), (y, self._product(kept, self.build.shape(y), [(letters, g)], sign))]
+
+        self.back.append((made, back))
+        return made
+
+    def apply(self, function: str, x: int, parameters: Sequence[float] = ()) -> int:
+        """A function, and its listed slope."""
+        made = self.build.apply(function, x, parameters=parameters)
+
+        def back(g: int) -> list[tuple[int, int]]:
+            name = lookup(function, parameters).slope
+            assert name is not None
+            slope = self.build.apply(name, x, parameters=parameters)
+            here = "ab"[: len(self.build.shape(x))]
+            return [(x, self.build.einsum(f"{here},{here}->{here}", g, slope))]
+
+        self.back.append((made, back))
+        return made
+
+    def gather(self, table: int, index: int) -> int:
+        """Rows of a table; gradients are scattered back."""
+        made = self.build.gather(table, index)
+
+        def back(g: int) -> list[tuple[int, int]]:
+            scatter = Scatter(Operand(g, (2, 1)), Operand(index, (2,)), 0)
+            return [(table, self.build.add(scatter, self.build.shape(table)))]
+
+        self.back.append((made, back))
+        return made
+
+    def gradients(self, of: int, seed: int) -> dict[int, int]:
+        """The gradient of each value that `of` depends on."""
+        found: dict[int, int] = {of: seed}
+        for made, back in reversed(self.back):
+            if made in found:
+                for var, part in back(found[made]):
+                    found[var] = self.build.combine((1, found[var]), (1, part)) if var in found else part
+        return found
+
+
+def written(recipe: Recipe) -> Program:
+    """The training program of a recipe."""
+    build, n = Builder(), Builder.n
+    build.at(phase="initialization")
+    build.parameter("in", (VOCABULARY, n) if recipe.tokens else (n, FEATURES))
+    for k in range(2):
+        build.parameter(f"W{k}", (n, n), std=Scaling.of(1, -HALF))
+    if not recipe.tied:
+        power = recipe.readout
+        build.parameter("out", (CLASSES, n), std=0 if power is None else Scaling.of(1, -power))
+    state: dict[str, list[int]] = {}
+    for step in range(recipe.steps):
+        build.at(step=step, phase="data")
+        x = build.index(f"x{step}", (BATCH,)) if recipe.tokens else build.data(f"x{step}", (BATCH, FEATURES))
+        y = build.data(f"y{step}", (BATCH, VOCABULARY if recipe.tied else CLASSES))
+        build.at(phase="forward")
+        tape = Tape(build)
+        f = build.mark("output", "f", forward(tape, recipe, x))
+        build.at(phase="backward")
+        found = tape.gradients(f, build.combine((1, f), (-1, y)))
+        build.at(phase="optimizer")
+        for name, rate in zip(("in", "W0", "W1", "out"), recipe.rates, strict=True):
+            if (name == "out" and recipe.tied) or build.now(name) not in found:
+                continue
+            gradient = found[build.now(name)]
+            new = direction(build, recipe.optimizer, gradient, state.setdefault(name, []))
+            moved = build.combine((1, build.now(name)), (Scaling.of(-0.3, -rate), new))
+            build.update(name, moved, gradient=gradient)
+    return build.build()
+
+
+def forward(tape: Tape, recipe: Recipe, x: int) -> int:
+    """What the network returns."""
+    build = tape.build
+    weight = build.now("in")
+    values = [tape.gather(weight, x) if recipe.tokens else tape.einsum("bi,oi->bo", x, weight, scale=FEATURES**-0.5)]
+    for layer in recipe.layers:
+        values.append(one_layer(tape, layer, values))
+    last = build.now("in" if recipe.tied else "out")
+    return tape.einsum("bi,oi->bo", values[-1], last, scale=Scaling.of(1, -recipe.multiplier))
+
+
+def one_layer(tape: Tape, layer: Layer, values: Sequence[int]) -> int:
+    """The value of a layer, the last of `values` being its argument. Raises ValueError for one that `Layer` does not list."""
+    h = values[-1]
+    match layer:
+        case ("weight", which, transposed):
+            return tape.einsum("bi,io->bo" if transposed else "bi,oi->bo", h, tape.build.now(f"W{which}"))
+        case ("function", name, *parameters):
+            return tape.apply(name, h, parameters)
+        case ("norm",):
+            centred = tape.add(h, tape.einsum("bi->b", h, scale=Scaling.of(1, -1)), (0,), sign=-1)
+            variance = tape.einsum("bi,bi->b", centred, centred, scale=Scaling.of(1, -1))
+            return tape.einsum("bi,b->bi", centred, tape.apply("rsqrt", variance))
+        case ("add", back):
+            return tape.add(h, values[-1 - min(back, len(values) - 1)])
+        case ("times", back):
+            return tape.einsum("bi,bi->bi", h, values[-1 - min(back, len(values) - 1)])
+        case _:
+            raise ValueError(f"layer {layer!r}; expected one of those that `Layer` lists")
+
+
+def direction(build: Builder, optimizer: str, gradient: int, state: list[int]) -> int:
+    """What an optimizer makes of a gradient; its state is the list of what it keeps."""
+    if optimizer == "sgd":
+        return gradient
+    if optimizer == "sign":
+        return build.apply("sign", gradient)
+    last = state[0] if state else None
+    first = gradient if last is None else build.combine((0.9, last), (1, gradient))
+    if optimizer == "momentum":
+        state[:] = [first]
+        return first
+    square = build.einsum("ab,ab->ab", gradient, gradient)
+    second = square if last is None else build.combine((0.5, state[1]), (0.5, square))
+    state[:] = [first, second]
+    root = build.combine((1, build.apply("sqrt", second)), constant=1e-30, epsilon=True)
+    return build.einsum("ab,ab->ab", first, build.apply("reciprocal", root))
+
+
+FUNCTIONS: tuple[Layer, ...] = (
+    *(("function", name) for name in ("tanh", "relu", "gelu", "abs", "sigmoid")),
+    ("function", "elu", 1.0, 1.0, 1.0),
+    ("function", "clamp", -1.0, 1.0),
+    ("function", "clamp", -0.5, math.inf),
+)
+EXPONENTS = (Fraction(0), -HALF, HALF, Fraction(-1), Fraction(1))
+"""Powers of the width by which learning rates shrink."""
+
+
+def holes(recipe: Recipe) -> bool:
+    """Whether an entrywise optimizer sees gradients whose leading part is exactly zero in many entries: see the last test."""
+    masks = any(layer[:2] in (("function", "relu"), ("function", "clamp")) for layer in recipe.layers)
+    return (
+        recipe.optimizer in ("sign", "adam") and masks and any(layer[0] in ("norm", "add") for layer in recipe.layers)
+    )
