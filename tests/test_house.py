@@ -19,6 +19,7 @@ FLOORS = (
     ("integrations",),
     ("commands",),
     ("board",),
+    ("monitoring",),
     ("reporting",),
     ("testing",),
     ("claims",),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tpdyn.limits.prediction import gp_predict, ntk_predict
     from tpdyn.measuring.measure import measure
     from tpdyn.measuring.measurement import Measurement
+    from tpdyn.monitoring.monitor import monitor
     from tpdyn.parametrizing.apply import parametrize
     from tpdyn.parametrizing.derive import derive
     from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
@@ -60,6 +61,7 @@ __all__ = [
     "limit",
     "log",
     "measure",
+    "monitor",
     "nngp",
     "ntk",
     "ntk_predict",
@@ -88,6 +90,7 @@ _HOMES = {
     "gp_predict": "tpdyn.limits.prediction",
     "ntk_predict": "tpdyn.limits.prediction",
     "log": "tpdyn.reporting.tensorboard",
+    "monitor": "tpdyn.monitoring.monitor",
     "derive": "tpdyn.parametrizing.derive",
     "formulas": "tpdyn.parametrizing.maps.formulas",
     "parametrize": "tpdyn.parametrizing.apply",

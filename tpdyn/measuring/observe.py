@@ -11,7 +11,6 @@ weights stay tied, and modules that keep further references to their weights (nn
 
 from __future__ import annotations
 
-import random
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as pytree
 
-from tpdyn.measuring.state import State
+from tpdyn.measuring.state import State, random_states, set_random_states
 from tpdyn.recorder.live.hooks import Watch, first_float_tensor, trained_leaves
 
 FIELDS = ("size", "rms", "change", "change_rms", "nonfinite", "new_nonfinite", "epsilon")
@@ -133,7 +132,7 @@ class Observer:
             kept = pytree.tree_map_only(Tensor, lambda t: t.detach().clone() if _is_data(t) else t, args)
         versions = [t._version for t in pytree.tree_leaves(args) if isinstance(t, Tensor) and not t.is_inference()]
         state = State(module, copies=True)
-        self._call = _Call(module, _random_states(), kept, versions, state)
+        self._call = _Call(module, random_states(), kept, versions, state)
 
     def _exit(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         call = self._call
@@ -252,7 +251,7 @@ class Observer:
                 linear = (inputs[0].detach(), module.weight.detach(), module.bias)
             self._note(live, first_float_tensor(result), linear)
 
-        states, state = _random_states(), State(call.root, copies=False)
+        states, state = random_states(), State(call.root, copies=False)
         tensors = tuple({id(tensor): tensor for tensor in (*call.state.tensors, *state.tensors)}.values())
         cached = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # it would hand out casts of the trained weights
@@ -262,7 +261,7 @@ class Observer:
                 call.state.put_back()
                 try:
                     with self._initial_state(call.root):
-                        _set_random_states(call.random_states)
+                        set_random_states(call.random_states)
                         handle = module_hooks.register_module_forward_hook(follow)
                         try:
                             base = _Again()(call.root, base_args, base_kwargs)
@@ -272,7 +271,7 @@ class Observer:
                     state.put_back()
         finally:
             torch.set_autocast_cache_enabled(cached)
-            _set_random_states(states)
+            set_random_states(states)
         for each in call.exits:
             if (each.step, each.name) not in self._stats:
                 self._note(each, None, None)
@@ -402,20 +401,3 @@ def _is_plain(linear: nn.Linear) -> bool:
 
 def _is_data(tensor: Tensor) -> bool:
     return tensor.grad_fn is None and not isinstance(tensor, nn.Parameter) and type(tensor) is Tensor
-
-
-def _cuda_runs() -> bool:
-    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
-def _random_states() -> tuple[Any, ...]:
-    cuda = torch.cuda.get_rng_state_all() if _cuda_runs() else None
-    return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 (the script's own)
-
-
-def _set_random_states(states: tuple[Any, ...]) -> None:
-    torch.set_rng_state(states[0])
-    if states[1] is not None:
-        torch.cuda.set_rng_state_all(states[1])
-    np.random.set_state(states[2])  # noqa: NPY002
-    random.setstate(states[3])

@@ -168,3 +168,22 @@ def _refill_set(container: set[Any], members: set[Any]) -> None:
 
 def _set_state(generator: torch.Generator, state: Tensor) -> None:
     generator.set_state(state)
+
+
+def _cuda_runs() -> bool:
+    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def random_states() -> tuple[Any, ...]:
+    """Return the states of the generators that everybody shares: torch's (CPU, CUDA), numpy's, Python's."""
+    cuda = torch.cuda.get_rng_state_all() if _cuda_runs() else None
+    return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 (the script's own)
+
+
+def set_random_states(states: tuple[Any, ...]) -> None:
+    """Put back what `random_states` returned."""
+    torch.set_rng_state(states[0])
+    if states[1] is not None:
+        torch.cuda.set_rng_state_all(states[1])
+    np.random.set_state(states[2])  # noqa: NPY002
+    random.setstate(states[3])

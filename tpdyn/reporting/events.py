@@ -59,11 +59,15 @@ class Run:
         )
         self._summary(tag, step, metadata, tensor)
 
-    def text(self, tag: str, markdown: str) -> None:
+    def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """One page of markdown."""
         metadata = texts.create_summary_metadata("", "")
         metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
-        self._summary(tag, 0, metadata, _bytes(markdown.encode()))
+        self._summary(tag, step, metadata, _bytes(markdown.encode()))
+
+    def flush(self) -> None:
+        """Let readers see what was written so far."""
+        self._file.flush()
 
     def image(self, tag: str, png: bytes, description: str = "") -> None:
         """One picture, as the bytes of a PNG; the description is markdown."""

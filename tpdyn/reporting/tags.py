@@ -2,7 +2,7 @@
 
 Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the changes of the step that the
 verdict compares, with the width on the x axis and tags of their own; `verdict` the table; `program` the graph;
-`phases` a phase diagram. Tags are `what/module`, so that the dashboards group them.
+`phases` a phase diagram; `monitor` what a monitored run showed. Tags are `what/module`, so that the dashboards group them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ VERDICT_TAG = "verdict"
 PROGRAM_TAG = "program"
 COORDINATES_TAG = "change against the width"
 PHASES_RUN = "phases"
+MONITOR_RUN = "monitor"
 PHASES_TAG = "phase diagram"
 PHASES_TEXT_TAG = "phases"
 LOSS_TAG = "loss"

@@ -1,0 +1,135 @@
+"""What does `tpdyn.monitor` cost, beside the bare loop and beside forward hooks? `python benchmarks/monitoring.py`
+
+The GPT of examples/gpt.py (two layers, AdamW, clipping, 12 x 64 tokens) trains bare, with forward hooks on every module that
+take size, largest entry and change of its output in each step, monitored with `every=100`, and monitored in each step; in
+turns, in one process and one thread. Printed: the median ratio of the times of a step over the rounds, and the smallest and
+the largest. The hundred steps of `every=100` contain one look (after the first step, one more at the start).
+With `--alarms`: how often runs leave the bands of their twins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tpdyn
+from tpdyn.monitoring.alarms import Alarm
+from tpdyn.monitoring.history import History
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import gpt
+
+VOCABULARY, BATCH, CONTEXT = 30, 12, 64
+WIDTHS = (64, 256)
+STEPS = {"bare": 10, "hooks": 10, "every=1": 10, "bare, 100 steps": 100, "every=100": 100}
+ROUNDS = 5
+SEEDS = 100
+
+
+def hooked(model: nn.Module) -> None:
+    """Size, largest entry and change of every module's output, by forward hooks."""
+    first: dict[str, torch.Tensor] = {}
+    for name, module in model.named_modules():
+
+        def hook(_: nn.Module, __: object, output: torch.Tensor, name: str = name) -> None:
+            value = output.detach()
+            change = (value - first.setdefault(name, value.clone())).abs().mean()
+            torch.stack([value.abs().mean(), value.abs().amax(), change]).tolist()
+
+        module.register_forward_hook(hook)
+
+
+def seconds(width: int, how: str) -> float:
+    """Seconds of one step, on average."""
+    torch.manual_seed(0)
+    model = gpt.GPT(VOCABULARY, CONTEXT, width, 4, 2, mup=True)
+    optimizer = torch.optim.AdamW(gpt.groups(model, 1e-3), weight_decay=0.1)
+    rows = torch.randint(VOCABULARY, (BATCH, CONTEXT + 1))
+    watching: Any = contextlib.nullcontext()
+    if how == "hooks":
+        hooked(model)
+    elif how.startswith("every"):
+        watching = tpdyn.monitor(model, optimizer, every=int(how.removeprefix("every=")))
+
+    def step() -> None:
+        loss = F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    with watching:
+        step()
+        start = time.perf_counter()
+        for _ in range(STEPS[how]):
+            step()
+        return (time.perf_counter() - start) / STEPS[how]
+
+
+def alarmed(seed: int, width: int, scale: float, twins: Sequence[History]) -> tuple[bool, History]:
+    """Whether a perceptron under muP (SGD, 60 steps) leaves its bands; scale multiplies the rate of the hidden matrix."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Linear(10, width, False), nn.ReLU(), nn.Linear(width, width, False), nn.ReLU(), nn.Linear(width, 4, False)
+    )
+    nn.init.zeros_(model[4].weight)
+    groups = [
+        {"params": model[0].parameters(), "lr": 0.05 * width / 64},
+        {"params": model[2].parameters(), "lr": 0.05 * scale},
+        {"params": model[4].parameters(), "lr": 0.05 * 64 / width},
+    ]
+    optimizer = torch.optim.SGD(groups)
+    data = torch.Generator().manual_seed(7)
+    x, y = torch.randn(256, 10, generator=data), torch.randint(4, (256,), generator=data)
+    raised: list[Alarm] = []
+    with tpdyn.monitor(model, optimizer, width=width, every=10, twins=twins, on_alarm=raised.append) as watched:
+        for _ in range(60):
+            rows = torch.randint(256, (32,))
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+    return any("band" in alarm.rule for alarm in raised), watched.history
+
+
+def alarms() -> None:
+    """How often do bands of two twins at 64 ring at 512: for the right recipe, and for a hidden rate wrong by 8^(1/2)?"""
+    counts = {"right": 0, "hidden rate too large": 0, "hidden rate too small": 0}
+    for seed in range(SEEDS):
+        twins = [alarmed(1000 + 2 * seed + k, 64, 1.0, ())[1] for k in range(2)]
+        for name, scale in zip(counts, (1.0, 8.0**0.5, 8.0**-0.5), strict=True):
+            counts[name] += alarmed(seed, 512, scale, twins)[0]
+    for name, count in counts.items():
+        print(f"{name}: {count} of {SEEDS} runs left a band", flush=True)
+
+
+def main() -> None:
+    """Print a table."""
+    torch.set_num_threads(1)
+    if "--alarms" in sys.argv:
+        alarms()
+        return
+    for width in WIDTHS:
+        rounds = [{how: seconds(width, how) for how in STEPS} for _ in range(ROUNDS)]
+        for name, one, other in (
+            ("every=100 / bare", "every=100", "bare, 100 steps"),
+            ("a look in each step / bare", "every=1", "bare"),
+            ("a look in each step / hooks in each step", "every=1", "hooks"),
+        ):
+            ratios = [each[one] / each[other] for each in rounds]
+            print(
+                f"width {width}: {name}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

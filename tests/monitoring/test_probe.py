@@ -1,0 +1,66 @@
+"""Does one look see each call by the name that predictions use, with its line, whatever way the script is written?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tpdyn.monitoring.probe import Autocast, Look, Probe
+
+
+def look(model: nn.Module, *inputs: Tensor, dtype: torch.dtype | None = None) -> Look:
+    return Probe(model, lambda each: each(*inputs), Autocast("cpu", dtype)).look({}, {})
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.fc(self.fc(x))).softmax(dim=-1)
+
+
+def test_a_second_call_has_a_name_and_each_call_its_line() -> None:
+    seen = look(Twice(), torch.ones(2, 4))
+    assert [name for what, name in seen.values if what == "size"] == ["fc", "fc#2", "output"]
+    assert "self.fc(self.fc(x))" in seen.sources["fc"].text
+    assert ("logits", "output") in seen.values
+    assert ("saturated", "output") in seen.values
+
+
+def test_the_fused_fast_path_of_an_encoder_hides_nothing() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+    seen = look(layer, torch.randn(2, 5, 8))
+    assert {
+        ("size", "self_attn"),
+        ("logits", "self_attn"),
+        ("size", "linear2"),
+        ("dead", "output"),
+    } <= seen.values.keys()
+
+
+def test_a_probe_runs_under_the_autocast_of_the_script() -> None:
+    assert look(Twice(), torch.ones(2, 4), dtype=torch.bfloat16).dtypes["fc"] == "bfloat16"
+    assert look(Twice(), torch.ones(2, 4)).dtypes["fc"] == "float32"
+
+
+def test_masked_logits_do_not_count() -> None:
+    class Attention(nn.Module):
+        def forward(self, q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(q, k, k, attn_mask=mask, scale=1.0)
+
+    q, k = torch.eye(3)[None, None], 5.0 * torch.eye(3)[None, None]
+    k[0, 0, 2] *= 10
+    mask = torch.ones(3, 3, dtype=torch.bool)
+    mask[:, 2] = False
+    assert look(Attention(), q, k, mask).values["logits", "output"] == 5.0
+
+
+def test_a_module_without_tensors_and_an_empty_model_are_no_problem() -> None:
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor) -> None:
+            return None
+
+    assert look(Nothing(), torch.ones(1)).values == {}

@@ -1,0 +1,124 @@
+"""What has a monitor seen so far? One line of JSON for each look, so that a run that dies keeps all it saw.
+
+    history = tpdyn.monitoring.history.read("logs/gpt-256/monitor")
+    steps, sizes = history.series("size", "blocks.0.attention")
+
+The first line is the heading (format, width, settings). Numbers that are not finite are written as "nan", "inf", "-inf".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+FILE = "monitor.jsonl"
+
+
+@final
+@dataclass
+class History:
+    """The looks of one run, oldest first. width: the model's, None if it was not told.
+
+    steps[k]: completed optimizer steps at look k. looks[k]: a number by (what, name), see `tpdyn.monitoring.probe`.
+    dtypes, sources: of each module's output, as last seen: the dtype, and the line that calls the module.
+    """
+
+    width: int | None = None
+    steps: list[int] = field(default_factory=list)
+    looks: list[Mapping[tuple[str, str], float]] = field(default_factory=list)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def series(self, what: str, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the steps at which a number was seen, and the numbers.
+
+        Raises KeyError, naming what there is, if it was never seen.
+        """
+        pairs = [
+            (step, look[what, name]) for step, look in zip(self.steps, self.looks, strict=True) if (what, name) in look
+        ]
+        if not pairs:
+            whats = sorted({each for look in self.looks for each, _ in look})
+            names = sorted({each for look in self.looks for kind, each in look if kind == what})
+            raise KeyError(f"no {what!r} of {name!r} was seen; there is {', '.join(names or whats) or 'nothing yet'}")
+        steps, values = zip(*pairs, strict=True)
+        return np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64)
+
+    def seen(self) -> list[tuple[str, str]]:
+        """Return every (what, name) that was seen, in the order of the model."""
+        return list(dict.fromkeys(key for look in self.looks for key in look))
+
+
+class NoHistory(ValueError):
+    """A file holds no history of a monitor; the message says what it holds."""
+
+
+def heading(history: History, settings: Mapping[str, Any]) -> str:
+    """Write the first line of a history's file."""
+    return json.dumps({"format": FORMAT, "kind": "tpdyn monitor", "width": history.width, **settings})
+
+
+def line(step: int, look: Mapping[tuple[str, str], float], new: Mapping[str, tuple[str, str]]) -> str:
+    """Write one look. new: by name, the dtype and the source of modules that were not seen before."""
+    values: dict[str, dict[str, float | str]] = {}
+    for (what, name), value in look.items():
+        values.setdefault(what, {})[name] = value if math.isfinite(value) else str(value)
+    content: dict[str, Any] = {"step": step, "values": values}
+    if new:
+        content["modules"] = new
+    return json.dumps(content, allow_nan=False)
+
+
+def read(path: str | os.PathLike[str]) -> History:
+    """Read a history: its file, or a folder in which a monitor wrote (the latest one there).
+
+    A last line that was cut off (the run was killed while writing) is left out. Raises NoHistory for what is none, naming
+    the file and the line.
+    """
+    file = _file_of(Path(path))
+    lines = file.read_text(encoding="utf-8").splitlines()
+    try:
+        head = json.loads(lines[0]) if lines else {}
+    except json.JSONDecodeError:
+        head = {}
+    if not isinstance(head, dict) or head.get("kind") != "tpdyn monitor":
+        raise NoHistory(f"{file} is not what a monitor wrote: its first line is no heading of tpdyn's")
+    if head.get("format") != FORMAT:
+        raise NoHistory(f"{file} has format {head.get('format')!r}; this version of tpdyn reads format {FORMAT}")
+    width = head.get("width")
+    history = History(width=width if isinstance(width, int) else None)
+    for number, text in enumerate(lines[1:], start=2):
+        try:
+            _add(history, json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if number == len(lines):
+                break
+            raise NoHistory(f"{file}, line {number}: {error}") from error
+    return history
+
+
+def _add(history: History, content: Any) -> None:
+    look = {(what, name): float(value) for what, values in content["values"].items() for name, value in values.items()}
+    for name, (dtype, source) in content.get("modules", {}).items():
+        history.dtypes[name], history.sources[name] = dtype, source
+    history.steps.append(int(content["step"]))
+    history.looks.append(look)
+
+
+def _file_of(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found: Iterable[Path] = path.rglob(FILE) if path.is_dir() else ()
+    latest = max(found, key=lambda each: each.stat().st_mtime, default=None)
+    if latest is None:
+        raise NoHistory(f"{path} holds no {FILE}; give the folder in which a monitor wrote (its logdir)")
+    return latest
