@@ -50,7 +50,7 @@ def record(
     finite: Sequence[str] = (),
     progress: Callable[[str], object] | None = None,
 ) -> Program:
-    """The program of a training script in a symbolic width.
+    """Return the program of a training script in a symbolic width.
 
     Args:
         train: `train(width)` builds a model of that width and trains it for at least `steps` steps; it is stopped there.
@@ -109,7 +109,7 @@ def record(
 
 
 def default_widths(train: Callable[[int], object]) -> tuple[int, ...]:
-    """The widths at which a script is recorded unless others are given; a model that exists has its own."""
+    """Return the widths at which a script is recorded unless others are given; a model that exists has its own."""
     built = built_model(train)
     return built.widths if built else WIDTHS
 
@@ -151,7 +151,7 @@ def check_at(
 
 
 def further_width(widths: Sequence[int], program: Program | None = None) -> int:
-    """A width to verify at: a prime multiple of what all widths are multiples of, not among them.
+    """Return a width to verify at: a prime multiple of what all widths are multiples of, not among them.
 
     Where a dim of the program is no whole number there (a root of the width), the first multiple at which all are.
 

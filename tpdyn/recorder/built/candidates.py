@@ -74,7 +74,7 @@ class Candidates:
 def find_candidates(
     lowered: Lowered, finite: Sequence[str] = (), fixed_sizes: frozenset[int] = frozenset()
 ) -> Candidates:
-    """The candidates of one recording.
+    """Return the candidates of one recording.
 
     finite: dims that do not grow, "name:dim", with wildcards. fixed_sizes: sizes of factors that do not grow.
 
@@ -186,7 +186,7 @@ class _Search:
                 self.fix(node, "a dim of the output")
 
     def along(self, operand: Operand, label: int) -> Node | None:
-        """The operand's axis of that label."""
+        """Return the operand's axis of that label."""
         return self.nodes[operand.var][operand.axes.index(label)] if label in operand.axes else None
 
     def spread(self, parameters: Sequence[Node | None]) -> None:

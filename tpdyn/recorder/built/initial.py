@@ -93,7 +93,7 @@ def fans(tensor: Tensor, stacked: bool) -> tuple[int, int]:
 
 
 def resetter(module: nn.Module) -> Callable[[], object] | None:
-    """The method by which torch's modules draw their entries."""
+    """Return the method by which torch's modules draw their entries."""
     found = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
     return found if callable(found) and not isinstance(found, nn.Module) else None
 
@@ -134,7 +134,7 @@ def initials_of(
 
 
 def _rules(tensor: Tensor, measured: Initial) -> dict[str, float]:
-    """The functions of the fans that give a measured deviation, and by how many of its errors they miss it."""
+    """Return the functions of the fans that give a measured deviation, and by how many of its errors they miss it."""
     error = 1 / math.sqrt(2 * tensor.numel())
     logs = {rule: math.log(variance(*fans(tensor, measured.stacked))) / 2 for rule, variance in FANS.items()}
     missed = {rule: abs(math.log(measured.deviation) - log) / error for rule, log in logs.items()}
@@ -142,7 +142,7 @@ def _rules(tensor: Tensor, measured: Initial) -> dict[str, float]:
 
 
 def _resets(module: nn.Module) -> dict[str, Tensor]:
-    """What resets of the module make of its own parameters, one beside the other; nothing else of it is kept."""
+    """Return what resets of the module make of its own parameters, one beside the other; nothing else of it is kept."""
     if resetter(module) is None:
         return {}
     count = max(1, min(20, RESETS // sum(p.numel() for p in module.parameters(recurse=False))))

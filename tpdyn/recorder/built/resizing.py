@@ -97,7 +97,7 @@ class Plan:
     doubtful: tuple[str, ...] = ()
 
     def sized(self, size: int, width: int) -> int:
-        """A growing size at another width; raises RecordingError unless it is a whole number."""
+        """Return a growing size at another width; raises RecordingError unless it is a whole number."""
         value = Fraction(size * width, self.base)
         if value.denominator != 1:
             raise RecordingError(
@@ -107,12 +107,12 @@ class Plan:
         return int(value)
 
     def following(self, *more: Group, without: frozenset[Group] = frozenset()) -> Plan:
-        """The same plan with other attributes that grow."""
+        """Return the same plan with other attributes that grow."""
         return replace(self, follow=(self.follow | set(more)) - without)
 
 
 def planned(model: nn.Module, found: Candidates, initials: Mapping[str, Initial]) -> tuple[Plan, tuple[Group, ...]]:
-    """The plan that follows the candidates, and the groups of attributes that are ambiguous: in it they stay."""
+    """Return the plan that follows the candidates, and the groups of attributes that are ambiguous: in it they stay."""
     base = found.base
     assert base is not None
     wide = dict(_tensors(model, found))
@@ -208,7 +208,7 @@ def _numbers(holder: Mapping[Any, Any], keys: tuple[str, ...], seen: set[int]) -
 
 
 def _whole(value: Any) -> list[int]:
-    """The whole numbers of a value that is one, or a list or tuple of such."""
+    """Return the whole numbers of a value that is one, or a list or tuple of such."""
     items = value if isinstance(value, list | tuple) else [value]
     return [item for item in items if type(item) is int] if all(type(item) is int for item in items) else []
 
@@ -217,7 +217,7 @@ def _whole(value: Any) -> list[int]:
 
 
 def own_copy(model: nn.Module) -> nn.Module:
-    """The model itself, its parameters made anew with their own values."""
+    """Return the model itself, its parameters made anew with their own values."""
     with _disable_current_modes():
         twin = copy.deepcopy(model)
     _renew(twin)
@@ -225,7 +225,7 @@ def own_copy(model: nn.Module) -> nn.Module:
 
 
 def resized(model: nn.Module, plan: Plan, width: int) -> nn.Module:
-    """A copy at another width, its parameters drawn anew. Raises RecordingError where that cannot be."""
+    """Return a copy at another width, its parameters drawn anew. Raises RecordingError where that cannot be."""
     with _disable_current_modes():
         twin = copy.deepcopy(model)
         for attribute in plan.attributes:
@@ -297,7 +297,7 @@ def _set_attribute(twin: nn.Module, attribute: Attribute, plan: Plan, width: int
 
 @torch.no_grad()
 def _draw(twin: nn.Module, plan: Plan, growth: float) -> None:
-    """New entries for every parameter; buffers that a reset fills are filled, too."""
+    """Draw new entries for every parameter; buffers that a reset fills are filled, too."""
     for path, module in twin.named_modules():
         initials = {
             name: plan.initials[_joined(path, name)]

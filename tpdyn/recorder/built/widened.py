@@ -72,7 +72,7 @@ def recorded_widths(unit: int, base: int) -> tuple[int, ...]:
 
 
 def built_model(train: Callable[[int], object]) -> Widened | None:
-    """The built model behind a function of the width, if there is one."""
+    """Return the built model behind a function of the width, if there is one."""
     inner = inspect.unwrap(train)
     return inner if isinstance(inner, Widened) else None
 
@@ -85,7 +85,7 @@ def widened(
     initial: Mapping[str, Number] | None = None,
     seed: int = 0,
 ) -> Widened:
-    """A model that exists as a function of the width, if copies of other widths do what it does.
+    """Return a model that exists as a function of the width, if copies of other widths do what it does.
 
     model: it is copied, and stays as it is. train: an ordinary training loop, of the model that it is given; data must not depend
     on the model's width. finite: what does not grow: a dim of a parameter as "name:dim" (with wildcards), the name of a number
@@ -151,7 +151,7 @@ def _declared(model: nn.Module, finite: Sequence[str | int]) -> tuple[list[str],
 
 
 def _alternatives(plan: Plan, ambiguous: Sequence[Group]) -> Iterator[Plan]:
-    """The plan, then with more and more of the ambiguous numbers growing, then with a clear one left as it is."""
+    """Yield the plan, then with more and more of the ambiguous numbers growing, then with a clear one left as it is."""
     for count in range(len(ambiguous) + 1):
         for more in itertools.combinations(ambiguous, count):
             yield plan.following(*more)

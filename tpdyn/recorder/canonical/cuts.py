@@ -88,13 +88,13 @@ def _narrow(
 
 
 def _rest(sizes: Sequence[int], start: int, step: int, length: int) -> int:
-    """The number of entries of the atoms that are ranged over."""
+    """Return the number of entries of the atoms that are ranged over."""
     _, ranged = _narrow(sizes, start, step, length)
     return math.prod(sizes[place] for place in ranged)
 
 
 def _unravel(index: int, sizes: Sequence[int], first: int) -> tuple[tuple[int, int], ...]:
-    """A flat index as one index an atom; atoms are numbered from `first` on."""
+    """Return a flat index as one index an atom; atoms are numbered from `first` on."""
     found = []
     for place in range(len(sizes) - 1, -1, -1):
         found.append((first + place, index % sizes[place]))

@@ -15,7 +15,7 @@ from tpdyn.recorder.fitting.atoms import ONE
 
 
 def joined(pieces: Pieces, concat: Concat, cuts: Sequence[Cut | None], dims: Products) -> Held:
-    """The pieces of a concatenation; cuts: those by which each part would be taken from the result."""
+    """Return the pieces of a concatenation; cuts: those by which each part would be taken from the result."""
     product = dims[concat.axis]
     labels = Labels(pieces, dims, tuple(part for part in concat.parts if part is not None), besides=concat.axis)
     planned = [cut for cut in cuts if cut is not None]
@@ -44,7 +44,7 @@ def _part_at(
     chosen: Chosen,
     made: dict[Operand, int],
 ) -> int | None:
-    """The piece that lies at `chosen`, of the part whose cut would take it from the result; None in padding."""
+    """Return the piece that lies at `chosen`, of the part whose cut would take it from the result; None in padding."""
     product = labels.products[concat.axis]
     for part, cut in zip(concat.parts, cuts, strict=True):
         if part is None or cut is None:
@@ -71,7 +71,7 @@ def _piece_of(
     chosen: Chosen,
     made: dict[Operand, int],
 ) -> int | None:
-    """The piece of a part at entry `number` of what its cut takes."""
+    """Return the piece of a part at entry `number` of what its cut takes."""
     own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
     where: dict[int, int] = {}
     for place in range(cut.taken - 1, -1, -1):
@@ -128,7 +128,7 @@ def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: La
 
 
 def _end_to_end(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
-    """A concatenation along an axis that is not written out."""
+    """Return a concatenation along an axis that is not written out."""
     product = labels.products[concat.axis]
     outer, inner = 0, ONE
     if cuts:
@@ -158,7 +158,7 @@ def _end_to_end(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Lab
 
 
 def _parts_of(concat: Concat, inner: Scaling) -> tuple[Scaling, ...]:
-    """The lengths of the parts, counted in entries of the given size."""
+    """Return the lengths of the parts, counted in entries of the given size."""
     if inner == ONE:
         return concat.lengths
     return tuple(Scaling.of(int(length.constant) // int(inner.constant)) for length in concat.lengths)

@@ -28,7 +28,7 @@ from tpdyn.recorder.fitting.atoms import ONE
 
 
 def by_labels(pieces: Pieces, instruction: Instruction, dims: Products) -> Held:
-    """The pieces of a Contract, Combine, Apply, Gather, Scatter, Eigenvalues or Spectral."""
+    """Return the pieces of a Contract, Combine, Apply, Gather, Scatter, Eigenvalues or Spectral."""
     labels = Labels(pieces, dims, operands_of(instruction))
     along = _along(instruction)
     if along is not None:
@@ -53,7 +53,7 @@ def by_labels(pieces: Pieces, instruction: Instruction, dims: Products) -> Held:
 
 
 def _along(instruction: Instruction) -> int | None:
-    """The label along which a softmax, a gather or a scatter acts."""
+    """Return the label along which a softmax, a gather or a scatter acts."""
     match instruction:
         case Apply(along=axis) | Gather(axis=axis) | Scatter(axis=axis):
             return axis
@@ -63,7 +63,7 @@ def _along(instruction: Instruction) -> int | None:
 
 
 def _refuse_products(pieces: Pieces, instruction: Instruction, labels: Labels, along: int) -> None:
-    """A softmax, a gather or a scatter acts along one axis: a product of finite atoms, or one atom; not written out."""
+    """Refuse a softmax, gather or scatter unless it acts along one atom, or a product of finite ones, not written out."""
     product, sizes = labels.products.get(along, ()), pieces.atoms.sizes
     finite = all(sizes[atom].is_constant for atom in product)
     if not product or any(atom in pieces.expanded for atom in product) or not (finite or len(product) == 1):
@@ -73,7 +73,7 @@ def _refuse_products(pieces: Pieces, instruction: Instruction, labels: Labels, a
 
 
 def _refuse_parts(pieces: Pieces, spectrum: Eigenvalues | Spectral, labels: Labels) -> None:
-    """A matrix is decomposed as a whole, and its eigenvalues lie along one axis."""
+    """Refuse a decomposition of parts of a matrix: its eigenvalues lie along one axis."""
     sides = [atom for label in (*spectrum.rows, *spectrum.columns) for atom in labels.products[label]]
     if any(atom in pieces.expanded for atom in sides):
         raise refusal(pieces.current, "the eigenvalues of a matrix whose rows are several parts of one tensor")
@@ -82,7 +82,7 @@ def _refuse_parts(pieces: Pieces, spectrum: Eigenvalues | Spectral, labels: Labe
 
 
 def _rewritten(instruction: Instruction, labels: Labels, chosen: Chosen) -> Instruction | list[Contract] | None:
-    """The instruction for one piece; None for a zero; a list of the terms of a sum over a written-out label."""
+    """Return the instruction for one piece; None for a zero; a list of the terms of a sum over a written-out label."""
     match instruction:
         case Contract(operands=operands):
             terms: list[Contract] = []
@@ -139,7 +139,7 @@ def _rewritten(instruction: Instruction, labels: Labels, chosen: Chosen) -> Inst
 def _sum_of(
     pieces: Pieces, parts: list[Contract], shape: tuple[Scaling, ...], made: dict[Instruction, int]
 ) -> int | None:
-    """The sum over a written-out label."""
+    """Return the sum over a written-out label."""
     emitted = []
     for part in parts:
         if part not in made:
@@ -152,7 +152,7 @@ def _sum_of(
 
 
 def _flat(pieces: Pieces, instruction: Instruction, shape: tuple[Scaling, ...], product: Product) -> int:
-    """What acts along one axis, along a product of finite atoms: they are merged, and divided in the result."""
+    """Return what acts along one axis, along a product of finite atoms: they are merged, and divided in the result."""
     count, first = len(product), _along(instruction)
     assert first is not None
     inside = first < len(shape)

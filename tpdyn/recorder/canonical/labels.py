@@ -40,7 +40,7 @@ class Labels:
         self.summed = [slot for slot in summed if self.atom[slot] in pieces.expanded]
 
     def results(self) -> Iterator[tuple[Index, Chosen]]:
-        """The pieces of the result."""
+        """Yield the pieces of the result."""
         return self.choices(self._result)
 
     def choices(self, slots: Sequence[Slot]) -> Iterator[tuple[Index, Chosen]]:
@@ -63,17 +63,17 @@ class Labels:
         return tuple(index), axes
 
     def piece(self, operand: Operand, chosen: Chosen) -> int | None:
-        """The operand's piece; None for a zero."""
+        """Return the operand's piece; None for a zero."""
         index, _ = self.read(operand, chosen.__getitem__, self.numbers.__getitem__)
         return self._pieces.held[operand.var].pieces[index]
 
     def operand(self, operand: Operand, chosen: Chosen) -> Operand:
-        """The operand's piece, with the new labels; a zero is written down."""
+        """Return the operand's piece, with the new labels; a zero is written down."""
         index, axes = self.read(operand, chosen.__getitem__, self.numbers.__getitem__)
         return Operand(self._pieces.actual(operand.var, index), tuple(axes))
 
     def spectrum(self, instruction: Eigenvalues | Spectral) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """The labels of rows, columns and eigenvalues: a row may be a product of axes."""
+        """Return the labels of rows, columns and eigenvalues: a row may be a product of axes."""
 
         def atoms(side: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(self.numbers[label, k] for label in side for k in range(len(self.products[label])))

@@ -45,7 +45,7 @@ class Pieces:
         return self._fitted.statements[len(self.held)]
 
     def count(self, atom: Node) -> int:
-        """The size of a finite atom."""
+        """Return the size of a finite atom."""
         return int(self.atoms.sizes[atom].constant)
 
     def indices(self, flat: Iterable[Node]) -> Iterator[Index]:
@@ -53,16 +53,16 @@ class Pieces:
         return itertools.product(*(range(self.count(atom)) for atom in flat if atom in self.expanded))
 
     def kept_shape(self, flat: Iterable[Node]) -> tuple[Scaling, ...]:
-        """The shape of a piece."""
+        """Return the shape of a piece."""
         return tuple(self.atoms.sizes[atom] for atom in flat if atom not in self.expanded)
 
     def emit(self, instruction: Instruction, shape: tuple[Scaling, ...], name: str = "") -> int:
-        """A further statement of the program, from the line of the current one."""
+        """Return a further statement of the program, from the line of the current one."""
         self.statements.append(Statement(name, instruction, shape, self.current.type, self.current.origin))
         return len(self.statements) - 1
 
     def actual(self, position: int, index: Index) -> int:
-        """The statement of a piece; a zero is written when somebody needs it."""
+        """Return the statement of a piece; a zero is written when somebody needs it."""
         held = self.held[position]
         piece = held.pieces[index]
         if piece is not None:
@@ -75,7 +75,7 @@ class Pieces:
         return self._zeros[position, index]
 
     def merged(self, var: int, at: int, count: int) -> int:
-        """The value with its finite axes at, ..., at + count - 1 as one: entries of the outer axis laid end to end."""
+        """Return the value with its finite axes at, ..., at + count - 1 as one: entries of the outer axis laid end to end."""
         for outer in range(at + count - 2, at - 1, -1):
             before = self.statements[var].shape
             rank, small = len(before) - 1, (*before[:outer], *before[outer + 1 :])
@@ -88,7 +88,7 @@ class Pieces:
         return var
 
     def divided(self, var: int, at: int, sizes: Sequence[int]) -> int:
-        """The inverse of `merged`: a finite axis as several, of the given sizes."""
+        """Return the inverse of `merged`: a finite axis as several, of the given sizes."""
         for number, length in enumerate(sizes[:-1]):
             axis, rest = at + number, math.prod(sizes[number + 1 :])
             before = self.statements[var].shape
@@ -102,7 +102,7 @@ class Pieces:
         return var
 
     def relabelled(self, var: int, axes: tuple[int, ...], shape: tuple[Scaling, ...], made: dict[Operand, int]) -> int:
-        """The value itself where its axes are the result's, else a copy with the axes in their places."""
+        """Return the value itself where its axes are the result's, else a copy with the axes in their places."""
         if axes == tuple(range(len(shape))):
             return var
         operand = Operand(var, axes)

@@ -24,7 +24,7 @@ class _Uncut:
 
 
 def sliced(pieces: Pieces, cut: WideSlice, plan: Cut, dims: Products) -> Held:
-    """The pieces of a slice."""
+    """Return the pieces of a slice."""
     labels = Labels(pieces, dims, (cut.value,), besides=cut.axis)
     made: dict[Operand, int] = {}
     found = {index: _piece(pieces, cut, plan, labels, chosen, made) for index, chosen in labels.results()}
@@ -80,7 +80,7 @@ def _piece(
 
 
 def _entry_along(pieces: Pieces, var: int, at: int, entry: int) -> int:
-    """A value at one entry of an axis, which it loses."""
+    """Return a value at one entry of an axis, which it loses."""
     before = pieces.statements[var].shape
     rank = len(before) - 1
     operand = Operand(var, (*range(at), rank, *range(at, rank)))
@@ -88,7 +88,7 @@ def _entry_along(pieces: Pieces, var: int, at: int, entry: int) -> int:
 
 
 def _entries(pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen) -> dict[int, int]:
-    """The entry of each written-out atom of the cut axis, for one piece of the result."""
+    """Return the entry of each written-out atom of the cut axis, for one piece of the result."""
     source = atoms_along(pieces.held[cut.value.var].dims, cut.value, cut.axis)
     entries = dict(plan.fixed)
     if any(source[place] in pieces.expanded for place in plan.ranged):

@@ -22,7 +22,7 @@ from tpdyn.recorder.fitting.atoms import ONE
 def tidied(
     statements: list[Statement], parameters: list[Parameter], marks: list[Mark]
 ) -> tuple[Program, Callable[[View], View | None]]:
-    """The program of what parameters and marks depend on, and where a view lies in it (None: it was left out)."""
+    """Return the program of what parameters and marks depend on, and where a view lies in it (None: it was left out)."""
     statements, followed = without_permutations(statements)
     views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
     views += [mark.view for mark in marks]
@@ -53,13 +53,13 @@ def tidied(
 
 
 def renumbered(statement: Statement, number: dict[int, int]) -> Statement:
-    """The statement after others were left out."""
+    """Return the statement after others were left out."""
     moved = with_operands(statement.instruction, lambda operand: Operand(number[operand.var], operand.axes))
     return replace(statement, instruction=moved)
 
 
 def permutation_in(statement: Statement) -> Operand | None:
-    """The operand, when the statement is that value with its axes in another order (or a copy of it)."""
+    """Return the operand, when the statement is that value with its axes in another order (or a copy of it)."""
     match statement.instruction:
         case Contract(operands=(operand,), scale=scale):
             pass
@@ -109,7 +109,7 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
 
 
 def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
-    """The constant and the operand, when the statement is a constant multiple of a value, its axes in any order."""
+    """Return the constant and the operand, when the statement is a constant multiple of a value, its axes in any order."""
     match statement.instruction:
         case Combine(terms=((scale, operand),), constant=constant, epsilon=False) if constant.is_zero:
             pass
@@ -201,6 +201,6 @@ def named(statements: list[Statement], parameters: list[Parameter], marks: list[
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, or the first of name~2, name~3, ... that is not taken."""
+    """Return the name, or the first of name~2, name~3, ... that is not taken."""
     candidates = (name if k == 1 else f"{name}~{k}" for k in itertools.count(1))
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -17,12 +17,12 @@ Products = tuple[Product, ...]
 
 
 def refusal(statement: FittedStatement, problem: str) -> FitError:
-    """What cannot be written in atoms, with its line."""
+    """Return what cannot be written in atoms, with its line."""
     return FitError(f"outside the theory, for now: {problem}\n  in {describe(statement)}", outside=True)
 
 
 def atoms_along(products: Products, operand: Operand, label: int) -> Product:
-    """The atoms of an operand's axis of that label, given those of all its axes; none where it has length 1."""
+    """Return the atoms of an operand's axis of that label, given those of all its axes; none where it has length 1."""
     return products[operand.axes.index(label)] if label in operand.axes else ()
 
 
@@ -57,7 +57,7 @@ def cuts_of(fitted: Fitted, atoms: Atoms, dims: Sequence[Products]) -> dict[int,
 def written_out(
     fitted: Fitted, atoms: Atoms, dims: Sequence[Products], cuts: Mapping[int, Sequence[Cut | None]]
 ) -> set[Node]:
-    """The atoms that are written out.
+    """Return the atoms that are written out.
 
     A cut of a finite axis is written out where its atoms are factors of a wide dim of a parameter (heads in a fused weight),
     but not where something runs along that axis as a whole: the rows of an image, which a convolution looks up and a
@@ -90,7 +90,7 @@ def written_out(
 
 
 def _whole(fitted: Fitted, dims: Sequence[Products]) -> set[Node]:
-    """The atoms of axes along which a lookup runs."""
+    """Return the atoms of axes along which a lookup runs."""
     return {
         atom
         for statement, products in zip(fitted.statements, dims, strict=True)
@@ -145,6 +145,6 @@ def _touched(
 def _ends_of_slice(
     position: int, statement: FittedStatement, cut: WideSlice, dims: Sequence[Products]
 ) -> tuple[Product, Product]:
-    """The atoms of the axis that is cut, and what is left of them in the result."""
+    """Return the atoms of the axis that is cut, and what is left of them in the result."""
     kept = cut.axis < len(statement.shape)
     return atoms_along(dims[cut.value.var], cut.value, cut.axis), dims[position][cut.axis] if kept else ()

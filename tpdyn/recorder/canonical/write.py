@@ -39,7 +39,7 @@ class Canonical:
 
 
 def canonical(fitted: Fitted) -> Canonical:
-    """The canonical program of fitted statements.
+    """Return the canonical program of fitted statements.
 
     Raises:
         FitError: what cannot be written in atoms (see `find_atoms`; a softmax along a product of axes; a cut that is
@@ -74,7 +74,7 @@ def _written(pieces: Pieces, statement: FittedStatement, dims: Products, cuts: S
 
 
 def _over(pieces: Pieces, held: Held, by: Scaling) -> Held:
-    """A value divided by a number that is a sum of powers of the width, whose inverse is none."""
+    """Return a value divided by a number that is a sum of powers of the width, whose inverse is none."""
     number = pieces.emit(Combine((), by), ())
     inverse = Operand(pieces.emit(Apply("reciprocal", (Operand(number, ()),)), ()), ())
     found: dict[Index, int | None] = {}
@@ -86,7 +86,7 @@ def _over(pieces: Pieces, held: Held, by: Scaling) -> Held:
 
 
 def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | None]:
-    """A leaf for each piece, named by its indices."""
+    """Return a leaf for each piece, named by its indices."""
     flat = tuple(chain.from_iterable(dims))
     if leaf.law.kind == "orthogonal" and (len(dims[0]) != 1 or any(atom in pieces.expanded for atom in flat)):
         leaf = replace(leaf, law=replace(leaf.law, kind="iid"))  # a piece of an orthogonal matrix is none
@@ -98,7 +98,7 @@ def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | Non
 
 
 def _finished(fitted: Fitted, pieces: Pieces) -> Canonical:
-    """The program of all that is written, tidied."""
+    """Return the program of all that is written, tidied."""
     marks = [Mark(mark.kind, mark.name, mark.step, _view(pieces, mark.var)) for mark in fitted.marks]
     parameters = [
         Parameter(

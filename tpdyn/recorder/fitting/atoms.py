@@ -44,21 +44,21 @@ class Atoms:
         self._quotients: dict[tuple[Scaling, Scaling], Scaling | None] = {}
 
     def new(self, size: Scaling, children: Sequence[Node] = ()) -> Node:
-        """A node of that size, distinct from all others."""
+        """Return a node of that size, distinct from all others."""
         self.sizes.append(size)
         self.parents.append(len(self.parents))
         self.children.append(tuple(children))
         return len(self.parents) - 1
 
     def root(self, node: Node) -> Node:
-        """The representative of all nodes that are equal to this one."""
+        """Return the representative of all nodes that are equal to this one."""
         while self.parents[node] != node:
             self.parents[node] = self.parents[self.parents[node]]
             node = self.parents[node]
         return node
 
     def of(self, node: Node | None) -> list[Node]:
-        """The atoms of a node, outermost first (none for a dim of size 1)."""
+        """Return the atoms of a node, outermost first (none for a dim of size 1)."""
         if node is None:
             return []
         node = self.root(node)
@@ -67,7 +67,7 @@ class Atoms:
         return [atom for child in self.children[node] for atom in self.of(child)]
 
     def size(self, nodes: Sequence[Node]) -> Scaling:
-        """The product of their sizes."""
+        """Return the product of their sizes."""
         product = ONE
         for node in nodes:
             product = product * self.sizes[node]
@@ -97,7 +97,7 @@ class Atoms:
             raise Misfit(f"the sizes {self.size(left)} and {self.size(right)} differ")
 
     def _pop(self, stack: list[Node]) -> Node:
-        """The next atom (what was an atom when it was pushed may have been split since)."""
+        """Return the next atom (what was an atom when it was pushed may have been split since)."""
         node = self.root(stack.pop())
         while self.children[node]:
             stack.extend(reversed(self.children[node]))
@@ -147,7 +147,7 @@ def whole(size: Scaling, by: Scaling) -> int | None:
 
 
 def find_atoms(fitted: Fitted) -> tuple[Atoms, list[tuple[Node | None, ...]]]:
-    """The forest, and the node of each axis of each statement (None: size 1).
+    """Return the forest, and the node of each axis of each statement (None: size 1).
 
     Raises:
         FitError: dims that overlap without one dividing the other; a wide dim that is cut into parts without a common
@@ -186,7 +186,7 @@ class _Search:
         return None if size == ONE else self.atoms.new(size)
 
     def axes(self, statement: FittedStatement) -> tuple[Node | None, ...]:
-        """The nodes of the result's axes, after unifying what the statement makes equal."""
+        """Return the nodes of the result's axes, after unifying what the statement makes equal."""
         instruction, shape = statement.instruction, statement.shape
         if isinstance(instruction, Reshape):
             nodes = tuple(self.fresh(size) for size in shape)
@@ -235,7 +235,7 @@ class _Search:
         return self.result_nodes(by_label, statement.shape)
 
     def part_taken(self, statement: FittedStatement, cut: WideSlice, source: Node | None) -> Node | None:
-        """The node of what a slice leaves of an axis; splits the axis when it is wide."""
+        """Return the node of what a slice leaves of an axis; splits the axis when it is wide."""
         if source is None:
             return None
         size = self.atoms.sizes[source]
@@ -290,7 +290,7 @@ class _Search:
         return self.result_nodes(by_label, statement.shape)
 
     def outside(self, statement: FittedStatement, what: str, sizes: Sequence[Scaling]) -> FitError:
-        """The refusal of a cut: by a fixed number of coordinates, or into parts that are no multiples of one part."""
+        """Return the refusal of a cut: by a fixed number of coordinates, or into parts that are no multiples of one part."""
         if any(not size.is_zero and _has_fixed_part(size) for size in sizes):
             problem = f"a fixed number of coordinates is cut out of a wide dim or added to it: the script {what}"
             advice = (
@@ -348,7 +348,7 @@ class _Search:
 
 
 def common_measure(sizes: Sequence[Scaling]) -> Scaling | None:
-    """The largest size of which all sizes are whole multiples; None when they are of different powers."""
+    """Return the largest size of which all sizes are whole multiples; None when they are of different powers."""
     present = [size for size in sizes if not size.is_zero]
     if any(len(size.terms) != 1 for size in present):
         return None

@@ -21,7 +21,7 @@ MOST_NAMES = 8
 
 
 def numbers_named(modules: Iterable[nn.Module], name: str) -> frozenset[int]:
-    """The whole numbers that modules, or the configs that they keep, have under a name."""
+    """Return the whole numbers that modules, or the configs that they keep, have under a name."""
     found = set()
     for module in modules:
         for holder in (vars(module), getattr(vars(module).get("config"), "__dict__", {})):
@@ -39,7 +39,7 @@ def is_dim(name: str) -> bool:
 def check_finite(
     program: Program, names: Sequence[str], numbers: Sequence[Mapping[str, frozenset[int]]]
 ) -> tuple[str, ...]:
-    """What is to be noted of dims that are declared finite, in words. numbers: those that modules keep, by name, at each width.
+    """Return notes on dims that are declared finite. numbers: those that modules keep, by name, at each width.
 
     Raises RecordingError for a name that means nothing, or something that grows.
     """

@@ -61,7 +61,7 @@ class Numbers:
         return number
 
     def again(self) -> Any:
-        """What it was told at this point of the other run."""
+        """Return what it was told at this point of the other run."""
         place = _asking()
         told, count = self.taken.get(place, []), self._given.get(place, 0)
         if count == len(told):
@@ -75,7 +75,7 @@ class Numbers:
 
 
 def _asking() -> tuple[str, int]:
-    """The line that asks a tensor for its value: of the script or of a library, but of no dispatch machinery."""
+    """Return the line that asks a tensor for its value: of the script or of a library, but of no dispatch machinery."""
     frame = sys._getframe(1)
     while frame.f_back is not None and any(part in frame.f_code.co_filename for part in _MACHINERY):
         frame = frame.f_back
@@ -120,7 +120,7 @@ class _Answering(TorchDispatchMode):
 
 @contextmanager
 def noting(numbers: Numbers) -> Iterator[None]:
-    """Notes every number that leaves a tensor."""
+    """Note every number that leaves a tensor."""
     tolist = torch.Tensor.tolist
 
     def noted(tensor: torch.Tensor) -> Any:
@@ -153,7 +153,7 @@ def answering(numbers: Numbers) -> Iterator[None]:
 
 
 def signatures(tape: Tape) -> list[Signed]:
-    """The operations on which named values depend, each after what it reads, in an order that the graph alone decides."""
+    """Return the operations on which named values depend, each after what it reads, in an order that the graph alone decides."""
     wanted = [mark.ref for mark in tape.marks]
     for parameter in tape.parameters:
         wanted += [ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None]
@@ -200,7 +200,7 @@ def _without_numbers(item: Any, order: dict[int, int], numbers: list[int | float
 
 
 def signatures_at(train: Callable[[int], object], width: int, steps: int, seed: int, numbers: Numbers) -> list[Signed]:
-    """What the script does at a large width, recorded under fake tensors.
+    """Return what the script does at a large width, recorded under fake tensors.
 
     Raises RecordingError where it cannot run without values: it reads them through numpy, say.
     """
@@ -253,7 +253,7 @@ def check_signatures(widths: Sequence[int], recorded: Sequence[list[Signed]], wi
 
 
 def describe(signed: Signed | None) -> str:
-    """An operation in words."""
+    """Return an operation in words."""
     return (
         "nothing more" if signed is None else f"{signed.skeleton[0]} [{signed.skeleton[1]}, step {signed.skeleton[2]}]"
     )

@@ -27,7 +27,7 @@ _STATISTICAL = tuple(Fraction(k, 2) for k in (0, -1, -2, 1, 2, -3, -4))
 
 
 def fit_whole(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
-    """The whole number as const, `a*n^p`, `a*n + b`, `a*n^2 + b` or `a*n^2 + b*n`, exactly.
+    """Return the whole number as const, `a*n^p`, `a*n + b`, `a*n^2 + b` or `a*n^2 + b*n`, exactly.
 
     With two widths a sum of two powers cannot be told from a power: then the first that fits is taken, and it is the
     held-out width that decides.
@@ -66,7 +66,7 @@ def _two_powers(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
 
 
 def fit_float(widths: Sequence[int], values: Sequence[Number]) -> Scaling | None:
-    """The constant as `c`, `c*n^p` or `c + a*n^p`.
+    """Return the constant as `c`, `c*n^p` or `c + a*n^p`.
 
     First to float64's round-off (p with denominators up to 12), then to float32's (denominators up to 4). Tight comes
     first so that `1 - lr*decay/n`, which is 1 to float32's precision, keeps its small term.
@@ -133,7 +133,7 @@ def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -
 
 
 def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scaling, Scaling] | None:
-    """The constant as `c*n^-1 / (1 + b*n^-1)`, b rational: both, numerator first.
+    """Return the constant as `c*n^-1 / (1 + b*n^-1)`, b rational: both, numerator first.
 
     One over `a*n + b` is no sum of powers: the unbiased variance over n entries divides by n - 1.
 
@@ -157,7 +157,7 @@ def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scali
 def fit_measured(
     widths: Sequence[int], values: Sequence[float], errors: Sequence[float]
 ) -> tuple[Scaling, bool] | None:
-    """A measured positive number with relative standard errors, as `c * n^p` with p a multiple of 1/2.
+    """Return a measured positive number with relative standard errors, as `c * n^p` with p a multiple of 1/2.
 
     Returns the best power and whether it is clear (every other power fits worse by 9 in chi^2: 3 sigma), or None when
     even the best misses by more than 4 sigma. Ties go to the power that comes first in 0, -1/2, -1, 1/2, ...
@@ -183,7 +183,7 @@ def _plain(value: Fraction) -> int | Fraction:
 
 
 def _short(value: float, tolerance: float) -> float:
-    """The shortest decimal within the tolerance: `0.1` for a 0.1 that round-off made 0.1000000000000002."""
+    """Return the shortest decimal within the tolerance: `0.1` for a 0.1 that round-off made 0.1000000000000002."""
     for digits in range(1, 17):
         short = float(f"{value:.{digits}g}")
         if abs(short - value) <= tolerance * abs(value):

@@ -64,7 +64,7 @@ DEFINITIONS: dict[Any, Any] = {
 
 
 def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
-    """Marks, versions and gradients of parameters, with all float arithmetic in float64."""
+    """Return marks, versions and gradients of parameters, with all float arithmetic in float64."""
     wanted = {mark.ref for mark in tape.marks}
     for parameter in tape.parameters:
         wanted.update(ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None)
@@ -93,7 +93,7 @@ def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
 
 
 def specialised(program: Program, width: int) -> Lowered:
-    """The program with its dims at one width (without leaf values)."""
+    """Return the program with its dims at one width (without leaf values)."""
     statements = [
         LoweredStatement(each.instruction, tuple(dim.size_at(width) for dim in each.shape), each.type, each.origin)
         for each in program.statements
@@ -102,7 +102,7 @@ def specialised(program: Program, width: int) -> Lowered:
 
 
 def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
-    """The live value of each leaf of the program, by position, in the program's layout.
+    """Return the live value of each leaf of the program, by position, in the program's layout.
 
     Raises:
         RecordingError: naming the first leaf whose shape the program does not foresee.
@@ -171,7 +171,7 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
 
 
 def _shaken(numbers: Lowered) -> Lowered:
-    """The same program with each leaf changed in its last digit."""
+    """Return the same program with each leaf changed in its last digit."""
     draws = torch.Generator().manual_seed(0)
 
     def changed(leaf: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class Fitted:
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    """The widths, sorted, each once.
+    """Return the widths, sorted, each once.
 
     Raises FitError for fewer than two different widths, and for anything that is no positive integer.
     """
@@ -162,7 +162,7 @@ class _Fitter:
         return FittedStatement(instruction, shape, first.type, first.origin, over or Scaling.of(1))
 
     def divisor(self, instructions: Sequence[Instruction | Reshape]) -> Scaling | None:
-        """What a sum or a multiple is divided by besides a power of the width: 1 - 1/n, where it is over n - 1 (see
+        """Return what a sum or a multiple is divided by besides a power of the width: 1 - 1/n, where it is over n - 1 (see
         `fit_quotient`); None where its factor is a power."""
         factors = [_factor(instruction) for instruction in instructions]
         if len(self.widths) < 2 or _all_equal(factors) or any(factor is None for factor in factors):
@@ -333,7 +333,7 @@ class _Fitter:
         return self.measured_law(position, first, laws[0], numbers, counts)
 
     def sized(self, position: int, law: Law, versions: Sequence[LoweredStatement]) -> Law:
-        """The law of given entries, with their size where it depends on the width."""
+        """Return the law of given entries, with their size where it depends on the width."""
         shapes = [version.shape for version in versions]
         growing = sum(len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True))
         tensors = [each.leaf_values[position] for each in self.lowereds if position in each.leaf_values]
@@ -380,7 +380,7 @@ class _Fitter:
     def measured_law(
         self, position: int, leaf: Leaf, law: Law, numbers: Sequence[Sequence[float]], counts: Sequence[int]
     ) -> Law:
-        """A law of which only mean and standard deviation of the entries were measured.
+        """Return a law of which only mean and standard deviation of the entries were measured.
 
         Relative standard error of a standard deviation from N entries: 1/sqrt(2N), times 1.5 for heavier tails than a
         Gaussian's; of a mean: std/sqrt(N). A mean within 5 of its errors of zero at each width is zero.
@@ -420,7 +420,7 @@ class _Fitter:
 
 
 def _with_laws_of(first: Lowered, other: Lowered) -> list[LoweredStatement]:
-    """The statements of `other`; a parameter that `first` has at the same place is drawn as there."""
+    """Return the statements of `other`; a parameter that `first` has at the same place is drawn as there."""
     made = list(other.statements)
     for position, (mine, theirs) in enumerate(zip(first.statements, made, strict=False)):
         one, two = mine.instruction, theirs.instruction
@@ -456,7 +456,7 @@ def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
 
 
 def _factor(instruction: Instruction | Reshape) -> Scaling | None:
-    """The one factor of a sum or of a multiple of one value."""
+    """Return the one factor of a sum or of a multiple of one value."""
     match instruction:
         case Contract(scale=scale):
             return scale

@@ -28,7 +28,7 @@ def refs_in(values: Iterable[Any]) -> list[Ref]:
 
 
 def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:
-    """The positions of all nodes on which the roots depend, themselves included."""
+    """Return the positions of all nodes on which the roots depend, themselves included."""
     seen: set[int] = set()
     stack = [ref.node for ref in roots]
     while stack:
@@ -48,7 +48,7 @@ def finished_tape(
     inputs: list[tuple[int, Tensor]],
     now: dict[str, Ref],
 ) -> Tape:
-    """The tape in its final form. now: the last values of all parameters and buffers known by name."""
+    """Return the tape in its final form. now: the last values of all parameters and buffers known by name."""
     nodes = raw.nodes
     order = {name: position for position, name in enumerate(watch.parameters())}
     for tensor, parameter in parameters:
@@ -100,7 +100,7 @@ def finished_tape(
 
 
 def _name_inputs(nodes: list[Node], watch: Watch, kept: list[TapeParameter], inputs: list[tuple[int, Tensor]]) -> None:
-    """Inputs that turn out to be parameters or buffers are called so."""
+    """Rename inputs that turn out to be parameters or buffers."""
     first = {parameter.versions[0].node: parameter.name for parameter in kept if parameter.versions}
     names = {tensor.untyped_storage()._cdata: name for name, tensor in watch.parameters().items()}
     buffers = {tensor.untyped_storage()._cdata: name for name, tensor in watch.buffers().items()}

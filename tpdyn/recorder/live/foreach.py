@@ -45,7 +45,7 @@ _OVERLOADS: dict[tuple[str, str], Any] = {
 
 
 def per_tensor(overload: Any) -> Any:
-    """The overload that a foreach overload applies to each tensor; None if there is none here. `copy_` and `zero_` are
+    """Return the overload that a foreach overload applies to each tensor; None if there is none here. `copy_` and `zero_` are
     answered by their in-place overloads."""
     name = overload._schema.name.removeprefix("aten::_foreach_")
     variant = overload._overloadname
@@ -68,7 +68,7 @@ def per_tensor(overload: Any) -> Any:
 def calls_of(
     overload: Any, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The arguments of the per-tensor call for each tensor of the list."""
+    """Return the arguments of the per-tensor call for each tensor of the list."""
     names = [argument.name for argument in overload._schema.arguments]
     positional = list(args)
     named = dict(kwargs)
@@ -102,7 +102,7 @@ Apply = Callable[..., Any]
 def fused_formulas(
     overload: Any, args: Sequence[Any], kwargs: dict[str, Any], apply: Apply, read: Apply
 ) -> list[tuple[Tensor, Any]]:
-    """The plain formulas of a fused optimizer kernel: (tensor, its new value) for all that the kernel writes.
+    """Return the plain formulas of a fused optimizer kernel: (tensor, its new value) for all that the kernel writes.
 
     apply(overload, *args, **kwargs) appends one operation and returns its value; read(tensor) is a tensor's value now.
     The state steps are counted up by torch.optim beforehand. Source: torch/optim/{sgd,adam,adagrad}.py, `_single_tensor_*`.

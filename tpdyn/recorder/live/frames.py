@@ -47,7 +47,7 @@ def is_user_file(file: str) -> bool:
 
 
 def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
-    """The user's frames, innermost first."""
+    """Yield the user's frames, innermost first."""
     frame = sys._getframe(1) if start is None else start
     known = _is_user
     while frame is not None:
@@ -75,7 +75,7 @@ def source_at(code: CodeType, line: int) -> Source:
 
 
 def user_source(start: FrameType | None = None) -> Source:
-    """The user's line that is running now; `Source()` if there is none."""
+    """Return the user's line that is running now; `Source()` if there is none."""
     frame = sys._getframe(1) if start is None else start
     known = _is_user
     while frame is not None:

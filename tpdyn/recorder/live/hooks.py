@@ -41,7 +41,7 @@ class StopRecording(BaseException):
 
 
 def first_float_tensor(output: Any) -> Tensor | None:
-    """The first floating-point tensor of a module's output (a tensor, or tuples, lists, mappings and objects of them).
+    """Return the first floating-point tensor of a module's output (a tensor, or tuples, lists, mappings and objects of them).
 
     A single number beside tensors (the loss, which models of Hugging Face return before their logits) is not meant.
     """
@@ -60,7 +60,7 @@ def first_float_tensor(output: Any) -> Tensor | None:
 
 
 def unwrapped(tensor: Tensor) -> Tensor:
-    """The tensor that the wrappers of torch.func hold: under vmap it has the batch as a further dim."""
+    """Return the tensor that the wrappers of torch.func hold: under vmap it has the batch as a further dim."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
         tensor = functorch.get_unwrapped(tensor)
@@ -172,7 +172,7 @@ class Watch:
         return dict(self._parameters)
 
     def name_of(self, tensor: Tensor) -> str:
-        """The name of a parameter: its path in the root module, else the variable of the script that holds it, else
+        """Return the name of a parameter: its path in the root module, else the variable of the script that holds it, else
         'parameter_<k>'."""
         name = self._names.get(id(tensor))
         if name is None:
@@ -181,7 +181,7 @@ class Watch:
         return name
 
     def buffers(self) -> dict[str, Tensor]:
-        """The buffers of the root modules by name."""
+        """Return the buffers of the root modules by name."""
         return {
             _joined(self._roots[id(root)], path): buffer
             for root in self._kept
@@ -396,7 +396,7 @@ class Watch:
 
 
 def trained_leaves(outputs: Iterable[Tensor]) -> list[Tensor]:
-    """The leaf tensors that a backward pass from `outputs` reaches, in the order of the forward pass."""
+    """Return the leaf tensors that a backward pass from `outputs` reaches, in the order of the forward pass."""
     found: dict[int, tuple[int, Tensor]] = {}
     seen: set[Any] = set()
     stack = [output.grad_fn for output in outputs if output.grad_fn is not None]
@@ -413,7 +413,7 @@ def trained_leaves(outputs: Iterable[Tensor]) -> list[Tensor]:
 
 
 def held_by_an_optimizer(tensors: Iterable[Tensor]) -> set[int]:
-    """The ids of those tensors that some living torch.optim optimizer steps."""
+    """Return the ids of those tensors that some living torch.optim optimizer steps."""
     wanted = {id(tensor) for tensor in tensors}
     return {
         id(parameter)
@@ -441,7 +441,7 @@ def _modules_of(frame: FrameType) -> list[nn.Module]:
 
 
 def _outermost_module_around(module: nn.Module) -> nn.Module:
-    """The largest module in the user's variables that contains `module`; `module` itself if there is none."""
+    """Return the largest module in the user's variables that contains `module`; `module` itself if there is none."""
     best, size = module, 0
     for frame in user_frames():
         for candidate in _modules_of(frame):
@@ -454,7 +454,7 @@ def _outermost_module_around(module: nn.Module) -> nn.Module:
 
 
 def _variable_of_layer(layer: nn.Module) -> str:
-    """The variable that holds a bare layer, if the script calls several bare layers of its own; '' otherwise."""
+    """Return the variable that holds a bare layer, if the script calls several bare layers of its own; '' otherwise."""
     if any(True for _ in layer.children()):
         return ""
     for frame in user_frames():

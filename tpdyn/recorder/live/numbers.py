@@ -85,7 +85,7 @@ class Numbers:
         return bool(self._by_bits)
 
     def take(self, number: float, ref: Ref) -> None:
-        """A number leaves the tensor `ref` now."""
+        """Note that a number leaves the tensor `ref` now."""
         assert self._append is not None
         self._taken = self._append(aten._to_copy.default, (ref,))
         self.know(number, self._taken)
@@ -95,7 +95,7 @@ class Numbers:
         self._by_bits[number] = Ref(ref.node, ref.output, number=True)
 
     def find(self, argument: Any) -> Any:
-        """The value that a float is, where it is one; else the argument as it is."""
+        """Return the value that a float is, where it is one; else the argument as it is."""
         if not isinstance(argument, float) or argument not in self._by_bits:
             return argument
         node = _current_node()
@@ -106,7 +106,7 @@ class Numbers:
         return argument if _could_be_written(argument) else self._by_bits[argument]
 
     def calling(self, call: Callable[[], Any], arguments: Any) -> Any:
-        """The result of a call of torch, whose traced numbers are known as long as it runs."""
+        """Return the result of a call of torch, whose traced numbers are known as long as it runs."""
         given = {float(x): Ref(x.ref.node, x.ref.output, number=True) for x in _traced(arguments)} if self else {}
         if not given:
             return call()
@@ -119,7 +119,7 @@ class Numbers:
             self._saved.update(dict.fromkeys(range(first, _next_sequence()), given))
 
     def made(self, overload: Any, result: Any, *operands: Any) -> Any:
-        """The result of arithmetic, traced where its operands can be written down."""
+        """Return the result of arithmetic, traced where its operands can be written down."""
         if self._append is None or not isinstance(result, float):
             return result
         if not all(type(x) in (int, float, TracedNumber) for x in operands):
@@ -170,7 +170,7 @@ class TracedNumber(float):
     _numbers: Numbers
 
     def __new__(cls, number: float, ref: Ref, numbers: Numbers) -> TracedNumber:
-        """The float, and where it is on the tape."""
+        """Return the float, and where it is on the tape."""
         made = super().__new__(cls, number)
         made.ref, made._numbers = ref, numbers
         return made

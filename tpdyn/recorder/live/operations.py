@@ -58,7 +58,7 @@ class Operations(TorchDispatchMode, ABC):
 
     @abstractmethod
     def _watch_write(self, tensor: Tensor) -> None:
-        """A tensor is about to be written in place."""
+        """Note that a tensor is about to be written in place."""
 
     # -- operations -----------------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class Operations(TorchDispatchMode, ABC):
         self._write(target, ref)
 
     def _copied(self, target: Tensor, source: Tensor) -> Ref:
-        """The value of `target.copy_(source)`: broadcast, converted, laid out."""
+        """Return the value of `target.copy_(source)`: broadcast, converted, laid out."""
         ref = self._storages.read(source)
         shape, dtype = tuple(target.shape), target.dtype
         if tuple(source.shape) != shape:
@@ -389,7 +389,7 @@ class Operations(TorchDispatchMode, ABC):
         dtype: torch.dtype,
         origin: Origin | None,
     ) -> Ref:
-        """A view that is read now belongs to where it was made, if that was in this step."""
+        """Return a view that is read now belongs to where it was made, if that was in this step."""
         ref = Ref(self._append(target, args, kwargs, (Meta(shape, dtype),)))
         if origin is not None and origin.step == self._origin.step:
             self._nodes[ref.node].origin = origin
@@ -399,7 +399,7 @@ class Operations(TorchDispatchMode, ABC):
         self._storages.write(tensor, ref)
 
     def _enter(self, tensor: Tensor) -> Ref:
-        """A tensor from outside of the recording."""
+        """Return a tensor from outside of the recording."""
         if tensor.layout != torch.strided:
             raise RecordingError(
                 f"a tensor of layout {tensor.layout}; expected dense tensors. Try sparse=False in the embedding",

@@ -484,7 +484,7 @@ def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int,
 
 
 def _source_of(error: BaseException) -> Source:
-    """The user's innermost line in a traceback."""
+    """Return the user's innermost line in a traceback."""
     source = Source()
     trace = error.__traceback__
     while trace is not None:

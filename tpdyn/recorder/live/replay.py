@@ -22,7 +22,7 @@ aten = torch.ops.aten
 
 @contextmanager
 def by_default(dtype: torch.dtype) -> Iterator[None]:
-    """A type where a script names none: `torch.zeros(n)`, or a quotient of whole numbers."""
+    """Set the type where a script names none: `torch.zeros(n)`, or a quotient of whole numbers."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -37,7 +37,7 @@ def double_by_default() -> AbstractContextManager[None]:
 
 
 def double_type(dtype: torch.dtype) -> torch.dtype:
-    """The type of double precision in place of a real or complex one; others stay."""
+    """Return the type of double precision in place of a real or complex one; others stay."""
     return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else dtype
 
 
@@ -122,7 +122,7 @@ def verify_tape(tape: Tape) -> None:
 
 
 def _named(tape: Tape) -> list[tuple[Ref, str]]:
-    """Marks and last parameters, in the order of the tape."""
+    """Return marks and last parameters, in the order of the tape."""
     named = [(m.ref, f"{m.kind} {m.name!r} at step {m.step}") for m in tape.marks]
     named += [(p.versions[-1], f"parameter {p.name!r} after step {tape.steps}") for p in tape.parameters]
     return sorted(named, key=lambda pair: pair[0].node)

@@ -64,7 +64,7 @@ _known: dict[Any, Operation] = {}
 
 
 def operation(overload: Any) -> Operation:
-    """The facts of an overload (kept)."""
+    """Return the facts of an overload (kept)."""
     found = _known.get(overload)
     if found is None:
         found = _known[overload] = _study(overload)
@@ -123,7 +123,7 @@ def _functional_of_out(name: str, overload: Any, written: tuple[tuple[int, str],
 
 
 def _matching(overload: Any, name: str, left_out: set[str]) -> Any:
-    """The overload of `name` that writes nothing and takes the same arguments, up to defaults and those left out; the
+    """Return the overload of `name` that writes nothing and takes the same arguments, up to defaults and those left out; the
     one of the same overload name if there are several."""
     wanted = [(a.name, str(a.type)) for a in overload._schema.arguments if a.name not in left_out]
     packet = getattr(getattr(torch.ops, overload.namespace), name, None)

@@ -86,7 +86,7 @@ class Storages:
         return tensor.untyped_storage()._cdata in self._cells
 
     def read(self, tensor: Tensor) -> Ref:
-        """The current value; a tensor never met before enters as an input."""
+        """Return the current value; a tensor never met before enters as an input."""
         storage = tensor.untyped_storage()
         cell = self._cells.get(storage._cdata)
         if cell is None:
@@ -98,19 +98,19 @@ class Storages:
         return self._read(cell, geometry, tensor) if found is None else found
 
     def create(self, tensor: Tensor, ref: Ref) -> Ref:
-        """A new storage whose base is this tensor."""
+        """Return a new storage whose base is this tensor."""
         storage = tensor.untyped_storage()
         self._cells[storage._cdata] = Cell(_alive(storage), geometry_of(tensor), ref)
         return ref
 
     def result(self, tensor: Tensor, ref: Ref) -> None:
-        """The value of an operation's output: a new storage, or an alias of a known one (then nothing is written)."""
+        """Note the value of an operation's output: a new storage, or an alias of a known one (then nothing is written)."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._cells:
             self._cells[storage._cdata] = Cell(_alive(storage), geometry_of(tensor), ref)
 
     def replace(self, tensor: Tensor, ref: Ref) -> None:
-        """The whole storage has a new base geometry and value (`resize_`, out= that resized)."""
+        """Give the whole storage a new base geometry and value (`resize_`, out= that resized)."""
         self.create(tensor, ref)
 
     def copied(self, target: Tensor, source: Tensor) -> bool:
@@ -125,7 +125,7 @@ class Storages:
         return True
 
     def write(self, tensor: Tensor, ref: Ref) -> None:
-        """The tensor was written in place and now holds `ref`."""
+        """Note that the tensor was written in place and now holds `ref`."""
         cell = self._cells.get(tensor.untyped_storage()._cdata)
         if cell is None:
             self.create(tensor, ref)
@@ -217,7 +217,7 @@ class Storages:
         return view
 
     def _in_memory_order(self, cell: Cell) -> Geometry | None:
-        """The base with its dims as they lie in memory; None where it does not fill its memory."""
+        """Return the base with its dims as they lie in memory; None where it does not fill its memory."""
         dtype, size, stride, offset, lazy = cell.geometry
         if _is_contiguous(size, stride):
             return cell.geometry
@@ -286,7 +286,7 @@ class Storages:
 
 
 def _alive(storage: torch.UntypedStorage) -> StorageWeakRef:
-    """Keeps the storage's address from being used again (not its memory)."""
+    """Keep the storage's address from being used again (not its memory)."""
     return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
 

@@ -111,7 +111,7 @@ class LoweredBuilder:
         return x.axes == tuple(range(len(x.shape))) and x.shape == self.statements[x.var].shape
 
     def position(self, x: Any) -> int:
-        """The statement whose tensor is exactly x, made if need be."""
+        """Return the statement whose tensor is exactly x, made if need be."""
         value = self.value(x)
         if self.is_whole(value):
             return value.var
@@ -124,7 +124,7 @@ class LoweredBuilder:
     # -- leaves -------------------------------------------------------------------------------------------------------
 
     def constant(self, shape: Shape, number: Number) -> Handle:
-        """A leaf filled with one number."""
+        """Return a leaf filled with one number."""
         key = (number, shape)
         if key not in self._numbers:
             law = Law("zero") if number == 0 else Law("constant", scaling(number))
@@ -254,7 +254,7 @@ class LoweredBuilder:
         return self.contract(tuple(range(rank)), (a, letters[0]), (b, letters[1]), scale=scale, share=share)
 
     def broadcast(self, *tensors: Any) -> Shape:
-        """The common shape of tensors and numbers."""
+        """Return the common shape of tensors and numbers."""
         return common_shape(*[self.shape(x) for x in tensors])
 
     def combine(
@@ -385,7 +385,7 @@ class LoweredBuilder:
         return self._emit(Slice(operand, dim, start, step, length), shape, share=True)
 
     def _part(self, x: Handle, dim: int, start: int, length: int) -> Handle | None:
-        """What lies at start : start + length along dim, where x is a concatenation and that is one part of it."""
+        """Return what lies at start : start + length along dim, where x is a concatenation and that is one part of it."""
         made = self.statements[x.var].instruction
         if not (isinstance(made, Concat) and self.is_whole(x) and made.axis == dim):
             return None
@@ -430,7 +430,7 @@ class LoweredBuilder:
         return self._emit(Concat(tuple(operands), scalings, dim), shape)
 
     def eigenvalues(self, matrix: Handle, descending: bool = False) -> Handle:
-        """The eigenvalues of a symmetric matrix, in order."""
+        """Return the eigenvalues of a symmetric matrix, in order."""
         instruction = Eigenvalues(Operand(self.position(matrix), (1, 2)), (1,), (2,), 0, descending)
         return self._emit(instruction, matrix.shape[:1], share=True)
 
@@ -458,7 +458,7 @@ class LoweredBuilder:
         return self.permute(x, order)
 
     def unsqueeze(self, x: Any, dim: int) -> Handle:
-        """A new dim of size 1 at position dim (0 <= dim <= rank)."""
+        """Return a new dim of size 1 at position dim (0 <= dim <= rank)."""
         x = self.value(x)
         axes = tuple(None if d is None else d + (d >= dim) for d in x.axes)
         return Handle(x.var, axes, (*x.shape[:dim], 1, *x.shape[dim:]))
@@ -485,7 +485,7 @@ class LoweredBuilder:
         return Handle(x.var, axes, full)
 
     def reshape(self, x: Any, shape: Sequence[int]) -> Tensor:
-        """The same entries in the same order (one -1 is computed); free when only dims of size 1 come and go."""
+        """Return the same entries in the same order (one -1 is computed); free when only dims of size 1 come and go."""
         old = self.shape(x)
         total = math.prod(old)
         known = math.prod(s for s in shape if s != -1)

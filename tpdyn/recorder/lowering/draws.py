@@ -33,7 +33,7 @@ class Draw:
     parent: Law | None = None  # of a truncated draw: the law before
 
     def to_law(self) -> Law:
-        """The law of the entries: exact, or "iid" with mean and std by tanh-sinh quadrature over the quantiles."""
+        """Return the law of the entries: exact, or "iid" with mean and std by tanh-sinh quadrature over the quantiles."""
         if self.law is not None:
             return self.law
         u, weight = _quantiles()
@@ -71,7 +71,7 @@ def uniform_draw(low: float, high: float) -> Draw:
 
 
 def normal_draw(mean: float, std: float) -> Draw:
-    """Normal."""
+    """Describe a normal draw."""
     return Draw(lambda u: mean + std * torch.special.ndtri(u), Law("normal", Scaling.of(mean), Scaling.of(std)))
 
 
@@ -98,7 +98,7 @@ def argument(node: Node, position: int, name: str, default: Any) -> Any:
 
 
 def draw_of(node: Node) -> Draw | None:
-    """The law of a random operation's outputs; None when it is not one of independent entries (a permutation)."""
+    """Return the law of a random operation's outputs; None when it is not one of independent entries (a permutation)."""
     name = base_name(node.op)
     if name in ("randn", "randn_like", "normal_functional", "normal"):
         if name.startswith("randn"):

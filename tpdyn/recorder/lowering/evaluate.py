@@ -18,12 +18,12 @@ from tpdyn.recorder.lowering.finish import reads
 
 
 def evaluate(lowered: Lowered, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """The value of each statement, floats in `dtype`, leaves from `lowered.leaf_values`."""
+    """Return the value of each statement, floats in `dtype`, leaves from `lowered.leaf_values`."""
     return list(evaluate_some(lowered, range(len(lowered.statements)), dtype).values())
 
 
 def evaluate_some(lowered: Lowered, keep: Collection[int], dtype: torch.dtype = torch.float64) -> dict[int, Tensor]:
-    """The values of some statements; the others are freed once nothing reads them any more."""
+    """Return the values of some statements; the others are freed once nothing reads them any more."""
     freed = dying(map(reads, lowered.statements), frozenset(keep))
     values: dict[int, Tensor] = {}
     for position in range(len(lowered.statements)):

@@ -22,7 +22,7 @@ from tpdyn.recorder.lowered import Lowered, LoweredStatement, Reshape
 
 
 def reads(statement: LoweredStatement) -> list[int]:
-    """The positions that a statement reads."""
+    """Return the positions that a statement reads."""
     instruction = statement.instruction
     if isinstance(instruction, Reshape):
         return [instruction.value]
@@ -30,7 +30,7 @@ def reads(statement: LoweredStatement) -> list[int]:
 
 
 def roots(lowered: Lowered) -> set[int]:
-    """The positions that have a name."""
+    """Return the positions that have a name."""
     wanted = {mark.var for mark in lowered.marks}
     for parameter in lowered.parameters:
         wanted.update(parameter.versions)

@@ -31,11 +31,11 @@ class Drawn:
         self._parameters: dict[Shape, list[tuple[str, torch.Tensor, Handle]]] = {}
 
     def same_data(self, known: Known) -> Handle | None:
-        """The leaf that holds the same draws already."""
+        """Return the leaf that holds the same draws already."""
         return self._data.get(_entries(known.tensor)) if _is_continuous(known) else None
 
     def add_data(self, known: Known, leaf: Handle) -> None:
-        """A new leaf of data or noise; rows (along the last dim) that another leaf has, too, make both overlapping."""
+        """Add a leaf of data or noise; rows (along the last dim) that another leaf has, too, make both overlapping."""
         if not _is_continuous(known):
             return
         self._data[_entries(known.tensor)] = leaf
@@ -47,7 +47,7 @@ class Drawn:
                 self.overlapping |= {other, leaf.var}
 
     def same_parameter(self, name: str, known: Known) -> Handle | None:
-        """The leaf of another parameter that starts with the same draws. Raises Refusal for a multiple or a transpose."""
+        """Return the leaf of another parameter that starts with the same draws. Raises Refusal for a multiple or a transpose."""
         if not _is_continuous(known):
             return None
         tensor = known.tensor.double()
@@ -61,7 +61,7 @@ class Drawn:
         return None
 
     def add_parameter(self, name: str, known: Known, leaf: Handle) -> None:
-        """The leaf of a parameter."""
+        """Add the leaf of a parameter."""
         if _is_continuous(known):
             self._parameters.setdefault(known.shape, []).append((name, known.tensor.double(), leaf))
 

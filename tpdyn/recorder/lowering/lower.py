@@ -80,7 +80,7 @@ RULES: dict[str, elementwise.Rule] = {
 
 
 def lower(tape: Tape) -> Lowered:
-    """The tape in closed instructions, at its width.
+    """Return the tape in closed instructions, at its width.
 
     Raises LoweringError naming every operation that has no rule (or that its rule refuses) with its source line.
     """
@@ -129,8 +129,7 @@ def _signature(rule: elementwise.Rule) -> inspect.Signature:
 
 
 def _multiplied(b: LoweredBuilder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The numbers `alpha` and `value` multiply the second operand (of add, sub, addcmul, addcdiv): where one of them is itself a
-    value, it does so beforehand."""
+    """Multiply the second operand by `alpha` or `value` (of add, sub, addcmul, addcdiv) where that is itself a value."""
     for key in ("alpha", "value"):
         factor = kwargs.get(key)
         if isinstance(factor, (Handle, Known)):
@@ -174,7 +173,7 @@ class _Lowering:
     # -- what is needed -----------------------------------------------------------------------------------------------
 
     def _versions(self) -> list[Ref]:
-        """The parameters after each step, and their gradients."""
+        """Return the parameters after each step, and their gradients."""
         refs = (ref for parameter in self.tape.parameters for ref in (*parameter.versions, *parameter.gradients))
         return [ref for ref in refs if ref is not None]
 
@@ -183,7 +182,7 @@ class _Lowering:
         return meta is not None and meta.dtype.is_floating_point
 
     def _needed(self, marked: list[Ref], versions: list[Ref]) -> set[int]:
-        """The nodes on which named values depend."""
+        """Return the nodes on which named values depend."""
         needed: set[int] = set()
         waiting = [ref.node for ref in (*filter(self._is_float, marked), *versions)]
         while waiting:
@@ -224,7 +223,7 @@ class _Lowering:
             self.values[ref] = value
 
     def _problem(self, number: int, node: Node, why: str) -> None:
-        """What cannot be lowered; a metric that no update and no output depends on is only noted."""
+        """Note what cannot be lowered; a metric that no update and no output depends on is only noted."""
         source = node.origin.source
         place = f"{source} `{source.text}`" if source.text else str(source)
         module = f" in {node.origin.module}" if node.origin.module else ""
@@ -253,7 +252,7 @@ class _Lowering:
         return self._plain(call)
 
     def _plain(self, call: Call) -> tuple[Made | None, ...]:
-        """What the plain rule makes, of values and known tensors only."""
+        """Return what the plain rule makes, of values and known tensors only."""
         node = call.node
         if randomness.is_draw(node):
             return randomness.drawn(self.builder, node, call.args)
@@ -302,7 +301,7 @@ class _Lowering:
         return Known(node.value, kind, None, node.name)
 
     def _initial(self, name: str, known: Known, node: Node) -> Handle | Complex:
-        """The leaf of a parameter's initial value; a complex one is two parameters, its parts."""
+        """Return the leaf of a parameter's initial value; a complex one is two parameters, its parts."""
         if not complex_numbers.is_complex(known):
             return self._parameter(name, known, node)
         pair = complex_numbers.parts(self.builder, known)
@@ -315,7 +314,7 @@ class _Lowering:
         return Complex(real, imag)
 
     def _parameter(self, name: str, known: Known, node: Node) -> Handle:
-        """The leaf of a parameter's initial value, with the law that it was drawn from."""
+        """Return the leaf of a parameter's initial value, with the law that it was drawn from."""
         b = self.builder
         known.leaf = known.leaf or b.drawn.same_parameter(name, known)
         if known.leaf is not None:
@@ -342,7 +341,7 @@ class _Lowering:
         return known.leaf
 
     def _regrouped(self, parameter: Ref, known: Known, node: Node) -> Handle:
-        """The tensor that a parameter is a view of, made from the parameter's leaf."""
+        """Return the tensor that a parameter is a view of, made from the parameter's leaf."""
         b = self.builder
         made = self.tape.nodes[parameter.node]
         meta = made.outputs[parameter.output]
@@ -371,7 +370,7 @@ class _Lowering:
         places: dict[Ref, dict[str, int]] = {}
 
         def place(ref: Ref) -> dict[str, int]:
-            """The statement of a value, or of the parts of a complex one, by what is added to its name."""
+            """Return the statement of a value, or of the parts of a complex one, by what is added to its name."""
             if ref not in places:
                 b.origin = tape.nodes[ref.node].origin
                 value: Any = self.values[ref]

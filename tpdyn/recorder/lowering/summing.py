@@ -11,7 +11,7 @@ from tpdyn.recorder.lowering.values import Known, Number, Tensor
 
 
 def axes_of(b: LoweredBuilder, x: Any, dim: Any) -> list[int]:
-    """The dims meant by an argument `dim` (None or []: all)."""
+    """Return the dims meant by an argument `dim` (None or []: all)."""
     rank = len(b.shape(x))
     if dim is None or (isinstance(dim, (list, tuple)) and not dim):
         return list(range(rank))

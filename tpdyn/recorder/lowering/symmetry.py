@@ -78,7 +78,7 @@ def _square_sum(b: LoweredBuilder, var: int, p: int, q: int) -> bool:
 
 
 def _multiple(b: LoweredBuilder, operand: Operand) -> tuple[float, Operand]:
-    """An operand as a number times what it is a multiple of."""
+    """Return an operand as a number times what it is a multiple of."""
     statement = b.statements[operand.var]
     match statement.instruction:
         case Combine(terms=((scale, inner),), constant=constant) if constant.is_zero:

@@ -62,7 +62,7 @@ def _ungrouped(b: LoweredBuilder, grad: Any, own: int) -> Any:
 def attend(
     b: LoweredBuilder, q: Any, k: Any, v: Any, mask: Any, dropout: Number, causal: bool, scale: Number | None
 ) -> Tensor:
-    """The mixed values."""
+    """Return the mixed values."""
     if dropout != 0:
         raise Refusal(
             "dropout inside a fused attention kernel (its draws are not recorded); "
@@ -76,7 +76,7 @@ def attend(
 def attend_backward(
     b: LoweredBuilder, grad: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: Number | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v."""
+    """Return the gradients of q, k and v."""
     heads, own = b.shape(q)[1], b.shape(k)[1]
     factor = _scale(b, q, scale)
     keys, values = _grouped(b, k, heads), _grouped(b, v, heads)

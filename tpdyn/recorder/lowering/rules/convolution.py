@@ -45,7 +45,7 @@ def each(values: Sequence[int], rank: int) -> list[int]:
 
 
 def window_index(b: LoweredBuilder, window: Window) -> Known:
-    """The position in the padded dim that place o sees at kernel position k."""
+    """Return the position in the padded dim that place o sees at kernel position k."""
     key = (window.out, window.kernel, window.stride, window.dilation)
     found = b.indices.get(key)
     if found is None:
@@ -83,7 +83,7 @@ def patches(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
 
 
 def spread(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
-    """The transpose of `patches`: [..., o1, k1, o2, k2] -> [..., s1, s2], added up where patches overlap."""
+    """Return the transpose of `patches`: [..., o1, k1, o2, k2] -> [..., s1, s2], added up where patches overlap."""
     lead = len(b.shape(x)) - 2 * len(windows)
     for number, window in enumerate(windows):
         dim = lead + number
@@ -122,7 +122,7 @@ class _Convolution:
         return [letter for pair in zip(self.places, self.kernel, strict=True) for letter in pair]
 
     def grouped(self, b: LoweredBuilder, x: Any, dim: int) -> Tensor:
-        """A dim of channels as (group, channel in the group)."""
+        """Return a dim of channels as (group, channel in the group)."""
         shape = b.shape(x)
         return b.reshape(x, (*shape[:dim], self.groups, shape[dim] // self.groups, *shape[dim + 1 :]))
 
@@ -172,7 +172,7 @@ def convolution(
     groups: int,
     *_: Any,
 ) -> Tensor:
-    """A convolution (or a transposed one), in groups."""
+    """Return a convolution (or a transposed one), in groups."""
     plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
     w = plan.grouped(b, weight, 0)
     if transposed:
@@ -208,7 +208,7 @@ def convolution_backward(
     groups: int,
     mask: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of x, weight and bias, as far as wanted."""
+    """Return the gradients of x, weight and bias, as far as wanted."""
     plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
     w = plan.grouped(b, weight, 0)
     dx: Tensor | None = None

@@ -27,7 +27,7 @@ def _triangle(b: LoweredBuilder, size: int) -> Known:
 
 
 def cumsum(b: LoweredBuilder, x: Any, dim: int, **_: Any) -> Tensor:
-    """The sums of the first 1, 2, ... entries along dim."""
+    """Return the sums of the first 1, 2, ... entries along dim."""
     if not b.shape(x):
         return b.value(x)
     dim %= len(b.shape(x))
@@ -44,7 +44,7 @@ def _along(b: LoweredBuilder, x: Any, dim: int) -> list[Any]:
 
 
 def prod(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
-    """The product over one dim (or over all entries)."""
+    """Return the product over one dim (or over all entries)."""
     if dim is None:
         x, dim = b.reshape(x, (-1,)), 0
     dim %= max(len(b.shape(x)), 1)
@@ -56,7 +56,7 @@ def prod(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, **_:
 
 
 def cumprod(b: LoweredBuilder, x: Any, dim: int, **_: Any) -> Tensor:
-    """The products of the first 1, 2, ... entries along dim."""
+    """Return the products of the first 1, 2, ... entries along dim."""
     dim %= max(len(b.shape(x)), 1)
     factors = _along(b, x, dim)
     totals = factors[:1]
@@ -71,7 +71,7 @@ def logcumsumexp(b: LoweredBuilder, x: Any, dim: int) -> Tensor:
 
 
 def trace(b: LoweredBuilder, x: Any) -> Tensor:
-    """The sum of a matrix's diagonal."""
+    """Return the sum of a matrix's diagonal."""
     return b.contract([], (x, ["i", "i"]))
 
 
@@ -82,7 +82,7 @@ def _difference(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
 
 
 def cdist(b: LoweredBuilder, x: Any, y: Any, p: float, *_: Any) -> Tensor:
-    """The distances |x_i - y_j|."""
+    """Return the distances |x_i - y_j|."""
     apart = _difference(b, x, y)
     last = [len(b.shape(apart)) - 1]
     if p == 2:

@@ -247,7 +247,7 @@ def where(b: LoweredBuilder, mask: Any, x: Any, y: Any) -> Tensor:
 
 
 def masked_fill(b: LoweredBuilder, x: Any, mask: Any, number: Any) -> Tensor:
-    """A number (or a tensor without dims) where the mask holds, else x."""
+    """Return a number (or a tensor without dims) where the mask holds, else x."""
     return where(b, mask, number, x)
 
 
@@ -393,18 +393,18 @@ def convert(b: LoweredBuilder, x: Any, *args: Any, dtype: torch.dtype | None = N
 
 
 def copy(b: LoweredBuilder, x: Any, source: Any, *_: Any) -> Tensor:
-    """The source, in the shape of x."""
+    """Return the source, in the shape of x."""
     return b.expand(source, b.shape(x))
 
 
 def full_like(b: LoweredBuilder, x: Any, number: Any, **_: Any) -> Tensor:
-    """A constant tensor of x's shape."""
+    """Return a constant tensor of x's shape."""
     value = b.number(number)
     return Known.full(b.shape(x), value) if value is not None else b.expand(number, b.shape(x))
 
 
 def fill(b: LoweredBuilder, x: Any, number: Any) -> Tensor:
-    """A constant tensor of x's shape."""
+    """Return a constant tensor of x's shape."""
     return full_like(b, x, number)
 
 
@@ -419,7 +419,7 @@ def ones_like(b: LoweredBuilder, x: Any, **_: Any) -> Known:
 
 
 def new_full(b: LoweredBuilder, x: Any, size: Any, number: Number, **_: Any) -> Known:
-    """A constant tensor."""
+    """Return a constant tensor."""
     return Known.full(tuple(size), number)
 
 

@@ -52,7 +52,7 @@ SUM, MEAN = 0, 1  # modes of torch.nn.EmbeddingBag
 
 
 def _membership(bags: Known, sizes: Known, mode: int, index: Known, padding: int) -> Known:
-    """What each looked-up row counts in each bag."""
+    """Return what each looked-up row counts in each bag."""
     if mode not in (SUM, MEAN):
         raise Refusal("nn.EmbeddingBag(mode='max'): the largest of many embeddings, by entry; try 'sum' or 'mean'")
     member = torch.nn.functional.one_hot(bags.tensor, sizes.tensor.numel()).t().to(torch.float64)
@@ -74,7 +74,7 @@ def embedding_bag(
     includes_last: bool = False,
     padding: int = -1,
 ) -> tuple[Tensor, Known, Known, Known]:
-    """Sums or means over bags of rows of an embedding; and which bag each row is in, and how many rows each bag has."""
+    """Return sums or means over bags of rows of an embedding; and which bag each row is in, and how many rows each bag has."""
     index, starts = _index(index), _index(offsets).tensor
     starts = starts[:-1] if includes_last else starts
     bags = torch.searchsorted(starts, torch.arange(index.tensor.numel()), right=True) - 1
@@ -124,7 +124,7 @@ def index_select(b: LoweredBuilder, x: Any, dim: int, index: Any) -> Tensor:
 
 
 def index_select_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], dim: int, index: Any) -> Tensor:
-    """The transpose of index_select."""
+    """Return the transpose of index_select."""
     rank = len(sizes)
     dim = dim % rank
     letters: list[Any] = list(range(rank))
@@ -171,7 +171,7 @@ def _plan(
 
 
 def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
-    """The axis of the common shape along which the index is arange(size), if it is."""
+    """Return the axis of the common shape along which the index is arange(size), if it is."""
     lead = len(common) - len(index.shape)
     long = [k for k, s in enumerate(index.shape) if s != 1]
     if len(long) != 1 or common[long[0] + lead] != size:
@@ -189,7 +189,7 @@ def index_(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Tensor:
 
 
 def _one_entry(shape: Sequence[int], indices: Sequence[Any]) -> tuple[int, int] | None:
-    """The dim and the entry, where the index is the constant list of one entry (the keys of Falcon): it cuts, like a slice."""
+    """Return dim and entry of an index that is a constant list of one entry (the keys of Falcon): it cuts like a slice."""
     given = [(dim, index) for dim, index in enumerate(indices) if index is not None]
     if len(given) != 1 or not isinstance(given[0][1], Known):
         return None

@@ -58,7 +58,7 @@ NONE_IGNORED = -100
 
 
 def _labels(b: LoweredBuilder, target: Any, ignored: int) -> tuple[Known, torch.Tensor]:
-    """The labels, those ignored replaced by class 0, and which count."""
+    """Return the labels, those ignored replaced by class 0, and which count."""
     if not isinstance(target, Known):
         raise Refusal("class labels that depend on parameters")
     counts = target.tensor != ignored
@@ -71,7 +71,7 @@ def _labels(b: LoweredBuilder, target: Any, ignored: int) -> tuple[Known, torch.
 
 
 def _weights(weight: Any, target: Known, counts: torch.Tensor, ignored: int, reduction: int) -> Known | None:
-    """What each label's loss is multiplied with, its share of the mean included; None if all labels count alike.
+    """Return what each label's loss is multiplied with, its share of the mean included; None if all labels count alike.
 
     How many labels count is data, as the labels are: it may differ between widths.
     """

@@ -50,7 +50,7 @@ def _gradients(
     others: Sequence[int],
     centre: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, weight and bias."""
+    """Return the gradients of x, weight and bias."""
     g = grad if weight is None else b.product(grad, weight)
     terms: list[tuple[int, Any]] = [(1, g)]
     if centre:

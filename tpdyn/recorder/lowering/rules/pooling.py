@@ -34,7 +34,7 @@ def along(b: LoweredBuilder, x: Any, dim: int, matrix: torch.Tensor, *, transpos
 
 
 def _probed(size: int, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """The matrix [out, in] of a linear map on one dim, read off from its values at unit vectors [in, 1, in]."""
+    """Return the matrix [out, in] of a linear map on one dim, read off from its values at unit vectors [in, 1, in]."""
     with torch.no_grad():
         return run(torch.eye(size, dtype=torch.float64).unsqueeze(1)).squeeze(1).t().contiguous()
 
@@ -204,7 +204,7 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
 
 
 def largest(b: LoweredBuilder, parts: Sequence[Handle]) -> tuple[Handle, list[Handle]]:
-    """The largest of several tensors; and for each but the first, where it is larger than all before it."""
+    """Return the largest of several tensors; and for each but the first, where it is larger than all before it."""
     best, tests = parts[0], []
     for part in parts[1:]:
         tests.append(b.apply("greater", part, best))
@@ -213,7 +213,7 @@ def largest(b: LoweredBuilder, parts: Sequence[Handle]) -> tuple[Handle, list[Ha
 
 
 def to_largest(b: LoweredBuilder, grad: Any, tests: Sequence[Handle]) -> list[Tensor]:
-    """The gradient of each of the tensors: that of the maximum where it is the first largest, else zero."""
+    """Return the gradient of each of the tensors: that of the maximum where it is the first largest, else zero."""
     found: list[Tensor] = []
     for test in reversed(tests):
         mine = b.product(grad, test)

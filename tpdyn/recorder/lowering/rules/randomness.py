@@ -20,7 +20,7 @@ def is_draw(node: Node) -> bool:
 
 
 def drawn(b: LoweredBuilder, node: Node, args: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
-    """The outputs of a random operation."""
+    """Return the outputs of a random operation."""
     values = node.value if isinstance(node.value, (tuple, list)) else (node.value,)
     name = base_name(node.op)
     if name == "native_dropout":

@@ -15,12 +15,12 @@ from tpdyn.recorder.lowering.values import Refusal, Tensor
 
 
 def sum_(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
-    """The sum over dims."""
+    """Return the sum over dims."""
     return reduce(b, x, axes_of(b, x, dim), keepdim)
 
 
 def mean(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, *, share: bool = False, **_: Any) -> Tensor:
-    """The mean over dims."""
+    """Return the mean over dims."""
     dims = axes_of(b, x, dim)
     return reduce(b, x, dims, keepdim, scale=Fraction(1, count(b, x, dims)), share=share)
 
@@ -43,7 +43,7 @@ def variance(
 
 
 def std(b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any) -> Tensor:
-    """The square root of the variance."""
+    """Return the square root of the variance."""
     return b.apply("sqrt", variance(b, x, dim, correction=correction, keepdim=keepdim))
 
 
@@ -57,12 +57,12 @@ def var_mean(
 def std_mean(
     b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean."""
+    """Return standard deviation and mean."""
     return std(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
 
 
 def vector_norm(b: LoweredBuilder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
-    """The norm of any order over dims: (sum |x|^p)^(1/p), the number of entries that are not 0, or the extreme size."""
+    """Return the norm of any order over dims: (sum |x|^p)^(1/p), the number of entries that are not 0, or the extreme size."""
     dims = axes_of(b, x, dim)
     order = b.number(ord)
     if order == 2:

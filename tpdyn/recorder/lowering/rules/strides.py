@@ -52,7 +52,7 @@ Cut = tuple[int, int, int, int | None]
 
 
 def contiguous_steps(shape: Sequence[int]) -> list[int]:
-    """The strides of a contiguous tensor."""
+    """Return the strides of a contiguous tensor."""
     return [math.prod(shape[d + 1 :]) for d in range(len(shape))]
 
 

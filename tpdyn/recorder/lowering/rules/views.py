@@ -16,14 +16,14 @@ def _dim(b: LoweredBuilder, x: Any, dim: int, extra: int = 0) -> int:
 
 
 def view(b: LoweredBuilder, x: Any, shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
-    """The same entries in order, regrouped."""
+    """Return the same entries in order, regrouped."""
     if not isinstance(shape, (list, tuple)):
         raise Refusal("a view as another type")
     return b.reshape(x, shape)
 
 
 def t(b: LoweredBuilder, x: Any) -> Tensor:
-    """A matrix transposed."""
+    """Return a matrix transposed."""
     return b.transpose(x, 0, 1) if len(b.shape(x)) == 2 else b.value(x)
 
 
@@ -38,7 +38,7 @@ def permute(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> Tensor:
 
 
 def unsqueeze(b: LoweredBuilder, x: Any, dim: int) -> Tensor:
-    """A new dim of size 1."""
+    """Return a new dim of size 1."""
     return b.unsqueeze(x, _dim(b, x, dim, 1))
 
 
@@ -188,7 +188,7 @@ def overwrite(b: LoweredBuilder, x: Any, source: Any, dim: int, start: int, step
 
 
 def _overwrite_by_steps(b: LoweredBuilder, x: Any, source: Any, dim: int, start: int, step: int) -> Tensor:
-    """The dim as rows of `step` entries, one of which is written in each row; a last row may be too short for that.
+    """Return the dim as rows of `step` entries, one of which is written in each row; a last row may be too short for that.
 
     So the number of statements does not depend on the length, and a wide dim 2m is seen as m pairs.
     """
@@ -289,7 +289,7 @@ def pixel_shuffle(b: LoweredBuilder, x: Any, factor: int) -> Tensor:
 
 
 def pixel_unshuffle(b: LoweredBuilder, x: Any, factor: int) -> Tensor:
-    """The inverse of pixel_shuffle."""
+    """Return the inverse of pixel_shuffle."""
     *lead, channels, height, width = b.shape(x)
     n = len(lead)
     apart = b.reshape(x, (*lead, channels, height // factor, factor, width // factor, factor))
@@ -298,7 +298,7 @@ def pixel_unshuffle(b: LoweredBuilder, x: Any, factor: int) -> Tensor:
 
 
 def repeat(b: LoweredBuilder, x: Any, repeats: Sequence[int]) -> Tensor:
-    """Copies side by side: a broadcast, then a regrouping."""
+    """Lay copies side by side: a broadcast, then a regrouping."""
     lead = len(repeats) - len(b.shape(x))
     shape = (*(1,) * lead, *b.shape(x))
     spread = b.reshape(x, [s for size in shape for s in (1, size)])

@@ -57,7 +57,7 @@ def ranks(b: LoweredBuilder, x: Any, dim: int, largest: bool = True) -> Handle:
 def chosen(
     b: LoweredBuilder, x: Any, dim: int, count: int, largest: bool = True, start: int = 0
 ) -> tuple[Tensor, Chosen]:
-    """The entries of ranks start, start + 1, ... along dim, and their places."""
+    """Return the entries of ranks start, start + 1, ... along dim, and their places."""
     dim %= max(len(b.shape(x)), 1)
     rank = len(b.shape(x))
     order = ranks(b, x, dim, largest)
@@ -75,7 +75,7 @@ def chosen(
 def topk(
     b: LoweredBuilder, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> tuple[Tensor, Chosen]:
-    """The k largest (or smallest), in order."""
+    """Return the k largest (or smallest), in order."""
     return chosen(b, x, dim, k, largest)
 
 
@@ -90,12 +90,12 @@ def sort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> tuple[Tensor,
 
 
 def argsort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> Chosen:
-    """The places of all entries, in order."""
+    """Return the places of all entries, in order."""
     return sort(b, x, *args, **options)[1]
 
 
 def extreme(b: LoweredBuilder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple[Tensor, Chosen]:
-    """The first largest (or smallest) entry along dim, and its place."""
+    """Return the first largest (or smallest) entry along dim, and its place."""
     value, place = chosen(b, x, dim, 1, largest)
     if keepdim:
         return value, place
@@ -112,19 +112,19 @@ def _best(largest: bool) -> Rule:
 
 
 def minimum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The smallest entry along a dim with its place (min), or of all entries."""
+    """Return the smallest entry along a dim with its place (min), or of all entries."""
     if dim is None:
         return extreme(b, b.reshape(x, (-1,)), 0, False, False)[0]
     return extreme(b, x, dim, keepdim, False)
 
 
 def amin(b: LoweredBuilder, x: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """The smallest entry along dims."""
+    """Return the smallest entry along dims."""
     return over(b, x, dim, keepdim, False)
 
 
 def over(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool, largest: bool) -> Tensor:
-    """The largest (or smallest) entry along several dims, one after the other."""
+    """Return the largest (or smallest) entry along several dims, one after the other."""
     rank = len(b.shape(x))
     dims = [dim] if isinstance(dim, int) else list(dim or range(rank))
     for d in dims:
@@ -133,7 +133,7 @@ def over(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool, largest: bool) -> T
 
 
 def median(b: LoweredBuilder, x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The lower median along dim and its place."""
+    """Return the lower median along dim and its place."""
     flat, d = (b.reshape(x, (-1,)), 0) if dim is None else (x, dim % len(b.shape(x)))
     value, place = chosen(b, flat, d, 1, False, (b.shape(flat)[d] - 1) // 2)
     if dim is None:
@@ -197,7 +197,7 @@ def _same(b: LoweredBuilder, x: Chosen, *_: Any, dtype: torch.dtype | None = Non
 
 
 def number(b: LoweredBuilder, x: Chosen) -> Tensor:
-    """The place as a number."""
+    """Return the place as a number."""
     letters = list(range(len(x.hot.shape)))
     return b.contract(letters[:-1], (x.hot, letters), (Known(torch.arange(x.size, dtype=torch.float64)), letters[-1:]))
 
@@ -246,7 +246,7 @@ def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[.
 
 
 def _sort(b: LoweredBuilder, x: Chosen, *args: Any, **options: Any) -> tuple[Chosen, Chosen]:
-    """The indices of a sort: what is sorted, and where each entry was."""
+    """Return the indices of a sort: what is sorted, and where each entry was."""
     _, where = sort(b, number(b, x), *args, **options)
     dim = args[-2] if len(args) > 1 and isinstance(args[-1], bool) else args[-1] if args else options.get("dim", -1)
     there, mine = _letters(where, dim % len(x.shape))
@@ -255,7 +255,7 @@ def _sort(b: LoweredBuilder, x: Chosen, *args: Any, **options: Any) -> tuple[Cho
 
 
 def _letters(x: Chosen, dim: int) -> tuple[list[Any], list[Any]]:
-    """The letters of a tensor indexed along dim, and of the index: the other dims are shared."""
+    """Return the letters of a tensor indexed along dim, and of the index: the other dims are shared."""
     mine: list[Any] = list(range(len(x.shape)))
     mine[dim] = "place"
     there: list[Any] = list(range(len(x.shape)))
@@ -406,7 +406,7 @@ READERS: dict[str, Callable[..., Any]] = {
 
 
 def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
-    """What an operation makes that reads a place."""
+    """Return what an operation makes that reads a place."""
     if not call.holds(Chosen):
         return None
     rule = READERS.get(call.name)

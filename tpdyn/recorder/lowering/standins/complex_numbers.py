@@ -47,7 +47,7 @@ def is_complex(item: Any) -> bool:
 
 
 def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
-    """What an operation makes that reads complex numbers or begins them."""
+    """Return what an operation makes that reads complex numbers or begins them."""
     dtype = call.kwargs.get("dtype")
     begins = call.name in STARTS or (isinstance(dtype, torch.dtype) and dtype.is_complex)
     if call.is_known or not (begins or _any_complex(call.args) or _any_complex(tuple(call.kwargs.values()))):
@@ -67,7 +67,7 @@ def _any_complex(item: Any) -> bool:
 
 
 def parts(b: LoweredBuilder, x: Any) -> Complex:
-    """A tensor or number as a pair; a real one has the imaginary part zero."""
+    """Return a tensor or number as a pair; a real one has the imaginary part zero."""
     if isinstance(x, Complex):
         return x
     if isinstance(x, complex):
@@ -96,7 +96,7 @@ def _parts_of_known(x: Known) -> tuple[Known, Known]:
 
 
 def _draw_of_a_part(draw: Draw) -> Draw | None:
-    """A complex normal draw of variance 1 has parts of variance 1/2."""
+    """Return a complex normal draw of variance 1 has parts of variance 1/2."""
     law = draw.law
     if law is None or law.kind != "normal" or not law.location.is_zero:
         return None
@@ -109,7 +109,7 @@ def named(pair: Complex) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
 
 
 def _alike(rule: Rule) -> Rule:
-    """The same done to the real and to the imaginary part (masks, indices and sizes serve both)."""
+    """Return the same done to the real and to the imaginary part (masks, indices and sizes serve both)."""
 
     def both(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Any:
         def part(which: str) -> list[Any]:
@@ -123,7 +123,7 @@ def _alike(rule: Rule) -> Rule:
 
 
 def _termwise(rule: Rule, *places: int) -> Product:
-    """The same done to both parts of the arguments at `places`; a real one among them has no imaginary part."""
+    """Return the same done to both parts of the arguments at `places`; a real one among them has no imaginary part."""
 
     def terms(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Complex:
         pairs = {place: parts(b, args[place]) for place in places}
@@ -148,7 +148,7 @@ def _listed(rule: Rule) -> Rule:
 
 
 def _bilinear(rule: Rule) -> Product:
-    """(a + ib)(c + id) = (ac - bd) + i(ad + bc), for any product."""
+    """Return (a + ib)(c + id) = (ac - bd) + i(ad + bc), for any product."""
 
     def product(b: LoweredBuilder, x: Any, y: Any, *_: Any, **__: Any) -> Complex:
         p, q = parts(b, x), parts(b, y)
@@ -205,7 +205,7 @@ def direction(b: LoweredBuilder, x: Any) -> Complex:
 
 
 def angle(b: LoweredBuilder, x: Any) -> Tensor:
-    """The angle of z to the positive numbers."""
+    """Return the angle of z to the positive numbers."""
     z = parts(b, x)
     return b.apply("atan2", z.imag, z.real)
 
@@ -265,13 +265,13 @@ def from_parts(b: LoweredBuilder, real: Any, imag: Any) -> Complex:
 
 
 def as_complex(b: LoweredBuilder, x: Any) -> Complex:
-    """The last dim, of size 2, holds the parts."""
+    """Return the last dim, of size 2, holds the parts."""
     last = len(b.shape(x)) - 1
     return Complex(b.select(x, last, 0), b.select(x, last, 1))
 
 
 def as_real(b: LoweredBuilder, x: Any) -> Tensor:
-    """The parts along a new last dim of size 2."""
+    """Return the parts along a new last dim of size 2."""
     z = parts(b, x)
     return views.stack(b, [z.real, z.imag], len(z.shape))
 
@@ -283,7 +283,7 @@ def convert(b: LoweredBuilder, x: Any, *, dtype: torch.dtype | None = None, **_:
 
 
 def copy(b: LoweredBuilder, x: Any, source: Any, *_: Any) -> Any:
-    """The source in the shape and type of x."""
+    """Return the source in the shape and type of x."""
     z, shape = parts(b, source), b.shape(x.real if isinstance(x, Complex) else x)
     return Complex(b.expand(z.real, shape), b.expand(z.imag, shape)) if is_complex(x) else b.expand(z.real, shape)
 
@@ -295,7 +295,7 @@ def equal(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
 
 
 def vector_norm(b: LoweredBuilder, x: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """The norm of the sizes of the entries."""
+    """Return the norm of the sizes of the entries."""
     kwargs.pop("dtype", None)
     return reductions.RULES["linalg_vector_norm"](b, size(b, x), *args, **kwargs)  # type: ignore[no-any-return]
 

@@ -30,7 +30,7 @@ KEEPS_BUT_FOR_SOME = frozenset("slice_scatter select_scatter index_put masked_fi
 
 
 def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
-    """The outputs of an operation that is done at once."""
+    """Return the outputs of an operation that is done at once."""
     if randomness.is_draw(call.node):
         return None
     initial = call.node.origin.phase in ("initialization", "data")
@@ -176,7 +176,7 @@ LIKELY = 0.65
 
 
 def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
-    """The law after entries outside of an interval were drawn anew (torch repeats that until none is outside).
+    """Return the law after entries outside of an interval were drawn anew (torch repeats that until none is outside).
 
     Unless 16 entries already make a rejection certain (to 1e-3), whether one happened depends on the number of entries,
     hence on the width, and a recording without one shows a normal law. So the law is then taken to be that normal one:
@@ -231,7 +231,7 @@ def _step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], source: Kno
 
 
 def _affine(law: Law, step: Callable[[Any], Any]) -> Law | None:
-    """The law of slope * x + shift, both read off at 0 and 1; None if the step is not affine (c / x)."""
+    """Return the law of slope * x + shift, both read off at 0 and 1; None if the step is not affine (c / x)."""
     zero, one, two = (float(step(torch.tensor(x, dtype=torch.float64))) for x in (0.0, 1.0, 2.0))
     slope, shift = one - zero, zero
     if not all(map(math.isfinite, (zero, one, two))) or not math.isclose(

@@ -44,7 +44,7 @@ class Shifted(StandsIn):
 
 
 def maximum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The largest entry along one dim, symbolically; along several dims, by ranks."""
+    """Return the largest entry along one dim, symbolically; along several dims, by ranks."""
     dims = axes_of(b, x, dim)
     value = b.value(x)
     if len(dims) != 1:
@@ -54,7 +54,7 @@ def maximum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -
 
 
 def maximum_and_place(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The largest entry along one dim, and where it is; without a dim, the largest of all entries."""
+    """Return the largest entry along one dim, and where it is; without a dim, the largest of all entries."""
     if dim is None:
         return over(b, x, None, False, True)
     largest = maximum(b, x, dim, keepdim)
@@ -62,7 +62,7 @@ def maximum_and_place(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool 
 
 
 def settled(b: LoweredBuilder, item: Any) -> Any:
-    """A symbolic maximum, computed: what reads it does more than let it cancel.
+    """Return a symbolic maximum, computed: what reads it does more than let it cancel.
 
     From then on its gradient is computed, too.
     """
@@ -88,7 +88,7 @@ def _with(like: Shifted, base: Any, form: Literal["sum", "factor", "selector"], 
 
 
 def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
-    """What an operation makes that reads at least one `Shifted`."""
+    """Return what an operation makes that reads at least one `Shifted`."""
     if not call.holds(Shifted):
         return None
     name, rule = call.name, RULES.get(call.name)

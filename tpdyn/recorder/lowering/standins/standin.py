@@ -34,7 +34,7 @@ class Call:
 
     @staticmethod
     def of(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """The call, its kinds read off the arguments."""
+        """Return the call, its kinds read off the arguments."""
         return Call(node, args, kwargs, kinds_in((args, kwargs)))
 
     @property
@@ -58,13 +58,13 @@ class Call:
         return not self.kinds.isdisjoint(kinds)
 
     def settled(self, b: LoweredBuilder, settle: Settle) -> Call:
-        """The same call, each item of its arguments settled."""
+        """Return the same call, each item of its arguments settled."""
         return Call.of(
             self.node, mapped(self.args, lambda x: settle(b, x)), mapped(self.kwargs, lambda x: settle(b, x))
         )
 
     def with_args(self, args: tuple[Any, ...]) -> Call:
-        """The same call of other arguments."""
+        """Return the same call of other arguments."""
         return replace(self, args=args, kinds=kinds_in((args, self.kwargs)))
 
 
@@ -83,7 +83,7 @@ class StandIn:
 
 
 def outputs(made: Any) -> tuple[Any, ...]:
-    """What a rule made, as a tuple."""
+    """Return what a rule made, as a tuple."""
     return tuple(made) if isinstance(made, (tuple, list)) else (made,)
 
 
@@ -97,7 +97,7 @@ def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def kinds_in(items: Any) -> frozenset[type]:
-    """The types of all that lies inside nested arguments: asked once for several kinds, all of them final."""
+    """Return the types of all that lies inside nested arguments: asked once for several kinds, all of them final."""
     found: set[type] = set()
     waiting = [items]
     while waiting:

@@ -90,7 +90,7 @@ def _over(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None
 
 
 def joint_weights(b: LoweredBuilder, one: Any, other: Any) -> Any:
-    """The weights of both."""
+    """Return the weights of both."""
     return other if b.number(one) == 1 and b.shape(other) else b.product(one, other)
 
 

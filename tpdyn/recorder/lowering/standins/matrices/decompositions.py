@@ -25,7 +25,7 @@ from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Tensor
 
 
 def _symmetric(b: LoweredBuilder, x: Any, what: str, why: str = "") -> tuple[Any, Handle | None]:
-    """A symmetric matrix as the multiple of the identity in it, and the rest (None: nothing else)."""
+    """Return a symmetric matrix as the multiple of the identity in it, and the rest (None: nothing else)."""
     parts = damped(x) or Damped(0, x)
     if len(parts.shape) != 2 or isinstance(x, (Diagonal, Eigenvectors, Cholesky)):
         raise Refusal(f"{what} of several matrices at once, or of a diagonal one")
@@ -40,7 +40,7 @@ def _symmetric(b: LoweredBuilder, x: Any, what: str, why: str = "") -> tuple[Any
 
 
 def eigenvalues(b: LoweredBuilder, shift: Any, rest: Handle, descending: bool = False) -> Tensor:
-    """The eigenvalues of `shift I + rest`; a small shift only guards a division."""
+    """Return the eigenvalues of `shift I + rest`; a small shift only guards a division."""
     found = b.eigenvalues(rest, descending)
     number = b.number(shift)
     if number == 0:
@@ -81,7 +81,7 @@ def svd(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
 
 
 def inverse(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, None]:
-    """The inverse of a symmetric matrix: a function of it."""
+    """Return the inverse of a symmetric matrix: a function of it."""
     if isinstance(x, Diagonal):
         return Diagonal(b.apply("reciprocal", x.entries)), None
     shift, rest = _symmetric(b, x, "the inverse")
@@ -108,7 +108,7 @@ def solve(b: LoweredBuilder, x: Any, y: Any, *, left: bool = True, **_: Any) -> 
 
 
 def cholesky(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Cholesky, None]:
-    """The factor, symbolically."""
+    """Return the factor, symbolically."""
     _symmetric(b, x, "the Cholesky factor")
     return Cholesky(x), None
 

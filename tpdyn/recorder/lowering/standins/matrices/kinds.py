@@ -107,7 +107,7 @@ def damped(x: Any) -> Damped | None:
 
 
 def settled(b: LoweredBuilder, item: Any) -> Any:
-    """An identity or diagonal matrix as an array. Raises Refusal for eigenvectors."""
+    """Return an identity or diagonal matrix as an array. Raises Refusal for eigenvectors."""
     if isinstance(item, Damped):
         eye = Known(torch.eye(item.shape[0], dtype=torch.float64), name="identity")
         return b.combine([(1, item.rest), (1, b.product(eye, item.shift))])
@@ -121,7 +121,7 @@ def settled(b: LoweredBuilder, item: Any) -> Any:
 
 
 def diag_embed(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
-    """A diagonal matrix; several at once are arrays."""
+    """Return a diagonal matrix; several at once are arrays."""
     if len(b.shape(x)) == 1 and offset == 0 and isinstance(x, Handle) and x.shape[0] != 1:
         return Diagonal(x)
     return strides.diag_embed(b, x, offset, dim1, dim2)

@@ -17,7 +17,7 @@ Factor = tuple[Any, list[Any]]
 
 
 def product(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
-    """The einsum of two factors, each with a letter for each dim; a sum over the letters that `out` lacks."""
+    """Return the einsum of two factors, each with a letter for each dim; a sum over the letters that `out` lacks."""
     if isinstance(x[0], Cholesky) or isinstance(y[0], Cholesky):
         raise Settles
     if isinstance(x[0], Eigenvectors) or isinstance(y[0], Eigenvectors):
@@ -48,7 +48,7 @@ def _sum_of(b: LoweredBuilder, x: Any, y: Any) -> Any:
 
 
 def _kept_letter(out: Sequence[Any], square: Sequence[Any], other: Sequence[Any]) -> Any:
-    """The letter of a square matrix that stays, the other one being summed with the partner."""
+    """Return the letter of a square matrix that stays, the other one being summed with the partner."""
     kept = [letter for letter in square if letter in out and letter not in other]
     summed = [letter for letter in square if letter not in out and letter in other]
     if len(square) != 2 or len(kept) != 1 or len(summed) != 1:
@@ -57,7 +57,7 @@ def _kept_letter(out: Sequence[Any], square: Sequence[Any], other: Sequence[Any]
 
 
 def _relabelled(b: LoweredBuilder, out: list[Any], square: Sequence[Any], other: Factor) -> Any:
-    """The product of an identity matrix with a partner: the partner, one letter renamed."""
+    """Return the product of an identity matrix with a partner: the partner, one letter renamed."""
     kept = _kept_letter(out, square, other[1])
     letters = [kept if letter in square else letter for letter in other[1]]
     return permuted(b, other[0], [letters.index(letter) for letter in out])
@@ -87,7 +87,7 @@ def _met(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
 
 
 def _laid_out(b: LoweredBuilder, made: Any, letters: list[Any], out: list[Any]) -> Any:
-    """A matrix with its dims in the order of `out`; the other letters have size 1."""
+    """Return a matrix with its dims in the order of `out`; the other letters have size 1."""
     made = permuted(b, made, [letters.index(letter) for letter in out if letter in letters])
     for place, letter in enumerate(out):
         if letter not in letters:

@@ -16,7 +16,7 @@ READERS: dict[str, Rule] = {**decompositions.RULES, **arithmetic.READERS, **prod
 
 
 def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
-    """What an operation makes that reads something symbolic, an identity matrix beside a value, or decomposes a value."""
+    """Return what an operation makes that reads something symbolic, an identity matrix beside a value, or decomposes a value."""
     rule = READERS.get(call.name)
     if not call.holds(*SYMBOLIC):
         meets = call.name in decompositions.RULES or any(identity_of(arg) is not None for arg in call.args)
