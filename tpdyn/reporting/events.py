@@ -65,10 +65,6 @@ class Run:
         metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
         self._summary(tag, step, metadata, _bytes(markdown.encode()))
 
-    def flush(self) -> None:
-        """Let readers see what was written so far."""
-        self._file.flush()
-
     def image(self, tag: str, png: bytes, description: str = "") -> None:
         """One picture, as the bytes of a PNG; the description is markdown."""
         width, height = struct.unpack(">II", png[16:24])  # of the header chunk, which comes first
