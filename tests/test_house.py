@@ -15,7 +15,7 @@ PACKAGE = ROOT / "tpdyn"
 
 # From the top floor to the ground. A module may import its own floor and those below.
 FLOORS = (
-    ("cli", "__main__"),
+    ("cli", "options", "__main__"),
     ("integrations",),
     ("commands",),
     ("board",),
@@ -51,6 +51,7 @@ WITHOUT_TORCH = (
     "reporting.tags",
     "board",
     "cli",
+    "options",
 )
 WITH_TORCH = "program.evaluation"
 # The one door upstairs: `report.show()` is part of the public face, and showing is reporting's.

@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tpdyn.options import ScriptArguments, Settings, Target, WidthArgs, limits_of, pair_of, widths_of
 
 app = typer.Typer(
     help="From a training script to its infinite-width verdict: predicted by tensor programs, checked by runs.",
@@ -28,53 +29,6 @@ EXIT_HELP = (
     "Exit status: 0 stable, nontrivial, confirmed; 10 unstable; 11 trivial; 12 the runs contradict the prediction; "
     "16 the runs leave it undecided; 13 outside the theory; 14 not the regime of --require; 2 bad input; 130 interrupted."
 )
-
-
-Target = Annotated[
-    str, typer.Argument(help="file.py:function, or a script that is run as it is, with --width-arg or --set")
-]
-ScriptArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
-]
-WidthArgs = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="the script's own option for the width: --width-arg=--d-model; again for others that grow with it: "
-        "--width-arg='--d-ff=4*n'"
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="a number in the script's text that is set to a function of the width: --set n_embd=n, --set "
-        "GPTConfig.n_head=n/16 (a field, keyword or default), --set 400=n (wherever 400 is written), --set 31:400=n (in "
-        "line 31), --set config.yaml:model.width=n (another file)",
-    ),
-]
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}; expected whole numbers with commas between, e.g. 64,128,256,512") from None
-
-
-def _pair(text: str) -> tuple[int, int]:
-    try:
-        low, high = (int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}; expected two whole numbers with a comma between, e.g. -6,6") from None
-    return low, high
-
-
-def _limits(text: str) -> tuple[Fraction, Fraction]:
-    try:
-        low, high = (Fraction(part) for part in text.split(","))
-    except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{text!r}; expected two numbers with a comma between, e.g. -1,5/2") from None
-    return low, high
 
 
 @app.command(epilog=EXIT_HELP)
@@ -120,7 +74,7 @@ def check(
         from tpdyn.reporting import coordinates, folders, tensorboard, terminal
         from tpdyn.scripts.script import load, told
 
-        asked, recorded = _widths(widths), _widths(record_widths) if record_widths else None
+        asked, recorded = widths_of(widths), widths_of(record_widths) if record_widths else None
         if width_arg or settings:
             recorded = checking.script_widths(asked, recorded)
         # The script may change the working folder.
@@ -248,15 +202,15 @@ def transfer(
         with _progress() as tell:
             found = transfers(
                 targets,
-                widths=_widths(widths),
-                powers=_pair(powers),
+                widths=widths_of(widths),
+                powers=pair_of(powers),
                 per_power=per_power,
                 steps=steps,
                 seeds=seeds,
                 hyperparameter=hyperparameter,
                 derived=derived,
                 width_arg=width_arg or None,
-                record_widths=_widths(record_widths) if record_widths else None,
+                record_widths=widths_of(record_widths) if record_widths else None,
                 progress=tell,
             )
         reporting.show(found)
@@ -267,6 +221,23 @@ def transfer(
             reporting.picture(found, picture)
             print(f"the picture: {picture}")
         print(f"tensorboard --logdir {logdir}")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="a log folder, e.g. logs/my-run, or one that holds several")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="the file to write (report.html; other formats: standard output)"),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="html, md or json; by the file's ending unless given")] = "",
+) -> None:
+    """One file to send to a colleague: what the tab Tensor Programs shows of a log, self-contained; or Markdown, or JSON."""
+    with _exits():
+        from tpdyn.commands.report import report as reported
+
+        made = reported(folder, output, form)
+        print(made, end="" if isinstance(made, str) else "\n")
 
 
 @app.command()
@@ -296,9 +267,9 @@ def derive(
             files.check_json_path(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
         _say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=widths_of(record_widths))
         with _progress() as tell:
-            program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
+            program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
             found, differences = checking.derived(program, gauge)
         print(found.show())
         for name, lines in differences.items():
@@ -339,7 +310,7 @@ def fix(
                 width_arg,
                 script_arguments or [],
                 settings or [],
-                widths=_widths(record_widths),
+                widths=widths_of(record_widths),
                 steps=steps,
                 base_width=base_width,
                 progress=tell,
@@ -388,8 +359,8 @@ def phase(
         from tpdyn.reporting import folders, tensorboard
         from tpdyn.scripts.script import load, told
 
-        ends = [_limits(text) if text else None for text in (x_limits, y_limits)]
-        all_ends = _limits(limits or "-1,2")
+        ends = [limits_of(text) if text else None for text in (x_limits, y_limits)]
+        all_ends = limits_of(limits or "-1,2")
         if limits and not symbol:
             raise failures.BadInput("--limits goes with --symbol; a picture has --x-limits and --y-limits")
         if through and (y or x != "c" or around != "script"):
@@ -410,9 +381,9 @@ def phase(
             files.check_pictures(f"--logdir {logdir}")
             folders.check_writable(destination)
         _say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=_widths(record_widths))
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=widths_of(record_widths))
         with _progress() as tell:
-            program = checking.recorded(train, widths=_widths(record_widths), steps=steps, progress=tell)
+            program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
             found = (
                 checking.cells(program, symbol, tell, around=around, limits=all_ends)
                 if symbol
@@ -454,7 +425,7 @@ def simulate(
         json = _absolute(json)
         if json is not None:
             files.check_json_path(json)
-        asked, recorded = _widths(widths), _widths(record_widths)
+        asked, recorded = widths_of(widths), widths_of(record_widths)
         _say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
         with _progress() as tell:
@@ -502,24 +473,36 @@ def limit(
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     json: Annotated[Path | None, typer.Option(help="write limits, kernels and distributions to this file")] = None,
+    widths: Annotated[str, typer.Option(help="also run it at these widths, and show the losses beside the limit")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="runs at each of --widths")] = 8,
+    logdir: Annotated[Path | None, typer.Option(help="show it in TensorBoard: a folder is made in this one")] = None,
 ) -> None:
     """Losses and outputs of a script at infinite width, each with its error."""
     with _exits():
+        from tpdyn.commands import check as checking
         from tpdyn.commands import files
-        from tpdyn.commands.limit import limits
+        from tpdyn.commands.limit import limits, measured
+        from tpdyn.reporting import folders, limit_log
         from tpdyn.scripts.script import load, told
 
-        json = _absolute(json)
+        json, script, destination = _absolute(json), checking.script_of(target), None
         if json is not None:
             files.check_json_path(json)
-        recorded = _widths(record_widths)
+        asked, recorded = widths_of(widths) if widths else (), widths_of(record_widths)
+        if logdir is not None:
+            destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-limit", script)
+            folders.check_writable(destination)
         _say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
+        train = load(target, width_arg, script_arguments or [], settings or [], widths=(*recorded, *asked))
         with _progress() as tell:
             found = limits(
                 train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell
             )
+            runs = measured(train, asked, seeds, steps, tell) if asked else None
         print(found.show())
+        if destination is not None:
+            limit_log.log_limit(found.limit, destination, runs, script=script)
+            print(f"tensorboard --logdir {logdir}")
         if json is not None:
             files.write_json(found.to_dict(), json)
 

@@ -47,7 +47,7 @@ class Logs:
             except Unreadable as error:
                 content = {"error": str(error)}
             found.append({"id": run, "name": name, **content})
-        return sorted(found, key=lambda log: _natural(log["name"]))
+        return sorted(found, key=lambda log: natural(log["name"]))
 
     def document(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
         """A log's document. Raises KeyError for a run without one, Unreadable for one that cannot be read."""
@@ -130,7 +130,7 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
     return {key: known.get(key) for key in ("kind", "title", "script", "says", "outcome", "runs")}
 
 
-def _natural(name: str) -> tuple[Any, ...]:
+def natural(name: str) -> tuple[Any, ...]:
     """Names as people sort them: run-2 before run-10."""
     import re
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from tpdyn.commands.check import Progress, recorded
+from tpdyn.commands.check import Progress, check_widths, recorded
 from tpdyn.commands.failures import translated
 from tpdyn.commands.simulate import listed, table
 from tpdyn.limits.limit import Estimate, Limit, limit
+from tpdyn.measuring.measure import measure
+from tpdyn.measuring.measurement import Measurement
 
 SHOWN = 4
 """So many entries of an output are printed; JSON has all."""
@@ -80,6 +82,16 @@ def limits(
             program, points, scrambles, seed=seed, progress=lambda done, total: tell("taking the limit", done, total)
         )
         return Limits(made)
+
+
+def measured(
+    train: Callable[[int], Any], widths: Sequence[int], seeds: int, steps: int, progress: Progress | None = None
+) -> Measurement:
+    """The losses of real runs at growing widths. Raises `BadInput` for widths that make no sense, and as `measure` does."""
+    tell = progress or (lambda what, done, total: None)
+    check_widths(widths, "--widths")
+    with translated():
+        return measure(train, tuple(widths), seeds, steps, progress=lambda done, total: tell("measuring", done, total))
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:

@@ -37,7 +37,8 @@ ACROSS = 4
 def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) -> dict[str, Any]:
     """The program as JSON data: `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
     columns, rows, places, kinds, shapes = _Texts(), _Texts(), _Texts(), _Texts(), _Texts()
-    for name in _modules(program):
+    owners = _owners(program)
+    for name in _modules(program, owners):
         rows.number(name)
     filled: Counter[tuple[int, int]] = Counter()
     nodes: dict[str, list[Any]] = {key: [] for key in KEYS}
@@ -46,7 +47,7 @@ def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) ->
         column = columns.number(
             "initialization" if origin.phase == "initialization" else f"{origin.step} {origin.phase}"
         )
-        row = rows.number(_module(statement))
+        row = rows.number(owners[position])
         place = (column, row)
         source = origin.source
         values = (
@@ -102,18 +103,31 @@ class _Texts:
         return self._numbers[text]
 
 
-def _module(statement: Statement) -> str:
-    """The module of a statement; an initial parameter and what updates it belong to the parameter's module."""
-    origin, instruction = statement.origin, statement.instruction
-    if not origin.module and isinstance(instruction, Leaf) and instruction.kind in ("parameter", "buffer"):
-        return instruction.name.rpartition(".")[0]
-    return origin.module
+def _owners(program: Program) -> list[str]:
+    """The module of each statement. What only updates parameters of one module belongs to it, and so does its initial value."""
+    readers: list[set[str]] = [set() for _ in program.statements]
+    for parameter in program.parameters:
+        for view in parameter.versions:
+            for piece in view.pieces:
+                readers[piece].add(parameter.name.rpartition(".")[0])
+    owners = [statement.origin.module for statement in program.statements]
+    for position in reversed(range(len(program))):
+        statement = program.statements[position]
+        phase = statement.origin.phase
+        if phase in ("optimizer", "initialization"):
+            if not owners[position] and len(readers[position]) == 1:
+                (owners[position],) = readers[position]
+            if phase == "optimizer":
+                for operand in operands_of(statement.instruction):
+                    if program.statements[operand.var].origin.phase == "optimizer":
+                        readers[operand.var].add(owners[position])
+    return owners
 
 
-def _modules(program: Program) -> list[str]:
+def _modules(program: Program, owners: Sequence[str]) -> list[str]:
     """The modules as the first forward pass meets them; the root comes first."""
-    met = dict.fromkeys(["", *(_module(s) for s in program.statements if s.origin.phase == "forward")])
-    return list(met | dict.fromkeys(_module(s) for s in program.statements))
+    met = (owner for owner, s in zip(owners, program.statements, strict=True) if s.origin.phase == "forward")
+    return list(dict.fromkeys(["", *met, *owners]))
 
 
 def kind(statement: Statement) -> str:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tpdyn.board.folder import Log
+from tpdyn.board.page import page
+
+Make = Callable[..., dict[str, Any]]
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+def test_the_page_holds_its_data_and_asks_for_nothing(make: Make) -> None:
+    made = page([Log("mlp", make(), {"nodes": {}}), Log("cut", None, error="broken")])
+    (packed,) = re.findall(r'id="tpdyn-data">([^<]*)<', made)
+    content = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert content["documents"] == {"mlp": make()}
+    assert content["programs"] == {"mlp": {"nodes": {}}}
+    assert [log.get("error") for log in content["logs"]] == [None, "broken"]
+    assert "default-src 'none'" in made
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']https?:""", made)
+
+
+def test_nothing_of_a_script_stands_in_the_page_as_markup(make: Make) -> None:
+    made = page([Log(HOSTILE, make(HOSTILE, name=HOSTILE))])
+    assert "<img src=x" not in made
+    assert made.count("</script>") == 2
+    assert len(made) < 3_000_000

@@ -1,0 +1,57 @@
+"""What do commands have in common on the command line? Their shared arguments, and how lists of numbers are read."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated
+
+import typer
+
+Target = Annotated[
+    str, typer.Argument(help="file.py:function, or a script that is run as it is, with --width-arg or --set")
+]
+ScriptArguments = Annotated[
+    list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
+]
+WidthArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="the script's own option for the width: --width-arg=--d-model; again for others that grow with it: "
+        "--width-arg='--d-ff=4*n'"
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="a number in the script's text that is set to a function of the width: --set n_embd=n, --set "
+        "GPTConfig.n_head=n/16 (a field, keyword or default), --set 400=n (wherever 400 is written), --set 31:400=n (in "
+        "line 31), --set config.yaml:model.width=n (another file)",
+    ),
+]
+
+
+def widths_of(text: str) -> tuple[int, ...]:
+    """Widths such as "64,128"; raises typer.BadParameter for anything else."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}; expected whole numbers with commas between, e.g. 64,128,256,512") from None
+
+
+def pair_of(text: str) -> tuple[int, int]:
+    """Two whole numbers such as "-6,6"; raises typer.BadParameter for anything else."""
+    try:
+        low, high = (int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}; expected two whole numbers with a comma between, e.g. -6,6") from None
+    return low, high
+
+
+def limits_of(text: str) -> tuple[Fraction, Fraction]:
+    """Two exact numbers such as "-1,5/2"; raises typer.BadParameter for anything else."""
+    try:
+        low, high = (Fraction(part) for part in text.split(","))
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r}; expected two numbers with a comma between, e.g. -1,5/2") from None
+    return low, high

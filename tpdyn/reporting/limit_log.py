@@ -1,0 +1,61 @@
+"""How does a limit get into TensorBoard? `log_limit(found, "logs/my-limit")`: the tab's document, losses as scalars, words.
+
+The run "limit" has the losses at infinite width over the steps; runs "width=64", ... have those of real runs, if there were any.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tpdyn.limits.limit import Limit
+from tpdyn.measuring.measurement import Measurement
+from tpdyn.reporting import board
+from tpdyn.reporting.document import Document, of_limit
+from tpdyn.reporting.events import Run
+from tpdyn.reporting.folders import write_folder
+from tpdyn.reporting.tags import HIGH, LIMIT_RUN, LOSS_TAG, LOW, VERDICT_RUN, VERDICT_TAG, run_of_width
+
+
+def log_limit(
+    found: Limit, logdir: str | os.PathLike[str], measurement: Measurement | None = None, *, script: str = ""
+) -> Path:
+    """Write a limit for `tensorboard --logdir`; an earlier one in the same place is replaced. script: see `log`.
+
+    measurement: real runs at growing widths, to be shown beside it. Returns the folder; raises `CannotLog` as `log` does.
+    """
+    made = of_limit(found, measurement, title=Path(logdir).name, script=script)
+    return write_folder(logdir, lambda folder: _write(found, measurement, folder, made), script)
+
+
+def _write(found: Limit, measurement: Measurement | None, folder: Path, document: Document) -> None:
+    with Run(folder / VERDICT_RUN) as run:
+        board.write(run, folder, document)
+        run.text(VERDICT_TAG, markdown(found))
+    with Run(folder / LIMIT_RUN) as run:
+        for step, estimate in enumerate(found.losses):
+            value, error = float(estimate.value), float(estimate.error)
+            for tag, number in (
+                (LOSS_TAG, value),
+                (f"{LOSS_TAG} {LOW}", value - error),
+                (f"{LOSS_TAG} {HIGH}", value + error),
+            ):
+                run.scalar(tag, step, number)
+    if measurement is not None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            means = measurement.loss.mean(axis=1)
+        for index, width in enumerate(measurement.widths):
+            with Run(folder / run_of_width(width)) as run:
+                for step in range(means.shape[1]):
+                    run.scalar(LOSS_TAG, step, float(means[index, step]))
+
+
+def markdown(found: Limit) -> str:
+    """The losses at infinite width as a page of markdown."""
+    rows = ["| step | loss at infinite width | error |", "|---:|---:|---:|"]
+    rows += [
+        f"| {step} | {float(each.value):.6g} | {float(each.error):.1g} |" for step, each in enumerate(found.losses)
+    ]
+    return "\n".join(["# infinite width", "", *rows, "", *(f"* {note}" for note in found.notes)])
