@@ -154,6 +154,24 @@ class Recurrent(nn.Module):
         return self.out(h)
 
 
+class Stacked(nn.Module):
+    """The recurrent network, its states stacked, cut and normalised before the readout: means pass through both."""
+
+    def __init__(self, width: int, stacked: bool) -> None:
+        super().__init__()
+        self.enter, self.again, self.out = Dense(3, width), Dense(width, width), Dense(width, 1, False)
+        self.stacked = stacked
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [self.enter(x[:, 0])]
+        for t in range(1, x.shape[1]):
+            states.append(self.enter(x[:, t]) + self.again(torch.relu(states[-1])))
+        last = torch.stack(states, 1)[:, 1:] if self.stacked else None
+        if last is None:
+            return self.out((torch.relu(states[1]) + torch.relu(states[2])) / 2)
+        return self.out(torch.relu(last).mean(1))
+
+
 class Gated(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -213,6 +231,14 @@ def test_kernels_are_those_of_ensembles_of_finite_networks(name: str) -> None:
     assert bool(((tpdyn.nngp(make, x) - covariance).abs() < 5 * error).all())
     limit = tpdyn.ntk(make, x)
     assert float((limit - tangent).abs().max() / limit.abs().max()) < 0.1
+
+
+def test_states_that_are_stacked_and_cut_have_the_kernels_of_the_states() -> None:
+    x = normal(5, 2, 3, 3)
+    one, other = (tpdyn.kernels(lambda width, s=s: Stacked(width, s), x) for s in (True, False))
+    for kernel, expected in zip((one.nngp, one.ntk), (other.nngp, other.ntk), strict=True):
+        assert kernel is not None and expected is not None
+        torch.testing.assert_close(kernel, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_inputs_against_themselves_are_exact_on_the_diagonal_and_symmetric() -> None:

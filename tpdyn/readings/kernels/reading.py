@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Instruction, Leaf
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Instruction, Leaf, Slice
 from tpdyn.readings.kernels import gaussian
 from tpdyn.readings.kernels.atoms import Atoms
 from tpdyn.readings.kernels.frame import Kind, Seen, Tile, level
@@ -34,6 +34,7 @@ from tpdyn.readings.kernels.sized import (
     Label,
     Labels,
     Sized,
+    end_to_end,
     expanded,
     product,
     reordered,
@@ -142,8 +143,40 @@ class Kernels(Atoms):
                 first = reordered(made, (picked, *rest)).value
                 value_ = first.index_select(0, table.flatten()).reshape(*table.shape, *first.shape[1:])
                 return expanded(Sized(value_, (*where.labels, *rest), made.order), u.labels)
+            case Slice():
+                return self._mean_of_entries(tile, u, instruction, names)
+            case Concat():
+                return self._mean_of_parts(tile, u, instruction, names)
             case _:
                 raise self.refusal(u.var, "no rule for its mean")
+
+    def _mean_of_entries(self, tile: Tile, u: Seen, cut: Slice, names: dict[int, Label]) -> Sized | None:
+        """Some entries along one axis: those of the mean."""
+        picked = Label(tile.sides[u.side].size(cut.value, cut.axis))
+        read = self.operand(tile, u, cut.value, {**names, cut.axis: picked})
+        made = self.mean(tile, read, read.labels)
+        if made is None:
+            return None
+        rest = tuple(x for x in read.labels if x is not picked)
+        value = reordered(made, (picked, *rest)).value.index_select(0, torch.arange(cut.length) * cut.step + cut.start)
+        if cut.axis not in names:
+            return expanded(Sized(value[0], rest, made.order), u.labels)
+        return expanded(Sized(value, (names[cut.axis], *rest), made.order), u.labels)
+
+    def _mean_of_parts(self, tile: Tile, u: Seen, joined: Concat, names: dict[int, Label]) -> Sized | None:
+        """Values laid end to end: so are their means."""
+        along = self.label_of(u, joined.axis)
+        parts: list[Sized | int] = []
+        for part, length in zip(joined.parts, joined.lengths, strict=True):
+            size, made = int(length.constant), None
+            if part is not None:
+                here = Label(size)
+                read = self.operand(tile, u, part, {**names, joined.axis: here})
+                made = self.mean(tile, read, read.labels)
+                if made is not None:
+                    made = expanded(made, tuple(here if x is along else x for x in u.labels))
+            parts.append(size if made is None else made)
+        return end_to_end(parts, u.labels.index(along), u.labels)
 
     def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
         """Mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
