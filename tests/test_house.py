@@ -15,7 +15,7 @@ PACKAGE = ROOT / "tpdyn"
 
 # From the top floor to the ground. A module may import its own floor and those below.
 FLOORS = (
-    ("cli", "options", "__main__"),
+    ("cli", "cli_runs", "options", "__main__"),
     ("integrations",),
     ("commands",),
     ("board",),
@@ -29,6 +29,7 @@ FLOORS = (
     ("parametrizing",),
     ("regimes",),
     ("scripts",),
+    ("store",),
     ("readings",),
     ("recorder",),
     ("facts",),
@@ -291,6 +292,8 @@ def test_the_public_names_exist_and_an_unknown_one_is_refused() -> None:
 # Modules (or, with a dot at the end, folders) without a mirrored test file, each with where they are tested or why not at all.
 WITHOUT_MIRROR = {
     "home": "a path",
+    "options": "options of the command line: tests/test_cli.py",
+    "cli_runs": "the commands: tests/commands/test_runs.py",
     "program.errors": "the error classes",
     "recorder.errors": "an error class",
     "recorder.lowered": "plain data",

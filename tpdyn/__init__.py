@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tpdyn.regimes.predict import predict
     from tpdyn.regimes.prediction import Prediction, Regime
     from tpdyn.reporting.tensorboard import log
+    from tpdyn.store.table import runs
     from tpdyn.tuning.transfer import transfer
 
 __version__ = "0.1.0"
@@ -71,6 +72,7 @@ __all__ = [
     "predict",
     "record",
     "recording",
+    "runs",
     "simulate",
     "transfer",
     "widened",
@@ -101,6 +103,7 @@ _HOMES = {
     "Parametrization": "tpdyn.parametrizing.parametrization",
     "transfer": "tpdyn.tuning.transfer",
     "limit": "tpdyn.limits.limit",
+    "runs": "tpdyn.store.table",
     "simulate": "tpdyn.readings.sampled.simulate",
     "Regime": "tpdyn.regimes.prediction",
     "Prediction": "tpdyn.regimes.prediction",

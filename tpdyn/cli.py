@@ -16,7 +16,19 @@ from typing import Annotated
 
 import typer
 
-from tpdyn.options import ScriptArguments, Settings, Target, WidthArgs, limits_of, pair_of, widths_of
+from tpdyn import cli_runs
+from tpdyn.options import (
+    Backend,
+    Fresh,
+    Jobs,
+    ScriptArguments,
+    Settings,
+    Target,
+    WidthArgs,
+    limits_of,
+    pair_of,
+    widths_of,
+)
 
 app = typer.Typer(
     help="From a training script to its infinite-width verdict: predicted by tensor programs, checked by runs.",
@@ -65,14 +77,20 @@ def check(
         Path | None, typer.Option(help="draw every module's change against the width to this file (png, svg, pdf)")
     ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="seconds that one run may take")] = 600,
+    by: Annotated[str, typer.Option(help="script, or program: the recorded program makes most runs")] = "script",
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
+    fresh: Fresh = False,
     require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
     with _exits() as leave:
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files
+        from tpdyn.commands.runs import means_of
         from tpdyn.reporting import coordinates, folders, tensorboard, terminal
         from tpdyn.scripts.script import load, told
+        from tpdyn.scripts.target import Target as Words
 
         asked, recorded = widths_of(widths), widths_of(record_widths) if record_widths else None
         if width_arg or settings:
@@ -92,6 +110,8 @@ def check(
         runs = (*(recorded or ()), *(asked if measure else ()))
         _say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=runs)
+        words = Words(target, tuple(width_arg or ()), tuple(script_arguments or ()), tuple(settings or ()))
+        means = means_of(words, logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh)
         with _progress() as tell:
             try:
                 checked = checking.check(
@@ -107,6 +127,8 @@ def check(
                     finite=finite or (),
                     time_limit=time_limit,
                     decide_within=seconds if until_decided else None,
+                    by=checking.by_of(by),
+                    means=means,
                     progress=tell,
                 )
             except failures.BeyondTheory as error:
@@ -572,3 +594,6 @@ def _progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
     from tpdyn.reporting.progress import progress
 
     return progress()
+
+
+cli_runs.attach(app, _exits)

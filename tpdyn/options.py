@@ -31,6 +31,11 @@ Settings = Annotated[
 ]
 
 
+Jobs = Annotated[int, typer.Option(min=1, help="runs that are made at once; each gets cores / jobs threads")]
+Backend = Annotated[str, typer.Option(help="who makes them: loky (processes here), dask or ray (a cluster)")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="make every run anew, and do not look up finished ones")]
+
+
 def widths_of(text: str) -> tuple[int, ...]:
     """Widths such as "64,128"; raises typer.BadParameter for anything else."""
     try:

@@ -158,7 +158,7 @@ def test_a_script_that_seeds_itself_makes_runs_that_differ_and_seed_zero_is_the_
     plain = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
     assert found.size[0, 0, 0, 0] == pytest.approx(plain[0](torch.randn(5, 3)).double().abs().mean().item(), rel=1e-12)
     (note,) = [note for note in found.notes if "seeds its random numbers itself" in note]
-    assert "test_measure.py:" in note
+    assert "(test_measure.py)" in note
 
 
 def test_runs_that_are_the_same_bit_for_bit_count_once_and_it_is_said() -> None:

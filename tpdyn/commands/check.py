@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
@@ -21,6 +21,7 @@ from tpdyn.commands.failures import BadInput, Exit, Watched, translated
 from tpdyn.exponents import Order
 from tpdyn.measuring.measure import check_device, measure, measure_more
 from tpdyn.measuring.measurement import Measurement
+from tpdyn.measuring.runs import HERE, Means
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
@@ -31,6 +32,7 @@ from tpdyn.program.program import Program
 from tpdyn.recorder.record import default_widths, record
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.store.workers import check_jobs
 
 Progress = Callable[[str, int, int], None]
 
@@ -78,6 +80,8 @@ def check(
     finite: Sequence[str] = (),
     time_limit: float | None = None,
     decide_within: float | None = None,
+    by: Literal["script", "program"] = "script",
+    means: Means = HERE,
     progress: Progress | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
@@ -88,6 +92,7 @@ def check(
     record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given.
     time_limit: seconds that one run may take.
     decide_within: seconds for further runs while the regime is undecided (`tpdyn.claims.deciding`).
+    by: "program" runs the recorded program for most seeds (`tpdyn.measure`). means: the store of finished runs, and workers.
     progress: called with (what is being done, how much of it is done, how much there is). The script's output is passed on
     (to standard error) from its first run only: it is run dozens of times.
 
@@ -99,6 +104,9 @@ def check(
         check_widths(widths, "--widths")
         with translated():
             check_device(device)
+            check_jobs(means.jobs, means.backend)
+    if means.worker is not None:
+        means = replace(means, worker=Watched(means.worker, silent=True, seconds=time_limit))
     if record_widths:
         check_widths(record_widths, "--record-widths")
     tell = progress or (lambda what, done, total: None)
@@ -126,14 +134,17 @@ def check(
             steps=steps,
             device=device,
             progress=lambda done, total: tell("measuring", done, total),
+            by=by,
+            program=program,
+            means=means,
         )
         report = compare(prediction, measurement)
         if decide_within is not None:
-            report = _decided(watched, report, decide_within, tell)
+            report = _decided(watched, report, decide_within, means, tell)
     return Checked(prediction, report, required)
 
 
-def _decided(watched: Watched, report: Report, seconds: float, tell: Progress) -> Report:
+def _decided(watched: Watched, report: Report, seconds: float, means: Means, tell: Progress) -> Report:
     """The report after further runs, as many as the time allows."""
     end, known = time.monotonic() + seconds, report.measurement
 
@@ -144,8 +155,9 @@ def _decided(watched: Watched, report: Report, seconds: float, tell: Progress) -
         nonlocal known
         what = f"deciding ({len(seeds)} seeds to width {max(widths)})"
         known = measure_more(
-            watched.again(), known, widths, seeds, on=on, progress=lambda done, total: tell(what, done, total)
-        )
+            watched.again(), known, widths, seeds, on=on, means=means,
+            progress=lambda done, total: tell(what, done, total),
+        )  # fmt: skip
         return known
 
     found = until_decided(report, more, on=on)
@@ -238,6 +250,15 @@ def check_widths(widths: Sequence[int], option: str) -> None:
             f"{option} {given}: expected at least two different ones, better four that double, e.g. 64,128,256,512: one width "
             "alone shows no exponent"
         )
+
+
+def by_of(text: str) -> Literal["script", "program"]:
+    """Who makes the runs; raises `BadInput` for anything else."""
+    if text == "script":
+        return "script"
+    if text == "program":
+        return "program"
+    raise BadInput(f"--by {text}: expected script (live runs) or program (the recorded program, and few live runs)")
 
 
 def _regime(text: str) -> Regime:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from tpdyn.home import PACKAGE
-from tpdyn.measuring.measure import MeasuringError
+from tpdyn.measuring.run import MeasuringError
 from tpdyn.program.errors import OutsideTheory, ReadingError
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import FitError
@@ -19,6 +19,7 @@ from tpdyn.recorder.live.frames import is_user_file
 from tpdyn.recorder.lowering.values import LoweringError
 from tpdyn.scripts.contained import ScriptLeft, TookTooLong, contained
 from tpdyn.scripts.script import BadTarget
+from tpdyn.store.workers import WorkersError
 from tpdyn.tuning.sweep import SweepError
 
 
@@ -114,7 +115,7 @@ def translated() -> Any:
         yield
     except (OutsideTheory, LoweringError) as error:
         raise BeyondTheory(str(error)) from error
-    except (RecordingError, MeasuringError, ReadingError, SweepError) as error:
+    except (RecordingError, MeasuringError, ReadingError, SweepError, WorkersError) as error:
         raise BadInput(str(error)) from error
     except FitError as error:
         raise (BeyondTheory if error.outside else BadInput)(str(error)) from error

@@ -8,31 +8,28 @@ after the wanted number of optimizer steps. Runs that diverge are data. Runs tha
 from __future__ import annotations
 
 import contextlib
-import io
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from tpdyn.measuring.assembled import assembled, joined
+from tpdyn.measuring.by_program import fits, observed
 from tpdyn.measuring.measurement import MeasuredRow, Measurement
-from tpdyn.measuring.observe import Observation, Observer
-from tpdyn.recorder.live.frames import raised
-from tpdyn.scripts.seeding import stream
+from tpdyn.measuring.observe import Observation
+from tpdyn.measuring.one_law import BESIDE, LIVE, difference
+from tpdyn.measuring.run import MeasuringError, check_device, live_run
+from tpdyn.measuring.runs import HERE, Means, observed_runs
+from tpdyn.program.program import Program
+from tpdyn.recorder.record import record
+from tpdyn.store.workers import check_jobs
 
 Progress = Callable[[int, int], None]
 
-__all__ = ["MeasuredRow", "Measurement", "MeasuringError", "measure"]
-
-
-class MeasuringError(RuntimeError):
-    """A run could not be measured. `partial` holds the runs finished before (None if there are none)."""
-
-    def __init__(self, message: str, partial: Measurement | None = None) -> None:
-        super().__init__(message)
-        self.partial = partial
+__all__ = ["MeasuredRow", "Measurement", "MeasuringError", "check_device", "measure", "measure_more"]
 
 
 def measure(
@@ -42,6 +39,10 @@ def measure(
     steps: int = 3,
     device: str = "auto",
     progress: Progress | None = None,
+    *,
+    by: Literal["script", "program"] = "script",
+    program: Program | None = None,
+    means: Means = HERE,
 ) -> Measurement:
     """Run `train(width)` at every width and seed for `steps` optimizer steps, and measure sizes and changes.
 
@@ -53,6 +54,11 @@ def measure(
     device: "script" leaves it to the script; "cpu", "cuda", "cuda:1", ... make it torch's default device, so that
     models, `torch.randn`, `torch.tensor` and the like use it where the script names none; "auto" is "cuda" if there is
     a GPU and a trial run of the script works with it as the default device, else "script".
+
+    by: "script" runs the script. "program" runs it for three seeds at each width, and its recorded program for the others, at
+    least 16, which cost little; where a test tells the two apart, the runs are live ones, and the notes say so
+    (`tpdyn.measuring.one_law`). Widths that no dense run fits into memory are simulated. program: the recorded one, if there
+    is one. means: where finished runs are kept, and how many are made at once (`tpdyn.measuring.runs`).
 
     Raises ValueError for bad arguments, and MeasuringError when the script raises or leaves (naming width, seed and its line),
     makes fewer optimizer steps, or does not depend on the width; the finished runs are in its `partial`.
@@ -70,29 +76,114 @@ def measure(
         ('output',)
     """
     widths, kept = _checked(train, widths, seeds, steps)
-    runs: dict[tuple[int, int], Observation] = {}
-    total = len(widths) * len(kept)
+    if by not in ("script", "program"):
+        raise ValueError(
+            f"by is {by!r}; expected 'script' (live runs) or 'program' (the recorded program, and few live runs)"
+        )
+    check_jobs(means.jobs, means.backend)
     notes: list[str] = []
-
-    def so_far() -> Measurement | None:
-        return assembled(widths, kept, steps, runs, device_used, notes) if runs else None
-
-    device_used = "script"
     with _outer_state_kept():
         device_used = _choose_device(train, min(widths), kept[0], device, notes)
-        for width in widths:
-            for seed in kept:
-                try:
-                    runs[width, seed] = _run(train, width, seed, steps, device_used)
-                except MeasuringError as error:
-                    raise MeasuringError(str(error), so_far()) from error.__cause__
+        if by == "script":
+            return _live(train, widths, kept, steps, device_used, notes, means, progress)
+        program = record(train, steps=steps) if program is None else program
+        return _by_program(train, program, widths, kept, steps, device_used, notes, means, progress)
+
+
+def _live(
+    train: Callable[[int], Any],
+    widths: tuple[int, ...],
+    seeds: tuple[int, ...],
+    steps: int,
+    device: str,
+    notes: list[str],
+    means: Means,
+    progress: Progress | None,
+) -> Measurement:
+    """Live runs: at the first width all seeds, which shows what differs, then everything else."""
+    runs: dict[tuple[int, int], Observation] = {}
+    total = len(widths) * len(seeds)
+
+    def so_far() -> Measurement | None:
+        return assembled(widths, seeds, steps, dict(sorted(runs.items())), device, notes) if runs else None
+
+    def make(wanted: list[tuple[int, int]]) -> None:
+        try:
+            for pair, seen in observed_runs(train, wanted, steps, device, means):
+                runs[pair] = seen
                 if progress is not None:
                     progress(len(runs), total)
-            _check_width_matters(widths, kept, runs, so_far)
-            if width == widths[0]:
-                kept = _different(width, kept, runs, notes)
-                total = len(widths) * len(kept)
-    return assembled(widths, kept, steps, runs, device_used, notes)
+        except MeasuringError as error:
+            raise MeasuringError(str(error), so_far()) from error.__cause__
+
+    make([(widths[0], seed) for seed in seeds])
+    kept = _different(widths[0], seeds, runs, notes)
+    total = len(widths) * len(kept)
+    make([(widths[1], kept[0])])
+    _check_width_matters(widths, kept, runs, so_far)
+    make([(width, seed) for width in widths[1:] for seed in kept if (width, seed) not in runs])
+    seeds = kept
+    ordered = {(width, seed): runs[width, seed] for width in widths for seed in kept}
+    return assembled(widths, kept, steps, ordered, device, notes)
+
+
+def _by_program(
+    train: Callable[[int], Any],
+    program: Program,
+    widths: tuple[int, ...],
+    seeds: tuple[int, ...],
+    steps: int,
+    device: str,
+    notes: list[str],
+    means: Means,
+    progress: Progress | None,
+) -> Measurement:
+    """Few live runs at each width, and many of the program; live runs alone if both are not of one law."""
+    dense = tuple(width for width in widths if fits(program, width))
+    live_seeds = seeds[: max(LIVE, 2)] if len(seeds) >= LIVE else (*seeds, *_further(seeds, LIVE - len(seeds)))
+    others = seeds[len(live_seeds) :]
+    others = (*others, *_further((*live_seeds, *others), BESIDE - len(others)))
+    total = len(dense) * len(live_seeds) + len(widths) * len(others)
+    done = 0
+
+    def one_more(*_: int) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(min(done, total), total)
+
+    if len(dense) < 2:
+        raise ValueError(
+            f"widths are {widths}, of which live runs fit into memory at {dense or 'none'}; expected at least two where the "
+            "script itself can be run"
+        )
+    live = _live(train, dense, live_seeds, steps, device, list(notes), means, one_more)
+    where = "cpu" if device == "script" else device
+    dtype = torch.float32 if np.nanmax(live.epsilon, initial=0.0) > torch.finfo(torch.float64).eps else torch.float64
+    runs: dict[tuple[int, int], Observation] = {}
+    for width in widths:
+        for seed, seen in observed(program, width, others, steps, dtype=dtype, device=where):
+            runs[width, seed] = seen
+            one_more()
+    made = assembled(widths, others, steps, runs, device, [])
+    found = None
+    if len(live.seeds) == len(live_seeds):
+        at = assembled(dense, others, steps, {pair: run for pair, run in runs.items() if pair[0] in dense}, device, [])
+        found = difference(live, at)
+        if found is None:
+            text = (
+                f"{len(others)} runs at each width are of the recorded program, {len(live_seeds)} are live; a permutation test "
+                "does not tell them apart"
+            )
+            return replace(joined(live, made), notes=(*live.notes, text, *made.notes))
+    why = f"they differ in {found.told()}" if found is not None else "the live runs are all the same"
+    notes.append(f"the runs are live ones: those of the recorded program are not of the same law, {why}")
+    return _live(train, dense, seeds, steps, device, notes, means, progress)
+
+
+def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
+    start = max(seeds) + 1
+    return tuple(range(start, start + max(0, count)))
 
 
 def measure_more(
@@ -101,6 +192,7 @@ def measure_more(
     widths: Sequence[int],
     seeds: Sequence[int],
     *,
+    means: Means = HERE,
     on: Callable[[], bool] = lambda: True,
     progress: Progress | None = None,
 ) -> Measurement:
@@ -122,15 +214,13 @@ def measure_more(
         return joined(known, assembled(*made, known.steps, runs, known.device, [])) if runs else known
 
     with _outer_state_kept():
-        for width, seed in missing:
-            if not on():
-                break
-            try:
-                runs[width, seed] = _run(train, width, seed, known.steps, known.device)
-            except MeasuringError as error:
-                raise MeasuringError(str(error), all_of_them()) from error.__cause__
-            if progress is not None:
-                progress(len(runs), len(missing))
+        try:
+            for pair, seen in observed_runs(train, missing, known.steps, known.device, means, on=on):
+                runs[pair] = seen
+                if progress is not None:
+                    progress(len(runs), len(missing))
+        except MeasuringError as error:
+            raise MeasuringError(str(error), all_of_them()) from error.__cause__
     return all_of_them()
 
 
@@ -182,59 +272,6 @@ def _different(
     return tuple(kept)
 
 
-def check_device(device: str) -> None:
-    """Raise ValueError for a device that does not exist here."""
-    if device in ("auto", "script"):
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise ValueError(
-            f"device is {device!r}, which cannot be used here ({first}); expected auto, script, cpu or an accelerator that "
-            "torch finds, such as cuda"
-        ) from error
-
-
-def _run(train: Callable[[int], Any], width: int, seed: int, steps: int, device: str) -> Observation:
-    """One run; raises MeasuringError when it fails for another reason than divergence."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the script's own generator)
-    random.seed(seed)
-    observer = Observer(steps)
-    place = contextlib.nullcontext() if device == "script" else torch.device(device)
-    try:
-        with (
-            _uncompiled(), place, contextlib.redirect_stdout(io.StringIO()), stream(seed) as seeded, observer.watch
-        ):  # fmt: skip
-            train(width)
-    except (Exception, SystemExit) as error:
-        seen = observer.finish()
-        if seen.broken_by(steps):
-            seen.notes.append(f"at width {width}, seed {seed} the script gave up on NaN or Inf: {raised(error)}")
-            return seen
-        raise MeasuringError(f"the script failed at width {width}, seed {seed}: {raised(error)}") from error
-    seen = observer.finish()
-    if seeded:
-        shown = ", ".join(seeded[:3]) + (f" and {len(seeded) - 3} more" if len(seeded) > 3 else "")
-        seen.notes.append(
-            f"the script seeds its random numbers itself ({shown}): each run mixes its own seed in, so that runs differ in "
-            "their initial weights, and in data drawn from those generators"
-        )
-    if seen.steps < steps and not seen.broken_by(steps):
-        raise MeasuringError(
-            f"the script ended after {seen.steps} optimizer steps at width {width}, seed {seed}; expected at least "
-            f"{steps}. "
-            + (
-                "Let it train longer, or ask for fewer steps"
-                if seen.steps
-                else "An optimizer step is a `.step()` of a torch.optim optimizer, or a change of the parameters "
-                "after `backward()`; is `train` the function with the training loop?"
-            )
-        )
-    return seen
-
-
 def _choose_device(train: Callable[[int], Any], width: int, seed: int, device: str, notes: list[str]) -> str:
     check_device(device)
     if device != "auto":
@@ -242,7 +279,7 @@ def _choose_device(train: Callable[[int], Any], width: int, seed: int, device: s
     if not torch.cuda.is_available():
         return "script"
     try:
-        _run(train, width, seed, 1, "cuda")
+        live_run(train, width, seed, 1, "cuda")
     except MeasuringError as error:
         notes.append(f"not moved to the GPU, since the script does not run with it as the default device: {error}")
         return "script"
@@ -281,10 +318,3 @@ def _outer_state_kept() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.use_deterministic_algorithms(deterministic)
         torch.set_grad_enabled(grad)
-
-
-@contextlib.contextmanager
-def _uncompiled() -> Iterator[None]:
-    """Compiled models run eagerly: inside compiled code no module is called."""
-    with torch.compiler.set_stance("force_eager"):
-        yield

@@ -1,12 +1,13 @@
 """What values does a program take at one width? The plain definition: slow, obvious, and what faster things must equal.
 
 Float and bool values are tensors of one float type (a bool is 0 or 1), int values are int64. The axes of a value are
-those of its statement.
+those of its statement. Many seeds are run at once with an axis in front (`finite_seeds`), and the base program beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import overload
 
 import torch
@@ -16,12 +17,14 @@ from tpdyn.program.base import later_versions
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.evaluation.evaluate import evaluate
 from tpdyn.program.evaluation.leaves import draw, known
+from tpdyn.program.evaluation.stacked import stacked, stacked_view
 from tpdyn.program.evaluation.views import from_view, to_view
-from tpdyn.program.instructions import Leaf
+from tpdyn.program.instructions import Leaf, operands_of
+from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.interpret import Listener, Rule, Until, interpret
+from tpdyn.readings.interpret import Listener, Pair, Rule, Until, beside, interpret
 
-__all__ = ["finite", "from_view", "run", "to_view"]
+__all__ = ["beside_base", "entries", "finite", "from_view", "run", "to_view"]
 
 
 @overload
@@ -114,8 +117,45 @@ def finite(
     return _Evaluation(program, width, given, base, dtype, seed, torch.device(device))
 
 
+def beside_base(
+    program: Program,
+    width: int,
+    seeds: Sequence[int],
+    wanted: Collection[int],
+    alone: Collection[int] = (),
+    *,
+    leaves: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+) -> Rule[Pair[Tensor]]:
+    """The program and its base program at one width, for many seeds at once: a rule for `interpret`. Good for one pass.
+
+    A value has an axis in front, one entry a seed, or of size 1 where it is the same for every seed. Along it lie the values
+    of `finite` with that seed, up to round-off. Only what `wanted` and `alone` need is computed (see `interpret.beside`).
+
+    Raises what `finite` raises.
+    """
+    finite(program, width, leaves=leaves)  # its checks
+    run = _Evaluation(program, width, leaves or {}, True, dtype, tuple(seeds), torch.device(device))
+    return beside(program, run.value, run.of_base, wanted, alone)
+
+
+def entries(program: Program, width: int) -> int:
+    """How many entries live at most at once in one pass that keeps nothing, the base program counted too."""
+    sizes = [math.prod(dim.size_at(width) for dim in statement.shape) for statement in program.statements]
+    reads = [[read.var for read in operands_of(each.instruction)] for each in program.statements]
+    freed = dying(reads, ())
+    initial = sum(sizes[piece] for parameter in program.parameters for piece in parameter.versions[0].pieces)
+    alive = most = 0
+    for position, size in enumerate(sizes):
+        alive += size
+        most = max(most, alive + size)
+        alive -= sum(sizes[var] for var in freed.get(position, ()))
+    return 2 * most + initial
+
+
 class _Evaluation:
-    """The rule of the finite reading: (position, statement, operand values) -> value."""
+    """The rule of the finite reading: (position, statement, operand values) -> value. Several seeds: an axis in front."""
 
     def __init__(
         self,
@@ -124,21 +164,35 @@ class _Evaluation:
         leaves: Mapping[str, Tensor],
         base: bool,
         dtype: torch.dtype,
-        seed: int,
+        seed: int | tuple[int, ...],
         device: torch.device,
     ) -> None:
         self.program, self.width, self.leaves = program, width, leaves
         self.dtype, self.seed, self.device = dtype, seed, device
+        self.many = isinstance(seed, tuple)
         self.later = later_versions(program) if base else {}
         self.kept = {piece for later in self.later.values() for piece in later.initial.pieces}
         self.initial: dict[int, Tensor] = {}
 
     def __call__(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
+        return (
+            self.of_base(position, statement) if position in self.later else self.value(position, statement, operands)
+        )
+
+    def of_base(self, position: int, statement: Statement) -> Tensor:
+        """What the base program reads in place of a later version of a parameter."""
+        later, shape = self.later[position], self._shape(statement)
+        view, initial = later.view, later.initial
+        if (view.dims, view.factors) == (initial.dims, initial.factors):
+            return self.initial[later.first]
+        if self.many:
+            view, initial = stacked_view(view), stacked_view(initial)
+            shape = (max(self.initial[piece].shape[0] for piece in initial.pieces), *shape)
+        return from_view(view, to_view(initial, self.initial), dict.fromkeys(view.pieces, shape))[position]
+
+    def value(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
+        """The value of a statement as it stands."""
         with torch.no_grad():
-            if position in self.later:
-                later = self.later[position]
-                shapes = dict.fromkeys(later.view.pieces, self._shape(statement))
-                return from_view(later.view, to_view(later.initial, self.initial), shapes)[position]
             value = self._value(statement, operands, self._shape(statement))
         if position in self.kept:
             self.initial[position] = value
@@ -153,8 +207,17 @@ class _Evaluation:
     def _value(self, statement: Statement, operands: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
         instruction, type = statement.instruction, statement.type
         if isinstance(instruction, Leaf):
-            value = known(self.program, instruction, shape, self.width, self.leaves)
-            if value is None:
-                value = draw(instruction, shape, self.width, self.dtype, self.seed)
+            value = self._leaf(instruction, shape)
             return value.to(self.device, torch.int64 if type == "int" else self.dtype)
+        if self.many:
+            instruction, shape = stacked(instruction), (max((each.shape[0] for each in operands), default=1), *shape)
         return evaluate(instruction, operands, shape, self.width, dtype=self.dtype, type=type, device=self.device)
+
+    def _leaf(self, leaf: Leaf, shape: tuple[int, ...]) -> Tensor:
+        value = known(self.program, leaf, shape, self.width, self.leaves)
+        if not isinstance(self.seed, tuple):
+            return draw(leaf, shape, self.width, self.dtype, self.seed) if value is None else value
+        if value is not None:
+            return value.unsqueeze(0)
+        seeds = self.seed[:1] if leaf.law.is_number else self.seed
+        return torch.stack([draw(leaf, shape, self.width, self.dtype, seed) for seed in seeds])

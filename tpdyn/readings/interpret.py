@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar, overload
 
+from tpdyn.program.base import later_versions
 from tpdyn.program.check import arity_problem, ring
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.instructions import operands_of
@@ -18,6 +19,8 @@ from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program, Statement
 
 V = TypeVar("V")
+Pair = tuple[V | None, V | None]
+"""A value, and that of the base program; None where nothing that is wanted reads it."""
 W = TypeVar("W")
 
 Rule = Callable[[int, Statement, tuple[V, ...]], V]
@@ -130,6 +133,45 @@ def lockstep(
         return mine, other(position, statement, tuple(value for _, value in operands))
 
     return interpret(program, both, vars=vars, until=until, listener=listener)
+
+
+def beside(
+    program: Program,
+    value: Rule[V],
+    of_base: Callable[[int, Statement], V],
+    wanted: Collection[int],
+    alone: Collection[int] = (),
+) -> Rule[Pair[V]]:
+    """The program and its base program side by side, as a rule: only what the positions `wanted` are made of is read.
+
+    The base program is read where it differs; elsewhere both are the same object. alone: wanted without their base.
+    value: the rule of a statement as it stands. of_base: what the base program reads in place of a later version of a parameter.
+    """
+    later = later_versions(program)
+    mine, of_the_base = _cone(program, {*wanted, *alone}, ()), _cone(program, wanted, later)
+
+    def rule(position: int, statement: Statement, operands: tuple[Pair[V], ...]) -> Pair[V]:
+        if position not in mine:
+            return None, None
+        made = value(position, statement, tuple(each for each, _ in operands if each is not None))
+        if position not in of_the_base:
+            return made, None
+        if position in later:
+            return made, of_base(position, statement)
+        if all(base is each for each, base in operands):
+            return made, made
+        return made, value(position, statement, tuple(base for _, base in operands if base is not None))
+
+    return rule
+
+
+def _cone(program: Program, wanted: Collection[int], given: Collection[int]) -> set[int]:
+    """The positions that those wanted are made of, themselves included; what is given is made of nothing."""
+    found = set(wanted)
+    for position in range(len(program) - 1, -1, -1):
+        if position in found and position not in given:
+            found.update(_reads(program.statements[position]))
+    return found
 
 
 def _read(program: Program, position: int, statement: Statement, reading: Rule[V], values: dict[int, V]) -> V:

@@ -76,12 +76,13 @@ def _value(
         case Leaf():
             raise ValueError(f"the leaf {instruction.name} is no step; its value is given or drawn")
         case Contract(operands=reads, scale=scale):
-            return _einsum(reads, [_float(value, dtype) for value in operands], rank) * scale.at(width)
+            product, factor = _einsum(reads, [_float(value, dtype) for value in operands], rank), scale.at(width)
+            return product if factor == 1 else product * factor
         case Combine(terms=terms, constant=constant):
             where = operands[0].device if operands else device
-            total = torch.full(shape, constant.at(width), dtype=dtype, device=where)
+            total = torch.full((), constant.at(width), dtype=dtype, device=where)
             for (scale, read), value in zip(terms, operands, strict=True):
-                total += scale.at(width) * aligned(_float(value, dtype), read.axes, rank)
+                total = torch.add(total, aligned(_float(value, dtype), read.axes, rank), alpha=scale.at(width))
             return total
         case Apply(operands=reads, parameters=parameters, along=along):
             numbers = [each.at(width) for each in parameters]

@@ -1,0 +1,96 @@
+"""Mirrors tpdyn/measuring/by_program.py: the program's runs have the names of live ones, and the law."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tpdyn.measuring import by_program
+from tpdyn.measuring.by_program import fits, observed
+from tpdyn.measuring.measure import measure
+from tpdyn.measuring.run import live_run
+from tpdyn.program.program import Program
+from tpdyn.recorder.record import record
+
+
+def train(width: int, *, twist: bool = False) -> None:
+    model = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
+    if twist and width >= 32:  # at widths that were not recorded, another network
+        nn.init.normal_(model[2].weight, std=3.0 / width**0.25)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    x = torch.randn(5, 3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return record(train, widths=(8, 12, 20))
+
+
+def test_a_run_of_the_program_has_everything_that_a_live_run_has(program: Program) -> None:
+    live = live_run(train, 16, 0, 3, "script")
+    ((seed, run),) = observed(program, 16, [7], 3)
+    assert seed == 7
+    assert set(run.outputs) == set(live.outputs)
+    assert set(run.parameters) == set(live.parameters)
+    assert set(run.gradients) == set(live.gradients)
+    assert set(run.losses) == set(live.losses)
+    assert run.shapes == live.shapes
+    for (step, name), values in run.outputs.items():
+        assert (values[2] == 0) == (step == 0), name
+        for mine, its in zip(values[:4], live.outputs[step, name][:4], strict=True):
+            assert mine == its == 0 or 1 / 4 < mine / its < 4, (step, name)
+    for key, pair in run.parameters.items():
+        for mine, its in zip(pair, live.parameters[key], strict=True):
+            assert mine == its == 0 or 1 / 2 < mine / its < 2, key
+
+
+def test_batches_do_not_show_and_one_that_runs_out_of_memory_is_made_in_halves(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = dict(observed(program, 16, range(5), 2))
+    sizes = []
+    original = by_program._batch
+
+    def scarce(program: Program, width: int, seeds: tuple[int, ...], *rest: object) -> object:
+        sizes.append(len(seeds))
+        if len(seeds) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(program, width, seeds, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(by_program, "_batch", scarce)
+    found = dict(observed(program, 16, range(5), 2))
+    assert sizes == [5, 2, 2, 1]
+    for seed, run in found.items():
+        for key, values in run.outputs.items():
+            np.testing.assert_allclose(values, expected[seed].outputs[key], rtol=1e-9)
+
+
+def test_a_width_that_does_not_fit_is_simulated_and_marked(program: Program) -> None:
+    assert fits(program, 64, memory=1e9)
+    assert not fits(program, 64, memory=1e5)
+    dense = dict(observed(program, 256, range(8), 2))
+    room = by_program.entries(program, 256) * 8  # less than a dense run is allowed of it, more than a simulation takes
+    thin = dict(observed(program, 256, range(8), 2, memory=room))
+    assert all("width 256 was simulated" in run.notes[0] for run in thin.values())
+    for key in dense[0].outputs:
+        a, b = (np.array([[run.outputs[key][k] for k in (1, 3)] for run in runs.values()]) for runs in (dense, thin))
+        error = np.hypot(a.std(0), b.std(0)) / np.sqrt(8)
+        assert (abs(a.mean(0) - b.mean(0)) <= 5 * error + 1e-12).all(), key
+
+
+def test_most_runs_are_the_program_s_and_a_script_that_is_another_one_is_run_live(program: Program) -> None:
+    found = measure(train, widths=(16, 24, 32), seeds=8, steps=2, by="program", program=program)
+    assert len(found.seeds) == 19
+    assert found.completed.all()
+    assert any("16 runs at each width are of the recorded program, 3 are live" in note for note in found.notes)
+    twisted = measure(
+        lambda width: train(width, twist=True), widths=(16, 24, 32), seeds=4, steps=2, by="program", program=program
+    )
+    assert len(twisted.seeds) == 4
+    assert any("the runs are live ones" in note for note in twisted.notes)

@@ -1,0 +1,76 @@
+"""Mirrors tpdyn/store/store.py: a run that was put is got back, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from tpdyn.store.store import Store, StoreError, Value, facts_of, key_of
+
+VALUES = [Value(0, "fc", "size", 0.1 + 0.2), Value(1, "fc", "change", math.inf), Value(2, "", "loss", 5e-324)]
+FACTS = {"script": "train.py", "kind": "measure", "by": "script", "width": 64, "seed": 3}
+
+
+def test_a_run_comes_back_bit_for_bit_also_in_another_process_s_store(tmp_path: Path) -> None:
+    Store.under(tmp_path).put(key_of(FACTS), FACTS, VALUES)
+    run = Store.under(tmp_path).get(key_of(FACTS))
+    assert run is not None
+    assert list(run.values) == VALUES
+    assert run.facts["width"] == 64
+    assert run.facts["made"]
+    assert Store.under(tmp_path).get(key_of({"width": 65})) is None
+    assert [each.key for each in Store.under(tmp_path).runs()] == [key_of(FACTS)]
+
+
+def test_fresh_looks_nothing_up_and_keeps_what_is_made(tmp_path: Path) -> None:
+    Store.under(tmp_path, fresh=True).put("ab12", FACTS, VALUES)
+    assert Store.under(tmp_path, fresh=True).get("ab12") is None
+    assert Store.under(tmp_path).get("ab12") is not None
+
+
+def test_not_a_number_is_a_number_that_is_kept(tmp_path: Path) -> None:
+    store = Store.under(tmp_path)
+    store.put("ab12", FACTS, [Value(0, "fc", "size", math.nan)])
+    run = store.get("ab12")
+    assert run is not None
+    assert math.isnan(run.values[0].value)
+
+
+def test_a_broken_file_is_no_run_and_is_made_anew(tmp_path: Path) -> None:
+    store = Store.under(tmp_path)
+    store.put("ab12", FACTS, VALUES)
+    path = store.path("ab12")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert store.get("ab12") is None
+    assert facts_of(path) is None
+    store.put("ab12", FACTS, VALUES)
+    assert store.get("ab12") is not None
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.under(tmp_path)
+    store.put("ab11", FACTS, VALUES)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"the disk is full\. Earlier ones are kept"):
+        store.put("ab12", FACTS, VALUES)
+    assert [path.name for path in (store.folder / "ab").iterdir()] == ["ab11.parquet"]
+
+
+def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
+    Store.under(tmp_path).put("ab12", FACTS, VALUES)
+    facts = tmp_path / "runs" / "store.json"
+    facts.write_text(json.dumps({"format": 99}))
+    with pytest.raises(StoreError, match="format 99 of finished runs; expected format 1"):
+        Store.under(tmp_path)
+    facts.write_text("nonsense")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Store.under(tmp_path)

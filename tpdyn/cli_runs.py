@@ -1,0 +1,51 @@
+"""What can be asked of finished runs? `tpdyn runs list | show | prune`: words in and out, as in `tpdyn.cli`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Logdir = Annotated[Path, typer.Option(help="the folder of logs, in which the finished runs lie")]
+
+
+def attach(app: typer.Typer, exits: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Add the commands; exits: turns errors into an exit status."""
+    runs = typer.Typer(help="The finished runs: which there are, one in numbers, forget some.", no_args_is_help=True)
+    app.add_typer(runs, name="runs")
+
+    @runs.command("list")
+    def list_(logdir: Logdir = Path("logs")) -> None:
+        """Which runs are finished? One line for each script and kind."""
+        with exits():
+            from tpdyn.commands.runs import listed
+
+            print(listed(logdir))
+
+    @runs.command()
+    def show(
+        key: Annotated[str, typer.Argument(help="the beginning of the key of a run (a column of `tpdyn.runs`)")],
+        logdir: Logdir = Path("logs"),
+    ) -> None:
+        """One run: what it was, and all its numbers."""
+        with exits():
+            from tpdyn.commands.runs import shown
+
+            print(shown(logdir, key))
+
+    @runs.command()
+    def prune(
+        script: Annotated[str, typer.Option(help="runs of this script (as `tpdyn runs list` calls it)")] = "",
+        days: Annotated[float | None, typer.Option(min=0, help="runs that were made before so many days")] = None,
+        broken: Annotated[bool, typer.Option("--broken", help="files that cannot be read")] = False,
+        logdir: Logdir = Path("logs"),
+    ) -> None:
+        """Forget finished runs."""
+        with exits():
+            from tpdyn.commands.runs import pruned
+
+            count = pruned(logdir, script=script, days=days, broken=broken)
+            print(f"{count} finished runs forgotten")

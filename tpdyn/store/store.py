@@ -1,0 +1,194 @@
+"""Where do finished runs stay? In files of their own, one a run, each written at once or not at all.
+
+A folder `runs` under the logs holds `store.json`, which names the format, and `ab/abcd....parquet`, where the name is the key
+of the run: a digest of its script, arguments, width, seed, steps, device and versions (`tpdyn.store.identity`). So an
+interrupted command goes on where it stopped, a changed script starts anew, and two processes may share the folder: nothing is
+ever changed, and what both make is the same.
+
+A file is a table `step, module, what, value` (Apache Parquet), which any reader of Parquet opens. Its key-value metadata have an
+entry `tpdyn`: the facts of the run as JSON (script, kind, width, seed, steps, device, versions, notes ...).
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+FORMAT = 1
+FOLDER = "runs"
+SUFFIX = ".parquet"
+METADATA = b"tpdyn"
+
+
+class StoreError(OSError):
+    """The store cannot be read or written. The message says what to do; runs that are finished are kept."""
+
+
+class Value(NamedTuple):
+    """One number of a run: in which step, of which module (or parameter), what it is, and its value."""
+
+    step: int
+    module: str
+    what: str
+    value: float
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its key, the facts about it, and its numbers."""
+
+    key: str
+    facts: Mapping[str, Any]
+    values: Sequence[Value]
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """The key of a run with that identity, which is JSON data: 32 hexadecimal digits of a SHA-256.
+
+    >>> key_of({"width": 64, "seed": 0}) == key_of({"seed": 0, "width": 64})
+    True
+    """
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@final
+class Store:
+    """The finished runs in one folder. `Store.under("logs")` is the store of the commands that log there.
+
+    fresh: look nothing up, but keep what is made.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, fresh: bool = False) -> None:
+        self.folder, self.fresh = Path(folder), fresh
+
+    @staticmethod
+    def under(logdir: str | os.PathLike[str], *, fresh: bool = False) -> Store:
+        """The store in a folder of logs. Raises StoreError if it was written in another format."""
+        store = Store(Path(logdir) / FOLDER, fresh=fresh)
+        store.check()
+        return store
+
+    def check(self) -> None:
+        """Raise StoreError if the folder holds a store of another format."""
+        facts = self.folder / "store.json"
+        try:
+            found = json.loads(facts.read_text(encoding="utf-8"))["format"]
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise StoreError(
+                f"{facts} cannot be read ({error}); expected the file of a store: move {self.folder} away"
+            ) from error
+        if found != FORMAT:
+            raise StoreError(
+                f"{self.folder} was written in format {found} of finished runs; expected format {FORMAT}: take another "
+                "--logdir, or move the folder away"
+            )
+
+    def path(self, key: str) -> Path:
+        """The file of a run."""
+        return self.folder / key[:2] / f"{key}{SUFFIX}"
+
+    def get(self, key: str) -> Run | None:
+        """The finished run of that key; None if there is none, or if its file is broken."""
+        if self.fresh:
+            return None
+        return read(self.path(key))
+
+    def put(self, key: str, facts: Mapping[str, Any], values: Sequence[Value]) -> None:
+        """Keep a finished run, at once or not at all. Raises StoreError where that cannot be written."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        columns = list(zip(*values, strict=True)) if values else [(), (), (), ()]
+        table = pa.table(
+            {
+                "step": pa.array(columns[0], pa.int32()),
+                "module": pa.array(columns[1], pa.string()),
+                "what": pa.array(columns[2], pa.string()),
+                "value": pa.array(columns[3], pa.float64(), from_pandas=False),
+            },
+            metadata={METADATA: json.dumps({"key": key, "made": made, **facts}).encode()},
+        )
+        target = self.path(key)
+        try:
+            self._begin()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{key}.", suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    parquet.write_table(table, file, compression="zstd")
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, target)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+            raise StoreError(
+                f"a finished run could not be kept in {self.folder}: {why}. Earlier ones are kept: mend that, and repeat the "
+                "command, which goes on from there"
+            ) from error
+
+    def files(self) -> list[Path]:
+        """The files of all finished runs."""
+        return sorted(self.folder.glob(f"??/*{SUFFIX}"))
+
+    def runs(self) -> Iterator[Run]:
+        """All finished runs that can be read."""
+        for path in self.files():
+            found = read(path)
+            if found is not None:
+                yield found
+
+    def remove(self, key: str) -> None:
+        """Forget a finished run."""
+        self.path(key).unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        facts = self.folder / "store.json"
+        if facts.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".store.", suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"format": FORMAT, "what": "finished runs of tpdyn, see its documentation of the store"}, file)
+        os.replace(temporary, facts)
+
+
+def facts_of(path: Path) -> dict[str, Any] | None:
+    """The facts of a run from its file alone, without its numbers; None for a broken file."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        metadata = parquet.read_metadata(path).metadata or {}
+        return dict(json.loads(metadata[METADATA]))
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return None
+
+
+def read(path: Path) -> Run | None:
+    """A finished run from its file; None where there is none, or a broken one."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(path)
+        facts = json.loads(table.schema.metadata[METADATA])
+        columns = [table.column(name).to_pylist() for name in Value._fields]
+        return Run(str(facts["key"]), facts, [Value(*row) for row in zip(*columns, strict=True)])
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException):
+        return None

@@ -1,0 +1,187 @@
+"""How are many runs made at once? By joblib: processes of this machine, or a Dask or Ray cluster; results as they end.
+
+One job makes the runs here, in order. A worker that is killed (out of memory, a node that leaves) loses nothing: what it had not
+handed over is done again. Each worker of this machine has cores / jobs threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BACKENDS = ("loky", "dask", "ray")
+TRIES = 3
+"""So often in a row may workers be lost without one run that ends."""
+
+
+class WorkersError(RuntimeError):
+    """Workers cannot be had, or are lost again and again. The message says what to do."""
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def check_jobs(jobs: int, backend: str = "loky") -> None:
+    """Raise ValueError for a number of jobs or a backend that makes no sense here, WorkersError for one not installed."""
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ValueError(f"jobs is {jobs!r}; expected a whole number >= 1")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; expected one of: {', '.join(BACKENDS)}")
+    if backend == "loky" and jobs > cores():
+        raise ValueError(
+            f"jobs is {jobs}, and there are {cores()} cores; expected at most as many, since more would only wait for each "
+            "other"
+        )
+    if backend != "loky":
+        package = {"dask": "distributed", "ray": "ray"}[backend]
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise WorkersError(
+                f"the backend {backend} needs the package {package}, which is not installed here ({error}); try "
+                f'pip install "tpdyn[{backend}]", or the backend loky'
+            ) from error
+
+
+def made(
+    run: Callable[[T], R],
+    tasks: Sequence[T],
+    *,
+    jobs: int = 1,
+    backend: str = "loky",
+    on: Callable[[], bool] = lambda: True,
+) -> Iterator[tuple[T, R]]:
+    """Run each task, and hand over (task, result) as they end: in order with one job, else in any order.
+
+    run: for several jobs a function that can be pickled. on: asked before a task is begun (of one job), or when one has ended
+    (of several); when it says no, no more are handed over. backend: "loky", "dask" (the cluster of the current
+    `distributed.Client`, else of DASK_SCHEDULER_ADDRESS, else a local one) or "ray" (as `ray.init()` finds it).
+
+    Raises what `run` raises, ValueError as `check_jobs` does, and WorkersError.
+    """
+    check_jobs(jobs, backend)
+    if jobs == 1 and backend == "loky":
+        for task in tasks:
+            if not on():
+                return
+            yield task, run(task)
+        return
+    waiting, lost = dict(enumerate(tasks)), 0
+    with _backend(backend, jobs):
+        while waiting:
+            before = len(waiting)
+            try:
+                for number, result in _streamed(run, waiting, jobs):
+                    yield waiting.pop(number), result
+                    if not on():
+                        return
+            except _lost_errors() as error:
+                lost = 0 if len(waiting) < before else lost + 1
+                if lost >= TRIES:
+                    raise WorkersError(
+                        f"workers were lost {lost} times without one run that ended ({type(error).__name__}: {error}); is "
+                        f"there memory for {jobs} runs at once? Try fewer jobs"
+                    ) from error
+
+
+def _streamed(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterator[tuple[int, R]]:
+    import joblib
+
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+    try:
+        stream = parallel(joblib.delayed(_numbered)(run, number, task) for number, task in list(tasks.items()))
+    except Exception as error:
+        raise _unpicklable(error) from error
+    try:
+        yield from stream
+    except Exception as error:
+        if _is_pickling(error):
+            raise _unpicklable(error) from error
+        raise
+    finally:
+        with contextlib.suppress(Exception):
+            stream.close()
+
+
+def _numbered(run: Callable[[T], R], number: int, task: T) -> tuple[int, R]:
+    return number, run(task)
+
+
+def _is_pickling(error: BaseException | None) -> bool:
+    while error is not None:
+        if "pickle" in type(error).__name__.lower() or "pickle" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _unpicklable(error: Exception) -> Exception:
+    if not _is_pickling(error):
+        return error
+    return WorkersError(
+        f"the function cannot be sent to workers ({error}). Put it into a file, so that workers can import it, or use one job"
+    )
+
+
+def _lost_errors() -> tuple[type[BaseException], ...]:
+    """What is raised when a worker is lost, by the backends that are there."""
+    errors: list[type[BaseException]] = [BrokenProcessPool, CancelledError]
+    for module, name in (
+        ("joblib.externals.loky.process_executor", "TerminatedWorkerError"),
+        ("distributed.scheduler", "KilledWorker"),
+        ("distributed.comm", "CommClosedError"),
+        ("ray.exceptions", "RayActorError"),
+        ("ray.exceptions", "WorkerCrashedError"),
+    ):
+        import sys
+
+        if module.split(".")[0] in sys.modules or module.startswith("joblib"):
+            with contextlib.suppress(ImportError, AttributeError):
+                errors.append(getattr(import_module(module), name))
+    return tuple(errors)
+
+
+@contextlib.contextmanager
+def _backend(backend: str, jobs: int) -> Iterator[None]:
+    import joblib
+
+    if backend == "loky":
+        with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=max(1, cores() // jobs)):
+            yield
+        return
+    if backend == "ray":
+        module: Any = import_module("ray.util.joblib")
+        module.register_ray()
+        with joblib.parallel_config(backend="ray", n_jobs=jobs):
+            yield
+        return
+    distributed: Any = import_module("distributed")
+    with contextlib.ExitStack() as stack:
+        try:
+            distributed.get_client()
+        except ValueError:
+            address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+            own = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+            try:
+                stack.enter_context(
+                    distributed.Client(address, timeout="10s") if address else distributed.Client(**own)
+                )
+            except (OSError, TimeoutError) as error:
+                raise WorkersError(
+                    f"no Dask scheduler answers at {address or 'a local address'} ({error}); expected a running one: see "
+                    "DASK_SCHEDULER_ADDRESS"
+                ) from error
+        stack.enter_context(joblib.parallel_config(backend="dask", n_jobs=jobs))
+        yield
