@@ -292,7 +292,6 @@ def test_the_public_names_exist_and_an_unknown_one_is_refused() -> None:
 # Modules (or, with a dot at the end, folders) without a mirrored test file, each with where they are tested or why not at all.
 WITHOUT_MIRROR = {
     "home": "a path",
-    "options": "options of the command line: tests/test_cli.py",
     "cli_runs": "the commands: tests/commands/test_runs.py",
     "program.errors": "the error classes",
     "recorder.errors": "an error class",
