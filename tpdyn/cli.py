@@ -156,10 +156,74 @@ def check(
 
 
 @app.command()
+def show(
+    target: Annotated[str, typer.Argument(help="a script, in the ways of `check`, or a program.json that tpdyn wrote")],
+    script_arguments: ScriptArguments = None,
+    step: Annotated[int | None, typer.Option(help="only this step")] = None,
+    phase: Annotated[
+        list[str] | None, typer.Option(help="initialization, forward, backward or optimizer; again for more")
+    ] = None,
+    orders: Annotated[
+        bool, typer.Option("--orders", help="each value with the exponents of its size and its change")
+    ] = False,
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record")] = 2,
+    save: Annotated[Path | None, typer.Option(help="write the program as JSON to this file")] = None,
+) -> None:
+    """Show the tensor program of a training script: every value of its steps as a formula, with dims and source lines."""
+    with _exits():
+        from tpdyn.commands import files, show
+        from tpdyn.scripts.script import load, told
+
+        save = _absolute(save)
+        if save is not None:
+            files.check_json_path(save)
+        if show.is_program_file(target):
+            program = show.program_in(Path(target))
+        else:
+            recorded = _widths(record_widths)
+            _say_each(told(target, settings or []))
+            train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
+            with _progress() as tell:
+                program = show.program_of(train, record_widths=recorded, steps=steps, progress=tell)
+        print(show.shown(program, step=step, phases=phase or (), orders=orders))
+        if save is not None:
+            save.write_text(program.to_json(), encoding="utf-8")
+
+
+@app.command(epilog=EXIT_HELP)
+def predict(
+    target: Annotated[Path, typer.Argument(help="a program.json, as a callback or `tpdyn show --save` writes it")],
+    json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
+    exponents: Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")] = False,
+    statements: Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")] = False,
+    require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
+) -> None:
+    """Predict the regime of a recorded program, without the script and without runs."""
+    with _exits() as leave:
+        from tpdyn.commands import check as checking
+        from tpdyn.commands import failures, files
+        from tpdyn.commands.show import program_in
+        from tpdyn.reporting import terminal
+
+        if json is not None:
+            files.check_json_path(json)
+        checked = checking.predicted(program_in(target), require=require)
+        if json is not None:
+            files.write_json(checked.to_dict(), json)
+        terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements)
+        if checked.exit is failures.Exit.ANOTHER_REGIME:
+            _say(f"required: {require}; predicted: {checked.prediction.regime.value}")
+        leave(checked.exit)
+
+
+@app.command()
 def explain(
     word: Annotated[list[str], typer.Argument(help="order, change, regime, kernel, muP, evidence, ...")],
 ) -> None:
-    """What does a word of the verdict mean?"""
+    """Explain a word of the verdict: order, change, regime, ..."""
     import textwrap
 
     from tpdyn.reporting.explain import explain as text_of
@@ -565,6 +629,9 @@ def _exits() -> Iterator[Callable[[int], None]]:
     except SystemExit as leaving:  # the script's own exit is never ours
         _say(f"the script left with status {leaving.code!r} before anything was checked")
         status = 2
+    except BrokenPipeError:  # the reader has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
     except Exception as error:
         from tpdyn.commands.failures import status_of
 

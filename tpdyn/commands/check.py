@@ -144,6 +144,16 @@ def check(
     return Checked(prediction, report, required)
 
 
+def predicted(program: Program, *, require: str = "") -> Checked:
+    """Predict a program that is recorded already. Raises `BadInput` if it has no update, or was recorded at one width."""
+    required = _regime(require) if require else None
+    with translated():
+        try:
+            return Checked(predict(program), required=required)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+
+
 def _decided(watched: Watched, report: Report, seconds: float, means: Means, tell: Progress) -> Report:
     """The report after further runs, as many as the time allows."""
     end, known = time.monotonic() + seconds, report.measurement

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import assert_never
@@ -50,8 +50,16 @@ _GROUP = re.compile(r"(^|[ (])\(")
 """A parenthesis that groups (and does not call a function): formulas that hold one keep a line of their own."""
 
 
-def show(program: Program, step: int | None = None, phases: tuple[str, ...] | None = None) -> str:
-    """The program as text: all of it, or one step, or some phases ("forward", "optimizer", ...)."""
+def show(
+    program: Program,
+    step: int | None = None,
+    phases: tuple[str, ...] | None = None,
+    beside: Callable[[int], str] | None = None,
+) -> str:
+    """Write the program as text: all of it, or one step, or some phases ("forward", "optimizer", ...).
+
+    beside: what else stands in the line of a statement, given its position (its orders, say).
+    """
     writer = _Writer(program, inline=True)
     blocks: list[tuple[str, list[tuple[str, str, Source]]]] = []
     for position, statement in enumerate(program.statements):
@@ -63,7 +71,8 @@ def show(program: Program, step: int | None = None, phases: tuple[str, ...] | No
         title = origin.phase if origin.phase == "initialization" else f"step {origin.step}, {origin.phase}"
         if not blocks or blocks[-1][0] != title:
             blocks.append((title, []))
-        blocks[-1][1].append((writer.equation(position), _dims(statement), origin.source))
+        dims = _dims(statement) if beside is None else f"{_dims(statement):<9} {beside(position)}"
+        blocks[-1][1].append((writer.equation(position), dims, origin.source))
     return "\n\n".join(_block(title, lines) for title, lines in blocks)
 
 
