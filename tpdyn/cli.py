@@ -183,7 +183,7 @@ def show(
         if show.is_program_file(target):
             program = show.program_in(Path(target))
         else:
-            recorded = _widths(record_widths)
+            recorded = widths_of(record_widths)
             _say_each(told(target, settings or []))
             train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
             with _progress() as tell:
