@@ -88,7 +88,7 @@ def check(
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files
         from tpdyn.commands.runs import means_of
-        from tpdyn.reporting import coordinates, folders, tensorboard, terminal
+        from tpdyn.reporting import coordinates, folders, live, tensorboard, terminal
         from tpdyn.scripts.script import load, told
         from tpdyn.scripts.target import Target as Words
 
@@ -112,7 +112,7 @@ def check(
         train = load(target, width_arg, script_arguments or [], settings or [], widths=runs)
         words = Words(target, tuple(width_arg or ()), tuple(script_arguments or ()), tuple(settings or ()))
         means = means_of(words, logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh)
-        with _progress() as tell:
+        with _progress() as tell, live.Live(destination, script) as watch:
             try:
                 checked = checking.check(
                     train,
@@ -130,6 +130,7 @@ def check(
                     by=checking.by_of(by),
                     means=means,
                     progress=tell,
+                    watch=watch if measure else None,
                 )
             except failures.BeyondTheory as error:
                 if json is not None:

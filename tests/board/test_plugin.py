@@ -39,6 +39,17 @@ def test_the_latest_document_of_a_run_that_goes_on_is_served(tmp_path: Path, ask
     assert ask("/logs")[1]["logs"][0]["runs"] == [29, 30]
 
 
+def test_a_running_check_is_listed_until_its_log_is_written(
+    tmp_path: Path, ask: Ask, make: Make, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "old", make())
+    write(tmp_path / "old (running)", make() | {"runs": [1, 4]})
+    write(tmp_path / "new (running)", make() | {"runs": [1, 4]})
+    monkeypatch.setattr("time.time", lambda: 1e10)  # later than whatever is written now
+    write(tmp_path / "old", make())
+    assert [log["name"] for log in ask("/logs")[1]["logs"]] == ["new (running)", "old"]
+
+
 def test_what_has_not_changed_is_not_sent_again(tmp_path: Path, ask: Ask, make: Make, write: Write) -> None:
     write(tmp_path / "run", make())
     first = ask("/document?log=run/verdict", raw=True)

@@ -81,7 +81,7 @@ def _sent(request: wrappers.Request, content: bytes, kind: str, status: int) -> 
     tag = f'"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}"'
     headers = [NO_SNIFF, ("ETag", tag), ("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding")]
     if status == 200 and tag in request.headers.get("If-None-Match", ""):
-        return wrappers.Response(status=304, headers=headers)
+        return wrappers.Response(status=304, headers=headers, content_type=kind)
     if len(content) > 1024 and "gzip" in request.headers.get("Accept-Encoding", ""):
         content = gzip.compress(content, compresslevel=4, mtime=0)
         headers.append(("Content-Encoding", "gzip"))

@@ -13,7 +13,7 @@ import zlib
 from collections import OrderedDict
 from typing import Any, final
 
-from tpdyn.reporting.tags import ATLAS_TAG, DOCUMENT_TAG, PLUGIN, SUMMARY_TAG
+from tpdyn.reporting.tags import ATLAS_TAG, DOCUMENT_TAG, PLUGIN, RUNNING, SUMMARY_TAG
 
 KNOWN = ("tpdyn.board/1",)
 LARGEST = 256 * 2**20
@@ -46,8 +46,10 @@ class Logs:
                 content = _summary(self._content(context, tags.get(SUMMARY_TAG)))
             except Unreadable as error:
                 content = {"error": str(error)}
-            found.append({"id": run, "name": name, **content})
-        return sorted(found, key=lambda log: natural(log["name"]))
+            found.append({"id": run, "name": name, "time": tags[SUMMARY_TAG].wall_time, **content})
+        written = {log["name"]: log["time"] for log in found}
+        done = [log for log in found if _is_over(log, written)]
+        return sorted((log for log in found if log not in done), key=lambda log: natural(log["name"]))
 
     def document(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
         """A log's document. Raises KeyError for a run without one, Unreadable for one that cannot be read."""
@@ -96,6 +98,12 @@ class Logs:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return content
+
+
+def _is_over(log: dict[str, Any], written: dict[str, float]) -> bool:
+    """Whether it is the log of a running check whose own log has been written since: TensorBoard keeps what was removed."""
+    name: str = log["name"]
+    return name.endswith(RUNNING) and written.get(name.removesuffix(RUNNING), 0.0) >= log["time"]
 
 
 def unpacked(packed: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
@@ -35,6 +35,16 @@ from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.store.workers import check_jobs
 
 Progress = Callable[[str, int, int], None]
+
+
+class Watching(Protocol):
+    """Who looks on while a check runs, such as `tpdyn.reporting.live.Live`."""
+
+    def predicted(self, prediction: Prediction, runs: int) -> None:
+        """The prediction is known; so many runs are to be made."""
+
+    def measured(self, so_far: Callable[[], Measurement | None], done: int, runs: int) -> None:
+        """One more run was made; `so_far` collects all of them."""
 
 
 @final
@@ -83,6 +93,7 @@ def check(
     by: Literal["script", "program"] = "script",
     means: Means = HERE,
     progress: Progress | None = None,
+    watch: Watching | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
 
@@ -94,7 +105,7 @@ def check(
     decide_within: seconds for further runs while the regime is undecided (`tpdyn.claims.deciding`).
     by: "program" runs the recorded program for most seeds (`tpdyn.measure`). means: the store of finished runs, and workers.
     progress: called with (what is being done, how much of it is done, how much there is). The script's output is passed on
-    (to standard error) from its first run only: it is run dozens of times.
+    (to standard error) from its first run only: it is run dozens of times. watch: is told the prediction and the runs so far.
 
     Raises `BadInput` when the script raises, makes no optimizer step, and the like; `BeyondTheory` when it does
     something without a rule.
@@ -126,6 +137,8 @@ def check(
     tell("predicting", 1, 1)
     if not measured:
         return Checked(prediction, required=required)
+    if watch is not None:
+        watch.predicted(prediction, len(widths) * seeds)
     with translated():
         measurement = measure(
             watched.again(),
@@ -137,6 +150,7 @@ def check(
             by=by,
             program=program,
             means=means,
+            watch=None if watch is None else watch.measured,
         )
         report = compare(prediction, measurement)
         if decide_within is not None:

@@ -12,6 +12,7 @@ from tpdyn.commands.failures import Exit
 from tpdyn.home import PACKAGE
 from tpdyn.regimes.prediction import Regime
 from tpdyn.reporting import folders, tensorboard, terminal
+from tpdyn.reporting.live import Live
 from tpdyn.scripts.script import load
 
 WIDTHS = (64, 128, 256, 512)
@@ -33,9 +34,15 @@ def run(logdir: Path, progress: Progress | None = None) -> dict[str, Checked]:
     checked = {}
     for name, function, _ in CASES:
         train = load(f"{script}:{function}", None, [])
-        checked[name] = check(
-            train, widths=WIDTHS, seeds=SEEDS, decide_within=DECIDE_WITHIN, progress=_named(name, progress)
-        )
+        with Live(logdir / name.replace(" ", "-")) as watch:
+            checked[name] = check(
+                train,
+                widths=WIDTHS,
+                seeds=SEEDS,
+                decide_within=DECIDE_WITHIN,
+                progress=_named(name, progress),
+                watch=watch,
+            )
         report = checked[name].report
         if report is not None:
             tensorboard.log(report, logdir / name.replace(" ", "-"))

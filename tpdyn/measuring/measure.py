@@ -28,6 +28,7 @@ from tpdyn.recorder.record import record
 from tpdyn.store.workers import check_jobs
 
 Progress = Callable[[int, int], None]
+Watch = Callable[[Callable[[], Measurement | None], int, int], None]
 
 __all__ = ["MeasuredRow", "Measurement", "MeasuringError", "check_device", "measure", "measure_more"]
 
@@ -43,13 +44,14 @@ def measure(
     by: Literal["script", "program"] = "script",
     program: Program | None = None,
     means: Means = HERE,
+    watch: Watch | None = None,
 ) -> Measurement:
     """Run `train(width)` at every width and seed for `steps` optimizer steps, and measure sizes and changes.
 
     train: an ordinary training loop (it may be long: it is stopped); it must build its model itself, at each call. What
     it prints is dropped. widths: two or more different ones; three or more are needed to estimate orders well. seeds:
     how many (0, 1, ...), or which. steps: outputs are measured after 0, ..., steps - 1 optimizer steps. progress:
-    called with (runs done, runs in all) after each run.
+    called with (runs done, runs in all) after each run; watch: likewise, first with a function that collects the runs so far.
 
     device: "script" leaves it to the script; "cpu", "cuda", "cuda:1", ... make it torch's default device, so that
     models, `torch.randn`, `torch.tensor` and the like use it where the script names none; "auto" is "cuda" if there is
@@ -85,7 +87,7 @@ def measure(
     with _outer_state_kept():
         device_used = _choose_device(train, min(widths), kept[0], device, notes)
         if by == "script":
-            return _live(train, widths, kept, steps, device_used, notes, means, progress)
+            return _live(train, widths, kept, steps, device_used, notes, means, progress, watch)
         program = record(train, steps=steps) if program is None else program
         return _by_program(train, program, widths, kept, steps, device_used, notes, means, progress)
 
@@ -99,6 +101,7 @@ def _live(
     notes: list[str],
     means: Means,
     progress: Progress | None,
+    watch: Watch | None = None,
 ) -> Measurement:
     """Live runs: at the first width all seeds, which shows what differs, then everything else."""
     runs: dict[tuple[int, int], Observation] = {}
@@ -113,6 +116,8 @@ def _live(
                 runs[pair] = seen
                 if progress is not None:
                     progress(len(runs), total)
+                if watch is not None:
+                    watch(so_far, len(runs), total)
         except MeasuringError as error:
             raise MeasuringError(str(error), so_far()) from error.__cause__
 

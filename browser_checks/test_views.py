@@ -1,0 +1,202 @@
+"""Does every view open in a real browser, on real logs, in both themes and with both of TensorBoard's readers?"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serving
+
+from logs import make
+
+pytestmark = pytest.mark.skipif(bool(serving.missing()), reason=serving.missing() or "a browser is there")
+
+COUNT_FRAMES = """() => {
+    window.frames_ = 0;
+    const count = () => { window.frames_++; requestAnimationFrame(count); };
+    count();
+}"""
+VIEWS = [
+    ("standard-parametrization", "Verdict", ".hero .regime", "Unstable"),
+    ("gpt", "Verdict", ".hero .regime", "Unstable"),
+    ("muP", "Coordinates", ".card .name", "fc1"),
+    ("gpt", "Coordinates", ".card .name", "tokens"),
+    ("gpt", "Program", ".map canvas", ""),
+    ("digits_mlp-train-phases", "Phases", "svg.plot", "initial entries of out.weight"),
+    ("digits_mlp-train_mup-limit", "Limits", ".plotted svg", ""),
+    ("digits_mlp-train-transfer", "Transfer", ".reason h2", "train"),
+]
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("browser") / "logs")
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Any]:
+    with serving.browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def addresses(logs: Path) -> dict[str, str]:
+    return {reader: serving.tensorboard(logs, reader) for reader in ("false", "true")}
+
+
+@pytest.mark.parametrize(("theme", "reader"), [("light", "false"), ("dark", "true")])
+def test_every_view_opens(running: Any, addresses: dict[str, str], theme: str, reader: str) -> None:
+    with serving.page(running, theme) as page:
+        page.goto(serving.tab(addresses[reader]))
+        for log, view, selector, text in VIEWS:
+            serving.go(page, log, view)
+            page.wait_for_selector(selector)
+            assert text.lower() in page.text_content(selector).lower(), (log, view)
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{view} is too wide"
+        assert page.problems == []
+
+
+def test_the_tab_stands_in_tensorboard_itself_and_follows_its_theme(running: Any, addresses: dict[str, str]) -> None:
+    with serving.page(running) as page:
+        page.goto(f"{addresses['false']}#tpdyn")
+        frame = page.frame_locator("iframe")
+        frame.locator(".hero .regime").wait_for(timeout=30_000)
+        assert frame.locator("html.dark").count() == 0
+        page.evaluate("document.body.classList.add('dark-mode')")
+        frame.locator("html.dark").wait_for(state="attached")
+
+
+def test_a_module_opens_by_keyboard_and_closes_with_escape(running: Any, addresses: dict[str, str]) -> None:
+    with serving.page(running) as page:
+        page.goto(serving.tab(addresses["false"]))
+        serving.go(page, "standard-parametrization", "Coordinates")
+        page.focus(".card >> nth=1")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".drawer")
+        drawer = page.text_content(".drawer")
+        assert "fc2" in drawer
+        assert "hidden = torch.tanh(self.fc2(hidden))" in drawer
+        assert "Parts of the change" in drawer
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".drawer", state="detached")
+        page.focus('nav.views [aria-selected="true"]')
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector(".map canvas")
+
+
+def test_a_statement_is_found_and_explained(running: Any, addresses: dict[str, str]) -> None:
+    with serving.page(running) as page:
+        page.goto(serving.tab(addresses["false"]))
+        serving.go(page, "gpt", "Program")
+        page.fill("input[aria-label='find a statement']", "head@1[")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".drawer")
+        assert "orders add" in page.text_content(".drawer")
+        before = page.text_content(".drawer h2")
+        page.focus(".map canvas")
+        page.keyboard.press("ArrowLeft")  # to its first operand
+        page.wait_for_function(f"document.querySelector('.drawer h2').textContent !== {json.dumps(before)}")
+        assert page.problems == []
+
+
+def test_two_logs_stand_side_by_side(running: Any, addresses: dict[str, str]) -> None:
+    with serving.page(running) as page:
+        page.goto(serving.tab(addresses["false"]))
+        serving.go(page, "standard-parametrization", "Verdict")
+        page.select_option(".tools select", label="muP")
+        page.wait_for_selector(".pair .hero >> nth=1")
+        assert [each.lower() for each in page.locator(".hero .regime").all_text_contents()] == [
+            "unstable",
+            "feature learning",
+        ]
+
+
+def test_a_run_that_goes_on_is_seen_without_a_reload(running: Any, logs: Path, tmp_path: Path) -> None:
+    from tpdyn.reporting.board import put
+    from tpdyn.reporting.events import Run
+
+    document = json.loads((logs / "muP" / "verdict.json").read_text())
+    with Run(tmp_path / "live" / "verdict") as run, serving.page(running) as page:
+        put(run, 0, document | {"runs": [1, 24]})
+        run.flush()
+        page.goto(serving.tab(serving.tensorboard(tmp_path)))
+        page.wait_for_selector("text=running: 1 of 24 runs", timeout=20_000)
+        put(run, 1, document | {"runs": [17, 24]})
+        run.flush()
+        page.wait_for_selector("text=running: 17 of 24 runs", timeout=20_000)
+
+
+def test_hostile_names_are_texts(running: Any, logs: Path, tmp_path: Path) -> None:
+    from tpdyn.reporting.board import put
+    from tpdyn.reporting.events import Run
+
+    hostile = "<img src=x onerror=document.title='broken'>"
+    text = (logs / "muP" / "verdict.json").read_text().replace('"fc1"', json.dumps(hostile))
+    document = json.loads(text)
+    document["because"] = [{"text": hostile, "module": hostile, "statement": "v", "formula": hostile, "position": 0, "fix": hostile,
+                            "place": {"file": hostile, "line": 1, "text": hostile}}]  # fmt: skip
+    with Run(tmp_path / f"a{hostile.replace('/', '')}" / "verdict") as run:
+        put(run, 0, document)
+    with serving.page(running) as page:
+        page.goto(serving.tab(serving.tensorboard(tmp_path)))
+        page.wait_for_selector(".hero .regime")
+        page.click('nav.views button:has-text("Coordinates")')
+        page.wait_for_selector(".card")
+        page.click(".card >> nth=0")
+        page.wait_for_selector(".drawer")
+        assert hostile in page.text_content("body")
+        assert page.locator("img").count() == 0
+        assert page.title() != "broken"
+
+
+def test_the_report_draws_itself_offline(running: Any, logs: Path, tmp_path: Path) -> None:
+    from tpdyn.commands.report import report
+
+    file = report(logs, tmp_path / "report.html")
+    assert Path(file).stat().st_size < 3_000_000
+    with serving.page(running, "dark") as page:
+        page.context.set_offline(True)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"file://{file}")
+        for log, view, selector, _ in VIEWS:
+            serving.go(page, log, view)
+            page.wait_for_selector(selector)
+        assert page.problems == []
+        assert all(url.startswith("file://") for url in asked)
+
+
+def test_a_large_program_opens_in_three_seconds_and_pans_smoothly(running: Any, logs: Path, tmp_path: Path) -> None:
+    """Four times the GPT of the examples: as many statements as twelve layers with three steps have."""
+    from tpdyn.board.folder import Log, logs_in
+    from tpdyn.board.page import page as report
+
+    (log,) = logs_in(logs / "gpt")
+    assert log.atlas is not None
+    count = len(log.atlas["nodes"]["name"])
+    nodes = {key: [value for _ in range(4) for value in values] for key, values in log.atlas["nodes"].items()}
+    nodes["slot"] = [slot + count * (k // count) for k, slot in enumerate(nodes["slot"])]
+    nodes["inputs"] = [[var + count * (k // count) for var in inputs] for k, inputs in enumerate(nodes["inputs"])]
+    (tmp_path / "large.html").write_text(report([Log("gpt", log.document, log.atlas | {"nodes": nodes})]))
+    with serving.page(running) as page:
+        start = time.perf_counter()
+        page.goto(f"file://{tmp_path}/large.html#gpt|program")
+        page.wait_for_selector(".map canvas")
+        page.wait_for_timeout(100)
+        assert time.perf_counter() - start < 3
+        assert len(nodes["name"]) > 7000
+        box = page.locator(".map canvas").bounding_box()
+        page.mouse.move(box["x"] + 600, box["y"] + 300)
+        page.mouse.down()
+        page.evaluate(COUNT_FRAMES)
+        start = time.perf_counter()
+        for k in range(30):
+            page.mouse.move(box["x"] + 600 - 5 * k, box["y"] + 300 - 2 * k)
+        rate = page.evaluate("window.frames_") / (time.perf_counter() - start)
+        page.mouse.up()
+        print(f"{len(nodes['name'])} statements: {rate:.0f} frames/s")
+        assert rate > 15  # a machine that draws without a graphics card, and is shared; 30 and more are seen alone
