@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -316,12 +317,47 @@ def test_words_of_the_verdict_are_explained(tpdyn: Run) -> None:
 
 def test_the_fix_is_named_powers_are_shown_on_request_and_a_picture_needs_runs(tpdyn: Run, script: Path) -> None:
     done = tpdyn("check", f"{script}:unstable", "--no-measure", "--exponents", "--statements")
-    assert f"  fix   tpdyn fix {script}:unstable | patch -p0" in done.stdout
+    assert f"  fix   tpdyn fix {script}:unstable | patch -p0 -d {script.parent}\n" in done.stdout
     assert "powers of the width n" in done.stdout and "+1" in done.stdout and "instruction" in done.stdout
     done = tpdyn("check", f"{script}:train", "--no-measure", "--picture", "a.svg")
     assert done.exit_code == 2 and "--no-measure makes none" in done.stderr
     done = tpdyn("check", f"{script}:train", "--picture", "a.bmp")
     assert done.exit_code == 2 and "--picture a.bmp: expected" in done.stderr.replace(str(Path.cwd()) + "/", "")
+
+
+WORDS = """
+import sys
+import torch
+from torch import nn
+
+sizes = dict(word[2:].split("=") for word in sys.argv[1:] if "=" in word)
+assert sys.argv[1] == "small config.py" and int(sizes["n_embd"]) % 6 == 0
+wide = int(sizes["n_embd"])
+model = nn.Sequential(nn.Linear(5, wide), nn.Tanh(), nn.Linear(wide, wide), nn.Tanh(), nn.Linear(wide, 1))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+for _ in range(5):
+    optimizer.zero_grad()
+    (model(x) - x.sum(1, keepdim=True)).square().mean().backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_printed_line_fixes_the_script_as_it_is_pasted(tpdyn: Run, tmp_path: Path, inside: bool) -> None:
+    script = Path("train.py") if inside else tmp_path / "a folder" / "train.py"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(WORDS)
+    options = ("--width-arg=--n_embd={n}", "--record-widths", "24,36,60", "--no-measure", "--steps", "2")
+    done = tpdyn("check", str(script), *options, "--", "small config.py")
+    assert done.exit_code == 10, done.output
+    line = next(line for line in done.stdout.splitlines() if line.startswith("  fix   tpdyn"))
+    fixing, _, patching = line.removeprefix("  fix   ").partition(" | ")
+    patched = tpdyn(*shlex.split(fixing)[1:])
+    assert patched.exit_code == 0 and "bit for bit" in patched.stderr, patched.output
+    subprocess.run(shlex.split(patching), input=patched.stdout, text=True, check=True, capture_output=True)
+    again = tpdyn("check", str(script), *options, "--", "small config.py")
+    assert again.exit_code == 0 and "FEATURE LEARNING" in again.stdout, again.output
 
 
 def test_the_statuses_are_in_the_help(tpdyn: Run) -> None:

@@ -142,7 +142,7 @@ def check(
             files.write_json(checked.to_dict(), json)
         if show_dims:
             print(checked.prediction.program.dims_table(), end="\n\n")
-        command = checking.fix_command(target, width_arg, settings)
+        command = checking.fix_command(words, checked.prediction.program, steps)
         if checked.report is not None:
             terminal.show(checked.report, exponents=exponents, statements=statements, fix=command)
             if picture is not None:

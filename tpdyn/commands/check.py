@@ -6,6 +6,7 @@ into the JSON verdict. The command line only turns words into arguments and outc
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import time
@@ -23,18 +24,24 @@ from tpdyn.measuring.measure import check_device, measure, measure_more
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.measuring.runs import HERE, Means
 from tpdyn.parametrizing.derive import derive
+from tpdyn.parametrizing.editing.fix import patch_folder
 from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
 from tpdyn.parametrizing.maps.planes import Limits
 from tpdyn.parametrizing.parametrization import GAUGES, Parametrization
 from tpdyn.program.program import Program
-from tpdyn.recorder.record import default_widths, record
+from tpdyn.recorder.record import WIDTHS, default_widths, record
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.scripts.own_width import own_width
+from tpdyn.scripts.target import Target
 from tpdyn.store.workers import check_jobs
 
 Progress = Callable[[str, int, int], None]
+
+BASE_WIDTH, STEPS = 256, 3
+"""What `tpdyn fix` takes unless told otherwise."""
 
 
 class Watching(Protocol):
@@ -353,12 +360,24 @@ def script_of(target: str) -> str:
     return str(Path(file + dot).resolve())
 
 
-def fix_command(target: str, width_args: Sequence[str] | None, settings: Sequence[str] | None) -> str:
-    """The command that writes the remedy as a patch, for a target with these options."""
-    words = ["tpdyn", "fix", target]
-    words += [f"--width-arg={each}" for each in width_args or ()]
-    words += [word for each in settings or () for word in ("--set", each)]
-    return f"{shlex.join(words)} | patch -p0"
+def fix_command(target: Target, program: Program, steps: int) -> str:
+    """The command that writes the remedy as a patch and applies it, with all that a target was recorded with.
+
+    steps: as they were asked for. The base width is the script's own where its text says so, else the multiple of what the
+    recorded widths are multiples of that is nearest to 256: the script may refuse others.
+    """
+    script, widths, folder = Path(script_of(target.target)), program.widths, patch_folder(program)
+    unit = math.gcd(*widths)
+    base = own_width(script, target.width_args, target.settings) or max(1, round(BASE_WIDTH / unit)) * unit
+    words = ["tpdyn", "fix", target.target]
+    words += [f"--width-arg={each}" for each in target.width_args]
+    words += [word for each in target.settings for word in ("--set", each)]
+    words += ["--record-widths", ",".join(map(str, widths))] * (tuple(widths) != WIDTHS)
+    words += ["--steps", str(max(steps, 2))] * (steps != STEPS)
+    words += ["--base-width", str(base)] * (base != BASE_WIDTH)
+    words += ["--", *target.arguments] * bool(target.arguments)
+    elsewhere = "" if folder == Path.cwd().resolve() else f" -d {shlex.quote(str(folder))}"
+    return f"{shlex.join(words)} | patch -p0{elsewhere}"
 
 
 def seconds_of(text: str) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -34,28 +34,39 @@ class Fix:
     """The edits of a script.
 
     before, after: the texts of the files that change, by absolute path. edits: what was written, in words. by_hand: what is left
-    to a person, with the reason.
+    to a person, with the reason. root: the folder of the script's files, if known (`patch_folder`).
     """
 
     before: Mapping[str, str]
     after: Mapping[str, str]
     edits: tuple[str, ...]
     by_hand: tuple[str, ...]
+    root: Path | None = None
 
     @property
     def folder(self) -> Path:
-        """From where the patch names its files: the working folder, if they all lie in it; else the innermost that holds them."""
-        here = Path.cwd().resolve()
-        folders = [Path(path).resolve().parent for path in self.after]
-        if all(folder.is_relative_to(here) for folder in folders):
-            return here
-        return Path(os.path.commonpath(folders))
+        """From where the patch names its files: `root`; without it, or for files elsewhere, as `patch_folder` says of them."""
+        if self.root is not None and all(Path(path).resolve().is_relative_to(self.root) for path in self.after):
+            return self.root
+        return _holding(self.after)
 
     @property
     def patch(self) -> str:
         """All changes as one unified diff, to be applied in `folder`; "" where nothing changes."""
         names = {path: str(Path(path).resolve().relative_to(self.folder)) for path in sorted(self.after)}
         return "".join(unified(self.before[path], self.after[path], name) for path, name in names.items())
+
+
+def patch_folder(program: Program) -> Path:
+    """Where a patch of a script is to be applied: the working folder if all files that ran lie in it, else the innermost of all."""
+    sources = {statement.origin.source.file for statement in program.statements}
+    return _holding(file for file in sources if os.path.isfile(file) and is_user_file(file))
+
+
+def _holding(files: Iterable[str]) -> Path:
+    here = Path.cwd().resolve()
+    folders = [Path(file).resolve().parent for file in files]
+    return here if all(folder.is_relative_to(here) for folder in folders) else Path(os.path.commonpath(folders))
 
 
 def fix(program: Program, derived: Parametrization, made: Sequence[Construction], base_width: int = 256) -> Fix:
@@ -67,7 +78,7 @@ def fix(program: Program, derived: Parametrization, made: Sequence[Construction]
     """
     if isinstance(base_width, bool) or base_width < 1:
         raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
-    writer = _Writer(base_width)
+    writer = _Writer(base_width, patch_folder(program))
     if derived.edits():
         ran = {(place.source.file, place.source.line) for place in Facts.of(program).places}
         for line in lines_of(program, dict(derived.multipliers), base_width):
@@ -84,8 +95,9 @@ def fix(program: Program, derived: Parametrization, made: Sequence[Construction]
 class _Writer:
     """Collects the edits of all files."""
 
-    def __init__(self, base_width: int) -> None:
+    def __init__(self, base_width: int, root: Path) -> None:
         self._base = base_width
+        self._root = root
         self._files: dict[str, TextEdits] = {}
         self._definitions: dict[str, dict[str, str]] = {}  # by file: functions to add, by name
         self._first: dict[str, int] = {}  # by file: the first line that calls one
@@ -104,6 +116,7 @@ class _Writer:
             {path: after[path] for path in changed},
             tuple(self._edits),
             tuple(self._by_hand),
+            self._root,
         )
 
     # -- rates that are set anew ------------------------------------------------------------------------------------
