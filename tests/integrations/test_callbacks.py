@@ -149,3 +149,25 @@ def test_only_different_widths_are_joined() -> None:
         joined(made)
     with warnings.catch_warnings():
         assert joined(made[1:]).widths == (16, 24)
+
+
+def test_what_is_to_be_done_with_a_recording_is_done_when_it_is_ready() -> None:
+    def train(width: int, steps: int, **options: Any) -> None:
+        torch.manual_seed(0)
+        model = network(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = (torch.stack(column) for column in zip(*data(), strict=True))
+        with tpdyn.recording(steps, width=width, **options):
+            for _ in range(3):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+
+    ready: list[tpdyn.recording] = []
+    for width in (16, 24, 40):
+        train(width, 2, on_ready=ready.append)
+    assert tpdyn.predict(joined(ready)).regime is tpdyn.Regime.UNSTABLE
+
+    with pytest.raises(RuntimeError, match="out of coffee"), tpdyn.recording(on_ready=ready.append):
+        raise RuntimeError("out of coffee")
+    assert len(ready) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tpdyn.program.program import Program
@@ -13,14 +14,22 @@ class FirstSteps:
     """A recording that callbacks begin and end.
 
     steps: number of optimizer steps to record. width: the model's width, to join several recordings
-    (`tpdyn.recorder.record.joined`). path: file for the program as JSON, written once the steps are done.
+    (`tpdyn.recorder.record.joined`). path: file for the program as JSON, written once the steps are done. on_ready: called
+    then with the recording, e.g. to join it with others, predict and log.
     """
 
-    def __init__(self, steps: int = 3, *, width: int = 0, path: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        steps: int = 3,
+        *,
+        width: int = 0,
+        path: str | Path | None = None,
+        on_ready: Callable[[recording], object] | None = None,
+    ) -> None:
         if isinstance(steps, bool) or steps < 1:
             raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
         self.steps = steps
-        self.recording = recording(width=width)
+        self.recording = recording(width=width, on_ready=on_ready)
         self._path = None if path is None else Path(path)
         self._state = "waiting"
 

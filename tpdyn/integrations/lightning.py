@@ -10,6 +10,7 @@ the script, or join the recordings of several callbacks with `tpdyn.recorder.rec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -27,8 +28,15 @@ __all__ = ["MonitorCallback", "RecordingCallback"]
 class RecordingCallback(Callback):  # type: ignore[misc]
     """Records the first `steps` optimizer steps of `Trainer.fit()`; see `FirstSteps` for its arguments."""
 
-    def __init__(self, steps: int = 3, *, width: int = 0, path: str | Path | None = None) -> None:
-        self._first = FirstSteps(steps, width=width, path=path)
+    def __init__(
+        self,
+        steps: int = 3,
+        *,
+        width: int = 0,
+        path: str | Path | None = None,
+        on_ready: Callable[[recording], object] | None = None,
+    ) -> None:
+        self._first = FirstSteps(steps, width=width, path=path, on_ready=on_ready)
 
     @property
     def program(self) -> Program:

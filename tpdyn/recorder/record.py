@@ -208,20 +208,27 @@ class recording:
     `with recording(steps=3) as recorder: <loop>` leaves the block after `steps` optimizer steps (None: at its end);
     `recorder.program` is then the program with the numbers of that width: it can be shown, stored and run. One width
     does not tell which dims and constants grow: a prediction needs `record` at several, or `joined` of several such
-    recordings, each with its `width`.
+    recordings, each with its `width`. on_ready: called with the recorder when the block has ended, unless it raised or made
+    no optimizer step: join it with earlier ones, predict, log.
     """
 
-    def __init__(self, steps: int | None = None, *, width: int = 0) -> None:
+    def __init__(
+        self, steps: int | None = None, *, width: int = 0, on_ready: Callable[[recording], object] | None = None
+    ) -> None:
         if steps is not None and (isinstance(steps, bool) or steps < 1):
             raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, or None for the whole block")
         self._recorder = Recorder(width, steps)
+        self._on_ready = on_ready
 
     def __enter__(self) -> recording:
         self._recorder.__enter__()
         return self
 
     def __exit__(self, *problem: Any) -> bool | None:
-        return self._recorder.__exit__(*problem)
+        handled = self._recorder.__exit__(*problem)
+        if self._on_ready is not None and (problem[0] is None or handled) and self._recorder.tape.steps:
+            self._on_ready(self)
+        return handled
 
     @property
     def tape(self) -> Tape:
