@@ -99,6 +99,28 @@ class Report:
 
         import_module("tpdyn.reporting.terminal").show(self)
 
+    def _repr_html_(self) -> str:
+        from tpdyn.notebook import card, table, tone
+
+        rows, tones = [], []
+        for row in self.table:
+            order = f"{'<= ' if row.at_most else ''}{show_order(row.change_order)}"
+            rows.append(
+                (
+                    row.name or "(root)",
+                    show_order(row.size_order),
+                    _interval(row.measured_change_order),
+                    row.verdict,
+                    order,
+                )
+            )
+            tones.append(tone(None if row.change_order is None else float(row.change_order)))
+        told = [reason.told() for reason in (*self.prediction.outside, *self.prediction.reasons)][:1]
+        heads = ("module", "size", "measured change", "verdict", f"change at step {self.step}")
+        return card(
+            f"{self.prediction.regime.value}: {self.outcome.value} by the runs", told, table(heads, rows, tones)
+        )
+
     def to_text(self) -> str:
         """The table as plain text, one line a module (for assertion messages and logs)."""
         lines = [f"regime: {self.prediction.regime.value}, {self.outcome.value}; changes compared at step {self.step}"]

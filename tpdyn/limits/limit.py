@@ -79,6 +79,15 @@ class Limit:
     seconds: float
     levels: tuple[float, ...] = LEVELS
 
+    def _repr_html_(self) -> str:
+        from tpdyn.notebook import card, table
+
+        rows = [
+            (str(step), f"{float(each.error):.1g}", f"{float(each.value):.6g}") for step, each in enumerate(self.losses)
+        ]
+        facts = [f"{self.scrambles} scrambles of {self.points:,} points, {self.seconds:.1f} s", *self.notes[:2]]
+        return card("losses at infinite width", facts, table(("step", "error", "loss"), rows))
+
     def value(self, name: str, step: int) -> Estimate:
         """A value without a wide dim (output, loss, module's output) by name and step; KeyError lists what there is."""
         if (name, step) not in self.values:

@@ -183,6 +183,17 @@ class Parametrization:
             lines += ["these contradict each other:", *(f"  - {text}" for text in conflict)]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from tpdyn.notebook import card, table
+
+        rows = [
+            (name, self.own[name].role, str(a), "zero" if self.own[name].zero else str(b), str(c))
+            for name, (a, b, c) in self.exponents.items()
+        ]
+        title = "maximal update" if self.maximal else f"as far as possible ({self.regime.value})"
+        heads = ("parameter", "role", "enters n^-a", "starts n^-b", "rate n^-c")
+        return card(title, list(self.edits())[:4], table(heads, rows))
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON: exponents are strings, exact."""
         return {

@@ -182,6 +182,20 @@ class Program:
 
         return show(self, step=step, phases=phases)
 
+    def _repr_html_(self) -> str:
+        from tpdyn.notebook import card, table
+
+        counts: dict[tuple[int, str], int] = {}
+        for statement in self.statements:
+            place = (statement.origin.step, statement.origin.phase)
+            counts[place] = counts.get(place, 0) + 1
+        rows = [(str(step), phase, str(count)) for (step, phase), count in counts.items()]
+        facts = [
+            f"{self.steps} steps, {len(self.parameters)} parameters, recorded at widths {', '.join(map(str, self.widths)) or 'none'}",
+            "all of it: print(program.show(step=1))",
+        ]
+        return card(f"tensor program of {len(self)} statements", facts, table(("step", "phase", "statements"), rows))
+
     def dims_table(self) -> str:
         """Which dims of parameters and data are which space, wide or finite, and why (see `tpdyn.program.dims`)."""
         from tpdyn.program.dims import show_spaces

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-from tpdyn.exponents import Order
+from tpdyn.exponents import Order, show_order
 from tpdyn.program.program import Program, Source
 
 
@@ -88,6 +88,21 @@ class Prediction:
     epsilon: Mapping[str, float] = field(default_factory=dict)
     settles: int | None = None
     read: int = 0
+
+    def _repr_html_(self) -> str:
+        from tpdyn.notebook import card, table, tone
+
+        last = {row.name: row for row in self.table if row.kind in ("module", "output")}
+        rows = [
+            (row.name or "(root)", show_order(row.size), f"{'<= ' if row.at_most else ''}{show_order(row.change)}")
+            for row in last.values()
+        ]
+        told = [reason.told() for reason in (*self.outside, *self.reasons)][:2]
+        tones = [tone(None if row.change is None else float(row.change)) for row in last.values()]
+        return card(
+            "outside the theory" if self.outside else self.regime.value, told,
+            table(("module", "size", f"change at step {max((r.step for r in last.values()), default=0)}"), rows, tones),
+        )  # fmt: skip
 
     def rows(self) -> tuple[Row, ...]:
         """Return every module output, parameter and gradient, per step."""

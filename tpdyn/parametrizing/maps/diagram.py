@@ -161,6 +161,11 @@ class PhaseDiagram:
         lines += ["", *(f"{name}: {words([corner])}" for name, corner in self.marks.items())]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from tpdyn.parametrizing.maps.picture import svg
+
+        return svg(self)
+
     def save(self, path: str | Path) -> None:
         """A picture: svg, pdf or png by the ending; needs matplotlib (`pip install 'tpdyn[pictures]'`)."""
         from tpdyn.parametrizing.maps.picture import save

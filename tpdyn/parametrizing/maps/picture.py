@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,46 @@ def save(diagram: PhaseDiagram, path: str | Path) -> None:
     plain = {"Date": None} if Path(path).suffix == ".svg" else None
     with mpl.rc_context({"svg.hashsalt": "tpdyn"}):
         figure.savefig(path, metadata=plain)
+
+
+def svg(diagram: PhaseDiagram, size: int = 300) -> str:
+    """A small picture with its legend as HTML, for notebooks; needs no matplotlib."""
+
+    def at(corner: Corner) -> tuple[float, float]:
+        shares = [
+            float((v - axis.low) / (axis.high - axis.low))
+            for v, axis in zip(corner, (diagram.x, diagram.y), strict=True)
+        ]
+        return round(shares[0] * size, 1), round((1 - shares[1]) * size, 1)
+
+    parts = []
+    for region in diagram.regions:
+        path = "".join("M" + "L".join("{},{}".format(*at(corner)) for corner in loop) + "Z" for loop in region.outline)
+        parts.append(f'<path d="{path}" fill="{COLOURS[region.phase.label]}" fill-rule="evenodd"/>')
+    for edge in diagram.edges:
+        (x, y), (u, v) = at(edge.start), at(edge.end)
+        width = 5 if edge.phase.label in BROAD else 1.5
+        colour = COLOURS[edge.phase.label]
+        parts.append(f'<line x1="{x}" y1="{y}" x2="{u}" y2="{v}" stroke="{colour}" stroke-width="{width}"/>')
+    for spot in diagram.lone_spots:
+        if spot.phase.label in BROAD:
+            x, y = at(spot.at)
+            parts.append(f'<circle cx="{x}" cy="{y}" r="6" fill="{COLOURS[spot.phase.label]}"/>')
+    for name, corner in diagram.marks.items():
+        x, y = at(corner)
+        if 0 <= x <= size and 0 <= y <= size:
+            parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="#111"><title>{escape(name)}</title></circle>')
+    shown = {each.phase.label for each in (*diagram.regions, *diagram.edges, *diagram.spots)}
+    squares = "".join(
+        f'<div><span style="color:{colour}">&#9632;</span> {label}</div>'
+        for label, colour in COLOURS.items()
+        if label in shown
+    )
+    marks = "".join(f"<div>{escape(name)}: ({corner[0]}, {corner[1]})</div>" for name, corner in diagram.marks.items())
+    axes = f"<div>x: {escape(diagram.x.label)}</div><div>y: {escape(diagram.y.label)}</div>"
+    picture = f'<svg width="{size}" height="{size}" viewBox="0 0 {size} {size}">{"".join(parts)}</svg>'
+    legend = f'<div style="line-height:1.5">{squares}<br>{axes}<br>{marks}</div>'
+    return f'<div style="display:flex;gap:20px;align-items:flex-start">{picture}{legend}</div>'
 
 
 def png(diagram: PhaseDiagram) -> bytes:
