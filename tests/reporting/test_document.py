@@ -30,6 +30,13 @@ def test_a_check_holds_all_that_the_report_says_and_its_runs(report: Report) -> 
     json.dumps(made, allow_nan=False)
 
 
+def test_a_report_is_a_short_cell_of_a_notebook(report: Report) -> None:
+    made = report._repr_html_()
+    assert "kernel: confirmed by the runs" in made
+    assert "agrees" in made
+    assert len(made) < 4000
+
+
 def test_runs_that_diverge_are_null(predicted: Callable[..., Prediction], measured: Callable[..., Measurement]) -> None:
     measurement = measured(fc1=0.5)
     measurement.change[3, 0, 2, 0] = np.inf

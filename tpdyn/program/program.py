@@ -190,8 +190,9 @@ class Program:
             place = (statement.origin.step, statement.origin.phase)
             counts[place] = counts.get(place, 0) + 1
         rows = [(str(step), phase, str(count)) for (step, phase), count in counts.items()]
+        widths = ", ".join(map(str, self.widths)) or "none"
         facts = [
-            f"{self.steps} steps, {len(self.parameters)} parameters, recorded at widths {', '.join(map(str, self.widths)) or 'none'}",
+            f"{self.steps} steps, {len(self.parameters)} parameters, recorded at widths {widths}",
             "all of it: print(program.show(step=1))",
         ]
         return card(f"tensor program of {len(self)} statements", facts, table(("step", "phase", "statements"), rows))

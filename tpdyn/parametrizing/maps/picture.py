@@ -150,7 +150,8 @@ def svg(diagram: PhaseDiagram, size: int = 300) -> str:
         x, y = at(corner)
         if 0 <= x <= size and 0 <= y <= size:
             parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="#111"><title>{escape(name)}</title></circle>')
-    shown = {each.phase.label for each in (*diagram.regions, *diagram.edges, *diagram.spots)}
+    phases = [*(r.phase for r in diagram.regions), *(e.phase for e in diagram.edges), *(s.phase for s in diagram.spots)]
+    shown = {phase.label for phase in phases}
     squares = "".join(
         f'<div><span style="color:{colour}">&#9632;</span> {label}</div>'
         for label, colour in COLOURS.items()
