@@ -6,14 +6,16 @@ N(0, K), K the recursion of second moments. Given its features X ("k n") the out
 is Gaussian; so the statement is that G = s X X^T / n converges to K. The excess kurtosis of an output is 3 Var G / (E G)^2, of
 order 1/n. Source: Tensor Programs I (arXiv 1910.12478); its repository GP4A lists the architectures.
 
-Statistical, for architectures drawn by Hypothesis (`tpdyn.claims.networks`): (a) the mean of G over `SEEDS` networks of width
+Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) the mean of G over `SEEDS` networks of width
 `WIDTH` is within 6 standard errors plus `REST` of `tpdyn.nngp`; (b) the variance of G falls from width 32 to 256 with an exponent
 between 1/2 and 3/2 (theory 1). (c) 400 outputs of one architecture, divided by the predicted deviation, pass a Kolmogorov-Smirnov
 test at 1e-4. GRU and batch norm are outside of `tpdyn.nngp` (gates and states of different steps depend on each other; samples are
 mixed): there K is taken from `tpdyn.limit` of the recorded forward pass.
 It can fail: a covariance that is off by a tenth, outputs of a network of width 2, and a network without one of its blocks are
 rejected.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: RATES
+Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`: of 10
+architectures the mean took 0.28 of its bound at most, and exponents were 0.83 to 1.41; a tenth took 1.4, a missing block 2.1 and 19
+of the bound.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 import tpdyn
-from tpdyn.claims.networks import FEATURES, TOKENS, Wide, inputs, networks
+from tpdyn.testing.networks import FEATURES, TOKENS, Wide, inputs, networks
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
 EXAMPLES = {"quick": 2, "thorough": 60}.get(PROFILE, 10)

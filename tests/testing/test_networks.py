@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import find
 
-from tpdyn.claims.networks import BLOCKS, FEATURES, TOKENS, Wide, inputs, networks
+from tpdyn.testing.networks import BLOCKS, FEATURES, TOKENS, Wide, inputs, networks
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
