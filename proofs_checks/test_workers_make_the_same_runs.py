@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tpdyn.measuring.measure import measure
-from tpdyn.measuring.runs import Means
+from tpdyn.store.means import Means
 from tpdyn.store.store import Store
 
 

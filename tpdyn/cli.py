@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +25,12 @@ from tpdyn.options import (
     Settings,
     Target,
     WidthArgs,
+    absolute,
     limits_of,
     pair_of,
+    progress,
+    say,
+    say_each,
     widths_of,
 )
 
@@ -96,7 +100,7 @@ def check(
         if width_arg or settings:
             recorded = checking.script_widths(asked, recorded)
         # The script may change the working folder.
-        json, picture, script = _absolute(json), _absolute(picture), checking.script_of(target)
+        json, picture, script = absolute(json), absolute(picture), checking.script_of(target)
         seconds = checking.seconds_of(budget)
         if picture is not None:
             files.check_picture_path(picture, "--picture")
@@ -108,11 +112,11 @@ def check(
         if measure:
             folders.check_writable(destination)
         runs = (*(recorded or ()), *(asked if measure else ()))
-        _say_each(told(target, settings or []))
+        say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=runs)
         words = Words(target, tuple(width_arg or ()), tuple(script_arguments or ()), tuple(settings or ()))
         means = means_of(words, logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh)
-        with _progress() as tell, live.Live(destination, script) as watch:
+        with progress() as tell, live.Live(destination, script) as watch:
             try:
                 checked = checking.check(
                     train,
@@ -152,7 +156,7 @@ def check(
         else:
             terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements, fix=command)
         if checked.exit is failures.Exit.ANOTHER_REGIME:
-            _say(f"--require {require}: the regime is another one")
+            say(f"--require {require}: the regime is another one")
         leave(checked.exit)
 
 
@@ -178,16 +182,16 @@ def show(
         from tpdyn.commands import files, show
         from tpdyn.scripts.script import load, told
 
-        save = _absolute(save)
+        save = absolute(save)
         if save is not None:
             files.check_json_path(save)
         if show.is_program_file(target):
             program = show.program_in(Path(target))
         else:
             recorded = widths_of(record_widths)
-            _say_each(told(target, settings or []))
+            say_each(told(target, settings or []))
             train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
-            with _progress() as tell:
+            with progress() as tell:
                 program = show.program_of(train, record_widths=recorded, steps=steps, progress=tell)
         print(show.shown(program, step=step, phases=phase or (), orders=orders))
         if save is not None:
@@ -216,7 +220,7 @@ def predict(
             files.write_json(checked.to_dict(), json)
         terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements)
         if checked.exit is failures.Exit.ANOTHER_REGIME:
-            _say(f"required: {require}; predicted: {checked.prediction.regime.value}")
+            say(f"required: {require}; predicted: {checked.prediction.regime.value}")
         leave(checked.exit)
 
 
@@ -243,7 +247,7 @@ def demo(
     with _exits() as leave:
         from tpdyn.commands import demo as demonstration
 
-        with _progress() as tell:
+        with progress() as tell:
             checked = demonstration.run(logdir, tell)
         demonstration.show(checked, logdir)
         leave(demonstration.exit_of(checked))
@@ -267,6 +271,12 @@ def transfer(
     record_widths: Annotated[
         str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
     ] = "",
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
+    fresh: Fresh = False,
+    budget: Annotated[
+        str, typer.Option(help="how long it may take (10m, 1h): two seeds everywhere, then more around the optimum")
+    ] = "",
     picture: Annotated[Path | None, typer.Option(help="draw the curves to this file (png, svg, pdf)")] = None,
     json: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
     logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
@@ -274,19 +284,19 @@ def transfer(
     """Does the best learning rate move with the width? Sweep it at several widths, for one or more parametrizations."""
     with _exits():
         from tpdyn.commands import files
-        from tpdyn.commands.check import script_of
+        from tpdyn.commands.check import script_of, seconds_of
         from tpdyn.commands.transfer import log_name, transfers
         from tpdyn.reporting import folders, transfer_log
         from tpdyn.reporting import transfer as reporting
 
-        json, picture, script = _absolute(json), _absolute(picture), script_of(targets[0])
+        json, picture, script = absolute(json), absolute(picture), script_of(targets[0])
         destination = folders.folder_of(logdir.absolute(), log_name(targets), script)
         if picture is not None:
             files.check_picture_path(picture, "--picture")
         if json is not None:
             files.check_json_path(json)
         folders.check_writable(destination)
-        with _progress() as tell:
+        with progress() as tell:
             found = transfers(
                 targets,
                 widths=widths_of(widths),
@@ -298,6 +308,12 @@ def transfer(
                 derived=derived,
                 width_arg=width_arg or None,
                 record_widths=widths_of(record_widths) if record_widths else None,
+                logdir=logdir.absolute(),
+                jobs=jobs,
+                backend=backend,
+                fresh=fresh,
+                budget=seconds_of(budget) if budget else None,
+                plan=say,
                 progress=tell,
             )
         reporting.show(found)
@@ -349,13 +365,13 @@ def derive(
         from tpdyn.parametrizing.families import grouped
         from tpdyn.scripts.script import load, told
 
-        json = _absolute(json)
+        json = absolute(json)
         if json is not None:
             files.check_json_path(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
-        _say_each(told(target, settings or []))
+        say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=widths_of(record_widths))
-        with _progress() as tell:
+        with progress() as tell:
             program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
             found, differences = checking.derived(program, gauge)
         print(found.show())
@@ -390,8 +406,8 @@ def fix(
         from tpdyn.commands import fix as fixing
         from tpdyn.scripts.script import told
 
-        _say_each(told(target, settings or []))
-        with _progress() as tell:
+        say_each(told(target, settings or []))
+        with progress() as tell:
             found = fixing.fixed(
                 target,
                 width_arg,
@@ -403,7 +419,7 @@ def fix(
                 progress=tell,
             )
         print(found.fix.patch, end="")
-        _say(found.told())
+        say(found.told())
         leave(found.exit)
 
 
@@ -456,7 +472,7 @@ def phase(
             raise failures.BadInput(
                 "--symbol goes with --around, --limits and --json; a picture has two directions, --x and --y"
             )
-        json, save, script = _absolute(json), _absolute(save), checking.script_of(target)
+        json, save, script = absolute(json), absolute(save), checking.script_of(target)
         destination = None
         if logdir is not None:
             destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-phases", script)
@@ -467,9 +483,9 @@ def phase(
         if destination is not None:
             files.check_pictures(f"--logdir {logdir}")
             folders.check_writable(destination)
-        _say_each(told(target, settings or []))
+        say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=widths_of(record_widths))
-        with _progress() as tell:
+        with progress() as tell:
             program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
             found = (
                 checking.cells(program, symbol, tell, around=around, limits=all_ends)
@@ -509,13 +525,13 @@ def simulate(
         from tpdyn.commands.simulate import simulated
         from tpdyn.scripts.script import load, told
 
-        json = _absolute(json)
+        json = absolute(json)
         if json is not None:
             files.check_json_path(json)
         asked, recorded = widths_of(widths), widths_of(record_widths)
-        _say_each(told(target, settings or []))
+        say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
-        with _progress() as tell:
+        with progress() as tell:
             found = simulated(
                 train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, progress=tell
             )
@@ -537,7 +553,7 @@ def kernels(
         from tpdyn.commands.kernels import kernels_of
         from tpdyn.scripts.script import load
 
-        save = _absolute(save)
+        save = absolute(save)
         if save is not None:
             files.check_json_path(save)
         found = kernels_of(load(target), inputs, against)
@@ -572,16 +588,16 @@ def limit(
         from tpdyn.reporting import folders, limit_log
         from tpdyn.scripts.script import load, told
 
-        json, script, destination = _absolute(json), checking.script_of(target), None
+        json, script, destination = absolute(json), checking.script_of(target), None
         if json is not None:
             files.check_json_path(json)
         asked, recorded = widths_of(widths) if widths else (), widths_of(record_widths)
         if logdir is not None:
             destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-limit", script)
             folders.check_writable(destination)
-        _say_each(told(target, settings or []))
+        say_each(told(target, settings or []))
         train = load(target, width_arg, script_arguments or [], settings or [], widths=(*recorded, *asked))
-        with _progress() as tell:
+        with progress() as tell:
             found = limits(
                 train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell
             )
@@ -625,10 +641,10 @@ def _exits() -> Iterator[Callable[[int], None]]:
     try:
         yield leave
     except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
+        say("interrupted; no verdict was written, finished runs are kept")
         status = 130
     except SystemExit as leaving:  # the script's own exit is never ours
-        _say(f"the script left with status {leaving.code!r} before anything was checked")
+        say(f"the script left with status {leaving.code!r} before anything was checked")
         status = 2
     except BrokenPipeError:  # the reader has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -639,29 +655,10 @@ def _exits() -> Iterator[Callable[[int], None]]:
         known = status_of(error)
         if known is None:
             raise
-        _say(str(error))
+        say(str(error))
         status = int(known)
     if status:
         raise typer.Exit(status)
-
-
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()
-
-
-def _say(message: str) -> None:
-    print(f"tpdyn: {message}", file=sys.stderr)
-
-
-def _say_each(messages: Iterable[str]) -> None:
-    for message in messages:
-        _say(message)
-
-
-def _progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
-    from tpdyn.reporting.progress import progress
-
-    return progress()
 
 
 cli_runs.attach(app, _exits)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,3 +64,26 @@ def limits_of(text: str) -> tuple[Fraction, Fraction]:
     except (ValueError, ZeroDivisionError):
         raise typer.BadParameter(f"{text!r}; expected two numbers with a comma between, e.g. -1,5/2") from None
     return low, high
+
+
+def absolute(path: Path | None) -> Path | None:
+    """The full path: the script may change the working folder."""
+    return None if path is None else path.absolute()
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no result, on standard error."""
+    print(f"tpdyn: {message}", file=sys.stderr)
+
+
+def say_each(messages: Iterable[str]) -> None:
+    """Tell each of them."""
+    for message in messages:
+        say(message)
+
+
+def progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
+    """A bar, or lines where there is no terminal: told (what, done, in all)."""
+    from tpdyn.reporting import progress as reporting
+
+    return reporting.progress()

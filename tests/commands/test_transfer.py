@@ -104,10 +104,10 @@ def test_what_makes_no_sense_is_refused(script: Path, changed: dict[str, object]
 
 def test_a_script_that_fails_halfway_is_named_with_its_width_and_line(script: Path) -> None:
     with pytest.raises(
-        BadInput, match=r"width 8, init times 0.25, seed 0: RuntimeError: not at width 8 \(.*net.py:\d+: raise"
+        BadInput, match=r"width 8, init times 1, seed 0: RuntimeError: not at width 8 \(.*net.py:\d+: raise"
     ):
         transfers([f"{script}:fails_later"], hyperparameter="init", **(HOW | {"widths": (4, 8)}))  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match=r"width 32, init times 0.25, seed 0: SystemExit: no such option"):
+    with pytest.raises(BadInput, match=r"width 32, init times 1, seed 0: SystemExit: no such option"):
         transfers([f"{script}:leaves"], hyperparameter="init", **HOW)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tpdyn.measuring.measure import MeasuringError, measure
-from tpdyn.measuring.runs import Means
+from tpdyn.store.means import Means
 from tpdyn.store.store import Store
 
 CALLS: list[int] = []

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tpdyn.store.means import Means
+from tpdyn.store.store import Store
+from tpdyn.tuning.optimum import locate
 from tpdyn.tuning.sweep import SweepError, sweep
 
 RATES: list[list[float]] = []
@@ -89,3 +93,49 @@ def test_scripts_without_an_optimizer_or_too_short_are_refused() -> None:
 def test_bad_arguments_are_named(widths: tuple[int, ...], factors: tuple[float, ...], seeds: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sweep(quadratic, widths, factors, seeds=seeds, steps=1)
+
+
+def test_an_interrupted_sweep_goes_on_and_another_factor_is_another_run(tmp_path: Path) -> None:
+    means = Means(store=Store.under(tmp_path), identity={"script": "q"})
+    done = 0
+
+    def interrupted(done_now: int, total: int) -> None:
+        nonlocal done
+        done = done_now
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(quadratic, (2, 4), (0.5, 1.0, 2.0), seeds=2, steps=4, means=means, progress=interrupted)
+    RATES.clear()
+    found = sweep(quadratic, (2, 4), (0.5, 1.0, 2.0), seeds=2, steps=4, means=means)
+    assert len(RATES) == (12 - 5) * 3
+    assert np.array_equal(found.losses, sweep(quadratic, (2, 4), (0.5, 1.0, 2.0), seeds=2, steps=4).losses)
+    RATES.clear()
+    sweep(quadratic, (2, 4), (0.5, 1.0, 4.0), seeds=2, steps=4, means=means)
+    assert len(RATES) == 4 * 3
+
+
+def test_a_budget_gives_two_seeds_everywhere_and_more_around_the_optimum() -> None:
+    factors = tuple(2.0**power for power in range(-3, 5))
+    found = sweep(quadratic, (2, 4), factors, seeds=4, steps=4, budget=600.0)
+    assert found.seeds == (0, 1, 2, 3)
+    assert np.isfinite(found.losses[..., :2]).all()
+    made = np.isfinite(found.losses[0, :, 3])
+    best = int(found.losses[0, :, 0].argmin())
+    assert made.tolist() == [abs(k - best) <= 2 for k in range(len(factors))]
+    plain = locate(sweep(quadratic, (2, 4), factors, seeds=4, steps=4))
+    assert [each.estimate for each in locate(found).best] == [each.estimate for each in plain.best]
+    assert sweep(quadratic, (2, 4), factors, seeds=4, steps=4, budget=1e-9).seeds == (0, 1)
+
+
+def test_what_a_long_sweep_costs_is_told_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tpdyn.tuning.sweep.WORTH_SAYING", 0.0)
+    told: list[str] = []
+    runs: list[int] = []
+    sweep(
+        quadratic, (2, 4), (0.5, 1.0, 2.0), seeds=2, steps=4,
+        plan=lambda text: told.append(f"{len(runs)}: {text}"), progress=lambda done, total: runs.append(done),
+    )  # fmt: skip
+    (text,) = told
+    assert text.startswith("2: 10 runs will take about 0 min with 1 at once")

@@ -22,7 +22,6 @@ from tpdyn.commands.failures import BadInput, Exit, Watched, translated
 from tpdyn.exponents import Order
 from tpdyn.measuring.measure import check_device, measure, measure_more
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.measuring.runs import HERE, Means
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.editing.fix import patch_folder
 from tpdyn.parametrizing.families import differences
@@ -36,6 +35,7 @@ from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.scripts.own_width import own_width
 from tpdyn.scripts.target import Target
+from tpdyn.store.means import HERE, Means
 from tpdyn.store.workers import check_jobs
 
 Progress = Callable[[str, int, int], None]

@@ -10,18 +10,20 @@ from typing import Any
 
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.commands.simulate import table
-from tpdyn.measuring.runs import Means
 from tpdyn.scripts.target import Target
+from tpdyn.store.means import Means
 from tpdyn.store.store import FOLDER, Run, Store, facts_of, read
 from tpdyn.store.workers import check_jobs
 
 
-def means_of(target: Target, logdir: Path, *, jobs: int = 1, backend: str = "loky", fresh: bool = False) -> Means:
+def means_of(
+    target: Target, logdir: Path | None, *, jobs: int = 1, backend: str = "loky", fresh: bool = False
+) -> Means:
     """How the command makes the runs of a target: kept under the logs, by that many workers; `BadInput` as they say."""
     with translated():
         check_jobs(jobs, backend)
     return Means(
-        store=Store.under(logdir, fresh=fresh),
+        store=None if logdir is None else Store.under(logdir, fresh=fresh),
         identity=target.identity,
         name=target.name,
         jobs=jobs,

@@ -7,8 +7,8 @@ are the same). The edited text stands in for the file while it runs; no file is 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -16,8 +16,10 @@ from typing import final
 from tpdyn.commands.check import Progress, name_of, script_widths
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.commands.fix import Fixed, fixed
+from tpdyn.commands.runs import means_of
 from tpdyn.scripts.script import load
 from tpdyn.scripts.standing_in import standing_in
+from tpdyn.scripts.target import Target
 from tpdyn.tuning.optimum import Transfer
 from tpdyn.tuning.sweep import checked
 from tpdyn.tuning.transfer import transfer
@@ -42,6 +44,11 @@ class _Target:
     def load(self) -> Callable[[int], object]:
         return load(self.file, self.width_arg, self.words)
 
+    def sent(self, texts: Mapping[str, str]) -> Target:
+        """The same in words that workers understand."""
+        options = () if self.width_arg is None else (self.width_arg,)
+        return Target(self.file, options, self.words, texts=tuple(sorted(texts.items())))
+
 
 def transfers(
     targets: Sequence[str],
@@ -55,12 +62,19 @@ def transfers(
     derived: bool = False,
     width_arg: str | None = None,
     record_widths: Sequence[int] | None = None,
+    logdir: Path | None = None,
+    jobs: int = 1,
+    backend: str = "loky",
+    fresh: bool = False,
+    budget: float | None = None,
+    plan: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> list[Transfer]:
     """Sweep a hyperparameter of each target over 2^low ... 2^high, in steps of 2^(1/per_power); see `tpdyn.transfer`.
 
     targets: "file.py:function", or with `width_arg` "file.py --further words of its own". derived: each target also with the
-    parametrization that is derived from it.
+    parametrization that is derived from it. logdir: where finished runs are kept (nowhere unless given). jobs, backend: how
+    many runs at once, and who makes them. budget: seconds for all sweeps together. plan: told what a long one will cost.
 
     Raises `BadInput` for arguments that make no sense (before anything is run), and for a target that cannot be given its
     derived parametrization without a person's help.
@@ -84,21 +98,24 @@ def transfers(
     trains = [target.load() for target in wanted]
     edited = [_fixed(target, widths, record_widths, progress) if derived else None for target in wanted]
     found = []
+    each = None if budget is None else budget / (len(wanted) + sum(fix is not None for fix in edited))
 
-    def swept(train: Callable[[int], object], name: str) -> None:
+    def swept(train: Callable[[int], object], name: str, sent: Target) -> None:
+        means = replace(means_of(sent, logdir, jobs=jobs, backend=backend, fresh=fresh), name=name)
         with translated():
             found.append(
                 transfer(
                     train, widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
-                    record_widths=record_widths, progress=partial(tell, name),
+                    record_widths=record_widths, progress=partial(tell, name), means=means, budget=each,
+                    plan=None if plan is None else lambda text: plan(f"{name}: {text}"),
                 )
             )  # fmt: skip
 
     for target, train, fix in zip(wanted, trains, edited, strict=True):
-        swept(train, target.name)
+        swept(train, target.name, target.sent({}))
         if fix is not None:
             with standing_in(fix.fix.after):
-                swept(target.load(), f"{target.name}, {DERIVED}")
+                swept(target.load(), f"{target.name}, {DERIVED}", target.sent(fix.fix.after))
     return found
 
 

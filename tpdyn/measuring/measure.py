@@ -22,9 +22,10 @@ from tpdyn.measuring.measurement import MeasuredRow, Measurement
 from tpdyn.measuring.observe import Observation
 from tpdyn.measuring.one_law import BESIDE, LIVE, difference
 from tpdyn.measuring.run import MeasuringError, check_device, live_run
-from tpdyn.measuring.runs import HERE, Means, observed_runs
+from tpdyn.measuring.runs import observed_runs
 from tpdyn.program.program import Program
 from tpdyn.recorder.record import record
+from tpdyn.store.means import HERE, Means
 from tpdyn.store.workers import check_jobs
 
 Progress = Callable[[int, int], None]
@@ -60,7 +61,7 @@ def measure(
     by: "script" runs the script. "program" runs it for three seeds at each width, and its recorded program for the others, at
     least 16, which cost little; where a test tells the two apart, the runs are live ones, and the notes say so
     (`tpdyn.measuring.one_law`). Widths that no dense run fits into memory are simulated. program: the recorded one, if there
-    is one. means: where finished runs are kept, and how many are made at once (`tpdyn.measuring.runs`).
+    is one. means: where finished runs are kept, and how many are made at once (`tpdyn.store.means`).
 
     Raises ValueError for bad arguments, and MeasuringError when the script raises or leaves (naming width, seed and its line),
     makes fewer optimizer steps, or does not depend on the width; the finished runs are in its `partial`.

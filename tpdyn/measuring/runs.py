@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, final
+from typing import Any
 
 from tpdyn.measuring.kept import facts_of, observation_of, values_of
 from tpdyn.measuring.observe import Observation
 from tpdyn.measuring.run import live_run
-from tpdyn.store.store import Store, key_of
-from tpdyn.store.workers import made
+from tpdyn.store.means import HERE, Means
 
 Pair = tuple[int, int]
 """Width and seed."""
-
-
-@final
-@dataclass(frozen=True)
-class Means:
-    """How runs are made and kept.
-
-    store, identity: where finished runs are, and what all runs of the script have in common; kept nowhere unless both are
-    given. name: of the script, for people. jobs, backend: see `tpdyn.store.workers`. worker: what workers call with the
-    width, a function that can be pickled; the script's own unless given.
-    """
-
-    store: Store | None = None
-    identity: Mapping[str, Any] | None = None
-    name: str = ""
-    jobs: int = 1
-    backend: str = "loky"
-    worker: Callable[[int], Any] | None = None
-
-    def key(self, kind: str, width: int, seed: int, **more: Any) -> str:
-        """The key of a run."""
-        return key_of({"of": self.identity, "kind": kind, "width": width, "seed": seed, **more})
-
-    @property
-    def keeps(self) -> bool:
-        """Whether finished runs are kept."""
-        return self.store is not None and self.identity is not None
-
-    def alone(self) -> Means:
-        """The same in this process."""
-        return replace(self, jobs=1, backend="loky")
-
-
-HERE = Means()
 
 
 def observed_runs(
@@ -67,29 +31,19 @@ def observed_runs(
     """
     waiting = []
     for pair in wanted:
-        found = means.store.get(_key(means, pair, steps, device)) if means.store is not None and means.keeps else None
+        found = means.found(_key(means, pair, steps, device))
         if found is None:
             waiting.append(pair)
         else:
             yield pair, observation_of(found)
-    function = train if means.jobs == 1 and means.backend == "loky" else means.worker or train
-    run = partial(_timed, function, steps, device)
-    for pair, (seen, seconds) in made(run, waiting, jobs=means.jobs, backend=means.backend, on=on):
-        keep(means, _key(means, pair, steps, device), pair, steps, device, seen, "script", seconds)
+    run = partial(_timed, means.function(train), steps, device)
+    for pair, (seen, seconds) in means.make(run, waiting, on):
+        facts = {
+            "kind": "measure", "by": "script", "width": pair[0], "seed": pair[1], "steps": steps, "device": device,
+            "seconds": round(seconds, 3),
+        }  # fmt: skip
+        means.keep(_key(means, pair, steps, device), facts | facts_of(seen), values_of(seen))
         yield pair, seen
-
-
-def keep(
-    means: Means, key: str, pair: Pair, steps: int, device: str, seen: Observation, by: str, seconds: float
-) -> None:
-    """Put a finished run into the store, if there is one."""
-    if means.store is None or means.identity is None:
-        return
-    facts = {
-        "kind": "measure", "by": by, "script": means.name, "width": pair[0], "seed": pair[1], "steps": steps,
-        "device": device, "seconds": round(seconds, 3), "versions": means.identity.get("versions", {}),
-    }  # fmt: skip
-    means.store.put(key, facts | facts_of(seen), values_of(seen))
 
 
 def _key(means: Means, pair: Pair, steps: int, device: str) -> str:

@@ -125,7 +125,7 @@ def locate(found: Sweep) -> Transfer:
     open_ = left_open.max(axis=1)
     exponent = _interval(weights @ optima, NORMAL * math.sqrt(float((weights**2 * open_**2).sum()) / 3))
     best = tuple(_exponential(_interval(row, float(reach))) for row, reach in zip(optima, open_, strict=True))
-    lowest = tuple(float(np.min(np.mean(losses, axis=-1))) for losses in found.losses)
+    lowest = tuple(float(np.nanmin(np.mean(losses, axis=-1))) for losses in found.losses)  # NaN: not run
     return Transfer(found, best, lowest, exponent, tuple(sorted(edges)))
 
 

@@ -11,8 +11,10 @@ import contextlib
 import io
 import math
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -23,9 +25,20 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from tpdyn.recorder.live.frames import raised
 from tpdyn.scripts.seeding import stream
+from tpdyn.store.means import HERE, Means
+from tpdyn.store.store import Value
 from tpdyn.tuning.hyperparameters import INIT, OUTPUT, CannotMultiply, multiplied
 
 Progress = Callable[[int, int], None]
+Cell = tuple[int, int, int]
+"""Positions of width, factor and seed."""
+Asked = tuple[int, float, int]
+"""A width, a factor and a seed."""
+FINAL = "final loss"
+WORTH_SAYING = 60.0
+"""Seconds from which on the cost of a sweep is told before it starts."""
+AROUND = 2
+"""Points of the grid on both sides of the optimum that further seeds are run at."""
 LAST = 0.1
 """Share of the steps over which the loss is averaged, because the loss of one batch is noise."""
 
@@ -41,7 +54,7 @@ class _Enough(BaseException):
 @final
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """losses[width, factor, seed]: the training loss at the end; infinite where the run diverged.
+    """losses[width, factor, seed]: the training loss at the end; infinite where the run diverged, NaN where none was made.
 
     factors: what the script's hyperparameter was multiplied by, rising. steps: optimizer steps of each run.
     """
@@ -65,32 +78,128 @@ def sweep(
     name: str = "",
     hyperparameter: str = "lr",
     progress: Progress | None = None,
+    means: Means = HERE,
+    budget: float | None = None,
+    plan: Callable[[str], None] | None = None,
 ) -> Sweep:
     """Run `train(width)` for `steps` optimizer steps at every width, factor and seed.
 
     factors: positive, at least three, best evenly spaced in their logarithm. hyperparameter: what they multiply (see
-    `tpdyn.tuning.hyperparameters`). What the script prints is dropped; the caller's random states are the same afterwards.
+    `tpdyn.tuning.hyperparameters`). means: where finished runs are kept, and how many are made at once. budget: seconds; two
+    seeds are run at every factor, then more (at most `seeds`) around the optimum while there is time.
+    plan: told what a long sweep will cost, before it starts. What the script prints is dropped; the caller's random states are
+    the same afterwards.
 
     Raises ValueError for bad arguments, SweepError when the script raises, ends early, steps no torch.optim optimizer, or has
     no such hyperparameter.
     """
     widths, factors = checked(widths, factors, seeds, steps)
-    losses = np.full((len(widths), len(factors), seeds), np.inf)
-    done = 0
+    losses = np.full((len(widths), len(factors), seeds), np.nan)
+    cells = [(i, k, s) for i in range(len(widths)) for k in range(len(factors)) for s in range(seeds)]
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    run = _Runs(train, widths, factors, hyperparameter, steps, means, losses, progress)
     try:
-        for i, width in enumerate(widths):
-            for k, factor in enumerate(factors):
-                for seed in range(seeds):
-                    losses[i, k, seed] = _final_loss(train, width, hyperparameter, factor, seed, steps)
-                    done += 1
-                    if progress is not None:
-                        progress(done, losses.size)
+        middle = min(range(len(factors)), key=lambda k: abs(math.log(factors[k])))
+        begin = time.monotonic()
+        run.make([(i, middle, 0) for i in range(len(widths))])
+        if budget is None:
+            run.tell(plan, [cell for cell in cells if cell[1:] != (middle, 0)])
+            run.make(cells)
+        else:
+            seeds = _within(run, budget - (time.monotonic() - begin), plan)
     finally:
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         random.setstate(states[2])
-    return Sweep(name, widths, factors, tuple(range(seeds)), steps, losses, hyperparameter)
+    return Sweep(name, widths, factors, tuple(range(seeds)), steps, losses[..., :seeds], hyperparameter)
+
+
+@final
+class _Runs:
+    """The runs of a sweep: those that are finished are looked up, the others made; each writes its loss into `losses`."""
+
+    def __init__(
+        self,
+        train: Callable[[int], Any],
+        widths: tuple[int, ...],
+        factors: tuple[float, ...],
+        hyperparameter: str,
+        steps: int,
+        means: Means,
+        losses: NDArray[np.float64],
+        progress: Progress | None,
+    ) -> None:
+        self.widths, self.factors, self.hyperparameter, self.steps = widths, factors, hyperparameter, steps
+        self.means, self.losses, self.progress = means, losses, progress
+        self.seconds: dict[int, float] = {}
+        self._run = partial(_timed, means.function(train), hyperparameter, steps)
+        self._done: set[Cell] = set()
+
+    def make(self, cells: Sequence[Cell], on: Callable[[], bool] = lambda: True) -> None:
+        """Make these runs, as far as they are missing, while `on()` says yes."""
+        waiting: dict[Asked, Cell] = {}
+        for cell in cells:
+            if cell in self._done:
+                continue
+            asked = self.widths[cell[0]], self.factors[cell[1]], cell[2]
+            found = self.means.found(self._key(asked))
+            if found is None:
+                waiting[asked] = cell
+            else:
+                self._note(cell, next(v.value for v in found.values if v.what == FINAL), float(found.facts["seconds"]))
+        for asked, (loss, losses, seconds) in self.means.make(self._run, list(waiting), on):
+            width, factor, seed = asked
+            values = [
+                *(Value(t, "", "loss", each) for t, each in enumerate(losses)),
+                Value(len(losses), "", FINAL, loss),
+            ]
+            facts = {
+                "kind": "transfer", "by": "script", "width": width, "seed": seed, "steps": self.steps,
+                "hyperparameter": self.hyperparameter, "factor": factor, "seconds": round(seconds, 3),
+            }  # fmt: skip
+            self.means.keep(self._key(asked), facts, values)
+            self._note(waiting[asked], loss, seconds)
+
+    def tell(self, plan: Callable[[str], None] | None, cells: Sequence[Cell]) -> None:
+        """Say what these runs will cost, by those that were timed, if it is much."""
+        seconds = sum(self.seconds.get(cell[0], 0.0) for cell in cells if cell not in self._done) / self.means.jobs
+        if plan is not None and seconds > WORTH_SAYING:
+            plan(
+                f"{len(cells)} runs will take about {seconds / 60:.0f} min with {self.means.jobs} at once (by one timed a width)"
+            )
+
+    def _key(self, asked: Asked) -> str:
+        width, factor, seed = asked
+        return self.means.key(
+            "transfer", width, seed, factor=factor, hyperparameter=self.hyperparameter, steps=self.steps
+        )
+
+    def _note(self, cell: Cell, loss: float, seconds: float) -> None:
+        self.losses[cell] = loss
+        self.seconds.setdefault(cell[0], seconds)
+        self._done.add(cell)
+        if self.progress is not None:
+            self.progress(len(self._done), self.losses.size)
+
+
+def _within(run: _Runs, seconds: float, plan: Callable[[str], None] | None) -> int:
+    """Two seeds at every factor, then seed by seed around the optimum, which is where the verdict is decided; how many seeds.
+
+    A seed that the time does not suffice for does not count.
+    """
+    end = time.monotonic() + seconds
+    widths, factors, seeds = len(run.widths), len(run.factors), int(run.losses.shape[2])
+    first = [(i, k, s) for s in range(2) for i in range(widths) for k in range(factors)]
+    run.tell(plan, first)
+    run.make(first)
+    for seed in range(2, seeds):
+        means = np.where(np.isfinite(run.losses[..., :seed]), run.losses[..., :seed], np.inf).mean(axis=-1)
+        best = means.argmin(axis=1)
+        cells = [(i, k, seed) for i in range(widths) for k in range(factors) if abs(k - best[i]) <= AROUND]
+        run.make(cells, on=lambda: time.monotonic() < end)
+        if any(np.isnan(run.losses[cell]) for cell in cells):
+            return seed
+    return seeds
 
 
 def checked(
@@ -109,8 +218,11 @@ def checked(
 
 def _final_loss(
     train: Callable[[int], Any], width: int, hyperparameter: str, factor: float, seed: int, steps: int
-) -> float:
-    """Average the loss over the last tenth of the steps: infinite if it is not finite, or if the script stopped because of it."""
+) -> tuple[float, list[float]]:
+    """Average the loss over the last tenth of the steps: infinite if it is not finite, or if the script stopped because of it.
+
+    Beside it the loss of each step.
+    """
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the script's own generator)
     random.seed(seed)
@@ -138,14 +250,23 @@ def _final_loss(
             f"{INIT} (the initial weights) and {OUTPUT} (the network's output) can be multiplied, too"
         )
     if losses and not math.isfinite(losses[-1]):
-        return math.inf
+        return math.inf, losses
     if len(losses) < steps:
         raise SweepError(
             f"the script made {len(losses)} optimizer steps {where}; expected {steps}. Let it train longer, ask for "
             "fewer with steps=, or, if it updates parameters by hand, use a torch.optim optimizer: its settings are multiplied"
         )
     counted = losses[-max(1, round(LAST * steps)) :]
-    return float(np.mean(counted)) if np.isfinite(counted).all() else math.inf
+    return (float(np.mean(counted)) if np.isfinite(counted).all() else math.inf), losses
+
+
+def _timed(
+    train: Callable[[int], Any], hyperparameter: str, steps: int, asked: Asked
+) -> tuple[float, list[float], float]:
+    width, factor, seed = asked
+    start = time.perf_counter()
+    loss, losses = _final_loss(train, width, hyperparameter, factor, seed, steps)
+    return loss, losses, time.perf_counter() - start
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tpdyn.recorder.record import record
+from tpdyn.store.means import HERE, Means
 from tpdyn.tuning.optimum import Transfer, locate
 from tpdyn.tuning.predicted import stable_rate
 from tpdyn.tuning.sweep import Progress, checked, sweep
@@ -25,13 +26,16 @@ def transfer(
     name: str = "",
     record_widths: Sequence[int] = (16, 24, 40),
     progress: Progress | None = None,
+    means: Means = HERE,
+    budget: float | None = None,
+    plan: Callable[[str], None] | None = None,
 ) -> Transfer:
     """Find the best multiple of a script's learning rates at each width, and say whether it moves with the width.
 
     train: `train(width)` is an ordinary loop of at least `steps` steps of torch.optim optimizers. factors: multiply the
     hyperparameter. hyperparameter: "lr", another number of the optimizer's groups ("weight_decay", ...), "init" (the initial
     entries of all matrices) or "output" (what the network returns). record_widths: widths to record at, for the theory's bound
-    on learning rates (`Transfer.stable`).
+    on learning rates (`Transfer.stable`). means, budget, plan: a store and workers, seconds, who is told the cost (see `sweep`).
 
     Raises what `record` and `sweep` raise, and ValueError if all runs of one width and seed diverge.
 
@@ -43,6 +47,7 @@ def transfer(
     checked(widths, factors, seeds, steps)
     stable = stable_rate(record(train, widths=record_widths)) if hyperparameter == "lr" else None
     swept = sweep(
-        train, widths, factors, seeds=seeds, steps=steps, name=name, hyperparameter=hyperparameter, progress=progress
-    )
+        train, widths, factors, seeds=seeds, steps=steps, name=name, hyperparameter=hyperparameter, progress=progress,
+        means=means, budget=budget, plan=plan,
+    )  # fmt: skip
     return replace(locate(swept), stable=stable)
