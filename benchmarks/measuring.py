@@ -30,9 +30,7 @@ LIVE, SEEDS, STEPS = 6, 64, 3
 
 
 def adam(width: int) -> None:
-    model = nn.Sequential(
-        nn.Linear(16, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4)
-    )
+    model = nn.Sequential(nn.Linear(16, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     x, y = torch.randn(8, 16), torch.randn(8, 4)
     for _ in range(5):
@@ -58,7 +56,9 @@ def compare(name: str, train: Callable[[int], object]) -> None:
         mine = (time.process_time() - start) / SEEDS
         total[0] += live
         total[1] += mine
-        print(f"  width {width:4}: live {1 / live:6.1f}, program {1 / mine:7.1f} seeds a second: {live / mine:.1f} times")
+        print(
+            f"  width {width:4}: live {1 / live:6.1f}, program {1 / mine:7.1f} seeds a second: {live / mine:.1f} times"
+        )
     print(f"  all widths: {total[0] / total[1]:.1f} times")
 
 
