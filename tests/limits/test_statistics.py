@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tpdyn.limits.statistics import LEVELS, ROWS, Statistics
+from tpdyn.limits.statistics import LEVELS, ROWS, Statistics, backpropagated
 from tpdyn.program.builder import Builder
 
 n = Builder.n
@@ -35,3 +35,18 @@ def test_many_rows_are_cut() -> None:
     b = Builder()
     h = b.mark("module", "h", b.data("h", (10, 10, n)))
     assert heard(b, 8, {h: torch.randn(10, 10, 8)}).kernels["h", 0].shape == (ROWS, ROWS)
+
+
+def test_what_comes_back_to_a_weight_is_read_off_its_gradient() -> None:
+    """Through transposes and multiples; not where a weight is used twice, nor where the rows are finite."""
+    b = Builder()
+    d, x = b.data("d", (3, n)), b.data("x", (3, n))
+    for name, shape in (("plain", (n, n)), ("turned", (n, n)), ("twice", (n, n)), ("readout", (2, n))):
+        b.parameter(name, shape)
+    gradient = b.einsum("bm,bn->mn", d, x)
+    turned = b.combine((2, b.einsum("nm->mn", b.einsum("bn,bm->nm", x, d))))
+    twice = b.combine((1, gradient), (1, b.einsum("bm,bn->mn", x, d)))
+    readout = b.einsum("br,bn->rn", b.data("r", (3, 2)), x)
+    for name, value in (("plain", gradient), ("turned", turned), ("twice", twice), ("readout", readout)):
+        b.update(name, b.combine((1, b.now(name)), (-1, value)), gradient=value)
+    assert backpropagated(b.build(widths=(16, 24))) == {d: [("plain", 0), ("turned", 0)]}

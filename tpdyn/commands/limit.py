@@ -50,6 +50,9 @@ class Limits:
             "losses": [_estimate(each) for each in found.losses],
             "outputs": [_estimate(each) for each in found.outputs],
             "kernels": [_named(key, each) for key, each in found.kernels.items()],
+            "gradients": [
+                {**_named(key, each), "order": str(found.gradient_orders[key])} for key, each in found.gradients.items()
+            ],
             "distributions": [_named(key, each) for key, each in found.distributions.items()],
             "levels": list(found.levels),
             "random": list(found.random),

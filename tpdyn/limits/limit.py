@@ -20,7 +20,7 @@ from tpdyn.exponents import ZERO, show_order
 from tpdyn.facts.facts import Facts
 from tpdyn.limits.points import Points
 from tpdyn.limits.randomness import random_sums, readouts, summed_axes
-from tpdyn.limits.statistics import LEVELS, Statistics
+from tpdyn.limits.statistics import LEVELS, Statistics, backpropagated
 from tpdyn.program.check import ring
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, operands_of
@@ -63,13 +63,16 @@ class Limit:
     """The limit of infinite width of one program.
 
     outputs, losses: in order. values: these and other finite values that have names, by (name, step). kernels: mean over the
-    width of products of two rows of a module's output. distributions: quantiles of its coordinates at `levels`, (rows,
-    levels). random: the source lines of sums that stay random.
+    width of products of two rows of a module's output. gradients: the same of the vectors that come back to a weight, by the
+    weight's name, times n^(-2 order); gradient_orders: those orders. distributions: quantiles of the coordinates of a module's
+    output at `levels`, (rows, levels). random: the source lines of sums that stay random.
     """
 
     outputs: tuple[Estimate, ...]
     losses: tuple[Estimate, ...]
     kernels: Mapping[Name, Estimate] = field(repr=False)
+    gradients: Mapping[Name, Estimate] = field(repr=False)
+    gradient_orders: Mapping[Name, Fraction] = field(repr=False)
     distributions: Mapping[Name, Estimate] = field(repr=False)
     values: Mapping[Name, Estimate] = field(repr=False)
     random: tuple[str, ...]
@@ -145,11 +148,14 @@ def limit(
         name for name in readouts(facts, orders) if name not in (leaves or {}) and name not in program.arrays
     )
     notes: dict[str, None] = {}
+    coming_back = {
+        at: (order, names) for at, names in backpropagated(program).items() if (order := _size(orders, at)) is not None
+    }
 
     def run(count: int, scramble: int) -> Statistics:
         noise = Points(facts.spaces, count, one, scramble, common=seed, independent=loud)
         rule = rule_for(program, count, noise, one, leaves=leaves, operators=operators, seed=scramble)
-        found = Statistics(program)
+        found = Statistics(program, {at: float(count) ** -float(order) for at, (order, _) in coming_back.items()})
         with torch.no_grad():
             interpret(program, rule, vars=(), listener=found.listen)
         notes.update(rule.notes)
@@ -175,6 +181,8 @@ def limit(
         outputs=_of_kind(program, values, "output"),
         losses=_of_kind(program, values, "loss"),
         kernels=estimates("kernels"),
+        gradients=estimates("gradients"),
+        gradient_orders={name: order for order, names in coming_back.values() for name in names},
         distributions=estimates("quantiles"),
         values=values,
         random=tuple(dict.fromkeys(str(program.statements[position].origin.source) for position in random)),
@@ -183,6 +191,11 @@ def limit(
         scrambles=scrambles,
         seconds=time.perf_counter() - start,
     )
+
+
+def _size(orders: Orders, position: int) -> Fraction | None:
+    value = orders.values[position]
+    return max((order for order in (value.size, value.moved) if order is not None), default=None)
 
 
 def _points(program: Program) -> int:
@@ -215,15 +228,14 @@ def _orders(facts: Facts) -> Orders:
     orders = read(facts)
     for mark in program.marks:
         for piece in mark.view.pieces:
-            value = orders.values[piece]
             power = facts.folded.get(piece, ZERO)
-            size = max((order + power for order in (value.size, value.moved) if order is not None), default=None)
-            if size is not None and size > Fraction(0):
+            size = _size(orders, piece)
+            if size is not None and size + power > Fraction(0):
                 raise OutsideTheory(
                     ring(
                         program,
                         piece,
-                        f"there is no limit: {mark.name or mark.kind} has order {show_order(size)} in step {mark.step}",
+                        f"there is no limit: {mark.name or mark.kind} has order {show_order(size + power)} in step {mark.step}",
                     )
                 )
     return orders

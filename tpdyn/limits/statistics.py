@@ -1,13 +1,15 @@
-"""What is kept of one run? Outputs and losses; of each module's output the kernel and the distribution of coordinates."""
+"""What is kept of one run? Outputs and losses; kernels of features and of gradients; distributions of coordinates."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import final
 
 import torch
 from torch import Tensor
 
 from tpdyn.program.evaluation.views import to_view
+from tpdyn.program.instructions import Combine, Contract, Operand, operands_of
 from tpdyn.program.program import Mark, Program, Statement
 from tpdyn.readings.sampled.matrix import Matrix
 from tpdyn.readings.sampled.rule import Value
@@ -21,10 +23,15 @@ LEVELS = tuple(number / 32 for number in range(1, 32))
 
 @final
 class Statistics:
-    """Listens to a run and keeps what `Limit` reports, by (name, step): the first value of a name that a step repeats."""
+    """Listens to a run and keeps what `Limit` reports, by (name, step): the first value of a name that a step repeats.
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    scales: what gradients are multiplied by before their kernel is taken, by position (see `backpropagated`).
+    """
+
+    def __init__(self, program: Program, scales: Mapping[int, float] | None = None) -> None:
+        self.program, self.scales = program, scales or {}
+        self.gradients_of = backpropagated(program) if self.scales else {}
+        self.gradients: dict[tuple[str, int], Tensor] = {}
         self.marks: dict[int, list[Mark]] = {}
         for mark in program.marks:
             for piece in mark.view.pieces:
@@ -37,7 +44,13 @@ class Statistics:
 
     def listen(self, position: int, statement: Statement, value: Value) -> None:
         """Take in a value; a mark is kept once it has all its pieces."""
-        if position not in self.marks or isinstance(value, Matrix):
+        if isinstance(value, Matrix):
+            return
+        if position in self.scales:
+            rows = _rows(value, statement) * self.scales[position]
+            for name in self.gradients_of[position]:
+                self.gradients[name] = rows @ rows.T / rows.shape[1]
+        if position not in self.marks:
             return
         self.pieces[position] = value
         for mark in self.marks[position]:
@@ -59,6 +72,46 @@ class Statistics:
             levels = torch.tensor(LEVELS, dtype=rows.dtype, device=rows.device)
             self.kernels[name] = rows @ rows.T / rows.shape[1]
             self.quantiles[name] = torch.quantile(rows[:, :COORDINATES], levels, dim=1).T
+
+
+def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
+    """The vectors that come back to a weight in each step, by position: (name of the weight, step).
+
+    The gradient of a weight is a sum over samples of outer products; its factor along the rows of the weight is what is meant.
+    Weights with no such factor (tables, gains, weights that are used twice) have none.
+    """
+    found: dict[int, list[tuple[str, int]]] = {}
+    for parameter in program.parameters:
+        for step, view in enumerate(parameter.gradients):
+            if view is None or len(view.pieces) > 1 or len(view.dims) < 2:
+                continue
+            at = _factor(program, view.var, frozenset(view.dims[0]))
+            if at is not None:
+                found.setdefault(at, []).append((parameter.name, step))
+    return found
+
+
+def _factor(program: Program, var: int, rows: frozenset[int]) -> int | None:
+    """The factor of an outer product that has its axes `rows`, if it is a vector."""
+    instruction = program.statements[var].instruction
+    if not isinstance(instruction, (Contract, Combine)):
+        return None
+    having = [operand for operand in operands_of(instruction) if rows & set(operand.axes)]
+    if len(having) != 1 or (isinstance(instruction, Combine) and len(instruction.terms) > 1):
+        return None
+    (one,) = having
+    if isinstance(instruction, Contract) and len(instruction.operands) == 2:
+        return (
+            one.var if len(program.statements[one.var].wide_axes) == 1 and _is_outer(instruction, one, rows) else None
+        )
+    return _factor(program, one.var, frozenset(axis for axis, label in enumerate(one.axes) if label in rows))
+
+
+def _is_outer(instruction: Contract, one: Operand, rows: frozenset[int]) -> bool:
+    """Whether the other factor shares none of the rows."""
+    return rows <= set(one.axes) and not any(
+        rows & set(operand.axes) for operand in instruction.operands if operand is not one
+    )
 
 
 def _rows(value: Tensor, statement: Statement) -> Tensor:
