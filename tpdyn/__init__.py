@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tpdyn.claims.report import Report, compare
+    from tpdyn.limits.comparison import approach
     from tpdyn.limits.empirical import empirical_ntk
     from tpdyn.limits.kernels import kernels, nngp, ntk
     from tpdyn.limits.limit import limit
@@ -53,6 +54,7 @@ __all__ = [
     "Regime",
     "Report",
     "__version__",
+    "approach",
     "compare",
     "derive",
     "empirical_ntk",
@@ -85,6 +87,7 @@ _HOMES = {
     "predict": "tpdyn.regimes.predict",
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",
+    "approach": "tpdyn.limits.comparison",
     "kernels": "tpdyn.limits.kernels",
     "nngp": "tpdyn.limits.kernels",
     "ntk": "tpdyn.limits.kernels",

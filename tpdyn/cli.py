@@ -577,7 +577,10 @@ def limit(
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     json: Annotated[Path | None, typer.Option(help="write limits, kernels and distributions to this file")] = None,
     widths: Annotated[str, typer.Option(help="also run it at these widths, and show the losses beside the limit")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="runs at each of --widths")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="runs at each of --widths and of --compare")] = 8,
+    compare: Annotated[
+        str, typer.Option(help="how far runs of the recorded program are from the limit at these widths, e.g. 64,512")
+    ] = "",
     logdir: Annotated[Path | None, typer.Option(help="show it in TensorBoard: a folder is made in this one")] = None,
 ) -> None:
     """Losses and outputs of a script at infinite width, each with its error."""
@@ -599,8 +602,9 @@ def limit(
         train = load(target, width_arg, script_arguments or [], settings or [], widths=(*recorded, *asked))
         with progress() as tell:
             found = limits(
-                train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell
-            )
+                train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell,
+                compare=widths_of(compare) if compare else (), seeds=seeds,
+            )  # fmt: skip
             runs = measured(train, asked, seeds, steps, tell) if asked else None
         print(found.show())
         if destination is not None:

@@ -57,6 +57,14 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_the_distance_from_the_limit_is_told(script: Path) -> None:
+    words = ("--points", "256", "--scrambles", "2", "--compare", "16,64", "--seeds", "3", "--json", "limit.json")
+    status, out, _ = tpdyn("limit", f"{script}:train", *words)
+    assert status == 0 and "distance from the limit n = 16 n = 64 power" in " ".join(out.split())
+    assert json.loads(Path("limit.json").read_text())["approach"]["widths"] == [16, 64]
+    assert tpdyn("limit", f"{script}:train", *words[:4], "--compare", "16")[0] == 2
+
+
 def tpdyn(*words: str) -> tuple[int, str, str]:
     done = CliRunner().invoke(app, words)
     return done.exit_code, done.stdout, done.stderr

@@ -9,6 +9,7 @@ from typing import Any, final
 from tpdyn.commands.check import Progress, check_widths, recorded
 from tpdyn.commands.failures import translated
 from tpdyn.commands.simulate import listed, table
+from tpdyn.limits.comparison import Approach, approach
 from tpdyn.limits.limit import Estimate, Limit, limit
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
@@ -20,9 +21,10 @@ SHOWN = 4
 @final
 @dataclass(frozen=True)
 class Limits:
-    """The limit of one script, in words."""
+    """The limit of one script, in words, and how far networks of some widths are from it."""
 
     limit: Limit
+    approach: Approach | None = None
 
     def show(self) -> str:
         """Losses and outputs with their errors; what stays random with its spread."""
@@ -41,7 +43,8 @@ class Limits:
         told = [f"random in the limit: a sum at {place}" for place in found.random]
         notes = [f"note: {note}" for note in found.notes]
         made = f"{found.scrambles} scrambles of {found.points:,} points, {found.seconds:.1f} s"
-        return "\n".join([table(lines), *told, *notes, made])
+        beside = ["", self.approach.show()] if self.approach is not None else []
+        return "\n".join([table(lines), *told, *notes, made, *beside])
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON, with kernels and distributions."""
@@ -60,6 +63,7 @@ class Limits:
             "points": found.points,
             "scrambles": found.scrambles,
             "seconds": found.seconds,
+            **({} if self.approach is None else {"approach": self.approach.to_dict()}),
         }
 
 
@@ -71,9 +75,11 @@ def limits(
     points: int | None = None,
     scrambles: int = 8,
     seed: int = 0,
+    compare: Sequence[int] = (),
+    seeds: int = 8,
     progress: Progress | None = None,
 ) -> Limits:
-    """Record `train(width)` at small widths and take the limit.
+    """Record `train(width)` at small widths and take the limit; with `compare`, run the program at those widths beside it.
 
     Raises `BeyondTheory` where there is no limit (it is unstable) or no rule; `BadInput` for a number of points that is no
     width of the script.
@@ -84,7 +90,15 @@ def limits(
         made = limit(
             program, points, scrambles, seed=seed, progress=lambda done, total: tell("taking the limit", done, total)
         )
-        return Limits(made)
+        if not compare:
+            return Limits(made)
+        told = "comparing with the limit"
+        return Limits(
+            made,
+            approach(
+                program, compare, seeds, beside=made, seed=seed, progress=lambda done, total: tell(told, done, total)
+            ),
+        )
 
 
 def measured(
