@@ -614,6 +614,36 @@ def limit(
             files.write_json(found.to_dict(), json)
 
 
+@app.command()
+def verify(
+    profile: Annotated[
+        str, typer.Option(help="quick (under 3 minutes on 2 cores), standard, thorough, or gpu")
+    ] = "quick",
+    only: Annotated[str, typer.Option(help="a part of the name of a theorem or test: semicircle")] = "",
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes at a time (one a core)")] = None,
+    seed: Annotated[int, typer.Option(help="of the examples that are drawn")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="run again what passed before")] = False,
+    json: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
+    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
+) -> None:
+    """Do the theorems hold here? Runs the proofs that come with tpdyn; a run that was stopped goes on."""
+    with _exits() as leave:
+        from tpdyn.commands import files
+        from tpdyn.commands.verify import verify as verified
+        from tpdyn.reporting import verified as reporting
+
+        if json is not None:
+            files.check_json_path(json)
+        with _progress() as tell:
+            found = verified(profile, only, logdir=logdir, jobs=jobs, seed=seed, fresh=fresh, progress=tell)
+        reporting.log(found.theorems, profile, found.seconds, found.folder)
+        reporting.show(found.theorems, profile, found.seconds)
+        if json is not None:
+            files.write_json(found.to_dict(), json)
+        print(f"tensorboard --logdir {logdir}")
+        leave(found.exit)
+
+
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     if version:

@@ -1,0 +1,69 @@
+"""Proofs are run, watched, resumed and told; what cannot be run is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tpdyn.commands import verify as command
+from tpdyn.commands.failures import BadInput, Exit
+from tpdyn.commands.verify import verify
+from tpdyn.reporting import verified
+
+PROOFS = {
+    "test_two_and_two_are_four.py": "def test_sum():\n    assert 2 + 2 == 4\n\ndef test_circle():\n    pass\n",
+    "test_two_and_two_are_five.py": "def test_sum():\n    assert 2 + 2 == 5\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "proofs"
+    place.mkdir()
+    for name, text in PROOFS.items():
+        (place / name).write_text(text)
+    monkeypatch.setattr(command, "proofs", lambda: place)
+    return place
+
+
+def test_proofs_are_run_and_what_passed_is_not_run_again(folder: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    found = verify("standard", logdir=tmp_path / "logs", jobs=2, progress=lambda *each: told.append(each))
+    assert found.exit is Exit.DISAGREEMENT
+    five, four = found.theorems
+    assert (five.outcome, four.outcome, four.passed) == ("fails", "holds", 2)
+    assert "assert (2 + 2) == 5" in five.failures[0][1]
+    assert told[-1] == ("theorems", 2, 2)
+    (folder / "test_two_and_two_are_five.py").unlink()  # the key is that of the proofs: all of it runs again
+    again = verify("standard", logdir=tmp_path / "logs", jobs=1)
+    assert again.exit is Exit.OK and again.theorems[0].passed == 2
+    resumed = verify("standard", only="four", logdir=tmp_path / "logs", jobs=1)
+    assert (resumed.theorems[0].passed, resumed.theorems[0].known) == (0, 2)
+    assert json.loads((tmp_path / "logs" / "verify" / "standard" / "verified.json").read_text())["holds"]
+    text = verified.text(found.theorems, "standard", 1.0)
+    assert "two and two are five  fails     1 failed" in text and "1 of 2 theorems hold" in text
+    verified.log(found.theorems, "standard", 1.0, found.folder)
+    assert list(found.folder.glob("events.out.tfevents.*"))
+
+
+def test_one_test_of_a_file_can_be_asked_for(folder: Path, tmp_path: Path) -> None:
+    found = verify("standard", only="circle", logdir=tmp_path / "logs", jobs=1)
+    assert [(each.name, each.passed) for each in found.theorems] == [("test_two_and_two_are_four", 1)]
+
+
+def test_what_cannot_be_run_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match="expected one of: quick, standard, thorough, gpu"):
+        verify("slow", logdir=tmp_path)
+    with pytest.raises(BadInput, match="no proof has this in its name"):
+        verify(only="triangle", logdir=tmp_path)
+    monkeypatch.setattr(command, "_has_gpu", lambda: False)
+    with pytest.raises(BadInput, match="torch sees no GPU"):
+        verify("gpu", logdir=tmp_path)
+
+
+def test_what_a_profile_leaves_out_exists() -> None:
+    names = {path.stem for path in command.proofs().glob("test_*.py")}
+    for profile in command.PROFILES.values():
+        assert not {*profile.left_out, *profile.only} - names

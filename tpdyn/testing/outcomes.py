@@ -1,0 +1,82 @@
+"""How does a run of pytest say what became of each test, so that it can be watched and resumed? One line of JSON a test.
+
+A pytest plugin (`-p tpdyn.testing.outcomes`), steered by two variables: `TPDYN_OUTCOMES` names the file to add lines to, and
+`TPDYN_KNOWN` the file of tests that need not run again (one node id a line). It imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
+    """Leave out what is known, and say how many are left."""
+    path = os.environ.get("TPDYN_KNOWN")
+    known = set(Path(path).read_text().splitlines()) if path and Path(path).exists() else set()
+    left_out = [item for item in items if name_of(item.nodeid) in known]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if name_of(item.nodeid) not in known]
+    _write({"collected": len(items), "known": len(left_out)})
+
+
+def pytest_runtest_setup(item: Any) -> None:
+    """Note when a test begins."""
+    item.stash.setdefault(_STARTED, (time.monotonic(), time.process_time()))
+
+
+def pytest_runtest_makereport(item: Any, call: Any) -> None:
+    """Note how long its call took, in seconds and in seconds of this process' own work."""
+    wall, own = item.stash.get(_STARTED, (time.monotonic(), time.process_time()))
+    item.user_properties[:] = [("seconds", time.monotonic() - wall), ("cpu", time.process_time() - own)]
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    """One line for each test: at its call, or earlier if it did not come so far."""
+    if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
+        outcome = "xfailed" if hasattr(report, "wasxfail") and report.outcome == "skipped" else report.outcome
+        spent = dict(report.user_properties)
+        _write(
+            {
+                "test": name_of(report.nodeid),
+                "outcome": outcome,
+                "seconds": round(spent.get("seconds", 0.0), 2),
+                "cpu": round(spent.get("cpu", 0.0), 2),
+                "text": "" if outcome != "failed" else report.longreprtext[-6000:],
+                "reason": report.wasxfail if hasattr(report, "wasxfail") else "",
+            }
+        )
+
+
+def pytest_collectreport(report: Any) -> None:
+    """A file that cannot be imported has failed."""
+    if report.failed:
+        _write({"test": name_of(report.nodeid), "outcome": "failed", "seconds": 0.0, "cpu": 0.0,
+                "text": str(report.longrepr)[-6000:], "reason": ""})  # fmt: skip
+
+
+def name_of(nodeid: str) -> str:
+    """File and test, without the folder, which differs between a checkout and a wheel."""
+    file, _, test = nodeid.partition("::")
+    return f"{Path(file).name}::{test}" if test else Path(file).name
+
+
+def _write(line: dict[str, Any]) -> None:
+    path = os.environ.get("TPDYN_OUTCOMES")
+    if path:
+        with open(path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class _Started:
+    """A key of pytest's stash."""
+
+
+_STARTED: Any = _Started()
