@@ -634,7 +634,7 @@ def verify(
 
         if json is not None:
             files.check_json_path(json)
-        with _progress() as tell:
+        with progress() as tell:
             found = verified(profile, only, logdir=logdir, jobs=jobs, seed=seed, fresh=fresh, progress=tell)
         reporting.log(found.theorems, profile, found.seconds, found.folder)
         reporting.show(found.theorems, profile, found.seconds)
