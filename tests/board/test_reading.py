@@ -38,6 +38,7 @@ def test_a_document_comes_back_as_it_was() -> None:
         (gzip.compress(b"[" * 100_000), "broken"),
         (gzip.compress(b"\xff\xfe"), "broken"),
     ],
+    ids=["nothing", "no gzip", "cut short", "a list", "broken JSON", "deep JSON", "no UTF-8"],  # gzip holds the time
 )
 def test_what_is_no_document_is_unreadable(content: bytes, why: str) -> None:
     with pytest.raises(Unreadable, match=why):
