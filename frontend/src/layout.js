@@ -1,7 +1,7 @@
 // Where on the map does each statement lie? Python gives every statement its column, row and slot; folding adds some of them up.
 
 export const NODE = { width: 104, height: 22, gapX: 7, gapY: 6 };
-const PAD = 11, CELL_GAP = 9, FOLDED = 30, HEAD = 34, SIDE = 190;
+const PAD = 11, CELL_GAP = 9, FOLDED = 30, LEAST = 62, HEAD = 34, SIDE = 190;
 
 export const rowKey = (name, depth) => (name && depth ? name.split(".").slice(0, depth).join(".") : name);
 
@@ -47,7 +47,7 @@ export function layout(graph, { foldedColumns, foldedRows, hidden }) {
   const used = new Set([...cells.values()].map((cell) => cell.row));
   const rows = rowNames.map((name, k) => {
     const folded = foldedRows.has(name);
-    const row = { name, folded, shown: used.has(k), y, height: folded ? FOLDED : 2 * PAD + lines[k] * (NODE.height + NODE.gapY) - NODE.gapY };
+    const row = { name, folded, shown: used.has(k), y, height: Math.max(LEAST, folded ? FOLDED : 2 * PAD + lines[k] * (NODE.height + NODE.gapY) - NODE.gapY) };
     if (row.shown) y += row.height + CELL_GAP;
     return row;
   });

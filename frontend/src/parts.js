@@ -6,7 +6,7 @@ export const Chip = ({ tone, children }) => html`<span class="chip ${tone}">${ch
 
 export const VerdictChip = ({ verdict }) => {
   const found = VERDICT[verdict];
-  return found ? html`<span class="chip ${found.tone}"><span aria-hidden="true">${found.glyph}</span>${found.word}</span>` : null;
+  return found ? html`<span class="chip ${found.tone}" title=${found.word}><span aria-hidden="true">${found.glyph}</span><span class="w">${found.word}</span></span>` : null;
 };
 
 export const Direction = ({ direction, children }) => html`<span class="${direction}"><span aria-hidden="true">${GLYPH[direction]}</span> ${children || direction}</span>`;

@@ -16,13 +16,16 @@ export function expected(module, what, step) {
 // The picture of a module appears when it comes near the screen: a deep network has hundreds.
 function Near({ children, height }) {
   const [near, setNear] = useState(false);
+  const [width, setWidth] = useState(268);
   const element = useRef(null);
   useEffect(() => {
     const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && setNear(true), { rootMargin: "400px" });
     observer.observe(element.current);
-    return () => observer.disconnect();
+    const sizes = new ResizeObserver(() => element.current && setWidth(Math.max(200, Math.round(element.current.clientWidth))));
+    sizes.observe(element.current);
+    return () => { observer.disconnect(); sizes.disconnect(); };
   }, []);
-  return html`<div ref=${element} style=${near ? "" : `min-height:${height}px`}>${near && children()}</div>`;
+  return html`<div ref=${element} style=${near ? "" : `min-height:${height}px`}>${near && children(width)}</div>`;
 }
 
 export function Coordinates({ document: doc, options, go, drawn }) {
@@ -49,7 +52,7 @@ export function Coordinates({ document: doc, options, go, drawn }) {
       <${Segments} label="at step" value=${step} onChange=${setStep} options=${steps.map((k) => [k, k === doc.step ? `${k} ·` : String(k), k === doc.step ? "the step that the verdict compares" : ""])} />
       <${Segments} label="modules" value=${kind} onChange=${setKind} options=${[["all", "all"], ["hidden", "hidden"], ["outputs", "outputs"], ["doubt", "not ok"]]} />
       <label class="check" title="Every panel spans the same number of decades, so that slopes compare by eye"><input type="checkbox" checked=${same} onChange=${(event) => setSame(event.target.checked)} />same scale</label>
-      <input type="search" placeholder="find a module" aria-label="find a module" value=${wanted} onInput=${(event) => setWanted(event.target.value)} />
+      <input type="search" style="width:150px" placeholder="find a module" aria-label="find a module" value=${wanted} onInput=${(event) => setWanted(event.target.value)} />
     </div>
     <div style="margin:-4px 0 16px"><${Legend} /></div>
     ${!modules.length && html`<${Empty} title="No such module">${wanted ? `No name holds “${wanted}”.` : "No module is of this kind."}<//>`}
@@ -60,7 +63,7 @@ export function Coordinates({ document: doc, options, go, drawn }) {
       const label = `${shown(module.name)}: ${what} at step ${step}, predicted order ${order(text)}, measured ${fit ? signed(fit.estimate) : "nothing"}`;
       return html`<button class="card" key=${module.name} aria-pressed=${String(open === module.name)} onClick=${() => setOpen(open === module.name ? null : module.name)}>
         <div class="head"><span class="name" title=${module.name}>${shown(module.name)}</span><span class="predicted num ${tone}">${module.at_most && what === "change" ? "≤ " : ""}<${Power} of=${text} /></span></div>
-        <${Near} height=${150}>${() => html`<${Panel} widths=${doc.widths} points=${points.get(module.name)} predicted=${parseOrder(text)} atMost=${module.at_most && what === "change"} fit=${fit} tone=${tone} decades=${decades} label=${label} />`}<//>
+        <${Near} height=${150}>${(width) => html`<${Panel} width=${width} widths=${doc.widths} points=${points.get(module.name)} predicted=${parseOrder(text)} atMost=${module.at_most && what === "change"} fit=${fit} tone=${tone} decades=${decades} label=${label} />`}<//>
         <div class="foot"><span class="num">${fit ? html`slope <b>${signed(fit.estimate)}</b>${fit.low === null ? "" : ` [${signed(fit.low)}, ${signed(fit.high)}]`}` : text === null ? "identically zero" : "no slope"}</span>
           ${step === doc.step && what === "change" ? html`<${VerdictChip} verdict=${module.verdict} />` : null}</div>
       </button>`;

@@ -8,6 +8,7 @@ import { NODE, layout, titleOf } from "../layout.js";
 import { Direction, Empty, Power, Segments, Told } from "../parts.js";
 import { colour } from "../theme.js";
 
+const SHORT = { initialization: "init", forward: "fwd", backward: "back", optimizer: "opt" };
 const TONES = ["grows", "stays", "vanishes", "zero"];
 
 export function Program({ document: doc, drawn: graph, options }) {
@@ -188,7 +189,7 @@ function draw(canvas, graph, { place, chosen, found, tones, strengths, readers, 
     const tone = tones[v], dim = hits ? !found.has(v) : near ? !near.has(v) : false;
     ctx.globalAlpha = (dim ? 0.4 : 1) * (tone === "zero" ? 1 : strengths[v] * (labels ? 0.3 : 1));
     ctx.beginPath(); ctx.roundRect(x, y, NODE.width, NODE.height, 4.5);
-    if (tone === "zero") { ctx.fillStyle = ink.raised; ctx.fill(); ctx.lineWidth = 1; ctx.strokeStyle = ink.strong; ctx.stroke(); }
+    if (tone === "zero") { ctx.fillStyle = ink.raised; ctx.fill(); ctx.lineWidth = Math.max(1, 0.6 / t.k); ctx.strokeStyle = ink.strong; ctx.stroke(); }
     else {
       ctx.fillStyle = ink[tone]; ctx.fill();
       if (labels) { ctx.globalAlpha = dim ? 0.4 : 1; ctx.lineWidth = 1.1; ctx.strokeStyle = ink[tone]; ctx.stroke(); }
@@ -241,9 +242,9 @@ function frame(ctx, place, t, ink, ratio, w, h) {
     const y = t.y + row.y * t.k, high = row.height * t.k;
     if (y + high < place.head || y > h) continue;
     const line = Math.max(place.head + 14, Math.min(y + Math.min(high / 2, 15) + 4, y + high));
-    if (line - last < 12.5) continue;
+    if (line - last < 10.4) continue;
     last = line;
-    ctx.fillStyle = row.name ? ink.text : ink.muted; ctx.font = "11.5px ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"; ctx.textAlign = "right";
+    ctx.fillStyle = row.name ? ink.text : ink.muted; ctx.font = "11px ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"; ctx.textAlign = "right";
     const name = shown(row.name), text = name.length > 23 ? `…${name.slice(-22)}` : name;
     ctx.fillText((row.folded ? "▸ " : "") + text, place.side - 10, line);
   }
@@ -257,9 +258,8 @@ function frame(ctx, place, t, ink, ratio, w, h) {
     ctx.textAlign = "left";
     if (step && step !== stepBefore) { ctx.font = "600 11.5px system-ui, sans-serif"; ctx.fillStyle = ink.text; ctx.fillText(step, from, 14); stepBefore = step; }
     ctx.font = "11.5px system-ui, sans-serif"; ctx.fillStyle = ink.muted;
-    const room = x + wide - from - 4;
-    const width = ctx.measureText(phase).width;
-    const text = width <= room ? phase : room > 20 ? `${phase.slice(0, Math.max(1, Math.floor((room / width) * phase.length) - 1))}…` : "";
+    const room = x + wide - from - 6;
+    const text = [phase, SHORT[phase] || phase].find((each) => ctx.measureText(each).width <= room) || "";
     if (text && from >= end) { ctx.fillText(text, from, 28); end = from + ctx.measureText(text).width; }
   }
   ctx.strokeStyle = ink.line; ctx.lineWidth = 1;

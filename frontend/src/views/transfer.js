@@ -1,7 +1,7 @@
 // Does the best hyperparameter move with the width? Loss against the factor, one curve a width; below, the optimum against the width.
 import * as Plot from "@observablehq/plot";
 import { html } from "../h.js";
-import { number, signed } from "../format.js";
+import { number } from "../format.js";
 import { Drawn, shades, styled } from "../curves.js";
 import { finite, logTicks, mean, tickText } from "../scales.js";
 import { Told } from "../parts.js";
@@ -50,7 +50,7 @@ function Sweep({ sweep, domain, log, confidence }) {
         ],
       });
     }} />
-    <h3 style="margin:18px 0 4px">Best factor against the width: exponent ${signed(sweep.exponent.estimate)} [${signed(sweep.exponent.low)}, ${signed(sweep.exponent.high)}]</h3>
+    <h3 style="margin:18px 0 4px">Best factor against the width</h3>
     <${Drawn} label="best factor against the width" deps=${[key]} draw=${(width) => {
       const values = best.flatMap((row) => [row.low, row.high]);
       const span = [Math.min(...values, xs[0] * 2) / 1.3, Math.max(...values) * 1.3];
