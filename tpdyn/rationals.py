@@ -30,38 +30,38 @@ class Rational(Fraction):
 
     def __add__(self, other: Any) -> Any:
         if other.__class__ is Rational:
-            return _of_units(self.units + other.units)
+            return of_units(self.units + other.units)
         if other.__class__ is Fraction:
             units = whole_units(other)
-            return Fraction.__add__(self, other) if units is None else _of_units(self.units + units)
+            return Fraction.__add__(self, other) if units is None else of_units(self.units + units)
         return _passed(Fraction.__add__, self, other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
         if other.__class__ is Rational:
-            return _of_units(self.units - other.units)
+            return of_units(self.units - other.units)
         if other.__class__ is Fraction:
             units = whole_units(other)
-            return Fraction.__sub__(self, other) if units is None else _of_units(self.units - units)
+            return Fraction.__sub__(self, other) if units is None else of_units(self.units - units)
         return _passed(Fraction.__sub__, self, other)
 
     def __rsub__(self, other: Any) -> Any:
         return -self + other
 
     def __neg__(self) -> Rational:
-        return _of_units(-self.units)
+        return of_units(-self.units)
 
     def __mul__(self, other: Any) -> Any:
         if other.__class__ is int:
-            return _of_units(self.units * other)
+            return of_units(self.units * other)
         return _passed(Fraction.__mul__, self, other)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Any:
         if other.__class__ is int and other and not self.units % other:
-            return _of_units(self.units // other)
+            return of_units(self.units // other)
         return _passed(Fraction.__truediv__, self, other)
 
     # -- comparisons ----------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def quick(number: Fraction) -> Fraction:
     if number.__class__ is not Fraction:
         return number
     units = whole_units(number)
-    return number if units is None else _of_units(units)
+    return number if units is None else of_units(units)
 
 
 def whole_units(number: Fraction) -> int | None:
@@ -126,7 +126,8 @@ def whole_units(number: Fraction) -> int | None:
     return None if rest else number.numerator * whole
 
 
-def _of_units(units: int) -> Rational:
+def of_units(units: int) -> Rational:
+    """So many times 1/UNIT."""
     known = _KNOWN.get(units)
     if known is None:
         if len(_KNOWN) >= _MOST:

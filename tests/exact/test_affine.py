@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdyn.exact.affine import Affine, Chart
+from tpdyn.exact.affine import Affine, Chart, Memory
+from tpdyn.exact.compare import exceeds
 
 small = st.fractions(min_value=-4, max_value=4, max_denominator=6)
 
@@ -65,3 +66,37 @@ def test_a_coefficient_too_fine_to_be_held_is_refused() -> None:
         fine / 2
     with pytest.raises(ArithmeticError, match="multiple"):
         x * Fraction(1, 17)
+
+
+@given(x=small, y=small, p=small, q=small)
+def test_a_form_has_its_value_at_the_point_of_a_chart(x: Fraction, y: Fraction, p: Fraction, q: Fraction) -> None:
+    made, a, b = chart(x, y)
+    form = p * a + q * b + Fraction(1, 2)
+    assert made.order(form.packed).value == form.value == made.order(form.packed, made.rank(form)).value
+
+
+def test_work_is_done_again_only_where_a_comparison_comes_out_otherwise() -> None:
+    memory: Memory = {}
+    asked: list[int] = []
+    for number, larger in ((3, True), (5, True), (0, False), (-1, False), (-2, False), (4, True), (0, False)):
+        here = Chart({"x": Fraction(number)}, memory)
+        x = here.symbol("x")
+
+        def work(x: Affine = x, number: int = number) -> bool:
+            asked.append(number)
+            return exceeds(x, 0)
+
+        assert here.recalled(memory, "x > 0", work) is larger
+        assert set(here.findings()) == {(x.packed, ">") if larger else ((-x).packed, ">=")}  # done or looked up
+    assert asked == [3, 0, -1]
+
+
+def test_conditions_are_those_of_the_work_alone_and_hold_for_all_around_it() -> None:
+    made, x, y = chart(1, 2)
+    assert exceeds(y, x)
+    conditions, result = made.recorded(lambda: exceeds(x, 0))
+    assert result and conditions.above == conditions.positive == (x.packed,)
+    assert set(made.findings()) == {((y - x).packed, ">"), (x.packed, ">")}
+    with pytest.raises(ZeroDivisionError):
+        made.recorded(lambda: exceeds(0, y) or 1 / 0)
+    assert (y.packed, ">=") in set(made.findings())  # also where the work fails

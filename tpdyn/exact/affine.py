@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from fractions import Fraction
-from typing import Any, NoReturn, final
+from typing import Any, NamedTuple, NoReturn, TypeVar, final
 
 from tpdyn.rationals import UNIT, Rational
 
@@ -23,15 +23,35 @@ SLOT = 112
 _HALF_SLOT = 1 << (SLOT - 1)
 _SLOT_MASK = (1 << SLOT) - 1
 
+T = TypeVar("T")
+
 Relation = str
 """'=', '>' or '>=': how a form compares with 0 on a cell."""
 
 
+class Conditions(NamedTuple):
+    """Forms that are 0, above 0, and not below 0 where a result holds; and those that were 0, and above 0, where it was found."""
+
+    equal: tuple[int, ...]
+    above: tuple[int, ...]
+    not_below: tuple[int, ...]
+    zero: tuple[int, ...]
+    positive: tuple[int, ...]
+
+
+Memory = dict[Hashable, Any]
+"""What was found at points of one slice, by what was asked: results, each with the conditions under which it holds."""
+
+
 @final
 class Chart:
-    """Symbols with their values at one point, and what was asked there of forms in them."""
+    """Symbols with their values at one point, and what was asked there of forms in them.
 
-    def __init__(self, point: Mapping[str, Fraction]) -> None:
+    memory: shared by the charts of one slice (the same names), so that what was found at one point is looked up at another.
+    """
+
+    def __init__(self, point: Mapping[str, Fraction], memory: Memory | None = None) -> None:
+        self.memory = memory
         self.names = tuple(point)
         self.point = tuple(Fraction(value) for value in point.values())
         self.fine = math.lcm(*(value.denominator for value in self.point))
@@ -40,6 +60,8 @@ class Chart:
         self.not_below: set[int] = set()
         self._low_bits = sum(1 << (SLOT * index) for index in range(len(self.names) + 1))
         self._middle = sum(_HALF_SLOT << (SLOT * index) for index in range(len(self.names) + 1))
+        self._coordinates = (self.fine, *(int(value * self.fine) for value in self.point))
+        self._values: dict[int, int] = {}
 
     def symbol(self, name: str) -> Affine:
         """The number that a symbol stands for."""
@@ -76,6 +98,71 @@ class Chart:
         else:
             form, value = x._form - y._form, x._value - y._value
         return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
+
+    def value(self, packed: int) -> int:
+        """A form's value at the point, in units of 1/(UNIT fine)."""
+        known = self._values.get(packed)
+        if known is None:
+            known = sum(c * x for c, x in zip(self.parts(packed), self._coordinates, strict=True))
+            self._values[packed] = known
+        return known
+
+    def order(self, packed: int, value: int | None = None) -> Affine:
+        """The order with a form, the value of which may be known."""
+        return _affine(self, packed, self.value(packed) if value is None else value)
+
+    # -- results with their conditions ----------------------------------------------------------------------------------
+
+    def recorded(self, work: Callable[[], T]) -> tuple[Conditions, T]:
+        """Do some work; return its result with the conditions that it recorded (and that are recorded here, too)."""
+        outer = self.equal, self.above, self.not_below
+        self.equal, self.above, self.not_below = set(), set(), set()
+        try:
+            made = work()
+        finally:
+            conditions = self._conditions()
+            self.equal, self.above, self.not_below = outer
+            self.count_on(conditions)
+        return conditions, made
+
+    def _conditions(self) -> Conditions:
+        tied = [form for form in self.not_below if not self.value(form)]
+        positive = (*self.above, *(form for form in self.not_below if self.value(form)))
+        return Conditions(
+            tuple(self.equal), tuple(self.above), tuple(self.not_below), (*self.equal, *tied), tuple(positive)
+        )
+
+    def recalled(self, memory: Memory, question: Hashable, work: Callable[[], T]) -> T:
+        """The result of some work: one that is known and whose conditions hold here, or else a new one.
+
+        The work may depend on nothing but the question and the answers of comparisons. Conditions are recorded either way.
+        """
+        known = memory.setdefault(question, [])
+        for conditions, result in known:
+            if self.satisfies(conditions):
+                self.count_on(conditions)
+                found: T = result
+                return found
+        conditions, made = self.recorded(work)
+        known.append((conditions, made))
+        return made
+
+    def satisfies(self, conditions: Conditions) -> bool:
+        """Whether every comparison comes out as it did, ties included.
+
+        A tie belongs to the cells on both sides of it, where orders are the same, but the terms need not be.
+        """
+        value = self.value
+        for form in conditions.positive:
+            if value(form) <= 0:
+                return False
+        return not any(map(value, conditions.zero))
+
+    def count_on(self, conditions: Conditions) -> None:
+        """Record conditions that hold at the point."""
+        self.equal.update(conditions.equal)
+        self.above.update(conditions.above)
+        self.not_below.update(conditions.not_below)
 
     def rank(self, order: Any) -> int | float:
         """A number that compares as the order does at the point."""

@@ -122,6 +122,21 @@ def key(order: Fraction) -> object:
     return (order.numerator, order.denominator) if isinstance(order, Fraction) else order
 
 
+def form_of(order: Fraction) -> int | None:
+    """An order as a packed form: a linear one, or a constant (in units); None where it has none."""
+    if order.__class__ is Affine:
+        return order._form
+    return order.units if order.__class__ is Rational else None
+
+
+def chart_of(orders: Iterable[Number]) -> Chart | None:
+    """The chart of the first linear form; None where there is none."""
+    for order in orders:
+        if order.__class__ is Affine:
+            return order._chart
+    return None
+
+
 def _chart_of(*orders: Number) -> Chart | None:
     for order in orders:
         if order.__class__ is Affine:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeVar, final
 
-from tpdyn.exact.affine import Affine, Chart, Relation
+from tpdyn.exact.affine import Affine, Chart, Memory, Relation
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.places import Place
@@ -133,13 +133,18 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
     return moves
 
 
-def on_cell(coordinates: Coordinates, point: Sequence[Fraction], work: Callable[[Exponents], T]) -> tuple[T, Cell]:
-    """Run `work` at a point, with linear forms as exponents; return its result and the cell on which that result holds."""
+def on_cell(
+    coordinates: Coordinates, point: Sequence[Fraction], work: Callable[[Exponents], T], memory: Memory | None = None
+) -> tuple[T, Cell]:
+    """Run `work` at a point, with linear forms as exponents; return its result and the cell on which that result holds.
+
+    memory: what was found at other points in these coordinates, to be looked up and added to.
+    """
     if len(point) != len(coordinates.names):
         raise ValueError(
             f"{len(point)} coordinates for the {len(coordinates.names)} symbols {', '.join(coordinates.names)}"
         )
-    chart = Chart(dict(zip(coordinates.names, point, strict=True)))
+    chart = Chart(dict(zip(coordinates.names, point, strict=True)), memory)
     result = work(coordinates.at([chart.symbol(name) for name in coordinates.names]))
     return result, Cell(chart.names, chart.point, _tightest(chart))
 

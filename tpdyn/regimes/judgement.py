@@ -8,6 +8,7 @@ bounds the cell on which the judgement holds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, final
@@ -63,7 +64,7 @@ def judge(orders: Orders) -> Judgement:
     return Judgement(regime, moved=moved, learning=learning)
 
 
-def largest_change(values: tuple[Value, ...], positions: tuple[int, ...]) -> Order:
+def largest_change(values: Sequence[Value], positions: Sequence[int]) -> Order:
     """Return the largest order of the changes of some values; None if nothing changes."""
     changes = [order for position in positions if (order := values[position].moved) is not None]
     return largest(changes) if changes else None

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 
+from tpdyn.exact.affine import Chart
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.readings.orders.contraction import contract, place, total_sum
@@ -252,3 +253,23 @@ def test_the_same_factors_are_looked_up() -> None:
     first = contract(x, x, DOT, ZERO, two.sources)
     assert contract(x, x, DOT, ZERO, two.sources) is first
     assert leading_order(contract(x, x, DOT, HALF, two.sources)) == ONE + HALF
+
+
+def test_a_product_that_is_known_notes_its_conditions_at_each_use() -> None:
+    chart = Chart({"x": ONE}, {})
+    x, sources = (Term(chart.symbol("x")), Term(ZERO)), Sources()
+    first = chart.recorded(lambda: contract(x, x, DOT, ZERO, sources))
+    assert chart.recorded(lambda: contract(x, x, DOT, ZERO, sources)) == first
+    assert first[0].not_below
+
+
+def test_a_product_with_a_matrix_is_found_anew_when_the_matrix_has_met_more() -> None:
+    """What a matrix gives back of a vector of which nothing is known is all that its transpose met so far."""
+    two = Two()
+    unknown = (Term(ZERO, ANY),)
+    transposed = Layout(((1, 0), (1,)), ((1, ONE),), 1)
+    before = contract((two.matrix,), unknown, transposed, ZERO, two.sources)
+    contract((two.matrix,), (Term(ZERO, odd_in(two.sources.leaf(5), 0)),), APPLY, ZERO, two.sources)
+    after = contract((two.matrix,), unknown, transposed, ZERO, two.sources)
+    assert contract((two.matrix,), unknown, transposed, ZERO, two.sources) is after
+    assert before != after

@@ -7,13 +7,14 @@ import math
 import random
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpdyn.exact.affine import Affine, Chart
+from tpdyn.exact.affine import Affine, Chart, Memory
 from tpdyn.rationals import quick
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull, odd_in, product
-from tpdyn.readings.orders.terms import Gaussian, Term, leading_order, rarer, tidy
+from tpdyn.readings.orders.terms import Gaussian, Term, Value, leading_order, rarer, tidy
 
 ZERO = Fraction(0)
 
@@ -139,3 +140,69 @@ def test_the_quick_way_for_dense_terms_of_rational_orders_leaves_the_terms_of_th
     quickly = tidy([Term(order, parity, gaussian=kind) for order, parity, kind in made], 1)
     slowly = tidy([Term(Fraction(order), parity, Fraction(0), kind) for order, parity, kind in made], 1)
     assert quickly == slowly
+
+
+HALF = Fraction(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("orders", "rare", "left"),
+    [
+        ((3, 2, 1, 0, -1), False, [(3, "0"), (2, "1"), (1, "2"), (0, "34")]),  # without ties the smallest two
+        ((3, 2, 2, 1, 0), False, [(3, "0"), (2, "12"), (1, "3"), (0, "4")]),  # the second largest, if they tie
+        ((3, 3, 2, 1, 0), False, [(3, "01"), (2, "2"), (1, "3"), (0, "4")]),  # else the largest
+        ((3, 3, 2, 2, 0), False, [(3, "0"), (3, "1"), (2, "23"), (0, "4")]),  # the second largest before the largest
+        ((3, 2, 2, 2, 1, 0), False, [(3, "0"), (2, "123"), (1, "4"), (0, "5")]),  # as many as are too many
+        ((3, 3, 2, 2, 1, 0), False, [(3, "01"), (2, "23"), (1, "4"), (0, "5")]),
+        ((3, 2, 0, 0, -1), False, [(3, "0"), (2, "1"), (0, "2"), (0, "34")]),  # ties among small ones are not asked for
+        ((3, 2, 0, 0, -1), True, [(3, "0"), (2, "1"), (0, "23"), (-1, "4")]),  # but where entries are rare, they are
+    ],
+)
+def test_of_too_many_terms_those_are_merged_that_lose_least(
+    orders: tuple[int, ...], rare: bool, left: list[tuple[int, str]]
+) -> None:
+    """Each odd in a source of its own. A merged term is as large as the larger one, and has the characters of both."""
+    characters = [odd_in(bit, 0) for bit in range(len(orders))]
+    rarities = [HALF if rare and k == 0 else ZERO for k in range(len(orders))]  # the largest is rare
+    terms = [
+        Term(Fraction(order) + rarity / 2, parity, rarity)
+        for order, parity, rarity in zip(orders, characters, rarities, strict=True)
+    ]
+
+    def joined(which: str) -> Parity:
+        parity = characters[int(which[0])]
+        for k in which[1:]:
+            parity = hull(parity, characters[int(k)])
+        return parity
+
+    found = tidy(terms, 1)
+    assert sorted((-t.rms_order, t.parity.rank) for t in found) == sorted((-order, joined(w).rank) for order, w in left)
+
+
+@given(seed=st.integers(0, 10**9), length=st.integers(2, 9))
+@settings(max_examples=50, deadline=None)
+def test_with_a_memory_the_same_terms_are_left(seed: int, length: int) -> None:
+    """At points of one slice, and for terms that are all larger by a form."""
+    draw = random.Random(seed)
+    pool = [tuple(Fraction(draw.randint(-2, 2), 2) for _ in "1xy") for _ in range(draw.randint(2, 4))]
+    made = [(draw.choice(pool), draw.choice(KNOWN), Fraction(draw.choice([0, 0, 0, 1]), 2)) for _ in range(length)]
+    memory: Memory = {}
+    for _ in range(6):
+        point = {name: Fraction(draw.randint(-3, 3), 3) for name in "xy"}
+        charts = Chart(point), Chart(point, memory)
+        left = []
+        for chart in charts:
+            x, y = chart.symbol("x"), chart.symbol("y")
+            terms = [Term(x * b + y * c + a, parity, rarity) for (a, b, c), parity, rarity in made]
+            raised = [Term(term.order + x - 3 * y + HALF, term.parity, term.rarity) for term in terms]
+            left.append(sorted(map(repr, (*tidy(terms, 1), *tidy(raised, 1)))))
+        assert left[0] == left[1]
+
+
+def test_the_sum_of_base_and_change_notes_its_conditions_at_each_use() -> None:
+    """A statement that reads it later hangs on them, too; without a memory the cell has them already."""
+    chart = Chart({"x": Fraction(1)}, {})
+    made = Value((Term(chart.symbol("x")),), (Term(Fraction(0)),), wide=0)
+    first, second = chart.recorded(lambda: made.total), chart.recorded(lambda: made.total)
+    assert first == second
+    assert first[0].not_below == (chart.symbol("x").packed,)

@@ -281,7 +281,8 @@ class _Mapper:
             touching = [edge for edge in edges if corner in (edge[1], edge[2])]
             phase = self.at(corner, [cell for *_, around in touching for cell in around])
             if not all(phase.agrees(there, corner) for there, *_ in touching):
-                spots.append(Spot(phase, corner))
+                r = None if phase.r is None else Form(phase.r.at(corner), (ZERO, ZERO))
+                spots.append(Spot(Phase(phase.label, r), corner))
         shown = _joined(
             [edge for edge in edges if not all(edge[0].agrees_on(cell.phase, edge[1:3]) for cell in edge[3])]
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, final
 
+from tpdyn.exact.affine import Memory
 from tpdyn.exact.compare import exceeds
 from tpdyn.exact.forms import Form, Point
 from tpdyn.exponents import ZERO, Order
@@ -55,20 +56,17 @@ def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Ord
     later steps have the same base: so a value that is too large at initialisation is met before any that changes too much.
     """
     facts = Facts.of(program)
-    decisive = frozenset(facts.counting)
-    last = max((*facts.counting, *facts.outputs), default=len(facts.program) - 1)
-
+    last = max(facts.counting, default=-1)
     met: list[Label] = []
 
     def grows(position: int, statement: Statement, value: Value) -> bool:
-        if position in decisive:
-            if value.size is not None and exceeds(value.size, 0):
-                met.append("unstable at initialisation")
-            elif value.moved is not None and exceeds(value.moved, 0):
-                met.append("unstable")
+        if value.size is not None and exceeds(value.size, 0):
+            met.append("unstable at initialisation")
+        elif value.moved is not None and exceeds(value.moved, 0):
+            met.append("unstable")
         return bool(met) or position == last
 
-    orders = read(facts, exponents, until=grows, contributions=False)
+    orders = read(facts, exponents, until=grows, asked=frozenset(facts.counting), contributions=False)
     if met:
         return met[0], None
     verdict = judge(orders)
@@ -92,10 +90,13 @@ class PhaseReader:
         self.facts, self.coordinates = facts, coordinates
         self.progress = progress
         self.readings = 0
+        self._memory: Memory = {}
 
     def look(self, point: Point) -> tuple[Phase, Cell]:
         """The phase at a point, and the cell on which it stays."""
-        (label, r), cell = on_cell(self.coordinates, point, lambda exponents: phase_of(self.facts, exponents))
+        (label, r), cell = on_cell(
+            self.coordinates, point, lambda exponents: phase_of(self.facts, exponents), self._memory
+        )
         self.readings += 1
         if self.progress is not None:
             self.progress(self.readings)

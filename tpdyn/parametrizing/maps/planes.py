@@ -107,35 +107,60 @@ def plane_through(
 
 def locate(program: Program, own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents) -> Point | None:
     """Where extra exponents lie in these coordinates, up to the symmetries of multipliers; None where they do not."""
-    symmetric = symmetries(program, extra)
-    here, there = _by_kind(coordinates.origin), _by_kind(extra)
-    rows = []
     symbols = len(coordinates.names)
-    size = symbols + len(own)
-    for index, name in enumerate(own, start=symbols):
+    apart = {
+        (kind, name): row
+        for kind in KINDS
+        for name, row in zip(own, _apart(own, coordinates, extra, kind), strict=True)
+        if not (kind == "b" and own[name].zero)
+    }
+    at_places = _places_apart(coordinates, extra)
+    # What a symmetry adds to a, it takes from b: if their sums do not meet, no symmetry helps, and none has to be found.
+    sums = [
+        tuple(x + y for x, y in zip(apart["a", name], apart["b", name], strict=True))
+        for name in own
+        if not own[name].zero
+    ]
+    if solve([*sums, *at_places], symbols) is None:
+        return None
+    symmetric = symmetries(program, extra)
+    rows = [(*row[:-1], *(ZERO for _ in own), row[-1]) for row in at_places]
+    for (kind, name), row in apart.items():
         k = symmetric[name]
-        for kind, along in (("a", 1), ("b", -1), ("c", -(k or ZERO))):
-            if kind == "b" and own[name].zero:
-                continue
-            row = [ZERO] * (size + 1)
-            for axis, moved in enumerate(coordinates.moves.values()):
-                row[axis] = next((c for (which, of), c in moved.items() if (which, of) == (kind, name)), ZERO)
-            if k is not None:
-                row[index] = Fraction(along)
-            row[size] = here[kind].get(name, ZERO) - there[kind].get(name, ZERO)
-            rows.append(tuple(row))
+        along = ZERO if k is None else {"a": Fraction(1), "b": Fraction(-1), "c": -k}[kind]
+        rows.append((*row[:-1], *(along if other == name else ZERO for other in own), row[-1]))
+    solution = solve(rows, symbols + len(own))
+    return None if solution is None else solution[:symbols]
+
+
+Row = tuple[Fraction, ...]
+"""How an exponent moves with each symbol, and how much the origin of the coordinates is above the point, there."""
+
+
+def _apart(own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents, kind: Kind) -> list[Row]:
+    """A row for the exponent of this kind of each parameter."""
+    here, there = _by_kind(coordinates.origin)[kind], _by_kind(extra)[kind]
+    return [
+        (
+            *(moved.get((kind, name), ZERO) for moved in coordinates.moves.values()),
+            here.get(name, ZERO) - there.get(name, ZERO),
+        )
+        for name in own
+    ]
+
+
+def _places_apart(coordinates: Coordinates, extra: Exponents) -> list[Row]:
+    """A row for each product with a multiplier."""
+    rows = []
     for position in dict.fromkeys(
         (*coordinates.origin.place, *extra.place, *(at for each in coordinates.places.values() for at in each))
     ):
-        row = [ZERO] * (size + 1)
-        for axis, moved in enumerate(coordinates.moves.values()):
-            row[axis] = sum(
-                (c for (kind, of), c in moved.items() if kind == "p" and position in coordinates.places[of]), ZERO
-            )
-        row[size] = coordinates.origin.place.get(position, ZERO) - extra.place.get(position, ZERO)
-        rows.append(tuple(row))
-    solution = solve(rows, size)
-    return None if solution is None else solution[:symbols]
+        steps = (
+            sum((c for (kind, of), c in moved.items() if kind == "p" and position in coordinates.places[of]), ZERO)
+            for moved in coordinates.moves.values()
+        )
+        rows.append((*steps, coordinates.origin.place.get(position, ZERO) - extra.place.get(position, ZERO)))
+    return rows
 
 
 def point_named(program: Program, around: Around, families: Mapping[str, Exponents]) -> tuple[str, Exponents]:

@@ -18,7 +18,7 @@ from tpdyn.exponents import ZERO
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.readings.orders.parity import ANY, AXES, Parity, Sources, aligned, forget, product, relabel
-from tpdyn.readings.orders.terms import Gaussian, Term, Terms, rarer, tidy
+from tpdyn.readings.orders.terms import Gaussian, Term, Terms, keep, rarer, shifted_alike, tidy
 
 _IN_ORDER = tuple(tuple(range(count)) for count in range(AXES + 1))
 
@@ -38,14 +38,20 @@ def place(term: Term, axes: tuple[int, ...]) -> Term:
 def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     """The terms of `n^shift * sum x y`.
 
-    What was found for the same factors is looked up: the base program says the same in every step. Sources are named once,
-    and on linear forms what was compared is noted already, so that this changes nothing.
+    What was found for the same factors is looked up: the base program says the same in every step. With a random matrix it
+    holds as long as nothing was told of the matrix since; on linear forms with a memory, what was compared is noted again.
     """
     asked = (_key(x), _key(y), plan, key(shift))
-    found = sources.products.get(asked)
-    if found is None:
-        found = sources.products[asked] = _contracted(x, y, plan, shift, sources)
-    return found
+    known = sources.products.get(asked)
+    if known is not None:
+        touched, kept = known
+        if sources.done(touched):
+            sources.repeat(touched)
+            terms: Terms = kept.again()
+            return terms
+    touched, found = sources.traced(lambda: keep((*x, *y), lambda: _contracted(x, y, plan, shift, sources)))
+    sources.products[asked] = touched, found
+    return found.result
 
 
 def _key(terms: Terms) -> tuple[object, ...]:
@@ -53,6 +59,17 @@ def _key(terms: Terms) -> tuple[object, ...]:
 
 
 def _contracted(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
+    if not x or not y or any(term.gaussian is not None for term in (*x, *y)):
+        return _sum_of_pairs(x, y, plan, shift, sources)
+    return shifted_alike(_of_plain_terms, x, y, given=(plan, shift))
+
+
+def _of_plain_terms(x: Terms, y: Terms, plan: Layout, shift: Fraction) -> Terms:
+    """Without random matrices no source is met."""
+    return _sum_of_pairs(x, y, plan, shift, Sources())
+
+
+def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     found: list[Term] = []
     left = [place(term, plan.operands[0]) for term in x]
     right = [place(term, plan.operands[1]) for term in y]

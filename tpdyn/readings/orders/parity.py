@@ -22,9 +22,11 @@ it is that of the Gaussians in the Master Theorem (Tensor Programs III, arXiv 20
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, final
+from typing import Any, TypeVar, final
+
+T = TypeVar("T")
 
 AXES = 8
 """Wide axes that the numbering of one instruction can tell apart."""
@@ -294,38 +296,49 @@ def forget(p: Parity, axis: int) -> Parity:
 
 
 @final
+@dataclass(frozen=True)
 class _Met:
     """What one side of a matrix was applied to, as far as it is told apart: one class a source, at most some.
 
-    own: the class bit of each of the sources that came first. late: all others; they share the class bit `shared`, and
-    what holds one of them is mixed in it, so that hats of late sources are correlated, which is sound. `anything`: it was
-    applied to a vector of which nothing was known.
+    bits: those set aside for classes, the last of them shared. first: the sources that came first, each with a bit of its own.
+    late: all others; they share a bit, and what holds one of them is mixed in it, so that hats of late sources are
+    correlated, which is sound. `anything`: it was applied to a vector of which nothing was known.
     """
 
-    def __init__(self, bits: list[int]) -> None:
-        self.unused, self.shared = bits[:-1], bits[-1]
-        self.bits = bits
-        self.own: dict[int, int] = {}
-        self.known = self.late = 0
-        self.anything = False
+    bits: tuple[int, ...]
+    first: tuple[int, ...] = ()
+    late: int = 0
+    anything: bool = False
 
-    def copied(self) -> _Met:
-        """The same, to go on with."""
-        made = _Met(self.bits)
-        made.unused, made.own = list(self.unused), dict(self.own)
-        made.known, made.late, made.anything = self.known, self.late, self.anything
-        return made
+    @cached_property
+    def own(self) -> dict[int, int]:
+        """The class bit of each of the sources that came first."""
+        return dict(zip(self.first, self.bits[:-1], strict=False))
 
-    def note(self, sources: int) -> bool:
-        """Tell sources apart from now on; whether more of them share one class."""
-        new = sources ^ (sources & (self.known | self.late))
-        while new and self.unused:
-            first = new & -new
-            self.own[first] = self.unused.pop(0)
-            self.known |= first
-            new ^= first
-        self.late |= new
-        return bool(new)
+    @cached_property
+    def known(self) -> int:
+        """All sources with a class bit of their own."""
+        return sum(self.first)
+
+    @property
+    def shared(self) -> int:
+        """The class bit of all others."""
+        return self.bits[-1]
+
+    def noted(self, sources: int) -> _Met:
+        """With sources told apart from now on."""
+        new = sources & ~(self.known | self.late)
+        if not new:
+            return self
+        first = list(self.first)
+        while new and len(first) < len(self.bits) - 1:
+            first.append(new & -new)
+            new ^= first[-1]
+        return _Met(self.bits, tuple(first), self.late | new, self.anything)
+
+
+Touched = tuple[tuple[Any, Any, Any], ...]
+"""What some work asked of names: each with what it was before and after."""
 
 
 @final
@@ -342,22 +355,69 @@ class Sources:
         self._bits: dict[object, int] = {}
         self._limit = classes_per_matrix
         self._met: dict[tuple[int, int], _Met] = {}
-        self.sums: dict[object, dict[object, Any]] = {}  # likewise
-        self.products: dict[
-            object, Any
-        ] = {}  # of terms with parities in these sources (`tpdyn.readings.orders.contraction`)
+        self._touched: dict[Any, Any] | None = None
+        # What was found of terms with parities in these sources (`tpdyn.readings.orders.contraction`).
+        self.sums: dict[object, dict[object, Any]] = {}
+        self.products: dict[object, Any] = {}
 
     def copied(self) -> Sources:
         """The same names, to go on with."""
         made = Sources(self._limit)
-        made._bits, made._met = dict(self._bits), {key: met.copied() for key, met in self._met.items()}
+        made._bits, made._met = dict(self._bits), dict(self._met)
         made.sums, made.products = {plan: dict(sums) for plan, sums in self.sums.items()}, dict(self.products)
         return made
 
+    # -- what work asks and changes -------------------------------------------------------------------------------------
+
+    def traced(self, work: Callable[[], T]) -> tuple[Touched, T]:
+        """Do some work; return its result with what it asked here."""
+        outer, self._touched = self._touched, {}
+        try:
+            made = work()
+        finally:
+            touched, self._touched = self._touched, outer
+            for name, before in touched.items():
+                self._touch(name, before)
+        return tuple((name, before, self._now(name)) for name, before in touched.items()), made
+
+    def unchanged(self, touched: Touched) -> bool:
+        """Whether work would be answered as it was, and would change the same."""
+        new = len(self._bits)
+        for name, before, after in touched:
+            if self._now(name) != before:
+                return False
+            if before is None and not isinstance(after, _Met):
+                if after != min(new, SOURCES - 1):
+                    return False
+                new += 1
+        return True
+
+    def done(self, touched: Touched) -> bool:
+        """Whether work was answered so, and nothing changed since."""
+        return all(self._now(name) == after for name, _, after in touched)
+
+    def repeat(self, touched: Touched) -> None:
+        """Change what work has changed."""
+        for name, before, after in touched:
+            self._touch(name, self._now(name))
+            if after != before:
+                (self._met if isinstance(after, _Met) else self._bits)[name] = after
+
+    def _touch(self, name: Any, before: Any) -> None:
+        if self._touched is not None:
+            self._touched.setdefault(name, before)
+
+    def _now(self, name: Any) -> Any:
+        return self._bits.get(name) if isinstance(name[0], str) else self._met.get(name)
+
+    # -- names ----------------------------------------------------------------------------------------------------------
+
     def _bit(self, key: object) -> int:
-        if key not in self._bits:
-            self._bits[key] = min(len(self._bits), SOURCES - 1)
-        return self._bits[key]
+        known = self._bits.get(key)
+        self._touch(key, known)
+        if known is None:
+            known = self._bits[key] = min(len(self._bits), SOURCES - 1)
+        return known
 
     def leaf(self, position: int) -> int:
         """The source of a vector leaf."""
@@ -369,11 +429,13 @@ class Sources:
 
     def met(self, matrix: int, side: int) -> _Met:
         """The classes of what a matrix was applied to, their bits set aside at its first use."""
-        key = (matrix, side)
-        if key not in self._met:
-            bits = [self._bit(("class", *key, number)) for number in range(self._limit)]
-            self._met[key] = _Met([1 << (AXES * bit) for bit in bits])
-        return self._met[key]
+        name = (matrix, side)
+        known = self._met.get(name)
+        self._touch(name, known)
+        if known is None:
+            bits = [self._bit(("class", *name, number)) for number in range(self._limit)]
+            known = self._met[name] = _Met(tuple(1 << (AXES * bit) for bit in bits))
+        return known
 
     def apply_hat(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity:
         """The parity of the Gaussian part of `W x`: x's characters on `axis` are coded on the axis `other`, the one on
@@ -382,17 +444,16 @@ class Sources:
         met = self.met(matrix, side)
         if p.anything:
             if not met.anything:
-                met.anything = True
-                self.products.clear()
+                self._met[matrix, side] = replace(met, anything=True)
             return _made(source, (), sum(met.bits) << other) if alone else ANY
         mask = block(axis)
         shared = 0
         for vector in (p.offset, *p.rows, p.mixed):  # a source of known sign is told apart before mixed ones
             inner = (vector & mask) >> axis
-            if met.note(inner):
-                self.products.clear()  # a correction found before gave back fewer sources
+            met = met.noted(inner)
             if inner & met.late:
                 shared = met.shared << other
+        self._met[matrix, side] = met
 
         def code(vector: int) -> int:
             inner, coded = ((vector & mask) >> axis) & met.known, 0

@@ -7,10 +7,10 @@ no sampling, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import assert_never, final
+from typing import Any, assert_never, final
 
 from tpdyn.exponents import ZERO, Order, Scaling
 from tpdyn.facts.facts import Facts
@@ -30,12 +30,13 @@ from tpdyn.program.instructions import (
     operands_of,
 )
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.interpret import Listener, Until, interpret
+from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 from tpdyn.readings.orders.applied import applied
 from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, sum_of_products
 from tpdyn.readings.orders.contraction import place
 from tpdyn.readings.orders.leaves import leaf_value
 from tpdyn.readings.orders.parity import Sources
+from tpdyn.readings.orders.remembered import Remembered
 from tpdyn.readings.orders.spectral import eigenvalues, function_of, vanishes_at_zero
 from tpdyn.readings.orders.terms import Term, Terms, Value, leading_order, scaled, tidy
 
@@ -84,7 +85,7 @@ class Orders:
     facts: Facts
     exponents: Exponents
     epsilon: bool
-    values: tuple[Value, ...]
+    values: Sequence[Value]
     contributions: tuple[Contribution, ...]
     noted: bool
     sources: Sources = field(repr=False, compare=False)
@@ -108,6 +109,7 @@ def read(
     until: Until[Value] | None = None,
     listener: Listener[Value] | None = None,
     after: Orders | None = None,
+    asked: Container[int] | None = None,
     contributions: bool = True,
 ) -> Orders:
     """The orders of every value of a program.
@@ -116,6 +118,7 @@ def read(
     after: the orders, at the same exponents, of a program that this one goes on from: they are kept, unless later statements
     show what was not known of earlier ones.
     until, listener: where to stop, and who is told of every value as it is found: see `interpret`.
+    asked: the positions at which `until` is asked, if it is a test; all if it is None.
     contributions: whether to note what each update contributes; no value depends on it, and on linear forms it costs cells.
     Raises OutsideTheory, in rings, where a rule does not reach.
     """
@@ -123,8 +126,31 @@ def read(
     reader = _Reader(facts, given, epsilon, contributions)
     if after is not None and _still_true(after, facts):
         reader.go_on(after)
-    values = interpret(facts.program, reader.rule, known=tuple(reader.values), until=until, listener=listener)
-    return Orders(facts, given, epsilon, tuple(values), tuple(reader.contributions), contributions, reader.sources)
+    exponent_maps = (given.multiplier, given.initial, given.rate, given.place)
+    known = None if contributions or after or listener else Remembered.of(exponent_maps, (given.frozen, epsilon))
+    if known is not None:
+        interpret(facts.program, reader.remembering(known), until=_where(asked, until, known))
+        return Orders(facts, given, epsilon, known, (), False, reader.sources)
+    rule = reader.keeping()
+    interpret(facts.program, rule, known=reader.values, until=_where(asked, until), listener=listener)
+    return Orders(
+        facts, given, epsilon, tuple(reader.values), tuple(reader.contributions), contributions, reader.sources
+    )
+
+
+def _where(
+    asked: Container[int] | None, until: Until[Value] | None, known: Sequence[Value] | None = None
+) -> Until[Any] | None:
+    """`until`, asked at some positions only, with the values that are known there."""
+    if not callable(until) or (asked is None and known is None):
+        return until
+
+    def stops(position: int, statement: Statement, value: Any) -> bool:
+        if asked is not None and position not in asked:
+            return False
+        return until(position, statement, value if known is None else known[position])
+
+    return stops
 
 
 def _still_true(known: Orders, facts: Facts) -> bool:
@@ -146,22 +172,54 @@ class _Reader:
         self.guarded = {} if epsilon else facts.guarded_maxima
         self.sources = Sources()
         self.contributions: list[Contribution] = []
-        self.values: list[Value] = []
+        self.values: Sequence[Value] = ()
 
     def go_on(self, after: Orders) -> None:
         """Start behind what is known."""
         self.sources = after.sources.copied()
-        self.contributions, self.values = list(after.contributions), list(after.values)
+        self.contributions, self.values = list(after.contributions), after.values
 
     # -- the rule ---------------------------------------------------------------------------------------------------
 
+    def keeping(self) -> Rule[Value]:
+        """The rule, with values at hand for later statements."""
+        self.values = values = list(self.values)
+
+        def rule(position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
+            values.append(self.rule(position, statement, operands))
+            return values[-1]
+
+        return rule
+
     def rule(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
-        if position in self.facts.previous_of:
-            value = self._updated(position, statement, operands)
-        else:
-            value = self._read(position, statement, operands)
-        self.values.append(value)
-        return value
+        rule = self._updated if position in self.facts.previous_of else self._read
+        return rule(position, statement, operands)
+
+    def remembering(self, known: Remembered) -> Rule[None]:
+        """The rule where values are looked up that were found at other points of a slice; they are in `known` only."""
+        self.values = known
+        reads = self.facts.once("what orders depend on", self._reads)
+
+        def rule(position: int, statement: Statement, _: tuple[None, ...]) -> None:
+            def work() -> Value:
+                operands = tuple(known[operand.var] for operand in operands_of(statement.instruction))
+                return self.rule(position, statement, operands)
+
+            known.add(reads[position], self.sources, work)
+
+        return rule
+
+    def _reads(self) -> list[list[int]]:
+        """For each statement all values that it depends on."""
+        found = []
+        for position, statement in enumerate(self.program.statements):
+            reads = [operand.var for operand in operands_of(statement.instruction)]
+            if position in self.facts.previous_of:
+                reads += [self.facts.initial_of[position], self.facts.previous_of[position]]
+            if isinstance(statement.instruction, Spectral):
+                reads = list(range(position))  # a function of a matrix is found by reading other statements again
+            found.append(reads)
+        return found
 
     def _read(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
         """The value of a statement from those that it reads: one rule an instruction."""

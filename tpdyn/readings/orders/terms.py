@@ -10,15 +10,16 @@ Where a rule has a choice it takes the larger order: what comes out is an upper 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from typing import NamedTuple, cast, final
+from typing import Any, NamedTuple, cast, final
 
-from tpdyn.exact.compare import counts_on, exceeds, key, largest, meets, ranks, reaches
+from tpdyn.exact.affine import Affine, Chart, Conditions
+from tpdyn.exact.compare import chart_of, counts_on, exceeds, form_of, key, largest, meets, ranks, reaches
 from tpdyn.exponents import ZERO, Order
-from tpdyn.rationals import Rational
+from tpdyn.rationals import Rational, of_units
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
 _LONGEST = 4
@@ -194,6 +195,60 @@ def _largest_of(same: Sequence[Term]) -> Term:
     return next(term for term in same if term.order is order)
 
 
+def shifted_alike(rule: Callable[..., Terms], *factors: Terms, given: tuple[Hashable, ...] = ()) -> Terms:
+    """What a rule makes of terms, looked up where it is known: from another point of the slice, or for other orders.
+
+    The rule may ask how orders differ within a factor, and no more: where a factor grows by a power, so does the result.
+    Without linear forms, or where their chart has no memory, it is applied.
+    """
+    chart = chart_of(term.order for terms in factors for term in terms)
+    if chart is None or chart.memory is None:
+        return rule(*factors, *given)
+    question: list[Hashable] = [rule, *given]
+    common = value = 0
+    for terms in factors:
+        form = form_of(terms[0].order)
+        asked = None if form is None else without(form, terms)
+        if form is None or asked is None:
+            return rule(*factors, *given)
+        question.append(asked)
+        common += form
+        value += cast("int", chart.rank(terms[0].order))
+    found = chart.recalled(chart.memory, tuple(question), lambda: without(common, rule(*factors, *given)))
+    if found is None:
+        return rule(*factors, *given)
+    return within(chart, common, value, found)
+
+
+Shifts = tuple[tuple[int, bool, Parity, Any, Gaussian | None], ...]
+"""Terms without a common order: how far each is above it, whether it is a linear form, the rest (rarity: None for ZERO)."""
+
+
+def without(common: int, terms: Terms) -> Shifts | None:
+    """Terms without an order that they have in common; None where they have orders that are no forms."""
+    shifts = []
+    for order, parity, rarity, gaussian in terms:
+        form = form_of(order)
+        rare = None if rarity is ZERO else form_of(rarity) if rarity.__class__ is Affine else rarity
+        if form is None:
+            return None
+        shifts.append((form - common, order.__class__ is Affine, parity, rare, gaussian))
+    return tuple(shifts)
+
+
+def within(chart: Chart, common: int, value: int, shifts: Shifts) -> Terms:
+    """Terms with an order in common, which has that value at the point of a chart."""
+    return tuple(
+        Term(
+            chart.order(common + shift, value + chart.value(shift)) if linear else of_units(common + shift),
+            parity,
+            ZERO if rarity is None else chart.order(rarity) if rarity.__class__ is int else rarity,
+            gaussian,
+        )
+        for shift, linear, parity, rarity, gaussian in shifts
+    )
+
+
 def tidy(terms: list[Term], wide: int) -> Terms:
     """A shorter list that is as large: without dominated terms, small ones merged (each step can only raise an order).
 
@@ -210,7 +265,11 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         return (Term(largest([term.rms_order for term in terms])),)
     if len(terms) == 1:
         return tuple(terms)
-    terms = _one_of_each_kind(terms)
+    return shifted_alike(_tidied, tuple(terms))
+
+
+def _tidied(several: Terms) -> Terms:
+    terms = _one_of_each_kind(several)
     sizes = [term.rms_order for term in terms]
     values, rarities = ranks(sizes), ranks([term.rarity for term in terms])
     places = [(-values[k], rarities[k], term.parity.rank) for k, term in enumerate(terms)]
@@ -258,6 +317,30 @@ def _at_most(longest: int, found: list[Term]) -> Terms:
 
 
 @final
+class Kept(NamedTuple):
+    """Terms that were found, and the conditions under which they hold where these are to be recorded at each use."""
+
+    result: Terms
+    chart: Chart | None = None
+    conditions: Conditions | None = None
+
+    def again(self) -> Terms:
+        """The terms, once more."""
+        if self.chart is not None and self.conditions is not None:
+            self.chart.count_on(self.conditions)
+        return self.result
+
+
+def keep(of: Terms, work: Callable[[], Terms]) -> Kept:
+    """What some work makes of terms, for further uses within a reading: charts with a memory tell them apart."""
+    chart = chart_of(order for term in of for order in (term.order, term.rarity))
+    if chart is None or chart.memory is None:
+        return Kept(work())
+    conditions, made = chart.recorded(work)
+    return Kept(made, chart, conditions)
+
+
+@final
 @dataclass(frozen=True)
 class Value:
     """A value in training, next to the value of the same instruction in the base program (initial parameters).
@@ -272,12 +355,17 @@ class Value:
     wide: int = 1
     at_most: bool = False
 
-    @cached_property
+    @property
     def total(self) -> Terms:
         """The value itself, base + change."""
         if self.whole is not None:
             return self.whole
-        return tidy([*self.base, *self.change], self.wide) if self.change else self.base
+        return self._sum.again() if self.change else self.base
+
+    @cached_property
+    def _sum(self) -> Kept:
+        both = (*self.base, *self.change)
+        return keep(both, lambda: tidy(list(both), self.wide))
 
     @property
     def size(self) -> Order:
