@@ -11,7 +11,6 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tpdyn.claims.strategies import mlp_program
 from tpdyn.exact.affine import Chart, Memory
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.parity import Sources
@@ -19,6 +18,7 @@ from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.readings.orders.remembered import Remembered
 from tpdyn.readings.orders.terms import Term, Value, tidy
 from tpdyn.regimes.cells import Coordinates, formula, moved_by, on_cell, plain
+from tpdyn.testing.perceptrons import mlp_program
 
 WORDS = {"x": "c", "y": "out:b", "z": "W1:c,-W1:a"}
 Point = tuple[Fraction, ...]
