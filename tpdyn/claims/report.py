@@ -28,16 +28,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from tpdyn.claims.outcome import SEVERITY, Claim, Counts, Outcome, ReportRow, claims_of, counts_of, outcome_of
+from tpdyn.claims.slower import slower_change, slower_size
 from tpdyn.claims.statistics import (
     CONFIDENCE,
     CROSSOVER,
     FLOOR,
     GROWING_CROSSOVER,
     MARGIN,
+    SLOW_CROSSOVER,
     Agreement,
     OrderEstimate,
     estimate_order,
     judge,
+    still_bends_towards,
 )
 from tpdyn.exponents import Order, show_order
 from tpdyn.measuring.measurement import Measurement
@@ -168,9 +171,8 @@ def compare(
             "no step in common at which anything has changed: predict and measure with steps=2 or more (3 is best)"
         )
     step = comparison_step(prediction, rows, steps)
-    blows_up = prediction.regime is Regime.UNSTABLE
     table = tuple(
-        _row(name, [row for row in rows if row.name == name], measurement, step, blows_up, confidence, margin)
+        _row(name, [row for row in rows if row.name == name], prediction, measurement, step, confidence, margin)
         for name in names
     )
     notes = list(measurement.notes)
@@ -213,8 +215,15 @@ def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:
 
 
 def _row(
-    name: str, rows: list[Row], measurement: Measurement, step: int, blows_up: bool, confidence: float, margin: float
+    name: str,
+    rows: list[Row],
+    prediction: Prediction,
+    measurement: Measurement,
+    step: int,
+    confidence: float,
+    margin: float,
 ) -> ReportRow:
+    blows_up = prediction.regime is Regime.UNSTABLE
     first = min(rows, key=lambda row: row.step)
     row = next((row for row in rows if row.step == step), None)
     size_order = first.size
@@ -238,6 +247,12 @@ def _row(
         "change", row.change, changes[:, :, step, k], floor, measurement, step, confidence, margin,
         at_most=row.at_most, may_diverge=blows_up, mixed=row.mixed,
     )  # fmt: skip
+    if size_verdict == "disagrees" and _is_below(size, size_order):
+        why = _hidden("size", size_order, slower_size(prediction, first), size, margin)
+        size_verdict, size_note = ("inconclusive", why) if why else (size_verdict, size_note)
+    if verdict == "disagrees" and _is_below(change, row.change):
+        why = _hidden("change", row.change, slower_change(prediction, row), change, margin)
+        verdict, note = ("inconclusive", why) if why else (verdict, note)
     worst = min((size_verdict, verdict), key=SEVERITY.index)
     return ReportRow(
         name, size_order, size, row.change, change, worst, row.source, step, row.at_most,
@@ -290,8 +305,11 @@ def _judge_value(
             return "agrees", f"{what}: exactly zero", None
         return "disagrees", f"{what}: exactly zero in every run, predicted order {show_order(predicted)}", None
     crossover = GROWING_CROSSOVER if predicted > 0 else CROSSOVER
-    found = estimate_order(
-        measurement.widths, np.where(made, values, np.nan), floor=floor, confidence=confidence, crossover=crossover
+    late = SLOW_CROSSOVER if predicted > 0 and may_diverge and what == "change" else crossover
+    kept = np.where(made, values, np.nan)
+    found, slow = (
+        estimate_order(measurement.widths, kept, floor=floor, confidence=confidence, crossover=each)
+        for each in (crossover, late)
     )
     if found is None:
         if diverged.any():
@@ -309,12 +327,32 @@ def _judge_value(
         return "inconclusive", f"{what}: {text}", found
     if verdict == "inconclusive":
         note = f"{what}: the interval is too wide; {found.remedy()}" + (f"; {found.note}" if found.note else "")
+    elif verdict == "disagrees" and _is_below(slow, predicted) and judge(predicted, slow, margin=margin) != verdict:
+        text = "growth with a small constant shows at larger widths only"
+        return "inconclusive", f"{what}: {_interval(found)}: {text}", found
+    elif verdict == "disagrees" and still_bends_towards(predicted, found, margin):
+        text = f"its slope still moves towards {show_order(predicted)} ({found.steepest:+.2f} at width {max(measurement.widths)})"
+        return "inconclusive", f"{what}: {text}; measure at larger widths", found
     elif verdict == "disagrees":
         note = (
             f"{what}: predicted {show_order(predicted)}, measured {_interval(found)} at "
             f"{100 * confidence:.4g} %{f'; {found.note}' if found.note else ''}"
         )
     return verdict, note, found
+
+
+def _is_below(found: OrderEstimate | None, order: Order) -> bool:
+    return found is not None and order is not None and found.estimate < order
+
+
+def _hidden(what: str, order: Order, slower: Order, found: OrderEstimate | None, margin: float) -> str:
+    """Why an order measured below the predicted one may still become it; empty if no part of the value explains it."""
+    if slower is None or found is None or found.high < slower - margin:
+        return ""
+    return (
+        f"{what}: {_interval(found)} may be a part of order {show_order(slower)} with a larger constant, behind which the part "
+        f"of order {show_order(order)} does not show yet; measure at widths that are 16 times larger"
+    )
 
 
 def _interval(found: OrderEstimate | None) -> str:
