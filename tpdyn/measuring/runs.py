@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+
+import torch
 
 from tpdyn.measuring.kept import facts_of, observation_of, values_of
 from tpdyn.measuring.observe import Observation
@@ -36,7 +39,7 @@ def observed_runs(
             waiting.append(pair)
         else:
             yield pair, observation_of(found)
-    run = partial(_timed, means.function(train), steps, device)
+    run = partial(_timed, means.function(train), steps, device, means.jobs > 1)
     for pair, (seen, seconds) in means.make(run, waiting, on):
         facts = {
             "kind": "measure", "by": "script", "width": pair[0], "seed": pair[1], "steps": steps, "device": device,
@@ -50,7 +53,9 @@ def _key(means: Means, pair: Pair, steps: int, device: str) -> str:
     return means.key("measure", *pair, steps=steps, device=device, by="script")
 
 
-def _timed(train: Callable[[int], Any], steps: int, device: str, pair: Pair) -> tuple[Observation, float]:
+def _timed(train: Callable[[int], Any], steps: int, device: str, spread: bool, pair: Pair) -> tuple[Observation, float]:
+    """One run and its seconds; spread: over the GPUs, a process its own (their numbers follow each other)."""
     start = time.perf_counter()
-    seen = live_run(train, *pair, steps, device)
+    count = torch.cuda.device_count() if spread and device == "cuda" else 0
+    seen = live_run(train, *pair, steps, f"cuda:{os.getpid() % count}" if count > 1 else device)
     return seen, time.perf_counter() - start

@@ -83,7 +83,7 @@ def made(
         while waiting:
             before = len(waiting)
             try:
-                for number, result in _streamed(run, waiting, jobs):
+                for number, result in (_in_rounds if backend == "ray" else _streamed)(run, waiting, jobs):
                     yield waiting.pop(number), result
                     if not on():
                         return
@@ -113,6 +113,24 @@ def _streamed(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterator
     finally:
         with contextlib.suppress(Exception):
             stream.close()
+
+
+def _in_rounds(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterator[tuple[int, R]]:
+    """As many at once as there are jobs, and handed over together: joblib's backend for Ray cannot stream."""
+    import joblib
+
+    waiting = list(tasks.items())
+    for start in range(0, len(waiting), jobs):
+        try:
+            with joblib.Parallel(n_jobs=jobs, batch_size=1) as parallel:
+                found = parallel(
+                    joblib.delayed(_numbered)(run, number, task) for number, task in waiting[start : start + jobs]
+                )
+        except Exception as error:
+            if _is_pickling(error):
+                raise _unpicklable(error) from error
+            raise
+        yield from found
 
 
 def _numbered(run: Callable[[T], R], number: int, task: T) -> tuple[int, R]:
