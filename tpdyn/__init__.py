@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tpdyn.claims.report import Report, compare
     from tpdyn.limits.comparison import approach
     from tpdyn.limits.empirical import empirical_ntk
+    from tpdyn.limits.forecast import forecast
     from tpdyn.limits.kernels import kernels, nngp, ntk
     from tpdyn.limits.limit import limit
     from tpdyn.limits.prediction import gp_predict, ntk_predict
@@ -58,6 +59,7 @@ __all__ = [
     "compare",
     "derive",
     "empirical_ntk",
+    "forecast",
     "formulas",
     "gp_predict",
     "kernels",
@@ -88,6 +90,7 @@ _HOMES = {
     "measure": "tpdyn.measuring.measure",
     "compare": "tpdyn.claims.report",
     "approach": "tpdyn.limits.comparison",
+    "forecast": "tpdyn.limits.forecast",
     "kernels": "tpdyn.limits.kernels",
     "nngp": "tpdyn.limits.kernels",
     "ntk": "tpdyn.limits.kernels",

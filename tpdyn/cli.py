@@ -517,6 +517,9 @@ def simulate(
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     dtype: Annotated[str, typer.Option(help="float64 or float32")] = "float64",
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="at which width values leave the range of float8, float16, bfloat16")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="write the runs to this file")] = None,
 ) -> None:
     """Train a script at widths too big to store its matrices, exact in law: losses and sizes side by side."""
@@ -533,8 +536,9 @@ def simulate(
         train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
         with progress() as tell:
             found = simulated(
-                train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, progress=tell
-            )
+                train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, ranges=forecast,
+                progress=tell,
+            )  # fmt: skip
         print(found.show())
         if json is not None:
             files.write_json(found.to_dict(), json)

@@ -65,6 +65,13 @@ def test_the_distance_from_the_limit_is_told(script: Path) -> None:
     assert tpdyn("limit", f"{script}:train", *words[:4], "--compare", "16")[0] == 2
 
 
+def test_widths_at_which_ranges_are_left_are_forecast(script: Path) -> None:
+    words = ("simulate", f"{script}:standard", "--forecast", "--json", "runs.json", "--widths")
+    status, out, _ = tpdyn(*words, "32,64,128")
+    assert status == 0 and "leaves float8 e4m3 at n = " in out and "hidden, step 2: " in out
+    assert json.loads(Path("runs.json").read_text())["forecast"]["seeds"] == 4
+
+
 def tpdyn(*words: str) -> tuple[int, str, str]:
     done = CliRunner().invoke(app, words)
     return done.exit_code, done.stdout, done.stderr

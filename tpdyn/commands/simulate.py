@@ -8,15 +8,17 @@ from typing import Any, Literal, final
 
 from tpdyn.commands.check import Progress, recorded
 from tpdyn.commands.failures import BadInput, translated
+from tpdyn.limits.forecast import Forecasts, forecast
 from tpdyn.readings.sampled.simulate import Simulated, simulate
 
 
 @final
 @dataclass(frozen=True)
 class Simulation:
-    """One script at several widths, one run each."""
+    """One script at several widths, one run each, and where values leave the range of their number format, if asked."""
 
     runs: tuple[Simulated, ...]
+    forecasts: Forecasts | None = None
 
     def show(self) -> str:
         """Losses and sizes (mean absolute values), one column a width."""
@@ -32,7 +34,8 @@ class Simulation:
                 word = f"size of {name or 'the output'}, step {step}"
                 lines.append((word, *(f"{run.sizes[name, step]:.4g}" for run in self.runs)))
         notes = dict.fromkeys(note for run in self.runs for note in run.notes)
-        return "\n".join([table(lines), *(f"note: {note}" for note in notes)])
+        ranges = ["", self.forecasts.show()] if self.forecasts is not None else []
+        return "\n".join([table(lines), *(f"note: {note}" for note in notes), *ranges])
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON; a number that is not finite is a string."""
@@ -50,7 +53,8 @@ class Simulation:
                     "seconds": run.seconds,
                 }
                 for run in self.runs
-            ]
+            ],
+            **({} if self.forecasts is None else {"forecast": self.forecasts.to_dict()}),
         }
 
 
@@ -63,9 +67,10 @@ def simulated(
     seed: int = 0,
     dtype: str = "float64",
     device: str = "cpu",
+    ranges: bool = False,
     progress: Progress | None = None,
 ) -> Simulation:
-    """Record `train(width)` at small widths and simulate it at large ones.
+    """Record `train(width)` at small widths and simulate it at large ones; with `ranges`, forecast from those widths.
 
     Raises `BadInput` for a width that is no width of the script, or that needs more memory than there is; `BeyondTheory` for
     what the sampler has no rule for.
@@ -91,7 +96,10 @@ def simulated(
                     progress=lambda done, total, what=what: tell(what, done, total),  # type: ignore[misc]
                 )
             )
-    return Simulation(tuple(runs))
+        if not ranges:
+            return Simulation(tuple(runs))
+        told = "forecasting"
+        return Simulation(tuple(runs), forecast(program, widths, progress=lambda done, total: tell(told, done, total)))
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:

@@ -23,8 +23,9 @@ from tpdyn.program.evaluation.leaves import draw
 from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run as dense_run
-from tpdyn.readings.interpret import interpret
+from tpdyn.readings.interpret import Listener, interpret
 from tpdyn.readings.sampled.noise import Independent
+from tpdyn.readings.sampled.rule import Value
 from tpdyn.readings.sampled.simulate import expect_width, rule_for
 
 Kind = Literal["value", "kernel", "distribution"]
@@ -204,15 +205,20 @@ def approach(
 
 def _run(program: Program, width: int, common: int, seed: int) -> Statistics:
     found = Statistics(program)
+    run_at(program, width, seed, found.listen, common=common)
+    return found
+
+
+def run_at(program: Program, width: int, seed: int, listen: Listener[Value], *, common: int = 0) -> None:
+    """Run a program at a width, dense up to `DENSE`. common: the seed of leaves without a wide dim."""
     leaves = _same(program, width, common)
     with torch.no_grad():
         if width <= DENSE:
-            dense_run(program, width, vars=(), leaves=leaves, seed=seed, listener=found.listen)
+            dense_run(program, width, vars=(), leaves=leaves, seed=seed, listener=listen)
         else:
             one = torch.ones((), dtype=torch.float64)
             rule = rule_for(program, width, Independent(width, seed, one), one, leaves=leaves, seed=seed)
-            interpret(program, rule, vars=(), listener=found.listen)
-    return found
+            interpret(program, rule, vars=(), listener=listen)
 
 
 def _same(program: Program, width: int, seed: int) -> dict[str, Tensor]:
