@@ -31,7 +31,7 @@ from tpdyn.regimes.prediction import Regime
 from tpdyn.testing.strategies import abc_parametrizations
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
-EXAMPLES = {"quick": 2, "thorough": 60}.get(PROFILE, 12)
+EXAMPLES = {"quick": 1, "thorough": 60}.get(PROFILE, 12)
 WIDTHS, STEPS, RATE = (64, 128, 256, 512), 3, 0.6
 HALF = Fraction(1, 2)
 TANGENT = theorems.neural_tangent(2, rate=[HALF, Fraction(1), HALF])

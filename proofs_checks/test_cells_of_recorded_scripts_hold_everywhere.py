@@ -28,7 +28,7 @@ from tpdyn.regimes.cells import Cell, Coordinates, formula, moved_by, on_cell
 from tpdyn.scripts.script import load
 
 FOLDER = Path(__file__).parents[1] / "examples"
-EXAMPLES_A_SCRIPT = max(4, settings().max_examples // 5)
+EXAMPLES_A_SCRIPT = max(2, settings().max_examples // 5 if settings().max_examples > 25 else 2)
 """Fewer than elsewhere: one example is two readings of a transformer, a second."""
 
 ZERO = Fraction(0)

@@ -38,7 +38,7 @@ from tpdyn.testing.strategies import abc_parametrizations
 
 Optimizer = Literal["sgd", "sign"]
 EXAMPLES = settings.default.max_examples if settings.default else 100
-POINTS = max(4, EXAMPLES // 10)  # for each optimizer: 4 quick, 10, 50 thorough
+POINTS = max(2, EXAMPLES // 10)  # for each optimizer: 2 quick, 10, 50 thorough
 WIDTHS, SEEDS, LAYERS = (64, 128, 256, 512), 8, 2
 RATE = 0.5
 """Orders count powers of the width only. A term made of k updates has the constant RATE^k: where it leads (a readout whose

@@ -51,7 +51,7 @@ def too_fast(program: Program, orders: list[Fraction | None]) -> list[str]:
 
 
 @given(programs())
-@settings(max_examples=40)
+@settings(max_examples=12 if settings.default is not None and settings.default.max_examples == 25 else 40)
 def test_no_value_of_a_random_program_grows_faster_than_its_order(program: Program) -> None:
     orders = [value.size for value in read(program).values]
     assert not too_fast(program, orders), program.show()

@@ -35,7 +35,7 @@ import tpdyn
 from tpdyn.testing.networks import FEATURES, TOKENS, Wide, inputs, networks
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
-EXAMPLES = {"quick": 2, "thorough": 60}.get(PROFILE, 10)
+EXAMPLES = {"quick": 1, "thorough": 60}.get(PROFILE, 10)
 SEEDS, SAMPLES, WIDTH, REST = 40, 2, 256, 0.03
 FIXED = Wide(("residual", "norm"), "gelu", 1.5, 0.3, True)
 Numbers = NDArray[np.float64]

@@ -19,7 +19,8 @@ from tpdyn.regimes.predict import predict
 from tpdyn.testing.perceptrons import exponents, layer_names, mlp_script
 from tpdyn.testing.strategies import abc_parametrizations
 
-POINTS = 4 * (settings.default.max_examples if settings.default else 100)  # 100 quick, 400, 2000 thorough
+EXAMPLES = settings.default.max_examples if settings.default else 100
+POINTS = 64 if EXAMPLES == 25 else 4 * EXAMPLES  # 64 quick, 400, 2000 thorough
 
 
 @cache

@@ -33,7 +33,8 @@ from tpdyn.testing.perceptrons import exponents, layer_names, mlp_program
 from tpdyn.testing.strategies import abc_parametrizations
 
 Optimizer = Literal["sgd", "sign", "adam"]
-EXAMPLES = max(15, settings.default.max_examples // 5 if settings.default else 20)
+QUICK = settings.default is not None and settings.default.max_examples == 25
+EXAMPLES = 10 if QUICK else max(15, settings.default.max_examples // 5 if settings.default else 20)
 HALF = Fraction(1, 2)
 
 
@@ -155,7 +156,7 @@ def distance(point: Abc, seeds: int = 6) -> OrderEstimate:
 
 
 @given(point=abc_parametrizations(2, "sgd", denominator=2, stable=True))
-@settings(max_examples=max(5, EXAMPLES // 3))
+@settings(max_examples=2 if QUICK else max(5, EXAMPLES // 3))
 @example(point=theorems.neural_tangent(2))
 @example(point=theorems.standard(2, rate=1))
 @example(point=theorems.maximal_update(2))

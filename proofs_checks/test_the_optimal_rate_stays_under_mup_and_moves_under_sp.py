@@ -9,7 +9,8 @@ Exact: the exponent of the largest stable rate, read from the recorded script: 0
 Statistical: `tpdyn.transfer` trains both at widths 32 and 256 and finds the best of rates that are a factor 2 apart. Over this
 factor 8 in width the optimum of muP must move by less than a factor 2, that of SP must fall by more: an exponent of 1/2 would
 move it by 2.8. Each statement is what rejects the other parametrization.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: RATES
+Measured with 2 seeds (`HYPOTHESIS_PROFILE=quick python -m pytest -s proofs_checks/<this file>`): muP moves by a factor 0.8, SP by
+3.5. It is run once, with fixed seeds: a failure is a change, not bad luck.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from torch import nn
 
 import tpdyn
 from tpdyn.tuning.optimum import Transfer
-from tpdyn.tuning.predicted import stable_rate
 
 QUICK = os.environ.get("HYPOTHESIS_PROFILE", "") == "quick"
 WIDTHS, STEPS, SEEDS = (32, 256), 30, 2 if QUICK else 6
-FACTORS = tuple(2.0**power for power in range(-4, 5))
+FACTORS = tuple(2.0**power for power in (range(-1, 5) if QUICK else range(-4, 6)))
 MOST = 2.0
 
 
@@ -62,17 +62,11 @@ def found(mup: bool) -> Transfer:
 
 
 @pytest.mark.parametrize("mup", [True, False])
-def test_the_largest_stable_rate_is_constant_under_mup_and_falls_under_sp(mup: bool) -> None:
-    bound = stable_rate(tpdyn.record(script(mup), widths=(16, 24, 40)))
-    assert bound is not None
-    assert (bound == 0) if mup else (bound < 0)
-
-
-@pytest.mark.parametrize("mup", [True, False])
 def test_the_best_rate_stays_under_mup_and_moves_under_sp(mup: bool) -> None:
     made = found(mup)
     narrow, wide = (optimum.estimate for optimum in made.best)
     print(f"\n{'muP' if mup else 'SP'}: best factor {narrow:.2f} at width 32, {wide:.2f} at 256", end="")
+    assert made.stable is not None and ((made.stable == 0) if mup else (made.stable < 0))
     if mup:
         assert 1 / MOST < narrow / wide < MOST
     else:

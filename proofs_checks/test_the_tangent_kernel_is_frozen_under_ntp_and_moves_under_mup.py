@@ -33,7 +33,7 @@ import tpdyn
 from tpdyn.testing.networks import Wide, inputs, networks
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
-EXAMPLES = {"quick": 2, "thorough": 40}.get(PROFILE, 8)
+EXAMPLES = {"quick": 1, "thorough": 40}.get(PROFILE, 8)
 SEEDS, SAMPLES, REST = 24, 2, 0.05
 WIDTHS, STEPS, RATE = (128, 512 if PROFILE == "quick" else 1024), 4, 1.5
 Numbers = NDArray[np.float64]

@@ -12,7 +12,7 @@ least 0.2 (theory 1/2). Depth, rate and data are drawn by Hypothesis for SGD; si
 It can fail: the outputs of the kernel limit (all that changes is the readout), those at a rate that is a fifth larger, and
 those of the step before are rejected by the same runs.
 Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`: of 10
-trainings the largest deviation took 0.42 of its bound, the smallest exponent was 0.42; the three wrong limits take 1.3, 10 and 9.7
+trainings the largest deviation took 0.42 of its bound, the smallest exponent was 0.42; the three wrong limits take 1.9, 7.4 and 12
 of the bound.
 """
 
@@ -35,7 +35,7 @@ from tpdyn.readings.finite import run
 from tpdyn.testing.perceptrons import mlp_program
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
-EXAMPLES = {"quick": 2, "thorough": 60}.get(PROFILE, 10)
+EXAMPLES = {"quick": 1, "thorough": 60}.get(PROFILE, 10)
 SEEDS = {"quick": 60, "thorough": 150}.get(PROFILE, 80)
 WIDTHS, REST, SLOWEST = (64, 128, 256), 0.2, 0.2
 Numbers = NDArray[np.float64]
@@ -157,7 +157,7 @@ def frozen(training: Training) -> Numbers:
 
 
 def test_other_limits_are_rejected() -> None:
-    training = Training(2, "sgd", 0.6, 1)
+    training = Training(1, "sgd", 0.6, 1)
     found = Comparison(*limits(training), {n: runs(training, n, 400) for n in WIDTHS[:2]})
     assert (found.off() < 1).all()
     faster, _ = limits(training, 1.2 * training.rate)
