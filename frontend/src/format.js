@@ -42,6 +42,17 @@ export const fold = (name, most = 30) => {
   return `${name.slice(0, left)}…${name.slice(name.length - (most - 1 - left))}`;
 };
 
+// What all names begin with, up to a dot: it says nothing in a picture of one module.
+export function common(names) {
+  const split = names.filter(Boolean).map((name) => name.split("."));
+  if (split.length < 3) return "";
+  let k = 0;
+  while (split.every((parts) => parts.length > k + 1 && parts[k] === split[0][k])) k++;
+  return k ? `${split[0].slice(0, k).join(".")}.` : "";
+}
+
+export const without = (name, prefix) => (prefix && name.startsWith(prefix) ? name.slice(prefix.length) : name);
+
 export const shown = (name) => name || "(root)";
 
 export const base = (path) => String(path || "").split(/[\\/]/).pop();

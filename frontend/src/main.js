@@ -41,6 +41,17 @@ const kept = {
   set: (key, value) => { try { sessionStorage.setItem(`tpdyn-${key}`, JSON.stringify(value)); } catch { /* private windows */ } },
 };
 
+// Now, and while the page is live some seconds after each answer: a slow server is not asked faster than it answers.
+function repeated(ask, live) {
+  let timer = null, over = false;
+  const again = async () => {
+    if (document.visibilityState === "visible" || timer === null) await ask();
+    if (live && !over) timer = setTimeout(again, EVERY);
+  };
+  again();
+  return () => { over = true; clearTimeout(timer); };
+}
+
 const wanted = () => { const [log, view] = decodeURIComponent(location.hash.slice(1)).split("|"); return { log: log || kept.get("log"), view: view || kept.get("view") }; };
 
 function App({ data, theme }) {
@@ -62,10 +73,7 @@ function App({ data, theme }) {
     } catch (problem) { setError(String(problem.message || problem)); setLogs((before) => before || []); }
   }, []);
   useEffect(() => {
-    look();
-    if (!data.live) return undefined;
-    const timer = setInterval(() => document.visibilityState === "visible" && look(), EVERY);
-    return () => clearInterval(timer);
+    return repeated(look, data.live);
   }, []);
 
   const log = logs && (logs.find((each) => each.id === chosen) || logs.find((each) => !each.error) || logs[0]);
@@ -82,10 +90,7 @@ function App({ data, theme }) {
   useEffect(() => {
     if (!shownLog || shownLog.error) return undefined;
     const fetchIt = () => load(shownLog.id).catch((problem) => setDocuments((before) => new Map(before).set(shownLog.id, { error: String(problem.message || problem) })));
-    fetchIt();
-    if (!data.live) return undefined;
-    const timer = setInterval(() => document.visibilityState === "visible" && fetchIt(), EVERY);
-    return () => clearInterval(timer);
+    return repeated(fetchIt, data.live);
   }, [shownLog?.id]);
   const needsProgram = shownLog && kind === "check" && view !== "verdict";
   const version = shownLog && documents.get(shownLog.id)?.statements;
@@ -112,7 +117,7 @@ function App({ data, theme }) {
     <main class="main">
       ${log && html`<div class="bar">
         <div class="top"><h1>${shownLog ? shownLog.name : log.name}</h1><span class="script">${base(log.script)}</span>
-          <span class="right">${!theme.inside && html`<button class="button" onClick=${theme.toggle} aria-label="light or dark">◐</button>`}</span></div>
+          <span class="right">${!single && html`<select class="logpick" aria-label="log" value=${log.id} onChange=${(event) => setChosen(event.target.value)}>${logs.slice(0, 400).map((each) => html`<option key=${each.id} value=${each.id}>${each.name}</option>`)}</select>`}${!theme.inside && html`<button class="button" onClick=${theme.toggle} aria-label="light or dark">◐</button>`}</span></div>
         <nav class="views" role="tablist" aria-label="views" ref=${tabs} onKeyDown=${keys}>${VIEWS.map(([key, text, of]) => html`<button key=${key} role="tab" aria-selected=${String(key === view)} tabindex=${key === view ? 0 : -1} data-empty=${String(!(log.kind === of || sibling(logs, log, of)))} onClick=${() => go(key)}>${text}</button>`)}</nav>
       </div>`}
       <div class="body" id="view" tabindex="-1" role="tabpanel" aria-label=${title}>

@@ -20,6 +20,9 @@ export const Power = ({ of }) => (of === null || of === undefined ? "zero" : Str
 // A sentence of the verdict: `code` in its own type, powers raised.
 export const Told = ({ text }) => String(text).split(/(`[^`]*`|\bn\^-?\d+(?:\/\d+)?)/).map((part, k) => part.startsWith("`") && part.length > 1 ? html`<code key=${k}>${part.slice(1, -1)}</code>` : part.startsWith("n^") ? html`<span class="num" key=${k}>n<sup>${part.slice(2).replace("-", "−")}</sup></span>` : part);
 
+// A module's name that may break behind its dots.
+export const Name = ({ of }) => html`<span class="mono name">${String(of || "(root)").split(/(?<=\.)/).map((part, k) => html`${k > 0 && html`<wbr />`}${part}`)}</span>`;
+
 export const SourceLine = ({ where }) => where && html`<div class="line" title=${`${where.file}:${where.line}`}><span class="where">${place(where)}</span><span>${where.text}</span></div>`;
 
 export const Empty = ({ title, children, command }) => html`<div class="empty"><h2>${title}</h2><div>${children}</div>${command && html`<pre>${command}</pre>`}</div>`;

@@ -19,9 +19,10 @@ KNOWN = ("tpdyn.board/1",)
 LARGEST = 256 * 2**20
 """Bytes that a document may unpack to."""
 
-KEPT = 512
-MODULES = 4096
-"""So many packed documents are kept by what they were read from."""
+KEPT = {SUMMARY_TAG: 8192}
+"""So many are kept of what was read before: of summaries, which are small, all; of others `LAST`."""
+
+LAST = 32
 
 
 class Unreadable(ValueError):
@@ -34,7 +35,7 @@ class Logs:
 
     def __init__(self, provider: Any) -> None:
         self._provider = provider
-        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._kept: dict[str, OrderedDict[str, Any]] = {}
         self._lock = threading.Lock()
 
     def listed(self, context: Any, experiment: str) -> list[dict[str, Any]]:
@@ -43,7 +44,7 @@ class Logs:
         for run, tags in self._blobs(context, experiment, None, [SUMMARY_TAG]).items():
             name = run.rpartition("/")[0] or "."
             try:
-                content = _summary(self._content(context, tags.get(SUMMARY_TAG)))
+                content = _summary(self._content(context, SUMMARY_TAG, tags.get(SUMMARY_TAG)))
             except Unreadable as error:
                 content = {"error": str(error)}
             found.append({"id": run, "name": name, "time": tags[SUMMARY_TAG].wall_time, **content})
@@ -68,7 +69,7 @@ class Logs:
         tags = self._blobs(context, experiment, run, [tag]).get(run)
         if not tags or tag not in tags:
             raise KeyError(run)
-        return self._content(context, tags[tag])
+        return self._content(context, tag, tags[tag])
 
     def _blobs(self, context: Any, experiment: str, run: str | None, tags: list[str]) -> dict[str, dict[str, Any]]:
         """The last value of each tag, by run."""
@@ -83,20 +84,21 @@ class Logs:
             for name, by_tag in found.items()
         }
 
-    def _content(self, context: Any, datum: Any) -> dict[str, Any]:
+    def _content(self, context: Any, tag: str, datum: Any) -> dict[str, Any]:
         """A blob as data, from memory if it was read before."""
         if datum is None or not datum.values:
             raise Unreadable("there is no document in it")
         key = f"{datum.values[0].blob_key}@{datum.step}@{datum.wall_time}"
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]  # type: ignore[no-any-return]
+            kept = self._kept.setdefault(tag, OrderedDict())
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]  # type: ignore[no-any-return]
         content = unpacked(self._provider.read_blob(context, blob_key=datum.values[0].blob_key))
         with self._lock:
-            self._kept[key] = content
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            kept[key] = content
+            while len(kept) > KEPT.get(tag, LAST):
+                kept.popitem(last=False)
         return content
 
 

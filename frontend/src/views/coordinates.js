@@ -1,7 +1,7 @@
 // Does every module keep its size as the width grows? One small picture a module, size or change against the width.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { html } from "../h.js";
-import { direction, interval, number, order, parseOrder, place, shown, signed } from "../format.js";
+import { common, direction, fold, interval, number, order, parseOrder, place, shown, signed, without } from "../format.js";
 import { Panel, atStep, span, summarise } from "../panel.js";
 import { Empty, Legend, Power, Segments, VerdictChip } from "../parts.js";
 import { Curves } from "../curves.js";
@@ -43,6 +43,7 @@ export function Coordinates({ document: doc, options, go, drawn }) {
   const slopes = doc.modules.map((module) => Math.abs(parseOrder(expected(module, what, step)) ?? 0) * Math.log10((doc.widths.at(-1) || 2) / (doc.widths[0] || 1)));
   const decades = same ? Math.min(3, Math.max(0.8, spans[Math.floor(spans.length * 0.9)] * 1.1 || 0, Math.max(0, ...slopes) * 1.1)) : undefined;
   if (!doc.widths.length) return html`<div class="scroll"><${Empty} title="No runs yet" command="tpdyn check script.py:train">${doc.runs ? `The first of ${doc.runs[1]} runs is being made.` : "This log holds a prediction only. Coordinates are measured by running the script at several widths."}<//></div>`;
+  const prefix = common(doc.modules.filter((module) => module.role !== "output").map((module) => module.name));
   const steps = [...Array(doc.steps).keys()].filter((k) => what === "size" || k > 0);
   const chosen = doc.modules.find((module) => module.name === open);
   return html`<div class="scroll">
@@ -62,7 +63,7 @@ export function Coordinates({ document: doc, options, go, drawn }) {
       const fit = step === doc.step && what === "change" ? module.measured_change_order : module.fits[step]?.[what];
       const label = `${shown(module.name)}: ${what} at step ${step}, predicted order ${order(text)}, measured ${fit ? signed(fit.estimate) : "nothing"}`;
       return html`<button class="card" key=${module.name} aria-pressed=${String(open === module.name)} onClick=${() => setOpen(open === module.name ? null : module.name)}>
-        <div class="head"><span class="name" title=${module.name}>${shown(module.name)}</span><span class="predicted num ${tone}">${module.at_most && what === "change" ? "≤ " : ""}<${Power} of=${text} /></span></div>
+        <div class="head"><span class="name" title=${module.name}>${fold(shown(without(module.name, prefix)), 27)}</span><span class="predicted num ${tone}">${module.at_most && what === "change" ? "≤ " : ""}<${Power} of=${text} /></span></div>
         <${Near} height=${150}>${(width) => html`<${Panel} width=${width} widths=${doc.widths} points=${points.get(module.name)} predicted=${parseOrder(text)} atMost=${module.at_most && what === "change"} fit=${fit} tone=${tone} decades=${decades} label=${label} />`}<//>
         <div class="foot"><span class="num">${fit ? html`slope <b>${signed(fit.estimate)}</b>${fit.low === null ? "" : ` [${signed(fit.low)}, ${signed(fit.high)}]`}` : text === null ? "identically zero" : "no slope"}</span>
           ${step === doc.step && what === "change" ? html`<${VerdictChip} verdict=${module.verdict} />` : null}</div>

@@ -1,9 +1,9 @@
 // The regime, why, what to change, and what the runs say; two logs side by side.
 import { useEffect, useState } from "preact/hooks";
 import { html } from "../h.js";
-import { OUTCOME, direction, factor, interval, order, parseOrder, place, shown, toneOf } from "../format.js";
+import { OUTCOME, factor, interval, parseOrder, place, toneOf } from "../format.js";
 import { Forest } from "../panel.js";
-import { Direction, Power, SourceLine, Told, VerdictChip } from "../parts.js";
+import { Direction, Name, Power, SourceLine, Told, VerdictChip } from "../parts.js";
 
 function Tally({ counts }) {
   const parts = [["confirmed", "good"], ["undecided", "open"], ["not_explained", "zero"], ["contradicted", "bad"]];
@@ -22,7 +22,7 @@ export function Hero({ document: doc, name }) {
     <div class="meaning">${doc.meaning}</div>
     <div class="evidence">
       ${outcome
-        ? html`<span class="chip ${{ confirmed: "good", undecided: "open", contradicted: "bad" }[doc.outcome]}"><span aria-hidden="true">${outcome.glyph}</span>${outcome.word}</span>
+        ? html`<span class="chip ${{ confirmed: "good", undecided: "open", contradicted: "bad" }[doc.outcome]}"><span aria-hidden="true">${outcome.glyph}</span>${doc.runs ? `so far ${doc.outcome}` : outcome.word}</span>
             <${Tally} counts=${doc.counts} /><span>${doc.says.replace(/^[^:]*: /, "")}</span>`
         : html`<span class="chip zero">predicted, not measured</span>`}
       ${doc.runs && html`<span class="chip open">running: ${made} of ${all} runs</span>`}
@@ -52,7 +52,7 @@ export function Modules({ document: doc, open }) {
     <div class="tablewrap"><table>
       <thead><tr><th>module</th><th class="r">at initialisation</th><th class="r">change, predicted</th>${measured && html`<th class="r">measured</th><th>interval and prediction</th>`}<th class="r">width doubles</th>${measured && html`<th>verdict</th>`}<th>line</th></tr></thead>
       <tbody>${doc.modules.map((module) => html`<tr class="go" key=${module.name} tabindex="0" onClick=${() => open(module.name)} onKeyDown=${(event) => event.key === "Enter" && open(module.name)}>
-        <td><span class="mono">${shown(module.name)}</span>${module.role === "output" && html` <span class="chip zero">output</span>`}</td>
+        <td class="named"><${Name} of=${module.name} />${module.role === "output" && html` <span class="chip zero">output</span>`}</td>
         <td class="r num"><${Power} of=${module.size_order} /></td>
         <td class="r num"><${Direction} direction=${module.direction}>${module.at_most ? "≤ " : ""}<${Power} of=${module.change_order} /><//></td>
         ${measured && html`<td class="r num">${module.measured_change_order ? module.measured_change_order.estimate?.toFixed(2).replace("-", "−") : "–"}</td>
@@ -80,7 +80,7 @@ export function Verdict({ document: doc, log, logs, load, go }) {
     ...doc.missing, ...doc.advice, ...doc.notes,
   ].filter(Boolean);
   return html`<div class="scroll"><div class="wide">
-    ${others.length > 0 && html`<div class="tools" style="justify-content:flex-end"><label><span class="label">compare with</span><select value=${against} onChange=${(event) => setAgainst(event.target.value)}>
+    ${others.length > 0 && html`<div class="tools" style="justify-content:flex-end"><label><span class="label">compare with</span><select style="max-width:260px" value=${against} onChange=${(event) => setAgainst(event.target.value)}>
       <option value="">nothing</option>${others.map((each) => html`<option key=${each.id} value=${each.id}>${each.name}</option>`)}</select></label></div>`}
     <div class=${other ? "pair" : ""}><${Hero} document=${doc} name=${other && log.name} />${other && html`<${Hero} document=${other} name=${logs.find((each) => each.id === against)?.name} />`}</div>
     ${other ? html`<${Compared} one=${doc} other=${other} names=${[log.name, logs.find((each) => each.id === against)?.name]} />` : html`<${Reasons} document=${doc} />`}
@@ -97,5 +97,5 @@ function Compared({ one, other, names }) {
     : html`<td colspan="3" class="muted">no such module</td>`;
   return html`<div class="section"><h2>Changes, side by side</h2><div class="tablewrap"><table>
     <thead><tr><th>module</th><th colspan="3">${names[0]}: predicted, measured</th><th colspan="3">${names[1]}: predicted, measured</th></tr></thead>
-    <tbody>${all.map((name) => html`<tr key=${name}><td class="mono">${shown(name)}</td>${cell(one.modules.find((module) => module.name === name))}${cell(other.modules.find((module) => module.name === name))}</tr>`)}</tbody></table></div></div>`;
+    <tbody>${all.map((name) => html`<tr key=${name}><td class="named"><${Name} of=${name} /></td>${cell(one.modules.find((module) => module.name === name))}${cell(other.modules.find((module) => module.name === name))}</tr>`)}</tbody></table></div></div>`;
 }
