@@ -2,16 +2,28 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tpdyn.board.folder import Log
-from tpdyn.board.page import page
+from tpdyn.board.page import BUNDLE, page
 
+ROOT = Path(__file__).resolve().parents[2]
 Make = Callable[..., dict[str, Any]]
 HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+def test_the_bundle_was_made_from_these_sources() -> None:
+    """Without Node.js: the hash of the sources stands in the bundle. If it differs, run `tox -e frontend` and commit."""
+    home = ROOT / "frontend"
+    files = sorted((path for path in (home / "src").rglob("*") if path.is_file()), key=str)
+    content = b"".join(path.read_bytes() for path in (*files, home / "build.mjs", home / "package-lock.json"))
+    line = BUNDLE.read_text().splitlines()[1]
+    assert line == f"// sources: {hashlib.sha256(content).hexdigest()}"
 
 
 def test_the_page_holds_its_data_and_asks_for_nothing(make: Make) -> None:
