@@ -172,10 +172,11 @@ class _Seen:
         def heard(position: int, statement: Statement, pair: Pair[Any]) -> None:
             if (position in self.wanted or position in self.alone) and isinstance(pair[0], Tensor):
                 rank, base = len(statement.shape), pair[1] if isinstance(pair[1], Tensor) else pair[0]
-                live, base = (each if each.dim() > rank else each.unsqueeze(0) for each in (pair[0], base))
-                live, base = live.reshape(len(live), -1), base.reshape(len(base), -1)
+                live = _rows(pair[0], rank)
+                base = live if base is pair[0] else _rows(base, rank)
                 if position in self.whole:
-                    self.stats[position] = _sizes(live.double(), base.double()).cpu()
+                    first = base.double()
+                    self.stats[position] = _sizes(first if live is base else live.double(), first).cpu()
                 if position in self.single:
                     differs = position in self.later
                     self.single[position] = _mean_size(live - base if differs else live).cpu()
@@ -227,23 +228,29 @@ class _Seen:
 
 
 def _sizes(live: Tensor, base: Tensor) -> Tensor:
-    """`FIELDS` without epsilon, then the mean absolute entry of the live value, and its mean; one row a seed."""
+    """`FIELDS` without epsilon, then the mean of the live value; one row a seed. Both [seed or 1, entry], float64."""
+    same = live is base
     live, base = torch.broadcast_tensors(live, base)  # type: ignore[no-untyped-call]
-    difference = torch.where(live == base, torch.zeros_like(live), live - base)  # inf - inf
-    bad = ~torch.isfinite(live)
-    return torch.stack(
-        [
-            base.abs().mean(1),
-            base.square().mean(1).sqrt(),
-            difference.abs().mean(1),
-            difference.square().mean(1).sqrt(),
-            bad.double().mean(1),
-            (bad & torch.isfinite(base)).double().mean(1),
-            live.abs().mean(1),
-            live.mean(1),
-        ],
-        1,
-    )
+    difference = None if same else live - base
+    rows = _norms(base, difference)
+    zero = torch.zeros_like(rows[0])
+    bad = [zero, zero]
+    if not torch.isfinite(torch.stack(rows)).all():
+        whole = live - base if difference is None else difference
+        rows = _norms(base, torch.where(live == base, torch.zeros_like(live), whole))  # inf - inf: does not change
+        wrong = ~torch.isfinite(live)
+        bad = [wrong.double().mean(1), (wrong & torch.isfinite(base)).double().mean(1)]
+    return torch.stack([*rows, *bad, live.mean(1)], 1)
+
+
+def _norms(base: Tensor, difference: Tensor | None) -> list[Tensor]:
+    """Mean absolute and root mean square entry of the base and of the change (none: it is zero)."""
+    found = []
+    for value in (base, difference):
+        for power in (1, 2):
+            made = base.new_zeros(len(base)) if value is None else torch.linalg.vector_norm(value, power, dim=1)
+            found.append(made / value[0].numel() ** (1 / power) if value is not None else made)
+    return found
 
 
 def _shape(program: Program, view: View, width: int) -> tuple[int, ...]:
@@ -253,6 +260,11 @@ def _shape(program: Program, view: View, width: int) -> tuple[int, ...]:
     for factor in view.factors:
         sizes[factor.dim] *= factor.count
     return tuple(sizes)
+
+
+def _rows(value: Tensor, rank: int) -> Tensor:
+    """One row a seed; a value of one run has no axis in front."""
+    return value.reshape(len(value), -1) if value.dim() > rank else value.reshape(1, -1)
 
 
 def _mean_size(value: Tensor) -> Tensor:
