@@ -153,6 +153,25 @@ def test_hostile_names_are_texts(running: Any, logs: Path, tmp_path: Path) -> No
         assert page.title() != "broken"
 
 
+def test_a_document_of_another_shape_breaks_its_view_alone(running: Any, logs: Path, tmp_path: Path) -> None:
+    from tpdyn.reporting.board import put
+    from tpdyn.reporting.events import Run
+
+    document = json.loads((logs / "muP" / "verdict.json").read_text())
+    for name, content in (
+        ("good", document),
+        ("odd", {"schema": document["schema"], "kind": "transfer", "modules": 3}),
+    ):
+        with Run(tmp_path / name / "verdict") as run:
+            put(run, 0, content)
+    with serving.page(running) as page:
+        page.goto(serving.tab(serving.tensorboard(tmp_path)))
+        serving.go(page, "odd", "Transfer")
+        page.wait_for_selector("text=This view cannot be drawn")
+        serving.go(page, "good", "Verdict")
+        page.wait_for_selector(".hero .regime")
+
+
 def test_the_report_draws_itself_offline(running: Any, logs: Path, tmp_path: Path) -> None:
     from tpdyn.commands.report import report
 

@@ -150,7 +150,7 @@ function Side({ logs, log, choose }) {
       ${logs.length > 6 && html`<input type="search" placeholder="find a log" aria-label="find a log" value=${wanted} onInput=${(event) => setWanted(event.target.value)} />`}</header>
     <div class="logs">${shown.slice(0, most).map((each) => html`<button class="log" key=${each.id} aria-current=${String(log && each.id === log.id)} style=${log && each.id === log.id ? "border-left-color:var(--accent)" : ""} onClick=${() => choose(each.id)} title=${each.name}>
       <span class="name">${each.name === "." ? each.title || "this folder" : each.name}</span>
-      ${each.error ? html`<span class="says">cannot be read</span>` : html`<span class="says">${each.kind === "check" ? html`<span class=${toneOf(each.says)}>${each.says}</span>${each.outcome ? ` · ${OUTCOME[each.outcome]?.glyph || ""} ${each.outcome}` : ""}` : each.kind === "transfer" ? each.says.split(": ").slice(0, 2).join(": ") : KINDS[each.kind] || each.kind}</span>`}
+      ${each.error ? html`<span class="says">cannot be read</span>` : html`<span class="says">${each.kind === "check" ? html`<span class=${toneOf(each.says)}>${each.says}</span>${each.outcome ? ` · ${OUTCOME[each.outcome]?.glyph || ""} ${each.outcome}` : ""}` : each.kind === "transfer" ? (each.says || "").split(": ").slice(0, 2).join(": ") : KINDS[each.kind] || each.kind}</span>`}
       ${each.runs && html`<div class="progress"><i style=${`width:${(100 * each.runs[0]) / each.runs[1]}%`} /></div>`}
     </button>`)}${shown.length > most && html`<p class="muted small" style="padding:8px">and ${shown.length - most} more: search for them</p>`}</div>
   </aside>`;

@@ -80,3 +80,11 @@ def test_foreign_and_broken_logs_stand_beside_good_ones(tmp_path: Path, ask: Ask
     assert ask("/document?log=good/verdict")[0] == 200
     assert ask("/document?log=foreign/verdict")[0] == 422
     assert ask("/program?log=good/verdict")[0] == 404
+
+
+def test_a_summary_of_another_shape_shows_what_it_can(tmp_path: Path, ask: Ask, make: Make, write: Write) -> None:
+    write(tmp_path / "odd", make() | {"regime": ["x"], "title": 3, "runs": [1, "2"]})
+    write(tmp_path / "long", make("t" * 10_000))
+    odd, long = sorted(ask("/logs")[1]["logs"], key=lambda log: log["name"], reverse=True)
+    assert (odd["says"], odd["title"], odd["runs"], odd["kind"]) == (None, None, None, "check")
+    assert len(long["title"]) == 2000

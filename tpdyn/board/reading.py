@@ -135,9 +135,14 @@ def _known(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(content: dict[str, Any]) -> dict[str, Any]:
-    """The short texts of a summary."""
+    """The short texts of a summary, and [made, in all] of a run that goes on; what is something else is left out."""
     known = _known(content)
-    return {key: known.get(key) for key in ("kind", "title", "script", "says", "outcome", "runs")}
+    texts = {key: known.get(key) for key in ("kind", "title", "script", "says", "outcome")}
+    runs = known.get("runs")
+    whole = isinstance(runs, list) and len(runs) == 2 and all(type(each) is int and each >= 0 for each in runs)
+    return {key: text[:2000] if isinstance(text, str) else None for key, text in texts.items()} | {
+        "runs": runs if whole else None
+    }
 
 
 def natural(name: str) -> tuple[Any, ...]:
