@@ -20,10 +20,12 @@ dot, are rejected by 400 runs.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,11 +146,15 @@ def test_averages_of_a_random_program_converge_to_the_limit_at_the_root_of_the_w
     assert (found.exponents() > SLOWEST).all(), program.show()
 
 
-def test_the_worst_of_them_are_told() -> None:
-    print(
-        f"\n{len(worst)} programs: {max(w for w, _ in worst):.2f} of the bound, exponent {min(e for _, e in worst):.2f}",
-        end="",
-    )
+@pytest.fixture(scope="module", autouse=True)
+def _told() -> Iterator[None]:
+    """Tell the worst of all examples at the end (with -s)."""
+    yield
+    if worst:
+        print(
+            f"\n{len(worst)} programs: {max(w for w, _ in worst):.2f} of the bound, exponent {min(e for _, e in worst):.2f}",
+            end="",
+        )
 
 
 def known() -> Program:

@@ -82,10 +82,16 @@ def test_features_of_a_random_architecture_have_the_predicted_kernel_and_fluctua
     assert 0.5 < exponent < 1.5
 
 
-def test_the_worst_of_them_are_told() -> None:
-    exponents = [exponent for _, exponent in seen]
-    low, high = min(exponents), max(exponents)
-    print(f"\n{len(seen)} architectures: {max(r for r, _ in seen):.2f} of the bound, exponents {low:.2f} to {high:.2f}")
+@pytest.fixture(scope="module", autouse=True)
+def _told() -> Iterator[None]:
+    """Tell the worst of all examples at the end (with -s)."""
+    yield
+    if seen:
+        exponents = [exponent for _, exponent in seen]
+        low, high = min(exponents), max(exponents)
+        print(
+            f"\n{len(seen)} architectures: {max(r for r, _ in seen):.2f} of the bound, exponents {low:.2f} to {high:.2f}"
+        )
 
 
 def test_outputs_are_gaussian_and_those_of_a_narrow_network_are_not() -> None:

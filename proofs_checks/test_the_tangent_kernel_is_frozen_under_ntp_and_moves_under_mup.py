@@ -75,10 +75,14 @@ def test_the_kernel_of_a_random_architecture_converges_to_the_predicted_one(wide
     assert calmer > 1.6
 
 
-def test_the_worst_of_them_are_told() -> None:
-    print(
-        f"\n{len(seen)} architectures: {max(r for r, _ in seen):.2f} of the bound, {min(c for _, c in seen):.1f} times calmer"
-    )
+@pytest.fixture(scope="module", autouse=True)
+def _told() -> Iterator[None]:
+    """Tell the worst of all examples at the end (with -s)."""
+    yield
+    if seen:
+        print(
+            f"\n{len(seen)} architectures: {max(r for r, _ in seen):.2f} of the bound, {min(c for _, c in seen):.1f} times calmer"
+        )
 
 
 def test_wrong_kernels_are_rejected() -> None:

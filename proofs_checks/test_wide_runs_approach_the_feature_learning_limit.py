@@ -19,9 +19,11 @@ of the bound.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,11 +132,15 @@ def test_runs_in_mup_approach_the_limit_at_the_root_of_the_width(training: Train
     assert found.exponent() > SLOWEST
 
 
-def test_the_worst_of_them_are_told() -> None:
-    print(
-        f"\n{len(seen)} trainings: {max(s for s, _ in seen):.2f} of the bound, exponent {min(e for _, e in seen):.2f}",
-        end="",
-    )
+@pytest.fixture(scope="module", autouse=True)
+def _told() -> Iterator[None]:
+    """Tell the worst of all examples at the end (with -s)."""
+    yield
+    if seen:
+        print(
+            f"\n{len(seen)} trainings: {max(s for s, _ in seen):.2f} of the bound, exponent {min(e for _, e in seen):.2f}",
+            end="",
+        )
 
 
 def test_sign_descent_approaches_its_limit() -> None:
