@@ -50,7 +50,7 @@ export function Modules({ document: doc, open }) {
   const measured = doc.widths.length > 0;
   return html`<div class="section"><h2>Modules${measured ? html` <span class="muted" style="font-weight:400">changes at step ${doc.step}</span>` : ""}</h2>
     <div class="tablewrap"><table>
-      <thead><tr><th>module</th><th class="r">at initialisation</th><th class="r">change, predicted</th>${measured && html`<th class="r">measured</th><th>interval and prediction</th>`}<th class="r">width doubles</th>${measured && html`<th>verdict</th>`}<th>line</th></tr></thead>
+      <thead><tr><th>module</th><th class="r">at init</th><th class="r">change</th>${measured && html`<th class="r">measured</th><th title="bar: interval of the measured power; dot: its estimate; line: the prediction">measured, predicted</th>`}<th class="r" title="what the change is multiplied by when the width doubles">n → 2n</th>${measured && html`<th>verdict</th>`}<th>line</th></tr></thead>
       <tbody>${doc.modules.map((module) => html`<tr class="go" key=${module.name} tabindex="0" onClick=${() => open(module.name)} onKeyDown=${(event) => event.key === "Enter" && open(module.name)}>
         <td class="named"><${Name} of=${module.name} />${module.role === "output" && html` <span class="chip zero">output</span>`}</td>
         <td class="r num"><${Power} of=${module.size_order} /></td>
