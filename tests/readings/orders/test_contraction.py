@@ -258,6 +258,7 @@ def test_the_same_factors_are_looked_up() -> None:
 def test_a_product_that_is_known_notes_its_conditions_at_each_use() -> None:
     chart = Chart({"x": ONE}, {})
     x, sources = (Term(chart.symbol("x")), Term(ZERO)), Sources()
+    sources.chart = chart
     first = chart.recorded(lambda: contract(x, x, DOT, ZERO, sources))
     assert chart.recorded(lambda: contract(x, x, DOT, ZERO, sources)) == first
     assert first[0].not_below

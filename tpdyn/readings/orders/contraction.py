@@ -49,7 +49,10 @@ def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources
             sources.repeat(touched)
             terms: Terms = kept.again()
             return terms
-    touched, found = sources.traced(lambda: keep((*x, *y), lambda: _contracted(x, y, plan, shift, sources)))
+    if any(term.gaussian is not None for term in (*x, *y)):
+        touched, found = sources.traced(lambda: keep(sources.chart, lambda: _sum_of_pairs(x, y, plan, shift, sources)))
+    else:
+        touched, found = (), keep(sources.chart, lambda: _of_plain_terms(x, y, plan, shift, sources))
     sources.products[asked] = touched, found
     return found.result
 
@@ -58,14 +61,14 @@ def _key(terms: Terms) -> tuple[object, ...]:
     return tuple((key(t.order), t.parity, key(t.rarity), t.gaussian) for t in terms)
 
 
-def _contracted(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
-    if not x or not y or any(term.gaussian is not None for term in (*x, *y)):
-        return _sum_of_pairs(x, y, plan, shift, sources)
-    return shifted_alike(_of_plain_terms, x, y, given=(plan, shift))
-
-
-def _of_plain_terms(x: Terms, y: Terms, plan: Layout, shift: Fraction) -> Terms:
+def _of_plain_terms(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     """Without random matrices no source is met."""
+    if sources.chart is None or not x or not y:
+        return _sum_of_pairs(x, y, plan, shift, sources)
+    return shifted_alike(_sum_of_plain_pairs, x, y, given=(plan, shift))
+
+
+def _sum_of_plain_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction) -> Terms:
     return _sum_of_pairs(x, y, plan, shift, Sources())
 
 

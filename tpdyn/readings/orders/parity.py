@@ -26,6 +26,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, final
 
+from tpdyn.exact.affine import Chart
+
 T = TypeVar("T")
 
 AXES = 8
@@ -356,6 +358,7 @@ class Sources:
         self._limit = classes_per_matrix
         self._met: dict[tuple[int, int], _Met] = {}
         self._touched: dict[Any, Any] | None = None
+        self.chart: Chart | None = None  # where conditions are to be recorded at each use, not once a reading
         # What was found of terms with parities in these sources (`tpdyn.readings.orders.contraction`).
         self.sums: dict[object, dict[object, Any]] = {}
         self.products: dict[object, Any] = {}

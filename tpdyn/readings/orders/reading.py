@@ -197,7 +197,7 @@ class _Reader:
 
     def remembering(self, known: Remembered) -> Rule[None]:
         """The rule where values are looked up that were found at other points of a slice; they are in `known` only."""
-        self.values = known
+        self.values, self.sources.chart = known, known.chart
         reads = self.facts.once("what orders depend on", self._reads)
 
         def rule(position: int, statement: Statement, _: tuple[None, ...]) -> None:

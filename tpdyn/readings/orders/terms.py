@@ -331,9 +331,8 @@ class Kept(NamedTuple):
         return self.result
 
 
-def keep(of: Terms, work: Callable[[], Terms]) -> Kept:
-    """What some work makes of terms, for further uses within a reading: charts with a memory tell them apart."""
-    chart = chart_of(order for term in of for order in (term.order, term.rarity))
+def keep(chart: Chart | None, work: Callable[[], Terms]) -> Kept:
+    """What some work makes of terms, for further uses within a reading; chart: where each of them records its conditions."""
     if chart is None or chart.memory is None:
         return Kept(work())
     conditions, made = chart.recorded(work)
@@ -365,7 +364,8 @@ class Value:
     @cached_property
     def _sum(self) -> Kept:
         both = (*self.base, *self.change)
-        return keep(both, lambda: tidy(list(both), self.wide))
+        chart = chart_of(order for term in both for order in (term.order, term.rarity))
+        return keep(chart, lambda: tidy(list(both), self.wide))
 
     @property
     def size(self) -> Order:
