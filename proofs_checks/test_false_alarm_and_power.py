@@ -54,7 +54,7 @@ HALF = Fraction(1, 2)
 MISSES = 1 - CONFIDENCE
 EXAMPLES = settings.default.max_examples if settings.default is not None else 100  # 25 quick, 100, 500 thorough
 DRAWS = 2 * EXAMPLES
-NETWORKS = {25: 3, 500: 60}.get(EXAMPLES, 10)
+NETWORKS = {25: 5, 500: 60}.get(EXAMPLES, 10)
 RUNS = 8 if EXAMPLES == 25 else 16  # seeds at each width of a network
 WIDTHS = ((64, 128, 256, 512), (32, 48, 64, 256))
 SEEDS = (4, 8)
