@@ -131,24 +131,27 @@ def shows_from(report: Report, name: str) -> float | None:
     return float(starts[best]) if best < len(starts) - 1 else None
 
 
-def until_decided(report: Report, more: More, *, on: Callable[[], bool] = lambda: True, looks: int = LOOKS) -> Report:
+def until_decided(
+    report: Report, more: More, *, on: Callable[[], bool] = lambda: True, looks: int = LOOKS, alpha: float = ALPHA
+) -> Report:
     """Look again at more runs until the report is decided, the looks are used up, no plan helps, or `on()` says no.
 
     report: the first look. It is judged anew at the confidence of look 1. `more` makes the runs that a plan asks for.
+    alpha: the chance of error over all looks.
     """
     prediction, margin = report.prediction, report.margin
-    report = compare(prediction, report.measurement, confidence=confidence_of(1), margin=margin)
+    report = compare(prediction, report.measurement, confidence=confidence_of(1, alpha), margin=margin)
     look = 1
     while report.outcome is Outcome.UNDECIDED and look < looks and on():
-        plan = what_would_decide(report, confidence_of(look + 1)) or _larger(report)
+        plan = what_would_decide(report, confidence_of(look + 1, alpha)) or _larger(report)
         if plan is None:
             break
         seeds = report.measurement.seeds
         wanted = (*seeds, *_further(seeds, plan.seeds - len(seeds)))
         runs = more(plan.widths, wanted)
         look += 1
-        report = compare(prediction, runs, confidence=confidence_of(look), margin=margin)
-    last, all_of_them = 100 * report.confidence, 100 * (1 - ALPHA)
+        report = compare(prediction, runs, confidence=confidence_of(look, alpha), margin=margin)
+    last, all_of_them = 100 * report.confidence, 100 * (1 - alpha)
     note = f"looked {look} times, the last time at {last:.4g} % confidence: {all_of_them:g} % over all looks"
     return replace(report, notes=(*report.notes, note)) if look > 1 else report
 

@@ -97,8 +97,8 @@ def models() -> st.SearchStrategy[Model]:
 
 def registered() -> None:
     """Tell Hypothesis what `st.from_type` draws for the types of tpdyn. It calls this itself (an entry point)."""
-    st.register_type_strategy(Program, programs())
-    st.register_type_strategy(Abc, abc_parametrizations(2))
+    st.register_type_strategy(Program, lambda _: programs())
+    st.register_type_strategy(Abc, lambda _: abc_parametrizations(2))
 
 
 def programs(length: int = 8) -> st.SearchStrategy[Program]:

@@ -1,0 +1,115 @@
+"""Claims of each kind hold where they are true, fail where they are wrong, and say what decides it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tpdyn import claims
+from tpdyn.claims.checking import Bench, ClaimFailed, check, check_claims
+from tpdyn.claims.theorems import neural_tangent
+from tpdyn.regimes.prediction import Regime
+from tpdyn.testing.perceptrons import mlp_script
+
+KERNEL = np.array([[1.0, 0.5], [0.5, 2.0]])
+ROOT = np.linalg.cholesky(KERNEL)
+
+
+def gaussian(width, seed):
+    """A Gaussian with the covariance KERNEL, up to a tenth of a percent at width 64."""
+    return ROOT @ np.random.default_rng([width, seed]).standard_normal(2) * (1 + 0.06 / width)
+
+
+def heavy(width, seed):
+    """The same covariance, but a product of two Gaussians."""
+    rng = np.random.default_rng([width, seed])
+    return ROOT @ (rng.standard_normal(2) * rng.standard_normal(2))
+
+
+def outputs(width, seed):
+    """Two samples, 32 outputs."""
+    return ROOT @ np.random.default_rng([width, seed]).standard_normal((2, 32))
+
+
+def fourth(width, seed):
+    """n^-1 sum x^4 of Gaussians: 3 in the limit."""
+    return np.mean(np.random.default_rng([width, seed]).standard_normal(width) ** 4)
+
+
+def test_a_limit_holds_and_one_that_is_wrong_by_a_tenth_fails() -> None:
+    assert check(claims.limit(fourth, 3.0)).verdict == "holds"
+    found = check(claims.limit(fourth, 3.3))
+    assert found.verdict == "fails"
+    assert "claimed 3.3 +- 0.17" in found.text() and "draw(width, seed) of fourth" in found.text()
+    assert check(claims.limit(fourth, 3.0, looks=1, seeds=2)).verdict == "undecided"
+
+
+def test_a_kernel_holds_and_one_that_is_wrong_by_a_tenth_fails() -> None:
+    assert check(claims.kernel(outputs, KERNEL)).verdict == "holds"
+    assert check(claims.kernel(outputs, 1.1 * KERNEL)).verdict == "fails"
+    assert check(claims.kernel(outputs, KERNEL * [[1, 0.7], [0.7, 1]])).verdict == "fails"
+
+
+def test_a_law_fails_by_its_mean_its_covariance_or_its_shape() -> None:
+    few = {"seeds": 2048, "looks": 2, "margin": 0.15}
+    assert check(claims.law(gaussian, covariance=KERNEL, **few)).verdict == "holds"
+    wrong = {
+        "mean": claims.law(gaussian, covariance=KERNEL, mean=[0.4, 0.0], **few),
+        "covariance": claims.law(gaussian, covariance=1.5 * KERNEL, **few),
+    }
+    for part, claim in wrong.items():
+        found = check(claim)
+        assert found.verdict == "fails" and found.lines[0].startswith(part)
+    found = check(claims.law(heavy, covariance=KERNEL, seeds=2048, looks=1, margin=0.05))
+    assert found.verdict == "fails" and found.lines[0].startswith("shape")
+
+
+NTP = mlp_script(1, point=neural_tangent(1), rate=0.5)
+SMALL = {"widths": (16, 32, 64), "seeds": 4}
+
+
+def test_regimes_and_orders_of_a_script() -> None:
+    bench = Bench(device="script", looks=1)
+    failed = check(claims.regime(NTP, Regime.FEATURE_LEARNING, **SMALL), bench)
+    assert failed.verdict == "fails" and not bench.measured  # the prediction alone decides it
+    assert "predicted: kernel; claimed: feature learning" in failed.text() and "because" in failed.text()
+    assert check(claims.order(NTP, "W1", change="-1/2", **SMALL), bench).verdict != "fails"
+    wrong = check(claims.order(NTP, "W1", change=1, **SMALL), bench)
+    assert wrong.verdict == "fails" and "claimed +1 +- 0.25" in wrong.text()
+    with pytest.raises(ValueError, match="no module 'W9'"):
+        check(claims.order(NTP, "W9", size=0, **SMALL), bench)
+    assert len(bench.measured) == 1  # the runs are made once
+
+
+def test_runs_are_kept_for_later_sessions(tmp_path: Path) -> None:
+    script = tmp_path / "small.py"
+    script.write_text(
+        "import torch\n"
+        "def train(width):\n"
+        "    model = torch.nn.Linear(width, 1)\n"
+        "    optimizer = torch.optim.SGD(model.parameters(), lr=0.1 / width)\n"
+        "    while True:\n"
+        "        optimizer.zero_grad()\n"
+        "        model(torch.ones(4, width)).square().mean().backward()\n"
+        "        optimizer.step()\n"
+    )
+    claim = claims.order(f"{script}:train", "output", size=0, widths=(8, 16, 32), seeds=4)
+    first = check(claim, Bench("script", folder=tmp_path / "kept"))
+    assert list((tmp_path / "kept").rglob("*.parquet"))
+    assert check(claim, Bench("script", folder=tmp_path / "kept")).lines == first.lines
+    assert f"tpdyn check {script}:train --widths 8,16,32" in first.text()
+
+
+def test_claims_together_share_the_error_and_expected_failures_do_not_raise() -> None:
+    seen = []
+    with pytest.raises(ClaimFailed, match=r"limit\[fourth\] FAILS"):
+        check_claims([claims.limit(outputs_mean, 0.0), claims.limit(fourth, 4.0)], callback=seen.append)
+    assert [each.verdict for each in seen] == ["holds", "fails"]
+    found = check_claims([claims.limit(fourth, 4.0)], expected_failed_claims={"limit[fourth]": "a wrong number"})
+    assert found[0].verdict == "fails"
+
+
+def outputs_mean(width, seed):
+    return np.random.default_rng([width, seed]).standard_normal(width).mean()

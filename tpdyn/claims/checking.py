@@ -1,0 +1,341 @@
+"""Does a claim hold? More seeds and wider nets are made until it is certain, or it stays undecided.
+
+The chance of error is spent over the looks, alpha / 2^k at look k (as in `tpdyn.claims.deciding`), and over the claims that
+are checked together, alpha / m each (Bonferroni). So of all claims that hold one is called failed with probability alpha at most.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, assert_never, final
+
+import numpy as np
+
+from tpdyn.claims import numbers
+from tpdyn.claims.claim import (
+    Claim,
+    Draw,
+    KernelClaim,
+    LawClaim,
+    LimitClaim,
+    OrderClaim,
+    RegimeClaim,
+    Subject,
+    TransferClaim,
+    subject_name,
+)
+from tpdyn.claims.deciding import confidence_of, until_decided
+from tpdyn.claims.outcome import Outcome
+from tpdyn.claims.report import Report, compare
+from tpdyn.claims.statistics import CROSSOVER, FLOOR, GROWING_CROSSOVER, MARGIN, estimate_order, judge
+from tpdyn.exponents import show_order
+from tpdyn.measuring.measure import measure, measure_more
+from tpdyn.measuring.measurement import Measurement
+from tpdyn.program.program import Program
+from tpdyn.recorder.record import record
+from tpdyn.regimes.predict import predict
+from tpdyn.scripts.script import load
+from tpdyn.store.identity import identity_of
+from tpdyn.store.means import HERE, Means
+from tpdyn.store.store import Store
+
+ALPHA = 0.01
+LOOKS = 3
+"""So often a script is looked at: each time with more seeds, or at larger widths."""
+
+
+class ClaimFailed(AssertionError):
+    """A claim fails, or is undecided. `finding` is what was found."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.text())
+        self.finding = finding
+
+
+@final
+@dataclass(frozen=True)
+class Finding:
+    """What became of a claim.
+
+    verdict: "holds", "fails", "undecided". lines: what decides it, with its interval. fix, repeat: what to do, how to see it again.
+    """
+
+    claim: Claim
+    verdict: numbers.Verdict
+    lines: tuple[str, ...] = ()
+    fix: str = ""
+    repeat: str = ""
+    seconds: float = 0.0
+
+    def text(self) -> str:
+        """A few lines for a person."""
+        words = {"holds": "holds", "fails": "FAILS", "undecided": "is UNDECIDED"}
+        told = [f"{self.claim.name} {words[self.verdict]}", *(f"  {line}" for line in self.lines)]
+        told += [f"  fix: {self.fix}"] if self.fix and self.verdict != "holds" else []
+        told += [f"  repeat: {self.repeat}"] if self.repeat else []
+        return "\n".join(told)
+
+
+@final
+@dataclass
+class Bench:
+    """Where claims are checked: on which device, at which widths, and what is known already.
+
+    widths: instead of those of each claim. folder: where finished runs and recordings stay between processes; nowhere unless
+    given. looks: instead of those of each claim.
+    """
+
+    device: str = "auto"
+    widths: tuple[int, ...] | None = None
+    folder: Path | None = None
+    looks: int | None = None
+    programs: dict[object, Program] = field(default_factory=dict)
+    measured: dict[object, Measurement] = field(default_factory=dict)
+    scripts: dict[str, Callable[[int], Any]] = field(default_factory=dict)
+
+    def script(self, subject: Subject) -> Callable[[int], Any]:
+        """The function of the width. Raises BadTarget for a target that cannot be loaded."""
+        if not isinstance(subject, str):
+            return subject
+        if subject not in self.scripts:
+            self.scripts[subject] = load(subject)
+        return self.scripts[subject]
+
+    def means(self, subject: Subject) -> Means:
+        """Where runs of a script are kept: nowhere if its text does not say all of it (a closure)."""
+        place = _place(subject)
+        if self.folder is None or place is None:
+            return HERE
+        file, function = place
+        return Means(Store.under(self.folder), identity_of(file, [function]), subject_name(subject))
+
+    def program(self, claim: RegimeClaim) -> Program:
+        """The recording of a script, made once a process."""
+        key = (_key(claim.subject), claim.steps)
+        if key not in self.programs:
+            self.programs[key] = record(self.script(claim.subject), steps=claim.steps)
+        return self.programs[key]
+
+    def runs(self, claim: RegimeClaim | OrderClaim, widths: tuple[int, ...], seeds: Sequence[int]) -> Measurement:
+        """The runs at these widths and seeds, together with those made before."""
+        key = (_key(claim.subject), claim.steps, widths[: len(claim.widths)])
+        train, means, known = self.script(claim.subject), self.means(claim.subject), self.measured.get(key)
+        if known is None:
+            known = measure(train, widths, seeds=tuple(seeds), steps=claim.steps, device=self.device, means=means)
+        elif not (set(widths) <= set(known.widths) and set(seeds) <= set(known.seeds)):
+            known = measure_more(train, known, widths, seeds, means=means)
+        self.measured[key] = known
+        return known
+
+
+def check(claim: Claim, bench: Bench | None = None, *, alpha: float = ALPHA) -> Finding:
+    """Check one claim, at an error rate of alpha over all looks. Errors of recording and measuring pass through.
+
+    Example:
+        >>> draw = lambda width, seed: np.random.default_rng([width, seed]).standard_normal(width).std()
+        >>> from tpdyn.claims.claim import limit
+        >>> check(limit(draw, 1.0)).verdict
+        'holds'
+    """
+    bench, start = bench or Bench(), time.monotonic()
+    match claim:
+        case RegimeClaim():
+            made = _regime(claim, bench, alpha)
+        case OrderClaim():
+            made = _order(claim, bench, alpha)
+        case TransferClaim():
+            made = _transfer(claim, bench)
+        case LimitClaim() | KernelClaim() | LawClaim():
+            made = _numbers(claim, bench, alpha)
+        case _:
+            assert_never(claim)
+    verdict, lines, fix = made
+    return Finding(claim, verdict, tuple(lines), fix, _repeat(claim, bench), time.monotonic() - start)
+
+
+def check_claims(
+    claims: Sequence[Claim],
+    bench: Bench | None = None,
+    *,
+    alpha: float = ALPHA,
+    expected_failed_claims: Mapping[str, str] | None = None,
+    callback: Callable[[Finding], object] | None = None,
+) -> tuple[Finding, ...]:
+    """Check claims together, each at alpha / m; raise ClaimFailed for the first that does not hold, after all are checked.
+
+    expected_failed_claims: names of claims that may fail, each with its reason. callback: told every finding as it comes.
+    """
+    bench, found = bench or Bench(), []
+    for claim in claims:
+        found.append(check(claim, bench, alpha=alpha / max(len(claims), 1)))
+        if callback is not None:
+            callback(found[-1])
+    for finding in found:
+        if finding.verdict != "holds" and finding.claim.name not in (expected_failed_claims or {}):
+            raise ClaimFailed(finding)
+    return tuple(found)
+
+
+_Made = tuple[numbers.Verdict, Sequence[str], str]
+
+
+def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Made:
+    prediction = predict(bench.program(claim))
+    because = [f"because {reason.text} [{reason.source}]" for reason in prediction.reasons[:2]]
+    file = _place(claim.subject)
+    fix = f"tpdyn fix {file[0]}:{file[1]} | patch -p0" if file is not None else "tpdyn fix"
+    if prediction.outside:
+        return "undecided", [f"outside the theory: {prediction.outside[0].told()}"], ""
+    if prediction.regime is not claim.regime:
+        return "fails", [f"predicted: {prediction.regime.value}; claimed: {claim.regime.value}", *because], fix
+    widths, seeds = bench.widths or claim.widths, tuple(range(claim.seeds))
+    report = compare(prediction, bench.runs(claim, widths, seeds))
+    looks = bench.looks or LOOKS
+    report = until_decided(report, lambda w, s: bench.runs(claim, w, s), looks=looks, alpha=alpha)
+    if report.outcome is Outcome.CONFIRMED:
+        return "holds", _evidence(report, True), ""
+    verdict: numbers.Verdict = "fails" if report.outcome is Outcome.CONTRADICTED else "undecided"
+    advice = "" if verdict == "fails" else "more seeds or larger widths: regime(..., seeds=32)"
+    return verdict, [f"predicted: {prediction.regime.value}", *because, *_evidence(report, False)], advice
+
+
+def _evidence(report: Report, confirmed: bool) -> list[str]:
+    """The rows that decide: each with its line of code and its interval."""
+    open_ = {name for claim in report.claims for name in (claim.names if confirmed else claim.open)}
+    lines: list[str] = []
+    for row in report.rows():
+        against = row.verdict in ("disagrees", "diverged")
+        if against or (row.name in open_ and len(lines) < 6):
+            found = row.measured_change_order
+            seen = "no order" if found is None else f"{found.estimate:+.2f} in [{found.low:+.2f}, {found.high:+.2f}]"
+            lines.append(
+                f"{row.name} [{row.source}]: change predicted {show_order(row.change_order)}, measured {seen}: {row.verdict}"
+            )
+    return lines
+
+
+def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Made:
+    widths, seeds = bench.widths or claim.widths, claim.seeds
+    verdict: numbers.Verdict = "undecided"
+    told = ""
+    for look in range(1, (bench.looks or LOOKS) + 1):
+        runs = bench.runs(claim, widths, range(seeds))
+        if claim.module not in runs.names:
+            raise ValueError(f"{claim.name}: no module {claim.module!r}; the runs have {', '.join(runs.names)}")
+        k, step = runs.index(claim.module), 0 if claim.what == "size" else runs.steps - 1
+        values = (runs.size if claim.what == "size" else runs.change)[:, :, step, k]
+        floor = FLOOR * runs.epsilon[:, :, step, k] * runs.size[:, :, step, k] if claim.what == "change" else 0.0
+        crossover = GROWING_CROSSOVER if claim.order > 0 else CROSSOVER
+        confidence = confidence_of(look, alpha)
+        found = estimate_order(runs.widths, values, floor=floor, confidence=confidence, crossover=crossover)
+        agreement = judge(claim.order, found)
+        verdict = {"agrees": "holds", "disagrees": "fails"}.get(agreement, "undecided")  # type: ignore[assignment]
+        told = "no order: zero, below round-off, or not finite in too many runs"
+        if found is not None:
+            told = (
+                f"measured {found.estimate:+.2f} in [{found.low:+.2f}, {found.high:+.2f}] at {100 * confidence:.4g} %, "
+                f"claimed {show_order(claim.order)} +- {MARGIN}, {seeds} seeds"
+            )
+        if verdict != "undecided":
+            break
+        seeds *= 2
+    return verdict, [told], "more seeds, or larger widths" if verdict == "undecided" else ""
+
+
+def _transfer(claim: TransferClaim, bench: Bench) -> _Made:
+    from tpdyn.tuning.transfer import transfer
+
+    widths = bench.widths or claim.widths
+    found = transfer(
+        bench.script(claim.subject), widths, claim.factors, hyperparameter=claim.hyperparameter, seeds=claim.seeds,
+        steps=claim.steps, means=bench.means(claim.subject),
+    )  # fmt: skip
+    e = found.exponent
+    told = [f"the best {claim.hyperparameter} moves as n^{e.estimate:+.2f}, in [{e.low:+.2f}, {e.high:+.2f}] at 95 %"]
+    for n, best in zip(widths, found.best, strict=True):
+        told.append(f"width {n}: best factor {best.estimate:.3g} in [{best.low:.3g}, {best.high:.3g}]")
+    if found.edges:
+        told.append(
+            f"at widths {', '.join(map(str, found.edges))} the best factor is the end of the grid: give further factors"
+        )
+    far = min(abs(e.low), abs(e.high)) > MARGIN and e.low * e.high > 0  # one that moves a little is no failure
+    moves = True if far else found.moves if found.moves is False else None
+    verdict: numbers.Verdict = "undecided" if moves is None else "holds" if moves is claim.moves else "fails"
+    return verdict, told, "tpdyn fix, or tpdyn.derive: a maximal update" if verdict == "fails" else ""
+
+
+def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: float) -> _Made:
+    widths, drawn = bench.widths or claim.widths, dict[tuple[int, int], Any]()
+    seeds, found = claim.seeds, numbers.Evidence("undecided", "nothing was drawn")
+    for look in range(1, (bench.looks or claim.looks) + 1):
+        for width in widths:
+            for seed in range(seeds):
+                if (width, seed) not in drawn:
+                    drawn[width, seed] = np.asarray(claim.draw(width, seed), dtype=np.float64)
+        values = np.array([[drawn[width, seed] for seed in range(seeds)] for width in widths])
+        found = _judged(claim, widths, values, confidence_of(look, alpha))
+        if found.verdict != "undecided":
+            break
+        seeds *= 2
+    used = len(drawn) // len(widths)
+    fix = "more seeds, larger widths, or a wider margin" if found.verdict == "undecided" else ""
+    return found.verdict, [f"{found.worst}, {used} seeds at widths {', '.join(map(str, widths))}"], fix
+
+
+def _judged(
+    claim: LimitClaim | KernelClaim | LawClaim, widths: Sequence[int], values: Any, confidence: float
+) -> numbers.Evidence:
+    claimed = {LimitClaim: "values", KernelClaim: "kernel", LawClaim: "mean"}[type(claim)]
+    wanted = getattr(claim, claimed)
+    each = values.shape[2:]
+    match claim:
+        case LimitClaim():
+            _fits(claim, each, wanted.shape)
+            flat = values.reshape(*values.shape[:2], -1)
+            return numbers.limit(widths, flat, wanted.reshape(-1), claim.margin, confidence)
+        case KernelClaim():
+            _fits(claim, each[:1], wanted.shape[:1])
+            return numbers.kernel(widths, values.reshape(*values.shape[:3], -1), wanted, claim.margin, confidence)
+        case LawClaim():
+            _fits(claim, each, wanted.shape)
+            return numbers.law(widths, values, wanted, claim.covariance, claim.margin, confidence)
+    assert_never(claim)
+
+
+def _fits(claim: Claim, drawn: tuple[int, ...], claimed: tuple[int, ...]) -> None:
+    if drawn != claimed:
+        raise ValueError(f"{claim.name}: draw(width, seed) has shape {drawn}; expected {claimed}, as the claim has")
+
+
+def _key(subject: Subject | Draw) -> object:
+    return subject if isinstance(subject, str) else id(subject)
+
+
+def _place(subject: Subject) -> tuple[str, str] | None:
+    """File and name of a script that its text says all of; None for a closure, or what has no file."""
+    if isinstance(subject, str):
+        file, _, name = subject.rpartition(":")
+        return (file, name) if file.endswith(".py") else None
+    name = getattr(subject, "__qualname__", "<>")
+    try:
+        source = inspect.getsourcefile(subject)
+    except TypeError:
+        return None
+    plain = source is not None and not ("<" in name or "." in name) and not getattr(subject, "__closure__", None)
+    return (source, name) if plain and source is not None and Path(source).is_file() else None
+
+
+def _repeat(claim: Claim, bench: Bench) -> str:
+    widths = ",".join(map(str, bench.widths or claim.widths))
+    if isinstance(claim, LimitClaim | KernelClaim | LawClaim):
+        return f"draw(width, seed) of {subject_name(claim.draw)} at widths {widths}, seeds from 0"
+    place = _place(claim.subject)
+    if place is None:
+        return f"tpdyn.claims.check on {claim.name}"
+    if isinstance(claim, TransferClaim):
+        return f"tpdyn transfer {place[0]}:{place[1]} --widths {widths} --steps {claim.steps}"
+    return f"tpdyn check {place[0]}:{place[1]} --widths {widths} --seeds {claim.seeds} --steps {claim.steps}"
