@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import typer
 
-from tpdyn.options import limits_of, pair_of, widths_of
+from tpdyn.options import limits_of, pair_of, targets, widths_of, words
 
 
 def test_numbers_with_commas_between_are_read() -> None:
@@ -18,3 +19,16 @@ def test_numbers_with_commas_between_are_read() -> None:
 def test_anything_else_says_what_was_expected(read, text: str) -> None:
     with pytest.raises(typer.BadParameter, match="expected"):
         read(text)
+
+
+def test_a_shell_is_offered_files_folders_functions_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/train.py").write_text(
+        "def train(width):\n    pass\n\ndef trace(width, lr=1):\n    pass\n\ndef main():\n    pass\n"
+    )
+    Path("models/notes.txt").write_text("")
+    assert targets("mo") == ["models/"] and targets("models/") == ["models/train.py"]
+    assert targets("models/train.py:") == ["models/train.py:train", "models/train.py:trace"]
+    assert targets("models/train.py:tri") == [] and targets("nowhere.py:") == []
+    assert words("fea") == ["feature learning"]

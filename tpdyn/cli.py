@@ -20,6 +20,7 @@ from tpdyn import cli_runs
 from tpdyn.options import (
     Backend,
     Fresh,
+    InPlace,
     Jobs,
     ScriptArguments,
     Settings,
@@ -27,17 +28,18 @@ from tpdyn.options import (
     WidthArgs,
     absolute,
     limits_of,
+    loaded,
     pair_of,
     progress,
     say,
     say_each,
     widths_of,
+    words,
 )
 
 app = typer.Typer(
     help="From a training script to its infinite-width verdict: predicted by tensor programs, checked by runs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -57,6 +59,7 @@ def check(
     ] = "",
     width_arg: WidthArgs = None,
     settings: Settings = None,
+    in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record and to run")] = 3,
     seeds: Annotated[int, typer.Option(min=1, help="runs at each width")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or script (leave it to the script)")] = "auto",
@@ -93,7 +96,6 @@ def check(
         from tpdyn.commands import failures, files
         from tpdyn.commands.runs import means_of
         from tpdyn.reporting import coordinates, folders, live, tensorboard, terminal
-        from tpdyn.scripts.script import load, told
         from tpdyn.scripts.target import Target as Words
 
         asked, recorded = widths_of(widths), widths_of(record_widths) if record_widths else None
@@ -112,9 +114,10 @@ def check(
         if measure:
             folders.check_writable(destination)
         runs = (*(recorded or ()), *(asked if measure else ()))
-        say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=runs)
-        words = Words(target, tuple(width_arg or ()), tuple(script_arguments or ()), tuple(settings or ()))
+        train = loaded(target, width_arg, script_arguments, settings, runs, in_place)
+        words = Words(
+            target, tuple(width_arg or ()), tuple(script_arguments or ()), tuple(settings or ()), in_place=in_place
+        )
         means = means_of(words, logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh)
         with progress() as tell, live.Live(destination, script) as watch:
             try:
@@ -174,13 +177,13 @@ def show(
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
+    in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record")] = 2,
     save: Annotated[Path | None, typer.Option(help="write the program as JSON to this file")] = None,
 ) -> None:
     """Show the tensor program of a training script: every value of its steps as a formula, with dims and source lines."""
     with _exits():
         from tpdyn.commands import files, show
-        from tpdyn.scripts.script import load, told
 
         save = absolute(save)
         if save is not None:
@@ -189,8 +192,7 @@ def show(
             program = show.program_in(Path(target))
         else:
             recorded = widths_of(record_widths)
-            say_each(told(target, settings or []))
-            train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
+            train = loaded(target, width_arg, script_arguments, settings, recorded, in_place)
             with progress() as tell:
                 program = show.program_of(train, record_widths=recorded, steps=steps, progress=tell)
         print(show.shown(program, step=step, phases=phase or (), orders=orders))
@@ -226,7 +228,9 @@ def predict(
 
 @app.command()
 def explain(
-    word: Annotated[list[str], typer.Argument(help="order, change, regime, kernel, muP, evidence, ...")],
+    word: Annotated[
+        list[str], typer.Argument(help="order, change, regime, kernel, muP, evidence, ...", autocompletion=words)
+    ],
 ) -> None:
     """Explain a word of the verdict: order, change, regime, ..."""
     import textwrap
@@ -350,6 +354,7 @@ def derive(
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
+    in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     gauge: Annotated[str, typer.Option(help="no-multipliers, same-rate or unit-initial-entries")] = "no-multipliers",
     mup: Annotated[
@@ -363,14 +368,12 @@ def derive(
         from tpdyn.commands import files
         from tpdyn.integrations import mup as integration
         from tpdyn.parametrizing.families import grouped
-        from tpdyn.scripts.script import load, told
 
         json = absolute(json)
         if json is not None:
             files.check_json_path(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
-        say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=widths_of(record_widths))
+        train = loaded(target, width_arg, script_arguments, settings, widths_of(record_widths), in_place)
         with progress() as tell:
             program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
             found, differences = checking.derived(program, gauge)
@@ -395,6 +398,7 @@ def fix(
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
+    in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
 ) -> None:
     """The edits that bring a training script to its maximal update, as a patch; the script itself is not touched.
@@ -416,6 +420,7 @@ def fix(
                 widths=widths_of(record_widths),
                 steps=steps,
                 base_width=base_width,
+                in_place=in_place,
                 progress=tell,
             )
         print(found.fix.patch, end="")
@@ -447,6 +452,7 @@ def phase(
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
+    in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     save: Annotated[Path | None, typer.Option(help="draw it to this file (png, svg, pdf)")] = None,
     json: Annotated[Path | None, typer.Option(help="write the exact diagram to this file")] = None,
@@ -460,7 +466,6 @@ def phase(
         from tpdyn.commands import failures, files
         from tpdyn.parametrizing.maps.diagram import PhaseDiagram
         from tpdyn.reporting import folders, tensorboard
-        from tpdyn.scripts.script import load, told
 
         ends = [limits_of(text) if text else None for text in (x_limits, y_limits)]
         all_ends = limits_of(limits or "-1,2")
@@ -483,8 +488,7 @@ def phase(
         if destination is not None:
             files.check_pictures(f"--logdir {logdir}")
             folders.check_writable(destination)
-        say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=widths_of(record_widths))
+        train = loaded(target, width_arg, script_arguments, settings, widths_of(record_widths), in_place)
         with progress() as tell:
             program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
             found = (
@@ -513,6 +517,7 @@ def simulate(
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
+    in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     dtype: Annotated[str, typer.Option(help="float64 or float32")] = "float64",
@@ -526,14 +531,12 @@ def simulate(
     with _exits():
         from tpdyn.commands import files
         from tpdyn.commands.simulate import simulated
-        from tpdyn.scripts.script import load, told
 
         json = absolute(json)
         if json is not None:
             files.check_json_path(json)
         asked, recorded = widths_of(widths), widths_of(record_widths)
-        say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=recorded)
+        train = loaded(target, width_arg, script_arguments, settings, recorded, in_place)
         with progress() as tell:
             found = simulated(
                 train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, ranges=forecast,
@@ -577,6 +580,7 @@ def limit(
     record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
+    in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     json: Annotated[Path | None, typer.Option(help="write limits, kernels and distributions to this file")] = None,
@@ -593,7 +597,6 @@ def limit(
         from tpdyn.commands import files
         from tpdyn.commands.limit import limits, measured
         from tpdyn.reporting import folders, limit_log
-        from tpdyn.scripts.script import load, told
 
         json, script, destination = absolute(json), checking.script_of(target), None
         if json is not None:
@@ -602,8 +605,7 @@ def limit(
         if logdir is not None:
             destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-limit", script)
             folders.check_writable(destination)
-        say_each(told(target, settings or []))
-        train = load(target, width_arg, script_arguments or [], settings or [], widths=(*recorded, *asked))
+        train = loaded(target, width_arg, script_arguments, settings, (*recorded, *asked), in_place)
         with progress() as tell:
             found = limits(
                 train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell,

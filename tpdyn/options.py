@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import glob
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +14,38 @@ from typing import Annotated
 
 import typer
 
+
+def targets(begun: str) -> list[str]:
+    """What a shell offers for a target: folders, Python files, and behind a file's colon its functions that take arguments."""
+    file, colon, _ = begun.partition(".py:")
+    if not colon:
+        found = sorted(glob.glob(f"{glob.escape(begun)}*"))
+        return [f"{path}{os.sep}" if os.path.isdir(path) else path for path in found if _is_offered(path)]
+    try:
+        with open(f"{file}.py", encoding="utf-8") as opened:
+            body = ast.parse(opened.read()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    functions = [each.name for each in body if isinstance(each, ast.FunctionDef) and each.args.args]
+    return [text for name in functions if (text := f"{file}.py:{name}").startswith(begun)]
+
+
+def _is_offered(path: str) -> bool:
+    return path.endswith(".py") or os.path.isdir(path)
+
+
+def words(begun: str) -> list[str]:
+    """What a shell offers for a word of the verdict."""
+    from tpdyn.reporting.explain import TEXTS
+
+    return [word for word in TEXTS if word.startswith(begun)]
+
+
 Target = Annotated[
-    str, typer.Argument(help="file.py:function, or a script that is run as it is, with --width-arg or --set")
+    str,
+    typer.Argument(
+        help="file.py:function, or a script that is run as it is, with --width-arg or --set", autocompletion=targets
+    ),
 ]
 ScriptArguments = Annotated[
     list[str] | None, typer.Argument(metavar="[-- SCRIPT ARGUMENTS]", help="passed on to the script")
@@ -34,6 +67,13 @@ Settings = Annotated[
     ),
 ]
 
+
+InPlace = Annotated[
+    bool,
+    typer.Option(
+        "--in-place", help="run the script in this folder itself, not each time in a scratch folder that shows it"
+    ),
+]
 
 Jobs = Annotated[int, typer.Option(min=1, help="runs that are made at once; each gets cores / jobs threads")]
 Backend = Annotated[str, typer.Option(help="who makes them: loky (processes here), dask or ray (a cluster)")]
@@ -87,3 +127,14 @@ def progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
     from tpdyn.reporting import progress as reporting
 
     return reporting.progress()
+
+
+def loaded(
+    target: str, width_args: list[str] | None, arguments: list[str] | None, settings: list[str] | None,
+    widths: Sequence[int], in_place: bool,
+) -> Callable[[int], object]:  # fmt: skip
+    """The function of the width that the words mean (`tpdyn.scripts.script.load`); tells which numbers are set, and what it writes."""
+    from tpdyn.scripts.script import load, told
+
+    say_each(told(target, settings or []))
+    return load(target, width_args, arguments or [], settings or [], widths=widths, in_place=in_place, say=say)

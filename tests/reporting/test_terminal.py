@@ -38,6 +38,20 @@ def test_the_first_lines_say_regime_evidence_cause_and_remedy(report: Report) ->
     assert "  fix   raise the learning rate by sqrt(n)" in lines
 
 
+def test_the_step_from_which_orders_stay_is_told_where_the_recorded_ones_do_not_show_it(
+    predicted: Callable[..., Prediction],
+) -> None:
+    made = predicted()
+    steps = made.program.steps
+    shown = " ".join(printed(replace(made, settles=steps + 1)).split())
+    assert (
+        f"orders settle at step {steps + 1}, after the recorded ones" in shown and f"--steps {steps + 2} runs" in shown
+    )
+    assert "settle" not in printed(replace(made, settles=steps - 1))
+    assert "later steps may have other orders" in " ".join(printed(replace(made, settles=None)).split())
+    assert "later steps" not in printed(replace(made, settles=None, regime=Regime.UNSTABLE))
+
+
 def test_the_named_command_stands_at_the_remedy_and_is_never_broken(report: Report) -> None:
     command = "tpdyn fix " + "a/very/long/" * 9 + "train.py:train | patch -p0"
     assert f"  fix   {command}\n        (raise the learning rate by sqrt(n))" in printed(report, fix=command)

@@ -157,7 +157,7 @@ def seen(folder: Path, monkeypatch: pytest.MonkeyPatch, *settings: str, width: i
     (folder / "override.py").write_text("heads = 4\n")
     (folder / "config.yaml").write_text("model:\n  width: 12  # wide\n")
     monkeypatch.chdir(folder)
-    load("vae.py", settings=settings, widths=(width,))(width)
+    load("vae.py", settings=settings, widths=(width,), in_place=True)(width)
     assert (folder / "vae.py").read_text() == VAE
     return list(json.loads((folder / "seen.json").read_text()))
 

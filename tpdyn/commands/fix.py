@@ -88,13 +88,14 @@ def fixed(
     widths: Sequence[int] | None = None,
     steps: int = 3,
     base_width: int = 256,
+    in_place: bool = False,
     progress: Progress | None = None,
 ) -> Fixed:
     """The edits that bring a script to its maximal update, recorded again with them; no file is touched.
 
     base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.scripts.script.load`.
     """
-    made = Constructions(load(target, width_args, arguments, settings, widths=widths or ()))
+    made = Constructions(load(target, width_args, arguments, settings, widths=widths or (), in_place=in_place))
     program = recorded(made, widths=widths, steps=steps, progress=progress)
     with translated():
         wanted = derive(program)
@@ -105,14 +106,14 @@ def fixed(
         return Fixed(edits, wanted, problem="the patch is not all that is needed")
     try:
         with standing_in(edits.after):
-            patched = load(target, width_args, arguments, settings)
+            patched = load(target, width_args, arguments, settings, in_place=in_place)
             program = recorded(patched, widths=widths, steps=steps, progress=progress)
             with translated():
                 again = derive(program)
             after = _first_steps(patched, base_width, steps)
     except (BadInput, BeyondTheory, BadTarget) as error:
         return Fixed(edits, wanted, problem=f"the patched script could not be recorded: {error}")
-    plain = load(target, width_args, arguments, settings)
+    plain = load(target, width_args, arguments, settings, in_place=in_place)
     before = _first_steps(plain, base_width, steps)
     neutral = None if before is None or after is None else same_bits(before, after)
     if neutral is False and before is not None:

@@ -258,6 +258,7 @@ def _notes(prediction: Prediction, report: Report | None, width: int, statements
         f"recorded {counted_noun(program.steps, 'optimizer step')} at widths {', '.join(map(str, program.widths))}"
         + (f"; replayed and verified at {program.verified}" if program.verified is not None else ""),
         *program.notes,
+        *_horizon(prediction),
         *_epsilon(prediction),
     ]
     if any(row.at_most for row in prediction.rows()):
@@ -268,6 +269,20 @@ def _notes(prediction: Prediction, report: Report | None, width: int, statements
     for fact in facts:
         lines += _wrapped("  . ", fact, width, "dim")
     return lines
+
+
+def _horizon(prediction: Prediction) -> list[str]:
+    """From which step on the orders stay, where the recorded steps do not show it."""
+    steps, settles = prediction.program.steps, prediction.settles
+    if settles is None:
+        known = prediction.regime is Regime.UNSTABLE
+        return [] if known else ["later steps may have other orders: the verdict is that of the steps that were read"]
+    if settles < steps:
+        return []
+    return [
+        f"orders settle at step {settles}, after the recorded ones (0 to {steps - 1}): the verdict is that of all later steps; "
+        f"--steps {settles + 1} runs so far"
+    ]
 
 
 def _epsilon(prediction: Prediction) -> list[str]:

@@ -24,6 +24,7 @@ from tpdyn.recorder.live.frames import is_user_file
 from tpdyn.recorder.live.hooks import StopRecording
 from tpdyn.scripts.contained import contained
 from tpdyn.scripts.formula import BadFormula, Formula
+from tpdyn.scripts.scratch import InScratch
 from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, texts
 from tpdyn.scripts.standing_in import imported_as, opened_as
 
@@ -39,8 +40,10 @@ def load(
     settings: Sequence[str] = (),
     *,
     widths: Sequence[int] = (),
+    in_place: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Callable[[int], object]:
-    """The function of the width that `target` means.
+    """The function of the width that `target` means; each call runs in a scratch folder (`tpdyn.scripts.scratch`).
 
     target: "path/file.py:function", or "path/file.py" together with width arguments or settings.
     width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"), and
@@ -48,9 +51,21 @@ def load(
     as one ("n_embd=64"). arguments: further words for the script, before those.
     settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.scripts.settings`).
     widths: at which it will be run, if that is known: every formula is tried there.
+    in_place: run it in the working folder itself. say: is told what the first run wrote elsewhere.
 
     Raises BadTarget, at once, for what cannot be run.
     """
+    run = _loaded(target, width_args, arguments, settings, widths)
+    return run if in_place else InScratch(run, say)
+
+
+def _loaded(
+    target: str,
+    width_args: str | Sequence[str] | None,
+    arguments: Sequence[str],
+    settings: Sequence[str],
+    widths: Sequence[int],
+) -> Callable[[int], object]:
     options = [width_args] if isinstance(width_args, str) else list(width_args or ())
     file, function = _split(target)
     path = Path(file)

@@ -19,7 +19,7 @@ from tpdyn.store.identity import identity_of
 class Target:
     """A target of the command line: called with a width, it runs the script, which is loaded at the first call.
 
-    target, width_args, arguments, settings: as in `load`. texts: what stands in for files, by full path.
+    target, width_args, arguments, settings, in_place: as in `load`. texts: what stands in for files, by full path.
     """
 
     target: str
@@ -27,6 +27,7 @@ class Target:
     arguments: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()
+    in_place: bool = False
 
     def __call__(self, width: int) -> object:
         """Run the script once."""
@@ -50,4 +51,4 @@ class Target:
 
 @lru_cache(maxsize=4)
 def _loaded(target: Target) -> Callable[[int], object]:
-    return load(target.target, target.width_args, target.arguments, target.settings)
+    return load(target.target, target.width_args, target.arguments, target.settings, in_place=target.in_place)

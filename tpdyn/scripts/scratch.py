@@ -1,0 +1,188 @@
+"""Where may a script write while it is run dozens of times? Into a scratch folder that shows it the files of the working folder.
+
+Each run has a folder of its own in place of the working folder: so no run overwrites what the user keeps there, and none resumes
+from the checkpoint of another. In it, links show what lies in the working folder and beside it (`../data`). What is about to be
+written is unlinked first, and folders on the way become real ones: copy on write, noticed by Python's audit events. What is
+opened by other means, or by a full path, is written where it is; such writes by Python are told.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, final
+
+import torch
+
+MOST_NAMES = 4
+LARGEST_COPY = 2**28
+"""Larger files that are opened to be changed are not copied."""
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
+_ACTIVE: list[Scratch] = []  # an audit hook cannot be removed: it asks here
+_HOOKED: list[bool] = []
+
+
+@final
+class Scratch:
+    """The working folder of one run. written: sizes of the files that were written in it, by name; outside: paths of others."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, int] = {}
+        self.outside: list[str] = []
+        self._root = os.path.realpath(tempfile.mkdtemp(prefix="tpdyn-run-"))
+        self._busy = False
+        self._here = os.path.realpath(os.getcwd())
+        self.folder = self._root + self._here
+        os.makedirs(self.folder)
+        folder = self._here
+        while True:
+            self._link(folder)
+            if folder == os.path.dirname(folder):
+                break
+            folder = os.path.dirname(folder)
+
+    def close(self) -> None:
+        """Note what was written, and remove the folder."""
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                path = os.path.join(folder, name)
+                if not os.path.islink(path):
+                    with suppress(OSError):
+                        self.written[os.path.relpath(path, self.folder)] = os.path.getsize(path)
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def about_to_write(self, path: Any, *, kept: bool = True, itself: bool = False) -> None:
+        """Make a path of the scratch folder the run's own. kept: with its content. itself: a folder that changes itself."""
+        if self._busy or not isinstance(path, str | bytes | os.PathLike):
+            return
+        self._busy = True
+        try:
+            self._own(os.path.abspath(os.fsdecode(path)), kept, itself)
+        finally:
+            self._busy = False
+
+    def _own(self, full: str, kept: bool, itself: bool) -> None:
+        if not full.startswith(self._root + os.sep):
+            ours = full.startswith((tempfile.gettempdir() + os.sep, "/dev/", "/proc/")) or os.path.isdir(full)
+            if not ours and full not in self.outside:
+                self.outside.append(full)
+            return
+        parts = full[len(self._root) + 1 :].split(os.sep)
+        at = self._root
+        for part in parts[: None if itself else -1]:
+            at = os.path.join(at, part)
+            if os.path.islink(at) and os.path.isdir(at):
+                real = os.path.realpath(at)
+                os.unlink(at)
+                os.mkdir(at)
+                self._link(real, at)
+        if os.path.islink(full) and os.path.isfile(full):
+            real = os.path.realpath(full)
+            if kept and os.path.getsize(real) > LARGEST_COPY:
+                self.outside.append(real)
+                return
+            os.unlink(full)
+            if kept:
+                shutil.copyfile(real, full)
+
+    def _link(self, real: str, into: str | None = None) -> None:
+        """Link everything in a folder that is not there yet; the scratch folder itself is not shown."""
+        into = self._root + real.rstrip(os.sep) if into is None else into
+        with suppress(OSError):
+            for name in os.listdir(real):
+                target, link = os.path.join(real, name), os.path.join(into, name)
+                if target != self._root and not os.path.lexists(link):
+                    os.symlink(target, link)
+
+
+@contextmanager
+def scratch() -> Iterator[Scratch]:
+    """While it lasts, the working folder is a fresh one that shows the files of that before. Removed at the end."""
+    if not _HOOKED:
+        sys.addaudithook(_heard)
+        _HOOKED.append(True)
+    made, before, writer = Scratch(), os.getcwd(), torch._C.PyTorchFileWriter
+
+    def opened(file: Any, *args: Any, **kwargs: Any) -> Any:  # what `torch.save` opens in C++
+        made.about_to_write(file, kept=False)
+        return writer(file, *args, **kwargs)
+
+    os.chdir(made.folder)
+    _ACTIVE.append(made)
+    torch._C.PyTorchFileWriter = opened  # type: ignore[misc, assignment]
+    try:
+        yield made
+    finally:
+        torch._C.PyTorchFileWriter = writer  # type: ignore[misc]
+        _ACTIVE.remove(made)
+        os.chdir(before)
+        made.close()
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    """What Python is about to do, in every thread."""
+    if not _ACTIVE or not (event == "open" or event.startswith(("os.", "shutil."))):
+        return
+    own = _ACTIVE[-1].about_to_write
+    if event == "open":
+        flags = arguments[2]
+        if flags & _WRITING:
+            own(arguments[0], kept=not flags & os.O_TRUNC)
+    elif event in ("os.mkdir", "os.remove", "os.rmdir"):
+        if arguments[-1] == -1:  # else relative to an open folder, which is a real one
+            own(os.path.join(os.path.dirname(os.fsdecode(arguments[0])), "."), itself=True)
+    elif event in ("os.truncate", "os.chmod"):
+        own(arguments[0])
+    elif event in ("os.rename", "os.link", "os.symlink"):
+        for path in arguments[0 if event == "os.rename" else 1 : 2]:
+            own(os.path.join(os.path.dirname(os.fsdecode(path)), "."), itself=True)
+    elif event == "shutil.rmtree":
+        own(arguments[0], itself=True)
+
+
+@final
+class InScratch:
+    """A script that runs in a scratch folder at each call. say: is told, after the first run, what it wrote."""
+
+    def __init__(self, run: Callable[[int], object], say: Callable[[str], None] | None = None) -> None:
+        self._run = self.__wrapped__ = run
+        self.__name__ = getattr(run, "__name__", "script")
+        self.__doc__ = run.__doc__
+        self._say = say
+
+    def __call__(self, width: int) -> object:
+        """Run it once."""
+        made: Scratch | None = None
+        try:
+            with scratch() as made:
+                return self._run(width)
+        finally:
+            if made is not None and self._say is not None:
+                for text in told(made):
+                    self._say(text)
+                self._say = None
+
+
+def told(made: Scratch) -> list[str]:
+    """What a run wrote, in words; empty if nothing."""
+    said = []
+    if made.written:
+        size = sum(made.written.values())
+        said.append(
+            f"each run writes {_listed(list(made.written))} ({size / 1e6:.2g} MB) in a scratch folder, which is removed; "
+            "--in-place lets it write here"
+            + (". If it is data that it fetches, fetch it once yourself" if size > 1e7 else "")
+        )
+    if made.outside:
+        said.append(f"each run writes {_listed(made.outside)}, outside of its working folder")
+    return said
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(sorted(names)[:MOST_NAMES]) + more
