@@ -133,7 +133,7 @@ def loaded(
     target: str, width_args: list[str] | None, arguments: list[str] | None, settings: list[str] | None,
     widths: Sequence[int], in_place: bool,
 ) -> Callable[[int], object]:  # fmt: skip
-    """The function of the width that the words mean (`tpdyn.scripts.script.load`); tells which numbers are set, and what it writes."""
+    """The function of the width that the words mean (`tpdyn.scripts.script.load`); tells what is set and written."""
     from tpdyn.scripts.script import load, told
 
     say_each(told(target, settings or []))
