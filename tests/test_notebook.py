@@ -52,7 +52,7 @@ def test_results_are_short_cells() -> None:
     program = mlp_program(2)
     one = torch.ones(2, 1, dtype=torch.float64)
     estimate = Estimate(one[0, 0], one[0, 0] / 100, one[:, 0])
-    limit = Limit((), (estimate,), {}, {}, {}, (), ("a note",), 64, 2, 0.5)
+    limit = Limit((), (estimate,), {}, {}, {}, {}, {}, (), ("a note",), 64, 2, 0.5)
     shown = {
         "tensor program of": program,
         "change at step": tpdyn.predict(program),

@@ -75,6 +75,7 @@ def test_a_monitored_run_is_bitwise_the_run(autocast: bool) -> None:
     assert (bare.calls, bare.training) == (model.calls, model.training)
 
 
+@pytest.mark.filterwarnings("ignore:Using `torch.compile:UserWarning")  # where other tests left global hooks
 def test_wrappers_are_looked_through_and_compiled_models_stay_compiled() -> None:
     kept: list[Any] = []
 

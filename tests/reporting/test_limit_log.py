@@ -24,6 +24,8 @@ def found() -> Limit:
         outputs=(estimate(0.1, 0.2),),
         losses=(estimate(2.0), estimate(1.5), estimate(1.25)),
         kernels={("fc1", 0): estimate(1.0, 0.5)},
+        gradients={},
+        gradient_orders={},
         distributions={("fc1", 0): estimate(-1.0, 1.0)},
         values={},
         random=(),

@@ -69,7 +69,13 @@ def test_a_wrong_rule_is_noticed_an_equivalent_one_survives_and_a_missing_line_i
         (tmp_path / name).write_text(text)
     (tmp_path / "tpdyn" / "testing").symlink_to(ROOT / "tpdyn" / "testing")
     program = [sys.executable, "run.py", str(ROOT / "tpdyn" / "testing" / "mutate.py")]
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
+    world = {
+        "PYTHONPATH": str(tmp_path),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # ours is not in that world
+        "PYTEST_PLUGINS": "_hypothesis_pytestplugin",
+        "HYPOTHESIS_NO_PLUGINS": "1",
+    }
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, env=world)
     assert done.returncode == 0, done.stderr
     assert "'minus': ('noticed', 'tests/test_sums.py::test_sum')" in done.stdout
     assert "'the same': ('survived', '')" in done.stdout and "'gone': ('stale', '')" in done.stdout

@@ -149,18 +149,18 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
 class InScratch:
     """A script that runs in a scratch folder at each call. say: is told, after the first run, what it wrote."""
 
-    def __init__(self, run: Callable[[int], object], say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, run: Callable[..., Any], say: Callable[[str], None] | None = None) -> None:
         self._run = self.__wrapped__ = run
         self.__name__ = getattr(run, "__name__", "script")
         self.__doc__ = run.__doc__
         self._say = say
 
-    def __call__(self, width: int) -> object:
-        """Run it once."""
+    def __call__(self, width: int, *args: Any, **kwargs: Any) -> Any:
+        """Run it once, and return what it returns."""
         made: Scratch | None = None
         try:
             with scratch() as made:
-                return self._run(width)
+                return self._run(width, *args, **kwargs)
         finally:
             if made is not None and self._say is not None:
                 for text in told(made):
