@@ -15,7 +15,7 @@ PACKAGE = ROOT / "tpdyn"
 
 # From the top floor to the ground. A module may import its own floor and those below.
 FLOORS = (
-    ("cli", "cli_runs", "options", "__main__"),
+    ("cli", "__main__"),
     ("integrations",),
     ("commands",),
     ("board",),
@@ -52,7 +52,6 @@ WITHOUT_TORCH = (
     "reporting.tags",
     "board",
     "cli",
-    "options",
 )
 WITH_TORCH = "program.evaluation"
 # The one door upstairs: `report.show()` is part of the public face, and showing is reporting's.
@@ -292,7 +291,11 @@ def test_the_public_names_exist_and_an_unknown_one_is_refused() -> None:
 # Modules (or, with a dot at the end, folders) without a mirrored test file, each with where they are tested or why not at all.
 WITHOUT_MIRROR = {
     "home": "a path",
-    "cli_runs": "the commands: tests/commands/test_runs.py",
+    "cli.checking": "words in and out: tests/test_cli.py",
+    "cli.shaping": "words in and out: tests/test_cli.py",
+    "cli.values": "words in and out: tests/commands/test_simulate.py",
+    "cli.runs": "words in and out: tests/commands/test_runs.py",
+    "cli.ending": "words in and out: tests/test_cli.py",
     "program.errors": "the error classes",
     "recorder.errors": "an error class",
     "recorder.lowered": "plain data",

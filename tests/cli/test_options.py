@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from tpdyn.options import limits_of, pair_of, targets, widths_of, words
+from tpdyn.cli.options import limits_of, pair_of, targets, widths_of, words
 
 
 def test_numbers_with_commas_between_are_read() -> None:

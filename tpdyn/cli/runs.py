@@ -1,4 +1,4 @@
-"""What can be asked of finished runs? `tpdyn runs list | show | prune`: words in and out, as in `tpdyn.cli`."""
+"""What can be asked of finished runs? `tpdyn runs list | show | prune`: words in and out, as in its neighbours."""
 
 from __future__ import annotations
 

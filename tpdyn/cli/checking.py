@@ -1,0 +1,274 @@
+"""What does a script do as it grows, and do the runs confirm it? `check`, and what shows or repeats its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tpdyn.cli.ending import exits
+from tpdyn.cli.options import (
+    Backend,
+    Fresh,
+    InPlace,
+    Jobs,
+    ScriptArguments,
+    Settings,
+    Target,
+    WidthArgs,
+    absolute,
+    loaded,
+    progress,
+    say,
+    widths_of,
+    words,
+)
+
+
+def check(
+    target: Target,
+    script_arguments: ScriptArguments = None,
+    widths: Annotated[str, typer.Option(help="widths to run at")] = "64,128,256,512",
+    record_widths: Annotated[
+        str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
+    ] = "",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
+    in_place: InPlace = False,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record and to run")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="runs at each width")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or script (leave it to the script)")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
+    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
+    measure: Annotated[bool, typer.Option(help="run the script at --widths, or only predict")] = True,
+    at: Annotated[
+        int | None, typer.Option(help="a large width at which shapes and constants are compared, too (needs no memory)")
+    ] = None,
+    show_dims: Annotated[bool, typer.Option(help="list which dims of parameters and data are wide, and why")] = False,
+    finite: Annotated[
+        list[str] | None,
+        typer.Option(help="fail if this grows: a number that modules keep (head_dim), or a dim (see --show-dims)"),
+    ] = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="add seeds and widths until the runs decide it")
+    ] = False,
+    budget: Annotated[str, typer.Option(help="how long --until-decided may take: 90s, 10m, 1h")] = "10m",
+    exponents: Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")] = False,
+    statements: Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="draw every module's change against the width to this file (png, svg, pdf)")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="seconds that one run may take")] = 600,
+    by: Annotated[str, typer.Option(help="script, or program: the recorded program makes most runs")] = "script",
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
+    fresh: Fresh = False,
+    require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
+) -> None:
+    """Predict what a training script does as its width grows, and check it against real runs."""
+    with exits() as leave:
+        from tpdyn.commands import check as checking
+        from tpdyn.commands import failures, files
+        from tpdyn.commands.runs import means_of
+        from tpdyn.reporting import coordinates, folders, live, tensorboard, terminal
+        from tpdyn.scripts.target import Target as Words
+
+        asked, recorded = widths_of(widths), widths_of(record_widths) if record_widths else None
+        if width_arg or settings:
+            recorded = checking.script_widths(asked, recorded)
+        # The script may change the working folder.
+        json, picture, script = absolute(json), absolute(picture), checking.script_of(target)
+        seconds = checking.seconds_of(budget)
+        if picture is not None:
+            files.check_picture_path(picture, "--picture")
+            if not measure:
+                raise failures.BadInput("--picture shows runs, and --no-measure makes none; give one or the other")
+        destination = folders.folder_of(logdir.absolute(), checking.name_of(target), script)
+        if json is not None:
+            files.check_json_path(json)
+        if measure:
+            folders.check_writable(destination)
+        runs = (*(recorded or ()), *(asked if measure else ()))
+        train = loaded(target, width_arg, script_arguments, settings, runs, in_place)
+        words = Words(
+            target, tuple(width_arg or ()), tuple(script_arguments or ()), tuple(settings or ()), in_place=in_place
+        )
+        means = means_of(words, logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh)
+        with progress() as tell, live.Live(destination, script) as watch:
+            try:
+                checked = checking.check(
+                    train,
+                    widths=asked,
+                    record_widths=recorded,
+                    steps=steps,
+                    seeds=seeds,
+                    device=device,
+                    measured=measure,
+                    require=require,
+                    at=at,
+                    finite=finite or (),
+                    time_limit=time_limit,
+                    decide_within=seconds if until_decided else None,
+                    by=checking.by_of(by),
+                    means=means,
+                    progress=tell,
+                    watch=watch if measure else None,
+                )
+            except failures.BeyondTheory as error:
+                if json is not None:
+                    files.write_json(checking.beyond_to_dict(str(error)), json)
+                raise
+        if checked.report is not None:
+            tensorboard.log(checked.report, destination, script=script)
+        if json is not None:
+            files.write_json(checked.to_dict(), json)
+        if show_dims:
+            print(checked.prediction.program.dims_table(), end="\n\n")
+        command = checking.fix_command(words, checked.prediction.program, steps)
+        if checked.report is not None:
+            terminal.show(checked.report, exponents=exponents, statements=statements, fix=command)
+            if picture is not None:
+                coordinates.picture(checked.report, picture)
+                print(f"\n  picture: {picture}", end="")
+            print(f"\n  tensorboard --logdir {logdir}")
+        else:
+            terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements, fix=command)
+        if checked.exit is failures.Exit.ANOTHER_REGIME:
+            say(f"--require {require}: the regime is another one")
+        leave(checked.exit)
+
+
+def show(
+    target: Annotated[str, typer.Argument(help="a script, in the ways of `check`, or a program.json that tpdyn wrote")],
+    script_arguments: ScriptArguments = None,
+    step: Annotated[int | None, typer.Option(help="only this step")] = None,
+    phase: Annotated[
+        list[str] | None, typer.Option(help="initialization, forward, backward or optimizer; again for more")
+    ] = None,
+    orders: Annotated[
+        bool, typer.Option("--orders", help="each value with the exponents of its size and its change")
+    ] = False,
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
+    in_place: InPlace = False,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record")] = 2,
+    save: Annotated[Path | None, typer.Option(help="write the program as JSON to this file")] = None,
+) -> None:
+    """Show the tensor program of a training script: every value of its steps as a formula, with dims and source lines."""
+    with exits():
+        from tpdyn.commands import files, show
+
+        save = absolute(save)
+        if save is not None:
+            files.check_json_path(save)
+        if show.is_program_file(target):
+            program = show.program_in(Path(target))
+        else:
+            recorded = widths_of(record_widths)
+            train = loaded(target, width_arg, script_arguments, settings, recorded, in_place)
+            with progress() as tell:
+                program = show.program_of(train, record_widths=recorded, steps=steps, progress=tell)
+        print(show.shown(program, step=step, phases=phase or (), orders=orders))
+        if save is not None:
+            save.write_text(program.to_json(), encoding="utf-8")
+
+
+def predict(
+    target: Annotated[Path, typer.Argument(help="a program.json, as a callback or `tpdyn show --save` writes it")],
+    json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
+    exponents: Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")] = False,
+    statements: Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")] = False,
+    require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
+) -> None:
+    """Predict the regime of a recorded program, without the script and without runs."""
+    with exits() as leave:
+        from tpdyn.commands import check as checking
+        from tpdyn.commands import failures, files
+        from tpdyn.commands.show import program_in
+        from tpdyn.reporting import terminal
+
+        if json is not None:
+            files.check_json_path(json)
+        checked = checking.predicted(program_in(target), require=require)
+        if json is not None:
+            files.write_json(checked.to_dict(), json)
+        terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements)
+        if checked.exit is failures.Exit.ANOTHER_REGIME:
+            say(f"required: {require}; predicted: {checked.prediction.regime.value}")
+        leave(checked.exit)
+
+
+def explain(
+    word: Annotated[
+        list[str], typer.Argument(help="order, change, regime, kernel, muP, evidence, ...", autocompletion=words)
+    ],
+) -> None:
+    """Explain a word of the verdict: order, change, regime, ..."""
+    import textwrap
+
+    from tpdyn.reporting.explain import explain as text_of
+
+    try:
+        print(textwrap.fill(text_of(" ".join(word)), 80))
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
+
+
+def demo(
+    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks")] = Path("logs"),
+) -> None:
+    """Three parametrizations of one network on real data (scikit-learn's digits): three regimes, under a minute."""
+    with exits() as leave:
+        from tpdyn.commands import demo as demonstration
+
+        with progress() as tell:
+            checked = demonstration.run(logdir, tell)
+        demonstration.show(checked, logdir)
+        leave(demonstration.exit_of(checked))
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="a log folder, e.g. logs/my-run, or one that holds several")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="the file to write (report.html; other formats: standard output)"),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="html, md or json; by the file's ending unless given")] = "",
+) -> None:
+    """One file to send to a colleague: what the tab Tensor Programs shows of a log, self-contained; or Markdown, or JSON."""
+    with exits():
+        from tpdyn.commands.report import report as reported
+
+        made = reported(folder, output, form)
+        print(made, end="" if isinstance(made, str) else "\n")
+
+
+def verify(
+    profile: Annotated[
+        str, typer.Option(help="quick (under 3 minutes on 2 cores), standard, thorough, or gpu")
+    ] = "quick",
+    only: Annotated[str, typer.Option(help="a part of the name of a theorem or test: semicircle")] = "",
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes at a time (one a core)")] = None,
+    seed: Annotated[int, typer.Option(help="of the examples that are drawn")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="run again what passed before")] = False,
+    json: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
+    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
+) -> None:
+    """Do the theorems hold here? Runs the proofs that come with tpdyn; a run that was stopped goes on."""
+    with exits() as leave:
+        from tpdyn.commands import files
+        from tpdyn.commands.verify import verify as verified
+        from tpdyn.reporting import verified as reporting
+
+        if json is not None:
+            files.check_json_path(json)
+        with progress() as tell:
+            found = verified(profile, only, logdir=logdir, jobs=jobs, seed=seed, fresh=fresh, progress=tell)
+        reporting.log(found.theorems, profile, found.seconds, found.folder)
+        reporting.show(found.theorems, profile, found.seconds)
+        if json is not None:
+            files.write_json(found.to_dict(), json)
+        print(f"tensorboard --logdir {logdir}")
+        leave(found.exit)

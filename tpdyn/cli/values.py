@@ -1,0 +1,129 @@
+"""Which values does a script take, at any width and at infinite width? `simulate`, `kernels`, `limit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tpdyn.cli.ending import exits
+from tpdyn.cli.options import (
+    InPlace,
+    ScriptArguments,
+    Settings,
+    Target,
+    WidthArgs,
+    absolute,
+    loaded,
+    progress,
+    widths_of,
+)
+
+
+def simulate(
+    target: Target,
+    script_arguments: ScriptArguments = None,
+    widths: Annotated[str, typer.Option(help="widths to simulate at")] = "1000,30000,1000000",
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
+    in_place: InPlace = False,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
+    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    dtype: Annotated[str, typer.Option(help="float64 or float32")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="at which width values leave the range of float8, float16, bfloat16")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="write the runs to this file")] = None,
+) -> None:
+    """Train a script at widths too big to store its matrices, exact in law: losses and sizes side by side."""
+    with exits():
+        from tpdyn.commands import files
+        from tpdyn.commands.simulate import simulated
+
+        json = absolute(json)
+        if json is not None:
+            files.check_json_path(json)
+        asked, recorded = widths_of(widths), widths_of(record_widths)
+        train = loaded(target, width_arg, script_arguments, settings, recorded, in_place)
+        with progress() as tell:
+            found = simulated(
+                train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, ranges=forecast,
+                progress=tell,
+            )  # fmt: skip
+        print(found.show())
+        if json is not None:
+            files.write_json(found.to_dict(), json)
+
+
+def kernels(
+    target: Annotated[str, typer.Argument(help="path/file.py:function, a function of the width that returns a module")],
+    inputs: Annotated[Path, typer.Option(help="inputs, samples first: an array in a .npy or .pt file")],
+    against: Annotated[Path | None, typer.Option(help="further inputs, for the other axis of the kernels")] = None,
+    save: Annotated[Path | None, typer.Option(help="write both kernels to this .npz file")] = None,
+) -> None:
+    """NNGP and NTK of a network at infinite width, for given inputs."""
+    with exits():
+        from tpdyn.commands import files
+        from tpdyn.commands.kernels import kernels_of
+        from tpdyn.scripts.script import load
+
+        save = absolute(save)
+        if save is not None:
+            files.check_json_path(save)
+        found = kernels_of(load(target), inputs, against)
+        print(found.show())
+        if save is not None:
+            found.save(save)
+
+
+def limit(
+    target: Target,
+    script_arguments: ScriptArguments = None,
+    points: Annotated[
+        int | None, typer.Option(min=16, help="points that stand for the width (65536; 4096 for Adam)")
+    ] = None,
+    scrambles: Annotated[int, typer.Option(min=2, help="independent repetitions, for the error")] = 8,
+    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    width_arg: WidthArgs = None,
+    settings: Settings = None,
+    in_place: InPlace = False,
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
+    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    json: Annotated[Path | None, typer.Option(help="write limits, kernels and distributions to this file")] = None,
+    widths: Annotated[str, typer.Option(help="also run it at these widths, and show the losses beside the limit")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="runs at each of --widths and of --compare")] = 8,
+    compare: Annotated[
+        str, typer.Option(help="how far runs of the recorded program are from the limit at these widths, e.g. 64,512")
+    ] = "",
+    logdir: Annotated[Path | None, typer.Option(help="show it in TensorBoard: a folder is made in this one")] = None,
+) -> None:
+    """Losses and outputs of a script at infinite width, each with its error."""
+    with exits():
+        from tpdyn.commands import check as checking
+        from tpdyn.commands import files
+        from tpdyn.commands.limit import limits, measured
+        from tpdyn.reporting import folders, limit_log
+
+        json, script, destination = absolute(json), checking.script_of(target), None
+        if json is not None:
+            files.check_json_path(json)
+        asked, recorded = widths_of(widths) if widths else (), widths_of(record_widths)
+        if logdir is not None:
+            destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-limit", script)
+            folders.check_writable(destination)
+        train = loaded(target, width_arg, script_arguments, settings, (*recorded, *asked), in_place)
+        with progress() as tell:
+            found = limits(
+                train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell,
+                compare=widths_of(compare) if compare else (), seeds=seeds,
+            )  # fmt: skip
+            runs = measured(train, asked, seeds, steps, tell) if asked else None
+        print(found.show())
+        if destination is not None:
+            limit_log.log_limit(found.limit, destination, runs, script=script)
+            print(f"tensorboard --logdir {logdir}")
+        if json is not None:
+            files.write_json(found.to_dict(), json)
