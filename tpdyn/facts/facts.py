@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar, final
 
-from tpdyn.facts import deciding, makers, normalising, outside, parameters, places, signs
+from tpdyn.facts import deciding, makers, normalising, outside, parameters, picking, places, signs
 from tpdyn.facts.decay import without_decay
 from tpdyn.facts.dependence import depends_on
 from tpdyn.facts.folded import folded
@@ -231,6 +231,11 @@ class Facts:
     def guarded_maxima(self) -> Mapping[int, int]:
         """Maxima with a number so small that it counts at zero only, with the index of the other operand."""
         return signs.guarded_maxima(self.program, self.nonnegative, self.owner)
+
+    @cached_property
+    def picks(self) -> Mapping[int, Fraction]:
+        """One-hot rows along a wide dim (the place of the largest entry), with the order of the dim."""
+        return picking.picks(self.program)
 
     @cached_property
     def ranges(self) -> Ranges:

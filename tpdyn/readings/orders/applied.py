@@ -54,6 +54,10 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
         return _of_one_argument(_chain("clamp", parameters), arguments[kept], plan.wide, at_most)
     base = several_arguments(chain[0], tuple(base for base, _, _ in arguments), plan.wide)
     moves = any(change for _, change, _ in arguments)
+    if position in facts.picks:  # one of n entries: its product with x, summed over them, is as large as x
+        rare = facts.picks[position]
+        base = tuple(Term(term.order, term.parity, rare) for term in base)
+        return Value(base, base if moves else (), None, plan.wide, at_most or moves)
     change = _change_of_several(chain, arguments, base, plan.wide) if moves else ()
     return Value(base, change, None, plan.wide, at_most)
 
