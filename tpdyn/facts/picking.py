@@ -20,9 +20,8 @@ def picks(program: Program) -> Mapping[int, Fraction]:
     for position, statement in enumerate(program.statements):
         apply = statement.instruction
         if isinstance(apply, Apply) and apply.function == "equal" and statement.wide_axes:
-            size = _ranked(program, apply.operands[0].var) or _chosen_from(
-                program, *(o.var for o in apply.operands), found
-            )
+            x, other = (operand.var for operand in apply.operands)
+            size = _ranked(program, x) or _chosen_from(program, x, other, found)
             if size:
                 found[position] = size
     return found
