@@ -67,7 +67,7 @@ PROFILES: Mapping[str, Profile] = {
     "thorough": Profile("thorough"),
     "gpu": Profile("default", only=RUNS, gpu=True),
 }
-"""quick: under three minutes on two cores, without the files that run or record many scripts. standard: all files. thorough:
+"""quick: a few minutes, without the files that run or record many scripts. standard: all files. thorough:
 five times the examples. gpu: the files that run scripts, refused where there is no GPU."""
 
 

@@ -166,7 +166,7 @@ def training_recipes(draw: Callable[..., Any]) -> Recipe:
     """Draw recipes of training programs: layers, tokens or features, tied or not, optimizer, rates, two or three steps.
 
     Rates are made smaller, by n^1/2 at a time, until nothing that counts grows: there orders are many and close.
-    Shrinks to one product with one weight on features, a readout of order -1/2, SGD, two steps.
+    Shrinks towards one layer, SGD and two steps.
     """
     weight = st.tuples(st.just("weight"), st.integers(0, 1), st.booleans())
     other = st.one_of(
