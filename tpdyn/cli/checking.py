@@ -246,9 +246,7 @@ def report(
 
 
 def verify(
-    profile: Annotated[
-        str, typer.Option(help="quick (a few minutes), standard, thorough, or gpu")
-    ] = "quick",
+    profile: Annotated[str, typer.Option(help="quick (a few minutes), standard, thorough, or gpu")] = "quick",
     only: Annotated[str, typer.Option(help="a part of the name of a theorem or test: semicircle")] = "",
     jobs: Annotated[int | None, typer.Option(min=1, help="processes at a time (one a core)")] = None,
     seed: Annotated[int, typer.Option(help="of the examples that are drawn")] = 0,

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from tpdyn.pointwise import Function, lookup
-from tpdyn.readings.orders.functions import change_terms, crossings, larger_than_tiny, value_terms
+from tpdyn.readings.orders.functions import change_terms, crossings, larger_than_tiny, least_of, value_terms
 from tpdyn.readings.orders.parity import EVEN, contains, hull, odd_in, product
 from tpdyn.readings.orders.terms import Gaussian, Term
 
@@ -127,3 +127,30 @@ def test_a_change_that_is_rarer_than_what_crosses_is_as_rare_as_before() -> None
 def test_a_function_of_terms_that_are_all_rare_is_bounded_by_their_largest_entries() -> None:
     """Rarity is not followed through the function itself: the bound is safe, and no order is claimed too small."""
     assert [(term.order, term.rarity) for term in value_terms(chain("relu"), (Term(ZERO, X, HALF),), 1)] == [(0, 0)]
+
+
+def test_a_minimum_is_its_smallest_argument_and_zero_if_one_is_zero() -> None:
+    """`min(a, b)` of numbers that are never negative: clipping by a norm takes min(1, limit / norm)."""
+    one, small = ((Term(power, EVEN),) for power in (ZERO, -HALF))
+    nothing: tuple[Term, ...] = ()
+    for arguments in (((one, nothing, one), (small, nothing, small)), ((small, nothing, small), (one, nothing, one))):
+        assert least_of(arguments) == (small, nothing, small)
+    assert least_of(((one, nothing, one), (nothing, nothing, nothing))) == (nothing, nothing, nothing)
+
+
+def test_a_minimum_whose_smallest_argument_changes_moves_by_as_much_as_both() -> None:
+    """In the base it is the first, in training the second: the change is no smaller than the larger of them."""
+    one, small = ((Term(power, EVEN),) for power in (ZERO, -HALF))
+    base, change, whole = least_of(((one, (), one), (small, (Term(HALF, EVEN),), (Term(HALF, EVEN),))))
+    assert (order(base), order(change), order(whole)) == (-HALF, ZERO, ZERO)
+
+
+def test_a_function_that_is_not_zero_at_zero_has_a_value_there() -> None:
+    (value,) = value_terms(chain("sigmoid"), (Term(-HALF, X),), 1)[:1]
+    assert value.mean_order == ZERO
+    assert order(value_terms(chain("tanh"), (Term(-HALF, X),), 1)) == -HALF
+
+
+@pytest.mark.parametrize(("name", "power"), [("atan'", -1), ("asinh'", -HALF), ("gelu", HALF), ("tanh", 0)])
+def test_what_grows_is_taken_to_the_power_of_the_functions_growth(name: str, power: Fraction) -> None:
+    assert order(value_terms(chain(name), (Term(HALF, X),), 1)) == power

@@ -203,3 +203,32 @@ def test_the_symmetry_of_the_parametrization_comes_out(data: st.DataObject) -> N
     one, other = (read(program, exponents(p, layer_names(2))) for p in (point, moved))
     for name in ("h1", "x1", "h2", "x2", "output"):
         assert changes(program, one, name) == changes(program, other, name)
+
+
+def moved_after(*updates: list[tuple[Scaling, str]]) -> Fraction | None:
+    """The order of a weight's change after these updates, each terms of the weight "w", or of the gradients "g" and "w g"."""
+    build = Builder()
+    build.parameter("w", (WIDE,))
+    gradient = build.data("g", (WIDE,))
+    for step, terms in enumerate(updates):
+        build.at(step=step, phase="backward")
+        w = build.now("w")
+        values = {"w": w, "g": gradient, "w g": build.einsum("a,a->a", w, gradient)}
+        build.at(step=step, phase="optimizer")
+        build.update("w", build.combine((1, w), *((scale, values[name]) for scale, name in terms)))
+    return read(build.build()).values[build.now("w")].moved
+
+
+def test_weight_decay_changes_a_weight_by_as_much_as_it_takes_off() -> None:
+    tiny = Scaling.of(-1, -2)
+    assert moved_after([(tiny, "g")]) == -2
+    assert moved_after([(Scaling.of(-1, -1), "w"), (tiny, "g")]) == -1
+
+
+def test_an_earlier_update_stays_in_the_change() -> None:
+    assert moved_after([(Scaling.of(1), "g")], [(Scaling.of(1, -1), "g")]) == 0
+
+
+def test_an_update_is_as_large_as_the_gradient_in_training_not_as_at_the_start() -> None:
+    grown = [(Scaling.of(1, 1), "g")]
+    assert moved_after(grown, [(Scaling.of(1, 1), "w g")]) == 2

@@ -29,13 +29,14 @@ def test_a_vector_is_drawn_as_the_finite_reading_draws_it(law: Law) -> None:
 
 
 def test_streams_are_independent_and_go_on() -> None:
-    noise = Independent(100, 0, torch.ones((), dtype=torch.float64))
+    """Of two seeds, statements, axes and uses; a stream that is drawn from again goes on."""
     streams = [
-        noise.draw(position, (axis,), (1000, 1000), number)
+        Independent(100, seed, torch.ones((), dtype=torch.float64)).draw(position, (axis,), (1000, 1000), number)
+        for seed in (0, 1)
         for position in (1, 2)
         for axis in (0, 1)
         for number in (0, 1)
     ]
     draws = torch.cat([stream(1) for stream in streams] + [streams[0](1)])
-    correlations = draws @ draws.T / 1000 - torch.eye(9, dtype=torch.float64)
+    correlations = draws @ draws.T / 1000 - torch.eye(17, dtype=torch.float64)
     assert float(correlations.abs().max()) < 0.25  # five standard deviations of a variance are 0.22
