@@ -86,15 +86,14 @@ class Law:
 
     def affine(self, slope: Number, shift: Number = 0) -> Law:
         """The law of `slope * x + shift`; of a bernoulli law only mean and standard deviation are kept."""
+        scale = self.scale * Scaling.of(-slope if slope < 0 else slope)
         match self.kind:
             case "zero" | "constant":
                 mean = self.mean * Scaling.of(slope) + Scaling.of(shift)
                 return Law("zero") if mean.is_zero else Law("constant", mean)
             case "normal" | "uniform" | "iid":
-                scale = self.scale * Scaling.of(-slope if slope < 0 else slope)
                 return Law(self.kind, self.location * Scaling.of(slope) + Scaling.of(shift), scale)
             case "orthogonal":
-                scale = self.scale * Scaling.of(-slope if slope < 0 else slope)
                 return Law("iid" if shift else "orthogonal", Scaling.of(shift), scale)
             case "bernoulli":
                 return Law("iid", self.mean, self.std).affine(slope, shift)

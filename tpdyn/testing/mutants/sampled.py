@@ -203,18 +203,18 @@ OTHERS = (
         [
             (
                 "both sides of a matrix draw the same noise",
-                'f"{self.seed} {position} {axes} {number}"',
-                'f"{self.seed} {position} {number}"',
+                'f"{position} {axes} {number}"',
+                'f"{position} {number}"',
             ),
             (
                 "all matrices draw the same noise",
-                'f"{self.seed} {position} {axes} {number}"',
-                'f"{self.seed} {axes} {number}"',
+                'f"{position} {axes} {number}"',
+                'f"{axes} {number}"',
             ),
             (
                 "all seeds draw the same noise",
-                'f"{self.seed} {position} {axes} {number}"',
-                'f"{position} {axes} {number}"',
+                'f"{self.seed} {key}"',
+                "key",
             ),
         ],
     ),

@@ -105,7 +105,7 @@ TERMS = of(
         ),
         (
             "the whole is the base",
-            "return tidy([*self.base, *self.change], self.wide) if self.change else self.base",
+            "return self._sum.again() if self.change else self.base",
             "return self.base",
         ),
         (
