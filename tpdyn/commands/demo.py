@@ -15,8 +15,8 @@ from tpdyn.reporting import folders, tensorboard, terminal
 from tpdyn.reporting.live import Live
 from tpdyn.scripts.script import load
 
-WIDTHS = (64, 128, 256, 512)
-SEEDS = 8
+WIDTHS = (64, 256, 1024, 2048)  # wide apart: growth shows beside what a small width adds to it
+SEEDS = 16
 DECIDE_WITHIN = 120.0  # seconds for further runs of a case that is undecided
 # Name of the log, function in digits_mlp.py, what theory says of it.
 CASES = (
