@@ -135,3 +135,10 @@ def test_the_width_is_told_from_which_growth_shows() -> None:
     assert shows_from(report, "output") is None
     flat = compare(claim(HALF, Regime.UNSTABLE), runs(noise=0.01, order=-0.5))
     assert shows_from(flat, "h") is None
+
+
+def test_growth_beyond_any_power_shows_from_no_width() -> None:
+    """The exponential of what grows; it was fitted as a power, with a warning of numpy's."""
+    report = compare(claim(HALF, Regime.UNSTABLE), runs(noise=0.01, order=0.5))
+    rows = tuple(replace(row, change_order=math.inf) for row in report.table)  # type: ignore[arg-type]
+    assert shows_from(replace(report, table=rows), "h") is None

@@ -111,10 +111,12 @@ def what_would_decide(report: Report, confidence: float | None = None) -> Plan |
 def shows_from(report: Report, name: str) -> float | None:
     """The width from which predicted growth shows: where a module's local slope is half of its order.
 
-    Fitted to B + A n^p; None for a row that is not predicted to grow, or where no power of n is seen at all.
+    Fitted to B + A n^p; None for a row that is not predicted to grow by a power, or where none of n is seen at all.
     """
     row = next((row for row in report.rows() if row.name == name), None)
-    if row is None or row.change_order is None or row.change_order <= 0 or name not in report.measurement.names:
+    if row is None or row.change_order is None or not 0 < row.change_order < math.inf:
+        return None
+    if name not in report.measurement.names:
         return None
     order, measurement = float(row.change_order), report.measurement
     values = measurement.change[:, :, report.step, measurement.index(name)]

@@ -144,9 +144,10 @@ def _moved(report: Report) -> str:
     ratio = measurement.widths[-1] / measurement.widths[0]
     grew = ratio**row.measured_change_order.estimate
     verb = "grew" if row.measured_change_order.estimate > 0.05 else "moved by"
+    theory = "faster than any power" if row.change_order == math.inf else f"x{ratio ** float(row.change_order):.3g}"
     return (
         f"from width {measurement.widths[0]} to {measurement.widths[-1]}: the change of {row.name or 'the output'} {verb} "
-        f"x{grew:.3g} (theory: x{ratio ** float(row.change_order):.3g})"
+        f"x{grew:.3g} (theory: {theory})"
     )
 
 
