@@ -42,7 +42,7 @@ class Scaling:
 
     @staticmethod
     def sum(scalings: list[Scaling] | tuple[Scaling, ...]) -> Scaling:
-        """The sum of several scalings (zero for an empty list)."""
+        """Sum several scalings (zero for an empty list)."""
         return Scaling._collected([term for scaling in scalings for term in scaling.terms])
 
     @staticmethod
@@ -90,11 +90,11 @@ class Scaling:
         return self.terms[0][0] if self.terms else 0
 
     def at(self, width: int) -> float:
-        """The value at one width, as a float."""
+        """Evaluate at one width, as a float."""
         return float(sum(float(c) * float(width) ** float(p) for c, p in self.terms))
 
     def size_at(self, width: int) -> int:
-        """The size of a dim at one width. Raises ValueError unless it is a whole number (as `n/8` is not at width 12)."""
+        """Evaluate the size of a dim at one width. Raises ValueError unless it is a whole number (as `n/8` is not at width 12)."""
         value = sum(
             (
                 Fraction(c) * (Fraction(width) ** int(p) if p.denominator == 1 else Fraction(float(width) ** float(p)))
@@ -145,7 +145,7 @@ def _show_term(coefficient: Number, power: Fraction) -> str:
 
 
 def show_number(value: Number) -> str:
-    """A number as short text: '3', '2/3', '0.1', '1e-08'."""
+    """Write a number as short text: '3', '2/3', '0.1', '1e-08'."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value)

@@ -18,7 +18,7 @@ _CELL = "padding:2px 14px 2px 0;text-align:left;white-space:nowrap"
 
 
 def card(title: str, lines: Sequence[str] = (), *tables: str) -> str:
-    """A heading, sentences, and tables made by `table`."""
+    """Write a card of HTML: a heading, sentences, and tables made by `table`."""
     told = "".join(f'<div style="opacity:.8">{escape(line)}</div>' for line in lines)
     return (
         f'<div style="line-height:1.45"><div style="font-weight:600">{escape(title)}</div>{told}{"".join(tables)}</div>'
@@ -41,5 +41,5 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[s
 
 
 def tone(order: float | None) -> str:
-    """What a value of that order does as the width grows; empty for one that is identically zero."""
+    """Name what a value of that order does as the width grows; empty for one that is identically zero."""
     return "" if order is None else "grows" if order > 0 else "stays" if order == 0 else "vanishes"

@@ -113,7 +113,7 @@ class Rational(Fraction):
 
 
 def quick(number: Fraction) -> Fraction:
-    """The same number, quick to add and compare where it is a multiple of 1/UNIT; any other, or a linear form, as it is."""
+    """Make a number quick to add and compare if it is a multiple of 1/UNIT; any other, or a linear form, stays as it is."""
     if number.__class__ is not Fraction:
         return number
     units = whole_units(number)
@@ -141,7 +141,7 @@ def of_units(units: int) -> Rational:
 
 
 def _passed(operation: Any, number: Rational, other: Any) -> Any:
-    """What a `Fraction` does; another kind of fraction (a linear form) is asked itself."""
+    """Do as a `Fraction` does; ask any other kind of fraction (a linear form) itself."""
     if isinstance(other, Fraction) and other.__class__ is not Fraction and other.__class__ is not Rational:
         return NotImplemented
     if isinstance(other, float):  # a comparison would make a number of this class of it

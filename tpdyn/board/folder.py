@@ -29,7 +29,7 @@ class Log:
 
 
 def logs_in(folder: Path) -> list[Log]:
-    """The logs in a folder, by name; empty if there are none."""
+    """Return the logs in a folder, by name; empty if there are none."""
     files = sorted(folder.rglob(DOCUMENT_FILE), key=lambda file: natural(str(file)))
     return [_log(folder, file) for file in files[:MOST]]
 

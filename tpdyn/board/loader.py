@@ -22,7 +22,7 @@ class Loader(base_plugin.TBLoader):  # type: ignore[misc]
             samples.setdefault(PLUGIN, SAMPLES)
 
     def load(self, context: Any) -> Any:
-        """The plugin; None (and TensorBoard goes on without the tab) if it cannot be made."""
+        """Return the plugin; None (and TensorBoard goes on without the tab) if it cannot be made."""
         try:
             from tpdyn.board.plugin import BoardPlugin
 

@@ -21,7 +21,7 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 
 
 def page(logs: Sequence[Log]) -> str:
-    """The report as HTML. logs: at least one, see `tpdyn.board.folder.logs_in`."""
+    """Return the report as HTML. logs: at least one, see `tpdyn.board.folder.logs_in`."""
     listed = [
         {
             "id": log.name,

@@ -35,7 +35,7 @@ class BoardPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         self._logs = Logs(context.data_provider)
 
     def get_plugin_apps(self) -> dict[str, Any]:
-        """The routes, below /data/plugin/tpdyn."""
+        """Return the routes, below /data/plugin/tpdyn."""
         return {
             "/index.js": _bundle,
             "/logs": self._answer(lambda context, experiment, run: {"logs": self._logs.listed(context, experiment)}),
@@ -44,7 +44,7 @@ class BoardPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         }
 
     def is_active(self) -> bool:
-        """The tab is always there: without logs it says how to make one."""
+        """Return True: the tab is always there, and without logs it says how to make one."""
         return True
 
     def frontend_metadata(self) -> Any:

@@ -53,15 +53,15 @@ class Logs:
         return sorted((log for log in found if log not in done), key=lambda log: natural(log["name"]))
 
     def document(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
-        """A log's document. Raises KeyError for a run without one, Unreadable for one that cannot be read."""
+        """Return a log's document. Raises KeyError for a run without one, Unreadable for one that cannot be read."""
         return _known(self._one(context, experiment, run, DOCUMENT_TAG))
 
     def atlas(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
-        """The map of a log's program. Raises as `document` does."""
+        """Return the map of a log's program. Raises as `document` does."""
         return self._one(context, experiment, run, ATLAS_TAG)
 
     def version(self, context: Any, experiment: str, run: str) -> str:
-        """What changes whenever the document does."""
+        """Return a text that changes whenever the document does."""
         datum = self._blobs(context, experiment, run, [DOCUMENT_TAG]).get(run, {}).get(DOCUMENT_TAG)
         return "" if datum is None else f"{datum.step}-{datum.wall_time}"
 
@@ -72,7 +72,7 @@ class Logs:
         return self._content(context, tag, tags[tag])
 
     def _blobs(self, context: Any, experiment: str, run: str | None, tags: list[str]) -> dict[str, dict[str, Any]]:
-        """The last value of each tag, by run."""
+        """Return the last value of each tag, by run."""
         from tensorboard.data.provider import RunTagFilter
 
         wanted = RunTagFilter(runs=None if run is None else [run], tags=tags)
@@ -85,7 +85,7 @@ class Logs:
         }
 
     def _content(self, context: Any, tag: str, datum: Any) -> dict[str, Any]:
-        """A blob as data, from memory if it was read before."""
+        """Read a blob as data, from memory if it was read before."""
         if datum is None or not datum.values:
             raise Unreadable("there is no document in it")
         key = f"{datum.values[0].blob_key}@{datum.step}@{datum.wall_time}"
@@ -103,7 +103,7 @@ class Logs:
 
 
 def _is_over(log: dict[str, Any], written: dict[str, float]) -> bool:
-    """Whether it is the log of a running check whose own log has been written since: TensorBoard keeps what was removed."""
+    """Tell whether it is the log of a running check whose own log has been written since: TensorBoard keeps what was removed."""
     name: str = log["name"]
     return name.endswith(RUNNING) and written.get(name.removesuffix(RUNNING), 0.0) >= log["time"]
 
@@ -126,7 +126,7 @@ def unpacked(packed: bytes) -> dict[str, Any]:
 
 
 def _known(content: dict[str, Any]) -> dict[str, Any]:
-    """The content, if it is of a version that is known here."""
+    """Return the content, if it is of a version that is known here."""
     if content.get("schema") not in KNOWN:
         raise Unreadable(
             f"the document has the schema {str(content.get('schema'))[:60]!r}; this version reads {', '.join(KNOWN)}"
@@ -135,7 +135,7 @@ def _known(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(content: dict[str, Any]) -> dict[str, Any]:
-    """The short texts of a summary, and [made, in all] of a run that goes on; what is something else is left out."""
+    """Return the short texts of a summary, and [made, in all] of a run that goes on; leave the rest out."""
     known = _known(content)
     texts = {key: known.get(key) for key in ("kind", "title", "script", "says", "outcome")}
     runs = known.get("runs")

@@ -72,7 +72,7 @@ class Finding:
     seconds: float = 0.0
 
     def text(self) -> str:
-        """A few lines for a person."""
+        """Tell the finding in a few lines for a person."""
         words = {"holds": "holds", "fails": "FAILS", "undecided": "is UNDECIDED"}
         told = [f"{self.claim.name} {words[self.verdict]}", *(f"  {line}" for line in self.lines)]
         told += [f"  fix: {self.fix}"] if self.fix and self.verdict != "holds" else []
@@ -98,7 +98,7 @@ class Bench:
     scripts: dict[str, Callable[[int], Any]] = field(default_factory=dict)
 
     def script(self, subject: Subject) -> Callable[[int], Any]:
-        """The function of the width. Raises BadTarget for a target that cannot be loaded."""
+        """Return the function of the width. Raises BadTarget for a target that cannot be loaded."""
         if not isinstance(subject, str):
             return subject
         if subject not in self.scripts:
@@ -114,14 +114,14 @@ class Bench:
         return Means(Store.under(self.folder), identity_of(file, [function]), subject_name(subject))
 
     def program(self, claim: RegimeClaim) -> Program:
-        """The recording of a script, made once a process."""
+        """Return the recording of a script; record it once a process."""
         key = (_key(claim.subject), claim.steps)
         if key not in self.programs:
             self.programs[key] = record(self.script(claim.subject), steps=claim.steps)
         return self.programs[key]
 
     def runs(self, claim: RegimeClaim | OrderClaim, widths: tuple[int, ...], seeds: Sequence[int]) -> Measurement:
-        """The runs at these widths and seeds, together with those made before."""
+        """Return the runs at these widths and seeds, together with those made before."""
         key = (_key(claim.subject), claim.steps, widths[: len(claim.widths)])
         train, means, known = self.script(claim.subject), self.means(claim.subject), self.measured.get(key)
         if known is None:
@@ -204,7 +204,7 @@ def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Made:
 
 
 def _evidence(report: Report, confirmed: bool) -> list[str]:
-    """The rows that decide: each with its line of code and its interval."""
+    """Return the rows that decide: each with its line of code and its interval."""
     open_ = {name for claim in report.claims for name in (claim.names if confirmed else claim.open)}
     lines: list[str] = []
     for row in report.rows():

@@ -205,12 +205,12 @@ def law(draw: Draw, *, covariance: ArrayLike, mean: ArrayLike | None = None, **s
 
 
 def subject_name(subject: Subject | Draw) -> str:
-    """A script's target, or the name of a function."""
+    """Return a script's target, or the name of a function."""
     return subject if isinstance(subject, str) else str(getattr(subject, "__name__", type(subject).__name__))
 
 
 def widened(claims: Sequence[Claim], widths: tuple[int, ...]) -> tuple[Claim, ...]:
-    """The same claims at other widths."""
+    """Return the same claims at other widths."""
     from dataclasses import replace
 
     return tuple(replace(claim, widths=widths) for claim in claims)

@@ -76,12 +76,12 @@ class _Open:
 
 
 def confidence_of(look: int, alpha: float = ALPHA) -> float:
-    """The confidence of look number 1, 2, ...: the errors alpha / 2^look sum to less than alpha."""
+    """Return the confidence of look number 1, 2, ...: the errors alpha / 2^look sum to less than alpha."""
     return 1.0 - alpha / float(2**look)
 
 
 def what_would_decide(report: Report, confidence: float | None = None) -> Plan | None:
-    """The cheapest plan for an undecided report; None if more runs cannot decide it, or it is decided.
+    """Find the cheapest plan for an undecided report; None if more runs cannot decide it, or if it is decided.
 
     confidence: of the intervals then; that of the report unless given.
     """
@@ -109,7 +109,7 @@ def what_would_decide(report: Report, confidence: float | None = None) -> Plan |
 
 
 def shows_from(report: Report, name: str) -> float | None:
-    """The width from which predicted growth shows: where a module's local slope is half of its order.
+    """Return the width from which predicted growth shows: where a module's local slope is half of its order.
 
     Fitted to B + A n^p; None for a row that is not predicted to grow by a power, or where none of n is seen at all.
     """
@@ -191,7 +191,7 @@ def _candidates(measurement: Measurement) -> list[tuple[tuple[int, ...], int]]:
 
 
 def _open(report: Report, name: str, claim: Claim) -> _Open | None:
-    """What of a row stands in the way of a claim: the value that grows, else its change. None if it has no spread."""
+    """Find what leaves a row open: the value that grows, else its change; None if it has no spread."""
     row = next(row for row in report.rows() if row.name == name)
     order, found = _value(row)
     if order is None or found is None or not math.isfinite(found.spread):
@@ -206,6 +206,6 @@ def _value(row: ReportRow) -> tuple[Order, OrderEstimate | None]:
 
 
 def _decides(value: _Open, widths: tuple[int, ...], seeds: int, confidence: float, margin: float) -> bool:
-    """Whether that many runs confirm the value with probability `POWER`, if its order is as predicted."""
+    """Tell whether that many runs confirm the value with probability `POWER`, if its order is as predicted."""
     half, deviation = expected(widths, seeds, spread=value.spread, confidence=confidence, crossover=value.crossover)
     return half + float(stats.norm.ppf(0.5 + POWER / 2)) * deviation <= margin

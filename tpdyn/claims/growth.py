@@ -108,7 +108,7 @@ def _mean(value: Tensor) -> float:
 
 
 def _slopes(sizes: _Numbers, errors: _Numbers, widths: Sequence[int]) -> tuple[Slope, ...]:
-    """The slope between the two largest widths; None where a value is zero, round-off, or no number."""
+    """Return the slope between the two largest widths; None where a value is zero, round-off, or no number."""
     medians, around = np.median(sizes, axis=1)[-2:], np.median(errors, axis=1)[-2:]
     slopes: list[Slope] = []
     for (low, high), (small, large) in zip(medians.T, around.T, strict=True):
@@ -120,7 +120,7 @@ def _slopes(sizes: _Numbers, errors: _Numbers, widths: Sequence[int]) -> tuple[S
 
 
 def too_fast(program: Program, orders: Orders, growth: Growth, tolerance: float = 0.5) -> list[str]:
-    """The values that grow faster, in size or in change, than their orders say."""
+    """List the values that grow faster, in size or in change, than their orders say."""
     found = []
     for k, statement in enumerate(program.statements):
         for what, slope, order in (

@@ -35,7 +35,7 @@ def pairings(places: Sequence[int]) -> Iterator[Pairing]:
 
 
 def crosses(pairing: Pairing) -> bool:
-    """Whether two of its pairs interleave: a < b < a' < b'."""
+    """Tell whether two of its pairs interleave: a < b < a' < b'."""
     return any(a < c < b < d or c < a < d < b for (a, b), (c, d) in combinations(pairing, 2))
 
 
@@ -45,22 +45,22 @@ def gaussian_moment(power: int) -> int:
 
 
 def catalan(p: int) -> int:
-    """The p-th Catalan number: non-crossing pairings of 2p places."""
+    """Return the p-th Catalan number: the non-crossing pairings of 2p points."""
     return comb(2 * p, p) // (p + 1)
 
 
 def narayana(p: int, k: int) -> int:
-    """The Narayana number N(p, k), 1 <= k <= p: these sum to the p-th Catalan number."""
+    """Return the Narayana number N(p, k), 1 <= k <= p: these sum to the p-th Catalan number."""
     return comb(p, k) * comb(p, k - 1) // p
 
 
 def fuss_catalan(factors: int, p: int) -> int:
-    """The p-th moment of the squared singular values of a product of so many square Ginibre matrices, in the limit."""
+    """Return the p-th moment of the squared singular values of a product of so many square Ginibre matrices, in the limit."""
     return comb((factors + 1) * p, p) // (factors * p + 1)
 
 
 def expected_trace(word: Sequence[Factor], spaces: Mapping[str, tuple[str, str]]) -> Counter[tuple[str, ...]]:
-    """The expected trace of a product of independent matrices of N(0, 1) entries, exactly, as a polynomial in their sizes.
+    """Compute the expected trace of a product of independent matrices of N(0, 1) entries, exactly, as a polynomial in their sizes.
 
     Args:
         word: the factors in order.
@@ -119,7 +119,7 @@ def _free_indices(word: Sequence[Factor], pairing: Pairing) -> list[int]:
 
 
 def at_sizes(trace: Mapping[tuple[str, ...], int], sizes: Mapping[str, int | Fraction]) -> Fraction:
-    """The value of such a polynomial."""
+    """Evaluate such a polynomial."""
     return sum((count * prod((Fraction(sizes[s]) for s in each), start=Fraction(1)) for each, count in trace.items()),
                Fraction(0))  # fmt: skip
 
@@ -166,7 +166,7 @@ def free_product(*factors: Sequence[Fraction | int | float]) -> list[Fraction]:
 
 
 def times(a: Series, b: Series) -> Series:
-    """The product, cut to the length of a."""
+    """Return the product, cut to the length of a."""
     return [sum((a[j] * b[k - j] for j in range(k + 1)), Fraction(0)) for k in range(len(a))]
 
 
@@ -179,7 +179,7 @@ def reciprocal(a: Series) -> Series:
 
 
 def reversed_series(a: Series) -> Series:
-    """The inverse function of a series without constant: Lagrange's formula, [z^p] = (1/p) [w^(p-1)] (w / a(w))^p."""
+    """Invert a series without constant term, as a function: Lagrange's formula, [z^p] = (1/p) [w^(p-1)] (w / a(w))^p."""
     quotient = reciprocal(a[1:])
     power = [Fraction(1)] + [Fraction(0)] * (len(quotient) - 1)
     made = [Fraction(0)]

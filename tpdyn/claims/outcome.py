@@ -105,7 +105,7 @@ def outcome_of(rows: Sequence[ReportRow], claims: Sequence[Claim]) -> Outcome:
 
 
 def counts_of(rows: Sequence[ReportRow]) -> Counts:
-    """The evidence, row by row."""
+    """Count the evidence, row by row."""
     verdicts = [row.verdict for row in rows]
     return Counts(
         verdicts.count("agrees"),
@@ -116,7 +116,7 @@ def counts_of(rows: Sequence[ReportRow]) -> Counts:
 
 
 def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) -> tuple[Claim, ...]:
-    """The claims that make up the predicted regime, and which of them the rows confirm."""
+    """Return the claims that make up the predicted regime, and which of them the rows confirm."""
     outputs = [row for row in rows if row.role == "output"]
     hidden = [row for row in rows if row.role == "hidden"]
 
@@ -143,7 +143,7 @@ def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) 
 
 
 def _growth(prediction: Prediction, rows: Sequence[ReportRow], margin: float) -> Claim:
-    """The deciding row of an unstable script; if no module makes that value, the rows that are said to grow."""
+    """Claim the growth of an unstable script: of the deciding row, or of all rows predicted to grow."""
 
     def grows(row: ReportRow) -> bool:
         size = judge(row.size_order, row.measured_size_order, margin=margin) if _positive(row.size_order) else None
@@ -161,7 +161,7 @@ def _growth(prediction: Prediction, rows: Sequence[ReportRow], margin: float) ->
 
 
 def _deciding_names(prediction: Prediction) -> set[str]:
-    """The modules whose output is the value named by the first reason, or else the module that makes it."""
+    """Return the modules whose output is the value named by the first reason, or else the module that makes it."""
     if not prediction.reasons:
         return set()
     reason, program = prediction.reasons[0], prediction.program

@@ -61,7 +61,7 @@ def _draws(trial: int, kind: str) -> Callable[[int, int], Any]:
 
 
 def claimed(kind: str, trial: int, wrong: bool) -> Claim:
-    """A claim of a kind, right or wrong."""
+    """Make a claim of a kind, right or wrong."""
     draw = _draws(trial, kind)
     if kind == "limit":
         return limit(draw, 0.0 if wrong else 1.0, looks=6)
@@ -79,7 +79,7 @@ WRONG = {
 
 
 def measured(kind: str, trials: int) -> tuple[str, int, int, int, int]:
-    """A row of `RATES`."""
+    """Measure one row of `RATES`."""
     counts = {}
     for wrong in (False, True):
         verdicts = (

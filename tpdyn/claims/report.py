@@ -84,7 +84,7 @@ class Report:
         return self.outcome is Outcome.CONFIRMED
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as JSON data; orders are strings such as "-1/2", null for identically zero."""
+        """Return the verdict as JSON data; orders are strings such as "-1/2", null for identically zero."""
         return {
             "regime": self.prediction.regime.value,
             "outcome": self.outcome.value,
@@ -125,7 +125,7 @@ class Report:
         )
 
     def to_text(self) -> str:
-        """The table as plain text, one line a module (for assertion messages and logs)."""
+        """Return the table as plain text, one line a module (for assertion messages and logs)."""
         lines = [f"regime: {self.prediction.regime.value}, {self.outcome.value}; changes compared at step {self.step}"]
         for claim in self.claims:
             if not claim.met:
@@ -188,7 +188,7 @@ def compare(
 
 
 def row_to_dict(row: ReportRow) -> dict[str, Any]:
-    """A row of the verdict as JSON data."""
+    """Return a row of the verdict as JSON data."""
     return {
         "name": row.name,
         "role": row.role,
@@ -204,7 +204,7 @@ def row_to_dict(row: ReportRow) -> dict[str, Any]:
 
 
 def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:
-    """The step at which changes are compared: see the module docstring."""
+    """Return the step at which changes are compared: see the module docstring."""
     if prediction.regime is not Regime.UNSTABLE:
         return steps - 1
     seen = [row for row in rows if row.change is not None and row.step < steps]

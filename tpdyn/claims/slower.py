@@ -28,7 +28,7 @@ VANISHING = Fraction(16)
 
 
 def slower_change(prediction: Prediction, row: Row) -> Fraction | None:
-    """The largest order, below that of a row's change, at which some parameters alone change it; None if there is none."""
+    """Find the largest order, below that of a row's change, at which some parameters alone change it; None if none does."""
     facts = Facts.of(prediction.program)
     if row.position >= len(facts.program):  # orders that are stated, of no program
         return None
@@ -39,7 +39,7 @@ def slower_change(prediction: Prediction, row: Row) -> Fraction | None:
 
 
 def slower_size(prediction: Prediction, row: Row) -> Fraction | None:
-    """The largest order that a row's size has without some parameters (a bias without the weights), if it is below its own."""
+    """Find the largest order of a row's size without some parameters (a bias without the weights), if it is below its own."""
     facts = Facts.of(prediction.program)
     if row.position >= len(facts.program):
         return None
@@ -54,7 +54,7 @@ def _largest_below(whole: Order, orders: Sequence[Order]) -> Fraction | None:
 
 
 def _groups(facts: Facts) -> list[frozenset[str]]:
-    """The parameters one by one; of many, those of the same name in a stack (blocks.0, blocks.1) together."""
+    """Group the parameters: one by one; of many, those of one name in a stack (blocks.0, blocks.1) together."""
     names = [parameter.name for parameter in facts.program.parameters]
     groups: dict[str, set[str]] = {}
     for name in names:

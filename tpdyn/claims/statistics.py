@@ -133,7 +133,7 @@ class OrderEstimate:
     steepest: float = math.nan
 
     def remedy(self) -> str:
-        """What would make the interval shorter."""
+        """Say what would make the interval shorter."""
         if self.seeds < 2:
             return "measure with more seeds (at least 4)"
         return "measure with more seeds" if self.noise >= self.finite_width else "measure at larger widths"
@@ -147,7 +147,7 @@ def estimate_order(
     confidence: float = CONFIDENCE,
     crossover: float = CROSSOVER,
 ) -> OrderEstimate | None:
-    """The order of `values[width, seed]` (sizes, >= 0), with an interval at that confidence.
+    """Estimate the order of `values[width, seed]` (sizes, >= 0), with an interval at that confidence.
 
     Values at or below `floor` are left out, and so are NaN and Inf, and widths at which less than half is left. None if
     fewer than two widths remain. With one seed (no degree of freedom for the noise) the interval is infinite.
@@ -213,7 +213,7 @@ def _bend(
     noise: Float[NDArray[np.float64], " width"],
     freedom: int,
 ) -> tuple[float, float]:
-    """The bend of a parabola through the logarithms, zero where noise may have made it, and its slope at the largest width."""
+    """Fit a parabola to the logarithms: its bend (zero if it may be noise), and its slope at the largest width."""
     if len(n) < 3 or not freedom:
         return 0.0, math.nan
     x = np.log(n) - np.log(n[-1])
@@ -226,7 +226,7 @@ def _bend(
 
 
 def still_bends_towards(predicted: Fraction | int, found: OrderEstimate, margin: float = MARGIN) -> bool:
-    """Whether local slopes move towards the predicted order so fast that they reach it within `DOUBLINGS` of the width."""
+    """Tell whether local slopes move towards the predicted order so fast that they reach it within `DOUBLINGS` of the width."""
     missing = float(predicted) - found.steepest
     return bool(found.bend) and missing * found.bend > 0 and abs(missing) - margin <= DOUBLINGS * abs(found.bend)
 
@@ -252,7 +252,7 @@ def expected(
 def _weights(
     n: Float[NDArray[np.float64], " width"], noise: Float[NDArray[np.float64], " width"], crossover: float
 ) -> tuple[Float[NDArray[np.float64], " width"], Float[NDArray[np.float64], "width width"]]:
-    """The weights of the best linear estimate of the order, and the prior covariance of what finite widths hide.
+    """Compute the weights of the best linear estimate of the order, and the prior covariance of what finite widths hide.
 
     noise: variance of each width's mean log size.
     """
@@ -287,7 +287,7 @@ def judge(
     at_most: bool = False,
     margin: float = MARGIN,
 ) -> Agreement:
-    """Whether a measured order is within `margin` of the predicted one.
+    """Tell whether a measured order is within `margin` of the predicted one.
 
     "agrees" when the whole interval lies within +-margin of it; "disagrees" when the whole interval lies outside;
     "inconclusive" otherwise. at_most: the prediction is an upper bound, so anything below is within. A value that is

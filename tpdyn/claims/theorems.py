@@ -94,12 +94,12 @@ def entrywise(point: Abc) -> Conclusion:
 
 
 def faithful(point: Abc) -> bool:
-    """The condition of IVb under which gradients keep their initial order: b_out <= c_out."""
+    """Tell whether gradients keep their initial order, by the condition of IVb: b_out <= c_out."""
     return point.b[-1] <= point.c[-1]
 
 
 def standard(layers: int, rate: Sequence[Fraction | int] | Fraction | int = 0) -> Abc:
-    """Standard parametrization (as torch initialises: fan-in) with `layers` hidden layers."""
+    """Return the standard parametrization (as torch initialises: fan-in) with `layers` hidden layers."""
     half = Fraction(1, 2)
     return Abc((Fraction(0),) * (layers + 1), (Fraction(0), *(half,) * layers), _rates(rate, layers))
 

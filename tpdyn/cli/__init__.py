@@ -48,7 +48,7 @@ def _main(version: Annotated[bool, typer.Option("--version", help="print the ver
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     # Threads that spin while they wait make small matrices ten times slower on a busy machine. Read when torch starts.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):  # what an encoding lacks is replaced, as in `report.show()`

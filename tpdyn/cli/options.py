@@ -16,7 +16,7 @@ import typer
 
 
 def targets(begun: str) -> list[str]:
-    """What a shell offers for a target: folders, Python files, and behind a file's colon its functions that take arguments."""
+    """Complete a target: folders, Python files, and behind a file's colon its functions that take arguments."""
     file, colon, _ = begun.partition(".py:")
     if not colon:
         found = sorted(glob.glob(f"{glob.escape(begun)}*"))
@@ -35,7 +35,7 @@ def _is_offered(path: str) -> bool:
 
 
 def words(begun: str) -> list[str]:
-    """What a shell offers for a word of the verdict."""
+    """Complete a word of the verdict."""
     from tpdyn.reporting.explain import TEXTS
 
     return [word for word in TEXTS if word.startswith(begun)]
@@ -107,7 +107,7 @@ def limits_of(text: str) -> tuple[Fraction, Fraction]:
 
 
 def absolute(path: Path | None) -> Path | None:
-    """The full path: the script may change the working folder."""
+    """Make a path absolute: the script may change the working folder."""
     return None if path is None else path.absolute()
 
 
@@ -123,7 +123,7 @@ def say_each(messages: Iterable[str]) -> None:
 
 
 def progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
-    """A bar, or lines where there is no terminal: told (what, done, in all)."""
+    """Show a bar, or lines where there is no terminal: told (what, done, in all)."""
     from tpdyn.reporting import progress as reporting
 
     return reporting.progress()
@@ -133,7 +133,7 @@ def loaded(
     target: str, width_args: list[str] | None, arguments: list[str] | None, settings: list[str] | None,
     widths: Sequence[int], in_place: bool,
 ) -> Callable[[int], object]:  # fmt: skip
-    """The function of the width that the words mean (`tpdyn.scripts.script.load`); tells what is set and written."""
+    """Load the function of the width that the words mean (`tpdyn.scripts.script.load`); tell what is set and written."""
     from tpdyn.scripts.script import load, told
 
     say_each(told(target, settings or []))

@@ -42,7 +42,7 @@ def derive(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="write the exponents to this file")] = None,
 ) -> None:
-    """The maximal update parametrization of a training script, and how the script differs from the named ones."""
+    """Derive a training script's maximal update parametrization, and compare the script with the named ones."""
     with exits():
         from tpdyn.commands import check as checking
         from tpdyn.commands import files
@@ -80,7 +80,7 @@ def fix(
     in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
 ) -> None:
-    """The edits that bring a training script to its maximal update, as a patch; the script itself is not touched.
+    """Write the edits that bring a training script to its maximal update, as a patch; leave the script itself alone.
 
     The patch goes to standard output (tpdyn fix script.py:train | patch -p0), what is to be said of it to standard error.
     Exit status: 0 nothing to change, or the patch is verified (the patched script was recorded again); 15 it is not.
@@ -214,7 +214,7 @@ def transfer(
     json: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
     logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
 ) -> None:
-    """Does the best learning rate move with the width? Sweep it at several widths, for one or more parametrizations."""
+    """Sweep the learning rate at several widths, for one or more parametrizations: does the best one move?"""
     with exits():
         from tpdyn.commands import files
         from tpdyn.commands.check import script_of, seconds_of

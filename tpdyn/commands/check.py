@@ -48,7 +48,7 @@ class Watching(Protocol):
     """Who looks on while a check runs, such as `tpdyn.reporting.live.Live`."""
 
     def predicted(self, prediction: Prediction, runs: int) -> None:
-        """The prediction is known; so many runs are to be made."""
+        """Take note that the prediction is known, and how many runs are to be made."""
 
     def measured(self, so_far: Callable[[], Measurement | None], done: int, runs: int) -> None:
         """One more run was made; `so_far` collects all of them."""
@@ -79,7 +79,7 @@ class Checked:
         return {Regime.UNSTABLE: Exit.UNSTABLE, Regime.TRIVIAL: Exit.TRIVIAL}.get(self.prediction.regime, Exit.OK)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON verdict; what was not measured is null."""
+        """Return the JSON verdict; what was not measured is null."""
         return self.report.to_dict() if self.report is not None else _prediction_to_dict(self.prediction)
 
 
@@ -176,7 +176,7 @@ def predicted(program: Program, *, require: str = "") -> Checked:
 
 
 def _decided(watched: Watched, report: Report, seconds: float, means: Means, tell: Progress) -> Report:
-    """The report after further runs, as many as the time allows."""
+    """Run further, as long as the time allows, and return the report."""
     end, known = time.monotonic() + seconds, report.measurement
 
     def on() -> bool:
@@ -206,7 +206,7 @@ def recorded(
     steps: int = 3,
     progress: Progress | None = None,
 ) -> Program:
-    """A script as a program in a symbolic width; failures of the script are `BadInput` or `BeyondTheory`."""
+    """Record a script as a program in a symbolic width; raise `BadInput` or `BeyondTheory` where that fails."""
     tell = progress or (lambda what, done, total: None)
     sizes = tuple(widths or default_widths(train))
     tell("recording", 0, len(sizes) + 1)
@@ -216,7 +216,7 @@ def recorded(
 
 
 def derived(program: Program, gauge: str = "no multipliers") -> tuple[Parametrization, dict[str, tuple[str, ...]]]:
-    """The maximal update of a program, and how the script differs from each named family.
+    """Derive the maximal update of a program, and how the script differs from each named family.
 
     gauge: how it is written, one of `tpdyn.parametrizing.parametrization.GAUGES`.
     """
@@ -238,7 +238,7 @@ def phases(
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
 ) -> PhaseDiagram:
-    """The phase diagram of a program on a slice; an unknown name of an axis or point is `BadInput`."""
+    """Draw the phase diagram of a program on a slice; raise `BadInput` for an unknown name of an axis or point."""
     tell = progress or (lambda what, done, total: None)
     with translated():
         return phase_diagram(
@@ -315,7 +315,7 @@ def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) ->
 
 
 def _prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
-    """The JSON verdict of a prediction alone."""
+    """Return the JSON verdict of a prediction alone."""
     rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
     modules = []
     for name in dict.fromkeys(row.name for row in rows):
@@ -340,7 +340,7 @@ def _prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
 
 
 def beyond_to_dict(message: str) -> dict[str, Any]:
-    """The JSON verdict of a script for which there is no prediction."""
+    """Return the JSON verdict of a script for which there is no prediction."""
     return {"regime": None, "outcome": None, "agrees": None, "modules": [], "reasons": [message]}
 
 
@@ -349,19 +349,19 @@ def _text(order: Order) -> str | None:
 
 
 def name_of(target: str) -> str:
-    """The folder name of a target's logs: `examples/digits_mlp.py:train` is `digits_mlp-train`."""
+    """Return the folder name of a target's logs: `examples/digits_mlp.py:train` is `digits_mlp-train`."""
     file, _, function = target.partition(".py")
     return Path(file).name + (f"-{function[1:]}" if function.startswith(":") else "")
 
 
 def script_of(target: str) -> str:
-    """The full path of a target's file, which tells scripts of one name apart."""
+    """Return the full path of a target's file, which tells scripts of one name apart."""
     file, dot, _ = target.partition(".py")
     return str(Path(file + dot).resolve())
 
 
 def fix_command(target: Target, program: Program, steps: int) -> str:
-    """The command that writes the remedy as a patch and applies it, with all that a target was recorded with.
+    """Return the command that writes the remedy as a patch and applies it, with the options of the recording.
 
     steps: as they were asked for. The base width is the script's own where its text says so, else the multiple of what the
     recorded widths are multiples of that is nearest to 256: the script may refuse others.
@@ -381,7 +381,7 @@ def fix_command(target: Target, program: Program, steps: int) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """A time such as "10m", "90s", "1h" or "30" in seconds; raises `BadInput` for anything else."""
+    """Read a time such as "10m", "90s", "1h" or "30" as seconds; raise `BadInput` for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if found is None or float(found[1]) <= 0:
         raise BadInput(f"--budget {text}: expected a time such as 90s, 10m or 1h")

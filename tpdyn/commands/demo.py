@@ -75,7 +75,7 @@ def exit_of(checked: dict[str, Checked]) -> Exit:
 
 
 def example(name: str) -> Path:
-    """A file of `examples/`: beside this one in an installed package, at the root of the repository in a checkout."""
+    """Find a file of `examples/`: beside this one in an installed package, at the root of the repository in a checkout."""
     here = Path(PACKAGE).resolve()
     places: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
     for place in places:

@@ -52,7 +52,7 @@ class BeyondTheory(RuntimeError):
 
 
 def status_of(error: BaseException) -> Exit | None:
-    """The exit status of an error that is the user's to mend; None for one that is not."""
+    """Return the exit status of an error that the user can mend; None for any other."""
     if isinstance(error, BeyondTheory):
         return Exit.OUTSIDE
     # An unwritable file or folder is an OSError; a target that cannot be loaded a BadTarget.
@@ -80,7 +80,7 @@ class Watched:
         self._runs = 0
 
     def again(self) -> Watched:
-        """The same function for further runs, which are silent and not counted with the earlier ones."""
+        """Watch the same function for further runs, which are silent and counted apart."""
         return Watched(self._train, silent=True, seconds=self._seconds)
 
     def __call__(self, width: int) -> None:
@@ -130,7 +130,7 @@ def translated() -> Any:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether the error was raised below the user's code by this package, rather than by the user's own line."""
+    """Tell whether the error was raised below the user's code by this package, rather than by the user's own line."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     users = [index for index, file in enumerate(files) if is_user_file(file)]
     return not users or any(file.startswith(PACKAGE) for file in files[users[-1] :])

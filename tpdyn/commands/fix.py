@@ -52,7 +52,7 @@ class Fixed:
         return Exit.OK if self.nothing_to_change or self.verified else Exit.UNVERIFIED
 
     def told(self) -> str:
-        """What the patch does and whether it was verified, in words."""
+        """Tell in words what the patch does and whether it was verified."""
         if self.nothing_to_change:
             return "nothing to change: the script is in the maximal update parametrization already"
         lines = ["to reach the maximal update:", *(f"  {edit}" for edit in self.derived.edits())]
@@ -91,7 +91,7 @@ def fixed(
     in_place: bool = False,
     progress: Progress | None = None,
 ) -> Fixed:
-    """The edits that bring a script to its maximal update, recorded again with them; no file is touched.
+    """Edit a script to its maximal update, in memory only, and record it again with the edits.
 
     base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.scripts.script.load`.
     """
@@ -123,7 +123,7 @@ def fixed(
 
 
 def _first_steps(train: Callable[[int], Any], width: int, steps: int) -> dict[str, Any] | None:
-    """The parameters after the first steps; None where the script does not run at that width."""
+    """Return the parameters after the first steps; None where the script does not run at that width."""
     try:
         with translated():
             return after_first_steps(Watched(train, silent=True), width, steps)

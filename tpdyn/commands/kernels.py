@@ -27,7 +27,7 @@ class Found:
     kernels: Kernels
 
     def show(self) -> str:
-        """The upper left corner of each."""
+        """Show the upper left corner of each."""
         lines = []
         for name, kernel in (("NNGP", self.kernels.nngp), ("NTK", self.kernels.ntk)):
             if kernel is None:
@@ -50,7 +50,7 @@ class Found:
 
 
 def kernels_of(make: Callable[[int], Any], x1: Path, x2: Path | None = None) -> Found:
-    """The kernels of `make(width)`, a module, for the arrays in two files.
+    """Compute the kernels of `make(width)`, a module, for the arrays in two files.
 
     Raises `BadInput` for files that hold no array of samples, `BeyondTheory` where a kernel is not known or has no limit.
     """
@@ -67,7 +67,7 @@ def kernels_of(make: Callable[[int], Any], x1: Path, x2: Path | None = None) -> 
 
 
 def read(path: Path) -> Tensor:
-    """An array of samples from a .npy or .pt file; floats are taken in the type that they have."""
+    """Read samples from a .npy or .pt file; floats keep their type."""
     expected = "expected one array, samples first, in a .npy or .pt file"
     if not path.is_file():
         raise BadInput(f"{path}: no such file; {expected}")

@@ -47,7 +47,7 @@ class Limits:
         return "\n".join([table(lines), *told, *notes, made, *beside])
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON, with kernels and distributions."""
+        """Return the same as JSON, with kernels and distributions."""
         found = self.limit
         return {
             "losses": [_estimate(each) for each in found.losses],
@@ -104,7 +104,7 @@ def limits(
 def measured(
     train: Callable[[int], Any], widths: Sequence[int], seeds: int, steps: int, progress: Progress | None = None
 ) -> Measurement:
-    """The losses of real runs at growing widths. Raises `BadInput` for widths that make no sense, and as `measure` does."""
+    """Measure the losses of real runs at growing widths. Raises `BadInput` for senseless widths, and as `measure` does."""
     tell = progress or (lambda what, done, total: None)
     check_widths(widths, "--widths")
     with translated():

@@ -17,7 +17,7 @@ PHASES = ("initialization", "forward", "backward", "optimizer")
 
 
 def is_program_file(target: str) -> bool:
-    """Say whether a target is a program as JSON, rather than a script."""
+    """Tell whether a target is a program as JSON, rather than a script."""
     return target.endswith(".json")
 
 

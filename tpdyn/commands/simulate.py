@@ -38,7 +38,7 @@ class Simulation:
         return "\n".join([table(lines), *(f"note: {note}" for note in notes), *ranges])
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON; a number that is not finite is a string."""
+        """Return the same as JSON; a number that is not finite is a string."""
         return {
             "runs": [
                 {
@@ -113,10 +113,10 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float) -> float | str:
-    """A number as JSON knows it: one that is not finite is a word."""
+    """Return a number as JSON knows it: one that is not finite is a word."""
     return value if value - value == 0 else str(value)
 
 
 def listed(values: Any) -> Any:
-    """A tensor as nested lists of such numbers."""
+    """Return a tensor as nested lists of such numbers."""
     return [listed(value) for value in values] if values.dim() else number(float(values))

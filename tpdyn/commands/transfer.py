@@ -45,7 +45,7 @@ class _Target:
         return load(self.file, self.width_arg, self.words)
 
     def sent(self, texts: Mapping[str, str]) -> Target:
-        """The same in words that workers understand."""
+        """Return the same in words that workers understand."""
         options = () if self.width_arg is None else (self.width_arg,)
         return Target(self.file, options, self.words, texts=tuple(sorted(texts.items())))
 
@@ -120,7 +120,7 @@ def transfers(
 
 
 def log_name(targets: Sequence[str]) -> str:
-    """The folder name of a sweep's logs: `examples/digits_mlp.py:train` becomes `digits_mlp-train-transfer`."""
+    """Return the folder name of a sweep's logs: `examples/digits_mlp.py:train` becomes `digits_mlp-train-transfer`."""
     return f"{name_of(targets[0])}-transfer"
 
 

@@ -111,7 +111,7 @@ class Verified:
 
 
 def proofs() -> Path:
-    """The folder of proofs: beside this file's package in a checkout, within it in an installed one."""
+    """Find the folder of proofs: beside this file's package in a checkout, within it in an installed one."""
     here = Path(PACKAGE).resolve()
     for place in (here / "proofs_checks", here.parent / "proofs_checks"):
         if place.is_dir():
@@ -167,7 +167,7 @@ def verify(
 
 
 def key() -> str:
-    """What proofs depend on: the text of the package and of the proofs, and the versions of what they import."""
+    """Return a digest of all that proofs depend on: package, proofs, and the versions of their imports."""
     digest = hashlib.sha256()
     for root in (Path(PACKAGE), proofs()):
         for path in sorted(root.rglob("*.py")):
@@ -199,7 +199,7 @@ class _Run:
         (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n")
 
     def all_of(self, files: Sequence[Path], jobs: int, tell: Progress) -> list[Theorem]:
-        """The theorems, in the order in which they end."""
+        """Run the files; return their theorems, in the order in which they end."""
         waiting, running, made = list(files), dict[Path, tuple[subprocess.Popen[bytes], float]](), list[Theorem]()
         try:
             while waiting or running:

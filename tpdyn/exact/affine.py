@@ -64,17 +64,17 @@ class Chart:
         self._values: dict[int, int] = {}
 
     def symbol(self, name: str) -> Affine:
-        """The number that a symbol stands for."""
+        """Return the number that a symbol stands for."""
         index = self.names.index(name)
         return _affine(self, UNIT << (SLOT * (index + 1)), int(self.point[index] * self.fine) * UNIT)
 
     def form(self, packed: int) -> tuple[Fraction, tuple[Fraction, ...]]:
-        """A packed form as its constant and its coefficients, one a symbol."""
+        """Unpack a form: its constant and its coefficients, one a symbol."""
         constant, *coefficients = (Fraction(part, UNIT) for part in self.parts(packed))
         return constant, tuple(coefficients)
 
     def parts(self, packed: int) -> list[int]:
-        """The same as whole numbers: how many times 1/UNIT each of them is, the constant first."""
+        """Unpack a form into whole numbers: how many times 1/UNIT each of them is, the constant first."""
         found = []
         for _ in range(len(self.names) + 1):
             low = packed & _SLOT_MASK
@@ -85,7 +85,7 @@ class Chart:
         return found
 
     def sign(self, x: Any, y: Any) -> tuple[int, int]:
-        """The form of x - y (0 where it is a constant), and a number with the sign that it has at the point.
+        """Return the form of x - y (0 where it is a constant), and a number with the sign that it has at the point.
 
         One of them at least is an Affine order.
         """
@@ -100,7 +100,7 @@ class Chart:
         return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
 
     def value(self, packed: int) -> int:
-        """A form's value at the point, in units of 1/(UNIT fine)."""
+        """Evaluate a form at the point, in units of 1/(UNIT fine)."""
         known = self._values.get(packed)
         if known is None:
             known = sum(c * x for c, x in zip(self.parts(packed), self._coordinates, strict=True))
@@ -108,7 +108,7 @@ class Chart:
         return known
 
     def order(self, packed: int, value: int | None = None) -> Affine:
-        """The order with a form, the value of which may be known."""
+        """Return the order with a form, the value of which may be known."""
         return _affine(self, packed, self.value(packed) if value is None else value)
 
     # -- results with their conditions ----------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Chart:
         )
 
     def recalled(self, memory: Memory, question: Hashable, work: Callable[[], T]) -> T:
-        """The result of some work: one that is known and whose conditions hold here, or else a new one.
+        """Recall the result of some work if one is known whose conditions hold here; else do the work.
 
         The work may depend on nothing but the question and the answers of comparisons. Conditions are recorded either way.
         """
@@ -148,7 +148,7 @@ class Chart:
         return made
 
     def satisfies(self, conditions: Conditions) -> bool:
-        """Whether every comparison comes out as it did, ties included.
+        """Tell whether every comparison comes out as it did, ties included.
 
         A tie belongs to the cells on both sides of it, where orders are the same, but the terms need not be.
         """
@@ -165,7 +165,7 @@ class Chart:
         self.not_below.update(conditions.not_below)
 
     def rank(self, order: Any) -> int | float:
-        """A number that compares as the order does at the point."""
+        """Return a number that compares as the order does at the point."""
         if order.__class__ is Affine:
             return order._value
         return order if isinstance(order, float) else _units(order) * self.fine
@@ -186,7 +186,7 @@ class Chart:
         return packed >> 1
 
     def scaled(self, packed: int, factor: Fraction) -> int:
-        """A form times a rational number."""
+        """Multiply a form by a rational number."""
         if factor.denominator == 1:
             return packed * factor.numerator
         if factor.denominator == 2:
@@ -343,7 +343,7 @@ def _no_float(number: float) -> NoReturn:
 
 
 def show_form(constant: Fraction, coefficients: Iterable[Fraction], names: Iterable[str]) -> str:
-    """A linear form as text: '1/2 - 2*a + c'."""
+    """Write a linear form as text: '1/2 - 2*a + c'."""
     text = str(constant) if constant else ""
     for coefficient, name in zip(coefficients, names, strict=True):
         if coefficient:

@@ -19,7 +19,7 @@ Number = Fraction | int
 
 
 def exceeds(x: Number, y: Number) -> bool:
-    """Whether x > y."""
+    """Tell whether x > y."""
     if x.__class__ is Rational and y.__class__ is Rational:
         return x.units > y.units
     chart = _chart_of(x, y)
@@ -36,12 +36,12 @@ def exceeds(x: Number, y: Number) -> bool:
 
 
 def reaches(x: Number, y: Number) -> bool:
-    """Whether x >= y."""
+    """Tell whether x >= y."""
     return not exceeds(y, x)
 
 
 def meets(x: Number, y: Number) -> bool:
-    """Whether x = y."""
+    """Tell whether x = y."""
     if x.__class__ is Rational and y.__class__ is Rational:
         return x.units == y.units
     chart = _chart_of(x, y)
@@ -65,7 +65,7 @@ def counts_on(larger: Number, smaller: Number) -> None:
 
 
 def largest(orders: Sequence[Fraction]) -> Fraction:
-    """The largest order. It is compared with each other one, and a tie belongs to both cells around it."""
+    """Return the largest order. It is compared with each other one, and a tie belongs to both cells around it."""
     if len(orders) == 1:
         return orders[0]
     chart = _chart_of(*orders)
@@ -83,7 +83,7 @@ def largest(orders: Sequence[Fraction]) -> Fraction:
 
 
 def smallest(orders: Sequence[Fraction]) -> Fraction:
-    """The smallest order."""
+    """Return the smallest order."""
     least = orders[0]
     for order in orders[1:]:
         if exceeds(least, order):
@@ -92,7 +92,7 @@ def smallest(orders: Sequence[Fraction]) -> Fraction:
 
 
 def leader(items: Iterable[T], order: Callable[[T], Fraction]) -> T:
-    """The first item with the largest order."""
+    """Return the first item with the largest order."""
     best, *others = items
     for item in others:
         if exceeds(order(item), order(best)):
@@ -112,7 +112,7 @@ def ranks(orders: Sequence[Fraction]) -> Sequence[Number | float]:
 
 
 def key(order: Fraction) -> object:
-    """A dictionary key: equal for two orders exactly when they are the same form, or the same number."""
+    """Return a dictionary key: equal for two orders exactly when they are the same form, or the same number."""
     if order.__class__ is not Rational:
         order = quick(order)
     if order.__class__ is Rational:
@@ -123,14 +123,14 @@ def key(order: Fraction) -> object:
 
 
 def form_of(order: Fraction) -> int | None:
-    """An order as a packed form: a linear one, or a constant (in units); None where it has none."""
+    """Pack an order as a form: a linear one, or a constant (in units); None where it has none."""
     if order.__class__ is Affine:
         return order._form
     return order.units if order.__class__ is Rational else None
 
 
 def chart_of(orders: Iterable[Number]) -> Chart | None:
-    """The chart of the first linear form; None where there is none."""
+    """Return the chart of the first linear form; None where there is none."""
     for order in orders:
         if order.__class__ is Affine:
             return order._chart

@@ -31,7 +31,7 @@ class Form:
         return not any(self.coefficients)
 
     def primitive(self) -> Form:
-        """A positive multiple of it, with coprime integers as coefficients; itself where it is constant."""
+        """Return a positive multiple of it, with coprime integers as coefficients; itself where it is constant."""
         if self.is_constant:
             return self
         whole = math.lcm(*(c.denominator for c in self.coefficients))
@@ -55,7 +55,7 @@ class Constraint:
     relation: Relation
 
     def holds(self, point: Sequence[Fraction]) -> bool:
-        """Whether a point satisfies it."""
+        """Tell whether a point satisfies it."""
         value = self.form.at(point)
         return value == 0 if self.relation == "=" else value > 0 if self.relation == ">" else value >= 0
 

@@ -32,7 +32,7 @@ class Infeasible:
 
 
 def nullspace(rows: Sequence[Point], size: int) -> list[Point]:
-    """A basis of the vectors on which all rows vanish, with one free coordinate 1 each."""
+    """Return a basis of the vectors on which all rows vanish, with one free coordinate 1 each."""
     pivots = _reduced(rows)
     basis = []
     for free in range(size):
@@ -47,7 +47,7 @@ def nullspace(rows: Sequence[Point], size: int) -> list[Point]:
 
 
 def solve(rows: Sequence[Point], size: int) -> Point | None:
-    """A solution of the equations `row[:size] . x + row[size] = 0` (free coordinates 0); None if there is none."""
+    """Solve the equations `row[:size] . x + row[size] = 0` (free coordinates 0); None if there is none."""
     pivots = _reduced(rows)
     if size in pivots:
         return None
@@ -60,7 +60,7 @@ def independent(forms: Sequence[Form]) -> list[Form]:
 
 
 def remainder(form: Form, equations: Sequence[Form]) -> Form:
-    """What is left of a form where all equations are 0: their leading symbols do not enter."""
+    """Reduce a form modulo equations (forms that are 0): their leading symbols do not enter the result."""
     row = {column: value for column, value in enumerate(_row(form)) if value}
     for lead, pivot in _reduced(list(map(_row, equations))).items():
         if lead in row:
@@ -104,7 +104,7 @@ def _subtract(row: dict[int, Fraction], other: dict[int, Fraction], factor: Frac
 
 
 def minimise(objective: Form, constraints: Sequence[Constraint], *, nonnegative: bool = False) -> Point | Infeasible:
-    """A point that satisfies the closure of all constraints ('>' counts as '>=') and is smallest in the objective.
+    """Minimise the objective over the closure of all constraints ('>' counts as '>='); return a point.
 
     nonnegative: no coordinate may be negative, on top of the constraints.
 
@@ -131,7 +131,7 @@ def minimise(objective: Form, constraints: Sequence[Constraint], *, nonnegative:
 
 
 def inside(constraints: Sequence[Constraint], size: int) -> Point | None:
-    """A point that satisfies every constraint, strict ones strictly, far from the bounds; None if there is none."""
+    """Find a point that satisfies every constraint, strict ones strictly, far from the bounds; None if there is none."""
     slack = tuple([ZERO] * size + [Fraction(-1)])
     widened = [
         Constraint(Form(c.form.constant, (*c.form.coefficients, Fraction(-1 if c.relation != "=" else 0))), c.relation)
@@ -146,7 +146,7 @@ def inside(constraints: Sequence[Constraint], size: int) -> Point | None:
 
 
 def facets(constraints: Sequence[Constraint], size: int) -> tuple[Constraint, ...]:
-    """The inequalities that are not implied by the others: each kept one has an exact point that violates it alone."""
+    """Return the inequalities that are not implied by the others: each kept one has an exact point that violates it alone."""
     kept = list(constraints)
     for constraint in constraints:
         if constraint.relation == "=":
@@ -195,7 +195,7 @@ def _rounded(x: Any) -> Point:
 
 
 def _solved(x: Any, constraints: Sequence[Constraint]) -> Point | None:
-    """The point near x on all constraints that are active there; free directions stay as rounded."""
+    """Round x to a rational point on all constraints that are active there; free directions stay as rounded."""
     near = _rounded(x)
     size = len(near)
     rows = []

@@ -18,7 +18,7 @@ Polygon = tuple[Corner, ...]
 
 
 def polygon(polytope: Polytope) -> Polygon:
-    """The corners of a set with two dimensions, counterclockwise."""
+    """Return the corners of a set with two dimensions, counterclockwise."""
     corners = sorted((x, y) for x, y in polytope.points)
     low, high = corners[0], corners[-1]
     (x, y), dx, dy = low, high[0] - low[0], high[1] - low[1]
@@ -28,13 +28,13 @@ def polygon(polytope: Polytope) -> Polygon:
 
 
 def area(polygon: Sequence[Corner]) -> Fraction:
-    """The area; negative for clockwise corners."""
+    """Return the area; negative for clockwise corners."""
     pairs = zip(polygon, [*polygon[1:], polygon[0]], strict=True)
     return sum((x * v - u * y for (x, y), (u, v) in pairs), ZERO) / 2
 
 
 def between(start: Corner, end: Corner, corners: Iterable[Corner]) -> list[Corner]:
-    """The corners strictly between two points, in order."""
+    """Return the corners strictly between two points, in order."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     length = dx * dx + dy * dy
     found = []
@@ -57,7 +57,7 @@ class Sides:
                 self._along.setdefault(_line(start, end), set()).update((start, end))
 
     def parts(self, polygon: Polygon) -> Iterable[tuple[Corner, Corner]]:
-        """The parts of the sides of one of the polygons, counterclockwise."""
+        """Cut the sides of one of the polygons at the corners of all; return the parts, counterclockwise."""
         for start, end in sides(polygon):
             on_line = self._along[_line(start, end)]
             yield from pairwise([start, *between(start, end, on_line), end])
@@ -78,7 +78,7 @@ def _line(start: Corner, end: Corner) -> tuple[Fraction, ...]:
 
 
 def outlines(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
-    """The boundary of a union of polygons that have no common interior: outer loops counterclockwise, holes clockwise."""
+    """Trace the boundary of a union of interior-disjoint polygons: outer loops counterclockwise, holes clockwise."""
     cut = Sides(polygons)
     edges: set[tuple[Corner, Corner]] = set()
     for polygon in polygons:
@@ -117,7 +117,7 @@ def _turn(before: Corner, here: Corner, after: Corner) -> tuple[int, Fraction]:
 
 
 def _straightened(loop: Sequence[Corner]) -> Polygon:
-    """The loop without corners at which it goes straight on."""
+    """Drop the corners at which a loop goes straight on."""
     kept = []
     for k, (x, y) in enumerate(loop):
         (a, b), (c, d) = loop[k - 1], loop[(k + 1) % len(loop)]

@@ -47,7 +47,7 @@ class Bound(NamedTuple):
 
 
 def bound(constraint: Constraint) -> Bound:
-    """A constraint in integers."""
+    """Write a constraint in integers."""
     return Bound(_coprime((constraint.form.constant, *constraint.form.coefficients)), constraint.relation)
 
 
@@ -91,11 +91,11 @@ class Polytope:
         return _made((*self.bounds, by), corners)
 
     def _span(self, one: Integers, other: Integers, common: frozenset[int]) -> bool:
-        """Whether two corners are the ends of a side."""
+        """Tell whether two corners are the ends of a side."""
         return not any(common <= on for corner, on in self.corners.items() if corner not in (one, other))
 
     def without(self, bounds: Sequence[Bound]) -> list[Polytope]:
-        """What is left without the points at which some bounds hold, in pieces; itself in one where these are none."""
+        """Take off the points at which some bounds hold; return the rest in pieces (one, itself, if these are none)."""
         if any(self._misses(by) for by in bounds):
             return [self]
         pieces = []
@@ -109,23 +109,23 @@ class Polytope:
         return pieces
 
     def _misses(self, by: Bound) -> bool:
-        """Whether a bound holds nowhere, seen at the corners."""
+        """Tell whether a bound holds nowhere, seen at the corners."""
         values = [by.at(corner) for corner in self.corners]
         high = max(values)
         return high < 0 or (high == 0 and by.relation == ">") or (by.relation == "=" and min(values) > 0)
 
     def within(self, by: Bound) -> bool:
-        """Whether a bound holds at all points."""
+        """Tell whether a bound holds at all points."""
         return all(self.cut(other) is None for other in by.otherwise)
 
     def inner(self, weights: Sequence[int]) -> Point:
-        """A point inside, not on any side that is not all of it: the mean of the corners with positive weights."""
+        """Return a point of the relative interior: the mean of the corners with positive weights."""
         total = sum(weights)
         several = zip(*self.points, strict=True)
         return tuple(sum((w * x for w, x in zip(weights, xs, strict=True)), Fraction(0)) / total for xs in several)
 
     def reduced(self) -> Polytope:
-        """The same set by as few bounds as possible: equations in echelon form, and what they leave of the others."""
+        """Write the same set by as few bounds as possible: equations in echelon form, the others reduced by them."""
         flat = frozenset.intersection(*self.corners.values())
         equations = [_form(self.bounds[position].form) for position in sorted(flat)]
         size = self.dimension
@@ -147,7 +147,7 @@ class Polytope:
         return _of_corners(kept, self.corners)
 
     def joined(self, other: Polytope) -> Polytope | None:
-        """The union with a set that has no point in common with this one, where the union is convex; both are reduced.
+        """Join two disjoint, reduced sets if their union is convex; None if it is not.
 
         None also where no bounds of this kind describe the union (a triangle with one of its corners, say).
         """
@@ -170,7 +170,7 @@ class Polytope:
 
 
 def box(limits: Sequence[tuple[Fraction, Fraction]]) -> Polytope:
-    """The closed box between lower and upper limits."""
+    """Return the closed box between lower and upper limits."""
     walls = []
     for axis, (low, high) in enumerate(limits):
         unit = tuple(Fraction(int(k == axis)) for k in range(len(limits)))
@@ -184,7 +184,7 @@ def box(limits: Sequence[tuple[Fraction, Fraction]]) -> Polytope:
 
 
 def _made(bounds: tuple[Bound, ...], corners: Mapping[Integers, frozenset[int]]) -> Polytope | None:
-    """A set from its bounds and the corners of its closure; None where it is empty."""
+    """Make a set from its bounds and the corners of its closure; None where it is empty."""
     if not corners:
         return None
     everywhere = frozenset.intersection(*corners.values())
@@ -199,7 +199,7 @@ def _made(bounds: tuple[Bound, ...], corners: Mapping[Integers, frozenset[int]])
 
 
 def _of_corners(bounds: Iterable[Bound], points: Iterable[Integers]) -> Polytope:
-    """A set from its bounds and points that its closure spans: those that are corners."""
+    """Make a set from its bounds and points that span its closure: keep those that are corners."""
     several = tuple(dict.fromkeys(bounds))
     corners = {}
     for point in points:
@@ -219,7 +219,7 @@ def _rank(rows: list[Integers]) -> int:
 
 
 def _coprime(numbers: Sequence[Fraction | int]) -> Integers:
-    """The positive multiple that consists of coprime integers."""
+    """Return the positive multiple that consists of coprime integers."""
     scale = math.lcm(*(x.denominator for x in numbers))
     integers = [int(x * scale) for x in numbers]
     common = math.gcd(*integers) or 1

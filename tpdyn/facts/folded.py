@@ -51,5 +51,5 @@ def uses_of(program: Program) -> list[list[Use]]:
 
 
 def _as_wide(program: Program, one: int, other: int) -> bool:
-    """Say whether two values have equally many wide dims: then summing one runs over finite dims only."""
+    """Tell whether two values have equally many wide dims: then summing one runs over finite dims only."""
     return len(program.statements[one].wide_axes) == len(program.statements[other].wide_axes)

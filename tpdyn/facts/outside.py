@@ -35,7 +35,7 @@ def fixed_products(program: Program) -> tuple[int, ...]:
 
 
 def _is_fixed_matrix(program: Program, position: int) -> bool:
-    """Say whether a value is an array with two wide dims that the script computes."""
+    """Tell whether a value is an array with two wide dims that the script computes."""
     statement = program.statements[position]
     leaf = statement.instruction
     fixed = isinstance(leaf, Leaf) and leaf.kind in ("constant", "buffer") and leaf.law.kind == "array"

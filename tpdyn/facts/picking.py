@@ -28,7 +28,7 @@ def picks(program: Program) -> Mapping[int, Fraction]:
 
 
 def _ranked(program: Program, position: int) -> Fraction | None:
-    """The order of the wide dim along which a value is the rank of each entry: a sum of comparisons of a value with itself."""
+    """Find the wide dim along which a value ranks entries (a sum of comparisons of a value with itself): its order."""
     count = program.statements[position].instruction
     if not isinstance(count, Contract) or len(count.operands) != 1:
         return None
@@ -47,7 +47,7 @@ def _ranked(program: Program, position: int) -> Fraction | None:
 
 
 def _chosen_from(program: Program, x: int, chosen: int, found: Mapping[int, Fraction]) -> Fraction:
-    """The order of the dims along which a value was chosen from x, by products with one-hot rows; 0 if it was not.
+    """Find the dims along which a value was chosen from x, by products with one-hot rows: their order, or 0.
 
     The gradient of a maximum goes to the entries that equal it.
     """

@@ -71,7 +71,7 @@ class Ranges:
         return position
 
     def eigenvalues_behind(self, var: int, axis: int) -> int | None:
-        """The statement of the eigenvalues of which a value is an entrywise function along an axis; None if it is none."""
+        """Find the eigenvalues of which a value is an entrywise function along an axis; None if it is none."""
         instruction = self.program.statements[var].instruction
         if isinstance(instruction, Eigenvalues):
             return var if instruction.axis == axis else None
@@ -130,7 +130,7 @@ class Ranges:
         return False
 
     def _met(self, spectral: Spectral, one: Operand, other: Operand) -> Axes | None:
-        """The axes of `other` along which it meets one side of the matrix (the other side it does not know)."""
+        """Find the axes of `other` along which it meets one side of the matrix (without knowing the other side)."""
         for side, opposite in itertools.permutations((spectral.rows, spectral.columns)):
             labels = [one.axes[axis] for axis in side]
             free = [one.axes[axis] for axis in opposite]
@@ -139,7 +139,7 @@ class Ranges:
         return None
 
     def spans(self, var: int, axes: Axes, generators: frozenset[Generator]) -> bool:
-        """Say whether the generators span the vectors of a value along some axes."""
+        """Tell whether the generators span the vectors of a value along some axes."""
         if (var, axes) in generators:
             return True
         instruction = self.program.statements[var].instruction
@@ -176,7 +176,7 @@ class Ranges:
     # -- the rank -----------------------------------------------------------------------------------------------------
 
     def finite_rank(self, var: int, axes: Axes) -> bool:
-        """Say whether the rank of a value, as a matrix between some axes and the others, is bounded at all widths."""
+        """Tell whether the rank of a value, as a matrix between some axes and the others, is bounded at all widths."""
         key = (var, axes)
         if key not in self._finite:
             self._finite[key] = self._has_finite_rank(var, axes)
@@ -220,7 +220,7 @@ def _subsets(labels: list[int]) -> Iterator[tuple[int, ...]]:
 
 
 def sides_of(instruction: Eigenvalues | Spectral) -> tuple[Axes, Axes]:
-    """The axes of the matrix (as a statement) that are its rows, and those that are its columns."""
+    """Return the axes of the matrix (as a statement) that are its rows, and those that are its columns."""
     axes = instruction.value.axes
     rows, columns = (tuple(axes.index(label) for label in side) for side in (instruction.rows, instruction.columns))
     return rows, columns

@@ -146,7 +146,7 @@ in proportion to the norm): a norm of order n^-1/2 meets it at a width of a mill
 
 
 def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[int]) -> Mapping[int, int]:
-    """The statements `maximum(x, tiny)` in which the tiny number counts only where x is zero, and which operand is x.
+    """Find the statements `maximum(x, tiny)` where the tiny number counts only at x = 0, and which operand is x.
 
     Those that are used as divisors only; and, in an optimizer, those of the norm of a parameter. known: which values are
     never negative. versions: values that are parameters.
@@ -170,13 +170,13 @@ def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[
 
 
 def _divides(apply: Apply) -> bool:
-    """Say whether a function is infinite at zero, as a quotient is."""
+    """Tell whether a function is infinite at zero, as a quotient is."""
     degree = apply.facts.degree
     return degree is not None and degree < 0
 
 
 def _maxima_with(bound: float, program: Program, known: Sequence[bool]) -> dict[int, int]:
-    """The maxima of a value that is never negative and a constant up to a bound, and which operand is the value."""
+    """Find the maxima of a nonnegative value and a constant up to a bound, and which operand is the value."""
     return {
         position: k
         for position, statement in enumerate(program.statements)

@@ -270,7 +270,7 @@ def _rules(
 
 
 def _own_multiplier(plain: Facts, place: Place) -> Fraction:
-    """The p by which the script itself multiplies a product, n^-p."""
+    """Return the p by which the script itself multiplies a product, n^-p."""
     position = place.positions[0]
     instruction = plain.program.statements[position].instruction
     assert isinstance(instruction, Contract)
@@ -305,7 +305,7 @@ def _disagreements(base_shapes: Mapping[str, BaseShape], facts: Mapping[str, Par
 
 
 def _base_width(base_shapes: Mapping[str, BaseShape], facts: Mapping[str, ParameterFacts]) -> int | None:
-    """The width at which the script has the base shapes."""
+    """Return the width at which the script has the base shapes."""
     shapes = {}
     for name, fact in facts.items():
         sizes = [_size(size, dim) for size, dim in zip(base_shapes[name], fact.shape, strict=True)]

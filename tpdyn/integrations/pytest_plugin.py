@@ -54,7 +54,7 @@ def tpdyn_bench(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def tpdyn_check(request: pytest.FixtureRequest, tpdyn_bench: Any) -> Callable[[Any], Any]:
-    """A function that checks a claim: it returns the finding, or fails the test with a few lines."""
+    """Return a function that checks a claim and returns the finding, or fails the test with a few lines."""
     marker = request.node.get_closest_marker("tpdyn")
     settings = {} if marker is None else marker.kwargs
 

@@ -108,7 +108,7 @@ class Approach:
     limit: Limit = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """Return the same as JSON."""
         kept = ("kind", "name", "step", "random", "distance", "fluctuation", "bias", "errors", "resolution")
         rows = [
             {
@@ -222,7 +222,7 @@ def run_at(program: Program, width: int, seed: int, listen: Listener[Value], *, 
 
 
 def _same(program: Program, width: int, seed: int) -> dict[str, Tensor]:
-    """The leaves without a wide dim that are drawn: the limit is the one that they lead to."""
+    """Draw the random leaves without a wide dim: each draw leads to its own limit."""
     made = {}
     for statement in program.statements:
         leaf = statement.instruction
@@ -272,7 +272,7 @@ def _row(
 
 
 def _size(kind: Kind, value: Tensor) -> float:
-    """The unit of distances: the value's length; of quantiles their spread, as they may be around zero."""
+    """Return the unit of distances: the length of a value; for quantiles, which may lie around zero, their spread."""
     return _length(value - value.mean(1, keepdim=True) if kind == "distribution" else value)
 
 

@@ -47,7 +47,7 @@ class Gradients:
 def empirical_ntk(
     model: nn.Module, x1: Tensor, x2: Tensor | None = None, *, outputs: Literal["mean", "all"] = "mean"
 ) -> Tensor:
-    """The neural tangent kernel of a network at its present weights.
+    """Compute the neural tangent kernel of a network at its present weights.
 
     Args:
         model: any module that maps "samples ..." to "samples outputs" (or "samples"), each sample by itself.
@@ -111,7 +111,7 @@ def _gradients(model: nn.Module, x: Tensor) -> Gradients:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether the gradient by a layer's weight is a sum of outer products, one for each place."""
+    """Tell whether the gradient by a layer's weight is a sum of outer products, one for each place."""
     convolution = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
     trained = all(p.requires_grad for p in module.parameters(recurse=False))
     return (isinstance(module, nn.Linear) or convolution) and trained
@@ -163,7 +163,7 @@ def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
 
 
 def _jacobians(model: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """ "samples outputs entries" of the named parameters, written out."""
+    """Write out the Jacobians of the named parameters: "samples outputs entries"."""
     parameters = {name: p for name, p in model.named_parameters() if name in names and p.requires_grad}
     if not parameters:
         return {}

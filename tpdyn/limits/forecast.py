@@ -96,7 +96,7 @@ class Forecasts:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON; a width that is not reached is null."""
+        """Return the same as JSON; a width that is not reached is null."""
 
         def finite(width: float) -> float | None:
             return width if width < WIDEST else None
@@ -129,7 +129,7 @@ def forecast(
     logits: Mapping[str, float] = LOGITS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Forecasts:
-    """The width at which activations, outputs and logits leave the range of their number format.
+    """Forecast the width at which activations, outputs and logits leave the range of their number format.
 
     Args:
         program: recorded at several widths (see `tpdyn.record`); it may be unstable.
@@ -223,7 +223,7 @@ def _growth(width: float, wide: bool) -> float:
 
 
 def _fit(widths: Sequence[int], sizes: np.ndarray[Any, Any], order: float, wide: bool) -> tuple[float, float]:
-    """a and b of `n^order (a + b g(n))`, relative errors counted alike; the largest of more numbers is not smaller (b >= 0)."""
+    """Fit a and b of `n^order (a + b g(n))`, relative errors counted alike; a maximum grows with the width, so b >= 0."""
     scaled = sizes / np.array(widths, float) ** order
     design = np.stack([np.ones(len(widths)), [_growth(width, wide) for width in widths]], 1) / scaled[:, None]
     a, b = np.linalg.lstsq(design, np.ones(len(widths)), rcond=None)[0]
@@ -233,7 +233,7 @@ def _fit(widths: Sequence[int], sizes: np.ndarray[Any, Any], order: float, wide:
 
 
 def _reached(fit: tuple[float, float], order: float, wide: bool, bound: float, start: float) -> float:
-    """The smallest width, from the first that was run on, at which the fit is above the bound."""
+    """Find the smallest width, from the first that was run, at which the fit exceeds the bound."""
 
     def above(log: float) -> bool:
         width = math.exp(log)

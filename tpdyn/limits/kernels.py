@@ -66,7 +66,7 @@ def kernels(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[i
 
 
 def nngp(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Tensor:
-    """The covariance of one output of a network at initialisation, as its width goes to infinity (NNGP).
+    """Compute the covariance of one output of a network at initialisation, as its width goes to infinity (NNGP).
 
     Args:
         make: the network as a function of its width; `make(width)(x)` has one output a sample, or several that are alike.
@@ -88,7 +88,7 @@ def nngp(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int,
 
 
 def ntk(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Tensor:
-    """The neural tangent kernel of one output at initialisation, as the width goes to infinity, over all parameters.
+    """Compute the neural tangent kernel of one output at initialisation, over all parameters, as the width goes to infinity.
 
     `sum over parameters of df(x)/dw df(x')/dw`, for the parameters as the module has them: under the standard parametrization
     it grows with the width, and is refused with its power. Arguments, shapes and errors as for `nngp`.
@@ -149,7 +149,7 @@ def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
 
 
 def _batch_axes(program: Program, data: int) -> dict[int, int]:
-    """The axis that counts the samples, for each forward value that has one: labels carry it from the data on."""
+    """Find the axis that counts the samples, of each forward value that has one: labels carry it from the data on."""
     found = {data: 0}
     for var, statement in enumerate(program.statements):
         if statement.origin.phase != "forward":
@@ -187,7 +187,7 @@ class Evaluated:
         self.kernels = Recursion(network.program, network.data, network.batch)
 
     def __call__(self, kinds: tuple[Kind, ...], x1: Tensor, x2: Tensor | None = None) -> Kernels:
-        """The kernels of the first output, "samples1 samples2"; what they share is worked out once."""
+        """Compute the kernels of the first output, "samples1 samples2"; what they share is worked out once."""
         network = self.network
         one = Numbers(network.program, network.data, network.batch, x1)
         other = one if x2 is None else Numbers(network.program, network.data, network.batch, x2)

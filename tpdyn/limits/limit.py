@@ -92,7 +92,7 @@ class Limit:
         return card("losses at infinite width", facts, table(("step", "error", "loss"), rows))
 
     def value(self, name: str, step: int) -> Estimate:
-        """A value without a wide dim (output, loss, module's output) by name and step; KeyError lists what there is."""
+        """Return a value without a wide dim (output, loss, module's output) by name and step; KeyError lists what there is."""
         if (name, step) not in self.values:
             known = ", ".join(f"{n} (step {s})" for n, s in self.values)
             raise KeyError(f"no finite value {name!r} in step {step}; there are: {known or 'none'}")
@@ -108,7 +108,7 @@ def limit(
     leaves: Mapping[str, Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Limit:
-    """The values of a training run in the limit of infinite width, with errors.
+    """Compute the values of a training run in the limit of infinite width, with errors.
 
     Args:
         program: recorded at several widths (see `tpdyn.record`).
@@ -217,7 +217,7 @@ def _estimate(fine: Sequence[Tensor], rough: Sequence[Tensor], random: bool) -> 
 
 
 def _orders(facts: Facts) -> Orders:
-    """The orders of a program that has a limit. Raises OutsideTheory for one that has none."""
+    """Return the orders of a program that has a limit. Raises OutsideTheory for one that has none."""
     program = facts.program
     if program.steps >= 2:
         prediction = predict(program, remedy=False)
@@ -242,7 +242,7 @@ def _orders(facts: Facts) -> Orders:
 
 
 def _downstream(facts: Facts, sources: Sequence[int]) -> frozenset[Name]:
-    """The names of values that depend on any of some values."""
+    """Return the names of values that depend on any of some values."""
     reached = set(sources)
     for position, statement in enumerate(facts.program.statements):
         if any(operand.var in reached for operand in operands_of(statement.instruction)):

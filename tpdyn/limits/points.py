@@ -54,7 +54,7 @@ class Points:
         self.paddings: dict[str, Stream] = {}
 
     def leaf(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels) -> Tensor:
-        """A leaf with at most one wide axis, its entries the quantiles of its law at the points."""
+        """Fill a leaf with at most one wide axis: its entries are the quantiles of its law at the points."""
         law = leaf.law
         if not wide or law.kind in ("zero", "constant"):
             return draw(leaf, shape, self.width, torch.float64, self.common).to(self.one)
@@ -119,7 +119,7 @@ class Stream:
         self.generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
 
     def __call__(self, count: int) -> Tensor:
-        """The next `count` columns."""
+        """Return the next `count` columns."""
         if self.independent:
             return torch.randn(count, self.size, generator=self.generator, dtype=torch.float64).to(self.one)
         while len(self.ready) < count:

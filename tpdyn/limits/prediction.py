@@ -30,7 +30,7 @@ class Prediction:
 def gp_predict(
     train_train: Tensor, y: Tensor, test_train: Tensor, test_test: Tensor | None = None, *, ridge: float = 0.0
 ) -> Prediction:
-    """The posterior of a Gaussian process.
+    """Compute the posterior of a Gaussian process.
 
     Args:
         train_train: the kernel on training inputs, "train train". y: targets, "train outputs".
@@ -69,7 +69,7 @@ def ntk_predict(
     nngp: tuple[Tensor, Tensor, Tensor] | None = None,
     ridge: float = 0.0,
 ) -> Prediction:
-    """Outputs at time t of training in the kernel regime, on the loss `mean over samples and outputs of (f - y)^2 / 2`.
+    """Compute outputs at time t of training in the kernel regime, on the loss `mean over samples and outputs of (f - y)^2 / 2`.
 
     Args:
         train_train, test_train: tangent kernels. y: targets, "train outputs".

@@ -34,7 +34,7 @@ def fluctuations(facts: Facts, orders: Orders) -> dict[int, Fraction]:
 
 
 def random_sums(facts: Facts, orders: Orders) -> tuple[int, ...]:
-    """The sums that stay random in the limit, by position."""
+    """Return the sums that stay random in the limit, by position."""
     random = []
     for position, order in fluctuations(facts, orders).items():
         size = _largest(orders.values[position])
@@ -45,7 +45,7 @@ def random_sums(facts: Facts, orders: Orders) -> tuple[int, ...]:
 
 
 def summed_axes(facts: Facts, position: int) -> tuple[tuple[int, int], ...]:
-    """The wide axes (position of the value, number) over which a statement sums."""
+    """Return the wide axes (position of the value, number) over which a statement sums."""
     rank = len(facts.program.statements[position].shape)
     return tuple(
         (operand.var, axis)

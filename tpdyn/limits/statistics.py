@@ -75,7 +75,7 @@ class Statistics:
 
 
 def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
-    """The vectors that come back to a weight in each step, by position: (name of the weight, step).
+    """List the vectors that come back to a weight in each step, by position: (name of the weight, step).
 
     The gradient of a weight is a sum over samples of outer products; its factor along the rows of the weight is what is meant.
     Weights with no such factor (tables, gains, weights that are used twice) have none.
@@ -92,7 +92,7 @@ def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
 
 
 def _factor(program: Program, var: int, rows: frozenset[int]) -> int | None:
-    """The factor of an outer product that has its axes `rows`, if it is a vector."""
+    """Find the factor of an outer product that has its axes `rows`, if it is a vector."""
     instruction = program.statements[var].instruction
     if not isinstance(instruction, (Contract, Combine)):
         return None
@@ -108,7 +108,7 @@ def _factor(program: Program, var: int, rows: frozenset[int]) -> int | None:
 
 
 def _is_outer(instruction: Contract, one: Operand, rows: frozenset[int]) -> bool:
-    """Whether the other factor shares none of the rows."""
+    """Tell whether the other factor shares none of the rows."""
     return rows <= set(one.axes) and not any(
         rows & set(operand.axes) for operand in instruction.operands if operand is not one
     )

@@ -20,7 +20,7 @@ def assembled(
     device: str,
     notes: list[str],
 ) -> Measurement:
-    """The arrays of a measurement from its finished runs; those that were not made are NaN and not `completed`."""
+    """Assemble a measurement from its finished runs; runs that are missing are NaN and not `completed`."""
     names = tuple(dict.fromkeys(name for run in runs.values() for _, name in run.outputs))
     parameters = tuple(dict.fromkeys(name for run in runs.values() for name in run.shapes))
     shape = (len(widths), len(seeds), steps)

@@ -47,7 +47,7 @@ def observed(
     device: str | torch.device = "cpu",
     memory: float | None = None,
 ) -> Iterator[tuple[int, Observation]]:
-    """The runs of a program at one width, seed by seed: what `Observer` sees of a live run, but for the linear split.
+    """Run a program at one width, seed by seed: yield what `Observer` sees of a live run, but for the linear split.
 
     program: recorded for `steps` steps or more. dtype: of the computation. memory: the bytes that may be used; what is free
     unless given.
@@ -81,7 +81,7 @@ def observed(
 
 
 def fits(program: Program, width: int, memory: float | None = None, entry: int = 8) -> bool:
-    """Whether a dense run at this width fits into the memory of the CPU (`memory` bytes, or what is free)."""
+    """Tell whether a dense run at this width fits into the memory of the CPU (`memory` bytes, or what is free)."""
     room = free_memory(torch.device("cpu")) if memory is None else memory
     return room is None or entries(program, width) * entry <= SHARE * room
 
@@ -211,13 +211,13 @@ class _Seen:
         return made
 
     def _single(self, view: View, number: int) -> float | None:
-        """The mean size over the pieces of a parameter (of its change, for a later version) or of a gradient."""
+        """Average the size over the pieces of a parameter (of its change, for a later version) or of a gradient."""
         found = [self.single.get(piece) for piece in view.pieces]
         known = [float(each[min(number, len(each) - 1)]) for each in found if each is not None]
         return sum(known) / len(known) if len(known) == len(found) else None
 
     def _of(self, view: View, number: int) -> list[float] | None:
-        """The numbers of a tensor from those of its pieces, which have equally many entries; None if one is not known."""
+        """Combine the numbers of a tensor's pieces, which have equally many entries; None if one is unknown."""
         if any(piece not in self.stats for piece in view.pieces):
             return None
         pieces = torch.stack([self.stats[piece][min(number, len(self.stats[piece]) - 1)] for piece in view.pieces])
@@ -254,7 +254,7 @@ def _norms(base: Tensor, difference: Tensor | None) -> list[Tensor]:
 
 
 def _shape(program: Program, view: View, width: int) -> tuple[int, ...]:
-    """The shape of a tensor of the script."""
+    """Return the shape of a tensor of the script."""
     dims = [dim.size_at(width) for dim in program.statements[view.var].shape]
     sizes = [math.prod(dims[axis] for axis in axes) for axes in view.dims]
     for factor in view.factors:

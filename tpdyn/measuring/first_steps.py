@@ -13,7 +13,7 @@ from tpdyn.recorder.live.hooks import Watch
 
 
 def after_first_steps(train: Callable[[int], object], width: int, steps: int = 3, seed: int = 0) -> dict[str, Tensor]:
-    """Copies of all parameters, by name, after `steps` optimizer steps of `train(width)`, which is then stopped.
+    """Return copies of all parameters, by name, after `steps` optimizer steps of `train(width)`, which is then stopped.
 
     torch, numpy and random are seeded first. What the script raises is raised.
     """
@@ -26,7 +26,7 @@ def after_first_steps(train: Callable[[int], object], width: int, steps: int = 3
 
 
 def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Whether two scripts ended with the same parameters, bit for bit (not a number equals itself)."""
+    """Tell whether two scripts ended with the same parameters, bit for bit (not a number equals itself)."""
     return one.keys() == other.keys() and all(
         torch.equal(torch.nan_to_num(one[name]), torch.nan_to_num(other[name])) for name in one
     )

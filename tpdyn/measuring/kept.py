@@ -29,7 +29,7 @@ def values_of(run: Observation) -> list[Value]:
 
 
 def facts_of(run: Observation) -> dict[str, Any]:
-    """What else is known of a run, as JSON data."""
+    """Return the facts of a run beside its numbers, as JSON data."""
     return {
         "shapes": {name: list(shape) for name, shape in run.shapes.items()},
         "steps_made": run.steps,
@@ -39,7 +39,7 @@ def facts_of(run: Observation) -> dict[str, Any]:
 
 
 def observation_of(run: Run) -> Observation:
-    """The observation that a finished run was made of."""
+    """Return the observation that a finished run was made of."""
     facts = run.facts
     seen = Observation(
         steps=int(facts["steps_made"]),

@@ -257,7 +257,7 @@ def _checked(
 def _different(
     width: int, seeds: tuple[int, ...], runs: dict[tuple[int, int], Observation], notes: list[str]
 ) -> tuple[int, ...]:
-    """The seeds whose runs at that width differ; the others are left out of `runs`, and a note says so."""
+    """Return the seeds whose runs at that width differ; drop the others from `runs`, and note it."""
     kept: list[int] = []
     for seed in seeds:
         if any(runs[width, seed].same_as(runs[width, other]) for other in kept):

@@ -78,7 +78,7 @@ class Measurement:
     notes: tuple[str, ...] = ()
 
     def index(self, name: str) -> int:
-        """The position of a module's name in the last axis; raises KeyError with the names there are."""
+        """Return the position of a module's name in the last axis; raises KeyError with the names there are."""
         if name not in self.names:
             raise KeyError(f"no module {name!r} was measured; there are: {', '.join(self.names) or 'none'}")
         return self.names.index(name)

@@ -50,7 +50,7 @@ class Observation:
     notes: list[str] = field(default_factory=list)
 
     def same_as(self, other: Observation) -> bool:
-        """Whether everything that was measured is the same, bit for bit (NaN is the same as NaN)."""
+        """Tell whether everything that was measured is the same, bit for bit (NaN is the same as NaN)."""
         pairs: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...] = (
             (self.outputs, other.outputs),
             (self.parameters, other.parameters),
@@ -62,7 +62,7 @@ class Observation:
         )
 
     def broken_by(self, step: int) -> bool:
-        """Whether the loss, an output or a parameter was NaN or Inf in `step` or before."""
+        """Tell whether the loss, an output or a parameter was NaN or Inf in `step` or before."""
         return (
             any(not np.isfinite(value) for t, value in self.losses.items() if t <= step)
             or any(values[FIELDS.index("new_nonfinite")] > 0 for (t, _), values in self.outputs.items() if t <= step)
@@ -280,7 +280,7 @@ class Observer:
                 self._bases[id(live_leaf)] = (weakref.ref(live_leaf), base_leaf.detach())
 
     def _base_of(self, inputs: Any) -> tuple[Any, bool]:
-        """Inputs with each output of an earlier module replaced by its base; whether all of them are known."""
+        """Replace each output of an earlier module in the inputs by its base; tell whether all of them are known."""
         known = True
 
         def base(tensor: Tensor) -> Tensor:
@@ -395,7 +395,7 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 def _is_plain(linear: nn.Linear) -> bool:
-    """Whether the module computes W x + b with weights of its own (subclasses that scale the result do not)."""
+    """Tell whether the module computes W x + b with weights of its own (subclasses that scale the result do not)."""
     return type(linear).forward is nn.Linear.forward and "weight" in linear._parameters
 
 

@@ -54,7 +54,7 @@ class Difference:
 
 
 def difference(live: Measurement, program: Measurement, alpha: float = ALPHA) -> Difference | None:
-    """The largest difference between runs of the script and of its program; None if both may well come from one law.
+    """Find the largest difference between runs of the script and of its program; None if both may come from one law.
 
     Both at the same widths. Values that are zero, not finite or below round-off in some run are not compared; a run that
     diverged in one group only is a difference.

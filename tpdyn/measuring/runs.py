@@ -28,7 +28,7 @@ def observed_runs(
     *,
     on: Callable[[], bool] = lambda: True,
 ) -> Iterator[tuple[Pair, Observation]]:
-    """The live runs at these widths and seeds: finished ones first, then the others as they end.
+    """Yield the live runs at these widths and seeds: kept ones first, then the others as they end.
 
     Raises what `live_run` raises, StoreError and WorkersError; everything that was handed over is kept.
     """

@@ -179,7 +179,7 @@ def _epsilon(dtype: str) -> float:
 
 
 def _line(history: History, name: str) -> str:
-    """The line of a module, or of the one whose parameter it is."""
+    """Return the source line of a module, or of the module that a parameter belongs to."""
     while name and name not in history.sources:
         name = name.rpartition(".")[0]
     return history.sources.get(name, "")

@@ -230,7 +230,7 @@ def _largest_logit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 
 def _hooks(model: nn.Module, seen: _Seen) -> list[Any]:
-    """Hook every module, under its first name."""
+    """Register hooks on every module, under its first name."""
     handles = []
     for path, module in model.named_modules():
 

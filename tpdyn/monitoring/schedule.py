@@ -24,7 +24,7 @@ class Every:
             raise ValueError(f"every = {self.steps!r}: expected a number of optimizer steps, at least 1; try 100")
 
     def __call__(self, step: int) -> bool:
-        """Whether to look when `step` steps are completed."""
+        """Tell whether to look when `step` steps are completed."""
         return step == 1 or step % self.steps == 0
 
 
@@ -50,7 +50,7 @@ class Cycles:
                 raise ValueError(f"{name} = {value!r}: expected a number of steps, at least {least}")
 
     def __call__(self, step: int) -> bool:
-        """Whether to look when `step` steps are completed."""
+        """Tell whether to look when `step` steps are completed."""
         since = step - 1 - self.skip_first
         cycle, position = divmod(since, self.wait + self.warmup + self.active)
         return since >= 0 and not (self.repeat and cycle >= self.repeat) and position >= self.wait + self.warmup

@@ -111,13 +111,13 @@ def parametrize(
 
 
 def applied_to(model: nn.Module) -> Applied | None:
-    """The side table of a model that was parametrized, wrapped or not; None for others."""
+    """Look up the side table of a parametrized model, wrapped or not; None for other models."""
     table = unwrapped(model).__dict__.get(TABLE)
     return table if isinstance(table, Applied) else None
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of torch.compile, DataParallel, FSDP and checkpoint wrappers."""
+    """Unwrap the model from torch.compile, DataParallel, FSDP and checkpoint wrappers."""
     while True:
         held = next((model._modules[name] for name in WRAPPERS if name in model._modules), None)
         inside = model.module if isinstance(model, PARALLEL) else held
@@ -127,12 +127,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name without the parts that wrappers put in between."""
+    """Strip from a parameter's name the parts that wrappers insert."""
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, ParameterFacts]) -> int:
-    """The width at which parameters have these shapes; raises ValueError where they do not agree on one."""
+    """Solve for the width at which parameters have these shapes; raise ValueError where they do not agree on one."""
     found: dict[int, str] = {}
     for name, shape in shapes.items():
         if name not in facts:
@@ -153,7 +153,7 @@ def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, ParameterF
 
 
 def _width(model: nn.Module, names: Mapping[nn.Parameter, str], facts: Mapping[str, ParameterFacts]) -> int:
-    """The width of a model; where its parameters are shards without their shapes, it has to be given."""
+    """Find the width of a model; where its parameters are shards without their shapes, it has to be given."""
     try:
         return width_of({name: parameter.shape for parameter, name in names.items()}, facts)
     except ValueError as error:
@@ -179,7 +179,7 @@ def _check_whole(names: Mapping[nn.Parameter, str], facts: Mapping[str, Paramete
 
 
 def _solve(dim: Scaling, size: int) -> int | None:
-    """The whole n with dim(n) = size; dims grow, so bisection finds it."""
+    """Solve dim(n) = size for a whole n, by bisection: dims grow."""
     low, high = 1, 2
     while dim.at(high) < size and high < 2**40:
         high *= 2

@@ -28,7 +28,7 @@ from tpdyn.regimes.remedy import nearest_maximum
 
 
 def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = True) -> Parametrization:
-    """The maximal update parametrization of a program that is nearest to the script's own.
+    """Derive the maximal update parametrization of a program that is nearest to the script's own.
 
     gauge: how it is written (`Parametrization.in_gauge`). places: whether multipliers may be added where no parameter has one
     of its own: at products of activations (attention's logits) and at one use of a weight that is used twice. They are
@@ -86,7 +86,7 @@ def _facts(maximum: Maximum, coupled: frozenset[str]) -> Mapping[str, ParameterF
 
 
 def _shape(program: Program, view: View) -> tuple[Scaling, ...]:
-    """The dims of the script's tensor: products of the program's axes, and of the pieces it is held in."""
+    """Return the dims of the script's tensor: products of the program's axes, and of the pieces it is held in."""
     dims = []
     for number, axes in enumerate(view.dims):
         dim = Scaling.of(math.prod(factor.count for factor in view.factors if factor.dim == number))

@@ -62,7 +62,7 @@ class Family:
     def exponents(
         self, own: Mapping[str, Own], readouts: Mapping[str, Sequence[Place]] | None = None
     ) -> Exponents | None:
-        """What it adds to a script's own exponents; None where a role has no entry.
+        """Return the exponents that it adds to a script's own; None where a role has no entry.
 
         readouts: where a weight that also embeds reads out (`readouts_of`); without them such a weight has no entry.
         """
@@ -175,7 +175,7 @@ def optimizer_of(program: Program | Facts) -> Optimizer | None:
 
 
 def _orthogonalised(facts: Facts, parameter: Parameter) -> bool:
-    """Whether wide matrices are multiplied with each other on the way to its update."""
+    """Tell whether wide matrices are multiplied with each other on the way to its update."""
     program = facts.program
     for position in facts.updates[parameter.name]:
         statement = program.statements[position]
@@ -190,7 +190,7 @@ def _orthogonalised(facts: Facts, parameter: Parameter) -> bool:
 
 
 def _scaled(facts: Facts, parameter: Parameter) -> bool:
-    """Whether a number that is computed from the parameter alone (its norm) enters its update."""
+    """Tell whether a number that is computed from the parameter alone (its norm) enters its update."""
     program = facts.program
     versions = {var for view in parameter.versions for var in view.pieces}
     if not any(program.statements[var].wide_axes for var in versions):
@@ -207,7 +207,7 @@ def _scaled(facts: Facts, parameter: Parameter) -> bool:
 
 
 def families_of(program: Program | Facts) -> dict[str, Exponents]:
-    """The named families for a program's optimizer, as extra exponents.
+    """Return the named families for a program's optimizer, as extra exponents.
 
     Initial entries that are smaller in the script than in a family stay as they are, where the order of nothing that counts
     (representations, logits, outputs, the contributions of updates) depends on it.
@@ -222,14 +222,14 @@ def families_of(program: Program | Facts) -> dict[str, Exponents]:
 
 
 def readouts_of(facts: Facts) -> Mapping[str, Sequence[Place]]:
-    """The products in which weights read out that are embeddings, too."""
+    """Return the products in which weights read out that are embeddings, too."""
     tied = [name for name, mine in facts.own.items() if mine.role == TIED]
     shared = facts.shared_places if tied else ()
     return {name: [place for place in shared if name in place.parameters] for name in tied}
 
 
 def _leaving_free(facts: Facts, extra: Exponents) -> Exponents:
-    """The same family with the script's own initial sizes, where these are smaller and it makes no difference."""
+    """Return the same family with the script's own initial sizes, where these are smaller and it makes no difference."""
 
     def left(names: list[str]) -> Exponents:
         return replace(extra, initial={**extra.initial, **{name: -extra.multiplier[name] for name in names}})
@@ -248,7 +248,7 @@ def _leaving_free(facts: Facts, extra: Exponents) -> Exponents:
 
 
 def _gauged(extra: Exponents, name: str) -> Fraction:
-    """The power by which initial entries are divided, without multipliers."""
+    """Return the power by which initial entries are divided, without multipliers."""
     return extra.multiplier.get(name, ZERO) + extra.initial.get(name, ZERO)
 
 

@@ -89,7 +89,7 @@ class Parametrization:
         return {name: own.role for name, own in self.own.items()}
 
     def in_gauge(self, gauge: Gauge, rate: Fraction = ZERO) -> Parametrization:
-        """The same parametrization, written otherwise.
+        """Write the same parametrization in another gauge.
 
         "no multipliers": a = 0, as torch does. "same rate": c = `rate` for all. "unit initial entries": b = 0, sizes are
         multipliers. Raises ValueError for parameters that lack the symmetry.
@@ -145,7 +145,7 @@ class Parametrization:
         return found
 
     def edits(self) -> tuple[str, ...]:
-        """What to change in the script: factors for initial entries and learning rates, and multipliers at places.
+        """List what to change in the script: factors for initial entries and learning rates, and multipliers at places.
 
         Multipliers of parameters stay as they are in the script.
         """
@@ -163,7 +163,7 @@ class Parametrization:
         return tuple(lines)
 
     def show(self) -> str:
-        """The table as text: each parameter's role, its exponents here and in the script; what to change; conflicts."""
+        """Show the table as text: each parameter's role, its exponents here and in the script; what to change; conflicts."""
         rows = [("parameter", "role", "a", "b", "c", "script: a", "b", "c")]
         for name, (a, b, c) in self.exponents.items():
             own = self.own[name]
@@ -220,7 +220,7 @@ class Parametrization:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Parametrization:
-        """What `to_dict` wrote (without what only a derivation knows: the face). Raises ValueError on anything else."""
+        """Read what `to_dict` wrote (the face, which only a derivation knows, is left out). Raises ValueError on anything else."""
         try:
             parameters = data["parameters"]
             return Parametrization(

@@ -22,7 +22,7 @@ def _inside(torch: Any, x: Any, low: float, high: float) -> Any:
 
 
 def resolve(function: Function, low: float, high: float) -> Function:
-    """The facts of `clamp` or `inside` for one interval."""
+    """Resolve the facts of `clamp` or `inside` for one interval."""
     symmetric = low == -high
     inside = function.name == "inside"
     parity: Parity = "neither" if not symmetric else "even" if inside else "odd"

@@ -19,66 +19,66 @@ PI = math.pi
 
 
 def _rest(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """`sqrt(vw - c^2)`, zero where round-off makes it negative."""
+    """Return `sqrt(vw - c^2)`, zero where round-off makes it negative."""
     return (v * w - c * c).clamp(min=0).sqrt()
 
 
 def _angle(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """The arc sine of the correlation."""
+    """Return the arc sine of the correlation."""
     return torch.atan2(c, _rest(torch, v, c, w))
 
 
 def absolute(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """|x|."""
+    """Return E[f(a) f(b)] for f(x) = |x|."""
     rest = _rest(torch, v, c, w)
     return (torch.atan2(c, rest) * c + rest) * (2 / PI)
 
 
 def relu(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """max(x, 0) = (x + |x|) / 2; an odd and an even part are uncorrelated."""
+    """Return E[f(a) f(b)] for f(x) = max(x, 0) = (x + |x|) / 2; an odd and an even part are uncorrelated."""
     rest = _rest(torch, v, c, w)
     return ((torch.atan2(c, rest) + PI / 2) * c + rest) / (2 * PI)
 
 
 def step(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """1 for x > 0, else 0."""
+    """Return E[f(a) f(b)] for f(x) = 1 at x > 0, else 0."""
     return _angle(torch, v, c, w) / (2 * PI) + 0.25
 
 
 def sign(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """The sign."""
+    """Return E[f(a) f(b)] for f(x) = sign(x)."""
     return _angle(torch, v, c, w) * (2 / PI)
 
 
 def leaky_relu(torch: Any, v: Any, c: Any, w: Any, slope: float) -> Any:
-    """x for x > 0, else slope x: `(1+slope)/2 x + (1-slope)/2 |x|`."""
+    """Return E[f(a) f(b)] for f(x) = x at x > 0, else slope x: `(1+slope)/2 x + (1-slope)/2 |x|`."""
     return c * ((1 + slope) / 2) ** 2 + absolute(torch, v, c, w) * ((1 - slope) / 2) ** 2
 
 
 def leaky_step(torch: Any, v: Any, c: Any, w: Any, slope: float) -> Any:
-    """1 for x > 0, else slope."""
+    """Return E[f(a) f(b)] for f(x) = 1 at x > 0, else slope."""
     return sign(torch, v, c, w) * ((1 - slope) / 2) ** 2 + ((1 + slope) / 2) ** 2
 
 
 def erf(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """The error function."""
+    """Return E[f(a) f(b)] for f(x) = erf(x)."""
     return torch.atan2(2 * c, ((1 + 2 * v) * (1 + 2 * w) - 4 * c * c).sqrt()) * (2 / PI)
 
 
 def erf_slope(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """`2/sqrt(pi) exp(-x^2)`."""
+    """Return E[f(a) f(b)] for f(x) = 2/sqrt(pi) exp(-x^2)."""
     return (4 / PI) * ((1 + 2 * v) * (1 + 2 * w) - 4 * c * c).rsqrt()
 
 
 def _gelu_parts(torch: Any, v: Any, c: Any, w: Any) -> tuple[Any, Any, Any]:
-    """`E[Phi(a) Phi(b)]`, `D = (1+v)(1+w) - c^2`, and what stands over `2 pi sqrt(D)` in GELU's second moment."""
+    """Return `E[Phi(a) Phi(b)]`, `D = (1+v)(1+w) - c^2`, and what stands over `2 pi sqrt(D)` in GELU's second moment."""
     determinant = (1 + v) * (1 + w) - c * c
     both = torch.atan2(c, determinant.sqrt()) / (2 * PI) + 0.25
     return both, determinant, v * w - c * c + c * c / (1 + v) + c * c / (1 + w)
 
 
 def gelu(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """`x Phi(x)`.
+    """Return E[f(a) f(b)] for f(x) = x Phi(x).
 
     By parts in a, `E[a Phi(a) b Phi(b)] = v E[phi(a) b Phi(b)] + c E[Phi(a) Phi(b)] + c E[Phi(a) b phi(b)]`; a factor
     phi tilts the Gaussian to another, in which the remaining means are elementary.
@@ -88,31 +88,31 @@ def gelu(torch: Any, v: Any, c: Any, w: Any) -> Any:
 
 
 def gelu_slope(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """The derivative of `gelu` with respect to c (Price's theorem)."""
+    """Return E[f(a) f(b)] for f the slope of GELU: the derivative of `gelu` with respect to c (Price's theorem)."""
     both, determinant, numerator = _gelu_parts(torch, v, c, w)
     inner = 2 * c / (1 + v) + 2 * c / (1 + w) - c + numerator * c / determinant
     return both + inner * determinant.rsqrt() / (2 * PI)
 
 
 def sin(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """The sine: half the difference of the means of `cos(a - b)` and `cos(a + b)`."""
+    """Return E[f(a) f(b)] for f(x) = sin(x): half the difference of the means of `cos(a - b)` and `cos(a + b)`."""
     half = (v + w) / 2
     return ((c - half).exp() - (-c - half).exp()) / 2
 
 
 def cos(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """The cosine."""
+    """Return E[f(a) f(b)] for f(x) = cos(x)."""
     half = (v + w) / 2
     return ((c - half).exp() + (-c - half).exp()) / 2
 
 
 def exp(torch: Any, v: Any, c: Any, w: Any) -> Any:
-    """The exponential."""
+    """Return E[f(a) f(b)] for f(x) = exp(x)."""
     return ((v + w) / 2 + c).exp()
 
 
 def power(torch: Any, v: Any, c: Any, w: Any, p: float) -> Any:
-    """`x^p` for a whole p >= 0: pairs across and pairs within (Isserlis)."""
+    """Return E[f(a) f(b)] for f(x) = x^p, p >= 0 a whole number: pairs across and pairs within (Isserlis)."""
     k = int(p)
     total = 0 * (c + v + w)
     for across in range(k % 2, k + 1, 2):

@@ -68,7 +68,7 @@ def _homogeneous(
 
 
 def resolve(function: Function, p: float) -> Function:
-    """The facts of `power`, `power'` or `power''` for the exponent p (a float; read as the simplest near fraction)."""
+    """Resolve the facts of `power`, `power'` or `power''` for the exponent p (a float; read as the simplest near fraction)."""
     exponent = Fraction(p).limit_denominator(1024) - function.name.count("'")
     vanishes = function.name.count("'") > p >= 0 and Fraction(p).denominator == 1
     whole = exponent.denominator == 1

@@ -40,7 +40,7 @@ def _leaky_step(torch: Any, x: Any, negative: float) -> Any:
 
 
 def resolve(function: Function, negative: float) -> Function:
-    """The facts of `leaky_relu` or `leaky_step` for one slope to the left."""
+    """Resolve the facts of `leaky_relu` or `leaky_step` for one slope to the left."""
     if function.name == "leaky_step":
         return replace(function, nonnegative="always" if negative >= 0 else "no", normalising=negative < 0)
     return replace(function, nonnegative="always" if negative <= 0 else "kept")

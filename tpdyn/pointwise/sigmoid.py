@@ -61,7 +61,7 @@ def _log_sigmoid_slope(torch: Any, x: Any) -> Any:
 
 
 def resolve(function: Function, beta: float, _: float) -> Function:
-    """The facts of `softplus` or its curvature for these parameters: both have the sign of beta."""
+    """Resolve the facts of `softplus` or its curvature for these parameters: both have the sign of beta."""
     return replace(function, nonnegative="always" if beta > 0 else "no")
 
 

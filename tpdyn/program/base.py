@@ -44,7 +44,7 @@ class Later:
 
 
 def later_versions(program: Program) -> Mapping[int, Later]:
-    """The values that the base program reads as initial ones, by position.
+    """List the values that the base program reads as initial ones, by position.
 
     A parameter that a step leaves alone has no new version there.
     """

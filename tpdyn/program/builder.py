@@ -84,17 +84,17 @@ class Builder:
         self.origin = replace(self.origin, **changes)
 
     def operand(self, var: int, axes: tuple[int, ...] | None = None) -> Operand:
-        """An operand whose axes are, unless said otherwise, the first axes of the result."""
+        """Make an operand; its axes are, unless said otherwise, the first axes of the result."""
         return Operand(var, tuple(range(len(self.shape(var)))) if axes is None else axes)
 
     def shape(self, var: int) -> Shape:
-        """The shape of a value."""
+        """Return the shape of a value."""
         return self.statements[var].shape
 
     # -- leaves -------------------------------------------------------------------------------------------------------
 
     def parameter(self, name: str, shape: Sequence[Dim], std: Number | Scaling = 1, *, law: Law | None = None) -> int:
-        """A trained tensor, drawn from N(0, std^2) unless another law is given; std = 0 starts it at zero."""
+        """Add a trained tensor, drawn from N(0, std^2) unless another law is given; std = 0 starts it at zero."""
         scale = _scaling(std)
         normal = Law("zero") if scale.is_zero else Law("normal", scale=scale)
         if name in self._versions:
@@ -117,7 +117,7 @@ class Builder:
         return self.leaf(Leaf("random", name, law), _shape(shape))
 
     def constant(self, name: str, value: Number | Scaling, shape: Sequence[Dim] = ()) -> int:
-        """A tensor filled with one number."""
+        """Add a tensor filled with one number."""
         return self.leaf(Leaf("constant", name, Law("constant", _scaling(value))), _shape(shape))
 
     # -- instructions -------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class Builder:
         along: int | None = None,
         name: str = "",
     ) -> int:
-        """A function of `tpdyn.pointwise`, entry by entry; `along` is the axis of a softmax (negative: from the right)."""
+        """Apply a function of `tpdyn.pointwise`, entry by entry; `along` is the axis of a softmax (negative: from the right)."""
         shape = self._broadcast(function, vars)
         axis = along if along is None or along >= 0 else len(shape) + along
         operands = tuple(self._from_the_right(var, shape) for var in vars)
@@ -202,7 +202,7 @@ class Builder:
     # -- training -----------------------------------------------------------------------------------------------------
 
     def now(self, name: str) -> int:
-        """The latest version of a parameter."""
+        """Return the latest version of a parameter."""
         return self._of(name)[-1]
 
     def update(self, name: str, var: int, *, gradient: int | None = None) -> int:
@@ -231,7 +231,7 @@ class Builder:
         return var
 
     def build(self, **fields: Any) -> Program:
-        """The checked program; `fields` are those of `Program`.
+        """Build and check the program; `fields` are those of `Program`.
 
         Raises IllFormed with every problem found.
         """
@@ -261,7 +261,7 @@ class Builder:
         return View.plain(var, len(self.shape(var)))
 
     def _broadcast(self, what: str, vars: Sequence[int]) -> Shape:
-        """The shape of values that line up from the right. Raises ValueError where two sizes differ."""
+        """Broadcast the shapes of values, which line up from the right. Raises ValueError where two sizes differ."""
         shapes = [self.shape(var) for var in vars]
         longest = max(shapes, key=len, default=())
         if any(shape != longest[len(longest) - len(shape) :] for shape in shapes):

@@ -55,7 +55,7 @@ def check(program: Program) -> None:
 
 
 def ring(program: Program, position: int, message: str) -> str:
-    """A problem at one statement, shown in rings: problem / instruction / source line / neighbours.
+    """Show a problem at one statement in rings: problem / instruction / source line / neighbours.
 
     Safe on ill-formed programs, since it is how they are shown.
     """
@@ -154,7 +154,7 @@ def _instruction_problems(program: Program, statement: Statement) -> Iterator[st
 
 
 def arity_problem(instruction: Instruction) -> str | None:
-    """What is wrong with the number of values or parameters that an instruction is given, or None."""
+    """Say what is wrong with the number of values or parameters that an instruction is given, or None."""
     match instruction:
         case Contract(operands=operands):
             return None if len(operands) in (1, 2) else f"contracts {len(operands)} values; expected one or two"
@@ -269,7 +269,7 @@ def _concat_problems(program: Program, instruction: Concat, shape: tuple[Scaling
 def _spectral_problems(
     program: Program, instruction: Eigenvalues | Spectral, shape: tuple[Scaling, ...]
 ) -> Iterator[str]:
-    """The matrix is square, its labels stand where they should, and there are as many eigenvalues as rows."""
+    """Check that the matrix is square, that its labels stand where they should, and that it has an eigenvalue a row."""
     value, rows, columns, axis = instruction.value, instruction.rows, instruction.columns, instruction.axis
     rank, matrix = len(shape), program.statements[value.var]
     labels = (*rows, *columns)
@@ -339,7 +339,7 @@ def _table_problems(program: Program) -> Iterator[str]:
 
 
 def view_problem(program: Program, view: View) -> str | None:
-    """What is wrong with a view, or None."""
+    """Say what is wrong with a view, or None."""
     if not view.pieces:
         return "the view has no value"
     for piece in view.pieces:
@@ -362,7 +362,7 @@ def view_problem(program: Program, view: View) -> str | None:
 
 
 def script_shape(program: Program, view: View) -> tuple[Scaling, ...]:
-    """The shape of the script's tensor, from a view without problems."""
+    """Return the shape of the script's tensor, from a view without problems."""
     shape = program.statements[view.var].shape
     sizes: list[Scaling] = []
     for position, dim in enumerate(view.dims):

@@ -45,7 +45,7 @@ class Continued:
 
 
 def continued(program: Program, steps: int) -> Continued | None:
-    """The program with that many steps more; None where its last two steps differ in kind.
+    """Continue a program by that many steps; None where its last two steps differ in kind.
 
     The statements that were recorded keep their positions.
     """
@@ -75,13 +75,13 @@ def _contiguous(body: list[int], size: int) -> bool:
 
 
 def _alike(one: Statement, other: Statement) -> bool:
-    """Whether two statements do the same, up to constants of the same order."""
+    """Tell whether two statements do the same, up to constants of the same order."""
     same = (one.shape, one.type, one.origin.phase) == (other.shape, other.type, other.origin.phase)
     return same and _kind(one.instruction) == _kind(other.instruction)
 
 
 def _kind(instruction: Instruction) -> object:
-    """What is left of an instruction without operands and without the constants that a schedule changes."""
+    """Strip an instruction of its operands and of the constants that a schedule changes."""
     bare = with_operands(instruction, lambda operand: Operand(0, operand.axes))
     match bare:
         case Leaf(kind=kind, law=law):
@@ -98,7 +98,7 @@ def _kind(instruction: Instruction) -> object:
 
 
 def _reads_alike(program: Program, one: int, other: int, counterpart: Mapping[int, int]) -> bool:
-    """Whether what the last step reads is the counterpart of what the step before reads, or what both read in common, or
+    """Tell whether what the last step reads is the counterpart of what the step before reads, or what both read in common, or
     carried: made in the step before, in the place of what was made before that."""
     first = min(counterpart)
     reads = (operands_of(program.statements[k].instruction) for k in (one, other))
@@ -112,7 +112,7 @@ def _reads_alike(program: Program, one: int, other: int, counterpart: Mapping[in
 
 
 def _ends_alike(program: Program, counterpart: Mapping[int, int]) -> bool:
-    """Whether parameters after the last step are the counterparts of those after the step before."""
+    """Tell whether parameters after the last step are the counterparts of those after the step before."""
     for parameter in program.parameters:
         earlier, later = parameter.versions[-2], parameter.versions[-1]
         moved = tuple(counterpart.get(var) for var in earlier.pieces)
@@ -167,7 +167,7 @@ def _shifted(later: Callable[[int], int], operand: Operand) -> Operand:
 
 
 def _name(name: str, last: int, further: int, position: int, names: set[str]) -> str:
-    """The name one step later: what ends in the number of the step, or of the version after it, counts on."""
+    """Move a name one step on: a number of the step, or of the version after it, at its end counts up."""
     found = re.fullmatch(r"(.*[@_])(\d+)(\[\d+\])?", name)
     if found is not None and int(found[2]) in (last, last + 1):
         later = f"{found[1]}{int(found[2]) + further}{found[3] or ''}"

@@ -202,7 +202,7 @@ def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
 
 
 def with_operands(instruction: Instruction, moved: Callable[[Operand], Operand]) -> Instruction:
-    """The instruction with each operand replaced."""
+    """Replace each operand of an instruction."""
     match instruction:
         case Leaf():
             return instruction

@@ -55,7 +55,7 @@ _INSTRUCTIONS = {
 
 
 def to_json(program: Program) -> str:
-    """The program as JSON text, one statement a line."""
+    """Write the program as JSON text, one statement a line."""
     head = {
         "tpdyn": "program",
         "version": VERSION,
@@ -78,7 +78,7 @@ def to_json(program: Program) -> str:
 
 
 def from_json(text: str) -> Program:
-    """The program that `to_json` wrote, checked.
+    """Read the program that `to_json` wrote, and check it.
 
     Raises:
         ValueError: the text is no JSON, no program, of another version, or ill-formed; says what and where.

@@ -85,7 +85,7 @@ class Law:
         return mean, math.sqrt(mean * (1 - mean)) if self.kind == "bernoulli" else self.std.at(width)
 
     def affine(self, slope: Number, shift: Number = 0) -> Law:
-        """The law of `slope * x + shift`; of a bernoulli law only mean and standard deviation are kept."""
+        """Return the law of `slope * x + shift`; of a bernoulli law only mean and standard deviation are kept."""
         scale = self.scale * Scaling.of(-slope if slope < 0 else slope)
         match self.kind:
             case "zero" | "constant":
@@ -142,7 +142,7 @@ def _haar(
     dtype: torch.dtype | None,
     device: torch.device | str | None,
 ) -> Tensor:
-    """A matrix with orthogonal rows or columns and entries of mean square 1, uniform among those.
+    """Draw a matrix with orthogonal rows or columns and entries of mean square 1, uniform among those.
 
     The Q of a Gaussian matrix's QR is uniform once R has a positive diagonal (Mezzadri, arXiv math-ph/0609050).
     """

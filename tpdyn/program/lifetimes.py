@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 
 def dying(reads: Iterable[Iterable[int]], kept: Collection[int]) -> Mapping[int, tuple[int, ...]]:
-    """The values to free after each statement.
+    """List the values to free after each statement.
 
     Args:
         reads: what each statement reads, as positions of earlier ones.

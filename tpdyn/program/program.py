@@ -91,7 +91,7 @@ class View:
 
     @staticmethod
     def plain(var: int, rank: int) -> View:
-        """A tensor of the script that is one value of that rank, axis by axis."""
+        """View one value of that rank as a tensor of the script, axis by axis."""
         return View((var,), tuple((axis,) for axis in range(rank)))
 
     @property
@@ -156,14 +156,14 @@ class Program:
         return len(self.statements)
 
     def parameter(self, name: str) -> Parameter:
-        """The parameter of that name; raises KeyError with the names there are."""
+        """Return the parameter of that name; raises KeyError with the names there are."""
         for parameter in self.parameters:
             if parameter.name == name:
                 return parameter
         raise KeyError(f"no parameter {name!r}; there are: {', '.join(p.name for p in self.parameters) or 'none'}")
 
     def mark(self, name: str, step: int = 0) -> Mark:
-        """The value that has this name in that step: a module's path, "output" or "loss".
+        """Find the value that has this name in that step: a module's path, "output" or "loss".
 
         Raises KeyError with the marks there are.
         """
@@ -177,7 +177,7 @@ class Program:
         raise KeyError(f"no mark {name!r}; there are: {', '.join(names) or 'none'}")
 
     def show(self, *, step: int | None = None, phases: tuple[str, ...] | None = None) -> str:
-        """The program as text, formulas as in a paper (all of it, or one step or some phases)."""
+        """Show the program as text, formulas as in a paper (all of it, or one step or some phases)."""
         from tpdyn.program.show import show
 
         return show(self, step=step, phases=phases)
@@ -204,14 +204,14 @@ class Program:
         return show_spaces(self)
 
     def to_json(self) -> str:
-        """The program as JSON text; `Program.from_json` reads it back (equal, up to `arrays`)."""
+        """Write the program as JSON text; `Program.from_json` reads it back (equal, up to `arrays`)."""
         from tpdyn.program.json import to_json
 
         return to_json(self)
 
     @staticmethod
     def from_json(text: str) -> Program:
-        """The program that `to_json` wrote; raises ValueError on anything else."""
+        """Read the program that `to_json` wrote; raise ValueError on anything else."""
         from tpdyn.program.json import from_json
 
         return from_json(text)

@@ -92,7 +92,7 @@ def _dims(statement: Statement) -> str:
 
 
 def _block(title: str, lines: Sequence[tuple[str, str, Source]]) -> str:
-    """A heading and its formulas, dims in one column; a source line where it changes."""
+    """Lay out a heading and its formulas, dims in one column; a source line where it changes."""
     column = (
         max(len(equation) for equation, _, _ in lines if len(equation) <= 80)
         if any(len(equation) <= 80 for equation, _, _ in lines)
@@ -159,7 +159,7 @@ class _Writer:
                 self.inlined[position] = formula
 
     def _may_hold(self, statement: Statement, operand: Operand) -> bool:
-        """Whether the reader writes this operand without indices, so that a formula can stand in its place."""
+        """Tell whether the reader writes this operand without indices, so that a formula can stand in its place."""
         instruction = statement.instruction
         if isinstance(instruction, Contract):
             return not self._contract_is_indexed(instruction, len(statement.shape))
@@ -173,14 +173,14 @@ class _Writer:
         return self.program.statements[var].name
 
     def value(self, operand: Operand, binds: int) -> str:
-        """An operand without indices."""
+        """Write an operand without indices."""
         if operand.var in self.inlined:
             return self.inlined[operand.var].inside(binds)
         name = self.name(operand.var)
         return f"({name})" if " " in name and binds > PRODUCT else name
 
     def entry(self, operand: Operand, letters: Sequence[str]) -> str:
-        """An operand with its indices."""
+        """Write an operand with its indices."""
         name = self.name(operand.var)
         return f"{name}[{','.join(letters[label] for label in operand.axes)}]" if operand.axes else name
 
@@ -321,7 +321,7 @@ class _Writer:
 
 
 def _trailing(operand: Operand, rank: int) -> bool:
-    """Whether numpy, matching axes from the last one backwards, would place the operand's axes as the labels do."""
+    """Tell whether numpy, matching axes from the last one backwards, would place the operand's axes as the labels do."""
     return operand.axes == tuple(range(rank - len(operand.axes), rank))
 
 

@@ -68,7 +68,7 @@ def run(
     device: str | torch.device = "cpu",
     listener: Listener[Tensor] | None = None,
 ) -> list[Tensor] | dict[int, Tensor]:
-    """The value of each statement at one width; with `vars` of those only, in the memory of what lives at once.
+    """Run a program at one width; return the value of each statement, or of `vars` only, freeing the others early.
 
     vars, until and listener are those of `interpret`, everything else that of `finite`, which see.
     """
@@ -88,7 +88,7 @@ def finite(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Rule[Tensor]:
-    """The finite reading at one width: a rule for `interpret`, or for one side of `lockstep`. Good for one pass.
+    """Make the finite reading at one width: a rule for `interpret`, or for one side of `lockstep`. Good for one pass.
 
     Args:
         program: what to run.
@@ -128,7 +128,7 @@ def beside_base(
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
 ) -> Rule[Pair[Tensor]]:
-    """The program and its base program at one width, for many seeds at once: a rule for `interpret`. Good for one pass.
+    """Run the program beside its base program at one width, for many seeds at once: a rule for `interpret`. Good for one pass.
 
     A value has an axis in front, one entry a seed, or of size 1 where it is the same for every seed. Along it lie the values
     of `finite` with that seed, up to round-off. Only what `wanted` and `alone` need is computed (see `interpret.beside`).
@@ -180,7 +180,7 @@ class _Evaluation:
         )
 
     def of_base(self, position: int, statement: Statement) -> Tensor:
-        """What the base program reads in place of a later version of a parameter."""
+        """Return the value that the base program reads in place of a later version of a parameter."""
         later, shape = self.later[position], self._shape(statement)
         view, initial = later.view, later.initial
         if (view.dims, view.factors) == (initial.dims, initial.factors):
@@ -191,7 +191,7 @@ class _Evaluation:
         return from_view(view, to_view(initial, self.initial), dict.fromkeys(view.pieces, shape))[position]
 
     def value(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
-        """The value of a statement as it stands."""
+        """Compute the value of a statement as it stands."""
         with torch.no_grad():
             value = self._value(statement, operands, self._shape(statement))
         if position in self.kept:

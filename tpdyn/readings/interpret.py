@@ -142,7 +142,7 @@ def beside(
     wanted: Collection[int],
     alone: Collection[int] = (),
 ) -> Rule[Pair[V]]:
-    """The program and its base program side by side, as a rule: only what the positions `wanted` are made of is read.
+    """Make a rule of the program and its base program, side by side: it reads only the ancestors of `wanted`.
 
     The base program is read where it differs; elsewhere both are the same object. alone: wanted without their base.
     value: the rule of a statement as it stands. of_base: what the base program reads in place of a later version of a parameter.
@@ -166,7 +166,7 @@ def beside(
 
 
 def _cone(program: Program, wanted: Collection[int], given: Collection[int]) -> set[int]:
-    """The positions that those wanted are made of, themselves included; what is given is made of nothing."""
+    """Collect the ancestors of the positions wanted, themselves included; a given value has none."""
     found = set(wanted)
     for position in range(len(program) - 1, -1, -1):
         if position in found and position not in given:
@@ -192,7 +192,7 @@ def _reads(statement: Statement) -> tuple[int, ...]:
 
 
 def _end(program: Program, vars: Collection[int] | None, until: object, heard: bool) -> int:
-    """The last position that may be read."""
+    """Return the last position that may be read."""
     named = [*(vars or ()), *([until] if isinstance(until, int) else [])]
     missing = sorted(position for position in named if not 0 <= position < len(program))
     if missing:

@@ -40,7 +40,7 @@ class Cell:
     constraints: tuple[Constraint, ...]
 
     def contains(self, point: Sequence[Fraction]) -> bool:
-        """Say whether a point lies in the cell."""
+        """Tell whether a point lies in the cell."""
         return all(constraint.holds(point) for constraint in self.constraints)
 
     @property
@@ -192,6 +192,6 @@ _STRICTNESS = {">=": 0, ">": 1, "=": 2}
 
 
 def _on_equation(direction: tuple[int, ...], found: Mapping[tuple[int, ...], tuple[Fraction, int, Relation]]) -> bool:
-    """Say whether an equation already fixes this form, or its negative."""
+    """Tell whether an equation already fixes this form, or its negative."""
     opposite = tuple(-c for c in direction)
     return opposite in found and found[opposite][2] == "="

@@ -319,7 +319,7 @@ def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
 
 
 def is_missed(demand: Demand, order: Order) -> bool:
-    """Say whether an order misses a demand; an identically zero value meets all."""
+    """Tell whether an order misses a demand; an identically zero value meets all."""
     if order is None:
         return False
     return order > 0 if demand in _AT_MOST else order < 0

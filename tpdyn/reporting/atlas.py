@@ -35,7 +35,7 @@ ACROSS = 4
 
 
 def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) -> dict[str, Any]:
-    """The program as JSON data: `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
+    """Write the program as JSON data: `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
     columns, rows, places, kinds, shapes = _Texts(), _Texts(), _Texts(), _Texts(), _Texts()
     owners = _owners(program)
     for name in _modules(program, owners):
@@ -104,7 +104,7 @@ class _Texts:
 
 
 def _owners(program: Program) -> list[str]:
-    """The module of each statement. What only updates parameters of one module belongs to it, and so does its initial value."""
+    """Name the module of each statement; updates and initial values of parameters belong to their module."""
     readers: list[set[str]] = [set() for _ in program.statements]
     for parameter in program.parameters:
         for view in parameter.versions:
@@ -125,13 +125,13 @@ def _owners(program: Program) -> list[str]:
 
 
 def _modules(program: Program, owners: Sequence[str]) -> list[str]:
-    """The modules as the first forward pass meets them; the root comes first."""
+    """List the modules as the first forward pass meets them; the root comes first."""
     met = (owner for owner, s in zip(owners, program.statements, strict=True) if s.origin.phase == "forward")
     return list(dict.fromkeys(["", *met, *owners]))
 
 
 def kind(statement: Statement) -> str:
-    """The instruction in a word or two."""
+    """Name the instruction in a word or two."""
     match statement.instruction:
         case Leaf(kind=which):
             return which
@@ -210,7 +210,7 @@ def _wide(program: Program, operand: Operand, label: int) -> bool:
 
 
 def _gain(total: Order, *parts: Order) -> Order:
-    """What the sum itself adds to the orders of the factors; None if something is zero."""
+    """Compute what the sum itself adds to the orders of the factors; None if something is zero."""
     if total is None or any(part is None for part in parts):
         return None
     return total - sum((part for part in parts if part is not None), ZERO)
@@ -225,7 +225,7 @@ def _why_gain(gain: Order, axes: int) -> str:
 
 
 def _bilinear(names: Sequence[str], one: Operand, other: Operand, sizes: Any, changes: Any, power: Any) -> list[str]:
-    """The three parts of the change of a product: dA B, A dB, dA dB; those that are zero are left out."""
+    """List the parts of the change of a product that are not zero: dA B, A dB, dA dB."""
     found = []
     for left, a in (("d", changes[one.var]), ("", sizes[one.var])):
         for right, b in (("d", changes[other.var]), ("", sizes[other.var])):

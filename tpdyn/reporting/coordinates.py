@@ -31,7 +31,7 @@ def picture(report: Report, path: Path) -> None:
 
 
 def picture_bytes(report: Report) -> bytes:
-    """The picture as a png."""
+    """Draw the picture as a png."""
     content = io.BytesIO()
     _save(report, content, "png")
     return content.getvalue()

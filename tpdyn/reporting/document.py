@@ -37,7 +37,7 @@ Document = dict[str, Any]
 
 
 def of_report(report: Report, *, title: str = "", script: str = "", runs: tuple[int, int] | None = None) -> Document:
-    """The document of a check. runs: (made, in all) while further runs are being made."""
+    """Make the document of a check. runs: (made, in all) while further runs are being made."""
     measurement = report.measurement
     return {
         **_head("check", title, script),
@@ -62,7 +62,7 @@ def of_report(report: Report, *, title: str = "", script: str = "", runs: tuple[
 def of_prediction(
     prediction: Prediction, *, title: str = "", script: str = "", runs: tuple[int, int] | None = None
 ) -> Document:
-    """The document of a prediction without runs; what was not measured is null or empty. runs: see `of_report`."""
+    """Make the document of a prediction without runs; fields of measurements are null or empty. runs: see `of_report`."""
     rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
     names = list(dict.fromkeys(row.name for row in rows))
     return {
@@ -92,12 +92,12 @@ def of_prediction(
 
 
 def of_phases(diagram: PhaseDiagram, *, title: str = "", script: str = "") -> Document:
-    """The document of a phase diagram; numbers of its plane are exact, and therefore strings."""
+    """Make the document of a phase diagram; numbers of its plane are exact, and therefore strings."""
     return {**_head("phases", title, script), "phases": diagram.to_dict(), "words": diagram.show()}
 
 
 def of_transfers(found: Sequence[Transfer], *, title: str = "", script: str = "") -> Document:
-    """The document of a sweep of a hyperparameter."""
+    """Make the document of a sweep of a hyperparameter."""
     sweeps = [
         {**transfer.to_dict(), "says": transfer_verdict(transfer).plain, "word": word_of(transfer)}
         for transfer in found
@@ -106,7 +106,7 @@ def of_transfers(found: Sequence[Transfer], *, title: str = "", script: str = ""
 
 
 def of_limit(found: Limit, measurement: Measurement | None = None, *, title: str = "", script: str = "") -> Document:
-    """The document of a limit, with the losses of real runs at growing widths if there were any."""
+    """Make the document of a limit, with the losses of real runs at growing widths if there are any."""
     return {
         **_head("limit", title, script),
         "losses": [_estimate(each) for each in found.losses],
@@ -126,7 +126,7 @@ def of_limit(found: Limit, measurement: Measurement | None = None, *, title: str
 
 
 def summary(document: Mapping[str, Any]) -> Document:
-    """What a list of logs shows of a document: its kind, and one line that says what came out."""
+    """Summarise a document for a list of logs: its kind, and the result in one line."""
     says = document.get("regime") or ""
     if document.get("kind") == "transfer":
         says = "; ".join(str(each.get("says", "")) for each in document.get("transfers", ()))
@@ -183,14 +183,14 @@ def _place(source: Source) -> Document | None:
 
 
 def direction(order: Order) -> str:
-    """What a value of this order does as the width grows: "grows", "stays", "vanishes", or "zero" if it is identically zero."""
+    """Name what a value of this order does as the width grows: "grows", "stays", "vanishes"; "zero" if identically zero."""
     if order is None:
         return "zero"
     return "grows" if order > 0 else "stays" if order == 0 else "vanishes"
 
 
 def _expected(prediction: Prediction, name: str) -> Document:
-    """A module of a prediction that was not measured."""
+    """Describe a module of a prediction that was not measured."""
     rows = [row for row in prediction.rows() if row.name == name and row.kind in ("module", "output")]
     changes = [row.change for row in rows if row.change is not None]
     last = rows[-1]
@@ -215,7 +215,7 @@ def _expected(prediction: Prediction, name: str) -> Document:
 
 
 def _module(report: Report, row: ReportRow) -> Document:
-    """A module of a report: what `Report.to_dict` says of it, and its runs."""
+    """Describe a module of a report: what `Report.to_dict` says of it, and its runs."""
     measurement, prediction = report.measurement, report.prediction
     rows = [each for each in prediction.rows() if each.name == row.name and each.kind in ("module", "output")]
     return (
@@ -243,7 +243,7 @@ def _from_rows(prediction: Prediction, rows: Sequence[Row], step: int) -> Docume
 
 
 def _runs(measurement: Measurement, rows: Sequence[Row], name: str, confidence: float) -> Document:
-    """The sizes and changes [width, seed, step] of a module, and the slope of each step."""
+    """Collect the sizes and changes [width, seed, step] of a module, and the slope of each step."""
     if name not in measurement.names:
         return {"size": [], "change": [], "split": None, "fits": []}
     k, wide = measurement.index(name), rows[0].wide
@@ -272,7 +272,7 @@ def _runs(measurement: Measurement, rows: Sequence[Row], name: str, confidence: 
 def _fit(
     measurement: Measurement, values: NDArray[Any], floor: Any, row: Row | None, what: str, confidence: float
 ) -> Document | None:
-    """The measured order of one step, with the crossover by which the verdict judges it."""
+    """Measure the order of one step, with the crossover by which the verdict judges it."""
     predicted = None if row is None else row.size if what == "size" else row.change
     crossover = GROWING_CROSSOVER if predicted is not None and predicted > 0 else CROSSOVER
     found = estimate_order(measurement.widths, values, floor=floor, confidence=confidence, crossover=crossover)
@@ -286,7 +286,7 @@ def _interval(found: OrderEstimate | None) -> Document | None:
 
 
 def _mean(values: NDArray[Any], axis: int) -> NDArray[Any]:
-    """The mean of what is finite; NaN where nothing is."""
+    """Average the finite entries; NaN where there are none."""
     finite = np.isfinite(values)
     counts = finite.sum(axis=axis)
     return np.where(counts > 0, np.where(finite, values, 0.0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
@@ -314,12 +314,12 @@ def _number(value: float) -> float | None:
 
 
 def _listed(values: Any) -> Any:
-    """An array or a tensor as nested lists of short numbers."""
+    """Convert an array or a tensor to nested lists of short numbers."""
     return _plain(np.asarray(values, dtype=np.float64).tolist())
 
 
 def _plain(value: Any) -> Any:
-    """The same data with short, finite numbers."""
+    """Convert data to short, finite numbers."""
     match value:
         case bool() | int() | str() | None:
             return value

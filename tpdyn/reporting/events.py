@@ -76,7 +76,7 @@ class Run:
         self._summary(tag, 0, metadata, tensor)
 
     def layout(self, charts: Mapping[str, Sequence[Any]]) -> None:
-        """The custom scalars dashboard: charts (from `lines` or `band`) by category. Once in a log folder."""
+        """Lay out the custom scalars dashboard: charts (from `lines` or `band`) by category. Once in a log folder."""
         layout = layout_pb2.Layout(
             category=[layout_pb2.Category(title=title, chart=list(each)) for title, each in charts.items()]
         )
@@ -85,7 +85,7 @@ class Run:
         self._summary(custom_scalars.CONFIG_SUMMARY_TAG, 0, metadata, _bytes(layout.SerializeToString()))
 
     def experiment(self, settings: Iterable[tuple[str, Setting]], metrics: Iterable[str]) -> None:
-        """What the hparams dashboard compares: the settings' names and types, the metrics' tags. Once a log."""
+        """Declare what the hparams dashboard compares: the settings' names and types, the metrics' tags. Once a log."""
         experiment = api_pb2.Experiment(
             hparam_infos=[api_pb2.HParamInfo(name=name, type=_type_of(value)) for name, value in settings],
             metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
@@ -93,7 +93,7 @@ class Run:
         self._hparams(hparams.EXPERIMENT_TAG, experiment=experiment)
 
     def session(self, settings: Iterable[tuple[str, Setting]]) -> None:
-        """This run's settings, for the hparams dashboard."""
+        """Write this run's settings for the hparams dashboard."""
         start = plugin_data_pb2.SessionStartInfo(start_time_secs=self._time)
         for name, value in settings:
             if isinstance(value, bool):
@@ -107,7 +107,7 @@ class Run:
         self._hparams(hparams.SESSION_END_INFO_TAG, session_end_info=end)
 
     def board(self, tag: str, step: int, content: Mapping[str, Any]) -> None:
-        """A document for the tab "Tensor Programs": gzipped JSON. A later step takes the place of an earlier one."""
+        """Write a document for the tab "Tensor Programs": gzipped JSON. A later step replaces an earlier one."""
         metadata = summary_pb2.SummaryMetadata(
             plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN),
             data_class=summary_pb2.DATA_CLASS_BLOB_SEQUENCE,
@@ -127,7 +127,7 @@ class Run:
         self._file.flush()
 
     def graph(self, definition: Any) -> None:
-        """The graph of this run (one a run)."""
+        """Write the graph of this run (one a run)."""
         self._write(event_pb2.Event(wall_time=self._time, graph_def=definition.SerializeToString()))
 
     def _hparams(self, tag: str, **content: Any) -> None:
@@ -147,7 +147,7 @@ class Run:
 
 
 def lines(title: str, tags: Sequence[str]) -> Any:
-    """A chart with a line for each tag (exact names) and run."""
+    """Make a chart with a line for each tag (exact names) and run."""
     import re
 
     content = layout_pb2.MultilineChartContent(tag=[f"^{re.escape(tag)}$" for tag in tags])
@@ -155,7 +155,7 @@ def lines(title: str, tags: Sequence[str]) -> Any:
 
 
 def band(title: str, value: str, low: str, high: str) -> Any:
-    """A chart of one tag between two others."""
+    """Make a chart of one tag between two others."""
     series = layout_pb2.MarginChartContent.Series(value=value, lower=low, upper=high)
     return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series]))
 

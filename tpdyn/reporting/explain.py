@@ -51,7 +51,7 @@ ALIASES = {
 
 
 def explain(word: str) -> str:
-    """The text for a word; raises KeyError that lists the words there are, the nearest first."""
+    """Look up the text for a word; raise KeyError with the known words, the nearest first."""
     name = word.strip().lower()
     name = ALIASES.get(name, name)
     if name in TEXTS:

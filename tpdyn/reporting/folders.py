@@ -20,7 +20,7 @@ class CannotLog(OSError):
 
 
 def folder_of(logdir: Path, name: str, script: str) -> Path:
-    """The folder of a script's logs: `logdir/name`, or `logdir/name-2`, ... if that is another script's of the same name.
+    """Choose the folder of a script's logs: `logdir/name`, or `logdir/name-2`, ... if a script of the same name has it.
 
     script: the full path of its file.
     """
@@ -33,7 +33,7 @@ def folder_of(logdir: Path, name: str, script: str) -> Path:
 
 
 def owner_of(folder: Path) -> str:
-    """The script for which a folder was written; empty if that is not known."""
+    """Name the script for which a folder was written; empty if that is not known."""
     try:
         first = (folder / MARKER).read_text(encoding="utf-8").partition("\n")[0]
     except OSError:
@@ -69,7 +69,7 @@ def write_folder(logdir: str | os.PathLike[str], write: Callable[[Path], object]
 
 
 def _carry_over(before: Path, target: Path) -> None:
-    """What somebody else put into the earlier folder lies in the new one, at the same place."""
+    """Carry files that others put into the earlier folder over to the new one, under the same path."""
     ours = (
         {MARKER, *(before / MARKER).read_text(encoding="utf-8").splitlines()[1:]}
         if (before / MARKER).exists()

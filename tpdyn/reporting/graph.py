@@ -22,7 +22,7 @@ PRODUCER = 27  # any recent version; the Graphs tab asks for one
 
 
 def graph_of(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) -> Any:
-    """The program as a `GraphDef`; `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
+    """Write the program as a `GraphDef`; `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
     names: list[str] = []
     taken: set[str] = set()
     nodes = []
@@ -51,7 +51,7 @@ def graph_of(program: Program, sizes: Sequence[Order], changes: Sequence[Order])
 
 
 def device_of(order: Order) -> str:
-    """What the change does as the width grows, in the form of a device's name, by which the Graphs tab colours.
+    """Name what the change does as the width grows, as a device: the Graphs tab colours by device.
 
     Three colours: `/order/device:grows:0`, `stays` and `vanishes` (a change that is identically zero, too).
     """

@@ -53,7 +53,7 @@ def _write(found: Limit, measurement: Measurement | None, folder: Path, document
 
 
 def markdown(found: Limit) -> str:
-    """The losses at infinite width as a page of markdown."""
+    """Write the losses at infinite width as a page of markdown."""
     rows = ["| step | loss at infinite width | error |", "|---:|---:|---:|"]
     rows += [
         f"| {step} | {float(each.value):.6g} | {float(each.error):.1g} |" for step, each in enumerate(found.losses)

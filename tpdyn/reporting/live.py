@@ -49,7 +49,7 @@ class Live:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def predicted(self, prediction: Prediction, runs: int) -> None:
-        """The prediction is known; so many runs are to be made."""
+        """Show the prediction; `runs` runs are still to be made."""
         self._prediction = prediction
         with contextlib.suppress(OSError):
             ours = (self._folder / MARKER).exists() and owner_of(self._folder) == self._script

@@ -17,7 +17,7 @@ EVERY = 10.0
 
 @contextmanager
 def progress(stream: TextIOBase | None = None) -> Iterator[Tell]:
-    """Yields `tell(what, done, total)`; shows it on standard error, unless `stream` is given."""
+    """Show progress on standard error, or in `stream`; yield `tell(what, done, total)`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 

@@ -51,7 +51,7 @@ class Line:
 
 
 def line_of(row: ReportRow) -> Line:
-    """A row of a report as a line."""
+    """Write a row of a report as a line."""
     return Line(
         row.name or "(root)", row.size_order, row.change_order, row.at_most, row.source, row.measured_size_order,
         row.measured_change_order, row.verdict,
@@ -116,7 +116,7 @@ def _hull(one: OrderEstimate | None, other: OrderEstimate | None) -> OrderEstima
 
 
 def table(lines: Sequence[Line], width: int, *, exponents: bool = False, step: int | None = None) -> list[Text]:
-    """The table's lines, at most `width` characters each where that is possible without cutting a number or a place.
+    """Lay the table out in lines of at most `width` characters, if no number and no source line need be cut.
 
     step: at which the changes were measured; None for a prediction alone.
     """
@@ -145,7 +145,7 @@ def table(lines: Sequence[Line], width: int, *, exponents: bool = False, step: i
 
 
 def fold(name: str, room: int) -> str:
-    """A name in at most `room` characters: long ones lose their middle.
+    """Fold a name to at most `room` characters: long ones lose their middle.
 
     Example:
         >>> fold("encoder.layers.11.attention.output", 20)
@@ -220,7 +220,7 @@ def factor(order: float) -> str:
 
 
 def seen(found: OrderEstimate | None, exponents: bool) -> str:
-    """The measured order or factor; empty where there is none."""
+    """Write the measured order or factor; empty where there is none."""
     if found is None:
         return ""
     return f"{found.estimate:+.2f}" if exponents else factor(found.estimate)

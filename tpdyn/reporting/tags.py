@@ -38,7 +38,7 @@ HIGH = "high"
 
 
 def run_of_width(width: int) -> str:
-    """The run that holds what was measured at one width."""
+    """Name the run that holds the measurements at one width."""
     return f"width={width}"
 
 

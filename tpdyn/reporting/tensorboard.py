@@ -124,7 +124,7 @@ def _write_phases(diagram: PhaseDiagram, folder: Path, document: Document) -> No
 
 
 def _write_steps(run: Run, prediction: Prediction, measurement: Measurement, index: int) -> None:
-    """The steps of one width: size, change, predicted change of every module; the loss."""
+    """Write the steps of one width: size, change, predicted change of every module; the loss."""
     sizes, changes = _mean(measurement.size), _mean(measurement.change)
     losses = _mean(measurement.loss)
     ratio = measurement.widths[index] / measurement.widths[0]
@@ -141,7 +141,7 @@ def _write_steps(run: Run, prediction: Prediction, measurement: Measurement, ind
 
 
 def _write_widths(run: Run, report: Report) -> None:
-    """The changes at the step of the verdict against the width (TensorBoard's "step"): mean, band, prediction."""
+    """Write the changes at the step of the verdict against the width (TensorBoard's "step"): mean, band, prediction."""
     prediction, measurement, step = report.prediction, report.measurement, report.step
     means = _mean(measurement.change)[:, step]
     spread = _standard_error(measurement.change)[:, step]
@@ -180,7 +180,7 @@ def _settings(report: Report, index: int) -> list[tuple[str, Setting]]:
 
 
 def markdown(report: Report) -> str:
-    """The verdict as a page of markdown: regime, reasons, table."""
+    """Write the verdict as a page of markdown: regime, reasons, table."""
     prediction = report.prediction
     rows = [
         "| module | size | change | measured change | 99 % interval | verdict | source |",
@@ -204,7 +204,7 @@ def markdown(report: Report) -> str:
 
 
 def _order(prediction: Prediction, name: str, step: int) -> Order:
-    """The predicted order of the change in one step; None also where the program has no such module or step."""
+    """Look up the predicted order of the change in one step; None also where the program has no such module or step."""
     try:
         return prediction.order(name, "change", step=step)
     except KeyError:
@@ -212,14 +212,14 @@ def _order(prediction: Prediction, name: str, step: int) -> Order:
 
 
 def _mean(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The mean over the seeds (axis 1). A diverged run is data: it makes the mean infinite or NaN."""
+    """Average over the seeds (axis 1). A diverged run is data: it makes the mean infinite or NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         mean: NDArray[np.float64] = np.asarray(values, dtype=np.float64).mean(axis=1)
     return mean
 
 
 def _standard_error(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Standard error of the mean over the seeds; 0 for a single seed."""
+    """Return the standard error of the mean over the seeds; 0 for a single seed."""
     seeds = values.shape[1]
     if seeds < 2:
         return np.zeros((values.shape[0], *values.shape[2:]))

@@ -91,7 +91,7 @@ def show_prediction(
 
 
 def console() -> Console:
-    """Standard output, as wide as COLUMNS or the terminal says, within reason; 80 columns where neither does.
+    """Make a console on standard output, as wide as COLUMNS or the terminal says, within reason; else 80 columns.
 
     Characters that its encoding does not have are replaced.
     """
@@ -152,7 +152,7 @@ def _moved(report: Report) -> str:
 
 
 def _decisive(report: Report) -> ReportRow | None:
-    """The row that shows the regime best: the deciding one, a representation that learns or freezes, or the output."""
+    """Choose the row that shows the regime best: the deciding one, a representation that learns or freezes, or the output."""
     names = next((claim.names for claim in reversed(report.claims) if claim.names), ())
     rows = [row for row in report.rows() if row.name in names]
     return max(rows, key=lambda row: -99 if row.change_order is None else row.change_order, default=None)
@@ -161,7 +161,7 @@ def _decisive(report: Report) -> ReportRow | None:
 def _cause(
     prediction: Prediction, width: int, statements: bool, fix: str, outcome: Outcome | None = None
 ) -> list[Text]:
-    """The decisive reason and its remedy. What runs contradict is not called right as it is."""
+    """Tell the decisive reason and its remedy. Where runs contradict the prediction, do not say that nothing needs a change."""
     against = outcome is Outcome.CONTRADICTED
     reasons = prediction.outside or prediction.reasons
     if not reasons:
@@ -184,7 +184,7 @@ def _cause(
 
 
 def _reason(prediction: Prediction, reason: Reason, statements: bool) -> str:
-    """The reason with its line; with `statements` also the text of that line and the instruction."""
+    """Tell the reason with its line; with `statements` also the text of that line and the instruction."""
     text = reason.text.rstrip(".")
     if reason.module and reason.module not in text:
         text += f" (module {reason.module})"
@@ -197,7 +197,7 @@ def _reason(prediction: Prediction, reason: Reason, statements: bool) -> str:
 
 
 def _instruction(program: Program, reason: Reason) -> str:
-    """The statement as a formula where that is short, else its name."""
+    """Write the statement as a formula where that is short, else its name."""
     for position, statement in enumerate(program.statements):
         if statement.name == reason.statement and statement.origin.source == reason.source:
             formula = " ".join(show_statement(program, position).partition("#")[0].split())
@@ -235,7 +235,7 @@ def _lines(prediction: Prediction) -> list[Line]:
 
 
 def _row_notes(rows: Sequence[ReportRow]) -> list[tuple[list[str], str]]:
-    """What is said of single modules; what is said of several, once."""
+    """Collect the notes on modules; a note on several modules is said once."""
     names: dict[str, list[str]] = {}
     for row in rows:
         if row.note:

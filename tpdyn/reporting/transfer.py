@@ -29,7 +29,7 @@ DECADE = 10.0
 
 
 def word_of(transfer: Transfer) -> str:
-    """What was swept, in words."""
+    """Name the swept hyperparameter in words."""
     name = transfer.sweep.hyperparameter
     return WORDS.get(name, name.replace("_", " "))
 
@@ -51,7 +51,7 @@ def show(found: Sequence[Transfer], to: Console | None = None) -> None:
 
 
 def verdict(transfer: Transfer) -> Text:
-    """Whether the optimum moves, its exponent, and the theory's word."""
+    """Tell whether the optimum moves, its exponent, and the theory's word."""
     word = word_of(transfer)
     words, style = {
         True: (f"the best {word} MOVES with the width", "bold red"),
@@ -84,7 +84,7 @@ def picture(found: Sequence[Transfer], path: Path) -> None:
 
 
 def picture_bytes(found: Sequence[Transfer]) -> bytes:
-    """The picture as a png."""
+    """Draw the picture as a png."""
     content = io.BytesIO()
     _save(found, content, "png")
     return content.getvalue()

@@ -83,7 +83,7 @@ def _settings(transfer: Transfer, index: int) -> list[tuple[str, Setting]]:
 
 
 def markdown(found: Sequence[Transfer]) -> str:
-    """The verdicts and the optima as a page of markdown."""
+    """Write the verdicts and the optima as a page of markdown."""
     parts = []
     for transfer in found:
         factors = ", ".join(f"{factor:g}" for factor in transfer.sweep.factors)
@@ -98,7 +98,7 @@ def markdown(found: Sequence[Transfer]) -> str:
 
 
 def _folder(name: str) -> str:
-    """A name that is one folder."""
+    """Turn a name into that of one folder."""
     return (
         "".join(letter if letter.isalnum() or letter in " ._-=,+" else "_" for letter in name).strip(" .") or "script"
     )

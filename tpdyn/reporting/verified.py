@@ -48,7 +48,7 @@ def rows(theorems: Sequence[Theorem]) -> list[tuple[str, str, str, str]]:
 
 
 def text(theorems: Sequence[Theorem], profile: str, seconds: float) -> str:
-    """The table as plain text, then each failure with its last lines, then what is known to fail."""
+    """Write the table as plain text, then each failure with its last lines, then the known failures."""
     table = rows(theorems)
     width = max(len(row[0]) for row in table)
     lines = [

@@ -17,7 +17,7 @@ SAYS = {
 
 
 def headline(prediction: Prediction) -> tuple[str, str]:
-    """The regime's name, and what it means in words."""
+    """Return the regime's name, and what it means in words."""
     match prediction.regime:
         case Regime.UNSTABLE:
             return "UNSTABLE", "values grow without bound as the network gets wider"
@@ -33,13 +33,13 @@ def headline(prediction: Prediction) -> tuple[str, str]:
 
 
 def sentence(prediction: Prediction) -> str:
-    """The regime as one sentence that stands on its own."""
+    """Tell the regime in one sentence that stands on its own."""
     name, rest = headline(prediction)
     return f"{name.lower()}: {rest}"
 
 
 def evidence(report: Report) -> str:
-    """What the runs say, with counts: 'the runs confirm it: 3 confirmed, 1 undecided, 0 contradicted'."""
+    """Tell what the runs say, with counts: 'the runs confirm it: 3 confirmed, 1 undecided, 0 contradicted'."""
     return f"{SAYS[report.outcome]}: {counted(report)}"
 
 
@@ -51,7 +51,7 @@ def counted(report: Report) -> str:
 
 
 def missing(report: Report) -> list[str]:
-    """What of the regime is not confirmed, a line each."""
+    """List the claims of the regime that are not confirmed, a line each."""
     return [
         f"not confirmed: {claim.what} ({listed(claim.open) if claim.open else 'no measured module shows it'})"
         for claim in report.claims
@@ -60,7 +60,7 @@ def missing(report: Report) -> list[str]:
 
 
 def advice(report: Report) -> list[str]:
-    """What would decide an undecided report, and from which width predicted growth shows; empty if it is decided."""
+    """Say what would decide an undecided report, and from which width predicted growth shows; empty if it is decided."""
     if report.outcome is not Outcome.UNDECIDED:
         return []
     said = []
@@ -86,7 +86,7 @@ def advice(report: Report) -> list[str]:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """'a, b and c', cut short with a count."""
+    """Join items as 'a, b and c', cut short with a count."""
     if not names:
         return "none"
     if len(names) > most:

@@ -78,7 +78,7 @@ class Constructions:
 
 
 def call_ending_at(tree: ast.AST, end: tuple[int, int]) -> ast.Call | None:
-    """The call whose last character is there: no two calls end at the same place."""
+    """Find the call whose last character is there: each call ends at its own position."""
     return next(
         (
             node
@@ -119,7 +119,7 @@ def _each_construction(tell: Callable[[_Call, Optimizer], object]) -> Iterator[N
 
 
 def _belongs_to(frame: FrameType, optimizer: Optimizer) -> bool:
-    """Whether a frame is one of the optimizer's own methods."""
+    """Tell whether a frame is one of the optimizer's own methods."""
     names = frame.f_code.co_varnames
     return bool(names) and frame.f_locals.get(names[0]) is optimizer
 
@@ -162,7 +162,7 @@ def _modules_within(frame: FrameType, call: ast.Call) -> Iterator[tuple[str, nn.
 
 
 def _value_of(node: ast.AST, frame: FrameType) -> Any:
-    """What a name, or an attribute of one, stands for; None for anything else. Nothing of the script is called."""
+    """Look up what a name, or an attribute of one, stands for; None for anything else. The script's code is not called."""
     if isinstance(node, ast.Name):
         return frame.f_locals.get(node.id, frame.f_globals.get(node.id))
     if isinstance(node, ast.Attribute):
@@ -175,7 +175,7 @@ def _value_of(node: ast.AST, frame: FrameType) -> Any:
 
 
 def _described(call: _Call, optimizer: Optimizer, known: Mapping[int, str]) -> Construction | None:
-    """The construction, once the program's names are known; None for an optimizer that was never stepped."""
+    """Describe the construction, once the program's names are known; None for an optimizer that was never stepped."""
     groups = optimizer.param_groups
     parameters = [parameter for group in groups for parameter in group["params"]]
     if not any(id(parameter) in known for parameter in parameters):
@@ -192,7 +192,7 @@ def _described(call: _Call, optimizer: Optimizer, known: Mapping[int, str]) -> C
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    """The model that DataParallel, DistributedDataParallel or `torch.compile` holds."""
+    """Unwrap the model that DataParallel, DistributedDataParallel or `torch.compile` holds."""
     while type(module).__name__ in ("DataParallel", "DistributedDataParallel", "OptimizedModule"):
         inner = module._modules.get("module", module._modules.get("_orig_mod"))
         if inner is None:

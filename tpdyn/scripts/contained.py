@@ -106,7 +106,7 @@ def _interruptions(seconds: float | None) -> Iterator[None]:
 
 
 def _is_the_scripts(frame: FrameType | None) -> bool:
-    """Whether the running code, or who called it, is the script before it is this package."""
+    """Tell whether the running code, or who called it, is the script before it is this package."""
     while frame is not None:
         file = frame.f_code.co_filename
         if is_user_file(file):

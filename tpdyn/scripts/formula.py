@@ -38,7 +38,7 @@ class Formula:
 
     @staticmethod
     def read(text: str) -> Formula:
-        """The formula that a text means; raises BadFormula for anything but n, numbers, + - * / // ** and brackets."""
+        """Read a text as a formula; raise BadFormula for anything but n, numbers, + - * / // ** and brackets."""
         expected = "expected a formula in n, the width, such as n, 4*n or n/16 (numbers, + - * / // ** and brackets)"
         try:
             tree = ast.parse(text.strip(), mode="eval").body

@@ -12,7 +12,7 @@ from tpdyn.scripts.standing_in import text_of
 
 
 def own_width(script: Path, width_args: Sequence[str] = (), settings: Sequence[str] = ()) -> int | None:
-    """The width that a script has unless told otherwise; None if its text does not say.
+    """Find the width that a script has by default; None if its text does not say.
 
     Asks the settings and options whose value is the width itself, in order. An option's default is that of
     `add_argument("--d-model", default=256)`.

@@ -43,7 +43,7 @@ class Place:
 
 
 def is_python(file: str) -> bool:
-    """Whether a file is read as Python; YAML, JSON and TOML are told by their endings."""
+    """Tell whether a file is read as Python; YAML, JSON and TOML are told by their endings."""
     return PurePath(file).suffix.lower() not in _PARSERS
 
 
@@ -54,7 +54,7 @@ def places_in(text: str, file: str) -> tuple[Place, ...]:
 
 
 def with_values(text: str, values: Mapping[Position, str]) -> str:
-    """The text with other words at some places; no line moves."""
+    """Replace words of the text at some places; lines keep their numbers."""
     lines = [line.encode() for line in re.findall(r"[^\n]*\n|[^\n]+", text)]
     for (line, column, last, end), value in sorted(values.items(), reverse=True):
         between = last - line
@@ -144,7 +144,7 @@ def _assigned(statement: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def _entries(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    """The entries of `{"key": value}` and of `dict(key=value)`."""
+    """Yield the entries of `{"key": value}` and of `dict(key=value)`."""
     if isinstance(value, ast.Dict):
         for key, entry in zip(value.keys, value.values, strict=True):
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
@@ -203,12 +203,12 @@ def _data_places(text: str, file: str) -> list[Place]:
 
 
 def _is(value: object, number: float) -> bool:
-    """Whether an entry is the number, with one sign or the other."""
+    """Tell whether an entry is the number, with one sign or the other."""
     return type(value) in (int, float) and abs(value) == number  # type: ignore[arg-type]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The entries of nested dicts and lists, by their dotted paths."""
+    """Yield the entries of nested dicts and lists, by their dotted paths."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if inner is None:
         yield path, value

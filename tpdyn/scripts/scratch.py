@@ -125,7 +125,7 @@ def scratch() -> Iterator[Scratch]:
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    """What Python is about to do, in every thread."""
+    """Hear what Python is about to do, in every thread."""
     if not _ACTIVE or not (event == "open" or event.startswith(("os.", "shutil."))):
         return
     own = _ACTIVE[-1].about_to_write
@@ -169,7 +169,7 @@ class InScratch:
 
 
 def told(made: Scratch) -> list[str]:
-    """What a run wrote, in words; empty if nothing."""
+    """Tell what a run wrote; empty if nothing."""
     said = []
     if made.written:
         size = sum(made.written.values())

@@ -43,7 +43,7 @@ def load(
     in_place: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Callable[[int], object]:
-    """The function of the width that `target` means; each call runs in a scratch folder (`tpdyn.scripts.scratch`).
+    """Load the function of the width that `target` means; each call runs in a scratch folder (`tpdyn.scripts.scratch`).
 
     target: "path/file.py:function", or "path/file.py" together with width arguments or settings.
     width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"), and
@@ -111,7 +111,7 @@ Word = tuple[str | Formula, ...]
 
 
 def _words(option: str) -> list[Word]:
-    """What a width argument puts on the script's command line. Raises BadFormula."""
+    """Return the words that a width argument puts on the script's command line. Raises BadFormula."""
     if "{" in option or "}" in option:
         return [
             tuple(Formula.read(part[1:-1]) if part[:1] == "{" else part for part in re.split(r"(\{[^{}]*\})", option))
@@ -169,7 +169,7 @@ def _function(path: Path, name: str) -> Callable[[int], object]:
 
 
 def _imported(path: Path) -> ModuleType:
-    """The file as a module, its own folder on the path while it is imported and run."""
+    """Import a file as a module, its own folder on the path while it is imported and run."""
     name = f"tpdyn_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
@@ -256,7 +256,7 @@ def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
 
 
 def _may_be_the_scripts(frame: FrameType) -> bool:
-    """Whether it runs a file of the user, or a text that such a file executes."""
+    """Tell whether it runs a file of the user, or a text that such a file executes."""
     return frame.f_code.co_filename == "<string>" or is_user_file(frame.f_code.co_filename)
 
 

@@ -32,7 +32,7 @@ Places = list[str]
 
 
 def mixed(seed: Any, number: int, bits: int = 63) -> int:
-    """A seed of that many bits, made of a script's own seed and the number of a stream.
+    """Mix a script's own seed and the number of a stream into a seed of that many bits.
 
     Example:
         >>> mixed(1337, 1) == mixed(1337, 1), mixed(1337, 1) == mixed(1337, 2)
@@ -148,7 +148,7 @@ def _numpy_changes(other: Other) -> list[Change]:
 
 
 def _legacy(seed: Any, other: Other) -> Any:
-    """A seed for numpy's older generators: 32 bits; none stays none."""
+    """Cut a seed to the 32 bits of numpy's older generators; None stays None."""
     if seed is None or isinstance(seed, np.random.BitGenerator):
         return seed
     return other(seed, 32)

@@ -53,7 +53,7 @@ class Setting:
         return f"{self.name}={self.formula.text}"
 
     def at(self, width: int) -> dict[Position, int | float]:
-        """What stands at each place; a float where one stood there, else a whole number. Raises BadFormula."""
+        """Evaluate the number at each place; a float where one stood there, else a whole number. Raises BadFormula."""
         real = {place: _is_real(place, self.formula) for place in self.places}
         return {
             place.position: self.formula.real_at(width) if real[place] else self.formula.at(width)
@@ -69,12 +69,12 @@ class Setting:
 
 
 def place_name(file: str, place: Place) -> str:
-    """A place as compilers name it; what --set takes, with the number behind it."""
+    """Name a place as compilers do; `--set` takes this, with the number behind it."""
     return f"{Path(file).name}:{place.line}:{place.position[1] + 1}"
 
 
 def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
-    """The places that `NAME=FORMULA` words mean, in the script or in another file (`model.py:NAME=FORMULA`).
+    """Read the settings that `NAME=FORMULA` words mean, in the script or in another file (`model.py:NAME=FORMULA`).
 
     Raises BadSetting for a name that is not in the file, or there more than once, and for a word of another form.
     """
@@ -98,7 +98,7 @@ def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
 
 
 def codes(settings: Sequence[Setting], width: int) -> dict[str, CodeType]:
-    """The code of every Python file with a setting, as it is at a width, by absolute path. Raises BadFormula."""
+    """Compile every Python file with a setting, as it is at a width; by absolute path. Raises BadFormula."""
     made = {}
     for file, values in _values(settings, width).items():
         if is_python(file):
@@ -109,7 +109,7 @@ def codes(settings: Sequence[Setting], width: int) -> dict[str, CodeType]:
 
 
 def texts(settings: Sequence[Setting], width: int) -> dict[str, str]:
-    """The text of every file with a setting, as it is at a width, by absolute path; no line moves. Raises BadFormula."""
+    """Return the text of every file with a setting, at a width, by absolute path; lines keep their numbers. Raises BadFormula."""
     values = _values(settings, width)
     return {
         file: with_values(_text(file), {at: repr(value) for at, value in set_to.items()})
@@ -203,7 +203,7 @@ def _path(script: Path, file: str, name: str) -> Path:
 
 
 def _nothing(path: Path, places: Sequence[Place], inner: str, literal: bool) -> str:
-    """What to say of a name or a number that is not there."""
+    """Write the message for a name or a number that is not there."""
     if literal:
         values = sorted({place.value for place in places if place.value is not None})
         numbers = [repr(value) for value in values]

@@ -110,7 +110,7 @@ def opened_as(texts: Mapping[str, str]) -> Iterator[set[str]]:
 
 @contextmanager
 def _imported_as(code_of: Callable[[str], CodeType | None], files: Iterable[str]) -> Iterator[None]:
-    """Imports ask `code_of` for a file's code first. The user's modules beside these files are imported anew meanwhile."""
+    """Make imports ask `code_of` for a file's code first; the user's modules beside these files are imported anew meanwhile."""
     folders = tuple({os.path.dirname(path) + os.sep for path in files})
     loader: Any = importlib.machinery.SourceFileLoader
     get_code = loader.get_code
@@ -137,7 +137,7 @@ def _imported_as(code_of: Callable[[str], CodeType | None], files: Iterable[str]
 
 
 def _modules_in(folders: tuple[str, ...]) -> dict[str, ModuleType]:
-    """The user's modules whose files lie in these folders."""
+    """Collect the user's modules whose files lie in these folders."""
     return {
         name: module
         for name, module in list(sys.modules.items())
@@ -149,7 +149,7 @@ def _modules_in(folders: tuple[str, ...]) -> dict[str, ModuleType]:
 
 
 def text_of(path: str | Path) -> str:
-    """The text of a Python file with its line ends as they are; its encoding line counts."""
+    """Read the text of a Python file with its line ends as they are; its encoding line counts."""
     with open(path, "rb") as file:
         encoding, _ = tokenize.detect_encoding(file.readline)
     with open(path, encoding=encoding, newline="") as file:

@@ -38,7 +38,7 @@ MEASURING = 1
 def identity_of(
     file: str | Path, arguments: Sequence[str] = (), texts: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """What all runs of a script have in common, as JSON data: digests of texts, its arguments, versions.
+    """Collect what all runs of a script have in common, as JSON data: digests of texts, its arguments, versions.
 
     file: the script. arguments: everything else that says what is run: function, width arguments, settings. texts: contents
     that stand in for files, by full path.
@@ -54,7 +54,7 @@ def identity_of(
 
 
 def versions() -> dict[str, str]:
-    """The versions that the numbers of a run may depend on."""
+    """Return the versions that the numbers of a run may depend on."""
     found = {"measuring": str(MEASURING), "python": platform.python_version()}
     for name in ("torch", "numpy"):
         try:
@@ -65,7 +65,7 @@ def versions() -> dict[str, str]:
 
 
 def _reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> list[Path]:
-    """The script and all files of its folder that it imports or names, sorted."""
+    """List the script and all files of its folder that it imports or names, sorted."""
     found: set[Path] = set()
     waiting = [main]
     while waiting:
@@ -98,7 +98,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _files_of(name: tuple[int, str], importer: Path, folder: Path) -> list[Path]:
-    """The files of a module, with the packages around it, if it lies in the folder."""
+    """List the files of a module, with the packages around it, if it lies in the folder."""
     level, dotted = name
     root = importer.parents[level - 1] if 0 < level <= len(importer.parents) else folder
     found, place = [], root
@@ -109,7 +109,7 @@ def _files_of(name: tuple[int, str], importer: Path, folder: Path) -> list[Path]
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
-    """The texts that may name a file which is read."""
+    """Yield the texts that may name a file which is read."""
     written = {
         id(word)
         for node in ast.walk(tree)

@@ -31,7 +31,7 @@ class Means:
     worker: Callable[[int], Any] | None = None
 
     def key(self, kind: str, width: int, seed: int, **more: Any) -> str:
-        """The key of a run."""
+        """Return the key of a run."""
         return key_of({"of": self.identity, "kind": kind, "width": width, "seed": seed, **more})
 
     @property
@@ -40,7 +40,7 @@ class Means:
         return self.store is not None and self.identity is not None
 
     def found(self, key: str) -> Run | None:
-        """The finished run of that key, if it is kept."""
+        """Look up the finished run of that key, if it is kept."""
         return self.store.get(key) if self.store is not None and self.keeps else None
 
     def keep(self, key: str, facts: Mapping[str, Any], values: Sequence[Value]) -> None:
@@ -55,7 +55,7 @@ class Means:
         return made(run, tasks, jobs=self.jobs, backend=self.backend, on=on)
 
     def function(self, train: Callable[[int], Any]) -> Callable[[int], Any]:
-        """What is called with a width: the script's own here, what can be sent to workers elsewhere."""
+        """Return the function to call with a width: the script's own here, one that workers can be sent elsewhere."""
         return train if self.jobs == 1 and self.backend == "loky" else self.worker or train
 
 

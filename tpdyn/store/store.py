@@ -52,7 +52,7 @@ class Run:
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
-    """The key of a run with that identity, which is JSON data: 32 hexadecimal digits of a SHA-256.
+    """Return the key of a run with that identity, which is JSON data: 32 hexadecimal digits of a SHA-256.
 
     >>> key_of({"width": 64, "seed": 0}) == key_of({"seed": 0, "width": 64})
     True
@@ -73,7 +73,7 @@ class Store:
 
     @staticmethod
     def under(logdir: str | os.PathLike[str], *, fresh: bool = False) -> Store:
-        """The store in a folder of logs. Raises StoreError if it was written in another format."""
+        """Open the store in a folder of logs. Raises StoreError if it was written in another format."""
         store = Store(Path(logdir) / FOLDER, fresh=fresh)
         store.check()
         return store
@@ -96,11 +96,11 @@ class Store:
             )
 
     def path(self, key: str) -> Path:
-        """The file of a run."""
+        """Return the file of a run."""
         return self.folder / key[:2] / f"{key}{SUFFIX}"
 
     def get(self, key: str) -> Run | None:
-        """The finished run of that key; None if there is none, or if its file is broken."""
+        """Read the finished run of that key; None if there is none, or if its file is broken."""
         if self.fresh:
             return None
         return read(self.path(key))
@@ -143,7 +143,7 @@ class Store:
             ) from error
 
     def files(self) -> list[Path]:
-        """The files of all finished runs."""
+        """List the files of all finished runs."""
         return sorted(self.folder.glob(f"??/*{SUFFIX}"))
 
     def runs(self) -> Iterator[Run]:
@@ -169,7 +169,7 @@ class Store:
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:
-    """The facts of a run from its file alone, without its numbers; None for a broken file."""
+    """Read the facts of a run from its file, without its numbers; None for a broken file."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -181,7 +181,7 @@ def facts_of(path: Path) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> Run | None:
-    """A finished run from its file; None where there is none, or a broken one."""
+    """Read a finished run from its file; None if the file is missing or broken."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 

@@ -45,7 +45,7 @@ def runs(path: str | os.PathLike[str] = "logs") -> pa.Table:
 
 
 def together(files: Sequence[Path]) -> pa.Table:
-    """The runs in those files as one table."""
+    """Concatenate the runs in those files to one table."""
     import numpy as np
     import pyarrow as pa
 
@@ -67,7 +67,7 @@ def together(files: Sequence[Path]) -> pa.Table:
 
 
 def _one(file: Path) -> tuple[pa.Table, dict[str, Any]] | None:
-    """A run's numbers and facts; None for a broken file."""
+    """Read a run's numbers and facts; None for a broken file."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 

@@ -27,7 +27,7 @@ class WorkersError(RuntimeError):
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Count the cores that this process may use."""
     import joblib
 
     return int(joblib.cpu_count())
@@ -154,7 +154,7 @@ def _unpicklable(error: Exception) -> Exception:
 
 
 def _lost_errors() -> tuple[type[BaseException], ...]:
-    """What is raised when a worker is lost, by the backends that are there."""
+    """List the errors that the installed backends raise when a worker is lost."""
     errors: list[type[BaseException]] = [BrokenProcessPool, CancelledError]
     for module, name in (
         ("joblib.externals.loky.process_executor", "TerminatedWorkerError"),

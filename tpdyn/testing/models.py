@@ -53,7 +53,7 @@ class Residual(nn.Module):
         self.up, self.down = nn.Linear(width, 2 * width, bias=bias), nn.Linear(2 * width, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The stream plus its branch."""
+        """Return the stream plus its branch."""
         return x + self.down(torch.tanh(self.up(x)))  # type: ignore[no-any-return]
 
 
@@ -70,7 +70,7 @@ class Model:
     seed: int
 
     def train(self, width: int) -> None:
-        """The training script: tokens in, classes out."""
+        """Train at one width, as a user's script does: tokens in, classes out."""
         torch.manual_seed(self.seed)
         network = Network(self, width)
         optimizer = OPTIMIZERS[self.optimizer](list(network.parameters()))
@@ -102,7 +102,7 @@ class Network(nn.Module):
 
 
 def layer(kind: str, width: int, bias: bool) -> nn.Module:
-    """A layer of a kind from `LAYERS`, its weights of that width."""
+    """Make a layer of a kind from `LAYERS`, its weights of that width."""
     if kind in ACTIVATIONS:
         made: nn.Module = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}[kind]()
         return made

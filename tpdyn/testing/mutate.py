@@ -84,7 +84,7 @@ class Result:
 
 
 def checks_of(mutant: Mutant, root: Path, proofs: bool = False) -> tuple[str, ...]:
-    """The checks that should notice a mutant: the mirrored test file, then those of its area."""
+    """List the checks that should notice a mutant: the mirrored test file, then those of its area."""
     path = Path(mutant.file)
     mirror = Path("tests") / path.parent / f"test_{path.name}"
     found = [mirror.as_posix()] if (root / mirror).exists() else []
@@ -102,12 +102,12 @@ class _Noticed:
         self.first = ""
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Called by pytest for each phase of each test."""
+        """Remember a failure; pytest calls this for each phase of each test."""
         if report.failed and not self.first:
             self.first = report.nodeid
 
     def pytest_collectreport(self, report: Any) -> None:
-        """Called by pytest for each file: one that cannot be imported has noticed, too."""
+        """Remember a file that cannot be imported: it has noticed, too."""
         if report.failed and not self.first:
             self.first = f"{report.nodeid} (import)"
 
@@ -176,7 +176,7 @@ def _in_a_child(work: Callable[[], tuple[Verdict, str]]) -> tuple[int, int]:
 
 
 def _told(answer: bytes, ended: bool) -> tuple[Verdict, str]:
-    """What a child said; one that says nothing crashed, or did not end: that is noticed."""
+    """Read a child's answer; without an answer it crashed or did not end, and the mutant is noticed."""
     if not answer:
         return "noticed", "a crash" if ended else "the checks did not end"
     verdict, by = json.loads(answer)
@@ -186,7 +186,7 @@ def _told(answer: bytes, ended: bool) -> tuple[Verdict, str]:
 def results_of(
     mutants: Iterable[Mutant], root: Path, *, jobs: int = 1, limit: float = 600.0, proofs: bool = False
 ) -> Iterator[Result]:
-    """The result of each mutant, as they come. jobs: processes at a time. limit: seconds for the checks of one."""
+    """Yield the result of each mutant, as they come. jobs: processes at a time. limit: seconds for the checks of one."""
     waiting, running = list(mutants), dict[int, tuple[Mutant, int, float]]()
     for name in _HEAVY:  # once, not once a mutant
         importlib.import_module(name)
@@ -213,7 +213,7 @@ def results_of(
 
 
 def table(results: Sequence[Result], mutants: Sequence[Mutant] = ALL) -> str:
-    """The score area by area, and the survivors, as Markdown."""
+    """Write the score area by area, and the survivors, as Markdown."""
     lines = ["| area | planted | run | noticed | equivalent | survived |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
     areas = list(dict.fromkeys(mutant.area for mutant in mutants))
     rows = [_counts(area, [r for r in results if r.area == area], mutants) for area in areas]
@@ -237,7 +237,7 @@ def _counts(area: str, found: Sequence[Result], mutants: Sequence[Mutant]) -> tu
 
 
 def _known(path: Path, mutants: Sequence[Mutant]) -> dict[str, Result]:
-    """What was found before, of mutants that there still are."""
+    """Read earlier results of the mutants that still exist."""
     by_name = {mutant.name: mutant for mutant in mutants}
     found: dict[str, Result] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -248,7 +248,7 @@ def _known(path: Path, mutants: Sequence[Mutant]) -> dict[str, Result]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its status is 1 if a mutant survives that is not shown to be equivalent."""
+    """Run the command; return 1 if a mutant survives that is not shown to be equivalent, else 0."""
     parser = argparse.ArgumentParser(prog="python -m tpdyn.testing.mutate", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--only", default="", help="mutants whose area, file or sabotage holds this text")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")

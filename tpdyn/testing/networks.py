@@ -38,7 +38,7 @@ class Wide:
     power: float = 0.5
 
     def make(self, width: int) -> nn.Module:
-        """The network: "samples tokens features" to "samples 1"."""
+        """Make the network: "samples tokens features" to "samples 1"."""
         return Network(self, width)
 
 

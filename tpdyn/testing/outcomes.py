@@ -56,7 +56,7 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 
 def pytest_collectreport(report: Any) -> None:
-    """A file that cannot be imported has failed."""
+    """Count a file that cannot be imported as failed."""
     if report.failed:
         _write({"test": name_of(report.nodeid), "outcome": "failed", "seconds": 0.0, "cpu": 0.0,
                 "text": str(report.longrepr)[-6000:], "reason": ""})  # fmt: skip

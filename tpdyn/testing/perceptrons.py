@@ -27,7 +27,7 @@ def layer_names(layers: int) -> tuple[str, ...]:
 
 
 def exponents(point: Abc, names: Sequence[str]) -> Exponents:
-    """An abc-point as the exponents of named parameters, input layer first."""
+    """Write an abc-point as the exponents of named parameters, input layer first."""
     if len(names) != len(point.a):
         raise ValueError(f"{len(names)} names for {len(point.a)} layers: {', '.join(names)}")
     return Exponents(
@@ -161,7 +161,7 @@ def mlp_script(
     point: Abc | None = None,
     rate: float | None = None,
 ) -> Callable[[int], None]:
-    """The training script whose program is `mlp_program`: modules 'W1', ..., 'out', to be recorded or measured.
+    """Make the training script whose program is `mlp_program`: modules 'W1', ..., 'out', to be recorded or measured.
 
     sign-SGD is written by hand, Adam is torch.optim's. Without a point the default rate is tiny: unit Gaussians without
     multipliers would overflow. With one it is 0.1.
@@ -182,7 +182,7 @@ def mlp_script(
             self.multiplier = multiplier
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            """The product, scaled."""
+            """Return the product, scaled."""
             h = super().forward(x)
             return h if self.multiplier == 1 else self.multiplier * h
 

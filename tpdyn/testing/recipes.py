@@ -40,7 +40,7 @@ class Recipe:
     steps: int = 2
 
     def slower(self) -> Recipe:
-        """The same at rates that are smaller by n^1/2."""
+        """Lower the rates by n^1/2."""
         return replace(self, rates=tuple(c + HALF for c in self.rates))
 
 
@@ -53,7 +53,7 @@ class Tape:
         self.back: list[tuple[int, Callable[[int], list[tuple[int, int]]]]] = []
 
     def einsum(self, equation: str, *vars: int, scale: Scaling | float = 1) -> int:
-        """A product, summed; its gradient is the product with the other factor."""
+        """Multiply and sum; the gradient is the product with the other factor."""
         made = self.build.einsum(equation, *vars, scale=scale)
         left, result = equation.split("->")
         terms = left.split(",")
@@ -90,7 +90,7 @@ class Tape:
         return made
 
     def apply(self, function: str, x: int, parameters: Sequence[float] = ()) -> int:
-        """A function, and its listed slope."""
+        """Apply a function; its gradient is its listed slope."""
         made = self.build.apply(function, x, parameters=parameters)
 
         def back(g: int) -> list[tuple[int, int]]:
@@ -115,7 +115,7 @@ class Tape:
         return made
 
     def gradients(self, of: int, seed: int) -> dict[int, int]:
-        """The gradient of each value that `of` depends on."""
+        """Backpropagate to each value that `of` depends on."""
         found: dict[int, int] = {of: seed}
         for made, back in reversed(self.back):
             if made in found:
@@ -125,7 +125,7 @@ class Tape:
 
 
 def written(recipe: Recipe) -> Program:
-    """The training program of a recipe."""
+    """Write the training program of a recipe."""
     build, n = Builder(), Builder.n
     build.at(phase="initialization")
     build.parameter("in", (VOCABULARY, n) if recipe.tokens else (n, FEATURES))
@@ -156,7 +156,7 @@ def written(recipe: Recipe) -> Program:
 
 
 def forward(tape: Tape, recipe: Recipe, x: int) -> int:
-    """What the network returns."""
+    """Run the network forward; return its output."""
     build = tape.build
     weight = build.now("in")
     values = [tape.gather(weight, x) if recipe.tokens else tape.einsum("bi,oi->bo", x, weight, scale=FEATURES**-0.5)]
@@ -167,7 +167,7 @@ def forward(tape: Tape, recipe: Recipe, x: int) -> int:
 
 
 def one_layer(tape: Tape, layer: Layer, values: Sequence[int]) -> int:
-    """The value of a layer, the last of `values` being its argument. Raises ValueError for one that `Layer` does not list."""
+    """Apply a layer to the last of `values`. Raises ValueError for a layer that `Layer` does not list."""
     h = values[-1]
     match layer:
         case ("weight", which, transposed):
@@ -187,7 +187,7 @@ def one_layer(tape: Tape, layer: Layer, values: Sequence[int]) -> int:
 
 
 def direction(build: Builder, optimizer: str, gradient: int, state: list[int]) -> int:
-    """What an optimizer makes of a gradient; its state is the list of what it keeps."""
+    """Turn a gradient into a step, as the optimizer does; its state is the list of what it keeps."""
     if optimizer == "sgd":
         return gradient
     if optimizer == "sign":
@@ -215,7 +215,7 @@ EXPONENTS = (Fraction(0), -HALF, HALF, Fraction(-1), Fraction(1))
 
 
 def holes(recipe: Recipe) -> bool:
-    """Whether an entrywise optimizer sees gradients whose leading part is exactly zero in many entries: see the last test."""
+    """Tell whether an entrywise optimizer sees gradients whose leading part is exactly zero in many entries: see the last test."""
     masks = any(layer[:2] in (("function", "relu"), ("function", "clamp")) for layer in recipe.layers)
     return (
         recipe.optimizer in ("sign", "adam") and masks and any(layer[0] in ("norm", "add") for layer in recipe.layers)

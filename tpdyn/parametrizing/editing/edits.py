@@ -45,14 +45,14 @@ class TextEdits:
         self._before.setdefault(line, []).append(text)
 
     def comment(self, line: int, words: str) -> None:
-        """A comment above the statement that the line belongs to."""
+        """Put a comment above the statement that the line belongs to."""
         statement = self.statement_at(line)
         at = line if statement is None else statement.lineno
         indent = self._lines[at - 1][: len(self._lines[at - 1]) - len(self._lines[at - 1].lstrip())].decode()
         self.above(at, f"{indent}# {words}\n")
 
     def statement_at(self, line: int) -> ast.stmt | None:
-        """The innermost statement that covers a line."""
+        """Find the innermost statement that covers a line."""
         around = [
             node
             for node in ast.walk(self.tree)
@@ -75,7 +75,7 @@ class TextEdits:
         self.above(last + 1, ("\n" if last else "") + text + ("\n\n" if following else "\n"))
 
     def result(self) -> str:
-        """The changed text."""
+        """Return the changed text."""
         out: list[bytes] = []
         for number, line in enumerate(self._lines, start=1):
             out += map(self._ended, self._before.get(number, []))
@@ -92,11 +92,11 @@ class TextEdits:
 
 
 def lines_in(text: str) -> list[str]:
-    """The lines of a Python text with their ends: only a line feed ends one (`str.splitlines` also splits at form feeds)."""
+    """Split a Python text into lines with their ends: only a line feed ends one (`str.splitlines` splits at form feeds, too)."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def unified(before: str, after: str, path: str) -> str:
-    """The change as a patch that `patch -p0` and `git apply -p0` take."""
+    """Write the change as a patch that `patch -p0` and `git apply -p0` take."""
     lines = difflib.unified_diff(lines_in(before), lines_in(after), path, path)
     return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)

@@ -70,7 +70,7 @@ def _holding(files: Iterable[str]) -> Path:
 
 
 def fix(program: Program, derived: Parametrization, made: Sequence[Construction], base_width: int = 256) -> Fix:
-    """The edits that give a script the parametrization that was derived from its program.
+    """Edit a script so that it has the parametrization derived from its program.
 
     made: the optimizers that the script makes (`tpdyn.scripts.construction`). base_width: where nothing is to change.
 
@@ -249,7 +249,7 @@ class _Writer:
         return self._files[path]
 
     def _free_name(self, wish: str, path: str) -> str:
-        """A name that the file does not use yet."""
+        """Choose a name that the file does not use yet."""
         taken = {
             word for text in (self._file(path).text, *self._definitions.get(path, {})) for word in WORD.findall(text)
         }
@@ -261,7 +261,7 @@ class _Writer:
 
 
 def _growth(line: Line, base_width: int) -> str:
-    """The multiplier of a line, in words."""
+    """Tell the multiplier of a line in words."""
     if line.power is None:
         each = ", ".join(place.name for place in line.places)
         return f"different powers of the width ({each})"

@@ -36,7 +36,7 @@ class Reset:
     group: str
 
     def around(self) -> tuple[str, str]:
-        """What to put before and behind the expression."""
+        """Return the texts to put before and behind the expression."""
         tight = isinstance(self.value, ast.Name | ast.Attribute | ast.Call | ast.Constant | ast.Subscript)
         before, behind = ("", "") if tight else ("(", ")")
         return before, f'{behind} * {self.group}.get("{FACTOR}", 1)'
@@ -68,7 +68,7 @@ def _is_word(node: ast.AST, words: tuple[str, ...]) -> bool:
 def other_uses(
     edits: TextEdits, line: Line, found: Multiplied, biased: bool, ran: Collection[int]
 ) -> Iterator[Multiplied]:
-    """The same product where it did not run: another call of the module, or product with the same weight, in the same class.
+    """Yield the same product where it did not run: in the same class, another call of the module or product with the weight.
 
     For attention by one call: the product of the same query and key, written out in the same function.
     ran: lines that are known, and are not to be looked at.
@@ -94,7 +94,7 @@ def other_uses(
 
 
 def _weight(node: ast.AST) -> str:
-    """The module that is called, or the weight that is multiplied by, if it belongs to `self`; else ""."""
+    """Name the module that is called, or the weight that is multiplied by, if it belongs to `self`; else ""."""
     text = ""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
         text = ast.unparse(node.right)
@@ -106,7 +106,7 @@ def _weight(node: ast.AST) -> str:
 
 
 def first_argument_of(node: ast.expr) -> ast.expr | None:
-    """The first argument of a call; None for a product that is no call."""
+    """Return the first argument of a call; None for a product that is no call."""
     return first_argument(node) if isinstance(node, ast.Call) else None
 
 
@@ -134,7 +134,7 @@ def _written_out(edits: TextEdits, line: Line, call: ast.Call, ran: Collection[i
 
 
 def _around(tree: ast.AST, inner: ast.expr, kind: type[ast.AST]) -> ast.AST:
-    """The innermost class or function around an expression; all of the text if there is none."""
+    """Find the innermost class or function around an expression; the whole tree if there is none."""
     outer = [
         node for node in ast.walk(tree) if isinstance(node, kind) and any(each is inner for each in ast.walk(node))
     ]

@@ -43,7 +43,7 @@ class Line:
 
 
 def lines_of(program: Program, multipliers: dict[str, Fraction], base_width: int) -> tuple[Line, ...]:
-    """The lines that need a multiplier. A place whose power is p is to be multiplied by n^-p."""
+    """Return the lines that need a multiplier. A place whose power is p is to be multiplied by n^-p."""
     by_line: dict[tuple[str, int, str], list[Place]] = {}
     for place in Facts.of(program).places:
         # Modules of one name in several blocks share a line; a projection and a readout on one line do not.
@@ -89,7 +89,7 @@ class Multiplied:
     alone: bool = False
 
     def around(self) -> tuple[str, str]:
-        """What to put before and behind the expression."""
+        """Return the texts to put before and behind the expression."""
         tight = ast.Name | ast.Attribute | ast.Call | ast.Constant | ast.Subscript
         left = isinstance(self.node, ast.BinOp) and isinstance(self.node.op, ast.MatMult | ast.Mult)
         inner = ("", "") if left or isinstance(self.node, tight) else ("(", ")")
@@ -136,19 +136,19 @@ def multiplied(edits: TextEdits, line: Line, biased: bool) -> Multiplied | None:
 
 
 def factor_of(size: str, line: Line) -> str:
-    """The multiplier of a line, in terms of the expression of the size that is summed over."""
+    """Write the multiplier of a line in terms of `size`, the expression of the size that is summed over."""
     assert line.power is not None
     return f"({size} / {line.size}) ** {bracketed(line.power)}"
 
 
 def bracketed(power: Fraction) -> str:
-    """A power as it stands behind `**`."""
+    """Write a power as it stands behind `**`."""
     text = number(power)
     return f"({text})" if "/" in text else text
 
 
 def begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
-    """Whether the interpreter gives this line while the expression is computed."""
+    """Tell whether the interpreter gives this line while the expression is computed."""
     if isinstance(node, ast.Call):
         return line in (node.lineno, node.func.end_lineno)
     return isinstance(node, ast.BinOp) and node.lineno == line
@@ -173,24 +173,24 @@ def _product(node: ast.expr) -> str | None:
 
 
 def _adds(call: ast.Call) -> bool:
-    """Whether `F.linear` is given a bias."""
+    """Tell whether `F.linear` is given a bias."""
     return len(call.args) > 2 or any(keyword.arg == "bias" for keyword in call.keywords)
 
 
 def function_name(call: ast.Call) -> str:
-    """The last name of what is called: `linear` of `F.linear(x, w)`."""
+    """Return the last name of what is called: `linear` of `F.linear(x, w)`."""
     return ast.unparse(call.func).rpartition(".")[2]
 
 
 def size_expression(factor: ast.expr | None, dim: int = -1) -> str:
-    """The size of a dim of a variable, or of an attribute; "" for what would have to be computed again."""
+    """Write the size of a dim of a variable, or of an attribute; "" for one that would have to be computed again."""
     if factor is None or not all(isinstance(n, ast.Name | ast.Attribute | ast.expr_context) for n in ast.walk(factor)):
         return ""
     return f"{ast.unparse(factor)}.shape[{dim}]"
 
 
 def first_argument(call: ast.Call) -> ast.expr | None:
-    """The first argument, by position or by name; None where it is starred or has another name."""
+    """Return the first argument, by position or by name; None where it is starred or has another name."""
     if call.args:
         return None if isinstance(call.args[0], ast.Starred) else call.args[0]
     return next((keyword.value for keyword in call.keywords if keyword.arg in FIRST), None)
@@ -211,6 +211,6 @@ def _summed(call: ast.Call) -> ast.expr | None:
 
 
 def relative(path: str) -> str:
-    """A path as messages name it: from the working folder if it lies there, else the file's name alone."""
+    """Write a path as messages name it: from the working folder if it lies there, else the file's name alone."""
     full = Path(path).resolve()
     return str(full.relative_to(Path.cwd().resolve())) if full.is_relative_to(Path.cwd().resolve()) else full.name

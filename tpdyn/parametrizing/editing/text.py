@@ -24,7 +24,7 @@ class NoWidth(ValueError):
 
 
 def powers_of(shift: Shift, settings: frozenset[str]) -> dict[str, Fraction]:
-    """What moves, by the name that the optimizer has for it; "initial" for the entries themselves."""
+    """Return the powers that move, by the optimizer's names for them; "initial" for the entries themselves."""
     moved = {"initial": shift.initial, "lr": shift.rate, "weight_decay": shift.decay, "eps": shift.guard}
     return {key: power for key, power in moved.items() if power and (key == "initial" or key in settings)}
 
@@ -48,7 +48,7 @@ def table_by_pattern(rows: Mapping[str, Powers]) -> dict[str, Powers]:
 
 
 def with_others(table: Mapping[str, Powers], rows: Mapping[str, Powers]) -> dict[str, Powers]:
-    """The table with one row, named "", for the parameters that most rows of the table are about."""
+    """Merge the rows of the table that most parameters share into one row, named ""."""
     counted = [powers for powers in table.values() if sum(other == powers for other in table.values()) > 2]
     if not counted:
         return dict(table)
@@ -58,12 +58,12 @@ def with_others(table: Mapping[str, Powers], rows: Mapping[str, Powers]) -> dict
 
 
 def pattern_of(name: str) -> str:
-    """A parameter's name with a star for each number: 'blocks.3.fc.weight' is 'blocks.*.fc.weight'."""
+    """Put a star for each number in a parameter's name: 'blocks.3.fc.weight' is 'blocks.*.fc.weight'."""
     return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def width_from(shapes: Sequence[tuple[str, ParameterFacts]], base_width: int) -> tuple[str, int, str]:
-    """A parameter, one of its dims, and the growth of the width as an expression of `size`, that dim's.
+    """Choose a parameter and one of its dims, and write the growth of the width in terms of `size`, that dim's.
 
     Raises NoWidth where no dim is a multiple of a power of the width.
     """
@@ -86,7 +86,7 @@ def width_from(shapes: Sequence[tuple[str, ParameterFacts]], base_width: int) ->
 
 
 def number(power: Fraction) -> str:
-    """A power as Python writes it: 1, -0.5, 1 / 3."""
+    """Write a power as Python does: 1, -0.5, 1 / 3."""
     if power.denominator == 1:
         return str(power.numerator)
     return str(float(power)) if power.denominator in (2, 4, 8, 16) else f"{power.numerator} / {power.denominator}"
@@ -104,7 +104,7 @@ def by_model(
     param_names: bool,
     noted: bool = False,
 ) -> str:
-    """The table and the function for an optimizer of a model whose parameters have names.
+    """Write the table and the function for an optimizer of a model whose parameters have names.
 
     noted: each group notes the factor of its rate, "lr_factor".
     """
@@ -165,7 +165,7 @@ def by_order(
     param_names: bool,
     noted: bool = False,
 ) -> str:
-    """The table and the function for an optimizer whose parameters belong to no one model: told apart by their order."""
+    """Write the table and the function for an optimizer of parameters outside of one model: told apart by their order."""
     lines = [f"    {_row(powers)},  # {key}" for key, powers in rows]
     index, axis, growth = size
     starts = any("initial" in powers for _, powers in rows)

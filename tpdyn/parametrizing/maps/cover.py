@@ -43,7 +43,7 @@ class PhaseCell:
     dimension: int
 
     def contains(self, point: Point) -> bool:
-        """Whether a point of the slice lies in it."""
+        """Tell whether a point of the slice lies in it."""
         return all(facet.holds(point) for facet in self.facets)
 
 
@@ -62,7 +62,7 @@ class PhaseCells:
     readings: int
 
     def cell(self, values: Mapping[str, Fraction | int | str]) -> PhaseCell:
-        """The cell of a point; raises ValueError outside of the slice."""
+        """Find the cell of a point; raise ValueError outside of the slice."""
         if set(values) != set(self.names):
             given = ", ".join(values) or "nothing"
             raise ValueError(f"values for {given}; expected one for each of {', '.join(self.names)}")
@@ -73,11 +73,11 @@ class PhaseCells:
         return next(cell for cell in self.cells if cell.contains(point))
 
     def at(self, values: Mapping[str, Fraction | int | str]) -> Phase:
-        """The phase at a point; raises ValueError outside of the slice."""
+        """Find the phase at a point; raise ValueError outside of the slice."""
         return self.cell(values).phase
 
     def where(self, label: Label) -> tuple[PhaseCell, ...]:
-        """The cells with a label, larger ones first."""
+        """Return the cells with a label, larger ones first."""
         return tuple(cell for cell in self.cells if cell.phase.label == label)
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class PhaseCells:
         }
 
     def show(self) -> str:
-        """The cells in words: phase, dimension, facets, corners."""
+        """Tell the cells in words: phase, dimension, facets, corners."""
         within = (f"{low} <= {name} <= {high}" for name, (low, high) in zip(self.names, self.limits, strict=True))
         lines = [f"in ({', '.join(self.names)}), {', '.join(within)}:"]
         for cell in self.cells:
@@ -119,7 +119,7 @@ def phase_cells(
     marks: Mapping[str, Exponents] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PhaseCells:
-    """The phases of a program on a slice of its exponents, of as many dimensions as there are symbols, exact.
+    """Compute the phases of a program on a slice of its exponents, one dimension a symbol, exactly.
 
     symbols, kinds: as in `tpdyn.formulas`; each direction of a mapping such as {"c": "c", "b": "out.weight:b"} is what
     `tpdyn.phase_diagram` calls x or y. around: the point that symbols move away from, as there. limits: of all symbols, or of
@@ -180,7 +180,7 @@ def _cover(whole: Polytope, reader: PhaseReader) -> list[tuple[Phase, Polytope]]
 
 
 def _shown(phase: Phase, polytope: Polytope, whole: Polytope) -> PhaseCell:
-    """A cell without the walls of the slice; where it is flat, r in the symbols that its equations leave."""
+    """Drop the walls of the slice from a cell; where it is flat, write r in the symbols that its equations leave."""
     facets = tuple(by.constraint for by in polytope.bounds if by not in whole.bounds)
     equations = [by.constraint.form for by in polytope.bounds if by.relation == "="]
     r = None if phase.r is None else remainder(phase.r, equations)

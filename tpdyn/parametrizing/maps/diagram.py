@@ -82,7 +82,7 @@ class PhaseDiagram:
     readings: int
 
     def at(self, x: Fraction | float | str, y: Fraction | float | str) -> Phase:
-        """The phase at a point; raises ValueError outside of the diagram."""
+        """Find the phase at a point; raise ValueError outside of the diagram."""
         point = (Fraction(x), Fraction(y))
         for spot in self.spots:
             if spot.at == point:
@@ -133,7 +133,7 @@ class PhaseDiagram:
         }
 
     def joins(self, edge: Edge) -> tuple[bool, bool]:
-        """Whether the start and the end of an edge are of its phase, too (the edge itself is without them)."""
+        """Tell whether the start and the end of an edge are of its phase, too (the edge itself is without them)."""
         around = {spot.at: spot.phase for spot in self.spots}
         start, end = (at in around and around[at].agrees(edge.phase, at) for at in (edge.start, edge.end))
         return start, end
@@ -145,7 +145,7 @@ class PhaseDiagram:
         return tuple(spot for spot in self.spots if spot.at not in ends)
 
     def show(self) -> str:
-        """The diagram in words: each phase with its corners. '[' and ']': the edge holds that end, '(' and ')': it does not."""
+        """Tell the diagram in words: each phase with its corners. '[' or ']': the edge holds that end; '(' or ')': it does not."""
         lines = [f"x: {self.x.label}", f"y: {self.y.label}", ""]
         for region in self.regions:
             lines += [f"region: {region.phase.show('xy')}: {words(loop)}" for loop in region.outline]
@@ -167,7 +167,7 @@ class PhaseDiagram:
         return svg(self)
 
     def save(self, path: str | Path) -> None:
-        """A picture: svg, pdf or png by the ending; needs matplotlib (`pip install 'tpdyn[pictures]'`)."""
+        """Draw a picture: svg, pdf or png by the ending; needs matplotlib (`pip install 'tpdyn[pictures]'`)."""
         from tpdyn.parametrizing.maps.picture import save
 
         save(self, path)
@@ -185,7 +185,7 @@ def phase_diagram(
     marks: Mapping[str, Exponents] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PhaseDiagram:
-    """The phases of a program on a plane of its exponents, exact.
+    """Compute the phases of a program on a plane of its exponents, exactly.
 
     x, y: what the coordinates move: 'c' (all learning rates), 'out.weight:b' (one initial size), 'blocks.*:c', several with
     commas between (`tpdyn.regimes.cells.moved_by`). Without y the initial size of the readout is taken.
@@ -240,13 +240,13 @@ class _Mapper:
         self.known: list[tuple[Phase, Cell]] = []
 
     def look(self, point: Corner) -> tuple[Phase, Cell]:
-        """The phase at a point, and the cell on which it stays."""
+        """Read the phase at a point, and the cell on which it stays."""
         found = self.reader.look(point)
         self.known.append(found)
         return found
 
     def find(self, point: Corner) -> tuple[Phase, Cell]:
-        """The phase at a point and a cell that holds it: one that is known, or else a new one."""
+        """Find the phase at a point and a cell that holds it: a known one, or else a new one."""
         return next((one for one in reversed(self.known) if one[1].contains(point)), None) or self.look(point)
 
     def cover(self, whole: Polytope) -> list[_Piece]:
@@ -289,7 +289,7 @@ class _Mapper:
         return _regions(cells), shown, tuple(spot for spot in spots if not _within(spot, shown))
 
     def along(self, start: Corner, end: Corner, around: list[_Piece]) -> Iterable[tuple[Phase, Corner, Corner]]:
-        """The phases along a segment: those of a neighbouring cell that owns it, or what is read there."""
+        """Follow the phases along a segment: those of a neighbouring cell that owns it, or what is read there."""
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
         for piece in around:
             if piece.cell.contains(middle):
@@ -317,7 +317,7 @@ class _Mapper:
             yield from self.along(other, end, [])
 
     def at(self, corner: Corner, around: list[_Piece]) -> Phase:
-        """The phase at a corner."""
+        """Find the phase at a corner."""
         for piece in around:
             if piece.cell.contains(corner):
                 return piece.phase
@@ -325,7 +325,7 @@ class _Mapper:
 
 
 def _closed_part(whole: Polytope, cell: Cell) -> Polytope | None:
-    """What a cell holds of the whole, with all of its boundary; None where that has no interior."""
+    """Intersect the whole with the closure of a cell; None where the result has no interior."""
     part: Polytope | None = whole
     for constraint in cell.constraints:
         part = part and part.cut(Bound(bound(constraint).form, ">="))
@@ -360,7 +360,7 @@ def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tupl
 
 
 def _on_line(edge: Edge) -> Phase:
-    """The phase of an edge, r in the one coordinate that varies along it (a constant where r does not vary)."""
+    """Return the phase of an edge, r in the one coordinate that varies along it (a constant where r does not vary)."""
     r = edge.phase.r
     if r is None:
         return edge.phase
@@ -373,7 +373,7 @@ def _on_line(edge: Edge) -> Phase:
 
 
 def _within(spot: Spot, edges: Sequence[Edge]) -> bool:
-    """Whether a spot lies inside of an edge that says the same of it."""
+    """Tell whether a spot lies inside of an edge that says the same of it."""
     return any(spot.phase.agrees(e.phase, spot.at) for e in edges if between(e.start, e.end, [spot.at]))
 
 

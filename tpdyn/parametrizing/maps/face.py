@@ -71,7 +71,7 @@ class Face:
         return found
 
     def holds(self, point: Sequence[Fraction]) -> bool:
-        """Whether a point (values of the symbols, relative to the script) lies in one of the pieces, up to `free`."""
+        """Tell whether a point (values of the symbols, relative to the script) lies in one of the pieces, up to `free`."""
         away = tuple(x - y for x, y in zip(point, self.point, strict=True))
         found = _coordinates((*self.directions, *self.free), away)
         if found is None:
@@ -99,7 +99,7 @@ class Face:
 
 
 def face_of(maximum: Maximum) -> Face:
-    """The optima that are connected with the point where a search ended (multipliers at places stay as they are).
+    """Find the optima that are connected with the point where a search ended (multipliers at places stay as they are).
 
     Raises ValueError where requirements were given up: there is no optimum then.
     """
@@ -131,7 +131,7 @@ def face_of(maximum: Maximum) -> Face:
 
 
 def _base(own: Mapping[str, Own], name: str) -> Fraction:
-    """The script's own exponent behind a symbol; 0 for a multiplier at a place."""
+    """Return the script's own exponent behind a symbol; 0 for a multiplier at a place."""
     parameter, _, kind = name.rpartition(":")
     if parameter not in own:
         return ZERO
@@ -199,7 +199,7 @@ class _Walk:
         self.coordinates = Coordinates(moves, maximum.exponents, maximum.coordinates.places)
 
     def all(self) -> tuple[list[tuple[Constraint, ...]], bool]:
-        """The pieces that are connected with the optimum, and whether the walk ended by itself."""
+        """Walk to the pieces that are connected with the optimum; tell whether the walk ended by itself."""
         first = self.look((ZERO,) * self.size)
         assert first is not None
         pieces, queue = [first], [first]
@@ -218,7 +218,7 @@ class _Walk:
         return pieces, True
 
     def look(self, t: Point) -> tuple[Constraint, ...] | None:
-        """A cell and its requirements as constraints on t, without those that are implied; None if one does not hold."""
+        """Write a cell and its requirements as constraints on t, irredundant; None if one does not hold."""
         here = look(self.facts, self.coordinates, t)
         if here.unmet:
             return None
@@ -267,7 +267,7 @@ def _on_axis(piece: Sequence[Constraint], index: int, size: int) -> tuple[Constr
 
 
 def _coordinates(directions: Sequence[Point], away: Point) -> Point | None:
-    """The t with `sum_i t_i directions[i] = away`; None where there are none."""
+    """Solve `sum_i t_i directions[i] = away` for t; None where there is none."""
     size = len(directions)
     rows = [Form(-y, tuple(d[k] for d in directions)) for k, y in enumerate(away)]
     if any(row.is_constant and row.constant for row in rows):
@@ -289,7 +289,7 @@ def _dimension(piece: Sequence[Constraint], size: int) -> int:
 
 
 def _reach(form: Form, pieces: Sequence[Sequence[Constraint]]) -> tuple[Fraction | None, Fraction | None]:
-    """The smallest and the largest value of a form on closed pieces; None where there is no bound."""
+    """Find the smallest and the largest value of a form on closed pieces; None where it is unbounded."""
     lows = [_lowest(form, piece) for piece in pieces]
     highs = [_lowest(-form, piece) for piece in pieces]
     low = None if None in lows else min(x for x in lows if x is not None)

@@ -70,7 +70,7 @@ class FormulaCell:
     largest: Mapping[str, Form | None]
 
     def order(self, name: str, what: What = "change", *, step: int | None = None) -> Formula | None:
-        """The formula of a module's output, of a parameter, or of "output"; None where it is identically zero.
+        """Return the formula of a module's output, of a parameter, or of "output"; None where it is identically zero.
 
         "size" is the order at initialisation, in step 0 unless `step` is given; "change" the largest over the steps, or that
         of one `step`. Raises KeyError with the known names.
@@ -90,12 +90,12 @@ class FormulaCell:
         return None if form is None else Formula(form, self.names)
 
     def contains(self, values: Mapping[str, Fraction | int | str]) -> bool:
-        """Whether the formulas hold at these values of the symbols."""
+        """Tell whether the formulas hold at these values of the symbols."""
         point = _point(self.names, values)
         return all(constraint.holds(point) for constraint in self.facets)
 
     def vertices(self, limits: Limits = (-1, 2)) -> tuple[Point, ...]:
-        """The corners of the closed cell within a box that has the same limits in each direction, exact.
+        """Return the corners of the closed cell within a box that has the same limits in each direction, exact.
 
         Raises ValueError where there are too many to be enumerated.
         """

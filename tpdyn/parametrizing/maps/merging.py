@@ -16,7 +16,7 @@ Cell = tuple[Phase, Polytope]
 
 
 def merged(whole: Polytope, cells: Sequence[Cell]) -> list[Cell]:
-    """The same phases on the same points, by few cells. None of the given ones meets another, and they are the whole."""
+    """Cover the same phases by fewer cells. The given ones are disjoint, and cover the whole."""
     return _joined([(phase, part.reduced()) for phase, part in _cut_anew(whole, cells)])
 
 
@@ -35,7 +35,7 @@ def _cut_anew(whole: Polytope, cells: Sequence[Cell]) -> Iterable[Cell]:
 
 
 def _phase_of_all(cells: Sequence[Cell]) -> Phase | None:
-    """A phase that says what is true on all cells; None where there is no single one."""
+    """Find one phase that is true on all cells; None where there is none."""
     if len({phase.label for phase, _ in cells}) > 1:
         return None
     several = dict.fromkeys(phase for phase, _ in cells)
@@ -43,7 +43,7 @@ def _phase_of_all(cells: Sequence[Cell]) -> Phase | None:
 
 
 def _best(cells: Sequence[Cell], whole: Polytope) -> Integers:
-    """The form whose sides hold the fewest phases in sum, and which cuts the fewest cells."""
+    """Choose the form whose sides hold the fewest phases in sum, and which cuts the fewest cells."""
     walls = {by.form for by in whole.bounds} | {tuple(-c for c in by.form) for by in whole.bounds}
     bounded: dict[Integers, set[Phase]] = {}
     for phase, cell in cells:
@@ -80,7 +80,7 @@ def _sides(form: Integers) -> tuple[Bound, Bound, Bound]:
 
 
 def _joined(cells: list[Cell]) -> list[Cell]:
-    """The same sets, but those of one phase whose union is convex as one."""
+    """Join the sets of one phase whose union is convex."""
     done: list[Cell] = []
     waiting = sorted(cells, key=lambda cell: cell[1].dimension)
     while waiting:

@@ -39,18 +39,18 @@ class Phase:
         return f"{self.label}, r = {self.r.show(names)}"
 
     def agrees(self, other: Phase, at: Point) -> bool:
-        """Whether another phase says the same of a point."""
+        """Tell whether another phase says the same of a point."""
         if self.label != other.label or (self.r is None) != (other.r is None):
             return False
         return self.r is None or other.r is None or self.r.at(at) == other.r.at(at)
 
     def agrees_on(self, other: Phase, corners: Iterable[Point]) -> bool:
-        """Whether another phase says the same of all points between some corners."""
+        """Tell whether another phase says the same of all points between some corners."""
         return all(self.agrees(other, corner) for corner in corners)
 
 
 def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order]:
-    """The label and r at some exponents (plain rationals, or linear forms).
+    """Read the label and r at some exponents (plain rationals, or linear forms).
 
     The reading ends at the first value that grows, or with the last one that counts. In step 0 nothing has changed yet, and
     later steps have the same base: so a value that is too large at initialisation is met before any that changes too much.
@@ -93,7 +93,7 @@ class PhaseReader:
         self._memory: Memory = {}
 
     def look(self, point: Point) -> tuple[Phase, Cell]:
-        """The phase at a point, and the cell on which it stays."""
+        """Read the phase at a point, and the cell on which it stays."""
         (label, r), cell = on_cell(
             self.coordinates, point, lambda exponents: phase_of(self.facts, exponents), self._memory
         )
@@ -109,7 +109,7 @@ def rank(phase: Phase) -> int:
 
 
 def text(point: Iterable[Fraction]) -> list[str]:
-    """A point for JSON: numbers are exact and therefore strings."""
+    """Write a point for JSON: numbers are exact and therefore strings."""
     return [str(x) for x in point]
 
 

@@ -92,7 +92,7 @@ def _mark(diagram: PhaseDiagram, axes: Any) -> None:
 
 
 def _legend(phases: Iterable[Phase]) -> list[Any]:
-    """A coloured square for each label, with the formulas of r (those of regions come first, and say enough)."""
+    """Draw a coloured square for each label, with the formulas of r (those of regions come first, and suffice)."""
     from matplotlib.patches import Patch
 
     formulas: dict[str, list[str]] = {}
@@ -124,7 +124,7 @@ def save(diagram: PhaseDiagram, path: str | Path) -> None:
 
 
 def svg(diagram: PhaseDiagram, size: int = 300) -> str:
-    """A small picture with its legend as HTML, for notebooks; needs no matplotlib."""
+    """Draw a small picture with its legend as HTML, for notebooks, without matplotlib."""
 
     def at(corner: Corner) -> tuple[float, float]:
         shares = [
@@ -165,7 +165,7 @@ def svg(diagram: PhaseDiagram, size: int = 300) -> str:
 
 
 def png(diagram: PhaseDiagram) -> bytes:
-    """The picture as the bytes of a PNG."""
+    """Draw the picture as the bytes of a PNG."""
     written = io.BytesIO()
     draw(diagram).savefig(written, format="png")
     return written.getvalue()

@@ -65,7 +65,7 @@ def plane_around(
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
 ) -> Plane:
-    """The plane on which x and y move what their words name (`moved_by`), away from a point."""
+    """Span a plane at a point: x and y move the exponents that their words name (`moved_by`)."""
     y = y or f"{_readout(own)}:b"
     name, point = point_named(program, around, families)
     moves = [moved_by(program, word) for word in (x, y)]
@@ -88,7 +88,7 @@ def plane_through(
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
 ) -> Plane:
-    """The plane through three named points: the first at (0, 0), the second at (1, 0), the third at (0, 1)."""
+    """Span the plane through three named points: the first at (0, 0), the second at (1, 0), the third at (0, 1)."""
     if len(names) != 3 or len(set(names)) < 3:
         raise ValueError(f"through = {', '.join(names)}; expected three different names, e.g. NTP, muP, SP")
     said, points = zip(*(point_named(program, name, families) for name in names), strict=True)
@@ -138,7 +138,7 @@ Row = tuple[Fraction, ...]
 
 
 def _apart(own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents, kind: Kind) -> list[Row]:
-    """A row for the exponent of this kind of each parameter."""
+    """Return a row for the exponent of this kind of each parameter."""
     here, there = _by_kind(coordinates.origin)[kind], _by_kind(extra)[kind]
     return [
         (
@@ -150,7 +150,7 @@ def _apart(own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents, k
 
 
 def _places_apart(coordinates: Coordinates, extra: Exponents) -> list[Row]:
-    """A row for each product with a multiplier."""
+    """Return a row for each product with a multiplier."""
     rows = []
     for position in dict.fromkeys(
         (*coordinates.origin.place, *extra.place, *(at for each in coordinates.places.values() for at in each))
@@ -215,7 +215,7 @@ def _label(word: str, letter: str, moved: Moves, absolute: bool, parameters: int
 
 
 def stand_alone(moved: Moves, several: Iterable[Moves]) -> bool:
-    """Whether a symbol may stand for the exponent itself: it moves one kind by itself, and no other symbol moves that, too."""
+    """Tell whether a symbol may stand for the exponent itself: it moves one kind by itself, and no other symbol moves that, too."""
     return _plain(moved) and not any(moved.keys() & other.keys() for other in several if other is not moved)
 
 
@@ -243,13 +243,13 @@ def _own(own: Mapping[str, Own], kind: Kind, name: str) -> Fraction:
 
 
 def values_at(own: Mapping[str, Own], point: Exponents, moved: Moves) -> set[Fraction]:
-    """The exponents, at a point, of all that a symbol moves."""
+    """Return the exponents, at a point, of all that a symbol moves."""
     extra = _by_kind(point)
     return {_own(own, kind, name) + extra[kind].get(name, ZERO) for kind, name in moved}
 
 
 def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> Exponents:
-    """A point after steps, each in the direction in which a symbol moves."""
+    """Return a point after steps, each in the direction in which a symbol moves."""
     found = {kind: dict(given) for kind, given in _by_kind(point).items()}
     for moved, step in steps:
         for (kind, name), coefficient in moved.items():
@@ -258,7 +258,7 @@ def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> E
 
 
 def _difference(start: Exponents, end: Exponents, at: Mapping[str, tuple[int, ...]]) -> Moves:
-    """The step from one point to another, in exponents of parameters and of places."""
+    """Subtract one point from another, in exponents of parameters and of places."""
     one, other = _by_kind(start), _by_kind(end)
     names = dict.fromkeys(name for kind in KINDS for name in (*one[kind], *other[kind]))
     steps: dict[tuple[Kind, str], Fraction] = {

@@ -23,7 +23,7 @@ Symbols = Literal["parameter", "role"] | Mapping[str, str]
 def coordinates_of(
     program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str, at: Exponents
 ) -> tuple[Coordinates, Point]:
-    """The coordinates that some symbols name, and the values that they have at a point (extra exponents, on top of the script's).
+    """Return the coordinates that some symbols name, and their values at a point (extra exponents, on top of the script's).
 
     A value is the exponent itself where all that a symbol moves have the same one there, and no other symbol moves these; else
     0, and the symbol is what is added. Raises ValueError for words that name nothing.

@@ -44,7 +44,7 @@ def evaluate(
     type: Type = "float",
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """The value of an instruction.
+    """Compute the value of an instruction.
 
     Args:
         instruction: any but a leaf, which has no operands to be made of.
@@ -70,7 +70,7 @@ def _value(
     dtype: torch.dtype,
     device: torch.device | str | None,
 ) -> Tensor:
-    """The same, but for the type and for axes of size 1 that are still to be broadcast."""
+    """Compute the value up to its type, and up to axes of size 1 that are still to be broadcast."""
     rank = len(shape)
     match instruction:
         case Leaf():
@@ -142,7 +142,7 @@ def _from_the_front(index: Tensor, size: int) -> Tensor:
 
 
 def _gather(gather: Gather, value: Tensor, index: Tensor, shape: Sizes) -> Tensor:
-    """`result[...] = value[..., index[...], ...]`: the gathered axis last, all others those of the result."""
+    """Compute `result[...] = value[..., index[...], ...]`: the gathered axis last, all others those of the result."""
     rank = len(shape)
     labels = [rank if label == gather.axis else label + (label >= rank) for label in gather.value.axes]
     table = aligned(value, labels, rank + 1)
@@ -152,7 +152,7 @@ def _gather(gather: Gather, value: Tensor, index: Tensor, shape: Sizes) -> Tenso
 
 
 def _scatter(scatter: Scatter, value: Tensor, index: Tensor, shape: Sizes) -> Tensor:
-    """`result[..., index[...], ...] += value[...]`: the filled axis last, the labels summed over flattened into one."""
+    """Compute `result[..., index[...], ...] += value[...]`: the filled axis last, the labels summed over flattened into one."""
     axis, rank = scatter.axis, len(shape)
     kept = [label for label in range(rank) if label != axis]
     sizes = {label: shape[label] for label in kept}

@@ -16,7 +16,7 @@ from tpdyn.program.program import Program
 def known(
     program: Program, leaf: Leaf, shape: tuple[int, ...], width: int, leaves: Mapping[str, Tensor]
 ) -> Tensor | None:
-    """The values in `leaves`, or else in `program.arrays`, as they are stored there; None where the law is to be drawn from.
+    """Look up a leaf in `leaves`, or else in `program.arrays`; None where it is to be drawn from its law.
 
     Raises ReadingError where they have another shape, or where there are none and no law either.
     """
@@ -39,7 +39,7 @@ def known(
 
 
 def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, seed: int) -> Tensor:
-    """A draw of the law, from a stream that depends on the seed and on the leaf's name only: the same in every reading."""
+    """Draw from the law, from a stream that depends on the seed and the leaf's name only: the same in every reading."""
     # torch's CPU generator reads the lowest 32 bits of its seed only
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {leaf.name}".encode()))
     return leaf.law.draw(shape, width, generator=generator, dtype=dtype)

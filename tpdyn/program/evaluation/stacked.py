@@ -24,7 +24,7 @@ from tpdyn.program.program import View
 
 
 def stacked(instruction: Instruction) -> Instruction:
-    """The instruction on values with one more axis in front: label 0 is the run, every other label moves up by one.
+    """Lift the instruction to values with one more axis in front: label 0 is the run, all other labels move up by one.
 
     >>> stacked(Slice(Operand(3, (1, 0)), axis=1, start=0, step=1, length=2)).value
     Operand(var=3, axes=(0, 2, 1))

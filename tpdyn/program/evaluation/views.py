@@ -11,7 +11,7 @@ from tpdyn.program.program import View
 
 
 def to_view(view: View, values: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
-    """The script's tensor, put together from the program's values (one, or the pieces of one).
+    """Assemble the script's tensor from the program's values (one, or the pieces of one).
 
     >>> to_view(View((0,), ((1,), (), (0,))), [torch.zeros(2, 3)]).shape
     torch.Size([3, 1, 2])
@@ -29,7 +29,7 @@ def to_view(view: View, values: Sequence[Tensor] | Mapping[int, Tensor]) -> Tens
 
 
 def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
-    """The program's values (by position) that hold a tensor of the script; `shapes` gives the shape of each piece.
+    """Split a tensor of the script into the program's values, by position; `shapes` gives the shape of each piece.
 
     The inverse of `to_view`. Raises ValueError when the tensor has another number of entries.
     """
@@ -47,7 +47,7 @@ def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]])
 
 
 def _layout(view: View) -> tuple[list[int], list[list[int]]]:
-    """The axes of the grid of pieces (factors first, then the axes of a piece), in the order of the script's dims."""
+    """Return the axes of the grid of pieces (factors first, then the axes of a piece), in the order of the script's dims."""
     factors = view.factors
     dims = [[len(factors) + axis for axis in dim] for dim in view.dims]
     for number, factor in sorted(enumerate(factors), key=lambda item: item[1].place):

@@ -33,7 +33,7 @@ class Atoms(Linear):
     """The rules for what is left when sums are taken apart."""
 
     def atoms(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
-        """The rule for two values that are no sums."""
+        """Apply the rule for two values that are not sums."""
         one, other = (self.program.statements[x.var].instruction for x in (u, v))
         if isinstance(one, Gather) or isinstance(other, Gather):
             return True, self._rows(kind, tile, u, v, out)
@@ -186,7 +186,7 @@ class Atoms(Linear):
         return gaussian.second(one, other, cov, law, law_b)
 
     def function(self, tile: Tile, u: Seen) -> tuple[Applied, Seen | None]:
-        """The function and its argument; of what is no function, the identity of itself."""
+        """Return a function and its argument; of any other value, the identity and the value itself."""
         instruction = self.program.statements[u.var].instruction
         if not isinstance(instruction, Apply):
             return Applied(), u
@@ -201,7 +201,7 @@ class Atoms(Linear):
         return Applied(instruction.function, tuple(parameters)), read
 
     def _products(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """`a b` against `a' b'` where a and a' are independent of b and b' (gates, gains)."""
+        """Compute the kernel of `a b` against `a' b'` where a and a' are independent of b and b' (gates, gains)."""
         mine, theirs = self.factors(tile, u), self.factors(tile, v)
         groups = self.grouped(u, [*((0, x) for x in mine[1]), *((1, x) for x in theirs[1])])
         every = {*u.labels, *v.labels, *(x for _, seen in groups for each in seen for x in each.labels)}
@@ -219,7 +219,7 @@ class Atoms(Linear):
         return scaled(total(parts), scale)
 
     def group(self, kind: Kind, tile: Tile, pair: Sequence[Seen]) -> Sized | None:
-        """The kernel of two factors, or the mean of one that has no partner."""
+        """Compute the kernel of two factors, or the mean of one without a partner."""
         if len(pair) == 1:
             return self.mean(tile, pair[0], pair[0].labels)
         labels = tuple(dict.fromkeys((*pair[0].labels, *pair[1].labels)))
@@ -241,7 +241,7 @@ class Atoms(Linear):
         return [(sources, [seen for _, seen in members]) for sources, members in groups]
 
     def factors(self, tile: Tile, u: Seen) -> tuple[Scaling, list[Seen]]:
-        """The factors of a product entry by entry; of anything else, itself."""
+        """List the factors of an entrywise product; any other value is its own factor."""
         statement = self.program.statements[u.var]
         instruction = statement.instruction
         if not isinstance(instruction, Contract) or self.matrix(u.var) or isinstance(instruction, Leaf):

@@ -52,7 +52,7 @@ class Frame(ABC):
 
     @abstractmethod
     def pair(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """The kernel of two values, summed over labels that `out` lacks; None for zero."""
+        """Compute the kernel of two values, summed over labels that `out` lacks; None for zero."""
 
     @abstractmethod
     def mean(self, tile: Tile, u: Seen, out: Labels) -> Sized | None:
@@ -64,18 +64,18 @@ class Frame(ABC):
 
     @abstractmethod
     def sum_over_width(self, numbers: Numbers, var: int) -> Number:
-        """A sum over the width: n times a mean, and a fluctuation that is smaller by the root of n."""
+        """Sum over the width: n times a mean, and a fluctuation that is smaller by the root of n."""
 
     @abstractmethod
     def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
         """Mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
 
     def seen(self, tile: Tile, side: int, var: int) -> Seen:
-        """A value with fresh labels."""
+        """Give a value fresh labels."""
         return Seen(side, var, tuple(Label(size) for size in tile.sides[side].finite_shape(var)))
 
     def of_order_zero(self, var: int, made: Sized) -> Sized:
-        """What is left of a moment in the limit: zero where it vanishes; refused where it grows."""
+        """Take the limit of a moment: zero where it vanishes; refuse one that grows."""
         if made.order == 0:
             return made
         if made.order < 0:
@@ -83,16 +83,16 @@ class Frame(ABC):
         raise self.refusal(var, f"it grows with the width, its square as n^{show_order(made.order)}")
 
     def by_label(self, u: Seen) -> dict[int, Label]:
-        """The label of each finite axis of a statement, by the number of the axis."""
+        """Return the label of each finite axis of a statement, by the number of the axis."""
         axes = [axis for axis, dim in enumerate(self.program.statements[u.var].shape) if not dim.is_wide]
         return dict(zip(axes, u.labels, strict=True))
 
     def label_of(self, u: Seen, axis: int) -> Label:
-        """The label of a finite axis."""
+        """Return the label of a finite axis."""
         return self.by_label(u)[axis]
 
     def operand(self, tile: Tile, u: Seen, place: Operand, names: dict[int, Label]) -> Seen:
-        """An operand, its finite axes labelled as the instruction says; an axis that is summed gets a label of its own."""
+        """Label the finite axes of an operand as the instruction says; an axis that is summed gets a label of its own."""
         labels = []
         for axis, label in enumerate(place.axes):
             if self.program.statements[place.var].shape[axis].is_wide:
@@ -112,12 +112,12 @@ class Frame(ABC):
         return names
 
     def sums_wide(self, shape: tuple[Scaling, ...], place: Operand) -> bool:
-        """Whether an operand has a wide axis that the result lacks."""
+        """Tell whether an operand has a wide axis that the result lacks."""
         dims = self.program.statements[place.var].shape
         return any(dim.is_wide and label >= len(shape) for dim, label in zip(dims, place.axes, strict=True))
 
     def gathers_positions(self, gather: Gather) -> bool:
-        """Whether a lookup is along a finite axis, by a table that is the same for all samples."""
+        """Tell whether a lookup is along a finite axis, by a table that is the same for all samples."""
         axis = gather.value.axes.index(gather.axis)
         index = self.program.statements[gather.index.var].instruction
         fixed = isinstance(index, Leaf) and index.kind != "data"
@@ -128,7 +128,7 @@ class Frame(ABC):
         return matrix_of(self.program, self.numeric, var)
 
     def is_gaussian(self, var: int) -> bool:
-        """Whether a value is a linear combination of matrix products and of leaves of vectors."""
+        """Tell whether a value is a linear combination of matrix products and of leaves of vectors."""
         instruction = self.program.statements[var].instruction
         if isinstance(instruction, Leaf) or var in self.numeric or self.matrix(var):
             return True
@@ -146,11 +146,11 @@ class Frame(ABC):
                 return False  # nothing else is known to keep a value Gaussian
 
     def number(self, tile: Tile, u: Seen) -> Sized | None:
-        """The value of a number."""
+        """Look up the value of a number."""
         return Sized(tile.sides[u.side].value(u.var, self), u.labels)
 
     def refusal(self, var: int, text: str) -> OutsideTheory:
-        """What is not covered, with its statement and line."""
+        """Make the error for a case outside the theory, with its statement and line."""
         return OutsideTheory(ring(self.program, var, f"no kernel is known here: {text}"))
 
 

@@ -28,7 +28,7 @@ def matrix_of(program: Program, numeric: frozenset[int], var: int) -> tuple[Oper
 
 
 def numbers_of(program: Program, data: int) -> frozenset[int]:
-    """The values that are numbers in the limit: of data and constants, and sums over the width of what is no weight."""
+    """Collect the values that are numbers in the limit: made of data and constants, or sums over the width without weights."""
     found: set[int] = set()
     for var, statement in enumerate(program.statements):
         instruction = statement.instruction
@@ -75,5 +75,5 @@ def sources_of(program: Program, numeric: frozenset[int]) -> dict[int, frozenset
 
 
 def same_gather(one: Gather, other: Gather) -> bool:
-    """Whether two lookups are by one table."""
+    """Tell whether two lookups are by one table."""
     return one.index.var == other.index.var

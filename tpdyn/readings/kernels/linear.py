@@ -30,7 +30,7 @@ class Linear(Frame):
     """The rules for values that are linear in others."""
 
     def linear(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
-        """The left value is linear in others: one after the other, by the bilinearity of both kernels."""
+        """Expand a left value that is linear in others: one after the other, by the bilinearity of both kernels."""
         statement = self.program.statements[u.var]
         instruction = statement.instruction
         names = self.by_label(u)
@@ -69,7 +69,7 @@ class Linear(Frame):
                 return False, None  # not linear, as far as is known: other rules are asked
 
     def linear_on_the_right(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
-        """The right value is linear in others: both kernels are symmetric."""
+        """Expand a right value that is linear in others: both kernels are symmetric."""
         return self.linear(kind, tile, v, u, out)
 
     def alike(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
@@ -163,7 +163,7 @@ class Linear(Frame):
         return end_to_end(parts, out.index(along) if along in out else None, out)
 
     def _blocks(self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, out: Labels) -> Sized | None:
-        """The left value is laid end to end: block by block."""
+        """Expand a left value that is laid end to end: block by block."""
         along = self.label_of(u, one.axis)
         if along in v.labels:
             return self._apart(kind, tile, u, v, [along], out)
@@ -207,7 +207,7 @@ class Linear(Frame):
         v: Seen,
         out: Labels,
     ) -> Sized | None:
-        """Some entries along one axis; without a label (one entry) the axis goes."""
+        """Select entries along one axis; without a label (one entry) the axis is dropped."""
         rest = tuple(x for x in out if x is not label)
         made = self.pair(kind, tile, read, v, (picked, *rest))
         if made is None:

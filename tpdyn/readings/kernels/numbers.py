@@ -39,7 +39,7 @@ class Sums(Protocol):
         """Variance and mean of a Gaussian value."""
 
     def refusal(self, var: int, text: str) -> Exception:
-        """What is not covered, with its line."""
+        """Make the error for a case that is not covered, with its line."""
 
 
 @final
@@ -52,7 +52,7 @@ class Number:
     fluctuation: Order = None
 
     def times(self, scale: Scaling) -> Number:
-        """Times a function of the width, of which the leading term counts."""
+        """Multiply by a function of the width, of which the leading term counts."""
         coefficient, power = scale.terms[0]
         order = None if self.order is None else self.order + power
         return Number(
@@ -83,30 +83,30 @@ class Numbers:
         self.laws: dict[int, tuple[Tensor, Tensor | None]] = {}
 
     def rows(self, start: int, stop: int) -> Numbers:
-        """Some of the samples; what is known of all is looked up there."""
+        """Select some of the samples; what is known of all is looked up there."""
         return Numbers(self.program, self.data, self.batch, self.inputs[start:stop], (self, start))
 
     # -- shapes --------------------------------------------------------------------------------------------------------
 
     def axis_size(self, var: int, axis: int) -> int:
-        """The size of a finite axis, for these inputs."""
+        """Return the size of a finite axis, for these inputs."""
         if self.batch.get(var) == axis:
             return self.samples
         return int(self.program.statements[var].shape[axis].constant)
 
     def size(self, place: Operand, label: int) -> int:
-        """The size of an operand's axis, by its label."""
+        """Return the size of an operand's axis, by its label."""
         return self.axis_size(place.var, place.axes.index(label))
 
     def finite_shape(self, var: int) -> tuple[int, ...]:
-        """The sizes of the finite axes."""
+        """Return the sizes of the finite axes."""
         shape = self.program.statements[var].shape
         return tuple(self.axis_size(var, axis) for axis, dim in enumerate(shape) if not dim.is_wide)
 
     # -- laws of Gaussian values, kept for all pairs ----------------------------------------------------------------------
 
     def has_kept(self, var: int) -> bool:
-        """Whether variance and mean are known already."""
+        """Tell whether variance and mean are known already."""
         return var in self.laws
 
     def keep(self, var: int, law: tuple[Tensor, Tensor | None]) -> None:
@@ -114,11 +114,11 @@ class Numbers:
         self.laws[var] = law
 
     def kept(self, var: int) -> tuple[Tensor, Tensor | None]:
-        """What was kept."""
+        """Return the variance and the mean that were kept."""
         return self.laws[var]
 
     def law_of_parent(self, var: int, kernels: Sums) -> tuple[Tensor, Tensor | None] | None:
-        """These rows of what is known of all samples."""
+        """Return these rows of the variance and mean of all samples, if they are rows of a parent."""
         if self.parent is None:
             return None
         whole, start = self.parent
@@ -135,7 +135,7 @@ class Numbers:
     # -- values --------------------------------------------------------------------------------------------------------
 
     def value(self, var: int, kernels: Sums) -> Tensor:
-        """The number in the limit, with the axes of its statement; refused where it grows, or stays random."""
+        """Compute the number in the limit, with the axes of its statement; refuse one that grows or stays random."""
         made = self.number(var, kernels)
         if made.fluctuation is not None and made.fluctuation >= 0:
             raise kernels.refusal(
@@ -148,7 +148,7 @@ class Numbers:
         return made.value if made.order == 0 else torch.zeros_like(made.value)
 
     def number(self, var: int, kernels: Sums) -> Number:
-        """The number with its power of the width."""
+        """Compute the number with its power of the width."""
         if var not in self.values:
             if self.parent is not None and var != self.data:
                 whole = self.parent[0].number(var, kernels)
@@ -198,7 +198,7 @@ class Numbers:
 
 
 def _summed_by(value: Tensor, labels: list[int], shape: tuple[int, ...]) -> Tensor:
-    """Summed over labels beyond the rank, the rest in order, missing ones repeated."""
+    """Sum over labels beyond the rank; put the rest in order, and repeat along missing ones."""
     rank = len(shape)
     for axis in sorted((k for k, label in enumerate(labels) if label >= rank), reverse=True):
         value = value.sum(axis)
@@ -206,7 +206,7 @@ def _summed_by(value: Tensor, labels: list[int], shape: tuple[int, ...]) -> Tens
 
 
 def _scales(instruction: Instruction) -> tuple[Scaling, ...]:
-    """The constants of an instruction."""
+    """Return the constants of an instruction."""
     match instruction:
         case Contract(scale=scale):
             return (scale,)

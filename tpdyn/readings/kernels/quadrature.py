@@ -64,7 +64,7 @@ def expectation(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float,
 
 
 def coefficients(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float, ...] = ()) -> tuple[Tensor, Tensor]:
-    """The Hermite coefficients `a_k`, k = 0 .. DEGREE ("samples terms"), and `E[f^2]` ("samples")."""
+    """Compute the Hermite coefficients `a_k`, k = 0 .. DEGREE ("samples terms"), and `E[f^2]` ("samples")."""
     m, d = mean.double(), variance.double().clamp(min=0).sqrt()
     nodes, weights = panels(_breaks(m, d, kinks))
     values = f(m[:, None] + d[:, None] * nodes)
@@ -119,7 +119,7 @@ def _plane(
     other: tuple[Tensor, Tensor],
     kinks: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> Tensor:
-    """The integral over the plane, `b = mu + sigma (rho x + sqrt(1 - rho^2) y)`: over y for each x, then over x.
+    """Integrate over the plane, `b = mu + sigma (rho x + sqrt(1 - rho^2) y)`: over y for each x, then over x.
 
     Where g has a kink the inner integral turns within a few sqrt(1 - rho^2): panels end there, too.
     """

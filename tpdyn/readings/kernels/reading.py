@@ -53,11 +53,11 @@ class Kernels(Atoms):
         return self.pair("second", tile, u, v, out)
 
     def tangent(self, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """The tangent kernel of u and v, summed over labels that `out` lacks; None for zero."""
+        """Compute the tangent kernel of u and v, summed over labels that `out` lacks; None for zero."""
         return self.pair("tangent", tile, u, v, out)
 
     def pair(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """The kernel of two values, by the pattern of their labels found once."""
+        """Compute the kernel of two values; the pattern of their labels is found once."""
         used = {*u.labels, *v.labels}
         inner = tuple(label for label in out if label in used)
         number = {label: k for k, label in enumerate(dict.fromkeys((*u.labels, *v.labels)))}
@@ -79,7 +79,7 @@ class Kernels(Atoms):
         raise self.refusal(u.var, f"no rule for it beside {self.program.statements[v.var].name}")
 
     def _with_number(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """A number does not move with the weights, and does not fluctuate."""
+        """Pair a value with a number, which neither moves with the weights nor fluctuates."""
         if kind == "tangent":
             return None
         factors: list[Sized] = []
@@ -151,7 +151,7 @@ class Kernels(Atoms):
                 raise self.refusal(u.var, "no rule for its mean")
 
     def _mean_of_entries(self, tile: Tile, u: Seen, cut: Slice, names: dict[int, Label]) -> Sized | None:
-        """Some entries along one axis: those of the mean."""
+        """Take the mean of entries along one axis: those entries of the mean."""
         picked = Label(tile.sides[u.side].size(cut.value, cut.axis))
         read = self.operand(tile, u, cut.value, {**names, cut.axis: picked})
         made = self.mean(tile, read, read.labels)
@@ -212,7 +212,7 @@ class Kernels(Atoms):
         return numbers.kept(var)
 
     def sum_over_width(self, numbers: Numbers, var: int) -> Number:
-        """A sum over the width: n times a mean, and a fluctuation that is smaller by the root of n."""
+        """Sum over the width: n times a mean, and a fluctuation that is smaller by the root of n."""
         statement = self.program.statements[var]
         instruction = statement.instruction
         assert isinstance(instruction, Contract)

@@ -36,7 +36,7 @@ class Sized:
 
 
 def scaled(made: Sized | None, scale: Scaling) -> Sized | None:
-    """Times a function of the width: what leads."""
+    """Multiply by a function of the width, of which the leading term counts."""
     if made is None or scale.is_zero:
         return None
     coefficient, power = scale.terms[0]
@@ -45,7 +45,7 @@ def scaled(made: Sized | None, scale: Scaling) -> Sized | None:
 
 
 def total(parts: Iterable[Sized | None]) -> Sized | None:
-    """The sum of tensors with equal labels (up to their order): of different powers of the width the largest leads."""
+    """Add tensors with equal labels (up to their order): of different powers of the width the largest leads."""
     present = [part for part in parts if part is not None]
     if not present:
         return None
@@ -72,14 +72,14 @@ def expanded(made: Sized, out: Labels, *, broadcast: bool = False) -> Sized:
 
 
 def reordered(made: Sized, out: Labels) -> Sized:
-    """The same axes in another order."""
+    """Put the axes in another order."""
     if made.labels == out:
         return made
     return Sized(made.value.permute([made.labels.index(label) for label in out]), out, made.order)
 
 
 def product(factors: Sequence[Sized], out: Labels, every: set[Label]) -> Sized:
-    """The product, summed over labels that `out` lacks; `every` label counts, also one that no factor has."""
+    """Multiply, summed over labels that `out` lacks; `every` label counts, also one that no factor has."""
     number = {label: k for k, label in enumerate(dict.fromkeys(x for f in factors for x in f.labels))}
     kept = tuple(label for label in out if label in number)
     arguments: list[object] = []
@@ -93,14 +93,14 @@ def product(factors: Sequence[Sized], out: Labels, every: set[Label]) -> Sized:
 
 
 def summed(made: Sized, out: Labels, every: set[Label]) -> Sized:
-    """Summed over labels that `out` lacks."""
+    """Sum over labels that `out` lacks."""
     if set(made.labels) <= set(out):
         return repeated(made, out, every, summed_before=set(made.labels))
     return product([made], out, every)
 
 
 def repeated(made: Sized, out: Labels, every: set[Label], *, summed_before: set[Label]) -> Sized:
-    """Repeated along labels of `out` that it lacks, and times the size of those that nobody has and that are summed."""
+    """Repeat along labels of `out` that it lacks; multiply by the sizes of summed labels that nobody has."""
     factor = 1
     for label in every - summed_before - set(out):
         factor *= label.size
@@ -109,7 +109,7 @@ def repeated(made: Sized, out: Labels, every: set[Label], *, summed_before: set[
 
 
 def identity(made: Sized, apart: Iterable[tuple[Label, Label]], out: Labels) -> Sized:
-    """Times one where two labels have the same index, zero elsewhere."""
+    """Multiply by one where two labels have the same index, by zero elsewhere."""
     factors = [made]
     for one, other in apart:
         if one is not other and (one in out or other in out):

@@ -28,7 +28,7 @@ from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, leading_
 
 
 def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], guarded: Mapping[int, int]) -> Value:
-    """The value of an Apply; guarded: which argument a maximum with a tiny number keeps (`guarded_maxima`)."""
+    """Read an Apply; guarded: which argument a maximum with a tiny number keeps (`guarded_maxima`)."""
     plan = facts.layout(position)
     chain = _chain(apply.function, apply.parameters)
     at_most = any(value.at_most for value in values)
@@ -63,7 +63,7 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
 
 
 def _bound(facts: Facts, apply: Apply) -> tuple[int, tuple[Scaling, ...]] | None:
-    """The maximum or minimum of a value and a constant is a clamp of the value: which it is, and the interval."""
+    """Recognise the maximum or minimum of a value and a constant as a clamp: of which argument, to which interval."""
     choice = lookup(apply.function).chooses
     if choice not in ("largest", "smallest") or len(apply.operands) != 2:
         return None
@@ -81,7 +81,7 @@ _INFINITY = Scaling.of(math.inf)
 
 @lru_cache(maxsize=1 << 10)
 def _chain(name: str, parameters: tuple[Scaling, ...]) -> Chain:
-    """A function with its derivatives, up to the third."""
+    """List a function and its derivatives, up to the third."""
     try:
         numbers = tuple(float(parameter.constant) for parameter in parameters)
     except ValueError as error:
@@ -112,7 +112,7 @@ def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool, s
 
 
 def _averaged(program: Program, position: int, apply: Apply, argument: Placed, made: Value) -> Value:
-    """A softmax over a wide dim: its entries are smaller by n, as they sum to 1."""
+    """Read a softmax over a wide dim: its entries are smaller by n, as they sum to 1."""
     size = program.statements[position].shape[apply.along] if apply.along is not None else None
     if size is None or not size.is_wide:
         return made

@@ -15,7 +15,7 @@ from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, tidy
 
 
 def sum_of_products(factors: Sequence[Terms], plan: Layout, power: Fraction, sources: Sources) -> Terms:
-    """The terms of `n^power * sum x y`, or of `n^power * sum x`."""
+    """Return the terms of `n^power * sum x y`, or of `n^power * sum x`."""
     if len(factors) == 1:
         return total_sum(factors[0], plan, power, sources)
     return contract(factors[0], factors[1], plan, power, sources)
@@ -42,7 +42,7 @@ def contracted(values: Sequence[Value], plan: Layout, power: Order, sources: Sou
 
 
 def combined(combine: Combine, values: Sequence[Value], plan: Layout, epsilon: bool) -> Value:
-    """A sum with constant coefficients; epsilon: a constant that guards a division counts as written."""
+    """Read a sum with constant coefficients; epsilon: a constant that guards a division counts as written."""
     base: list[Term] = []
     change: list[Term] = []
     whole: list[Term] = []

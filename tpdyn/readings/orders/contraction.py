@@ -24,7 +24,7 @@ _IN_ORDER = tuple(tuple(range(count)) for count in range(AXES + 1))
 
 
 def place(term: Term, axes: tuple[int, ...]) -> Term:
-    """A term whose wide axis i is renamed axes[i]."""
+    """Rename wide axis i of a term to axes[i]."""
     if axes == _IN_ORDER[len(axes)]:
         return term
     gaussian = term.gaussian
@@ -36,7 +36,7 @@ def place(term: Term, axes: tuple[int, ...]) -> Term:
 
 
 def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
-    """The terms of `n^shift * sum x y`.
+    """Return the terms of `n^shift * sum x y`.
 
     What was found for the same factors is looked up: the base program says the same in every step. With a random matrix it
     holds as long as nothing was told of the matrix since; on linear forms with a memory, what was compared is noted again.
@@ -93,7 +93,7 @@ def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: So
 
 
 def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
-    """The terms of `n^shift * sum x`: the contraction with the constant 1."""
+    """Return the terms of `n^shift * sum x`: the contraction with the constant 1."""
     found: list[Term] = []
     for term in x:
         placed = place(term, plan.operands[0])

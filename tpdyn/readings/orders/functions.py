@@ -23,7 +23,7 @@ Chain = tuple[Function, ...]
 
 
 def hull_of(terms: Terms) -> Parity:
-    """The parity of a sum of terms."""
+    """Return the parity of a sum of terms."""
     parity = terms[0].parity
     for term in terms[1:]:
         parity = hull(parity, term.parity)
@@ -43,14 +43,14 @@ def _lead_and_rest(x: Terms) -> tuple[Terms, Terms]:
 
 
 def _at_zero(f: Function) -> bool:
-    """Whether f(0) is not 0."""
+    """Tell whether f(0) is not 0."""
     if f.degree is not None:
         return False
     return f.taylor[0] if f.taylor is not None else not f.near_zero
 
 
 def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
-    """The terms of f(x), f = chain[0]."""
+    """Return the terms of f(x), f = chain[0]."""
     f = chain[0]
     if not x:
         return (Term(ZERO),) if _at_zero(f) else ()
@@ -123,7 +123,7 @@ def _slope_times(chain: Chain, lead: Terms, rest: Terms, wide: int) -> list[Term
 
 
 def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
-    """The terms of f'(x). Where no derivative is listed (softmax, several arguments): bounded, without symmetry."""
+    """Return the terms of f'(x). Where no derivative is listed (softmax, several arguments): bounded, without symmetry."""
     if len(chain) > 1:
         return value_terms(chain[1:], x, wide)
     top = leading_order(x)
@@ -133,7 +133,7 @@ def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
 
 
 def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Fraction) -> list[Term]:
-    """What small changes of x do where f jumps or has a kink: on a fraction n^-(top - change) of the entries.
+    """List the effects of small changes of x where f jumps or has a kink: on a fraction n^-(top - change) of the entries.
 
     What breaks is of one symmetry (`Function.breaks`), so that the whole has it in x and its change together. As x is dense
     at the break, the mean is `f'(x) * change` at a jump and `f''(x) * change^2` at a kink, with delta functions of x in f' or
@@ -169,7 +169,7 @@ def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Frac
 
 
 def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: int) -> Terms:
-    """The terms of f(base + change) - f(base).
+    """Return the terms of f(base + change) - f(base).
 
     A change that is small against the scale of f goes through the slope, and at second order through f'' (whose parity
     differs: a contraction may see it at the same order). Otherwise nothing is known but the two sizes.
@@ -202,7 +202,7 @@ def _products(x: Terms, y: Terms) -> list[Term]:
 
 
 def _times(a: Term, b: Term) -> list[Term]:
-    """The entrywise product. That of a random matrix with itself has a mean, and independent entries around it."""
+    """Multiply entry by entry. The product of a random matrix with itself has a mean, and independent entries around it."""
     plain = Term(a.order + b.order, product(a.parity, b.parity), rarer(a, b))
     if a.gaussian is None and b.gaussian is None:
         return [plain]
@@ -212,7 +212,7 @@ def _times(a: Term, b: Term) -> list[Term]:
 
 
 def several_arguments(f: Function, arguments: tuple[Terms, ...], wide: int) -> Terms:
-    """A function of several arguments: as large as f makes the largest, with any combination of their characters."""
+    """Bound a function of several arguments: as large as f makes the largest, with any combination of their characters."""
     present = [terms for terms in arguments if terms]
     if not present:
         return (Term(ZERO),) if _at_zero(f) else ()
@@ -231,7 +231,7 @@ Placed = tuple[Terms, Terms, Terms]
 
 
 def least_of(arguments: tuple[Placed, ...]) -> Placed:
-    """Base, change and whole of the minimum of numbers that are never negative.
+    """Return base, change and whole of the minimum of nonnegative numbers.
 
     It is as small as the smallest of them; where one is the smallest in the base and in the whole, it is that one.
     """
@@ -266,6 +266,6 @@ def _any_of(several: list[Terms]) -> Terms:
 
 
 def larger_than_tiny(argument: Placed, tiny: Terms) -> Placed:
-    """Base, change and whole of the maximum of a number and of a tiny one that counts only where the other is zero."""
+    """Return base, change and whole of the maximum of a number and of a tiny one that counts only where the other is zero."""
     base, change, whole = argument
     return base or tiny, change if base else whole, whole or tiny

@@ -13,7 +13,7 @@ from tpdyn.readings.orders.terms import Gaussian, Term, Value, scaled, tidy
 
 
 def leaf_value(leaf: Leaf, position: int, wide: int, power: Fraction, sources: Sources) -> Value:
-    """A leaf with that many wide axes, times n^power."""
+    """Read a leaf with that many wide axes, times n^power."""
     law = leaf.law
     constant = [Term(law.location.order)] if law.location.order is not None else []
     match law.kind:

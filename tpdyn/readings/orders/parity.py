@@ -102,7 +102,7 @@ class _Space:
         self.mixed, self.rows, self.leads = known.mixed, dict(known.leads), known.all_leads
 
     def reduced(self, vector: int) -> int:
-        """The vector without what the subspace can take off it."""
+        """Reduce a vector modulo the subspace."""
         vector ^= vector & self.mixed
         hit = vector & self.leads
         while hit:
@@ -147,7 +147,7 @@ class _Space:
             self.leads |= lead
 
     def parity(self, offset: int) -> Parity:
-        """The canonical form of `offset + subspace`."""
+        """Write `offset + subspace` in its canonical form."""
         if len(self.rows) > _MOST_ROWS:
             tied = 0
             for row in self.rows.values():
@@ -166,7 +166,7 @@ def _made(offset: int, vectors: Iterable[int], mixed: int = 0, onto: Parity = EV
 
 
 def odd_in(source: int, axis: int = 0) -> Parity:
-    """The parity of a value that changes sign with one source (a number), which lives on wide axis `axis`."""
+    """Return the parity of a value that changes sign with one source (a number), which lives on wide axis `axis`."""
     return _parity(1 << (AXES * source + axis))
 
 
@@ -204,7 +204,7 @@ def hull(p: Parity, q: Parity) -> Parity:
 
 @lru_cache(maxsize=1 << 16)
 def contains(p: Parity, q: Parity) -> bool:
-    """Whether every character of q is one of p."""
+    """Tell whether every character of q is one of p."""
     if p == q or p.anything:
         return True
     if q.anything or q.mixed & ~p.mixed or len(q.rows) > p.rank[0]:
@@ -224,7 +224,7 @@ def of_function(p: Parity, symmetry: str) -> Parity:
 
 
 def solve(p: Parity, mask: int, target: int) -> Parity | None:
-    """The characters of p whose bits under `mask` are `target`; None if there is none."""
+    """Find the characters of p whose bits under `mask` are `target`; None if there is none."""
     if p.anything:
         return ANY
     chosen = p.mixed & mask  # mixed sources take the values that are asked for
@@ -252,12 +252,12 @@ def solve(p: Parity, mask: int, target: int) -> Parity | None:
 
 
 def block(axis: int) -> int:
-    """The bits of one axis."""
+    """Return the bits of one axis."""
     return _BLOCKS[axis]
 
 
 def _mapped(p: Parity, mapping: Callable[[int], int]) -> Parity:
-    """The image under a map of sources to sources (several may go to one: they add; or to none)."""
+    """Map characters by a map of sources to sources (several may go to one: they add; or to none)."""
     if p.anything:
         return p
     return _made(mapping(p.offset), map(mapping, p.rows), mapping(p.mixed))
@@ -286,13 +286,13 @@ def relabel(p: Parity, targets: tuple[int, ...]) -> Parity:
 
 @lru_cache(maxsize=1 << 16)
 def aligned(p: Parity, axis: int) -> Parity | None:
-    """The part that survives an average over an axis: characters that are trivial on it; None if there is none."""
+    """Keep the part that survives an average over an axis: characters that are trivial on it; None if there is none."""
     return solve(p, block(axis), 0)
 
 
 @lru_cache(maxsize=1 << 16)
 def forget(p: Parity, axis: int) -> Parity:
-    """What is left on the other axes of a fluctuation along an axis."""
+    """Project a fluctuation along an axis to the other axes."""
     mask = block(axis)
     return _mapped(p, lambda vector: vector ^ (vector & mask))
 
@@ -364,7 +364,7 @@ class Sources:
         self.products: dict[object, Any] = {}
 
     def copied(self) -> Sources:
-        """The same names, to go on with."""
+        """Copy the sources, to go on with."""
         made = Sources(self._limit)
         made._bits, made._met = dict(self._bits), dict(self._met)
         made.sums, made.products = {plan: dict(sums) for plan, sums in self.sums.items()}, dict(self.products)
@@ -384,7 +384,7 @@ class Sources:
         return tuple((name, before, self._now(name)) for name, before in touched.items()), made
 
     def unchanged(self, touched: Touched) -> bool:
-        """Whether work would be answered as it was, and would change the same."""
+        """Tell whether work would be answered as it was, and would change the same."""
         new = len(self._bits)
         for name, before, after in touched:
             if self._now(name) != before:
@@ -396,7 +396,7 @@ class Sources:
         return True
 
     def done(self, touched: Touched) -> bool:
-        """Whether work was answered so, and nothing changed since."""
+        """Tell whether work was answered so, and nothing changed since."""
         return all(self._now(name) == after for name, _, after in touched)
 
     def repeat(self, touched: Touched) -> None:
@@ -423,15 +423,15 @@ class Sources:
         return known
 
     def leaf(self, position: int) -> int:
-        """The source of a vector leaf."""
+        """Return the source of a vector leaf."""
         return self._bit(("leaf", position))
 
     def hat(self, matrix: int, side: int) -> int:
-        """The source that every Gaussian part living on axis `side` of the matrix is odd in."""
+        """Return the source that every Gaussian part living on axis `side` of the matrix is odd in."""
         return self._bit(("hat", matrix, side))
 
     def met(self, matrix: int, side: int) -> _Met:
-        """The classes of what a matrix was applied to, their bits set aside at its first use."""
+        """Return the classes of what a matrix was applied to, their bits set aside at its first use."""
         name = (matrix, side)
         known = self._met.get(name)
         self._touch(name, known)
@@ -441,7 +441,7 @@ class Sources:
         return known
 
     def apply_hat(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity:
-        """The parity of the Gaussian part of `W x`: x's characters on `axis` are coded on the axis `other`, the one on
+        """Return the parity of the Gaussian part of `W x`: x's characters on `axis` are coded on the axis `other`, the one on
         which W's axis number `side` lives. `alone`: x has no further wide axes."""
         source = 1 << (AXES * self.hat(matrix, side) + other)
         met = self.met(matrix, side)
@@ -473,7 +473,7 @@ class Sources:
         return _made(moved(p.offset) ^ source, map(moved, p.rows), mixed)
 
     def apply_dot(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity | None:
-        """The parity of the correction (dot) of `W x`: the parts of x that are correlated with a Gaussian part of
+        """Return the parity of the correction (dot) of `W x`: the parts of x that are correlated with a Gaussian part of
         `W^T y` give back that y. None when x has none. (Stein's lemma: E[dx/dhat] != 0 iff E[x hat] != 0.)
 
         `side` is the axis of W that x meets on `axis`; W's other axis lives on `other`. `alone`: x has no further wide axes.

@@ -96,7 +96,7 @@ class Orders:
         return self.facts.program
 
     def again(self, exponents: Exponents) -> Orders:
-        """The orders of the same statements at other exponents."""
+        """Read the same statements at other exponents."""
         until = len(self.values) - 1
         return read(self.facts, exponents, epsilon=self.epsilon, until=until, contributions=self.noted)
 
@@ -112,7 +112,7 @@ def read(
     asked: Container[int] | None = None,
     contributions: bool = True,
 ) -> Orders:
-    """The orders of every value of a program.
+    """Read the orders of every value of a program.
 
     epsilon: take constants that guard a division (Adam's eps) as written; otherwise they are negligible.
     after: the orders, at the same exponents, of a program that this one goes on from: they are kept, unless later statements
@@ -154,7 +154,7 @@ def _where(
 
 
 def _still_true(known: Orders, facts: Facts) -> bool:
-    """Whether orders of the first part of a program are those of its whole: what later statements read decides which maxima
+    """Tell whether orders of the first part of a program are those of its whole: what later statements read decides which maxima
     guard a division, which multiplier belongs to a value, and what a function of a matrix is applied to."""
     before, program = known.facts, known.program
     return (
@@ -182,7 +182,7 @@ class _Reader:
     # -- the rule ---------------------------------------------------------------------------------------------------
 
     def keeping(self) -> Rule[Value]:
-        """The rule, with values at hand for later statements."""
+        """Return the rule, with values at hand for later statements."""
         self.values = values = list(self.values)
 
         def rule(position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
@@ -196,7 +196,7 @@ class _Reader:
         return rule(position, statement, operands)
 
     def remembering(self, known: Remembered) -> Rule[None]:
-        """The rule where values are looked up that were found at other points of a slice; they are in `known` only."""
+        """Return the rule that looks values up in `known`, where they were found at other points of a slice."""
         self.values, self.sources.chart = known, known.chart
         reads = self.facts.once("what orders depend on", self._reads)
 
@@ -222,7 +222,7 @@ class _Reader:
         return found
 
     def _read(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
-        """The value of a statement from those that it reads: one rule an instruction."""
+        """Read a statement from the values that it reads: one rule an instruction."""
         instruction = statement.instruction
         values = self._through_multipliers(statement, operands)
         match instruction:
@@ -268,7 +268,7 @@ class _Reader:
         return made
 
     def _gathered(self, position: int, statement: Statement, gather: Gather, value: Value) -> Value:
-        """Data pick the rows that data filled (a token's, in a vocabulary that grows): there they are not rare."""
+        """Read a gather: data pick the rows that data filled (a token's, in a growing vocabulary), so they are not rare there."""
         operand = gather.value
         rows = self.program.statements[operand.var].shape[operand.axes.index(gather.axis)].order or ZERO
         if rows > 0 and operand.var not in self.facts.owner:
@@ -283,7 +283,7 @@ class _Reader:
     # -- parameters: multipliers, updates, contributions ------------------------------------------------------------
 
     def _through_multipliers(self, statement: Statement, values: tuple[Value, ...]) -> tuple[Value, ...]:
-        """A parameter w enters the network as n^-a w, and so its gradient comes back times n^-a."""
+        """Scale by multipliers: a parameter w enters the network as n^-a w, so its gradient comes back times n^-a."""
         if not self.exponents.multiplier:
             return values
         owners = self.facts.gradient_of if statement.origin.phase == "optimizer" else self.facts.owner
@@ -314,7 +314,7 @@ class _Reader:
         return Value(first.base, tidy(change, first.wide), None, first.wide)
 
     def _decayed(self, combine: Combine, previous: int, last: Value, power: Fraction) -> Terms:
-        """What weight decay takes off: `(1 - d) W = W - d W`."""
+        """Read off the part that weight decay takes away: `(1 - d) W = W - d W`."""
         own = Scaling.sum([scale for scale, operand in combine.terms if operand.var == previous]) + Scaling.of(-1)
         if own.order is None or _is_round_off(own):
             return ()
@@ -339,7 +339,7 @@ class _Reader:
     def _note_pick(
         self, position: int, statement: Statement, operand: Operand, value: Value, power: Order = ZERO
     ) -> None:
-        """A parameter that enters as it is: a bias, a row of an embedding."""
+        """Note a parameter that enters as it is: a bias, a row of an embedding."""
         noted = self.noting and statement.origin.phase == "forward" and operand.var in self.facts.owner
         if noted and power is not None:
             order = leading_order(scaled(value.change, power))
@@ -374,7 +374,7 @@ class _Reader:
         return function_of(there, weights, weight, size)
 
     def _again(self, var: int, given: dict[int, Value]) -> Value:
-        """The value of a statement if others were what is given."""
+        """Read a statement again, with some values replaced by given ones."""
         if var not in given:
             instruction = self.program.statements[var].instruction
             if var < min(given) or isinstance(instruction, Leaf):

@@ -55,7 +55,7 @@ class Remembered(Sequence[Value]):
         return None if chart is None or chart.memory is None else Remembered(chart, chart.memory, reading)
 
     def add(self, reads: Sequence[int], sources: Sources, rule: Callable[[], Value]) -> None:
-        """The next statement, which depends on some values before it: as it is known, or by its rule."""
+        """Add the next statement, which depends on some values before it: as it is known, or by its rule."""
         position = len(self._found)
         operands = [self._found[read] for read in reads]
         if None in operands:  # of an order that is no linear form
@@ -85,7 +85,7 @@ class Remembered(Sequence[Value]):
     @overload
     def __getitem__(self, position: slice) -> Sequence[Value]: ...
     def __getitem__(self, position: int | slice) -> Value | Sequence[Value]:
-        """A value at the point of the chart."""
+        """Look up a value at the point of the chart."""
         if isinstance(position, slice):
             return [self[k] for k in range(*position.indices(len(self)))]
         value = self._values.get(position)
@@ -102,7 +102,7 @@ class Remembered(Sequence[Value]):
 
 
 def _content(value: Value) -> _Content | None:
-    """A value as forms; None where an order is none."""
+    """Write a value in forms; None where an order has no form."""
     base, change = without(0, value.base), without(0, value.change)
     whole = None if value.whole is None else without(0, value.whole)
     if base is None or change is None or (whole is None and value.whole is not None):

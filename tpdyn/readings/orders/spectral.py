@@ -24,7 +24,7 @@ Weight = Callable[[Fraction], Order]
 
 
 def eigenvalues(matrix: Value, size: Fraction, wide: int) -> Value:
-    """The eigenvalues that are not zero; the matrix has n^size rows."""
+    """Return the eigenvalues that are not zero; the matrix has n^size rows."""
 
     def of(terms: Terms) -> Terms:
         return tidy([Term(term.rms_order + size) for term in terms], wide)
@@ -33,13 +33,13 @@ def eigenvalues(matrix: Value, size: Fraction, wide: int) -> Value:
 
 
 def vanishes_at_zero(weight: Weight, lead: Fraction) -> bool:
-    """Whether f is smaller at smaller eigenvalues."""
+    """Tell whether f is smaller at smaller eigenvalues."""
     here, below = weight(lead), weight(lead - 1)
     return below is None or (here is not None and exceeds(here, below))
 
 
 def grows_at_zero(weight: Weight, lead: Fraction) -> bool:
-    """Whether f is larger at smaller eigenvalues, as negative powers are."""
+    """Tell whether f is larger at smaller eigenvalues, as negative powers are."""
     here, below = weight(lead), weight(lead - 1)
     return here is not None and below is not None and exceeds(below, here)
 

@@ -54,7 +54,7 @@ class Term(NamedTuple):
         return self.order if self.rarity is ZERO or not self.rarity else self.order - self.rarity / 2
 
     def times(self, power: Fraction) -> Term:
-        """This term times n^power."""
+        """Multiply this term by n^power."""
         return Term(self.order + power, self.parity, self.rarity, self.gaussian) if power else self
 
 
@@ -62,7 +62,7 @@ Terms = tuple[Term, ...]
 
 
 def rarer(x: Term, y: Term) -> Fraction:
-    """The rarity of what is there where both terms are."""
+    """Return the rarity of the entries where both terms are present."""
     return x.rarity if x.rarity is y.rarity else largest([x.rarity, y.rarity])  # the same, as a rule: 0
 
 
@@ -77,7 +77,7 @@ def scaled(terms: Terms, power: Fraction) -> Terms:
 
 
 def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> bool:
-    """Whether a term adds nothing to one that is not smaller by root mean square (`size` and `other`)."""
+    """Tell whether a term adds nothing to one that is not smaller by root mean square (`size` and `other`)."""
     if leader.gaussian is not term.gaussian and leader.gaussian != term.gaussian:
         return False
     if contains(leader.parity, term.parity):
@@ -136,7 +136,7 @@ def _shortened(ranked: Sequence[Term], most: int) -> list[Term]:
 
 
 def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
-    """The same where entries are rare: the smallest two that are equally large are merged, else the smallest two.
+    """Merge terms in pairs where entries are rare: the smallest two of equal order, else the smallest two.
 
     To merge what is dense with what is rare costs more than size: it stays so for every later product.
     """
@@ -152,7 +152,7 @@ def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
 
 
 def _as_one(terms: Sequence[Term]) -> Term:
-    """A term with the characters of all that is as large as any: in its entries, their root mean square, and their mean."""
+    """Return a term with the characters of all that is as large as any: in its entries, their root mean square, and their mean."""
     if len(terms) == 1:
         return terms[0]
     parity = terms[0].parity
@@ -166,7 +166,7 @@ def _as_one(terms: Sequence[Term]) -> Term:
 
 
 def _of_known_order(term: Term) -> Term:
-    """The term itself, unless its order is beyond all powers and nothing else is known of it."""
+    """Return a term as it is; one whose order is beyond all powers loses all other knowledge."""
     if term.order != term.order:  # infinity less infinity: what explodes times what vanishes as fast
         term = term._replace(order=cast("Fraction", math.inf))
     if term.rms_order != term.rms_order:  # what explodes on a vanishing fraction of the entries, however small
@@ -196,7 +196,7 @@ def _largest_of(same: Sequence[Term]) -> Term:
 
 
 def shifted_alike(rule: Callable[..., Terms], *factors: Terms, given: tuple[Hashable, ...] = ()) -> Terms:
-    """What a rule makes of terms, looked up where it is known: from another point of the slice, or for other orders.
+    """Apply a rule to terms, or look the result up: from another point of the slice, or for other orders.
 
     The rule may ask how orders differ within a factor, and no more: where a factor grows by a power, so does the result.
     Without linear forms, or where their chart has no memory, it is applied.
@@ -250,7 +250,7 @@ def within(chart: Chart, common: int, value: int, shifts: Shifts) -> Terms:
 
 
 def tidy(terms: list[Term], wide: int) -> Terms:
-    """A shorter list that is as large: without dominated terms, small ones merged (each step can only raise an order).
+    """Shorten a list of terms: drop dominated ones, merge small ones (each step can only raise an order).
 
     `wide` is the number of wide axes: without any, signs and rarity have no meaning. On linear forms each comparison bounds
     the cell: so few are made, and none of differences (that a term is far smaller, or nearer to one than to another).
@@ -286,7 +286,7 @@ def _tidied(several: Terms) -> Terms:
 
 @lru_cache(maxsize=1 << 15)
 def _dense_and_rational(terms: Terms) -> Terms:
-    """What `tidy` makes of terms without rarity whose orders are no linear forms: most are, and nothing is recorded."""
+    """Do as `tidy` does for terms without rarity and with plain numbers as orders: most terms, and nothing is recorded."""
     if len(terms) == 1:
         return terms
     largest_of: dict[object, Term] = {}
@@ -325,14 +325,14 @@ class Kept(NamedTuple):
     conditions: Conditions | None = None
 
     def again(self) -> Terms:
-        """The terms, once more."""
+        """Return the kept terms again."""
         if self.chart is not None and self.conditions is not None:
             self.chart.count_on(self.conditions)
         return self.result
 
 
 def keep(chart: Chart | None, work: Callable[[], Terms]) -> Kept:
-    """What some work makes of terms, for further uses within a reading; chart: where each of them records its conditions."""
+    """Keep the result of some work on terms for reuse within a reading; chart: where each use records its conditions."""
     if chart is None or chart.memory is None:
         return Kept(work())
     conditions, made = chart.recorded(work)
@@ -378,17 +378,17 @@ class Value:
         return leading_order(self.change)
 
     def each(self, rule: Callable[[Terms], Terms], wide: int) -> Value:
-        """What acts alike on base, change and whole; the result has that many wide axes."""
+        """Apply a rule alike to base, change and whole; the result has that many wide axes."""
         whole = rule(self.whole) if self.whole is not None else None
         return Value(rule(self.base), rule(self.change), whole, wide, self.at_most)
 
     def times(self, power: Fraction) -> Value:
-        """This value times n^power."""
+        """Multiply this value by n^power."""
         return self.each(lambda terms: scaled(terms, power), self.wide) if power else self
 
 
 def consistent(value: Value) -> Value:
-    """A change is never larger than value and base together: use that where the product rule overshoots."""
+    """Bound the change by value and base together, where the product rule overshoots."""
     if value.whole is None or not value.change:
         return value
     moved = leading_order(value.change)

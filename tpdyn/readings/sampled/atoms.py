@@ -51,14 +51,14 @@ class Unseen:
         self.operators: dict[int, Gaussian] = {}
 
     def operator(self, number: int) -> Gaussian:
-        """The operator of one of its matrices."""
+        """Return the operator of one of its matrices."""
         assert self.split is not None
         if number not in self.operators:
             self.operators[number] = self.make(number, *self.split[1:])
         return self.operators[number]
 
     def times(self, x: Tensor, x_labels: Labels, labels: Labels, summed: frozenset[int]) -> Part:
-        """The sum over the labels `summed` of leaf times x; `labels[k]` names the leaf's axis k."""
+        """Sum leaf times x over the labels `summed`; `labels[k]` names the leaf's axis k."""
         if self.split is not None:  # independent matrices: one product each
             summed -= {labels[axis] for axis in self.split[0]}
             x, x_labels = self._repeated(x, x_labels, labels, self.split[0])
@@ -99,7 +99,7 @@ class Unseen:
         )
 
     def any_split(self) -> Split:
-        """The split; where no product has decided it, the first wide axis is the rows."""
+        """Return the split; where no product has decided it, the first wide axis is the rows."""
         if self.split is None:
             rows = self.wide[:1]
             self.split = ((), rows, tuple(axis for axis in range(len(self.shape)) if axis not in rows))
@@ -117,12 +117,12 @@ class Unseen:
         return made, tuple(renamed.get(label, label) for label in order)
 
     def squared_norm(self) -> float:
-        """The sum of the squares of all entries."""
+        """Return the sum of the squares of all entries."""
         batch = self.any_split()[0]
         return sum(self.operator(k).squared_norm() for k in range(math.prod(self.shape[axis] for axis in batch)))
 
     def implied(self, generator: torch.Generator) -> Tensor:
-        """A dense leaf that gives all the answers given so far; the rest of it is drawn."""
+        """Draw a dense leaf that gives all the answers given so far."""
         batch, rows, columns = self.any_split()
         order = (*batch, *rows, *columns)
         count = math.prod(self.shape[axis] for axis in batch)
@@ -208,11 +208,11 @@ class LowRank:
         return LowRank(self.right, self.core.T, self.left)
 
     def times(self, scale: float) -> LowRank:
-        """A multiple."""
+        """Multiply by a number."""
         return LowRank(self.left, self.core * scale, self.right)
 
     def plus(self, other: LowRank) -> LowRank:
-        """The sum, in the union of the bases."""
+        """Add, in the union of the bases."""
         left, right = tuple(dict.fromkeys(self.left + other.left)), tuple(dict.fromkeys(self.right + other.right))
         core = self.core.new_zeros(_count(left), _count(right))
         for each in (self, other):
@@ -220,7 +220,7 @@ class LowRank:
         return LowRank(left, core, right)
 
     def after(self, other: LowRank) -> LowRank:
-        """The matrix product of this one and another."""
+        """Multiply as matrices: this one after another."""
         gram = torch.cat([torch.cat([x.gram(y) for y in other.left], 1) for x in self.right])
         return LowRank(self.left, self.core @ gram @ other.core, other.right)
 
@@ -245,13 +245,13 @@ Atom = Union[Lazy, LowRank, Entrywise]
 
 
 def as_lazy(atom: Atom) -> Lazy:
-    """An atom that is not entrywise as a product that is not carried out."""
+    """Write an atom that is not entrywise as a lazy product."""
     assert not isinstance(atom, Entrywise)
     return atom.lazy if isinstance(atom, LowRank) else atom
 
 
 def evaluated(parts: list[Part], leaf: Unseen | None, axes: Labels, out: Labels) -> Tensor:
-    """The product of tensors and at most one leaf; labels of `out` remain (missing ones get size 1), others are summed."""
+    """Multiply tensors and at most one leaf; labels of `out` remain (missing ones get size 1), others are summed."""
     if leaf is None:
         return einsum(parts, out)
     parts = through(parts, leaf, axes, out)
@@ -259,7 +259,7 @@ def evaluated(parts: list[Part], leaf: Unseen | None, axes: Labels, out: Labels)
 
 
 def through(parts: list[Part], leaf: Unseen, axes: Labels, out: Labels) -> list[Part]:
-    """The same product without the leaf: it has been applied to the tensors that meet it in a summed label."""
+    """Apply the leaf of a product to the tensors that meet it in a summed label; return the parts without the leaf."""
     summed = frozenset(_summed(leaf, axes, out))
     touching = [part for part in parts if summed & set(part[1])]
     others = [part for part in parts if not summed & set(part[1])]
@@ -270,7 +270,7 @@ def through(parts: list[Part], leaf: Unseen, axes: Labels, out: Labels) -> list[
 
 
 def _summed(leaf: Unseen, axes: Labels, out: Labels) -> Labels:
-    """The labels over which to apply a leaf: all that are summed, of one side only."""
+    """Choose the labels over which to apply a leaf: all that are summed, of one side only."""
     gone = tuple(label for label in axes if label not in out)
     wide = [axes[axis] for axis in leaf.wide if axes[axis] in gone]
     if len(wide) < 2:

@@ -17,7 +17,7 @@ Part = tuple[Tensor, Labels]
 
 
 def einsum(parts: Sequence[Part], out: Sequence[int]) -> Tensor:
-    """The product of the parts, summed over labels that `out` lacks; a label that only `out` has gets size 1."""
+    """Multiply the parts, summed over labels that `out` lacks; a label that only `out` has gets size 1."""
     left = list(parts)
     while len(left) > 2:
         first, second, kept = _cheapest(left, tuple(out))
@@ -32,12 +32,12 @@ def einsum(parts: Sequence[Part], out: Sequence[int]) -> Tensor:
 
 
 def sizes_of(parts: Sequence[Part]) -> dict[int, int]:
-    """The size of each label."""
+    """Return the size of each label."""
     return {label: size for tensor, labels in parts for label, size in zip(labels, tensor.shape, strict=True)}
 
 
 def fresh(*groups: Sequence[int]) -> int:
-    """A label above all that are given."""
+    """Return a label above all that are given."""
     return 1 + max((label for group in groups for label in group), default=-1)
 
 

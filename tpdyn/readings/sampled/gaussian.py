@@ -33,7 +33,7 @@ ROUNDS = 8
 
 
 def other(side: Side) -> Side:
-    """The opposite side."""
+    """Return the opposite side."""
     return "rows" if side == "columns" else "columns"
 
 
@@ -160,7 +160,7 @@ class Gaussian:
     # -- what the answers imply -------------------------------------------------------------------------------------
 
     def implied(self, generator: torch.Generator) -> Tensor:
-        """A dense matrix, rows x columns, that gives every answer given so far: the rest of it is drawn."""
+        """Draw a dense matrix, rows x columns, that gives every answer given so far."""
         q, y = self.asked["columns"].whole, self.answers["columns"].whole
         u, v = self.asked["rows"].whole, self.answers["rows"].whole
         rest = torch.randn(self.size["rows"], self.size["columns"], generator=generator, dtype=self.dtype) * self.std
@@ -233,7 +233,7 @@ class Orthogonal(Gaussian):
 
 
 def orthonormal(x: Tensor) -> Tensor:
-    """The rows of x made orthonormal, in order, by a Cholesky factor of their Gram matrix."""
+    """Orthonormalise the rows of x, in order, by a Cholesky factor of their Gram matrix."""
     factor = torch.linalg.cholesky(inner(x, x))
     made: Tensor = torch.linalg.solve_triangular(factor, x, upper=False)
     return made

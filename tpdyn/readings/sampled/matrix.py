@@ -55,7 +55,7 @@ class Matrix:
     # -- products that are vectors ----------------------------------------------------------------------------------
 
     def times(self, labels: Labels, x: Tensor, x_labels: Labels, out: Labels, sizes: dict[int, int]) -> Tensor:
-        """The sum of matrix times x over all labels that `out` lacks; the result has one wide axis at most."""
+        """Sum matrix times x over all labels that `out` lacks; the result has one wide axis at most."""
         total = x.new_zeros([sizes[label] for label in out])
         lazy = [term for term in self.terms if isinstance(term.atom, Entrywise)]
         for scale, atom, axes in self.terms:
@@ -73,7 +73,7 @@ class Matrix:
     # -- matrices again ---------------------------------------------------------------------------------------------
 
     def scaled_by(self, labels: Labels, x: Tensor, x_labels: Labels, rank: int) -> list[Term]:
-        """The terms of matrix times x, entry by entry or summed over finite axes (labels from `rank` on)."""
+        """Return the terms of matrix times x, entry by entry or summed over finite axes (labels from `rank` on)."""
         terms = []
         for c, atom, axes in self.terms:
             own = tuple(labels[axis] for axis in axes)
@@ -96,7 +96,7 @@ class Matrix:
     # -- entries ----------------------------------------------------------------------------------------------------
 
     def tile(self, cuts: Cuts, memo: dict[object, Tensor]) -> Tensor:
-        """The entries of a tile; `memo` holds what was computed of this tile already."""
+        """Compute the entries of a tile; `memo` holds what was computed of this tile already."""
         key = _key(self, cuts)
         if key in memo:
             return memo[key]
@@ -126,7 +126,7 @@ class Matrix:
         return total
 
     def low_rank(self) -> LowRank | None:
-        """The whole matrix as `L core R^T`; None if some term is no such thing."""
+        """Write the whole matrix as `L core R^T`; None if some term has no such form."""
         total: LowRank | None = None
         for scale, atom, axes in self.terms:
             if isinstance(atom, LowRank):
@@ -162,24 +162,24 @@ def _collected(terms: Sequence[Term]) -> tuple[Term, ...]:
 
 
 def vector(x: Tensor, labels: Labels, rank: int) -> Term:
-    """A tensor, constant along the axes that it lacks, as a term of a matrix."""
+    """Write a tensor, constant along the axes that it lacks, as a term of a matrix."""
     return Term(1.0, Lazy(((x, labels),), rank), _axes(rank))
 
 
 def outer(parts: Sequence[Part], scale: float, rank: int) -> Term:
-    """A product of vectors that is a matrix, not carried out."""
+    """Write an outer product of vectors as a lazy term."""
     (x, labels), *rest = parts
     return Term(1.0, Lazy(((x if scale == 1 else x * scale, labels), *rest), rank), _axes(rank))
 
 
 def unseen(leaf: Unseen) -> Term:
-    """A leaf as a term of a matrix."""
+    """Write a leaf as a term of a matrix."""
     rank = len(leaf.shape)
     return Term(1.0, Lazy((), rank, leaf, _axes(rank)), _axes(rank))
 
 
 def inner(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels, sizes: dict[int, int]) -> Tensor:
-    """The sum of x times y over all labels that `out` lacks; the result has one wide axis at most."""
+    """Sum x times y over all labels that `out` lacks; the result has one wide axis at most."""
     total = x.one.new_zeros([sizes[label] for label in out])
     if any(isinstance(term.atom, Entrywise) for term in (*x.terms, *y.terms)):
         return _inner_by_tiles(total, x, x_labels, y, y_labels, out)
@@ -203,7 +203,7 @@ def inner(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels,
 
 
 def _norm_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) -> float:
-    """The squared norm of a leaf, the one product of two leaves that is no product of matrices."""
+    """Compute the squared norm of a leaf, the one product of two leaves that is not a product of matrices."""
     assert x.leaf is not None
     assert y.leaf is not None
     plain = not x.parts and not y.parts and _axes(x.rank) == x.axes == y.axes
@@ -217,7 +217,7 @@ def _norm_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) 
 
 
 def product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, rank: int) -> list[Term]:
-    """The terms of x times y, summed over labels from `rank` on, where the result is a matrix again (Muon, Shampoo)."""
+    """Return the terms of x times y, summed over labels from `rank` on, where the result is a matrix again (Muon, Shampoo)."""
     if rank == x.rank == y.rank == 2 and (low := _low_rank_product(x, x_labels, y, y_labels)) is not None:
         return [low]
     terms = []
@@ -256,7 +256,7 @@ def _low_rank_product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels) 
 
 
 def _reduced(parts: list[Part], leaf_labels: Labels, rank: int) -> list[Part]:
-    """The parts with those sums carried out that make nothing larger: inner products of factors become small cores."""
+    """Carry out the sums that make nothing larger: inner products of factors become small cores."""
     while True:
         sizes, best = sizes_of(parts), None
         for first in range(len(parts)):
@@ -283,7 +283,7 @@ def _key(value: object, cuts: Cuts) -> object:
 
 
 def _entries(atom: Atom, cuts: Cuts, memo: dict[object, Tensor]) -> Tensor:
-    """The entries of a tile of an atom (axes of size 1 where it is constant)."""
+    """Compute the entries of a tile of an atom (axes of size 1 where it is constant)."""
     key = _key(atom, cuts)
     if key not in memo:
         if isinstance(atom, Entrywise):
@@ -306,12 +306,12 @@ def _arguments(atom: Entrywise, cuts: Cuts, memo: dict[object, Tensor]) -> list[
 
 
 def _placed(entries: Tensor, labels: Labels, rank: int) -> Tensor:
-    """A tensor with its axes where its labels say, of size 1 where it has none."""
+    """Put the axes of a tensor where its labels say, of size 1 where it has none."""
     return entries if labels == _axes(rank) else einsum([(entries, labels)], _axes(rank))
 
 
 def entrywise(function: Callable[..., Tensor], operands: Sequence[tuple[Matrix | Tensor, Labels]], rank: int) -> Term:
-    """A function of matrices and vectors as a term of a matrix."""
+    """Write an entrywise function of matrices and vectors as a term of a matrix."""
     return Term(1.0, Entrywise(function, tuple(operands), rank), _axes(rank))
 
 

@@ -20,7 +20,7 @@ from tpdyn.program.program import Program
 
 
 def needed(program: Program, width: int, entry: int = 8) -> int:
-    """The bytes that a simulation takes at most at once, at `entry` bytes an entry."""
+    """Compute the most bytes that a simulation holds at once, at `entry` bytes an entry."""
     count = _Count([math.prod(dim.size_at(width) for dim in statement.shape) for statement in program.statements])
     reads = [tuple(operand.var for operand in operands_of(each.instruction)) for each in program.statements]
     freed = dying(reads, ())
@@ -51,20 +51,20 @@ class _Count:
         self.users: Counter[int] = Counter()
 
     def make(self, position: int) -> None:
-        """A value that is stored."""
+        """Count a value that is stored."""
         self.stored += self.entries[position]
         self.behind[position] = frozenset({position})
         self.users[position] += 1
 
     def hold(self, position: int, reads: tuple[int, ...], leaf: bool) -> None:
-        """A matrix: it is not stored, and keeps alive what it is made of."""
+        """Count a matrix: it is not stored, and keeps alive the values that it is made of."""
         self.behind[position] = frozenset(vector for read in reads for vector in self.behind[read])
         own = {position} if leaf else {each for read in reads for each in self.leaves.get(read, ())}
         self.leaves[position] = frozenset(own)
         self.users.update(self.behind[position])
 
     def free(self, var: int) -> None:
-        """A value that nothing reads any more."""
+        """Free a value that nothing reads any more."""
         for vector in self.behind.pop(var):
             self.users[vector] -= 1
             if not self.users[vector]:
@@ -84,7 +84,7 @@ def _asked(program: Program, leaf: int, position: int, width: int, met: dict[int
 
 
 def free_memory(device: torch.device) -> int | None:
-    """The bytes that are free; None where that is not known."""
+    """Return the bytes that are free; None where that is not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     found = []

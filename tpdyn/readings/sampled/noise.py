@@ -23,7 +23,7 @@ class Independent:
         self.width, self.seed, self.one = width, seed, one
 
     def leaf(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels) -> Tensor:
-        """A leaf with at most one wide axis, from its law (as the finite reading draws it)."""
+        """Draw a leaf with at most one wide axis from its law (as the finite reading does)."""
         return draw(leaf, shape, self.width, torch.float64, self.seed).to(self.one)  # the same draws in either type
 
     def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:

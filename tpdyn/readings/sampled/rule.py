@@ -52,7 +52,7 @@ class Noise(Protocol):
     """Where fresh coordinates come from."""
 
     def leaf(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels) -> Tensor:
-        """A leaf with at most one wide axis, drawn from its law."""
+        """Draw a leaf with at most one wide axis from its law."""
         ...
 
     def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
@@ -92,7 +92,7 @@ class Rule:
         self.notes: dict[str, None] = {}
 
     def __call__(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
-        """The value of a statement."""
+        """Compute the value of a statement."""
         instruction = statement.instruction
         shape = tuple(dim.size_at(self.width) for dim in statement.shape)
         if isinstance(instruction, Leaf):
@@ -173,7 +173,7 @@ class Rule:
     def _entries(
         self, instruction: Instruction, statement: Statement, operands: tuple[Value, ...]
     ) -> tuple[Value, ...]:
-        """The operands, those of `operators` (and sums with them) as tensors where more is done than adding and summing."""
+        """Return the operands; `operators` (and sums with them) become tensors, unless they are only added or summed."""
         if isinstance(instruction, Combine) and len(statement.wide_axes) < 2:
             return operands
         rank, reads = len(statement.shape), operands_of(instruction)
@@ -224,7 +224,7 @@ class Rule:
                 assert_never(instruction)
 
     def _scaled(self, value: Value, labels: Labels, scale: float, rank: int) -> list[Term]:
-        """The terms of a multiple of a value."""
+        """Return the terms of a multiple of a value."""
         if isinstance(value, Tensor):
             return [vector(value * scale, labels, rank)]
         if math.isfinite(scale):
@@ -270,7 +270,7 @@ class Rule:
     def _matrices(
         self, x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, scale: float, rank: int
     ) -> list[Term]:
-        """The terms of a product of two matrices that is a matrix."""
+        """Return the terms of a product of two matrices that is a matrix."""
         summed = max((*x_labels, *y_labels)) >= rank
         if summed or x.leaf or y.leaf:
             return [Term(c * scale, atom, axes) for c, atom, axes in product(x, x_labels, y, y_labels, rank)]

@@ -46,7 +46,7 @@ class Simulated:
     seconds: float = 0.0
 
     def value(self, name: str, step: int) -> Tensor:
-        """The kept coordinates of a module's output, an output or a loss in a step; KeyError lists what there is."""
+        """Return the kept coordinates of a module's output, an output or a loss in a step; KeyError lists what there is."""
         if (name, step) not in self.coordinates:
             steps = sorted({s for n, s in self.coordinates if n == name})
             known = (
@@ -121,7 +121,7 @@ def rule_for(
     seed: int = 0,
     keep: bool = False,
 ) -> Rule:
-    """The rule of the sampled reading; ValueError for leaves that the program does not have."""
+    """Make the rule of the sampled reading; raise ValueError for leaves that the program does not have."""
     given = {} if leaves is None else leaves
     known = {statement.name for statement in program.statements if isinstance(statement.instruction, Leaf)}
     unknown = sorted(set(given) - known)
@@ -169,7 +169,7 @@ class Marks:
         self.kept[position] = part.to("cpu", copy=True)
 
     def simulated(self, width: int, seed: int, notes: tuple[str, ...], seconds: float) -> Simulated:
-        """The result, by the names of the script."""
+        """Collect the result, by the names of the script."""
         marks = [mark for mark in self.program.marks if all(piece in self.kept for piece in mark.view.pieces)]
         found = {(mark.name, mark.step): self._value(mark) for mark in reversed(marks)}
         sizes = {(mark.name, mark.step): self._size(mark) for mark in reversed(marks)}

@@ -33,5 +33,5 @@ def tiles(shape: tuple[int, ...], wide: tuple[int, ...]) -> Iterator[Cuts]:
 
 
 def cut(x: Tensor, labels: tuple[int, ...], cuts: Cuts) -> Tensor:
-    """The part of a tensor that lies in a tile, its axes named by labels."""
+    """Cut out the part of a tensor that lies in a tile, its axes named by labels."""
     return x[tuple(cuts.get(label, slice(None)) for label in labels)]

@@ -180,7 +180,7 @@ def _initial(tensor: Tensor, drawn: Tensor | None, power: Number | None) -> Init
 
 
 def _same_law(entries: Tensor, drawn: Tensor) -> bool:
-    """Whether entries have the mean, the deviation and the bounds of a law of which more were drawn; up to `SIGMAS`."""
+    """Tell whether entries have the mean, the deviation and the bounds of a law of which more were drawn; up to `SIGMAS`."""
     deviation = float(drawn.std(correction=0))
     if deviation == 0.0:
         return False

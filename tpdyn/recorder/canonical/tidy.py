@@ -155,7 +155,7 @@ def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list
 
 
 def _summed_over(statement: Statement, operand: Operand, statements: list[Statement]) -> bool:
-    """Whether a statement is a product that sums over a wide axis of the operand."""
+    """Tell whether a statement is a product that sums over a wide axis of the operand."""
     if not isinstance(statement.instruction, Contract) or len(statement.instruction.operands) != 2:
         return False
     wide = statements[operand.var].wide_axes

@@ -35,6 +35,6 @@ def fitted_size(widths: Sequence[int], tensors: Sequence[torch.Tensor]) -> Scali
 
 
 def is_sparse(tensors: Sequence[torch.Tensor]) -> bool:
-    """Whether the same number of entries differs from zero at each width, and others are zero."""
+    """Tell whether the same number of entries differs from zero at each width, and others are zero."""
     counts = {int(torch.count_nonzero(tensor)) for tensor in tensors}
     return len(tensors) > 1 and len(counts) == 1 and counts != {0} and all(t.numel() > max(counts) for t in tensors)

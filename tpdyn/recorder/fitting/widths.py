@@ -356,7 +356,7 @@ class _Fitter:
         return replace(law, scale=size)
 
     def orthogonal(self, leaf: Leaf, laws: Sequence[Law], shapes: Sequence[tuple[int, ...]]) -> Law | None:
-        """The law of an orthogonal matrix: entries have the size `c * larger^-1/2`, of its two sizes.
+        """Fit the law of an orthogonal matrix: entries have the size `c * larger^-1/2`, of its two sizes.
 
         A fixed size is the larger one at small widths only: where that changes between the recorded widths, what grows counts.
         """

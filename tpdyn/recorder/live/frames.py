@@ -37,7 +37,7 @@ _sources: dict[tuple[str, CodeType, int], Source] = {}
 
 
 def is_user_file(file: str) -> bool:
-    """Whether code of that file counts as the user's script."""
+    """Tell whether code of that file counts as the user's script."""
     if file.startswith("<"):
         return file.startswith(("<stdin>", "<ipython", "<string>"))
     file = os.path.abspath(file)
@@ -90,7 +90,7 @@ def user_source(start: FrameType | None = None) -> Source:
 
 
 def called_by_user() -> bool:
-    """Whether the innermost frame outside of this package is the user's (and not torch's, say)."""
+    """Tell whether the innermost frame outside of this package is the user's (and not torch's, say)."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back
@@ -98,7 +98,7 @@ def called_by_user() -> bool:
 
 
 def is_ours(file: str) -> bool:
-    """Whether code of that file is this package's, run-time type checks around it included."""
+    """Tell whether code of that file is this package's, run-time type checks around it included."""
     return file.startswith((PACKAGE, "<@beartype")) or f"{os.sep}jaxtyping{os.sep}" in file
 
 

@@ -81,7 +81,7 @@ class Numbers:
         self._append = None
 
     def __bool__(self) -> bool:
-        """Whether any number has left the tensors."""
+        """Tell whether any number has left the tensors."""
         return bool(self._by_bits)
 
     def take(self, number: float, ref: Ref) -> None:
@@ -155,7 +155,7 @@ def _traced(item: Any) -> Iterator[TracedNumber]:
 
 
 def _could_be_written(number: float) -> bool:
-    """Whether a script may hold this number as a constant of its own."""
+    """Tell whether a script may hold this number as a constant of its own."""
     if not math.isfinite(number) or number == float(f"{number:.{SHORT_DECIMAL}g}"):
         return True
     return math.ldexp(math.frexp(number)[0], SHORT).is_integer()

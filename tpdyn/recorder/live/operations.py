@@ -449,7 +449,7 @@ class Operations(TorchDispatchMode, ABC):
             self._note(f"a number leaves the tensors through .item() at {source}: {source.text}")
 
     def _varies(self, ref: Ref) -> bool:
-        """Whether a value depends on parameters, data or draws: the counters of an optimizer do not."""
+        """Tell whether a value depends on parameters, data or draws: the counters of an optimizer do not."""
         stack, seen = [ref.node], {ref.node}
         while stack:
             node = self._nodes[stack.pop()]

@@ -82,7 +82,7 @@ class Storages:
         self._cells: dict[int, Cell] = {}
 
     def knows(self, tensor: Tensor) -> bool:
-        """Whether the tensor's storage was met before."""
+        """Tell whether the tensor's storage was met before."""
         return tensor.untyped_storage()._cdata in self._cells
 
     def read(self, tensor: Tensor) -> Ref:
@@ -114,7 +114,7 @@ class Storages:
         self.create(tensor, ref)
 
     def copied(self, target: Tensor, source: Tensor) -> bool:
-        """Whether the bytes of a whole storage are copied (`copy.deepcopy` of a tensor): then the target holds its values."""
+        """Tell whether the bytes of a whole storage are copied (`copy.deepcopy` of a tensor): then the target holds its values."""
         cell = self._cells.get(source.untyped_storage()._cdata)
         memory = target.untyped_storage()
         if cell is None or cell.geometry[0] == torch.uint8 or not target.numel() == source.numel() == memory.nbytes():

@@ -107,7 +107,7 @@ class LoweredBuilder:
         raise Refusal(f"expected a tensor, got {type(x).__name__}")
 
     def is_whole(self, x: Handle) -> bool:
-        """Whether x is its statement's tensor, unchanged."""
+        """Tell whether x is its statement's tensor, unchanged."""
         return x.axes == tuple(range(len(x.shape))) and x.shape == self.statements[x.var].shape
 
     def position(self, x: Any) -> int:

@@ -126,7 +126,7 @@ def _numbers(*items: Any) -> bool:
 
 
 def measured_law(tensor: torch.Tensor) -> Law:
-    """An orthogonal law where the entries show one; else mean and std of the live entries."""
+    """Fit an orthogonal law where the entries show one; else mean and std of the live entries."""
     wide = tensor.detach().to(torch.float64)
     if _is_haar(wide):
         return Law("orthogonal", NOTHING, Scaling.of(float(wide.square().mean().sqrt())))
@@ -135,7 +135,7 @@ def measured_law(tensor: torch.Tensor) -> Law:
 
 
 def _is_haar(matrix: torch.Tensor) -> bool:
-    """Whether rows or columns are orthogonal, of one length, and nothing else is seen in the entries.
+    """Tell whether rows or columns are orthogonal, of one length, and nothing else is seen in the entries.
 
     Rows are the first axis (as `nn.init.orthogonal_` has them). The identity, permutations, reflections, Fourier and Hadamard
     matrices are orthogonal, too: their entries are zeros or repeat themselves, where random ones never do.

@@ -67,7 +67,7 @@ class Drawn:
 
 
 def _is_continuous(known: Known) -> bool:
-    """Whether equal entries cannot be a chance."""
+    """Tell whether equal entries cannot be a chance."""
     if known.draw is None or not known.tensor.dtype.is_floating_point or known.tensor.numel() < FEWEST:
         return False
     some = known.tensor.flatten()[:64]

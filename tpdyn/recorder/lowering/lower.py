@@ -95,7 +95,7 @@ def lower(tape: Tape) -> Lowered:
 
 
 def _is_fed(lowered: Lowered) -> bool:
-    """Whether some output depends on data (a loss, where no output is marked): else its input was folded into numbers."""
+    """Tell whether some output depends on data (a loss, where no output is marked): else its input was folded into numbers."""
     from_data: list[bool] = []
     for statement in lowered.statements:
         leaf = statement.instruction
@@ -118,7 +118,7 @@ def refs_in(item: Any) -> Iterator[Ref]:
 
 
 def _may_be_input(known: Known, node: Node) -> bool:
-    """Whether a constant could be what the script feeds to its network: not a number, and made outside of all modules."""
+    """Tell whether a constant could be what the script feeds to its network: not a number, and made outside of all modules."""
     outside = not node.origin.module and node.origin.phase in ("data", "forward")
     return outside and known.kind == "constant" and known.tensor.numel() > 1 and known.number != 0
 

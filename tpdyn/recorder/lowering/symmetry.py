@@ -14,13 +14,13 @@ Swap = dict[int, int]
 
 
 def is_symmetric(b: LoweredBuilder, x: Handle) -> bool:
-    """Whether the two dims of x can be swapped."""
+    """Tell whether the two dims of x can be swapped."""
     axes = _matrix_axes(x)
     return axes is not None and _symmetric(b, x.var, *axes)
 
 
 def is_square_sum(b: LoweredBuilder, x: Handle) -> bool:
-    """Whether x is a sum of `G G^T` with nonnegative factors, hence without negative eigenvalues."""
+    """Tell whether x is a sum of `G G^T` with nonnegative factors, hence without negative eigenvalues."""
     axes = _matrix_axes(x)
     return axes is not None and _square_sum(b, x.var, *axes)
 
@@ -32,7 +32,7 @@ def _matrix_axes(x: Handle) -> tuple[int, int] | None:
 
 
 def _symmetric(b: LoweredBuilder, var: int, p: int, q: int) -> bool:
-    """Whether axes p and q of a statement can be swapped."""
+    """Tell whether axes p and q of a statement can be swapped."""
     swap = {p: q, q: p}
     match b.statements[var].instruction:
         case Contract(operands=(one,)):
@@ -93,7 +93,7 @@ def _swapped(operand: Operand, swap: Swap) -> Operand:
 
 
 def _invariant(b: LoweredBuilder, operand: Operand, swap: Swap) -> bool:
-    """Whether an operand stays the same when the two labels are swapped."""
+    """Tell whether an operand stays the same when the two labels are swapped."""
     places = [operand.axes.index(label) for label in swap if label in operand.axes]
     return not places or (len(places) == 2 and _symmetric(b, operand.var, places[0], places[1]))
 

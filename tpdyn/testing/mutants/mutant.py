@@ -33,11 +33,11 @@ class Mutant:
         return f"{self.file}: {self.what}"
 
     def applied(self, source: str) -> str | None:
-        """The sabotaged source; None if the mutant is stale: its text does not occur there exactly once."""
+        """Sabotage the source; None if the mutant is stale: its text does not occur there exactly once."""
         return source.replace(self.old, self.new) if source.count(self.old) == 1 else None
 
     def line(self, source: str) -> int:
-        """The line at which it starts, counted from 1; 0 if it is stale."""
+        """Find the line at which it starts, counted from 1; 0 if it is stale."""
         return source[: source.index(self.old)].count("\n") + 1 if source.count(self.old) == 1 else 0
 
 

@@ -91,7 +91,7 @@ LARGEST_GUARD = 1e-3
 
 
 def is_guard(b: LoweredBuilder, value: Any, number: Number | None) -> bool:
-    """Whether adding the number only guards a division: it is added to a root or a mean of squares."""
+    """Tell whether adding the number only guards a division: it is added to a root or a mean of squares."""
     if number is None:
         return False
     if b.origin.phase == "optimizer":
@@ -100,7 +100,7 @@ def is_guard(b: LoweredBuilder, value: Any, number: Number | None) -> bool:
 
 
 def is_mean_of_squares(b: LoweredBuilder, x: Any) -> bool:
-    """Whether x is a sum of squares over some dims, times numbers."""
+    """Tell whether x is a sum of squares over some dims, times numbers."""
     if not isinstance(x, Handle):
         return False
     match b.instruction(x):
@@ -116,7 +116,7 @@ def is_mean_of_squares(b: LoweredBuilder, x: Any) -> bool:
 
 
 def is_scaled_root(b: LoweredBuilder, x: Any) -> bool:
-    """Whether x is a square root times numbers (or the largest of several)."""
+    """Tell whether x is a square root times numbers (or the largest of several)."""
     if not isinstance(x, Handle):
         return False
     match b.instruction(x):
@@ -128,7 +128,7 @@ def is_scaled_root(b: LoweredBuilder, x: Any) -> bool:
 
 
 def is_size(b: LoweredBuilder, x: Any) -> bool:
-    """Whether x is made of sizes and squares, entry by entry: |g| (Adamax), or an average of g^2 (Adadelta)."""
+    """Tell whether x is made of sizes and squares, entry by entry: |g| (Adamax), or an average of g^2 (Adadelta)."""
     if not isinstance(x, Handle):
         return False
     match b.instruction(x):

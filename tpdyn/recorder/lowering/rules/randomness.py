@@ -15,7 +15,7 @@ DETERMINISTIC_HERE = ("scaled_dot_product",)
 
 
 def is_draw(node: Node) -> bool:
-    """Whether the node draws: attention kernels are tagged random even without dropout."""
+    """Tell whether the node draws: attention kernels are tagged random even without dropout."""
     return node.random and not any(part in node.op for part in DETERMINISTIC_HERE)
 
 

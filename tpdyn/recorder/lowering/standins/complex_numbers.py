@@ -42,7 +42,7 @@ Product = Callable[..., Complex]
 
 
 def is_complex(item: Any) -> bool:
-    """Whether it is a complex tensor or number."""
+    """Tell whether it is a complex tensor or number."""
     return isinstance(item, (Complex, complex)) or (isinstance(item, Known) and item.tensor.dtype.is_complex)
 
 
@@ -289,7 +289,7 @@ def copy(b: LoweredBuilder, x: Any, source: Any, *_: Any) -> Any:
 
 
 def equal(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Whether both parts are equal."""
+    """Tell whether both parts are equal."""
     p, q = parts(b, x), parts(b, y)
     return b.apply("logical_and", b.apply("equal", p.real, q.real), b.apply("equal", p.imag, q.imag))
 

@@ -206,7 +206,7 @@ _AFFINE = ("add", "sub", "rsub", "mul", "div", "neg")
 
 
 def _is_pointwise(node: Node) -> bool:
-    """Whether each number is made of the one in its place: torch knows of its operations (but for `rsub`). No mask is a number."""
+    """Tell whether each number is made of the one in its place: torch knows its operations (but `rsub`). A mask is none."""
     meta = node.outputs[0]
     known = torch.Tag.pointwise in getattr(node.target, "tags", ()) or base_name(node.op) in _AFFINE
     return known and meta is not None and meta.dtype != torch.bool

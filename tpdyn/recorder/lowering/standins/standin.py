@@ -54,7 +54,7 @@ class Call:
         return not any(issubclass(kind, (Handle, StandsIn)) for kind in self.kinds)
 
     def holds(self, *kinds: type) -> bool:
-        """Whether one of its arguments, however nested, is of one of the kinds."""
+        """Tell whether one of its arguments, however nested, is of one of the kinds."""
         return not self.kinds.isdisjoint(kinds)
 
     def settled(self, b: LoweredBuilder, settle: Settle) -> Call:
