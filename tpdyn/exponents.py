@@ -37,7 +37,7 @@ class Scaling:
 
     @staticmethod
     def of(coefficient: Number, power: Number | str = 0) -> Scaling:
-        """`coefficient * n^power`."""
+        """Return `coefficient * n^power`."""
         return Scaling._collected([(coefficient, quick(Fraction(power)))])
 
     @staticmethod
@@ -118,7 +118,7 @@ class Scaling:
 
 
 def show_power(power: Fraction) -> str:
-    """`n^p` as text: '' for p = 0, 'n', 'n^2', 'n^-1/2'."""
+    """Write `n^p` as text: '' for p = 0, 'n', 'n^2', 'n^-1/2'."""
     if power == 0:
         return ""
     return "n" if power == 1 else f"n^{power}"

@@ -26,7 +26,7 @@ def card(title: str, lines: Sequence[str] = (), *tables: str) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[str] = (), most: int = MOST) -> str:
-    """Rows of texts under heads; tones: of each row's last cell ("grows", "stays", "vanishes" or "")."""
+    """Write a table of texts under heads; tones: of each row's last cell ("grows", "stays", "vanishes" or "")."""
     top = "".join(f'<th style="{_CELL};opacity:.7;font-weight:500">{escape(head)}</th>' for head in heads)
     body = []
     for number, row in enumerate(rows[:most]):

@@ -121,13 +121,13 @@ def quick(number: Fraction) -> Fraction:
 
 
 def whole_units(number: Fraction) -> int | None:
-    """How many times 1/UNIT a number is; None where that is no whole number."""
+    """Return how many times 1/UNIT a number is; None where that is not a whole number."""
     whole, rest = divmod(UNIT, number.denominator)
     return None if rest else number.numerator * whole
 
 
 def of_units(units: int) -> Rational:
-    """So many times 1/UNIT."""
+    """Return so many times 1/UNIT."""
     known = _KNOWN.get(units)
     if known is None:
         if len(_KNOWN) >= _MOST:

@@ -16,7 +16,7 @@ GLYPH = {"grows": "↗ grows", "stays": "→ stays", "vanishes": "↘ vanishes",
 
 
 def markdown(logs: Sequence[Log]) -> str:
-    """Each log as a section."""
+    """Write each log as a section."""
     return "\n\n".join(_log(log) for log in logs) + "\n"
 
 
@@ -90,14 +90,14 @@ def _limit(document: dict[str, Any]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which no character makes markup; `code` and powers of n are kept as code."""
+    """Escape text: no character makes markup; `code` and powers of n are kept as code."""
     parts = re.split(r"(`[^`\n]+`|\bn\^-?\d+(?:/\d+)?)", str(text).replace("\n", " "))
     plain = [re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", part) for part in parts]
     return "".join(code(parts[k].strip("`")) if k % 2 else plain[k] for k in range(len(parts)))
 
 
 def code(text: str) -> str:
-    """Text as code, whatever backquotes it holds, fit for a table."""
+    """Write text as code that fits into a table, whatever backquotes it holds."""
     text = re.sub(r"\s+", " ", str(text)).replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
     space = " " if "`" in text else ""

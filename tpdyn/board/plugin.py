@@ -48,7 +48,7 @@ class BoardPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return True
 
     def frontend_metadata(self) -> Any:
-        """Where the page's code is, and the tab's name."""
+        """Return the location of the page's code, and the tab's name."""
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Tensor Programs", disable_reload=True)
 
     def _answer(self, ask: Callable[[Any, str, str], dict[str, Any]]) -> Any:

@@ -39,7 +39,7 @@ class Logs:
         self._lock = threading.Lock()
 
     def listed(self, context: Any, experiment: str) -> list[dict[str, Any]]:
-        """Every log with its summary, sorted by name; `id` is the run to ask for."""
+        """List the logs with their summaries, sorted by name; `id` is the run to ask for."""
         found = []
         for run, tags in self._blobs(context, experiment, None, [SUMMARY_TAG]).items():
             name = run.rpartition("/")[0] or "."
@@ -109,7 +109,7 @@ def _is_over(log: dict[str, Any], written: dict[str, float]) -> bool:
 
 
 def unpacked(packed: bytes) -> dict[str, Any]:
-    """Gzipped JSON as data. Raises Unreadable for anything else, and for what would fill the memory."""
+    """Unpack gzipped JSON. Raises Unreadable for anything else, and for data that would fill the memory."""
     try:
         unpacker = zlib.decompressobj(wbits=31)
         text = unpacker.decompress(packed, LARGEST)
@@ -146,7 +146,7 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def natural(name: str) -> tuple[Any, ...]:
-    """Names as people sort them: run-2 before run-10."""
+    """Return a key to sort names as people do: run-2 before run-10."""
     import re
 
     return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name))

@@ -106,7 +106,7 @@ class Bench:
         return self.scripts[subject]
 
     def means(self, subject: Subject) -> Means:
-        """Where runs of a script are kept: nowhere if its text does not say all of it (a closure)."""
+        """Return the means to keep runs of a script: none if its text does not say all of it (a closure)."""
         place = _place(subject)
         if self.folder is None or place is None:
             return HERE
@@ -316,7 +316,7 @@ def _key(subject: Subject | Draw) -> object:
 
 
 def _place(subject: Subject) -> tuple[str, str] | None:
-    """File and name of a script that its text says all of; None for a closure, or what has no file."""
+    """Return file and name of a script that its text says all of; None for a closure, or without a file."""
     if isinstance(subject, str):
         file, _, name = subject.rpartition(":")
         return (file, name) if file.endswith(".py") else None

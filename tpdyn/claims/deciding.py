@@ -164,7 +164,7 @@ def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def _larger(report: Report) -> Plan | None:
-    """Where no plan is sure to decide it: the most that one look adds, unless that was made already."""
+    """Return the most that one look adds, where no plan is sure to decide; None if that was made already."""
     measurement = report.measurement
     claims = [claim for claim in report.claims if not claim.met and claim.names]
     if not claims or len(measurement.seeds) < 2:
@@ -177,7 +177,7 @@ def _larger(report: Report) -> Plan | None:
 
 
 def _candidates(measurement: Measurement) -> list[tuple[tuple[int, ...], int]]:
-    """Widths and seeds that add to what was run, cheapest first (a run at width n costs 1 + (n / 256)^2)."""
+    """List widths and seeds that add to what was run, cheapest first (a run at width n costs 1 + (n / 256)^2)."""
     now = len(measurement.seeds)
     counts = sorted({now, *(round(now * factor) for factor in (1.5, 2, 3, 4, 6, 8)), MOST_SEEDS})
     largest = measurement.widths[-1]

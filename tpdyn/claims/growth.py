@@ -39,7 +39,7 @@ class Growth:
 
 
 def data_leaves(program: Program, width: int, seed: int) -> dict[str, Tensor]:
-    """Values for leaves that have no law: standard Gaussian data; labels from 0 and 1."""
+    """Draw values for leaves that have no law: standard Gaussian data; labels from 0 and 1."""
     found: dict[str, Tensor] = {}
     for number, statement in enumerate(program.statements):
         leaf = statement.instruction
@@ -55,7 +55,7 @@ def data_leaves(program: Program, width: int, seed: int) -> dict[str, Tensor]:
 
 
 def measured(program: Program, widths: Sequence[int], seeds: int | range) -> Growth:
-    """Sizes and changes of every value as powers of the width. seeds: how many, or which."""
+    """Measure sizes and changes of every value as powers of the width. seeds: how many, or which."""
     draws = range(seeds) if isinstance(seeds, int) else seeds
     sizes = np.zeros((2, len(widths), len(draws), len(program)))
     errors = np.zeros((len(widths), len(draws), len(program)))
@@ -73,7 +73,7 @@ def measured(program: Program, widths: Sequence[int], seeds: int | range) -> Gro
 
 
 def round_off(program: Program, width: int, sizes: _Numbers) -> _Numbers:
-    """About how wrong each value is in float64, given the sizes of all: a running error analysis, errors independent."""
+    """Estimate how wrong each value is in float64, given the sizes of all: a running error analysis, errors independent."""
     errors = np.zeros(len(program))
     for k, statement in enumerate(program.statements):
         own = 2.0**-52 * sizes[k]

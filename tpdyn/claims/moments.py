@@ -24,7 +24,7 @@ Factor = tuple[str, bool]
 
 
 def pairings(places: Sequence[int]) -> Iterator[Pairing]:
-    """Every way to divide places into pairs: (2k - 1)!! for 2k places, none for an odd number."""
+    """Yield every way to divide points into pairs: (2k - 1)!! for 2k points, none for an odd number."""
     if not places:
         yield ()
         return
@@ -40,7 +40,7 @@ def crosses(pairing: Pairing) -> bool:
 
 
 def gaussian_moment(power: int) -> int:
-    """E[Z^power] of a standard Gaussian: (power - 1)!! if even, else 0."""
+    """Return E[Z^power] of a standard Gaussian: (power - 1)!! if even, else 0."""
     return 0 if power % 2 else prod(range(1, power, 2))
 
 
@@ -101,7 +101,7 @@ def _jointly(choices: Sequence[Sequence[Pairing]]) -> Iterator[Pairing]:
 
 
 def _free_indices(word: Sequence[Factor], pairing: Pairing) -> list[int]:
-    """One index of each class. Factor k has the indices k and k + 1; a pair has equal rows and equal columns."""
+    """Choose one index of each class. Factor k has the indices k and k + 1; a pair has equal rows and equal columns."""
     size = len(word)
     leader = list(range(size))
 
@@ -125,7 +125,7 @@ def at_sizes(trace: Mapping[tuple[str, ...], int], sizes: Mapping[str, int | Fra
 
 
 def set_partitions(size: int) -> Iterator[tuple[int, ...]]:
-    """Every way to divide `size` places into blocks: the block of each place, blocks numbered as they appear."""
+    """Yield every way to divide `size` points into blocks: the block of each point, blocks numbered as they appear."""
 
     def grown(blocks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if len(blocks) == size:
@@ -144,7 +144,7 @@ Series = list[Fraction]
 
 
 def free_product(*factors: Sequence[Fraction | int | float]) -> list[Fraction]:
-    """Moments m_1, ..., m_P of the product of free nonnegative variables, from the moments of each.
+    """Compute the moments m_1, ..., m_P of the product of free nonnegative variables, from the moments of each.
 
     With `psi(w) = sum_p m_p w^p` and its inverse `chi`, the S-transform `S(z) = chi(z) (1 + z) / z` is multiplicative;
     the first moments must not be zero. Exact in Fractions (floats are taken for the fractions that they are).
@@ -171,7 +171,7 @@ def times(a: Series, b: Series) -> Series:
 
 
 def reciprocal(a: Series) -> Series:
-    """1 / a, for a[0] that is not zero."""
+    """Compute 1 / a, for a[0] that is not zero."""
     made = [1 / a[0]]
     for k in range(1, len(a)):
         made.append(-sum((a[j] * made[k - j] for j in range(1, k + 1)), Fraction(0)) / a[0])

@@ -98,7 +98,7 @@ class Counts:
 
 
 def outcome_of(rows: Sequence[ReportRow], claims: Sequence[Claim]) -> Outcome:
-    """Contradicted by any row that is against; confirmed if all claims are met; else undecided."""
+    """Judge: contradicted by any row that is against; confirmed if all claims are met; else undecided."""
     if any(row.verdict in AGAINST for row in rows):
         return Outcome.CONTRADICTED
     return Outcome.CONFIRMED if claims and all(claim.met for claim in claims) else Outcome.UNDECIDED

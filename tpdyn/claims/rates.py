@@ -35,7 +35,7 @@ From `python -m tpdyn.claims.rates 40`. Regimes: `tpdyn.claims.deciding.ALPHA`."
 
 
 def order(trial: int, wrong: bool) -> str:
-    """Sizes n^-1/2 with 10 % noise and a finite-width term, claimed right or off by 1/2; up to three looks."""
+    """Try an order: sizes n^-1/2 with 10 % noise and a finite-width term, claimed right or off by 1/2; up to three looks."""
     rng = np.random.default_rng([trial, 1])
     n = np.array(WIDTHS, dtype=np.float64)[:, None]
     term = rng.standard_normal() / n**0.5

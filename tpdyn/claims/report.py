@@ -65,7 +65,7 @@ class Report:
     claims: tuple[Claim, ...] = ()
 
     def rows(self) -> tuple[ReportRow, ...]:
-        """One row a module, in the order of the forward pass."""
+        """Return one row a module, in the order of the forward pass."""
         return self.table
 
     @cached_property
@@ -346,7 +346,7 @@ def _is_below(found: OrderEstimate | None, order: Order) -> bool:
 
 
 def _hidden(what: str, order: Order, slower: Order, found: OrderEstimate | None, margin: float) -> str:
-    """Why an order measured below the predicted one may still become it; empty if no part of the value explains it."""
+    """Explain why an order measured below the predicted one may still become it; empty if no part of the value explains it."""
     if slower is None or found is None or found.high < slower - margin:
         return ""
     return (

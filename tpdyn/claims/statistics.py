@@ -234,7 +234,7 @@ def still_bends_towards(predicted: Fraction | int, found: OrderEstimate, margin:
 def expected(
     widths: Sequence[int], seeds: int, *, spread: float, confidence: float = CONFIDENCE, crossover: float = CROSSOVER
 ) -> tuple[float, float]:
-    """Half of the interval that so many runs will give, and the standard deviation of the estimate within it.
+    """Predict half of the interval that so many runs will give, and the standard deviation of the estimate within it.
 
     spread: standard deviation of one log size around its width and seed (`OrderEstimate.spread`). Infinite for one seed.
     """
@@ -265,7 +265,7 @@ def _weights(
 
 
 def _residual_variance(logs: Float[NDArray[np.float64], "width seed"], usable: NDArray[np.bool_]) -> tuple[float, int]:
-    """Variance of one entry around the additive fit width + seed, and its degrees of freedom (0: unknown)."""
+    """Estimate the variance of one entry around the additive fit width + seed, and its degrees of freedom (0: unknown)."""
     w, s = np.nonzero(usable)
     seeds, s = np.unique(s, return_inverse=True)
     columns = np.zeros((len(w), usable.shape[0] + len(seeds) - 1))

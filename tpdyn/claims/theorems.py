@@ -65,7 +65,7 @@ class Conclusion:
 
 
 def sgd(point: Abc) -> Conclusion:
-    """Tensor Programs IV (arXiv 2011.14522): stability, nontriviality and the exponents r_l under SGD.
+    """Apply Tensor Programs IV (arXiv 2011.14522): stability, nontriviality and the exponents r_l under SGD.
 
     Raises ValueError unless the learning rate is the same in all layers, as in the paper.
     """
@@ -81,7 +81,7 @@ def sgd(point: Abc) -> Conclusion:
 
 
 def entrywise(point: Abc) -> Conclusion:
-    """Tensor Programs IVb (arXiv 2308.01814): the same for optimizers that normalise entry by entry (Adam, sign-SGD).
+    """Apply Tensor Programs IVb (arXiv 2308.01814): the same for optimizers that normalise entry by entry (Adam, sign-SGD).
 
     Holds for faithful points: the readout's initial entries are not smaller than its updates (`faithful`).
     """
@@ -105,19 +105,19 @@ def standard(layers: int, rate: Sequence[Fraction | int] | Fraction | int = 0) -
 
 
 def neural_tangent(layers: int, rate: Sequence[Fraction | int] | Fraction | int = 0) -> Abc:
-    """Neural tangent parametrization: unit Gaussians, multipliers n^-1/2."""
+    """Return the neural tangent parametrization: unit Gaussians, multipliers n^-1/2."""
     half = Fraction(1, 2)
     return Abc((Fraction(0), *(half,) * layers), (Fraction(0),) * (layers + 1), _rates(rate, layers))
 
 
 def maximal_update(layers: int) -> Abc:
-    """muP for SGD (Tensor Programs IV): a = (-1/2, 0, ..., 1/2), b = 1/2, c = 0."""
+    """Return muP for SGD (Tensor Programs IV): a = (-1/2, 0, ..., 1/2), b = 1/2, c = 0."""
     half = Fraction(1, 2)
     return Abc((-half, *(Fraction(0),) * (layers - 1), half), (half,) * (layers + 1), (Fraction(0),) * (layers + 1))
 
 
 def maximal_update_adam(layers: int) -> Abc:
-    """muP for Adam (Tensor Programs IVb): a = (0, 0, ..., 1), b = (0, 1/2, ..., 0), c = (0, 1, ..., 0)."""
+    """Return muP for Adam (Tensor Programs IVb): a = (0, 0, ..., 1), b = (0, 1/2, ..., 0), c = (0, 1, ..., 0)."""
     half, one, zero = Fraction(1, 2), Fraction(1), Fraction(0)
     hidden = layers - 1
     return Abc((zero, *(zero,) * hidden, one), (zero, *(half,) * hidden, zero), (zero, *(one,) * hidden, zero))

@@ -219,7 +219,7 @@ def explain(
 def demo(
     logdir: Annotated[Path, typer.Option(help="where TensorBoard looks")] = Path("logs"),
 ) -> None:
-    """Three parametrizations of one network on real data (scikit-learn's digits): three regimes, under a minute."""
+    """Run three parametrizations of one network on real data (scikit-learn's digits): three regimes, under a minute."""
     with exits() as leave:
         from tpdyn.commands import demo as demonstration
 
@@ -237,7 +237,7 @@ def report(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="html, md or json; by the file's ending unless given")] = "",
 ) -> None:
-    """One file to send to a colleague: what the tab Tensor Programs shows of a log, self-contained; or Markdown, or JSON."""
+    """Write one file to send to a colleague: what the tab Tensor Programs shows of a log, self-contained; or Markdown, or JSON."""
     with exits():
         from tpdyn.commands.report import report as reported
 

@@ -19,7 +19,7 @@ EXIT_HELP = (
 
 @contextmanager
 def exits() -> Iterator[Callable[[int], None]]:
-    """Known errors become one message and a status; an unknown one keeps its traceback (status 1)."""
+    """Turn known errors into one message and a status; an unknown one keeps its traceback (status 1)."""
     status = 0
 
     def leave(code: int) -> None:

@@ -81,7 +81,7 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="make every run anew, and d
 
 
 def widths_of(text: str) -> tuple[int, ...]:
-    """Widths such as "64,128"; raises typer.BadParameter for anything else."""
+    """Read widths such as "64,128"; raise typer.BadParameter for anything else."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -89,7 +89,7 @@ def widths_of(text: str) -> tuple[int, ...]:
 
 
 def pair_of(text: str) -> tuple[int, int]:
-    """Two whole numbers such as "-6,6"; raises typer.BadParameter for anything else."""
+    """Read two whole numbers such as "-6,6"; raise typer.BadParameter for anything else."""
     try:
         low, high = (int(part) for part in text.split(","))
     except ValueError:
@@ -98,7 +98,7 @@ def pair_of(text: str) -> tuple[int, int]:
 
 
 def limits_of(text: str) -> tuple[Fraction, Fraction]:
-    """Two exact numbers such as "-1,5/2"; raises typer.BadParameter for anything else."""
+    """Read two exact numbers such as "-1,5/2"; raise typer.BadParameter for anything else."""
     try:
         low, high = (Fraction(part) for part in text.split(","))
     except (ValueError, ZeroDivisionError):

@@ -19,7 +19,7 @@ def attach(app: typer.Typer, exits: Callable[[], AbstractContextManager[Any]]) -
 
     @runs.command("list")
     def list_(logdir: Logdir = Path("logs")) -> None:
-        """Which runs are finished? One line for each script and kind."""
+        """List the finished runs: one line for each script and kind."""
         with exits():
             from tpdyn.commands.runs import listed
 
@@ -30,7 +30,7 @@ def attach(app: typer.Typer, exits: Callable[[], AbstractContextManager[Any]]) -
         key: Annotated[str, typer.Argument(help="the beginning of the key of a run (a column of `tpdyn.runs`)")],
         logdir: Logdir = Path("logs"),
     ) -> None:
-        """One run: what it was, and all its numbers."""
+        """Show one run: what it was, and all its numbers."""
         with exits():
             from tpdyn.commands.runs import shown
 

@@ -138,7 +138,7 @@ def phase(
         Path | None, typer.Option(help="show it in TensorBoard (Images): a folder is made in this one")
     ] = None,
 ) -> None:
-    """Which regimes are there around a training script? An exact phase diagram of a slice of its exponents."""
+    """Draw the regimes around a training script: an exact phase diagram of a slice of its exponents."""
     with exits():
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files

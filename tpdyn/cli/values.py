@@ -64,7 +64,7 @@ def kernels(
     against: Annotated[Path | None, typer.Option(help="further inputs, for the other axis of the kernels")] = None,
     save: Annotated[Path | None, typer.Option(help="write both kernels to this .npz file")] = None,
 ) -> None:
-    """NNGP and NTK of a network at infinite width, for given inputs."""
+    """Compute NNGP and NTK of a network at infinite width, for given inputs."""
     with exits():
         from tpdyn.commands import files
         from tpdyn.commands.kernels import kernels_of
@@ -100,7 +100,7 @@ def limit(
     ] = "",
     logdir: Annotated[Path | None, typer.Option(help="show it in TensorBoard: a folder is made in this one")] = None,
 ) -> None:
-    """Losses and outputs of a script at infinite width, each with its error."""
+    """Compute losses and outputs of a script at infinite width, each with its error."""
     with exits():
         from tpdyn.commands import check as checking
         from tpdyn.commands import files

@@ -51,7 +51,7 @@ class Watching(Protocol):
         """Take note that the prediction is known, and how many runs are to be made."""
 
     def measured(self, so_far: Callable[[], Measurement | None], done: int, runs: int) -> None:
-        """One more run was made; `so_far` collects all of them."""
+        """Take note that one more run was made; `so_far` collects all of them."""
 
 
 @final
@@ -255,7 +255,7 @@ def cells(
     around: str = "script",
     limits: Limits = (-1, 2),
 ) -> PhaseCells:
-    """All cells of a slice with symbols such as 'c=c' and 'b=out.weight:b'; what names nothing is `BadInput`."""
+    """Compute all cells of a slice with symbols such as 'c=c' and 'b=out.weight:b'; raise `BadInput` for an unknown name."""
     tell = progress or (lambda what, done, total: None)
     named = dict(word.partition("=")[::2] for word in symbols)
     if len(named) < len(symbols) or not all((*named, *named.values())):
@@ -284,7 +284,7 @@ def check_widths(widths: Sequence[int], option: str) -> None:
 
 
 def by_of(text: str) -> Literal["script", "program"]:
-    """Who makes the runs; raises `BadInput` for anything else."""
+    """Read who makes the runs; raise `BadInput` for anything else."""
     if text == "script":
         return "script"
     if text == "program":
@@ -300,7 +300,7 @@ def _regime(text: str) -> Regime:
 
 
 def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) -> tuple[int, ...]:
-    """At which widths to record a script that is run as it is: those given, else the three smallest to be measured.
+    """Choose the widths at which to record a script that is run as it is: those given, else the three smallest to be measured.
 
     A script may refuse other widths (a multiple of its number of heads, say); those the user names it takes.
     """

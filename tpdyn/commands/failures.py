@@ -110,7 +110,7 @@ class Watched:
 
 @contextlib.contextmanager
 def translated() -> Any:
-    """Every way in which the user's script can fail, as one of the two errors that the command line knows."""
+    """Turn every failure of the user's script into one of the two errors that the command line knows."""
     try:
         yield
     except (OutsideTheory, LoweringError) as error:

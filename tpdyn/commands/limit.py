@@ -27,7 +27,7 @@ class Limits:
     approach: Approach | None = None
 
     def show(self) -> str:
-        """Losses and outputs with their errors; what stays random with its spread."""
+        """Show losses and outputs with their errors; of a value that stays random, the spread."""
         found = self.limit
         lines = [("", "limit", "error", "spread if random")]
         for kind, estimates in (("loss", found.losses), ("output", found.outputs)):

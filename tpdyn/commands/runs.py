@@ -19,7 +19,7 @@ from tpdyn.store.workers import check_jobs
 def means_of(
     target: Target, logdir: Path | None, *, jobs: int = 1, backend: str = "loky", fresh: bool = False
 ) -> Means:
-    """How the command makes the runs of a target: kept under the logs, by that many workers; `BadInput` as they say."""
+    """Choose how the command makes the runs of a target: kept under the logs, by that many workers. Raises `BadInput`."""
     with translated():
         check_jobs(jobs, backend)
     return Means(
@@ -33,7 +33,7 @@ def means_of(
 
 
 def listed(logdir: Path) -> str:
-    """One line for each script and kind: how many runs, at which widths, how many bytes, from when."""
+    """List each script and kind in one line: how many runs, at which widths, how many bytes, from when."""
     store = _store(logdir)
     groups: dict[tuple[str, str, str], list[tuple[Mapping[str, Any], Path]]] = defaultdict(list)
     broken = 0
@@ -56,7 +56,7 @@ def listed(logdir: Path) -> str:
 
 
 def shown(logdir: Path, key: str) -> str:
-    """One run, named by the beginning of its key: its facts, and all its numbers, one line a module and step."""
+    """Show one run, named by the beginning of its key: its facts, and all its numbers, one line a module and step."""
     found = [path for path in _store(logdir).files() if path.stem.startswith(key)]
     if len(found) != 1:
         raise BadInput(

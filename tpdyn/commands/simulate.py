@@ -21,7 +21,7 @@ class Simulation:
     forecasts: Forecasts | None = None
 
     def show(self) -> str:
-        """Losses and sizes (mean absolute values), one column a width."""
+        """Show losses and sizes (mean absolute values), one column a width."""
         first, *_ = self.runs
         lines = [("", *(f"n = {run.width:,}" for run in self.runs))]
         for step in range(max(len(run.losses) for run in self.runs)):
@@ -103,7 +103,7 @@ def simulated(
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Words in columns: the first to the left, numbers to the right."""
+    """Lay words out in columns: the first to the left, numbers to the right."""
     wide = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rows = []
     for line in lines:

@@ -88,7 +88,7 @@ class Verified:
         return Exit.DISAGREEMENT if any(each.outcome == "fails" for each in self.theorems) else Exit.OK
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON data."""
+        """Write all of it as JSON data."""
         return {
             "profile": self.profile,
             "seed": self.seed,

@@ -171,7 +171,7 @@ class Chart:
         return order if isinstance(order, float) else _units(order) * self.fine
 
     def findings(self) -> Iterable[tuple[int, Relation]]:
-        """Each form that was asked about, with its relation to 0."""
+        """Yield each form that was asked about, with its relation to 0."""
         for packed in self.equal:
             yield packed, "="
         for packed in self.above:
@@ -180,7 +180,7 @@ class Chart:
             yield packed, ">="
 
     def halved(self, packed: int) -> int:
-        """Half of a form; raises ArithmeticError where a coefficient is no multiple of 2/UNIT."""
+        """Halve a form; raise ArithmeticError where a coefficient is not a multiple of 2/UNIT."""
         if (packed + self._middle) & self._low_bits:
             raise ArithmeticError(f"an order is halved too often to be held in multiples of 1/{UNIT}")
         return packed >> 1

@@ -22,7 +22,7 @@ class Form:
     coefficients: Point
 
     def at(self, point: Sequence[Fraction]) -> Fraction:
-        """Its value at a point."""
+        """Evaluate at a point."""
         return sum((c * x for c, x in zip(self.coefficients, point, strict=True) if c), self.constant)
 
     @property
@@ -42,7 +42,7 @@ class Form:
         return Form(-self.constant, tuple(-c for c in self.coefficients))
 
     def show(self, names: Sequence[str]) -> str:
-        """As text, with the names of the symbols."""
+        """Write it as text, with the names of the symbols."""
         return show_form(self.constant, self.coefficients, names)
 
 
@@ -60,5 +60,5 @@ class Constraint:
         return value == 0 if self.relation == "=" else value > 0 if self.relation == ">" else value >= 0
 
     def show(self, names: Sequence[str]) -> str:
-        """As text."""
+        """Write it as text."""
         return f"{self.form.show(names)} {self.relation} 0"

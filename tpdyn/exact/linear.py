@@ -55,7 +55,7 @@ def solve(rows: Sequence[Point], size: int) -> Point | None:
 
 
 def independent(forms: Sequence[Form]) -> list[Form]:
-    """Forms that vanish where all the given ones do, as few as possible, in echelon form and primitive."""
+    """Find forms that vanish where all the given ones do, as few as possible, in echelon form and primitive."""
     return [_form(row, len(forms[0].coefficients)).primitive() for row in _reduced(list(map(_row, forms))).values()]
 
 
@@ -77,7 +77,7 @@ def _form(row: Mapping[int, Fraction], size: int) -> Form:
 
 
 def _reduced(rows: Sequence[Point]) -> dict[int, dict[int, Fraction]]:
-    """Reduced row echelon form, sparse: pivot column -> row."""
+    """Compute the reduced row echelon form, sparse: pivot column -> row."""
     pivots: dict[int, dict[int, Fraction]] = {}
     for given in rows:
         row = {column: value for column, value in enumerate(given) if value}
@@ -216,7 +216,7 @@ def _solved(x: Any, constraints: Sequence[Constraint]) -> Point | None:
 
 
 def _contradiction(constraints: Sequence[Constraint], size: int) -> tuple[int, ...]:
-    """Which of infeasible constraints contradict each other: the support of a Farkas certificate, checked exactly.
+    """Find which of infeasible constraints contradict each other: the support of a Farkas certificate, checked exactly.
 
     Of all certificates one of small weight is taken, by the linear program over multipliers; a vertex of it is minimal: no
     constraint in it can be left out.

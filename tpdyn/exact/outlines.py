@@ -69,7 +69,7 @@ def sides(polygon: Polygon) -> Iterable[tuple[Corner, Corner]]:
 
 
 def _line(start: Corner, end: Corner) -> tuple[Fraction, ...]:
-    """Which line two points are on: where it meets an axis, and its slope."""
+    """Return the line that two points are on: where it meets an axis, and its slope."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     if dx == 0:
         return (start[0],)
@@ -109,7 +109,7 @@ def outlines(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
 
 
 def _turn(before: Corner, here: Corner, after: Corner) -> tuple[int, Fraction]:
-    """Sorts the ways on from a corner: left turns first."""
+    """Sort the ways on from a corner: left turns first."""
     u, v = here[0] - before[0], here[1] - before[1]
     p, q = after[0] - here[0], after[1] - here[1]
     cross = u * q - v * p

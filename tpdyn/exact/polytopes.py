@@ -29,7 +29,7 @@ class Bound(NamedTuple):
     relation: Relation
 
     def at(self, corner: Integers) -> int:
-        """Positive, zero or negative as the form is at a corner."""
+        """Return a number with the sign of the form at a corner."""
         return sum(c * x for c, x in zip(self.form, corner, strict=True))
 
     @property
@@ -71,7 +71,7 @@ class Polytope:
         return _dimension(self.corners)
 
     def cut(self, by: Bound) -> Polytope | None:
-        """Where another bound holds, too; None where it does nowhere."""
+        """Keep the part where another bound holds, too; None where it is empty."""
         values = {corner: by.at(corner) for corner in self.corners}
         if by.relation != "=" and min(values.values()) > 0:
             return self
@@ -210,7 +210,7 @@ def _of_corners(bounds: Iterable[Bound], points: Iterable[Integers]) -> Polytope
 
 
 def _dimension(corners: Iterable[Integers]) -> int:
-    """Of the flat space through some corners."""
+    """Return the dimension of the flat space through some corners."""
     return _rank(list(corners)) - 1
 
 

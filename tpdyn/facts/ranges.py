@@ -87,7 +87,7 @@ class Ranges:
         return found.pop() if len(found) == 1 else None
 
     def sums_over_eigenvalues(self) -> frozenset[int]:
-        """Products that sum over eigenvalues: all but finitely many of these vanish, so that no rule for sums is about them."""
+        """Collect products that sum over eigenvalues: all but finitely many of these vanish, so no rule for sums is about them."""
         if not any(isinstance(statement.instruction, Eigenvalues) for statement in self.program.statements):
             return frozenset()
         return frozenset(
@@ -165,7 +165,7 @@ class Ranges:
         return self.spans(operand.var, tuple(operand.axes.index(label) for label in labels), generators)
 
     def _through(self, carrying: Operand, partner: Operand, generators: frozenset[Generator]) -> bool:
-        """`f(S) y` stays in the range of S if y lies in it."""
+        """Carry ranges through `f(S) y`: it stays in the range of S if y lies in it."""
         spectral = self.program.statements[carrying.var].instruction
         if not isinstance(spectral, Spectral):
             return False

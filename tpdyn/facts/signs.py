@@ -113,7 +113,7 @@ def squares(
 def _own_square(
     program: Program, one: Operand, other: Operand, rows: Axes, swap: Mapping[int, int]
 ) -> Generator | None:
-    """G where a product is `G G^T`: a value with itself, or a multiple of it, rows against columns."""
+    """Find G where a product is `G G^T`: a value with itself, or a multiple of it, rows against columns."""
     (factor, left), (times, right) = multiple(program, one), multiple(program, other)
     mirrored = tuple(swap.get(label, label) for label in left.axes)
     if (left.var, mirrored) != (right.var, right.axes) or not _none_negative([factor * times]):

@@ -105,7 +105,7 @@ class Comparison:
         return not (self.differences or self.unmet or self.shapes or self.refused)
 
     def show(self) -> str:
-        """As text."""
+        """Write it as text."""
         lines = [f"mup's rules ({self.optimizer}, MuReadout, MuSharedReadout) for this script: {self.regime.value}"]
         if self.agrees:
             lines.append("they are the maximal update: nothing differs")
@@ -124,7 +124,7 @@ class Comparison:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; powers are strings, exact."""
+        """Write it as JSON; powers are strings, exact."""
         return {
             "optimizer": self.optimizer,
             "regime": self.regime.value,

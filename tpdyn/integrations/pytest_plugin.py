@@ -35,7 +35,7 @@ def pytest_configure(config: Any) -> None:
 
 @pytest.fixture(scope="session")
 def tpdyn_bench(request: pytest.FixtureRequest) -> Any:
-    """Where claims are checked; recordings and runs are shared by all tests of a session, runs also by later ones."""
+    """Return the bench that checks claims; a session's tests share recordings and runs, later sessions the runs."""
     from tpdyn.claims.checking import Bench
 
     options = request.config.option

@@ -122,7 +122,7 @@ class Approach:
         return {"widths": list(self.widths), "seeds": self.seeds, "rows": rows}
 
     def row(self, name: str, step: int, kind: Kind = "value") -> Row:
-        """One row; KeyError lists what there is."""
+        """Look up one row; KeyError lists what there is."""
         for row in self.rows:
             if (row.name, row.step, row.kind) == (name, step, kind):
                 return row
@@ -130,7 +130,7 @@ class Approach:
         raise KeyError(f"no {kind} {name!r} in step {step}; there are: {known}")
 
     def show(self, *, every: bool = False) -> str:
-        """Distances in percent, one column a width, and the power with which fluctuations fall: losses, and all of the last step.
+        """Show distances in percent, one column a width, and the power of falling fluctuations: losses, and all of the last step.
 
         every: all steps of all values.
         """
@@ -161,7 +161,7 @@ def approach(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Approach:
-    """How far losses, outputs, kernels and distributions are from their limit, at each width.
+    """Measure how far losses, outputs, kernels and distributions are from their limit, at each width.
 
     Args:
         program: recorded at several widths (see `tpdyn.record`).

@@ -118,7 +118,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 def _used_elsewhere(made: Tensor, calls: Sequence[Call]) -> set[nn.Module]:
-    """Layers whose weight serves outside of its calls, too (tied embeddings): their gradient is not that of the calls."""
+    """Find layers whose weight serves outside of its calls, too (tied embeddings): their gradient is not that of the calls."""
     layers = list(dict.fromkeys(call.layer for call in calls))
     if not layers:
         return set()
@@ -136,7 +136,7 @@ def _used_elsewhere(made: Tensor, calls: Sequence[Call]) -> set[nn.Module]:
 
 
 def _call(layer: nn.Module, given: Tensor, returned: Tensor) -> Call:
-    """Both sides of a layer as "samples places ..."; a convolution's patches are places."""
+    """Return both sides of a layer as "samples places ..."; a convolution's patches are places."""
     if isinstance(layer, nn.Conv2d):
         assert not isinstance(layer.padding, str) or layer.padding in ("same", "valid")
         padding = _padding(layer)
@@ -194,14 +194,14 @@ def _kernel(one: Gradients, other: Gradients, outputs: str) -> Tensor:
 
 
 def _contracted(a: Tensor, b: Tensor, outputs: str) -> Tensor:
-    """Jacobians "samples outputs entries" of both sides."""
+    """Multiply the Jacobians "samples outputs entries" of both sides."""
     if outputs == "mean":
         return a.flatten(1) @ b.flatten(1).T
     return torch.einsum("nce,mde->nmcd", a, b)
 
 
 def _layer(a: Call, b: Call, outputs: str) -> Tensor:
-    """One layer's part: by Gram matrices of what enters and returns, or by its Jacobian."""
+    """Compute one layer's part: by Gram matrices of what enters and returns, or by its Jacobian."""
     bias = getattr(a.layer, "bias", None) is not None
     places, units, inputs = a.entering.shape[1], a.returning.shape[3], a.entering.shape[2]
     c = a.returning.shape[1]

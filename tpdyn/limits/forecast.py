@@ -67,7 +67,7 @@ class Forecasts:
     seeds: int
 
     def row(self, name: str, step: int) -> Forecast:
-        """One value; KeyError lists what there is."""
+        """Look up one value; KeyError lists what there is."""
         for row in self.rows:
             if (row.name, row.step) == (name, step):
                 return row
@@ -76,7 +76,7 @@ class Forecasts:
         )
 
     def show(self) -> str:
-        """For each value its largest entry, its order, and the width at which it leaves a range, if it does below 2^40."""
+        """Show for each value its largest entry, its order, and the width at which it leaves a range, if it does below 2^40."""
         last: dict[str, Forecast] = {}
         for row in self.rows:
             if row.name not in last or row.step > last[row.name].step:
@@ -178,7 +178,7 @@ SOFTMAX = "logits of softmax"
 
 
 def _named(program: Program) -> dict[tuple[str, int], list[int]]:
-    """Positions of named values and of what goes into a softmax, by (name, step)."""
+    """Map (name, step) to the positions of named values and of what goes into a softmax."""
     found: dict[tuple[str, int], list[int]] = {}
     for mark in program.marks:
         if mark.kind != "loss":

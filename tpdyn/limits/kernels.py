@@ -61,7 +61,7 @@ class Kernels:
 
 
 def kernels(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Kernels:
-    """NNGP and NTK at once, for little more than the cost of the NTK. Arguments and errors as for `nngp`."""
+    """Compute NNGP and NTK at once, for little more than the cost of the NTK. Arguments and errors as for `nngp`."""
     return _kernels(("second", "tangent"), make, x1, x2, widths)
 
 
@@ -210,7 +210,7 @@ class Evaluated:
         return Kernels(made.get("second"), made.get("tangent"))
 
     def _block(self, one: Numbers, other: Numbers) -> tuple[int, int]:
-        """Rows and columns of a block: as many as keep the largest value of a pair within `ENTRIES` numbers."""
+        """Choose the rows and columns of a block: as many as keep the largest value of a pair within `ENTRIES` numbers."""
         most = 1
         for var in self.network.batch:
             if self.network.program.statements[var].origin.phase == "forward" and var not in self.kernels.numeric:
@@ -235,7 +235,7 @@ class Evaluated:
         return self._first(kind, made, tuple(side.samples for side in tile.sides))
 
     def _alone(self, kind: Kind, tile: Tile) -> Tensor:
-        """Each input against itself: no digits are lost where a pair is equal."""
+        """Pair each input with itself: no digits are lost where a pair is equal."""
         u = self.kernels.seen(tile, 0, self.network.output)
         batch = self.network.batch[self.network.output]
         out = (u.labels[batch], *(label for k, label in enumerate(u.labels) if k != batch))

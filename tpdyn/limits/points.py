@@ -74,13 +74,13 @@ class Points:
                 assert_never(law.kind)
 
     def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
-        """Fresh standard normal vectors for these axes of a leaf; zeros where none of them is wide."""
+        """Draw fresh standard normal vectors for these axes of a leaf; zeros where none of them is wide."""
         if not self._wide(position, axes):
             return lambda count: self.one.new_zeros(count, math.prod(shape[axis] for axis in axes))
         return lambda count: self._normal(position, axes, shape, count)
 
     def padding(self, position: int, size: int, number: int) -> Draw:
-        """Fresh standard normal vectors of coordinates that belong to no axis of the program."""
+        """Draw fresh standard normal vectors of coordinates that belong to no axis of the program."""
         key = f"padding {position} {number}"
         if key not in self.paddings:
             self.paddings[key] = Stream(f"{self.seed} {key}", size, self.one, size < SMALLEST)
@@ -90,7 +90,7 @@ class Points:
         return [axis for axis in axes if self.spaces[position, axis].is_wide]
 
     def _normal(self, position: int, axes: Labels, shape: tuple[int, ...], count: int) -> Tensor:
-        """count vectors over the given axes, the wide one filled from its space, (count, product of the axes)."""
+        """Draw count vectors over the given axes, the wide one filled from its space, (count, product of the axes)."""
         (wide,) = self._wide(position, axes)
         others = [axis for axis in axes if axis != wide]
         columns = self._stream(self.spaces[position, wide], shape[wide])(

@@ -108,7 +108,7 @@ def ntk_predict(
 
 
 def _integrated(values: Tensor, speed: float, t: float, method: str) -> Tensor:
-    """`(1 - decay(t)) / eigenvalue`: what has been learnt of each eigenvector, over its eigenvalue; finite at zero."""
+    """Compute `(1 - decay(t)) / eigenvalue`: what has been learnt of each eigenvector, over its eigenvalue; finite at zero."""
     positive = values.clamp_min(torch.finfo(values.dtype).tiny)
     if math.isinf(t):
         floor = float(values[-1]) * len(values) * torch.finfo(values.dtype).eps

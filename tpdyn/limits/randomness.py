@@ -56,7 +56,7 @@ def summed_axes(facts: Facts, position: int) -> tuple[tuple[int, int], ...]:
 
 
 def readouts(facts: Facts, orders: Orders) -> frozenset[str]:
-    """Gaussian leaves with one wide axis, summed over it, whose fluctuations all vanish in the limit."""
+    """Find Gaussian leaves with one wide axis, summed over it, whose fluctuations all vanish in the limit."""
     sums = fluctuations(facts, orders)
     leaf_of: dict[int, frozenset[int]] = {}
     quiet: set[int] = set()

@@ -115,7 +115,7 @@ def _is_outer(instruction: Contract, one: Operand, rows: frozenset[int]) -> bool
 
 
 def _rows(value: Tensor, statement: Statement) -> Tensor:
-    """Finite axes as rows (the first of them), wide axes as columns."""
+    """Lay finite axes out as rows (the first of them), wide axes as columns."""
     wide = statement.wide_axes
     finite = [axis for axis in range(value.dim()) if axis not in wide]
     count = 1

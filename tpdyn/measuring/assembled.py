@@ -80,7 +80,7 @@ def assembled(
 
 
 def joined(one: Measurement, other: Measurement) -> Measurement:
-    """Two measurements of one script as one: all widths and seeds of both; `other` counts where both have a run.
+    """Join two measurements of one script: all widths and seeds of both; `other` counts where both have a run.
 
     Raises ValueError if they have different numbers of steps.
     """
@@ -108,7 +108,7 @@ Axes = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...], tuple[str, ...]]
 
 
 def _spread(field: str, parts: tuple[Measurement, Measurement], axes: Axes) -> NDArray[np.generic]:
-    """One array over the axes of both parts; NaN (or False) where neither has a run."""
+    """Spread both parts in one array over their axes; NaN (or False) where neither has a run."""
     widths, seeds, names, parameters = axes
     first = getattr(parts[0], field)
     of_parameters = field in ("parameter_size", "parameter_change", "gradient_size")

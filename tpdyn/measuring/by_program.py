@@ -110,7 +110,7 @@ def _simulated(
     device: torch.device,
     memory: float | None,
 ) -> Observation:
-    """One run without any wide matrix stored. Sizes of parameters and gradients that are not stored stay unknown."""
+    """Simulate one run without storing a wide matrix. Sizes of parameters and gradients that are not stored stay unknown."""
     one = torch.ones((), dtype=dtype, device=device)
     expect_memory(program, width, one, memory)
     rule = rule_for(program, width, Independent(width, seed, one), one, seed=seed)
@@ -184,7 +184,7 @@ class _Seen:
         interpret(self.program, rule, vars=(), until=max((*self.wanted, *self.alone), default=0), listener=heard)
 
     def observations(self, count: int, epsilon: float) -> list[Observation]:
-        """One for each seed of the batch."""
+        """Return one observation for each seed of the batch."""
         made = []
         for number in range(count):
             run = Observation(steps=self.steps)
@@ -228,7 +228,7 @@ class _Seen:
 
 
 def _sizes(live: Tensor, base: Tensor) -> Tensor:
-    """`FIELDS` without epsilon, then the mean of the live value; one row a seed. Both [seed or 1, entry], float64."""
+    """Compute `FIELDS` without epsilon, then the mean of the live value; one row a seed. Both [seed or 1, entry], float64."""
     same = live is base
     live, base = torch.broadcast_tensors(live, base)  # type: ignore[no-untyped-call]
     difference = None if same else live - base
@@ -244,7 +244,7 @@ def _sizes(live: Tensor, base: Tensor) -> Tensor:
 
 
 def _norms(base: Tensor, difference: Tensor | None) -> list[Tensor]:
-    """Mean absolute and root mean square entry of the base and of the change (none: it is zero)."""
+    """Compute mean absolute and root mean square entry of the base and of the change (none: it is zero)."""
     found = []
     for value in (base, difference):
         for power in (1, 2):
@@ -263,7 +263,7 @@ def _shape(program: Program, view: View, width: int) -> tuple[int, ...]:
 
 
 def _rows(value: Tensor, rank: int) -> Tensor:
-    """One row a seed; a value of one run has no axis in front."""
+    """Flatten to one row a seed; a value of one run has no axis in front."""
     return value.reshape(len(value), -1) if value.dim() > rank else value.reshape(1, -1)
 
 

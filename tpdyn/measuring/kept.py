@@ -14,7 +14,7 @@ WORDS = (*FIELDS, *PARTS)
 
 
 def values_of(run: Observation) -> list[Value]:
-    """All numbers of a run. A part of a change that does not exist (NaN) has no row."""
+    """List all numbers of a run. A part of a change that does not exist (NaN) has no row."""
     rows = [
         Value(step, name, what, float(value))
         for (step, name), numbers in run.outputs.items()

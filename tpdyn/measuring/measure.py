@@ -104,7 +104,7 @@ def _live(
     progress: Progress | None,
     watch: Watch | None = None,
 ) -> Measurement:
-    """Live runs: at the first width all seeds, which shows what differs, then everything else."""
+    """Make live runs: at the first width all seeds, which shows what differs, then everything else."""
     runs: dict[tuple[int, int], Observation] = {}
     total = len(widths) * len(seeds)
 
@@ -144,7 +144,7 @@ def _by_program(
     means: Means,
     progress: Progress | None,
 ) -> Measurement:
-    """Few live runs at each width, and many of the program; live runs alone if both are not of one law."""
+    """Make few live runs at each width, and many of the program; live runs alone if both are not of one law."""
     dense = tuple(width for width in widths if fits(program, width))
     live_seeds = seeds[: max(LIVE, 2)] if len(seeds) >= LIVE else (*seeds, *_further(seeds, LIVE - len(seeds)))
     others = seeds[len(live_seeds) :]
@@ -311,7 +311,7 @@ def _check_width_matters(
 
 @contextlib.contextmanager
 def _outer_state_kept() -> Iterator[None]:
-    """Random states and defaults of the caller are the same afterwards."""
+    """Keep random states and defaults of the caller: they are the same afterwards."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     dtype, deterministic = torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled()
     grad = torch.is_grad_enabled()

@@ -84,7 +84,7 @@ class Measurement:
         return self.names.index(name)
 
     def rows(self) -> Iterator[MeasuredRow]:
-        """Every measured module output (kind "module") and parameter (kind "parameter"), run by run, step by step."""
+        """Yield every measured module output (kind "module") and parameter (kind "parameter"), run by run, step by step."""
         for kind, names, arrays in (
             ("module", self.names, (self.size, self.change, self.rms)),
             ("parameter", self.parameters, (self.parameter_size, self.parameter_change, None)),

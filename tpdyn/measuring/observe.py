@@ -295,7 +295,7 @@ class Observer:
 
     @contextmanager
     def _initial_state(self, root: nn.Module) -> Iterator[None]:
-        """Within: all parameters and buffers have their initial values. After: they have those of before."""
+        """Give all parameters and buffers their initial values within; afterwards put back those of before."""
         swaps: dict[int, tuple[Tensor, Tensor]] = dict(self._initial)
         for name, parameter in root.named_parameters():  # a parameter that was replaced by a new one of the same name
             if id(parameter) not in swaps and (initial := self._named.get((id(root), name))) is not None:
@@ -327,7 +327,7 @@ class Observer:
     # -- the result -----------------------------------------------------------------------------------------------
 
     def finish(self) -> Observation:
-        """Everything that was seen, as plain numbers."""
+        """Return everything that was seen, as plain numbers."""
         seen = self._observation
         names = {id(parameter): name for name, parameter in self.watch.parameters().items()}
         seen.steps = self.watch.step
@@ -355,7 +355,7 @@ class _Again(nn.Module):
 
 
 def _sizes(live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tensor | None] | None) -> Tensor:
-    """`FIELDS`, then the parts of the split."""
+    """Compute `FIELDS`, then the parts of the split."""
     assert live.output is not None
     value = _double(live.output)
     nan = value.new_tensor(float("nan"))

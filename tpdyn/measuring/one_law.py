@@ -48,7 +48,7 @@ class Difference:
     chance: float
 
     def told(self) -> str:
-        """In words."""
+        """Tell it in words."""
         amount = f"a factor {math.exp(self.by):.2g}" if self.what == "level" else f"{self.by:+.2f} in its slope"
         return f"{self.name or '(root)'} at step {self.step} by {amount} (chance {self.chance:.1g})"
 
@@ -107,7 +107,7 @@ def _values(found: Measurement, name: str, step: int) -> NDArray[np.float64]:
 
 
 def _choices(runs: int, live: int) -> NDArray[np.float64]:
-    """Which seeds might have been the live ones: rows of zeros and ones, the real choice first; all, or many at random."""
+    """Choose which seeds might have been the live ones: rows of zeros and ones, the real choice first; all, or many at random."""
     if math.comb(runs, live) <= CHOICES:
         every = list(itertools.combinations(range(runs), live))
     else:

@@ -40,7 +40,7 @@ def check_device(device: str) -> None:
 
 
 def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, device: str) -> Observation:
-    """One run; raises MeasuringError when it fails for another reason than divergence."""
+    """Make one run; raise MeasuringError when it fails for another reason than divergence."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 (the script's own generator)
     random.seed(seed)
@@ -80,6 +80,6 @@ def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, dev
 
 @contextlib.contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Compiled models run eagerly: inside compiled code no module is called."""
+    """Run compiled models eagerly: inside compiled code no module is called."""
     with torch.compiler.set_stance("force_eager"):
         yield

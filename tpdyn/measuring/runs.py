@@ -54,7 +54,7 @@ def _key(means: Means, pair: Pair, steps: int, device: str) -> str:
 
 
 def _timed(train: Callable[[int], Any], steps: int, device: str, spread: bool, pair: Pair) -> tuple[Observation, float]:
-    """One run and its seconds; spread: over the GPUs, a process its own (their numbers follow each other)."""
+    """Make one run and time it; spread: over the GPUs, a process its own (their numbers follow each other)."""
     start = time.perf_counter()
     count = torch.cuda.device_count() if spread and device == "cuda" else 0
     seen = live_run(train, *pair, steps, f"cuda:{os.getpid() % count}" if count > 1 else device)

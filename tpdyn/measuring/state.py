@@ -58,7 +58,7 @@ class State:
                     self._globals(forward)
 
     def put_back(self) -> None:
-        """Everything is as it was when this was made."""
+        """Put everything back as it was when this was made."""
         for action in self._actions:
             action()
 

@@ -93,7 +93,7 @@ def _logits(history: History, limits: Limits) -> Found:
 
 
 def _range(history: History, limits: Limits) -> Found:
-    """Of each output, only the first format that it leaves: a narrower one says more."""
+    """Yield for each output only the first format that it leaves: a narrower one says more."""
     for (what, name), value in history.looks[-1].items():
         if what != "largest" or not math.isfinite(value):
             continue
@@ -131,7 +131,7 @@ def crossing(steps: np.ndarray, values: np.ndarray, bound: float) -> int | None:
 
 
 def _stopped(history: History) -> Found:
-    """Only where the last looks all saw an update: a frozen weight has no `step` and raises nothing."""
+    """Yield weights that stopped learning, if the last looks all saw an update: a frozen weight has no `step`."""
     if len(history.looks) < IN_A_ROW:
         return
     for what, name in history.looks[-1]:

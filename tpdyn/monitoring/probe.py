@@ -63,7 +63,7 @@ class Autocast:
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """Within: as it was noted, without the cache, which would hand out casts of other weights."""
+        """Restore the noted state within, without the cache, which would hand out casts of other weights."""
         with torch.autocast(self.device, dtype=self.dtype, enabled=self.dtype is not None, cache_enabled=False):
             yield
 
@@ -247,7 +247,7 @@ def _hooks(model: nn.Module, seen: _Seen) -> list[Any]:
 
 @contextmanager
 def _no_trace(model: nn.Module) -> Iterator[None]:
-    """Within: evaluation mode, eager, no fused fast path. After: modes, buffers, attributes, random states as before."""
+    """Leave no trace. Within: evaluation mode, eager, no fused fast path. After: modes, buffers, random states as before."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     states, state = random_states(), State(model, copies=True)

@@ -50,7 +50,7 @@ class Applied:
         return f"width {self.width}, base width {self.base_width}"
 
     def factor(self, power: Fraction) -> float:
-        """`(width / base_width)^power`."""
+        """Return `(width / base_width)^power`."""
         return float((self.width / self.base_width) ** float(power))
 
 
@@ -251,7 +251,7 @@ def _as_groups(given: Iterable[Any]) -> Groups:
 
 
 def _split(group: dict[str, Any], index: int, names: Mapping[nn.Parameter, str], asked: Applied) -> Groups:
-    """One group as several, each with the rates of its parameters; a group that is split already stays as it is."""
+    """Split one group into several, each with the rates of its parameters; a group that is split already stays as it is."""
     if MARK in group:
         if group[MARK] != asked.mark:
             raise ValueError(f"group {index} is parametrized for {group[MARK]}; now {asked.mark} is asked for")

@@ -113,7 +113,7 @@ def _multipliers(coordinates: Coordinates, point: Point) -> Mapping[str, Fractio
 
 
 def symmetries(program: Program | Facts, at: Exponents | None = None) -> Mapping[str, Fraction | None]:
-    """For each parameter the k for which `(a + s, b - s, c - k s)` changes nothing, found in the cell around a point.
+    """Find for each parameter the k for which `(a + s, b - s, c - k s)` changes nothing, in the cell around a point.
 
     Along the direction every comparison of the reading and every requirement must stay as it is. None where there is no
     such direction.

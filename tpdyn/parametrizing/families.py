@@ -96,7 +96,7 @@ class Family:
 
 
 def _family(name: str, optimizer: Optimizer, source: str, *rows: tuple[Fraction | int, ...]) -> Family:
-    """Rows for input, hidden, output; what has no width (the output's bias) is like an output without fan-in."""
+    """Make a family of rows for input, hidden, output; an output's bias, without width, is like an output without fan-in."""
     roles = ("input-like", "hidden", "output-like", "scalar-like")
     full = [*rows, (0, 0, 0)] if len(rows) == 3 else [*rows]
     table = {role: (Fraction(a), Fraction(b), Fraction(c)) for role, (a, b, c) in zip(roles, full, strict=True)}
@@ -142,7 +142,7 @@ update parametrization."""
 
 
 def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -> Family:
-    """Yaida's family: NTP at s = 0, muP at s = 1, kernel with r = (1 - s)/2 between."""
+    """Return Yaida's family: NTP at s = 0, muP at s = 1, kernel with r = (1 - s)/2 between."""
     s = Fraction(s)
     if not 0 <= s <= 1:
         raise ValueError(f"s = {s}; expected 0 (NTP) to 1 (muP)")
@@ -154,7 +154,7 @@ def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -
 
 
 def optimizer_of(program: Program | Facts) -> Optimizer | None:
-    """How a program's optimizer sizes its updates. None where no table is about it: it treats matrices as matrices (Muon), or
+    """Say how a program's optimizer sizes its updates. None where no table is about it: it treats matrices as matrices (Muon), or
     there are several that size them differently."""
     facts = Facts.of(program)
     parameters = facts.program.parameters
@@ -253,7 +253,7 @@ def _gauged(extra: Exponents, name: str) -> Fraction:
 
 
 def _what_counts(facts: Facts, extra: Exponents) -> tuple[object, ...]:
-    """Orders in the base and in the change, and of contributions. Outputs may start as small as they like."""
+    """Collect orders in the base and in the change, and of contributions. Outputs may start as small as they like."""
     orders = read(facts, extra)
     sizes = []
     for position in facts.counting:
@@ -265,7 +265,7 @@ def _what_counts(facts: Facts, extra: Exponents) -> tuple[object, ...]:
 
 
 def differences(program: Program) -> dict[str, tuple[str, ...]]:
-    """How a script differs from each named family, up to symmetry: 'out.weight: c = 0, in muP 1 (without multipliers)'.
+    """List how a script differs from each named family, up to symmetry: 'out.weight: c = 0, in muP 1 (without multipliers)'.
 
     Weight decay is set aside, as in `tpdyn.derive`. An empty tuple: the script is of that family. No entries: no table is
     about this optimizer.
@@ -301,7 +301,7 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
 
 
 def grouped(lines: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
-    """Differences with what is said of several of all parameters said once: 'blocks.*.up.weight, out.weight: ...'."""
+    """Group differences: one of several or all parameters is said once: 'blocks.*.up.weight, out.weight: ...'."""
     said: dict[str, list[str]] = {}
     for line in lines:
         name, _, what = line.partition(": ")

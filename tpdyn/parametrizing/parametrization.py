@@ -118,7 +118,7 @@ class Parametrization:
         return (a + shift, b if self.own[name].zero else b - shift, c - (k or ZERO) * shift)
 
     def face(self) -> Face:
-        """All optima: the exponents (multipliers as in the script) at which every requirement holds.
+        """Find all optima: the exponents (multipliers as in the script) at which every requirement holds.
 
         Raises ValueError for a parametrization that was not derived from a program.
         """
@@ -129,7 +129,7 @@ class Parametrization:
         return face_of(self.maximum)
 
     def shifts(self) -> Mapping[str, Shift]:
-        """For each parameter the difference to the script, in every gauge the same: multipliers stay as in the script."""
+        """Return for each parameter the difference to the script, in every gauge the same: multipliers stay as in the script."""
         found = {}
         for name, (a, b, c) in self.exponents.items():
             own = self.own[name]
@@ -195,7 +195,7 @@ class Parametrization:
         return card(title, list(self.edits())[:4], table(heads, rows))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON: exponents are strings, exact."""
+        """Write it as JSON: exponents are strings, exact."""
         return {
             "regime": self.regime.value,
             "maximal": self.maximal,
@@ -265,7 +265,7 @@ def _facts_from_dict(row: Mapping[str, Any]) -> ParameterFacts:
 
 
 def _terms(scaling: Scaling) -> list[list[Any]]:
-    """`[[coefficient, power], ...]`: exact numbers as text, floats as they are."""
+    """Write a scaling as `[[coefficient, power], ...]`: exact numbers as text, floats as they are."""
     return [[c if isinstance(c, float) else str(c), str(power)] for c, power in scaling.terms]
 
 

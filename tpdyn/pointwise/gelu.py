@@ -41,7 +41,7 @@ def _approximate(torch: Any, x: Any) -> Any:
 
 
 def _inner(torch: Any, x: Any) -> tuple[Any, Any, Any]:
-    """tanh(u), u' and u''."""
+    """Return tanh(u), u' and u''."""
     return torch.tanh(ROOT * (x + CUBIC * x**3)), ROOT * (1 + 3 * CUBIC * x * x), ROOT * 6 * CUBIC * x
 
 

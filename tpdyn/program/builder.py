@@ -105,15 +105,15 @@ class Builder:
         return first
 
     def data(self, name: str, shape: Sequence[Dim]) -> int:
-        """Real numbers that the user gives."""
+        """Add real numbers that the user gives."""
         return self.leaf(Leaf("data", name, Law("data")), _shape(shape))
 
     def index(self, name: str, shape: Sequence[Dim]) -> int:
-        """Whole numbers that the user gives: tokens, labels."""
+        """Add whole numbers that the user gives: tokens, labels."""
         return self.leaf(Leaf("data", name, Law("index")), _shape(shape), type="int")
 
     def random(self, name: str, shape: Sequence[Dim], law: Law) -> int:
-        """Noise that is drawn anew: a dropout mask, a latent."""
+        """Add noise that is drawn anew: a dropout mask, a latent."""
         return self.leaf(Leaf("random", name, law), _shape(shape))
 
     def constant(self, name: str, value: Number | Scaling, shape: Sequence[Dim] = ()) -> int:
@@ -123,7 +123,7 @@ class Builder:
     # -- instructions -------------------------------------------------------------------------------------------------
 
     def einsum(self, equation: str, *vars: int, scale: Number | Scaling = 1, name: str = "") -> int:
-        """`scale * einsum(equation, ...)` of one or two values; the equation has an arrow: "bi,oi->bo".
+        """Add `scale * einsum(equation, ...)` of one or two values; the equation has an arrow: "bi,oi->bo".
 
         Raises ValueError unless there are as many terms as values, and as many letters as axes.
         """
@@ -149,7 +149,7 @@ class Builder:
         return self.add(Contract(operands, _scaling(scale)), tuple(sizes[letter] for letter in result), name=name)
 
     def matmul(self, x: int, y: int, *, scale: Number | Scaling = 1, name: str = "") -> int:
-        """`scale * x @ y`: the last axis of x meets the last but one of y (its only one, if y is a vector).
+        """Add `scale * x @ y`: the last axis of x meets the last but one of y (its only one, if y is a vector).
 
         Raises ValueError where these have different sizes, or where both have more than two axes.
         """
@@ -187,13 +187,13 @@ class Builder:
         epsilon: bool = False,
         name: str = "",
     ) -> int:
-        """`sum of factor * value, + constant`; `epsilon` says that the constant only guards a division."""
+        """Add the `sum of factor * value, + constant`; `epsilon` says that the constant only guards a division."""
         shape = self._broadcast("combine", [var for _, var in terms])
         scaled = tuple((_scaling(factor), self._from_the_right(var, shape)) for factor, var in terms)
         return self.add(Combine(scaled, _scaling(constant), epsilon), shape, name=name)
 
     def gather(self, table: int, index: int, *, name: str = "") -> int:
-        """`table[index]`: the rows of a table that an index names (an embedding)."""
+        """Add `table[index]`: the rows of a table that an index names (an embedding)."""
         picked, rest = self.shape(index), self.shape(table)[1:]
         rank = len(picked) + len(rest)
         row = Operand(table, (rank, *range(len(picked), rank)))

@@ -76,7 +76,7 @@ def ring(program: Program, position: int, message: str) -> str:
 
 
 def statement_problems(program: Program) -> Iterator[tuple[int, str]]:
-    """(position, problem) of each statement that is wrong in itself or in what it reads."""
+    """Yield (position, problem) of each statement that is wrong in itself or in what it reads."""
     seen: dict[str, int] = {}
     for position, statement in enumerate(program.statements):
         if statement.name in seen:
@@ -178,7 +178,7 @@ def arity_problem(instruction: Instruction) -> str | None:
 def _label_problems(
     program: Program, operands: Sequence[Operand], shape: tuple[Scaling, ...], besides: dict[int, Scaling]
 ) -> Iterator[str]:
-    """Equal labels stand on equal dims; `besides` gives the dims of labels that are not to agree with the result."""
+    """Check that equal labels stand on equal dims; `besides` gives the dims of labels that are not to agree with the result."""
     sizes = dict(enumerate(shape)) | besides
     owners = dict.fromkeys(sizes, "the result")
     for operand in operands:
@@ -196,7 +196,7 @@ def _label_problems(
 
 
 def _summed_problems(operands: Sequence[Operand], rank: int, besides: Sequence[int] = ()) -> Iterator[str]:
-    """Only Contract sums: elsewhere the result has every label."""
+    """Check that only Contract sums: elsewhere the result has every label."""
     for label in sorted({label for operand in operands for label in operand.axes}):
         if label >= rank and label not in besides:
             yield f"label {label} is not an axis of the result; only a contraction sums"
@@ -311,7 +311,7 @@ def _listed(lengths: Sequence[Scaling]) -> str:
 
 
 def _table_problems(program: Program) -> Iterator[str]:
-    """Problems of the side tables: parameters, marks, arrays."""
+    """Check the side tables: parameters, marks, arrays."""
     for parameter in program.parameters:
         if not parameter.versions:
             yield f"parameter {parameter.name}: has no version 0"

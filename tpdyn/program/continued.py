@@ -130,7 +130,7 @@ def _copies(program: Program, body: list[int], counterpart: Mapping[int, int], s
     last, size = program.steps - 1, len(body)
 
     def later(var: int, further: int) -> int:
-        """Where a value that the last step reads is read from so many steps later."""
+        """Find the counterpart, so many steps later, of a value that the last step reads."""
         if var >= body[0]:
             return var + further * size
         return counterpart[var] + (further - 1) * size if var in counterpart else var

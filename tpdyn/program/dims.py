@@ -83,7 +83,7 @@ def space_of(program: Program) -> Mapping[Axis, Space]:
 
 
 def _identified(program: Program) -> Mapping[Axis, Axis]:
-    """For each axis the first axis that is the same space."""
+    """Map each axis to the first axis that is the same space."""
     parents: dict[Axis, Axis] = {}
 
     def root(axis: Axis) -> Axis:

@@ -183,7 +183,7 @@ Instruction = Union[Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Conc
 
 
 def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
-    """Every value that the instruction reads, in order."""
+    """List every value that the instruction reads, in order."""
     match instruction:
         case Leaf():
             return ()

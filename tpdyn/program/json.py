@@ -123,7 +123,7 @@ def _statement(statement: Statement) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as objects, tuples as lists, numbers exactly."""
+    """Write dataclasses as objects, tuples as lists, numbers exactly."""
     if isinstance(value, Scaling):
         return [[_number(c), str(p)] for c, p in value.terms]
     if isinstance(value, tuple):

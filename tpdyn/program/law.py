@@ -80,7 +80,7 @@ class Law:
         assert_never(self.kind)
 
     def moments_at(self, width: int) -> tuple[float, float]:
-        """Mean and standard deviation at one width. Raises ValueError for what is given."""
+        """Compute mean and standard deviation at one width. Raises ValueError for what is given."""
         mean = self.mean.at(width)
         return mean, math.sqrt(mean * (1 - mean)) if self.kind == "bernoulli" else self.std.at(width)
 
@@ -110,7 +110,7 @@ class Law:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Entries at one width. "iid" is drawn as a Gaussian of its mean and standard deviation.
+        """Draw entries at one width. "iid" is drawn as a Gaussian of its mean and standard deviation.
 
         generator: on the device. Raises ValueError for what is given, and for an orthogonal matrix of less than two axes.
         """

@@ -198,7 +198,7 @@ class Program:
         return card(f"tensor program of {len(self)} statements", facts, table(("step", "phase", "statements"), rows))
 
     def dims_table(self) -> str:
-        """Which dims of parameters and data are which space, wide or finite, and why (see `tpdyn.program.dims`)."""
+        """Show which dims of parameters and data are which space, wide or finite, and why (see `tpdyn.program.dims`)."""
         from tpdyn.program.dims import show_spaces
 
         return show_spaces(self)

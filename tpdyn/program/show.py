@@ -77,7 +77,7 @@ def show(
 
 
 def show_statement(program: Program, position: int) -> str:
-    """One statement as text; safe on ill-formed programs, since it is how they are shown."""
+    """Show one statement as text; safe on ill-formed programs, since it is how they are shown."""
     try:
         equation = _Writer(program, inline=False).equation(position)
     except (IndexError, KeyError, ValueError):
@@ -187,7 +187,7 @@ class _Writer:
     def each(
         self, operands: Sequence[Operand], rank: int, letters: Sequence[str], binds: int
     ) -> tuple[list[str], bool]:
-        """All without indices where numpy's matching of axes says the same, else all with; and whether with."""
+        """Write all operands without indices where numpy's matching of axes says the same, else all with; tell whether with."""
         if all(_trailing(operand, rank) for operand in operands):
             return [self.value(operand, binds) for operand in operands], False
         return [self.entry(operand, letters) for operand in operands], True
@@ -252,7 +252,7 @@ class _Writer:
                 assert_never(instruction)
 
     def spectral(self, instruction: Eigenvalues | Spectral, rank: int, letters: Sequence[str]) -> _Formula:
-        """`eigenvalues(S)` and `spectral(w; S)`; with indices where there is more than one matrix, or one with four axes."""
+        """Return `eigenvalues(S)` and `spectral(w; S)`; with indices where there is more than one matrix, or one with four axes."""
         value = instruction.value
         order = "; descending" if instruction.descending else ""
         plain = value.axes == (*instruction.rows, *instruction.columns) and len(value.axes) == 2
@@ -326,7 +326,7 @@ def _trailing(operand: Operand, rank: int) -> bool:
 
 
 def _product_form(a: Operand, b: Operand, rank: int) -> tuple[str, bool, str, str] | None:
-    """(kind, whether to swap, mark behind the first, mark behind the second) for products that need no indices."""
+    """Return (kind, whether to swap, mark behind the first, mark behind the second) for products that need no indices."""
     labels = {*a.axes, *b.axes}
     summed = {label for label in labels if label >= rank}
     if not summed:
@@ -361,7 +361,7 @@ def _product_form(a: Operand, b: Operand, rank: int) -> tuple[str, bool, str, st
 
 
 def _factor(scale: Scaling) -> tuple[bool, str]:
-    """(whether to subtract, the factor as text with its `*`)."""
+    """Return (whether to subtract, the factor as text with its `*`)."""
     if len(scale.terms) == 1:
         negative = scale.terms[0][0] < 0
         size = -scale if negative else scale

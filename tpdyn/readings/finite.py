@@ -141,7 +141,7 @@ def beside_base(
 
 
 def entries(program: Program, width: int) -> int:
-    """How many entries live at most at once in one pass that keeps nothing, the base program counted too."""
+    """Count the entries that live at once in one pass that keeps nothing, at most, the base program included."""
     sizes = [math.prod(dim.size_at(width) for dim in statement.shape) for statement in program.statements]
     reads = [[read.var for read in operands_of(each.instruction)] for each in program.statements]
     freed = dying(reads, ())

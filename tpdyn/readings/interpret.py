@@ -175,7 +175,7 @@ def _cone(program: Program, wanted: Collection[int], given: Collection[int]) -> 
 
 
 def _read(program: Program, position: int, statement: Statement, reading: Rule[V], values: dict[int, V]) -> V:
-    """One statement: its operands counted and looked up, its value made, its errors shown at it."""
+    """Read one statement: count and look up its operands, make its value, show its errors at it."""
     try:
         problem = arity_problem(statement.instruction)
         if problem is not None:

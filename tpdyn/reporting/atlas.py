@@ -146,7 +146,7 @@ def kind(statement: Statement) -> str:
 
 
 def derivation(program: Program, position: int, sizes: Sequence[Order], changes: Sequence[Order]) -> list[Any]:
-    """Why a statement has its orders: [rule, how the size comes about, how the change does].
+    """Explain why a statement has its orders: [rule, how the size comes about, how the change does].
 
     The lines name the parts with their orders; the leading part is marked with a star.
     """
@@ -157,7 +157,7 @@ def derivation(program: Program, position: int, sizes: Sequence[Order], changes:
         return "zero" if order is None else f"n^{show_order(order).removeprefix('+')}"
 
     def listed(orders: Sequence[Order], operands: Sequence[tuple[Order, Operand]]) -> list[str]:
-        """Each term of a sum with its order."""
+        """List each term of a sum with its order."""
         found = []
         for scale, operand in operands:
             order = orders[operand.var]

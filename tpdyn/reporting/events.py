@@ -51,7 +51,7 @@ class Run:
         self._file.close()
 
     def scalar(self, tag: str, step: int, value: float, description: str = "") -> None:
-        """One number. NaN and infinities are kept: a run that diverges is data."""
+        """Write one number. NaN and infinities are kept: a run that diverges is data."""
         metadata = scalars.create_summary_metadata("", description)
         metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
         tensor = tensor_pb2.TensorProto(
@@ -60,13 +60,13 @@ class Run:
         self._summary(tag, step, metadata, tensor)
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
-        """One page of markdown."""
+        """Write one page of markdown."""
         metadata = texts.create_summary_metadata("", "")
         metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
         self._summary(tag, step, metadata, _bytes(markdown.encode()))
 
     def image(self, tag: str, png: bytes, description: str = "") -> None:
-        """One picture, as the bytes of a PNG; the description is markdown."""
+        """Write one picture, as the bytes of a PNG; the description is markdown."""
         width, height = struct.unpack(">II", png[16:24])  # of the header chunk, which comes first
         metadata = images.create_summary_metadata("", description)
         metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE

@@ -62,7 +62,7 @@ class Live:
             self._put(of_prediction(prediction, title=self._title, script=self._script, runs=(0, runs)))
 
     def measured(self, so_far: Callable[[], Measurement | None], done: int, runs: int) -> None:
-        """One more run was made; `so_far` collects all of them."""
+        """Show that one more run was made; `so_far` collects all of them."""
         if self._run is None or self._prediction is None or self._clock() - self._told < EVERY:
             return
         with contextlib.suppress(OSError, ValueError):  # ValueError: too little is there to be compared

@@ -59,7 +59,7 @@ def line_of(row: ReportRow) -> Line:
 
 
 def folded(lines: Sequence[Line]) -> list[Line]:
-    """Repeated calls of one module (`norm#1`, `norm#2`, ...) and an output that only repeats a module, as one line each.
+    """Fold repeated calls of one module (`norm#1`, `norm#2`, ...) and an output that only repeats a module into one line each.
 
     Only lines that say the same are folded; their intervals are joined.
     """
@@ -206,7 +206,7 @@ def _columns(lines: Sequence[Line], exponents: bool, *, measured: bool, one_file
 
 
 def moved(order: Order, at_most: bool, exponents: bool) -> str:
-    """'x1.41', or with `exponents` '+1/2'; 'zero' for what is identically zero."""
+    """Write 'x1.41', or with `exponents` '+1/2'; 'zero' for what is identically zero."""
     if order is None:
         return "zero"
     text = show_order(order) if exponents else factor(float(order))
@@ -214,7 +214,7 @@ def moved(order: Order, at_most: bool, exponents: bool) -> str:
 
 
 def factor(order: float) -> str:
-    """By what a value is multiplied when the width doubles: 'x1.41' for order 1/2."""
+    """Write by what a value is multiplied when the width doubles: 'x1.41' for order 1/2."""
     value = 2.0**order if order < 60 else float("inf")
     return f"x{value:.2f}" if value < 99.995 else f"x{value:.3g}"
 
@@ -227,7 +227,7 @@ def seen(found: OrderEstimate | None, exponents: bool) -> str:
 
 
 def interval(found: OrderEstimate | None, exponents: bool) -> str:
-    """'[1.12, 1.69]', or with `exponents` '[+0.16, +0.76]'."""
+    """Write '[1.12, 1.69]', or with `exponents` '[+0.16, +0.76]'."""
     if found is None:
         return ""
     if exponents:
@@ -253,12 +253,12 @@ def _direction(line: Line) -> Text:
 
 
 def place(source: Source, short: bool = False) -> str:
-    """'net.py:12', or ':12' if there is one file only."""
+    """Write 'net.py:12', or ':12' if there is one file only."""
     if not source.file:
         return ""
     return f":{source.line}" if short else f"{PurePath(source.file).name}:{source.line}"
 
 
 def without_control(text: str) -> str:
-    """Text of a script on one line, without control characters."""
+    """Put text of a script on one line, without control characters."""
     return re.sub(r"[\x00-\x1f\x7f]+", " ", text).strip()

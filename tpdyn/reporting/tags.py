@@ -43,5 +43,5 @@ def run_of_width(width: int) -> str:
 
 
 def tag_of(what: str, module: str, kind: str = "") -> str:
-    """`change/fc1`, or with a kind `change predicted/fc1`."""
+    """Return the tag `change/fc1`, or with a kind `change predicted/fc1`."""
     return f"{what} {kind}/{module}" if kind else f"{what}/{module}"

@@ -117,7 +117,7 @@ def _print(out: Console, lines: Iterable[Text]) -> None:
 
 
 def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None = None) -> list[Text]:
-    """Text after `head`, broken into lines that hang under it."""
+    """Break text after `head` into lines that hang under it."""
     hang = " " * len(head) if hang is None else hang
     made = textwrap.wrap(
         without_control(text), max(width, 30), initial_indent=head, subsequent_indent=hang, break_long_words=False,
@@ -137,7 +137,7 @@ def _headline(prediction: Prediction, width: int) -> list[Text]:
 
 
 def _moved(report: Report) -> str:
-    """'from width 64 to 512: the change of fc2 grew x5.4 (theory x2.8)', of the value on which the regime hangs."""
+    """Tell 'from width 64 to 512: the change of fc2 grew x5.4 (theory x2.8)', of the value on which the regime hangs."""
     row, measurement = _decisive(report), report.measurement
     if row is None or row.measured_change_order is None or row.change_order is None:
         return f"widths {measurement.widths[0]} to {measurement.widths[-1]}"
@@ -273,7 +273,7 @@ def _notes(prediction: Prediction, report: Report | None, width: int, statements
 
 
 def _horizon(prediction: Prediction) -> list[str]:
-    """From which step on the orders stay, where the recorded steps do not show it."""
+    """Tell from which step on the orders stay, where the recorded steps do not show it."""
     steps, settles = prediction.program.steps, prediction.settles
     if settles is None:
         known = prediction.regime is Regime.UNSTABLE
@@ -287,7 +287,7 @@ def _horizon(prediction: Prediction) -> list[str]:
 
 
 def _epsilon(prediction: Prediction) -> list[str]:
-    """Up to which width the orders hold that take the epsilon of an optimizer or a normalisation as negligible."""
+    """Tell up to which width the orders hold that take the epsilon of an optimizer or a normalisation as negligible."""
     if not prediction.epsilon:
         return []
     name = min(prediction.epsilon, key=lambda parameter: prediction.epsilon[parameter])

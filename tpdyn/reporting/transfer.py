@@ -121,7 +121,7 @@ def _save(found: Sequence[Transfer], to: Path | io.BytesIO, form: str) -> None:
 
 
 def _panel(axes: Any, transfer: Transfer, colours: Any) -> None:
-    """One parametrization: a curve a width, with the spread of its seeds, and the optimum with its interval."""
+    """Draw one parametrization: a curve a width, with the spread of its seeds, and the optimum with its interval."""
     sweep = transfer.sweep
     powers = np.log2(sweep.factors)
     shades = np.linspace(0.9, 0.0, len(sweep.widths))

@@ -40,7 +40,7 @@ class Theorem:
 
 
 def rows(theorems: Sequence[Theorem]) -> list[tuple[str, str, str, str]]:
-    """Theorem, outcome, tests, seconds; one row a file."""
+    """Return theorem, outcome, tests, seconds; one row a file."""
     return [
         (each.statement, each.outcome, _tests(each), "" if each.outcome == "left out" else f"{each.seconds:.0f}")
         for each in theorems

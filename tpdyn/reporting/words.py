@@ -44,7 +44,7 @@ def evidence(report: Report) -> str:
 
 
 def counted(report: Report) -> str:
-    """'3 confirmed, 1 undecided, 0 contradicted'; rows that are not explained are named where there are any."""
+    """Write '3 confirmed, 1 undecided, 0 contradicted'; rows that are not explained are named where there are any."""
     counts = report.counts
     odd = f"{counts.not_explained} not explained, " if counts.not_explained else ""
     return f"{counts.confirmed} confirmed, {counts.undecided} undecided, {odd}{counts.contradicted} contradicted"
@@ -95,5 +95,5 @@ def listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def counted_noun(number: int, noun: str) -> str:
-    """'1 seed', '8 seeds'."""
+    """Write '1 seed', '8 seeds'."""
     return f"{number} {noun}" + ("" if number == 1 else "s")

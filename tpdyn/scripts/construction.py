@@ -100,7 +100,7 @@ class _Call:
 
 @contextmanager
 def _each_construction(tell: Callable[[_Call, Optimizer], object]) -> Iterator[None]:
-    """Tells of each optimizer as it is made: called with the place and the optimizer."""
+    """Tell of each optimizer as it is made: `tell` gets the source location and the optimizer."""
     original = Optimizer.__init__
 
     def __init__(self: Optimizer, *args: Any, **kwargs: Any) -> None:
@@ -142,7 +142,7 @@ def _called_in(frame: FrameType) -> _Call:
 
 
 def _modules_within(frame: FrameType, call: ast.Call) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that can be named where the call stands: in the call itself, variables, attributes of variables."""
+    """Yield modules that can be named where the call stands: in the call itself, variables, attributes of variables."""
     for node in ast.walk(call):
         value = _value_of(node, frame)
         if isinstance(value, nn.Module):

@@ -64,7 +64,7 @@ class Formula:
         return any(isinstance(node, ast.Constant) and type(node.value) is float for node in ast.walk(self.tree))
 
     def at(self, width: int) -> int:
-        """Its value at a width; raises BadFormula unless that is a positive whole number."""
+        """Evaluate at a width; raise BadFormula unless the value is a positive whole number."""
         value = self._exact(width, "a positive whole number")
         if value.denominator != 1 or value < 1:
             shown = value if value.denominator < 10**6 else float(value)
@@ -75,7 +75,7 @@ class Formula:
         return int(value)
 
     def real_at(self, width: int) -> float:
-        """Its value at a width, a whole number or not; raises BadFormula where it has none."""
+        """Evaluate at a width, a whole number or not; raise BadFormula where it has no value."""
         return float(self._exact(width, "a number"))
 
     def _exact(self, width: int, expected: str) -> Fraction:

@@ -48,7 +48,7 @@ def is_python(file: str) -> bool:
 
 
 def places_in(text: str, file: str) -> tuple[Place, ...]:
-    """All places of a text, in its order. file: its ending tells the language. Raises NotReadable."""
+    """List all places of a text, in its order. file: its ending tells the language. Raises NotReadable."""
     found = _python_places(text, file) if is_python(file) else _data_places(text, file)
     return tuple(sorted(found, key=lambda place: place.position))
 
@@ -68,7 +68,7 @@ def with_values(text: str, values: Mapping[Position, str]) -> str:
 
 
 def position_of(node: ast.expr) -> Position:
-    """Where an expression is written."""
+    """Return the position at which an expression is written."""
     return node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0
 
 
@@ -95,7 +95,7 @@ def _number(node: ast.expr) -> int | float | None:
 
 
 def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """(name, value) of every place that a setting can name, each once for every name that it has."""
+    """Yield (name, value) of every place that a setting can name, each once for every name that it has."""
     for statement in tree.body:
         for target, value in _assigned(statement):
             if isinstance(target, ast.Name):
@@ -131,7 +131,7 @@ def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _assigned(statement: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(target, value) of an assignment, of tuples entry by entry."""
+    """Yield (target, value) of an assignment, of tuples entry by entry."""
     if isinstance(statement, ast.AnnAssign) and statement.value is not None:
         yield statement.target, statement.value
     if isinstance(statement, ast.Assign):
@@ -178,7 +178,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 
 
 def _data_places(text: str, file: str) -> list[Place]:
-    """Every number in turn is another one: the entries that change with it are its names. Comments change nothing."""
+    """Change every number in turn: the entries that change with it are its names. Comments change nothing."""
     parse = _PARSERS[PurePath(file).suffix.lower()]
     try:
         before = dict(_leaves(parse(text)))

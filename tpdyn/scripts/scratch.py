@@ -102,7 +102,7 @@ class Scratch:
 
 @contextmanager
 def scratch() -> Iterator[Scratch]:
-    """While it lasts, the working folder is a fresh one that shows the files of that before. Removed at the end."""
+    """Make the working folder a fresh one that shows the files of that before. It is removed at the end."""
     if not _HOOKED:
         sys.addaudithook(_heard)
         _HOOKED.append(True)

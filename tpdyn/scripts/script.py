@@ -132,7 +132,7 @@ def _at(words: Sequence[Sequence[Word]], width: int) -> list[str]:
 
 
 def _split(target: str) -> tuple[str, str]:
-    """File and function; a colon that belongs to the path (a drive letter, a folder) is no separator."""
+    """Split file and function; a colon that belongs to the path (a drive letter, a folder) does not separate."""
     head, colon, tail = target.rpartition(":")
     if colon and tail and os.sep not in tail and "/" not in tail and not tail.endswith(".py"):
         return head, tail
@@ -235,7 +235,7 @@ def _check_met(settings: Sequence[Setting], met: Collection[str]) -> None:
 
 @contextmanager
 def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
-    """Where a script stops at an option that came as two words, say how to give it as one (`--n_embd=64`).
+    """Say how to give an option as one word (`--n_embd=64`), where a script stops at one that came as two.
 
     Told by the innermost frame of the script's own: a variable of it is that word, as in a loop over `sys.argv`.
     """
@@ -261,7 +261,7 @@ def _may_be_the_scripts(frame: FrameType) -> bool:
 
 
 def _run_as_main(file: str, code: CodeType | None) -> object:
-    """As `runpy.run_path`, with the file's code given."""
+    """Do as `runpy.run_path`, with the file's code given."""
     if code is None:
         return runpy.run_path(file, run_name="__main__")
     module = ModuleType("__main__")
@@ -274,7 +274,7 @@ def _run_as_main(file: str, code: CodeType | None) -> object:
 
 @contextmanager
 def _as_command_line(argv: list[str], folder: Path) -> Iterator[None]:
-    """`sys.argv` and `sys.path[0]` as `python script.py ...` sets them; put back afterwards, like the working folder and
+    """Set `sys.argv` and `sys.path[0]` as `python script.py ...` does; put them back afterwards, like the working folder and
     the module `__main__`."""
     before = sys.argv, list(sys.path), sys.modules.get("__main__"), os.getcwd()
     sys.argv = argv
@@ -291,7 +291,7 @@ def _as_command_line(argv: list[str], folder: Path) -> Iterator[None]:
 
 
 def told(target: str, settings: Sequence[str]) -> tuple[str, ...]:
-    """Which places are set by numbers that are meant wherever they are written; one text a setting. Raises BadTarget."""
+    """Tell which places are set by numbers that are meant wherever they are written; one text a setting. Raises BadTarget."""
     try:
         return tuple(each.told() for each in read_settings(Path(_split(target)[0]), settings) if each.literal)
     except BadSetting as error:

@@ -45,7 +45,7 @@ def mixed(seed: Any, number: int, bits: int = 63) -> int:
 
 @contextmanager
 def stream(number: int) -> Iterator[Places]:
-    """Within: seeds that the script gives are mixed with `number`. Yields the places at which it gave one.
+    """Mix seeds that the script gives with `number`. Yields the places at which it gave one.
 
     number: 0 leaves every seed as it is (the places are noted all the same).
     """
@@ -101,7 +101,7 @@ def _torch_changes(other: Other, number: int) -> list[Change]:
 
 
 def _generator_class(other: Other, number: int) -> type:
-    """`torch.Generator`, with seeds mixed; its instances and those made elsewhere are instances of it."""
+    """Make a `torch.Generator` with seeds mixed; its instances and those made elsewhere are instances of it."""
     original: Any = torch.Generator
 
     class Meta(type(original)):  # type: ignore[misc]
@@ -175,7 +175,7 @@ def _seeding(original: Callable[[int], None], other: Other) -> Callable[[int], N
 
 
 def _replace_in_user_files(new: dict[int, Any]) -> None:
-    """Names under which a user's file imported one of those functions mean the other one now."""
+    """Replace the names under which a user's file imported one of those functions: they mean the other one now."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not is_user_file(file):

@@ -61,7 +61,7 @@ class Setting:
         }
 
     def told(self) -> str:
-        """Its places, with their lines; for a number that is meant wherever it is written."""
+        """Tell its places, with their lines; for a number that is meant wherever it is written."""
         lines = _text(self.file).splitlines()
         count = f"{len(self.places)} place{'s' if len(self.places) > 1 else ''}"
         shown = [f"\n  {place_name(self.file, place)}: {lines[place.line - 1].strip()}" for place in self.places]
@@ -180,7 +180,7 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
 
 
 def _parts(name: str) -> tuple[str, str, int, int]:
-    """File, name or number, line and column of `FILE:LINE:COLUMN:NAME`, or `NAME@LINE`; 0 and "" for what is not given."""
+    """Split `FILE:LINE:COLUMN:NAME`, or `NAME@LINE`: file, name or number, line and column; 0 and "" for what is not given."""
     *before, inner = name.split(":")
     inner, _, line = inner.partition("@")
     numbers: list[int] = [int(line)] if line.isdecimal() else []

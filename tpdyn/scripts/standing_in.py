@@ -22,7 +22,7 @@ _NAME = "get_code"
 
 @contextmanager
 def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
-    """While it lasts, a file that is imported or run is the given text. texts: by absolute path.
+    """Give a file that is imported or run the given text. texts: by absolute path.
 
     The user's modules from the folders of these files are forgotten, so that they are imported anew, and come back at the end.
     """
@@ -47,7 +47,7 @@ def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def imported_as(codes: Mapping[str, CodeType]) -> Iterator[set[str]]:
-    """While it lasts, a file that is imported is the given code; its lines are shown as they are. codes: by absolute path.
+    """Give a file that is imported the given code; its lines are shown as they are. codes: by absolute path.
 
     Yields the set of files that were imported so, which grows.
     """
@@ -66,7 +66,7 @@ def imported_as(codes: Mapping[str, CodeType]) -> Iterator[set[str]]:
 
 @contextmanager
 def opened_as(texts: Mapping[str, str]) -> Iterator[set[str]]:
-    """While it lasts, a file that is opened to be read holds the given text. texts: by absolute path.
+    """Give a file that is opened to be read the given text. texts: by absolute path.
 
     A file that the script writes is from then on what it wrote. Yields the set of files that were opened so, which grows.
     """

@@ -87,7 +87,7 @@ def _reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> 
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(level, dotted name) of each import; `from a import b` may name a module or a thing in it: both are given."""
+    """Yield (level, dotted name) of each import; `from a import b` may name a module or a thing in it: both are given."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)

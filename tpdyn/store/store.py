@@ -147,7 +147,7 @@ class Store:
         return sorted(self.folder.glob(f"??/*{SUFFIX}"))
 
     def runs(self) -> Iterator[Run]:
-        """All finished runs that can be read."""
+        """Yield all finished runs that can be read."""
         for path in self.files():
             found = read(path)
             if found is not None:

@@ -18,7 +18,7 @@ COLUMNS = ("script", "width", "seed", "step", "module", "what", "value", "kind",
 
 
 def runs(path: str | os.PathLike[str] = "logs") -> pa.Table:
-    """All finished runs under a folder of logs as one table, a number a row (Apache Arrow).
+    """Read all finished runs under a folder of logs as one table, a number a row (Apache Arrow).
 
     path: the folder of logs, or the store itself (`logs/runs`).
 

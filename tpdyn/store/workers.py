@@ -116,7 +116,7 @@ def _streamed(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterator
 
 
 def _in_rounds(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterator[tuple[int, R]]:
-    """As many at once as there are jobs, and handed over together: joblib's backend for Ray cannot stream."""
+    """Run as many at once as there are jobs, and hand them over together: joblib's backend for Ray cannot stream."""
     import joblib
 
     waiting = list(tasks.items())

@@ -35,7 +35,7 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens in the second dim."""
+        """Return tokens in the second dim."""
         batch, tokens, width = x.shape
         q, k, v = (
             y.view(batch, tokens, HEADS, width // HEADS).transpose(1, 2) for y in self.qkv(x).split(width, dim=2)
@@ -97,7 +97,7 @@ class Network(nn.Module):
             self.readout.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of each token."""
+        """Return logits of each token."""
         return self.readout(self.layers(self.embedding(tokens)))  # type: ignore[no-any-return]
 
 

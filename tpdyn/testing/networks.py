@@ -43,7 +43,7 @@ class Wide:
 
 
 def inputs(samples: int, seed: int = 0) -> Tensor:
-    """Random inputs, "samples tokens features", in the default float type."""
+    """Draw random inputs, "samples tokens features", in the default float type."""
     return torch.randn(
         samples, TOKENS, FEATURES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     ).to(torch.get_default_dtype())
@@ -73,7 +73,7 @@ class Dense(nn.Module):
         self.bias = nn.Parameter(torch.randn(outputs)) if wide.bias and outputs > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Along the last dim."""
+        """Apply along the last dim."""
         made = self.multiplier * (x @ self.weight.T)
         return made if self.bias is None else made + self.std * self.bias
 
@@ -88,7 +88,7 @@ class Block(nn.Module):
         self.layers = nn.ModuleList([Dense(wide, width, width) for _ in range(BLOCKS[kind])])
 
     def forward(self, x: Tensor) -> Tensor:
-        """By kind."""
+        """Apply by kind."""
         f, w = self.f, self.layers
         match self.kind:
             case "norm":
@@ -124,10 +124,10 @@ class Network(nn.Module):
         self.mean = wide.mean
 
     def features(self, x: Tensor) -> Tensor:
-        """Of each sample, "samples width"."""
+        """Return features of each sample, "samples width"."""
         h = self.f(self.blocks(self.first(x)))
         return h.mean(1) if self.mean else h[:, -1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """One output a sample, "samples 1"."""
+        """Return one output a sample, "samples 1"."""
         return self.out(self.features(x))  # type: ignore[no-any-return]

@@ -39,7 +39,7 @@ def pytest_runtest_makereport(item: Any, call: Any) -> None:
 
 
 def pytest_runtest_logreport(report: Any) -> None:
-    """One line for each test: at its call, or earlier if it did not come so far."""
+    """Write one line for each test: at its call, or earlier if it did not come so far."""
     if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
         outcome = "xfailed" if hasattr(report, "wasxfail") and report.outcome == "skipped" else report.outcome
         spent = dict(report.user_properties)
@@ -63,7 +63,7 @@ def pytest_collectreport(report: Any) -> None:
 
 
 def name_of(nodeid: str) -> str:
-    """File and test, without the folder, which differs between a checkout and a wheel."""
+    """Return file and test, without the folder, which differs between a checkout and a wheel."""
     file, _, test = nodeid.partition("::")
     return f"{Path(file).name}::{test}" if test else Path(file).name
 

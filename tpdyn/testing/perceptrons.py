@@ -22,7 +22,7 @@ ZERO = Scaling(())
 
 
 def layer_names(layers: int) -> tuple[str, ...]:
-    """Names of the weights of `mlp_program`: 'W1', ..., 'out'."""
+    """Return names of the weights of `mlp_program`: 'W1', ..., 'out'."""
     return (*(f"W{layer + 1}" for layer in range(layers)), "out")
 
 
@@ -48,7 +48,7 @@ def mlp_program(
     point: Abc | None = None,
     rate: float = 0.1,
 ) -> Program:
-    """T steps of an MLP without biases on a square loss, spelled out by hand: `W = n^-a w`, `w ~ N(0, n^-2b)`, rate
+    """Write out T steps of an MLP without biases on a square loss: `W = n^-a w`, `w ~ N(0, n^-2b)`, rate
     `rate * n^-c` with the exponents of `point` (all 0 without one: unit Gaussians, one rate, no multipliers).
 
     "adam" is the normalised gradient `g / (sqrt(g^2) + eps)`, Adam with beta = 0.

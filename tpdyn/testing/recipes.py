@@ -75,7 +75,7 @@ class Tape:
         return self.build.add(Contract(operands, power), shape)
 
     def add(self, x: int, y: int, axes: tuple[int, ...] | None = None, sign: float = 1.0) -> int:
-        """`x + sign y`, y on some axes of x."""
+        """Add `x + sign y`, y on some axes of x."""
         shape = self.build.shape(x)
         of_y = Operand(y, tuple(range(len(shape))) if axes is None else axes)
         terms = ((Scaling.of(1), self.build.operand(x)), (Scaling.of(sign), of_y))
@@ -104,7 +104,7 @@ class Tape:
         return made
 
     def gather(self, table: int, index: int) -> int:
-        """Rows of a table; gradients are scattered back."""
+        """Look up rows of a table; gradients are scattered back."""
         made = self.build.gather(table, index)
 
         def back(g: int) -> list[tuple[int, int]]:

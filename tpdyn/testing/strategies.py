@@ -236,7 +236,7 @@ def _points(draw: Callable[..., Any], layers: int, optimizer: Family, denominato
 
 @st.composite
 def _stable_points(draw: Callable[..., Any], layers: int, optimizer: Family, denominator: int) -> Abc:
-    """Built from the exponent r of the hidden layers' change, and from which inequality of nontriviality is an equality."""
+    """Build a point from the exponent r of the hidden layers' change, and from which inequality of nontriviality is tight."""
     half, one, zero = Fraction(1, 2), Fraction(1), Fraction(0)
     multiples, above = _multiples(denominator), _above(denominator)
     readout_updates = draw(st.booleans())  # the readout's own update moves the output, or else the features do
@@ -267,16 +267,16 @@ def _stable_points(draw: Callable[..., Any], layers: int, optimizer: Family, den
 
 
 def _above(denominator: int) -> st.SearchStrategy[Fraction]:
-    """0 half of the time, else up to 1."""
+    """Draw 0 half of the time, else up to 1."""
     return st.one_of(st.just(Fraction(0)), st.integers(1, denominator).map(lambda k: Fraction(k, denominator)))
 
 
 def _multiples(denominator: int) -> st.SearchStrategy[Fraction]:
-    """Between -3/2 and 3/2."""
+    """Draw between -3/2 and 3/2."""
     return st.integers(-3 * denominator // 2, 3 * denominator // 2).map(lambda k: Fraction(k, denominator))
 
 
 def _slack(denominator: int) -> st.SearchStrategy[Fraction]:
-    """0 half of the time, else between -1/2 and 1."""
+    """Draw 0 half of the time, else between -1/2 and 1."""
     some = st.integers(-denominator // 2, denominator).map(lambda k: Fraction(k, denominator))
     return st.one_of(st.just(Fraction(0)), some)

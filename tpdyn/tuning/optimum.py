@@ -78,7 +78,7 @@ class Transfer:
         return True if max(self.exponent.low, -self.exponent.high) > ROUND_OFF else None
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON data; a loss that diverged is null."""
+        """Write all of it as JSON data; a loss that diverged is null."""
         sweep = self.sweep
         return {
             "name": sweep.name,
@@ -169,7 +169,7 @@ def _beside_a_cliff(y: Float[NDArray[np.float64], " point"], lowest: int) -> boo
 
 
 def _interval(values: NDArray[np.float64], more: float = 0.0) -> Interval:
-    """Mean and interval over the seeds; more: the reach of an independent error."""
+    """Compute mean and interval over the seeds; more: the reach of an independent error."""
     mean = float(values.mean())
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     half = math.hypot(half, more)

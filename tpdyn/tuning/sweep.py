@@ -183,7 +183,7 @@ class _Runs:
 
 
 def _within(run: _Runs, seconds: float, plan: Callable[[str], None] | None) -> int:
-    """Two seeds at every factor, then seed by seed around the optimum, which is where the verdict is decided; how many seeds.
+    """Run two seeds at every factor, then seed by seed around the optimum, where the verdict is decided; return how many seeds.
 
     A seed that the time does not suffice for does not count.
     """

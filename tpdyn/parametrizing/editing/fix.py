@@ -58,7 +58,7 @@ class Fix:
 
 
 def patch_folder(program: Program) -> Path:
-    """Where a patch of a script is to be applied: the working folder if all files that ran lie in it, else the innermost of all."""
+    """Choose the folder to apply a patch in: the working folder if all files that ran lie in it, else the innermost of all."""
     sources = {statement.origin.source.file for statement in program.statements}
     return _holding(file for file in sources if os.path.isfile(file) and is_user_file(file))
 
@@ -122,7 +122,7 @@ class _Writer:
     # -- rates that are set anew ------------------------------------------------------------------------------------
 
     def resets(self, files: Sequence[str]) -> None:
-        """Lines that set the rate of a group in each step, in the files that ran."""
+        """Multiply the rate on each line that sets a group's rate in each step, in the files that ran."""
         for path in files:
             if not is_user_file(path):
                 continue

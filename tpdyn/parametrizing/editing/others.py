@@ -43,7 +43,7 @@ class Reset:
 
 
 def resets_in(tree: ast.AST) -> Iterator[Reset]:
-    """`group["lr"] = ...` for a group of some `param_groups`, where the new rate is not made from one that the group has."""
+    """Yield each `group["lr"] = ...` for a group of `param_groups`, unless the new rate is made from one that the group has."""
     loops = [node for node in ast.walk(tree) if isinstance(node, ast.For) and "param_groups" in ast.unparse(node.iter)]
     groups = {
         name.id for loop in loops for name in ast.walk(loop.target) if isinstance(name, ast.Name)

@@ -61,7 +61,7 @@ def lines_of(program: Program, multipliers: dict[str, Fraction], base_width: int
 
 
 def size_of(program: Program, place: Place, base_width: int) -> int | None:
-    """How many entries the product sums over at the base width; None where that is no whole number there."""
+    """Count the entries that the product sums over at the base width; None where that is not a whole number there."""
     statement = program.statements[place.positions[0]]
     assert isinstance(statement.instruction, Contract)
     operand = statement.instruction.operands[0]
@@ -98,7 +98,7 @@ class Multiplied:
 
 
 def multiplied(edits: TextEdits, line: Line, biased: bool) -> Multiplied | None:
-    """Where and how the line's product is multiplied; None where that is not plain.
+    """Find where and how the line's product is multiplied; None where that is not plain.
 
     biased: whether a module called there adds a bias, which is not to be multiplied.
     """
@@ -155,7 +155,7 @@ def begins_at(node: ast.AST, line: int) -> TypeGuard[ast.expr]:
 
 
 def _product(node: ast.expr) -> str | None:
-    """For a product the expression of the size that is summed over, "" where that is not plain; None for anything else."""
+    """Write the size that a product is summed over, "" where that is not plain; None for anything but a product."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
         return size_expression(node.left) or size_expression(node.right, -2)
     if not isinstance(node, ast.Call):
@@ -197,7 +197,7 @@ def first_argument(call: ast.Call) -> ast.expr | None:
 
 
 def _summed(call: ast.Call) -> ast.expr | None:
-    """Of an einsum the operand whose last label is summed over."""
+    """Find the operand of an einsum whose last label is summed over."""
     if not call.args or not isinstance(call.args[0], ast.Constant) or not isinstance(call.args[0].value, str):
         return None
     inputs, arrow, result = call.args[0].value.replace(" ", "").partition("->")

@@ -30,7 +30,7 @@ def powers_of(shift: Shift, settings: frozenset[str]) -> dict[str, Fraction]:
 
 
 def table_by_pattern(rows: Mapping[str, Powers]) -> dict[str, Powers]:
-    """Rows by name; where all names that differ only in numbers (of blocks) move alike, one row for them all.
+    """Group rows by name: where all names that differ only in numbers (of blocks) move alike, one row for them all.
 
     >>> table_by_pattern({"h.0.w": {"lr": 1}, "h.1.w": {"lr": 1}, "out.w": {"lr": -1}, "ln.w": {}})
     {'h.*.w': {'lr': 1}, 'out.w': {'lr': -1}}

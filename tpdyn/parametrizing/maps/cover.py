@@ -81,7 +81,7 @@ class PhaseCells:
         return tuple(cell for cell in self.cells if cell.phase.label == label)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; numbers are exact and therefore strings."""
+        """Write it as JSON; numbers are exact and therefore strings."""
         return {
             "symbols": {name: text(limits) for name, limits in zip(self.names, self.limits, strict=True)},
             "cells": [
@@ -158,7 +158,7 @@ def phase_cells(
 
 
 def _cover(whole: Polytope, reader: PhaseReader) -> list[tuple[Phase, Polytope]]:
-    """Phases and the sets on which they hold; none meets another, and together they are the whole."""
+    """Cover the whole by phases and disjoint sets on which they hold."""
     draw = random.Random(0)
     found: list[tuple[Phase, Polytope]] = []
     left = [whole]

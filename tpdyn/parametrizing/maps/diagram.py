@@ -101,14 +101,14 @@ class PhaseDiagram:
         )
 
     def where(self, label: Label) -> tuple[tuple[Corner, ...], ...]:
-        """Every region outline, edge and spot with a label."""
+        """Collect every region outline, edge and spot with a label."""
         regions = (loop for region in self.regions if region.phase.label == label for loop in region.outline)
         edges = ((edge.start, edge.end) for edge in self.edges if edge.phase.label == label)
         spots = ((spot.at,) for spot in self.spots if spot.phase.label == label)
         return (*regions, *edges, *spots)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; numbers are exact and therefore strings."""
+        """Write it as JSON; numbers are exact and therefore strings."""
         names = (self.x.word, self.y.word)
 
         def phase(of: Phase) -> dict[str, Any]:
@@ -250,7 +250,7 @@ class _Mapper:
         return next((one for one in reversed(self.known) if one[1].contains(point)), None) or self.look(point)
 
     def cover(self, whole: Polytope) -> list[_Piece]:
-        """Cells until nothing of the whole is left but lines between them."""
+        """Find cells until nothing of the whole is left but lines between them."""
         draw = random.Random(0)
         found: list[_Piece] = []
         left = [whole]
@@ -267,7 +267,7 @@ class _Mapper:
         return found
 
     def strata(self, cells: list[_Piece]) -> tuple[tuple[Region, ...], tuple[Edge, ...], tuple[Spot, ...]]:
-        """Regions, edges and spots, none of them larger or more than necessary."""
+        """Merge cells into regions, edges and spots, none of them larger or more than necessary."""
         cut = Sides([cell.polygon for cell in cells])
         sides: dict[tuple[Corner, Corner], list[_Piece]] = {}
         for cell in cells:
@@ -345,7 +345,7 @@ def _regions(cells: list[_Piece]) -> tuple[Region, ...]:
 
 
 def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tuple[Edge, ...]:
-    """Segments of the same phase that go straight on from each other, as one (their common end has no spot of its own)."""
+    """Join segments of the same phase that go straight on from each other (their common end has no spot of its own)."""
     found: list[Edge] = []
     for phase, start, end, _ in sorted(edges, key=lambda edge: (edge[1], edge[2])):
         for k, known in enumerate(found):
@@ -378,5 +378,5 @@ def _within(spot: Spot, edges: Sequence[Edge]) -> bool:
 
 
 def _left(start: Corner, end: Corner, point: Corner) -> Fraction:
-    """Positive where the point is to the left of the way from start to end."""
+    """Return a positive number where the point is to the left of the way from start to end."""
     return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])

@@ -54,12 +54,12 @@ class Face:
         return len(self.free) + sum(1 for low, high in self._intervals() if low is None or low != high)
 
     def _intervals(self) -> list[tuple[Fraction | None, Fraction | None]]:
-        """For each direction how far the pieces reach along it."""
+        """Find how far the pieces reach along each direction."""
         size = len(self.directions)
         return [_reach(Form(ZERO, _unit(k, size)), self.pieces) for k in range(size)]
 
     def bounds(self) -> dict[str, tuple[Fraction | None, Fraction | None]]:
-        """For each exponent its smallest and largest value on the closed pieces; None where there is no bound."""
+        """Find for each exponent its smallest and largest value on the closed pieces; None where there is no bound."""
         found: dict[str, tuple[Fraction | None, Fraction | None]] = {}
         for index, name in enumerate(self.names):
             middle = self.point[index] + self.base[index]
@@ -80,7 +80,7 @@ class Face:
         return any(all(constraint.holds(t) for constraint in piece) for piece in self.pieces)
 
     def show(self) -> str:
-        """One line for each exponent that is not fixed."""
+        """Show one line for each exponent that is not fixed."""
         lines = []
         for name, (low, high) in self.bounds().items():
             if low is None and high is None:
@@ -139,7 +139,7 @@ def _base(own: Mapping[str, Own], name: str) -> Fraction:
 
 
 def _directions(maximum: Maximum, own: Mapping[str, Own]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
-    """Along which directions tight requirements stay tight: those that change nothing at all, and the others.
+    """Find the directions along which tight requirements stay tight: those that change nothing at all, and the others.
 
     Multipliers at places, and the initial size of parameters that start at zero, are no directions.
     """
@@ -235,7 +235,7 @@ class _Walk:
         return facets([Constraint(form, relation) for form, relation in seen.items()], self.size)
 
     def beyond(self, piece: tuple[Constraint, ...]) -> list[Point]:
-        """Points a little outside of each facet; around a piece without interior, to both sides along each direction."""
+        """List points a little outside of each facet; around a piece without interior, to both sides along each direction."""
         size = self.size
         found: list[Point] = []
         tangents = nullspace([c.form.coefficients for c in piece if c.relation == "="], size)
@@ -258,7 +258,7 @@ class _Walk:
 
 
 def _on_axis(piece: Sequence[Constraint], index: int, size: int) -> tuple[Constraint, ...]:
-    """Constraints on one coordinate among several, the others being 0."""
+    """Restrict constraints to one coordinate among several, the others being 0."""
     found = [
         Constraint(Form(c.form.constant, tuple(c.form.coefficients[0] * x for x in _unit(index, size))), c.relation)
         for c in piece

@@ -45,7 +45,7 @@ class Formula:
         return self.form.show(self.names)
 
     def at(self, values: Mapping[str, Fraction | int | str]) -> Fraction:
-        """Its value; raises ValueError unless each symbol has one."""
+        """Evaluate it; raise ValueError unless each symbol has a value."""
         return self.form.at(_point(self.names, values))
 
 
@@ -108,7 +108,7 @@ class FormulaCell:
         return () if closed is None else tuple(sorted(closed.points))
 
     def show(self) -> str:
-        """Regime, symbols, formulas and facets as text."""
+        """Show regime, symbols, formulas and facets as text."""
         lines = [f"{self.regime.value}" + ("" if self.r is None else f", r = {self.r}"), ""]
         width = max(map(len, self.table))
         for name in self.table:
@@ -122,7 +122,7 @@ class FormulaCell:
 def formulas(
     program: Program, symbols: Symbols = "role", kinds: str = "abc", *, around: Around = "script"
 ) -> FormulaCell:
-    """Exact linear formulas for every order of a program around a point, and the cell on which they hold.
+    """Compute exact linear formulas for every order of a program around a point, and the cell on which they hold.
 
     symbols: "parameter" (`fc1.weight:b`), "role" (`hidden:c`), or a mapping of the user's symbols to what they move, as in
     `tpdyn.phase_diagram`: `{"a": "out.weight:a", "c": "c"}`. kinds: which exponents become symbols (of a, b, c), for the first
@@ -170,7 +170,7 @@ def formulas(
 
 
 def _table(program: Program, orders: Orders) -> dict[str, dict[int, tuple[Order, Order]]]:
-    """Size and change of each module, output and parameter, by step; modules come before parameters of the same name."""
+    """Table size and change of each module, output and parameter, by step; modules come before parameters of the same name."""
     places: dict[str, dict[int, list[int]]] = {}
     for mark in program.marks:
         if mark.kind in ("module", "output", "loss"):

@@ -33,7 +33,7 @@ class Phase:
     r: Form | None = None
 
     def show(self, names: Sequence[str]) -> str:
-        """As text, r in the names of the coordinates."""
+        """Write it as text, r in the names of the coordinates."""
         if self.r is None or (self.r.is_constant and not self.r.constant):
             return self.label
         return f"{self.label}, r = {self.r.show(names)}"
@@ -104,7 +104,7 @@ class PhaseReader:
 
 
 def rank(phase: Phase) -> int:
-    """Sorts phases from the most unstable to feature learning."""
+    """Return a key that sorts phases from the most unstable to feature learning."""
     return LABELS.index(phase.label)
 
 
@@ -114,5 +114,5 @@ def text(point: Iterable[Fraction]) -> list[str]:
 
 
 def words(points: Iterable[Iterable[Fraction]]) -> str:
-    """Points to be read: '(0, 1/2) (1, 1/2)'."""
+    """Write points to be read: '(0, 1/2) (1, 1/2)'."""
     return " ".join(f"({', '.join(map(str, point))})" for point in points)

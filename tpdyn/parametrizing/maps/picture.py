@@ -68,7 +68,7 @@ def draw(diagram: PhaseDiagram, axes: Any = None) -> Any:
 
 
 def _mark(diagram: PhaseDiagram, axes: Any) -> None:
-    """Named points; several at one place share a label, which stays inside of the picture."""
+    """Mark named points; several at one position share a label, which stays inside of the picture."""
     from matplotlib.patheffects import withStroke
 
     names: dict[Corner, list[str]] = {}

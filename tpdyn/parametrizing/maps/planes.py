@@ -106,7 +106,7 @@ def plane_through(
 
 
 def locate(program: Program, own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents) -> Point | None:
-    """Where extra exponents lie in these coordinates, up to the symmetries of multipliers; None where they do not."""
+    """Locate extra exponents in these coordinates, up to the symmetries of multipliers; None where they do not lie in them."""
     symbols = len(coordinates.names)
     apart = {
         (kind, name): row
@@ -164,7 +164,7 @@ def _places_apart(coordinates: Coordinates, extra: Exponents) -> list[Row]:
 
 
 def point_named(program: Program, around: Around, families: Mapping[str, Exponents]) -> tuple[str, Exponents]:
-    """Its name (none for exponents) and what it adds to the script's exponents."""
+    """Look up a point: its name (none for exponents) and what it adds to the script's exponents."""
     if isinstance(around, Exponents):
         return "", around
     if around == SCRIPT:
@@ -224,7 +224,7 @@ def _plain(moved: Moves) -> bool:
 
 
 def checked_limits(word: str, limits: Limits) -> tuple[Fraction, Fraction]:
-    """Where a coordinate begins and ends, exact; raises ValueError for what are no two finite numbers, in order."""
+    """Check where a coordinate begins and ends, exactly; raise ValueError for anything but two finite numbers, in order."""
     try:
         low, high = map(Fraction, limits)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):

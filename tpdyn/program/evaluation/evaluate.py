@@ -119,7 +119,7 @@ def _float(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _einsum(reads: Sequence[Operand], values: Sequence[Tensor], rank: int) -> Tensor:
-    """`sum over the labels >= rank of the product`; result axes that nobody has get size 1."""
+    """Compute the `sum over the labels >= rank of the product`; result axes that nobody has get size 1."""
     labels = sorted({label for read in reads for label in read.axes})
     letter = {label: number for number, label in enumerate(labels)}  # torch knows 52 letters
     present = [label for label in labels if label < rank]
@@ -137,7 +137,7 @@ def _slice(cut: Slice, value: Tensor, rank: int) -> Tensor:
 
 
 def _from_the_front(index: Tensor, size: int) -> Tensor:
-    """Negative numbers count from the end."""
+    """Make negative indices count from the front."""
     return torch.where(index < 0, index + size, index)
 
 

@@ -22,7 +22,7 @@ def eigenvalues(instruction: Eigenvalues, value: Tensor, rank: int) -> Tensor:
 
 
 def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -> Tensor:
-    """`V diag(w) V^T`, axes in the order of the labels of the result."""
+    """Compute `V diag(w) V^T`, axes in the order of the labels of the result."""
     matrix, batch, sides = _matrices(value, instruction)
     vectors = torch.linalg.eigh(matrix).eigenvectors
     vectors = vectors.flip(-1) if instruction.descending else vectors

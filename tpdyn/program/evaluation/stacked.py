@@ -47,7 +47,7 @@ def stacked(instruction: Instruction) -> Instruction:
 
 
 def stacked_view(view: View) -> View:
-    """How a tensor of the script lies in the program, when both have the runs in front."""
+    """Lift the view of a tensor of the script, when both have the runs in front."""
     return View(
         view.pieces,
         ((0,), *(tuple(axis + 1 for axis in dim) for dim in view.dims)),

@@ -49,7 +49,7 @@ class Atoms(Linear):
         return True, self._products(kind, tile, u, v, out)
 
     def _rows(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """Rows of one table of weights, picked by data (an embedding): equal rows are the same, others independent."""
+        """Pair rows of one table of weights, picked by data (an embedding): equal rows are the same, others independent."""
         one, other = (self.program.statements[x.var].instruction for x in (u, v))
         if not (isinstance(one, Gather) and isinstance(other, Gather)):
             return self.independent(kind, tile, u, v, out)
@@ -76,7 +76,7 @@ class Atoms(Linear):
         return None if made is None else summed(made, out, {*u.labels, *v.labels})
 
     def _leaves(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """Entries of one leaf are independent of each other, and of those of another."""
+        """Pair entries of leaves: those of one leaf are independent of each other, and of those of another."""
         leaf, leaf_v = (self.program.statements[x.var].instruction for x in (u, v))
         assert isinstance(leaf, Leaf)
         assert isinstance(leaf_v, Leaf)
@@ -96,7 +96,7 @@ class Atoms(Linear):
         return None if made is None else summed(made, out, {*u.labels, *v.labels})
 
     def _matrices(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """`W x` against `W y`: `n Var(W) E[x y]`; in the tangent kernel of weights W also `n E[x y]`."""
+        """Pair `W x` with `W y`: `n Var(W) E[x y]`; in the tangent kernel of weights W also `n E[x y]`."""
         matrix, matrix_v = self.matrix(u.var), self.matrix(v.var)
         assert matrix is not None
         assert matrix_v is not None
@@ -147,7 +147,7 @@ class Atoms(Linear):
         return reordered(identity(made, apart, out), out)
 
     def _functions(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """`f(a)` against `g(b)`, a and b Gaussian; whatever is no function counts as the identity of itself."""
+        """Pair `f(a)` with `g(b)`, a and b Gaussian; any other value counts as the identity of itself."""
         (f, a), (g, b) = self.function(tile, u), self.function(tile, v)
         if a is None or b is None or not self.is_gaussian(a.var) or not self.is_gaussian(b.var):
             return self.independent(kind, tile, u, v, out)
@@ -170,7 +170,7 @@ class Atoms(Linear):
     def _slopes(
         self, tile: Tile, u: Seen, v: Seen, f: Applied, g: Applied, cov: Tensor, law: Gaussian, law_b: Gaussian
     ) -> Tensor:
-        """`E[f'(a) g'(b)]`."""
+        """Compute `E[f'(a) g'(b)]`."""
         slopes = []
         for side, function in ((u, f), (v, g)):
             if function.name is not None and function.slope is None:
@@ -226,7 +226,7 @@ class Atoms(Linear):
         return self.pair(kind, tile, pair[0], pair[1], labels)
 
     def grouped(self, u: Seen, factors: list[tuple[int, Seen]]) -> list[tuple[frozenset[int], list[Seen]]]:
-        """Factors that share sources of randomness, together: one of each side at most."""
+        """Group factors that share sources of randomness: one of each side at most."""
         groups: list[tuple[frozenset[int], list[tuple[int, Seen]]]] = []
         for side, seen in factors:
             sources = self.sources[seen.var]
@@ -253,7 +253,7 @@ class Atoms(Linear):
         return instruction.scale, [self.operand(tile, u, place, names) for place in instruction.operands]
 
     def independent(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """Two values without a common source: the product of their means."""
+        """Pair two values without a common source: the product of their means."""
         if self.sources[u.var] & self.sources[v.var]:
             name = self.program.statements[v.var].name
             raise self.refusal(u.var, f"it depends on {name} in a way for which there is no rule")

@@ -56,11 +56,11 @@ class Frame(ABC):
 
     @abstractmethod
     def mean(self, tile: Tile, u: Seen, out: Labels) -> Sized | None:
-        """`E[u]`, summed over labels that `out` lacks; None for zero."""
+        """Compute `E[u]`, summed over labels that `out` lacks; None for zero."""
 
     @abstractmethod
     def law(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
-        """Variance and mean of a Gaussian value for all inputs of one side."""
+        """Return variance and mean of a Gaussian value for all inputs of one side."""
 
     @abstractmethod
     def sum_over_width(self, numbers: Numbers, var: int) -> Number:
@@ -68,7 +68,7 @@ class Frame(ABC):
 
     @abstractmethod
     def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
-        """Mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
+        """Return mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
 
     def seen(self, tile: Tile, side: int, var: int) -> Seen:
         """Give a value fresh labels."""
@@ -103,7 +103,7 @@ class Frame(ABC):
         return Seen(u.side, place.var, tuple(labels))
 
     def with_summed(self, tile: Tile, u: Seen, operands: Sequence[Operand]) -> dict[int, Label]:
-        """Labels of the finite axes of a statement and of those that it sums over, which its operands share."""
+        """Label the finite axes of a statement and those that it sums over, which its operands share."""
         names = dict(self.by_label(u))
         for place in operands:
             for axis, label in enumerate(place.axes):
@@ -124,7 +124,7 @@ class Frame(ABC):
         return fixed and not self.program.statements[gather.value.var].shape[axis].is_wide
 
     def matrix(self, var: int) -> tuple[Operand, Operand] | None:
-        """(weights, what they multiply) where a statement is a product with independent centred entries that sums."""
+        """Return (weights, what they multiply) where a statement is a product with independent centred entries that sums."""
         return matrix_of(self.program, self.numeric, var)
 
     def is_gaussian(self, var: int) -> bool:
@@ -155,7 +155,7 @@ class Frame(ABC):
 
 
 def level(labels: Labels, number: Scaling, tile: Tile) -> Sized | None:
-    """One number for all indices; None for zero."""
+    """Give all indices one number; None for zero."""
     if number.is_zero:
         return None
     return scaled(Sized(torch.ones([label.size for label in labels], dtype=tile.sides[0].dtype), labels), number)

@@ -55,7 +55,7 @@ class Applied:
         return lookup(self.name, self.parameters).kinks
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Its value."""
+        """Evaluate it."""
         if self.name is None:
             return x
         made = lookup(self.name, self.parameters).value(torch, x, *self.parameters)
@@ -64,14 +64,14 @@ class Applied:
 
 
 def mean(f: Applied, a: Gaussian) -> Tensor:
-    """`E[f(a)]`, sample by sample."""
+    """Compute `E[f(a)]`, sample by sample."""
     if f.name is None:
         return a.location
     return quadrature.expectation(f, a.location, a.variance, f.kinks)
 
 
 def second(f: Applied, g: Applied, cov: Tensor, a: Gaussian, b: Gaussian) -> Tensor:
-    """`E[f(a) g(b)]`: the variances of a and b broadcast against `cov`, their covariance."""
+    """Compute `E[f(a) g(b)]`: the variances of a and b broadcast against `cov`, their covariance."""
     closed = closed_form(f) if f == g and a.mean is None and b.mean is None else None
     if closed is not None:
         made = closed(torch, a.variance, cov, b.variance, *f.parameters)
@@ -86,5 +86,5 @@ def second(f: Applied, g: Applied, cov: Tensor, a: Gaussian, b: Gaussian) -> Ten
 
 
 def closed_form(f: Applied) -> Callable[..., object] | None:
-    """`E[f(a) f(b)]` for centred a and b, where it is known."""
+    """Return `E[f(a) f(b)]` for centred a and b, where it is known."""
     return None if f.name is None else lookup(f.name, f.parameters).expected_product

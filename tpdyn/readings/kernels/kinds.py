@@ -10,7 +10,7 @@ ONE = Scaling.of(1)
 
 
 def matrix_of(program: Program, numeric: frozenset[int], var: int) -> tuple[Operand, Operand] | None:
-    """(weights, what they multiply) where a statement is a product with independent centred entries that sums over them."""
+    """Return (weights, what they multiply) where a statement is a product with independent centred entries that sums over them."""
     statement = program.statements[var]
     instruction = statement.instruction
     if not isinstance(instruction, Contract) or len(instruction.operands) != 2:
@@ -58,7 +58,7 @@ def numbers_of(program: Program, data: int) -> frozenset[int]:
 
 
 def sources_of(program: Program, numeric: frozenset[int]) -> dict[int, frozenset[int]]:
-    """Which leaves a value's randomness comes from, coordinate by coordinate: of `W x` it is W alone."""
+    """Find the leaves that a value's randomness comes from, coordinate by coordinate: of `W x` it is W alone."""
     found: dict[int, frozenset[int]] = {}
     for var, statement in enumerate(program.statements):
         instruction = statement.instruction

@@ -73,7 +73,7 @@ class Linear(Frame):
         return self.linear(kind, tile, v, u, out)
 
     def alike(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
-        """Lookups, slices and concatenations of both along one axis: they pass through together."""
+        """Pass lookups, slices and concatenations of both along one axis through together."""
         one, other = (self.program.statements[x.var].instruction for x in (u, v))
         match one, other:
             case Gather(), Gather() if same_gather(one, other) and self.gathers_positions(one):
@@ -88,7 +88,7 @@ class Linear(Frame):
     def _times(
         self, kind: Kind, tile: Tile, scale: Scaling, numbers: Sequence[Seen], read: Seen, v: Seen, out: Labels
     ) -> Sized | None:
-        """`scale * numbers * read` against v."""
+        """Pair `scale * numbers * read` with v."""
         if scale.is_zero:
             return None
         if not numbers:
@@ -111,7 +111,7 @@ class Linear(Frame):
     def _gathered(
         self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Gather, other: Gather, out: Labels
     ) -> Sized | None:
-        """Both look positions up in one constant table: patches of an image, a rolled window."""
+        """Pair two lookups of positions in one constant table: patches of an image, a rolled window."""
         mine, theirs = self.by_label(u), self.by_label(v)
         pick, pick_v = (
             Label(tile.sides[u.side].size(one.value, one.axis)),
@@ -148,7 +148,7 @@ class Linear(Frame):
     def _joined(
         self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, other: Concat, out: Labels
     ) -> Sized | None:
-        """Both lay values end to end along one axis that runs together: part by part."""
+        """Pair two concatenations along one axis that runs together: part by part."""
         along = self.label_of(u, one.axis)
         parts: list[Sized | int] = []
         for part, part_v, length in zip(one.parts, other.parts, one.lengths, strict=True):
@@ -218,7 +218,7 @@ class Linear(Frame):
         return reordered(Sized(value, (label, *rest), made.order), out)
 
     def _apart(self, kind: Kind, tile: Tile, u: Seen, v: Seen, shared: Sequence[Label], out: Labels) -> Sized | None:
-        """Axes that run together, but are cut on one side only: all pairs of their entries, and of these the diagonal."""
+        """Pair axes that run together, but are cut on one side only: all pairs of entries, and of these the diagonal."""
         fresh = {label: Label(label.size) for label in shared}
         apart = Seen(v.side, v.var, tuple(fresh.get(x, x) for x in v.labels))
         rest = tuple(x for x in out if x not in fresh)

@@ -33,10 +33,10 @@ class Sums(Protocol):
     """Who works out what numbers depend on: sums over the width, and the laws of Gaussian values."""
 
     def sum_over_width(self, numbers: Numbers, var: int) -> Number:
-        """n times a mean, and how large the fluctuation is."""
+        """Return n times a mean, and how large the fluctuation is."""
 
     def law(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
-        """Variance and mean of a Gaussian value."""
+        """Return variance and mean of a Gaussian value."""
 
     def refusal(self, var: int, text: str) -> Exception:
         """Make the error for a case that is not covered, with its line."""

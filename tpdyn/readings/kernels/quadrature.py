@@ -37,7 +37,7 @@ def _legendre() -> tuple[Tensor, Tensor]:
 
 
 def panels(breaks: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of the standard Gaussian on [-9, 9], with panels that end at `breaks`.
+    """Return nodes and weights of the standard Gaussian on [-9, 9], with panels that end at `breaks`.
 
     breaks: "samples points" (any order; those outside are moved to the ends). Returns two tensors "samples nodes".
     """
@@ -56,7 +56,7 @@ def _breaks(mean: Tensor, deviation: Tensor, kinks: tuple[float, ...]) -> Tensor
 
 
 def expectation(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float, ...] = ()) -> Tensor:
-    """`E[f(mean + sqrt(variance) z)]`, entry by entry."""
+    """Compute `E[f(mean + sqrt(variance) z)]`, entry by entry."""
     m, d = mean.double().flatten(), variance.double().clamp(min=0).sqrt().flatten()
     nodes, weights = panels(_breaks(m, d, kinks))
     made = (weights * f(m[:, None] + d[:, None] * nodes)).sum(1)
@@ -86,7 +86,7 @@ def pair(
     other: tuple[Tensor, Tensor],
     kinks: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> Tensor:
-    """`E[f(a) g(b)]` for pairs: all arguments are flat and of one length; `one`, `other` are (mean, variance) of a and b."""
+    """Compute `E[f(a) g(b)]` for pairs, flat and of one length; `one`, `other` are (mean, variance) of a and b."""
     (m, v), (n, w) = ((mean.double(), variance.double().clamp(min=0)) for mean, variance in (one, other))
     c = cov.double()
     a, squares_a, back_a = _per_sample(f, m, v, kinks[0])
@@ -105,7 +105,7 @@ def pair(
 
 
 def _per_sample(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Coefficients of each (mean, variance) that occurs, once, and which one each pair has."""
+    """Compute the coefficients of each (mean, variance) that occurs, once, and which one each pair has."""
     unique, back = torch.unique(torch.stack([mean, variance], 1), dim=0, return_inverse=True)
     a, squares = coefficients(f, unique[:, 0], unique[:, 1], kinks)
     return a, squares, back

@@ -49,7 +49,7 @@ class Kernels(Atoms):
     """The recursion for one program (see the module docstring)."""
 
     def second(self, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """`E[u v]`, summed over labels that `out` lacks; None for zero."""
+        """Compute `E[u v]`, summed over labels that `out` lacks; None for zero."""
         return self.pair("second", tile, u, v, out)
 
     def tangent(self, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
@@ -91,7 +91,7 @@ class Kernels(Atoms):
         return product(factors, out, {*u.labels, *v.labels})
 
     def mean(self, tile: Tile, u: Seen, out: Labels) -> Sized | None:
-        """`E[u]`, summed over labels that `out` lacks; None for zero."""
+        """Compute `E[u]`, summed over labels that `out` lacks; None for zero."""
         statement = self.program.statements[u.var]
         instruction = statement.instruction
         names = self.by_label(u)
@@ -164,7 +164,7 @@ class Kernels(Atoms):
         return expanded(Sized(value, (names[cut.axis], *rest), made.order), u.labels)
 
     def _mean_of_parts(self, tile: Tile, u: Seen, joined: Concat, names: dict[int, Label]) -> Sized | None:
-        """Values laid end to end: so are their means."""
+        """Take the mean of values laid end to end: so are their means."""
         along = self.label_of(u, joined.axis)
         parts: list[Sized | int] = []
         for part, length in zip(joined.parts, joined.lengths, strict=True):
@@ -179,7 +179,7 @@ class Kernels(Atoms):
         return end_to_end(parts, u.labels.index(along), u.labels)
 
     def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
-        """Mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
+        """Return mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
         key = ("law", a.side, a.var)
         if key not in tile.found:
             tile.found[key] = None
@@ -204,7 +204,7 @@ class Kernels(Atoms):
         return variance - mean * mean, mean
 
     def law(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
-        """Variance and mean of a Gaussian value for all inputs of one side."""
+        """Return variance and mean of a Gaussian value for all inputs of one side."""
         alone = Tile((numbers, numbers))
         seen = self.seen(alone, 0, var)
         if not numbers.has_kept(var):

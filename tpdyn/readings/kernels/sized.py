@@ -59,7 +59,7 @@ def total(parts: Iterable[Sized | None]) -> Sized | None:
 
 
 def expanded(made: Sized, out: Labels, *, broadcast: bool = False) -> Sized:
-    """With axes in the order of `out`; labels that it lacks are repeated (or, for `broadcast`, of size 1)."""
+    """Put axes in the order of `out`; repeat along labels that it lacks (or, for `broadcast`, give them size 1)."""
     if made.labels == out:
         return made
     present = tuple(label for label in out if label in made.labels)
@@ -119,7 +119,7 @@ def identity(made: Sized, apart: Iterable[tuple[Label, Label]], out: Labels) -> 
 
 
 def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> Sized | None:
-    """Parts laid end to end along an axis of `out` (a number: zeros of that length); without an axis they are summed."""
+    """Lay parts end to end along an axis of `out` (a number: zeros of that length); without an axis, sum them."""
     present = [part for part in parts if isinstance(part, Sized)]
     if not present:
         return None
@@ -140,7 +140,7 @@ def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> 
 def looked_up(
     value: Tensor, table: Tensor, joined: Sequence[int], rank: int, same: bool, kept: list[bool], kept_v: list[bool]
 ) -> Tensor:
-    """Entries of both sides by one table: axes of the table that are `joined` run together, and are summed unless kept.
+    """Look up entries of both sides by one table: `joined` axes of it run together, and are summed unless kept.
 
     value: "m rest" where all run together (`same`), else "m m' rest". Returns the kept axes of the left side, then those of
     the right side that do not run together, then the rest.

@@ -22,7 +22,7 @@ def sum_of_products(factors: Sequence[Terms], plan: Layout, power: Fraction, sou
 
 
 def contracted(values: Sequence[Value], plan: Layout, power: Order, sources: Sources) -> Value:
-    """`n^power * sum x y`; nothing where power is None."""
+    """Read `n^power * sum x y`; nothing where power is None."""
     if power is None:
         return Value((), (), None, plan.wide)
     base = sum_of_products([value.base for value in values], plan, power, sources)
@@ -71,7 +71,7 @@ def combined(combine: Combine, values: Sequence[Value], plan: Layout, epsilon: b
 
 
 def joined(values: Sequence[Value], plan: Layout) -> Value:
-    """Values end to end: as large as the largest."""
+    """Read values laid end to end: as large as the largest."""
     parts = list(zip(values, plan.operands, strict=True))
     return Value(
         tidy([place(t, axes) for value, axes in parts for t in value.base], plan.wide),

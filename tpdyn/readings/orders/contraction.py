@@ -62,7 +62,7 @@ def _key(terms: Terms) -> tuple[object, ...]:
 
 
 def _of_plain_terms(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
-    """Without random matrices no source is met."""
+    """Contract terms without random matrices: no source is met."""
     if sources.chart is None or not x or not y:
         return _sum_of_pairs(x, y, plan, shift, sources)
     return shifted_alike(_sum_of_plain_pairs, x, y, given=(plan, shift))
@@ -168,7 +168,7 @@ def _sums(term: Term, summed: tuple[tuple[int, Fraction], ...], plan: Layout, so
 
 
 def _gaussian_sum(term: Term, axis: int, order: Fraction, plan: Layout, sources: Sources) -> list[Term]:
-    """`sum_axis W x`: hat and dot, on W's other axis."""
+    """Return `sum_axis W x`: hat and dot, on W's other axis."""
     assert term.gaussian is not None
     side = term.gaussian.axes.index(axis)
     other = term.gaussian.axes[1 - side]

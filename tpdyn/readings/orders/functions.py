@@ -31,7 +31,7 @@ def hull_of(terms: Terms) -> Parity:
 
 
 def _lead_and_rest(x: Terms) -> tuple[Terms, Terms]:
-    """Leading terms fill every entry (rarity 0) at the largest order; rare terms are never leading alone."""
+    """Split off the leading terms: they fill every entry (rarity 0) at the largest order; rare terms never lead alone."""
     dense = [term for term in x if not term.rarity]
     if not dense:
         return x, ()
@@ -72,7 +72,7 @@ def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
 
 
 def _of_leading(f: Function, lead: Terms, order: Fraction) -> list[Term]:
-    """f of terms that decide its size, which is known.
+    """Return f of terms that decide its size, which is known.
 
     Entries of a random matrix are independent of all else, and so are those of a function of them: f(G + M) is its mean over
     G, a function of M that is odd if f is, and independent entries around it. They act as G does (universality).
@@ -100,7 +100,7 @@ def _grown(f: Function, top: Fraction) -> Fraction:
 
 
 def _taylor(f: Function, x: Terms) -> list[Term]:
-    """f of a small argument: c_0 + c_1 x + c_2 x^2 + ..., up to one order below the first term."""
+    """Expand f of a small argument: c_0 + c_1 x + c_2 x^2 + ..., up to one order below the first term."""
     assert f.taylor is not None
     made: list[Term] = []
     power: tuple[Term, ...] = (Term(ZERO),)
@@ -114,7 +114,7 @@ def _taylor(f: Function, x: Terms) -> list[Term]:
 
 
 def _slope_times(chain: Chain, lead: Terms, rest: Terms, wide: int) -> list[Term]:
-    """`f'(leading) * rest`; at a jump, the fraction of entries that cross it."""
+    """Return `f'(leading) * rest`; at a jump, the fraction of entries that cross it."""
     f, top = chain[0], lead[0].order
     if f.jumps:
         few = tuple(term for term in rest if exceeds(top, term.mean_order))
@@ -245,7 +245,7 @@ def least_of(arguments: tuple[Placed, ...]) -> Placed:
 
 
 def _least(orders: list[Order]) -> list[int]:
-    """Which orders are the smallest; that of a zero, if there is one."""
+    """Find which orders are the smallest; that of a zero, if there is one."""
     zeros = [k for k, order in enumerate(orders) if order is None]
     if zeros:
         return zeros[:1]
@@ -254,7 +254,7 @@ def _least(orders: list[Order]) -> list[int]:
 
 
 def _any_of(several: list[Terms]) -> Terms:
-    """One of several numbers of the same order, whichever it is."""
+    """Return the terms of one of several numbers of the same order, whichever it is."""
     if len(several) == 1 or not several[0]:
         return several[0]
     parity = EVEN

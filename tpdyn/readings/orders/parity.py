@@ -157,7 +157,7 @@ class _Space:
 
 
 def _made(offset: int, vectors: Iterable[int], mixed: int = 0, onto: Parity = EVEN) -> Parity:
-    """`offset`, plus the span of `vectors`, of the subsets of `mixed`, and of the directions of `onto`."""
+    """Make a parity: `offset`, plus the span of `vectors`, of the subsets of `mixed`, and of the directions of `onto`."""
     space = _Space(onto)
     space.mix(mixed)
     for vector in vectors:
@@ -171,7 +171,7 @@ def odd_in(source: int, axis: int = 0) -> Parity:
 
 
 def mixed_in(p: Parity) -> Parity:
-    """Every subset of the sources that p has met."""
+    """Return every subset of the sources that p has met."""
     if p.anything:
         return ANY
     met = p.offset | p.mixed
@@ -182,7 +182,7 @@ def mixed_in(p: Parity) -> Parity:
 
 @lru_cache(maxsize=1 << 16)
 def product(p: Parity, q: Parity) -> Parity:
-    """Characters of a product: all sums of a character of each."""
+    """Return characters of a product: all sums of a character of each."""
     if p.anything or q.anything:
         return ANY
     if p.rank < q.rank:
@@ -192,7 +192,7 @@ def product(p: Parity, q: Parity) -> Parity:
 
 @lru_cache(maxsize=1 << 16)
 def hull(p: Parity, q: Parity) -> Parity:
-    """Characters of a sum: the smallest affine subspace that holds both."""
+    """Return characters of a sum: the smallest affine subspace that holds both."""
     if p == q:
         return p
     if p.anything or q.anything:
@@ -215,7 +215,7 @@ def contains(p: Parity, q: Parity) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def of_function(p: Parity, symmetry: str) -> Parity:
-    """Characters of f(x) for an x with parity p: odd sums of its characters, even sums, or all sums."""
+    """Return characters of f(x) for an x with parity p: odd sums of its characters, even sums, or all sums."""
     if p.anything or symmetry == "odd":
         return p
     if symmetry == "even":
@@ -328,7 +328,7 @@ class _Met:
         return self.bits[-1]
 
     def noted(self, sources: int) -> _Met:
-        """With sources told apart from now on."""
+        """Note sources that are told apart from now on."""
         new = sources & ~(self.known | self.late)
         if not new:
             return self

@@ -141,7 +141,7 @@ def read(
 def _where(
     asked: Container[int] | None, until: Until[Value] | None, known: Sequence[Value] | None = None
 ) -> Until[Any] | None:
-    """`until`, asked at some positions only, with the values that are known there."""
+    """Return `until`, asked at some positions only, with the values that are known there."""
     if not callable(until) or (asked is None and known is None):
         return until
 
@@ -210,7 +210,7 @@ class _Reader:
         return rule
 
     def _reads(self) -> list[list[int]]:
-        """For each statement all values that it depends on."""
+        """List for each statement all values that it depends on."""
         found = []
         for position, statement in enumerate(self.program.statements):
             reads = [operand.var for operand in operands_of(statement.instruction)]
@@ -293,7 +293,7 @@ class _Reader:
         )
 
     def _updated(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
-        """`W_t = W_{t-1} + increments`: the base stays the leaf, the change collects the increments."""
+        """Read an update `W_t = W_{t-1} + increments`: the base stays the leaf, the change collects the increments."""
         previous, owner = self.facts.previous_of[position], self.facts.owner[position]
         first, last = self.values[self.facts.initial_of[position]], self.values[previous]
         if owner in self.exponents.frozen:
@@ -323,7 +323,7 @@ class _Reader:
     def _note_products(
         self, position: int, statement: Statement, contract: Contract, values: tuple[Value, ...], power: Fraction
     ) -> None:
-        """`dW x`: what the change of a parameter contributes to a product of the forward pass."""
+        """Note `dW x`: what the change of a parameter contributes to a product of the forward pass."""
         if statement.origin.phase != "forward" or not self.noting:
             return
         for k, operand in enumerate(contract.operands):
@@ -354,7 +354,7 @@ class _Reader:
     # -- functions of matrices --------------------------------------------------------------------------------------
 
     def _spectral(self, position: int, spectral: Spectral, operands: tuple[Value, ...]) -> Value:
-        """`f(S)`, f being found by what it makes of an eigenvalue of each order."""
+        """Read `f(S)`; f is known by its value at an eigenvalue of each order."""
         weights, matrix = operands
         at = self.facts.ranges.own_eigenvalues(spectral)
 

@@ -50,7 +50,7 @@ class Remembered(Sequence[Value]):
 
     @staticmethod
     def of(exponents: Iterable[Mapping[Any, Fraction]], reading: Hashable) -> Remembered | None:
-        """For a reading at exponents that are linear forms, if their chart has a memory."""
+        """Find the memory for a reading at exponents that are linear forms, if their chart has one."""
         chart = chart_of(order for several in exponents for order in several.values())
         return None if chart is None or chart.memory is None else Remembered(chart, chart.memory, reading)
 

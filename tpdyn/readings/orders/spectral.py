@@ -45,7 +45,7 @@ def grows_at_zero(weight: Weight, lead: Fraction) -> bool:
 
 
 def function_of(matrix: Value, weights: Value, weight: Weight, size: Fraction) -> Value:
-    """`f(S)` for a matrix S with n^size rows and the weights f(eigenvalues)."""
+    """Read `f(S)` for a matrix S with n^size rows and the weights f(eigenvalues)."""
     at_most = matrix.at_most or weights.at_most
     lead = leading_order(matrix.total)
     if lead is None or not weights.total:
@@ -56,7 +56,7 @@ def function_of(matrix: Value, weights: Value, weight: Weight, size: Fraction) -
         return [] if order is None else [Term(order - size, term.parity) for term in terms]
 
     def own(terms: Terms) -> list[Term]:
-        """Each part of S by itself."""
+        """Keep each part of S by itself."""
         return [made for term in terms for made in with_order((term,), weight(term.rms_order + size))]
 
     before, after = leading_order(weights.base), leading_order(weights.total)

@@ -72,7 +72,7 @@ def leading_order(terms: Terms) -> Order:
 
 
 def scaled(terms: Terms, power: Fraction) -> Terms:
-    """Terms times n^power."""
+    """Multiply terms by n^power."""
     return tuple(term.times(power) for term in terms) if power else terms
 
 
@@ -89,7 +89,7 @@ def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> boo
 
 
 def _ranked(terms: Sequence[Term]) -> list[Term]:
-    """From the largest to the smallest by root mean square; equal ones in an order that does not depend on the point."""
+    """Sort from the largest to the smallest by root mean square; equal ones in an order that does not depend on the point."""
     values = ranks([term.rms_order for term in terms])
     return [terms[k] for k in sorted(range(len(terms)), key=lambda k: (-values[k], _tie(terms[k])))]
 
@@ -107,7 +107,7 @@ def _count_on_rank(larger: Term, smaller: Term) -> None:
 
 
 def _shortened(ranked: Sequence[Term], most: int) -> list[Term]:
-    """At most so many terms, with as little lost as can be: terms are merged, each to one that is as large as the larger.
+    """Shorten to at most so many terms, losing little: each is merged with one that is as large as the larger.
 
     Terms that are equally large gain nothing in size: the second largest are merged first, then the largest. Then the
     smallest, whatever the others (to ask for ties among them costs cells, and they decide little).
@@ -175,7 +175,7 @@ def _of_known_order(term: Term) -> Term:
 
 
 def _one_of_each_kind(terms: Sequence[Term]) -> list[Term]:
-    """Of terms that differ in their order alone the largest."""
+    """Keep the largest of terms that differ in their order alone."""
     kinds: dict[object, list[Term]] = {}
     for term in terms:
         common = term.gaussian is None and term.rarity is ZERO
@@ -225,7 +225,7 @@ Shifts = tuple[tuple[int, bool, Parity, Any, Gaussian | None], ...]
 
 
 def without(common: int, terms: Terms) -> Shifts | None:
-    """Terms without an order that they have in common; None where they have orders that are no forms."""
+    """Take an order off terms that have it in common; None where they have orders that have no form."""
     shifts = []
     for order, parity, rarity, gaussian in terms:
         form = form_of(order)
@@ -237,7 +237,7 @@ def without(common: int, terms: Terms) -> Shifts | None:
 
 
 def within(chart: Chart, common: int, value: int, shifts: Shifts) -> Terms:
-    """Terms with an order in common, which has that value at the point of a chart."""
+    """Put the common order back on terms; it has that value at the point of a chart."""
     return tuple(
         Term(
             chart.order(common + shift, value + chart.value(shift)) if linear else of_units(common + shift),
@@ -306,7 +306,7 @@ def _dense_and_rational(terms: Terms) -> Terms:
 
 
 def _at_most(longest: int, found: list[Term]) -> Terms:
-    """Terms that do not dominate each other, largest first: some of those that are no random matrices merged."""
+    """Merge some terms that are not random matrices, of a list without domination, largest first, if it is too long."""
     plain = [term for term in found if term.gaussian is None]
     if len(found) <= longest or len(plain) < 2:
         return tuple(found)

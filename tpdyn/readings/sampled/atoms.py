@@ -77,7 +77,7 @@ class Unseen:
         return made, (*(labels[axis] for axis in batch), *rest, *(labels[axis] for axis in kept))
 
     def _repeated(self, x: Tensor, x_labels: Labels, labels: Labels, axes: Labels) -> Part:
-        """x, constant along those axes that it lacks."""
+        """Repeat x along those axes that it lacks."""
         for axis in axes:
             if labels[axis] not in x_labels:
                 x = x.unsqueeze(-1).expand(*x.shape, self.shape[axis])
@@ -106,7 +106,7 @@ class Unseen:
         return self.split
 
     def entries(self, labels: Labels) -> Part:
-        """All entries, for a leaf with one wide axis: its products with the unit vectors of the finite axes."""
+        """Return all entries, for a leaf with one wide axis: its products with the unit vectors of the finite axes."""
         finite = tuple(axis for axis in range(len(self.shape)) if axis not in self.wide)
         sizes, first = [self.shape[axis] for axis in finite], fresh(labels)
         units = torch.eye(math.prod(sizes)).to(self.one).reshape(sizes * 2)
@@ -145,7 +145,7 @@ class Lazy:
     axes: Labels = ()
 
     def relabelled(self, labels: Labels, first: int) -> tuple[list[Part], Labels]:
-        """Parts and leaf's labels, its axes named `labels` and summed labels counted from `first`."""
+        """Relabel parts and leaf: its axes are named `labels`, and summed labels are counted from `first`."""
 
         def renamed(own: Labels) -> Labels:
             return tuple(labels[label] if label < self.rank else label - self.rank + first for label in own)
@@ -187,7 +187,7 @@ class Basis:
     known: WeakKeyDictionary[Basis, Tensor] = field(default_factory=WeakKeyDictionary)
 
     def gram(self, basis: Basis) -> Tensor:
-        """Inner products with the vectors of another basis."""
+        """Compute the inner products with the vectors of another basis."""
         if basis not in self.known:
             self.known[basis] = inner(self.vectors, basis.vectors)
         return self.known[basis]
@@ -285,7 +285,7 @@ def _count(bases: tuple[Basis, ...]) -> int:
 
 
 def _places(union: tuple[Basis, ...], bases: tuple[Basis, ...]) -> Tensor:
-    """Where the vectors of some bases lie among those of a union."""
+    """Find the positions of the vectors of some bases among those of a union."""
     where, start = {}, 0
     for basis in union:
         where[basis] = torch.arange(start, start + basis.vectors.shape[0], device=basis.vectors.device)

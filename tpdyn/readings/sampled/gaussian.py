@@ -62,7 +62,7 @@ class Gaussian:
         self.remainder: float | None = None
 
     def times(self, x: Tensor, side: Side = "columns") -> Tensor:
-        """`W x` for each row of x: (b, columns) -> (b, rows); side "rows": `W^T x`, (b, rows) -> (b, columns).
+        """Compute `W x` for each row of x: (b, columns) -> (b, rows); side "rows": `W^T x`, (b, rows) -> (b, columns).
 
         A row that is not finite gets NaN; the others do not notice.
         """
@@ -81,7 +81,7 @@ class Gaussian:
         return self.answers[side].combined(coefficients * largest[:, None])
 
     def _coefficients(self, rest: Tensor, side: Side) -> Tensor:
-        """x in the basis of the directions asked so far; new directions are asked. `rest` is overwritten."""
+        """Write x in the basis of the directions asked so far; new directions are asked. `rest` is overwritten."""
         known, tolerance = self.asked[side], TOLERANCE[self.dtype]
         length = rest.norm(dim=1)
         found = known.inner(rest)
@@ -120,7 +120,7 @@ class Gaussian:
         return orthonormal(new)
 
     def _fresh(self, new: Tensor, side: Side) -> Tensor:
-        """`W q` for new orthonormal q: what the transpose has told of it, and fresh noise where it has not."""
+        """Draw `W q` for new orthonormal q: what the transpose has told of it, and fresh noise where it has not."""
         across = other(side)
         known, told = self.asked[across], self.answers[across]
         answers = self.draw[across](new.shape[0]).to(self.dtype) * self.std
@@ -133,7 +133,7 @@ class Gaussian:
     # -- the norm of the matrix itself -------------------------------------------------------------------------------
 
     def squared_norm(self) -> float:
-        """`|W|^2`, drawn once: known answers, and what is left of W, whose square is `std^2` times a chi-squared number."""
+        """Draw `|W|^2` once: known answers, and the rest of W, whose square is `std^2` times a chi-squared number."""
         columns, rows = self.answers["columns"].whole, self.answers["rows"].whole
         both = inner(self.asked["rows"].whole, columns)
         known = float(columns.square().sum() + rows.square().sum() - both.square().sum())
@@ -206,7 +206,7 @@ class Orthogonal(Gaussian):
         return self._times(padded, side)[:, : self.shape[other(side)]] * self.std
 
     def _fresh(self, new: Tensor, side: Side) -> Tensor:
-        """Uniform among the orthonormal vectors that are orthogonal to every image so far."""
+        """Draw uniformly among the orthonormal vectors that are orthogonal to every image so far."""
         known = self.asked[other(side)]
         answers = self.draw[other(side)](new.shape[0]).to(self.dtype)
         for _ in range(2):
@@ -214,7 +214,7 @@ class Orthogonal(Gaussian):
         return orthonormal(answers)
 
     def squared_norm(self) -> float:
-        """`|W|^2`, which is no random number."""
+        """Return `|W|^2`, which is not random."""
         return self.std**2 * min(self.shape.values())
 
     def implied(self, generator: torch.Generator) -> Tensor:

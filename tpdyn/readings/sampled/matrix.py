@@ -49,7 +49,7 @@ class Matrix:
         return next((leaf for leaf in lazy if leaf is not None), None)
 
     def placed(self, labels: Labels, scale: float = 1.0) -> list[Term]:
-        """Its terms in a result where its axis k is axis `labels[k]`."""
+        """Return its terms in a result where its axis k is axis `labels[k]`."""
         return [Term(scale * c, atom, tuple(labels[axis] for axis in axes)) for c, atom, axes in self.terms]
 
     # -- products that are vectors ----------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Matrix:
         return memo[key]
 
     def stored(self) -> Tensor:
-        """Every entry, for a value with one wide axis: a leaf in it is asked for all its rows."""
+        """Compute every entry, for a value with one wide axis: a leaf in it is asked for all its rows."""
         total, out = self.one.new_zeros(self.shape), _axes(self.rank)
         for scale, atom, axes in self.terms:
             product = as_lazy(atom)
@@ -146,7 +146,7 @@ def _axes(rank: int) -> Labels:
 
 
 def _collected(terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Terms of the same atom added up; all of low rank in one."""
+    """Add up terms of the same atom; all of low rank become one."""
     merged: dict[tuple[int, Labels], Term] = {}
     low: LowRank | None = None
     for scale, atom, axes in terms:

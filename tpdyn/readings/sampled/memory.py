@@ -72,7 +72,7 @@ class _Count:
 
 
 def _asked(program: Program, leaf: int, position: int, width: int, met: dict[int, int]) -> int:
-    """Entries that an operator keeps more after a product: a direction and an answer for each vector."""
+    """Count the entries that an operator keeps more after a product: a direction and an answer for each vector."""
     across, shape = program.statements[leaf].wide_axes[0], program.statements[leaf].shape
     sizes = [dim.size_at(width) for dim in shape]
     sides = sizes[across], math.prod(sizes) // sizes[across]

@@ -27,11 +27,11 @@ class Independent:
         return draw(leaf, shape, self.width, torch.float64, self.seed).to(self.one)  # the same draws in either type
 
     def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
-        """Fresh standard normal vectors over the given axes, (k, product of the axes)."""
+        """Draw fresh standard normal vectors over the given axes, (k, product of the axes)."""
         return self._stream(f"{position} {axes} {number}", math.prod(shape[axis] for axis in axes))
 
     def padding(self, position: int, size: int, number: int) -> Draw:
-        """Fresh standard normal vectors of coordinates that belong to no axis of the program, (k, size)."""
+        """Draw fresh standard normal vectors of coordinates that belong to no axis of the program, (k, size)."""
         return self._stream(f"{position} padding {number}", size)
 
     def _stream(self, key: str, size: int) -> Draw:

@@ -17,7 +17,7 @@ CHUNK = 1 << 14
 
 
 def inner(x: Tensor, y: Tensor) -> Tensor:
-    """`x y^T` for x: (k, n) and y: (l, n)."""
+    """Compute `x y^T` for x: (k, n) and y: (l, n)."""
     n = x.shape[1]
     if x.dtype == torch.float64 or n <= CHUNK:
         return x @ y.T
@@ -46,18 +46,18 @@ class Rows:
         self.blocks.append(new)
 
     def inner(self, x: Tensor) -> Tensor:
-        """`x R^T`: (b, count)."""
+        """Compute `x R^T`: (b, count)."""
         if not self.blocks:
             return torch.zeros(x.shape[0], 0, dtype=self.dtype, device=self.device)
         return torch.cat([inner(x, block) for block in self.blocks], 1)
 
     def combined(self, coefficients: Tensor) -> Tensor:
-        """`c R` for c: (b, count)."""
+        """Compute `c R` for c: (b, count)."""
         result = torch.zeros(coefficients.shape[0], self.length, dtype=self.dtype, device=self.device)
         return self.add_to(result, coefficients, 1.0)
 
     def add_to(self, x: Tensor, coefficients: Tensor, scale: float) -> Tensor:
-        """`x += scale * c R`, in place."""
+        """Add in place: `x += scale * c R`."""
         start = 0
         for block in self.blocks:
             x.addmm_(coefficients[:, start : start + block.shape[0]], block, alpha=scale)

@@ -56,11 +56,11 @@ class Noise(Protocol):
         ...
 
     def draw(self, position: int, axes: Labels, shape: tuple[int, ...], number: int) -> Draw:
-        """Fresh standard normal vectors for these axes of the leaf at a position, its matrix `number`."""
+        """Draw fresh standard normal vectors for these axes of the leaf at a position, its matrix `number`."""
         ...
 
     def padding(self, position: int, size: int, number: int) -> Draw:
-        """Fresh standard normal vectors of `size` further coordinates, which are no part of the leaf."""
+        """Draw fresh standard normal vectors of `size` further coordinates, which are no part of the leaf."""
         ...
 
 
@@ -108,7 +108,7 @@ class Rule:
         return self._matrix(instruction, statement, shape, operands)
 
     def implied(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Every leaf as a tensor that gives all the answers given so far (with `keep`)."""
+        """Return every leaf as a tensor that gives all the answers given so far (with `keep`)."""
         return {name: leaf.implied(generator) if isinstance(leaf, Unseen) else leaf for name, leaf in self.kept.items()}
 
     # -- leaves -----------------------------------------------------------------------------------------------------
@@ -282,5 +282,5 @@ class Rule:
 
 
 def _joined(one: Draw, other: Draw) -> Draw:
-    """Vectors of both, end to end."""
+    """Lay the vectors of both end to end."""
     return lambda count: torch.cat([one(count), other(count)], 1)

@@ -16,7 +16,7 @@ LONGEST = 4096
 
 
 def tiles(shape: tuple[int, ...], wide: tuple[int, ...]) -> Iterator[Cuts]:
-    """Tiles of about `ENTRIES` entries, cut along the first two wide axes."""
+    """Yield tiles of about `ENTRIES` entries, cut along the first two wide axes."""
     across, along = wide[0], wide[-1]
     rest = math.prod(size for axis, size in enumerate(shape) if axis not in (across, along))
     length = min(shape[along], LONGEST)

@@ -42,5 +42,5 @@ class Mutant:
 
 
 def of(area: str, file: str, changes: Sequence[tuple[str, str, str] | tuple[str, str, str, str]]) -> tuple[Mutant, ...]:
-    """Mutants of one file, each as (what, old, new) or (what, old, new, why it is equivalent)."""
+    """Make mutants of one file, each from (what, old, new) or (what, old, new, why it is equivalent)."""
     return tuple(Mutant(area, change[0], file, *change[1:]) for change in changes)
