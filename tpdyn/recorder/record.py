@@ -117,7 +117,7 @@ def default_widths(train: Callable[[int], object]) -> tuple[int, ...]:
 def lowered_at(
     train: Callable[[int], object], width: int, steps: int, seed: int, *, verify: bool, double: bool = False
 ) -> Lowered:
-    """One recording, lowered; with `double`, with the live values of the script in float64, to compare with."""
+    """Record once, and lower; with `double`, with the live values of the script in float64, to compare with."""
     return _lowered(record_tape(train, width, steps, seed), verify=verify, double=double)
 
 
@@ -180,7 +180,7 @@ def _is_whole(dim: Scaling, width: int) -> bool:
 
 
 def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:
-    """Arrays and data that are the same at every width, by the name of their leaf in the program."""
+    """Collect arrays and data that are the same at every width, by the name of their leaf in the program."""
     arrays: dict[str, Any] = {}
     first = lowereds[0]
     for position, value in first.leaf_values.items():
@@ -247,7 +247,7 @@ class recording:
 
 
 def joined(recordings: Sequence[recording]) -> Program:
-    """Several recordings of one loop, each at its own `width`, as one program in a symbolic width.
+    """Join several recordings of one loop, each at its own `width`, to one program in a symbolic width.
 
     Each is verified by replay. Of four or more the widest takes no part in the fit: it is what the program is verified
     against. The laws of parameters that existed before a recording began are measured, not read (notes say so).

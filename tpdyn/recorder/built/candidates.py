@@ -67,7 +67,7 @@ class Candidates:
         return min(count, key=lambda size: (-count[size], size)) if count else None
 
     def unit(self, base: int) -> int:
-        """Every growing factor is a whole number at the multiples of this width."""
+        """Find the width at whose multiples every growing factor is a whole number."""
         return math.lcm(*(base // math.gcd(size, base) for size in self.factors))
 
 
@@ -155,7 +155,7 @@ class _Search:
                 self.changes += 1
 
     def fix_sizes(self, sizes: frozenset[int]) -> None:
-        """Innermost factors of these sizes, and whole dims of them."""
+        """Fix the innermost factors of these sizes, and whole dims of them."""
         for axes in self.nodes:
             for node in axes:
                 product = self.atoms.of(node)
@@ -190,7 +190,7 @@ class _Search:
         return self.nodes[operand.var][operand.axes.index(label)] if label in operand.axes else None
 
     def spread(self, parameters: Sequence[Node | None]) -> None:
-        """Along cuts and joints, and between the factors of a dim, until nothing changes."""
+        """Spread along cuts and joints, and between the factors of a dim, until nothing changes."""
         before = -1
         while before != self.changes:
             before = self.changes
@@ -207,7 +207,7 @@ class _Search:
                 self.choose(parameters)
 
     def choose(self, parameters: Sequence[Node | None]) -> None:
-        """One growing factor in each dim: the innermost, unless another is the only one that a parameter's dim has left."""
+        """Choose one growing factor in each dim: the innermost, unless another is the only one that a parameter's dim has left."""
         only: set[Node] = set()
         for node in parameters:
             product = self.atoms.of(node)

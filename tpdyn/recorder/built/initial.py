@@ -85,7 +85,7 @@ class Initial:
 
 
 def fans(tensor: Tensor, stacked: bool) -> tuple[int, int]:
-    """(fan in, fan out) of a weight whose rows are its outputs; stacked: the last two dims are those of a matrix."""
+    """Return (fan in, fan out) of a weight whose rows are its outputs; stacked: the last two dims are those of a matrix."""
     if stacked:
         return tensor.shape[-1], tensor.shape[-2]
     field = math.prod(tensor.shape[2:])
@@ -101,7 +101,7 @@ def resetter(module: nn.Module) -> Callable[[], object] | None:
 def initials_of(
     model: nn.Module, powers: Mapping[str, Number], wide: Mapping[str, tuple[bool, ...]]
 ) -> dict[str, Initial]:
-    """How each parameter was drawn, by name (of a tied one: its first).
+    """Find how each parameter was drawn, by name (of a tied one: its first).
 
     wide: which of its dims grow: what grows after its second dim is a stack of matrices, and no convolution. powers: of the
     width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule: of several functions of

@@ -157,7 +157,7 @@ def _power_of(value: float, sizes: frozenset[int]) -> tuple[int, Fraction] | Non
 
 
 def _tensors(model: nn.Module, found: Candidates) -> Iterator[tuple[str, tuple[bool, ...]]]:
-    """Which dims of each parameter and buffer grow; of those that the recording lacks, by their neighbours or their size."""
+    """Yield which dims of each parameter and buffer grow; those that the recording lacks go by their neighbours or size."""
     recorded = {id(p): found.wide[name] for name, p in model.named_parameters() if name in found.wide}
     recorded |= {id(b): found.wide[name] for name, b in model.named_buffers() if name in found.wide}
     for path, module in model.named_modules():
@@ -193,7 +193,7 @@ def _attributes(
 
 
 def _numbers(holder: Mapping[Any, Any], keys: tuple[str, ...], seen: set[int]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(keys, number or numbers) of everything that an object keeps, and what that keeps (a config); each object once."""
+    """Yield (keys, number or numbers) of everything that an object keeps, and what that keeps (a config); each object once."""
     for key, value in holder.items():
         if not isinstance(key, str) or (not keys and key in _OWN):
             continue
@@ -318,7 +318,7 @@ def _draw(twin: nn.Module, plan: Plan, growth: float) -> None:
 
 
 def _renew(twin: nn.Module) -> None:
-    """Every parameter is made once more, in the order of its module: so recordings of two copies begin alike."""
+    """Make every parameter once more, in the order of its module: so recordings of two copies begin alike."""
     done: dict[int, nn.Parameter] = {}
     for module in twin.modules():
         for name, parameter in list(module._parameters.items()):

@@ -67,7 +67,7 @@ class Widened:
 
 
 def recorded_widths(unit: int, base: int) -> tuple[int, ...]:
-    """Three small widths, the model's own not among them: that is where the program is verified."""
+    """Choose three small widths, without the model's own: that is where the program is verified."""
     return tuple([unit * k for k in MULTIPLES if unit * k != base][:3])
 
 
@@ -134,7 +134,7 @@ def widened(
 
 
 def _declared(model: nn.Module, finite: Sequence[str | int]) -> tuple[list[str], frozenset[int]]:
-    """Patterns of dims, and the sizes that are declared finite, by the name of an attribute or as they are."""
+    """Split declarations into patterns of dims and finite sizes, by the name of an attribute or as they are."""
     dims = [pattern for pattern in finite if isinstance(pattern, str) and is_dim(pattern)]
     numbers = {size for size in finite if isinstance(size, int)}
     for name in finite:

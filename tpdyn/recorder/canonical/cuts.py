@@ -38,7 +38,7 @@ class Cut:
 def plan_slice(
     atoms: Atoms, source: Sequence[Node], result: Sequence[Node], start: Scaling, step: int, length: Scaling
 ) -> Cut | None:
-    """How a slice takes the atoms `result` from the atoms `source`; None where it cannot be said in atoms."""
+    """Plan how a slice takes the atoms `result` from the atoms `source`; None where it cannot be said in atoms."""
     sizes = [_finite(atoms.sizes[atom]) for atom in source]
     if list(source) == list(result) and start.is_zero and step == 1:
         return Cut((), (), 0, 0, 1, 1, tuple(range(len(source))))
@@ -75,7 +75,7 @@ def plan_slice(
 def _narrow(
     sizes: Sequence[int], start: int, step: int, length: int
 ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
-    """Outer atoms at which the whole range has one index are fixed; the others are ranged over."""
+    """Fix outer atoms at which the whole range has one index; the others are ranged over."""
     fixed: list[tuple[int, int]] = []
     last = start + step * (length - 1)
     for place in range(len(sizes) - 1):

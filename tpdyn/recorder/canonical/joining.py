@@ -91,7 +91,7 @@ def _piece_of(
 
 
 def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
-    """Parts that do not lie along the atoms of a finite axis: atoms are merged, and divided again in the result."""
+    """Lay out parts that do not lie along the atoms of a finite axis: atoms are merged, and divided again in the result."""
     product, shape = labels.products[concat.axis], labels.shape
     outer = max(len(cut.ranged) + len(cut.fixed) for cut in cuts)
     inner = pieces.atoms.size(product[outer:])

@@ -44,14 +44,14 @@ class Labels:
         return self.choices(self._result)
 
     def choices(self, slots: Sequence[Slot]) -> Iterator[tuple[Index, Chosen]]:
-        """Every choice of an entry for each of these written-out slots."""
+        """Yield every choice of an entry for each of these written-out slots."""
         for index in self._pieces.indices(self.atom[slot] for slot in slots):
             yield index, dict(zip(slots, index, strict=True))
 
     def read(
         self, operand: Operand, entry: Callable[[Slot], int], axis: Callable[[Slot], _Axis]
     ) -> tuple[Index, list[_Axis]]:
-        """Which piece of an operand is read, and what its axes are; both given for each of its slots."""
+        """Find which piece of an operand is read, and what its axes are; both given for each of its slots."""
         index: list[int] = []
         axes: list[_Axis] = []
         for label, product in zip(operand.axes, self._pieces.held[operand.var].dims, strict=True):

@@ -49,7 +49,7 @@ class Pieces:
         return int(self.atoms.sizes[atom].constant)
 
     def indices(self, flat: Iterable[Node]) -> Iterator[Index]:
-        """Every index over the written-out atoms, row-major."""
+        """Yield every index over the written-out atoms, row-major."""
         return itertools.product(*(range(self.count(atom)) for atom in flat if atom in self.expanded))
 
     def kept_shape(self, flat: Iterable[Node]) -> tuple[Scaling, ...]:

@@ -71,7 +71,7 @@ def permutation_in(statement: Statement) -> Operand | None:
 
 
 def without_permutations(statements: list[Statement]) -> tuple[list[Statement], Callable[[View], View]]:
-    """Statements that read through permutations of axes, and how a view of a permutation becomes one of its source.
+    """Read through permutations of axes; return the statements, and how a view of a permutation becomes one of its source.
 
     Where the pieces of one view would be permuted in different ways, the permutations stay.
     """
@@ -123,7 +123,7 @@ def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
 
 
 def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list[Statement]:
-    """Multiples that only products read are left unread: `sum_j (s x_j) y_j` is `s sum_j x_j y_j`.
+    """Move multiples that only products read into these, and leave them unread: `sum_j (s x_j) y_j` is `s sum_j x_j y_j`.
 
     So it does not matter to any reading whether attention scales its queries or its logits, or whether a readout divides its
     input or its output: the multiplier is one of the product, the vector is what it was. kept: positions that have a name.
@@ -164,7 +164,7 @@ def _summed_over(statement: Statement, operand: Operand, statements: list[Statem
 
 
 def named(statements: list[Statement], parameters: list[Parameter], marks: list[Mark]) -> tuple[Statement, ...]:
-    """Names: leaves their own; `w_1` versions, `d w_0` gradients, `fc1@0` outputs of modules; others `v17`."""
+    """Name statements: leaves keep theirs; `w_1` versions, `d w_0` gradients, `fc1@0` outputs of modules; others `v17`."""
     wanted: dict[int, str] = {}
 
     def want(view: View | None, name: str) -> None:

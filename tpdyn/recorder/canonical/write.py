@@ -58,7 +58,7 @@ def canonical(fitted: Fitted) -> Canonical:
 
 
 def _written(pieces: Pieces, statement: FittedStatement, dims: Products, cuts: Sequence[Cut | None]) -> Held:
-    """One statement."""
+    """Write one statement."""
     instruction = statement.instruction
     if isinstance(instruction, Reshape):
         return Held(dims, pieces.held[instruction.value].pieces, statement.type)
@@ -124,7 +124,7 @@ def _finished(fitted: Fitted, pieces: Pieces) -> Canonical:
 
 
 def _view(pieces: Pieces, position: int) -> View:
-    """How the script's tensor lies in the program; zeros are written down now."""
+    """Return how the script's tensor lies in the program; zeros are written down now."""
     held = pieces.held[position]
     factors: list[Factor] = []
     dims: list[tuple[int, ...]] = []

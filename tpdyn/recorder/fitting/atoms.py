@@ -111,7 +111,7 @@ class Atoms:
         return inner
 
     def quotient(self, size: Scaling, by: Scaling) -> Scaling | None:
-        """`size / by` when it is a whole number above 1 at each recorded width, else None."""
+        """Compute `size / by` when it is a whole number above 1 at each recorded width, else None."""
         key = (size, by)
         if key not in self._quotients:
             self._quotients[key] = self._divide(size, by)
@@ -128,7 +128,7 @@ class Atoms:
 
 
 def divide(size: Scaling, by: Scaling) -> Scaling | None:
-    """`size / by`, exactly, when it is a sum of powers."""
+    """Compute `size / by`, exactly, when it is a sum of powers."""
     if by.is_zero:
         return None
     if len(by.terms) > 1:
@@ -139,7 +139,7 @@ def divide(size: Scaling, by: Scaling) -> Scaling | None:
 
 
 def whole(size: Scaling, by: Scaling) -> int | None:
-    """`size / by` as a whole number that does not depend on the width, else None."""
+    """Compute `size / by` as a whole number that does not depend on the width, else None."""
     ratio = divide(size, by)
     if ratio is None or not ratio.is_constant or Fraction(ratio.constant).denominator != 1:
         return None

@@ -136,7 +136,7 @@ def noting(numbers: Numbers) -> Iterator[None]:
 
 @contextmanager
 def answering(numbers: Numbers) -> Iterator[None]:
-    """Fake tensors, which answer with the numbers noted."""
+    """Make fake tensors answer with the numbers noted."""
     tolist = FakeTensor.tolist
 
     def told(tensor: torch.Tensor) -> Any:

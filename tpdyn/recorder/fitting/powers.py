@@ -91,7 +91,7 @@ def fit_float(widths: Sequence[int], values: Sequence[Number]) -> Scaling | None
 
 
 def _power(widths: Sequence[int], values: Sequence[float], tolerance: float, denominator: int) -> Scaling | None:
-    """`c * n^p`, p rational."""
+    """Fit `c * n^p`, p rational."""
     if any(value == 0 or (value > 0) != (values[0] > 0) for value in values):
         return None
     slope = math.log(values[-1] / values[0]) / math.log(widths[-1] / widths[0])
@@ -105,7 +105,7 @@ def _power(widths: Sequence[int], values: Sequence[float], tolerance: float, den
 
 
 def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -> Scaling | None:
-    """`c + a * n^p`: two coefficients from the outer widths, the widths between must agree.
+    """Fit `c + a * n^p`: two coefficients from the outer widths, the widths between must agree.
 
     With two widths nothing is left to agree, so c is taken to be 1 and the rest must be a power.
     """

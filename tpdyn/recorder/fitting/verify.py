@@ -42,7 +42,7 @@ than that, a script has no values to compare with."""
 
 
 def _grouped_mm(left: Tensor, right: Tensor, offsets: Tensor, *_: Any, **__: Any) -> Tensor:
-    """`aten._grouped_mm`, group by group: runs of rows of left, of columns of right, or of the summed dim."""
+    """Compute `aten._grouped_mm`, group by group: runs of rows of left, of columns of right, or of the summed dim."""
     ends = offsets.tolist()
     runs = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     if left.dim() == 2 and right.dim() == 2:
@@ -199,7 +199,7 @@ def _guarded(program: Program, values: Mapping[int, Tensor], width: int) -> dict
 
 
 def _named(canonical: Canonical, lowered: Lowered) -> Iterator[tuple[int, View, str]]:
-    """(lowered position, view, description) of marks, versions and gradients."""
+    """Yield (lowered position, view, description) of marks, versions and gradients."""
     program = canonical.program
     for mark, low in zip(program.marks, lowered.marks, strict=True):
         yield low.var, mark.view, f"the {mark.kind} {mark.name or '(root)'} of step {mark.step}"

@@ -100,7 +100,7 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 
 def fit(lowereds: Sequence[Lowered]) -> Fitted:
-    """One program in a symbolic width from the lowered recordings at several widths.
+    """Fit one program in a symbolic width to the lowered recordings at several widths.
 
     Raises:
         FitError: fewer than two widths; a different structure; a number that is no power of the width; no dim that
@@ -185,7 +185,7 @@ class _Fitter:
                 raise self.difference(position, width, version)
 
     def difference(self, position: int, width: int, version: LoweredStatement | None) -> FitError:
-        """Two recordings part here."""
+        """Make the error for the statement at which two recordings part."""
         first = self.lowereds[0].statements
         mine = describe(first[position]) if position < len(first) else "(the end of the recording)"
         other = "(the end of the recording)" if version is None else describe(version)
@@ -430,7 +430,7 @@ def _with_laws_of(first: Lowered, other: Lowered) -> list[LoweredStatement]:
 
 
 def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
-    """All that must be equal at every width: the statement without its numbers."""
+    """Return all that must be equal at every width: the statement without its numbers."""
     instruction = statement.instruction
     shared: tuple[Any, ...] = (type(instruction), len(statement.shape), statement.type, _place(statement.origin))
     match instruction:
@@ -480,7 +480,7 @@ def _place(origin: Origin) -> tuple[Any, ...]:
 
 
 def describe(statement: LoweredStatement | FittedStatement) -> str:
-    """One statement for an error text."""
+    """Describe one statement for an error text."""
     instruction, origin = statement.instruction, statement.origin
     what = type(instruction).__name__
     what += f" {instruction.name}" if isinstance(instruction, Leaf) else ""

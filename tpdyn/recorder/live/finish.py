@@ -17,7 +17,7 @@ from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, TapeParameter
 
 
 def refs_in(values: Iterable[Any]) -> list[Ref]:
-    """All refs in nested tuples and lists."""
+    """List all refs in nested tuples and lists."""
     found: list[Ref] = []
     for item in values:
         if isinstance(item, Ref):

@@ -61,7 +61,7 @@ def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
 
 
 def source_at(code: CodeType, line: int) -> Source:
-    """File (relative to the working folder when inside it), line number and text of a line of code."""
+    """Return file (relative to the working folder when inside it), line number and text of a line of code."""
     file = code.co_filename
     source = _sources.get((file, code, line))
     if source is None:
@@ -103,7 +103,7 @@ def is_ours(file: str) -> bool:
 
 
 def raised(error: BaseException) -> str:
-    """`Type: message (file:line: text)`, the line being the innermost one of the user's code."""
+    """Write `Type: message (file:line: text)`, the line being the innermost one of the user's code."""
     frames = traceback.extract_tb(error.__traceback__)
     mine = [frame for frame in frames if is_user_file(frame.filename)] or list(frames[-1:])
     place = f" ({mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line})" if mine else ""

@@ -168,7 +168,7 @@ class Watch:
     # -- names ----------------------------------------------------------------------------------------------------
 
     def parameters(self) -> dict[str, Tensor]:
-        """Every parameter met so far by name: those of the root modules called, and tensors that were stepped."""
+        """Return every parameter met so far by name: those of the root modules called, and tensors that were stepped."""
         return dict(self._parameters)
 
     def name_of(self, tensor: Tensor) -> str:
@@ -190,7 +190,7 @@ class Watch:
         }
 
     def modules(self) -> list[nn.Module]:
-        """Every module of the root modules called."""
+        """List every module of the root modules called."""
         return [module for root in self._kept if id(root) in self._roots for module in root.modules()]
 
     def _name_parameter(self, name: str, tensor: Tensor) -> None:
@@ -469,7 +469,7 @@ def _variable_of_layer(layer: nn.Module) -> str:
 
 
 def name_within(name: str, value: Any, tensor: Tensor) -> str | None:
-    """`name`, `name[0]`, `name['key']` or `name.attribute` if `value` is, or directly holds, the tensor."""
+    """Name a value `name`, `name[0]`, `name['key']` or `name.attribute` if it is, or directly holds, the tensor."""
     if value is tensor:
         return name
     if isinstance(value, list | tuple) and len(value) <= 10_000:

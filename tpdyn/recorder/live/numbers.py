@@ -52,7 +52,7 @@ class Numbers:
         self._max: Any = None
 
     def __enter__(self) -> Numbers:
-        """While entered, `tensor.item()` traces."""
+        """Make `tensor.item()` trace while entered."""
         import torch.optim._adafactor as adafactor
 
         self._item = item = Tensor.item
@@ -91,7 +91,7 @@ class Numbers:
         self.know(number, self._taken)
 
     def know(self, number: float, ref: Ref) -> None:
-        """From now on a float with these bits may be the value `ref`."""
+        """Note that a float with these bits may be the value `ref` from now on."""
         self._by_bits[number] = Ref(ref.node, ref.output, number=True)
 
     def find(self, argument: Any) -> Any:
@@ -219,7 +219,7 @@ class TracedNumber(float):
 
 
 def _maximum(*numbers: Any) -> Any:
-    """`max` of two numbers that does not branch; of anything else, Python's."""
+    """Return a `max` of two numbers that does not branch; of anything else, Python's."""
     largest = max(*numbers)
     traced = next((x for x in numbers if isinstance(x, TracedNumber)), None)
     if traced is None or len(numbers) != 2:

@@ -36,7 +36,7 @@ class Operations(TorchDispatchMode, ABC):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No wrapper around every operation: compiled code runs eagerly while recording."""
+        """Refuse a wrapper around every operation: compiled code runs eagerly while recording."""
         return False
 
     def __init__(self, width: int, watch: Watch) -> None:
@@ -245,7 +245,7 @@ class Operations(TorchDispatchMode, ABC):
         return out
 
     def _geometry(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
-        """`transpose_`, `resize_` and the like: the tensor object gets another shape on its storage."""
+        """Follow `transpose_`, `resize_` and the like: the tensor object gets another shape on its storage."""
         target = args[0]
         if facts.functional is None:
             if self._storages.knows(target) and func is aten.resize_.default:
@@ -310,7 +310,7 @@ class Operations(TorchDispatchMode, ABC):
         return out
 
     def _scaler(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
-        """GradScaler: gradients times the inverse of the scale. Whether one is infinite, and the next scale, are numbers
+        """Follow GradScaler: gradients times the inverse of the scale. Whether one is infinite, and the next scale, are numbers
         that the run gives."""
         if func is aten._amp_foreach_non_finite_check_and_unscale_.default:
             gradients, numbers, inverse = args[0], [args[1]], self._storages.read(args[2])
@@ -462,7 +462,7 @@ class Operations(TorchDispatchMode, ABC):
         return False
 
     def _compute(self, overload: Any, operands: tuple[Any, ...]) -> Ref:
-        """One operation of Python's on numbers, as one on tensors without dims in float64."""
+        """Record one operation of Python's on numbers, as one on tensors without dims in float64."""
         self._place((), "functional")
         meta, double = Meta((), torch.float64), {"dtype": torch.float64}
         if overload is aten._to_copy.default:
@@ -494,7 +494,7 @@ _names: dict[Any, str] = {}
 
 
 def overload_name(overload: Any) -> str:
-    """'aten.addmm.default'."""
+    """Return a name such as 'aten.addmm.default'."""
     name = _names.get(overload)
     if name is None:
         name = _names[overload] = str(overload)

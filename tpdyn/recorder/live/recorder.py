@@ -109,7 +109,7 @@ class Recorder(Operations):
         return self
 
     def _compile_eagerly(self, *args: Any, **kwargs: Any) -> Any:
-        """Compiled code is opaque: it runs eagerly while recording."""
+        """Run compiled code eagerly while recording: it would be opaque."""
         if self._stance is None:
             self._stance = torch.compiler.set_stance("force_eager")
         return self._compile(*args, **kwargs)
@@ -219,7 +219,7 @@ class Recorder(Operations):
             self._note(f"{type(module).__name__} is recorded without its fused kernels: the same up to round-off")
 
     def _alone(self, module: nn.parallel.DistributedDataParallel) -> None:
-        """In one process gradients need no exchange, whose buckets would hide where each of them lies."""
+        """Leave out the exchange of gradients: one process needs none, and its buckets would hide where each gradient lies."""
         if module.process_group.size() > 1:
             raise RecordingError(
                 f"DistributedDataParallel of {module.process_group.size()} processes; expected one. Try to record the "
@@ -323,7 +323,7 @@ class Recorder(Operations):
         self._note_gradients([(p, p.grad) for p in self._stepping])
 
     def _note_gradients(self, pairs: list[tuple[Tensor, Tensor | None]], refs: dict[int, Ref] | None = None) -> None:
-        """versions and gradients of the tensors that are about to be stepped."""
+        """Note versions and gradients of the tensors that are about to be stepped."""
         step = self.watch.step - self._late
         for tensor, gradient in pairs:
             entry = self._parameters.get(id(tensor))
@@ -394,7 +394,7 @@ class Recorder(Operations):
             self._set_origin(self.watch.step, "optimizer", self._origin.module, self._origin.source)
 
     def _exempt_what_optimizers_hold(self) -> None:
-        """Asked at the first write only: it takes a look at every living object, and most scripts have an optimizer."""
+        """Exempt what optimizers hold, at the first write only: this looks at every living object, and most scripts have one."""
         unknown = {key: leaf for key, leaf in self._leaves.items() if key not in self._by_hand}
         held = held_by_an_optimizer(unknown.values()) if unknown else set()
         for key, leaf in unknown.items():
@@ -412,7 +412,7 @@ class Recorder(Operations):
         self.watch.complete_step(None)
 
     def _relabel_ancestors(self) -> None:
-        """Operations since the backward pass on which the new parameters depend belong to the optimizer."""
+        """Relabel operations since the backward pass on which the new parameters depend: they belong to the optimizer."""
         stack = [p.node for tensor, _ in self._parameters.values() if (p := self._storages.read(tensor))]
         seen: set[int] = set()
         while stack:

@@ -32,7 +32,7 @@ def by_default(dtype: torch.dtype) -> Iterator[None]:
 
 
 def double_by_default() -> AbstractContextManager[None]:
-    """Float64 where a script names no type."""
+    """Use float64 where a script names no type."""
     return by_default(torch.float64)
 
 
@@ -42,7 +42,7 @@ def double_type(dtype: torch.dtype) -> torch.dtype:
 
 
 def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]:
-    """Every value of the tape, computed from its inputs and random draws (detached tensors).
+    """Compute every value of the tape from its inputs and random draws (detached tensors).
 
     keep: only these are wanted; the others are let go of once nothing reads them any more.
     """
@@ -89,7 +89,7 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
 
 
 def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
-    """Which values nothing reads after which node."""
+    """Find which values nothing reads after which node."""
     last: dict[Ref, int] = {}
     for index, node in enumerate(tape.nodes):
         for output in range(len(node.outputs)):

@@ -66,7 +66,7 @@ class Cell:
 
 
 def geometry_of(tensor: Tensor) -> Geometry:
-    """How a tensor lies in its storage."""
+    """Return how a tensor lies in its storage."""
     dtype = tensor.dtype
     lazy = tensor.is_neg() or (dtype.is_complex and tensor.is_conj())
     return (dtype, tensor.shape, tensor.stride(), tensor.storage_offset(), lazy)  # type: ignore[return-value]
@@ -148,7 +148,7 @@ class Storages:
         kwargs: dict[str, Any],
         origin: Origin | None = None,
     ) -> None:
-        """`child = target(parent, *args, **kwargs)` is a view, made at `origin`. Emits nothing (but enters an unknown
+        """Register that `child = target(parent, *args, **kwargs)` is a view, made at `origin`. Emits nothing (but enters an unknown
         parent)."""
         key = parent.untyped_storage()._cdata
         cell = self._cells.get(key)
@@ -196,7 +196,7 @@ class Storages:
     def _found_view(
         self, cell: Cell, geometry: Geometry, tensor: Tensor | None, origin: Origin | None = None
     ) -> _View | None:
-        """How an unregistered geometry comes from the base, if the base is dense and covers it."""
+        """Find how an unregistered geometry comes from the base, if the base is dense and covers it."""
         dtype, size, stride, offset, lazy = geometry
         base = self._in_memory_order(cell)
         if base is None:

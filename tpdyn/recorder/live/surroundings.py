@@ -22,7 +22,7 @@ def seed_everything(seed: int) -> None:
 
 
 def _switches() -> list[Switch]:
-    """How each state is read and put back."""
+    """List how each state is read and put back."""
     cudnn = torch.backends.cudnn
     found: list[Switch] = [
         (torch.get_rng_state, torch.set_rng_state),

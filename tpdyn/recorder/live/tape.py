@@ -61,7 +61,7 @@ class Node:
 
 
 def base_name(op: str) -> str:
-    """ "aten.add.Tensor" -> "add"."""
+    """Shorten a name: "aten.add.Tensor" -> "add"."""
     parts = op.split(".")
     return parts[1] if len(parts) > 1 else op
 

@@ -134,7 +134,7 @@ class LoweredBuilder:
         return self._numbers[key]
 
     def fresh_name(self, name: str) -> str:
-        """`name`, or `name_0`, `name_1`, ... for words that are used again and again."""
+        """Return `name`, or `name_0`, `name_1`, ... for words that are used again and again."""
         numbered = name in ("constant", "data", "tokens", "index", "mask", "array", "random", "dropout")
         count = self._names.get(name, 0)
         self._names[name] = count + 1
@@ -173,7 +173,7 @@ class LoweredBuilder:
         return leaf
 
     def _index(self, x: Any) -> Handle:
-        """x as an index: whole numbers, also where all are equal (segments of a sentence that has only one)."""
+        """Read x as an index: whole numbers, also where all are equal (segments of a sentence that has only one)."""
         if not isinstance(x, Known) or x.number is None:
             return self.value(x)
         key = ("index", x.number, x.shape)
@@ -205,7 +205,7 @@ class LoweredBuilder:
         fresh: Iterator[int],
         carried: set[Any] | None = None,
     ) -> Operand:
-        """x with its dims named `letters`, as an operand; an axis of size 1 that is broadcast gets a label of its own."""
+        """Make x with its dims named `letters` an operand; an axis of size 1 that is broadcast gets a label of its own."""
         axes = []
         for size, dim in zip(self.statements[x.var].shape, x.axes):
             if dim is None or (size == 1 and sizes[letters[dim]] != 1):
@@ -219,7 +219,7 @@ class LoweredBuilder:
     def contract(
         self, out: Sequence[Any], *pairs: tuple[Any, Sequence[Any]], scale: Number = 1, share: bool = False
     ) -> Tensor:
-        """`scale * einsum` of one or two tensors: each comes with one letter a dim, `out` are the letters kept."""
+        """Write `scale * einsum` of one or two tensors: each comes with one letter a dim, `out` are the letters kept."""
         sizes: dict[Any, int] = {}
         for x, letters in pairs:
             for letter, size in zip(letters, self.shape(x), strict=True):
@@ -242,7 +242,7 @@ class LoweredBuilder:
         return self._emit(Contract(tuple(operands), scaling(factor)), shape, share=share)
 
     def product(self, a: Any, b: Any, *, scale: Number = 1, share: bool = False) -> Tensor:
-        """`scale * a * b`, entry by entry with broadcasting; a linear combination when one of them is a number."""
+        """Write `scale * a * b`, entry by entry with broadcasting; a linear combination when one of them is a number."""
         for x, y in ((a, b), (b, a)):
             number = self.number(x)
             if number is not None:
@@ -266,7 +266,7 @@ class LoweredBuilder:
         epsilon: bool = False,
         share: bool = False,
     ) -> Tensor:
-        """`sum_k c_k * x_k + constant` with broadcasting; numbers and constant tensors join the constant."""
+        """Write `sum_k c_k * x_k + constant` with broadcasting; numbers and constant tensors join the constant."""
         shape = self.broadcast(*[x for _, x in terms]) if shape is None else shape
         rank = len(shape)
         sizes, labels = dict(enumerate(shape)), {k: k for k in range(rank)}
@@ -286,7 +286,7 @@ class LoweredBuilder:
     def apply(
         self, function: str, *tensors: Any, parameters: Sequence[Number] = (), along: int | None = None
     ) -> Handle:
-        """`function(x, ...)`, entry by entry with broadcasting (`along`: the dim a softmax normalises over)."""
+        """Write `function(x, ...)`, entry by entry with broadcasting (`along`: the dim a softmax normalises over)."""
         shape = self.broadcast(*tensors)
         rank = len(shape)
         sizes, labels = dict(enumerate(shape)), {k: k for k in range(rank)}
@@ -305,13 +305,13 @@ class LoweredBuilder:
         return self._emit(instruction, shape, share=True)
 
     def again(self, function: str, made: Apply, shape: Shape) -> Handle:
-        """Another function of the same arguments."""
+        """Write another function of the same arguments."""
         return self._emit(Apply(function, made.operands, made.parameters, made.along), shape, share=True)
 
     def gather(
         self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any, out: Sequence[Any]
     ) -> Handle:
-        """`out[...] = x[..., index[...], ...]`: letters name the dims; `axis` is the letter of x that is indexed."""
+        """Write `out[...] = x[..., index[...], ...]`: letters name the dims; `axis` is the letter of x that is indexed."""
         x = self.value(x)
         if x.shape[list(letters).index(axis)] == 1:  # there is nothing to choose from
             sizes = {**dict(zip(index_letters, self.shape(index))), **dict(zip(letters, x.shape))}
@@ -329,7 +329,7 @@ class LoweredBuilder:
         return self._emit(instruction, tuple(sizes[letter] for letter in out), share=True)
 
     def _spread(self, x: Any, letters: Sequence[Any], out: Sequence[Any], sizes: dict[Any, int]) -> Handle:
-        """Dims put in the order of `out`; those that x lacks are broadcast."""
+        """Put dims in the order of `out`; broadcast those that x lacks."""
         x = self.permute(x, [letters.index(letter) for letter in out if letter in letters])
         for place, letter in enumerate(out):
             if letter not in letters:
@@ -346,7 +346,7 @@ class LoweredBuilder:
         out: Sequence[Any],
         size: int,
     ) -> Handle:
-        """`out[..., index[...], ...] += x[...]`: `axis` (in `out`, of `size`) is the dim that the index fills."""
+        """Write `out[..., index[...], ...] += x[...]`: `axis` (in `out`, of `size`) is the dim that the index fills."""
         if size == 1:  # everything is added up
             kept = [letter for letter in out if letter != axis]
             repeats = math.prod(
@@ -368,7 +368,7 @@ class LoweredBuilder:
         return self._emit(instruction, tuple(sizes[letter] for letter in out))
 
     def slice(self, x: Any, dim: int, start: int, step: int, length: int) -> Handle:
-        """`x[..., start : start + step*length : step, ...]` along dim, which stays (size `length`)."""
+        """Write `x[..., start : start + step*length : step, ...]` along dim, which stays (size `length`)."""
         x = self.value(x)
         shape = (*x.shape[:dim], length, *x.shape[dim + 1 :])
         if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
@@ -397,7 +397,7 @@ class LoweredBuilder:
         return None
 
     def select(self, x: Any, dim: int, index: int) -> Handle:
-        """`x[..., index, ...]`: dim is dropped."""
+        """Write `x[..., index, ...]`: dim is dropped."""
         x = self.value(x)
         shape = (*x.shape[:dim], *x.shape[dim + 1 :])
         if dim not in x.axes or self.statements[x.var].shape[x.axes.index(dim)] == 1:
@@ -412,7 +412,7 @@ class LoweredBuilder:
         return self._emit(Slice(operand, rank, index, 1, 1), shape, share=True)
 
     def concat(self, parts: Sequence[Tensor | int], dim: int, shape: Shape) -> Tensor:
-        """Tensors end to end along dim of a result of that shape (the size of dim is computed); an int: so many zeros."""
+        """Lay tensors end to end along dim of a result of that shape (the size of dim is computed); an int: so many zeros."""
         if len(parts) == 1 and not isinstance(parts[0], int):
             return parts[0]
         lengths = [part if isinstance(part, int) else self.shape(part)[dim] for part in parts]
@@ -435,14 +435,14 @@ class LoweredBuilder:
         return self._emit(instruction, matrix.shape[:1], share=True)
 
     def spectral(self, matrix: Handle, weights: Any, descending: bool = False) -> Handle:
-        """`V diag(weights) V^T`, V the eigenvectors of a symmetric matrix in the order of its eigenvalues."""
+        """Write `V diag(weights) V^T`, V the eigenvectors of a symmetric matrix in the order of its eigenvalues."""
         read = Operand(self.position(weights), (2,)), Operand(self.position(matrix), (0, 1))
         return self._emit(Spectral(*read, (0,), (1,), 2, descending), matrix.shape, share=True)
 
     # -- views: no statements, but for reshape ------------------------------------------------------------------------
 
     def permute(self, x: Any, order: Sequence[int]) -> Handle:
-        """Dims in another order: new dim k is old dim order[k]."""
+        """Put dims in another order: new dim k is old dim order[k]."""
         x = self.value(x)
         order = [d % len(x.shape) for d in order]
         new = {old: k for k, old in enumerate(order)}
@@ -450,7 +450,7 @@ class LoweredBuilder:
         return Handle(x.var, axes, tuple(x.shape[d] for d in order))
 
     def transpose(self, x: Any, a: int, b: int) -> Handle:
-        """Two dims swapped."""
+        """Swap two dims."""
         rank = len(self.shape(x))
         order = list(range(rank))
         if rank:
@@ -464,7 +464,7 @@ class LoweredBuilder:
         return Handle(x.var, axes, (*x.shape[:dim], 1, *x.shape[dim:]))
 
     def squeeze(self, x: Any, dims: Sequence[int]) -> Handle:
-        """Without those of the dims that have size 1."""
+        """Drop those of the dims that have size 1."""
         x = self.value(x)
         gone = {d % len(x.shape) for d in dims if x.shape and x.shape[d % len(x.shape)] == 1}
         kept = [d for d in range(len(x.shape)) if d not in gone]

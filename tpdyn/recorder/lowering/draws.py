@@ -52,7 +52,7 @@ _CACHE: list[tuple[torch.Tensor, torch.Tensor]] = []
 
 
 def _quantiles() -> tuple[torch.Tensor, torch.Tensor]:
-    """Nodes in (0, 1) and weights of the tanh-sinh rule: exact to about 1e-12 despite the ends."""
+    """Return nodes in (0, 1) and weights of the tanh-sinh rule: exact to about 1e-12 despite the ends."""
     if not _CACHE:
         t = torch.linspace(-3.2, 3.2, 4097, dtype=torch.float64)
         y = math.pi / 2 * torch.sinh(t)
@@ -63,7 +63,7 @@ def _quantiles() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def uniform_draw(low: float, high: float) -> Draw:
-    """Uniform on [low, high)."""
+    """Return the draw that is uniform on [low, high)."""
     return Draw(
         lambda u: low + (high - low) * u,
         Law("uniform", Scaling.of((low + high) / 2), Scaling.of((high - low) / 2)),
@@ -76,7 +76,7 @@ def normal_draw(mean: float, std: float) -> Draw:
 
 
 def bernoulli_draw(p: float) -> Draw:
-    """One with probability p, else zero."""
+    """Return the draw that is one with probability p, else zero."""
     return Draw(lambda u: (u > 1 - p).to(u.dtype), Law("bernoulli", Scaling.of(p)))
 
 
@@ -91,7 +91,7 @@ def _log_normal_draw(mean: float, std: float) -> Draw:
 
 
 def argument(node: Node, position: int, name: str, default: Any) -> Any:
-    """One argument of a node, by position or by name."""
+    """Return one argument of a node, by position or by name."""
     if name in node.kwargs:
         return node.kwargs[name]
     return node.args[position] if len(node.args) > position else default

@@ -39,7 +39,7 @@ def roots(lowered: Lowered) -> set[int]:
 
 
 def needed(lowered: Lowered) -> list[bool]:
-    """Which statements a name depends on."""
+    """Find which statements a name depends on."""
     keep = [False] * len(lowered.statements)
     for position in roots(lowered):
         keep[position] = True

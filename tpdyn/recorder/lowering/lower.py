@@ -106,7 +106,7 @@ def _is_fed(lowered: Lowered) -> bool:
 
 
 def refs_in(item: Any) -> Iterator[Ref]:
-    """Every Ref inside nested arguments."""
+    """Yield every Ref inside nested arguments."""
     if isinstance(item, Ref):
         yield item
     elif isinstance(item, (list, tuple)):
@@ -269,7 +269,7 @@ class _Lowering:
         return outputs(rule(*bound.args, **bound.kwargs))
 
     def _zeros(self, ref: Ref) -> Known:
-        """Zeros of a tensor's shape and type, for what reads nothing else of it."""
+        """Return zeros of a tensor's shape and type, for what reads nothing else of it."""
         meta = self.tape.nodes[ref.node].outputs[ref.output]
         assert meta is not None
         return Known.full(meta.shape, 0.0, meta.dtype)

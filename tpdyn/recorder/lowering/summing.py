@@ -28,7 +28,7 @@ def reduce(
     times: Any = None,
     share: bool = False,
 ) -> Tensor:
-    """`scale * sum x` (or sum of x * times) over the dims."""
+    """Return `scale * sum x` (or sum of x * times) over the dims."""
     rank = len(b.shape(x))
     kept = [d for d in range(rank) if d not in dims]
     letters = tuple(range(rank))
@@ -45,5 +45,5 @@ def reduce(
 
 
 def count(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> int:
-    """How many entries the dims have together."""
+    """Count the entries of the dims together."""
     return math.prod(b.shape(x)[d] for d in dims)

@@ -99,7 +99,7 @@ def _invariant(b: LoweredBuilder, operand: Operand, swap: Swap) -> bool:
 
 
 def _square(b: LoweredBuilder, one: Operand, other: Operand, swap: Swap) -> bool:
-    """`G G^T`, also of a symmetric G, which can stand either way."""
+    """Recognise `G G^T`, also of a symmetric G, which can stand either way."""
     (_, one), (_, other) = _multiple(b, one), _multiple(b, other)
     if one.var != other.var:
         return False

@@ -24,7 +24,7 @@ def _scale(b: LoweredBuilder, q: Any, scale: Number | None) -> Number:
 
 
 def chances(b: LoweredBuilder, q: Any, k: Any, mask: Any, causal: bool, scale: Number) -> Tensor:
-    """softmax(scale * q k^T + mask), shared between forward and backward."""
+    """Return softmax(scale * q k^T + mask), shared between forward and backward."""
     scores = b.contract("bhij", (q, "bhie"), (k, "bhje"), scale=scale, share=True)
     if causal:
         rows, columns = b.shape(scores)[-2:]
@@ -44,7 +44,7 @@ def _causal(b: LoweredBuilder, rows: int, columns: int) -> Known:
 
 
 def _grouped(b: LoweredBuilder, x: Any, heads: int) -> Any:
-    """Key or value heads repeated to the number of query heads."""
+    """Repeat key or value heads to the number of query heads."""
     n, own, length, size = b.shape(x)
     if own == heads:
         return x
@@ -100,7 +100,7 @@ def cpu(
     attn_mask: Any = None,
     scale: Number | None = None,
 ) -> tuple[Tensor, None]:
-    """out (the log of the sums is not needed: the backward pass recomputes)."""
+    """Return out (the log of the sums is not needed: the backward pass recomputes)."""
     return attend(b, q, k, v, attn_mask, dropout_p, is_causal, scale), None
 
 
@@ -118,7 +118,7 @@ def cpu_backward(
     attn_mask: Any = None,
     scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
-    """Gradients of q, k, v."""
+    """Return the gradients of q, k, v."""
     return attend_backward(b, grad, q, k, v, attn_mask, is_causal, scale)
 
 
@@ -134,7 +134,7 @@ def efficient(
     *,
     scale: Number | None = None,
 ) -> tuple[Tensor, None, None, None]:
-    """As cpu, in the order of the memory-efficient kernel."""
+    """Do as cpu, in the order of the memory-efficient kernel."""
     return attend(b, q, k, v, attn_bias, dropout_p, is_causal, scale), None, None, None
 
 
@@ -155,7 +155,7 @@ def efficient_backward(
     *,
     scale: Number | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of q, k, v."""
+    """Return the gradients of q, k, v."""
     return (*attend_backward(b, grad, q, k, v, attn_bias, is_causal, scale), None)
 
 
@@ -170,7 +170,7 @@ def flash(
     *,
     scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
-    """As cpu, in the order of the flash kernel."""
+    """Do as cpu, in the order of the flash kernel."""
     return (attend(b, q, k, v, None, dropout_p, is_causal, scale),)
 
 
@@ -191,7 +191,7 @@ def flash_backward(
     *_: Any,
     scale: Number | None = None,
 ) -> tuple[Tensor, ...]:
-    """Gradients of q, k, v."""
+    """Return the gradients of q, k, v."""
     return attend_backward(b, grad, q, k, v, None, is_causal, scale)
 
 

@@ -40,7 +40,7 @@ class Window:
 
 
 def each(values: Sequence[int], rank: int) -> list[int]:
-    """One number a dim of space (torch allows one for all)."""
+    """Return one number a dim of space (torch allows one for all)."""
     return list(values) * rank if len(values) == 1 else list(values)
 
 
@@ -55,7 +55,7 @@ def window_index(b: LoweredBuilder, window: Window) -> Known:
 
 
 def padded(b: LoweredBuilder, x: Any, dim: int, before: int, after: int) -> Tensor:
-    """Zeros laid before and after along one dim; negative: so many cut off."""
+    """Lay zeros before and after along one dim; negative: cut so many off."""
     size = b.shape(x)[dim]
     if before < 0 or after < 0:
         x = b.slice(x, dim, max(-before, 0), 1, size - max(-before, 0) - max(-after, 0))
@@ -64,7 +64,7 @@ def padded(b: LoweredBuilder, x: Any, dim: int, before: int, after: int) -> Tens
 
 
 def patches(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
-    """[..., s1, s2] -> [..., o1, k1, o2, k2]: what the kernel sees from each place."""
+    """Cut [..., s1, s2] into [..., o1, k1, o2, k2]: what the kernel sees from each output position."""
     lead = len(b.shape(x)) - len(windows)
     for number, window in enumerate(windows):
         dim = lead + 2 * number
@@ -249,7 +249,7 @@ def unfold(
     padding: Sequence[int],
     stride: Sequence[int],
 ) -> Tensor:
-    """im2col: [n, c, h, w] -> [n, c * kh * kw, places]."""
+    """Apply im2col: [n, c, h, w] -> [n, c * kh * kw, places]."""
     shape = b.shape(x)
     windows = _pairs(kernel, dilation, padding, stride, shape[2:])
     seen = b.permute(patches(b, x, windows), [0, 1, 3, 5, 2, 4])
@@ -266,7 +266,7 @@ def fold(
     padding: Sequence[int],
     stride: Sequence[int],
 ) -> Tensor:
-    """col2im: the transpose of unfold."""
+    """Apply col2im: the transpose of unfold."""
     first, second = windows = _pairs(kernel, dilation, padding, stride, sizes)
     shape = b.shape(x)
     channels = shape[1] // (first.kernel * second.kernel)

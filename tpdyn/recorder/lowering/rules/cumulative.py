@@ -66,7 +66,7 @@ def cumprod(b: LoweredBuilder, x: Any, dim: int, **_: Any) -> Tensor:
 
 
 def logcumsumexp(b: LoweredBuilder, x: Any, dim: int) -> Tensor:
-    """log of the running sum of exp."""
+    """Return the log of the running sum of exp."""
     return b.apply("log", cumsum(b, b.apply("exp", x), dim))
 
 
@@ -76,7 +76,7 @@ def trace(b: LoweredBuilder, x: Any) -> Tensor:
 
 
 def _difference(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """x_i - y_j: [..., i, j, entries]."""
+    """Return x_i - y_j: [..., i, j, entries]."""
     rank = len(b.shape(x))
     return b.combine([(1, b.unsqueeze(x, rank - 1)), (-1, b.unsqueeze(y, rank - 2))], share=True)
 
@@ -93,7 +93,7 @@ def cdist(b: LoweredBuilder, x: Any, y: Any, p: float, *_: Any) -> Tensor:
 
 
 def cdist_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, p: float, distance: Any) -> Tensor:
-    """grad_ij * the direction from y_j to x_i, summed over j; zero where the two are the same point."""
+    """Return grad_ij * the direction from y_j to x_i, summed over j; zero where the two are the same point."""
     apart = _difference(b, x, y)
     rank = len(b.shape(apart))
     if p == 1:

@@ -77,7 +77,7 @@ def _binary(function: str) -> Rule:
 
 
 def add(b: LoweredBuilder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
-    """x + alpha*y; marks a constant that guards a denominator: an optimizer's, or that of a normalisation written out."""
+    """Return x + alpha*y; marks a constant that guards a denominator: an optimizer's, or that of a normalisation written out."""
     shape = b.broadcast(x, y)
     for value, other in ((x, y), (y, x)):
         if is_guard(b, value, b.number(other)):
@@ -142,22 +142,22 @@ def is_size(b: LoweredBuilder, x: Any) -> bool:
 
 
 def sub(b: LoweredBuilder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
-    """x - alpha*y."""
+    """Return x - alpha*y."""
     return b.combine([(1, x), (-alpha, y)])
 
 
 def rsub(b: LoweredBuilder, x: Any, y: Any, alpha: Number = 1, **_: Any) -> Tensor:
-    """y - alpha*x."""
+    """Return y - alpha*x."""
     return b.combine([(-alpha, x), (1, y)])
 
 
 def mul(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Tensor:
-    """x * y."""
+    """Return x * y."""
     return b.product(x, y)
 
 
 def div(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None, **_: Any) -> Tensor:
-    """x / y: a number divides as its inverse, a tensor through its reciprocal."""
+    """Return x / y: a number divides as its inverse, a tensor through its reciprocal."""
     if rounding_mode is not None:
         raise Refusal(f"rounding_mode={rounding_mode!r} of values that depend on parameters")
     number = b.number(y)
@@ -172,7 +172,7 @@ def div(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None, 
 
 
 def _normalised_exponential(b: LoweredBuilder, x: Handle, y: Handle) -> Handle | None:
-    """softmax, where x = exp(z) and y is the sum of the same exp(z) along one dim (kept with size 1)."""
+    """Return softmax, where x = exp(z) and y is the sum of the same exp(z) along one dim (kept with size 1)."""
     made, total = b.instruction(x), b.instruction(y)
     if not (isinstance(made, Apply) and made.function == "exp" and isinstance(total, Contract) and b.is_whole(x)):
         return None
@@ -191,17 +191,17 @@ def _normalised_exponential(b: LoweredBuilder, x: Handle, y: Handle) -> Handle |
 
 
 def neg(b: LoweredBuilder, x: Any, **_: Any) -> Tensor:
-    """-x."""
+    """Return -x."""
     return b.combine([(-1, x)])
 
 
 def square(b: LoweredBuilder, x: Any, **_: Any) -> Tensor:
-    """x * x."""
+    """Return x * x."""
     return b.product(x, x)
 
 
 def power(b: LoweredBuilder, x: Any, exponent: Any, **_: Any) -> Tensor:
-    """x^p for a number p; c^x for a number c; x^y = exp(y log x), which is defined for x > 0 only."""
+    """Return x^p for a number p; c^x for a number c; x^y = exp(y log x), which is defined for x > 0 only."""
     p = b.number(exponent)
     if p is not None:
         if p == 2:
@@ -219,17 +219,17 @@ def power(b: LoweredBuilder, x: Any, exponent: Any, **_: Any) -> Tensor:
 
 
 def addcmul(b: LoweredBuilder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
-    """x + value*y*z."""
+    """Return x + value*y*z."""
     return b.combine([(1, x), (value, b.product(y, z))])
 
 
 def addcdiv(b: LoweredBuilder, x: Any, y: Any, z: Any, *, value: Number = 1) -> Tensor:
-    """x + value*y/z."""
+    """Return x + value*y/z."""
     return b.combine([(1, x), (value, div(b, y, z))])
 
 
 def lerp(b: LoweredBuilder, start: Any, end: Any, weight: Any) -> Tensor:
-    """start + weight*(end - start)."""
+    """Return start + weight*(end - start)."""
     w = b.number(weight)
     if w is not None:
         return b.combine([(1 - w, start), (w, end)])
@@ -237,7 +237,7 @@ def lerp(b: LoweredBuilder, start: Any, end: Any, weight: Any) -> Tensor:
 
 
 def where(b: LoweredBuilder, mask: Any, x: Any, y: Any) -> Tensor:
-    """x where the mask holds, else y."""
+    """Return x where the mask holds, else y."""
     if isinstance(mask, Known) and mask.is_discrete:
         if not bool(mask.tensor.any()):
             return b.combine([(1, y)], shape=b.broadcast(mask, x, y))
@@ -252,7 +252,7 @@ def masked_fill(b: LoweredBuilder, x: Any, mask: Any, number: Any) -> Tensor:
 
 
 def clamp(b: LoweredBuilder, x: Any, low: Any = None, high: Any = None) -> Tensor:
-    """Between low and high; one end alone is a maximum or minimum (and relu, when that end is the number 0)."""
+    """Clamp between low and high; one end alone is a maximum or minimum (and relu, when that end is the number 0)."""
     if b.number(low) is not None and b.number(high) is not None:
         return b.apply("clamp", x, parameters=[float(b.number(low)), float(b.number(high))])  # type: ignore[arg-type]
     if low is not None:
@@ -261,7 +261,7 @@ def clamp(b: LoweredBuilder, x: Any, low: Any = None, high: Any = None) -> Tenso
 
 
 def hardtanh(b: LoweredBuilder, x: Any, low: Number = -1, high: Number = 1) -> Tensor:
-    """Between low and high."""
+    """Clamp between low and high."""
     return b.apply("clamp", x, parameters=[low, high])
 
 
@@ -270,17 +270,17 @@ def _inside_open(b: LoweredBuilder, grad: Any, x: Any, low: Number, high: Number
 
 
 def gelu(b: LoweredBuilder, x: Any, *, approximate: str = "none") -> Tensor:
-    """GELU, exact or by tanh."""
+    """Return GELU, exact or by tanh."""
     return b.apply("gelu" if approximate == "none" else "gelu_tanh", x)
 
 
 def gelu_backward(b: LoweredBuilder, grad: Any, x: Any, *, approximate: str = "none") -> Tensor:
-    """grad * gelu'(x)."""
+    """Return grad * gelu'(x)."""
     return b.product(grad, b.apply("gelu'" if approximate == "none" else "gelu_tanh'", x))
 
 
 def argument_of(b: LoweredBuilder, out: Any, function: str) -> tuple[Handle, Apply] | None:
-    """If out = function(x): x (seen as out is seen), and the instruction."""
+    """Return x (seen as out is seen) and the instruction, if out = function(x)."""
     if isinstance(out, Handle):
         made = b.instruction(out)
         if isinstance(made, Apply) and made.function == function and len(made.operands) == 1 and made.along is None:
@@ -289,21 +289,21 @@ def argument_of(b: LoweredBuilder, out: Any, function: str) -> tuple[Handle, App
 
 
 def tanh_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
-    """grad * tanh'(x), or grad * (1 - out^2) where out was not made by tanh."""
+    """Return grad * tanh'(x), or grad * (1 - out^2) where out was not made by tanh."""
     found = argument_of(b, out, "tanh")
     slope = b.apply("tanh'", found[0]) if found else b.combine([(-1, b.product(out, out))], 1.0)
     return b.product(grad, slope)
 
 
 def sigmoid_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
-    """grad * sigmoid'(x), or grad * (out - out^2)."""
+    """Return grad * sigmoid'(x), or grad * (out - out^2)."""
     found = argument_of(b, out, "sigmoid")
     slope = b.apply("sigmoid'", found[0]) if found else b.combine([(1, out), (-1, b.product(out, out))])
     return b.product(grad, slope)
 
 
 def threshold_backward(b: LoweredBuilder, grad: Any, out: Any, threshold: Number) -> Tensor:
-    """grad where out > threshold; out = relu(x) > 0 exactly where x > 0."""
+    """Return grad where out > threshold; out = relu(x) > 0 exactly where x > 0."""
     found = argument_of(b, out, "relu")
     if threshold == 0:
         return b.product(grad, b.apply("step", found[0] if found else out))
@@ -311,36 +311,36 @@ def threshold_backward(b: LoweredBuilder, grad: Any, out: Any, threshold: Number
 
 
 def threshold(b: LoweredBuilder, x: Any, limit: Number, value: Number) -> Tensor:
-    """x where x > limit, else value."""
+    """Return x where x > limit, else value."""
     if limit == 0 and value == 0:
         return b.apply("relu", x)
     return b.apply("where", b.apply("greater", x, limit), x, value)
 
 
 def leaky_relu(b: LoweredBuilder, x: Any, negative: Number = 0.01) -> Tensor:
-    """x, or negative*x to the left of 0."""
+    """Return x, or negative*x to the left of 0."""
     return b.apply("leaky_relu", x, parameters=[negative])
 
 
 def leaky_relu_backward(b: LoweredBuilder, grad: Any, x: Any, negative: Number, is_result: bool) -> Tensor:
-    """grad * slope."""
+    """Return grad * slope."""
     return b.product(grad, b.apply("leaky_step", x, parameters=[negative]))
 
 
 def elu(b: LoweredBuilder, x: Any, alpha: Number = 1, scale: Number = 1, input_scale: Number = 1) -> Tensor:
-    """ELU, SELU, CELU."""
+    """Return ELU, SELU, CELU."""
     return b.apply("elu", x, parameters=[alpha, scale, input_scale])
 
 
 def celu(b: LoweredBuilder, x: Any, alpha: Number = 1) -> Tensor:
-    """ELU with slope 1 at zero from both sides."""
+    """Return ELU with slope 1 at zero from both sides."""
     return b.apply("elu", x, parameters=[alpha, 1, 1 / alpha])
 
 
 def elu_backward(
     b: LoweredBuilder, grad: Any, alpha: Number, scale: Number, input_scale: Number, is_result: bool, x: Any
 ) -> Tensor:
-    """grad * elu'(x); when only the result was kept, its argument is looked up."""
+    """Return grad * elu'(x); when only the result was kept, its argument is looked up."""
     if is_result:
         found = argument_of(b, x, "elu")
         if found is None:
@@ -350,7 +350,7 @@ def elu_backward(
 
 
 def silu_backward(b: LoweredBuilder, grad: Any, x: Any) -> Tensor:
-    """grad * silu'(x)."""
+    """Return grad * silu'(x)."""
     return b.product(grad, b.apply("silu'", x))
 
 
@@ -359,32 +359,32 @@ def _slope_backward(function: str) -> Rule:
 
 
 def softplus(b: LoweredBuilder, x: Any, beta: Number = 1, threshold: Number = 20) -> Tensor:
-    """log(1 + exp(beta x)) / beta."""
+    """Return log(1 + exp(beta x)) / beta."""
     return b.apply("softplus", x, parameters=[beta, threshold])
 
 
 def softplus_backward(b: LoweredBuilder, grad: Any, x: Any, beta: Number, threshold: Number) -> Tensor:
-    """grad * softplus'(x)."""
+    """Return grad * softplus'(x)."""
     return b.product(grad, b.apply("softplus'", x, parameters=[beta, threshold]))
 
 
 def log_sigmoid(b: LoweredBuilder, x: Any) -> tuple[Tensor, None]:
-    """log sigmoid(x); the buffer of the kernel is not needed."""
+    """Return log sigmoid(x); the buffer of the kernel is not needed."""
     return b.apply("log_sigmoid", x), None
 
 
 def log_sigmoid_backward(b: LoweredBuilder, grad: Any, x: Any, buffer: Any) -> Tensor:
-    """grad * sigmoid(-x)."""
+    """Return grad * sigmoid(-x)."""
     return b.product(grad, b.apply("log_sigmoid'", x))
 
 
 def same(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> Tensor:
-    """x itself."""
+    """Return x itself."""
     return x if isinstance(x, Known) else b.value(x)
 
 
 def convert(b: LoweredBuilder, x: Any, *args: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
-    """x in another type: of float, the same value."""
+    """Return x in another type: of float, the same value."""
     if dtype is not None and not dtype.is_floating_point:
         if dtype == torch.bool:
             return b.apply("not_equal", x, 0)
@@ -409,12 +409,12 @@ def fill(b: LoweredBuilder, x: Any, number: Any) -> Tensor:
 
 
 def zeros_like(b: LoweredBuilder, x: Any, **_: Any) -> Known:
-    """Zeros of x's shape."""
+    """Return zeros of x's shape."""
     return Known.full(b.shape(x), 0.0)
 
 
 def ones_like(b: LoweredBuilder, x: Any, **_: Any) -> Known:
-    """Ones of x's shape."""
+    """Return ones of x's shape."""
     return Known.full(b.shape(x), 1.0)
 
 
@@ -424,19 +424,19 @@ def new_full(b: LoweredBuilder, x: Any, size: Any, number: Number, **_: Any) -> 
 
 
 def new_zeros(b: LoweredBuilder, x: Any, size: Any, **_: Any) -> Known:
-    """Zeros."""
+    """Return zeros."""
     return Known.full(tuple(size), 0.0)
 
 
 def new_ones(b: LoweredBuilder, x: Any, size: Any, **_: Any) -> Known:
-    """Ones."""
+    """Return ones."""
     return Known.full(tuple(size), 1.0)
 
 
 def nan_to_num(
     b: LoweredBuilder, x: Any, nan: Number | None = None, posinf: Number | None = None, neginf: Number | None = None
 ) -> Tensor:
-    """Numbers in place of nan (what is infinite stays)."""
+    """Return numbers in place of nan (what is infinite stays)."""
     return b.apply("where", b.apply("isnan", x), nan or 0.0, x)
 
 

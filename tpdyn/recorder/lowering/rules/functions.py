@@ -15,95 +15,95 @@ def _of_log(factor: float) -> Rule:
 
 
 def exp2(b: LoweredBuilder, x: Any) -> Tensor:
-    """2^x."""
+    """Return 2^x."""
     return b.apply("exp", b.combine([(math.log(2), x)]))
 
 
 def erfc(b: LoweredBuilder, x: Any) -> Tensor:
-    """1 - erf x."""
+    """Return 1 - erf x."""
     return b.combine([(-1, b.apply("erf", x))], 1.0)
 
 
 def tan(b: LoweredBuilder, x: Any) -> Tensor:
-    """sin x / cos x."""
+    """Return sin x / cos x."""
     return b.product(b.apply("sin", x), b.apply("reciprocal", b.apply("cos", x)))
 
 
 def asin(b: LoweredBuilder, x: Any) -> Tensor:
-    """atan(x / sqrt(1 - x^2))."""
+    """Return atan(x / sqrt(1 - x^2))."""
     return b.apply("atan", b.product(x, b.apply("rsqrt", b.combine([(-1, b.product(x, x))], 1.0))))
 
 
 def acos(b: LoweredBuilder, x: Any) -> Tensor:
-    """pi/2 - asin x."""
+    """Return pi/2 - asin x."""
     return b.combine([(-1, asin(b, x))], math.pi / 2)
 
 
 def atanh(b: LoweredBuilder, x: Any) -> Tensor:
-    """(log(1 + x) - log(1 - x)) / 2."""
+    """Return (log(1 + x) - log(1 - x)) / 2."""
     return b.combine([(0.5, b.apply("log1p", x)), (-0.5, b.apply("log1p", b.combine([(-1, x)])))])
 
 
 def acosh(b: LoweredBuilder, x: Any) -> Tensor:
-    """log(x + sqrt(x^2 - 1))."""
+    """Return log(x + sqrt(x^2 - 1))."""
     root = b.apply("sqrt", b.combine([(1, b.product(x, x))], -1.0))
     return b.apply("log", b.combine([(1, x), (1, root)]))
 
 
 def logit(b: LoweredBuilder, x: Any, eps: Number | None = None) -> Tensor:
-    """log(x / (1 - x)), x kept eps away from the ends."""
+    """Return log(x / (1 - x)), x kept eps away from the ends."""
     if eps is not None:
         x = b.apply("clamp", x, parameters=[eps, 1 - eps])
     return b.combine([(1, b.apply("log", x)), (-1, b.apply("log", b.combine([(-1, x)], 1.0)))])
 
 
 def logit_backward(b: LoweredBuilder, grad: Any, x: Any, eps: Number | None = None) -> Tensor:
-    """grad / (x (1 - x)), zero where x is kept away from the ends."""
+    """Return grad / (x (1 - x)), zero where x is kept away from the ends."""
     if eps is not None:
         grad = b.product(grad, b.apply("inside", x, parameters=[eps, 1 - eps]))
     return b.product(grad, b.apply("reciprocal", b.combine([(1, x), (-1, b.product(x, x))])))
 
 
 def hardshrink(b: LoweredBuilder, x: Any, limit: Number = 0.5) -> Tensor:
-    """x outside of [-limit, limit], else zero."""
+    """Return x outside of [-limit, limit], else zero."""
     inside = b.apply("inside", x, parameters=[-limit, limit])
     return b.combine([(1, x), (-1, b.product(x, inside))])
 
 
 def softshrink(b: LoweredBuilder, x: Any, limit: Number = 0.5) -> Tensor:
-    """x - clamp(x)."""
+    """Return x - clamp(x)."""
     return b.combine([(1, x), (-1, b.apply("clamp", x, parameters=[-limit, limit]))])
 
 
 def shrink_backward(b: LoweredBuilder, grad: Any, x: Any, limit: Number) -> Tensor:
-    """grad outside of [-limit, limit]."""
+    """Return grad outside of [-limit, limit]."""
     inside = b.apply("inside", x, parameters=[-limit, limit])
     return b.combine([(1, grad), (-1, b.product(grad, inside))])
 
 
 def hypot(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """sqrt(x^2 + y^2)."""
+    """Return sqrt(x^2 + y^2)."""
     return b.apply("sqrt", b.combine([(1, b.product(x, x)), (1, b.product(y, y))]))
 
 
 def xlogy(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """x log y."""
+    """Return x log y."""
     return b.product(x, b.apply("log", y))
 
 
 def logaddexp(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """log(exp x + exp y) = y + softplus(x - y)."""
+    """Return log(exp x + exp y) = y + softplus(x - y)."""
     return b.combine([(1, y), (1, b.apply("softplus", b.combine([(1, x), (-1, y)]), parameters=[1.0, math.inf]))])
 
 
 def prelu(b: LoweredBuilder, x: Any, slope: Any) -> Tensor:
-    """x, or slope * x to the left of 0: relu(x) - slope * relu(-x)."""
+    """Return x, or slope * x to the left of 0: relu(x) - slope * relu(-x)."""
     left = b.apply("relu", b.combine([(-1, x)]))
     return b.combine([(1, b.apply("relu", x)), (-1, b.product(slope, left))])
 
 
 def prelu_backward(b: LoweredBuilder, grad: Any, x: Any, slope: Any) -> tuple[Tensor, Tensor]:
-    """Gradients of x and (not yet summed) of the slope."""
+    """Return the gradients of x and (not yet summed) of the slope."""
     right = b.apply("step", x)
     left = b.combine([(-1, right)], 1.0)
     factor = b.combine([(1, right), (1, b.product(slope, left))])
@@ -111,13 +111,13 @@ def prelu_backward(b: LoweredBuilder, grad: Any, x: Any, slope: Any) -> tuple[Te
 
 
 def glu(b: LoweredBuilder, x: Any, dim: int = -1) -> Tensor:
-    """First half times the sigmoid of the second half."""
+    """Return the first half times the sigmoid of the second half."""
     first, second = _halves(b, x, dim)
     return b.product(first, b.apply("sigmoid", second))
 
 
 def glu_backward(b: LoweredBuilder, grad: Any, x: Any, dim: int) -> Tensor:
-    """Both halves' gradients, end to end."""
+    """Return both halves' gradients, end to end."""
     first, second = _halves(b, x, dim)
     left = b.product(grad, b.apply("sigmoid", second))
     right = b.product(grad, b.product(first, b.apply("sigmoid'", second)))

@@ -18,7 +18,7 @@ from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tenso
 
 
 def histc(b: LoweredBuilder, x: Any, bins: int = 100, min: Number = 0, max: Number = 0) -> Tensor:
-    """How many entries lie in each of `bins` equal intervals from min to max (the last one closed)."""
+    """Count the entries in each of `bins` equal intervals from min to max (the last one closed)."""
     if min >= max:
         raise Refusal("histc between the smallest and the largest entry; give min < max")
     low = b.reshape(x, (-1, 1))
@@ -33,7 +33,7 @@ def histc(b: LoweredBuilder, x: Any, bins: int = 100, min: Number = 0, max: Numb
 
 
 def _inside(b: LoweredBuilder, offsets: Any, rows: int) -> Handle:
-    """inside[r, g]: whether row r belongs to group g, which ends before row offsets[g]."""
+    """Return inside[r, g]: whether row r belongs to group g, which ends before row offsets[g]."""
     (groups,) = b.shape(offsets)
     places = Known(torch.arange(rows, dtype=torch.float64).unsqueeze(1), name="rows")
     before_end = b.apply("greater", b.unsqueeze(offsets, 0), places)
@@ -46,7 +46,7 @@ def _inside(b: LoweredBuilder, offsets: Any, rows: int) -> Handle:
 def grouped_mm(
     b: LoweredBuilder, left: Any, right: Any, offsets: Any = None, bias: Any = None, out_dtype: Any = None
 ) -> Tensor:
-    """`left @ right` for each group: groups are runs of rows of left, of columns of right, or of the summed dim."""
+    """Return `left @ right` for each group: groups are runs of rows of left, of columns of right, or of the summed dim."""
     if offsets is None or bias is not None:
         raise Refusal("_grouped_mm without offsets, or with a bias")
     shapes = len(b.shape(left)), len(b.shape(right))

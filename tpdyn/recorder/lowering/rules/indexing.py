@@ -20,7 +20,7 @@ def _index(index: Any) -> Known:
 
 
 def _wrapped(index: Known, size: int) -> Known:
-    """Negative positions counted from the end; a mask becomes the positions where it holds."""
+    """Count negative positions from the end; a mask becomes the positions where it holds."""
     if index.tensor.dtype == torch.bool:
         if index.tensor.ndim != 1:
             raise Refusal("a mask of several dims as index")
@@ -31,13 +31,13 @@ def _wrapped(index: Known, size: int) -> Known:
 
 
 def embedding(b: LoweredBuilder, weight: Any, index: Any, *_: Any, **__: Any) -> Tensor:
-    """weight[index]."""
+    """Return weight[index]."""
     batch = list(range(len(b.shape(index))))
     return b.gather(weight, ["row", "feature"], _index(index), batch, "row", [*batch, "feature"])
 
 
 def embedding_backward(b: LoweredBuilder, grad: Any, index: Any, rows: int, padding: int, by_frequency: bool) -> Tensor:
-    """Each row's gradients added up."""
+    """Add up each row's gradients."""
     index = _index(index)
     if by_frequency:
         raise Refusal("nn.Embedding(scale_grad_by_freq=True)")
@@ -103,7 +103,7 @@ def embedding_bag_backward(
     each: Any = None,
     padding: int = -1,
 ) -> Tensor:
-    """Each row's share of the gradients of its bags."""
+    """Give each row its share of the gradients of its bags."""
     if by_frequency:
         raise Refusal("nn.EmbeddingBag(scale_grad_by_freq=True)")
     index = _index(index)
@@ -115,7 +115,7 @@ def embedding_bag_backward(
 
 
 def index_select(b: LoweredBuilder, x: Any, dim: int, index: Any) -> Tensor:
-    """x at the positions along dim."""
+    """Select x at the positions along dim."""
     rank = len(b.shape(x))
     dim = dim % rank
     letters: list[Any] = list(range(rank))
@@ -133,14 +133,14 @@ def index_select_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], di
 
 
 def index_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, *, alpha: Number = 1) -> Tensor:
-    """x + alpha * (source scattered along dim)."""
+    """Return x + alpha * (source scattered along dim)."""
     return b.combine([(1, x), (alpha, index_select_backward(b, source, b.shape(x), dim, index))])
 
 
 def _plan(
     b: LoweredBuilder, shape: Sequence[int], indices: Sequence[Any]
 ) -> tuple[int, Known, list[Any], list[Any], list[Any]]:
-    """Which dim an advanced index picks from: (dim, index, letters of x, letters of the index, letters of the result).
+    """Find which dim an advanced index picks from: (dim, index, letters of x, letters of the index, letters of the result).
 
     Several indices are allowed when all but one are arange(size) along a dim of their own: those pair dims up.
     """
@@ -180,7 +180,7 @@ def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
 
 
 def index_(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Tensor:
-    """x[..., index, ...]."""
+    """Return x[..., index, ...]."""
     one = _one_entry(b.shape(x), indices)
     if one is not None:
         return views.piece(b, x, one[0], one[1], one[1] + 1)
@@ -202,7 +202,7 @@ def _one_entry(shape: Sequence[int], indices: Sequence[Any]) -> tuple[int, int] 
 def index_put(
     b: LoweredBuilder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any
 ) -> Tensor:
-    """x with values written at the index, or added there (with accumulate, as in the backward of an index)."""
+    """Return x with values written at the index, or added there (with accumulate, as in the backward of an index)."""
     shape = b.shape(x)
     one = _one_entry(shape, indices)
     if one is not None:
@@ -238,7 +238,7 @@ def _is_whole_mask(b: LoweredBuilder, index: Any, shape: Sequence[int]) -> bool:
 
 
 def gather(b: LoweredBuilder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
-    """x picked along dim, jointly in the other dims."""
+    """Return x picked along dim, jointly in the other dims."""
     rank, index = len(b.shape(x)), _index(index)
     dim = dim % max(rank, 1)
     _same_elsewhere(b.shape(x), index.shape, dim)
@@ -248,7 +248,7 @@ def gather(b: LoweredBuilder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
 
 
 def scatter_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any) -> Tensor:
-    """x + source added along dim, jointly in the other dims."""
+    """Return x + source added along dim, jointly in the other dims."""
     rank, index = len(b.shape(x)), _index(index)
     dim = dim % max(rank, 1)
     _same_elsewhere(b.shape(x), index.shape, dim)
@@ -265,7 +265,7 @@ def _same_elsewhere(shape: Sequence[int], index: Sequence[int], dim: int) -> Non
 
 
 def scatter(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, **_: Any) -> Tensor:
-    """x with source written along dim, jointly in the other dims."""
+    """Return x with source written along dim, jointly in the other dims."""
     index = _index(index)
     dim = dim % max(len(b.shape(x)), 1)
     if int(index.tensor.sort(dim).values.diff(dim=dim).eq(0).sum()) and index.tensor.shape[dim] > 1:
@@ -279,13 +279,13 @@ def scatter(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, **_: A
 
 
 def tril(b: LoweredBuilder, x: Any, diagonal: int = 0) -> Tensor:
-    """Zeros above the diagonal."""
+    """Set zeros above the diagonal."""
     mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).tril(diagonal))
     return b.apply("where", mask, x, 0.0)
 
 
 def triu(b: LoweredBuilder, x: Any, diagonal: int = 0) -> Tensor:
-    """Zeros below the diagonal."""
+    """Set zeros below the diagonal."""
     mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).triu(diagonal))
     return b.apply("where", mask, x, 0.0)
 

@@ -10,32 +10,32 @@ from tpdyn.recorder.lowering.values import Number, Refusal, Tensor
 
 
 def mm(b: LoweredBuilder, x: Any, y: Any, *_: Any, **__: Any) -> Tensor:
-    """(i k)(k j) -> i j."""
+    """Multiply (i k)(k j) -> i j."""
     return b.contract("ij", (x, "ik"), (y, "kj"))
 
 
 def bmm(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Tensor:
-    """(b i k)(b k j) -> b i j."""
+    """Multiply (b i k)(b k j) -> b i j."""
     return b.contract("bij", (x, "bik"), (y, "bkj"))
 
 
 def mv(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """(i k)(k) -> i."""
+    """Multiply (i k)(k) -> i."""
     return b.contract("i", (x, "ik"), (y, "k"))
 
 
 def dot(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """(k)(k) -> number."""
+    """Multiply (k)(k) -> number."""
     return b.contract("", (x, "k"), (y, "k"))
 
 
 def outer(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """(i)(j) -> i j."""
+    """Multiply (i)(j) -> i j."""
     return b.contract("ij", (x, "i"), (y, "j"))
 
 
 def matmul(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """As torch.matmul: vectors, matrices, and batches with broadcasting."""
+    """Do as torch.matmul: vectors, matrices, and batches with broadcasting."""
     r, s = len(b.shape(x)), len(b.shape(y))
     if r == 0 or s == 0:
         raise Refusal("matmul of a tensor without dims")
@@ -47,7 +47,7 @@ def matmul(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
 
 
 def linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Tensor:
-    """x @ weight^T + bias."""
+    """Return x @ weight^T + bias."""
     lead = list(range(len(b.shape(x)) - 1))
     out = b.contract([*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
     return out if bias is None else b.combine([(1, out), (1, bias)])
@@ -56,7 +56,7 @@ def linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Tensor:
 def trilinear(
     b: LoweredBuilder, x: Any, y: Any, z: Any, lacks_x: Any, lacks_y: Any, lacks_z: Any, summed: Any, *_: Any
 ) -> Tensor:
-    """x * y * z over common dims, of which each lacks some, summed over some: two products, one after the other."""
+    """Return x * y * z over common dims, of which each lacks some, summed over some: two products, one after the other."""
     rank = len(b.shape(x)) + len(lacks_x)
     dims = range(rank)
     has_x, has_y, has_z = ([d for d in dims if d not in lacks] for lacks in (lacks_x, lacks_y, lacks_z))
@@ -74,7 +74,7 @@ def _plus(product: Rule) -> Rule:
 
 
 def addbmm_free(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """(b i k)(b k j) -> i j."""
+    """Multiply (b i k)(b k j) -> i j."""
     return b.contract("ij", (x, "bik"), (y, "bkj"))
 
 

@@ -19,23 +19,23 @@ from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tenso
 
 
 def softmax(b: LoweredBuilder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
-    """softmax over dim."""
+    """Return the softmax over dim."""
     return b.apply("softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
 
 
 def log_softmax(b: LoweredBuilder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
-    """log_softmax over dim."""
+    """Return the log_softmax over dim."""
     return b.apply("log_softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
 
 
 def softmax_backward(b: LoweredBuilder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
-    """out * (grad - sum(grad * out))."""
+    """Return out * (grad - sum(grad * out))."""
     total = reduce(b, grad, [dim % len(b.shape(out))], True, times=out)
     return b.product(out, b.combine([(1, grad), (-1, total)]))
 
 
 def log_softmax_backward(b: LoweredBuilder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
-    """grad - softmax(x) * sum(grad); without x at hand, exp(out) for softmax(x)."""
+    """Return grad - softmax(x) * sum(grad); without x at hand, exp(out) for softmax(x)."""
     dim = dim % len(b.shape(out))
     if isinstance(grad, Handle) and grad.var in b.scattered and b.is_whole(grad):
         total = b.scattered[grad.var]  # the gradient of a loss has one entry a row
@@ -89,7 +89,7 @@ def _weights(weight: Any, target: Known, counts: torch.Tensor, ignored: int, red
 def nll_loss(
     b: LoweredBuilder, logs: Any, target: Any, weight: Any, reduction: int, ignored: int
 ) -> tuple[Tensor, Tensor]:
-    """-sum_b w_b logs[b, y_b] over the weights' sum; and that sum. Further dims (tokens) follow the classes."""
+    """Return -sum_b w_b logs[b, y_b] over the weights' sum; and that sum. Further dims (tokens) follow the classes."""
     labels, counts = _labels(b, target, ignored)
     weights = _weights(weight, labels, counts, ignored, reduction)
     batch = [k for k in range(len(b.shape(logs))) if k != _class_dim(b, logs)]
@@ -114,7 +114,7 @@ def _class_dim(b: LoweredBuilder, logs: Any) -> int:
 def nll_loss_backward(
     b: LoweredBuilder, grad: Any, logs: Any, target: Any, weight: Any, reduction: int, ignored: int, total_weight: Any
 ) -> Tensor:
-    """-grad * w_b / total at the label of each row, zeros elsewhere."""
+    """Return -grad * w_b / total at the label of each row, zeros elsewhere."""
     labels, counts = _labels(b, target, ignored)
     weights = _weights(weight, labels, counts, ignored, reduction)
     shape, dim = b.shape(logs), _class_dim(b, logs)
@@ -132,7 +132,7 @@ def nll_loss_backward(
 
 
 def _reduced(b: LoweredBuilder, x: Tensor, reduction: int, times: Any = None) -> Tensor:
-    """Mean, sum or nothing of x * times."""
+    """Reduce x * times: mean, sum or nothing."""
     if reduction not in (MEAN, SUM):
         return x if times is None else b.product(x, times)
     scale = (
@@ -146,13 +146,13 @@ def _share(b: LoweredBuilder, x: Any, reduction: int) -> Number:
 
 
 def mse_loss(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
-    """mean (x - y)^2."""
+    """Return the mean of (x - y)^2."""
     error = b.combine([(1, x), (-1, y)], share=True)
     return _reduced(b, error, reduction, times=error)
 
 
 def mse_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int) -> Tensor:
-    """2/N * grad * (x - y)."""
+    """Return 2/N * grad * (x - y)."""
     error = b.combine([(1, x), (-1, y)], share=True)
     return b.product(grad, error, scale=2 * _share(b, error, reduction))
 
@@ -160,7 +160,7 @@ def mse_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: i
 def bce_with_logits(
     b: LoweredBuilder, x: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = MEAN
 ) -> Tensor:
-    """mean of w ((1 - y) x - (1 + (p - 1) y) log sigmoid(x)), p weighing the positive ones."""
+    """Return the mean of w ((1 - y) x - (1 + (p - 1) y) log sigmoid(x)), p weighing the positive ones."""
     first = b.product(b.combine([(-1, y)], 1.0), x)
     second: Tensor = b.apply("log_sigmoid", x)
     if pos_weight is not None:
@@ -174,7 +174,7 @@ LEAST_SPREAD = 1e-12
 
 
 def bce(b: LoweredBuilder, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
-    """mean of -w (y log x + (1 - y) log(1 - x))."""
+    """Return the mean of -w (y log x + (1 - y) log(1 - x))."""
     no = b.combine([(-1, x)], 1.0)
     logs = [b.apply("maximum", b.apply("log", chance), SMALLEST_LOG) for chance in (x, no)]
     each = b.combine([(-1, b.product(y, logs[0])), (-1, b.product(b.combine([(-1, y)], 1.0), logs[1]))])
@@ -182,7 +182,7 @@ def bce(b: LoweredBuilder, x: Any, y: Any, weight: Any = None, reduction: int = 
 
 
 def bce_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, weight: Any = None, reduction: int = MEAN) -> Tensor:
-    """w (x - y) / (x (1 - x)) * grad."""
+    """Return w (x - y) / (x (1 - x)) * grad."""
     error = b.combine([(1, x), (-1, y)])
     spread = b.apply("maximum", b.combine([(1, x), (-1, b.product(x, x))]), LEAST_SPREAD)
     slope = b.product(error, b.apply("reciprocal", spread))
@@ -192,12 +192,12 @@ def bce_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, weight: Any = Non
 
 
 def soft_margin(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
-    """mean of log(1 + exp(-y x))."""
+    """Return the mean of log(1 + exp(-y x))."""
     return _reduced(b, b.combine([(-1, b.apply("log_sigmoid", b.product(y, x)))]), reduction)
 
 
 def soft_margin_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int = MEAN) -> Tensor:
-    """-y sigmoid(-y x) * grad."""
+    """Return -y sigmoid(-y x) * grad."""
     slope = b.product(y, b.apply("log_sigmoid'", b.product(y, x)), scale=-1)
     return b.product(grad, slope, scale=_share(b, slope, reduction))
 
@@ -205,7 +205,7 @@ def soft_margin_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction
 def _margins(
     b: LoweredBuilder, x: Any, target: Any, weight: Any, power: Number, margin: Number
 ) -> tuple[Handle, Tensor, Known]:
-    """max(0, margin - x_y + x_j), x with rows, the weights of the other classes, and the labels one-hot."""
+    """Return max(0, margin - x_y + x_j), x with rows, the weights of the other classes, and the labels one-hot."""
     if power not in (1, 2):
         raise Refusal(f"multi_margin_loss with p={power}; expected 1 or 2")
     if not isinstance(target, Known):
@@ -231,7 +231,7 @@ def multi_margin(
     weight: Any = None,
     reduction: int = MEAN,
 ) -> Tensor:
-    """mean over rows of sum_j w_y max(0, margin - x_y + x_j)^p / classes, j another class than y."""
+    """Return the mean over rows of sum_j w_y max(0, margin - x_y + x_j)^p / classes, j another class than y."""
     over, others, _ = _margins(b, x, target, weight, power, margin)
     rows, classes = over.shape
     each = over if power == 1 else b.product(over, over)
@@ -249,7 +249,7 @@ def multi_margin_backward(
     weight: Any = None,
     reduction: int = MEAN,
 ) -> Tensor:
-    """Each class above the margin is pushed down, the label's up by all of them."""
+    """Push each class above the margin down, the label's up by all of them."""
     over, others, hot = _margins(b, x, target, weight, power, margin)
     rows, classes = over.shape
     scale = Fraction(1, classes * rows) if reduction == MEAN else Fraction(1, classes)
@@ -260,25 +260,25 @@ def multi_margin_backward(
 
 
 def huber_loss(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN, delta: Number = 1.0) -> Tensor:
-    """delta-Huber: e c - c^2/2 with e = |x - y| and c = min(e, delta)."""
+    """Return the delta-Huber loss: e c - c^2/2 with e = |x - y| and c = min(e, delta)."""
     error = b.apply("abs", b.combine([(1, x), (-1, y)], share=True))
     inner = b.apply("clamp", error, parameters=[0.0, delta])
     return _reduced(b, b.combine([(1, b.product(error, inner)), (-0.5, b.product(inner, inner))]), reduction)
 
 
 def huber_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int, delta: Number) -> Tensor:
-    """clamp(x - y, -delta, delta) * grad."""
+    """Return clamp(x - y, -delta, delta) * grad."""
     error = b.combine([(1, x), (-1, y)], share=True)
     return b.product(grad, b.apply("clamp", error, parameters=[-delta, delta]), scale=_share(b, error, reduction))
 
 
 def smooth_l1_loss(b: LoweredBuilder, x: Any, y: Any, reduction: int = MEAN, beta: Number = 1.0) -> Tensor:
-    """huber / beta."""
+    """Return huber / beta."""
     return b.combine([(1 / beta, huber_loss(b, x, y, reduction, beta))])
 
 
 def smooth_l1_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduction: int, beta: Number) -> Tensor:
-    """huber' / beta."""
+    """Return huber' / beta."""
     return b.combine([(1 / beta, huber_loss_backward(b, grad, x, y, reduction, beta))])
 
 

@@ -28,7 +28,7 @@ def _mean_of_product(b: LoweredBuilder, x: Any, y: Any, dims: Sequence[int], sha
 def normalised(
     b: LoweredBuilder, x: Any, dims: Sequence[int], eps: Number, centre: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x_hat, mean (zero without centring) and rstd = rsqrt(var + eps), the latter two with size 1 kept."""
+    """Return x_hat, mean (zero without centring) and rstd = rsqrt(var + eps), the latter two with size 1 kept."""
     deviation, average = centred(b, x, dims) if centre else (b.value(x), Known.full((), 0.0))
     spread = _mean_of_product(b, deviation, deviation, dims, share=True)
     rstd = b.apply("rsqrt", b.combine([(1, spread)], eps, epsilon=True, share=True))
@@ -63,7 +63,7 @@ def _gradients(
 def layer_norm(
     b: LoweredBuilder, x: Any, shape: Sequence[int], weight: Any, bias: Any, eps: Number
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out, mean, rstd."""
+    """Return out, mean, rstd."""
     rank = len(b.shape(x))
     x_hat, average, rstd = normalised(b, x, range(rank - len(shape), rank), eps)
     return _affine(b, x_hat, weight, bias), average, rstd
@@ -80,7 +80,7 @@ def layer_norm_backward(
     bias: Any,
     mask: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight, bias; x_hat is that of the forward pass."""
+    """Return the gradients of x, weight, bias; x_hat is that of the forward pass."""
     rank = len(b.shape(x))
     dims, others = range(rank - len(shape), rank), range(rank - len(shape))
     deviation, _ = centred(b, x, dims)
@@ -89,7 +89,7 @@ def layer_norm_backward(
 
 
 def rms_norm(b: LoweredBuilder, x: Any, shape: Sequence[int], weight: Any, eps: Number | None) -> tuple[Tensor, Tensor]:
-    """out, rstd."""
+    """Return out, rstd."""
     rank = len(b.shape(x))
     eps = torch.finfo(torch.get_default_dtype()).eps if eps is None else eps
     x_hat, _, rstd = normalised(b, x, range(rank - len(shape), rank), eps, centre=False)
@@ -99,7 +99,7 @@ def rms_norm(b: LoweredBuilder, x: Any, shape: Sequence[int], weight: Any, eps: 
 def rms_norm_backward(
     b: LoweredBuilder, grad: Any, x: Any, shape: Sequence[int], rstd: Any, weight: Any, mask: Sequence[bool]
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of x and weight."""
+    """Return the gradients of x and weight."""
     rank = len(b.shape(x))
     dims, others = range(rank - len(shape), rank), range(rank - len(shape))
     x_hat = b.product(x, rstd, share=True)
@@ -110,7 +110,7 @@ def rms_norm_backward(
 def group_norm(
     b: LoweredBuilder, x: Any, weight: Any, bias: Any, n: int, channels: int, pixels: int, groups: int, eps: Number
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out, mean, rstd."""
+    """Return out, mean, rstd."""
     shape = b.shape(x)
     grouped = b.reshape(x, (n, groups, channels // groups * pixels))
     x_hat, average, rstd = normalised(b, grouped, [2], eps)
@@ -132,7 +132,7 @@ def group_norm_backward(
     groups: int,
     mask: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight, bias."""
+    """Return the gradients of x, weight, bias."""
     shape = b.shape(x)
     grouped = b.reshape(x, (n, groups, channels // groups * pixels))
     deviation, _ = centred(b, grouped, [2])
@@ -150,7 +150,7 @@ def _per_channel(b: LoweredBuilder, weight: Any, rank: int) -> Any:
 
 
 def _frozen(b: LoweredBuilder, x: Any, running_mean: Any, running_var: Any, eps: Number) -> tuple[Tensor, Tensor]:
-    """x normalised by the running statistics, and their inverse standard deviation."""
+    """Return x normalised by the running statistics, and their inverse standard deviation."""
     rank = len(b.shape(x))
     root = b.apply("rsqrt", b.combine([(1, b.value(running_var))], eps, share=True))
     centre = b.combine([(1, x), (-1, _per_channel(b, running_mean, rank))], share=True)
@@ -169,7 +169,7 @@ def batch_norm(
     eps: Number,
     *_: Any,
 ) -> tuple[Tensor, ...]:
-    """out, mean, inverse std, and (where the overload has them) the new running mean and variance."""
+    """Return out, mean, inverse std, and (where the overload has them) the new running mean and variance."""
     shape = b.shape(x)
     dims = [d for d in range(len(shape)) if d != 1]
     w, c = _per_channel(b, weight, len(shape)), _per_channel(b, bias, len(shape))
@@ -208,7 +208,7 @@ def batch_norm_backward(
     mask: Sequence[bool],
     *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight, bias."""
+    """Return the gradients of x, weight, bias."""
     shape = b.shape(x)
     dims = [d for d in range(len(shape)) if d != 1]
     if not train:
@@ -223,14 +223,14 @@ def batch_norm_backward(
 
 
 def weight_norm(b: LoweredBuilder, v: Any, g: Any, dim: int = 0) -> tuple[Tensor, Tensor]:
-    """g * v / |v|, the norm over all dims but one; and that norm."""
+    """Return g * v / |v|, the norm over all dims but one; and that norm."""
     others = [d for d in range(len(b.shape(v))) if d != dim % len(b.shape(v))]
     length = b.apply("sqrt", reduce(b, v, others, True, times=v))
     return b.product(v, b.product(g, b.apply("reciprocal", length))), length
 
 
 def weight_norm_backward(b: LoweredBuilder, grad: Any, v: Any, g: Any, length: Any, dim: int) -> tuple[Tensor, Tensor]:
-    """Gradients of v and g: with s = sum(grad * v) / |v|, dg = s and dv = g/|v| * (grad - v * s/|v|)."""
+    """Return the gradients of v and g: with s = sum(grad * v) / |v|, dg = s and dv = g/|v| * (grad - v * s/|v|)."""
     others = [d for d in range(len(b.shape(v))) if d != dim % len(b.shape(v))]
     inverse = b.apply("reciprocal", length)
     dg = b.product(reduce(b, grad, others, True, times=v), inverse)

@@ -23,7 +23,7 @@ aten = torch.ops.aten
 
 
 def along(b: LoweredBuilder, x: Any, dim: int, matrix: torch.Tensor, *, transposed: bool = False) -> Tensor:
-    """x with one dim multiplied by a constant matrix [out, in] (or its transpose)."""
+    """Return x with one dim multiplied by a constant matrix [out, in] (or its transpose)."""
     key = ("matrix", tuple(matrix.shape), matrix.numpy().tobytes())
     known = b.indices.get(key)
     if known is None:
@@ -116,7 +116,7 @@ def _adaptive_maps(sizes: Sequence[int], outs: Sequence[int]) -> Maps:
 
 
 def _adaptive(b: LoweredBuilder, x: Any, outs: Sequence[int]) -> Tensor:
-    """Means over as many windows as wanted."""
+    """Take means over as many windows as wanted."""
     return _apply(b, x, _adaptive_maps(b.shape(x)[-len(outs) :], outs))
 
 
@@ -128,7 +128,7 @@ def _adaptive_backward(rank: int) -> Rule:
 
 
 def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
-    """upsample_<kind><rank>d and its backward. Arguments: output sizes, [align_corners], a scale for each dim."""
+    """Make the rules of upsample_<kind><rank>d and its backward. Arguments: output sizes, [align_corners], a scale for each dim."""
     corners = kind in ("linear", "bilinear", "trilinear", "bicubic", "_bilinear2d_aa", "_bicubic2d_aa")
 
     def maps(sizes: Sequence[int], outs: Sequence[int], extra: Sequence[Any]) -> Maps:
@@ -169,7 +169,7 @@ def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
 
 
 def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
-    """reflection_pad<rank>d or replication_pad<rank>d and its backward; pads are listed last dim first."""
+    """Make the rules of reflection_pad<rank>d or replication_pad<rank>d and its backward; pads are listed last dim first."""
     op = getattr(aten, f"{name}1d")
 
     def indices(sizes: Sequence[int], pads: Sequence[int]) -> list[Known]:
@@ -230,7 +230,7 @@ def _tables(
     dilation: Sequence[int],
     ceil: bool,
 ) -> list[torch.Tensor]:
-    """Which positions each window sees, [out, kernel]; those in the padding see the first one that is not."""
+    """List which positions each window sees, [out, kernel]; those in the padding see the first one that is not."""
     rank = len(sizes)
     kernel, padding, dilation = (list(v) * rank if len(v) == 1 else list(v) for v in (kernel, padding, dilation))
     stride = kernel if not stride else list(stride) * rank if len(stride) == 1 else list(stride)
@@ -259,7 +259,7 @@ def _adaptive_tables(sizes: Sequence[int], outs: Sequence[int]) -> list[torch.Te
 
 
 def _seen(b: LoweredBuilder, x: Any, table: torch.Tensor, dim: int) -> list[Handle]:
-    """x at the first, second, ... position of each window along dim."""
+    """Return x at the first, second, ... position of each window along dim."""
     found = []
     for k in range(table.shape[1]):
         key = ("window", tuple(table[:, k].tolist()))
@@ -273,7 +273,7 @@ def _seen(b: LoweredBuilder, x: Any, table: torch.Tensor, dim: int) -> list[Hand
 
 
 def _max_forward(b: LoweredBuilder, x: Any, tables: Sequence[torch.Tensor]) -> list[tuple[Handle, list[Handle]]]:
-    """Dim by dim, last first: the argument, the tests; the final maximum comes last (without tests)."""
+    """Take maxima dim by dim, last first: the argument, the tests; the final maximum comes last (without tests)."""
     lead = len(b.shape(x)) - len(tables)
     done: list[tuple[Handle, list[Handle]]] = []
     value = b.value(x)
@@ -329,7 +329,7 @@ def _maximum(rank: int) -> tuple[Rule, Rule]:
 
 
 def adaptive_max(b: LoweredBuilder, x: Any, outs: Sequence[int]) -> tuple[Tensor, Argmax]:
-    """Maxima over as many windows as wanted."""
+    """Take maxima over as many windows as wanted."""
     return _max_forward(b, x, _adaptive_tables(b.shape(x)[-len(outs) :], outs))[-1][0], Argmax()
 
 

@@ -33,7 +33,7 @@ def drawn(b: LoweredBuilder, node: Node, args: tuple[Any, ...]) -> tuple[Tensor 
 
 
 def _dropout(b: LoweredBuilder, node: Node, args: tuple[Any, ...], values: Any) -> tuple[Tensor, Tensor]:
-    """x * mask / (1 - p), and the mask."""
+    """Return x * mask / (1 - p), and the mask."""
     p, train = float(argument(node, 1, "p", 0.5)), argument(node, 2, "train", True)
     if not train or p == 0:
         return args[0], Known(torch.ones(b.shape(args[0]), dtype=torch.bool))
@@ -42,7 +42,7 @@ def _dropout(b: LoweredBuilder, node: Node, args: tuple[Any, ...], values: Any) 
 
 
 def dropout_backward(b: LoweredBuilder, grad: Any, mask: Any, scale: float) -> Tensor:
-    """grad * mask * scale."""
+    """Return grad * mask * scale."""
     return b.product(grad, mask, scale=scale)
 
 

@@ -26,7 +26,7 @@ def mean(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, *, s
 
 
 def centred(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """x - mean(x) and mean(x), the mean over dims with size 1 kept."""
+    """Return x - mean(x) and mean(x), the mean over dims with size 1 kept."""
     average = mean(b, x, list(dims), True, share=True)
     return b.combine([(1, x), (-1, average)], share=True), average
 
@@ -34,7 +34,7 @@ def centred(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> tuple[Tensor, Ten
 def variance(
     b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
 ) -> Tensor:
-    """sum (x - mean)^2 / (N - correction)."""
+    """Return sum (x - mean)^2 / (N - correction)."""
     dims = axes_of(b, x, dim)
     deviation, _mean = centred(b, x, dims)
     correction = 1 if correction is None else correction
@@ -50,7 +50,7 @@ def std(b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keep
 def var_mean(
     b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Variance and mean."""
+    """Return variance and mean."""
     return variance(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
 
 
@@ -80,12 +80,12 @@ def vector_norm(b: LoweredBuilder, x: Any, ord: Any = 2, dim: Any = None, keepdi
 
 
 def norm(b: LoweredBuilder, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
-    """As vector_norm."""
+    """Do as vector_norm."""
     return vector_norm(b, x, 2 if p is None else p, dim, keepdim)
 
 
 def logsumexp(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool = False) -> Tensor:
-    """log sum exp."""
+    """Return log sum exp."""
     return b.apply("log", reduce(b, b.apply("exp", x), axes_of(b, x, dim), keepdim))
 
 

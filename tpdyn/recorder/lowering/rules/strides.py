@@ -16,7 +16,7 @@ from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
 
 
 def diagonal(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """x[..., i, ..., i + offset, ...], the diagonal last."""
+    """Return x[..., i, ..., i + offset, ...], the diagonal last."""
     first, second = dim1 % len(b.shape(x)), dim2 % len(b.shape(x))
     shape = b.shape(x)
     start = (max(-offset, 0), max(offset, 0))
@@ -28,7 +28,7 @@ def diagonal(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = 0, dim2: in
 
 
 def diag_embed(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """x along the diagonal of two new dims, zeros elsewhere."""
+    """Return x along the diagonal of two new dims, zeros elsewhere."""
     if offset != 0:
         raise Refusal("a diagonal matrix with an offset")
     rank = len(b.shape(x)) + 1
@@ -40,7 +40,7 @@ def diag_embed(b: LoweredBuilder, x: Any, offset: int = 0, dim1: int = -2, dim2:
 
 
 def diagonal_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], offset: int, dim1: int, dim2: int) -> Tensor:
-    """Zeros but for the diagonal."""
+    """Return zeros but for the diagonal."""
     first, second = dim1 % len(sizes), dim2 % len(sizes)
     if sizes[first] != sizes[second]:
         raise Refusal("the diagonal of a matrix that is not square")
@@ -59,7 +59,7 @@ def contiguous_steps(shape: Sequence[int]) -> list[int]:
 def strided_cuts(
     base: Sequence[int], size: Sequence[int], stride: Sequence[int], offset: int
 ) -> tuple[tuple[int, ...], list[Cut]]:
-    """How a strided view of a contiguous tensor is cut out of it: the base regrouped, and the cut of each of its dims.
+    """Find how a strided view of a contiguous tensor is cut out of it: the base regrouped, and the cut of each of its dims.
 
     Where the view does not fit the base's own dims, the base is regrouped by the strides of the view. Raises Refusal
     where entries would be read twice.
@@ -96,7 +96,7 @@ def _cuts(base: Sequence[int], size: Sequence[int], stride: Sequence[int], offse
 def as_strided(
     b: LoweredBuilder, x: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None
 ) -> Tensor:
-    """Dims of a contiguous tensor sliced, dropped and permuted, where the strides say so."""
+    """Slice, drop and permute dims of a contiguous tensor, where the strides say so."""
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)
     x = b.reshape(x, shape)
     for d, (start, step, length, place) in enumerate(cuts):
@@ -113,7 +113,7 @@ def as_strided(
 def as_strided_scatter(
     b: LoweredBuilder, x: Any, source: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None
 ) -> Tensor:
-    """x with a strided view overwritten."""
+    """Return x with a strided view overwritten."""
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)
     kept = [place for *_, place in cuts if place is not None]
     source = b.reshape(b.expand(source, size), [size[place] for place in sorted(kept)])

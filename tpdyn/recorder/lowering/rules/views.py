@@ -28,12 +28,12 @@ def t(b: LoweredBuilder, x: Any) -> Tensor:
 
 
 def transpose(b: LoweredBuilder, x: Any, d: int, e: int) -> Tensor:
-    """Two dims swapped."""
+    """Swap two dims."""
     return b.transpose(x, d, e)
 
 
 def permute(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> Tensor:
-    """Dims in another order."""
+    """Put dims in another order."""
     return b.permute(x, dims)
 
 
@@ -43,7 +43,7 @@ def unsqueeze(b: LoweredBuilder, x: Any, dim: int) -> Tensor:
 
 
 def squeeze(b: LoweredBuilder, x: Any, dim: Any = None) -> Tensor:
-    """Without dims of size 1."""
+    """Drop dims of size 1."""
     dims = range(len(b.shape(x))) if dim is None else [dim] if isinstance(dim, int) else dim
     return b.squeeze(x, list(dims))
 
@@ -59,13 +59,13 @@ def expand_as(b: LoweredBuilder, x: Any, other: Any) -> Tensor:
 
 
 def unflatten(b: LoweredBuilder, x: Any, dim: int, sizes: Sequence[int]) -> Tensor:
-    """One dim split."""
+    """Split one dim."""
     shape, dim = b.shape(x), _dim(b, x, dim)
     return b.reshape(x, (*shape[:dim], *sizes, *shape[dim + 1 :]))
 
 
 def bounds(size: int, start: int | None, end: int | None) -> tuple[int, int]:
-    """Python's rules for start and end."""
+    """Apply Python's rules for start and end."""
     first, last, _ = slice(start, end).indices(size)
     return first, max(first, last)
 
@@ -73,7 +73,7 @@ def bounds(size: int, start: int | None, end: int | None) -> tuple[int, int]:
 def slice_(
     b: LoweredBuilder, x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
-    """x[start:end:step] along dim."""
+    """Return x[start:end:step] along dim."""
     dim = _dim(b, x, dim)
     size = b.shape(x)[dim]
     first, last = bounds(size, start, end)
@@ -88,18 +88,18 @@ def slice_(
 
 
 def narrow(b: LoweredBuilder, x: Any, dim: int, start: int, length: int) -> Tensor:
-    """x[start : start+length] along dim."""
+    """Return x[start : start+length] along dim."""
     return slice_(b, x, dim, start, start + length)
 
 
 def select(b: LoweredBuilder, x: Any, dim: int, index: int) -> Tensor:
-    """x[index] along dim, which is dropped."""
+    """Return x[index] along dim, which is dropped."""
     dim = _dim(b, x, dim)
     return b.select(x, dim, index % b.shape(x)[dim])
 
 
 def flip(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> Tensor:
-    """Reversed along dims."""
+    """Reverse along dims."""
     for dim in dims:
         dim = _dim(b, x, dim)
         size = b.shape(x)[dim]
@@ -108,13 +108,13 @@ def flip(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> Tensor:
 
 
 def split_with_sizes(b: LoweredBuilder, x: Any, sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Consecutive pieces."""
+    """Cut into consecutive pieces."""
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
     return tuple(slice_(b, x, dim, start, start + size) for start, size in zip(starts, sizes))
 
 
 def split(b: LoweredBuilder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of one size (the last may be smaller)."""
+    """Cut into pieces of one size (the last may be smaller)."""
     total = b.shape(x)[_dim(b, x, dim)]
     if isinstance(size, (list, tuple)):
         return split_with_sizes(b, x, size, dim)
@@ -123,13 +123,13 @@ def split(b: LoweredBuilder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, .
 
 
 def chunk(b: LoweredBuilder, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """So many pieces."""
+    """Cut into so many pieces."""
     total = b.shape(x)[_dim(b, x, dim)]
     return split(b, x, -(-total // chunks), dim)
 
 
 def unbind(b: LoweredBuilder, x: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Each entry along dim."""
+    """Return each entry along dim."""
     return tuple(select(b, x, dim, k) for k in range(b.shape(x)[_dim(b, x, dim)]))
 
 
@@ -142,7 +142,7 @@ def cat(b: LoweredBuilder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
 
 
 def stack(b: LoweredBuilder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
-    """Side by side, along a new dim."""
+    """Lay side by side, along a new dim."""
     dim = _dim(b, tensors[0], dim, 1)
     new = [
         Known.full((*b.shape(x)[:dim], 1, *b.shape(x)[dim:]), 0.0) if b.number(x) == 0 else b.unsqueeze(x, dim)
@@ -154,7 +154,7 @@ def stack(b: LoweredBuilder, tensors: Sequence[Any], dim: int = 0) -> Tensor:
 def slice_backward(
     b: LoweredBuilder, grad: Any, sizes: Sequence[int], dim: int, start: int, end: int, step: int
 ) -> Tensor:
-    """Zeros but for the slice."""
+    """Return zeros but for the slice."""
     dim = dim % len(sizes)
     first, last = bounds(sizes[dim], start, end)
     if first == 0 and last == sizes[dim] and step == 1:
@@ -165,14 +165,14 @@ def slice_backward(
 
 
 def select_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], dim: int, index: int) -> Tensor:
-    """Zeros but for one index."""
+    """Return zeros but for one index."""
     dim = dim % len(sizes)
     zeros = Known.full(tuple(sizes), 0.0)
     return zeros if b.number(grad) == 0 else overwrite(b, zeros, b.unsqueeze(grad, dim), dim, index % sizes[dim])
 
 
 def overwrite(b: LoweredBuilder, x: Any, source: Any, dim: int, start: int, step: int = 1) -> Tensor:
-    """x, but for source at start, start+step, ... along dim."""
+    """Return x, but for source at start, start+step, ... along dim."""
     size, length = b.shape(x)[dim], b.shape(source)[dim]
     if step != 1:
         return _overwrite_by_steps(b, x, source, dim, start, step)
@@ -210,7 +210,7 @@ def _overwrite_by_steps(b: LoweredBuilder, x: Any, source: Any, dim: int, start:
 
 
 def piece(b: LoweredBuilder, x: Any, dim: int, start: int, end: int, step: int = 1) -> Tensor:
-    """x[start:end:step] along dim; of a constant, a constant."""
+    """Return x[start:end:step] along dim; of a constant, a constant."""
     number = b.number(x)
     if number is not None:
         shape: Shape = b.shape(x)
@@ -227,7 +227,7 @@ def slice_scatter(
     end: int | None = None,
     step: int = 1,
 ) -> Tensor:
-    """x with a slice overwritten."""
+    """Return x with a slice overwritten."""
     dim = _dim(b, x, dim)
     first, last = bounds(b.shape(x)[dim], start, end)
     shape = b.shape(x)
@@ -236,7 +236,7 @@ def slice_scatter(
 
 
 def select_scatter(b: LoweredBuilder, x: Any, source: Any, dim: int, index: int) -> Tensor:
-    """x with one index overwritten."""
+    """Return x with one index overwritten."""
     dim = _dim(b, x, dim)
     shape = b.shape(x)
     source = b.expand(source, (*shape[:dim], *shape[dim + 1 :]))
@@ -246,7 +246,7 @@ def select_scatter(b: LoweredBuilder, x: Any, source: Any, dim: int, index: int)
 
 
 def pad(b: LoweredBuilder, x: Any, pad: Sequence[int], value: Number = 0) -> Tensor:
-    """Constant padding, last dim first."""
+    """Pad with a constant, last dim first."""
     for k in range(len(pad) // 2):
         dim = len(b.shape(x)) - 1 - k
         before, after = pad[2 * k], pad[2 * k + 1]
@@ -264,7 +264,7 @@ def pad(b: LoweredBuilder, x: Any, pad: Sequence[int], value: Number = 0) -> Ten
 
 
 def roll(b: LoweredBuilder, x: Any, shifts: Any, dims: Any = ()) -> Tensor:
-    """Shifted round and round along dims (of all entries in a row without dims)."""
+    """Shift round and round along dims (without dims, all entries in a row)."""
     shifts = [shifts] if isinstance(shifts, int) else list(shifts)
     dims = [dims] if isinstance(dims, int) else list(dims)
     if not dims:
@@ -280,7 +280,7 @@ def roll(b: LoweredBuilder, x: Any, shifts: Any, dims: Any = ()) -> Tensor:
 
 
 def pixel_shuffle(b: LoweredBuilder, x: Any, factor: int) -> Tensor:
-    """Channels (c, r, r) beside pixels (h, w) -> channels c, pixels (h r, w r)."""
+    """Move channels (c, r, r) beside pixels (h, w) -> channels c, pixels (h r, w r)."""
     *lead, channels, height, width = b.shape(x)
     n, kept = len(lead), channels // factor**2
     apart = b.reshape(x, (*lead, kept, factor, factor, height, width))

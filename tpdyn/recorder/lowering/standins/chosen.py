@@ -41,7 +41,7 @@ class Chosen(StandsIn):
 
 
 def ranks(b: LoweredBuilder, x: Any, dim: int, largest: bool = True) -> Handle:
-    """How many entries along dim come before each: dim is moved to the end."""
+    """Count how many entries along dim come before each: dim is moved to the end."""
     rank = len(b.shape(x))
     last = b.permute(x, [*(d for d in range(rank) if d != dim), dim])
     size = b.shape(last)[-1]
@@ -80,7 +80,7 @@ def topk(
 
 
 def sort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> tuple[Tensor, Chosen]:
-    """All entries along dim, in order (equal ones in the order in which they are)."""
+    """Sort all entries along dim (equal ones in the order in which they are)."""
     if args and (args[0] is None or isinstance(args[0], bool)) and len(args) > 1:  # sort.stable
         args = args[1:]
     options.pop("stable", None)
@@ -142,7 +142,7 @@ def median(b: LoweredBuilder, x: Any, dim: int | None = None, keepdim: bool = Fa
 
 
 def nonzero(b: LoweredBuilder, *_: Any, **__: Any) -> Tensor:
-    """Refused: its shape is data."""
+    """Refuse: its shape is data."""
     raise Refusal(
         "a shape that depends on values: how many entries hold (torch.where, nonzero, a mask as index) depends on "
         "parameters; multiply with the mask instead"
@@ -216,19 +216,19 @@ def _equal(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
 
 
 def _coincide(b: LoweredBuilder, one: Handle, other: Any) -> Tensor:
-    """Where one-hot rows are the same, with broadcasting."""
+    """Find where one-hot rows are the same, with broadcasting."""
     rank = max(len(one.shape), len(other.shape))
     letters = [range(rank - len(rows.shape), rank) for rows in (one, other)]
     return b.contract(range(rank - 1), (one, letters[0]), (other, letters[1]))
 
 
 def _hot(integers: torch.Tensor, size: int) -> Known:
-    """Known integers as one-hot rows."""
+    """Write known integers as one-hot rows."""
     return Known(torch.nn.functional.one_hot(integers.long(), size).double())
 
 
 def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[..., Chosen]:
-    """Arithmetic of a place with a number: another place."""
+    """Make the rule for arithmetic of an index with a number: another index."""
 
     def rule(b: LoweredBuilder, x: Any, other: Any, **_: Any) -> Chosen:
         at = b.number(other)
@@ -336,7 +336,7 @@ def _index_put(
 
 
 def _written(b: LoweredBuilder, x: Any, dim: int, index: Chosen, values: Any) -> Any:
-    """Entries written to places, each to one of its own (as torch asks): `x (1 - written) + new`."""
+    """Write entries to indices, each to one of its own (as torch asks): `x (1 - written) + new`."""
     letters: list[Any] = list(range(len(b.shape(x))))
     names = [f"i{k}" for k in range(len(index.shape))]
     if isinstance(values, Known) and values.is_discrete and isinstance(x, Known):

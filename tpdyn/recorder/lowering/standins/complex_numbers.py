@@ -104,7 +104,7 @@ def _draw_of_a_part(draw: Draw) -> Draw | None:
 
 
 def named(pair: Complex) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
-    """Both parts, with what is added to the name of the whole."""
+    """Return both parts, with what is added to the name of the whole."""
     return (".real", pair.real), (".imag", pair.imag)
 
 
@@ -135,7 +135,7 @@ def _termwise(rule: Rule, *places: int) -> Product:
 
 
 def _listed(rule: Rule) -> Rule:
-    """Tensors laid end to end, or side by side."""
+    """Make the rule that lays tensors end to end, or side by side."""
 
     def laid(b: LoweredBuilder, tensors: Any, *args: Any, **kwargs: Any) -> Complex:
         pairs = [parts(b, x) for x in tensors]
@@ -174,30 +174,30 @@ add, sub = _termwise(elementwise.add, 0, 1), _termwise(elementwise.sub, 0, 1)
 
 
 def conj(b: LoweredBuilder, x: Any) -> Complex:
-    """real - i imag."""
+    """Return real - i imag."""
     z = parts(b, x)
     return Complex(z.real, b.combine([(-1, z.imag)]))
 
 
 def vdot(b: LoweredBuilder, x: Any, y: Any) -> Complex:
-    """conj(x) . y."""
+    """Return conj(x) . y."""
     return _bilinear(linear.dot)(b, conj(b, x), y)
 
 
 def squared_size(b: LoweredBuilder, z: Complex) -> Tensor:
-    """|z|^2."""
+    """Return |z|^2."""
     return b.combine([(1, b.product(z.real, z.real)), (1, b.product(z.imag, z.imag))])
 
 
 def size(b: LoweredBuilder, x: Any) -> Tensor:
-    """|z|."""
+    """Return |z|."""
     squared = squared_size(b, parts(b, x))
     number = b.number(squared)
     return b.apply("sqrt", squared) if number is None else Known.full(b.shape(squared), math.sqrt(number))
 
 
 def direction(b: LoweredBuilder, x: Any) -> Complex:
-    """z / |z|, and zero at zero."""
+    """Return z / |z|, and zero at zero."""
     z = parts(b, x)
     length = size(b, z)
     inverse = b.apply("where", b.apply("equal", length, 0.0), 0.0, b.apply("reciprocal", length))
@@ -211,14 +211,14 @@ def angle(b: LoweredBuilder, x: Any) -> Tensor:
 
 
 def reciprocal(b: LoweredBuilder, x: Any) -> Complex:
-    """conj(z) / |z|^2."""
+    """Return conj(z) / |z|^2."""
     z = parts(b, x)
     inverse = b.apply("reciprocal", squared_size(b, z))
     return Complex(b.product(z.real, inverse), b.product(z.imag, inverse, scale=-1))
 
 
 def div(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Complex:
-    """x / y: by a real number or tensor part by part, else x times the inverse of y."""
+    """Return x / y: by a real number or tensor part by part, else x times the inverse of y."""
     z = parts(b, x)
     if is_complex(y):
         return mul(b, z, reciprocal(b, y))
@@ -229,7 +229,7 @@ MOST_FACTORS = 8
 
 
 def power(b: LoweredBuilder, x: Any, exponent: Any) -> Complex:
-    """z^p for a small whole number p."""
+    """Return z^p for a small whole number p."""
     p = 0 if is_complex(exponent) else b.number(exponent) or 0
     assert isinstance(p, (int, float))
     if p != int(p) or not 0 < abs(p) <= MOST_FACTORS:
@@ -242,24 +242,24 @@ def power(b: LoweredBuilder, x: Any, exponent: Any) -> Complex:
 
 
 def exp(b: LoweredBuilder, x: Any) -> Complex:
-    """e^real (cos imag + i sin imag)."""
+    """Return e^real (cos imag + i sin imag)."""
     z = parts(b, x)
     return polar(b, b.apply("exp", z.real), z.imag)
 
 
 def log(b: LoweredBuilder, x: Any) -> Complex:
-    """log |z| + i angle."""
+    """Return log |z| + i angle."""
     z = parts(b, x)
     return Complex(b.combine([(0.5, b.apply("log", squared_size(b, z)))]), angle(b, z))
 
 
 def polar(b: LoweredBuilder, length: Any, turned: Any) -> Complex:
-    """length (cos angle + i sin angle)."""
+    """Return length (cos angle + i sin angle)."""
     return Complex(b.product(length, b.apply("cos", turned)), b.product(length, b.apply("sin", turned)))
 
 
 def from_parts(b: LoweredBuilder, real: Any, imag: Any) -> Complex:
-    """torch.complex."""
+    """Make a complex tensor, as torch.complex does."""
     shape = b.broadcast(real, imag)
     return Complex(b.expand(real, shape), b.expand(imag, shape))
 
@@ -277,7 +277,7 @@ def as_real(b: LoweredBuilder, x: Any) -> Tensor:
 
 
 def convert(b: LoweredBuilder, x: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
-    """Into another type: to a real one the imaginary part is dropped, as torch does (with a warning)."""
+    """Convert to another type: to a real one the imaginary part is dropped, as torch does (with a warning)."""
     z = parts(b, x)
     return z.real if dtype is not None and not dtype.is_complex else z
 
@@ -306,7 +306,7 @@ def vector_norm(b: LoweredBuilder, x: Any, *args: Any, **kwargs: Any) -> Tensor:
 def _wave(
     b: LoweredBuilder, name: str, rows: int, columns: int, size: int, function: Callable[..., torch.Tensor]
 ) -> Known:
-    """function(2 pi j k / size) for j < rows, k < columns."""
+    """Return function(2 pi j k / size) for j < rows, k < columns."""
     key = (name, rows, columns, size)
     if key not in b.indices:
         turns = torch.outer(torch.arange(rows), torch.arange(columns)) % size
@@ -315,7 +315,7 @@ def _wave(
 
 
 def _along(b: LoweredBuilder, x: Tensor, dim: int, matrix: Known, scale: float = 1.0) -> Tensor:
-    """x times a matrix (old, new) along one dim."""
+    """Return x times a matrix (old, new) along one dim."""
     letters: list[Any] = list(range(len(b.shape(x))))
     old = [*letters[:dim], "old", *letters[dim + 1 :]]
     return b.contract(letters, (x, old), (matrix, ["old", dim]), scale=scale)
@@ -326,7 +326,7 @@ def _scale(size: int, normalization: int) -> float:
 
 
 def _transform(b: LoweredBuilder, z: Complex, dim: int, count: int, sign: int, scale: float) -> Complex:
-    """sum_t z_t exp(sign 2 pi i t k / T) for k < count, along dim of size T."""
+    """Return sum_t z_t exp(sign 2 pi i t k / T) for k < count, along dim of size T."""
     size = z.shape[dim]
     cos, sin = (_wave(b, f.__name__, size, count, size, f) for f in (torch.cos, torch.sin))
     cc, ss = _along(b, z.real, dim, cos, scale), _along(b, z.imag, dim, sin, -sign * scale)
@@ -335,7 +335,7 @@ def _transform(b: LoweredBuilder, z: Complex, dim: int, count: int, sign: int, s
 
 
 def fft(b: LoweredBuilder, x: Any, dims: Any, normalization: int, forward: bool) -> Complex:
-    """Complex to complex, along dims."""
+    """Transform complex to complex, along dims."""
     z = parts(b, x)
     for dim in dims:
         dim %= len(z.shape)
@@ -344,7 +344,7 @@ def fft(b: LoweredBuilder, x: Any, dims: Any, normalization: int, forward: bool)
 
 
 def fft_of_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, onesided: bool) -> Complex:
-    """Real to complex: the last of the dims keeps one side of the spectrum, which says it all."""
+    """Transform real to complex: the last of the dims keeps one side of the spectrum, which says it all."""
     z = parts(b, x)
     last = dims[-1] % len(z.shape)
     count = z.shape[last] // 2 + 1 if onesided else z.shape[last]
@@ -353,7 +353,7 @@ def fft_of_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, onesid
 
 
 def fft_to_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, size: int) -> Tensor:
-    """One side of a spectrum to the real signal of that size: each frequency but the first (and a last one in the
+    """Transform one side of a spectrum to the real signal of that size: each frequency but the first (and a last one in the
     middle) counts twice, for its mirror image."""
     z = fft(b, x, dims[:-1], normalization, False)
     last = dims[-1] % len(z.shape)

@@ -53,7 +53,7 @@ def _of_whole_numbers(known: list[Known]) -> bool:
 
 
 def _kind(call: Call) -> KnownKind | None:
-    """Of which kind the results of an operation on known tensors are; None: it is written down, in spite of that."""
+    """Find of which kind the results of an operation on known tensors are; None: it is written down, in spite of that."""
     known = known_inputs(call.args, call.kwargs)
     if all(k.kind == "constant" for k in known):
         return "constant"
@@ -65,7 +65,7 @@ def _kind(call: Call) -> KnownKind | None:
 
 
 def as_known(b: LoweredBuilder, item: Any) -> Any:
-    """Leaves of parameters read back as the tensors they hold (while a model is still being initialised)."""
+    """Read leaves of parameters back as the tensors they hold (while a model is still being initialised)."""
 
     def one(x: Any) -> Any:
         if isinstance(x, Handle):
@@ -106,7 +106,7 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
 
 
 def known_inputs(args: Any, kwargs: Any) -> list[Known]:
-    """Every Known among the arguments, in order."""
+    """List every Known among the arguments, in order."""
     return [*_knowns_in(args), *_knowns_in(tuple(kwargs.values()))]
 
 
@@ -121,7 +121,7 @@ def _same_type(one: torch.dtype, other: torch.dtype) -> bool:
 
 
 def _tensors(item: Any) -> Any:
-    """Arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
+    """Convert arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
     if isinstance(item, Known):
         return item.tensor.to(double_type(item.tensor.dtype))
     if isinstance(item, torch.dtype):
@@ -158,7 +158,7 @@ def _surviving_draw(
 
 
 def _outside(name: str, args: tuple[Any, ...]) -> Outside | None:
-    """x < low, x > high, or either of them, for a draw x."""
+    """Recognise x < low, x > high, or either of them, for a draw x."""
     if len(args) != 2 or not isinstance(args[0], Known):
         return None
     x, y = args

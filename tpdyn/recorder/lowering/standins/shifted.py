@@ -104,7 +104,7 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
 
 
 def _selected(b: LoweredBuilder, name: str, args: tuple[Any, ...]) -> Any:
-    """Gradients on their way through the maximum: zero."""
+    """Let gradients pass the maximum: zero."""
     first = args[0]
     if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the place
         raise Settles
@@ -129,7 +129,7 @@ def _parts(x: Any) -> tuple[Any, str, int]:
 
 
 def _aligned(b: LoweredBuilder, x: Shifted, other: Any) -> None:
-    """m must meet its argument dim by dim: it is constant along its own dim only."""
+    """Check that m meets its argument dim by dim: it is constant along its own dim only."""
     shape = b.shape(_bare(other))
     if len(shape) not in (0, len(x.shape)):
         raise Settles

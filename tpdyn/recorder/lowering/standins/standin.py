@@ -88,7 +88,7 @@ def outputs(made: Any) -> tuple[Any, ...]:
 
 
 def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
-    """Nested arguments with a function applied to each item that is no list, tuple or dict."""
+    """Apply a function to each item of nested arguments that is not a list, tuple or dict."""
     if isinstance(item, (list, tuple)):
         return type(item)(mapped(part, function) for part in item)
     if isinstance(item, dict):

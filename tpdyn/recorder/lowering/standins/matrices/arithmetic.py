@@ -24,13 +24,13 @@ from tpdyn.recorder.lowering.values import Handle, Known, Shape, Tensor
 
 
 def identity_plus(b: LoweredBuilder, shift: Any, rest: Tensor) -> Any:
-    """`shift I + rest`; the rest alone where the shift is 0."""
+    """Return `shift I + rest`; the rest alone where the shift is 0."""
     number = b.number(shift)
     return rest if number == 0 else Damped(shift if number is None else number, rest)
 
 
 def _one_entry(b: LoweredBuilder, x: Any, dims: int) -> Any:
-    """x as a number or value without dims; None where it has more than one entry, or more dims than its partner."""
+    """Read x as a number or value without dims; None where it has more than one entry, or more dims than its partner."""
     if b.number(x) is not None and not b.shape(x):
         return b.number(x)
     if isinstance(x, (Handle, Known)) and len(x.shape) <= dims and all(size == 1 for size in x.shape):
@@ -39,7 +39,7 @@ def _one_entry(b: LoweredBuilder, x: Any, dims: int) -> Any:
 
 
 def scaled(b: LoweredBuilder, x: Any, factor: Any) -> Any:
-    """x times a number, or a value without dims."""
+    """Return x times a number, or a value without dims."""
     if isinstance(x, Damped):
         return identity_plus(b, b.product(x.shift, factor), b.product(x.rest, factor))
     if isinstance(x, Diagonal):
@@ -49,7 +49,7 @@ def scaled(b: LoweredBuilder, x: Any, factor: Any) -> Any:
 
 
 def added(b: LoweredBuilder, x: Any, y: Any, *, alpha: Any = 1, beta: Any = 1, **_: Any) -> Any:
-    """`beta x + alpha y`."""
+    """Return `beta x + alpha y`."""
     if any(isinstance(arg, (Eigenvectors, Diagonal, Cholesky)) for arg in (x, y)):
         raise Settles
     parts = [damped(each) or Damped(0, each) for each in (x, y)]
@@ -95,7 +95,7 @@ def joint_weights(b: LoweredBuilder, one: Any, other: Any) -> Any:
 
 
 def _reweighted(b: LoweredBuilder, x: Eigenvectors, factor: Any) -> Eigenvectors:
-    """Each eigenvector times a number of its own."""
+    """Multiply each eigenvector by a number of its own."""
     if isinstance(factor, SYMBOLIC):
         raise Settles
     number = _one_entry(b, factor, len(x.shape))
@@ -128,7 +128,7 @@ def _copy(b: LoweredBuilder, x: Any, source: Any, *_: Any) -> Any:
 
 
 def permuted(b: LoweredBuilder, x: Any, order: Sequence[int]) -> Any:
-    """Dims in another order."""
+    """Put dims in another order."""
     order = [d % len(x.shape) for d in order]
     if isinstance(x, Damped):
         return Damped(x.shift, permuted(b, x.rest, order))
@@ -164,7 +164,7 @@ def _viewed(b: LoweredBuilder, x: Any, size: Sequence[int], *_: Any, **__: Any) 
 
 
 def _in_shape(x: Eigenvectors, shape: Shape) -> Eigenvectors:
-    """Dims of size 1 come and go."""
+    """Let dims of size 1 come and go."""
     large = [d for d, size in enumerate(shape) if size != 1]
     if [shape[d] for d in large] != [x.shape[d] for d in sorted((x.coordinate, x.spectrum))]:
         raise Settles

@@ -50,7 +50,7 @@ def eigenvalues(b: LoweredBuilder, shift: Any, rest: Handle, descending: bool = 
 
 
 def eigh(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-    """Eigenvalues in ascending order, and eigenvectors."""
+    """Return eigenvalues in ascending order, and eigenvectors."""
     shift, rest = _symmetric(b, x, "the eigenvalues")
     size = x.shape[0]
     if rest is None:
@@ -67,7 +67,7 @@ _SINGULAR = (
 
 
 def svd(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
-    """Of a symmetric matrix without negative eigenvalues: its eigenvalues in descending order, and eigenvectors twice."""
+    """Decompose a symmetric matrix without negative eigenvalues: those in descending order, and eigenvectors twice."""
     shift, rest = _symmetric(b, x, "the singular values", _SINGULAR)
     size = x.shape[0]
     if rest is None or size == 1:
@@ -94,7 +94,7 @@ def inverse(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, None]:
 
 
 def solve(b: LoweredBuilder, x: Any, y: Any, *, left: bool = True, **_: Any) -> tuple[Any, None, None, None]:
-    """`x^-1 y`, or `y x^-1`."""
+    """Return `x^-1 y`, or `y x^-1`."""
     inverted = inverse(b, x)[0]
     if isinstance(y, SYMBOLIC):
         y = settled(b, y)
@@ -120,12 +120,12 @@ def _of_cholesky(x: Any) -> Any:
 
 
 def cholesky_solve(b: LoweredBuilder, y: Any, factor: Any, *_: Any, **__: Any) -> Any:
-    """`(L L^T)^-1 y`."""
+    """Return `(L L^T)^-1 y`."""
     return solve(b, _of_cholesky(factor), y)[0]
 
 
 def cholesky_inverse(b: LoweredBuilder, factor: Any, *_: Any, **__: Any) -> Any:
-    """`(L L^T)^-1`."""
+    """Return `(L L^T)^-1`."""
     return inverse(b, _of_cholesky(factor))[0]
 
 

@@ -87,7 +87,7 @@ SYMBOLIC = (Damped, Diagonal, Eigenvectors, Cholesky)
 
 
 def identity_of(x: Any) -> float | None:
-    """c, where x is the constant matrix `c I`."""
+    """Return c, where x is the constant matrix `c I`."""
     if not isinstance(x, Known) or x.kind != "constant" or x.is_discrete or len(x.shape) != 2:
         return None
     if x.shape[0] != x.shape[1] or x.shape[0] == 1 or not x.tensor.dtype.is_floating_point:
@@ -99,7 +99,7 @@ def identity_of(x: Any) -> float | None:
 
 
 def damped(x: Any) -> Damped | None:
-    """x as `shift I + rest`, where it has such a part."""
+    """Write x as `shift I + rest`, where it has such a part."""
     if isinstance(x, Damped):
         return x
     number = identity_of(x)

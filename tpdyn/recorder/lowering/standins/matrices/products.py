@@ -64,7 +64,7 @@ def _relabelled(b: LoweredBuilder, out: list[Any], square: Sequence[Any], other:
 
 
 def _met(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
-    """Eigenvectors meet: each other along the eigenvalues (a function of the matrix), or a diagonal matrix."""
+    """Let eigenvectors meet: each other along the eigenvalues (a function of the matrix), or a diagonal matrix."""
     (one, mine), (other, theirs) = x, y
     if isinstance(one, Eigenvectors) and isinstance(other, Eigenvectors):
         same = (one.of, one.descending) == (other.of, other.descending)
@@ -96,7 +96,7 @@ def _laid_out(b: LoweredBuilder, made: Any, letters: list[Any], out: list[Any]) 
 
 
 def function_of(b: LoweredBuilder, of: Handle, weights: Any, descending: bool = False) -> Any:
-    """`V diag(weights) V^T`; of equal weights, a multiple of the identity matrix."""
+    """Return `V diag(weights) V^T`; of equal weights, a multiple of the identity matrix."""
     number = b.number(weights)
     if number is not None:
         return identity_plus(b, number, Known.full(of.shape, 0.0))
@@ -112,7 +112,7 @@ def _bmm(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Any:
 
 
 def mv(b: LoweredBuilder, x: Any, y: Any) -> Any:
-    """Matrix times vector."""
+    """Multiply matrix and vector."""
     return product(b, ["i"], (x, ["i", "k"]), (y, ["k"]))
 
 
