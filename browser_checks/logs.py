@@ -1,4 +1,4 @@
-"""Which logs do the browser checks open? Real ones, made by the commands: the demo's three scripts, a GPT, phases, transfer, limit.
+"""Which logs do the browser checks open? Real ones, made by the commands: the demo's scripts, a GPT, phases, transfer, limit, live.
 
 `python browser_checks/logs.py FOLDER` makes them large enough for pictures; the checks make small ones.
 """
@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,44 @@ def make(folder: Path, *, small: bool = True) -> Path:
         steps=5 if small else 40, seeds=2 if small else 4, derived=True,
     )  # fmt: skip
     log_transfers(swept, folder / "digits_mlp-train-transfer", script=script)
+    watch(folder, *((16, 32, 12, 2) if small else (64, 256, 300, 10)))
     return folder
+
+
+def watch(folder: Path, twin: int, width: int, steps: int, every: int) -> None:
+    """Monitor a GPT under muP, and a wider one whose second block forgot to scale its rate; into `gpt-twin` and `gpt-wide`."""
+    sys.path.insert(0, str(GPT.parent))
+    trained(folder / "gpt-twin", twin, steps, every)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the alarms
+        trained(folder / "gpt-wide", width, steps, every, [folder / "gpt-twin"])
+
+
+def trained(logdir: Path, width: int, steps: int, every: int, twins: Sequence[Path] = ()) -> None:
+    """Train the GPT of the examples, watched; beside twins, at a rate of its second block that is not scaled."""
+    import gpt
+    import torch
+    from torch.nn import functional as F
+
+    import tpdyn
+
+    torch.manual_seed(0)
+    text = torch.tensor([sorted(set(gpt.TEXT)).index(character) for character in gpt.TEXT])
+    model = gpt.GPT(int(text.max()) + 1, 20, width, 4, 2, mup=True)
+    groups = gpt.groups(model, 1e-3)
+    if twins:
+        wrong = {id(each) for each in model.blocks[1].parameters() if each.dim() == 2}
+        groups.append({"params": [each for each in groups[0]["params"] if id(each) in wrong], "lr": 1e-3})
+        groups[0]["params"] = [each for each in groups[0]["params"] if id(each) not in wrong]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
+    draws = torch.Generator().manual_seed(0)
+    with tpdyn.monitor(model, optimizer, width=width, every=every, logdir=logdir, twins=list(twins)):
+        for _ in range(steps):
+            starts = torch.randint(len(text) - 21, (10,), generator=draws)
+            rows = text[starts[:, None] + torch.arange(21)]
+            optimizer.zero_grad()
+            F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten()).backward()
+            optimizer.step()
 
 
 def _made(value: Any) -> Any:

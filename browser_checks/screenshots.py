@@ -53,6 +53,7 @@ SHOTS: tuple[tuple[str, str, str, str, Callable[[Any], None] | None], ...] = (
     ("phases", "light", "digits_mlp-train-phases", "Phases", _held),
     ("limits", "light", "digits_mlp-train_mup-limit", "Limits", None),
     ("transfer", "light", "digits_mlp-train-transfer", "Transfer", None),
+    ("live", "light", "gpt-wide", "Live", None),
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import serving
 
@@ -29,6 +30,7 @@ VIEWS = [
     ("digits_mlp-train-phases", "Phases", "svg.plot", "initial entries of out.weight"),
     ("digits_mlp-train_mup-limit", "Limits", ".plotted svg", ""),
     ("digits_mlp-train-transfer", "Transfer", ".reason h2", "train"),
+    ("gpt-wide", "Live", ".strip", "alarm"),
 ]
 
 
@@ -128,6 +130,44 @@ def test_a_run_that_goes_on_is_seen_without_a_reload(running: Any, logs: Path, t
         put(run, 1, document | {"runs": [17, 24]})
         run.flush()
         page.wait_for_selector("text=running: 17 of 24 runs", timeout=20_000)
+
+
+def test_a_monitored_run_is_drawn_while_it_goes_on(running: Any, tmp_path: Path) -> None:
+    from tpdyn.monitoring.alarms import Alarm
+    from tpdyn.monitoring.expected import Band
+    from tpdyn.monitoring.history import History
+    from tpdyn.monitoring.writer import Writer
+
+    hostile = "<img src=x onerror=document.title='broken'>"
+    band = Band(np.array([0, 900]), np.array([0.5, 0.5]), np.array([2.0, 2.0]))
+    writer = Writer(tmp_path / "run", History(width=8), {("size", "fc"): band})
+
+    def look(step: int, size: float, *alarms: Alarm) -> None:
+        values = {("size", "fc"): size, ("size", hostile): 1.0}
+        writer.write(step, values, {}, alarms, {(each.rule, each.name) for each in alarms})
+
+    curve = "document.querySelector('.card svg g[clip-path] path:last-of-type').getAttribute('d')"
+    look(0, 1.0)
+    with serving.page(running, "dark") as page:
+        page.goto(serving.tab(serving.tensorboard(tmp_path, "true")))
+        page.click('nav.views button:has-text("Live")')
+        page.wait_for_selector("text=no alarm now", timeout=20_000)
+        page.wait_for_selector(".card svg g[clip-path] path", state="attached")
+        assert page.locator(".card").count() == 2
+        drawn = page.evaluate(curve)
+        look(100, 1.5)
+        page.wait_for_selector("text=step 100", timeout=20_000)
+        page.wait_for_function(f"{curve} !== {json.dumps(drawn)}")
+        page.wait_for_selector(".card .chip.good")
+        look(200, 5.0, Alarm("size outside the band", "fc", 200, f"the size of {hostile} is 5", "train.py:3"))
+        page.wait_for_selector(".alarms >> text=the size of <img", timeout=20_000)
+        page.wait_for_selector(".card .chip.bad")
+        page.click(".alarms .alarm")
+        page.wait_for_selector(".drawer svg")
+        writer.close()
+        page.wait_for_selector("text=ended", timeout=20_000)
+        assert page.locator("img").count() == 0
+        assert page.problems == []
 
 
 def test_hostile_names_are_texts(running: Any, logs: Path, tmp_path: Path) -> None:

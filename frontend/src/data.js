@@ -10,6 +10,7 @@ class Live {
   }
   logs() { return this.get("./logs").then((content) => content.logs); }
   document(id) { return this.get(`./document?log=${encodeURIComponent(id)}`); }
+  curves(id, of) { return this.get(`./curves?${new URLSearchParams({ log: id, ...of })}`); }
   program(id) { return this.get(`./program?log=${encodeURIComponent(id)}`); }
 }
 
@@ -17,6 +18,10 @@ class Packed {
   constructor(content) { this.live = false; this.content = content; }
   async logs() { return this.content.logs; }
   async document(id) { return found(this.content.documents[id], "the report holds no such log"); }
+  async curves(id, { what, name }) {
+    const { steps, lines } = found(this.content.curves?.[id], "the report holds no curves of this log");
+    return { steps, lines: lines.filter((line) => (what === undefined || line.what === what) && (name === undefined || line.name === name)) };
+  }
   async program(id) { return found(this.content.programs[id], "the report holds no program of this log"); }
 }
 

@@ -13,6 +13,7 @@ import { Program } from "./views/program.js";
 import { Phases } from "./views/phases.js";
 import { Limits } from "./views/limits.js";
 import { Transfer } from "./views/transfer.js";
+import { Live } from "./views/live.js";
 
 const EVERY = 3000;
 const VIEWS = [
@@ -22,8 +23,9 @@ const VIEWS = [
   ["phases", "Phases", "phases", Phases, "tpdyn phase script.py:train --logdir logs"],
   ["limits", "Limits", "limit", Limits, "tpdyn limit script.py:train --logdir logs"],
   ["transfer", "Transfer", "transfer", Transfer, "tpdyn transfer script.py:train"],
+  ["live", "Live", "monitor", Live, "with tpdyn.monitor(model, optimizer, logdir=\"logs/my-run\"):\n    train()"],
 ];
-const WHAT = { phases: "An exact phase diagram shows the regimes around a script.", limits: "The limit shows losses and outputs at infinite width.", transfer: "A sweep shows whether the best learning rate moves with the width.", verdict: "A check predicts the regime and compares it with runs.", coordinates: "A check measures every module at several widths.", program: "A check records the script as a program." };
+const WHAT = { live: "A monitor watches a long run of one width, with alarms.", phases: "An exact phase diagram shows the regimes around a script.", limits: "The limit shows losses and outputs at infinite width.", transfer: "A sweep shows whether the best learning rate moves with the width.", verdict: "A check predicts the regime and compares it with runs.", coordinates: "A check measures every module at several widths.", program: "A check records the script as a program." };
 
 // A view that fails shows words instead of an empty page.
 class Guard extends Component {
@@ -127,7 +129,7 @@ function App({ data, theme }) {
         ${!error && log && !log.error && !shownLog && html`<div class="scroll"><${Empty} title=${`No ${title.toLowerCase()} of this script`} command=${command}>${WHAT[view]}<//></div>`}
         ${!error && shownLog && !shownLog.error && !shown && html`<div class="scroll"><p class="muted">Reading…</p></div>`}
         ${!error && shown && shown.error && html`<div class="scroll"><${Empty} title="This log cannot be read">${shown.error}<//></div>`}
-        ${!error && shown && !shown.error && html`<${Guard} of=${`${shownLog.id} ${view}`} key=${`${shownLog.id} ${view}`}><${View} document=${shown} log=${shownLog} logs=${logs} load=${load} go=${go} options=${options} drawn=${programs.get(shownLog.id)} /><//>`}
+        ${!error && shown && !shown.error && html`<${Guard} of=${`${shownLog.id} ${view}`} key=${`${shownLog.id} ${view}`}><${View} document=${shown} log=${shownLog} logs=${logs} data=${data} load=${load} go=${go} options=${options} drawn=${programs.get(shownLog.id)} /><//>`}
       </div>
     </main>
   </div>`;
@@ -135,8 +137,8 @@ function App({ data, theme }) {
 
 // The log of that kind that is about the same script, if there is just what fits best.
 function sibling(logs, log, kind) {
-  if (!log.script) return null;
-  const fitting = logs.filter((each) => each.kind === kind && each.script === log.script && !each.error);
+  const same = (each) => (log.script && each.script === log.script) || each.name === log.name || each.name === `${log.name}/monitor` || log.name === `${each.name}/monitor`;
+  const fitting = logs.filter((each) => each.kind === kind && !each.error && same(each));
   const common = (name) => { let k = 0; while (k < name.length && name[k] === log.name[k]) k++; return k; };
   return fitting.sort((a, b) => common(b.name) - common(a.name))[0] || null;
 }
@@ -150,7 +152,7 @@ function Side({ logs, log, choose }) {
       ${logs.length > 6 && html`<input type="search" placeholder="find a log" aria-label="find a log" value=${wanted} onInput=${(event) => setWanted(event.target.value)} />`}</header>
     <div class="logs">${shown.slice(0, most).map((each) => html`<button class="log" key=${each.id} aria-current=${String(log && each.id === log.id)} style=${log && each.id === log.id ? "border-left-color:var(--accent)" : ""} onClick=${() => choose(each.id)} title=${each.name}>
       <span class="name">${each.name === "." ? each.title || "this folder" : each.name}</span>
-      ${each.error ? html`<span class="says">cannot be read</span>` : html`<span class="says">${each.kind === "check" ? html`<span class=${toneOf(each.says)}>${each.says}</span>${each.outcome ? ` · ${OUTCOME[each.outcome]?.glyph || ""} ${each.outcome}` : ""}` : each.kind === "transfer" ? (each.says || "").split(": ").slice(0, 2).join(": ") : KINDS[each.kind] || each.kind}</span>`}
+      ${each.error ? html`<span class="says">cannot be read</span>` : html`<span class="says">${each.kind === "check" ? html`<span class=${toneOf(each.says)}>${each.says}</span>${each.outcome ? ` · ${OUTCOME[each.outcome]?.glyph || ""} ${each.outcome}` : ""}` : each.kind === "transfer" ? (each.says || "").split(": ").slice(0, 2).join(": ") : each.kind === "monitor" ? `live · ${each.says || ""}` : KINDS[each.kind] || each.kind}</span>`}
       ${each.runs && html`<div class="progress"><i style=${`width:${(100 * each.runs[0]) / each.runs[1]}%`} /></div>`}
     </button>`)}${shown.length > most && html`<p class="muted small" style="padding:8px">and ${shown.length - most} more: search for them</p>`}</div>
   </aside>`;

@@ -1,4 +1,5 @@
 // Small parts that views share.
+import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "./h.js";
 import { GLYPH, VERDICT, base, order, place } from "./format.js";
 
@@ -34,3 +35,18 @@ export const Legend = () => html`<div class="legend">
   <span><svg width="22" height="12"><circle cx="5" cy="8" r="2" fill="var(--muted)" opacity=".6" /><circle cx="11" cy="4" r="2" fill="var(--muted)" opacity=".6" /><circle cx="17" cy="7" r="2" fill="var(--muted)" opacity=".6" /></svg>seeds</span></div>`;
 
 export const scriptName = (script) => base(script);
+
+// The picture of a module appears when it comes near the screen: a deep network has hundreds.
+export function Near({ children, height }) {
+  const [near, setNear] = useState(false);
+  const [width, setWidth] = useState(268);
+  const element = useRef(null);
+  useEffect(() => {
+    const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && setNear(true), { rootMargin: "400px" });
+    observer.observe(element.current);
+    const sizes = new ResizeObserver(() => element.current && setWidth(Math.max(200, Math.round(element.current.clientWidth))));
+    sizes.observe(element.current);
+    return () => { observer.disconnect(); sizes.disconnect(); };
+  }, []);
+  return html`<div ref=${element} style=${near ? "" : `min-height:${height}px`}>${near && children(width)}</div>`;
+}

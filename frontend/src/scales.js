@@ -13,6 +13,11 @@ export const linearScale = ([low, high], [from, to]) => (value) => from + ((valu
 // Ticks at powers of ten, with 2 and 5 between where the axis is short; at most about `most`.
 export function logTicks([low, high], most = 4) {
   const decades = Math.log10(high / low);
+  const ticks = ticksOf([low, high], most, decades);
+  return ticks.length > 1 ? ticks : ticksOf([low, high], most, 0);
+}
+
+function ticksOf([low, high], most, decades) {
   const steps = decades <= 0.35 ? [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9] : decades < 1.2 ? [1, 2, 5] : decades < 2.4 ? [1, 3] : [1];
   const ticks = [];
   const stride = Math.max(1, Math.ceil(decades / most));

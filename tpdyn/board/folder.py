@@ -1,4 +1,4 @@
-"""Which documents lie in a log folder, as files? Those of the folder itself, or of every log below it.
+"""Which documents lie in a log folder, as files? Those of the folder itself, or of every log below it; of monitors, their lines.
 
 Files are read as they are found: a broken one becomes a log with an `error`, as in the tab.
 """
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from tpdyn.board import watched
 from tpdyn.board.reading import KNOWN, natural
+from tpdyn.monitoring.history import FILE
 from tpdyn.reporting.tags import ATLAS_FILE, DOCUMENT_FILE
 
 MOST = 1000
@@ -20,23 +22,39 @@ MOST = 1000
 @final
 @dataclass(frozen=True)
 class Log:
-    """A log: its name, its document (None if it cannot be read: `error` says why), the map of its program if there is one."""
+    """A log: its name, its document (None if it cannot be read: `error` says why), the map of its program or the curves of its
+    monitor if there are any."""
 
     name: str
     document: dict[str, Any] | None
     atlas: dict[str, Any] | None = None
     error: str = ""
+    curves: dict[str, Any] | None = None
 
 
 def logs_in(folder: Path) -> list[Log]:
     """Return the logs in a folder, by name; empty if there are none."""
-    files = sorted(folder.rglob(DOCUMENT_FILE), key=lambda file: natural(str(file)))
-    return [_log(folder, file) for file in files[:MOST]]
+    found = (file for name in (DOCUMENT_FILE, FILE) for file in folder.rglob(name))
+    files = sorted(found, key=lambda file: natural(str(file)))
+    return [_monitored(folder, file) if file.name == FILE else _log(folder, file) for file in files[:MOST]]
+
+
+def _name(folder: Path, place: Path) -> str:
+    place = place.relative_to(folder)
+    return folder.absolute().name if place == Path(".") else place.as_posix()
+
+
+def _monitored(folder: Path, file: Path) -> Log:
+    name = _name(folder, file.parent)
+    try:
+        seen = watched.of_file(file)
+        return Log(name, watched.document(seen, title=name), curves=watched.curves(seen))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        return Log(name, None, error=f"{file}: {error}")
 
 
 def _log(folder: Path, file: Path) -> Log:
-    place = file.parent.relative_to(folder)
-    name = file.parent.absolute().name if place == Path(".") else place.as_posix()
+    name = _name(folder, file.parent)
     try:
         document = _object(file)
         if document.get("schema") not in KNOWN:

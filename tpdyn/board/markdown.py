@@ -33,6 +33,8 @@ def _log(log: Log) -> str:
             body = "\n".join(("```text", str(document.get("words", "")).replace("```", "'''"), "```"))
         case "limit":
             body = _limit(document)
+        case "monitor":
+            body = _monitor(document)
         case other:
             body = f"A log of the kind {code(str(other))}."
     return f"## {escaped(log.name)}\n\n{body}"
@@ -87,6 +89,22 @@ def _limit(document: dict[str, Any]) -> str:
         for step, each in enumerate(document["losses"])
     ]
     return "\n".join(rows)
+
+
+def _monitor(document: dict[str, Any]) -> str:
+    width = f", width {document['width']}" if document["width"] else ""
+    lines = [f"Watched until {escaped(document['says'])}{width}, {document['looks']} looks."]
+    for alarm in document["alarms"]:
+        where = f" ({code(alarm['source'])})" if alarm["source"] else ""
+        past = "" if alarm["stands"] else " (over)"
+        lines.append(f"* step {alarm['step']}: {escaped(alarm['text'])}{where}{past}")
+    whats = [what for what in document["whats"] if what in ("size", "change", "update", "logits", "dead")]
+    rows = ["| module | " + " | ".join(whats) + " |", "|---|" + "---:|" * len(whats)]
+    for module in document["modules"]:
+        if module["of"] == "module":
+            cells = [code(module["name"] or "(root)"), *(_short(module["latest"].get(what)) for what in whats)]
+            rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n" + "\n".join(rows)
 
 
 def escaped(text: str) -> str:

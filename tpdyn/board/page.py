@@ -33,6 +33,7 @@ def page(logs: Sequence[Log]) -> str:
     content = {
         "logs": listed,
         "documents": {log.name: log.document for log in logs if log.document is not None},
+        "curves": {log.name: log.curves for log in logs if log.curves is not None},
         "programs": {log.name: log.atlas for log in logs if log.atlas is not None},
     }
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)

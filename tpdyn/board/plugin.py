@@ -1,4 +1,4 @@
-"""What does the tab "Tensor Programs" ask for, and what does it get? Four routes: the page, the logs, a document, a program.
+"""What does the tab "Tensor Programs" ask for, and what does it get? Routes: the page, the logs, a document, a program, curves.
 
 Each answer is JSON with an ETag; a request that names it in If-None-Match gets an empty 304, so that a page that looks every few
 seconds costs little. An error is an answer with words, and TensorBoard goes on.
@@ -41,6 +41,7 @@ class BoardPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/logs": self._answer(lambda context, experiment, run: {"logs": self._logs.listed(context, experiment)}),
             "/document": self._answer(self._logs.document),
             "/program": self._answer(self._logs.atlas),
+            "/curves": self._answer(self._logs.curves, "what", "name"),
         }
 
     def is_active(self) -> bool:
@@ -51,13 +52,14 @@ class BoardPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         """Return the location of the page's code, and the tab's name."""
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Tensor Programs", disable_reload=True)
 
-    def _answer(self, ask: Callable[[Any, str, str], dict[str, Any]]) -> Any:
+    def _answer(self, ask: Callable[..., dict[str, Any]], *further: str) -> Any:
         @wrappers.Request.application
         def answered(request: wrappers.Request) -> wrappers.Response:
             try:
                 context = plugin_util.context(request.environ)
                 experiment = plugin_util.experiment_id(request.environ)
-                return _json(request, ask(context, experiment, request.args.get("log", "")))
+                more = (request.args.get(name, "") for name in further)
+                return _json(request, ask(context, experiment, request.args.get("log", ""), *more))
             except KeyError as missing:
                 return _json(request, {"error": f"there is no log {str(missing.args[0])[:200]!r} any more"}, 404)
             except Unreadable as error:

@@ -11,13 +11,29 @@ import json
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
-from tpdyn.reporting.tags import ATLAS_TAG, DOCUMENT_TAG, PLUGIN, RUNNING, SUMMARY_TAG
+from tpdyn.board import watched
+from tpdyn.reporting.tags import (
+    ATLAS_TAG,
+    DOCUMENT_TAG,
+    LOOKS_TAG,
+    MONITOR_RUN,
+    PLUGIN,
+    RUNNING,
+    SCHEMA,
+    SUMMARY_TAG,
+    WATCHED_TAG,
+)
 
-KNOWN = ("tpdyn.board/1",)
+KNOWN = (SCHEMA,)
 LARGEST = 256 * 2**20
 """Bytes that a document may unpack to."""
+
+LOOKS = 1000
+"""So many looks of a monitor are read; TensorBoard keeps no more."""
 
 KEPT = {SUMMARY_TAG: 8192}
 """So many are kept of what was read before: of summaries, which are small, all; of others `LAST`."""
@@ -42,7 +58,7 @@ class Logs:
         """List the logs with their summaries, sorted by name; `id` is the run to ask for."""
         found = []
         for run, tags in self._blobs(context, experiment, None, [SUMMARY_TAG]).items():
-            name = run.rpartition("/")[0] or "."
+            name = name_of(run)
             try:
                 content = _summary(self._content(context, SUMMARY_TAG, tags.get(SUMMARY_TAG)))
             except Unreadable as error:
@@ -54,7 +70,27 @@ class Logs:
 
     def document(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
         """Return a log's document. Raises KeyError for a run without one, Unreadable for one that cannot be read."""
-        return _known(self._one(context, experiment, run, DOCUMENT_TAG))
+        tags = self._blobs(context, experiment, run, [DOCUMENT_TAG, WATCHED_TAG]).get(run, {})
+        if WATCHED_TAG not in tags:
+            return _known(self._one(context, experiment, run, DOCUMENT_TAG))
+        with _as_unreadable():
+            return watched.document(self._watched(context, experiment, run), title=name_of(run))
+
+    def curves(self, context: Any, experiment: str, run: str, what: str = "", name: str = "") -> dict[str, Any]:
+        """Curves of a monitored run, see `tpdyn.board.watched.curves`. Raises as `document` does."""
+        with _as_unreadable():
+            return watched.curves(self._watched(context, experiment, run), what, name)
+
+    def _watched(self, context: Any, experiment: str, run: str) -> watched.Watched:
+        from tensorboard.data.provider import RunTagFilter
+
+        head = _known(self._one(context, experiment, run, WATCHED_TAG))
+        wanted = RunTagFilter(runs=[run], tags=[LOOKS_TAG])
+        found = self._provider.read_tensors(
+            context, experiment_id=experiment, plugin_name=PLUGIN, downsample=LOOKS, run_tag_filter=wanted
+        )
+        looks = found.get(run, {}).get(LOOKS_TAG, ())
+        return watched.of_events(head, [(each.step, each.wall_time, each.numpy) for each in looks])
 
     def atlas(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
         """Return the map of a log's program. Raises as `document` does."""
@@ -100,6 +136,24 @@ class Logs:
             while len(kept) > KEPT.get(tag, LAST):
                 kept.popitem(last=False)
         return content
+
+
+@contextmanager
+def _as_unreadable() -> Iterator[None]:
+    """Within: data of another shape is unreadable, in words."""
+    try:
+        yield
+    except (TypeError, KeyError, OverflowError, ValueError) as error:
+        if isinstance(error, Unreadable) or (isinstance(error, KeyError) and isinstance(error.args[0], str)):
+            raise
+        raise Unreadable(f"what the monitor wrote cannot be read: {error}") from error
+
+
+def name_of(run: str) -> str:
+    """The name of a log: the folder above its run, with the number of a later monitor in it."""
+    folder, _, last = run.rpartition("/")
+    number = last.removeprefix(f"{MONITOR_RUN}-")
+    return (folder or ".") + (f" ({number})" if last != number and number.isdigit() else "")
 
 
 def _is_over(log: dict[str, Any], written: dict[str, float]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -67,15 +67,42 @@ def heading(history: History, settings: Mapping[str, Any]) -> str:
     return json.dumps({"format": FORMAT, "kind": "tpdyn monitor", "width": history.width, **settings})
 
 
-def line(step: int, look: Mapping[tuple[str, str], float], new: Mapping[str, tuple[str, str]]) -> str:
-    """Write one look. new: by name, the dtype and the source of modules that were not seen before."""
+def line(
+    step: int,
+    look: Mapping[tuple[str, str], float],
+    new: Mapping[str, tuple[str, str]],
+    more: Mapping[str, Any] | None = None,
+) -> str:
+    """Write one look. new: by name, the dtype and the source of modules that were not seen before. more: further fields."""
     values: dict[str, dict[str, float | str]] = {}
     for (what, name), value in look.items():
         values.setdefault(what, {})[name] = value if math.isfinite(value) else str(value)
-    content: dict[str, Any] = {"step": step, "values": values}
+    content: dict[str, Any] = {"step": step, "values": values, **(more or {})}
     if new:
         content["modules"] = new
     return json.dumps(content, allow_nan=False)
+
+
+LAST = json.dumps({"over": True})
+"""The last line of a run that ended."""
+
+
+def heading_of(lines: Sequence[str], file: Path) -> dict[str, Any]:
+    """Return the heading that the first line holds. Raises NoHistory, naming the file, for what is none."""
+    try:
+        head = json.loads(lines[0]) if lines else {}
+    except (ValueError, RecursionError):
+        head = {}
+    if not isinstance(head, dict) or head.get("kind") != "tpdyn monitor":
+        raise NoHistory(f"{file} is not what a monitor wrote: its first line is no heading of tpdyn's")
+    if head.get("format") != FORMAT:
+        raise NoHistory(f"{file} has format {head.get('format')!r}; this version of tpdyn reads format {FORMAT}")
+    return head
+
+
+def says(step: int, alarms: int) -> str:
+    """Say how far a run is, for a list of runs."""
+    return f"step {step:,}" + (f", {alarms} alarm{'s' * (alarms > 1)}" if alarms else "")
 
 
 def read(path: str | os.PathLike[str]) -> History:
@@ -86,14 +113,7 @@ def read(path: str | os.PathLike[str]) -> History:
     """
     file = _file_of(Path(path))
     lines = file.read_text(encoding="utf-8").splitlines()
-    try:
-        head = json.loads(lines[0]) if lines else {}
-    except json.JSONDecodeError:
-        head = {}
-    if not isinstance(head, dict) or head.get("kind") != "tpdyn monitor":
-        raise NoHistory(f"{file} is not what a monitor wrote: its first line is no heading of tpdyn's")
-    if head.get("format") != FORMAT:
-        raise NoHistory(f"{file} has format {head.get('format')!r}; this version of tpdyn reads format {FORMAT}")
+    head = heading_of(lines, file)
     width = head.get("width")
     history = History(width=width if isinstance(width, int) else None)
     for number, text in enumerate(lines[1:], start=2):
@@ -107,6 +127,8 @@ def read(path: str | os.PathLike[str]) -> History:
 
 
 def _add(history: History, content: Any) -> None:
+    if content.get("over"):
+        return
     look = {(what, name): float(value) for what, values in content["values"].items() for name, value in values.items()}
     for name, (dtype, source) in content.get("modules", {}).items():
         history.dtypes[name], history.sources[name] = dtype, source

@@ -216,7 +216,7 @@ class monitor:
         self._now = {(each.rule, each.name) for each in found}
         self.raised += fresh
         if self._writer is not None:
-            self._writer.write(step, look.values, new, fresh)
+            self._writer.write(step, look.values, new, fresh, self._now)
         for each in fresh:
             self._on_alarm(each)
 

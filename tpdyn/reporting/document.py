@@ -1,9 +1,9 @@
 """What does a log folder hold, in one document? The data from which the tab, the report and `verdict.json` are made.
 
 A document is plain JSON. `schema` names its version ("tpdyn.board/1"), `kind` what it is about: "check" (a prediction, and runs
-if there were any), "phases", "transfer" or "limit". Orders are strings such as "-1/2", null for identically zero. Numbers have five
-digits; one that is not finite is null. The fields are described in docs/reference/verdict.md, and `SCHEMA` changes when one of
-them changes its meaning or leaves.
+if there were any), "phases", "transfer", "limit", or "monitor" (made by `tpdyn.board.watched`). Orders are strings such as
+"-1/2", null for identically zero. Numbers have five digits; one that is not finite is null. The fields are described in
+docs/reference/verdict.md, and `SCHEMA` changes when one of them changes its meaning or leaves.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tpdyn.parametrizing.maps.diagram import PhaseDiagram
 from tpdyn.program.program import Source
 from tpdyn.program.show import show_statement
 from tpdyn.regimes.prediction import Prediction, Reason, Row
+from tpdyn.reporting.tags import SCHEMA
 from tpdyn.reporting.transfer import verdict as transfer_verdict
 from tpdyn.reporting.transfer import word_of
 from tpdyn.reporting.words import advice, evidence, headline, missing
 from tpdyn.tuning.optimum import CONFIDENCE, Transfer
 
-SCHEMA = "tpdyn.board/1"
 DIGITS = 5
 
 Document = dict[str, Any]
@@ -127,7 +127,7 @@ def of_limit(found: Limit, measurement: Measurement | None = None, *, title: str
 
 def summary(document: Mapping[str, Any]) -> Document:
     """Summarise a document for a list of logs: its kind, and the result in one line."""
-    says = document.get("regime") or ""
+    says = document.get("regime") or document.get("says") or ""
     if document.get("kind") == "transfer":
         says = "; ".join(str(each.get("says", "")) for each in document.get("transfers", ()))
     return {

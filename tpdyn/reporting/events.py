@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+from numpy.typing import NDArray
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
@@ -33,12 +35,13 @@ Setting = str | int | float | bool
 class Run:
     """One run's event file, written from front to back: `with Run(folder) as run: run.scalar(...)`.
 
-    Steps of one tag must rise strictly, each (tag, step) comes once: TensorBoard drops or mixes up others.
+    Steps of one tag must rise strictly, each (tag, step) comes once: TensorBoard drops or mixes up others. live: each event
+    has the time at which it was written, not that of the file.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, live: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._time = time.time()
+        self._time, self._live = time.time(), live
         self._last: dict[str, int] = {}
         self._file = (folder / f"events.out.tfevents.{int(self._time)}.tpdyn").open("wb")
         self._records = RecordWriter(self._file)
@@ -54,10 +57,32 @@ class Run:
         """Write one number. NaN and infinities are kept: a run that diverges is data."""
         metadata = scalars.create_summary_metadata("", description)
         metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
-        tensor = tensor_pb2.TensorProto(
-            dtype=types_pb2.DT_FLOAT, tensor_shape=tensor_shape_pb2.TensorShapeProto(), float_val=[value]
+        self._summary(tag, step, metadata, _scalar(value))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write many numbers of one step, by tag, in one event."""
+        metadata = scalars.create_summary_metadata("", "")
+        metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+        summary = summary_pb2.Summary()
+        for tag, value in values.items():
+            self._rises(tag, step)
+            summary.value.add(tag=tag, metadata=metadata, tensor=_scalar(value))
+        self._event(step, summary)
+
+    def numbers(self, tag: str, step: int, values: NDArray[np.float32]) -> None:
+        """Write a vector of numbers for the tab "Tensor Programs", packed in one tensor."""
+        metadata = summary_pb2.SummaryMetadata(
+            plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN),
+            data_class=summary_pb2.DATA_CLASS_TENSOR,
         )
-        self._summary(tag, step, metadata, tensor)
+        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(values))])
+        content = np.asarray(values, dtype="<f4").tobytes()
+        self._summary(
+            tag,
+            step,
+            metadata,
+            tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=shape, tensor_content=content),
+        )
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Write one page of markdown."""
@@ -136,11 +161,18 @@ class Run:
         self._summary(tag, 0, metadata, hparams.NULL_TENSOR)
 
     def _summary(self, tag: str, step: int, metadata: Any, tensor: Any) -> None:
+        self._rises(tag, step)
+        value = summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+        self._event(step, summary_pb2.Summary(value=[value]))
+
+    def _rises(self, tag: str, step: int) -> None:
         if step <= self._last.get(tag, -1):
             raise ValueError(f"{tag!r} at step {step} after step {self._last[tag]}; the steps of a tag must rise")
         self._last[tag] = step
-        value = summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
-        self._write(event_pb2.Event(wall_time=self._time, step=step, summary=summary_pb2.Summary(value=[value])))
+
+    def _event(self, step: int, summary: Any) -> None:
+        now = time.time() if self._live else self._time
+        self._write(event_pb2.Event(wall_time=now, step=step, summary=summary))
 
     def _write(self, event: Any) -> None:
         self._records.write(event.SerializeToString())
@@ -158,6 +190,11 @@ def band(title: str, value: str, low: str, high: str) -> Any:
     """Make a chart of one tag between two others."""
     series = layout_pb2.MarginChartContent.Series(value=value, lower=low, upper=high)
     return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series]))
+
+
+def _scalar(value: float) -> Any:
+    shape = tensor_shape_pb2.TensorShapeProto()
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=shape, float_val=[value])
 
 
 def _bytes(content: bytes) -> Any:

@@ -8,9 +8,14 @@ verdict compares, with the width on the x axis and tags of their own; `verdict` 
 from __future__ import annotations
 
 PLUGIN = "tpdyn"
+SCHEMA = "tpdyn.board/1"
+"""The version of the documents; it changes when a field changes its meaning or leaves."""
+
 DOCUMENT_TAG = "tpdyn/document"
 SUMMARY_TAG = "tpdyn/summary"
 ATLAS_TAG = "tpdyn/program"
+WATCHED_TAG = "tpdyn/watched"
+LOOKS_TAG = "tpdyn/looks"
 DOCUMENT_FILE = "verdict.json"
 ATLAS_FILE = "program-map.json"
 RUNNING = " (running)"

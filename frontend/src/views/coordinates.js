@@ -1,9 +1,9 @@
 // Does every module keep its size as the width grows? One small picture a module, size or change against the width.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { html } from "../h.js";
 import { common, direction, fold, interval, number, order, parseOrder, place, shown, signed, without } from "../format.js";
 import { Panel, atStep, span, summarise } from "../panel.js";
-import { Empty, Legend, Power, Segments, VerdictChip } from "../parts.js";
+import { Empty, Legend, Near, Power, Segments, VerdictChip } from "../parts.js";
 import { Curves } from "../curves.js";
 
 const SHOWN = { all: () => true, hidden: (m) => m.role === "hidden", outputs: (m) => m.role === "output", doubt: (m) => m.verdict !== "agrees" };
@@ -11,21 +11,6 @@ const SHOWN = { all: () => true, hidden: (m) => m.role === "hidden", outputs: (m
 export function expected(module, what, step) {
   const row = module.predicted.find((each) => each.step === step);
   return row ? row[what] : what === "size" ? module.size_order : null;
-}
-
-// The picture of a module appears when it comes near the screen: a deep network has hundreds.
-function Near({ children, height }) {
-  const [near, setNear] = useState(false);
-  const [width, setWidth] = useState(268);
-  const element = useRef(null);
-  useEffect(() => {
-    const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && setNear(true), { rootMargin: "400px" });
-    observer.observe(element.current);
-    const sizes = new ResizeObserver(() => element.current && setWidth(Math.max(200, Math.round(element.current.clientWidth))));
-    sizes.observe(element.current);
-    return () => { observer.disconnect(); sizes.disconnect(); };
-  }, []);
-  return html`<div ref=${element} style=${near ? "" : `min-height:${height}px`}>${near && children(width)}</div>`;
 }
 
 export function Coordinates({ document: doc, options, go, drawn }) {
