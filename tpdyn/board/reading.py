@@ -150,7 +150,7 @@ def _as_unreadable() -> Iterator[None]:
 
 
 def name_of(run: str) -> str:
-    """The name of a log: the folder above its run, with the number of a later monitor in it."""
+    """Name a log: the folder above its run, with the number of a later monitor in it."""
     folder, _, last = run.rpartition("/")
     number = last.removeprefix(f"{MONITOR_RUN}-")
     return (folder or ".") + (f" ({number})" if last != number and number.isdigit() else "")

@@ -50,7 +50,7 @@ class Watched:
 
 
 def of_events(head: Mapping[str, Any], looks: Iterable[tuple[int, float, Any]]) -> Watched:
-    """Return the same from TensorBoard. looks: (step, time, numbers), the numbers in the order of `head["keys"]`; later keys come later.
+    """Read it from TensorBoard. looks: (step, time, numbers), the numbers in the order of `head["keys"]`; later keys come later.
 
     Raises ValueError for a head of another shape.
     """
@@ -65,7 +65,7 @@ def of_events(head: Mapping[str, Any], looks: Iterable[tuple[int, float, Any]]) 
 
 
 def of_file(file: Path) -> Watched:
-    """Return the same from `monitor.jsonl`. A last line that was cut off is left out; raises ValueError for what is no such file."""
+    """Return the same from `monitor.jsonl`, without a last line that was cut off. Raises ValueError for what is no such file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     head = heading_of(lines, file)
     modules: dict[str, Any] = {}
