@@ -65,7 +65,7 @@ def measured(program: Program, widths: Sequence[int], seeds: int | range) -> Gro
             base = run(program, width, leaves=leaves, seed=seed, base=True)
             trained = run(program, width, leaves=leaves, seed=seed)
             sizes[0, i, j] = [_mean(value) for value in base]
-            sizes[1, i, j] = [_mean(after - before) for before, after in zip(base, trained, strict=True)]
+            sizes[1, i, j] = [_mean(_difference(after, before)) for before, after in zip(base, trained, strict=True)]
             errors[i, j] = round_off(program, width, sizes[0, i, j]) + round_off(
                 program, width, np.array([_mean(value) for value in trained])
             )
@@ -104,7 +104,17 @@ def _relative(operands: Sequence[Operand], sizes: _Numbers, errors: _Numbers) ->
 
 
 def _mean(value: Tensor) -> float:
-    return float(value.to(torch.float64).abs().mean()) if value.numel() else 0.0
+    """The mean absolute entry, but for what a mask fills with -inf."""
+    size = value.to(torch.float64).abs()
+    masked = torch.isneginf(value)
+    if bool(masked.any()) and not bool(masked.all()):
+        size = size[~masked]
+    return float(size.mean()) if value.numel() else 0.0
+
+
+def _difference(after: Tensor, before: Tensor) -> Tensor:
+    """What changed; nothing where both are the same infinity (a mask)."""
+    return torch.where(after == before, torch.zeros_like(after), after - before)
 
 
 def _slopes(sizes: _Numbers, errors: _Numbers, widths: Sequence[int]) -> tuple[Slope, ...]:

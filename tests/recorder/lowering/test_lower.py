@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from aten_tapes import check, draw, lowered_outputs
 from lowered_scripts import mlp
 from torch import nn
 
+from tpdyn.program.instructions import Leaf
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.lowering import LoweringError, lower
 
@@ -97,3 +100,54 @@ def test_a_table_made_of_whole_numbers_is_folded_in_double_precision() -> None:
     lowered = lower(record_tape(train, 4, 1, 0))
     tables = [value for value in lowered.leaf_values.values() if value.shape == (3,)]
     assert any(torch.equal(table, torch.arange(3, dtype=torch.float64) / 7) for table in tables)
+
+
+def leaves_of(train: Callable[[int], object], steps: int = 1) -> list[str]:
+    """The leaves that are no parameters, of floats with a dim of the width."""
+    lowered = lower(record_tape(train, 8, steps, 0))
+    found = [s for s in lowered.statements if isinstance(s.instruction, Leaf) and s.instruction.kind != "parameter"]
+    return [s.instruction.name for s in found if s.type == "float" and 8 in s.shape and isinstance(s.instruction, Leaf)]
+
+
+@pytest.mark.parametrize("how", ["t", "linear", "einsum", "slice", "detached", "rounded without gradient"])
+def test_a_parameter_that_is_read_outside_of_modules_is_itself_in_the_first_pass_too(how: str) -> None:
+    """Its views were taken for data drawn apart: a tied readout was not tied, as long as no step had been taken."""
+
+    def readout(h: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        if how == "t":
+            return h @ w.t()
+        if how == "linear":
+            return F.linear(h, w)
+        if how == "einsum":
+            return torch.einsum("bd,vd->bv", h, w)
+        if how == "slice":
+            return h @ w[:4].T
+        if how == "detached":
+            return h @ w.detach().T
+        with torch.no_grad():
+            rounded = torch.round(w * 8) / 8
+        return h @ (w + (rounded - w).detach()).T
+
+    def train(width: int) -> None:
+        embedding = nn.Embedding(7, width)
+        optimizer = torch.optim.SGD(embedding.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            readout(embedding(torch.tensor([0, 1, 2, 3])), embedding.weight).square().mean().backward()
+            optimizer.step()
+
+    assert leaves_of(train) == []
+
+
+def test_a_network_of_bare_tensors_reads_its_parameters_in_the_first_pass() -> None:
+    def train(width: int) -> None:
+        a, b = torch.randn(width, 5, requires_grad=True), torch.randn(3, width, requires_grad=True)
+        x = torch.randn(4, 5)
+        for _ in range(2):
+            (torch.tanh(x @ a.t()) @ b.t()).square().mean().backward()
+            with torch.no_grad():
+                for p in (a, b):
+                    p -= 0.1 * p.grad
+                    p.grad = None
+
+    assert leaves_of(train) == []

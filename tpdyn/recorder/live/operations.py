@@ -389,10 +389,12 @@ class Operations(TorchDispatchMode, ABC):
         dtype: torch.dtype,
         origin: Origin | None,
     ) -> Ref:
-        """Return a view that is read now belongs to where it was made, if that was in this step."""
+        """Return a view that is read now: it belongs to where it was made, if that was in this step."""
         ref = Ref(self._append(target, args, kwargs, (Meta(shape, dtype),)))
-        if origin is not None and origin.step == self._origin.step:
-            self._nodes[ref.node].origin = origin
+        reader = self._origin
+        if origin is not None and origin.step == reader.step:
+            early = origin.phase == "forward" and reader.phase in ("initialization", "data")
+            self._nodes[ref.node].origin = replace(origin, phase=reader.phase) if early else origin
         return ref
 
     def _write(self, tensor: Tensor, ref: Ref) -> None:

@@ -181,6 +181,8 @@ class Recorder(Operations):
                     self._complete_hand_written_step()
                 phase = "forward"
                 self._started = True
+            elif differentiable and kind in ("view", "split", "unbind"):
+                phase = "forward"  # a view of what is trained: it belongs to the pass that reads it
             elif not self._started:
                 phase = "initialization"
             elif self._after_backward and not torch.is_grad_enabled():

@@ -99,6 +99,8 @@ class LoweredBuilder:
         if isinstance(x, Handle):
             return x
         if isinstance(x, Known):
+            if x.leaf is None and x.made is not None:
+                x.leaf = x.made()
             if x.leaf is None:
                 x.leaf = self.drawn.same_data(x) or self._leaf_of(x)
             return x.leaf

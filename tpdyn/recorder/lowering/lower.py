@@ -37,7 +37,7 @@ from tpdyn.recorder.lowering.rules import (
 )
 from tpdyn.recorder.lowering.standins import chosen, complex_numbers, shifted
 from tpdyn.recorder.lowering.standins.complex_numbers import Complex
-from tpdyn.recorder.lowering.standins.known import KNOWN, fold
+from tpdyn.recorder.lowering.standins.known import KNOWN, as_known, fold, known_inputs
 from tpdyn.recorder.lowering.standins.matrices import standin as matrices
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.values import (
@@ -248,8 +248,35 @@ class _Lowering:
             except Settles:
                 call, made = call.settled(self.builder, standin.settle), None
             if made is not None:
+                if standin is KNOWN:
+                    self._remember(call, made)
                 return made
         return self._plain(call)
+
+    def _remember(self, call: Call, made: tuple[Any, ...]) -> None:
+        """Note how what is made of initial parameters is computed: a forward pass that reads it reads the parameters."""
+        read = known_inputs(as_known(self.builder, call.args), as_known(self.builder, call.kwargs))
+        if not any(known.made or self._is_initial(known) for known in read):
+            return
+        for number, known in enumerate(made):
+            if isinstance(known, Known) and known not in read and known.kind != "constant":
+                known.made = functools.partial(self._computed, call, number)
+
+    def _is_initial(self, known: Known) -> bool:
+        """Whether it is the initial value of a parameter."""
+        return known.leaf is not None and known.leaf.var in self.builder.known_of
+
+    def _computed(self, call: Call, number: int) -> Handle | None:
+        """Return an output of an operation on parameters, written down now; None where no rule can."""
+        b, origin = self.builder, call.node.origin
+        before, b.origin = b.origin, replace(b.origin, module=origin.module, source=origin.source)
+        try:
+            value = self._plain(call)[number]
+        except Refusal:
+            return None
+        finally:
+            b.origin = before
+        return value if isinstance(value, Handle) else None
 
     def _plain(self, call: Call) -> tuple[Made | None, ...]:
         """Return what the plain rule makes, of values and known tensors only."""
@@ -316,6 +343,8 @@ class _Lowering:
     def _parameter(self, name: str, known: Known, node: Node) -> Handle:
         """Return the leaf of a parameter's initial value, with the law that it was drawn from."""
         b = self.builder
+        if known.leaf is not None and not self._is_initial(known):  # it was computed from other parameters, and read
+            known = Known(known.tensor, known.kind, known.draw, known.name, known.notes)
         known.leaf = known.leaf or b.drawn.same_parameter(name, known)
         if known.leaf is not None:
             return known.leaf

@@ -2,13 +2,15 @@
 
 * `Handle`: the result of a statement, seen through permutations, broadcasts and axes of size one. All of these relabel axes,
   so they cost no statement.
-* `Known`: a tensor whose entries do not depend on any parameter in training: constants, data, random draws. It becomes a
-  leaf only when a statement reads it; arithmetic of constants is done at once.
+* `Known`: a tensor whose entries are known: constants, data, random draws, and initial parameters with what is made of them
+  before training. It becomes a leaf, or a function of parameters, only when a statement reads it; arithmetic of constants is
+  done at once.
 * `StandsIn`: neither yet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Union, final
@@ -73,6 +75,7 @@ class Known:
     notes: tuple[str, ...] = ()
     leaf: Handle | None = None
     outside: Outside | None = None  # of a mask: where which draw is out of which interval
+    made: Callable[[], Handle | None] | None = None  # of parameters: how a statement computes it
     _number: float | int | bool | None | Literal["?"] = field(default="?")
 
     @staticmethod
