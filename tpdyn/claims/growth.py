@@ -104,7 +104,7 @@ def _relative(operands: Sequence[Operand], sizes: _Numbers, errors: _Numbers) ->
 
 
 def _mean(value: Tensor) -> float:
-    """The mean absolute entry, but for what a mask fills with -inf."""
+    """Average the absolute entries, but for those that a mask fills with -inf."""
     size = value.to(torch.float64).abs()
     masked = torch.isneginf(value)
     if bool(masked.any()) and not bool(masked.all()):
@@ -113,7 +113,7 @@ def _mean(value: Tensor) -> float:
 
 
 def _difference(after: Tensor, before: Tensor) -> Tensor:
-    """What changed; nothing where both are the same infinity (a mask)."""
+    """Subtract; nothing changed where both are the same infinity (a mask)."""
     return torch.where(after == before, torch.zeros_like(after), after - before)
 
 
