@@ -217,3 +217,22 @@ def test_a_file_that_the_script_does_not_come_to_is_refused(script: Path, ending
             RecordingError, match=r"other.yaml:width=n: the script has neither imported, run nor opened"
         ):
             record_tape(load(str(script), settings=["other.yaml:width=n"]), 16, 2, seed=0)  # stopped in the middle
+
+
+def test_assignments_in_blocks_and_functions_are_places_and_a_name_that_only_one_of_them_has_is_enough(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "blocks.py"
+    script.write_text(
+        "import torch\nclass Model:\n    pass\nif __name__ == '__main__':\n    n_hidden = 2\n    try:\n        with "
+        "torch.no_grad():\n            inner = 3\n    except ValueError:\n        pass\ndef main():\n    width = 5\n    "
+        "depth = 7\n    return width, depth\ndef other(depth=9):\n    return depth\n"
+    )
+    assert value_at(script, "n_hidden=n", "n_hidden") == value_at(script, "inner=n", "inner") == 48
+    assert value_at(script, "width=n", "main()") == (48, 7)
+    assert value_at(script, "main.depth=n", "main()") == (5, 48)
+    assert not any(each.listed for each in read_settings(script, ["n_hidden=n", "inner=n", "main.depth=n"]))
+    assert "blocks.py:12:13: width = 5" in read_settings(script, ["width=n"])[0].told()
+    assert told(str(script), ["width=n"]) and not told(str(script), ["main.width=n"])
+    with pytest.raises(BadSetting, match=r"its numbers are: main.depth, other.depth"):
+        read_settings(script, ["depth=n"])

@@ -10,7 +10,7 @@ import ast
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, final
@@ -96,18 +96,13 @@ def _number(node: ast.expr) -> int | float | None:
 
 def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     """Yield (name, value) of every place that a setting can name, each once for every name that it has."""
-    for statement in tree.body:
-        for target, value in _assigned(statement):
-            if isinstance(target, ast.Name):
-                yield target.id, value
+    yield from _variables(tree.body, "")
     for node in ast.walk(tree):
         match node:
             case ast.ClassDef(name=owner, body=body):
-                for statement in body:
-                    for target, value in _assigned(statement):
-                        if isinstance(target, ast.Name):
-                            yield f"{owner}.{target.id}", value
+                yield from _variables(body, f"{owner}.")
             case ast.FunctionDef(name=owner, args=arguments) | ast.AsyncFunctionDef(name=owner, args=arguments):
+                yield from _variables(node.body, f"{owner}.")
                 positional = [*arguments.posonlyargs, *arguments.args]
                 last = positional[len(positional) - len(arguments.defaults) :]
                 for argument, default in zip(last, arguments.defaults, strict=True):
@@ -128,6 +123,25 @@ def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                             yield f"{target.id}.{key}", entry
             case _:
                 pass
+
+
+def _variables(body: Sequence[ast.stmt], owner: str) -> Iterator[tuple[str, ast.expr]]:
+    """Yield (name, value) of the assignments of a body, and of its blocks: under `if __name__ == "__main__":`, say."""
+    for statement in body:
+        for target, value in _assigned(statement):
+            if isinstance(target, ast.Name):
+                yield f"{owner}{target.id}", value
+        for block in _blocks(statement):
+            yield from _variables(block, owner)
+
+
+def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """Yield the blocks of a statement that have no names of their own."""
+    if isinstance(statement, (ast.If, ast.For, ast.While, ast.With, ast.Try)):
+        for part in ("body", "orelse", "finalbody"):
+            yield getattr(statement, part, [])
+    for handler in getattr(statement, "handlers", ()):
+        yield handler.body
 
 
 def _assigned(statement: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -2,8 +2,9 @@
 
 What is set is a name or a number, of the script itself or of a file that it imports, runs or reads:
 
-* `n_embd`: an assignment at the top of the file, `n_embd = 384`;
-* `GPTConfig.n_embd`: a field of the class GPTConfig, a keyword where something of that name is called
+* `n_embd`: an assignment at the top of the file, `n_embd = 384`, or under `if __name__ == "__main__":`; where there is none, the
+  only `main.n_embd`, `GPTConfig.n_embd`, ... that there is;
+* `GPTConfig.n_embd`: a field of the class GPTConfig, an assignment in a function of that name (`main.n_embd`), a keyword where something of that name is called
   (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`), or the default of a parameter of a function of that name;
 * `config.n_embd`: an entry of the dict that is assigned to `config`, or the assignment `config.n_embd = 64`;
 * `400`: every place where the number 400 is written, as in `nn.Linear(784, 400)`; `31:400` those of line 31, `31:23:400` the one
@@ -41,13 +42,16 @@ class BadSetting(ValueError):
 @final
 @dataclass(frozen=True)
 class Setting:
-    """Numbers of a file that become a function of the width. name: as it was given, less the file."""
+    """Numbers of a file that become a function of the width.
+
+    name: as it was given, less the file. listed: whether its places are to be told, since the name alone does not tell them.
+    """
 
     name: str
     file: str
     places: tuple[Place, ...]
     formula: Formula
-    literal: bool = False
+    listed: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}={self.formula.text}"
@@ -61,7 +65,7 @@ class Setting:
         }
 
     def told(self) -> str:
-        """Tell its places, with their lines; for a number that is meant wherever it is written."""
+        """Tell its places, with their lines."""
         lines = _text(self.file).splitlines()
         count = f"{len(self.places)} place{'s' if len(self.places) > 1 else ''}"
         shown = [f"\n  {place_name(self.file, place)}: {lines[place.line - 1].strip()}" for place in self.places]
@@ -162,7 +166,7 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
         number = ast.literal_eval(inner.lstrip("0") or "0") if "." not in inner else float(inner)
         named = [place for place in places if type(place.value) is type(number) and place.value == number]
     else:
-        named = [place for place in places if inner in place.names]
+        named = [place for place in places if inner in place.names] or _only(places, inner)
     mine = [place for place in named if line in (0, place.line) and column in (0, place.position[1] + 1)]
     if not named:
         raise BadSetting(f"--set {name}: {_nothing(path, places, inner, literal)}")
@@ -176,7 +180,16 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
             f"--set {name}: {path.name} has {len(named)} {known}; {expected} "
             f"({example}={formula.text}):{''.join(shown)}"
         )
-    return Setting(name if not file else name[len(file) + 1 :], str(path), tuple(mine), formula, literal)
+    listed = literal or inner not in mine[0].names
+    return Setting(name if not file else name[len(file) + 1 :], str(path), tuple(mine), formula, listed)
+
+
+def _only(places: Sequence[Place], inner: str) -> list[Place]:
+    """Return the one number whose name ends so (`main.n_embd` for `n_embd`); nothing if there are several."""
+    ending = [
+        place for place in places if place.value is not None and any(name.endswith(f".{inner}") for name in place.names)
+    ]
+    return ending if len(ending) == 1 else []
 
 
 def _parts(name: str) -> tuple[str, str, int, int]:
