@@ -1,11 +1,13 @@
-"""How often is the headline wrong on real scripts, end to end? `python benchmarks/headline.py [trials] [seconds]`
+"""How often is the headline wrong on real scripts, end to end? `python benchmarks/headline.py [reports] [part of a name]`
 
-A trial runs one of the example scripts at widths 64 to 512 with 8 seeds of its own, and compares as `tpdyn check` does. The
-prediction is right, so *contradicted* is false. Then a wrong theory is planted: the changes of the rows of one claim are
-multiplied by n^(1/2) or n^(-1/2), which is the same as a theory that is off by 1/2 there. Then *confirmed* is false.
+Each script is run once, at widths 64 to 1024 with 40 seeds. The runs are kept (logs/headline), so that a second call goes on.
+A report is drawn from them: 4, 6 or 8 seeds at 64 to 512, compared by the code of `tpdyn check`. The prediction is right, so
+*contradicted* is false. Then a wrong theory is planted: the changes of the rows of one claim are multiplied by n^(1/2) or
+n^(-1/2), which is the same as a theory that is off by 1/2 there. Then *confirmed* is false. Last, an undecided report looks
+again as with `--until-decided`, at what the pool holds; a plan beyond it leaves the report undecided.
 
-trials: for each script (default 2). seconds: how long each trial may go on as with `--until-decided` (default 0: not at all).
-With none seen in N trials the rate is below 3/N, with 95 % confidence: the last lines say so.
+reports: for each script (default 100). Reports of one pool share runs: intervals (Clopper and Pearson, 95 %) are those of
+independent reports, too short for one script; different scripts are independent.
 """
 
 from __future__ import annotations
@@ -13,32 +15,110 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 import tpdyn
 from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
-from tpdyn.measuring.measure import measure, measure_more
+from tpdyn.commands.runs import means_of
+from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.scripts.script import load
+from tpdyn.scripts.target import Target
 
-ROOT = Path(__file__).resolve().parents[1] / "examples"
+HERE = Path(__file__).resolve().parent
 SCRIPTS = (
-    *(f"digits_mlp.py:{name}" for name in ("train", "train_ntk", "train_mup")),
+    *(f"examples/digits_mlp.py:{name}" for name in ("train", "train_ntk", "train_mup")),
     *(
-        f"told_apart.py:{name}"
+        f"examples/told_apart.py:{name}"
         for name in ("sp_sgd", "sp_adam", "mup_sgd", "mup_adam", "ntk_sgd", "readout_forgotten", "hidden_bias")
     ),
+    *(f"examples/told_apart.py:{name}" for name in ("attention_mup", "attention_sqrt")),
+    *(
+        f"benchmarks/headline_scripts.py:{name}"
+        for name in ("one_head", "convolution", "recurrent", "normed", "small_rate")
+    ),
 )
-WIDTHS, SEEDS, STEPS = (64, 128, 256, 512), 8, 3
+WIDTHS, SEEDS, STEPS = (64, 128, 256, 512), 40, 3
+LARGER = 1024
+"""A report may look again at this width, too."""
+
+
+def main() -> None:
+    """Print the outcomes of every script, and their sums."""
+    reports = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    part = sys.argv[2] if len(sys.argv) > 2 else ""
+    sums: dict[str, Counter[Outcome]] = {what: Counter() for what in ("right", "wrong", "again", "wrong again")}
+    for target in SCRIPTS:
+        if part not in target:
+            continue
+        start = time.monotonic()
+        prediction, pool = made(target)
+        runs = time.monotonic() - start
+        found = drawn(prediction, pool, reports)
+        print(
+            f"{target.partition('/')[2]}: {prediction.regime.value}; {runs:.0f} s for runs, {time.monotonic() - start - runs:.0f} s"
+        )
+        for what, counts in found.items():
+            print(f"    {line(what, counts)}", flush=True)
+            sums[what].update(counts)
+    print("together")
+    for what, counts in sums.items():
+        print(f"    {line(what, counts)}")
+
+
+def made(target: str) -> tuple[tpdyn.Prediction, Measurement]:
+    """Predict a script, and make its runs, as far as they are not kept."""
+    words = Target(f"{HERE.parent}/{target}")
+    train = load(words.target)
+    prediction = tpdyn.predict(tpdyn.record(train, steps=STEPS))
+    means = means_of(words, HERE.parent / "logs" / "headline")
+    return prediction, measure(train, widths=(*WIDTHS, LARGER), seeds=SEEDS, steps=STEPS, means=means)
+
+
+def part_of(pool: Measurement, widths: tuple[int, ...], seeds: tuple[int, ...]) -> Measurement:
+    """Return the measurement that has only these widths and seeds."""
+    rows, columns = [pool.widths.index(n) for n in widths], [pool.seeds.index(seed) for seed in seeds]
+    arrays = {
+        each.name: getattr(pool, each.name)[np.ix_(rows, columns)]
+        for each in fields(pool)
+        if isinstance(getattr(pool, each.name), np.ndarray)
+    }
+    return replace(pool, widths=widths, seeds=seeds, **arrays)
+
+
+def drawn(prediction: tpdyn.Prediction, pool: Measurement, reports: int) -> dict[str, Counter[Outcome]]:
+    """Draw reports from a pool; count the outcomes under the right theory and under planted ones, at once and looking again."""
+    found: dict[str, Counter[Outcome]] = {what: Counter() for what in ("right", "wrong", "again", "wrong again")}
+    for number in range(reports):
+        rng = np.random.default_rng(number)
+        order = tuple(int(seed) for seed in rng.permutation(pool.seeds))
+        count = int(rng.choice((4, 6, 8)))
+        report = compare(prediction, part_of(pool, WIDTHS, order[:count]))
+        found["right"][report.outcome] += 1
+        found["again"][further(report, pool, order).outcome] += 1
+        for names, by in plants(report):
+            other = off(pool, names, by)
+            wrong = compare(prediction, part_of(other, WIDTHS, order[:count]))
+            found["wrong"][wrong.outcome] += 1
+            if number % 10 == 0:
+                found["wrong again"][further(wrong, other, order).outcome] += 1
+    return found
+
+
+def plants(report: Report) -> list[tuple[tuple[str, ...], float]]:
+    """List the wrong theories: rows and a power of the width. What is claimed of every row is wrong in one."""
+    chosen = [claim.names if claim.some else claim.names[:1] for claim in report.claims]
+    return [(names, by) for names in chosen if names for by in (0.5, -0.5)]
 
 
 def off(measurement: Measurement, names: tuple[str, ...], by: float) -> Measurement:
-    """The measurement that a theory off by `-by` would have to explain: changes of these rows times (n / 64)^by."""
+    """Return the measurement that a theory off by `-by` would have to explain: changes of these rows times (n / 64)^by."""
     factor = (np.array(measurement.widths) / WIDTHS[0])[:, None, None] ** by
     columns = [measurement.names.index(name) for name in names if name in measurement.names]
     change, rms = measurement.change.copy(), measurement.change_rms.copy()
@@ -48,69 +128,27 @@ def off(measurement: Measurement, names: tuple[str, ...], by: float) -> Measurem
     return replace(measurement, change=change, change_rms=rms)
 
 
-def planted(report: Report) -> list[Outcome]:
-    """What the same runs say of theories that are wrong by 1/2 at the rows of one claim; "every" is wrong in one row."""
-    found = []
-    for claim in report.claims:
-        names = claim.names if claim.some else claim.names[:1]
-        if names:
-            found += [compare(report.prediction, off(report.measurement, names, by)).outcome for by in (0.5, -0.5)]
-    return found
-
-
-def main() -> None:
-    """Print the outcomes of every script, and their sums."""
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    right: Counter[Outcome] = Counter()
-    wrong: Counter[Outcome] = Counter()
-    for target in SCRIPTS:
-        train = load(f"{ROOT}/{target}")
-        prediction = tpdyn.predict(tpdyn.record(train, steps=STEPS))
-        here: Counter[Outcome] = Counter()
-        start = time.process_time()
-        for trial in range(trials):
-            first = 1000 * trial  # seeds of its own, and room for more
-            seeds = tuple(range(first, first + SEEDS))
-            report = compare(prediction, measure(train, widths=WIDTHS, seeds=seeds, steps=STEPS))
-            wrong.update(planted(report))
-            if seconds and report.outcome is Outcome.UNDECIDED:
-                report = further(train, report, first, seconds)
-            here[report.outcome] += 1
-        right.update(here)
-        print(
-            f"{target:34} {prediction.regime.value:17}"
-            + "  ".join(f"{outcome.value} {here[outcome]}" for outcome in Outcome)
-            + f"   {time.process_time() - start:.0f} s",
-            flush=True,
-        )
-    summed("the theory is right", right, Outcome.CONTRADICTED)
-    summed("the theory is off by 1/2", wrong, Outcome.CONFIRMED)
-
-
-def further(train, report: Report, first: int, seconds: float) -> Report:
-    """As `--until-decided --budget SECONDS`."""
-    end, known = time.monotonic() + seconds, report.measurement
-
-    def on() -> bool:
-        return time.monotonic() < end
+def further(report: Report, pool: Measurement, order: tuple[int, ...]) -> Report:
+    """Look again at what the pool has, as `--until-decided` does; seeds come in the order drawn."""
+    enough = True
 
     def more(widths: tuple[int, ...], seeds: tuple[int, ...]) -> Measurement:
-        nonlocal known
-        known = measure_more(
-            train, known, widths, tuple(seed if seed >= first else first + seed for seed in seeds), on=on
-        )
-        return known
+        nonlocal enough
+        enough = widths[-1] <= LARGER and len(seeds) <= len(order)
+        return part_of(pool, tuple(n for n in widths if n <= LARGER), order[: len(seeds)])
 
-    return until_decided(report, more, on=on)
+    return until_decided(report, more, on=lambda: enough)
 
 
-def summed(what: str, counts: Counter[Outcome], error: Outcome) -> None:
-    """One line: the counts, the rate of the error, and what is known of it."""
+def line(what: str, counts: Counter[Outcome]) -> str:
+    """Write the counts, and the rate of the error with its interval."""
+    error = Outcome.CONFIRMED if "wrong" in what else Outcome.CONTRADICTED
     total = counts.total()
-    most = f" (below {3 / total:.2g} with 95 % confidence)" if total and not counts[error] else ""
+    if not total:
+        return f"{what}: none"
+    low, high = stats.binomtest(counts[error], total).proportion_ci(method="exact")
     shown = ", ".join(f"{outcome.value} {counts[outcome]}" for outcome in Outcome)
-    print(f"{what}, {total} trials: {shown}; falsely {error.value}: {counts[error]}{most}")
+    return f"{what:12} {total:6}: {shown}; falsely {error.value} {counts[error] / total:.4f} [{low:.4f}, {high:.4f}]"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,9 +53,25 @@ def test_the_step_from_which_orders_stay_is_told_where_the_recorded_ones_do_not_
     assert "later steps" not in printed(replace(made, settles=None, regime=Regime.UNSTABLE))
 
 
-def test_the_named_command_stands_at_the_remedy_and_is_never_broken(report: Report) -> None:
-    command = "tpdyn fix " + "a/very/long/" * 9 + "train.py:train | patch -p0"
+def test_the_named_command_stands_at_the_remedy_and_a_shell_reads_it_as_it_was(report: Report) -> None:
+    """A long one is broken between its words, with a backslash; a quoted word and a long path stay whole."""
+    command = "tpdyn fix train.py:train | patch -p0"
     assert f"  fix   {command}\n        (raise the learning rate by sqrt(n))" in printed(report, fix=command)
+    path = "a/very/long/" * 9 + "train.py"
+    words = [
+        "tpdyn",
+        "fix",
+        path,
+        "--set",
+        "n_embd=4 * n",
+        *(f"--width-arg=--size-{k}={{n}}" for k in range(5)),
+        "--",
+        "a",
+    ]
+    text = printed(report, width=80, fix=shlex.join(words))
+    command = text.partition("  fix   ")[2].partition("        (raise")[0]
+    assert shlex.split(command) == words and path in command.splitlines()[1]
+    assert all(len(line) <= 72 for line in command.splitlines() if path not in line)
 
 
 def test_statements_are_told_on_request(report: Report) -> None:

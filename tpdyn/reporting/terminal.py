@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -126,6 +127,22 @@ def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None
     return [Text(line, style) for line in made or [head]]
 
 
+def _command(head: str, command: str, width: int) -> list[Text]:
+    """Break a shell command between its words, as a shell reads on: a backslash ends a line that is not the last."""
+    words = re.findall(r"(?:'[^']*'|\S)+", command)
+    broken = [words[0]]
+    for word in words[1:]:
+        if len(head) + len(broken[-1]) + 1 + len(word) + 2 <= width:
+            broken[-1] += f" {word}"
+        else:
+            broken.append(word)
+    if len(head) + len(command) <= width:
+        broken = [command]
+    ends = [" \\"] * (len(broken) - 1) + [""]
+    heads = [head] + [" " * len(head)] * (len(broken) - 1)
+    return [Text(start).append(text + end, "bold") for start, text, end in zip(heads, broken, ends, strict=True)]
+
+
 def _headline(prediction: Prediction, width: int) -> list[Text]:
     name, rest = headline(prediction)
     if prediction.outside:
@@ -171,7 +188,7 @@ def _cause(
     nothing = reason.fix.startswith("nothing")
     if reason.fix and not (nothing and against):
         if fix and not nothing and not prediction.outside:
-            lines += [Text("  fix   ").append(fix, "bold")]
+            lines += _command("  fix   ", fix, width)
             lines += _wrapped("        ", f"({reason.fix})", width)
         else:
             lines += _wrapped("  fix   ", reason.fix, width)

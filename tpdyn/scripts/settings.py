@@ -4,8 +4,9 @@ What is set is a name or a number, of the script itself or of a file that it imp
 
 * `n_embd`: an assignment at the top of the file, `n_embd = 384`, or under `if __name__ == "__main__":`; where there is none, the
   only `main.n_embd`, `GPTConfig.n_embd`, ... that there is;
-* `GPTConfig.n_embd`: a field of the class GPTConfig, an assignment in a function of that name (`main.n_embd`), a keyword where something of that name is called
-  (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`), or the default of a parameter of a function of that name;
+* `GPTConfig.n_embd`: a field of the class GPTConfig, an assignment in a function of that name (`main.n_embd`), a keyword where
+  something of that name is called (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`), or the default of a parameter of
+  a function of that name;
 * `config.n_embd`: an entry of the dict that is assigned to `config`, or the assignment `config.n_embd = 64`;
 * `400`: every place where the number 400 is written, as in `nn.Linear(784, 400)`; `31:400` those of line 31, `31:23:400` the one
   in its column 23, as compilers count (both from 1);
