@@ -70,3 +70,17 @@ def test_prices_theorem_holds_between_a_function_and_its_slope(name: str, parame
     (gradient,) = torch.autograd.grad(closed(torch, v, c, v, *parameters).sum(), c)
     expected = gaussian.second(slope, slope, c.detach(), Gaussian(v), Gaussian(v))
     torch.testing.assert_close(gradient, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_two_functions_do_not_pass_for_one() -> None:
+    """`E[relu(a) |b|] = E[|a| |b|] / 2`: the closed form of relu with itself is another number."""
+    v, c, w = moments(3.0)
+    mixed = gaussian.second(Applied("relu"), Applied("abs"), c, Gaussian(v), Gaussian(w))
+    same = gaussian.second(Applied("abs"), Applied("abs"), c, Gaussian(v), Gaussian(w))
+    torch.testing.assert_close(mixed, same / 2, rtol=1e-8, atol=1e-9)
+
+
+def test_means_multiply_in_the_product_of_two_values_as_they_are() -> None:
+    v, c, w = moments(3.0)
+    found = gaussian.second(Applied(), Applied(), c, Gaussian(v, torch.full_like(v, 2.0)), Gaussian(w, 3 * w))
+    torch.testing.assert_close(found, c + 6 * w)

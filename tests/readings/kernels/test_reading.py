@@ -152,3 +152,85 @@ def test_kinds_of_values_are_told_apart() -> None:
     w = next(var for var, s in enumerate(program.statements) if s.name == "w")
     h = next(var for var in range(len(program)) if matrix_of(program, numeric, var))
     assert sources_of(program, numeric)[made] == frozenset({w}) == sources_of(program, numeric)[h]
+
+
+# -- rule by rule, on what other programs do not tell apart ------------------------------------------------------------
+
+
+def test_a_matrix_of_standard_deviation_two_counts_four_times_and_moves_as_one_of_deviation_one() -> None:
+    def write(b: Builder, x: int) -> int:
+        return b.einsum("bi,oi->bo", x, b.parameter("w", (N, 2), std=2))
+
+    torch.testing.assert_close(kernel("second", write)[0], 4 * GRAM)
+    torch.testing.assert_close(kernel("tangent", write)[0], GRAM)
+
+
+def test_a_matrix_that_is_not_learned_has_no_tangent_kernel() -> None:
+    def write(b: Builder, x: int) -> int:
+        frozen = b.leaf(Leaf("buffer", "w", Law("normal", scale=Scaling.of(1))), (N, Scaling.of(2)))
+        return b.einsum("bi,oi->bo", x, frozen)
+
+    torch.testing.assert_close(kernel("second", write)[0], GRAM)
+    assert kernel("tangent", write)[1] is None
+
+
+def test_independent_values_have_the_product_of_their_means_in_common() -> None:
+    """`relu(W x) + relu(V x)`: each has mean |x| / sqrt(2 pi), and the two meet twice."""
+
+    def one(b: Builder, x: int) -> int:
+        return b.apply("relu", dense(b, x, "w"))
+
+    def both(b: Builder, x: int) -> int:
+        return b.combine((1, one(b, x)), (1, b.apply("relu", dense(b, x, "v"))))
+
+    mean = (X.square().sum(1) / (2 * math.pi)).sqrt()
+    expected = 2 * kernel("second", one)[0] + 2 * mean[:, None] * mean
+    torch.testing.assert_close(kernel("second", both)[0], expected)
+
+
+def test_a_constant_in_a_sum_meets_itself_and_the_means_of_the_others() -> None:
+    """`relu(W x) + 3`: 9, and three times the mean of either side."""
+
+    def rectified(b: Builder, x: int) -> int:
+        return b.apply("relu", dense(b, x))
+
+    def shifted(b: Builder, x: int) -> int:
+        return b.combine((1, rectified(b, x)), constant=3)
+
+    mean = (X.square().sum(1) / (2 * math.pi)).sqrt()
+    expected = kernel("second", rectified)[0] + 3 * (mean[:, None] + mean) + 9
+    torch.testing.assert_close(kernel("second", shifted)[0], expected)
+    torch.testing.assert_close(kernel("tangent", shifted)[0], kernel("tangent", rectified)[0])
+
+
+def _level(power: str) -> Callable[[Builder, int], int]:
+    """`v exp(n^power relu(W x))`, its exponent summed over the width."""
+
+    def write(b: Builder, x: int) -> int:
+        total = b.einsum("bi->b", b.apply("relu", dense(b, x)), scale=Scaling.of(1, power))
+        return b.einsum("bi,b->bi", dense(b, x, "v"), b.apply("exp", total))
+
+    return write
+
+
+def test_a_sum_over_the_width_that_grows_is_refused_and_one_that_vanishes_is_zero() -> None:
+    with pytest.raises(OutsideTheory, match=r"it grows with the width, as n\^"):
+        kernel("second", _level("-3/4"))
+    torch.testing.assert_close(kernel("second", _level("-2"))[0], GRAM)
+
+
+def test_values_that_are_no_functions_of_a_gaussian_meet_by_their_means_alone() -> None:
+    """`relu(U x) + relu(W x) relu(V x)`: between the two, m_x m_y^2 and m_x^2 m_y."""
+
+    def single(b: Builder, x: int) -> int:
+        return b.apply("relu", dense(b, x, "u"))
+
+    def gate(b: Builder, x: int) -> int:
+        return b.einsum("bi,bi->bi", b.apply("relu", dense(b, x, "w")), b.apply("relu", dense(b, x, "v")))
+
+    def both(b: Builder, x: int) -> int:
+        return b.combine((1, single(b, x)), (1, gate(b, x)))
+
+    m, own = (X.square().sum(1) / (2 * math.pi)).sqrt(), kernel("second", single)[0]
+    between = m[:, None] * m**2 + m[:, None] ** 2 * m
+    torch.testing.assert_close(kernel("second", both)[0], own + own**2 + between)

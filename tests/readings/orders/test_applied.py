@@ -138,3 +138,27 @@ def test_a_comparison_changes_on_the_entries_that_cross() -> None:
 def test_a_parameter_that_depends_on_the_width_is_outside_the_theory() -> None:
     with pytest.raises(OutsideTheory, match="with a parameter that depends on the width"):
         made("clamp", value(ZERO), parameters=(Scaling.of(-1, 1), Scaling.of(1, 1)))
+
+
+def test_a_comparison_that_moves_by_more_than_what_is_compared_changes_everywhere() -> None:
+    result = made("less", value(ZERO, ONE), value(ZERO))
+    assert {(term.order, term.rarity) for term in result.change} == {(ZERO, ZERO)}
+
+
+def test_the_reciprocal_of_what_is_known_to_have_shrunk_is_larger_than_base_and_slope_say() -> None:
+    """Base and change are bounds, the whole is known: 1/x is then of order 1, not of order 0 with a change of -1/2."""
+    shrunk = Value(terms(ZERO), terms(-HALF), terms(-ONE))
+    assert made("reciprocal", shrunk).moved == ONE
+    assert made("reciprocal", value(ZERO, -HALF)).moved == -HALF
+
+
+@pytest.mark.parametrize(("function", "expected"), [("maximum", ZERO), ("minimum", -HALF)])
+def test_a_maximum_with_one_is_at_least_one_and_a_minimum_as_small_as_the_other(
+    function: str, expected: Fraction
+) -> None:
+    b = Builder()
+    position = b.apply(function, b.data("x", (n,)), b.constant("one", 1))
+    program = b.build()
+    instruction = program.statements[position].instruction
+    assert isinstance(instruction, Apply)
+    assert applied(Facts.of(program), position, instruction, [value(-HALF), value(ZERO)], {}).size == expected

@@ -274,3 +274,12 @@ def test_a_product_with_a_matrix_is_found_anew_when_the_matrix_has_met_more() ->
     after = contract((two.matrix,), unknown, transposed, ZERO, two.sources)
     assert contract((two.matrix,), unknown, transposed, ZERO, two.sources) is after
     assert before != after
+
+
+def test_the_dot_of_a_rare_vector_goes_by_its_mean() -> None:
+    """`W x` with x on n^-1/2 of the entries of W^T y: the hat has the root mean square of x, the dot its average."""
+    two = Two()
+    back = Layout(((1, 0), (1,)), ((1, ONE),), 1)
+    (x,) = contract((two.matrix,), (Term(ZERO, two.v),), back, ZERO, two.sources)
+    rare = Term(ZERO, x.parity, HALF)
+    assert sorted(term.order for term in contract((two.matrix,), (rare,), APPLY, ZERO, two.sources)) == [ZERO, HALF / 2]

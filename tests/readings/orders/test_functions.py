@@ -154,3 +154,28 @@ def test_a_function_that_is_not_zero_at_zero_has_a_value_there() -> None:
 @pytest.mark.parametrize(("name", "power"), [("atan'", -1), ("asinh'", -HALF), ("gelu", HALF), ("tanh", 0)])
 def test_what_grows_is_taken_to_the_power_of_the_functions_growth(name: str, power: Fraction) -> None:
     assert order(value_terms(chain(name), (Term(HALF, X),), 1)) == power
+
+
+def test_the_slope_of_an_odd_function_without_a_listed_one_may_be_even() -> None:
+    """A bound without symmetry: the change of an odd function by v may be odd in v alone."""
+    made = change_terms(chain("tanh")[:1], (Term(ZERO, X),), (Term(-HALF, V),), (Term(ZERO, X),), 1)
+    first = [term for term in made if term.order == -HALF]
+    assert first and all(contains(term.parity, V) and contains(term.parity, product(X, V)) for term in first)
+
+
+def test_a_change_as_large_as_the_base_takes_away_what_was_there() -> None:
+    """`f(x + dx) - f(x)` where x + dx is small: as large as f(x), whatever is left."""
+    made = change_terms(chain("relu"), (Term(ZERO, X),), (Term(ZERO, X),), (Term(-HALF, X),), 1)
+    assert order(made) == ZERO
+
+
+def test_the_square_of_a_small_random_matrix_has_a_mean() -> None:
+    """silu(G) = G / 2 + G^2 / 4: entries of order -1/2 around a mean of order -1."""
+    made = value_terms(chain("silu"), (Term(-HALF, EVEN, ZERO, MATRIX),), 2)
+    assert [term.order for term in made if term.gaussian is None] == [Fraction(-1)]
+    assert max(term.order for term in made if term.gaussian == MATRIX) == -HALF
+
+
+def test_of_nothing_a_function_that_is_not_zero_at_zero_makes_its_value_there() -> None:
+    assert value_terms(chain("cos"), (), 1) == (Term(ZERO),)
+    assert value_terms(chain("tanh"), (), 1) == value_terms(chain("sqrt"), (), 1) == ()

@@ -232,3 +232,17 @@ def test_an_earlier_update_stays_in_the_change() -> None:
 def test_an_update_is_as_large_as_the_gradient_in_training_not_as_at_the_start() -> None:
     grown = [(Scaling.of(1, 1), "g")]
     assert moved_after(grown, [(Scaling.of(1, 1), "w g")]) == 2
+
+
+def test_what_an_update_contributes_counts_behind_the_multiplier_that_follows() -> None:
+    """`n^-1/2 (W x)`: the change of W, a constant of size 1, contributes n n^-1/2, in training as by itself."""
+    b = Builder()
+    w, x = b.parameter("W", (WIDE, WIDE), std=Scaling.of(1, -HALF)), b.constant("x", 1, (WIDE,))
+    for step in range(2):
+        b.at(step=step, phase="forward")
+        h = b.combine((Scaling.of(1, -HALF), b.matmul(b.now("W"), x)))
+        b.mark("module", "h", h)
+        b.at(step=step, phase="optimizer")
+        b.update("W", b.combine((1, b.now("W")), constant=1), gradient=w)
+    (noted,) = [each for each in read(b.build()).contributions if each.step == 1]
+    assert (noted.order, noted.alone) == (HALF, HALF)

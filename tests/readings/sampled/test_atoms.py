@@ -96,3 +96,11 @@ def test_a_sum_of_outer_products_has_two_bases() -> None:
     assert torch.equal(bases[0].vectors, x)
     assert torch.equal(bases[1].vectors, y)
     assert Lazy(((normal(7), (0,)),), 2).bases is None
+
+
+def test_the_norm_of_a_stack_of_matrices_counts_all_of_them() -> None:
+    """Told first; the dense leaf that the answers imply then has it."""
+    w = leaf((3, 6, 5), (1, 2))
+    w.times(normal(3, 2, 5), (0, 3, 2), (0, 1, 2), frozenset({2}))
+    norm = w.squared_norm()
+    assert float(w.implied(torch.Generator().manual_seed(2)).square().sum()) == pytest.approx(norm, rel=1e-10)

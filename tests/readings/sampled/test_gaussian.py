@@ -105,6 +105,23 @@ def test_float32_answers_are_consistent_to_its_precision() -> None:
     assert error(operator, asked) < 1e-4
 
 
+@pytest.mark.parametrize("kind", [Gaussian, Orthogonal])
+@pytest.mark.parametrize("shape", [(6, 6), (4, 6), (6, 4)])
+def test_a_norm_that_was_told_is_that_of_the_answers_in_the_end(kind: type[Gaussian], shape: tuple[int, int]) -> None:
+    operator = made(kind, *shape, 1.5)
+    norm = operator.squared_norm()
+    whole = operator.times(torch.eye(shape[1], dtype=F64))
+    assert float(whole.square().sum()) == pytest.approx(norm, rel=1e-10)
+
+
+def test_nested_vectors_are_answered_as_by_one_matrix() -> None:
+    """Each agrees with the next to one more digit: a round tells some of them apart, and rounds must reach the last."""
+    digits = torch.tensor([[0.1**j * (j <= k) for j in range(12)] for k in range(12)], dtype=F64)
+    operator = made(Gaussian, 40, 40)
+    x = digits @ normal(12, 40)
+    assert error(operator, [("columns", x, operator.times(x))]) < 1e-11
+
+
 # -- laws -----------------------------------------------------------------------------------------------------------
 
 SEEDS = 400

@@ -93,3 +93,26 @@ def told(values: dict[int, torch.Tensor], named: list[int]) -> torch.Tensor:
 def test_the_implied_leaves_have_the_law_of_the_program(sgd: Program) -> None:
     _, leaves = implied(sgd, 200, vars={len(sgd) - 1})
     assert leaves["W"].std() == pytest.approx(200**-0.5, rel=0.02)
+
+
+def test_means_constants_and_squares_of_matrices_are_exact() -> None:
+    """`y = W x`, W of mean 3/n; `z = D x` and `u = (D * D) x` for `D = y x^T / n + 1/n`, entry by entry."""
+    b, n = Builder(), Scaling.of(1, 1)
+    law = Law("normal", Scaling.of(3, -1), Scaling.of(1, "-1/2"))
+    w, x = b.parameter("W", (n, n), law=law), b.parameter("x", (n,))
+    y = b.matmul(w, x)
+    outer = b.einsum("i,j->ij", y, x, scale=Scaling.of(1, -1))
+    moved = b.combine((1, outer), constant=Scaling.of(1, -1))
+    square = b.einsum("ij,ij->ij", moved, moved)
+    for name, value in (("y", y), ("z", b.matmul(moved, x)), ("u", b.matmul(square, x))):
+        b.mark("module", name, value)
+    assert difference(b.build(widths=(16, 24))) < 1e-12
+
+
+def test_a_matrix_that_is_nothing_but_its_mean_gives_the_sum() -> None:
+    b, n = Builder(), Scaling.of(1, 1)
+    w = b.parameter("W", (n, n), law=Law("normal", Scaling.of(3, -1), Scaling.of(1, -9)))
+    b.mark("output", "f", b.einsum("ij,j->i", w, b.constant("x", 1, (n,))))
+    program = b.build(widths=(16, 24))
+    (made,) = implied(program, 40, vars={program.marks[0].view.var})[0].values()
+    torch.testing.assert_close(made, torch.full((40,), 3.0, dtype=torch.float64))

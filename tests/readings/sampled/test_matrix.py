@@ -86,3 +86,12 @@ def test_powers_as_in_newton_schulz_stay_of_low_rank() -> None:
         x = matrix(*x.placed((0, 1), 1.5), *cubic.placed((0, 1), -0.5))
         assert len(x.terms) <= 2
     torch.testing.assert_close(entries(x), dense)
+
+
+def test_a_multiple_keeps_its_factor_where_it_is_scaled_and_where_it_is_paired() -> None:
+    x, dense = gradient()
+    half = matrix(*x.placed((0, 1), 0.5))
+    rows = Matrix((N, M), (0, 1), half.scaled_by((0, 1), normal(N), (0,), 2), ONE)
+    torch.testing.assert_close(entries(rows), 0.5 * dense * normal(N)[:, None])
+    torch.testing.assert_close(inner(x, (0, 1), half, (0, 1), (), SIZES), 0.5 * dense.square().sum())
+    torch.testing.assert_close(inner(half, (0, 1), x, (0, 1), (), SIZES), 0.5 * dense.square().sum())

@@ -27,7 +27,7 @@ def test_whole_numbers_are_fitted_exactly(a: int, high: int, b: int, low: int) -
     assert [found.size_at(n) for n in (*WIDTHS, 64, 96)] == [a * n**high + b * n**low for n in (*WIDTHS, 64, 96)]
 
 
-@pytest.mark.parametrize("values", [(3, 1, 7), (16, 24, 41), (5, 5, 6)])
+@pytest.mark.parametrize("values", [(3, 1, 7), (16, 24, 41), (5, 5, 6), (3, 5, 7)])  # 3 n / 16 rounds to 3, 5, 7
 def test_whole_numbers_without_a_formula_have_none(values: tuple[int, ...]) -> None:
     assert fit_whole(WIDTHS, values) is None
 

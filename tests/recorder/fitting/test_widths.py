@@ -10,7 +10,7 @@ from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand, Slice
 from tpdyn.program.program import Origin, Source
 from tpdyn.recorder.fitting.widths import FitError, check_widths, fit
-from tpdyn.recorder.lowered import Lowered, LoweredStatement
+from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredStatement
 
 WIDTHS = (16, 24, 40)
 N = Scaling.of(1, 1)
@@ -120,11 +120,12 @@ def test_a_power_that_few_entries_leave_open_is_noted() -> None:
     assert not fit(_measured((0.0, 0.0, 0.0), (1.0, 1.001, 0.999), 10_000)).notes
 
 
-@pytest.mark.parametrize("what", ["epsilon", "along", "module"])
+@pytest.mark.parametrize("what", ["epsilon", "along", "module", "step", "operand"])
 def test_recordings_that_differ_in_anything_but_numbers_are_not_joined(what: str) -> None:
     def with_last(width: int, odd: bool) -> Lowered:
-        lowered, read = _mlp(width), Operand(3, (0, 1))
-        terms, place = ((Scaling.of(1 / width), read),), Origin(module="head" if what == "module" and odd else "")
+        lowered, read = _mlp(width), Operand(2 if what == "operand" and odd else 3, (0, 1))
+        terms = ((Scaling.of(1 / width), read),)
+        place = Origin(module="head" if what == "module" and odd else "", step=int(what == "step" and odd))
         last = Combine(terms, Scaling.of(1e-8), what == "epsilon" and odd)
         if what == "along":
             last = Apply("softmax", (read,), (Scaling.of(width),), 1 if odd else 0)
@@ -133,6 +134,21 @@ def test_recordings_that_differ_in_anything_but_numbers_are_not_joined(what: str
 
     with pytest.raises(FitError, match="different things at different widths"):
         fit([with_last(width, width == 24) for width in WIDTHS])
+
+
+def test_recordings_that_name_other_values_are_not_joined() -> None:
+    lowereds = [_mlp(width) for width in WIDTHS]
+    for lowered in lowereds:
+        lowered.marks.append(LoweredMark("module", "h" if lowered.width == 16 else "z", 0, 2))
+    with pytest.raises(FitError, match=r"the script's named values differ between widths: .*'h'.* at width 16, .*'z'"):
+        fit(lowereds)
+
+
+def test_a_mean_that_is_negative_is_fitted_by_its_size() -> None:
+    means = tuple(-3.0 / width for width in WIDTHS)
+    leaf = fit(_measured(means, (0.1, 0.1, 0.1), 10_000)).statements[-1].instruction
+    assert isinstance(leaf, Leaf)
+    assert leaf.law.location == Scaling.of(-3.0, -1)
 
 
 def test_a_sum_over_all_but_one_is_a_mean_that_is_divided() -> None:

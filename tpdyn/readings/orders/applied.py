@@ -99,12 +99,11 @@ def _placed(terms: Terms, axes: tuple[int, ...]) -> Terms:
 def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool, smaller: bool = False) -> Value:
     """Read f(x). smaller: the whole of x may be smaller than base and change; its reciprocal is then larger than that of both."""
     before, moved, after = argument
-    unguarded = chain[0].degree is not None and chain[0].degree < 0 and not before  # divides by zero in the base
-    base = () if unguarded else value_terms(chain, before, wide)
+    base = value_terms(chain, before, wide)
     if not moved:
         return Value(base, (), None, wide, at_most)
     whole = value_terms(chain, after, wide)
-    change = whole if unguarded else change_terms(chain, before, moved, after, wide)
+    change = change_terms(chain, before, moved, after, wide)
     smaller = smaller and exceeds(leading_order((*before, *moved)) or ZERO, leading_order(after) or ZERO)
     if smaller and chain[0].degree is not None and chain[0].degree < 0:
         change = tidy([*change, *whole], wide)  # f(base + change) - f(base), of which the first is the larger

@@ -89,6 +89,7 @@ class Rule:
         self.operators, self.seed, self.keep = operators, seed, keep
         self.one = one
         self.kept: dict[str, Unseen | Tensor] = {}
+        self.means: dict[str, float] = {}
         self.notes: dict[str, None] = {}
 
     def __call__(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
@@ -109,7 +110,10 @@ class Rule:
 
     def implied(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Return every leaf as a tensor that gives all the answers given so far (with `keep`)."""
-        return {name: leaf.implied(generator) if isinstance(leaf, Unseen) else leaf for name, leaf in self.kept.items()}
+        return {
+            name: leaf.implied(generator) + self.means.get(name, 0.0) if isinstance(leaf, Unseen) else leaf
+            for name, leaf in self.kept.items()
+        }
 
     # -- leaves -----------------------------------------------------------------------------------------------------
 
@@ -127,6 +131,7 @@ class Rule:
         location, std = law.moments_at(self.width)
         if law.kind in STANDS_FOR and law.kind != "orthogonal":
             self._note(leaf, STANDS_FOR[law.kind])
+        self.means[leaf.name] = location
         terms = [vector(self.one * location, (), len(shape))] if location else []
         if std:
             terms.append(unseen(self._unseen(position, leaf, shape, wide, std)))

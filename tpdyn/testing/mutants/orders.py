@@ -299,11 +299,6 @@ APPLIED = of(
             "return (Term(ZERO, parity),)",
         ),
         (
-            "a division by a zero base has a base",
-            "unguarded = chain[0].degree is not None and chain[0].degree < 0 and not before",
-            "unguarded = False",
-        ),
-        (
             "the reciprocal of what shrank is not larger",
             "change = tidy([*change, *whole], wide)  # f(base + change)",
             "change = tidy([*change], wide)  # f(base + change)",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from aten_tapes import check, draw, positive, with_gradients
 
-from tpdyn.program.instructions import Law, Leaf
+from tpdyn.program.instructions import Combine, Law, Leaf
 from tpdyn.recorder.lowered import Lowered
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.evaluate import evaluate
@@ -55,6 +55,14 @@ def fused_rms(x: torch.Tensor, eps: float | None) -> torch.Tensor:
     out, _ = rms_norm(b, b.leaf(Leaf("data", "x", Law("data")), x), (4,), None, eps)
     position = b.position(out)
     return evaluate(Lowered(1, b.statements, leaf_values=b.leaf_values))[position]
+
+
+def test_the_floor_of_a_norm_is_marked_as_one_that_only_keeps_a_quotient_finite() -> None:
+    """Else a variance below it would pass for one that the script adds on purpose."""
+    b = LoweredBuilder()
+    rms_norm(b, b.leaf(Leaf("data", "x", Law("data")), draw(3, 4)), (4,), None, 1e-3)
+    sums = [s.instruction for s in b.statements if isinstance(s.instruction, Combine) and s.instruction.constant.terms]
+    assert sums and all(combine.epsilon for combine in sums)
 
 
 def test_an_rms_norm_is_not_centred() -> None:
