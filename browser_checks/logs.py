@@ -38,9 +38,12 @@ def make(folder: Path, *, small: bool = True) -> Path:
     program = recorded(load(f"{DIGITS}:train"))
     log(phases(program, around="script" if small else "maximal"), folder / "digits_mlp-train-phases", script=script)
     mup = load(f"{DIGITS}:train_mup")
-    limit = limits(mup, points=4096 if small else 16384, scrambles=2 if small else 8).limit
-    runs = measured(mup, (16, 32) if small else (32, 64, 128, 256, 512), seeds, 3)
-    log_limit(limit, folder / "digits_mlp-train_mup-limit", runs, script=script)
+    widths = (16, 32) if small else (32, 64, 128, 256, 512)
+    found = limits(mup, points=4096 if small else 16384, scrambles=2 if small else 8, compare=widths, seeds=seeds)
+    runs = measured(mup, widths, seeds, 3)
+    log_limit(
+        found.limit, folder / "digits_mlp-train_mup-limit", runs, found.approach, script=script, program=found.program
+    )
     swept = transfers(
         [f"{DIGITS}:train"], widths=(16, 32) if small else (64, 128, 256, 512), powers=(-2, 2) if small else (-6, 4),
         steps=5 if small else 40, seeds=2 if small else 4, derived=True,

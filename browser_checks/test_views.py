@@ -90,6 +90,18 @@ def test_a_module_opens_by_keyboard_and_closes_with_escape(running: Any, address
         page.wait_for_selector(".map canvas")
 
 
+def test_a_size_has_its_limit_beside_it(running: Any, addresses: dict[str, str]) -> None:
+    with serving.page(running) as page:
+        page.goto(serving.tab(addresses["true"]))
+        serving.go(page, "muP", "Coordinates")
+        page.click("text=sizes")
+        page.wait_for_selector(".card svg >> text=n = ∞")
+        serving.go(page, "digits_mlp-train_mup-limit", "Limits")
+        for title in ("Outputs and kernels against the width", "Distance of one run", "Distribution of coordinates"):
+            assert page.locator(f'section:has-text("{title}") svg[viewBox]').count() > 0
+        assert page.problems == []
+
+
 def test_a_statement_is_found_and_explained(running: Any, addresses: dict[str, str]) -> None:
     with serving.page(running) as page:
         page.goto(serving.tab(addresses["false"]))

@@ -25,13 +25,14 @@ export const span = (points) => {
   return all.length ? Math.log10(Math.max(...all) / Math.min(...all)) : 0;
 };
 
-export function Panel({ widths, points, predicted, atMost, fit, tone, decades, width = 268, height = 150, label }) {
+export function Panel({ widths, points, predicted, atMost, fit, tone, decades, limit, width = 268, height = 150, label }) {
   if (!points.length) return html`<svg class="plot" viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}: no values">
     <text x=${width / 2} y=${height / 2} text-anchor="middle">no values above zero</text></svg>`;
   const logs = points.map((point) => Math.log(point.centre));
-  const all = points.flatMap((point) => point.seeds);
+  const far = limit && limit.value > 0 ? [limit.value] : [];
+  const all = [...points.flatMap((point) => point.seeds), ...far];
   const middle = (Math.log10(Math.max(...all)) + Math.log10(Math.min(...all))) / 2;
-  const reach = Math.max(decades ?? 0, span(points) * 1.12, 0.6) / 2;
+  const reach = Math.max(decades ?? 0, Math.log10(Math.max(...all) / Math.min(...all)) * 1.12, 0.6) / 2;
   const domain = [10 ** (middle - reach), 10 ** (middle + reach)];
   const first = widths[0], last = widths[widths.length - 1];
   const x = logScale([first / 1.12, last * 1.12], [LEFT, width - RIGHT]);
@@ -51,6 +52,7 @@ export function Panel({ widths, points, predicted, atMost, fit, tone, decades, w
     <line class="axis" x1=${LEFT} x2=${width - RIGHT} y1=${height - BOTTOM + 3} y2=${height - BOTTOM + 3} />
     <g clip-path="url(#${id})">
       ${band && html`<path fill="var(--${tone})" opacity=".13" d="M${x(first)},${y(band[0][0])}L${x(last)},${y(band[0][1])}L${x(last)},${y(band[1][1])}L${x(first)},${y(band[1][0])}Z" />`}
+      ${far.length > 0 && html`<rect x=${LEFT} width=${width - LEFT - RIGHT} y=${y(limit.value + limit.error)} height=${Math.max(0, y(Math.max(limit.value - limit.error, limit.value / 10)) - y(limit.value + limit.error))} fill="var(--accent)" opacity=".18" /><line x1=${LEFT} x2=${width - RIGHT} y1=${y(limit.value)} y2=${y(limit.value)} stroke="var(--accent)" stroke-width="1.6" /><text x=${width - RIGHT - 1} y=${y(limit.value) - 4} text-anchor="end" style="fill:var(--accent);font-weight:650">n = ∞</text>`}
       ${points.flatMap((point) => point.seeds.map((value, k) => html`<circle cx=${x(point.width)} cy=${y(value)} r="2" fill="var(--${tone})" opacity=".38" key=${`${point.width}-${k}`} />`))}
       ${expected && html`<path d=${path(expected)} stroke="var(--text)" stroke-width="1.3" stroke-dasharray=${atMost ? "1.5 3.5" : "5 4"} fill="none" opacity=".75" />`}
       <path d=${"M" + points.map((point) => `${x(point.width)},${y(point.centre)}`).join("L")} stroke="var(--${tone})" stroke-width="2" fill="none" stroke-linejoin="round" />

@@ -28,11 +28,12 @@ export const SourceLine = ({ where }) => where && html`<div class="line" title=$
 
 export const Empty = ({ title, children, command }) => html`<div class="empty"><h2>${title}</h2><div>${children}</div>${command && html`<pre>${command}</pre>`}</div>`;
 
-export const Legend = () => html`<div class="legend">
+export const Legend = ({ limit }) => html`<div class="legend">
   ${["grows", "stays", "vanishes"].map((tone) => html`<span key=${tone}><svg width="22" height="12"><path d=${{ grows: "M2,10L20,2", stays: "M2,6L20,6", vanishes: "M2,2L20,10" }[tone]} stroke="var(--${tone})" stroke-width="2.4" /></svg>${tone}</span>`)}
   <span><svg width="22" height="12"><path d="M1,6H21" stroke="var(--text)" stroke-dasharray="5 4" stroke-width="1.4" /></svg>predicted</span>
   <span><svg width="22" height="12"><rect x="1" y="2" width="20" height="8" fill="var(--muted)" opacity=".25" rx="2" /></svg>measured slope, interval</span>
-  <span><svg width="22" height="12"><circle cx="5" cy="8" r="2" fill="var(--muted)" opacity=".6" /><circle cx="11" cy="4" r="2" fill="var(--muted)" opacity=".6" /><circle cx="17" cy="7" r="2" fill="var(--muted)" opacity=".6" /></svg>seeds</span></div>`;
+  <span><svg width="22" height="12"><circle cx="5" cy="8" r="2" fill="var(--muted)" opacity=".6" /><circle cx="11" cy="4" r="2" fill="var(--muted)" opacity=".6" /><circle cx="17" cy="7" r="2" fill="var(--muted)" opacity=".6" /></svg>seeds</span>
+  ${limit && html`<span><svg width="22" height="12"><path d="M1,6H21" stroke="var(--accent)" stroke-width="2" /></svg>limit of infinite width</span>`}</div>`;
 
 export const scriptName = (script) => base(script);
 

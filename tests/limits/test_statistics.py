@@ -28,13 +28,18 @@ def test_features_are_kept_as_kernel_and_quantiles_and_finite_values_whole() -> 
     assert found.quantiles["h", 0].shape == (3, len(LEVELS))
     torch.testing.assert_close(found.quantiles["h", 0][:, 15], features.quantile(0.5, dim=0))
     assert found.values["f", 0].tolist() == [1.0, 2.0]
+    torch.testing.assert_close(found.sizes["h", 0], features.abs().mean())
+    torch.testing.assert_close(found.sizes["f", 0].item(), 2.5**0.5)
     assert not found.pieces
 
 
 def test_many_rows_are_cut() -> None:
     b = Builder()
     h = b.mark("module", "h", b.data("h", (10, 10, n)))
-    assert heard(b, 8, {h: torch.randn(10, 10, 8)}).kernels["h", 0].shape == (ROWS, ROWS)
+    value = torch.randn(10, 10, 8, dtype=torch.float64)
+    found = heard(b, 8, {h: value})
+    assert found.kernels["h", 0].shape == (ROWS, ROWS)
+    torch.testing.assert_close(found.sizes["h", 0], value.abs().mean())  # of all rows
 
 
 def test_what_comes_back_to_a_weight_is_read_off_its_gradient() -> None:

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tpdyn.limits.comparison import Approach, Row
 from tpdyn.limits.limit import Estimate, Limit
 from tpdyn.measuring.measurement import Measurement
+from tpdyn.program.builder import Builder
+from tpdyn.reporting.document import identity
 from tpdyn.reporting.limit_log import log_limit
 
 
@@ -49,6 +54,27 @@ def test_a_limit_is_a_document_with_the_runs_beside_it(
     events = EventAccumulator(str(folder / "limit")).Reload()
     assert events.Tensors("loss")[2].step == 2
     assert {path.name for path in folder.iterdir() if path.is_dir()} >= {"limit", "verdict", "width=512"}
+
+
+def test_runs_of_the_program_stand_beside_the_limit(found: Limit, tmp_path: Path) -> None:
+    row = Row("kernel", "fc1", 0, (16, 32), (0.4, 0.2), (0.3, 0.2), (0.1, 0.1), (0.1, 0.1), 0.01, 2)
+    draws = torch.arange(8.0, dtype=torch.float64).reshape(2, 2, 2)
+    approach = Approach((row,), (16, 32), 2, found, {("kernel", "fc1", 0): (draws, draws + 1)})
+    document = json.loads((log_limit(found, tmp_path / "limit", approach=approach) / "verdict.json").read_text())
+    (told,) = document["approach"]["rows"]
+    assert told["entries"] == [[0, 0], [0, 1], [1, 1]]
+    assert told["mean"] == [[2.0, 3.0, 5.0], [3.0, 4.0, 6.0]]
+    assert told["spread"][0] == pytest.approx([2.8284] * 3)
+    assert document["program"] == ""
+
+
+def test_a_program_is_named_by_its_content() -> None:
+    b = Builder()
+    b.mark("output", "f", b.data("f", (2,)))
+    program = b.build(widths=(16, 24))
+    assert identity(program) == identity(replace(program, notes=("another",), widths=(1,)))
+    assert identity(program) != identity(replace(program, marks=()))
+    assert identity(program) != identity(replace(program, arrays={"f": np.ones(2)}))
 
 
 def test_a_limit_alone_is_logged_too(found: Limit, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def limit(
             runs = measured(train, asked, seeds, steps, tell) if asked else None
         print(found.show())
         if destination is not None:
-            limit_log.log_limit(found.limit, destination, runs, script=script)
+            limit_log.log_limit(found.limit, destination, runs, found.approach, script=script, program=found.program)
             print(f"tensorboard --logdir {logdir}")
         if json is not None:
             files.write_json(found.to_dict(), json)

@@ -13,6 +13,7 @@ from tpdyn.limits.comparison import Approach, approach
 from tpdyn.limits.limit import Estimate, Limit, limit
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
+from tpdyn.program.program import Program
 
 SHOWN = 4
 """So many entries of an output are printed; JSON has all."""
@@ -25,6 +26,7 @@ class Limits:
 
     limit: Limit
     approach: Approach | None = None
+    program: Program | None = None
 
     def show(self) -> str:
         """Show losses and outputs with their errors; of a value that stays random, the spread."""
@@ -91,13 +93,14 @@ def limits(
             program, points, scrambles, seed=seed, progress=lambda done, total: tell("taking the limit", done, total)
         )
         if not compare:
-            return Limits(made)
+            return Limits(made, program=program)
         told = "comparing with the limit"
         return Limits(
             made,
             approach(
                 program, compare, seeds, beside=made, seed=seed, progress=lambda done, total: tell(told, done, total)
             ),
+            program,
         )
 
 

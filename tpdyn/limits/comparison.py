@@ -100,12 +100,16 @@ class Row:
 @final
 @dataclass(frozen=True)
 class Approach:
-    """Runs at growing widths beside their limit: one row a value."""
+    """Runs at growing widths beside their limit: one row a value.
+
+    samples: what each run gave, by (kind, name, step): a tensor (seeds, ...) for each width.
+    """
 
     rows: tuple[Row, ...]
     widths: tuple[int, ...]
     seeds: int
     limit: Limit = field(repr=False)
+    samples: Mapping[tuple[Kind, str, int], tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON."""
@@ -193,14 +197,16 @@ def approach(
     )
     first = {(mark.name, mark.step) for mark in program.marks if mark.kind != "module"}
     rows: list[Row] = []
+    samples: dict[tuple[Kind, str, int], tuple[Tensor, ...]] = {}
     for kind, kept, estimates in kinds:
         seen: list[Tensor] = []
         for name in sorted(estimates, key=lambda name: name not in first):  # a module that is the output is told once
             if not any(torch.equal(estimates[name].draws, other) for other in seen):
                 seen.append(estimates[name].draws)
                 draws = {width: [getattr(each, kept)[name] for each in some] for width, some in runs.items()}
+                samples[kind, *name] = tuple(torch.stack(draws[width]) for width in asked)
                 rows.append(_row(kind, name, estimates[name], estimates, draws))
-    return Approach(tuple(rows), asked, seeds, found)
+    return Approach(tuple(rows), asked, seeds, found, samples)
 
 
 def _run(program: Program, width: int, common: int, seed: int) -> Statistics:

@@ -65,7 +65,8 @@ class Limit:
     outputs, losses: in order. values: these and other finite values that have names, by (name, step). kernels: mean over the
     width of products of two rows of a module's output. gradients: the same of the vectors that come back to a weight, by the
     weight's name, times n^(-2 order); gradient_orders: those orders. distributions: quantiles of the coordinates of a module's
-    output at `levels`, (rows, levels). random: the source lines of sums that stay random.
+    output at `levels`, (rows, levels). sizes: as `tpdyn.measure` takes them: means of absolute coordinates (root mean squares
+    of values without a wide dim). random: the source lines of sums that stay random.
     """
 
     outputs: tuple[Estimate, ...]
@@ -81,6 +82,7 @@ class Limit:
     scrambles: int
     seconds: float
     levels: tuple[float, ...] = LEVELS
+    sizes: Mapping[Name, Estimate] = field(default_factory=dict, repr=False)
 
     def _repr_html_(self) -> str:
         from tpdyn.notebook import card, table
@@ -184,6 +186,7 @@ def limit(
         gradients=estimates("gradients"),
         gradient_orders={name: order for order, names in coming_back.values() for name in names},
         distributions=estimates("quantiles"),
+        sizes=estimates("sizes"),
         values=values,
         random=tuple(dict.fromkeys(str(program.statements[position].origin.source) for position in random)),
         notes=tuple(notes),

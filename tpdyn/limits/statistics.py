@@ -41,6 +41,7 @@ class Statistics:
         self.values: dict[tuple[str, int], Tensor] = {}
         self.kernels: dict[tuple[str, int], Tensor] = {}
         self.quantiles: dict[tuple[str, int], Tensor] = {}
+        self.sizes: dict[tuple[str, int], Tensor] = {}
 
     def listen(self, position: int, statement: Statement, value: Value) -> None:
         """Take in a value; a mark is kept once it has all its pieces."""
@@ -65,12 +66,15 @@ class Statistics:
         name = mark.name, mark.step
         statements = [self.program.statements[piece] for piece in mark.view.pieces]
         if not any(statement.wide_axes for statement in statements):
-            self.values.setdefault(name, to_view(mark.view, self.pieces).double())
+            value = self.values.setdefault(name, to_view(mark.view, self.pieces).double())
+            self.sizes.setdefault(name, value.square().mean().sqrt())
         elif name not in self.kernels:
             pieces = zip(mark.view.pieces, statements, strict=True)
             rows = torch.cat([_rows(self.pieces[piece], statement) for piece, statement in pieces], 1)
             levels = torch.tensor(LEVELS, dtype=rows.dtype, device=rows.device)
             self.kernels[name] = rows @ rows.T / rows.shape[1]
+            parts = [self.pieces[piece] for piece in mark.view.pieces]
+            self.sizes[name] = sum(part.abs().double().sum() for part in parts) / sum(part.numel() for part in parts)  # type: ignore[assignment]
             self.quantiles[name] = torch.quantile(rows[:, :COORDINATES], levels, dim=1).T
 
 

@@ -8,6 +8,8 @@ docs/reference/verdict.md, and `SCHEMA` changes when one of them changes its mea
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +21,11 @@ from tpdyn.claims.outcome import ReportRow
 from tpdyn.claims.report import Report, row_to_dict
 from tpdyn.claims.statistics import CROSSOVER, FLOOR, GROWING_CROSSOVER, OrderEstimate, estimate_order
 from tpdyn.exponents import Order
+from tpdyn.limits.comparison import Approach
 from tpdyn.limits.limit import Estimate, Limit
 from tpdyn.measuring.measurement import SPLIT, Measurement
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram
-from tpdyn.program.program import Source
+from tpdyn.program.program import Program, Source
 from tpdyn.program.show import show_statement
 from tpdyn.regimes.prediction import Prediction, Reason, Row
 from tpdyn.reporting.tags import SCHEMA
@@ -32,6 +35,11 @@ from tpdyn.reporting.words import advice, evidence, headline, missing
 from tpdyn.tuning.optimum import CONFIDENCE, Transfer
 
 DIGITS = 5
+ROWS, ENTRIES = 3, 6
+"""Rows of kernels and distributions, and entries of outputs, whose values at each width are kept."""
+
+IDENTITY = ("statements", "parameters", "marks")
+"""What a program is, whatever the widths at which it was recorded."""
 
 Document = dict[str, Any]
 
@@ -105,7 +113,15 @@ def of_transfers(found: Sequence[Transfer], *, title: str = "", script: str = ""
     return {**_head("transfer", title, script), "confidence": CONFIDENCE, "transfers": _plain(sweeps)}
 
 
-def of_limit(found: Limit, measurement: Measurement | None = None, *, title: str = "", script: str = "") -> Document:
+def of_limit(
+    found: Limit,
+    measurement: Measurement | None = None,
+    approach: Approach | None = None,
+    *,
+    title: str = "",
+    script: str = "",
+    program: Program | None = None,
+) -> Document:
     """Make the document of a limit, with the losses of real runs at growing widths if there are any."""
     return {
         **_head("limit", title, script),
@@ -113,6 +129,7 @@ def of_limit(found: Limit, measurement: Measurement | None = None, *, title: str
         "outputs": [_estimate(each) for each in found.outputs],
         "kernels": [_named(key, each) for key, each in found.kernels.items()],
         "distributions": [_named(key, each) for key, each in found.distributions.items()],
+        "sizes": [_named(key, each) for key, each in found.sizes.items()],
         "levels": list(found.levels),
         "random": list(found.random),
         "notes": list(found.notes),
@@ -122,7 +139,46 @@ def of_limit(found: Limit, measurement: Measurement | None = None, *, title: str
         "widths": [] if measurement is None else list(measurement.widths),
         "seeds": [] if measurement is None else list(measurement.seeds),
         "measured_losses": [] if measurement is None else _listed(measurement.loss),
+        "program": "" if program is None else identity(program),
+        "approach": None if approach is None else _approach(approach),
     }
+
+
+def identity(program: Program) -> str:
+    """Name a program by its content: two logs with the same name are about the same computation, at any width."""
+    content = {key: value for key, value in json.loads(program.to_json()).items() if key in IDENTITY}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name, array in sorted(program.arrays.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _approach(found: Approach) -> Document:
+    """Tell how runs come to the limit: distances, and the mean and spread over seeds of some entries at each width."""
+    rows = []
+    for row, told in zip(found.rows, found.to_dict()["rows"], strict=True):
+        samples = found.samples[row.kind, row.name, row.step]
+        entries = _entries(row.kind, tuple(samples[0].shape[1:]))
+        picked = [[each.movedim(0, -1)[entry] for entry in entries] for each in samples]
+        rows.append(
+            _plain(told)
+            | {
+                "entries": [list(entry) for entry in entries],
+                "mean": [[_listed(each.mean(-1)) for each in some] for some in picked],
+                "spread": [[_listed(each.std(-1)) for each in some] for some in picked],
+            }
+        )
+    return {"widths": list(found.widths), "seeds": found.seeds, "rows": rows}
+
+
+def _entries(kind: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Pick the entries whose values are kept at each width: single ones of values and kernels, whole rows of quantiles."""
+    if kind == "distribution":
+        return [(row,) for row in range(min(shape[0], ROWS))]
+    if kind == "kernel":
+        return [(i, j) for j in range(min(shape[0], ROWS)) for i in range(j + 1)]
+    return [tuple(int(k) for k in np.unravel_index(at, shape)) for at in range(min(math.prod(shape), ENTRIES))]
 
 
 def summary(document: Mapping[str, Any]) -> Document:
@@ -160,6 +216,7 @@ def _predicted(prediction: Prediction) -> Document:
         "read": prediction.read,
         "recorded": {"widths": list(program.widths), "verified": program.verified, "steps": program.steps},
         "statements": len(program),
+        "program": identity(program),
         "epsilon": {name: _number(width) for name, width in prediction.epsilon.items()},
     }
 

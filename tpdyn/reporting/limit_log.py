@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tpdyn.limits.comparison import Approach
 from tpdyn.limits.limit import Limit
 from tpdyn.measuring.measurement import Measurement
+from tpdyn.program.program import Program
 from tpdyn.reporting import board
 from tpdyn.reporting.document import Document, of_limit
 from tpdyn.reporting.events import Run
@@ -20,13 +22,21 @@ from tpdyn.reporting.tags import HIGH, LIMIT_RUN, LOSS_TAG, LOW, VERDICT_RUN, VE
 
 
 def log_limit(
-    found: Limit, logdir: str | os.PathLike[str], measurement: Measurement | None = None, *, script: str = ""
+    found: Limit,
+    logdir: str | os.PathLike[str],
+    measurement: Measurement | None = None,
+    approach: Approach | None = None,
+    *,
+    script: str = "",
+    program: Program | None = None,
 ) -> Path:
     """Write a limit for `tensorboard --logdir`; an earlier one in the same place is replaced. script: see `log`.
 
-    measurement: real runs at growing widths, to be shown beside it. Returns the folder; raises `CannotLog` as `log` does.
+    measurement: real runs at growing widths, to be shown beside it. approach: runs of the recorded program, with their outputs,
+    kernels and distributions. program: the recorded one, by which a check of it is found. Returns the folder; raises
+    `CannotLog` as `log` does.
     """
-    made = of_limit(found, measurement, title=Path(logdir).name, script=script)
+    made = of_limit(found, measurement, approach, title=Path(logdir).name, script=script, program=program)
     return write_folder(logdir, lambda folder: _write(found, measurement, folder, made), script)
 
 

@@ -13,7 +13,27 @@ export function expected(module, what, step) {
   return row ? row[what] : what === "size" ? module.size_order : null;
 }
 
-export function Coordinates({ document: doc, options, go, drawn }) {
+// Sizes in the limit, by module and step, from a limit log of the very same program.
+function useLimit(doc, log, logs, load) {
+  const [found, setFound] = useState(null);
+  useEffect(() => {
+    let alive = true;
+    setFound(null);
+    const near = doc.program ? logs.filter((each) => each.kind === "limit" && !each.error && each.script === log.script).slice(0, 8) : [];
+    (async () => {
+      for (const each of near) {
+        const limit = await load(each.id).catch(() => null);
+        if (limit && limit.program === doc.program && alive) return setFound(new Map((limit.sizes || []).filter((size) => !size.random).map((size) => [`${size.name} ${size.step}`, { value: size.value, error: size.error }])));
+      }
+      return undefined;
+    })();
+    return () => { alive = false; };
+  }, [log.id, doc.program, logs.length]);
+  return found;
+}
+
+export function Coordinates({ document: doc, log, logs, load, options, go, drawn }) {
+  const limits = useLimit(doc, log, logs, load);
   const [what, setWhat] = useState("change");
   const [step, setStep] = useState(doc.step);
   const [wanted, setWanted] = useState("");
@@ -40,7 +60,7 @@ export function Coordinates({ document: doc, options, go, drawn }) {
       <label class="check" title="Every panel spans the same number of decades, so that slopes compare by eye"><input type="checkbox" checked=${same} onChange=${(event) => setSame(event.target.checked)} />same scale</label>
       <input type="search" style="width:150px" placeholder="find a module" aria-label="find a module" value=${wanted} onInput=${(event) => setWanted(event.target.value)} />
     </div>
-    <div style="margin:-4px 0 16px"><${Legend} /></div>
+    <div style="margin:-4px 0 16px"><${Legend} limit=${Boolean(limits) && what === "size"} />${limits && what === "change" && html`<p class="muted small" style="margin:6px 0 0">The limit of this program is known: <button class="link" onClick=${() => { setWhat("size"); setStep(0); }}>sizes</button> have it as a line.</p>`}</div>
     ${!modules.length && html`<${Empty} title="No such module">${wanted ? `No name holds “${wanted}”.` : "No module is of this kind."}<//>`}
     <div class="grid">${modules.map((module) => {
       const text = expected(module, what, step);
@@ -49,7 +69,7 @@ export function Coordinates({ document: doc, options, go, drawn }) {
       const label = `${shown(module.name)}: ${what} at step ${step}, predicted order ${order(text)}, measured ${fit ? signed(fit.estimate) : "nothing"}`;
       return html`<button class="card" key=${module.name} aria-pressed=${String(open === module.name)} onClick=${() => setOpen(open === module.name ? null : module.name)}>
         <div class="head"><span class="name" title=${module.name}>${fold(shown(without(module.name, prefix)), 27)}</span><span class="predicted num ${tone}">${module.at_most && what === "change" ? "≤ " : ""}<${Power} of=${text} /></span></div>
-        <${Near} height=${150}>${(width) => html`<${Panel} width=${width} widths=${doc.widths} points=${points.get(module.name)} predicted=${parseOrder(text)} atMost=${module.at_most && what === "change"} fit=${fit} tone=${tone} decades=${decades} label=${label} />`}<//>
+        <${Near} height=${150}>${(width) => html`<${Panel} width=${width} widths=${doc.widths} points=${points.get(module.name)} predicted=${parseOrder(text)} atMost=${module.at_most && what === "change"} fit=${fit} tone=${tone} limit=${what === "size" ? limits?.get(`${module.name} ${step}`) : null} decades=${decades} label=${label} />`}<//>
         <div class="foot"><span class="num">${fit ? html`slope <b>${signed(fit.estimate)}</b>${fit.low === null ? "" : ` [${signed(fit.low)}, ${signed(fit.high)}]`}` : text === null ? "identically zero" : "no slope"}</span>
           ${step === doc.step && what === "change" ? html`<${VerdictChip} verdict=${module.verdict} />` : null}</div>
       </button>`;

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { html } from "../h.js";
 import { number, shown } from "../format.js";
 import { Drawn, shades, styled } from "../curves.js";
-import { finite, mean } from "../scales.js";
+import { finite, logTicks, mean } from "../scales.js";
 import { Segments } from "../parts.js";
 import { colour } from "../theme.js";
 
@@ -15,6 +15,8 @@ export function Limits({ document: doc }) {
     <div class="pair">
       <${Losses} doc=${doc} />
       ${doc.widths.length > 0 && html`<${Approach} doc=${doc} />`}
+      ${doc.approach && html`<${Entries} doc=${doc} />`}
+      ${doc.approach && html`<${Distances} doc=${doc} />`}
     </div>
     <div class="pair" style="margin-top:20px">
       ${doc.distributions.length > 0 && html`<${Distributions} doc=${doc} />`}
@@ -25,7 +27,9 @@ export function Limits({ document: doc }) {
       <li>${doc.scrambles} repetitions of ${doc.points.toLocaleString("en")} points, ${number(doc.seconds)} s; the band is two standard errors and the bias</li>
       ${doc.random.map((line) => html`<li key=${line}>a sum that stays random in the limit: <code>${line}</code></li>`)}
       ${doc.notes.map((note) => html`<li key=${note}>${note}</li>`)}
+      ${doc.approach && html`<li>outputs, kernels and distributions at finite widths: ${doc.approach.seeds} runs of the recorded program at each width</li>`}
       ${!doc.widths.length && html`<li>no runs: <code>tpdyn limit --widths 64,256,1024</code> sets real losses beside the limit</li>`}
+      ${!doc.approach && html`<li><code>tpdyn limit --compare 64,256,1024</code> sets outputs, kernels and distributions of finite networks beside it</li>`}
     </ul></div></div></div>`;
 }
 
@@ -78,16 +82,97 @@ function Choice({ entries, value, onChange }) {
 
 function Distributions({ doc }) {
   const [chosen, setChosen] = useState(doc.distributions.length - 1);
+  const [row, setRow] = useState(0);
   const entry = doc.distributions[Math.min(chosen, doc.distributions.length - 1)];
-  const lines = (Array.isArray(entry.value[0]) ? nested(entry.value) : [entry.value]).slice(0, 5);
-  const rows = lines.flatMap((line, k) => line.map((value, i) => ({ k, value, level: doc.levels[i] })));
-  return card("Distribution of coordinates", html`<${Drawn} label="distribution functions of the coordinates" deps=${[JSON.stringify(rows)]} draw=${(width) => {
-    const now = shades(lines.length, false);
+  const all = Array.isArray(entry.value[0]) ? nested(entry.value) : [entry.value], errors = Array.isArray(entry.error[0]) ? nested(entry.error) : [entry.error];
+  const near = rowOf(doc, "distribution", entry);
+  const widths = near ? doc.approach.widths : [];
+  const inputs = near ? near.entries.map(([k]) => k) : [...all.keys()].slice(0, 5);
+  const drawn = near ? [inputs[Math.min(row, inputs.length - 1)]] : inputs;
+  const rows = drawn.flatMap((line, k) => all[line].map((value, i) => ({ k, value, level: doc.levels[i], low: value - errors[line][i], high: value + errors[line][i] })));
+  const runs = widths.flatMap((width, w) => near.mean[w][Math.min(row, inputs.length - 1)].map((value, i) => ({ w, value, level: doc.levels[i] })));
+  return card("Distribution of coordinates", html`
+    ${near && html`<${Widths} widths=${widths} />`}
+    <${Drawn} label="distribution functions of the coordinates" deps=${[JSON.stringify([rows, runs])]} draw=${(width) => {
+    const now = near ? [colour("stays")] : shades(drawn.length, false), ramp = shades(widths.length, true);
     return Plot.plot({ width, ...styled(240), marginLeft: 46, marginBottom: 36, marginTop: 12, marginRight: 12,
       x: { tickSize: 0, label: "value of a coordinate", labelAnchor: "center", labelArrow: "none", ticks: 6 }, y: { domain: [0, 1], ticks: 5, tickSize: 0, label: null, tickFormat: (value) => `${Math.round(100 * value)} %` },
-      marks: [Plot.gridY({ ticks: 5, stroke: colour("line"), strokeOpacity: 1 }), ...lines.map((_, k) => Plot.line(rows.filter((row) => row.k === k), { x: "value", y: "level", stroke: now[k], strokeWidth: 2, curve: "monotone-x" }))] });
-  }} /><p class="muted small">Share of the infinitely many coordinates below each value; one line for each of the first inputs.</p>`,
-    html`<${Choice} entries=${doc.distributions} value=${chosen} onChange=${setChosen} />`);
+      marks: [Plot.gridY({ ticks: 5, stroke: colour("line"), strokeOpacity: 1 }),
+        ...drawn.map((_, k) => Plot.areaX(rows.filter((each) => each.k === k), { x1: "low", x2: "high", y: "level", fill: now[k], fillOpacity: 0.2 })),
+        ...drawn.map((_, k) => Plot.line(rows.filter((each) => each.k === k), { x: "value", y: "level", stroke: now[k], strokeWidth: near ? 3 : 2, curve: "monotone-y", sort: "level" })),
+        ...widths.map((_, w) => Plot.line(runs.filter((each) => each.w === w), { x: "value", y: "level", stroke: ramp[w], strokeWidth: 1.5, sort: "level" }))] });
+  }} /><p class="muted small">Share of coordinates below each value${near ? ", means over the seeds; green: the law of the limit" : "; one line for each of the first inputs"}.</p>`,
+    html`<span style="display:flex;gap:8px;flex-wrap:wrap"><${Choice} entries=${doc.distributions} value=${chosen} onChange=${setChosen} />${near && inputs.length > 1 && html`<${Segments} label="input" value=${row} onChange=${setRow} options=${inputs.map((each, k) => [k, String(each)])} />`}</span>`);
+}
+
+const rowOf = (doc, kind, entry) => doc.approach?.rows.find((row) => row.kind === kind && row.name === entry.name && row.step === entry.step) || null;
+
+const Widths = ({ widths }) => { const colours = shades(widths.length, true); return html`<div class="legend"><span><svg width="18" height="10"><line x1="1" x2="17" y1="5" y2="5" stroke="var(--stays)" stroke-width="3" /></svg>infinite width</span>${widths.map((width, k) => html`<span key=${width}><svg width="16" height="10"><line x1="1" x2="15" y1="5" y2="5" stroke=${colours[k]} stroke-width="2.4" /></svg>${width}</span>`)}</div>`; };
+
+const KIND = { value: "", kernel: "kernel of ", distribution: "distribution of " };
+const pick = (value, entry) => entry.reduce((inner, k) => (Array.isArray(inner) ? inner[k] : inner), value);
+
+// The limit of a row of the approach: a kernel, or an output or loss of that step.
+function limitOf(doc, row) {
+  if (row.kind === "kernel") return doc.kernels.find((each) => each.name === row.name && each.step === row.step);
+  const list = row.name === "loss" ? doc.losses : row.name === "output" ? doc.outputs : [];
+  return list[row.step];
+}
+
+// Outputs, losses and kernels at growing widths, entry by entry, against their limit.
+function Entries({ doc }) {
+  const rows = doc.approach.rows.filter((row) => row.kind !== "distribution" && limitOf(doc, row));
+  const [chosen, setChosen] = useState(Math.max(0, rows.findLastIndex((row) => row.kind === "kernel")));
+  const row = rows[Math.min(chosen, rows.length - 1)];
+  if (!row) return null;
+  const widths = doc.approach.widths, limit = limitOf(doc, row);
+  const lines = row.entries.slice(0, 4).map((entry, e) => ({ entry, value: pick(limit.value, entry), error: pick(limit.error, entry), points: widths.map((width, w) => ({ width, value: row.mean[w][e], low: row.mean[w][e] - row.spread[w][e], high: row.mean[w][e] + row.spread[w][e] })) }));
+  const last = widths.at(-1) * 1.5, first = widths[0] / 1.3;
+  const name = (entry) => (row.kind === "kernel" ? `inputs ${entry.join(", ")}` : entry.length ? `[${entry.join(", ")}]` : "loss");
+  const colours = shades(lines.length, false);
+  return card("Outputs and kernels against the width", html`
+    <div class="legend">${lines.map((line, k) => html`<span key=${k}><svg width="16" height="10"><line x1="1" x2="15" y1="5" y2="5" stroke=${colours[k]} stroke-width="2.6" /></svg>${name(line.entry)}</span>`)}</div>
+    <${Drawn} label="${KIND[row.kind]}${row.name} at step ${row.step} against the width, with its limit" deps=${[JSON.stringify(lines)]} draw=${(width) => {
+      const now = shades(lines.length, false);
+      return Plot.plot({ width, ...styled(268), marginLeft: 52, marginBottom: 36, marginTop: 12, marginRight: 52,
+        x: { type: "log", base: 2, domain: [first, last], ticks: widths, tickFormat: String, tickSize: 0, label: "width", labelAnchor: "center", labelArrow: "none" },
+        y: { ticks: 5, tickSize: 0, label: null, nice: true },
+        marks: [Plot.gridY({ ticks: 5, stroke: colour("line"), strokeOpacity: 1 }),
+          ...lines.flatMap((line, k) => [
+            Plot.rect([0], { x1: first, x2: last, y1: line.value - line.error, y2: line.value + line.error, fill: now[k], fillOpacity: 0.16 }),
+            Plot.ruleY([line.value], { stroke: now[k], strokeWidth: 1.6, strokeDasharray: "5 3" }),
+            Plot.ruleX(line.points, { x: "width", y1: "low", y2: "high", stroke: now[k], strokeOpacity: 0.5, strokeWidth: 2, dx: (k - (lines.length - 1) / 2) * 4 }),
+            Plot.dot(line.points, { x: "width", y: "value", fill: now[k], stroke: colour("bg"), r: 4, dx: (k - (lines.length - 1) / 2) * 4 })]),
+          Plot.text([0], { x: last, y: lines[0].value, text: () => "n = ∞", dx: 8, textAnchor: "start", fill: colour("muted"), fontSize: 11 })] });
+    }} /><p class="muted small">Dots: means over ${doc.approach.seeds} seeds, bars: one standard deviation. Dashes: the limit, with its error.</p>`,
+    html`<select aria-label="value and step" value=${chosen} onChange=${(event) => setChosen(Number(event.target.value))} style="max-width:240px">${rows.map((each, k) => html`<option key=${k} value=${k}>${KIND[each.kind]}${shown(each.name)}, step ${each.step}</option>`)}</select>`);
+}
+
+// How far one run is from the limit, log-log: theory says a power of -1/2.
+function Distances({ doc }) {
+  const steps = [...new Set(doc.approach.rows.map((row) => row.step))];
+  const [step, setStep] = useState(steps.at(-1));
+  const widths = doc.approach.widths;
+  const rows = doc.approach.rows.filter((row) => row.step === step && !row.random).slice(0, 5);
+  const points = rows.flatMap((row, k) => row.distance.map((value, w) => ({ k, width: widths[w], value })).filter((point) => point.value > 0));
+  const colours = shades(rows.length, false);
+  const anchor = points.length ? Math.max(...points.filter((point) => point.width === widths[0]).map((point) => point.value)) * 1.5 : 1;
+  const values = [anchor, ...points.map((point) => point.value)];
+  const ticks = logTicks([Math.min(...values), Math.max(...values)], 5);
+  const guide = widths.map((width) => ({ width, value: anchor * (width / widths[0]) ** -0.5 }));
+  return card("Distance of one run from the limit", html`
+    <div class="legend">${rows.map((row, k) => html`<span key=${k}><svg width="16" height="10"><line x1="1" x2="15" y1="5" y2="5" stroke=${colours[k]} stroke-width="2.6" /></svg>${KIND[row.kind]}${shown(row.name)}${row.power === null || row.power === undefined ? "" : html` <i class="num" style="font-style:normal">n<sup>${row.power.toFixed(2).replace("-", "−")}</sup></i>`}</span>`)}<span><svg width="22" height="12"><path d="M1,2L20,10" stroke="var(--text)" stroke-dasharray="5 4" stroke-width="1.4" /></svg><i style="font-style:normal">n<sup>−1/2</sup></i></span></div>
+    <${Drawn} label="distance from the limit against the width" deps=${[JSON.stringify(points)]} draw=${(width) => {
+      const now = shades(rows.length, false);
+      return Plot.plot({ width, ...styled(268), marginLeft: 52, marginBottom: 36, marginTop: 12, marginRight: 18,
+        x: { type: "log", base: 2, ticks: widths, tickFormat: String, tickSize: 0, label: "width", labelAnchor: "center", labelArrow: "none", inset: 8 },
+        y: { type: "log", tickSize: 0, label: null, ticks: ticks, tickFormat: (value) => `${Number((100 * value).toPrecision(2))} %` },
+        marks: [Plot.gridY(ticks, { stroke: colour("line"), strokeOpacity: 1 }),
+          Plot.line(guide, { x: "width", y: "value", stroke: colour("text"), strokeDasharray: "5 4", strokeWidth: 1.3 }),
+          ...rows.map((_, k) => Plot.line(points.filter((point) => point.k === k), { x: "width", y: "value", stroke: now[k], strokeWidth: 2 })),
+          ...rows.map((_, k) => Plot.dot(points.filter((point) => point.k === k), { x: "width", y: "value", fill: now[k], stroke: colour("bg"), r: 4 }))] });
+    }} /><p class="muted small">Root mean square over seeds, relative to the limit's size; in the legend the power with which runs fluctuate.</p>`,
+    html`<${Segments} label="step" value=${step} onChange=${setStep} options=${steps.map((each) => [each, String(each)])} />`);
 }
 
 const nested = (value) => (Array.isArray(value[0]?.[0]) ? value.flatMap(nested) : value);
