@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 from beartype import BeartypeConf
 from beartype.claw import beartype_packages
 from hypothesis import HealthCheck, settings
@@ -35,3 +38,11 @@ settings.register_profile("default", deadline=None, print_blob=True, suppress_he
 settings.register_profile("quick", settings.get_profile("default"), max_examples=25)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def published() -> Callable[[dict[str, Any]], list[str]]:
+    """Says what is wrong with a document of ours, or not published."""
+    from published import of_document
+
+    return of_document

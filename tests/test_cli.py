@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -102,6 +103,7 @@ SCRIPT = """
 """
 
 Run = Callable[..., Result]
+Published = Callable[[dict[str, Any]], list[str]]
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def left_behind() -> list[str]:
     return sorted(path.name for path in Path.cwd().iterdir())
 
 
-def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script: Path) -> None:
+def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script: Path, published: Published) -> None:
     done = tpdyn("check", f"{script}:train", "--json", "verdict.json")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("  FEATURE LEARNING")
@@ -145,6 +147,8 @@ def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script:
     assert module["measured_change_order"]["low"] < 0 < module["measured_change_order"]["high"]
     assert module["verdict"] == "agrees"
     assert "script.py:" in module["source"]
+    assert published(verdict) == []
+    assert verdict == json.loads(Path("logs/script-train/verdict.json").read_text())
     assert Path("logs/script-train/width=512").is_dir()
 
 
@@ -261,13 +265,16 @@ def test_the_line_that_raised_is_named(tpdyn: Run, script: Path) -> None:
     assert "script.py:" in done.stderr
 
 
-def test_an_operation_without_a_rule_is_outside_and_named_with_its_line(tpdyn: Run, script: Path) -> None:
+def test_an_operation_without_a_rule_is_outside_and_named_with_its_line(
+    tpdyn: Run, script: Path, published: Published
+) -> None:
     done = tpdyn("check", f"{script}:sorts", "--json", "verdict.json")
     assert done.exit_code == 13, done.output
     assert "svdvals" in done.stderr
     assert "script.py:" in done.stderr
     verdict = json.loads(Path("verdict.json").read_text())
     assert verdict["regime"] is None
+    assert published(verdict) == []
     assert left_behind() == ["verdict.json"]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ import pytest
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import Prediction, Regime
-from tpdyn.reporting.document import SCHEMA, direction, of_prediction, of_report, summary
+from tpdyn.reporting.document import SCHEMA, direction, of_prediction, of_refusal, of_report, summary
+
+
+def test_every_field_is_published(report: Report, published: Callable[[dict[str, Any]], list[str]]) -> None:
+    for made in (of_report(report, runs=(1, 2)), of_prediction(report.prediction), of_refusal("sorts has no rule")):
+        assert published(made) == []
 
 
 def test_a_check_holds_all_that_the_report_says_and_its_runs(report: Report) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,9 @@ def test_a_limit_is_a_document_with_the_runs_beside_it(
     assert {path.name for path in folder.iterdir() if path.is_dir()} >= {"limit", "verdict", "width=512"}
 
 
-def test_runs_of_the_program_stand_beside_the_limit(found: Limit, tmp_path: Path) -> None:
+def test_runs_of_the_program_stand_beside_the_limit(
+    found: Limit, tmp_path: Path, published: Callable[[dict[str, Any]], list[str]]
+) -> None:
     row = Row("kernel", "fc1", 0, (16, 32), (0.4, 0.2), (0.3, 0.2), (0.1, 0.1), (0.1, 0.1), 0.01, 2)
     draws = torch.arange(8.0, dtype=torch.float64).reshape(2, 2, 2)
     approach = Approach((row,), (16, 32), 2, found, {("kernel", "fc1", 0): (draws, draws + 1)})
@@ -66,6 +69,7 @@ def test_runs_of_the_program_stand_beside_the_limit(found: Limit, tmp_path: Path
     assert told["mean"] == [[2.0, 3.0, 5.0], [3.0, 4.0, 6.0]]
     assert told["spread"][0] == pytest.approx([2.8284] * 3)
     assert document["program"] == ""
+    assert published(document) == []
 
 
 def test_a_program_is_named_by_its_content() -> None:

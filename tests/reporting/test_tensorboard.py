@@ -164,7 +164,9 @@ def test_a_diverged_run_is_written_as_it_is(
     assert scalars_of(folder / "width=512", "change/fc1")[2] == np.inf
 
 
-def test_a_phase_diagram_is_a_picture_and_its_phases_in_words(tmp_path: Path) -> None:
+def test_a_phase_diagram_is_a_picture_and_its_phases_in_words(
+    tmp_path: Path, published: Callable[[dict[str, Any]], list[str]]
+) -> None:
     drawn = phase_diagram(mlp_program(1, "tanh", "sgd"), "c", "out:b", x_limits=(0, 1), y_limits=(0, 1))
     folder = log(drawn, tmp_path / "diagram")
     multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder))
@@ -178,6 +180,7 @@ def test_a_phase_diagram_is_a_picture_and_its_phases_in_words(tmp_path: Path) ->
     assert picture.startswith(b"\x89PNG")
     assert picture[16:24] == int(width).to_bytes(4, "big") + int(height).to_bytes(4, "big")
     assert json.loads((folder / "phases.json").read_text())["regions"]
+    assert published(json.loads((folder / "verdict.json").read_text())) == []
     assert log(drawn, folder) == folder  # replaced as a whole
 
 

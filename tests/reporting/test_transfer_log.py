@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +76,13 @@ def test_tensorboard_s_dashboards_list_them(tmp_path: Path) -> None:
     assert "the best learning rate MOVES" in text and "| 256 | 0.25" in text
 
 
-def test_an_earlier_sweep_is_replaced_and_foreign_files_are_not(tmp_path: Path) -> None:
+def test_an_earlier_sweep_is_replaced_and_foreign_files_are_not(
+    tmp_path: Path, published: Callable[[dict[str, Any]], list[str]]
+) -> None:
     log_transfers([swept("before", 0.0)], tmp_path / "run")
     folder = log_transfers([swept("after", 0.0)], tmp_path / "run")
     assert {path.name for path in folder.iterdir()} == {"after", "verdict", "verdict.json", ".tpdyn"}
+    assert published(json.loads((folder / "verdict.json").read_text())) == []
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     with pytest.raises(CannotLog, match="holds files that tpdyn did not write"):

@@ -72,6 +72,7 @@ def check(
         from tpdyn.commands import failures, files
         from tpdyn.commands.runs import means_of
         from tpdyn.reporting import coordinates, folders, live, tensorboard, terminal
+        from tpdyn.reporting.document import of_refusal
         from tpdyn.scripts.target import Target as Words
 
         asked, recorded = widths_of(widths), widths_of(record_widths) if record_widths else None
@@ -85,6 +86,7 @@ def check(
             if not measure:
                 raise failures.BadInput("--picture shows runs, and --no-measure makes none; give one or the other")
         destination = folders.folder_of(logdir.absolute(), checking.name_of(target), script)
+        told = {"title": destination.name, "script": script}
         if json is not None:
             files.check_json_path(json)
         if measure:
@@ -117,12 +119,12 @@ def check(
                 )
             except failures.BeyondTheory as error:
                 if json is not None:
-                    files.write_json(checking.beyond_to_dict(str(error)), json)
+                    files.write_json(of_refusal(str(error), **told), json)
                 raise
         if checked.report is not None:
             tensorboard.log(checked.report, destination, script=script)
         if json is not None:
-            files.write_json(checked.to_dict(), json)
+            files.write_json(checked.to_dict(**told), json)
         if show_dims:
             print(checked.prediction.program.dims_table(), end="\n\n")
         command = checking.fix_command(words, checked.prediction.program, steps)
@@ -193,7 +195,7 @@ def predict(
             files.check_json_path(json)
         checked = checking.predicted(program_in(target), require=require)
         if json is not None:
-            files.write_json(checked.to_dict(), json)
+            files.write_json(checked.to_dict(title=target.name), json)
         terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements)
         if checked.exit is failures.Exit.ANOTHER_REGIME:
             say(f"required: {require}; predicted: {checked.prediction.regime.value}")

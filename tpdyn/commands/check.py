@@ -19,7 +19,6 @@ from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.commands.failures import BadInput, Exit, Watched, translated
-from tpdyn.exponents import Order
 from tpdyn.measuring.measure import check_device, measure, measure_more
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.derive import derive
@@ -33,6 +32,7 @@ from tpdyn.program.program import Program
 from tpdyn.recorder.record import WIDTHS, default_widths, record
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.reporting.document import Document, of_prediction, of_report
 from tpdyn.scripts.own_width import own_width
 from tpdyn.scripts.target import Target
 from tpdyn.store.means import HERE, Means
@@ -78,9 +78,11 @@ class Checked:
             return Exit.OK if self.prediction.regime is self.required else Exit.ANOTHER_REGIME
         return {Regime.UNSTABLE: Exit.UNSTABLE, Regime.TRIVIAL: Exit.TRIVIAL}.get(self.prediction.regime, Exit.OK)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON verdict; what was not measured is null."""
-        return self.report.to_dict() if self.report is not None else _prediction_to_dict(self.prediction)
+    def to_dict(self, *, title: str = "", script: str = "") -> Document:
+        """Return the document that a log holds, too (docs/reference/verdict.md); what was not measured is null or empty."""
+        if self.report is not None:
+            return of_report(self.report, title=title, script=script)
+        return of_prediction(self.prediction, title=title, script=script)
 
 
 def check(
@@ -312,40 +314,6 @@ def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) ->
             "more, or --record-widths, e.g. 32,48,64"
         )
     return tuple(sorted(set(widths))[:3])
-
-
-def _prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
-    """Return the JSON verdict of a prediction alone."""
-    rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
-    modules = []
-    for name in dict.fromkeys(row.name for row in rows):
-        mine = [row for row in rows if row.name == name]
-        modules.append(
-            {
-                "name": name,
-                "size_order": _text(mine[0].size),
-                "change_order": _text(max((row.change for row in mine if row.change is not None), default=None)),
-                "measured_change_order": None,
-                "verdict": None,
-                "source": str(mine[0].source),
-            }
-        )
-    return {
-        "regime": prediction.regime.value,
-        "outcome": None,
-        "agrees": None,
-        "modules": modules,
-        "reasons": [reason.told() for reason in (*prediction.reasons, *prediction.outside)],
-    }
-
-
-def beyond_to_dict(message: str) -> dict[str, Any]:
-    """Return the JSON verdict of a script for which there is no prediction."""
-    return {"regime": None, "outcome": None, "agrees": None, "modules": [], "reasons": [message]}
-
-
-def _text(order: Order) -> str | None:
-    return None if order is None else str(order)
 
 
 def name_of(target: str) -> str:

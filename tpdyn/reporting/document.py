@@ -99,6 +99,12 @@ def of_prediction(
     }
 
 
+def of_refusal(message: str, *, title: str = "", script: str = "") -> Document:
+    """Make the document of a script for which there is no prediction; the message says why."""
+    none = {"regime": None, "outcome": None, "agrees": None, "modules": [], "reasons": [message]}
+    return {**_head("refusal", title, script), **none}
+
+
 def of_phases(diagram: PhaseDiagram, *, title: str = "", script: str = "") -> Document:
     """Make the document of a phase diagram; numbers of its plane are exact, and therefore strings."""
     return {**_head("phases", title, script), "phases": diagram.to_dict(), "words": diagram.show()}
