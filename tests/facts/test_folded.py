@@ -87,3 +87,24 @@ def test_a_factor_without_width_is_no_multiplier_and_uses_of_other_phases_do_not
     b.at(phase="backward")
     b.combine((by(-HALF), bare))
     assert Facts.of(b.build()).folded == {}
+
+
+def test_the_output_is_what_a_script_makes_of_what_the_network_returns_by_multipliers() -> None:
+    """`(model(x) - first) * n^1/2`: the network's output counts with the multiplier."""
+    b = Builder()
+    b.at(phase="forward")
+    f, first = b.parameter("f", (3,)), b.data("first", (3,))
+    b.mark("output", "net", f)
+    scaled = b.combine((by(HALF), b.combine((1, f), (-1, first))))
+    b.apply("tanh", scaled)
+    assert Facts.of(b.build()).outputs == (scaled,)
+
+
+def test_an_output_that_is_used_as_it_is_counts_as_it_is() -> None:
+    b = Builder()
+    b.at(phase="forward")
+    f = b.parameter("f", (3,))
+    b.mark("output", "net", f)
+    b.combine((by(HALF), f))
+    b.apply("tanh", f)
+    assert Facts.of(b.build()).outputs == (f,)

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from tpdyn.claims.statistics import Agreement, OrderEstimate, judge
-from tpdyn.exponents import Order
+from tpdyn.exponents import ZERO, Order
+from tpdyn.facts.facts import Facts
 from tpdyn.program.program import Source
 from tpdyn.regimes.prediction import Prediction, Regime
 
@@ -128,7 +129,12 @@ def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) 
     def at_most(row: ReportRow) -> bool:
         return row.change_verdict == "agrees"
 
-    moving = _claim("the output changes at order 0", [row for row in outputs if row.change_order == 0], exactly)
+    facts = Facts.of(prediction.program)
+    behind = {m.name: facts.folded.get(m.view.var, ZERO) for m in prediction.program.marks if m.kind == "output"}
+    moved = [
+        row for row in outputs if row.change_order is not None and row.change_order + behind.get(row.name, ZERO) == 0
+    ]
+    moving = _claim("the output changes at order 0", moved, exactly)
     match prediction.regime:
         case Regime.UNSTABLE:
             return (_growth(prediction, rows, margin),)

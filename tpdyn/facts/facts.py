@@ -16,9 +16,10 @@ from functools import cached_property
 from typing import Any, TypeVar, final
 
 from tpdyn.facts import deciding, makers, normalising, outside, parameters, picking, places, signs
+from tpdyn.facts.cancelling import Cancelled, cancelled
 from tpdyn.facts.decay import without_decay
 from tpdyn.facts.dependence import depends_on
-from tpdyn.facts.folded import folded
+from tpdyn.facts.folded import behind, folded
 from tpdyn.facts.layouts import Layout, layouts
 from tpdyn.facts.own import Own, own_exponents
 from tpdyn.facts.places import Place
@@ -197,8 +198,10 @@ class Facts:
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
-        """What the network returns, step by step."""
-        return deciding.outputs(self.program)
+        """What the network returns, step by step, behind the multipliers that follow it in the script."""
+        returned = deciding.outputs(self.program)
+        found = [made for position in returned for made in behind(self.program, self.folded, position)]
+        return tuple(dict.fromkeys(found))
 
     @cached_property
     def scalars(self) -> tuple[tuple[int, int], ...]:
@@ -231,6 +234,11 @@ class Facts:
     def guarded_maxima(self) -> Mapping[int, int]:
         """Maxima with a number so small that it counts at zero only, with the index of the other operand."""
         return signs.guarded_maxima(self.program, self.nonnegative, self.owner)
+
+    @cached_property
+    def cancelled(self) -> Mapping[int, Cancelled]:
+        """Sums in which something cancels, with what is left of them."""
+        return cancelled(self.program, self.owner, self.gradient_of)
 
     @cached_property
     def picks(self) -> Mapping[int, Fraction]:

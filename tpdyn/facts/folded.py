@@ -32,6 +32,25 @@ def folded(program: Program) -> Mapping[int, Fraction]:
     return multipliers
 
 
+def behind(program: Program, multipliers: Mapping[int, Fraction], position: int) -> tuple[int, ...]:
+    """Find what a value is once its multipliers have followed, at most one value a use; the value itself without any.
+
+    multipliers: those that follow values (`folded`). A network that returns `W x` for a script to divide by n is that script's.
+    """
+    if position not in multipliers:
+        return (position,)
+    uses, found, waiting = uses_of(program), list[int](), [position]
+    while waiting:
+        for _, made in uses[waiting.pop()]:
+            if made is None or made in found:
+                continue
+            if made in multipliers:
+                waiting.append(made)
+            else:
+                found.append(made)
+    return tuple(sorted(found)) or (position,)
+
+
 def uses_of(program: Program) -> list[list[Use]]:
     """List the forward uses of each value. A product with another value is a use with multiplier 1."""
     uses: list[list[Use]] = [[] for _ in program.statements]

@@ -347,7 +347,27 @@ def test_weights_that_an_optimizer_holds_are_not_stepped_by_hand_when_they_are_w
     assert tape.steps == 2
     versions = {p.name: p.versions for p in tape.parameters}["weight"]
     assert len(versions) == 3
-    assert versions[0] is not None and "clamp" in tape.nodes[versions[0].node].op  # what the optimizer began with
+    assert versions[0] is not None and "uniform" in tape.nodes[versions[0].node].op  # what the first pass read
+
+
+def test_a_weight_that_is_perturbed_and_restored_before_its_first_step_begins_as_it_was_drawn() -> None:
+    """Sharpness-aware minimisation: the perturbed weight is a function of the parameter, and no data."""
+
+    def train(width: int) -> None:
+        layer = nn.Linear(3, width, bias=False)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        while True:
+            layer(torch.ones(2, 3)).square().sum().backward()
+            with torch.no_grad():
+                layer.weight.add_(0.1)
+            layer(torch.ones(2, 3)).square().sum().backward()
+            with torch.no_grad():
+                layer.weight.sub_(0.1)
+            optimizer.step()
+
+    tape = record_tape(train, 8, 2, seed=0)
+    versions = {p.name: p.versions for p in tape.parameters}["weight"]
+    assert versions[0] is not None and "uniform" in tape.nodes[versions[0].node].op
 
 
 def test_living_objects_are_searched_for_optimizers_only_where_weights_are_written_without_one(

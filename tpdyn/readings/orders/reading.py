@@ -7,12 +7,13 @@ no sampling, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, assert_never, final
 
 from tpdyn.exponents import ZERO, Order, Scaling
+from tpdyn.facts.cancelling import Cancelled, Sum
 from tpdyn.facts.facts import Facts
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import (
@@ -216,6 +217,9 @@ class _Reader:
             reads = [operand.var for operand in operands_of(statement.instruction)]
             if position in self.facts.previous_of:
                 reads += [self.facts.initial_of[position], self.facts.previous_of[position]]
+            if position in self.facts.cancelled:
+                left = self.facts.cancelled[position]
+                reads += [o.var for each in (left.base, left.change) if each for _, o, _ in each.terms]
             if isinstance(statement.instruction, Spectral):
                 reads = list(range(position))  # a function of a matrix is found by reading other statements again
             found.append(reads)
@@ -234,6 +238,8 @@ class _Reader:
             case Combine(terms=terms):
                 for (scale, operand), value in zip(terms, values, strict=True):
                     self._note_pick(position, statement, operand, value, scale.order)
+                if position in self.facts.cancelled and not self.exponents.place:
+                    return self._of_what_is_left(self.facts.cancelled[position])
                 return combined(instruction, values, self.facts.layout(position), self.epsilon)
             case Apply():
                 return applied(self.facts, position, instruction, values, self.guarded)
@@ -302,8 +308,12 @@ class _Reader:
         if not isinstance(combine, Combine):
             value = self._read(position, statement, operands)
             return Value(first.base, tidy([*value.total, *first.base], first.wide), None, first.wide, True)
+        left = self.facts.cancelled.get(position)
+        if left is not None and not self.exponents.place:
+            change = self._linear(left.change, lambda value: value.total, self.exponents.rate, owner)
+            return Value(first.base, tidy(change, first.wide), None, first.wide)
         power = -self.exponents.rate.get(owner, ZERO)
-        change: list[Term] = [*last.change, *self._decayed(combine, previous, last, power)]
+        change = [*last.change, *self._decayed(combine, previous, last, power)]
         values = self._through_multipliers(statement, operands)
         axes_of = self.facts.layout(position).operands
         for (scale, operand), value, axes in zip(combine.terms, values, axes_of, strict=True):
@@ -312,6 +322,30 @@ class _Reader:
         if combine.constant.order is not None:
             change.append(Term(combine.constant.order + power))
         return Value(first.base, tidy(change, first.wide), None, first.wide)
+
+    def _of_what_is_left(self, left: Cancelled) -> Value:
+        """Add what is left of a sum in which something cancels."""
+        assert left.base is not None
+        base = self._linear(left.base, lambda value: value.base, self.exponents.multiplier)
+        change = self._linear(left.change, lambda value: value.change, self.exponents.multiplier)
+        wide = left.base.layout.wide
+        at_most = any(
+            self.values[operand.var].at_most for each in (left.base, left.change) for _, operand, _ in each.terms
+        )
+        return Value(tidy(base, wide), tidy(change, wide), None, wide, at_most)
+
+    def _linear(
+        self, left: Sum, part: Callable[[Value], Terms], smaller: Mapping[str, Fraction], constant: str = ""
+    ) -> list[Term]:
+        """Add atoms, each smaller by the powers of the width for the parameters that it names."""
+        made: list[Term] = []
+        for (scale, operand, names), axes in zip(left.terms, left.layout.operands, strict=True):
+            assert scale.order is not None
+            power = scale.order - sum((smaller.get(name, ZERO) for name in names or (constant,)), ZERO)
+            made += [place(term, axes).times(power) for term in part(self.values[operand.var])]
+        if left.constant.order is not None:
+            made.append(Term(left.constant.order - smaller.get(constant, ZERO)))
+        return made
 
     def _decayed(self, combine: Combine, previous: int, last: Value, power: Fraction) -> Terms:
         """Read off the part that weight decay takes away: `(1 - d) W = W - d W`."""

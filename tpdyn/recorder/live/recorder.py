@@ -34,7 +34,7 @@ from tpdyn.recorder.live.hooks import (
     unwrapped,
 )
 from tpdyn.recorder.live.operations import Operations
-from tpdyn.recorder.live.storage import Storages
+from tpdyn.recorder.live.storage import Geometry, Storages, geometry_of
 from tpdyn.recorder.live.surroundings import seed_everything, undisturbed
 from tpdyn.recorder.live.tape import Ref, Tape, TapeMark, TapeParameter
 
@@ -79,6 +79,7 @@ class Recorder(Operations):
         self._backwards_at_step_end = 0
         self._parameters: dict[int, tuple[Tensor, TapeParameter]] = {}
         self._leaves: dict[int, Tensor] = {}  # storage -> trained leaf, in loops without an optimizer so far
+        self._before: dict[int, tuple[Geometry, Ref]] = {}  # storage -> what it held before the first step wrote to it
         self._functional_gradients: dict[int, Ref] = {}  # id(leaf) -> gradient that autograd.grad returned
         self._hand_written = False  # a step by hand has begun
         self._by_hand: set[int] = set()  # storages of leaves that were written, and that no optimizer steps
@@ -131,7 +132,7 @@ class Recorder(Operations):
         if kind is None or swallowed or issubclass(kind, SystemExit):
             self._finish()
         self._storages = Storages(self._emit_view, self._enter)  # let go of the script's tensors
-        self._parameters, self._inputs, self._leaves, self._kept = {}, [], {}, {}
+        self._parameters, self._inputs, self._leaves, self._kept, self._before = {}, [], {}, {}, {}
         return swallowed
 
     def _finish(self) -> None:
@@ -329,10 +330,13 @@ class Recorder(Operations):
         step = self.watch.step - self._late
         for tensor, gradient in pairs:
             entry = self._parameters.get(id(tensor))
+            now = self._storages.read(tensor)
             if entry is None:
                 entry = self._parameters[id(tensor)] = (tensor, TapeParameter(""))
+                geometry, before = self._before.get(tensor.untyped_storage()._cdata, (None, now))
+                if geometry == geometry_of(tensor):  # perturbed after a first backward pass, and restored
+                    entry[1].versions.append(before)
             parameter = entry[1]
-            now = self._storages.read(tensor)
             while len(parameter.versions) <= step:
                 parameter.versions.append(now)
             while len(parameter.gradients) < step:
@@ -376,6 +380,10 @@ class Recorder(Operations):
         storage = tensor.untyped_storage()._cdata
         if storage in self._kept:
             self._copy_kept(storage)
+        if self._after_backward and not self.watch.step and storage not in self._before:
+            held = self._storages.held(storage)
+            if held is not None:
+                self._before[storage] = held
         leaves = self._leaves
         if not leaves or _current_task() != -1 or self.watch.in_optimizer or self.watch.module_stack:
             return

@@ -85,6 +85,11 @@ class Storages:
         """Tell whether the tensor's storage was met before."""
         return tensor.untyped_storage()._cdata in self._cells
 
+    def held(self, storage: int) -> tuple[Geometry, Ref] | None:
+        """Return the base geometry of a storage and its current value; None if it was never met."""
+        cell = self._cells.get(storage)
+        return None if cell is None else (cell.geometry, cell.ref)
+
     def read(self, tensor: Tensor) -> Ref:
         """Return the current value; a tensor never met before enters as an input."""
         storage = tensor.untyped_storage()

@@ -37,7 +37,7 @@ from tpdyn.recorder.lowering.rules import (
 )
 from tpdyn.recorder.lowering.standins import chosen, complex_numbers, shifted
 from tpdyn.recorder.lowering.standins.complex_numbers import Complex
-from tpdyn.recorder.lowering.standins.known import KNOWN, as_known, fold, known_inputs
+from tpdyn.recorder.lowering.standins.known import KNOWN, SAME, as_known, fold, known_inputs
 from tpdyn.recorder.lowering.standins.matrices import standin as matrices
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.values import (
@@ -150,7 +150,7 @@ class _Lowering:
         self.initial: dict[Ref, str] = {}
         for parameter in tape.parameters:
             if parameter.versions and parameter.versions[0] is not None:
-                self.initial.setdefault(parameter.versions[0], parameter.name)
+                self.initial.setdefault(self._copied(parameter.versions[0]), parameter.name)
         # A parameter may be a view of the tensor that was drawn (`nn.Parameter(w.detach().flatten())`), and be read through
         # another view, as w itself, say: then w is the parameter regrouped, and no value of its own.
         self.drawn_as: dict[Ref, Ref] = {}
@@ -176,6 +176,17 @@ class _Lowering:
         """Return the parameters after each step, and their gradients."""
         refs = (ref for parameter in self.tape.parameters for ref in (*parameter.versions, *parameter.gradients))
         return [ref for ref in refs if ref is not None]
+
+    def _copied(self, ref: Ref) -> Ref:
+        """Return the value of which another is a copy, made in training (to restore a weight that is perturbed)."""
+        node = self.tape.nodes[ref.node]
+        while base_name(node.op) in SAME and node.origin.phase != "initialization" and isinstance(node.args[0], Ref):
+            source = self.tape.nodes[node.args[0].node].outputs[node.args[0].output]
+            if base_name(node.op) == "copy" or source != node.outputs[ref.output]:
+                break
+            ref = node.args[0]
+            node = self.tape.nodes[ref.node]
+        return ref
 
     def _is_float(self, ref: Ref) -> bool:
         meta = self.tape.nodes[ref.node].outputs[ref.output]
