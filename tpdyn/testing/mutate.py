@@ -45,6 +45,7 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
         "tests/program/test_continued.py",
         "tests/parametrizing/test_families.py",
         "proofs_checks/test_orders_of_kinks_and_functions_of_weights.py",
+        "proofs_checks/test_orders_of_weights_that_are_computed.py",
         "proofs_checks/test_tensor_programs_iv_stability_and_regimes_of_sgd.py",
         "proofs_checks/test_tensor_programs_ivb_stability_and_regimes_of_adam.py",
         "proofs_checks/test_known_parametrizations.py",
