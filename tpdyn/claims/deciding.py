@@ -23,7 +23,7 @@ from scipy import stats
 
 from tpdyn.claims.outcome import Claim, Outcome, ReportRow
 from tpdyn.claims.report import Report, compare
-from tpdyn.claims.statistics import CROSSOVER, GROWING_CROSSOVER, OrderEstimate, expected
+from tpdyn.claims.statistics import OrderEstimate, expected
 from tpdyn.exponents import Order
 from tpdyn.measuring.measurement import Measurement
 
@@ -69,10 +69,6 @@ class _Open:
     order: float
     spread: float
     measured: OrderEstimate
-
-    @property
-    def crossover(self) -> float:
-        return GROWING_CROSSOVER if self.order > 0 else CROSSOVER
 
 
 def confidence_of(look: int, alpha: float = ALPHA) -> float:
@@ -207,5 +203,8 @@ def _value(row: ReportRow) -> tuple[Order, OrderEstimate | None]:
 
 def _decides(value: _Open, widths: tuple[int, ...], seeds: int, confidence: float, margin: float) -> bool:
     """Tell whether that many runs confirm the value with probability `POWER`, if its order is as predicted."""
-    half, deviation = expected(widths, seeds, spread=value.spread, confidence=confidence, crossover=value.crossover)
+    assumed = value.measured
+    half, deviation = expected(
+        widths, seeds, spread=value.spread, confidence=confidence, crossover=assumed.crossover, part=assumed.part
+    )
     return half + float(stats.norm.ppf(0.5 + POWER / 2)) * deviation <= margin

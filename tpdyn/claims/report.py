@@ -28,6 +28,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from tpdyn.claims.outcome import SEVERITY, Claim, Counts, Outcome, ReportRow, claims_of, counts_of, outcome_of
+from tpdyn.claims.parts import known_part
 from tpdyn.claims.slower import slower_change, slower_size
 from tpdyn.claims.statistics import (
     CONFIDENCE,
@@ -38,6 +39,7 @@ from tpdyn.claims.statistics import (
     SLOW_CROSSOVER,
     Agreement,
     OrderEstimate,
+    Part,
     estimate_order,
     judge,
     still_bends_towards,
@@ -240,18 +242,19 @@ def _row(
     sizes, changes = (measurement.size, measurement.change) if row.wide else (measurement.rms, measurement.change_rms)
     size_verdict, size_note, size = _judge_value(
         "size", size_order, sizes[:, :, first.step, k], 0.0, measurement, first.step, confidence, margin,
-        at_most=False, may_diverge=size_order is not None and size_order > 0, mixed=first.mixed,
+        _hides(size_order), at_most=False, may_diverge=size_order is not None and size_order > 0, mixed=first.mixed,
     )  # fmt: skip
     floor = FLOOR * measurement.epsilon[:, :, step, k] * sizes[:, :, step, k]
     verdict, note, change = _judge_value(
         "change", row.change, changes[:, :, step, k], floor, measurement, step, confidence, margin,
-        at_most=row.at_most, may_diverge=blows_up, mixed=row.mixed,
+        _hides_in_change(prediction, row, min(measurement.widths)), at_most=row.at_most, may_diverge=blows_up, mixed=row.mixed,
     )  # fmt: skip
     if size_verdict == "disagrees" and _is_below(size, size_order):
         why = _hidden("size", size_order, slower_size(prediction, first), size, margin)
         size_verdict, size_note = ("inconclusive", why) if why else (size_verdict, size_note)
     if verdict == "disagrees" and _is_below(change, row.change):
-        why = _hidden("change", row.change, slower_change(prediction, row), change, margin)
+        hides = known_part(prediction, row, min(measurement.widths)) is None
+        why = _hidden("change", row.change, slower_change(prediction, row) if hides else None, change, margin)
         verdict, note = ("inconclusive", why) if why else (verdict, note)
     worst = min((size_verdict, verdict), key=SEVERITY.index)
     return ReportRow(
@@ -269,6 +272,7 @@ def _judge_value(
     step: int,
     confidence: float,
     margin: float,
+    hides: tuple[_Hides, _Hides],
     *,
     at_most: bool,
     may_diverge: bool,
@@ -304,12 +308,12 @@ def _judge_value(
         if at_most:
             return "agrees", f"{what}: exactly zero", None
         return "disagrees", f"{what}: exactly zero in every run, predicted order {show_order(predicted)}", None
-    crossover = GROWING_CROSSOVER if predicted > 0 else CROSSOVER
-    late = SLOW_CROSSOVER if predicted > 0 and may_diverge and what == "change" else crossover
     kept = np.where(made, values, np.nan)
     found, slow = (
-        estimate_order(measurement.widths, kept, floor=floor, confidence=confidence, crossover=each)
-        for each in (crossover, late)
+        estimate_order(
+            measurement.widths, kept, floor=floor, confidence=confidence, crossover=each.crossover, part=each.part
+        )
+        for each in hides
     )
     if found is None:
         if diverged.any():
@@ -330,7 +334,7 @@ def _judge_value(
     elif verdict == "disagrees" and _is_below(slow, predicted) and judge(predicted, slow, margin=margin) != verdict:
         text = "growth with a small constant shows at larger widths only"
         return "inconclusive", f"{what}: {_interval(found)}: {text}", found
-    elif verdict == "disagrees" and still_bends_towards(predicted, found, margin):
+    elif verdict == "disagrees" and hides[0].part is None and still_bends_towards(predicted, found, margin):
         text = f"its slope still moves towards {show_order(predicted)} ({found.steepest:+.2f} at width {max(measurement.widths)})"
         return "inconclusive", f"{what}: {text}; measure at larger widths", found
     elif verdict == "disagrees":
@@ -339,6 +343,32 @@ def _judge_value(
             f"{100 * confidence:.4g} %{f'; {found.note}' if found.note else ''}"
         )
     return verdict, note, found
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Hides:
+    """What finite widths may hide: see `statistics`."""
+
+    crossover: float
+    part: Part | None = None
+
+
+def _hides(order: Order) -> tuple[_Hides, _Hides]:
+    found = _Hides(GROWING_CROSSOVER if order is not None and order > 0 else CROSSOVER)
+    return found, found
+
+
+def _hides_in_change(prediction: Prediction, row: Row, width: int) -> tuple[_Hides, _Hides]:
+    """Return what finite widths may hide of a change, and what before a growth that is not seen contradicts the theory.
+
+    Of what grows, its parts of lower order are measured, where the program can be run at the smallest width.
+    """
+    if row.change is None or row.change <= 0 or row.change == math.inf:
+        return _hides(row.change)
+    part = known_part(prediction, row, width)
+    late = SLOW_CROSSOVER if prediction.regime is Regime.UNSTABLE and part is None else GROWING_CROSSOVER
+    return _Hides(GROWING_CROSSOVER) if part is None else _Hides(CROSSOVER, part), _Hides(late)
 
 
 def _is_below(found: OrderEstimate | None, order: Order) -> bool:

@@ -27,15 +27,23 @@ VANISHING = Fraction(16)
 """Entries smaller by n^-16 are as good as none."""
 
 
-def slower_change(prediction: Prediction, row: Row) -> Fraction | None:
-    """Find the largest order, below that of a row's change, at which some parameters alone change it; None if none does."""
+def alone(prediction: Prediction, row: Row) -> tuple[Order, list[tuple[frozenset[str], Order]]]:
+    """Return the order of a row's change, and that of what each group of parameters makes of it alone."""
     facts = Facts.of(prediction.program)
     if row.position >= len(facts.program):  # orders that are stated, of no program
-        return None
+        return None, []
     whole = _read(facts, Exponents()).values[row.position].moved
     names = frozenset(parameter.name for parameter in facts.program.parameters)
-    alone = [Exponents(frozen=names - group) for group in _groups(facts)]
-    return _largest_below(whole, [_read(facts, one).values[row.position].moved for one in alone])
+    groups = _groups(facts)
+    return whole, [
+        (group, _read(facts, Exponents(frozen=names - group)).values[row.position].moved) for group in groups
+    ]
+
+
+def slower_change(prediction: Prediction, row: Row) -> Fraction | None:
+    """Find the largest order, below that of a row's change, at which some parameters alone change it; None if none does."""
+    whole, parts = alone(prediction, row)
+    return _largest_below(whole, [order for _, order in parts])
 
 
 def slower_size(prediction: Prediction, row: Row) -> Fraction | None:

@@ -109,6 +109,15 @@ for tanh(W x) in single precision: 1 % at width 512, 7 % at width 4096."""
 
 @final
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of lower order whose share of the value is known: (width / n)^power of it. It replaces `GROWING_CROSSOVER`."""
+
+    width: float
+    power: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class OrderEstimate:
     """A measured order: estimate and interval [low, high] (units: exponent of the width).
 
@@ -117,7 +126,7 @@ class OrderEstimate:
     terms may hide: more seeds make the first smaller, larger widths the second. note: what was left out, if anything.
     spread: standard deviation of one log size around its width and seed; NaN if unknown.
     bend: by how much the local slope changes when the width doubles, if that is significant (else 0). steepest: the local
-    slope at the largest width, with that bend.
+    slope at the largest width, with that bend. crossover, part: what was assumed of finite-width terms.
     """
 
     estimate: float
@@ -131,6 +140,8 @@ class OrderEstimate:
     spread: float = math.nan
     bend: float = 0.0
     steepest: float = math.nan
+    crossover: float = CROSSOVER
+    part: Part | None = None
 
     def remedy(self) -> str:
         """Say what would make the interval shorter."""
@@ -146,6 +157,7 @@ def estimate_order(
     floor: Float[NDArray[np.float64], "width seed"] | float = 0.0,
     confidence: float = CONFIDENCE,
     crossover: float = CROSSOVER,
+    part: Part | None = None,
 ) -> OrderEstimate | None:
     """Estimate the order of `values[width, seed]` (sizes, >= 0), with an interval at that confidence.
 
@@ -182,7 +194,7 @@ def estimate_order(
     counts = usable.sum(axis=1)
 
     assumed = variance if freedom else 0.01  # without a spread, weights as for a noise of 10 %
-    weights, hidden = _weights(n, assumed / counts, crossover)
+    weights, hidden = _weights(n, assumed / counts, crossover, part)
 
     bias_variance = float(weights @ hidden @ weights)
     noise_variance = float(variance * (weights**2 / counts).sum())
@@ -204,6 +216,8 @@ def estimate_order(
         note,
         math.sqrt(variance) if freedom else math.nan,
         *_bend(n, means, variance / counts, freedom),
+        crossover,
+        part,
     )
 
 
@@ -232,7 +246,13 @@ def still_bends_towards(predicted: Fraction | int, found: OrderEstimate, margin:
 
 
 def expected(
-    widths: Sequence[int], seeds: int, *, spread: float, confidence: float = CONFIDENCE, crossover: float = CROSSOVER
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    spread: float,
+    confidence: float = CONFIDENCE,
+    crossover: float = CROSSOVER,
+    part: Part | None = None,
 ) -> tuple[float, float]:
     """Predict half of the interval that so many runs will give, and the standard deviation of the estimate within it.
 
@@ -241,7 +261,7 @@ def expected(
     n = np.asarray(sorted(widths), dtype=np.float64)
     if seeds < 2 or len(n) < 2:
         return math.inf, math.inf
-    weights, hidden = _weights(n, np.full(len(n), spread**2 / seeds), crossover)
+    weights, hidden = _weights(n, np.full(len(n), spread**2 / seeds), crossover, part)
     bias, noise = float(weights @ hidden @ weights), float(spread**2 * (weights**2).sum() / seeds)
     freedom = (len(n) - 1) * (seeds - 1)
     effective = freedom * ((bias + noise) / noise) ** 2 if noise > 0 else math.inf
@@ -250,14 +270,19 @@ def expected(
 
 
 def _weights(
-    n: Float[NDArray[np.float64], " width"], noise: Float[NDArray[np.float64], " width"], crossover: float
+    n: Float[NDArray[np.float64], " width"],
+    noise: Float[NDArray[np.float64], " width"],
+    crossover: float,
+    part: Part | None = None,
 ) -> tuple[Float[NDArray[np.float64], " width"], Float[NDArray[np.float64], "width width"]]:
     """Compute the weights of the best linear estimate of the order, and the prior covariance of what finite widths hide.
 
     noise: variance of each width's mean log size.
     """
     design = np.stack([np.ones_like(n), np.log(n / n[0])], axis=1)
-    hidden = sum(np.outer(z, z) for z in ((crossover / n) ** (k / 2) for k in range(1, TERMS + 1)))
+    terms = [(crossover / n) ** (k / 2) for k in range(1, TERMS + 1)]
+    terms += [] if part is None else [(part.width / n) ** part.power]
+    hidden = sum(np.outer(z, z) for z in terms)
     hidden = hidden + MODEL_ERROR**2 * np.eye(len(n))
     covariance = hidden + np.diag(noise)
     solved = np.linalg.solve(covariance, design)

@@ -1,0 +1,80 @@
+"""How much of a change do the parts of lower order make at a width? The recorded program tells, with some parameters frozen.
+
+A change is a sum of parts: each parameter's own, and what they do together. The calculus says which of them lead. How large the
+others still are at the smallest width is a matter of constants, which no calculus knows, and which the program computes: it
+is run with the leading parameters frozen, and the change that is left is compared with the whole one. So the width at which parts
+cross is measured, where `statistics.GROWING_CROSSOVER` assumes it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from tpdyn.claims.slower import alone
+from tpdyn.claims.statistics import Part
+from tpdyn.facts.facts import Facts
+from tpdyn.program.errors import ReadingError
+from tpdyn.program.program import Program
+from tpdyn.readings.finite import run
+from tpdyn.regimes.prediction import Prediction, Row
+
+SEEDS = 4
+SMALL = 1 / 3
+"""A share below it hides nothing: even at twice that, the leading part is a third of the change, and of its slope. It is taken as
+the standard deviation of what the other parts add, with one sign or the other."""
+
+MOST_STATEMENTS = 4000
+"""Longer programs are not run here: a verdict is to take seconds."""
+
+
+def share(prediction: Prediction, row: Row, width: int) -> float | None:
+    """Return which part of a row's change at a width is left when its leading parameters are frozen.
+
+    0 where every parameter leads, 1 where none does alone. None where the program cannot be run at this width.
+    """
+    facts = Facts.of(prediction.program)
+    program = facts.program
+    whole, parts = alone(prediction, row)
+    if whole is None or len(program) > MOST_STATEMENTS:
+        return None
+    leading = frozenset(name for group, order in parts if order == whole for name in group)
+    if not leading:
+        return 1.0
+    if all(order is None or order == whole for _, order in parts):
+        return 0.0
+    found: float | None = facts.once(
+        ("share", row.position, leading, width), lambda: _measured(program, row.position, leading, width)
+    )
+    return found
+
+
+def known_part(prediction: Prediction, row: Row, width: int) -> Part | None:
+    """Return the parts of lower order as one whose share is known, if that is `SMALL` at this width; else None.
+
+    The share falls as n^-(p - q), p the order of the change, q the largest of the others.
+    """
+    found, (whole, parts) = share(prediction, row, width), alone(prediction, row)
+    if found is None or found >= SMALL or whole is None or whole == math.inf:
+        return None
+    power = float(whole - max((order for _, order in parts if order is not None and order < whole), default=whole - 1))
+    return Part(width * found ** (1 / power), power)
+
+
+def _measured(program: Program, position: int, leading: frozenset[str], width: int) -> float | None:
+    """Compare the change with leading parameters frozen to the whole one: the median of seeds."""
+    frozen = replace(program, parameters=tuple(each for each in program.parameters if each.name in leading))
+    ratios = []
+    try:
+        for seed in range(SEEDS):
+            base = run(program, width, vars=[position], base=True, seed=seed)[position]
+            left = run(frozen, width, vars=[position], base=True, seed=seed)[position]
+            trained = run(program, width, vars=[position], seed=seed)[position]
+            whole = float((trained - base).abs().mean())
+            ratios.append(float((left - base).abs().mean()) / whole if whole else math.nan)
+    except (ReadingError, ValueError, MemoryError):
+        return None
+    found = float(np.median(ratios))
+    return found if math.isfinite(found) else None
