@@ -1,4 +1,4 @@
-"""How often are right theories contradicted and wrong ones caught? On random scripts: `python benchmarks/power.py [scripts] [first]`
+"""How often are right theories contradicted, wrong ones caught, on random scripts? `python benchmarks/power.py [scripts] [first]`
 
 Scripts are drawn as the tests draw them (`tpdyn.testing.models`): an embedding, up to four layers (linear, norms, residual blocks,
 attention, functions), a readout, an optimizer. Each is run at widths 32 to 256 with 4 seeds: small widths, where parts of lower
