@@ -69,6 +69,8 @@ class Rational(Fraction):
     def __eq__(self, other: object) -> bool:
         if other.__class__ is Rational:
             return self.units == other.units
+        if other.__class__ is int:
+            return self.units == other * UNIT
         return _passed(Fraction.__eq__, self, other)  # type: ignore[no-any-return]
 
     def __hash__(self) -> int:  # type: ignore[override]
@@ -80,21 +82,29 @@ class Rational(Fraction):
     def __lt__(self, other: Any) -> bool:
         if other.__class__ is Rational:
             return self.units < other.units
+        if other.__class__ is int:
+            return self.units < other * UNIT
         return _passed(Fraction.__lt__, self, other)  # type: ignore[no-any-return]
 
     def __le__(self, other: Any) -> bool:
         if other.__class__ is Rational:
             return self.units <= other.units
+        if other.__class__ is int:
+            return self.units <= other * UNIT
         return _passed(Fraction.__le__, self, other)  # type: ignore[no-any-return]
 
     def __gt__(self, other: Any) -> bool:
         if other.__class__ is Rational:
             return self.units > other.units
+        if other.__class__ is int:
+            return self.units > other * UNIT
         return _passed(Fraction.__gt__, self, other)  # type: ignore[no-any-return]
 
     def __ge__(self, other: Any) -> bool:
         if other.__class__ is Rational:
             return self.units >= other.units
+        if other.__class__ is int:
+            return self.units >= other * UNIT
         return _passed(Fraction.__ge__, self, other)  # type: ignore[no-any-return]
 
     # -- copies and texts -----------------------------------------------------------------------------------------------

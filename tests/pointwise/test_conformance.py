@@ -410,6 +410,23 @@ def expected_product_holds(function: Function, parameters: tuple[float, ...], xx
     return math.isclose(float(given[0]), expected, rel_tol=1e-9, abs_tol=1e-11)
 
 
+@pytest.mark.parametrize("name", [name for name, function in FUNCTIONS.items() if function.expected_both])
+@pytest.mark.parametrize(("xx", "xy", "yy"), [(1.0, 0.5, 1.0), (2.0, -0.3, 0.5), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)])
+def test_both_expected_products_at_once_are_those_of_the_function_and_its_slope(
+    name: str, xx: float, xy: float, yy: float
+) -> None:
+    moments = [torch.tensor([moment], dtype=torch.float64) for moment in (xx, xy, yy)]
+    for parameters in FUNCTIONS[name].examples:
+        function = lookup(name, parameters)
+        assert function.expected_both is not None and function.expected_product is not None and function.slope
+        slope = lookup(function.slope, parameters).expected_product
+        assert slope is not None
+        given = function.expected_both(torch, *(moment.clone() for moment in moments), *parameters)
+        expected = [product(torch, *moments, *parameters) for product in (function.expected_product, slope)]
+        for one, other in zip(given, expected, strict=True):
+            assert math.isclose(float(one), float(other), rel_tol=1e-14, abs_tol=1e-150)
+
+
 def test_every_file_of_the_folder_is_listed() -> None:
     modules: list[ModuleType] = [
         import_module(f"tpdyn.pointwise.{module.name}") for module in pkgutil.iter_modules(tpdyn.pointwise.__path__)

@@ -8,6 +8,7 @@ Jacobians are written out. Compare Novak, Sohl-Dickstein and Schoenholz (arXiv 2
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
@@ -103,7 +104,7 @@ def _gradients(model: nn.Module, x: Tensor) -> Gradients:
         for (layer, given), returned in zip(entering, back, strict=True)
         if returned is not None
     )
-    elsewhere = _used_elsewhere(made, calls)
+    elsewhere = _used_elsewhere(made, calls, [layer for layer, _ in entering])
     calls = tuple(call for call in calls if call.layer not in elsewhere)
     known = {id(p) for call in calls for p in call.layer.parameters(recurse=False)}
     rest = [name for name, p in model.named_parameters() if id(p) not in known]
@@ -117,9 +118,17 @@ def _is_plain(module: nn.Module) -> bool:
     return (isinstance(module, nn.Linear) or convolution) and trained
 
 
-def _used_elsewhere(made: Tensor, calls: Sequence[Call]) -> set[nn.Module]:
-    """Find layers whose weight serves outside of its calls, too (tied embeddings): their gradient is not that of the calls."""
-    layers = list(dict.fromkeys(call.layer for call in calls))
+def _used_elsewhere(made: Tensor, calls: Sequence[Call], called: Sequence[nn.Module]) -> set[nn.Module]:
+    """Layers whose weight serves outside of its calls, too (tied embeddings): their gradient is not that of the calls.
+
+    A weight that the graph reads as often as its layer was called is not in question; of others the gradients are compared.
+    """
+    reads = _reads(made)
+    layers = [
+        layer
+        for layer in dict.fromkeys(call.layer for call in calls)
+        if reads[id(next(layer.parameters(recurse=False)))] != sum(each is layer for each in called)
+    ]
     if not layers:
         return set()
     weights = [next(layer.parameters(recurse=False)) for layer in layers]
@@ -132,6 +141,23 @@ def _used_elsewhere(made: Tensor, calls: Sequence[Call]) -> set[nn.Module]:
         tolerance = 1e-3 if gradient.dtype == torch.float32 else 1e-8
         if not torch.allclose(mine, gradient, rtol=tolerance, atol=tolerance * float(gradient.abs().max())):
             found.add(layer)
+    return found
+
+
+def _reads(made: Tensor) -> Counter[int]:
+    """How many operations of a graph read each leaf, by its identity."""
+    found: Counter[int] = Counter()
+    todo, known = [made.grad_fn], {made.grad_fn}
+    while todo:
+        node = todo.pop()
+        for following, _ in () if node is None else node.next_functions:
+            if following is None:
+                continue
+            if (leaf := getattr(following, "variable", None)) is not None:
+                found[id(leaf)] += 1
+            elif following not in known:
+                known.add(following)
+                todo.append(following)
     return found
 
 

@@ -22,6 +22,7 @@ from tpdyn.program.check import ring
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Contract, Gather, Leaf, operands_of
 from tpdyn.program.program import Program
+from tpdyn.readings.kernels.chain import chain_of
 from tpdyn.readings.kernels.frame import Kind, Tile
 from tpdyn.readings.kernels.numbers import Numbers
 from tpdyn.readings.kernels.reading import Kernels as Recursion
@@ -185,9 +186,13 @@ class Evaluated:
     def __init__(self, network: Forward) -> None:
         self.network = network
         self.kernels = Recursion(network.program, network.data, network.batch)
+        self.chain = chain_of(self.kernels, network.output)
 
     def __call__(self, kinds: tuple[Kind, ...], x1: Tensor, x2: Tensor | None = None) -> Kernels:
-        """Compute the kernels of the first output, "samples1 samples2"; what they share is worked out once."""
+        """Return the kernels of the first output, "samples1 samples2"; what they share is worked out once."""
+        if self.chain is not None and self.chain.covers(x1, "tangent" in kinds):
+            second, tangent = self.chain(x1, x2, "tangent" in kinds)
+            return Kernels(second if "second" in kinds else None, tangent)
         network = self.network
         one = Numbers(network.program, network.data, network.batch, x1)
         other = one if x2 is None else Numbers(network.program, network.data, network.batch, x2)
@@ -197,7 +202,7 @@ class Evaluated:
             for j in range(0, other.samples, columns):
                 if x2 is None and j + columns <= i:
                     continue
-                tile = Tile((one.rows(i, i + rows), other.rows(j, j + columns)))
+                tile = Tile((one.rows(i, i + rows), other.rows(j, j + columns)), "tangent" in kinds)
                 for kind, whole in made.items():
                     block = self._tile(kind, tile)
                     whole[i : i + rows, j : j + columns] = block

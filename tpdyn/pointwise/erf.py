@@ -41,6 +41,7 @@ FAMILY = (
         nonnegative="kept",
         bounded=True,
         expected_product=expectations.erf,
+        expected_both=expectations.erf_both,
     ),
     Function(
         "erf'",

@@ -52,6 +52,7 @@ class Function:
     expected_product: E[f(x) f(y)] in closed form for x, y Gaussian with mean 0, as `expected_product(torch, xx, xy, yy,
         *parameters)` of their variances xx, yy and covariance xy (tensors of one shape). The slope is a function of its
         own, so its own entry is E[f'(x) f'(y)]. None: there is no closed form, or nobody has entered it.
+    expected_both: that product and the one of the slope at once, as a pair, where the two share work.
     kinks: where it is not smooth on its domain, for integrals that must not step over it.
     """
 
@@ -76,6 +77,7 @@ class Function:
     examples: tuple[tuple[float, ...], ...] = ((),)
     resolve: Callable[..., Function] | None = None
     expected_product: Callable[..., Any] | None = None
+    expected_both: Callable[..., tuple[Any, Any]] | None = None
     kinks: tuple[float, ...] = ()
 
     @property

@@ -67,6 +67,7 @@ FAMILY = (
         growth=Fraction(1),
         nonnegative="kept",
         expected_product=expectations.gelu,
+        expected_both=expectations.gelu_both,
     ),
     Function(
         "gelu'",

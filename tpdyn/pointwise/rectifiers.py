@@ -64,6 +64,7 @@ FAMILY = (
         growth=ONE,
         nonnegative="always",
         expected_product=expectations.relu,
+        expected_both=expectations.relu_both,
         **AT_ZERO,
     ),
     Function(
@@ -98,6 +99,7 @@ FAMILY = (
         growth=ONE,
         nonnegative="always",
         expected_product=expectations.absolute,
+        expected_both=expectations.absolute_both,
         **AT_ZERO,
     ),
     Function(
@@ -109,6 +111,7 @@ FAMILY = (
         growth=ONE,
         nonnegative="kept",
         expected_product=expectations.leaky_relu,
+        expected_both=expectations.leaky_relu_both,
         **NEGATIVE,
         **AT_ZERO,
     ),

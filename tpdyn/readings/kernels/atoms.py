@@ -152,6 +152,13 @@ class Atoms(Linear):
         if a is None or b is None or not self.is_gaussian(a.var) or not self.is_gaussian(b.var):
             return self.independent(kind, tile, u, v, out)
         every = tuple(dict.fromkeys((*a.labels, *b.labels)))
+        key = (f, g, a.side, a.var, b.side, b.var, *(every.index(x) for x in (*a.labels, *b.labels)))
+        if kind == "tangent" and key in tile.slopes:
+            moving = self.pair("tangent", tile, a, b, every)
+            slope = tile.slopes.pop(key)
+            if moving is None:
+                return None
+            return summed(Sized(slope.mul_(moving.value), every, moving.order), out, {*u.labels, *v.labels})
         law, law_b = self.law_in(tile, a, every), self.law_in(tile, b, every)
         raw = self.pair("second", tile, a, b, every)
         shape = tuple(x.size for x in every)
@@ -159,7 +166,10 @@ class Atoms(Linear):
         if law.mean is not None and law_b.mean is not None:
             cov = cov - law.mean * law_b.mean
         if kind == "second":
-            made = Sized(gaussian.second(f, g, cov, law, law_b), every)
+            at_once = gaussian.both(f, cov, law, law_b) if tile.tangents and f == g else None
+            if at_once is not None:
+                tile.slopes[key] = at_once[1]
+            made = Sized(gaussian.second(f, g, cov, law, law_b) if at_once is None else at_once[0], every)
             return summed(made, out, {*u.labels, *v.labels})
         moving = self.pair("tangent", tile, a, b, every)
         if moving is None:

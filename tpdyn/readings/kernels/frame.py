@@ -36,10 +36,15 @@ class Seen:
 @final
 @dataclass
 class Tile:
-    """The inputs of a block of pairs: what is known of the numbers on both sides, and what was found already."""
+    """The inputs of a block of pairs: what is known of the numbers on both sides, and what was found already.
+
+    tangents: whether tangent kernels will be asked for, so that slopes are worth finding with second moments.
+    """
 
     sides: tuple[Numbers, Numbers]
+    tangents: bool = False
     found: dict[object, Sized | None] = field(default_factory=dict)
+    slopes: dict[object, Tensor] = field(default_factory=dict)
 
 
 class Frame(ABC):
@@ -49,6 +54,9 @@ class Frame(ABC):
         self.program, self.data, self.batch = program, data, batch
         self.numeric = numbers_of(program, data)
         self.sources = sources_of(program, self.numeric)
+        self.wide = [tuple(dim.is_wide for dim in statement.shape) for statement in program.statements]
+        self.finite_axes = [[axis for axis, is_wide in enumerate(mask) if not is_wide] for mask in self.wide]
+        self._matrices_known: dict[int, tuple[Operand, Operand] | None] = {}
 
     @abstractmethod
     def pair(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
@@ -84,8 +92,7 @@ class Frame(ABC):
 
     def by_label(self, u: Seen) -> dict[int, Label]:
         """Return the label of each finite axis of a statement, by the number of the axis."""
-        axes = [axis for axis, dim in enumerate(self.program.statements[u.var].shape) if not dim.is_wide]
-        return dict(zip(axes, u.labels, strict=True))
+        return dict(zip(self.finite_axes[u.var], u.labels, strict=True))
 
     def label_of(self, u: Seen, axis: int) -> Label:
         """Return the label of a finite axis."""
@@ -95,7 +102,7 @@ class Frame(ABC):
         """Label the finite axes of an operand as the instruction says; an axis that is summed gets a label of its own."""
         labels = []
         for axis, label in enumerate(place.axes):
-            if self.program.statements[place.var].shape[axis].is_wide:
+            if self.wide[place.var][axis]:
                 continue
             if label not in names:
                 names = {**names, label: Label(tile.sides[u.side].axis_size(place.var, axis))}
@@ -107,25 +114,27 @@ class Frame(ABC):
         names = dict(self.by_label(u))
         for place in operands:
             for axis, label in enumerate(place.axes):
-                if label not in names and not self.program.statements[place.var].shape[axis].is_wide:
+                if label not in names and not self.wide[place.var][axis]:
                     names[label] = Label(tile.sides[u.side].axis_size(place.var, axis))
         return names
 
     def sums_wide(self, shape: tuple[Scaling, ...], place: Operand) -> bool:
-        """Tell whether an operand has a wide axis that the result lacks."""
-        dims = self.program.statements[place.var].shape
-        return any(dim.is_wide and label >= len(shape) for dim, label in zip(dims, place.axes, strict=True))
+        """Whether an operand has a wide axis that the result lacks."""
+        wide = self.wide[place.var]
+        return any(is_wide and label >= len(shape) for is_wide, label in zip(wide, place.axes, strict=True))
 
     def gathers_positions(self, gather: Gather) -> bool:
         """Tell whether a lookup is along a finite axis, by a table that is the same for all samples."""
         axis = gather.value.axes.index(gather.axis)
         index = self.program.statements[gather.index.var].instruction
         fixed = isinstance(index, Leaf) and index.kind != "data"
-        return fixed and not self.program.statements[gather.value.var].shape[axis].is_wide
+        return fixed and not self.wide[gather.value.var][axis]
 
     def matrix(self, var: int) -> tuple[Operand, Operand] | None:
-        """Return (weights, what they multiply) where a statement is a product with independent centred entries that sums."""
-        return matrix_of(self.program, self.numeric, var)
+        """(weights, what they multiply) where a statement is a product with independent centred entries that sums."""
+        if var not in self._matrices_known:
+            self._matrices_known[var] = matrix_of(self.program, self.numeric, var)
+        return self._matrices_known[var]
 
     def is_gaussian(self, var: int) -> bool:
         """Tell whether a value is a linear combination of matrix products and of leaves of vectors."""

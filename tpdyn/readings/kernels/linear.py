@@ -20,6 +20,7 @@ from tpdyn.readings.kernels.sized import (
     product,
     reordered,
     repeated,
+    rows_of,
     scaled,
     summed,
     total,
@@ -190,7 +191,7 @@ class Linear(Frame):
         made = self.pair(kind, tile, read, v, (picked, *rest))
         if made is None:
             return None
-        value = made.value.index_select(0, table.flatten()).reshape(*table.shape, *made.value.shape[1:])
+        value = rows_of(made.value, table)
         for axis in reversed([k for k, label in enumerate(where.labels) if label not in out]):
             value = value.sum(axis)
         names = (*(x for x in where.labels if x in out), *rest)
@@ -212,7 +213,7 @@ class Linear(Frame):
         made = self.pair(kind, tile, read, v, (picked, *rest))
         if made is None:
             return None
-        value = made.value.index_select(0, entries)
+        value = rows_of(made.value, entries)
         if label is None or label not in out:
             return reordered(Sized(value.sum(0), rest, made.order), out)
         return reordered(Sized(value, (label, *rest), made.order), out)

@@ -137,6 +137,37 @@ def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> 
     return Sized(torch.cat(pieces, along), out, top)
 
 
+def rows_of(value: Tensor, table: Tensor) -> Tensor:
+    """Return the rows that a table names, "table rest": a view where the table counts evenly along each axis (patches, cuts)."""
+    steps = _steps(table)
+    if steps is None:
+        return value.index_select(0, table.flatten()).reshape(*table.shape, *value.shape[1:])
+    start, strides = steps
+    first = value.stride(0)
+    return value.as_strided(
+        (*table.shape, *value.shape[1:]),
+        (*(step * first for step in strides), *value.stride()[1:]),
+        value.storage_offset() + start * first,
+    )
+
+
+def _steps(table: Tensor) -> tuple[int, list[int]] | None:
+    """Start and step along each axis of a table that counts evenly upwards; None for any other."""
+    if not table.numel():
+        return None
+    origin = [0] * table.dim()
+    start, strides = int(table[tuple(origin)]), []
+    made = torch.full_like(table, start)
+    for axis, size in enumerate(table.shape):
+        at = [*origin]
+        at[axis] = min(1, size - 1)
+        strides.append(int(table[tuple(at)]) - start)
+        shape = [1] * table.dim()
+        shape[axis] = size
+        made += (torch.arange(size) * strides[-1]).reshape(shape)
+    return (start, strides) if min(strides, default=0) >= 0 and torch.equal(made, table) else None
+
+
 def looked_up(
     value: Tensor, table: Tensor, joined: Sequence[int], rank: int, same: bool, kept: list[bool], kept_v: list[bool]
 ) -> Tensor:
@@ -147,28 +178,27 @@ def looked_up(
     """
     table = table.long()
     if same:
-        made = value.index_select(0, table.flatten()).reshape(*table.shape, *value.shape[1:])
+        made = rows_of(value, table)
         for axis in reversed(range(rank)):
             if not kept[axis]:
                 made = made.sum(axis)
         return made
     free = [axis for axis in range(rank) if axis not in joined]
     ordered = table.permute(*joined, *free)
-    sizes = [table.shape[axis] for axis in free]
     stacked = []
     for index in itertools.product(*(range(table.shape[axis]) for axis in joined)):
-        rows = ordered[index].flatten() if joined else ordered.flatten()
-        picked = value.index_select(0, rows).index_select(1, rows)
-        stacked.append(picked)
+        rows = ordered[index]
+        picked = rows_of(rows_of(value, rows).movedim(len(free), 0), rows)  # "right left rest"
+        stacked.append(picked.movedim(tuple(range(len(free), 2 * len(free))), tuple(range(len(free)))))
     all_summed = not any(kept[axis] for axis in joined)
     if all_summed:
-        made = stacked[0]
-        for each in stacked[1:]:
-            made = made + each
-        made = made.reshape(*sizes, *sizes, *value.shape[2:])
+        made = stacked[0] if len(stacked) == 1 else stacked[0] + stacked[1]
+        for each in stacked[2:]:
+            made += each
         lead: list[int] = []
     else:
-        made = torch.stack(stacked).reshape(*(table.shape[axis] for axis in joined), *sizes, *sizes, *value.shape[2:])
+        made = torch.stack(stacked)
+        made = made.reshape(*(table.shape[axis] for axis in joined), *made.shape[1:])
         lead = list(joined)
         for place in reversed(range(len(joined))):
             if not kept[joined[place]]:
