@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -65,6 +67,33 @@ def test_no_run_finds_what_another_wrote_and_the_first_says_what_that_is(here: P
     assert [run(8), run(16)] == [8, 16]
     assert len(said) == 1 and "each run writes checkpoint.txt" in said[0] and "--in-place" in said[0]
     assert not Path("checkpoint.txt").exists()
+
+
+def test_runs_of_one_script_share_a_folder_that_is_put_back_and_shows_what_is_new(here: Path) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def train(width: int) -> None:
+        seen.append((os.getcwd(), sorted(os.listdir(".")) + os.listdir("out") + [Path("notes.txt").read_text()]))
+        Path("notes.txt").unlink()
+        os.symlink("out", "mine")
+        os.symlink("last.pt", "notes.txt")
+        shutil.rmtree("out")
+        Path("../data/more").mkdir()
+
+    run = InScratch(train)
+    run(8)
+    run(8)
+    (here / "later.txt").write_text("new")
+    (here / "last.pt").unlink()
+    run(8)
+    copy = pickle.loads(pickle.dumps(InScratch(os.listdir)))
+    assert copy._spare is None
+    folder, first = seen[0]
+    assert seen[1] == (folder, first) == (folder, ["last.pt", "notes.txt", "out", "deep", "notes"])
+    assert seen[2] == (folder, ["later.txt", "notes.txt", "out", "deep", "notes"])
+    del run
+    gc.collect()
+    assert not Path(folder).exists()
 
 
 def test_a_folder_that_is_removed_by_its_own_script_and_an_error_leave_nothing(here: Path) -> None:

@@ -4,6 +4,8 @@ Each run has a folder of its own in place of the working folder: so no run overw
 from the checkpoint of another. In it, links show what lies in the working folder and beside it (`../data`). What is about to be
 written is unlinked first, and folders on the way become real ones: copy on write, noticed by Python's audit events. What is
 opened by other means, or by a full path, is written where it is; such writes by Python are told.
+
+A folder is linked once: behind each run it is put back as it was, and the next run of the same script takes it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, final
@@ -39,22 +42,57 @@ class Scratch:
         self._here = os.path.realpath(os.getcwd())
         self.folder = self._root + self._here
         os.makedirs(self.folder)
-        folder = self._here
-        while True:
-            self._link(folder)
-            if folder == os.path.dirname(folder):
-                break
-            folder = os.path.dirname(folder)
+        self._gone = weakref.finalize(self, _removed, self._root, os.getpid())
+        self._show()
+
+    def again(self) -> bool:
+        """Make it ready for another run, with the files as they are now; False if it serves another folder, or is none."""
+        if not self._gone.alive or self._here != os.path.realpath(os.getcwd()) or not os.path.isdir(self.folder):
+            return False
+        self.written, self.outside = {}, []
+        self._show()
+        return True
 
     def close(self) -> None:
-        """Note what was written, and remove the folder."""
-        for folder, _, names in os.walk(self._root):
-            for name in names:
-                path = os.path.join(folder, name)
-                if not os.path.islink(path):
-                    with suppress(OSError):
-                        self.written[os.path.relpath(path, self.folder)] = os.path.getsize(path)
-        shutil.rmtree(self._root, ignore_errors=True)
+        """Note what was written, and remove it."""
+        for real, below in self._levels():
+            into = self._root + real.rstrip(os.sep)
+            with suppress(OSError):
+                for name in os.listdir(into):
+                    path = os.path.join(into, name)
+                    if name == below or (os.path.islink(path) and os.readlink(path) == os.path.join(real, name)):
+                        continue
+                    self._note(path)
+                    if os.path.isdir(path) and not os.path.islink(path):
+                        shutil.rmtree(path)
+                    else:
+                        os.unlink(path)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        self._gone()
+
+    def _note(self, path: str) -> None:
+        files = (
+            [path] if os.path.isfile(path) else [os.path.join(at, name) for at, _, all in os.walk(path) for name in all]
+        )
+        for file in files:
+            if not os.path.islink(file):
+                with suppress(OSError):
+                    self.written[os.path.relpath(file, self.folder)] = os.path.getsize(file)
+
+    def _levels(self) -> Iterator[tuple[str, str]]:
+        """Yield the working folder and each folder above it, with the name in it of the one before."""
+        folder, below = self._here, ""
+        while True:
+            yield folder, below
+            if folder == os.path.dirname(folder):
+                return
+            folder, below = os.path.split(folder)
+
+    def _show(self) -> None:
+        for real, below in self._levels():
+            self._link(real, below=below)
 
     def about_to_write(self, path: Any, *, kept: bool = True, itself: bool = False) -> None:
         """Make a path of the scratch folder the run's own. kept: with its content. itself: a folder that changes itself."""
@@ -90,23 +128,33 @@ class Scratch:
             if kept:
                 shutil.copyfile(real, full)
 
-    def _link(self, real: str, into: str | None = None) -> None:
-        """Link everything in a folder that is not there yet; the scratch folder itself is not shown."""
+    def _link(self, real: str, into: str | None = None, *, below: str = "") -> None:
+        """Link everything in a folder, and nothing else; the scratch folder itself is not shown. below: is no link."""
         into = self._root + real.rstrip(os.sep) if into is None else into
         with suppress(OSError):
-            for name in os.listdir(real):
-                target, link = os.path.join(real, name), os.path.join(into, name)
-                if target != self._root and not os.path.lexists(link):
-                    os.symlink(target, link)
+            there, links = set(os.listdir(real)), set(os.listdir(into))
+            for name in links - there - {below}:  # of a file that is gone since
+                os.unlink(os.path.join(into, name))
+            for name in there - links:
+                target = os.path.join(real, name)
+                if target != self._root:
+                    os.symlink(target, os.path.join(into, name))
+
+
+def _removed(root: str, process: int) -> None:
+    """Remove a folder, in the process that made it: not as a fork of it ends."""
+    if os.getpid() == process:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 @contextmanager
-def scratch() -> Iterator[Scratch]:
-    """Make the working folder a fresh one that shows the files of that before. It is removed at the end."""
+def scratch(made: Scratch | None = None) -> Iterator[Scratch]:
+    """Make the working folder a scratch folder. made: one to use once more; else a new one is made, and removed at the end."""
     if not _HOOKED:
         sys.addaudithook(_heard)
         _HOOKED.append(True)
-    made, before, writer = Scratch(), os.getcwd(), torch._C.PyTorchFileWriter
+    mine = made is None
+    made, before, writer = made or Scratch(), os.getcwd(), torch._C.PyTorchFileWriter
 
     def opened(file: Any, *args: Any, **kwargs: Any) -> Any:  # what `torch.save` opens in C++
         made.about_to_write(file, kept=False)
@@ -122,6 +170,8 @@ def scratch() -> Iterator[Scratch]:
         _ACTIVE.remove(made)
         os.chdir(before)
         made.close()
+        if mine:
+            made.remove()
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -154,18 +204,25 @@ class InScratch:
         self.__name__ = getattr(run, "__name__", "script")
         self.__doc__ = run.__doc__
         self._say = say
+        self._spare: Scratch | None = None
 
     def __call__(self, width: int, *args: Any, **kwargs: Any) -> Any:
         """Run it once, and return what it returns."""
-        made: Scratch | None = None
+        made, self._spare = self._spare, None  # a call within the call gets another
+        if made is None or not made.again():
+            made = Scratch()
         try:
-            with scratch() as made:
+            with scratch(made):
                 return self._run(width, *args, **kwargs)
         finally:
-            if made is not None and self._say is not None:
+            if self._say is not None:
                 for text in told(made):
                     self._say(text)
                 self._say = None
+            self._spare = made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_spare": None}  # each process makes its own
 
 
 def told(made: Scratch) -> list[str]:

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
+from types import ModuleType
 from typing import Any, final
 
 import numpy as np
@@ -177,7 +178,7 @@ def _seeding(original: Callable[[int], None], other: Other) -> Callable[[int], N
 def _replace_in_user_files(new: dict[int, Any]) -> None:
     """Replace the names under which a user's file imported one of those functions: they mean the other one now."""
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
         if not isinstance(file, str) or not is_user_file(file):
             continue
         for name, value in list(vars(module).items()):

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from types import CodeType, FrameType
 
 import torch
@@ -32,10 +33,10 @@ _FOREIGN = tuple(
 )
 
 # By file, too: equal functions of two files are equal code.
-_is_user: dict[str, bool] = {}
 _sources: dict[tuple[str, CodeType, int], Source] = {}
 
 
+@cache  # asked for each frame of each operation
 def is_user_file(file: str) -> bool:
     """Tell whether code of that file counts as the user's script."""
     if file.startswith("<"):
@@ -49,13 +50,8 @@ def is_user_file(file: str) -> bool:
 def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
     """Yield the user's frames, innermost first."""
     frame = sys._getframe(1) if start is None else start
-    known = _is_user
     while frame is not None:
-        file = frame.f_code.co_filename
-        mine = known.get(file)
-        if mine is None:
-            mine = known[file] = is_user_file(file)
-        if mine:
+        if is_user_file(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back  # type: ignore[assignment]
 
@@ -76,17 +72,8 @@ def source_at(code: CodeType, line: int) -> Source:
 
 def user_source(start: FrameType | None = None) -> Source:
     """Return the user's line that is running now; `Source()` if there is none."""
-    frame = sys._getframe(1) if start is None else start
-    known = _is_user
-    while frame is not None:
-        code = frame.f_code
-        mine = known.get(code.co_filename)
-        if mine is None:
-            mine = known[code.co_filename] = is_user_file(code.co_filename)
-        if mine:
-            return source_at(code, frame.f_lineno or 0)
-        frame = frame.f_back  # type: ignore[assignment]
-    return Source()
+    frame = next(user_frames(sys._getframe(1) if start is None else start), None)
+    return Source() if frame is None else source_at(frame.f_code, frame.f_lineno or 0)
 
 
 def called_by_user() -> bool:
