@@ -2,9 +2,10 @@
 
 Each script is run once, at widths 64 to 1024 with 40 seeds. The runs are kept (logs/headline), so that a second call goes on.
 A report is drawn from them: 4, 6 or 8 seeds at 64 to 512, compared by the code of `tpdyn check`. The prediction is right, so
-*contradicted* is false. Then a wrong theory is planted: the changes of the rows of one claim are multiplied by n^(1/2) or
-n^(-1/2), which is the same as a theory that is off by 1/2 there. Then *confirmed* is false. Last, an undecided report looks
-again as with `--until-decided`, at what the pool holds; a plan beyond it leaves the report undecided.
+*contradicted* is false. Then a wrong theory is planted: the changes of the rows of one claim (and the sizes of those that grow
+from the start) are multiplied by n^(1/2) or n^(-1/2), which is the same as a theory that is off by 1/2 there. Then *confirmed*
+is false. Last, an undecided report looks again as with `--until-decided`, at what the pool holds; a plan beyond it leaves the
+report undecided.
 
 reports: for each script (default 100). Reports of one pool share runs: intervals (Clopper and Pearson, 95 %) are those of
 independent reports, too short for one script; different scripts are independent.
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -102,8 +104,8 @@ def drawn(prediction: tpdyn.Prediction, pool: Measurement, reports: int) -> dict
         report = compare(prediction, part_of(pool, WIDTHS, order[:count]))
         found["right"][report.outcome] += 1
         found["again"][further(report, pool, order).outcome] += 1
-        for names, by in plants(report):
-            other = off(pool, names, by)
+        for plant in plants(report):
+            other = off(pool, plant)
             wrong = compare(prediction, part_of(other, WIDTHS, order[:count]))
             found["wrong"][wrong.outcome] += 1
             if number % 10 == 0:
@@ -111,21 +113,37 @@ def drawn(prediction: tpdyn.Prediction, pool: Measurement, reports: int) -> dict
     return found
 
 
-def plants(report: Report) -> list[tuple[tuple[str, ...], float]]:
-    """List the wrong theories: rows and a power of the width. What is claimed of every row is wrong in one."""
+class Plant(NamedTuple):
+    """A theory that is wrong by 1/2 in these rows: in their changes, and in the sizes of those that grow from the start."""
+
+    names: tuple[str, ...]
+    growing: tuple[str, ...]
+    by: float
+
+
+def plants(report: Report) -> list[Plant]:
+    """List the wrong theories. What is claimed of every row is wrong in one."""
     chosen = [claim.names if claim.some else claim.names[:1] for claim in report.claims]
-    return [(names, by) for names in chosen if names for by in (0.5, -0.5)]
+    grow = {row.name for row in report.rows() if row.size_order is not None and row.size_order > 0}
+    return [
+        Plant(names, tuple(name for name in names if name in grow), by)
+        for names in chosen
+        if names
+        for by in (0.5, -0.5)
+    ]
 
 
-def off(measurement: Measurement, names: tuple[str, ...], by: float) -> Measurement:
-    """Return the measurement that a theory off by `-by` would have to explain: changes of these rows times (n / 64)^by."""
-    factor = (np.array(measurement.widths) / WIDTHS[0])[:, None, None] ** by
-    columns = [measurement.names.index(name) for name in names if name in measurement.names]
-    change, rms = measurement.change.copy(), measurement.change_rms.copy()
-    for column in columns:
-        change[..., column] *= factor
-        rms[..., column] *= factor
-    return replace(measurement, change=change, change_rms=rms)
+def off(measurement: Measurement, plant: Plant) -> Measurement:
+    """Return the measurement that the wrong theory would have to explain: these values times (n / n0)^by, n0 the smallest width."""
+    factor = (np.array(measurement.widths) / measurement.widths[0])[:, None, None] ** plant.by
+    made = {}
+    for names, fields_ in ((plant.names, ("change", "change_rms")), (plant.growing, ("size", "rms"))):
+        columns = [measurement.names.index(name) for name in names if name in measurement.names]
+        for field in fields_:
+            made[field] = getattr(measurement, field).copy()
+            for column in columns:
+                made[field][..., column] *= factor
+    return replace(measurement, **made)
 
 
 def further(report: Report, pool: Measurement, order: tuple[int, ...]) -> Report:

@@ -40,9 +40,9 @@ def main() -> None:
         prediction = tpdyn.predict(tpdyn.record(model.train, steps=STEPS, widths=(16, 24, 32)))
         report = compare(prediction, measure(model.train, WIDTHS, SEEDS, STEPS))
         here = {"right": [report.outcome], "too small": [], "too large": []}
-        for names, by in plants(report):
-            wrong = compare(prediction, off(report.measurement, names, by)).outcome
-            here["too small" if by > 0 else "too large"].append(wrong)
+        for plant in plants(report):
+            wrong = compare(prediction, off(report.measurement, plant)).outcome
+            here["too small" if plant.by > 0 else "too large"].append(wrong)
         for what, outcomes in here.items():
             sums[what].update(outcomes)
         told = "; ".join(f"{what}: {', '.join(each.value for each in outcomes)}" for what, outcomes in here.items())

@@ -59,6 +59,28 @@ def test_a_part_is_known_where_its_share_is_small_and_crosses_as_its_order_says(
     assert known_part(large, row_of(large), 64) is None
 
 
+def test_tokens_that_differ_from_run_to_run_are_drawn_from_their_vocabulary() -> None:
+    def train(n: int) -> None:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Embedding(9, n), nn.Tanh(), nn.Linear(n, 3))
+        tokens, labels = (
+            torch.randint(9, (6,)),
+            torch.randint(3, (6,)),
+        )  # others at each width: the weights were drawn before
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(3):
+            loss = nn.functional.cross_entropy(net(tokens), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    prediction = tpdyn.predict(tpdyn.record(train, widths=(16, 24), verify=False), remedy=False)
+    assert not prediction.program.arrays
+    part = share(prediction, row_of(prediction), 64)
+    assert part is not None
+    assert 0 < part < 1
+
+
 def test_what_leads_alone_has_no_other_part_and_what_only_leads_together_is_not_known() -> None:
     prediction = predicted(bias_rate=0.0)
     assert share(prediction, row_of(prediction), 64) == 0

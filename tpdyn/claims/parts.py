@@ -12,11 +12,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tpdyn.claims.slower import alone
 from tpdyn.claims.statistics import Part
 from tpdyn.facts.facts import Facts
 from tpdyn.program.errors import ReadingError
+from tpdyn.program.instructions import Gather, Leaf, Scatter
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.regimes.prediction import Prediction, Row
@@ -69,12 +72,34 @@ def _measured(program: Program, position: int, leading: frozenset[str], width: i
     ratios = []
     try:
         for seed in range(SEEDS):
-            base = run(program, width, vars=[position], base=True, seed=seed)[position]
-            left = run(frozen, width, vars=[position], base=True, seed=seed)[position]
-            trained = run(program, width, vars=[position], seed=seed)[position]
+            tokens = _tokens(program, width, seed)
+            base = run(program, width, vars=[position], base=True, seed=seed, leaves=tokens)[position]
+            left = run(frozen, width, vars=[position], base=True, seed=seed, leaves=tokens)[position]
+            trained = run(program, width, vars=[position], seed=seed, leaves=tokens)[position]
             whole = float((trained - base).abs().mean())
             ratios.append(float((left - base).abs().mean()) / whole if whole else math.nan)
     except (ReadingError, ValueError, MemoryError):
         return None
     found = float(np.median(ratios))
     return found if math.isfinite(found) else None
+
+
+def _tokens(program: Program, width: int, seed: int) -> dict[str, Tensor]:
+    """Draw tokens and labels that differ from run to run, so that the program has no values of them: any of their vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    made: dict[str, Tensor] = {}
+    for statement in program.statements:
+        if not isinstance(statement.instruction, Gather | Scatter):
+            continue
+        instruction = statement.instruction
+        index = program.statements[instruction.index.var]
+        leaf = index.instruction
+        if isinstance(leaf, Leaf) and leaf.law.kind == "index" and leaf.name not in program.arrays:
+            if isinstance(instruction, Gather):
+                value = program.statements[instruction.value.var]
+                dim = value.shape[instruction.value.axes.index(instruction.axis)]
+            else:
+                dim = statement.shape[instruction.axis]
+            shape = tuple(each.size_at(width) for each in index.shape)
+            made.setdefault(leaf.name, torch.randint(dim.size_at(width), shape, generator=generator))
+    return made
