@@ -148,3 +148,13 @@ def test_an_upper_bound_confirms_that_something_vanishes_and_not_that_something_
 
 def test_the_worst_of_two_verdicts_is_what_stands_against_first() -> None:
     assert SEVERITY[:3] == ("disagrees", "diverged", "not explained") and SEVERITY[-1] == "agrees"
+
+
+def test_growth_of_a_mixture_of_powers_confirms_nothing() -> None:
+    """Behind values that grow, orders 1/2 and 3/2 may look like 1."""
+    grows = row("fc", ONE, 1.0)
+    assert said(Regime.UNSTABLE, (grows, OUT)) is Outcome.CONFIRMED
+    assert said(Regime.UNSTABLE, (replace(grows, mixed=True), OUT)) is Outcome.UNDECIDED
+    first = OrderEstimate(1.0, 0.9, 1.1, 4, 8, 0.01, 0.01)
+    at_start = replace(grows, mixed=True, size_order=ONE, measured_size_order=first)
+    assert said(Regime.UNSTABLE, (at_start, OUT)) is Outcome.CONFIRMED  # its size is no mixture

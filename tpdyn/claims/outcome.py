@@ -50,7 +50,7 @@ class ReportRow:
     A measured order is None where there is none: the value is zero, or not finite, in too many runs. verdict: the worse of
     `size_verdict` and `change_verdict` (see `SEVERITY`). role: whether it is an output, a hidden representation, or another
     value (a product before its multiplier, say). note: why the verdict is what it is, and what to do about an inconclusive
-    one.
+    one. mixed: whether its change is a function of values that grow.
     """
 
     name: str
@@ -66,6 +66,7 @@ class ReportRow:
     size_verdict: Agreement = "not measured"
     change_verdict: Agreement = "not measured"
     role: Literal["output", "hidden", "other"] = "other"
+    mixed: bool = False
 
 
 @final
@@ -156,7 +157,8 @@ def _growth(prediction: Prediction, rows: Sequence[ReportRow], margin: float) ->
         change = (
             judge(row.change_order, row.measured_change_order, margin=margin) if _positive(row.change_order) else None
         )
-        return (size == "agrees" == row.size_verdict) or (change == "agrees" == row.change_verdict)
+        grew = not row.mixed and change == "agrees" == row.change_verdict  # powers that mix may look like any
+        return grew or size == "agrees" == row.size_verdict
 
     growing = [
         row for row in rows if row.role != "other" and (_positive(row.size_order) or _positive(row.change_order))

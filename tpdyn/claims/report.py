@@ -259,7 +259,7 @@ def _row(
     worst = min((size_verdict, verdict), key=SEVERITY.index)
     return ReportRow(
         name, size_order, size, row.change, change, worst, row.source, step, row.at_most,
-        "; ".join(text for text in (size_note, note) if text), size_verdict, verdict, role,
+        "; ".join(text for text in (size_note, note) if text), size_verdict, verdict, role, row.mixed,
     )  # fmt: skip
 
 
@@ -366,7 +366,7 @@ def _hides_in_change(prediction: Prediction, row: Row, width: int) -> tuple[_Hid
     """
     if row.change is None or row.change <= 0 or row.change == math.inf:
         return _hides(row.change)
-    part = known_part(prediction, row, width)
+    part = None if row.mixed else known_part(prediction, row, width)
     late = SLOW_CROSSOVER if prediction.regime is Regime.UNSTABLE and part is None else GROWING_CROSSOVER
     return _Hides(GROWING_CROSSOVER) if part is None else _Hides(CROSSOVER, part), _Hides(late)
 
