@@ -71,7 +71,7 @@ def transformer() -> Program:
 def cell(program: Program, kinds: str) -> Callable[[], object]:
     """One look: at the script's own exponents, those of the kinds given being symbols."""
     facts, _ = Facts.of(program).without_decay
-    coordinates = every_exponent(facts.program, tuple(kinds), at=facts.shared_places)  # type: ignore[arg-type]
+    coordinates = every_exponent(facts.program, tuple(kinds), at=facts.shared_sites)  # type: ignore[arg-type]
     origin = (ZERO,) * len(coordinates.names)
     return lambda: look(facts, coordinates, origin)
 

@@ -20,12 +20,12 @@ PROOFS = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "proofs"
-    place.mkdir()
+    folder = tmp_path / "proofs"
+    folder.mkdir()
     for name, text in PROOFS.items():
-        (place / name).write_text(text)
-    monkeypatch.setattr(command, "proofs", lambda: place)
-    return place
+        (folder / name).write_text(text)
+    monkeypatch.setattr(command, "proofs", lambda: folder)
+    return folder
 
 
 def test_proofs_are_run_and_what_passed_is_not_run_again(folder: Path, tmp_path: Path) -> None:

@@ -209,8 +209,8 @@ def test_attention_by_the_root_of_the_width_needs_one_more_power_at_its_logits()
     """Tensor Programs V (arXiv 2203.03466), Definition 4.1: 1/d instead of 1/sqrt(d). Nobody told the derivation."""
     found = derived(adam, Attention)
     assert list(found.multipliers.values()) == [HALF]
-    (place,) = found.multipliers
-    assert any(line == f"multiply the result of {place} by n^-1/2" for line in found.edits())
+    (site,) = found.multipliers
+    assert any(line == f"multiply the result of {site} by n^-1/2" for line in found.edits())
 
 
 def test_roles_are_read_off_the_program() -> None:
@@ -235,7 +235,7 @@ class TestRequirementsThatContradictEachOther:
     def test_without_places_a_tied_table_cannot_be_both_and_the_requirements_are_named_with_their_lines(
         self, make: Make
     ) -> None:
-        found = derive(recorded(make, Tied), places=False)
+        found = derive(recorded(make, Tied), sites=False)
         assert not found.maximal
         assert found.conflicts and found.given_up
         for conflict in found.conflicts:
@@ -264,7 +264,7 @@ class TestRequirementsThatContradictEachOther:
         from tpdyn.exact.forms import Constraint, Form
         from tpdyn.exact.linear import Infeasible, minimise
 
-        maximum = derive(recorded(adam, Tied), places=False).maximum
+        maximum = derive(recorded(adam, Tied), sites=False).maximum
         assert maximum is not None
         nothing = Form(ZERO, (ZERO,) * len(maximum.point))
         for conflict in maximum.conflicts:

@@ -261,8 +261,8 @@ class TestOneWeightThatEmbedsAndReadsOut:
 
     def test_standard_parametrization_uses_it_as_it_is(self) -> None:
         for make in (sgd, adam, scaled):
-            assert not families_of(recorded(make, Tied))["SP"].place
-            assert set(families_of(recorded(make, Tied))["muP"].place.values()) == {Fraction(1)}
+            assert not families_of(recorded(make, Tied))["SP"].site
+            assert set(families_of(recorded(make, Tied))["muP"].site.values()) == {Fraction(1)}
 
     def test_a_plane_goes_through_them(self) -> None:
         drawn = tpdyn.phase_diagram(
@@ -285,8 +285,8 @@ class TestOneWeightThatEmbedsAndReadsOut:
         program = recorded(adam, Tied)
         derived = tpdyn.derive(program)
         assert derived.maximum is not None and not derived.conflicts
-        found = {position: power for position, power in derived.maximum.exponents.place.items() if power}
-        assert found == families_of(program)["muP"].place
+        found = {position: power for position, power in derived.maximum.exponents.site.items() if power}
+        assert found == families_of(program)["muP"].site
 
 
 def on_mlp(family: Family, layers: int) -> tuple[Program, Exponents]:

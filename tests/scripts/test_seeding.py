@@ -106,20 +106,20 @@ def test_equal_seeds_stay_equal_and_different_ones_different() -> None:
 
 def test_seeding_without_a_seed_and_existing_generators_go_through() -> None:
     before = torch.Generator().manual_seed(1), np.random.default_rng(1), np.random.RandomState(1)
-    with stream(3) as places:
+    with stream(3) as locations:
         assert isinstance(before[0], torch.Generator) and isinstance(before[2], np.random.RandomState)
         assert np.random.default_rng(before[1]) is before[1]
         np.random.seed()
         random.seed()
         np.random.default_rng()
-    assert places == []
+    assert locations == []
 
 
 def test_the_places_that_seed_are_named_once() -> None:
-    with stream(0) as places:
+    with stream(0) as locations:
         for _ in range(3):
             torch_global()
-    assert len(places) == 1 and "test_seeding.py:" in places[0]
+    assert len(locations) == 1 and "test_seeding.py:" in locations[0]
 
 
 def test_names_that_a_users_file_imported_are_given_back() -> None:

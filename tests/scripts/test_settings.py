@@ -92,10 +92,10 @@ def test_each_kind_of_place_is_set(script: Path, word: str, expression: str, val
 @pytest.mark.parametrize(
     ("word", "named"),
     [
-        ("n_embed=n", "train.py has no such place; its numbers are: n_embd"),
+        ("n_embed=n", "train.py has no number of that name; its numbers are: n_embd"),
         ("Other.heads=n", "Config.heads"),
-        ("Config.n_embd=n", "2 places of that name; expected one, by its line (Config.n_embd@16=n)"),
-        ("n_embd@3=n", "has 1 places of that name"),
+        ("Config.n_embd=n", "2 locations of that name; expected one, by its line (Config.n_embd@16=n)"),
+        ("n_embd@3=n", "has 1 locations of that name"),
         ("nowhere.py:n_embd=n", "no file"),
         ("n_embd", "expected NAME=FORMULA"),
         ("n_embd=width", "expected a formula in n"),
@@ -121,9 +121,9 @@ def test_a_formula_is_tried_at_the_widths_that_are_known_when_loading(script: Pa
 
 def test_lines_and_columns_are_those_of_the_file(script: Path) -> None:
     tape = record_tape(load(str(script), settings=["model_of.width=1000*n"]), 16, 2, seed=0)
-    places = {(node.origin.source.line, node.origin.source.text) for node in tape.nodes}
+    locations = {(node.origin.source.line, node.origin.source.text) for node in tape.nodes}
     lines = SCRIPT.splitlines()
-    assert places and all(lines[line - 1].strip() == text for line, text in places if line)
+    assert locations and all(lines[line - 1].strip() == text for line, text in locations if line)
     code = codes(read_settings(script, ["n_embd=1000000*n"]), 16)[str(script)]
     plain = compile(SCRIPT, str(script), "exec")
     assert list(code.co_positions())[:20] == list(plain.co_positions())[:20]
@@ -168,7 +168,7 @@ def test_a_number_without_a_name_is_set_wherever_it_is_written_and_the_places_ar
     shapes, *_ = seen(tmp_path, monkeypatch, "400=n")
     assert shapes == [[16, 7], [16], [12, 16], [12], [1, 12], [1]]
     (said,) = told("vae.py", ("400=n", "rate=1/n"))
-    assert "--set 400=n sets 2 places:" in said
+    assert "--set 400=n sets 2 locations:" in said
     assert said.count("vae.py:9:") == 2
 
 
@@ -192,7 +192,7 @@ def test_floats_executed_files_and_configurations_are_set(tmp_path: Path, monkey
     ("setting", "message"),
     [
         ("401=n", r"vae.py has no number 401; its numbers are: 0.1, 1, 7, 400"),
-        ("config.yaml:model.depth=n", r"config.yaml has no such place; its numbers are: model.width"),
+        ("config.yaml:model.depth=n", r"config.yaml has no number of that name; its numbers are: model.width"),
         ("missing.yaml:a=n", "no file"),
         ("400=n/0", "divides by zero"),
     ],

@@ -45,8 +45,8 @@ def _check(document: dict[str, Any]) -> str:
     if document["says"]:
         lines.append(f"{escaped(document['says'][:1].upper() + document['says'][1:])}.")
     for reason in (*document["outside"], *document["because"]):
-        place = reason["place"]
-        where = f" ({code(_place(place))}: {code(place['text'])})" if place else ""
+        location = reason["place"]
+        where = f" ({code(_location(location))}: {code(location['text'])})" if location else ""
         fix = f"\n  * change: {escaped(reason['fix'])}" if reason["fix"] else ""
         lines.append(f"* {escaped(reason['text'])}{where}{fix}")
     measured = bool(document["widths"])
@@ -59,7 +59,7 @@ def _check(document: dict[str, Any]) -> str:
         cells.append(f"{at_most}{_power(module['change_order'])} {GLYPH[module['direction']]}")
         if measured:
             cells += [_number(found and found["estimate"]), _interval(found), module["verdict"]]
-        cells.append(code(_place(module["place"])) if module["place"] else "")
+        cells.append(code(_location(module["place"])) if module["place"] else "")
         rows.append("| " + " | ".join(str(cell).replace("\n", " ") for cell in cells) + " |")
     facts = [f"recorded at widths {_listed(document['recorded']['widths'])}"]
     if measured:
@@ -76,8 +76,8 @@ def _transfer(document: dict[str, Any]) -> str:
         rows = ["| width | best factor | interval | loss there |", "|---:|---:|---|---:|"]
         for each in sweep["widths"]:
             best = each["best"]
-            place = f"{best['low']:.3g} to {best['high']:.3g}"
-            rows.append(f"| {each['width']} | {best['estimate']:.3g} | {place} | {_short(each['loss'])} |")
+            interval = f"{best['low']:.3g} to {best['high']:.3g}"
+            rows.append(f"| {each['width']} | {best['estimate']:.3g} | {interval} | {_short(each['loss'])} |")
         parts.append(f"{escaped(sweep['says'])}\n\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
@@ -122,8 +122,8 @@ def code(text: str) -> str:
     return f"{fence}{space}{text}{space}{fence}"
 
 
-def _place(place: dict[str, Any]) -> str:
-    return f"{PurePath(str(place['file'])).name}:{place['line']}"
+def _location(location: dict[str, Any]) -> str:
+    return f"{PurePath(str(location['file'])).name}:{location['line']}"
 
 
 def _power(order: str | None) -> str:

@@ -107,10 +107,10 @@ class Bench:
 
     def means(self, subject: Subject) -> Means:
         """Return the means to keep runs of a script: none if its text does not say all of it (a closure)."""
-        place = _place(subject)
-        if self.folder is None or place is None:
+        target = _target_of(subject)
+        if self.folder is None or target is None:
             return HERE
-        file, function = place
+        file, function = target
         return Means(Store.under(self.folder), identity_of(file, [function]), subject_name(subject))
 
     def program(self, claim: RegimeClaim) -> Program:
@@ -186,7 +186,7 @@ _Made = tuple[numbers.Verdict, Sequence[str], str]
 def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Made:
     prediction = predict(bench.program(claim))
     because = [f"because {reason.text} [{reason.source}]" for reason in prediction.reasons[:2]]
-    file = _place(claim.subject)
+    file = _target_of(claim.subject)
     fix = f"tpdyn fix {file[0]}:{file[1]} | patch -p0" if file is not None else "tpdyn fix"
     if prediction.outside:
         return "undecided", [f"outside the theory: {prediction.outside[0].told()}"], ""
@@ -315,7 +315,7 @@ def _key(subject: Subject | Draw) -> object:
     return subject if isinstance(subject, str) else id(subject)
 
 
-def _place(subject: Subject) -> tuple[str, str] | None:
+def _target_of(subject: Subject) -> tuple[str, str] | None:
     """Return file and name of a script that its text says all of; None for a closure, or without a file."""
     if isinstance(subject, str):
         file, _, name = subject.rpartition(":")
@@ -333,9 +333,9 @@ def _repeat(claim: Claim, bench: Bench) -> str:
     widths = ",".join(map(str, bench.widths or claim.widths))
     if isinstance(claim, LimitClaim | KernelClaim | LawClaim):
         return f"draw(width, seed) of {subject_name(claim.draw)} at widths {widths}, seeds from 0"
-    place = _place(claim.subject)
-    if place is None:
+    target = _target_of(claim.subject)
+    if target is None:
         return f"tpdyn.claims.check on {claim.name}"
     if isinstance(claim, TransferClaim):
-        return f"tpdyn transfer {place[0]}:{place[1]} --widths {widths} --steps {claim.steps}"
-    return f"tpdyn check {place[0]}:{place[1]} --widths {widths} --seeds {claim.seeds} --steps {claim.steps}"
+        return f"tpdyn transfer {target[0]}:{target[1]} --widths {widths} --steps {claim.steps}"
+    return f"tpdyn check {target[0]}:{target[1]} --widths {widths} --seeds {claim.seeds} --steps {claim.steps}"

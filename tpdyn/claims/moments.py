@@ -23,12 +23,12 @@ Factor = tuple[str, bool]
 """A matrix by name, and whether it is transposed."""
 
 
-def pairings(places: Sequence[int]) -> Iterator[Pairing]:
+def pairings(points: Sequence[int]) -> Iterator[Pairing]:
     """Yield every way to divide points into pairs: (2k - 1)!! for 2k points, none for an odd number."""
-    if not places:
+    if not points:
         yield ()
         return
-    first, *rest = places
+    first, *rest = points
     for k, other in enumerate(rest):
         for others in pairings([*rest[:k], *rest[k + 1 :]]):
             yield ((first, other), *others)
@@ -70,7 +70,7 @@ def expected_trace(word: Sequence[Factor], spaces: Mapping[str, tuple[str, str]]
         For each monomial, written as its sorted spaces, how many pairings contribute it.
 
     Raises:
-        ValueError: factors that do not fit together, each with its place.
+        ValueError: factors that do not fit together, each with its position.
 
     >>> expected_trace([("X", False), ("X", True)], {"X": ("rows", "columns")})
     Counter({('columns', 'rows'): 1})
@@ -82,11 +82,11 @@ def expected_trace(word: Sequence[Factor], spaces: Mapping[str, tuple[str, str]]
             raise ValueError(
                 f"factor {k} of the word ends in {right!r}, the next begins in {left!r}; expected one space"
             )
-    places: dict[str, list[int]] = {}
+    points: dict[str, list[int]] = {}
     for k, (name, _) in enumerate(word):
-        places.setdefault(name, []).append(k)
+        points.setdefault(name, []).append(k)
     found: Counter[tuple[str, ...]] = Counter()
-    for pairing in _jointly([list(pairings(each)) for each in places.values()]):
+    for pairing in _jointly([list(pairings(each)) for each in points.values()]):
         found[tuple(sorted(ends[k][0] for k in _free_indices(word, pairing)))] += 1
     return found
 

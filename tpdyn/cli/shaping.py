@@ -150,7 +150,7 @@ def phase(
         if limits and not symbol:
             raise failures.BadInput("--limits goes with --symbol; a picture has --x-limits and --y-limits")
         if through and (y or x != "c" or around != "script"):
-            raise failures.BadInput("--through takes the place of --x, --y and --around; give one or the other")
+            raise failures.BadInput("--through replaces --x, --y and --around; give one or the other")
         if symbol and any((save, logdir, through, y, x_limits, y_limits, x != "c")):
             raise failures.BadInput(
                 "--symbol goes with --around, --limits and --json; a picture has two directions, --x and --y"

@@ -77,8 +77,8 @@ def exit_of(checked: dict[str, Checked]) -> Exit:
 def example(name: str) -> Path:
     """Find a file of `examples/`: beside this one in an installed package, at the root of the repository in a checkout."""
     here = Path(PACKAGE).resolve()
-    places: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
-    for place in places:
-        if place.exists():
-            return place
-    raise FileNotFoundError(f"no {name} in {' or '.join(str(place.parent) for place in places)}")
+    paths: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
+    for path in paths:
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"no {name} in {' or '.join(str(path.parent) for path in paths)}")

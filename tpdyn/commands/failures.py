@@ -138,5 +138,5 @@ def _is_ours(error: BaseException) -> bool:
 
 def _blame(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_file(frame.filename)]
-    place = f"\n  at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
-    return f"the script raised {type(error).__name__}: {error}{place}"
+    location = f"\n  at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"the script raised {type(error).__name__}: {error}{location}"

@@ -35,14 +35,14 @@ class Limits:
         for kind, estimates in (("loss", found.losses), ("output", found.outputs)):
             for step, estimate in enumerate(estimates):
                 values, errors, spreads = (each.flatten() for each in (estimate.value, estimate.error, estimate.spread))
-                for place in range(min(SHOWN, len(values))):
-                    entry = f"[{place}]" if len(values) > 1 else ""
-                    spread = f"{float(spreads[place]):.3g}" if estimate.random else ""
-                    error = f"{float(errors[place]):.1g}"
-                    lines.append((f"{kind} {step}{entry}", f"{float(values[place]):.6g}", error, spread))
+                for index in range(min(SHOWN, len(values))):
+                    entry = f"[{index}]" if len(values) > 1 else ""
+                    spread = f"{float(spreads[index]):.3g}" if estimate.random else ""
+                    error = f"{float(errors[index]):.1g}"
+                    lines.append((f"{kind} {step}{entry}", f"{float(values[index]):.6g}", error, spread))
                 if len(values) > SHOWN:
                     lines.append((f"  and {len(values) - SHOWN} more entries", "", "", ""))
-        told = [f"random in the limit: a sum at {place}" for place in found.random]
+        told = [f"random in the limit: a sum at {location}" for location in found.random]
         notes = [f"note: {note}" for note in found.notes]
         made = f"{found.scrambles} scrambles of {found.points:,} points, {found.seconds:.1f} s"
         beside = ["", self.approach.show()] if self.approach is not None else []

@@ -113,9 +113,9 @@ class Verified:
 def proofs() -> Path:
     """Find the folder of proofs: beside this file's package in a checkout, within it in an installed one."""
     here = Path(PACKAGE).resolve()
-    for place in (here / "proofs_checks", here.parent / "proofs_checks"):
-        if place.is_dir():
-            return place
+    for folder in (here / "proofs_checks", here.parent / "proofs_checks"):
+        if folder.is_dir():
+            return folder
     raise BadInput(
         f"the proofs are not beside {here}; expected a folder proofs_checks: install tpdyn from its wheel or source"
     )

@@ -15,15 +15,15 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar, final
 
-from tpdyn.facts import deciding, makers, normalising, outside, parameters, picking, places, signs
+from tpdyn.facts import deciding, makers, normalising, outside, parameters, picking, sites, signs
 from tpdyn.facts.cancelling import Cancelled, cancelled
 from tpdyn.facts.decay import without_decay
 from tpdyn.facts.dependence import depends_on
 from tpdyn.facts.folded import behind, folded
 from tpdyn.facts.layouts import Layout, layouts
 from tpdyn.facts.own import Own, own_exponents
-from tpdyn.facts.places import Place
 from tpdyn.facts.ranges import Ranges
+from tpdyn.facts.sites import Site
 from tpdyn.facts.updates import guards, updates
 from tpdyn.program.dims import Axis, Space, space_of
 from tpdyn.program.errors import OutsideTheory
@@ -242,7 +242,7 @@ class Facts:
 
     @cached_property
     def picks(self) -> Mapping[int, Fraction]:
-        """One-hot rows along a wide dim (the place of the largest entry), with the order of the dim."""
+        """One-hot rows along a wide dim (the index of the largest entry), with the order of the dim."""
         return picking.picks(self.program)
 
     @cached_property
@@ -258,14 +258,14 @@ class Facts:
     # -- where multipliers may stand, and where the theory ends -----------------------------------------------------------
 
     @cached_property
-    def places(self) -> tuple[Place, ...]:
+    def sites(self) -> tuple[Site, ...]:
         """The products at which a multiplier could stand."""
-        return places.places(self.program, self.owner)
+        return sites.sites(self.program, self.owner)
 
     @cached_property
-    def shared_places(self) -> tuple[Place, ...]:
-        """Places whose multiplier is not that of a parameter."""
-        return places.shared_places(self.program, self.places)
+    def shared_sites(self) -> tuple[Site, ...]:
+        """Sites whose multiplier is not that of a parameter."""
+        return sites.shared_sites(self.program, self.sites)
 
     @cached_property
     def wide_data(self) -> tuple[int, ...]:

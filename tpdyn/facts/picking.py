@@ -2,7 +2,7 @@
 
 `max`, `topk` and `sort` are recorded by ranks: `rank_e = #{e' : x_e' > x_e}`, the k-th largest entry being where the rank is k
 (`tpdyn.recorder.lowering.standins.chosen`). The gradient of a maximum m looks for it again, `equal(x, m)`. One of n entries
-has a given rank: the rows are ones on a fraction 1/n of the places.
+has a given rank: the rows are ones on a fraction 1/n of the entries.
 """
 
 from __future__ import annotations

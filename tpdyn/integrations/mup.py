@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from tpdyn.commands.failures import BadInput, BeyondTheory
 from tpdyn.exponents import ZERO, Scaling, show_power
 from tpdyn.facts.facts import Facts
-from tpdyn.facts.places import Place
+from tpdyn.facts.sites import Site
 from tpdyn.parametrizing.apply import plain_name, width_of
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.families import optimizer_of
@@ -213,7 +213,7 @@ def compare(program: Program, base_shapes: Mapping[str, BaseShape]) -> Compariso
             )
     plain, _ = Facts.of(program).without_decay
     extra, refused = _rules(plain, kind, base_shapes, facts)
-    coordinates = every_exponent(plain.program, ("b", "c"), extra, plain.shared_places)
+    coordinates = every_exponent(plain.program, ("b", "c"), extra, plain.shared_sites)
     start = (ZERO,) * len(coordinates.names)
     missing: dict[str, Fraction] = {}
     for requirement in look(plain, coordinates, start).unmet:
@@ -238,7 +238,7 @@ def _rules(
     multiplier: dict[str, Fraction] = {}
     initial: dict[str, Fraction] = {}
     rate: dict[str, Fraction] = {}
-    place: dict[int, Fraction] = {}
+    site: dict[int, Fraction] = {}
     refused = []
     readouts = set()
     for name, mine in plain.own.items():
@@ -262,16 +262,16 @@ def _rules(
             readouts.add(name)
             if mine.role == "output-like":
                 multiplier[name] = -READOUT * width - mine.a
-    for spot in plain.shared_places:
-        if readouts & set(spot.parameters):  # MuSharedReadout
-            there = ONE - _own_multiplier(plain, spot)
-            place |= dict.fromkeys(spot.positions, there)
-    return Exponents(multiplier, initial, rate, place=place), refused
+    for shared in plain.shared_sites:
+        if readouts & set(shared.parameters):  # MuSharedReadout
+            there = ONE - _own_multiplier(plain, shared)
+            site |= dict.fromkeys(shared.positions, there)
+    return Exponents(multiplier, initial, rate, site=site), refused
 
 
-def _own_multiplier(plain: Facts, place: Place) -> Fraction:
+def _own_multiplier(plain: Facts, site: Site) -> Fraction:
     """Return the p by which the script itself multiplies a product, n^-p."""
-    position = place.positions[0]
+    position = site.positions[0]
     instruction = plain.program.statements[position].instruction
     assert isinstance(instruction, Contract)
     return -(instruction.scale.order or ZERO) - plain.folded.get(position, ZERO)
@@ -286,10 +286,10 @@ def _differences(moved: Mapping[str, Fraction], extra: Exponents, plain: Facts) 
         ):
             if more := moved[f"{name}:{kind}"]:
                 differences.append(Difference(what, name, -here, -here - more))
-    for place in plain.shared_places:
-        if more := moved[f"{place.name}:p"]:
-            here = _own_multiplier(plain, place) + extra.place.get(place.positions[0], ZERO)
-            differences.append(Difference("result", place.name, -here, -here - more))
+    for site in plain.shared_sites:
+        if more := moved[f"{site.name}:p"]:
+            here = _own_multiplier(plain, site) + extra.site.get(site.positions[0], ZERO)
+            differences.append(Difference("result", site.name, -here, -here - more))
     return differences
 
 

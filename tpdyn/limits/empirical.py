@@ -25,8 +25,8 @@ ENTRIES = 2**26
 class Call:
     """One pass through a linear or convolutional layer, for some samples.
 
-    entering: "samples places inputs" (places: tokens or pixels); returning: "samples outputs places units", the gradient of
-    each output of the network.
+    entering: "samples positions inputs" (a position: a token or pixel). returning: "samples outputs positions units", the
+    gradient of each output of the network.
     """
 
     layer: nn.Module
@@ -112,7 +112,7 @@ def _gradients(model: nn.Module, x: Tensor) -> Gradients:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Tell whether the gradient by a layer's weight is a sum of outer products, one for each place."""
+    """Tell whether the gradient by a layer's weight is a sum of outer products, one for each position."""
     convolution = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
     trained = all(p.requires_grad for p in module.parameters(recurse=False))
     return (isinstance(module, nn.Linear) or convolution) and trained
@@ -162,7 +162,7 @@ def _reads(made: Tensor) -> Counter[int]:
 
 
 def _call(layer: nn.Module, given: Tensor, returned: Tensor) -> Call:
-    """Return both sides of a layer as "samples places ..."; a convolution's patches are places."""
+    """Return both sides of a layer as "samples positions ..."; a convolution's patches are positions."""
     if isinstance(layer, nn.Conv2d):
         assert not isinstance(layer.padding, str) or layer.padding in ("same", "valid")
         padding = _padding(layer)
@@ -229,11 +229,11 @@ def _contracted(a: Tensor, b: Tensor, outputs: str) -> Tensor:
 def _layer(a: Call, b: Call, outputs: str) -> Tensor:
     """Compute one layer's part: by Gram matrices of what enters and returns, or by its Jacobian."""
     bias = getattr(a.layer, "bias", None) is not None
-    places, units, inputs = a.entering.shape[1], a.returning.shape[3], a.entering.shape[2]
+    positions, units, inputs = a.entering.shape[1], a.returning.shape[3], a.entering.shape[2]
     c = a.returning.shape[1]
     several = c if outputs == "mean" else c * c
-    grams = len(a.entering) * len(b.entering) * places * b.entering.shape[1] * (inputs + several * units)
-    written = (len(a.entering) + len(b.entering)) * places * c * units * inputs
+    grams = len(a.entering) * len(b.entering) * positions * b.entering.shape[1] * (inputs + several * units)
+    written = (len(a.entering) + len(b.entering)) * positions * c * units * inputs
     written += len(a.entering) * len(b.entering) * several * units * inputs
     if grams <= written:
         back = "ncpu,mcqu->nmpq" if outputs == "mean" else "ncpu,mdqu->nmpqcd"

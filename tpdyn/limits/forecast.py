@@ -151,14 +151,14 @@ def forecast(
     named = _named(program)
     seen: dict[tuple[str, int], np.ndarray[Any, Any]] = {key: np.zeros((len(asked), seeds)) for key in named}
     for column in range(seeds):
-        for place, width in enumerate(asked):
+        for row, width in enumerate(asked):
             heard = _largest(
                 program, width, 1_000_000 + width * 1_000 + column, {p for some in named.values() for p in some}
             )
             for key, positions in named.items():
-                seen[key][place, column] = max(heard.get(position, 0.0) for position in positions)
+                seen[key][row, column] = max(heard.get(position, 0.0) for position in positions)
             if progress is not None:
-                progress(column * len(asked) + place + 1, seeds * len(asked))
+                progress(column * len(asked) + row + 1, seeds * len(asked))
     rows = []
     for (name, step), positions in named.items():
         sizes = [(orders.values[p].size, orders.values[p].moved, facts.folded.get(p, ZERO)) for p in positions]

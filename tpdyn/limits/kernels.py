@@ -155,10 +155,10 @@ def _batch_axes(program: Program, data: int) -> dict[int, int]:
     for var, statement in enumerate(program.statements):
         if statement.origin.phase != "forward":
             continue
-        for place in operands_of(statement.instruction):
-            if place.var not in found:
+        for operand in operands_of(statement.instruction):
+            if operand.var not in found:
                 continue
-            label = place.axes[found[place.var]]
+            label = operand.axes[found[operand.var]]
             cut = isinstance(statement.instruction, Gather) and label == statement.instruction.axis
             if label >= len(statement.shape) or cut:
                 if (

@@ -114,7 +114,7 @@ def limit(
 
     Args:
         program: recorded at several widths (see `tpdyn.record`).
-        points: how many stand for the coordinates of a space; takes the place of the width, so dims must be whole at this
+        points: how many stand for the coordinates of a space. They replace the width, so dims must be whole at this
             number and at a quarter of it. 2^16 unless given; 2^12 where functions of matrices, entry by entry, cost the
             square of it (Adam).
         scrambles: independent repetitions, for the error; at least two.
@@ -165,10 +165,10 @@ def limit(
 
     runs: dict[int, list[Statistics]] = {points: [], points // 4: []}
     for number in range(scrambles):
-        for place, count in enumerate(runs):
+        for index, count in enumerate(runs):
             runs[count].append(run(count, seed + 1 + number))
             if progress is not None:
-                progress(2 * number + place + 1, 2 * scrambles)
+                progress(2 * number + index + 1, 2 * scrambles)
     depends = _downstream(facts, random)
 
     def estimates(kind: str) -> dict[Name, Estimate]:

@@ -1,4 +1,4 @@
-"""How do single runs become one measurement? Each number finds its place by width, seed, step and name."""
+"""How do single runs become one measurement? Each number is filed by width, seed, step and name."""
 
 from __future__ import annotations
 

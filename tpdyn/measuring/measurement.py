@@ -53,7 +53,7 @@ class Measurement:
     parameter_size (of the initial values), parameter_change (from the initial values), gradient_size (as the optimizer
     received it, after clipping) [width, seed, step, parameter]; loss [width, seed, step] (summed over the backward
     passes of a step). diverged [width, seed, step]: the loss, an output or a parameter was NaN or Inf, in that step or
-    an earlier one. completed [width, seed]: whether that run took place (all of them, unless the measurement was cut).
+    an earlier one. completed [width, seed]: whether that run was made (all of them, unless the measurement was cut).
     """
 
     widths: tuple[int, ...]

@@ -45,10 +45,10 @@ def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, dev
     np.random.seed(seed % 2**32)  # noqa: NPY002 (the script's own generator)
     random.seed(seed)
     observer = Observer(steps)
-    place = contextlib.nullcontext() if device == "script" else torch.device(device)
+    on_device = contextlib.nullcontext() if device == "script" else torch.device(device)
     try:
         with (
-            _uncompiled(), place, contextlib.redirect_stdout(io.StringIO()), stream(seed) as seeded, observer.watch
+            _uncompiled(), on_device, contextlib.redirect_stdout(io.StringIO()), stream(seed) as seeded, observer.watch
         ):  # fmt: skip
             train(width)
     except (Exception, SystemExit) as error:
@@ -59,7 +59,9 @@ def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, dev
         raise MeasuringError(f"the script failed at width {width}, seed {seed}: {raised(error)}") from error
     seen = observer.finish()
     if seeded:
-        files = ", ".join(dict.fromkeys(place.partition(":")[0] for place in seeded))  # lines may differ between runs
+        files = ", ".join(
+            dict.fromkeys(location.partition(":")[0] for location in seeded)
+        )  # lines may differ between runs
         seen.notes.append(
             f"the script seeds its random numbers itself ({files}): each run mixes its own seed in, so that runs differ in "
             "their initial weights, and in data drawn from those generators"

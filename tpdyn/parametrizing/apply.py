@@ -219,7 +219,7 @@ def _check(
         raise ValueError(f"the recorded program does not train {', '.join(unknown)}; record the script as it is now")
     if derived.multipliers:
         lines = [
-            f"multiply the result of {place} by {show_power(-power)}" for place, power in derived.multipliers.items()
+            f"multiply the result of {site} by {show_power(-power)}" for site, power in derived.multipliers.items()
         ]
         raise ValueError(
             "some multipliers can only be applied in the model's code (`tpdyn fix` shows the edit): "
@@ -262,18 +262,18 @@ def _split(group: dict[str, Any], index: int, names: Mapping[nn.Parameter, str],
             "the scheduler"
         )
     parts: dict[Shift, list[int]] = {}
-    for place, parameter in enumerate(group["params"]):
+    for index, parameter in enumerate(group["params"]):
         if parameter not in names:
             raise ValueError(
                 f"group {index} holds a parameter of shape {tuple(parameter.shape)} that is not the model's"
             )
         shift = asked.shifts.get(names[parameter], Shift())
-        parts.setdefault(Shift(rate=shift.rate, decay=shift.decay, guard=shift.guard), []).append(place)
+        parts.setdefault(Shift(rate=shift.rate, decay=shift.decay, guard=shift.guard), []).append(index)
     groups: Groups = []
-    for shift, places in parts.items():
-        new = {**group, "params": [group["params"][place] for place in places], MARK: asked.mark}
+    for shift, indices in parts.items():
+        new = {**group, "params": [group["params"][index] for index in indices], MARK: asked.mark}
         if "param_names" in group:
-            new["param_names"] = [group["param_names"][place] for place in places]
+            new["param_names"] = [group["param_names"][index] for index in indices]
         new["lr"] = group["lr"] * asked.factor(shift.rate)
         if group.get("weight_decay"):
             new["weight_decay"] = group["weight_decay"] * asked.factor(shift.decay)

@@ -27,10 +27,10 @@ from tpdyn.regimes.predict import expect_inside
 from tpdyn.regimes.remedy import nearest_maximum
 
 
-def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = True) -> Parametrization:
+def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = True) -> Parametrization:
     """Derive the maximal update parametrization of a program that is nearest to the script's own.
 
-    gauge: how it is written (`Parametrization.in_gauge`). places: whether multipliers may be added where no parameter has one
+    gauge: how it is written (`Parametrization.in_gauge`). sites: whether multipliers may be added where no parameter has one
     of its own: at products of activations (attention's logits) and at one use of a weight that is used twice. They are
     used only where nothing else helps. Where the requirements contradict each other, `conflicts` names minimal sets of
     them with their source lines, and the exponents meet as many as they can.
@@ -52,7 +52,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", places: bool = 
         )
     facts, coupled = Facts.of(program).without_decay
     expect_inside(facts)
-    maximum = nearest_maximum(facts, places=places)
+    maximum = nearest_maximum(facts, sites=sites)
     coordinates, own = maximum.coordinates, facts.own
     initial, rate = maximum.exponents.initial, maximum.exponents.rate
     derived = Parametrization(
@@ -109,7 +109,7 @@ def _law(program: Program, parameter: Parameter) -> Law | None:
 
 def _multipliers(coordinates: Coordinates, point: Point) -> Mapping[str, Fraction]:
     values = dict(zip(coordinates.names, point, strict=True))
-    return {place: values[f"{place}:p"] for place in coordinates.places if values[f"{place}:p"]}
+    return {site: values[f"{site}:p"] for site in coordinates.sites if values[f"{site}:p"]}
 
 
 def symmetries(program: Program | Facts, at: Exponents | None = None) -> Mapping[str, Fraction | None]:
@@ -122,8 +122,8 @@ def symmetries(program: Program | Facts, at: Exponents | None = None) -> Mapping
     coordinates = every_exponent(facts.program, origin=at)
     here = look(facts, coordinates, (ZERO,) * len(coordinates.names))
     rows = [c.form.coefficients for c in here.cell.constraints] + [r.form.coefficients for r in here.requirements]
-    place = {name: index for index, name in enumerate(coordinates.names)}
-    return {p.name: _along(rows, [place[f"{p.name}:{kind}"] for kind in "abc"]) for p in facts.program.parameters}
+    column = {name: index for index, name in enumerate(coordinates.names)}
+    return {p.name: _along(rows, [column[f"{p.name}:{kind}"] for kind in "abc"]) for p in facts.program.parameters}
 
 
 def _along(rows: Sequence[Point], columns: Sequence[int]) -> Fraction | None:

@@ -32,7 +32,7 @@ from typing import Literal, final
 from tpdyn.exponents import ZERO, show_order
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.own import Own
-from tpdyn.facts.places import Place
+from tpdyn.facts.sites import Site
 from tpdyn.parametrizing.parametrization import Abc
 from tpdyn.program.instructions import Contract, operands_of
 from tpdyn.program.program import Parameter, Program
@@ -60,14 +60,14 @@ class Family:
     table: Mapping[str, Abc]
 
     def exponents(
-        self, own: Mapping[str, Own], readouts: Mapping[str, Sequence[Place]] | None = None
+        self, own: Mapping[str, Own], readouts: Mapping[str, Sequence[Site]] | None = None
     ) -> Exponents | None:
         """Return the exponents that it adds to a script's own; None where a role has no entry.
 
         readouts: where a weight that also embeds reads out (`readouts_of`); without them such a weight has no entry.
         """
         found: dict[str, dict[str, Fraction]] = {"a": {}, "b": {}, "c": {}}
-        place: dict[int, Fraction] = {}
+        site: dict[int, Fraction] = {}
         for name, mine in own.items():
             if mine.role == "unused":
                 continue
@@ -79,8 +79,8 @@ class Family:
             found["b"][name] = ZERO if mine.zero else b - mine.b
             if embeds and readouts:
                 less = self.tied - (mine.uses["output-like"] - mine.uses["input-like"])
-                place |= {at: less for one in readouts[name] for at in one.positions if less}
-        return Exponents(found["a"], found["b"], found["c"], place=place)
+                site |= {at: less for one in readouts[name] for at in one.positions if less}
+        return Exponents(found["a"], found["b"], found["c"], site=site)
 
     @property
     def tied(self) -> Fraction:
@@ -221,11 +221,11 @@ def families_of(program: Program | Facts) -> dict[str, Exponents]:
     return families
 
 
-def readouts_of(facts: Facts) -> Mapping[str, Sequence[Place]]:
+def readouts_of(facts: Facts) -> Mapping[str, Sequence[Site]]:
     """Return the products in which weights read out that are embeddings, too."""
     tied = [name for name, mine in facts.own.items() if mine.role == TIED]
-    shared = facts.shared_places if tied else ()
-    return {name: [place for place in shared if name in place.parameters] for name in tied}
+    shared = facts.shared_sites if tied else ()
+    return {name: [site for site in shared if name in site.parameters] for name in tied}
 
 
 def _leaving_free(facts: Facts, extra: Exponents) -> Exponents:
@@ -294,7 +294,7 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
             if parts:
                 lines.append(f"{parameter}: {'; '.join(parts)}")
         for parameter, several in readouts_of(facts).items():
-            less = {power for one in several for at in one.positions if (power := extra.place.get(at, ZERO))}
+            less = {power for one in several for at in one.positions if (power := extra.site.get(at, ZERO))}
             lines += [f"{parameter} as a readout: multiplier n^0, in {name} n^{show_order(-power)}" for power in less]
         found[name] = tuple(lines)
     return found

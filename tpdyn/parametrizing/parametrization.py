@@ -1,4 +1,4 @@
-"""What is a parametrization? For each parameter three exponents (a, b, c), and multipliers at places that have no parameter.
+"""What is a parametrization? For each parameter three exponents (a, b, c), and multipliers at sites that have no parameter.
 
 A parameter w enters the network as `n^-a w`, its initial entries have standard deviation n^-b, its learning rate is
 proportional to n^-c. Moving a parameter along `(a + s, b - s, c - k s)` changes nothing but the writing (k is 2 for SGD, 1 for
@@ -61,7 +61,7 @@ class ParameterFacts:
 class Parametrization:
     """The exponents of every parameter of a program, in one gauge.
 
-    exponents[name] is (a, b, c). multipliers: name of a place (module and line) -> p: its result is multiplied by n^-p, on top
+    exponents[name] is (a, b, c). multipliers: name of a site (module and line) -> p: its result is multiplied by n^-p, on top
     of what the script does. own: the exponents of the script itself and the roles of its parameters.
     rate_per_multiplier[name]: the k of the symmetry (a + s, b - s, c - k s), None where there is no such symmetry. regime: the
     verdict. conflicts: minimal sets of requirements that contradict each other, given_up: what was sacrificed and by how
@@ -145,7 +145,7 @@ class Parametrization:
         return found
 
     def edits(self) -> tuple[str, ...]:
-        """List what to change in the script: factors for initial entries and learning rates, and multipliers at places.
+        """List what to change in the script: factors for initial entries and learning rates, and multipliers at sites.
 
         Multipliers of parameters stay as they are in the script.
         """
@@ -159,7 +159,7 @@ class Parametrization:
             f"multiply the {what} of {together(names, self.exponents)} by {show_power(p)}"
             for (what, p), names in factors.items()
         ]
-        lines += [f"multiply the result of {place} by {show_power(-p)}" for place, p in self.multipliers.items() if p]
+        lines += [f"multiply the result of {site} by {show_power(-p)}" for site, p in self.multipliers.items() if p]
         return tuple(lines)
 
     def show(self) -> str:
@@ -212,7 +212,7 @@ class Parametrization:
             "rate_per_multiplier": {
                 name: None if k is None else str(k) for name, k in self.rate_per_multiplier.items()
             },
-            "multipliers": {place: str(power) for place, power in self.multipliers.items()},
+            "multipliers": {site: str(power) for site, power in self.multipliers.items()},
             "edits": list(self.edits()),
             "given_up": [{"requirement": text, "missing": str(missing)} for text, missing in self.given_up],
             "conflicts": [list(conflict) for conflict in self.conflicts],
@@ -225,7 +225,7 @@ class Parametrization:
             parameters = data["parameters"]
             return Parametrization(
                 exponents={name: _abc(row) for name, row in parameters.items()},
-                multipliers={place: Fraction(power) for place, power in data["multipliers"].items()},
+                multipliers={site: Fraction(power) for site, power in data["multipliers"].items()},
                 own={
                     name: Own(*_abc(row["script"]), zero=bool(row["zero"]), role=row["role"])
                     for name, row in parameters.items()

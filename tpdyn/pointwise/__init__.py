@@ -1,4 +1,4 @@
-"""Which functions of numbers may a program apply, and what is known of each? The open family, listed in one place.
+"""Which functions of numbers may a program apply, and what is known of each? The open family, listed in one file.
 
 `lookup("clamp", (-1.0, 1.0))` gives a `Function` whose facts hold for these parameters. `FUNCTIONS` gives, by name, the facts that
 hold for all parameters. This package does not import torch: hand torch to `Function.value`.

@@ -34,7 +34,7 @@ class Later:
 
     @property
     def first(self) -> int:
-        """The leaf that the base program reads in place of the value, where both lie in the program alike."""
+        """The leaf that the base program reads instead of the value, where both lie in the program alike."""
         return self.initial.pieces[self.piece]
 
     @property

@@ -99,7 +99,7 @@ def _kind(instruction: Instruction) -> object:
 
 def _reads_alike(program: Program, one: int, other: int, counterpart: Mapping[int, int]) -> bool:
     """Tell whether what the last step reads is the counterpart of what the step before reads, or what both read in common, or
-    carried: made in the step before, in the place of what was made before that."""
+    carried: made in the step before, where that one reads what was made before it."""
     first = min(counterpart)
     reads = (operands_of(program.statements[k].instruction) for k in (one, other))
     for earlier, later in zip(*reads, strict=True):

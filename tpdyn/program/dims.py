@@ -132,13 +132,13 @@ def _named_axes(program: Program) -> Iterator[tuple[Axis, Literal[0, 1], str]]:
 
 
 def show_spaces(program: Program, most: int = 6) -> str:
-    """Show the table of spaces, one a paragraph: size, wide or finite, why, and where it occurs (`most` places of each)."""
+    """Show the table of spaces, one a paragraph: size, wide or finite, why, and where it occurs (at most `most` names of each)."""
     lines = []
     for space in spaces(program):
         kind = "wide" if space.is_wide else "finite"
         lines.append(f"{space.size!s:>8}  {kind:<6}  {space.why}")
-        for places in (space.parameters, space.data):
-            if places:
-                more = f" and {len(places) - most} more" if len(places) > most else ""
-                lines.append(f"{'':>18}{', '.join(places[:most])}{more}")
+        for names in (space.parameters, space.data):
+            if names:
+                more = f" and {len(names) - most} more" if len(names) > most else ""
+                lines.append(f"{'':>18}{', '.join(names[:most])}{more}")
     return "\n".join(lines)

@@ -147,13 +147,13 @@ def _number(value: Number) -> int | float | str:
 
 
 class _Reader:
-    """Reads objects field by field; what is wrong is a ValueError that names the place."""
+    """Reads objects field by field; what is wrong is a ValueError that names its path."""
 
     def __init__(self) -> None:
-        self.place: list[str] = []
+        self.path: list[str] = []
 
     def wrong(self, problem: str) -> ValueError:
-        return ValueError(f"the stored program is damaged at {'.'.join(self.place) or 'the top'}: {problem}")
+        return ValueError(f"the stored program is damaged at {'.'.join(self.path) or 'the top'}: {problem}")
 
     def get(self, data: Any, key: str) -> Any:
         if not isinstance(data, dict):
@@ -168,9 +168,9 @@ class _Reader:
             raise self.wrong(f"{key!r} should be a list, got {_brief(items)}")
         result = []
         for number, item in enumerate(items):
-            self.place.append(f"{key}[{number}]")
+            self.path.append(f"{key}[{number}]")
             result.append(read(item))
-            self.place.pop()
+            self.path.pop()
         return tuple(result)
 
     def text(self, data: Any, key: str, among: tuple[str, ...] | None = None) -> str:
@@ -191,9 +191,9 @@ class _Reader:
         return value
 
     def integer(self, data: Any, key: str) -> int:
-        self.place.append(key)
+        self.path.append(key)
         value = self.integer_itself(self.get(data, key))
-        self.place.pop()
+        self.path.pop()
         return value
 
     def integers(self, data: Any, key: str) -> tuple[int, ...]:
@@ -215,12 +215,12 @@ class _Reader:
         return value
 
     def sizes(self, data: Any, key: str) -> dict[str, float]:
-        self.place.append(key)
+        self.path.append(key)
         found = self.get(data, key)
         if not isinstance(found, dict):
             raise self.wrong(f"expected an object, got {_brief(found)}")
         sizes = {name: float(self.number(value)) for name, value in found.items()}
-        self.place.pop()
+        self.path.pop()
         return sizes
 
     def scaling_itself(self, value: Any) -> Scaling:
@@ -233,18 +233,18 @@ class _Reader:
         return Scaling(terms)
 
     def scaling(self, data: Any, key: str) -> Scaling:
-        self.place.append(key)
+        self.path.append(key)
         value = self.scaling_itself(self.get(data, key))
-        self.place.pop()
+        self.path.pop()
         return value
 
     def operand_itself(self, data: Any) -> Operand:
         return Operand(self.integer(data, "var"), self.integers(data, "axes"))
 
     def operand(self, data: Any, key: str) -> Operand:
-        self.place.append(key)
+        self.path.append(key)
         value = self.operand_itself(self.get(data, key))
-        self.place.pop()
+        self.path.pop()
         return value
 
     def maybe_operand(self, data: Any) -> Operand | None:

@@ -187,8 +187,8 @@ class Program:
 
         counts: dict[tuple[int, str], int] = {}
         for statement in self.statements:
-            place = (statement.origin.step, statement.origin.phase)
-            counts[place] = counts.get(place, 0) + 1
+            part = (statement.origin.step, statement.origin.phase)
+            counts[part] = counts.get(part, 0) + 1
         rows = [(str(step), phase, str(count)) for (step, phase), count in counts.items()]
         widths = ", ".join(map(str, self.widths)) or "none"
         facts = [

@@ -102,11 +102,11 @@ def _block(title: str, lines: Sequence[tuple[str, str, Source]]) -> str:
     text = [f"-- {title}"]
     before = Source()
     for equation, dims, source in lines:
-        place = ""
+        location = ""
         if source != before and source.file:
-            place = f"   # {PurePath(source.file).name}:{source.line}"
+            location = f"   # {PurePath(source.file).name}:{source.line}"
         before = source
-        text.append(f"{equation:<{column}}   {dims:<{sizes}}{place}".rstrip())
+        text.append(f"{equation:<{column}}   {dims:<{sizes}}{location}".rstrip())
     return "\n".join(text)
 
 
@@ -159,7 +159,7 @@ class _Writer:
                 self.inlined[position] = formula
 
     def _may_hold(self, statement: Statement, operand: Operand) -> bool:
-        """Tell whether the reader writes this operand without indices, so that a formula can stand in its place."""
+        """Tell whether the reader writes this operand without indices, so that a formula can replace it."""
         instruction = statement.instruction
         if isinstance(instruction, Contract):
             return not self._contract_is_indexed(instruction, len(statement.shape))
@@ -231,8 +231,8 @@ class _Writer:
                 hit = f"[{letters[axis]} = {self.entry(index, letters)}]"
                 return _Formula(f"{total}{hit} {self.entry(value, letters)}", PRODUCT, True)
             case Slice(value=value, axis=axis, start=start, step=step, length=length):
-                place = str(start) if length == 1 else _affine(start, step, letters[axis])
-                inside = ",".join(place if label == axis else letters[label] for label in value.axes)
+                entry = str(start) if length == 1 else _affine(start, step, letters[axis])
+                inside = ",".join(entry if label == axis else letters[label] for label in value.axes)
                 return _Formula(f"{self.name(value.var)}[{inside}]", ATOM, True)
             case Concat(parts=parts, lengths=lengths, axis=axis):
                 given = [part for part in parts if part is not None]
@@ -321,7 +321,7 @@ class _Writer:
 
 
 def _trailing(operand: Operand, rank: int) -> bool:
-    """Tell whether numpy, matching axes from the last one backwards, would place the operand's axes as the labels do."""
+    """Tell whether numpy, matching axes from the last one backwards, would align the operand's axes as the labels do."""
     return operand.axes == tuple(range(rank - len(operand.axes), rank))
 
 

@@ -180,7 +180,7 @@ class _Evaluation:
         )
 
     def of_base(self, position: int, statement: Statement) -> Tensor:
-        """Return the value that the base program reads in place of a later version of a parameter."""
+        """Return the value that the base program reads instead of a later version of a parameter."""
         later, shape = self.later[position], self._shape(statement)
         view, initial = later.view, later.initial
         if (view.dims, view.factors) == (initial.dims, initial.factors):

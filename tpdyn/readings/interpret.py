@@ -145,7 +145,7 @@ def beside(
     """Make a rule of the program and its base program, side by side: it reads only the ancestors of `wanted`.
 
     The base program is read where it differs; elsewhere both are the same object. alone: wanted without their base.
-    value: the rule of a statement as it stands. of_base: what the base program reads in place of a later version of a parameter.
+    value: the rule of a statement as it stands. of_base: what the base program reads instead of a later version of a parameter.
     """
     later = later_versions(program)
     mine, of_the_base = _cone(program, {*wanted, *alone}, ()), _cone(program, wanted, later)

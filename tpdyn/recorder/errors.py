@@ -11,6 +11,6 @@ class RecordingError(RuntimeError):
 
     def __init__(self, message: str, source: Source | None = None) -> None:
         source = source or Source()
-        place = f"\n  at {source}: {source.text}" if source.file else ""
-        super().__init__(message + place)
+        location = f"\n  at {source}: {source.text}" if source.file else ""
+        super().__init__(message + location)
         self.source = source

@@ -18,14 +18,14 @@ from typing import Literal, TypeVar, final
 from tpdyn.exact.affine import Affine, Chart, Memory, Relation
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exponents import ZERO, Order
-from tpdyn.facts.places import Place
+from tpdyn.facts.sites import Site
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 
 T = TypeVar("T")
 
 Kind = Literal["a", "b", "c", "p"]
-"""Which exponent: of a parameter's multiplier a, its initial entries b, its learning rate c; or p of a place's multiplier."""
+"""Which exponent: of a parameter's multiplier a, its initial entries b, its learning rate c; or p of a site's multiplier."""
 
 KINDS: tuple[Kind, ...] = ("a", "b", "c")
 
@@ -58,13 +58,13 @@ class Cell:
 class Coordinates:
     """Which exponents move with which symbol: `exponent = origin + sum of coefficient * symbol`.
 
-    moves[symbol] gives the coefficient of (kind, parameter or name of a place); symbols are in the order of the mapping.
-    places: the statements that a place's multiplier acts on, by its name.
+    moves[symbol] gives the coefficient of (kind, parameter or name of a site); symbols are in the order of the mapping.
+    sites: the statements that a site's multiplier acts on, by its name.
     """
 
     moves: Mapping[str, Mapping[tuple[Kind, str], Fraction]]
     origin: Exponents = Exponents()
-    places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sites: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,28 +75,28 @@ class Coordinates:
         """Return the exponents at a point (plain rationals or linear forms)."""
         origin = {"a": self.origin.multiplier, "b": self.origin.initial, "c": self.origin.rate}
         exponents = {kind: dict(given) for kind, given in origin.items()}
-        place = dict(self.origin.place)
+        site = dict(self.origin.site)
         for move, value in zip(self.moves.values(), values, strict=True):
             for (kind, parameter), coefficient in move.items():
                 part = value if coefficient == 1 else coefficient * value
                 if kind == "p":
-                    place |= {position: place.get(position, ZERO) + part for position in self.places[parameter]}
+                    site |= {position: site.get(position, ZERO) + part for position in self.sites[parameter]}
                 else:
                     exponents[kind][parameter] = exponents[kind].get(parameter, ZERO) + part
-        return Exponents(exponents["a"], exponents["b"], exponents["c"], self.origin.frozen, place)
+        return Exponents(exponents["a"], exponents["b"], exponents["c"], self.origin.frozen, site)
 
 
 def every_exponent(
-    program: Program, kinds: Sequence[Kind] = KINDS, origin: Exponents | None = None, at: Sequence[Place] = ()
+    program: Program, kinds: Sequence[Kind] = KINDS, origin: Exponents | None = None, at: Sequence[Site] = ()
 ) -> Coordinates:
-    """Give each exponent of each parameter a symbol, 'fc1.weight:b', and each place the symbol of its multiplier."""
+    """Give each exponent of each parameter a symbol, 'fc1.weight:b', and each site the symbol of its multiplier."""
     moves: dict[str, Mapping[tuple[Kind, str], Fraction]] = {
         f"{parameter.name}:{kind}": {(kind, parameter.name): Fraction(1)}
         for parameter in program.parameters
         for kind in kinds
     }
-    moves |= {f"{place.name}:p": {("p", place.name): Fraction(1)} for place in at}
-    return Coordinates(moves, origin or Exponents(), {place.name: place.positions for place in at})
+    moves |= {f"{site.name}:p": {("p", site.name): Fraction(1)} for site in at}
+    return Coordinates(moves, origin or Exponents(), {site.name: site.positions for site in at})
 
 
 def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:

@@ -59,8 +59,8 @@ def _guarded(orders: Orders, combine: Combine) -> list[Fraction]:
     """Return the orders of the summands beside an epsilon."""
     return [
         order + (scale.order or ZERO)
-        for scale, place in combine.terms
-        if (order := leading_order(orders.values[place.var].total)) is not None
+        for scale, operand in combine.terms
+        if (order := leading_order(orders.values[operand.var].total)) is not None
     ]
 
 

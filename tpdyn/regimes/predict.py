@@ -123,7 +123,7 @@ def _mixed(orders: Orders) -> list[bool]:
     grown, mixed = [False] * len(program), [False] * len(program)
     decisive = frozenset(facts.counting)
     for position, statement in enumerate(program.statements):
-        operands = [place.var for place in operands_of(statement.instruction)]
+        operands = [operand.var for operand in operands_of(statement.instruction)]
         passes = isinstance(statement.instruction, Combine | Slice | Concat | Gather)
         mixed[position] = any(mixed[v] for v in operands) or (not passes and any(grown[v] for v in operands))
         if position in facts.normalisation_factors and statement.origin.phase == "forward":

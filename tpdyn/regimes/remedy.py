@@ -87,25 +87,25 @@ def find_remedy(orders: Orders, regime: Regime) -> Remedy | None:
         moves = _needed(maximum, orders.epsilon)
     except OutsideTheory:
         return None
-    names = (*(parameter.name for parameter in facts.program.parameters), *maximum.coordinates.places)
+    names = (*(parameter.name for parameter in facts.program.parameters), *maximum.coordinates.sites)
     return Remedy(moves, maximum.regime, names, plain is not facts) if moves else None
 
 
 def nearest_maximum(
-    facts: Facts, exponents: Exponents | None = None, *, epsilon: bool = False, places: bool = True
+    facts: Facts, exponents: Exponents | None = None, *, epsilon: bool = False, sites: bool = True
 ) -> Maximum:
-    """Search the maximal update nearest to some exponents: initial entries, learning rates, multipliers at shared places.
+    """Search the maximal update nearest to some exponents: initial entries, learning rates, multipliers at shared sites.
 
     For the script's own exponents this is done once: a verdict and a derivation share it.
     """
 
     def search() -> Maximum:
-        at = facts.shared_places if places else ()
+        at = facts.shared_sites if sites else ()
         return maximal_update(facts, every_exponent(facts.program, ("b", "c"), exponents, at), epsilon=epsilon)
 
     if epsilon or (exponents is not None and exponents != Exponents()):
         return search()
-    return facts.once(("nearest maximum", places), search)
+    return facts.once(("nearest maximum", sites), search)
 
 
 def _needed(maximum: Maximum, epsilon: bool) -> Moves:

@@ -43,9 +43,9 @@ def settled(orders: Orders) -> Settled:
         if longer is None:
             return Settled(orders, None)
         exponents = orders.exponents
-        place = dict(exponents.place)
-        place |= {new: place[old] for new, old in longer.copied.items() if old in place}
-        longest = read(longer.program, replace(exponents, place=place), epsilon=orders.epsilon, after=longest)
+        site = dict(exponents.site)
+        site |= {new: site[old] for new, old in longer.copied.items() if old in site}
+        longest = read(longer.program, replace(exponents, site=site), epsilon=orders.epsilon, after=longest)
         step = _first_alike(longest)
         if step is not None:
             return Settled(longest, step)

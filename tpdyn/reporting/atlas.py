@@ -36,7 +36,7 @@ ACROSS = 4
 
 def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) -> dict[str, Any]:
     """Write the program as JSON data: `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
-    columns, rows, places, kinds, shapes = _Texts(), _Texts(), _Texts(), _Texts(), _Texts()
+    columns, rows, locations, kinds, shapes = _Texts(), _Texts(), _Texts(), _Texts(), _Texts()
     owners = _owners(program)
     for name in _modules(program, owners):
         rows.number(name)
@@ -48,15 +48,15 @@ def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) ->
             "initialization" if origin.phase == "initialization" else f"{origin.step} {origin.phase}"
         )
         row = rows.number(owners[position])
-        place = (column, row)
+        cell = (column, row)
         source = origin.source
         values = (
             statement.name,
             kinds.number(kind(statement)),
             column,
             row,
-            filled[place],
-            places.number((source.file, source.line, source.text.strip())) if source.file else -1,
+            filled[cell],
+            locations.number((source.file, source.line, source.text.strip())) if source.file else -1,
             shapes.number(" × ".join(map(str, statement.shape)) or "scalar"),
             show_statement(program, position).rpartition("   ")[0],
             None if sizes[position] is None else str(sizes[position]),
@@ -64,7 +64,7 @@ def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) ->
             list(dict.fromkeys(operand.var for operand in operands_of(statement.instruction))),
             derivation(program, position, sizes, changes),
         )
-        filled[place] += 1
+        filled[cell] += 1
         for key, value in zip(KEYS, values, strict=True):
             nodes[key].append(value)
     marks = {}
@@ -77,7 +77,7 @@ def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) ->
         "columns": columns.texts,
         "rows": rows.texts,
         "kinds": kinds.texts,
-        "places": [list(each) for each in places.texts],
+        "places": [list(each) for each in locations.texts],
         "shapes": shapes.texts,
         "marks": {str(position): name for position, name in marks.items()},
         "nodes": nodes,

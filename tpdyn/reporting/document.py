@@ -236,12 +236,12 @@ def _reason(prediction: Prediction, reason: Reason) -> Document:
         "statement": reason.statement,
         "position": position,
         "formula": "" if position is None else show_statement(prediction.program, position),
-        "place": _place(reason.source),
+        "place": _location(reason.source),
         "fix": reason.fix,
     }
 
 
-def _place(source: Source) -> Document | None:
+def _location(source: Source) -> Document | None:
     return {"file": source.file, "line": source.line, "text": source.text.strip()} if source.file else None
 
 
@@ -295,7 +295,7 @@ def _from_rows(prediction: Prediction, rows: Sequence[Row], step: int) -> Docume
         "learns": row.learns,
         "wide": row.wide,
         "mixed": row.mixed,
-        "place": _place(row.source),
+        "place": _location(row.source),
         "position": row.position,
         "formula": show_statement(prediction.program, row.position),
         "predicted": [

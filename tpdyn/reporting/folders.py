@@ -1,6 +1,6 @@
 """Into which folder does a log go? One a script; an earlier log is replaced, and nothing that others put beside it is lost.
 
-All files are written into a folder beside the target, which is then renamed: nothing half-written is ever in place. The file
+All files are written into a folder beside the target, which is then renamed: nothing half-written is ever seen. The file
 `.tpdyn` in it lists what was written and for which script; whatever else lies there was put there by somebody and is kept.
 """
 
@@ -42,7 +42,7 @@ def owner_of(folder: Path) -> str:
 
 
 def write_folder(logdir: str | os.PathLike[str], write: Callable[[Path], object], script: str = "") -> Path:
-    """Have `write` fill a folder, which then takes the place of an earlier one of ours.
+    """Have `write` fill a folder, which then replaces an earlier one of ours.
 
     Files that others put there are carried over. Raises `CannotLog` as `check_writable` does.
     """
@@ -76,12 +76,17 @@ def _carry_over(before: Path, target: Path) -> None:
         else set()
     )
     for path in sorted(before.rglob("*")):
-        place = path.relative_to(before)
+        inside = path.relative_to(before)
         ours_by_name = path.name.endswith(".tpdyn")  # written before files were listed
-        if (path.is_dir() and not path.is_symlink()) or str(place) in ours or ours_by_name or (target / place).exists():
+        if (
+            (path.is_dir() and not path.is_symlink())
+            or str(inside) in ours
+            or ours_by_name
+            or (target / inside).exists()
+        ):
             continue
-        (target / place).parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target / place)
+        (target / inside).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target / inside)
 
 
 def check_writable(logdir: str | os.PathLike[str]) -> None:

@@ -30,7 +30,7 @@ def log_limit(
     script: str = "",
     program: Program | None = None,
 ) -> Path:
-    """Write a limit for `tensorboard --logdir`; an earlier one in the same place is replaced. script: see `log`.
+    """Write a limit for `tensorboard --logdir`; an earlier one in the same folder is replaced. script: see `log`.
 
     measurement: real runs at growing widths, to be shown beside it. approach: runs of the recorded program, with their outputs,
     kernels and distributions. program: the recorded one, by which a check of it is found. Returns the folder; raises

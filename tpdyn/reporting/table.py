@@ -188,10 +188,10 @@ def _columns(lines: Sequence[Line], exponents: bool, *, measured: bool, one_file
     size = column("size", "at init", [moved(line.size, False, exponents) for line in lines])
     theory = [_coloured(line.change, moved(line.change, line.at_most, exponents)) for line in lines]
     directions = [_direction(line) for line in lines]
-    places = column("place", "line", [Text(place(line.source, one_file), "dim") for line in lines], left=True)
+    locations = column("location", "line", [Text(location(line.source, one_file), "dim") for line in lines], left=True)
     if not measured:
         return [
-            size, column("change", "change", theory), column("direction", "", directions, left=True), places,
+            size, column("change", "change", theory), column("direction", "", directions, left=True), locations,
         ]  # fmt: skip
     return [
         size,
@@ -201,7 +201,7 @@ def _columns(lines: Sequence[Line], exponents: bool, *, measured: bool, one_file
         column("interval", "interval", [interval(line.seen_change, exponents) for line in lines], left=True),
         column("verdict", "", [Text(*WORDS[line.verdict or "not measured"]) for line in lines], left=True),
         column("direction", "", directions, left=True),
-        places,
+        locations,
     ]
 
 
@@ -252,7 +252,7 @@ def _direction(line: Line) -> Text:
     return Text("vanishes", "cyan") if line.change < 0 else Text("stays")
 
 
-def place(source: Source, short: bool = False) -> str:
+def location(source: Source, short: bool = False) -> str:
     """Write 'net.py:12', or ':12' if there is one file only."""
     if not source.file:
         return ""

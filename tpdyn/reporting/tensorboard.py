@@ -57,7 +57,7 @@ PHASES_JSON = "phases.json"
 def log(
     report: Report | Prediction | Program | PhaseDiagram, logdir: str | os.PathLike[str], *, script: str = ""
 ) -> Path:
-    """Write a report for `tensorboard --logdir`; an earlier one in the same place is replaced.
+    """Write a report for `tensorboard --logdir`; an earlier one in the same folder is replaced.
 
     A prediction, or a program (which is predicted first), becomes a graph. A phase diagram becomes a picture (Images), its
     phases in words (Text), and `phases.json` with its exact corners. script: the file that it is about, to tell logs apart.

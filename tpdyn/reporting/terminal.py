@@ -1,6 +1,6 @@
 """What does the verdict look like in a terminal? Ten seconds: regime, evidence, cause, remedy; then a table of modules.
 
-It fits the columns there are (80 where that is not known), and no number, place or word is cut. Signs and words carry the
+It fits the columns there are (80 where that is not known), and no number, location or word is cut. Signs and words carry the
 meaning, colour only repeats it.
 """
 
@@ -22,7 +22,7 @@ from tpdyn.exponents import Order
 from tpdyn.program.program import Program
 from tpdyn.program.show import show_statement
 from tpdyn.regimes.prediction import Prediction, Reason, Regime
-from tpdyn.reporting.table import Line, line_of, place, table, without_control
+from tpdyn.reporting.table import Line, line_of, location, table, without_control
 from tpdyn.reporting.words import advice, counted_noun, evidence, headline, listed, missing, sentence
 
 __all__ = ["console", "sentence", "show", "show_prediction"]
@@ -210,7 +210,7 @@ def _reason(prediction: Prediction, reason: Reason, statements: bool) -> str:
         text += f" `{code}`"
     if statements and reason.statement and reason.statement not in text:
         text += f" instruction `{_instruction(prediction.program, reason)}`"
-    return f"{text} [{place(reason.source)}]" if reason.source.file else text
+    return f"{text} [{location(reason.source)}]" if reason.source.file else text
 
 
 def _instruction(program: Program, reason: Reason) -> str:

@@ -36,7 +36,7 @@ from tpdyn.tuning.optimum import CONFIDENCE, Transfer
 
 
 def log_transfers(found: Sequence[Transfer], logdir: str | os.PathLike[str], *, script: str = "") -> Path:
-    """Write sweeps for `tensorboard --logdir`; earlier ones in the same place are replaced. script: see `log`.
+    """Write sweeps for `tensorboard --logdir`; earlier ones in the same folder are replaced. script: see `log`.
 
     Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
     """
@@ -54,9 +54,9 @@ def _write(found: Sequence[Transfer], folder: Path, document: Document) -> None:
         if importlib.util.find_spec("matplotlib") is not None:
             run.image(PICTURE_TAG, picture_bytes(found))
     for transfer in found:
-        place = folder / _folder(transfer.sweep.name)
+        below = folder / _folder(transfer.sweep.name)
         for index, width in enumerate(transfer.sweep.widths):
-            with Run(place / run_of_width(width)) as run:
+            with Run(below / run_of_width(width)) as run:
                 run.session(_settings(transfer, index))
                 run.scalar(BEST_TAG, 0, transfer.best[index].estimate)
                 run.scalar(LOWEST_TAG, 0, transfer.loss[index])
@@ -64,7 +64,7 @@ def _write(found: Sequence[Transfer], folder: Path, document: Document) -> None:
                     means = transfer.sweep.losses[index].mean(axis=-1)
                 for step, loss in enumerate(means):
                     run.scalar(LOSS_TAG, step, float(loss))
-        with Run(place / WIDTH_AXIS_RUN) as run:
+        with Run(below / WIDTH_AXIS_RUN) as run:
             for width, best in zip(transfer.sweep.widths, transfer.best, strict=True):
                 run.scalar(BEST_TAG, width, best.estimate)
                 run.scalar(f"{BEST_TAG} {LOW}", width, best.low)

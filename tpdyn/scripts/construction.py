@@ -1,6 +1,6 @@
 """Where does a script make its optimizer, of which model? Watched while its first run is recorded.
 
-The place is exact: the interpreter knows which call of a line is running. Parameters are told apart by identity, so that the
+The location is exact: the interpreter knows which call of a line is running. Parameters are told apart by identity, so that the
 name which the program gives to each is known beside the name that the script's own variable gives it.
 """
 
@@ -49,7 +49,7 @@ class Construction:
 class Constructions:
     """A script whose first run is watched: `found` lists the optimizers that it made and stepped.
 
-    To be recorded in the place of `train`: it gives every name that the recording gives.
+    To be recorded instead of `train`: it gives every name that the recording gives.
     """
 
     def __init__(self, train: Callable[[int], object]) -> None:

@@ -55,7 +55,9 @@ class Formula:
             if isinstance(node, ast.BinOp):
                 plain = type(node.op) in _OPERATIONS or isinstance(node.op, ast.Pow)
             if not plain:
-                raise BadFormula(f"{text!r}: {ast.unparse(node) or type(node).__name__} has no place in it; {expected}")
+                raise BadFormula(
+                    f"{text!r}: {ast.unparse(node) or type(node).__name__} is not allowed in it; {expected}"
+                )
         return Formula(text.strip(), tree)
 
     @property

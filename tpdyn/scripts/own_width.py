@@ -19,7 +19,7 @@ def own_width(script: Path, width_args: Sequence[str] = (), settings: Sequence[s
     """
     try:
         for setting in read_settings(script, settings):
-            values = {place.value for place in setting.places}
+            values = {location.value for location in setting.locations}
             if _is_width(setting.formula) and len(values) == 1 and isinstance(value := values.pop(), int):
                 return value
         for option in width_args:

@@ -1,6 +1,6 @@
 """Where may a script write while it is run dozens of times? Into a scratch folder that shows it the files of the working folder.
 
-Each run has a folder of its own in place of the working folder: so no run overwrites what the user keeps there, and none resumes
+Each run has a folder of its own as its working folder: so no run overwrites what the user keeps there, and none resumes
 from the checkpoint of another. In it, links show what lies in the working folder and beside it (`../data`). What is about to be
 written is unlinked first, and folders on the way become real ones: copy on write, noticed by Python's audit events. What is
 opened by other means, or by a full path, is written where it is; such writes by Python are told.

@@ -291,7 +291,7 @@ def _as_command_line(argv: list[str], folder: Path) -> Iterator[None]:
 
 
 def told(target: str, settings: Sequence[str]) -> tuple[str, ...]:
-    """Tell which places are set where the words do not tell them, one text a setting. Raises BadTarget."""
+    """Tell which locations are set where the words do not tell them, one text a setting. Raises BadTarget."""
     try:
         return tuple(each.told() for each in read_settings(Path(_split(target)[0]), settings) if each.listed)
     except BadSetting as error:

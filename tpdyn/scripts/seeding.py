@@ -29,7 +29,7 @@ import torch
 
 from tpdyn.recorder.live.frames import is_user_file, user_source
 
-Places = list[str]
+Locations = list[str]
 
 
 def mixed(seed: Any, number: int, bits: int = 63) -> int:
@@ -45,18 +45,18 @@ def mixed(seed: Any, number: int, bits: int = 63) -> int:
 
 
 @contextmanager
-def stream(number: int) -> Iterator[Places]:
-    """Mix seeds that the script gives with `number`. Yields the places at which it gave one.
+def stream(number: int) -> Iterator[Locations]:
+    """Mix seeds that the script gives with `number`. Yields the locations at which it gave one.
 
-    number: 0 leaves every seed as it is (the places are noted all the same).
+    number: 0 leaves every seed as it is (the locations are noted all the same).
     """
-    places: Places = []
+    locations: Locations = []
 
     def other(seed: Any, bits: int = 63) -> Any:
         source = user_source()
-        place = f"{PurePath(source.file).name}:{source.line}" if source.file else ""
-        if place and place not in places:
-            places.append(place)
+        location = f"{PurePath(source.file).name}:{source.line}" if source.file else ""
+        if location and location not in locations:
+            locations.append(location)
         return seed if number == 0 else mixed(seed, number, bits)
 
     changes = [*_torch_changes(other, number), *_numpy_changes(other), *_python_changes(other)]
@@ -66,7 +66,7 @@ def stream(number: int) -> Iterator[Places]:
     for owner, name, _, new in changes:
         setattr(owner, name, new)
     try:
-        yield places
+        yield locations
     finally:
         for owner, name, old, _ in changes:
             setattr(owner, name, old)

@@ -8,12 +8,12 @@ What is set is a name or a number, of the script itself or of a file that it imp
   something of that name is called (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`), or the default of a parameter of
   a function of that name;
 * `config.n_embd`: an entry of the dict that is assigned to `config`, or the assignment `config.n_embd = 64`;
-* `400`: every place where the number 400 is written, as in `nn.Linear(784, 400)`; `31:400` those of line 31, `31:23:400` the one
+* `400`: every location where the number 400 is written, as in `nn.Linear(784, 400)`; `31:400` those of line 31, `31:23:400` the one
   in its column 23, as compilers count (both from 1);
 * `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder;
 * `config.yaml:model.width`: an entry of a YAML, JSON or TOML file, by its path.
 
-Of several places of one name, `n_embd@12` is that in line 12. The script then runs with another value at these places: the
+Of several locations of one name, `n_embd@12` is that in line 12. The script then runs with another value at these locations: the
 syntax tree is changed in memory, or the text that the script reads; every line is that of the file, and the file stays as it is.
 """
 
@@ -30,14 +30,14 @@ from types import CodeType
 from typing import final
 
 from tpdyn.scripts.formula import BadFormula, Formula
-from tpdyn.scripts.places import NotReadable, Place, Position, is_python, places_in, position_of, with_values
+from tpdyn.scripts.locations import Location, NotReadable, Position, is_python, locations_in, position_of, with_values
 
 MOST_NAMES = 12
 LITERAL = re.compile(r"\d[\d_]*(\.\d*)?([eE][-+]?\d+)?")
 
 
 class BadSetting(ValueError):
-    """A setting that names no place of the script, or several; the message lists what there is."""
+    """A setting that names no location of the script, or several; the message lists what there is."""
 
 
 @final
@@ -45,12 +45,12 @@ class BadSetting(ValueError):
 class Setting:
     """Numbers of a file that become a function of the width.
 
-    name: as it was given, less the file. listed: whether its places are to be told, since the name alone does not tell them.
+    name: as it was given, less the file. listed: whether its locations are to be told, since the name alone does not tell them.
     """
 
     name: str
     file: str
-    places: tuple[Place, ...]
+    locations: tuple[Location, ...]
     formula: Formula
     listed: bool = False
 
@@ -58,24 +58,27 @@ class Setting:
         return f"{self.name}={self.formula.text}"
 
     def at(self, width: int) -> dict[Position, int | float]:
-        """Evaluate the number at each place; a float where one stood there, else a whole number. Raises BadFormula."""
-        real = {place: _is_real(place, self.formula) for place in self.places}
+        """Evaluate the number at each location; a float where one stood there, else a whole number. Raises BadFormula."""
+        real = {location: _is_real(location, self.formula) for location in self.locations}
         return {
-            place.position: self.formula.real_at(width) if real[place] else self.formula.at(width)
-            for place in self.places
+            location.position: self.formula.real_at(width) if real[location] else self.formula.at(width)
+            for location in self.locations
         }
 
     def told(self) -> str:
-        """Tell its places, with their lines."""
+        """Tell its locations, with their lines."""
         lines = _text(self.file).splitlines()
-        count = f"{len(self.places)} place{'s' if len(self.places) > 1 else ''}"
-        shown = [f"\n  {place_name(self.file, place)}: {lines[place.line - 1].strip()}" for place in self.places]
+        count = f"{len(self.locations)} location{'s' if len(self.locations) > 1 else ''}"
+        shown = [
+            f"\n  {location_name(self.file, location)}: {lines[location.line - 1].strip()}"
+            for location in self.locations
+        ]
         return f"--set {self} sets {count}:{''.join(shown)}"
 
 
-def place_name(file: str, place: Place) -> str:
-    """Name a place as compilers do; `--set` takes this, with the number behind it."""
-    return f"{Path(file).name}:{place.line}:{place.position[1] + 1}"
+def location_name(file: str, location: Location) -> str:
+    """Name a location as compilers do; `--set` takes this, with the number behind it."""
+    return f"{Path(file).name}:{location.line}:{location.position[1] + 1}"
 
 
 def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
@@ -94,8 +97,8 @@ def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
         except BadFormula as error:
             raise BadSetting(f"--set {word}: {error}") from error
         setting = _found(script, name.strip(), formula)
-        for place in setting.places:
-            before = taken.setdefault((setting.file, place.position), setting)
+        for location in setting.locations:
+            before = taken.setdefault((setting.file, location.position), setting)
             if before is not setting:
                 raise BadSetting(f"--set {word}: the same number is set by --set {before}; expected it once")
         settings.append(setting)
@@ -129,8 +132,8 @@ def _values(settings: Sequence[Setting], width: int) -> dict[str, dict[Position,
     return made
 
 
-def _is_real(place: Place, formula: Formula) -> bool:
-    return isinstance(place.value, float) or (place.value is None and formula.is_real)
+def _is_real(location: Location, formula: Formula) -> bool:
+    return isinstance(location.value, float) or (location.value is None and formula.is_real)
 
 
 @final
@@ -159,22 +162,24 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
     file, inner, line, column = _parts(name)
     path = _path(script, file, name)
     try:
-        places = places_in(_text(str(path)), str(path))
+        locations = locations_in(_text(str(path)), str(path))
     except (NotReadable, OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"--set {name}: {error}") from error
     literal = LITERAL.fullmatch(inner) is not None
     if literal:
         number = ast.literal_eval(inner.lstrip("0") or "0") if "." not in inner else float(inner)
-        named = [place for place in places if type(place.value) is type(number) and place.value == number]
+        named = [
+            location for location in locations if type(location.value) is type(number) and location.value == number
+        ]
     else:
-        named = [place for place in places if inner in place.names] or _only(places, inner)
-    mine = [place for place in named if line in (0, place.line) and column in (0, place.position[1] + 1)]
+        named = [location for location in locations if inner in location.names] or _only(locations, inner)
+    mine = [location for location in named if line in (0, location.line) and column in (0, location.position[1] + 1)]
     if not named:
-        raise BadSetting(f"--set {name}: {_nothing(path, places, inner, literal)}")
+        raise BadSetting(f"--set {name}: {_nothing(path, locations, inner, literal)}")
     if not mine or (len(mine) > 1 and not literal):
         lines = _text(str(path)).splitlines()
-        shown = [f"\n  line {place.line}: {lines[place.line - 1].strip()}" for place in named]
-        known = "places with that number" if literal else "places of that name"
+        shown = [f"\n  line {location.line}: {lines[location.line - 1].strip()}" for location in named]
+        known = "locations with that number" if literal else "locations of that name"
         example = f"{named[-1].line}:{inner}" if literal else f"{inner}@{named[-1].line}"
         expected = "expected one of them" if literal else "expected one, by its line"
         raise BadSetting(
@@ -185,10 +190,10 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
     return Setting(name if not file else name[len(file) + 1 :], str(path), tuple(mine), formula, listed)
 
 
-def _only(places: Sequence[Place], inner: str) -> list[Place]:
+def _only(locations: Sequence[Location], inner: str) -> list[Location]:
     """Return the one number whose name ends so (`main.n_embd` for `n_embd`); nothing if there are several."""
     ending = [
-        place for place in places if place.value is not None and any(name.endswith(f".{inner}") for name in place.names)
+        location for location in locations if location.value is not None and any(name.endswith(f".{inner}") for name in location.names)
     ]
     return ending if len(ending) == 1 else []
 
@@ -216,19 +221,21 @@ def _path(script: Path, file: str, name: str) -> Path:
     return path
 
 
-def _nothing(path: Path, places: Sequence[Place], inner: str, literal: bool) -> str:
+def _nothing(path: Path, locations: Sequence[Location], inner: str, literal: bool) -> str:
     """Write the message for a name or a number that is not there."""
     if literal:
-        values = sorted({place.value for place in places if place.value is not None})
+        values = sorted({location.value for location in locations if location.value is not None})
         numbers = [repr(value) for value in values]
         return f"{path.name} has no number {inner}; its numbers are: {', '.join(numbers) or 'none'}"
-    names = list(dict.fromkeys(known for place in places if place.value is not None for known in place.names))
+    names = list(
+        dict.fromkeys(known for location in locations if location.value is not None for known in location.names)
+    )
     close = difflib.get_close_matches(inner, names, MOST_NAMES, 0.5)
     last = [known for known in names if known.rpartition(".")[2] == inner.rpartition(".")[2]]
     listed = list(dict.fromkeys([*last, *close, *names]))
     more = f" and {len(listed) - MOST_NAMES} more" if len(listed) > MOST_NAMES else ""
     if listed:
-        return f"{path.name} has no such place; its numbers are: {', '.join(listed[:MOST_NAMES])}{more}"
-    sizes = sorted({place.value for place in places if isinstance(place.value, int) and place.value > 2})
+        return f"{path.name} has no number of that name; its numbers are: {', '.join(listed[:MOST_NAMES])}{more}"
+    sizes = sorted({location.value for location in locations if isinstance(location.value, int) and location.value > 2})
     also = f". Set a number wherever it is written, as in --set {sizes[-1]}=n" if sizes else ""
-    return f"{path.name} has no such place; none of its numbers has a name{also}"
+    return f"{path.name} has no number of that name; none of its numbers has a name{also}"

@@ -101,10 +101,10 @@ def _files_of(name: tuple[int, str], importer: Path, folder: Path) -> list[Path]
     """List the files of a module, with the packages around it, if it lies in the folder."""
     level, dotted = name
     root = importer.parents[level - 1] if 0 < level <= len(importer.parents) else folder
-    found, place = [], root
+    found, below = [], root
     for part in dotted.split(".") if dotted else []:
-        place = place / part
-        found += [each for each in (place.with_suffix(".py"), place / "__init__.py") if each.is_file()]
+        below = below / part
+        found += [each for each in (below.with_suffix(".py"), below / "__init__.py") if each.is_file()]
     return [each.resolve() for each in found if each.resolve().is_relative_to(folder)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from tpdyn.exact.affine import Chart
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
-from tpdyn.readings.orders.contraction import contract, place, total_sum
+from tpdyn.readings.orders.contraction import contract, on_axes, total_sum
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, Sources, aligned, hull, odd_in, product
 from tpdyn.readings.orders.terms import Gaussian, Term, leading_order
 
@@ -235,15 +235,15 @@ def test_entry_by_entry_two_matrices_make_one_without_symmetry() -> None:
 
 def test_axes_are_renamed_and_a_transpose_turns_the_sides_of_a_matrix() -> None:
     two = Two()
-    assert place(two.matrix, (1, 0)).gaussian == Gaussian(10, (1, 0))
-    moved = place(Term(ZERO, two.v), (1,))
+    assert on_axes(two.matrix, (1, 0)).gaussian == Gaussian(10, (1, 0))
+    moved = on_axes(Term(ZERO, two.v), (1,))
     assert aligned(moved.parity, 1) is None and aligned(moved.parity, 0) is not None
-    assert place(two.matrix, (0, 1)) is two.matrix
+    assert on_axes(two.matrix, (0, 1)) is two.matrix
 
 
 def test_the_diagonal_of_a_matrix_is_a_vector_without_symmetry_and_as_rare_as_before() -> None:
     rare = Term(HALF, EVEN, ONE, Gaussian(10, (0, 1)))
-    assert place(rare, (0, 0)) == Term(HALF, ANY, ONE)
+    assert on_axes(rare, (0, 0)) == Term(HALF, ANY, ONE)
 
 
 def test_the_same_factors_are_looked_up() -> None:

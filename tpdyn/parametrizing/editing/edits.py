@@ -1,4 +1,4 @@
-"""How is a script's text changed in a few places, all else left as it is? Insertions, collected and then made at once."""
+"""How is a script's text changed in a few lines, all else left as it is? Insertions, collected and then made at once."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from typing import final
 
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.editing.edits import TextEdits, unified
+from tpdyn.parametrizing.editing.lines import Line, bracketed, lines_of, multiplied, relative
 from tpdyn.parametrizing.editing.others import other_uses, resets_in
-from tpdyn.parametrizing.editing.places import Line, bracketed, lines_of, multiplied, relative
 from tpdyn.parametrizing.editing.text import NoWidth, Powers, by_model, by_order, powers_of, width_from
 from tpdyn.parametrizing.parametrization import Parametrization, Shift
 from tpdyn.program.program import Program
@@ -80,9 +80,9 @@ def fix(program: Program, derived: Parametrization, made: Sequence[Construction]
         raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
     writer = _Writer(base_width, patch_folder(program))
     if derived.edits():
-        ran = {(place.source.file, place.source.line) for place in Facts.of(program).places}
+        ran = {(site.source.file, site.source.line) for site in Facts.of(program).sites}
         for line in lines_of(program, dict(derived.multipliers), base_width):
-            writer.place(line, derived.exponents, {number for file, number in ran if file == line.file})
+            writer.multiply(line, derived.exponents, {number for file, number in ran if file == line.file})
         if any(shift.initial or shift.rate for shift in derived.shifts().values()):
             if any(shift.rate for shift in derived.shifts().values()):
                 sources = {statement.origin.source.file for statement in program.statements}
@@ -204,16 +204,16 @@ class _Writer:
 
     # -- products ---------------------------------------------------------------------------------------------------
 
-    def place(self, line: Line, known: Collection[str], ran: Collection[int]) -> None:
+    def multiply(self, line: Line, known: Collection[str], ran: Collection[int]) -> None:
         where = f"{relative(line.file)}:{line.line}"
-        modules = ", ".join(dict.fromkeys(place.module for place in line.places))
+        modules = ", ".join(dict.fromkeys(site.module for site in line.sites))
         if not line.file or not os.path.isfile(line.file) or not is_user_file(line.file):
             self._by_hand.append(
                 f"multiply the product in {modules} by {_growth(line, self._base)}: its line is not known"
             )
             return
         edits = self._file(os.path.abspath(line.file))
-        biased = any(f"{place.module.split('#')[0]}.bias" in known for place in line.places)
+        biased = any(f"{site.module.split('#')[0]}.bias" in known for site in line.sites)
         found = multiplied(edits, line, biased)
         if found is None:
             words = f"multiply the product of {modules or 'this line'} by {_growth(line, self._base)}"
@@ -263,7 +263,7 @@ class _Writer:
 def _growth(line: Line, base_width: int) -> str:
     """Tell the multiplier of a line in words."""
     if line.power is None:
-        each = ", ".join(place.name for place in line.places)
+        each = ", ".join(site.name for site in line.sites)
         return f"different powers of the width ({each})"
     if line.size is None:
         return f"(width / {base_width}) ** {bracketed(line.power)}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from tpdyn.parametrizing.editing.edits import TextEdits
-from tpdyn.parametrizing.editing.places import (
+from tpdyn.parametrizing.editing.lines import (
     Line,
     Multiplied,
     begins_at,

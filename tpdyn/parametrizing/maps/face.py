@@ -99,7 +99,7 @@ class Face:
 
 
 def face_of(maximum: Maximum) -> Face:
-    """Find the optima that are connected with the point where a search ended (multipliers at places stay as they are).
+    """Find the optima that are connected with the point where a search ended (multipliers at sites stay as they are).
 
     Raises ValueError where requirements were given up: there is no optimum then.
     """
@@ -131,7 +131,7 @@ def face_of(maximum: Maximum) -> Face:
 
 
 def _base(own: Mapping[str, Own], name: str) -> Fraction:
-    """Return the script's own exponent behind a symbol; 0 for a multiplier at a place."""
+    """Return the script's own exponent behind a symbol; 0 for a multiplier at a site."""
     parameter, _, kind = name.rpartition(":")
     if parameter not in own:
         return ZERO
@@ -141,7 +141,7 @@ def _base(own: Mapping[str, Own], name: str) -> Fraction:
 def _directions(maximum: Maximum, own: Mapping[str, Own]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
     """Find the directions along which tight requirements stay tight: those that change nothing at all, and the others.
 
-    Multipliers at places, and the initial size of parameters that start at zero, are no directions.
+    Multipliers at sites, and the initial size of parameters that start at zero, are left out.
     """
     size = len(maximum.point)
     tight = [
@@ -196,7 +196,7 @@ class _Walk:
                     if coefficient and factor:
                         moved[key] = moved.get(key, ZERO) + coefficient * factor
             moves[f"t{number}"] = moved
-        self.coordinates = Coordinates(moves, maximum.exponents, maximum.coordinates.places)
+        self.coordinates = Coordinates(moves, maximum.exponents, maximum.coordinates.sites)
 
     def all(self) -> tuple[list[tuple[Constraint, ...]], bool]:
         """Walk to the pieces that are connected with the optimum; tell whether the walk ended by itself."""

@@ -171,20 +171,20 @@ def formulas(
 
 def _table(program: Program, orders: Orders) -> dict[str, dict[int, tuple[Order, Order]]]:
     """Table size and change of each module, output and parameter, by step; modules come before parameters of the same name."""
-    places: dict[str, dict[int, list[int]]] = {}
+    pieces_of: dict[str, dict[int, list[int]]] = {}
     for mark in program.marks:
         if mark.kind in ("module", "output", "loss"):
-            places.setdefault(mark.name, {}).setdefault(mark.step, []).extend(mark.view.pieces)
+            pieces_of.setdefault(mark.name, {}).setdefault(mark.step, []).extend(mark.view.pieces)
     for parameter in program.parameters:
-        if parameter.name not in places:
+        if parameter.name not in pieces_of:
             steps = enumerate(parameter.versions[: max(program.steps, 1)])
-            places[parameter.name] = {step: list(view.pieces) for step, view in steps}
+            pieces_of[parameter.name] = {step: list(view.pieces) for step, view in steps}
 
     def both(pieces: list[int]) -> tuple[Order, Order]:
         values = [orders.values[var] for var in pieces]
         return _most(value.size for value in values), _most(value.moved for value in values)
 
-    return {name: {step: both(pieces) for step, pieces in steps.items()} for name, steps in places.items()}
+    return {name: {step: both(pieces) for step, pieces in steps.items()} for name, steps in pieces_of.items()}
 
 
 def _most(several: Iterable[Order]) -> Order:

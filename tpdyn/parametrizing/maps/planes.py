@@ -92,7 +92,7 @@ def plane_through(
     if len(names) != 3 or len(set(names)) < 3:
         raise ValueError(f"through = {', '.join(names)}; expected three different names, e.g. NTP, muP, SP")
     said, points = zip(*(point_named(program, name, families) for name in names), strict=True)
-    at = {place.name: place.positions for place in Facts.of(program).shared_places}
+    at = {site.name: site.positions for site in Facts.of(program).shared_sites}
     moves = [_difference(points[0], point, at) for point in points[1:]]
     if _parallel(*moves):
         raise ValueError(f"{', '.join(names)} lie on one line for this script; expected three points of a plane")
@@ -114,17 +114,17 @@ def locate(program: Program, own: Mapping[str, Own], coordinates: Coordinates, e
         for name, row in zip(own, _apart(own, coordinates, extra, kind), strict=True)
         if not (kind == "b" and own[name].zero)
     }
-    at_places = _places_apart(coordinates, extra)
+    at_sites = _sites_apart(coordinates, extra)
     # What a symmetry adds to a, it takes from b: if their sums do not meet, no symmetry helps, and none has to be found.
     sums = [
         tuple(x + y for x, y in zip(apart["a", name], apart["b", name], strict=True))
         for name in own
         if not own[name].zero
     ]
-    if solve([*sums, *at_places], symbols) is None:
+    if solve([*sums, *at_sites], symbols) is None:
         return None
     symmetric = symmetries(program, extra)
-    rows = [(*row[:-1], *(ZERO for _ in own), row[-1]) for row in at_places]
+    rows = [(*row[:-1], *(ZERO for _ in own), row[-1]) for row in at_sites]
     for (kind, name), row in apart.items():
         k = symmetric[name]
         along = ZERO if k is None else {"a": Fraction(1), "b": Fraction(-1), "c": -k}[kind]
@@ -149,17 +149,17 @@ def _apart(own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents, k
     ]
 
 
-def _places_apart(coordinates: Coordinates, extra: Exponents) -> list[Row]:
+def _sites_apart(coordinates: Coordinates, extra: Exponents) -> list[Row]:
     """Return a row for each product with a multiplier."""
     rows = []
     for position in dict.fromkeys(
-        (*coordinates.origin.place, *extra.place, *(at for each in coordinates.places.values() for at in each))
+        (*coordinates.origin.site, *extra.site, *(at for each in coordinates.sites.values() for at in each))
     ):
         steps = (
-            sum((c for (kind, of), c in moved.items() if kind == "p" and position in coordinates.places[of]), ZERO)
+            sum((c for (kind, of), c in moved.items() if kind == "p" and position in coordinates.sites[of]), ZERO)
             for moved in coordinates.moves.values()
         )
-        rows.append((*steps, coordinates.origin.place.get(position, ZERO) - extra.place.get(position, ZERO)))
+        rows.append((*steps, coordinates.origin.site.get(position, ZERO) - extra.site.get(position, ZERO)))
     return rows
 
 
@@ -174,7 +174,7 @@ def point_named(program: Program, around: Around, families: Mapping[str, Exponen
     if isinstance(around, Parametrization):
         if around.maximum is None:
             raise ValueError(
-                "a parametrization that was read from a file has no place on a plane; derive it: tpdyn.derive(program)"
+                "a parametrization that was read from a file cannot be put on a plane; derive it: tpdyn.derive(program)"
             )
         return "maximal update", around.maximum.exponents
     if around not in families:
@@ -258,14 +258,14 @@ def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> E
 
 
 def _difference(start: Exponents, end: Exponents, at: Mapping[str, tuple[int, ...]]) -> Moves:
-    """Subtract one point from another, in exponents of parameters and of places."""
+    """Subtract one point from another, in exponents of parameters and of sites."""
     one, other = _by_kind(start), _by_kind(end)
     names = dict.fromkeys(name for kind in KINDS for name in (*one[kind], *other[kind]))
     steps: dict[tuple[Kind, str], Fraction] = {
         (kind, name): other[kind].get(name, ZERO) - one[kind].get(name, ZERO) for kind in KINDS for name in names
     }
     for name, positions in at.items():
-        steps["p", name] = end.place.get(positions[0], ZERO) - start.place.get(positions[0], ZERO)
+        steps["p", name] = end.site.get(positions[0], ZERO) - start.site.get(positions[0], ZERO)
     return {key: step for key, step in steps.items() if step}
 
 

@@ -160,12 +160,12 @@ def _scatter(scatter: Scatter, value: Tensor, index: Tensor, shape: Sizes) -> Te
         for label, size in zip(operand.axes, tensor.shape, strict=True):
             sizes[label] = max(sizes.get(label, 1), size)
     summed = sorted(label for label in sizes if label >= rank)
-    place = {label: number for number, label in enumerate([*kept, *summed])}
-    full = [sizes[label] for label in place]
+    axis_of = {label: number for number, label in enumerate([*kept, *summed])}
+    full = [sizes[label] for label in axis_of]
     flat = [*full[: len(kept)], -1]
 
     def spread(tensor: Tensor, operand: Operand) -> Tensor:
-        there = aligned(tensor, [place[label] for label in operand.axes], len(full))
+        there = aligned(tensor, [axis_of[label] for label in operand.axes], len(full))
         return there.expand(full).reshape(flat)
 
     chosen = _from_the_front(spread(index, scatter.index), shape[axis])

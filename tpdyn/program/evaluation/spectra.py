@@ -28,8 +28,8 @@ def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -
     vectors = vectors.flip(-1) if instruction.descending else vectors
     own = instruction.weights.axes
     every = sorted({*batch, *own} - {instruction.axis})
-    place = {label: number for number, label in enumerate([*every, instruction.axis])}
-    factors = aligned(weights, [place[label] for label in own], len(place)).unsqueeze(-2)
+    axis_of = {label: number for number, label in enumerate([*every, instruction.axis])}
+    factors = aligned(weights, [axis_of[label] for label in own], len(axis_of)).unsqueeze(-2)
     for number, label in enumerate(every):
         vectors = vectors if label in batch else vectors.unsqueeze(number)
     made = (vectors * factors) @ vectors.mT

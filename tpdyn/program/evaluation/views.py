@@ -41,7 +41,7 @@ def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]])
             f"a tensor of shape {tuple(tensor.shape)} does not fill {len(view.pieces)} values of shape "
             f"{shapes[view.var]}"
         )
-    inverse = sorted(range(len(order)), key=lambda place: order[place])
+    inverse = sorted(range(len(order)), key=lambda axis: order[axis])
     pieces = tensor.reshape(split).permute(inverse).reshape((len(view.pieces), *shapes[view.var]))
     return {piece: pieces[number] for number, piece in enumerate(view.pieces)}
 

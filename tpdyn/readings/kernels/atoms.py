@@ -118,7 +118,7 @@ class Atoms(Linear):
             if mine is None and theirs is None:
                 names[w.axes[axis]] = names_v[w_v.axes[axis]] = Label(int(shape[axis].constant))
             elif mine is None or theirs is None:
-                raise self.refusal(v.var, "an axis of a weight is summed in one place and kept in another")
+                raise self.refusal(v.var, "an axis of a weight is summed in one operand and kept in another")
             elif mine is not theirs:
                 apart.append((mine, theirs))
                 names_v[w_v.axes[axis]] = mine
@@ -256,11 +256,11 @@ class Atoms(Linear):
         instruction = statement.instruction
         if not isinstance(instruction, Contract) or self.matrix(u.var) or isinstance(instruction, Leaf):
             return ONE, [u]
-        for place in instruction.operands:
-            if self.sums_wide(statement.shape, place):
+        for operand in instruction.operands:
+            if self.sums_wide(statement.shape, operand):
                 raise self.refusal(u.var, "a sum over the width that stays random in the limit")
         names = self.with_summed(tile, u, instruction.operands)
-        return instruction.scale, [self.operand(tile, u, place, names) for place in instruction.operands]
+        return instruction.scale, [self.operand(tile, u, operand, names) for operand in instruction.operands]
 
     def independent(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Pair two values without a common source: the product of their means."""

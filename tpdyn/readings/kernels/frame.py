@@ -98,30 +98,30 @@ class Frame(ABC):
         """Return the label of a finite axis."""
         return self.by_label(u)[axis]
 
-    def operand(self, tile: Tile, u: Seen, place: Operand, names: dict[int, Label]) -> Seen:
+    def operand(self, tile: Tile, u: Seen, operand: Operand, names: dict[int, Label]) -> Seen:
         """Label the finite axes of an operand as the instruction says; an axis that is summed gets a label of its own."""
         labels = []
-        for axis, label in enumerate(place.axes):
-            if self.wide[place.var][axis]:
+        for axis, label in enumerate(operand.axes):
+            if self.wide[operand.var][axis]:
                 continue
             if label not in names:
-                names = {**names, label: Label(tile.sides[u.side].axis_size(place.var, axis))}
+                names = {**names, label: Label(tile.sides[u.side].axis_size(operand.var, axis))}
             labels.append(names[label])
-        return Seen(u.side, place.var, tuple(labels))
+        return Seen(u.side, operand.var, tuple(labels))
 
     def with_summed(self, tile: Tile, u: Seen, operands: Sequence[Operand]) -> dict[int, Label]:
         """Label the finite axes of a statement and those that it sums over, which its operands share."""
         names = dict(self.by_label(u))
-        for place in operands:
-            for axis, label in enumerate(place.axes):
-                if label not in names and not self.wide[place.var][axis]:
-                    names[label] = Label(tile.sides[u.side].axis_size(place.var, axis))
+        for operand in operands:
+            for axis, label in enumerate(operand.axes):
+                if label not in names and not self.wide[operand.var][axis]:
+                    names[label] = Label(tile.sides[u.side].axis_size(operand.var, axis))
         return names
 
-    def sums_wide(self, shape: tuple[Scaling, ...], place: Operand) -> bool:
-        """Whether an operand has a wide axis that the result lacks."""
-        wide = self.wide[place.var]
-        return any(is_wide and label >= len(shape) for is_wide, label in zip(wide, place.axes, strict=True))
+    def sums_wide(self, shape: tuple[Scaling, ...], operand: Operand) -> bool:
+        """Tell whether an operand has a wide axis that the result lacks."""
+        wide = self.wide[operand.var]
+        return any(is_wide and label >= len(shape) for is_wide, label in zip(wide, operand.axes, strict=True))
 
     def gathers_positions(self, gather: Gather) -> bool:
         """Tell whether a lookup is along a finite axis, by a table that is the same for all samples."""
@@ -143,9 +143,9 @@ class Frame(ABC):
             return True
         match instruction:
             case Combine(terms=terms):
-                return all(self.is_gaussian(place.var) for _, place in terms)
+                return all(self.is_gaussian(operand.var) for _, operand in terms)
             case Contract(operands=operands):
-                rest = [place for place in operands if place.var not in self.numeric]
+                rest = [operand for operand in operands if operand.var not in self.numeric]
                 return len(rest) == 1 and self.is_gaussian(rest[0].var)
             case Gather(value=value) | Slice(value=value):
                 return self.is_gaussian(value.var)

@@ -41,7 +41,7 @@ def numbers_of(program: Program, data: int) -> frozenset[int]:
             if var == data or ((fixed or level) and not wide):
                 found.add(var)
             continue
-        reads = [place.var for place in operands_of(instruction)]
+        reads = [operand.var for operand in operands_of(instruction)]
         if all(read in found for read in reads):
             if not wide:
                 found.add(var)
@@ -49,8 +49,8 @@ def numbers_of(program: Program, data: int) -> frozenset[int]:
         if isinstance(instruction, Contract) and not wide and matrix_of(program, frozenset(found), var) is None:
             sums = any(
                 dim.is_wide and label >= len(statement.shape)
-                for place in instruction.operands
-                for dim, label in zip(program.statements[place.var].shape, place.axes, strict=True)
+                for operand in instruction.operands
+                for dim, label in zip(program.statements[operand.var].shape, operand.axes, strict=True)
             )
             if sums:
                 found.add(var)
@@ -70,7 +70,7 @@ def sources_of(program: Program, numeric: frozenset[int]) -> dict[int, frozenset
         elif (matrix := matrix_of(program, numeric, var)) is not None:
             found[var] = frozenset({matrix[0].var})
         else:
-            found[var] = frozenset().union(*(found[place.var] for place in operands_of(instruction)))
+            found[var] = frozenset().union(*(found[operand.var] for operand in operands_of(instruction)))
     return found
 
 

@@ -38,19 +38,19 @@ class Linear(Frame):
         match instruction:
             case Combine(terms=terms, constant=constant):
                 parts = [
-                    self._times(kind, tile, scale, (), self.operand(tile, u, place, names), v, out)
-                    for scale, place in terms
+                    self._times(kind, tile, scale, (), self.operand(tile, u, operand, names), v, out)
+                    for scale, operand in terms
                 ]
                 if kind == "second" and not constant.is_zero:
                     parts.append(self._constant(tile, constant, u, v, out))
                 return True, total(parts)
             case Contract(operands=operands, scale=scale):
-                numbers = [place for place in operands if place.var in self.numeric]
-                rest = [place for place in operands if place.var not in self.numeric]
+                numbers = [operand for operand in operands if operand.var in self.numeric]
+                rest = [operand for operand in operands if operand.var not in self.numeric]
                 if self.matrix(u.var) or len(rest) != 1 or self.sums_wide(statement.shape, rest[0]):
                     return False, None
                 names = self.with_summed(tile, u, operands)
-                first, *others = (self.operand(tile, u, place, names) for place in (*rest, *numbers))
+                first, *others = (self.operand(tile, u, operand, names) for operand in (*rest, *numbers))
                 return True, self._times(kind, tile, scale, others, first, v, out)
             case Gather(value=value, index=index) if self.gathers_positions(instruction):
                 picked = Label(tile.sides[u.side].size(value, instruction.axis))

@@ -94,9 +94,9 @@ class Numbers:
             return self.samples
         return int(self.program.statements[var].shape[axis].constant)
 
-    def size(self, place: Operand, label: int) -> int:
+    def size(self, operand: Operand, label: int) -> int:
         """Return the size of an operand's axis, by its label."""
-        return self.axis_size(place.var, place.axes.index(label))
+        return self.axis_size(operand.var, operand.axes.index(label))
 
     def finite_shape(self, var: int) -> tuple[int, ...]:
         """Return the sizes of the finite axes."""
@@ -161,16 +161,16 @@ class Numbers:
         statement = self.program.statements[var]
         match statement.instruction:
             case Contract(operands=operands) if any(
-                dim.is_wide for place in operands for dim in self.program.statements[place.var].shape
+                dim.is_wide for operand in operands for dim in self.program.statements[operand.var].shape
             ):
                 return kernels.sum_over_width(self, var)
-            case Contract(operands=(place,), scale=scale) | Combine(terms=((scale, place),)) if not scale.is_zero:
-                inner = self.number(place.var, kernels)
+            case Contract(operands=(operand,), scale=scale) | Combine(terms=((scale, operand),)) if not scale.is_zero:
+                inner = self.number(operand.var, kernels)
                 alone = isinstance(statement.instruction, Contract) or statement.instruction.constant.is_zero
                 if alone and (inner.order != 0 or not scale.is_constant or inner.fluctuation is not None):
                     made = inner.times(scale)
                     shape = tuple(self.axis_size(var, axis) for axis in range(len(statement.shape)))
-                    return replace(made, value=_summed_by(made.value, list(place.axes), shape))
+                    return replace(made, value=_summed_by(made.value, list(operand.axes), shape))
                 return Number(self._made(var, kernels))
             case _:  # made of numbers that do not depend on the width, or refused there
                 return Number(self._made(var, kernels))
@@ -185,7 +185,7 @@ class Numbers:
             return self._leaf(statement.name, instruction, shape)
         if not all(scale.is_constant for scale in _scales(instruction)):
             raise kernels.refusal(var, "a number that depends on the width beside others")
-        operands = [self.value(place.var, kernels) for place in operands_of(instruction)]
+        operands = [self.value(operand.var, kernels) for operand in operands_of(instruction)]
         return evaluate(
             instruction, operands, shape, 1, dtype=self.dtype, type=statement.type, device=self.inputs.device
         )

@@ -112,8 +112,8 @@ class Kernels(Atoms):
         match instruction:
             case Combine(terms=terms, constant=constant):
                 parts = []
-                for scale, place in terms:
-                    read = self.operand(tile, u, place, names)
+                for scale, operand in terms:
+                    read = self.operand(tile, u, operand, names)
                     made = self.mean(tile, read, read.labels)
                     parts.append(None if made is None else scaled(expanded(made, u.labels), scale))
                 parts.append(level(u.labels, constant, tile))
@@ -221,14 +221,14 @@ class Kernels(Atoms):
         scale = instruction.scale
         wide = {
             label: dim
-            for place in instruction.operands
-            for label, dim in zip(place.axes, self.program.statements[place.var].shape, strict=True)
+            for operand in instruction.operands
+            for label, dim in zip(operand.axes, self.program.statements[operand.var].shape, strict=True)
             if dim.is_wide and label >= len(statement.shape)
         }
         for dim in wide.values():
             scale = scale * dim
         names = self.with_summed(tile, u, instruction.operands)
-        read = [self.operand(tile, u, place, names) for place in instruction.operands]
+        read = [self.operand(tile, u, operand, names) for operand in instruction.operands]
         if len(read) == 1:
             made = self.mean(tile, read[0], tuple(x for x in u.labels if x in read[0].labels))
         else:

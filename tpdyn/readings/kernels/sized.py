@@ -200,12 +200,12 @@ def looked_up(
         made = torch.stack(stacked)
         made = made.reshape(*(table.shape[axis] for axis in joined), *made.shape[1:])
         lead = list(joined)
-        for place in reversed(range(len(joined))):
-            if not kept[joined[place]]:
-                made = made.sum(place)
-                lead.pop(place)
+        for k in reversed(range(len(joined))):
+            if not kept[joined[k]]:
+                made = made.sum(k)
+                lead.pop(k)
     # axes now: lead, free (left), free (right), rest; the left side's kept axes in the order of the table
-    left = {axis: place for place, axis in enumerate(lead)} | {axis: len(lead) + k for k, axis in enumerate(free)}
+    left = {axis: k for k, axis in enumerate(lead)} | {axis: len(lead) + k for k, axis in enumerate(free)}
     order = [left[axis] for axis in range(rank) if axis in left]
     tail = list(range(len(lead) + len(free), made.dim()))
     made = made.permute(*order, *tail)

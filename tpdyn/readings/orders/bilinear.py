@@ -9,7 +9,7 @@ from tpdyn.exact.compare import largest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.instructions import Combine
-from tpdyn.readings.orders.contraction import contract, place, total_sum
+from tpdyn.readings.orders.contraction import contract, on_axes, total_sum
 from tpdyn.readings.orders.parity import Sources, forget, odd_in, product
 from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, tidy
 
@@ -50,9 +50,9 @@ def combined(combine: Combine, values: Sequence[Value], plan: Layout, epsilon: b
         order = scale.order
         if order is None:
             continue
-        base += [place(term, axes).times(order) for term in value.base]
-        change += [place(term, axes).times(order) for term in value.change]
-        whole += [place(term, axes).times(order) for term in value.total]
+        base += [on_axes(term, axes).times(order) for term in value.base]
+        change += [on_axes(term, axes).times(order) for term in value.change]
+        whole += [on_axes(term, axes).times(order) for term in value.total]
     keep = any(value.whole is not None for value in values)
     if combine.constant.order is not None:
         negligible = combine.epsilon and not epsilon
@@ -74,9 +74,9 @@ def joined(values: Sequence[Value], plan: Layout) -> Value:
     """Read values laid end to end: as large as the largest."""
     parts = list(zip(values, plan.operands, strict=True))
     return Value(
-        tidy([place(t, axes) for value, axes in parts for t in value.base], plan.wide),
-        tidy([place(t, axes) for value, axes in parts for t in value.change], plan.wide),
-        tidy([place(t, axes) for value, axes in parts for t in value.total], plan.wide)
+        tidy([on_axes(t, axes) for value, axes in parts for t in value.base], plan.wide),
+        tidy([on_axes(t, axes) for value, axes in parts for t in value.change], plan.wide),
+        tidy([on_axes(t, axes) for value, axes in parts for t in value.total], plan.wide)
         if any(value.whole is not None for value in values)
         else None,
         plan.wide,
@@ -94,7 +94,7 @@ def moved(value: Value, plan: Layout, sources: Sources, rarity: Fraction = ZERO)
     def move(terms: Terms) -> Terms:
         found = []
         for term in terms:
-            placed = place(term, plan.operands[0])
+            placed = on_axes(term, plan.operands[0])
             parity = placed.parity
             for axis in gone:
                 parity = forget(parity, axis)

@@ -23,7 +23,7 @@ from tpdyn.readings.orders.terms import Gaussian, Term, Terms, keep, rarer, shif
 _IN_ORDER = tuple(tuple(range(count)) for count in range(AXES + 1))
 
 
-def place(term: Term, axes: tuple[int, ...]) -> Term:
+def on_axes(term: Term, axes: tuple[int, ...]) -> Term:
     """Rename wide axis i of a term to axes[i]."""
     if axes == _IN_ORDER[len(axes)]:
         return term
@@ -74,8 +74,8 @@ def _sum_of_plain_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction) -> Te
 
 def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     found: list[Term] = []
-    left = [place(term, plan.operands[0]) for term in x]
-    right = [place(term, plan.operands[1]) for term in y]
+    left = [on_axes(term, plan.operands[0]) for term in x]
+    right = [on_axes(term, plan.operands[1]) for term in y]
     sums = sources.sums.setdefault((plan, key(shift)), {})
     for a in left:
         for b in right:
@@ -96,7 +96,7 @@ def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Term
     """Return the terms of `n^shift * sum x`: the contraction with the constant 1."""
     found: list[Term] = []
     for term in x:
-        placed = place(term, plan.operands[0])
+        placed = on_axes(term, plan.operands[0])
         found += _sums(placed.times(shift), plan.summed, plan, sources)
     return tidy(found, plan.wide)
 

@@ -83,13 +83,13 @@ def _of_leading(f: Function, lead: Terms, order: Fraction) -> list[Term]:
     if not random:
         return [Term(order, of_function(hull_of(plain), f.parity))]
     signs = hull_of((*plain, *factors)) if plain or factors else EVEN
-    made = [Term(order, of_function(signs, "neither"), ZERO, one) for one in sorted(random, key=_place)]
+    made = [Term(order, of_function(signs, "neither"), ZERO, one) for one in sorted(random, key=_position_of)]
     if plain or f.parity != "odd":
         made.append(Term(order, of_function(signs, "neither" if factors else f.parity)))
     return made
 
 
-def _place(gaussian: Gaussian) -> tuple[int, tuple[int, int]]:
+def _position_of(gaussian: Gaussian) -> tuple[int, tuple[int, int]]:
     return gaussian.matrix, gaussian.axes
 
 
@@ -137,7 +137,7 @@ def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Frac
 
     What breaks is of one symmetry (`Function.breaks`), so that the whole has it in x and its change together. As x is dense
     at the break, the mean is `f'(x) * change` at a jump and `f''(x) * change^2` at a kink, with delta functions of x in f' or
-    f''; what depends on the place within the fraction is smaller by the fraction. Across a random matrix there are, besides,
+    f''; what varies within the fraction is smaller by the fraction. Across a random matrix there are, besides,
     independent entries around the mean.
     """
     made: list[Term] = []
@@ -147,7 +147,7 @@ def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Frac
         sharp = {"odd": "even", "even": "odd", "neither": "neither"}[breaks]
     else:
         sharp = breaks
-    random = sorted({term.gaussian for term in x if term.gaussian is not None}, key=_place)
+    random = sorted({term.gaussian for term in x if term.gaussian is not None}, key=_position_of)
     plain = tuple(term for term in x if term.gaussian is None)
     for change in changes:
         fraction = top - change.order
@@ -207,7 +207,7 @@ def _times(a: Term, b: Term) -> list[Term]:
     if a.gaussian is None and b.gaussian is None:
         return [plain]
     random = {one for one in (a.gaussian, b.gaussian) if one is not None}
-    made = [plain._replace(gaussian=one) for one in sorted(random, key=_place)]
+    made = [plain._replace(gaussian=one) for one in sorted(random, key=_position_of)]
     return [plain, *made] if a.gaussian is not None and a.gaussian == b.gaussian else made
 
 

@@ -34,7 +34,7 @@ from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 from tpdyn.readings.orders.applied import applied
 from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, sum_of_products
-from tpdyn.readings.orders.contraction import place
+from tpdyn.readings.orders.contraction import on_axes
 from tpdyn.readings.orders.leaves import leaf_value
 from tpdyn.readings.orders.parity import Sources
 from tpdyn.readings.orders.remembered import Remembered
@@ -49,21 +49,21 @@ class Exponents:
 
     multiplier: parameter name -> a: the parameter enters the network as `n^-a w`. initial: name -> b: its initial
     entries are smaller by n^-b. rate: name -> c: its learning rate is smaller by n^-c. Missing names mean 0.
-    frozen: parameters that are not trained at all. place: position of a product in the program -> p: it is multiplied by
-    n^-p (for multipliers that belong to no parameter: see `places`, which finds a product together with its gradients).
+    frozen: parameters that are not trained at all. site: position of a product in the program -> p: it is multiplied by
+    n^-p (for multipliers that belong to no parameter: see `tpdyn.facts.sites`, which finds a product together with its gradients).
     """
 
     multiplier: Mapping[str, Fraction] = field(default_factory=dict)
     initial: Mapping[str, Fraction] = field(default_factory=dict)
     rate: Mapping[str, Fraction] = field(default_factory=dict)
     frozen: frozenset[str] = frozenset()
-    place: Mapping[int, Fraction] = field(default_factory=dict)
+    site: Mapping[int, Fraction] = field(default_factory=dict)
 
 
 @final
 @dataclass(frozen=True)
 class Contribution:
-    """`dW x` at one place: how much the change of a parameter contributes to a forward value (None: nothing).
+    """`dW x` in one product: how much the change of a parameter contributes to a forward value (None: nothing).
 
     order: with x as it is in training; alone: with x as it is in the base program, so that only this parameter moves.
     Both behind the multiplier that follows the value, if one does (`Facts.folded`).
@@ -127,7 +127,7 @@ def read(
     reader = _Reader(facts, given, epsilon, contributions)
     if after is not None and _still_true(after, facts):
         reader.go_on(after)
-    exponent_maps = (given.multiplier, given.initial, given.rate, given.place)
+    exponent_maps = (given.multiplier, given.initial, given.rate, given.site)
     known = None if contributions or after or listener else Remembered.of(exponent_maps, (given.frozen, epsilon))
     if known is not None:
         interpret(facts.program, reader.remembering(known), until=_where(asked, until, known))
@@ -266,8 +266,8 @@ class _Reader:
                 "them is the trace of the matrix"
             )
         power = contract.scale.order
-        if power is not None and position in self.exponents.place:
-            power = power - self.exponents.place[position]
+        if power is not None and position in self.exponents.site:
+            power = power - self.exponents.site[position]
         made = contracted(values, self.facts.layout(position), power, self.sources)
         if power is not None:
             self._note_products(position, statement, contract, values, power)
@@ -318,7 +318,7 @@ class _Reader:
         axes_of = self.facts.layout(position).operands
         for (scale, operand), value, axes in zip(combine.terms, values, axes_of, strict=True):
             if operand.var != previous and scale.order is not None:
-                change += [place(term, axes).times(scale.order + power) for term in value.total]
+                change += [on_axes(term, axes).times(scale.order + power) for term in value.total]
         if combine.constant.order is not None:
             change.append(Term(combine.constant.order + power))
         return Value(first.base, tidy(change, first.wide), None, first.wide)
@@ -404,7 +404,7 @@ class _Reader:
         if lead is not None and not vanishes_at_zero(weight, lead + size):
             self.facts.ranges.expect_within(position)
         axes = self.facts.layout(position).operands[1]
-        there = matrix.each(lambda terms: tuple(place(term, axes) for term in terms), matrix.wide)
+        there = matrix.each(lambda terms: tuple(on_axes(term, axes) for term in terms), matrix.wide)
         return function_of(there, weights, weight, size)
 
     def _again(self, var: int, given: dict[int, Value]) -> Value:

@@ -1,4 +1,4 @@
-"""How big are the eigenvalues of a matrix, and a function of it? Of matrices of finite rank whose eigenvectors fill all places.
+"""How big are the eigenvalues of a matrix, and a function of it? Of matrices of finite rank whose eigenvectors fill all entries.
 
 A sum of finitely many outer products is `S = D K D^T`, D of n rows and finitely many columns. Its eigenvalues that are not
 zero are those of the finite matrix `K D^T D`: sums over n terms, so they are larger than the entries of S by n. A function

@@ -36,7 +36,7 @@ class Gaussian(NamedTuple):
 
 @final
 class Term(NamedTuple):
-    """Entries of size n^order on a fraction n^-rarity of the places, with a parity (see the module docstring)."""
+    """Entries of size n^order on a fraction n^-rarity of all entries, with a parity (see the module docstring)."""
 
     order: Fraction
     parity: Parity = EVEN
@@ -272,8 +272,8 @@ def _tidied(several: Terms) -> Terms:
     terms = _one_of_each_kind(several)
     sizes = [term.rms_order for term in terms]
     values, rarities = ranks(sizes), ranks([term.rarity for term in terms])
-    places = [(-values[k], rarities[k], term.parity.rank) for k, term in enumerate(terms)]
-    ranked = sorted(range(len(terms)), key=places.__getitem__)
+    keys = [(-values[k], rarities[k], term.parity.rank) for k, term in enumerate(terms)]
+    ranked = sorted(range(len(terms)), key=keys.__getitem__)
     kept: list[int] = []
     for k in ranked:
         for i in kept:

@@ -216,7 +216,7 @@ class LowRank:
         left, right = tuple(dict.fromkeys(self.left + other.left)), tuple(dict.fromkeys(self.right + other.right))
         core = self.core.new_zeros(_count(left), _count(right))
         for each in (self, other):
-            core[_places(left, each.left)[:, None], _places(right, each.right)[None]] += each.core
+            core[_indices(left, each.left)[:, None], _indices(right, each.right)[None]] += each.core
         return LowRank(left, core, right)
 
     def after(self, other: LowRank) -> LowRank:
@@ -284,7 +284,7 @@ def _count(bases: tuple[Basis, ...]) -> int:
     return sum(basis.vectors.shape[0] for basis in bases)
 
 
-def _places(union: tuple[Basis, ...], bases: tuple[Basis, ...]) -> Tensor:
+def _indices(union: tuple[Basis, ...], bases: tuple[Basis, ...]) -> Tensor:
     """Find the positions of the vectors of some bases among those of a union."""
     where, start = {}, 0
     for basis in union:

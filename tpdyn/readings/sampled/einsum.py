@@ -25,9 +25,9 @@ def einsum(parts: Sequence[Part], out: Sequence[int]) -> Tensor:
         left = [part for number, part in enumerate(left) if number not in (first, second)] + [(product, kept)]
     present = {label for _, labels in left for label in labels}
     result = _pair(left, tuple(label for label in out if label in present))
-    for place, label in enumerate(out):
+    for axis, label in enumerate(out):
         if label not in present:
-            result = result.unsqueeze(place)
+            result = result.unsqueeze(axis)
     return result
 
 

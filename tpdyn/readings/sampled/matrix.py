@@ -103,7 +103,7 @@ class Matrix:
         size = [len(range(*cuts[axis].indices(n))) if axis in cuts else n for axis, n in enumerate(self.shape)]
         total: Tensor | None = None
         for number, (scale, atom, axes) in enumerate(self.terms):
-            inside = {place: cuts[axis] for place, axis in enumerate(axes) if axis in cuts}
+            inside = {k: cuts[axis] for k, axis in enumerate(axes) if axis in cuts}
             part = _placed(_entries(atom, inside, memo), axes, self.rank)
             if total is None:
                 total = part * scale if scale != 1 else part

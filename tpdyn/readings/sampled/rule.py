@@ -45,7 +45,7 @@ STANDS_FOR = {
     "bernoulli": "zeros and ones",
     "orthogonal": "orthogonal, but not multiplied as one matrix of all its rows",
 }
-"""The laws in whose place a Gaussian of the same mean and standard deviation is drawn, as the notes call them."""
+"""The laws that a Gaussian of the same mean and standard deviation replaces, as the notes call them."""
 
 
 class Noise(Protocol):

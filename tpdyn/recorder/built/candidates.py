@@ -83,26 +83,26 @@ def find_candidates(
     fitted = fit([lowered])
     atoms, nodes = find_atoms(fitted)
     search = _Search(atoms, nodes, fitted.statements)
-    places = {
+    positions = {
         statement.instruction.name: position
         for position, statement in enumerate(fitted.statements)
         if isinstance(statement.instruction, Leaf) and statement.instruction.kind in ("parameter", "buffer")
     }
-    for name, position in places.items():
+    for name, position in positions.items():
         for dim in range(len(nodes[position])):
             if any(fnmatchcase(f"{name}:{dim}", pattern) for pattern in finite):
                 search.fix(nodes[position][dim], "declared to be finite")
     search.fix_sizes(fixed_sizes)
     search.seeds([mark.var for mark in lowered.marks if mark.kind == "output"])
-    search.spread([node for position in places.values() for node in nodes[position]])
-    wide = {name: tuple(search.is_wide(node) for node in nodes[position]) for name, position in places.items()}
+    search.spread([node for position in positions.values() for node in nodes[position]])
+    wide = {name: tuple(search.is_wide(node) for node in nodes[position]) for name, position in positions.items()}
     every = {node for axes in nodes for node in axes if node is not None}
     leaves = {atom for node in every for atom in atoms.of(node)}
     return Candidates(
         wide,
         {
             f"{name}:{dim}": search.reason(node)
-            for name, position in places.items()
+            for name, position in positions.items()
             for dim, node in enumerate(nodes[position])
             if not search.is_wide(node)
         },
@@ -112,7 +112,7 @@ def find_candidates(
             [search.size(node) for node in every if not search.is_wide(node)]
             + [search.size(atom) for atom in leaves if atom in search.fixed]
         ),
-        {name: lowered.statements[position].shape for name, position in places.items()},
+        {name: lowered.statements[position].shape for name, position in positions.items()},
         tuple(tuple(search.is_wide(node) for node in axes) for axes in nodes),
     )
 

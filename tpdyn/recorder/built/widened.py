@@ -108,7 +108,7 @@ def widened(
     dims, numbers = _declared(model, finite)
     found = find_candidates(itself, dims, numbers)
     if found.base is None:
-        fixed = "; ".join(f"{place} is {why}" for place, why in itertools.islice(found.why.items(), MOST_NAMES))
+        fixed = "; ".join(f"{dim} is {why}" for dim, why in itertools.islice(found.why.items(), MOST_NAMES))
         raise RecordingError(
             f"no dim of {type(model).__name__} could be its width: {fixed}. Give a function of the width"
         )
@@ -179,11 +179,11 @@ def _assumptions(model: nn.Module, found: Candidates, plan: Plan, ambiguous: Seq
     growing = [f"{name}:{dim}" for name, dims in found.wide.items() for dim, grows in enumerate(dims) if grows]
     yield f"assumed to grow with the width: dims of the sizes {_sizes(plan, found)} ({_some(growing)})"
     by_reason: dict[str, list[str]] = {}
-    for place, why in found.why.items():
+    for dim, why in found.why.items():
         if why != "of size 1":
-            by_reason.setdefault(why, []).append(place)
+            by_reason.setdefault(why, []).append(dim)
     if by_reason:
-        yield "assumed to be fixed: " + "; ".join(f"{_some(places)} ({why})" for why, places in by_reason.items())
+        yield "assumed to be fixed: " + "; ".join(f"{_some(dims)} ({why})" for why, dims in by_reason.items())
     changed, kept = [], []
     for attribute in plan.attributes:
         numbers = attribute.value if isinstance(attribute.value, list | tuple) else [attribute.value]

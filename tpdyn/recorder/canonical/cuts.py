@@ -21,8 +21,8 @@ from tpdyn.recorder.fitting.atoms import Atoms, Node, whole
 class Cut:
     """A slice along one axis, in terms of atoms.
 
-    fixed: (place in the axis, entry taken). ranged: places whose flattened index runs over start, start + step, ...
-    (`length` of them), which becomes the first `taken` atoms of the result. kept: the other places, in order; they are
+    fixed: (factor in the axis, entry taken). ranged: factors whose flattened index runs over start, start + step, ...
+    (`length` of them), which becomes the first `taken` atoms of the result. kept: the other factors, in order; they are
     the result's other atoms.
     """
 
@@ -61,7 +61,7 @@ def plan_slice(
             if count == 1 and taken == 0:
                 return Cut(((0, first),), (), 0, 0, 1, 1, kept)
             return Cut((), (0,), taken, first, step, count, kept)
-        if any(sizes[place] is None for place in outer):
+        if any(sizes[factor] is None for factor in outer):
             return None
         finite = [s for s in sizes[: len(outer)] if s is not None]
         if count == 1 and taken == 0:
@@ -78,11 +78,11 @@ def _narrow(
     """Fix outer atoms at which the whole range has one index; the others are ranged over."""
     fixed: list[tuple[int, int]] = []
     last = start + step * (length - 1)
-    for place in range(len(sizes) - 1):
-        rest = math.prod(sizes[place + 1 :])
+    for factor in range(len(sizes) - 1):
+        rest = math.prod(sizes[factor + 1 :])
         if start // rest != last // rest:
-            return tuple(fixed), tuple(range(place, len(sizes)))
-        fixed.append((place, start // rest))
+            return tuple(fixed), tuple(range(factor, len(sizes)))
+        fixed.append((factor, start // rest))
         start, last = start % rest, last % rest
     return tuple(fixed), (len(sizes) - 1,)
 
@@ -90,15 +90,15 @@ def _narrow(
 def _rest(sizes: Sequence[int], start: int, step: int, length: int) -> int:
     """Return the number of entries of the atoms that are ranged over."""
     _, ranged = _narrow(sizes, start, step, length)
-    return math.prod(sizes[place] for place in ranged)
+    return math.prod(sizes[factor] for factor in ranged)
 
 
 def _unravel(index: int, sizes: Sequence[int], first: int) -> tuple[tuple[int, int], ...]:
     """Return a flat index as one index an atom; atoms are numbered from `first` on."""
     found = []
-    for place in range(len(sizes) - 1, -1, -1):
-        found.append((first + place, index % sizes[place]))
-        index //= sizes[place]
+    for factor in range(len(sizes) - 1, -1, -1):
+        found.append((first + factor, index % sizes[factor]))
+        index //= sizes[factor]
     return tuple(reversed(found))
 
 

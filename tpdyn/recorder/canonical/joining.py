@@ -19,10 +19,11 @@ def joined(pieces: Pieces, concat: Concat, cuts: Sequence[Cut | None], dims: Pro
     product = dims[concat.axis]
     labels = Labels(pieces, dims, tuple(part for part in concat.parts if part is not None), besides=concat.axis)
     planned = [cut for cut in cuts if cut is not None]
-    touched = {product[place] for cut in planned for place in (*cut.ranged, *(place for place, _ in cut.fixed))}
+    touched = {product[factor] for cut in planned for factor in (*cut.ranged, *(factor for factor, _ in cut.fixed))}
     chooses = any(atom in pieces.expanded for atom in touched or product)
     across = any(
-        len(cut.ranged) + len(cut.fixed) > 1 or cut.taken > 1 or any(place for place, _ in cut.fixed) for cut in planned
+        len(cut.ranged) + len(cut.fixed) > 1 or cut.taken > 1 or any(factor for factor, _ in cut.fixed)
+        for cut in planned
     )
     made: dict[Operand, int] = {}
     found: dict[Index, int | None] = {}
@@ -49,12 +50,12 @@ def _part_at(
     for part, cut in zip(concat.parts, cuts, strict=True):
         if part is None or cut is None:
             continue
-        fixed = [(place, entry) for place, entry in cut.fixed if product[place] in pieces.expanded]
-        if any(chosen[concat.axis, place] != entry for place, entry in fixed):
+        fixed = [(factor, entry) for factor, entry in cut.fixed if product[factor] in pieces.expanded]
+        if any(chosen[concat.axis, factor] != entry for factor, entry in fixed):
             continue
         number = 0
-        for place in cut.ranged:
-            number = number * pieces.count(product[place]) + chosen[concat.axis, place]
+        for factor in cut.ranged:
+            number = number * pieces.count(product[factor]) + chosen[concat.axis, factor]
         number -= cut.start
         if not cut.ranged or 0 <= number < cut.length:
             return _piece_of(pieces, concat, part, cut, number, labels, chosen, made)
@@ -74,16 +75,16 @@ def _piece_of(
     """Return the piece of a part at entry `number` of what its cut takes."""
     own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
     where: dict[int, int] = {}
-    for place in range(cut.taken - 1, -1, -1):
-        number, where[place] = divmod(number, pieces.count(own[place]))
+    for factor in range(cut.taken - 1, -1, -1):
+        number, where[factor] = divmod(number, pieces.count(own[factor]))
 
     def slot_in_result(slot: Slot) -> Slot:
-        label, place = slot
-        return (label, cut.kept[place - cut.taken]) if label == concat.axis else slot
+        label, factor = slot
+        return (label, cut.kept[factor - cut.taken]) if label == concat.axis else slot
 
     def entry(slot: Slot) -> int:
-        label, place = slot
-        return where[place] if label == concat.axis and place < cut.taken else chosen[slot_in_result(slot)]
+        label, factor = slot
+        return where[factor] if label == concat.axis and factor < cut.taken else chosen[slot_in_result(slot)]
 
     index, axes = labels.read(part, entry, lambda slot: labels.numbers[slot_in_result(slot)])
     var = pieces.held[part.var].pieces[index]
@@ -105,12 +106,12 @@ def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: La
         merged = len(own) - (len(product) - outer)
 
         def slot_in_result(slot: Slot, merged: int = merged) -> Slot:
-            label, place = slot
-            return (label, place - merged + outer) if label == concat.axis else slot
+            label, factor = slot
+            return (label, factor - merged + outer) if label == concat.axis else slot
 
         def axis(slot: Slot, merged: int = merged) -> int:
-            label, place = slot
-            if label == concat.axis and place < merged:
+            label, factor = slot
+            if label == concat.axis and factor < merged:
                 return first
             number = labels.numbers[slot_in_result(slot)]
             return number - (outer - 1) * (number > first)
@@ -132,7 +133,7 @@ def _end_to_end(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Lab
     product = labels.products[concat.axis]
     outer, inner = 0, ONE
     if cuts:
-        outer = (*cuts[0].ranged, *(place for place, _ in cuts[0].fixed), 0)[0]
+        outer = (*cuts[0].ranged, *(factor for factor, _ in cuts[0].fixed), 0)[0]
         inner = pieces.atoms.size(product[outer + 1 :])
     parts: list[Operand | None] = []
     for part in concat.parts:
@@ -143,8 +144,8 @@ def _end_to_end(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Lab
         missing = len(product) - len(own)  # 1 where the part has length 1 along the axis
 
         def slot_in_result(slot: Slot, missing: int = missing) -> Slot:
-            label, place = slot
-            return (label, place + missing) if label == concat.axis else slot
+            label, factor = slot
+            return (label, factor + missing) if label == concat.axis else slot
 
         index, axes = labels.read(
             part, lambda slot: chosen[slot_in_result(slot)], lambda slot: labels.numbers[slot_in_result(slot)]

@@ -10,7 +10,7 @@ from tpdyn.recorder.canonical.pieces import Index, Pieces
 from tpdyn.recorder.canonical.unstacked import Product, Products
 
 Slot = tuple[int, int]
-"""An atom of a statement: (label of the lowered statement, place in that label's product)."""
+"""An atom of a statement: (label of the lowered statement, factor in that label's product)."""
 Chosen = dict[Slot, int]
 """One entry of each atom that is written out: it chooses a piece."""
 _Axis = TypeVar("_Axis")
@@ -55,11 +55,11 @@ class Labels:
         index: list[int] = []
         axes: list[_Axis] = []
         for label, product in zip(operand.axes, self._pieces.held[operand.var].dims, strict=True):
-            for place, atom in enumerate(product):
+            for factor, atom in enumerate(product):
                 if atom in self._pieces.expanded:
-                    index.append(entry((label, place)))
+                    index.append(entry((label, factor)))
                 else:
-                    axes.append(axis((label, place)))
+                    axes.append(axis((label, factor)))
         return tuple(index), axes
 
     def piece(self, operand: Operand, chosen: Chosen) -> int | None:

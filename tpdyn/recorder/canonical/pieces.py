@@ -102,7 +102,7 @@ class Pieces:
         return var
 
     def relabelled(self, var: int, axes: tuple[int, ...], shape: tuple[Scaling, ...], made: dict[Operand, int]) -> int:
-        """Return the value itself where its axes are the result's, else a copy with the axes in their places."""
+        """Return the value itself where its axes are the result's, else a copy with the axes in their order."""
         if axes == tuple(range(len(shape))):
             return var
         operand = Operand(var, axes)

@@ -18,9 +18,9 @@ from tpdyn.recorder.fitting.widths import WideSlice
 @final
 @dataclass(frozen=True, slots=True)
 class _Uncut:
-    """An axis of a piece that is still to be cut, by its place in the product that is cut."""
+    """An axis of a piece that is still to be cut, by its factor in the product that is cut."""
 
-    place: int
+    factor: int
 
 
 def sliced(pieces: Pieces, cut: WideSlice, plan: Cut, dims: Products) -> Held:
@@ -35,23 +35,23 @@ def _piece(
     pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen, made: dict[Operand, int]
 ) -> int | None:
     entries = _entries(pieces, cut, plan, labels, chosen)
-    kept = {place: plan.taken + number for number, place in enumerate(plan.kept)}
+    kept = {factor: plan.taken + number for number, factor in enumerate(plan.kept)}
 
     def entry(slot: Slot) -> int:
         return entries[slot[1]] if slot[0] == cut.axis else chosen[slot]
 
     def axis(slot: Slot) -> int | _Uncut:
-        label, place = slot
+        label, factor = slot
         if label != cut.axis:
             return labels.numbers[slot]
-        return labels.numbers[label, kept[place]] if place in kept else _Uncut(place)
+        return labels.numbers[label, kept[factor]] if factor in kept else _Uncut(factor)
 
     index, axes = labels.read(cut.value, entry, axis)
     var = pieces.held[cut.value.var].pieces[index]
     if var is None:
         return None
     fixed = dict(plan.fixed)
-    ranged = [axis for axis in axes if isinstance(axis, _Uncut) and axis.place not in fixed]
+    ranged = [axis for axis in axes if isinstance(axis, _Uncut) and axis.factor not in fixed]
     if len(ranged) > 1:
         at = axes.index(ranged[0])
         var = pieces.merged(var, at, len(ranged))
@@ -65,13 +65,13 @@ def _piece(
     uncut = [axis for axis in axes if isinstance(axis, _Uncut)]
     if not uncut:
         return pieces.relabelled(var, tuple(a for a in axes if isinstance(a, int)), shape, made)
-    *others, last = sorted(uncut, key=lambda axis: axis.place not in fixed)  # a range is cut last
+    *others, last = sorted(uncut, key=lambda axis: axis.factor not in fixed)  # a range is cut last
     for other in others:
         at = axes.index(other)
-        var = _entry_along(pieces, var, at, fixed[other.place])
+        var = _entry_along(pieces, var, at, fixed[other.factor])
         axes.pop(at)
-    if last.place in fixed:
-        label, start, step, length = len(shape), fixed[last.place], 1, 1
+    if last.factor in fixed:
+        label, start, step, length = len(shape), fixed[last.factor], 1, 1
     else:
         label, start, step, length = labels.numbers[cut.axis, 0], plan.start, plan.step, plan.length
     operand = Operand(var, tuple(label if isinstance(a, _Uncut) else a for a in axes))
@@ -91,14 +91,14 @@ def _entries(pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: 
     """Return the entry of each written-out atom of the cut axis, for one piece of the result."""
     source = atoms_along(pieces.held[cut.value.var].dims, cut.value, cut.axis)
     entries = dict(plan.fixed)
-    if any(source[place] in pieces.expanded for place in plan.ranged):
+    if any(source[factor] in pieces.expanded for factor in plan.ranged):
         flat = 0
-        for place in range(plan.taken):
-            flat = flat * pieces.count(labels.products[cut.axis][place]) + chosen[cut.axis, place]
+        for factor in range(plan.taken):
+            flat = flat * pieces.count(labels.products[cut.axis][factor]) + chosen[cut.axis, factor]
         flat = plan.start + plan.step * flat
-        for place in reversed(plan.ranged):
-            flat, entries[place] = divmod(flat, pieces.count(source[place]))
-    for number, place in enumerate(plan.kept):
-        if source[place] in pieces.expanded:
-            entries[place] = chosen[cut.axis, plan.taken + number]
+        for factor in reversed(plan.ranged):
+            flat, entries[factor] = divmod(flat, pieces.count(source[factor]))
+    for number, factor in enumerate(plan.kept):
+        if source[factor] in pieces.expanded:
+            entries[factor] = chosen[cut.axis, plan.taken + number]
     return entries

@@ -142,12 +142,12 @@ def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list
         instruction = statement.instruction
         if isinstance(instruction, Contract):
             operands, scale = list(instruction.operands), instruction.scale
-            for place, operand in enumerate(operands):
+            for k, operand in enumerate(operands):
                 while operand.var in multiples:
                     factor, source = multiples[operand.var]
                     axes = tuple(operand.axes[axis] for axis in source.axes)
                     operand, scale = Operand(source.var, axes), scale * factor
-                operands[place] = operand
+                operands[k] = operand
             instruction = Contract(tuple(operands), scale)
             statement = replace(statement, instruction=instruction)
         result.append(statement)

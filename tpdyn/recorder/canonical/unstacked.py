@@ -127,13 +127,13 @@ def _touched(
     wide = any(atoms.sizes[atom].is_wide for atom in axis)
     for end, cut in ends:
         assert cut is not None
-        for place, _ in cut.fixed:
-            yield {axis[place]}, wide
-        ranged = {axis[place] for place in cut.ranged} | set(end[: cut.taken])
+        for factor, _ in cut.fixed:
+            yield {axis[factor]}, wide
+        ranged = {axis[factor] for factor in cut.ranged} | set(end[: cut.taken])
         yield ranged, wide
-        if isinstance(instruction, Concat) and any(place > 0 for place, _ in cut.fixed):
+        if isinstance(instruction, Concat) and any(factor > 0 for factor, _ in cut.fixed):
             # laid end to end along an inner factor
-            yield ranged | {axis[place] for place, _ in cut.fixed}, wide
+            yield ranged | {axis[factor] for factor, _ in cut.fixed}, wide
     if (
         isinstance(instruction, Concat)
         and None in instruction.parts

@@ -225,8 +225,8 @@ class _Search:
 
     def slice_axes(self, statement: FittedStatement, cut: WideSlice) -> tuple[Node | None, ...]:
         by_label: dict[int, Node] = {}
-        place = cut.value.axes.index(cut.axis)
-        source = self.nodes[cut.value.var][place]
+        axis = cut.value.axes.index(cut.axis)
+        source = self.nodes[cut.value.var][axis]
         others = [(a, x) for a, x in zip(cut.value.axes, self.nodes[cut.value.var], strict=True) if a != cut.axis]
         self.bind(by_label, [a for a, _ in others], [x for _, x in others])
         part = self.part_taken(statement, cut, source)
@@ -294,7 +294,7 @@ class _Search:
         if any(not size.is_zero and _has_fixed_part(size) for size in sizes):
             problem = f"a fixed number of coordinates is cut out of a wide dim or added to it: the script {what}"
             advice = (
-                "The coordinates of a wide dim are many of one kind: the theory knows their law, and none of them by its place "
+                "The coordinates of a wide dim are many of one kind: the theory knows their law, and none of them by its index "
                 "(the first two, or the next neighbour). Keep special coordinates in a tensor of their own."
             )
         else:

@@ -48,17 +48,17 @@ def check_finite(
 
 
 def _dim(program: Program, name: str, known: Sequence[Space]) -> str:
-    mine = [space for space in known if any(fnmatchcase(place, name) for place in (*space.parameters, *space.data))]
+    mine = [space for space in known if any(fnmatchcase(dim, name) for dim in (*space.parameters, *space.data))]
     if not mine:
-        every = [place for space in known for place in space.parameters]
+        every = [dim for space in known for dim in space.parameters]
         more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
         raise RecordingError(
             f"finite = {name!r}: no dim of that name; there are {', '.join(every[:MOST_NAMES])}{more} (--show-dims lists them)"
         )
     for space in mine:
         if space.is_wide:
-            place = next(place for place in (*space.parameters, *space.data) if fnmatchcase(place, name))
-            raise _grows(f"the dim {place}", str(space.size), space.recorded, program.widths)
+            dim = next(dim for dim in (*space.parameters, *space.data) if fnmatchcase(dim, name))
+            raise _grows(f"the dim {dim}", str(space.size), space.recorded, program.widths)
     sizes = " x ".join(str(space.size) for space in mine)
     return f"declared finite, and finite in the recordings: {name} ({sizes})"
 

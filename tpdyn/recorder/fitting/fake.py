@@ -62,15 +62,15 @@ class Numbers:
 
     def again(self) -> Any:
         """Return what it was told at this point of the other run."""
-        place = _asking()
-        told, count = self.taken.get(place, []), self._given.get(place, 0)
+        line = _asking()
+        told, count = self.taken.get(line, []), self._given.get(line, 0)
         if count == len(told):
             raise RecordingError(
                 "the script asks a tensor for its value where it did not at the recorded widths; expected the same steps "
                 "at every width. Leave out the check at a large width",
                 user_source(),
             )
-        self._given[place] = count + 1
+        self._given[line] = count + 1
         return told[count]
 
 
@@ -232,8 +232,8 @@ def check_signatures(widths: Sequence[int], recorded: Sequence[list[Signed]], wi
                 "also take another path when they see a fake tensor; leave out the check at a large width then)",
                 source,
             )
-        for place, actual in enumerate(now.numbers):
-            key = tuple(v.numbers[place] for v in versions[:-1] if v is not None)
+        for index, actual in enumerate(now.numbers):
+            key = tuple(v.numbers[index] for v in versions[:-1] if v is not None)
             if key not in fitted:
                 whole = all(isinstance(number, int) for number in key)
                 fitted[key] = fit_whole(widths, [int(n) for n in key]) if whole else fit_float(widths, key)

@@ -178,7 +178,7 @@ class _Fitter:
         skeleton = _skeleton(first)
         for width, version in zip(self.widths[1:], versions[1:], strict=True):
             if version.instruction == first.instruction and version.shape == first.shape:
-                same = version.type == first.type and _place(version.origin) == _place(first.origin)
+                same = version.type == first.type and _scope_of(version.origin) == _scope_of(first.origin)
             else:
                 same = _skeleton(version) == skeleton
             if not same:
@@ -420,7 +420,7 @@ class _Fitter:
 
 
 def _with_laws_of(first: Lowered, other: Lowered) -> list[LoweredStatement]:
-    """Return the statements of `other`; a parameter that `first` has at the same place is drawn as there."""
+    """Return the statements of `other`; a parameter that `first` has at the same position is drawn as there."""
     made = list(other.statements)
     for position, (mine, theirs) in enumerate(zip(first.statements, made, strict=False)):
         one, two = mine.instruction, theirs.instruction
@@ -432,7 +432,7 @@ def _with_laws_of(first: Lowered, other: Lowered) -> list[LoweredStatement]:
 def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
     """Return all that must be equal at every width: the statement without its numbers."""
     instruction = statement.instruction
-    shared: tuple[Any, ...] = (type(instruction), len(statement.shape), statement.type, _place(statement.origin))
+    shared: tuple[Any, ...] = (type(instruction), len(statement.shape), statement.type, _scope_of(statement.origin))
     match instruction:
         case Leaf(kind=kind, name=name, law=law):
             # draws that share rows with others at some widths are data there (see `lowering.identity`)
@@ -475,7 +475,7 @@ def _times(statement: LoweredStatement, factor: Number) -> LoweredStatement:
     return replace(statement, instruction=replace(instruction, terms=((scale * by, operand),)))
 
 
-def _place(origin: Origin) -> tuple[Any, ...]:
+def _scope_of(origin: Origin) -> tuple[Any, ...]:
     return (origin.step, origin.phase, origin.module)
 
 

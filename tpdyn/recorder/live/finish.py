@@ -68,11 +68,11 @@ def finished_tape(
     for parameter in kept:
         roots += [*parameter.versions, *(g for g in parameter.gradients if g is not None)]
     needed = sorted(ancestors(nodes, roots))
-    place = {old: new for new, old in enumerate(needed)}
+    moved_to = {old: new for new, old in enumerate(needed)}
 
     def moved(value: Any) -> Any:
         if isinstance(value, Ref):
-            return replace(value, node=place[value.node])
+            return replace(value, node=moved_to[value.node])
         if isinstance(value, list):
             return [moved(item) for item in value]
         if isinstance(value, tuple):
@@ -93,7 +93,7 @@ def finished_tape(
         kept,
         [TapeMark(mark.kind, mark.name, mark.step, moved(mark.ref)) for mark in marks],
         raw.steps,
-        {moved(ref): value for ref, value in raw.live.items() if ref.node in place},
+        {moved(ref): value for ref, value in raw.live.items() if ref.node in moved_to},
         raw.notes + [note for note in watch.notes if note not in raw.notes],
         default=raw.default,
     )

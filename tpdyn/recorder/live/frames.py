@@ -93,5 +93,5 @@ def raised(error: BaseException) -> str:
     """Write `Type: message (file:line: text)`, the line being the innermost one of the user's code."""
     frames = traceback.extract_tb(error.__traceback__)
     mine = [frame for frame in frames if is_user_file(frame.filename)] or list(frames[-1:])
-    place = f" ({mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line})" if mine else ""
-    return f"{type(error).__name__}: {error}{place}"
+    location = f" ({mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line})" if mine else ""
+    return f"{type(error).__name__}: {error}{location}"

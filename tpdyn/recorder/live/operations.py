@@ -53,7 +53,7 @@ class Operations(TorchDispatchMode, ABC):
         self._numbers = Numbers(self._compute)
 
     @abstractmethod
-    def _place(self, args: Any, kind: str) -> None:
+    def _note_origin(self, args: Any, kind: str) -> None:
         """Set `_origin` and `_sequence` of what is appended next."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Operations(TorchDispatchMode, ABC):
         self._running = func
         if types:
             self._refuse_subclasses(types)
-        self._place(args, kind)
+        self._note_origin(args, kind)
         try:
             if kind == "view" and not isinstance(args[0], Tensor):  # a conjugated number: there is nothing to view
                 kind, facts = "functional", replace(facts, functional=func)
@@ -465,7 +465,7 @@ class Operations(TorchDispatchMode, ABC):
 
     def _compute(self, overload: Any, operands: tuple[Any, ...]) -> Ref:
         """Record one operation of Python's on numbers, as one on tensors without dims in float64."""
-        self._place((), "functional")
+        self._note_origin((), "functional")
         meta, double = Meta((), torch.float64), {"dtype": torch.float64}
         if overload is aten._to_copy.default:
             return Ref(self._append(overload, operands, double, (meta,)))

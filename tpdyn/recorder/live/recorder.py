@@ -147,9 +147,9 @@ class Recorder(Operations):
         now = {name: self._storages.read(tensor) for name, tensor in known.items()}
         self._finished = finished_tape(self._tape, self.watch, list(self._parameters.values()), self._inputs, now)
 
-    # -- places ---------------------------------------------------------------------------------------------------
+    # -- origins --------------------------------------------------------------------------------------------------
 
-    def _place(self, args: Any, kind: str) -> None:
+    def _note_origin(self, args: Any, kind: str) -> None:
         """Set the origin of what is appended next: step, phase, module, source line."""
         watch = self.watch
         stack = watch.module_stack

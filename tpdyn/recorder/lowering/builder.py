@@ -333,9 +333,9 @@ class LoweredBuilder:
     def _spread(self, x: Any, letters: Sequence[Any], out: Sequence[Any], sizes: dict[Any, int]) -> Handle:
         """Put dims in the order of `out`; broadcast those that x lacks."""
         x = self.permute(x, [letters.index(letter) for letter in out if letter in letters])
-        for place, letter in enumerate(out):
+        for k, letter in enumerate(out):
             if letter not in letters:
-                x = self.unsqueeze(x, place)
+                x = self.unsqueeze(x, k)
         return self.value(self.expand(x, [sizes[letter] for letter in out]))
 
     def scatter(
@@ -391,11 +391,11 @@ class LoweredBuilder:
         made = self.statements[x.var].instruction
         if not (isinstance(made, Concat) and self.is_whole(x) and made.axis == dim):
             return None
-        place = 0
+        offset = 0
         for operand, extent in zip(made.parts, made.lengths, strict=True):
-            if place == start and extent.constant == length and operand is not None:
+            if offset == start and extent.constant == length and operand is not None:
                 return Handle(operand.var, operand.axes, self.statements[operand.var].shape)
-            place += int(extent.constant)
+            offset += int(extent.constant)
         return None
 
     def select(self, x: Any, dim: int, index: int) -> Handle:

@@ -236,10 +236,10 @@ class _Lowering:
     def _problem(self, number: int, node: Node, why: str) -> None:
         """Note what cannot be lowered; a metric that no update and no output depends on is only noted."""
         source = node.origin.source
-        place = f"{source} `{source.text}`" if source.text else str(source)
+        location = f"{source} `{source.text}`" if source.text else str(source)
         module = f" in {node.origin.module}" if node.origin.module else ""
         what = why if node.op in why else f"{node.op}: {why}"
-        text = f"{what} at {place}{module} [{node.origin.phase}]"
+        text = f"{what} at {location}{module} [{node.origin.phase}]"
         if number in self.trained:
             self.problems.setdefault(text)
         else:
@@ -407,27 +407,27 @@ class _Lowering:
             b.statements[var] = replace(statement, instruction=replace(statement.instruction, law=Law("data")))
             b.notes.append(f"{statement.instruction.name} shares rows with other data: only their size is assumed")
         lowered = Lowered(tape.width, b.statements, steps=tape.steps, leaf_values=b.leaf_values)
-        places: dict[Ref, dict[str, int]] = {}
+        positions: dict[Ref, dict[str, int]] = {}
 
-        def place(ref: Ref) -> dict[str, int]:
+        def position_of(ref: Ref) -> dict[str, int]:
             """Return the statement of a value, or of the parts of a complex one, by what is added to its name."""
-            if ref not in places:
+            if ref not in positions:
                 b.origin = tape.nodes[ref.node].origin
                 value: Any = self.values[ref]
                 for standin in STANDINS:
                     value = standin.settle(b, value)
                 if complex_numbers.is_complex(value):
                     pair = complex_numbers.parts(b, value)
-                    places[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}
+                    positions[ref] = {suffix: b.position(part) for suffix, part in complex_numbers.named(pair)}
                 elif isinstance(value, (Handle, Known)):
-                    places[ref] = {"": b.position(value)}
+                    positions[ref] = {"": b.position(value)}
                 else:
                     raise LoweringError(f"{tape.nodes[ref.node].op} did not make its output {ref.output}")
-            return places[ref]
+            return positions[ref]
 
         for parameter in tape.parameters:
-            versions = [place(ref) for ref in parameter.versions if ref is not None]
-            gradients = [None if ref is None else place(ref) for ref in parameter.gradients]
+            versions = [position_of(ref) for ref in parameter.versions if ref is not None]
+            gradients = [None if ref is None else position_of(ref) for ref in parameter.gradients]
             for suffix in versions[0] if versions else ():
                 lowered.parameters.append(
                     LoweredParameter(
@@ -438,9 +438,9 @@ class _Lowering:
                 )
         for mark in tape.marks:
             if self._is_float(mark.ref) and not isinstance(self.values[mark.ref], Refused):
-                lowered.marks.append(LoweredMark(mark.kind, mark.name, mark.step, place(mark.ref)[""]))
+                lowered.marks.append(LoweredMark(mark.kind, mark.name, mark.step, position_of(mark.ref)[""]))
         for ref, tensor in tape.live.items():
-            for suffix, position in places.get(ref, {}).items():
+            for suffix, position in positions.get(ref, {}).items():
                 part = getattr(tensor, suffix.removeprefix(".")) if suffix else tensor
                 lowered.live[position] = part.detach().to(torch.float64)
         lowered.notes = list(dict.fromkeys([*tape.notes, *b.notes]))

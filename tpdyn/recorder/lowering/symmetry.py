@@ -94,8 +94,8 @@ def _swapped(operand: Operand, swap: Swap) -> Operand:
 
 def _invariant(b: LoweredBuilder, operand: Operand, swap: Swap) -> bool:
     """Tell whether an operand stays the same when the two labels are swapped."""
-    places = [operand.axes.index(label) for label in swap if label in operand.axes]
-    return not places or (len(places) == 2 and _symmetric(b, operand.var, places[0], places[1]))
+    axes = [operand.axes.index(label) for label in swap if label in operand.axes]
+    return not axes or (len(axes) == 2 and _symmetric(b, operand.var, axes[0], axes[1]))
 
 
 def _square(b: LoweredBuilder, one: Operand, other: Operand, swap: Swap) -> bool:

@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 
 class LoweringError(RuntimeError):
-    """The tape holds operations that no rule turns into instructions; the message lists all of them, with places."""
+    """The tape holds operations that no rule turns into instructions; the message lists all of them, with their lines."""
 
 
 class Refusal(Exception):

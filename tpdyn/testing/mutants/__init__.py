@@ -1,4 +1,4 @@
-"""Which rules are sabotaged, and how? Each mutant is a line of this package with another line in its place.
+"""Which rules are sabotaged, and how? Each mutant is a line of this package and the line that replaces it.
 
 One module an area; `ALL` is their sum. A mutant whose line is gone is stale: it moves with the code, or is deleted.
 """

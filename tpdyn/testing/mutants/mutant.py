@@ -1,4 +1,4 @@
-"""What is a mutant? A file, a text that occurs in it once, and the text that takes its place."""
+"""What is a mutant? A file, a text that occurs in it once, and the text that replaces it."""
 
 from __future__ import annotations
 

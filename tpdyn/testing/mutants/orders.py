@@ -337,13 +337,13 @@ BILINEAR = of(
         ),
         (
             "a factor of a sum is forgotten in the change",
-            "change += [place(term, axes).times(order) for term in value.change]",
-            "change += [place(term, axes) for term in value.change]",
+            "change += [on_axes(term, axes).times(order) for term in value.change]",
+            "change += [on_axes(term, axes) for term in value.change]",
         ),
         (
             "a factor of a sum is forgotten in the base",
-            "base += [place(term, axes).times(order) for term in value.base]",
-            "base += [place(term, axes) for term in value.base]",
+            "base += [on_axes(term, axes).times(order) for term in value.base]",
+            "base += [on_axes(term, axes) for term in value.base]",
         ),
         ("epsilon always counts", "negligible = combine.epsilon and not epsilon", "negligible = False"),
         (
@@ -359,7 +359,7 @@ BILINEAR = of(
         ),
         (
             "values end to end lose their changes",
-            "tidy([place(t, axes) for value, axes in parts for t in value.change], plan.wide),",
+            "tidy([on_axes(t, axes) for value, axes in parts for t in value.change], plan.wide),",
             "(),",
         ),
         ("what is scattered is not rare", "rare = placed.rarity + rarity", "rare = placed.rarity"),

@@ -114,8 +114,8 @@ ATOMS = of(
         ),
         (
             "a sum of low rank keeps the last",
-            "core[_places(left, each.left)[:, None], _places(right, each.right)[None]] += each.core",
-            "core[_places(left, each.left)[:, None], _places(right, each.right)[None]] = each.core",
+            "core[_indices(left, each.left)[:, None], _indices(right, each.right)[None]] += each.core",
+            "core[_indices(left, each.left)[:, None], _indices(right, each.right)[None]] = each.core",
         ),
         (
             "a product of low rank forgets the Gram matrix",

@@ -152,8 +152,8 @@ READING = of(
         ),
         (
             "updates are those of the base",
-            "change += [place(term, axes).times(scale.order + power) for term in value.total]",
-            "change += [place(term, axes).times(scale.order + power) for term in value.base]",
+            "change += [on_axes(term, axes).times(scale.order + power) for term in value.total]",
+            "change += [on_axes(term, axes).times(scale.order + power) for term in value.base]",
         ),
         (
             "the base is updated",
@@ -172,8 +172,8 @@ READING = of(
         ),
         (
             "the scale of a contraction is forgotten",
-            "power = contract.scale.order\n        if power is not None and position in self.exponents.place:",
-            "power = contract.scale.order and ZERO\n        if power is not None and position in self.exponents.place:",
+            "power = contract.scale.order\n        if power is not None and position in self.exponents.site:",
+            "power = contract.scale.order and ZERO\n        if power is not None and position in self.exponents.site:",
         ),
         (
             "initial sizes have the other sign",

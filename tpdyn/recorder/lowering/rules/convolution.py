@@ -29,7 +29,7 @@ LETTERS = tuple("xyz")
 @final
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How a kernel moves along one dim of space: `size` positions, `kernel` of them seen from each of `out` places."""
+    """How a kernel moves along one dim of space: `size` positions, `kernel` of them seen from each of `out` positions."""
 
     size: int
     kernel: int
@@ -45,7 +45,7 @@ def each(values: Sequence[int], rank: int) -> list[int]:
 
 
 def window_index(b: LoweredBuilder, window: Window) -> Known:
-    """Return the position in the padded dim that place o sees at kernel position k."""
+    """Return the position in the padded dim that position o sees at kernel position k."""
     key = (window.out, window.kernel, window.stride, window.dilation)
     found = b.indices.get(key)
     if found is None:
@@ -103,23 +103,23 @@ def spread(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
 @final
 @dataclass(frozen=True, slots=True)
 class _Convolution:
-    """The shapes and letters of one convolution. `small` is the side of space with patches, seen from the `places`."""
+    """The shapes and letters of one convolution. `small` is the side of space with patches, seen from the `positions`."""
 
     windows: tuple[Window, ...]
     groups: int
 
     @property
-    def places(self) -> list[str]:
+    def positions(self) -> list[str]:
         return list(LETTERS[: len(self.windows)])
 
     @property
     def kernel(self) -> list[str]:
-        return ["k" + letter for letter in self.places]
+        return ["k" + letter for letter in self.positions]
 
     @property
     def seen(self) -> list[str]:
         """The letters of patches."""
-        return [letter for pair in zip(self.places, self.kernel, strict=True) for letter in pair]
+        return [letter for pair in zip(self.positions, self.kernel, strict=True) for letter in pair]
 
     def grouped(self, b: LoweredBuilder, x: Any, dim: int) -> Tensor:
         """Return a dim of channels as (group, channel in the group)."""
@@ -178,13 +178,13 @@ def convolution(
     if transposed:
         pieces = b.contract(
             ["n", "g", "c", *plan.seen],
-            (plan.grouped(b, x, 1), ["n", "g", "i", *plan.places]),
+            (plan.grouped(b, x, 1), ["n", "g", "i", *plan.positions]),
             (w, ["g", "i", "c", *plan.kernel]),
         )
         out = spread(b, plan.joined(b, pieces, 1), plan.windows)
     else:
         made = b.contract(
-            ["n", "g", "c", *plan.places],
+            ["n", "g", "c", *plan.positions],
             (plan.grouped(b, patches(b, x, plan.windows), 1), ["n", "g", "i", *plan.seen]),
             (w, ["g", "c", "i", *plan.kernel]),
         )
@@ -216,12 +216,14 @@ def convolution_backward(
     if transposed:
         seen = (plan.grouped(b, patches(b, grad, plan.windows), 1), ["n", "g", "c", *plan.seen])
         if mask[0]:
-            dx = plan.joined(b, b.contract(["n", "g", "i", *plan.places], seen, (w, ["g", "i", "c", *plan.kernel])), 1)
+            dx = plan.joined(
+                b, b.contract(["n", "g", "i", *plan.positions], seen, (w, ["g", "i", "c", *plan.kernel])), 1
+            )
         if mask[1]:
-            own = (plan.grouped(b, x, 1), ["n", "g", "i", *plan.places])
+            own = (plan.grouped(b, x, 1), ["n", "g", "i", *plan.positions])
             dw = plan.joined(b, b.contract(["g", "i", "c", *plan.kernel], own, seen), 0)
     else:
-        back = (plan.grouped(b, grad, 1), ["n", "g", "c", *plan.places])
+        back = (plan.grouped(b, grad, 1), ["n", "g", "c", *plan.positions])
         if mask[0]:
             pieces = b.contract(["n", "g", "i", *plan.seen], back, (w, ["g", "c", "i", *plan.kernel]))
             dx = spread(b, plan.joined(b, pieces, 1), plan.windows)
@@ -249,7 +251,7 @@ def unfold(
     padding: Sequence[int],
     stride: Sequence[int],
 ) -> Tensor:
-    """Apply im2col: [n, c, h, w] -> [n, c * kh * kw, places]."""
+    """Apply im2col: [n, c, h, w] -> [n, c * kh * kw, positions]."""
     shape = b.shape(x)
     windows = _pairs(kernel, dilation, padding, stride, shape[2:])
     seen = b.permute(patches(b, x, windows), [0, 1, 3, 5, 2, 4])

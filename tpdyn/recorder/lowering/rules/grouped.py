@@ -35,8 +35,8 @@ def histc(b: LoweredBuilder, x: Any, bins: int = 100, min: Number = 0, max: Numb
 def _inside(b: LoweredBuilder, offsets: Any, rows: int) -> Handle:
     """Return inside[r, g]: whether row r belongs to group g, which ends before row offsets[g]."""
     (groups,) = b.shape(offsets)
-    places = Known(torch.arange(rows, dtype=torch.float64).unsqueeze(1), name="rows")
-    before_end = b.apply("greater", b.unsqueeze(offsets, 0), places)
+    row_numbers = Known(torch.arange(rows, dtype=torch.float64).unsqueeze(1), name="rows")
+    before_end = b.apply("greater", b.unsqueeze(offsets, 0), row_numbers)
     if groups == 1:
         return before_end
     earlier = b.slice(before_end, 1, 0, 1, groups - 1)

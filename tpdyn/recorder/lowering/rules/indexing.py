@@ -163,9 +163,9 @@ def _plan(
     (dim, index), dims = picks[0], [d for d, _ in given]
     letters[dim] = "picked"
     adjacent = dims == list(range(dims[0], dims[0] + len(dims)))
-    place = dims[0] if adjacent else 0
+    first_dim = dims[0] if adjacent else 0
     rest = [letters[d] for d in range(rank) if d not in dims]
-    before = [letters[d] for d in range(place) if d not in dims]
+    before = [letters[d] for d in range(first_dim) if d not in dims]
     out = [*before, *names, *rest[len(before) :]]
     return dim, index, letters, names[len(common) - len(index.shape) :], out
 

@@ -176,8 +176,8 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
         found = []
         for number, size in enumerate(sizes):
             before, after = pads[2 * (rank - 1 - number)], pads[2 * (rank - 1 - number) + 1]
-            place = torch.arange(size, dtype=torch.float64).reshape(1, 1, size)
-            found.append(Known(op(place, [before, after]).flatten().long(), name="padding"))
+            position = torch.arange(size, dtype=torch.float64).reshape(1, 1, size)
+            found.append(Known(op(position, [before, after]).flatten().long(), name="padding"))
         return found
 
     def rule(b: LoweredBuilder, x: Any, pads: Sequence[int]) -> Tensor:
@@ -243,8 +243,8 @@ def _tables(
         rows = []
         for o in range(out):
             seen = [o * s - p + j * d for j in range(k)]
-            first = next(place for place in seen if 0 <= place < size)
-            rows.append([place if 0 <= place < size else first for place in seen])
+            first = next(position for position in seen if 0 <= position < size)
+            rows.append([position if 0 <= position < size else first for position in seen])
         tables.append(torch.tensor(rows))
     return tables
 

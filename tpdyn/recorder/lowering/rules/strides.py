@@ -48,7 +48,7 @@ def diagonal_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], offset
 
 
 Cut = tuple[int, int, int, int | None]
-"""(start, step, length, place in the view) of each dim of a base; None: the dim is dropped."""
+"""(start, step, length, dim of the view) of each dim of a base; None: the dim is dropped."""
 
 
 def contiguous_steps(shape: Sequence[int]) -> list[int]:
@@ -79,16 +79,16 @@ def strided_cuts(
 def _cuts(base: Sequence[int], size: Sequence[int], stride: Sequence[int], offset: int) -> list[Cut] | None:
     steps = contiguous_steps(base)
     starts = [offset // step % extent for step, extent in zip(steps, base, strict=True)]
-    places: dict[int, tuple[int, int]] = {}
-    for place, (extent, step) in enumerate(zip(size, stride, strict=True)):
+    seen: dict[int, tuple[int, int]] = {}
+    for view_dim, (extent, step) in enumerate(zip(size, stride, strict=True)):
         if extent == 1:
             continue
         d = next((d for d, s in enumerate(steps) if base[d] > 1 and step > 0 and step % s == 0), None)
-        if d is None or d in places or starts[d] + (extent - 1) * (step // steps[d]) >= base[d]:
+        if d is None or d in seen or starts[d] + (extent - 1) * (step // steps[d]) >= base[d]:
             return None
-        places[d] = (place, step // steps[d])
+        seen[d] = (view_dim, step // steps[d])
     return [
-        (starts[d], places[d][1], size[places[d][0]], places[d][0]) if d in places else (starts[d], 1, 1, None)
+        (starts[d], seen[d][1], size[seen[d][0]], seen[d][0]) if d in seen else (starts[d], 1, 1, None)
         for d in range(len(base))
     ]
 
@@ -99,13 +99,13 @@ def as_strided(
     """Slice, drop and permute dims of a contiguous tensor, where the strides say so."""
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)
     x = b.reshape(x, shape)
-    for d, (start, step, length, place) in enumerate(cuts):
-        if place is not None and not (start == 0 and step == 1 and length == shape[d]):
+    for d, (start, step, length, view_dim) in enumerate(cuts):
+        if view_dim is not None and not (start == 0 and step == 1 and length == shape[d]):
             x = b.slice(x, d, start, step, length)
     for d in range(len(cuts) - 1, -1, -1):
         if cuts[d][3] is None:
             x = b.select(x, d, cuts[d][0])
-    kept = [place for *_, place in cuts if place is not None]
+    kept = [view_dim for *_, view_dim in cuts if view_dim is not None]
     x = b.permute(x, sorted(range(len(kept)), key=kept.__getitem__))
     return b.reshape(x, size)
 
@@ -115,9 +115,9 @@ def as_strided_scatter(
 ) -> Tensor:
     """Return x with a strided view overwritten."""
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)
-    kept = [place for *_, place in cuts if place is not None]
-    source = b.reshape(b.expand(source, size), [size[place] for place in sorted(kept)])
-    source = b.permute(source, [sorted(kept).index(place) for place in kept])
+    kept = [view_dim for *_, view_dim in cuts if view_dim is not None]
+    source = b.reshape(b.expand(source, size), [size[view_dim] for view_dim in sorted(kept)])
+    source = b.permute(source, [sorted(kept).index(view_dim) for view_dim in kept])
     source = b.reshape(source, [length for _, _, length, _ in cuts])
 
     def written(x: Any, source: Any, d: int) -> Any:

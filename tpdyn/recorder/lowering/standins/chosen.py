@@ -1,8 +1,8 @@
 """How does a choice that depends on parameters become instructions? By ranks: how many entries are larger?
 
-torch.topk, sort, max and argmax along a finite dim choose entries. The chosen place is kept as a `Chosen`: one-hot rows,
+torch.topk, sort, max and argmax along a finite dim choose entries. The chosen index is kept as a `Chosen`: one-hot rows,
 `hot[..., e] = 1` where entry e is the chosen one, computed from `rank_e = #{e' : x_e' > x_e}` (of equal entries the first
-counts as larger). What reads the place (gather, scatter, one_hot, index, ==) becomes a product with the one-hot rows. So a
+counts as larger). What reads the index (gather, scatter, one_hot, index, ==) becomes a product with the one-hot rows. So a
 top-k router needs no instruction of its own; a shape that depends on a choice (nonzero) is refused.
 """
 
@@ -57,12 +57,12 @@ def ranks(b: LoweredBuilder, x: Any, dim: int, largest: bool = True) -> Handle:
 def chosen(
     b: LoweredBuilder, x: Any, dim: int, count: int, largest: bool = True, start: int = 0
 ) -> tuple[Tensor, Chosen]:
-    """Return the entries of ranks start, start + 1, ... along dim, and their places."""
+    """Return the entries of ranks start, start + 1, ... along dim, and their indices."""
     dim %= max(len(b.shape(x)), 1)
     rank = len(b.shape(x))
     order = ranks(b, x, dim, largest)
-    places = Known(torch.arange(start, start + count, dtype=torch.float64).unsqueeze(1), name="ranks")
-    hot = b.value(b.apply("equal", b.unsqueeze(order, rank - 1), places))
+    indices = Known(torch.arange(start, start + count, dtype=torch.float64).unsqueeze(1), name="ranks")
+    hot = b.value(b.apply("equal", b.unsqueeze(order, rank - 1), indices))
     lead = [d for d in range(rank) if d != dim]
     back = [*lead[:dim], "rank", *lead[dim:]]
     letters: list[Any] = list(range(rank))
@@ -90,17 +90,17 @@ def sort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> tuple[Tensor,
 
 
 def argsort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> Chosen:
-    """Return the places of all entries, in order."""
+    """Return the indices of all entries, in order."""
     return sort(b, x, *args, **options)[1]
 
 
 def extreme(b: LoweredBuilder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple[Tensor, Chosen]:
-    """Return the first largest (or smallest) entry along dim, and its place."""
-    value, place = chosen(b, x, dim, 1, largest)
+    """Return the first largest (or smallest) entry along dim, and its index."""
+    value, index = chosen(b, x, dim, 1, largest)
     if keepdim:
-        return value, place
+        return value, index
     dim %= len(b.shape(x))
-    return b.squeeze(value, [dim]), Chosen(b.squeeze(place.hot, [dim]))
+    return b.squeeze(value, [dim]), Chosen(b.squeeze(index.hot, [dim]))
 
 
 def _best(largest: bool) -> Rule:
@@ -112,7 +112,7 @@ def _best(largest: bool) -> Rule:
 
 
 def minimum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """Return the smallest entry along a dim with its place (min), or of all entries."""
+    """Return the smallest entry along a dim with its index (min), or of all entries."""
     if dim is None:
         return extreme(b, b.reshape(x, (-1,)), 0, False, False)[0]
     return extreme(b, x, dim, keepdim, False)
@@ -133,12 +133,12 @@ def over(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool, largest: bool) -> T
 
 
 def median(b: LoweredBuilder, x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    """Return the lower median along dim and its place."""
+    """Return the lower median along dim and its index."""
     flat, d = (b.reshape(x, (-1,)), 0) if dim is None else (x, dim % len(b.shape(x)))
-    value, place = chosen(b, flat, d, 1, False, (b.shape(flat)[d] - 1) // 2)
+    value, index = chosen(b, flat, d, 1, False, (b.shape(flat)[d] - 1) // 2)
     if dim is None:
         return b.squeeze(value, [0])
-    return (value, place) if keepdim else (b.squeeze(value, [d]), Chosen(b.squeeze(place.hot, [d])))
+    return (value, index) if keepdim else (b.squeeze(value, [d]), Chosen(b.squeeze(index.hot, [d])))
 
 
 def nonzero(b: LoweredBuilder, *_: Any, **__: Any) -> Tensor:
@@ -149,7 +149,7 @@ def nonzero(b: LoweredBuilder, *_: Any, **__: Any) -> Tensor:
     )
 
 
-# -- what reads a place ------------------------------------------------------------------------------------------------
+# -- what reads an index ------------------------------------------------------------------------------------------------
 
 
 def _view(name: str) -> Callable[..., Any]:
@@ -197,22 +197,22 @@ def _same(b: LoweredBuilder, x: Chosen, *_: Any, dtype: torch.dtype | None = Non
 
 
 def number(b: LoweredBuilder, x: Chosen) -> Tensor:
-    """Return the place as a number."""
+    """Return the index as a number."""
     letters = list(range(len(x.hot.shape)))
     return b.contract(letters[:-1], (x.hot, letters), (Known(torch.arange(x.size, dtype=torch.float64)), letters[-1:]))
 
 
 def _equal(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    place, other = (x, y) if isinstance(x, Chosen) else (y, x)
+    index, other = (x, y) if isinstance(x, Chosen) else (y, x)
     if isinstance(other, Chosen):
-        return _coincide(b, place.hot, other.hot)
+        return _coincide(b, index.hot, other.hot)
     at = b.number(other)
     if at is not None:
-        return b.select(place.hot, len(place.shape), int(at))
+        return b.select(index.hot, len(index.shape), int(at))
     if not isinstance(other, Known):
         raise Refusal("a choice compared with a value that depends on parameters")
-    hot = Known(torch.nn.functional.one_hot(other.tensor.long(), place.size).double(), "constant")
-    return _coincide(b, place.hot, hot)
+    hot = Known(torch.nn.functional.one_hot(other.tensor.long(), index.size).double(), "constant")
+    return _coincide(b, index.hot, hot)
 
 
 def _coincide(b: LoweredBuilder, one: Handle, other: Any) -> Tensor:
@@ -257,7 +257,7 @@ def _sort(b: LoweredBuilder, x: Chosen, *args: Any, **options: Any) -> tuple[Cho
 def _letters(x: Chosen, dim: int) -> tuple[list[Any], list[Any]]:
     """Return the letters of a tensor indexed along dim, and of the index: the other dims are shared."""
     mine: list[Any] = list(range(len(x.shape)))
-    mine[dim] = "place"
+    mine[dim] = "index"
     there: list[Any] = list(range(len(x.shape)))
     there[dim] = "entry"
     return there, mine
@@ -300,7 +300,7 @@ def _reduction_backward(
     return _scattered(b, dim, index, grad)
 
 
-def _place_of(indices: Sequence[Any]) -> tuple[int, Chosen]:
+def _index_of(indices: Sequence[Any]) -> tuple[int, Chosen]:
     given = [(d, index) for d, index in enumerate(indices) if index is not None]
     if len(given) != 1 or not isinstance(given[0][1], Chosen):
         raise Refusal("several index tensors at once, one of which depends on parameters")
@@ -308,9 +308,9 @@ def _place_of(indices: Sequence[Any]) -> tuple[int, Chosen]:
 
 
 def _index(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Any:
-    dim, index = _place_of(indices)
+    dim, index = _index_of(indices)
     if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
-        names = [f"i{k}" for k in range(len(index.shape))]  # whole numbers looked up: another place
+        names = [f"i{k}" for k in range(len(index.shape))]  # whole numbers looked up: another index
         there = _hot(x.tensor, int(x.tensor.max()) + 1)
         return Chosen(b.value(b.contract([*names, "of"], (index.hot, [*names, "at"]), (there, ["at", "of"]))))
     if isinstance(x, Chosen):
@@ -324,7 +324,7 @@ def _index(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Any:
 def _index_put(
     b: LoweredBuilder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any
 ) -> Any:
-    dim, index = _place_of(indices)
+    dim, index = _index_of(indices)
     if not accumulate:
         return _written(b, x, dim, index, values)
     letters: list[Any] = list(range(len(b.shape(x))))
@@ -389,11 +389,11 @@ READERS: dict[str, Callable[..., Any]] = {
     "ne": lambda b, x, y: b.combine([(-1, _equal(b, x, y))], 1.0),
     "sort": _sort,
     "argsort": lambda b, x, *args, **options: _sort(b, x, *args, **options)[1],
-    "floor_divide": _mapped(lambda place, by: place // by),
-    "remainder": _mapped(lambda place, by: place % by),
-    "add": _mapped(lambda place, by: place + by),
-    "sub": _mapped(lambda place, by: place - by),
-    "mul": _mapped(lambda place, by: place * by),
+    "floor_divide": _mapped(lambda index, by: index // by),
+    "remainder": _mapped(lambda index, by: index % by),
+    "add": _mapped(lambda index, by: index + by),
+    "sub": _mapped(lambda index, by: index - by),
+    "mul": _mapped(lambda index, by: index * by),
     "gather": _gather,
     "scatter": _scatter,
     "scatter_add": _scatter_add,
@@ -406,7 +406,7 @@ READERS: dict[str, Callable[..., Any]] = {
 
 
 def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
-    """Return what an operation makes that reads a place."""
+    """Return what an operation makes that reads an index."""
     if not call.holds(Chosen):
         return None
     rule = READERS.get(call.name)

@@ -122,13 +122,13 @@ def _alike(rule: Rule) -> Rule:
     return both
 
 
-def _termwise(rule: Rule, *places: int) -> Product:
-    """Return the same done to both parts of the arguments at `places`; a real one among them has no imaginary part."""
+def _termwise(rule: Rule, *positions: int) -> Product:
+    """Return the same done to both parts of the arguments at `positions`; a real one among them has no imaginary part."""
 
     def terms(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Complex:
-        pairs = {place: parts(b, args[place]) for place in places}
-        real = [pairs[place].real if place in pairs else arg for place, arg in enumerate(args)]
-        imag = [pairs[place].imag if place in pairs else arg for place, arg in enumerate(args)]
+        pairs = {k: parts(b, args[k]) for k in positions}
+        real = [pairs[k].real if k in pairs else arg for k, arg in enumerate(args)]
+        imag = [pairs[k].imag if k in pairs else arg for k, arg in enumerate(args)]
         return Complex(rule(b, *real, **kwargs), rule(b, *imag, **kwargs))
 
     return terms

@@ -206,7 +206,7 @@ _AFFINE = ("add", "sub", "rsub", "mul", "div", "neg")
 
 
 def _is_pointwise(node: Node) -> bool:
-    """Tell whether each number is made of the one in its place: torch knows its operations (but `rsub`). A mask is none."""
+    """Tell whether each number is made of the one at its index: torch knows its operations (but `rsub`). A mask is none."""
     meta = node.outputs[0]
     known = torch.Tag.pointwise in getattr(node.target, "tags", ()) or base_name(node.op) in _AFFINE
     return known and meta is not None and meta.dtype != torch.bool
@@ -217,14 +217,14 @@ def _step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], source: Kno
     assert target is not None
 
     def step(sample: torch.Tensor) -> torch.Tensor:
-        def place(item: Any) -> Any:
+        def placed(item: Any) -> Any:
             if item is source:
                 return sample
             if isinstance(item, Known):
                 return torch.tensor(item.number, dtype=torch.float64)
             return item
 
-        result: torch.Tensor = target(*map(place, args), **{key: place(item) for key, item in kwargs.items()})
+        result: torch.Tensor = target(*map(placed, args), **{key: placed(item) for key, item in kwargs.items()})
         return result
 
     return step

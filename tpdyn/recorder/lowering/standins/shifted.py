@@ -53,7 +53,7 @@ def maximum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -
     return Shifted(Known.full(shape, 0.0), "sum", 1, (value.var, value.axes, value.shape), dims[0])
 
 
-def maximum_and_place(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def maximum_and_index(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the largest entry along one dim, and where it is; without a dim, the largest of all entries."""
     if dim is None:
         return over(b, x, None, False, True)
@@ -71,11 +71,11 @@ def settled(b: LoweredBuilder, item: Any) -> Any:
     var, axes, shape = item.of
     x = Handle(var, axes, shape)
     b.settled.add((item.of, item.dim))
-    value, place = extreme(b, x, item.dim, True, True)
+    value, index = extreme(b, x, item.dim, True, True)
     if item.form == "selector":
         if item.keepdim is None:
             return b.apply("equal", x, value)
-        return place if item.keepdim else Chosen(b.squeeze(place.hot, [item.dim]))
+        return index if item.keepdim else Chosen(b.squeeze(index.hot, [item.dim]))
     if len(item.shape) != len(shape):
         value = b.squeeze(value, [item.dim])
     if item.form == "factor":
@@ -106,7 +106,7 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
 def _selected(b: LoweredBuilder, name: str, args: tuple[Any, ...]) -> Any:
     """Let gradients pass the maximum: zero."""
     first = args[0]
-    if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the place
+    if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the index
         raise Settles
     if isinstance(first, Shifted):
         if name in ("unsqueeze", "squeeze", "view", "_unsafe_view") and first.keepdim is not None:
@@ -243,4 +243,4 @@ RULES: dict[str, Callable[..., Any]] = {
     **{name: _view(name) for name in _VIEWS},
 }
 SHIFTED = StandIn("shifted", read, settled)
-START: dict[str, Callable[..., Any]] = {"amax": maximum, "max": maximum_and_place}
+START: dict[str, Callable[..., Any]] = {"amax": maximum, "max": maximum_and_index}

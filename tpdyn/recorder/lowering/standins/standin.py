@@ -1,6 +1,6 @@
 """What is a tensor that closed instructions have no word for? A stand-in, kept aside until an operation reads its entries.
 
-The maximum that a softmax subtracts, the place that a choice found, a complex number, an identity matrix: each kind has one
+The maximum that a softmax subtracts, the index that a choice found, a complex number, an identity matrix: each kind has one
 file with the rules of the operations that understand it, and what it is computed as for all others. `lower` asks the
 kinds one after the other. The first that an operation meets reads it, or settles; whatever is left has a plain rule.
 """

@@ -89,9 +89,9 @@ def _met(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
 def _laid_out(b: LoweredBuilder, made: Any, letters: list[Any], out: list[Any]) -> Any:
     """Return a matrix with its dims in the order of `out`; the other letters have size 1."""
     made = permuted(b, made, [letters.index(letter) for letter in out if letter in letters])
-    for place, letter in enumerate(out):
+    for axis, letter in enumerate(out):
         if letter not in letters:
-            made = b.unsqueeze(settled(b, made), place)
+            made = b.unsqueeze(settled(b, made), axis)
     return made
 
 

@@ -1,7 +1,7 @@
 """Where are numbers written in a file? In Python by the syntax tree, in YAML, JSON and TOML by what changes if one is changed.
 
-A place in Python has the names that its syntax gives it (`GPTConfig.n_embd`); every number that is written there is a place,
-with a name or without. A place in a configuration has the path of its entry (`model.layers.0.width`).
+A location in Python has the names that its syntax gives it (`GPTConfig.n_embd`); every number that is written there is a location,
+with a name or without. A location in a configuration has the path of its entry (`model.layers.0.width`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PROBE = 7304.0
 
 
 class NotReadable(ValueError):
-    """A file in which no places can be found; the message says why."""
+    """A file in which no locations can be found; the message says why."""
 
 
 @final
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A value in a text. names: what it is called, first the shortest; value: the number written there, if it is one."""
 
     position: Position
@@ -47,14 +47,14 @@ def is_python(file: str) -> bool:
     return PurePath(file).suffix.lower() not in _PARSERS
 
 
-def places_in(text: str, file: str) -> tuple[Place, ...]:
-    """List all places of a text, in its order. file: its ending tells the language. Raises NotReadable."""
-    found = _python_places(text, file) if is_python(file) else _data_places(text, file)
-    return tuple(sorted(found, key=lambda place: place.position))
+def locations_in(text: str, file: str) -> tuple[Location, ...]:
+    """List all locations of a text, in its order. file: its ending tells the language. Raises NotReadable."""
+    found = _python_locations(text, file) if is_python(file) else _data_locations(text, file)
+    return tuple(sorted(found, key=lambda location: location.position))
 
 
 def with_values(text: str, values: Mapping[Position, str]) -> str:
-    """Replace words of the text at some places; lines keep their numbers."""
+    """Replace words of the text at some locations; lines keep their numbers."""
     lines = [line.encode() for line in re.findall(r"[^\n]*\n|[^\n]+", text)]
     for (line, column, last, end), value in sorted(values.items(), reverse=True):
         between = last - line
@@ -72,7 +72,7 @@ def position_of(node: ast.expr) -> Position:
     return node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0
 
 
-def _python_places(text: str, file: str) -> list[Place]:
+def _python_locations(text: str, file: str) -> list[Location]:
     try:
         tree = ast.parse(text, file)
     except (SyntaxError, ValueError) as error:
@@ -86,7 +86,7 @@ def _python_places(text: str, file: str) -> list[Place]:
     for each in ast.walk(tree):
         if id(each) not in inside and isinstance(each, ast.Constant) and _number(each) is not None:
             values[position_of(each)] = _number(each)
-    return [Place(at, tuple(dict.fromkeys(names.get(at, ()))), value) for at, value in values.items()]
+    return [Location(at, tuple(dict.fromkeys(names.get(at, ()))), value) for at, value in values.items()]
 
 
 def _number(node: ast.expr) -> int | float | None:
@@ -95,7 +95,7 @@ def _number(node: ast.expr) -> int | float | None:
 
 
 def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """Yield (name, value) of every place that a setting can name, each once for every name that it has."""
+    """Yield (name, value) of every location that a setting can name, each once for every name that it has."""
     yield from _variables(tree.body, "")
     for node in ast.walk(tree):
         match node:
@@ -191,7 +191,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
-def _data_places(text: str, file: str) -> list[Place]:
+def _data_locations(text: str, file: str) -> list[Location]:
     """Change every number in turn: the entries that change with it are its names. Comments change nothing."""
     parse = _PARSERS[PurePath(file).suffix.lower()]
     try:
@@ -212,7 +212,7 @@ def _data_places(text: str, file: str) -> list[Place]:
             continue  # a date, a version
         names = [name for name in before if name in after and after[name] != before[name]]
         if names and len(before) == len(after) and all(_is(after[name], other) for name in names):
-            found.append(Place(_position(text, match.start(), match.end()), tuple(names), value))
+            found.append(Location(_position(text, match.start(), match.end()), tuple(names), value))
     return found
 
 

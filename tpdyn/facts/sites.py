@@ -2,7 +2,7 @@
 
 Attention divides logits by d^1/2 or d. A weight that is embedding and readout at once needs a multiplier at one of its uses.
 A multiplier n^-p behind a product `v = sum x y` also multiplies the gradients through it, `dx = sum dv y` and `dy = sum dv x`.
-A place is such a product with these two; their operands tell which they are.
+A site is such a product with these two; their operands tell which they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tpdyn.program.program import Program, Source
 
 @final
 @dataclass(frozen=True, slots=True)
-class Place:
+class Site:
     """A product of the script, in all steps: `positions` are its statements, forward and backward.
 
     name: module and source line. parameters: those that are a factor of it (none for the logits of attention).
@@ -32,7 +32,7 @@ class Place:
     parameters: tuple[str, ...]
 
 
-def places(program: Program, owner: Mapping[int, str]) -> tuple[Place, ...]:
+def sites(program: Program, owner: Mapping[int, str]) -> tuple[Site, ...]:
     """Find the products of two values without a wide dim in the result (logits, outputs), and their gradients.
 
     owner: the parameter of which a value is a version. The steps of a script repeat its products in the same order, so the
@@ -57,7 +57,7 @@ def places(program: Program, owner: Mapping[int, str]) -> tuple[Place, ...]:
         named = {owner[operand.var] for operand in operands_of(product) if operand.var in owner}
         factors.setdefault(key, set()).update(named)
     return tuple(
-        Place(_name(*key), key[0], key[1], tuple(statements), tuple(sorted(factors[key])))
+        Site(_name(*key), key[0], key[1], tuple(statements), tuple(sorted(factors[key])))
         for key, statements in positions.items()
     )
 
@@ -96,16 +96,14 @@ def _is_product(instruction: Instruction) -> bool:
     return isinstance(instruction, Contract) and len(instruction.operands) == 2
 
 
-def shared_places(program: Program, places: Sequence[Place]) -> tuple[Place, ...]:
-    """Select places whose multiplier is not that of a parameter: between activations, or at one of a weight's uses."""
+def shared_sites(program: Program, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """Select sites whose multiplier is not that of a parameter: between activations, or at one of a weight's uses."""
     leaves = {var: p.name for p in program.parameters for var in p.versions[0].pieces}
     pieces, uses = Counter(leaves.values()), Counter[str]()
     for statement in program.statements:
         if statement.origin.phase == "forward" and statement.origin.step == 0:
             uses.update(leaves[o.var] for o in operands_of(statement.instruction) if o.var in leaves)
-    return tuple(
-        place for place in places if not place.parameters or any(uses[p] > pieces[p] for p in place.parameters)
-    )
+    return tuple(site for site in sites if not site.parameters or any(uses[p] > pieces[p] for p in site.parameters))
 
 
 def _name(module: str, source: Source, number: int) -> str:

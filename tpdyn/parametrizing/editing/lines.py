@@ -15,7 +15,7 @@ from typing import TypeGuard, final
 
 from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
-from tpdyn.facts.places import Place
+from tpdyn.facts.sites import Site
 from tpdyn.parametrizing.editing.edits import TextEdits
 from tpdyn.parametrizing.editing.text import number
 from tpdyn.program.instructions import Contract
@@ -37,32 +37,32 @@ class Line:
 
     file: str
     line: int
-    places: tuple[Place, ...]
+    sites: tuple[Site, ...]
     power: Fraction | None
     size: int | None
 
 
 def lines_of(program: Program, multipliers: dict[str, Fraction], base_width: int) -> tuple[Line, ...]:
-    """Return the lines that need a multiplier. A place whose power is p is to be multiplied by n^-p."""
-    by_line: dict[tuple[str, int, str], list[Place]] = {}
-    for place in Facts.of(program).places:
+    """Return the lines that need a multiplier. A site whose power is p is to be multiplied by n^-p."""
+    by_line: dict[tuple[str, int, str], list[Site]] = {}
+    for site in Facts.of(program).sites:
         # Modules of one name in several blocks share a line; a projection and a readout on one line do not.
-        last = place.module.split("#")[0].rpartition(".")[2] if place.parameters else ""
-        by_line.setdefault((place.source.file, place.source.line, last), []).append(place)
+        last = site.module.split("#")[0].rpartition(".")[2] if site.parameters else ""
+        by_line.setdefault((site.source.file, site.source.line, last), []).append(site)
     found = []
     for (file, line, _), group in by_line.items():
-        powers = {-multipliers.get(place.name, Fraction(0)) for place in group}
+        powers = {-multipliers.get(site.name, Fraction(0)) for site in group}
         if powers == {0}:
             continue
-        sizes = {size_of(program, place, base_width) for place in group}
+        sizes = {size_of(program, site, base_width) for site in group}
         power = powers.pop() if len(powers) == 1 else None
         found.append(Line(file, line, tuple(group), power, sizes.pop() if len(sizes) == 1 else None))
     return tuple(found)
 
 
-def size_of(program: Program, place: Place, base_width: int) -> int | None:
+def size_of(program: Program, site: Site, base_width: int) -> int | None:
     """Count the entries that the product sums over at the base width; None where that is not a whole number there."""
-    statement = program.statements[place.positions[0]]
+    statement = program.statements[site.positions[0]]
     assert isinstance(statement.instruction, Contract)
     operand = statement.instruction.operands[0]
     size = Scaling.of(1)
@@ -104,7 +104,7 @@ def multiplied(edits: TextEdits, line: Line, biased: bool) -> Multiplied | None:
     """
     if line.power is None or line.size is None:
         return None
-    named = {place.module.split("#")[0].rpartition(".")[2] for place in line.places if place.parameters}
+    named = {site.module.split("#")[0].rpartition(".")[2] for site in line.sites if site.parameters}
     nodes = [node for node in ast.walk(edits.tree) if begins_at(node, line.line)]
     calls = [
         node

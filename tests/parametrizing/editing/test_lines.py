@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/parametrizing/editing/places.py: which expression is multiplied, and what is left to a person."""
+"""Mirrors tpdyn/parametrizing/editing/lines.py: which expression is multiplied, and what is left to a person."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from tpdyn.facts.places import Place
+from tpdyn.facts.sites import Site
 from tpdyn.parametrizing.editing.edits import TextEdits
-from tpdyn.parametrizing.editing.places import Line, bracketed, multiplied
+from tpdyn.parametrizing.editing.lines import Line, bracketed, multiplied
 from tpdyn.program.program import Source
 
 HALF = Fraction(1, 2)
@@ -16,8 +16,8 @@ HALF = Fraction(1, 2)
 
 def line(module: str = "", parameters: tuple[str, ...] = (), power: Fraction | None = -HALF) -> Line:
     """The only line of a text; 256 entries are summed over at the base width."""
-    place = Place("p", module, Source("a.py", 1, ""), (0,), parameters)
-    return Line("a.py", 1, (place,), power, 256)
+    site = Site("p", module, Source("a.py", 1, ""), (0,), parameters)
+    return Line("a.py", 1, (site,), power, 256)
 
 
 def edited(text: str, module: str = "", *, biased: bool = False) -> str | None:
@@ -75,7 +75,7 @@ def test_a_module_is_multiplied_where_it_is_called_and_before_its_bias() -> None
         "y = x @ w @ v",  # two products
         "y = f(x) @ g(w)",  # neither size is plain
         "y = f(x)",  # no product
-        "y = self.head(self.head(x))",  # no place for one factor
+        "y = self.head(self.head(x))",  # one factor would not know where to stand
         "y = scaled_dot_product_attention(x, k, v, **options)",
     ],
 )

@@ -30,15 +30,15 @@ def attention(steps: int = 2, *, twice: bool = False) -> tuple[Facts, list[tuple
 
 def test_a_product_is_found_with_both_gradients_in_every_step() -> None:
     facts, triples = attention()
-    (place,) = facts.places
-    assert place.name == "attn:7" and place.parameters == ()
-    assert [set(place.positions[k : k + 3]) for k in (0, 3)] == [set(triple) for triple in triples]
-    assert facts.shared_places == facts.places  # no parameter could have this multiplier
+    (site,) = facts.sites
+    assert site.name == "attn:7" and site.parameters == ()
+    assert [set(site.positions[k : k + 3]) for k in (0, 3)] == [set(triple) for triple in triples]
+    assert facts.shared_sites == facts.sites  # no parameter could have this multiplier
 
 
 def test_products_on_one_line_are_told_apart_by_their_number() -> None:
     facts, triples = attention(twice=True)
-    one, other = facts.places
+    one, other = facts.sites
     assert (one.name, other.name) == ("attn:7", "attn:7#2")
     assert set(one.positions) == {*triples[0], *triples[2]} and set(other.positions) == {*triples[1], *triples[3]}
 
@@ -60,8 +60,8 @@ def read_out(*, tied: bool) -> Facts:
 
 def test_a_readout_by_a_weight_of_its_own_is_no_shared_place_and_by_a_tied_one_is() -> None:
     alone, tied = read_out(tied=False), read_out(tied=True)
-    assert [place.parameters for place in alone.places] == [("head",)] and alone.shared_places == ()
-    assert [place.parameters for place in tied.shared_places] == [("table",)]
+    assert [site.parameters for site in alone.sites] == [("head",)] and alone.shared_sites == ()
+    assert [site.parameters for site in tied.shared_sites] == [("table",)]
 
 
 def test_a_product_without_gradients_or_of_a_value_with_itself_is_no_place() -> None:
@@ -73,4 +73,4 @@ def test_a_product_without_gradients_or_of_a_value_with_itself_is_no_place() -> 
     b.at(phase="backward")
     flow = b.apply("tanh", square)
     b.einsum(",i->i", flow, w)
-    assert Facts.of(b.build()).places == ()
+    assert Facts.of(b.build()).sites == ()
