@@ -1,4 +1,4 @@
-"""Is the place of the largest entry along a wide dim known for one place of n?"""
+"""Is the index of the largest entry along a wide dim known for one of n indices?"""
 
 from __future__ import annotations
 

@@ -39,9 +39,9 @@ def logs_in(folder: Path) -> list[Log]:
     return [_monitored(folder, file) if file.name == FILE else _log(folder, file) for file in files[:MOST]]
 
 
-def _name(folder: Path, place: Path) -> str:
-    place = place.relative_to(folder)
-    return folder.absolute().name if place == Path(".") else place.as_posix()
+def _name(folder: Path, path: Path) -> str:
+    inside = path.relative_to(folder)
+    return folder.absolute().name if inside == Path(".") else inside.as_posix()
 
 
 def _monitored(folder: Path, file: Path) -> Log:

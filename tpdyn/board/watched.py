@@ -90,11 +90,11 @@ def of_file(file: Path) -> Watched:
         alarms += content.get("alarms") or []
         standing, time = content.get("standing") or [], float(content.get("time") or 0.0)
     keys = tuple(dict.fromkeys(key for _, values in looks for key in values))
-    places = {key: k for k, key in enumerate(keys)}
+    columns = {key: k for k, key in enumerate(keys)}
     array = np.full((len(looks), len(keys)), np.nan)
     for k, (_, values) in enumerate(looks):
         for key, value in values.items():
-            array[k, places[key]] = value
+            array[k, columns[key]] = value
     head = {**head, "modules": modules, "alarms": alarms, "standing": standing, "over": over}
     return Watched(head, keys, np.asarray([step for step, _ in looks], dtype=np.int64), array, time)
 
@@ -171,7 +171,7 @@ def curves(watched: Watched, what: str = "", name: str = "") -> dict[str, Any]:
 
 
 def thinned(count: int, most: int = MOST) -> NDArray[np.int64]:
-    """Return at most so many places out of `count`, evenly, the first and the last among them."""
+    """Return at most so many indices out of `count`, evenly, the first and the last among them."""
     if count <= most:
         return np.arange(count)
     return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))
@@ -202,8 +202,8 @@ def _short(value: Any) -> float | None:
     return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None
 
 
-def _text(pair: Any, place: int) -> str:
-    return str(pair[place]) if isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 else ""
+def _text(pair: Any, index: int) -> str:
+    return str(pair[index]) if isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 else ""
 
 
 def _list(value: Any) -> list[Any]:

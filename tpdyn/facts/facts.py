@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar, final
 
-from tpdyn.facts import deciding, makers, normalising, outside, parameters, picking, sites, signs
+from tpdyn.facts import deciding, makers, normalising, outside, parameters, picking, signs, sites
 from tpdyn.facts.cancelling import Cancelled, cancelled
 from tpdyn.facts.decay import without_decay
 from tpdyn.facts.dependence import depends_on

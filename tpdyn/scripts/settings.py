@@ -193,7 +193,9 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
 def _only(locations: Sequence[Location], inner: str) -> list[Location]:
     """Return the one number whose name ends so (`main.n_embd` for `n_embd`); nothing if there are several."""
     ending = [
-        location for location in locations if location.value is not None and any(name.endswith(f".{inner}") for name in location.names)
+        location
+        for location in locations
+        if location.value is not None and any(name.endswith(f".{inner}") for name in location.names)
     ]
     return ending if len(ending) == 1 else []
 

@@ -85,7 +85,7 @@ def test_the_size_of_the_dim_that_is_summed_counts(size: Fraction) -> None:
     assert (two.sum(Term(ZERO, EVEN), plan), two.sum(Term(ZERO, two.v), plan)) == (size, size / 2)
 
 
-# -- rarity: entries of size n^order on a fraction n^-rarity of the places --------------------------------------------
+# -- rarity: entries of size n^order on a fraction n^-rarity of all entries ------------------------------------------
 
 
 def test_a_law_of_large_numbers_goes_by_the_mean_size_of_rare_entries() -> None:
@@ -230,7 +230,7 @@ def test_entry_by_entry_two_matrices_make_one_without_symmetry() -> None:
     assert made.gaussian is None and made.parity is ANY
 
 
-# -- places ---------------------------------------------------------------------------------------------------------------
+# -- renamed axes -------------------------------------------------------------------------------------------------------------
 
 
 def test_axes_are_renamed_and_a_transpose_turns_the_sides_of_a_matrix() -> None:

@@ -238,7 +238,7 @@ class _Reader:
             case Combine(terms=terms):
                 for (scale, operand), value in zip(terms, values, strict=True):
                     self._note_pick(position, statement, operand, value, scale.order)
-                if position in self.facts.cancelled and not self.exponents.place:
+                if position in self.facts.cancelled and not self.exponents.site:
                     return self._of_what_is_left(self.facts.cancelled[position])
                 return combined(instruction, values, self.facts.layout(position), self.epsilon)
             case Apply():
@@ -309,7 +309,7 @@ class _Reader:
             value = self._read(position, statement, operands)
             return Value(first.base, tidy([*value.total, *first.base], first.wide), None, first.wide, True)
         left = self.facts.cancelled.get(position)
-        if left is not None and not self.exponents.place:
+        if left is not None and not self.exponents.site:
             change = self._linear(left.change, lambda value: value.total, self.exponents.rate, owner)
             return Value(first.base, tidy(change, first.wide), None, first.wide)
         power = -self.exponents.rate.get(owner, ZERO)
@@ -342,7 +342,7 @@ class _Reader:
         for (scale, operand, names), axes in zip(left.terms, left.layout.operands, strict=True):
             assert scale.order is not None
             power = scale.order - sum((smaller.get(name, ZERO) for name in names or (constant,)), ZERO)
-            made += [place(term, axes).times(power) for term in part(self.values[operand.var])]
+            made += [on_axes(term, axes).times(power) for term in part(self.values[operand.var])]
         if left.constant.order is not None:
             made.append(Term(left.constant.order - smaller.get(constant, ZERO)))
         return made

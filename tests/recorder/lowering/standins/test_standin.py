@@ -48,5 +48,5 @@ def test_an_operation_that_meets_no_stand_in_has_its_plain_rule() -> None:
 
 
 def test_a_stand_in_that_settles_is_read_by_the_next() -> None:
-    """The place of a maximum is carried symbolically; looked up, it is computed, and read as a choice."""
+    """The index of a maximum is carried symbolically; looked up, it is computed, and read as a choice."""
     check(lambda x: x.gather(1, x.max(-1, keepdim=True).indices), [draw(3, 4)])
