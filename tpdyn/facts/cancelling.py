@@ -135,7 +135,7 @@ class _Forms:
         numbers: list[int],
         instead: dict[int, int],
     ) -> tuple[Form, bool]:
-        """Write a sum over atoms, and say whether something cancels. instead: what is read in place of later versions."""
+        """Write a sum over atoms, and say whether something cancels. instead: what is read instead of later versions."""
         names = self.gradient_of if statement.origin.phase == "optimizer" else self.owner
         parts: list[tuple[Atom | None, Scaling]] = [(None, combine.constant)]
         for scale, operand in combine.terms:

@@ -199,8 +199,8 @@ def _terms(
     if not instruction.constant.is_zero:
         return None
     found = []
-    for factor, place in instruction.terms:
-        part = _terms(frame, place.var, scale * factor, tuple(axes[k] for k in place.axes))
+    for factor, operand in instruction.terms:
+        part = _terms(frame, operand.var, scale * factor, tuple(axes[k] for k in operand.axes))
         if part is None:
             return None
         found += part
