@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -392,3 +393,55 @@ def test_living_objects_are_searched_for_optimizers_only_where_weights_are_writt
     assert asked == []
     record_tape(projecting, 8, 2, seed=0)
     assert asked == [2]
+
+
+def test_another_thread_is_refused_while_one_records_and_nothing_stays_patched() -> None:
+    before = torch.compile, nn.Module.__call__, Tensor.backward
+    inside, done, errors = threading.Event(), threading.Event(), []
+
+    def first(width: int) -> None:
+        inside.set()
+        done.wait(10)
+        train(width)
+
+    def second() -> None:
+        inside.wait(10)
+        try:
+            record_tape(train, 8, 1, seed=0)
+        except RecordingError as error:
+            errors.append(str(error))
+        done.set()
+
+    def train(width: int) -> None:
+        net = nn.Linear(width, 2)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        net(torch.ones(2, width)).sum().backward()
+        optimizer.step()
+
+    other = threading.Thread(target=second)
+    other.start()
+    assert record_tape(first, 8, 1, seed=0).steps == 1
+    other.join()
+    assert len(errors) == 1
+    assert "another thread is recording; expected one recording at a time" in errors[0]
+    assert before == (torch.compile, nn.Module.__call__, Tensor.backward)
+    assert record_tape(train, 8, 1, seed=0).steps == 1
+
+
+def test_an_lstm_under_activation_checkpointing_is_recomputed_by_the_kernels_of_its_forward_pass() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    def train(width: int, saving: bool) -> None:
+        rnn, out = nn.LSTM(3, width, batch_first=True), nn.Linear(width, 2)
+        optimizer = torch.optim.SGD([*rnn.parameters(), *out.parameters()], lr=0.1)
+        for _ in range(2):
+            x = torch.ones(2, 3, 3)
+            hidden = checkpoint(lambda y: rnn(y)[0], x, use_reentrant=False) if saving else rnn(x)[0]
+            optimizer.zero_grad()
+            out(hidden[:, -1]).square().mean().backward()
+            optimizer.step()
+
+    plain, saving = (record_tape(lambda width, how=how: train(width, how), 4, 2, seed=0) for how in (False, True))
+    assert saving.steps == plain.steps == 2
+    verify_tape(saving)
+    assert [each.name for each in saving.parameters] == [each.name for each in plain.parameters]

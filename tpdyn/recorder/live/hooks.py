@@ -106,6 +106,9 @@ class Watch:
         self.step = 0
         self.in_optimizer = False
         self.module_stack: list[tuple[str, nn.Module]] = []
+        self.on_recomputed: Callable[[nn.Module, bool], None] | None = (
+            None  # a module that is not told of: enters, leaves
+        )
         self.stopped = False
         self.backwards = 0
         self.optimizers: list[Optimizer] = []
@@ -266,6 +269,8 @@ class Watch:
         if self._silent or torch._C._current_graph_task_id() != -1 or torch.compiler.is_compiling():
             self._silent += 1
             self.module_stack.append(("", module))
+            if self.on_recomputed is not None:
+                self.on_recomputed(module, True)
             return
         if not self.module_stack and not torch.is_grad_enabled():
             self._silent = 1
@@ -288,6 +293,8 @@ class Watch:
         name, _ = self.module_stack.pop()
         if self._silent:
             self._silent -= 1
+            if self.on_recomputed is not None:
+                self.on_recomputed(module, False)
             return
         if output is None:  # nothing came out, or the module raised
             return

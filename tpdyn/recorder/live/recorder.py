@@ -10,6 +10,7 @@ fused kernels ordinary operations (`operations.py`). Steps, modules and paramete
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -101,6 +102,15 @@ class Recorder(Operations):
     # -- life -----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Recorder:
+        me = threading.get_ident()
+        if any(thread != me for thread in _THREADS):
+            raise RecordingError(
+                "another thread is recording; expected one recording at a time, since all of them see what any thread computes. "
+                "Record one after the other, or in processes of their own"
+            )
+        _THREADS.append(me)
+        self._thread = me
+        self.watch.on_recomputed = self._recomputed
         self.watch.__enter__()
         self._compile = torch.compile
         self._stance: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
@@ -118,6 +128,7 @@ class Recorder(Operations):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        _THREADS.remove(self._thread)
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         self._numbers.__exit__()
         self._restore_fused_kernels()
@@ -215,11 +226,20 @@ class Recorder(Operations):
         if isinstance(module, nn.parallel.DistributedDataParallel):
             self._alone(module)
         if isinstance(module, nn.RNNBase):  # the fused kernels are opaque
-            if self._fused_kernels is None:
-                self._fused_kernels = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
-            torch._C._set_mkldnn_enabled(False)
-            torch._C._set_cudnn_enabled(False)
+            self._recomputed(module, True)
             self._note(f"{type(module).__name__} is recorded without its fused kernels: the same up to round-off")
+
+    def _recomputed(self, module: nn.Module, enters: bool) -> None:
+        """Switch fused kernels off and on again, also where activation checkpointing runs a module in the backward pass."""
+        if not isinstance(module, nn.RNNBase):
+            return
+        if not enters:
+            self._restore_fused_kernels()
+            return
+        if self._fused_kernels is None:
+            self._fused_kernels = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+        torch._C._set_mkldnn_enabled(False)
+        torch._C._set_cudnn_enabled(False)
 
     def _alone(self, module: nn.parallel.DistributedDataParallel) -> None:
         """Leave out the exchange of gradients: one process needs none, and its buckets would hide where each gradient lies."""
@@ -434,6 +454,10 @@ class Recorder(Operations):
             if node.origin.phase != "optimizer":
                 node.origin = replace(node.origin, phase="optimizer")
             stack.extend(ref.node for ref in refs_in((node.args, tuple(node.kwargs.values()))))
+
+
+_THREADS: list[int] = []
+"""Threads with a recording under way, one entry a recording: what it patches is the same for all of them."""
 
 
 def _any_requires_grad(args: Any) -> bool:
