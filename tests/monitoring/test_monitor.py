@@ -123,6 +123,7 @@ def test_what_is_seen_is_what_a_second_copy_of_the_model_shows() -> None:
         ("weight", "2.weight"): after[2].weight.square().mean().sqrt(),
         ("step", "2.weight"): dw.square().mean().sqrt(),
         ("gradient", "2.weight"): gradient.square().mean().sqrt(),
+        ("ratio", "2.weight"): dw.norm() / after[2].weight.norm(),
     }
     for key, value in expected.items():
         assert look[key] == pytest.approx(value.item(), rel=1e-5), key

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tpdyn.monitoring.probe import Autocast, Look, Probe
+from tpdyn.monitoring.probe import ROWS, Autocast, Look, Probe, norms
 
 
 def look(model: nn.Module, *inputs: Tensor, dtype: torch.dtype | None = None) -> Look:
@@ -64,3 +65,41 @@ def test_a_module_without_tensors_and_an_empty_model_are_no_problem() -> None:
             return None
 
     assert look(Nothing(), torch.ones(1)).values == {}
+
+
+def test_a_module_that_hands_on_what_its_last_child_returned_has_the_same_numbers() -> None:
+    class Outer(nn.Module):
+        def __init__(self, inplace: bool) -> None:
+            super().__init__()
+            self.fc, self.inplace = nn.Linear(4, 4), inplace
+
+        def forward(self, x: Tensor) -> Tensor:
+            h: Tensor = self.fc(x)
+            return h.mul_(2.0) if self.inplace else h
+
+    for inplace, times in ((False, 1.0), (True, 2.0)):
+        model, x = Outer(inplace), torch.ones(2, 4)
+        probe = Probe(model, lambda each, x=x: each(x), Autocast())
+        for _ in range(2):
+            seen = probe.look({}, {})
+            with torch.no_grad():
+                model.fc.weight *= 1.5
+        assert seen.values["size", "output"] == pytest.approx(times * seen.values["size", "fc"])
+        assert seen.values["change", "output"] == pytest.approx(times * seen.values["change", "fc"])
+        assert seen.values["change", "fc"] > 0
+
+
+def test_norms_are_those_of_float32_whatever_the_dtype() -> None:
+    tensors = [torch.full((4,), 300.0, dtype=torch.float16), torch.ones(3), torch.ones(2, dtype=torch.float64)]
+    sparse = torch.eye(3).to_sparse()
+    assert [float(each) for each in norms([*tensors, sparse])] == pytest.approx([600.0, 3**0.5, 2**0.5, 3**0.5])
+
+
+def test_many_rows_of_an_update_are_spread_evenly() -> None:
+    model = nn.Linear(2, 1, bias=False)
+    x = torch.ones(3 * ROWS, 2)
+    probe = Probe(model, lambda each: each(x), Autocast())
+    update = torch.full((1, 2), 0.5)
+    seen = probe.look({id(model.weight): update}, {})
+    assert seen.values["update", "output"] == pytest.approx(1.0)
+    assert seen.values["alignment", "output"] == pytest.approx(1.0)

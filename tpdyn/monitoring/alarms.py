@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
-import numpy as np
 import torch
 
 from tpdyn.monitoring.expected import Band
@@ -105,7 +105,7 @@ def _range(history: History, limits: Limits) -> Found:
                     f"the output of {name} reaches {value:.4g}, beyond {kind} ({FORMATS[kind]:g})",
                 )
                 break
-            when = crossing(*history.series("largest", name), FORMATS[kind])
+            when = crossing(*_recent(history, what, name), FORMATS[kind])
             if when is not None:
                 yield (
                     f"out of {kind}",
@@ -115,18 +115,26 @@ def _range(history: History, limits: Limits) -> Found:
                 break
 
 
-def crossing(steps: np.ndarray, values: np.ndarray, bound: float) -> int | None:
+def _recent(history: History, what: str, name: str) -> tuple[list[int], list[float]]:
+    """Return the last five looks at a number: a history is long, and each look asks."""
+    values = [look.get((what, name), math.nan) for look in history.looks[-5:]]
+    return history.steps[-5:], values
+
+
+def crossing(steps: Sequence[float], values: Sequence[float], bound: float) -> int | None:
     """Return the step at which a power law through the last five looks crosses a bound; None if not soon.
 
     Needs five looks after step 0, each larger than the one before: a value that wavers is not forecast.
     """
-    steps, values = steps[-5:].astype(float), values[-5:]
-    if len(steps) < 5 or steps[0] < 1 or not np.all(np.isfinite(values)) or np.any(values <= 0):
+    steps, values = steps[-5:], values[-5:]
+    if len(steps) < 5 or steps[0] < 1 or not all(math.isfinite(value) and value > 0 for value in values):
         return None
-    if np.any(np.diff(values) <= 0):
+    if any(later <= value for value, later in pairwise(values)):
         return None
-    slope, offset = np.polyfit(np.log(steps), np.log(values), 1)
-    when = math.exp(min((math.log(bound) - offset) / slope, 50.0))
+    x, y = ([math.log(float(each)) for each in some] for some in (steps, values))
+    middle, level = sum(x) / len(x), sum(y) / len(y)
+    slope = sum((a - middle) * (b - level) for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
+    when = math.exp(min(middle + (math.log(bound) - level) / slope, 50.0))
     return round(when) if steps[-1] < when <= SOON * steps[-1] else None
 
 

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from tpdyn.monitoring.alarms import Alarm, Limits, alarms
 from tpdyn.monitoring.expected import Band, bands
 from tpdyn.monitoring.history import History, read
-from tpdyn.monitoring.probe import Autocast, Key, Look, Probe
+from tpdyn.monitoring.probe import Autocast, Key, Look, Probe, norms
 from tpdyn.monitoring.schedule import as_schedule
 from tpdyn.monitoring.writer import Writer
 from tpdyn.regimes.prediction import Prediction
@@ -166,9 +166,8 @@ class monitor:
             with torch.no_grad():
                 named = dict(self._model.named_parameters())
                 self._before = {id(each): each.detach().clone() for each in named.values() if each.requires_grad}
-                self._gradients = {
-                    name: each.grad.detach().clone() for name, each in named.items() if each.grad is not None
-                }
+                given = {name: each.grad for name, each in named.items() if each.grad is not None}
+                self._gradients = dict(zip(given, norms(list(given.values())), strict=True))
 
     def _end(self) -> None:
         self._step += 1
@@ -185,13 +184,8 @@ class monitor:
     def _look(self, step: int, updates: Mapping[int, Tensor]) -> None:
         """Look once. What goes wrong here ends the watching, never the run."""
         assert self._probe is not None
-        parameters = {
-            name: (each, self._gradients.get(name))
-            for name, each in self._model.named_parameters()
-            if each.requires_grad
-        }
         try:
-            look = self._probe.look(updates, parameters)
+            look = self._probe.look(updates, self._gradients)
         except Exception as error:
             self._stop(
                 step,

@@ -5,10 +5,11 @@ Everything is reduced where it lies and packed into one tensor, so that a look w
 
 What is seen, by name (m: mean of absolute values over the entries)
 * of a module's output h: `size` m(h), `largest` max |h|, `change` m(h - h at the first look);
-* of a linear layer, an embedding or a convolution: `update` m(dW x), dW the last step's change of its weight; of a linear
-  layer `alignment` |dW x| / (|dW| |x|) in Frobenius norms, which is 1 for the rank-one update that fits its input;
+* of a linear layer, an embedding or a convolution: `update` m(dW x), dW the last step's change of its weight, on at most `ROWS`
+  rows; of a linear layer `alignment` |dW x| / (|dW| |x|) in Frobenius norms: 1 for the rank-one update that fits its input;
 * of a softmax: `logits`, the largest one that enters; of an activation: the fractions `saturated` and `dead` (`flat`);
-* of a parameter: `weight`, `gradient`, `step`: root mean squares of its entries, their gradients, their last change.
+* of a parameter: `weight`, `gradient`, `step`: root mean squares of its entries, their gradients, their last change; and `ratio`,
+  the last change against the weight.
 """
 
 from __future__ import annotations
@@ -16,24 +17,28 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tpdyn.measuring.state import State, random_states, set_random_states
-from tpdyn.monitoring.flat import flat_entries, flat_region
+from tpdyn.monitoring.flat import FLAT, flat_entries, flat_region
 from tpdyn.program.program import Source
 from tpdyn.recorder.live.frames import is_user_file, source_at
 from tpdyn.recorder.live.hooks import first_float_tensor
 
 OUTPUT = "output"
+ROWS = 256
+"""The contribution of an update is looked at on so many rows (examples, tokens) of a linear layer's input."""
+
 Key = tuple[str, str]
 """(what, name): ("size", "blocks.0.mlp")."""
 
@@ -81,21 +86,18 @@ class Probe:
         self._call = call
         self._autocast = autocast
         self._first: dict[str, Tensor] | None = None
+        self._sources: dict[str, Source] = {}
+        self._scratch = _Scratch()
 
-    def look(self, updates: Mapping[int, Tensor], parameters: Mapping[str, tuple[Tensor, Tensor | None]]) -> Look:
+    def look(self, updates: Mapping[int, Tensor], gradients: Mapping[str, Tensor]) -> Look:
         """Run the pass once and pack what it shows.
 
-        updates: by id of a parameter, its change in the last step. parameters: by name, the parameter and its gradient.
+        updates: by id of a parameter, its change in the last step. gradients: by name of a parameter, the Frobenius norm of its
+        gradient (see `norms`).
         """
-        seen = _Seen(self._first, dict(updates))
+        seen = _Seen(self._first, updates, self._sources, self._scratch)
         with torch.no_grad():
-            for name, (parameter, gradient) in parameters.items():
-                seen.dtypes[name] = str(parameter.dtype).removeprefix("torch.")
-                seen.add("weight", name, _rms(parameter))
-                if gradient is not None:
-                    seen.add("gradient", name, _rms(gradient))
-                if id(parameter) in updates:
-                    seen.add("step", name, _rms(updates[id(parameter)]))
+            self._parameters(seen, gradients)
         with _no_trace(self._model), self._autocast.again(), torch.no_grad():
             handles = _hooks(self._model, seen)
             try:
@@ -108,25 +110,60 @@ class Probe:
             self._first = seen.outputs
         return seen.look()
 
+    def _parameters(self, seen: _Seen, gradients: Mapping[str, Tensor]) -> None:
+        """Take the sizes of weights, gradients and updates."""
+        named = [(name, each) for name, each in self._model.named_parameters() if each.requires_grad]
+        changed = [(name, each) for name, each in named if id(each) in seen.updates]
+        seen.norms = dict(
+            zip((id(each) for _, each in changed), norms([seen.updates[id(each)] for _, each in changed]), strict=True)
+        )
+        for (name, each), weight in zip(named, norms([each for _, each in named]), strict=True):
+            seen.dtypes[name] = str(each.dtype).removeprefix("torch.")
+            root = max(1, each.numel()) ** -0.5
+            seen.add("weight", name, weight, root)
+            if name in gradients:
+                seen.add("gradient", name, gradients[name], root)
+            if id(each) in seen.norms:
+                seen.add("step", name, seen.norms[id(each)], root)
+
+
+def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the Frobenius norm of each tensor, in float32 at least, in as few calls as there are dtypes and devices."""
+    kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    found: list[Tensor] = [torch.empty(0)] * len(tensors)
+    dense = [(each.coalesce().values() if each.is_sparse else each).detach() for each in tensors]
+    for k, each in enumerate(dense):
+        kinds.setdefault((each.device, each.dtype), []).append(k)
+    for (_, dtype), places in kinds.items():
+        wider = None if dtype in (torch.float32, torch.float64) else torch.float32
+        for k, norm in zip(places, torch._foreach_norm([dense[k] for k in places], 2, wider), strict=True):
+            found[k] = norm
+    return found
+
 
 @final
 @dataclass
 class _Seen:
-    """What a running look has gathered."""
+    """What a running look has gathered. packed, scales: each number is a tensor's entry times its scale, once it was fetched."""
 
     first: Mapping[str, Tensor] | None
     updates: Mapping[int, Tensor]
+    sources: dict[str, Source]
+    scratch: _Scratch
+    norms: Mapping[int, Tensor] = field(default_factory=dict)
     stack: list[str] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    sources: dict[str, Source] = field(default_factory=dict)
     dtypes: dict[str, str] = field(default_factory=dict)
     packed: dict[Key, Tensor] = field(default_factory=dict)
+    scales: dict[Key, float] = field(default_factory=dict)
+    last: tuple[Tensor, int, str] | None = None
 
-    def add(self, what: str, name: str, value: Tensor) -> None:
+    def add(self, what: str, name: str, value: Tensor, scale: float = 1.0) -> None:
         """Keep a number; a second one under the same key keeps the larger (two softmaxes in one module)."""
         before = self.packed.get((what, name))
         self.packed[what, name] = value if before is None else torch.maximum(before, value.to(before))
+        self.scales[what, name] = scale
 
     def enter(self, path: str) -> None:
         """Note that a module begins: its second call in one pass is `path#2`."""
@@ -134,7 +171,8 @@ class _Seen:
         name = path or OUTPUT
         name = name if count == 1 else f"{name}#{count}"
         self.stack.append(name)
-        self.sources[name] = _calling_line()
+        if name not in self.sources:
+            self.sources[name] = _calling_line()
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Note a module's output, and what the last update of its weight does to its input."""
@@ -143,36 +181,86 @@ class _Seen:
         if value is None or not value.numel():
             return
         self.dtypes[name] = str(value.dtype).removeprefix("torch.")
-        if self.first is None:
-            self.outputs[name] = value.clone()
-        absolute = value.abs()
-        self.add("size", name, _mean(absolute))
-        self.add("largest", name, absolute.amax())
-        before = None if self.first is None else self.first.get(name)
-        if before is not None and before.shape == value.shape:
-            self.add("change", name, _mean((value - before).abs()))
+        if not self._is_as_before(name, value):
+            self._sizes(name, value)
         weight = getattr(module, "weight", None)
         update = self.updates.get(id(weight))
         if update is not None and args and isinstance(args[0], Tensor):
-            self._contribution(name, module, args[0], update)
+            self._contribution(name, module, args[0], update, self.norms[id(weight)])
 
-    def _contribution(self, name: str, module: nn.Module, x: Tensor, update: Tensor) -> None:
+    def _sizes(self, name: str, value: Tensor) -> None:
+        share = 1 / value.numel()
+        if self.first is None:
+            self.outputs[name] = value.clone()
+        absolute = torch.abs(value, out=self.scratch.like(value))
+        self.add("size", name, _sum(absolute), share)
+        self.add("largest", name, absolute.amax())
+        before = None if self.first is None else self.first.get(name)
+        if before is not None and before.shape == value.shape:
+            self.add("change", name, _sum(torch.sub(value, before, out=self.scratch.like(value)).abs_()), share)
+
+    def _is_as_before(self, name: str, value: Tensor) -> bool:
+        """Take the numbers of the module that returned last, if this one hands its very output on."""
+        last, self.last = self.last, None
+        if value.is_inference():
+            return False
+        self.last = (value, value._version, name)
+        if last is None or last[0] is not value or last[1] != value._version:
+            return False
+        if self.first is None:
+            self.outputs[name] = self.outputs[last[2]]
+        elif self.first.get(name) is not self.first.get(last[2]):
+            return False
+        for what in ("size", "largest", "change"):
+            if (what, last[2]) in self.packed:
+                self.add(what, name, self.packed[what, last[2]], self.scales[what, last[2]])
+        return True
+
+    def _contribution(self, name: str, module: nn.Module, x: Tensor, update: Tensor, norm: Tensor) -> None:
+        x = _spread(module, x)
         applied = _applied(module, x, update)
         if applied is None:
             return
-        self.add("update", name, _mean(applied.abs()))
         if isinstance(module, nn.Linear):
-            largest = _norm(update) * _norm(x)
-            self.add("alignment", name, torch.where(largest > 0, _norm(applied) / largest, torch.zeros_like(largest)))
+            for what, number in ((_APPLIED, _norm(applied)), (_ENTERING, _norm(x)), (_UPDATE, norm)):
+                self.add(what, name, number)
+        self.add("update", name, _sum(applied.abs_()), 1 / max(1, applied.numel()))
 
     def look(self) -> Look:
         """Fetch all numbers at once."""
-        keys = list(self.packed)
-        if not keys:
+        if not self.packed:
             return Look({}, self.sources, self.dtypes)
         device = next(iter(self.packed.values())).device
-        numbers = torch.stack([value.to(device, torch.float32) for value in self.packed.values()]).tolist()
-        return Look(dict(zip(keys, numbers, strict=True)), self.sources, self.dtypes)
+        numbers = torch.stack(
+            [
+                value if value.dtype is torch.float32 and value.device == device else value.to(device, torch.float32)
+                for value in self.packed.values()
+            ]
+        ).tolist()
+        raw = {key: number * self.scales[key] for key, number in zip(self.packed, numbers, strict=True)}
+        values = {key: number for key, number in raw.items() if key[0] not in (_APPLIED, _ENTERING, _UPDATE)}
+        for what, name in raw:
+            if what == _APPLIED:
+                most = raw[_ENTERING, name] * raw[_UPDATE, name]
+                values["alignment", name] = raw[_APPLIED, name] / most if most > 0 else 0.0
+            if what == "step":
+                weight = values["weight", name]
+                values["ratio", name] = values["step", name] / weight if weight > 0 else math.inf
+        return Look(values, dict(self.sources), self.dtypes)
+
+
+_APPLIED, _ENTERING, _UPDATE = "|dW x|", "|x|", "|dW|"
+
+
+def _spread(module: nn.Module, x: Tensor) -> Tensor:
+    """Return at most `ROWS` rows of what enters a linear layer or an embedding, evenly spread: dW x costs as much as W x."""
+    if isinstance(module, nn.Linear) and x.dim() > 1:
+        x = x.reshape(-1, x.shape[-1])
+    elif isinstance(module, nn.Embedding):
+        x = x.reshape(-1)
+    else:
+        return x
+    return x[:: -(-len(x) // ROWS)] if len(x) > ROWS else x
 
 
 def _applied(module: nn.Module, x: Tensor, update: Tensor) -> Tensor | None:
@@ -196,11 +284,20 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._seen = seen
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Look in eager mode only: to be wrapped against the compiler would cost as much as the looking, at each operation."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        operation = func._schema.name.removeprefix("aten::")
+        operation = _name_of(func)
+        if operation:
+            self._note(operation, args, kwargs or {})
+        return func(*args, **kwargs) if kwargs else func(*args)
+
+    def _note(self, operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         name = self._seen.stack[-1] if self._seen.stack else OUTPUT
         if operation in ("_softmax", "_safe_softmax"):
             self._seen.add("logits", name, args[0].amax())
@@ -210,7 +307,18 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             saturated, dead = flat_entries(args[0], region)
             self._seen.add("saturated", name, saturated)
             self._seen.add("dead", name, dead)
-        return func(*args, **kwargs)
+
+
+@cache
+def _name_of(func: Any) -> str:
+    """Name an operation that is looked at; empty for all others."""
+    name: str = func._schema.name.removeprefix("aten::")
+    known = (
+        name in ("_softmax", "_safe_softmax")
+        or name.startswith("_scaled_dot_product")
+        or name.removesuffix("_") in FLAT
+    )
+    return name if known else ""
 
 
 def _largest_logit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
@@ -219,13 +327,14 @@ def _largest_logit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     scale = kwargs.get("scale")
     if key.shape[1] != query.shape[1]:  # grouped queries share keys
         key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    logits: Tensor = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    logits: Tensor = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
     mask = kwargs.get("attn_mask", next((each for each in args[3:] if isinstance(each, Tensor)), None))
     if isinstance(mask, Tensor):
-        logits = logits.masked_fill(~mask, -math.inf) if mask.dtype is torch.bool else logits + mask
+        logits = logits.masked_fill_(~mask, -math.inf) if mask.dtype is torch.bool else logits + mask
     causal = kwargs.get("is_causal", any(each is True for each in args[3:]))
     if causal:
-        logits = logits.masked_fill(~torch.ones_like(logits, dtype=torch.bool).tril(), -math.inf)
+        later = torch.full(logits.shape[-2:], -math.inf, dtype=logits.dtype, device=logits.device).triu(1)
+        logits = logits.add_(later)
     return logits.amax()
 
 
@@ -238,7 +347,7 @@ def _hooks(model: nn.Module, seen: _Seen) -> list[Any]:
             seen.enter(path)
 
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            with _disable_current_modes():  # our own arithmetic is none of the model's
+            with torch._C._DisableTorchDispatch():  # our own arithmetic is none of the model's
                 seen.leave(module, args, output)
 
         handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
@@ -256,7 +365,8 @@ def _no_trace(model: nn.Module) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(_unsafe_preserve_version_counter(tuple(state.tensors)))
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and to import the compiler takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         torch.backends.mha.set_fastpath_enabled(False)
         for module, _ in modes:
             module.training = False
@@ -287,15 +397,31 @@ def _calling_line() -> Source:
     return Source()
 
 
-def _mean(value: Tensor) -> Tensor:
-    return value.to(torch.float32).mean()
-
-
 def _norm(value: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(value.to(torch.float32))
+    """Return the Frobenius norm, in float32 at least."""
+    norm: Tensor = torch.linalg.vector_norm(value, dtype=_wider(value))
     return norm
 
 
-def _rms(value: Tensor) -> Tensor:
-    value = value.detach()
-    return (value.coalesce().values() if value.is_sparse else value).to(torch.float32).square().mean().sqrt()
+def _sum(value: Tensor) -> Tensor:
+    """Return the sum, in float32 at least. With `abs` before it twice as fast on a CPU as the norm of order 1."""
+    return value.sum(dtype=_wider(value))
+
+
+def _wider(value: Tensor) -> torch.dtype | None:
+    return None if value.dtype in (torch.float32, torch.float64) else torch.float32
+
+
+@final
+class _Scratch:
+    """Memory for what a look computes on the way, by dtype and device, as large as the largest output: allocated once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, value: Tensor) -> Tensor:
+        """Return memory of that shape, good until the next call."""
+        key = value.dtype, value.device
+        if key not in self._kept or self._kept[key].numel() < value.numel():
+            self._kept[key] = torch.empty(value.numel(), dtype=value.dtype, device=value.device)
+        return self._kept[key][: value.numel()].view(value.shape)
