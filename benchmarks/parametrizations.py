@@ -1,4 +1,4 @@
-"""How long does it take to derive a parametrization? `python benchmarks/parametrizations.py [--repeat 3]`
+"""How long does it take to derive a parametrization? `python benchmarks/parametrizations.py [--repeat 3] [--beside CHECKOUT]`
 
 Side by side, in one process and one thread, in processor time (what else the machine does counts little): one cell of exponent
 coordinates (the orders on linear forms around a point, its inequalities and the requirements of the maximal update), the whole
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from beside import asked
 from torch import nn
 
 import tpdyn
@@ -112,7 +113,10 @@ def timed(work: Callable[[], object], repeat: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3)
-    repeat = parser.parse_args().repeat
+    given = asked(parser)
+    if given is None:
+        return
+    repeat = given.repeat
     torch.set_num_threads(1)
     programs = {f"{of}, {layers} hidden": perceptron(layers, of) for of in ("SGD", "Adam") for layers in DEPTHS}
     programs["GPT, 2 layers"] = transformer()

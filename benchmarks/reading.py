@@ -1,4 +1,4 @@
-"""How long does a prediction take? `python benchmarks/reading.py`
+"""How long does a prediction take? `python benchmarks/reading.py [--beside ANOTHER_CHECKOUT]`
 
 Three steps of the GPT of examples/gpt.py: recorded at three widths and verified at a fourth, read, then predicted
 (with and without the search for a remedy). And one point of abc-space after recording once, for the multilayer perceptrons of the
@@ -7,6 +7,7 @@ theorems: random rational exponents, read and judged. Medians, smallest and larg
 
 from __future__ import annotations
 
+import argparse
 import random
 import statistics
 import time
@@ -15,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
+from beside import asked
 
 import tpdyn
 from tpdyn.claims.theorems import Abc
@@ -66,6 +68,8 @@ def points(layers: int, function: str) -> None:
 
 
 def main() -> None:
+    if asked(argparse.ArgumentParser(description=__doc__)) is None:
+        return
     torch.set_num_threads(1)
     transformer()
     for function in ("tanh", "relu"):

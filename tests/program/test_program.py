@@ -35,3 +35,7 @@ def test_a_mark_that_is_not_there_is_answered_with_those_that_are(program: Progr
 def test_a_parameter_that_is_not_there_is_answered_with_those_that_are(program: Program) -> None:
     with pytest.raises(KeyError, match="no parameter 'w'; there are: none"):
         program.parameter("w")
+
+
+def test_each_statement_reads_the_positions_of_its_operands(program: Program) -> None:
+    assert program.reads == ((), (0,), (0,), (0,))

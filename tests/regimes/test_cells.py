@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from fractions import Fraction
 from functools import cache
@@ -122,3 +123,18 @@ def test_a_cell_says_which_inequalities_bound_it() -> None:
     assert all(line.endswith(" 0") for line in cell.show().splitlines())
     with pytest.raises(ValueError, match="1 coordinates for the 6 symbols"):
         on_cell(every_exponent(made), (Fraction(0),), lambda exponents: None)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_search_for_cycles_rests_while_a_cell_is_read_and_is_as_it_was_afterwards(runs: bool) -> None:
+    coordinates = Coordinates({"c": {("c", "W1"): Fraction(1)}})
+    before = gc.isenabled()
+    try:
+        (gc.enable if runs else gc.disable)()
+        rested, _ = on_cell(coordinates, [Fraction(0)], lambda _: not gc.isenabled())
+        assert rested and gc.isenabled() is runs
+        with pytest.raises(ZeroDivisionError):
+            on_cell(coordinates, [Fraction(0)], lambda _: 1 // 0)
+        assert gc.isenabled() is runs
+    finally:
+        (gc.enable if before else gc.disable)()

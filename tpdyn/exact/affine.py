@@ -44,6 +44,33 @@ Memory = dict[Hashable, Any]
 
 
 @final
+class Values(dict[int, int]):
+    """The value of each packed form at a point, in units of 1/(UNIT fine), worked out when it is first asked for.
+
+    coordinates: fine, and fine times each coordinate of the point.
+    """
+
+    def __init__(self, coordinates: tuple[int, ...]) -> None:
+        self.coordinates = coordinates
+
+    def __missing__(self, form: int) -> int:
+        parts = _parts(form, len(self.coordinates))
+        value = self[form] = sum(c * x for c, x in zip(parts, self.coordinates, strict=True))
+        return value
+
+
+def _parts(packed: int, count: int) -> list[int]:
+    found = []
+    for _ in range(count):
+        low = packed & _SLOT_MASK
+        if low >= _HALF_SLOT:
+            low -= 1 << SLOT
+        found.append(low)
+        packed = (packed - low) >> SLOT
+    return found
+
+
+@final
 class Chart:
     """Symbols with their values at one point, and what was asked there of forms in them.
 
@@ -60,8 +87,7 @@ class Chart:
         self.not_below: set[int] = set()
         self._low_bits = sum(1 << (SLOT * index) for index in range(len(self.names) + 1))
         self._middle = sum(_HALF_SLOT << (SLOT * index) for index in range(len(self.names) + 1))
-        self._coordinates = (self.fine, *(int(value * self.fine) for value in self.point))
-        self._values: dict[int, int] = {}
+        self.values = Values((self.fine, *(int(value * self.fine) for value in self.point)))
 
     def symbol(self, name: str) -> Affine:
         """Return the number that a symbol stands for."""
@@ -75,14 +101,7 @@ class Chart:
 
     def parts(self, packed: int) -> list[int]:
         """Unpack a form into whole numbers: how many times 1/UNIT each of them is, the constant first."""
-        found = []
-        for _ in range(len(self.names) + 1):
-            low = packed & _SLOT_MASK
-            if low >= _HALF_SLOT:
-                low -= 1 << SLOT
-            found.append(low)
-            packed = (packed - low) >> SLOT
-        return found
+        return _parts(packed, len(self.names) + 1)
 
     def sign(self, x: Any, y: Any) -> tuple[int, int]:
         """Return the form of x - y (0 where it is a constant), and a number with the sign that it has at the point.
@@ -99,17 +118,9 @@ class Chart:
             form, value = x._form - y._form, x._value - y._value
         return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
 
-    def value(self, packed: int) -> int:
-        """Evaluate a form at the point, in units of 1/(UNIT fine)."""
-        known = self._values.get(packed)
-        if known is None:
-            known = sum(c * x for c, x in zip(self.parts(packed), self._coordinates, strict=True))
-            self._values[packed] = known
-        return known
-
     def order(self, packed: int, value: int | None = None) -> Affine:
         """Return the order with a form, the value of which may be known."""
-        return _affine(self, packed, self.value(packed) if value is None else value)
+        return _affine(self, packed, self.values[packed] if value is None else value)
 
     # -- results with their conditions ----------------------------------------------------------------------------------
 
@@ -126,8 +137,8 @@ class Chart:
         return conditions, made
 
     def _conditions(self) -> Conditions:
-        tied = [form for form in self.not_below if not self.value(form)]
-        positive = (*self.above, *(form for form in self.not_below if self.value(form)))
+        tied = [form for form in self.not_below if not self.values[form]]
+        positive = (*self.above, *(form for form in self.not_below if self.values[form]))
         return Conditions(
             tuple(self.equal), tuple(self.above), tuple(self.not_below), (*self.equal, *tied), tuple(positive)
         )
@@ -152,17 +163,20 @@ class Chart:
 
         A tie belongs to the cells on both sides of it, where orders are the same, but the terms need not be.
         """
-        value = self.value
+        values = self.values
         for form in conditions.positive:
-            if value(form) <= 0:
+            if values[form] <= 0:
                 return False
-        return not any(map(value, conditions.zero))
+        return not any(map(values.__getitem__, conditions.zero))
 
     def count_on(self, conditions: Conditions) -> None:
         """Record conditions that hold at the point."""
-        self.equal.update(conditions.equal)
-        self.above.update(conditions.above)
-        self.not_below.update(conditions.not_below)
+        if conditions.equal:
+            self.equal.update(conditions.equal)
+        if conditions.above:
+            self.above.update(conditions.above)
+        if conditions.not_below:
+            self.not_below.update(conditions.not_below)
 
     def rank(self, order: Any) -> int | float:
         """Return a number that compares as the order does at the point."""

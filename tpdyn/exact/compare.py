@@ -61,6 +61,13 @@ def counts_on(larger: Number, smaller: Number) -> None:
     """Record that what follows counts on larger >= smaller, which is known at the point."""
     if larger.__class__ is Rational and smaller.__class__ is Rational and larger.units >= smaller.units:
         return
+    if larger.__class__ is Affine and smaller.__class__ is Affine:  # most are: in one step
+        chart = larger._chart
+        form, sign = chart.sign(larger, smaller)
+        if sign >= 0:
+            if form:
+                chart.not_below.add(form)
+            return
     assert reaches(larger, smaller), f"{larger} is not below {smaller} at the point"
 
 
@@ -75,8 +82,10 @@ def largest(orders: Sequence[Fraction]) -> Fraction:
     leading = max(orders, key=chart.rank)
     if not isinstance(leading, float):
         for order in orders:
-            if order is not leading and not isinstance(order, float):
-                form, _ = chart.sign(leading, order) if _chart_of(leading, order) else (0, 0)
+            if order is leading or isinstance(order, float):
+                continue
+            if leading.__class__ is Affine or order.__class__ is Affine:
+                form, _ = chart.sign(leading, order)
                 if form:
                     chart.not_below.add(form)
     return leading

@@ -45,11 +45,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = T
         program = tpdyn.record(train, widths=(16, 24, 40), steps=3)
         print(tpdyn.derive(program).show())
     """
-    if program.steps < 2 or not program.parameters:
-        raise ValueError(
-            f"the program has {program.steps} optimizer steps; expected at least two: record with steps=3, since some "
-            "requirements are about values after updates"
-        )
+    expect_steps(program)
     facts, coupled = Facts.of(program).without_decay
     expect_inside(facts)
     maximum = nearest_maximum(facts, sites=sites)
@@ -67,6 +63,15 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = T
         maximum=maximum,
     )
     return derived.in_gauge(gauge)
+
+
+def expect_steps(program: Program) -> None:
+    """Raise ValueError for a program without two optimizer steps, or without parameters: no maximal update is asked of it."""
+    if program.steps < 2 or not program.parameters:
+        raise ValueError(
+            f"the program has {program.steps} optimizer steps; expected at least two: record with steps=3, since some "
+            "requirements are about values after updates"
+        )
 
 
 def _facts(maximum: Maximum, coupled: frozenset[str]) -> Mapping[str, ParameterFacts]:

@@ -8,7 +8,7 @@ checked here and need not check it again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
 from tpdyn.exponents import Scaling
@@ -173,6 +173,23 @@ def arity_problem(instruction: Instruction) -> str | None:
         case Leaf() | Combine() | Gather() | Scatter() | Slice() | Eigenvalues() | Spectral():
             return None  # as many as their fields hold
     assert_never(instruction)
+
+
+def arity_problems(program: Program) -> Mapping[int, str]:
+    """Collect this for the statements that have such a problem, and unknown functions, by position; looked for once."""
+    kept = vars(program)  # as cached_property does: no field, so no part of what it equals
+    if "_arity_problems" not in kept:
+        found: dict[int, str] = {}
+        for position, statement in enumerate(program.statements):
+            try:
+                problem = arity_problem(statement.instruction)
+            except KeyError as error:
+                problem = str(error.args[0])
+            if problem is not None:
+                found[position] = problem
+        kept["_arity_problems"] = found
+    problems: Mapping[int, str] = kept["_arity_problems"]
+    return problems
 
 
 def _label_problems(

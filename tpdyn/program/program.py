@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Instruction
+from tpdyn.program.instructions import Instruction, operands_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -154,6 +155,13 @@ class Program:
 
     def __len__(self) -> int:
         return len(self.statements)
+
+    @cached_property
+    def reads(self) -> tuple[tuple[int, ...], ...]:
+        """The positions that each statement reads, in the order of its operands."""
+        return tuple(
+            tuple(operand.var for operand in operands_of(statement.instruction)) for statement in self.statements
+        )
 
     def parameter(self, name: str) -> Parameter:
         """Return the parameter of that name; raises KeyError with the names there are."""

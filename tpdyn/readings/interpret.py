@@ -8,13 +8,12 @@ hands over the operands, frees values that nothing needs any more, stops where a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar, overload
 
 from tpdyn.program.base import later_versions
-from tpdyn.program.check import arity_problem, ring
+from tpdyn.program.check import arity_problems, ring
 from tpdyn.program.errors import ReadingError
-from tpdyn.program.instructions import operands_of
 from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program, Statement
 
@@ -79,10 +78,11 @@ def interpret(
         ValueError: `vars` or `until` name a position that the program does not have.
     """
     end = _end(program, vars, until, listener is not None)
-    freed = {} if vars is None else dying(map(_reads, program.statements[: end + 1]), frozenset(vars))
+    freed = {} if vars is None else dying(program.reads[: end + 1], frozenset(vars))
     values = dict(enumerate(known[: end + 1]))
+    made = _one_by_one(program, reading, values)
     for position, statement in enumerate(program.statements[len(known) : end + 1], start=len(known)):
-        values[position] = value = _read(program, position, statement, reading, values)
+        values[position] = value = made(position, statement)
         if listener is not None:
             listener(position, statement, value)
         for var in freed.get(position, ()):
@@ -170,25 +170,25 @@ def _cone(program: Program, wanted: Collection[int], given: Collection[int]) -> 
     found = set(wanted)
     for position in range(len(program) - 1, -1, -1):
         if position in found and position not in given:
-            found.update(_reads(program.statements[position]))
+            found.update(program.reads[position])
     return found
 
 
-def _read(program: Program, position: int, statement: Statement, reading: Rule[V], values: dict[int, V]) -> V:
-    """Read one statement: count and look up its operands, make its value, show its errors at it."""
-    try:
-        problem = arity_problem(statement.instruction)
-        if problem is not None:
-            raise ReadingError(problem)
-        return reading(position, statement, tuple(values[var] for var in _reads(statement)))
-    except ReadingError as error:
-        raise type(error)(ring(program, position, str(error))) from error
-    except Exception as error:
-        raise ReadingError(ring(program, position, f"{type(error).__name__}: {error}")) from error
+def _one_by_one(program: Program, reading: Rule[V], values: Mapping[int, V]) -> Callable[[int, Statement], V]:
+    """Return the rule of one statement: count and look up its operands, make its value, show its errors at it."""
+    problems, reads = arity_problems(program), program.reads
 
+    def made(position: int, statement: Statement) -> V:
+        try:
+            if position in problems:
+                raise ReadingError(problems[position])
+            return reading(position, statement, tuple([values[var] for var in reads[position]]))
+        except ReadingError as error:
+            raise type(error)(ring(program, position, str(error))) from error
+        except Exception as error:
+            raise ReadingError(ring(program, position, f"{type(error).__name__}: {error}")) from error
 
-def _reads(statement: Statement) -> tuple[int, ...]:
-    return tuple(operand.var for operand in operands_of(statement.instruction))
+    return made
 
 
 def _end(program: Program, vars: Collection[int] | None, until: object, heard: bool) -> int:

@@ -24,7 +24,7 @@ from tpdyn.parametrizing.maps.planes import Around, Limits, checked_limits, loca
 from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.regimes.cells import Coordinates
+from tpdyn.regimes.cells import Coordinates, no_search_for_cycles
 from tpdyn.regimes.predict import expect_inside
 
 _MOST_SYMBOLS = 8
@@ -109,6 +109,7 @@ class PhaseCells:
         return "\n".join(lines)
 
 
+@no_search_for_cycles()
 def phase_cells(
     program: Program,
     symbols: Symbols,

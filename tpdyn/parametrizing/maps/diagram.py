@@ -24,7 +24,7 @@ from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text
 from tpdyn.parametrizing.maps.planes import Around, Axis, Limits, locate, plane_around, plane_through
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
-from tpdyn.regimes.cells import Cell
+from tpdyn.regimes.cells import Cell, no_search_for_cycles
 from tpdyn.regimes.predict import expect_inside
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ class PhaseDiagram:
         save(self, path)
 
 
+@no_search_for_cycles()
 def phase_diagram(
     program: Program,
     x: str = "c",

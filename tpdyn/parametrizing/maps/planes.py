@@ -13,11 +13,12 @@ from tpdyn.exact.outlines import Corner
 from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.own import Own
-from tpdyn.parametrizing.derive import derive, symmetries
+from tpdyn.parametrizing.derive import expect_steps, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import KINDS, Coordinates, Kind, moved_by
+from tpdyn.regimes.remedy import nearest_maximum
 
 Limits = tuple[Fraction | int, Fraction | int]
 Around = str | Exponents | Parametrization
@@ -170,7 +171,9 @@ def point_named(program: Program, around: Around, families: Mapping[str, Exponen
     if around == SCRIPT:
         return "this script", Exponents()
     if around == MAXIMAL:
-        around = derive(program)
+        expect_steps(program)
+        facts, _ = Facts.of(program).without_decay
+        return "maximal update", nearest_maximum(facts).exponents
     if isinstance(around, Parametrization):
         if around.maximum is None:
             raise ValueError(

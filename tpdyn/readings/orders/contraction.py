@@ -103,7 +103,7 @@ def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Term
 
 def _order_of(a: Term, b: Term) -> Fraction:
     order = a.order + b.order
-    if order != order:  # inf - inf: an overflow meets an underflow
+    if isinstance(order, float) and order != order:  # inf - inf: an overflow meets an underflow
         order = leader((b, a), lambda term: term.order).order
     return order
 

@@ -214,7 +214,7 @@ class _Reader:
         """List for each statement all values that it depends on."""
         found = []
         for position, statement in enumerate(self.program.statements):
-            reads = [operand.var for operand in operands_of(statement.instruction)]
+            reads = list(self.program.reads[position])
             if position in self.facts.previous_of:
                 reads += [self.facts.initial_of[position], self.facts.previous_of[position]]
             if position in self.facts.cancelled:

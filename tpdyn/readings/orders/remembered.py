@@ -44,7 +44,8 @@ class Remembered(Sequence[Value]):
     """
 
     def __init__(self, chart: Chart, memory: Memory, reading: Hashable) -> None:
-        self.chart, self.memory, self.reading = chart, memory, reading
+        self.chart, self.memory = chart, memory
+        self._statements: dict[Hashable, list[_Known]] = memory.setdefault(("statements", reading), {})
         self._found: list[_Content | None] = []
         self._values: dict[int, Value] = {}
 
@@ -62,12 +63,15 @@ class Remembered(Sequence[Value]):
             self._values[position] = rule()
             self._found.append(None)
             return
-        entries: list[_Known] = self.memory.setdefault((self.reading, position, *map(id, operands)), [])
-        for known in entries:
-            if sources.unchanged(known.touched) and self.chart.satisfies(known.conditions):
-                self.chart.count_on(known.conditions)
-                sources.repeat(known.touched)
-                self._found.append(known.value)
+        asked = (position, *map(id, operands))
+        entries = self._statements.get(asked)
+        if entries is None:
+            entries = self._statements[asked] = []
+        for conditions, touched, known in entries:
+            if sources.unchanged(touched) and self.chart.satisfies(conditions):
+                self.chart.count_on(conditions)
+                sources.repeat(touched)
+                self._found.append(known)
                 return
         conditions, (touched, value) = self.chart.recorded(lambda: sources.traced(rule))
         content = _content(value)

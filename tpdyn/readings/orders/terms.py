@@ -71,6 +71,8 @@ def rarer(x: Term, y: Term) -> Fraction:
 
 def leading_order(terms: Terms) -> Order:
     """Order of the typical entry (mean absolute value); None for identically zero."""
+    if len(terms) == 1:
+        return terms[0].mean_order
     return largest([term.mean_order for term in terms]) if terms else None
 
 
@@ -241,14 +243,17 @@ def without(common: int, terms: Terms) -> Shifts | None:
 
 def within(chart: Chart, common: int, value: int, shifts: Shifts) -> Terms:
     """Put the common order back on terms; it has that value at the point of a chart."""
+    values = chart.values
     return tuple(
-        Term(
-            chart.order(common + shift, value + chart.value(shift)) if linear else of_units(common + shift),
-            parity,
-            ZERO if rarity is None else chart.order(rarity) if rarity.__class__ is int else rarity,
-            gaussian,
-        )
-        for shift, linear, parity, rarity, gaussian in shifts
+        [
+            Term(
+                chart.order(common + shift, value + values[shift]) if linear else of_units(common + shift),
+                parity,
+                ZERO if rarity is None else chart.order(rarity) if rarity.__class__ is int else rarity,
+                gaussian,
+            )
+            for shift, linear, parity, rarity, gaussian in shifts
+        ]
     )
 
 
