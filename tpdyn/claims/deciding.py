@@ -4,8 +4,8 @@ What would decide. With sigma, the spread of one log size around its width and s
 more runs will give is known before they are made (`statistics.expected`). A plan is the cheapest set of widths and seeds at
 which every row that stands in the way is confirmed with probability `POWER`, if the theory is right.
 
-Looking again. Whoever looks until it fits is wrong more often than he says. So the chance of error is spent over the looks:
-look k has confidence 1 - alpha / 2^k, which sums to alpha at most, however the looks depend on each other (Bonferroni).
+Looking again. Whoever looks until it fits is wrong more often than he says. So the chance of error is spent over the looks.
+Look k has confidence 1 - alpha / 2^k. The errors sum to alpha at most, however the looks depend on each other (Bonferroni).
 
 Its errors and its power are measured: see `ALPHA`.
 """

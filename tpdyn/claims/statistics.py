@@ -4,11 +4,11 @@ Model. For one value at width n and seed s
 
     log size[n, s] = a + o log n + f(n) + e_s + noise[n, s],     f(n) = sum_{k=1..3} c_k (CROSSOVER / n)^(k/2)
 
-o is the order. f holds the finite-width terms (THEORY of the series: a value is a sum of terms whose orders differ by
-halves); with three to five widths and noise its coefficients cannot be fitted freely, and leaving them out is what
-makes a straight line reject correct theory. So they are unknowns with a prior, c_k ~ N(0, 1) independent: `CROSSOVER`
-is the width at which a finite-width term is as large as the leading one. e_s is what a seed has in common over widths
-(its data, say). The estimate of o is the best linear unbiased predictor g . mean_s(log size); its variance is
+o is the order. f holds the finite-width terms (THEORY of the series: a value is a sum of terms whose orders differ by halves).
+With three to five widths and noise its coefficients cannot be fitted freely. A straight line, which leaves them out, rejects
+correct theory. So they are unknowns with a prior, c_k ~ N(0, 1) independent: `CROSSOVER` is the width at which a finite-width
+term is as large as the leading one. e_s is what a seed has in common over widths (its data, say). The estimate of o is the best
+linear unbiased predictor g . mean_s(log size); its variance is
 
     g' F g  (what f may hide, F the prior covariance of f)  +  sigma^2 |g|^2 / S  (noise; S seeds)
 
@@ -16,10 +16,10 @@ with sigma^2 from the residuals of the additive fit width + seed (so that e_s co
 degrees of freedom. The interval is Student's, with Welch and Satterthwaite's degrees of freedom for the sum.
 
 What crosses later than that is not contradicted: where local slopes still bend towards the prediction (`still_bends_towards`),
-where a part of a lower order may hide it (`tpdyn.claims.slower`), or a growth that is not seen (`SLOW_CROSSOVER`). Measured on 70
-random scripts (GPTs, RNNs, VAEs, denoisers; SGD, Adam, AdamW, Adam with L2; widths 32 to 256, 4 seeds): false contradictions in
-none, before in 7. Of 70 theories whose changes are too small by 1/2, 54 are contradicted as before; of 70 too large by 1/2, 22
-(before 50): the others are undecided, and none more is confirmed.
+where a part of a lower order may hide it (`tpdyn.claims.slower`), or a growth that is not seen (`SLOW_CROSSOVER`). Measured on
+70 random scripts (GPTs, RNNs, VAEs, denoisers; SGD, Adam, AdamW, Adam with L2; widths 32 to 256, 4 seeds): false contradictions
+in none, before in 7. Of 70 theories whose changes are too small by 1/2, 54 are contradicted, as before. Of 70 too large by 1/2,
+it is 22 (before 50). The others are undecided, and none more is confirmed.
 
 Agreement is an equivalence statement, never "not significantly different": see `judge`.
 
@@ -27,18 +27,18 @@ Measured. A false alarm is "disagrees" about the right order, a false acceptance
 
     HYPOTHESIS_PROFILE=thorough python -m pytest -n 0 -s proofs_checks/test_false_alarm_and_power.py
 
-* Sizes drawn from the model, 1000 for each of 32 combinations of widths, seeds (4, 8), noise (0.01 to 0.4) and crossover:
-  the interval misses the order in 1.0 % (promised: 1 %); no false alarm, no false acceptance. With skewed, heavy-tailed or
-  unequal noise, or sums of two powers, it misses in at most 0.3 %. Finite-width terms at two standard deviations, chosen by
-  an adversary who knows the noise: it misses in 8 %, and the margin keeps false alarms below 0.1 %.
-* Power with 8 seeds at widths 64, 128, 256, 512, by noise (standard deviation of log size): at 0.01 and 0.05 every verdict
-  is "agrees" about the right order and "disagrees" about a wrong one; at 0.15, 98 % and 99 %; at 0.4, 4 % and 40 %, and the
-  others are inconclusive.
-* Real runs of 60 random MLPs (SP, NTK, muP; SGD, Adam; tanh, GELU, ReLU; 4 and 8 seeds), 3672 verdicts in 720 reports: no
-  false alarm and, of 7344 verdicts on changes that are wrong by 1/2, no false acceptance. Power with 8 seeds at widths 64,
-  128, 256, 512, "agrees" about right and "disagrees" about wrong predictions: muP with SGD 93 % and 87 %, muP with Adam 91 %
-  and 96 %, NTK 88 % and 88 %, SP at a rate of order 1/n 64 % and 75 %, SP at a constant rate (where values grow) 30 % and
-  41 %. At widths 32, 48, 64, 256 it is lower, SP hardly gets a verdict.
+* Sizes drawn from the model, 1000 for each of 32 combinations of widths, seeds (4, 8), noise (0.01 to 0.4) and crossover. The
+  interval misses the order in 1.0 % (promised: 1 %). False alarms and false acceptances: 0. With skewed, heavy-tailed or
+  unequal noise, or sums of two powers, it misses in at most 0.3 %. Finite-width terms at two standard deviations, chosen by an
+  adversary who knows the noise: it misses in 8 %, and the margin keeps false alarms below 0.1 %.
+* Power with 8 seeds at widths 64, 128, 256, 512, by noise (standard deviation of log size): at 0.01 and 0.05 every verdict is
+  "agrees" about the right order and "disagrees" about a wrong one. At 0.15 it is 98 % and 99 %. At 0.4 it is 4 % and 40 %, and
+  the others are inconclusive.
+* Real runs of 60 random MLPs (SP, NTK, muP; SGD, Adam; tanh, GELU, ReLU; 4 and 8 seeds), 3672 verdicts in 720 reports. False
+  alarms: 0. False acceptances of changes that are wrong by 1/2: 0 of 7344. Power with 8 seeds at widths 64, 128, 256, 512,
+  "agrees" about right and "disagrees" about wrong predictions: muP with SGD 93 % and 87 %, muP with Adam 91 % and 96 %, NTK 88
+  % and 88 %, SP at a rate of order 1/n 64 % and 75 %, SP at a constant rate (where values grow) 30 % and 41 %. At widths 32,
+  48, 64, 256 it is lower, SP hardly gets a verdict.
 """
 
 from __future__ import annotations

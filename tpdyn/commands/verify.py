@@ -1,8 +1,8 @@
 """Do the theorems hold on this machine, with these versions? The proofs that lie in the package are run, and reported.
 
-Each file of `proofs_checks` is a theorem. It runs in a process of its own, several at a time, without network, from any
-folder. What passed is kept beside the logs, under a key of the package's own text and of the versions: a stopped run goes on
-where it was, and nothing that changed is taken for proved.
+Each file of `proofs_checks` is a theorem. It runs in a process of its own, several at a time, without network, from any folder.
+What passed is kept beside the logs, under a key of the package's own text and of the versions. A stopped run goes on where it
+was, and whatever changed is proved again.
 """
 
 from __future__ import annotations

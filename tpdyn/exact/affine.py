@@ -3,10 +3,10 @@
 The orders reading adds orders, scales them by rationals and asks which of two is larger. Run on `Affine` numbers it does at a
 point what it does on plain rationals there. Each question (`tpdyn.exact.compare`) is answered by the values at the point, and
 the `Chart` records the linear inequality behind the answer. All points that satisfy these inequalities take the same way
-through the reading: together they are a **cell**, on which each order is one exact linear formula (`tpdyn.regimes.cells`).
+through the reading. Together they are a **cell**, on which each order is one exact linear formula (`tpdyn.regimes.cells`).
 
-A form is held as one integer, `sum_i c_i 2^(i SLOT)` with balanced coefficients c_i in units of 1/UNIT (c_0 the constant):
-adding two forms is adding two integers, however many symbols there are.
+A form is held as one integer, `sum_i c_i 2^(i SLOT)` with balanced coefficients c_i in units of 1/UNIT (c_0 the constant).
+Adding two forms is adding two integers, however many symbols there are.
 """
 
 from __future__ import annotations

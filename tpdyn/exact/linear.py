@@ -1,8 +1,8 @@
 """Where does a linear program on exponents have its optimum, exactly? HiGHS proposes, rational arithmetic decides.
 
-Solutions in floating point are rounded to rationals of small denominators (those of exponents are small), or solved for
-exactly on the constraints that are active; then every constraint is checked exactly. An infeasibility comes with a
-certificate that is checked too: nonnegative multiples of the constraints that add up to a negative constant (Farkas' lemma).
+Solutions in floating point are rounded to rationals of small denominators (those of exponents are small), or solved for exactly
+on the active constraints. Then every constraint is checked exactly. An infeasibility comes with a certificate that is checked
+too: nonnegative multiples of the constraints that add up to a negative constant (Farkas' lemma).
 """
 
 from __future__ import annotations

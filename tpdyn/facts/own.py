@@ -1,8 +1,8 @@
 """Where in abc-space is the script itself, and which role does each parameter play? Read off its program.
 
 A parameter of the script enters the network as `n^-a w`. Its initial entries are of size n^-b, its learning rate of size n^-c.
-The constants of the program show all three: a in the multipliers of its uses, b in the law of its leaf. c is in the constants
-between its gradient and its update, up to the function that normalises it (Adam's division).
+The constants of the program show all three. a is in the multipliers of its uses, b in the law of its leaf. c is in the
+constants between its gradient and its update, up to the function that normalises it (Adam's division).
 """
 
 from __future__ import annotations

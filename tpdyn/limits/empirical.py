@@ -1,9 +1,9 @@
 """Which tangent kernel has this very network, with the weights that it has? `empirical_ntk(model, x1, x2)`.
 
-`sum over parameters of df_c(x)/dw df_d(x')/dw`. A linear or convolutional layer's part is found without its Jacobian: the
-gradient by its weight is an outer product of what enters the layer and what comes back to it, so that Gram matrices of the two
-are multiplied (or the smaller Jacobian is formed, whichever takes fewer operations). The other parameters are few; their
-Jacobians are written out. Compare Novak, Sohl-Dickstein and Schoenholz (arXiv 2206.08720), section 3.
+`sum over parameters of df_c(x)/dw df_d(x')/dw`. A linear or convolutional layer's part is found without its Jacobian. The
+gradient by its weight is an outer product of what enters the layer and what comes back to it. So Gram matrices of the two are
+multiplied, or the smaller Jacobian is formed, whichever takes fewer operations. The other parameters are few; their Jacobians
+are written out. Compare Novak, Sohl-Dickstein and Schoenholz (arXiv 2206.08720), section 3.
 """
 
 from __future__ import annotations

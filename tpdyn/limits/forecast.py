@@ -3,7 +3,7 @@
     print(tpdyn.forecast(tpdyn.record(train, steps=3)).show())
 
 Orders say that a value grows as n^o, not from where. The largest entry at each width is fitted by `n^o (a + b g(n))`, o being
-the predicted order: for a vector g is sqrt(2 log n), as the largest of n Gaussian numbers grows; for a number, n^-1/2, the
+the predicted order. For a vector g is sqrt(2 log n), as the largest of n Gaussian numbers grows. For a number it is n^-1/2, the
 next order.
 """
 

@@ -1,8 +1,8 @@
 """Which points stand for the infinitely many coordinates of a space? Scrambled Sobol points, whitened; one set a space.
 
 Each fresh direction of a space takes the next dimension of its sequence (Owen's scrambling, arXiv 2008.08051 on its use).
-Columns are made orthonormal to each other and to the constant in the mean over points, so that first and second moments are
-those of the limit: linear networks come out exactly. Spaces with a sum that stays random are drawn from independent noise.
+Columns are made orthonormal to each other and to the constant in the mean over points. So first and second moments are those of
+the limit, and linear networks come out exactly. Spaces with a sum that stays random are drawn from independent noise.
 """
 
 from __future__ import annotations

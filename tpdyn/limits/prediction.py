@@ -1,7 +1,7 @@
 """What does a network predict that is a Gaussian process, or that trains in the kernel regime? Closed forms from its kernels.
 
 Infinitely wide networks are Gaussian processes at initialisation (`gp_predict`: the posterior, exact Bayesian inference). In
-the kernel regime their outputs follow linear dynamics under gradient flow or descent (`ntk_predict`), from a random start: the
+the kernel regime their outputs follow linear dynamics under gradient flow or descent (`ntk_predict`), from a random start. The
 mean and the covariance over initialisations are known at every time. Source: Lee et al. (arXiv 1902.06720), section 2.
 """
 

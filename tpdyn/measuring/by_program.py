@@ -1,9 +1,8 @@
 """What would the script do at a width and seed, by its recorded program? Many seeds at once, the base program beside.
 
-The program is the script: it was recorded and verified. So its runs are observed as the live ones are, value by value, and a
-change is exactly the one that is predicted: value minus base value, in one pass and with one set of draws. Leaves are drawn
-from their laws, hence other numbers than those of a live run with the same seed; `tpdyn.measuring.one_law` asks whether both
-come from one law.
+The program is the script: it was recorded and verified. So its runs are observed as the live ones are, value by value. A change
+is exactly the predicted one: value minus base value, in one pass and with one set of draws. Leaves are drawn from their laws,
+hence other numbers than those of a live run with the same seed; `tpdyn.measuring.one_law` asks whether both come from one law.
 
 Seeds are run in batches that stay in the caches. A batch that runs out of memory is run again in halves. A width at which
 one dense run does not fit is simulated (`tpdyn.simulate`), and a note says so.

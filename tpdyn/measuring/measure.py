@@ -1,8 +1,8 @@
 """How does the real script behave at each width? It is run at every width and seed, a few optimizer steps long.
 
-The script is the user's own: nothing in it is rewritten. Each run is seeded (torch, numpy, random), and has a stream of its
-own behind seeds that the script gives itself (`tpdyn.scripts.seeding`); it is observed by `tpdyn.measuring.observe` and stopped
-after the wanted number of optimizer steps. Runs that diverge are data. Runs that are the same, bit for bit, count once.
+The script is the user's own: nothing in it is rewritten. Each run is seeded (torch, numpy, random), and has a stream of its own
+behind seeds that the script gives itself (`tpdyn.scripts.seeding`). `tpdyn.measuring.observe` observes it, and stops it after
+the wanted number of optimizer steps. Runs that diverge are data. Runs that are the same, bit for bit, count once.
 """
 
 from __future__ import annotations

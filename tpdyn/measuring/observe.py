@@ -5,7 +5,7 @@ and buffers, the same inputs and the same random draws: this is the *base*. What
 touches (parameters, buffers, attributes of modules and what they hold, random states: `tpdyn.measuring.state`) is put back,
 so that the run is bitwise what it would have been. It starts from the state in which the live pass started.
 
-The repetition exchanges the storage of the parameters (`p.data`) instead of calling `torch.func.functional_call`: tied
+The repetition exchanges the storage of the parameters (`p.data`) instead of calling `torch.func.functional_call`. So tied
 weights stay tied, and modules that keep further references to their weights (nn.LSTM) see the exchange too.
 """
 

@@ -1,8 +1,8 @@
 """Which parametrization lets every layer of this program learn as much as it can, at every width? It is derived.
 
 The requirements of the maximal update are solved as exact linear programs on the cells of the program
-(`tpdyn.regimes.maximal`), with no rule that looks at names, shapes or kinds of layers: that hidden matrices need
-Adam rates of 1/n, or attention 1/d instead of 1/sqrt(d), comes out. The tables of Tensor Programs V (arXiv 2203.03466) are
+(`tpdyn.regimes.maximal`). Names, shapes and kinds of layers play no part. So it comes out, rather than goes in, that hidden
+matrices need Adam rates of 1/n, or attention 1/d instead of 1/sqrt(d). The tables of Tensor Programs V (arXiv 2203.03466) are
 known answers in the tests.
 """
 

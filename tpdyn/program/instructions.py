@@ -1,10 +1,9 @@
 """Which steps can a tensor program take? The closed set of instructions.
 
 Every reading of a program is a case distinction over exactly these classes. Each makes one value. Axes are matched by
-**labels**, as in einsum: an `Operand` gives each axis of a value an integer label; labels `0 .. rank-1` are the axes of
-the result, larger labels are summed over (only `Contract` sums), and a result axis that an operand lacks is broadcast.
-So transposes, expands and unsqueezes are no instructions: they are labels. Axes of size 1 do not exist: a dim of size
-one is no axis.
+**labels**, as in einsum. An `Operand` gives each axis of a value an integer label. Labels `0 .. rank-1` are the axes of the
+result. Larger labels are summed over (only `Contract` sums). A result axis that an operand lacks is broadcast. So transposes,
+expands and unsqueezes are no instructions: they are labels. Axes of size 1 do not exist: a dim of size one is no axis.
 
 Two instructions are about symmetric matrices as a whole: `Eigenvalues`, and `Spectral`, a function of a matrix. Eigenvectors
 are no value: they are arbitrary in sign, and where eigenvalues coincide. A function of the matrix is not.

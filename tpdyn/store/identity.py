@@ -1,7 +1,7 @@
 """What does a run depend on? Its script, what that imports and names in its folder, its arguments, and the versions that ran it.
 
-Found without running anything, from the texts: files that are imported, in functions too, if they lie in the script's folder or
-below; and files that a text names ("config.yaml") and that lie there, unless the call that names them writes. Not found: files
+The texts tell, without a run. Imported files count, also those imported in functions, if they lie in the script's folder or
+below. So do files there that a text names ("config.yaml"), unless the call that names them writes. Three things are missed: files
 with computed names or elsewhere, environment variables, the network. After a change of those, `--fresh` starts anew.
 """
 

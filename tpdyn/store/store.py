@@ -2,8 +2,8 @@
 
 A folder `runs` under the logs holds `store.json`, which names the format, and `ab/abcd....parquet`, where the name is the key
 of the run: a digest of its script, arguments, width, seed, steps, device and versions (`tpdyn.store.identity`). So an
-interrupted command goes on where it stopped, a changed script starts anew, and two processes may share the folder: nothing is
-ever changed, and what both make is the same.
+interrupted command goes on where it stopped, and a changed script starts anew. Two processes may share the folder: files are
+never changed, and both make the same ones.
 
 A file is a table `step, module, what, value` (Apache Parquet), which any reader of Parquet opens. Its key-value metadata have an
 entry `tpdyn`: the facts of the run as JSON (script, kind, width, seed, steps, device, versions, notes ...).

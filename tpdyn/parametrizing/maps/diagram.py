@@ -1,9 +1,8 @@
 """Which regimes are there around a script, and where do they meet? Exact phase diagrams of planes of abc-space.
 
-A plane has two coordinates, each moving some exponents. Its cells are found one after the other until they cover it;
-the edges and corners between them are phases in their own right (feature learning often lives on them), and are read where
-no cell says what holds there. Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814) draw such pictures for multilayer
-perceptrons.
+A plane has two coordinates, each moving some exponents. Its cells are found one after the other until they cover it. The edges
+and corners between them are phases in their own right: feature learning often lives on them. They are read where no cell says
+what holds there. Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814) draw such pictures for multilayer perceptrons.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How can the same phases be said with fewer cells? What falls into many cells is cut anew, along what separates phases only.
 
-A reading changes at many walls at which its verdict stays; those walls are of no interest. So the whole is cut like by
-a decision tree: at each node along the bound that leaves the fewest phases on its sides, until only one is left; then
-neighbours whose union is convex are joined.
+A reading changes at many walls at which its verdict stays; those walls are of no interest. So the whole is cut as by a decision
+tree. Each node cuts along the bound that leaves the fewest phases on its sides, until only one is left. Then neighbours whose
+union is convex are joined.
 """
 
 from __future__ import annotations

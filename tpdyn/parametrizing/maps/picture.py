@@ -1,7 +1,7 @@
 """How does a phase diagram look? A picture with matplotlib, which is imported here only, when a picture is asked for.
 
-Lines are phases too (feature learning often lives on one): they are drawn broad where they differ from both sides, and where a
-phase is a single point, a dot.
+Lines are phases too (feature learning often lives on one). They are drawn broad where they differ from both sides. A phase that
+is a single point is a dot.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """How big is f(x), and how much does it change when x changes? Orders of pointwise functions, from their facts.
 
-The argument is split into its leading terms (largest order) and the rest. What f does with the leading terms follows
-from three facts of f: homogeneous functions act by their degree; smooth functions act on small arguments by their Taylor
-coefficients and on arguments of order 0 by nothing but their parity; on growing arguments by their growth. The rest enters
-through the slope. Source: Nonlin of Tensor Programs III (arXiv 2009.10685), with Taylor expansions as in
-Tensor Programs IV (2011.14522).
+The argument is split into its leading terms (largest order) and the rest. What f does with the leading terms follows from three
+facts of f. Homogeneous functions act by their degree. Smooth functions act on small arguments by their Taylor coefficients, and
+on arguments of order 0 by their parity alone. On growing arguments they act by their growth. The rest enters through the slope.
+Source: Nonlin of Tensor Programs III (arXiv 2009.10685), with Taylor expansions as in Tensor Programs IV (2011.14522).
 """
 
 from __future__ import annotations

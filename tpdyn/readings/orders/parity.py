@@ -11,9 +11,9 @@ One source: {s} is "odd", {} "even", both together "mixed". Products add charact
 function keeps the affine subspace, an even one its directions, any other the span: exact rules, in linear algebra over
 F_2. Every step can only enlarge the set, so orders derived from it are upper bounds.
 
-In a deep network a term is mixed in most sources that it has met, and says nothing of those it has not. So mixed sources
-are kept as a mask, and only what ties several sources together is kept as rows: a parity is as large as the program is
-long, and its algebra touches the rows alone.
+In a deep network a term is mixed in most sources that it has met, and says nothing of those it has not. So mixed sources are
+kept as a mask, and rows only hold what ties several sources together. A parity is as large as the program is long, and its
+algebra touches the rows alone.
 
 A matrix has characters on each of its wide axes; an integer holds them interleaved, source by source. The symmetry behind
 it is that of the Gaussians in the Master Theorem (Tensor Programs III, arXiv 2009.10685).

@@ -5,9 +5,9 @@ zero are those of the finite matrix `K D^T D`: sums over n terms, so they are la
 that vanishes at zero acts by finite matrices, too: `f(S) = D h D^T` with h of finite size. So f(S) has the characters of S on
 each of its two sides, and the vectors of D, divided by their lengths, give its entries: `f(eigenvalue) / n`.
 
-What f does to the zeros does not show where f(S) is applied to vectors in the range of S (`ranges`); elsewhere a function that
-does not vanish at zero has no orders here. A function that is large where its argument is small (a negative power) gives
-small parts of S the weight of large ones: then whatever in S is changed by training changes f(S) in full.
+What f does to the zeros does not show where f(S) is applied to vectors in the range of S (`ranges`). Elsewhere a function must
+vanish at zero to have orders here. A function that is large where its argument is small (a negative power) gives small parts of
+S the weight of large ones: then whatever in S is changed by training changes f(S) in full.
 """
 
 from __future__ import annotations
