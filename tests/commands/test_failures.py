@@ -56,6 +56,22 @@ def test_only_the_first_run_is_heard_and_every_run_counted(capsys: pytest.Captur
     assert (out, err) == ("", "width 4\n") and counted == [1, 2]
 
 
+def test_warnings_and_bars_are_heard_from_the_first_run_only_and_what_a_failing_run_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def train(width: int) -> None:
+        print("bar at", width, file=sys.stderr)
+        if width == 16:
+            sys.exit(2)
+
+    watched = Watched(train)
+    watched(4)
+    watched(8)
+    with pytest.raises(BadInput, match="at width 16 the script left with status 2"):
+        watched(16)
+    assert capsys.readouterr().err == "bar at 4\nbar at 16\n"
+
+
 def test_a_script_that_leaves_well_is_done_and_one_that_leaves_badly_is_told() -> None:
     Watched(lambda width: sys.exit(0))(4)
     with pytest.raises(BadInput, match="at width 4 the script left with status 3"):

@@ -143,6 +143,19 @@ def test_an_import_sees_arguments_of_its_own_and_prints_beside_the_results(
     assert out.out == "" and out.err == "hello\n"
 
 
+def test_processes_that_the_script_starts_find_its_functions_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python starts them with the same folders: a function is found where an import of its module finds it."""
+    monkeypatch.setattr("sys.path", list(sys.path))
+    for stem in ("a_script_that_spawns", "random"):
+        (tmp_path / f"{stem}.py").write_text("def train(width):\n    pass\n")
+    train = load(f"{tmp_path}/a_script_that_spawns.py:train")
+    assert train.__module__ == "a_script_that_spawns"
+    assert load(f"{tmp_path}/random.py:train").__module__ == "tpdyn_target_random"
+    del sys.modules["a_script_that_spawns"], sys.modules["tpdyn_target_random"]
+
+
 CONFIGURATOR = """\
 import sys
 for arg in sys.argv[1:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import io
 import os
 import sys
 import traceback
@@ -59,9 +60,14 @@ def status_of(error: BaseException) -> Exit | None:
     return Exit.BAD_INPUT if isinstance(error, BadInput | BadTarget | OSError) else None
 
 
+MOST_HEARD = 2000
+"""Characters of standard error that are kept of a later run that fails."""
+
+
 class Watched:
     """The user's function: its runs are counted, its output is passed on from the first run only (silent: from none).
 
+    What a later run writes to standard error is passed on if the run leaves with a failure: it says why.
     seconds: how long one run may take, without end if None.
     """
 
@@ -86,17 +92,26 @@ class Watched:
     def __call__(self, width: int) -> None:
         """Run it once."""
         self._runs += 1
+        try:
+            self._run(width)
+        finally:
+            self._done(self._runs)
+
+    def _run(self, width: int) -> None:
+        said, heard = sys.stderr, io.StringIO()
         with contextlib.ExitStack() as stack:
             if self._runs == 1 and not self._silent:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             else:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
+                stack.enter_context(contextlib.redirect_stderr(heard))
             try:
                 with contained(self._seconds):
                     self._train(width)
             except SystemExit as leaving:
                 if leaving.code not in (None, 0) or isinstance(leaving, ScriptLeft):
+                    said.write(heard.getvalue()[-MOST_HEARD:])
                     raise BadInput(f"at width {width} the script left with status {leaving.code!r}") from leaving
             except TookTooLong as error:
                 raise BadInput(
@@ -104,8 +119,6 @@ class Watched:
                     "exception also catches what stops it after the wanted steps: catch only those you expect. If it is just "
                     "slow, give it more with --time-limit"
                 ) from error
-            finally:
-                self._done(self._runs)
 
 
 @contextlib.contextmanager

@@ -168,17 +168,28 @@ def _function(path: Path, name: str) -> Callable[[int], object]:
     return function  # type: ignore[no-any-return]
 
 
+def _module_name(path: Path) -> str:
+    """Choose its own name if an import finds the file by it: processes that the script starts look there. Else another."""
+    known = sys.modules.get(path.stem)
+    try:
+        found = importlib.util.find_spec(path.stem) if known is None else known.__spec__
+    except (ImportError, ValueError, AttributeError):
+        found = None
+    mine = found is not None and found.origin is not None and Path(found.origin).resolve() == path
+    return path.stem if mine else f"tpdyn_target_{path.stem}"
+
+
 def _imported(path: Path) -> ModuleType:
     """Import a file as a module, its own folder on the path while it is imported and run."""
-    name = f"tpdyn_target_{path.stem}"
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # stays: the function may import its neighbours when it runs
+    name = _module_name(path.resolve())
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise BadTarget(f"{path}: not a Python file; expected path/file.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look there
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # stays: the function may import its neighbours when it runs
     cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing of ours in the script's folder
     argv, sys.argv = sys.argv, [str(path)]  # ours are not the script's
     try:
