@@ -91,7 +91,7 @@ def meta_alone(width: int) -> None:
     ("script", "reason", "line"),
     [
         (bag_with_sparse_gradients, "sparse", ""),
-        (sparse_data, "sparse", "to_sparse"),
+        (sparse_data, "sparse", "sparse.mm"),
         (nested_batches, "nested", "batch"),
         (jagged_batches, "(?i)nested", "batch"),
         (several_devices, "meta", "model(torch.ones"),

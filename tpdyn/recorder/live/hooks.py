@@ -275,6 +275,8 @@ class Watch:
         if not self.module_stack and not torch.is_grad_enabled():
             self._silent = 1
             self.module_stack.append(("", module))
+            if self.on_recomputed is not None:
+                self.on_recomputed(module, True)
             return
         path = self._path_of(module)
         count = self._calls[path] = self._calls.get(path, 0) + 1

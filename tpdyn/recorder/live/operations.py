@@ -9,12 +9,14 @@ source line) is decided by the recorder above.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tpdyn.program.program import Origin
@@ -96,9 +98,11 @@ class Operations(TorchDispatchMode, ABC):
             return getattr(self, "_" + kind)(func, facts, args, kwargs)
         except NotImplementedError as error:
             if "Cannot access storage" in str(error):
+                if kind in ("functional", "view") and self._are_given((args, kwargs)):
+                    return func(*args, **kwargs)  # a graph's matrix: what becomes dense again enters as data
                 raise RecordingError(
                     f"{func} makes or takes a tensor that is not dense (sparse or nested); expected dense tensors. "
-                    "Try sparse=False in the embedding, or padding",
+                    "Try sparse=False in the embedding, padding, or .to_dense() of a matrix that is data",
                     self._origin.source,
                 ) from error
             raise
@@ -450,18 +454,32 @@ class Operations(TorchDispatchMode, ABC):
             source = self._origin.source
             self._note(f"a number leaves the tensors through .item() at {source}: {source.text}")
 
-    def _varies(self, ref: Ref) -> bool:
-        """Tell whether a value depends on parameters, data or draws: the counters of an optimizer do not."""
+    def _are_given(self, arguments: Any) -> bool:
+        """Whether nothing in some arguments needs a gradient, was drawn, or depends on a parameter."""
+        for tensor in pytree.tree_leaves(arguments):
+            if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+                continue
+            if tensor.requires_grad or tensor.is_nested:
+                return False
+            kinds = self._behind(self._storages.read(tensor))
+            if any(node.random or node.input_kind == "parameter" for node in kinds):
+                return False
+        return not any(isinstance(each, Tensor) and each.requires_grad for each in pytree.tree_leaves(arguments))
+
+    def _behind(self, ref: Ref) -> Iterator[Node]:
+        """List the nodes on which a value depends."""
         stack, seen = [ref.node], {ref.node}
         while stack:
             node = self._nodes[stack.pop()]
-            if node.random or (node.op == "input" and node.input_kind != "constant"):
-                return True
+            yield node
             for read in refs_in((node.args, tuple(node.kwargs.values()))):
                 if read.node not in seen:
                     seen.add(read.node)
                     stack.append(read.node)
-        return False
+
+    def _varies(self, ref: Ref) -> bool:
+        """Tell whether a value depends on parameters, data or draws: the counters of an optimizer do not."""
+        return any(node.random or (node.op == "input" and node.input_kind != "constant") for node in self._behind(ref))
 
     def _compute(self, overload: Any, operands: tuple[Any, ...]) -> Ref:
         """Record one operation of Python's on numbers, as one on tensors without dims in float64."""
