@@ -7,7 +7,7 @@ with the projections P = Q Q^+ and S = U U^+,
 
     W = [Y Q^+ + (V U^+)^T (1 - P)] + (1 - S) W~ (1 - P)          in law, W~ an independent copy of W
 
-(conditioning technique of Bolthausen, arXiv 1201.2891, section 2; Tensor Programs III, arXiv 2009.10685, appendix).
+(conditioning technique of Bolthausen, arXiv 1201.2891; Tensor Programs III, arXiv 2009.10685).
 
 Exact, in rationals: R is uncorrelated with the facts, its covariance is the stated one, the guess obeys every fact; for
 matrices the three linear maps of the entries are written out and their covariances compared. Uncorrelated Gaussians are

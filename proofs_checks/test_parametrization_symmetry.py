@@ -7,7 +7,7 @@ though nobody told the reading, and the values of the finite reading must be the
 n^(k/4) is a power of two, with which floating-point numbers are multiplied without rounding: there the values agree bit
 for bit.
 
-Sources: for SGD, section 3 of Tensor Programs IV (arXiv 2011.14522), with one s for all layers; for Adam, Everett et al.
+Sources: for SGD, Tensor Programs IV (arXiv 2011.14522), with one s for all layers; for Adam, Everett et al.
 (arXiv 2407.05872), layer by layer.
 """
 

@@ -8,7 +8,7 @@ for even p and to 0 for odd p. As polynomials in n, with the cumulants k_3, k_4 
                      has  degree (p - 1)/2 and leading coefficient k_3 C(p, 3) (p - 4)!!                       (p odd)
 
 Moments determine the Gaussian, so this is convergence in law. Source: the method of moments (Billingsley, Probability and
-Measure, section 30), and Edgeworth's expansion for the corrections.
+Measure), and Edgeworth's expansion for the corrections.
 
 Exact: everything. The polynomial is interpolated from sums of few terms, whose moments come from `E exp(t S) = (E exp(t X))^n`
 as power series in rationals, and these are compared with the enumerated law of the sum.

@@ -1,6 +1,6 @@
 """The dynamical dichotomy: a stable nontrivial parametrization learns features or follows a kernel, never both or neither.
 
-Tensor Programs IV (arXiv 2011.14522), section 3, for SGD; Tensor Programs IVb (arXiv 2308.01814) for optimizers that
+Tensor Programs IV (arXiv 2011.14522) for SGD; Tensor Programs IVb (arXiv 2308.01814) for optimizers that
 normalise entry by entry, where "kernel" is the operator regime. Three readings of the same points are held against each
 other: the theorem's exponent r, the orders of the recorded activations, and, for SGD, what following a kernel means:
 training agrees with gradient descent on the function, with the tangent kernel of the initial network,

@@ -2,8 +2,7 @@
 
 Statement. An MLP trained by Adam on a fixed task. Under muP the loss as a function of rate and step converges as n grows, so its
 minimiser does; under the standard parametrization (SP) the largest stable rate falls as a power of n, and the best one with it.
-Source: Tensor Programs V (arXiv 2203.03466), figure 1 for transformers and section 3; why convergence of training gives
-transfer: its appendix.
+Source: Tensor Programs V (arXiv 2203.03466), which shows it for transformers.
 
 Exact: the exponent of the largest stable rate, read from the recorded script: 0 under muP, negative under SP.
 Statistical: `tpdyn.transfer` trains both at widths 32 and 256 and finds the best of rates that are a factor 2 apart. Over this

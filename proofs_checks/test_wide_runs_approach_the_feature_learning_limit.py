@@ -2,7 +2,7 @@
 
 Statement. An MLP in muP, trained for finitely many steps by SGD or sign descent: losses, outputs, and the kernels (1/n) x x^T of
 every layer at every step converge almost surely as n grows, to the limit given by the Master Theorem on the unrolled program. It
-learns features (Tensor Programs IV, arXiv 2011.14522, section 6; IVb, arXiv 2308.01814, for sign descent).
+learns features (Tensor Programs IV, arXiv 2011.14522; IVb, arXiv 2308.01814, for sign descent).
 
 Statistical. `tpdyn.limit` reads outputs of all steps and features' kernels, with an error for each. Dense runs at widths 64, 128
 and 256:

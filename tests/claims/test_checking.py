@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tpdyn import claims
+from tpdyn.claims import rates
 from tpdyn.claims.checking import Bench, ClaimFailed, check, check_claims
 from tpdyn.claims.theorems import neural_tangent
 from tpdyn.regimes.prediction import Regime
@@ -113,3 +115,36 @@ def test_claims_together_share_the_error_and_expected_failures_do_not_raise() ->
 
 def outputs_mean(width, seed):
     return np.random.default_rng([width, seed]).standard_normal(width).mean()
+
+
+def plain(width):
+    """One step of `(w . 1 - 1)^2 / 2`, w of length n: it is solved at once by a learning rate of 1/n."""
+    w = torch.nn.Parameter(torch.zeros(width))
+    optimizer = torch.optim.SGD([w], lr=1 / 16)
+    while True:
+        optimizer.zero_grad()
+        ((w.sum() - 1) ** 2 / 2).backward()
+        optimizer.step()
+
+
+def scaled(width):
+    """The same with its gradient divided by n: the best rate stays at 1/16 of n, whatever n is."""
+    w = torch.nn.Parameter(torch.zeros(width))
+    optimizer = torch.optim.SGD([w], lr=1 / width)
+    while True:
+        optimizer.zero_grad()
+        ((w.sum() - 1) ** 2 / 2).backward()
+        optimizer.step()
+
+
+FEW = {"widths": (16, 64), "seeds": 2, "steps": 2, "factors": tuple(2.0**k for k in range(-3, 2))}
+
+
+def test_a_transfer_holds_where_the_best_rate_stays_and_fails_where_it_moves() -> None:
+    assert check(claims.transfer(scaled, **FEW)).verdict == "holds"
+    moved = check(claims.transfer(plain, **FEW))
+    assert moved.verdict == "fails"
+    assert "moves as n^-1.00" in moved.text() and "claimed to stay" in moved.text() and "at 99 %" in moved.text()
+    assert "width 64: best factor" in moved.text()
+    assert "tpdyn transfer" in moved.text() and "fix: tpdyn fix" in moved.text()
+    assert [rates.transfer(0, wrong) for wrong in (False, True)] == ["holds", "fails"]  # of drawn losses

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, assert_never, final
+from typing import TYPE_CHECKING, Any, assert_never, final
 
 import numpy as np
 
@@ -42,6 +42,9 @@ from tpdyn.scripts.script import load
 from tpdyn.store.identity import identity_of
 from tpdyn.store.means import HERE, Means
 from tpdyn.store.store import Store
+
+if TYPE_CHECKING:
+    from tpdyn.tuning.optimum import Transfer
 
 ALPHA = 0.01
 LOOKS = 3
@@ -148,7 +151,7 @@ def check(claim: Claim, bench: Bench | None = None, *, alpha: float = ALPHA) -> 
         case OrderClaim():
             made = _order(claim, bench, alpha)
         case TransferClaim():
-            made = _transfer(claim, bench)
+            made = _transfer(claim, bench, alpha)
         case LimitClaim() | KernelClaim() | LawClaim():
             made = _numbers(claim, bench, alpha)
         case _:
@@ -246,26 +249,39 @@ def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Made:
     return verdict, [told], "more seeds, or larger widths" if verdict == "undecided" else ""
 
 
-def _transfer(claim: TransferClaim, bench: Bench) -> _Made:
+def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Made:
+    from tpdyn.tuning.optimum import locate
     from tpdyn.tuning.transfer import transfer
 
     widths = bench.widths or claim.widths
-    found = transfer(
+    swept = transfer(
         bench.script(claim.subject), widths, claim.factors, hyperparameter=claim.hyperparameter, seeds=claim.seeds,
         steps=claim.steps, means=bench.means(claim.subject),
     )  # fmt: skip
+    found = locate(swept.sweep, confidence=1 - alpha)  # one look, at this claim's share of the error
     e = found.exponent
-    told = [f"the best {claim.hyperparameter} moves as n^{e.estimate:+.2f}, in [{e.low:+.2f}, {e.high:+.2f}] at 95 %"]
+    told = [
+        f"the best {claim.hyperparameter} moves as n^{e.estimate:+.2f}, in [{e.low:+.2f}, {e.high:+.2f}] at "
+        f"{100 * (1 - alpha):.4g} %, claimed to {'move' if claim.moves else 'stay'}"
+    ]
     for n, best in zip(widths, found.best, strict=True):
         told.append(f"width {n}: best factor {best.estimate:.3g} in [{best.low:.3g}, {best.high:.3g}]")
     if found.edges:
         told.append(
             f"at widths {', '.join(map(str, found.edges))} the best factor is the end of the grid: give further factors"
         )
-    far = min(abs(e.low), abs(e.high)) > MARGIN and e.low * e.high > 0  # one that moves a little is no failure
-    moves = True if far else found.moves if found.moves is False else None
-    verdict: numbers.Verdict = "undecided" if moves is None else "holds" if moves is claim.moves else "fails"
+    verdict = transferred(found, claim.moves)
+    if verdict == "undecided":
+        return verdict, told, "more seeds, or widths further apart"
     return verdict, told, "tpdyn fix, or tpdyn.derive: a maximal update" if verdict == "fails" else ""
+
+
+def transferred(found: Transfer, claimed: bool) -> numbers.Verdict:
+    """Judge whether an optimum moves with the width, as claimed. One that moves by less than the margin is no failure."""
+    e = found.exponent
+    far = min(abs(e.low), abs(e.high)) > MARGIN and e.low * e.high > 0
+    moves = True if far else found.moves if found.moves is False else None
+    return "undecided" if moves is None else "holds" if moves is claimed else "fails"
 
 
 def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: float) -> _Made:

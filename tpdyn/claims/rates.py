@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from tpdyn.claims.checking import check
+from tpdyn.claims.checking import ALPHA, check, transferred
 from tpdyn.claims.claim import Claim, kernel, law, limit
 from tpdyn.claims.deciding import confidence_of
 from tpdyn.claims.statistics import estimate_order, judge
+from tpdyn.tuning.optimum import locate
+from tpdyn.tuning.sweep import Sweep
 
 KERNEL = np.array([[1.0, 0.5], [0.5, 2.0]])
 ROOT = np.linalg.cholesky(KERNEL)
@@ -48,6 +50,16 @@ def order(trial: int, wrong: bool) -> str:
     return "undecided"
 
 
+def transfer(trial: int, wrong: bool) -> str:
+    """Try a transfer: optima that stay (or move as n^-1/2), each seed's scattered by 10 % at each width; claimed to stay."""
+    rng, seeds = np.random.default_rng([trial, 2]), 8
+    n, factors = np.array(WIDTHS, dtype=np.float64)[:, None, None], 2.0 ** np.arange(-4, 5)
+    where = -0.5 * wrong * np.log(n / WIDTHS[0]) + 0.1 * rng.standard_normal((len(WIDTHS), 1, seeds))
+    losses = 1 + (np.log(factors)[None, :, None] - where) ** 2
+    swept = Sweep("", WIDTHS, tuple(factors.tolist()), tuple(range(seeds)), 10, losses)
+    return transferred(locate(swept, confidence=1 - ALPHA), False)
+
+
 def _draws(trial: int, kind: str) -> Callable[[int, int], Any]:
     def draw(width: int, seed: int) -> Any:
         rng = np.random.default_rng([trial, width, seed])
@@ -67,7 +79,7 @@ def claimed(kind: str, trial: int, wrong: bool) -> Claim:
         return limit(draw, 0.0 if wrong else 1.0, looks=6)
     if kind == "kernel":
         return kernel(draw, (1.1 if wrong else 1.0) * KERNEL, looks=6)
-    return law(draw, covariance=(1.3 if wrong else 1.0) * KERNEL, margin=0.15, looks=5, seeds=128)
+    return law(draw, covariance=(1.3 if wrong else 1.0) * KERNEL, margin=0.15, looks=7, seeds=128)
 
 
 WRONG = {
@@ -75,15 +87,16 @@ WRONG = {
     "limit": "the dot term dropped",
     "kernel": "off by 10 %",
     "law": "covariance off by 30 %, margin 15 %",
+    "transfer": "moves as n^-1/2",
 }
 
 
 def measured(kind: str, trials: int) -> tuple[str, int, int, int, int]:
     """Measure one row of `RATES`."""
-    counts = {}
+    counts, alone = {}, {"order": order, "transfer": transfer}
     for wrong in (False, True):
         verdicts = (
-            order(trial, wrong) if kind == "order" else check(claimed(kind, trial, wrong)).verdict
+            alone[kind](trial, wrong) if kind in alone else check(claimed(kind, trial, wrong)).verdict
             for trial in range(trials)
         )
         counts[wrong] = Counter(verdicts)

@@ -24,7 +24,6 @@ from scipy import stats
 from tpdyn.tuning.sweep import Sweep
 
 CONFIDENCE = 0.95
-NORMAL = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 MARGIN = 0.25
 """Half of the distance between neighbouring exponents (multiples of 1/2)."""
 
@@ -42,7 +41,7 @@ If the vertex lies d of the spacing beside the lowest point, a parabola's rises 
 @final
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with [low, high] at `CONFIDENCE`."""
+    """An estimate with [low, high], at `CONFIDENCE` unless another one was asked for."""
 
     estimate: float
     low: float
@@ -101,8 +100,8 @@ class Transfer:
         }
 
 
-def locate(found: Sweep) -> Transfer:
-    """Locate the optimum at each width, with intervals over seeds.
+def locate(found: Sweep, *, confidence: float = CONFIDENCE) -> Transfer:
+    """Locate the optimum at each width, with intervals over seeds. confidence: of each interval.
 
     Raises ValueError if all runs of one width and seed diverged.
     """
@@ -123,8 +122,11 @@ def locate(found: Sweep) -> Transfer:
     weights = (sizes - sizes.mean()) / ((sizes - sizes.mean()) ** 2).sum()
     # What the grid leaves open is the same for all seeds, and uniform: its variance is a third of its reach squared.
     open_ = left_open.max(axis=1)
-    exponent = _interval(weights @ optima, NORMAL * math.sqrt(float((weights**2 * open_**2).sum()) / 3))
-    best = tuple(_exponential(_interval(row, float(reach))) for row, reach in zip(optima, open_, strict=True))
+    normal = float(stats.norm.ppf(0.5 + confidence / 2))
+    exponent = _interval(weights @ optima, confidence, normal * math.sqrt(float((weights**2 * open_**2).sum()) / 3))
+    best = tuple(
+        _exponential(_interval(row, confidence, float(reach))) for row, reach in zip(optima, open_, strict=True)
+    )
     lowest = tuple(float(np.nanmin(np.mean(losses, axis=-1))) for losses in found.losses)  # NaN: not run
     return Transfer(found, best, lowest, exponent, tuple(sorted(edges)))
 
@@ -168,10 +170,10 @@ def _beside_a_cliff(y: Float[NDArray[np.float64], " point"], lowest: int) -> boo
     return not CLIFF * (y[gentle - 1] - 2 * y[gentle] + y[gentle + 1]) > left + right  # second differences
 
 
-def _interval(values: NDArray[np.float64], more: float = 0.0) -> Interval:
+def _interval(values: NDArray[np.float64], confidence: float, more: float = 0.0) -> Interval:
     """Compute mean and interval over the seeds; more: the reach of an independent error."""
     mean = float(values.mean())
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     half = math.hypot(half, more)
     return Interval(mean, mean - half, mean + half)
 
