@@ -6,8 +6,8 @@ and what the initial readout makes of changed features has order 0, too. Then th
 
     (a_l, b_l, c_l) -> (a_l + s_l, b_l - s_l, c_l - k s_l),       k = 2 for SGD, 1 for Adam and sign descent, any s_l.
 
-Source: Tensor Programs IV (arXiv 2011.14522), whose Definition 5.1 it is, derived as the one that is maximally updated and initialised;
-IVb (2308.01814) for entrywise optimizers.
+Source: Tensor Programs IV (arXiv 2011.14522), whose Definition 5.1 it is, derived as the one that is maximally
+updated and initialised; IVb (2308.01814) for entrywise optimizers.
 
 Exact: at random points, half of them on the orbit, the others off it by multiples of 1/4 in one to three exponents. Whether a point
 is maximal is read by the orders of the written program; whether it lies on the orbit is arithmetic. No sampling: no false alarms.

@@ -8,8 +8,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from tpdyn.claims.deciding import ALPHA, LOOKS, confidence_of, shows_from, until_decided, what_would_decide
+from tpdyn.claims.deciding import ALPHA, LOOKS, POWER, confidence_of, shows_from, until_decided, what_would_decide
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.claims.statistics import GROWING_CROSSOVER, estimate_order, expected
@@ -142,3 +143,17 @@ def test_growth_beyond_any_power_shows_from_no_width() -> None:
     report = compare(claim(HALF, Regime.UNSTABLE), runs(noise=0.01, order=0.5))
     rows = tuple(replace(row, change_order=math.inf) for row in report.table)  # type: ignore[arg-type]
     assert shows_from(replace(report, table=rows), "h") is None
+
+
+def test_a_plan_leaves_room_for_the_luck_of_the_estimate() -> None:
+    """An interval of just the margin decides it in half of the cases only: a plan asks for a narrower one."""
+    for noise in (0.2, 0.3, 0.4, 0.5):
+        report = compare(claim(), runs(noise=noise))
+        plan = what_would_decide(report)
+        if plan is None:
+            continue
+        spread = max(
+            each.measured_change_order.spread for each in report.table if each.measured_change_order is not None
+        )
+        half, deviation = expected(plan.widths, plan.seeds, spread=spread, confidence=report.confidence)
+        assert half + float(stats.norm.ppf(0.5 + POWER / 2)) * deviation <= report.margin

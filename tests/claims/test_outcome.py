@@ -158,3 +158,7 @@ def test_growth_of_a_mixture_of_powers_confirms_nothing() -> None:
     first = OrderEstimate(1.0, 0.9, 1.1, 4, 8, 0.01, 0.01)
     at_start = replace(grows, mixed=True, size_order=ONE, measured_size_order=first)
     assert said(Regime.UNSTABLE, (at_start, OUT)) is Outcome.CONFIRMED  # its size is no mixture
+
+
+def test_rows_that_agree_confirm_nothing_where_nothing_is_claimed() -> None:
+    assert outcome_of((OUT,), ()) is Outcome.UNDECIDED

@@ -73,3 +73,12 @@ def test_a_coarse_grid_at_a_cliff_is_no_proof_that_nothing_moves(per_power: int,
     found = locate(Sweep("", WIDTHS, factors, (0, 1), 10, np.broadcast_to(losses[None, :, None], (4, len(factors), 2))))
     assert found.exponent.estimate == pytest.approx(0) and found.moves is moves
     assert found.best[0].low == pytest.approx(2 ** (-0.5 / per_power))
+
+
+def test_optima_at_the_end_of_a_fine_grid_prove_nothing_either() -> None:
+    """The true optimum may lie anywhere beyond, at each width another: equal ends are no equal optima."""
+    fine = 2.0 ** (np.arange(-8, 9) / 8)
+    losses = 1 + (np.log(fine)[None, :, None] - np.full((4, 1, 4), 9.0)) ** 2
+    found = locate(Sweep("", WIDTHS, tuple(fine.tolist()), (0, 1, 2, 3), 10, losses))
+    assert found.edges == WIDTHS and found.exponent.high < 0.25
+    assert found.moves is None

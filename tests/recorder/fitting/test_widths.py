@@ -138,6 +138,15 @@ def test_recordings_that_differ_in_anything_but_numbers_are_not_joined(what: str
         fit([with_last(width, width == 24) for width in WIDTHS])
 
 
+def test_data_with_more_axes_at_one_width_are_another_structure() -> None:
+    lowereds = [_mlp(width) for width in WIDTHS]
+    for lowered in lowereds:
+        shape = (7, 3) if lowered.width == 24 else (7,)
+        lowered.statements.append(LoweredStatement(Leaf("data", "y", Law("data")), shape))
+    with pytest.raises(FitError, match="different things at different widths"):
+        fit(lowereds)
+
+
 def test_recordings_that_name_other_values_are_not_joined() -> None:
     lowereds = [_mlp(width) for width in WIDTHS]
     for lowered in lowereds:
