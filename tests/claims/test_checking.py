@@ -148,3 +148,9 @@ def test_a_transfer_holds_where_the_best_rate_stays_and_fails_where_it_moves() -
     assert "width 64: best factor" in moved.text()
     assert "tpdyn transfer" in moved.text() and "fix: tpdyn fix" in moved.text()
     assert [rates.transfer(0, wrong) for wrong in (False, True)] == ["holds", "fails"]  # of drawn losses
+
+
+def test_a_limit_that_counts_the_examples_is_not_broken_by_hunting() -> None:
+    """25 examples of 12 runs: expected are 0.12 alarms, and 0.8 with three standard errors for each example."""
+    corrected, plain = rates.hunted(12, 25)
+    assert corrected == 0 and corrected <= plain

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tpdyn.testing.mutants import ALL, Mutant
-from tpdyn.testing.mutate import CHECKS, PROOFS, Result, checks_of, main, table
+from tpdyn.testing.mutate import CHECKS, PROOFS, Result, checks_of, each_of, main, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,3 +102,14 @@ def test_the_command_wants_a_checkout(
     monkeypatch.chdir(ROOT)
     assert main(["--list", "--only", "the dot is dropped"]) == 0
     assert "readings/orders/contraction.py:" in capsys.readouterr().out
+
+
+def test_each_sabotage_is_listed_with_the_check_that_noticed_it() -> None:
+    found = [
+        Result("a.py: minus", "orders", "noticed", "tests/test_a.py::test_sum"),
+        Result("a.py: the same", "orders", "survived", "", 1.0, "a sum commutes"),
+        Result("b.py: gone", "sampled", "survived"),
+    ]
+    text = each_of(found)
+    assert "| `a.py` | minus | `test_a.py::test_sum` |" in text
+    assert "| `a.py` | the same | equivalent |" in text and "| `b.py` | gone | survived |" in text

@@ -229,6 +229,19 @@ def table(results: Sequence[Result], mutants: Sequence[Mutant] = ALL) -> str:
     return "\n".join(lines)
 
 
+def each_of(results: Sequence[Result]) -> str:
+    """List every sabotage with the check that noticed it, as Markdown, area by area."""
+    lines: list[str] = []
+    for area in dict.fromkeys(each.area for each in results):
+        lines += ["", f"## {area}", "", "| file | sabotage | noticed by |", "| --- | --- | --- |"]
+        for each in sorted((r for r in results if r.area == area), key=lambda r: r.name):
+            file, _, what = each.name.partition(": ")
+            by = f"`{each.by.removeprefix('tests/')}`" if each.verdict == "noticed" else each.verdict
+            shown = "equivalent" if each.equivalent and each.verdict == "survived" else by
+            lines.append(f"| `{file}` | {what} | {shown} |")
+    return "\n".join(lines)
+
+
 def _counts(area: str, found: Sequence[Result], mutants: Sequence[Mutant]) -> tuple[Any, ...]:
     planted = sum(mutant.area == area for mutant in mutants)
     noticed = sum(each.verdict == "noticed" for each in found)
@@ -259,6 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--results", type=Path, default=Path("logs/mutants.jsonl"), help="what was found is kept here")
     parser.add_argument("--again", action="store_true", help="run what survived before again")
+    parser.add_argument("--each", action="store_true", help="print every sabotage with the check that noticed it")
     parser.add_argument("--list", action="store_true", help="only list the mutants, with their lines")
     given = parser.parse_args(arguments)
     root = Path.cwd()
@@ -283,6 +297,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"[{number}/{len(due)}] {result.verdict}: {result.name} ({result.seconds:.0f} s) {result.by}", flush=True)
     found = [known[m.name] for m in chosen if m.name in known]
     print(table(found, chosen))
+    if given.each:
+        print(each_of(found))
     return int(any(each.verdict in ("survived", "broken") and not each.equivalent for each in found))
 
 
