@@ -48,8 +48,8 @@ def trained(
     return b.build(arrays={"xi": np.array(xi), "later": np.array(later)}, widths=(16, 24))
 
 
-def deep(eta: float, xi: float, later: float, y: float, sign: bool = False) -> Program:
-    """`f = v W u xi` in muP, one step on (xi, y), read at `later`."""
+def deep(eta: float, xi: float, later: float, y: float, sign: bool = False, steps: int = 1) -> Program:
+    """`f = v W u xi` in muP, some steps on (xi, y), then read at `later`."""
     b = Builder()
     inputs = [b.data(name, ()) for name in ("xi", "later")]
     b.parameter("u", (n,))
@@ -58,7 +58,7 @@ def deep(eta: float, xi: float, later: float, y: float, sign: bool = False) -> P
     rates = {"u": Scaling.of(-eta, 1), "W": Scaling.of(-eta), "v": Scaling.of(-eta, -1)}
     if sign:
         rates = {"u": Scaling.of(-eta), "W": Scaling.of(-eta, -1), "v": Scaling.of(-eta, -1)}
-    for step, at in enumerate(inputs):
+    for step, at in enumerate([inputs[0]] * steps + inputs[1:]):
         b.at(step=step, phase="forward")
         h = b.einsum(",n->n", at, b.now("u"))
         z = b.matmul(b.now("W"), h)
@@ -113,6 +113,52 @@ def test_two_hidden_linear_layers() -> None:
     eta, xi, later, y = 0.1, 1.3, 0.7, 1.5
     found = tpdyn.limit(deep(eta, xi, later, y), 2**16, 2)
     assert outputs(found)[1] == pytest.approx(3 * eta * y * xi * later, rel=1e-3)
+
+
+class Words:
+    """Vectors as polynomials in the first W: rows of coefficients of `(W^T W)^k u`, `(W^T W)^k W^T v` on the side of u, and of
+    `W (W^T W)^k u`, `(W W^T)^k v` on the side of v; u and v as they start. Means are moments of the Marchenko-Pastur law."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.moments = np.array([[math.comb(2 * k, k) / (k + 1) for k in range(i, i + most)] for i in range(most + 1)])
+
+    def start(self, row: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        made = np.zeros((2, self.most))
+        made[row, 0] = 1
+        return made
+
+    def inner(self, x: np.ndarray, y: np.ndarray, odd: int) -> float:  # type: ignore[type-arg]
+        """The mean over the width of a product; odd: the row whose words hold one W more (1 beside u, 0 beside v)."""
+        return sum(float(x[row] @ self.moments[(row == odd) :][: self.most] @ y[row]) for row in (0, 1))
+
+    def times(self, x: np.ndarray, row: int) -> np.ndarray:  # type: ignore[type-arg]
+        """W times a vector beside u (row 1), or its transpose times one beside v (row 0): the words of a row get longer."""
+        made = x.copy()
+        made[row, 1:], made[row, 0] = x[row, :-1], 0
+        return made
+
+
+def test_deep_linear_networks_follow_their_exact_recursion() -> None:
+    """Three layers in muP, five steps: every vector is a polynomial in W, so that all outputs are known exactly."""
+    eta, xi, later, y, steps = 0.15, 1.1, 0.7, 1.4, 5
+    words = Words(2 * steps + 4)
+    u, v, past, expected = words.start(0), words.start(1), [], []
+    for at in [xi] * steps + [later]:
+        h = at * u
+        z, back = words.times(h, 1), words.times(v, 0)
+        for r_, v_, h_ in past:
+            z -= eta * r_ * words.inner(h_, h, 1) * v_
+            back -= eta * r_ * words.inner(v_, v, 0) * h_
+        expected.append(words.inner(v, z, 0))
+        r = expected[-1] - y
+        past.append((r, v.copy(), h))
+        u, v = u - eta * at * r * back, v - eta * r * z
+    found = tpdyn.limit(deep(eta, xi, later, y, steps=steps), 2**10, 2)
+    assert expected[1] / xi == pytest.approx(3 * eta * y * xi)
+    for known, estimate in zip(expected, found.outputs, strict=True):
+        assert float(estimate.value) == pytest.approx(known, abs=1e-12)
+        assert float(estimate.error) < 1e-12
 
 
 def test_one_step_of_sign_descent() -> None:
