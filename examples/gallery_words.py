@@ -1,7 +1,7 @@
-"""Does a linear model at infinite width learn word vectors? The experiment of Tensor Programs IV (arXiv 2011.14522, 9.1), in small.
+"""Does a linear model at infinite width learn word vectors? As in Tensor Programs IV (arXiv 2011.14522), but in small.
 
-Words come from a made-up language of analogies: a word is a pair (country, role), and words appear together if they share the country
-or the role. A linear network with one hidden layer predicts the neighbour of a word (word2vec without negative sampling). In the
+Words come from a made-up language of analogies: a word is a pair (country, role), and words appear together if they share the
+country or the role. A linear network with one hidden layer predicts the neighbour of a word (word2vec without negative sampling). In the
 neural tangent parametrization its word vectors stay as they were drawn: no analogy holds. In muP they are learned, at infinite
 width as well.
 
@@ -28,7 +28,6 @@ def language():
     """How often each word follows each: words of one country, and words of one role."""
     country, role = torch.arange(WORDS) // ROLES, torch.arange(WORDS) % ROLES
     together = (country[:, None] == country) * 1.0 + (role[:, None] == role) * 0.7
-    together = together * (1 - torch.eye(WORDS))
     return together / together.sum(1, keepdim=True)
 
 
