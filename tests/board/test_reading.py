@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tpdyn.board.reading import LARGEST, Unreadable, unpacked
@@ -88,3 +88,52 @@ def test_a_summary_of_another_shape_shows_what_it_can(tmp_path: Path, ask: Ask, 
     odd, long = sorted(ask("/logs")[1]["logs"], key=lambda log: log["name"], reverse=True)
     assert (odd["says"], odd["title"], odd["runs"], odd["kind"]) == (None, None, None, "check")
     assert len(long["title"]) == 2000
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.randoms(use_true_random=False))
+def test_event_files_with_wrong_bytes_never_break_the_list(
+    tmp_path_factory: pytest.TempPathFactory, random: Any
+) -> None:
+    """Each route answers: what cannot be read is left out, or an error in words."""
+    from conftest import serving, small, written
+    from werkzeug.test import Client
+
+    folder = tmp_path_factory.mktemp("fuzzed")
+    (file,) = (written(folder / "run", small()) / "verdict").iterdir()
+    content = bytearray(file.read_bytes())
+    for _ in range(random.randint(1, 8)):
+        content[random.randrange(len(content))] = random.randrange(256)
+    file.write_bytes(content[: random.randrange(len(content))] if random.random() < 0.3 else content)
+    client = Client(serving(folder))
+    assert client.get("/data/plugin/tpdyn/logs").status_code == 200
+    for route in ("document", "program", "curves"):
+        answer = client.get(f"/data/plugin/tpdyn/{route}?log=run/verdict")
+        assert answer.status_code in (200, 404, 422)
+        assert isinstance(json.loads(answer.get_data()), dict)
+
+
+def test_two_writers_in_one_folder_have_a_log_each(tmp_path: Path, ask: Ask) -> None:
+    from tpdyn.monitoring.history import History
+    from tpdyn.monitoring.writer import Writer
+
+    writers = [Writer(tmp_path / "run", History(width=width), {}) for width in (8, 16)]
+    for step in range(3):
+        for k, writer in enumerate(writers):
+            writer.write(step, {("size", "fc"): float(k)}, {}, [])
+    for writer in writers:
+        writer.close()
+    found = {log["name"]: ask(f"/document?log={log['id']}")[1] for log in ask("/logs")[1]["logs"]}
+    assert {name: (each["width"], each["looks"]) for name, each in found.items()} == {"run": (8, 3), "run (2)": (16, 3)}
+
+
+def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path, ask: Ask, make: Make, write: Write) -> None:
+    write(tmp_path / "run", make())
+    places = [*tmp_path.rglob("*"), tmp_path]
+    for place in places:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    try:
+        assert ask("/document?log=run/verdict") == (200, make())
+    finally:
+        for place in places[::-1]:
+            place.chmod(0o755 if place.is_dir() else 0o644)
