@@ -216,15 +216,6 @@ def test_rare_terms_that_are_merged_stay_rare() -> None:
     assert {term.rarity for term in left} == {Fraction(1)}
 
 
-def test_a_ladder_of_fine_orders_keeps_its_smallest_step() -> None:
-    """Behind jumps orders come as -1/4, -3/8, -7/16 and the smallest change: merged with its neighbour it would be raised."""
-    ladder = [quick(Fraction(*pair)) for pair in ((-1, 4), (-3, 8), (-7, 16), (-1, 2), (-1, 1))]
-    left = tidy([Term(order, odd_in(k, 0)) for k, order in enumerate(ladder)], 1)
-    assert [term.order for term in left] == ladder
-    coarse = tidy([Term(quick(Fraction(-k, 4)), odd_in(k, 0)) for k in range(5)], 1)
-    assert len(coarse) == 4
-
-
 def test_a_value_is_not_larger_than_base_and_change() -> None:
     """Of two upper bounds the smaller counts: totals merge other terms than base and change do."""
     half = (Term(Fraction(1, 2)),)

@@ -23,9 +23,6 @@ from tpdyn.rationals import Rational, of_units
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
 _LONGEST = 4
-_LONGER, _FINE = 6, 8
-"""So many terms where orders are finer than 1/8: each matrix behind a jump halves what is rare, and a ladder of powers leads
-down to the smallest change. With four terms its steps are merged, which raises the smallest a little, each step anew."""
 
 
 @final
@@ -316,18 +313,12 @@ def _dense_and_rational(terms: Terms) -> Terms:
 def _at_most(longest: int, found: list[Term]) -> Terms:
     """Merge some terms that are not random matrices, of a list without domination, largest first, if it is too long."""
     plain = [term for term in found if term.gaussian is None]
-    if len(found) > longest and any(map(_is_fine, plain)):
-        longest = _LONGER
     if len(found) <= longest or len(plain) < 2:
         return tuple(found)
     matrices = [term for term in found if term.gaussian is not None]
     most = longest - len(matrices)
     rare = any(term.rarity for term in plain)
     return (*matrices, *(_merged_in_pairs(plain, most) if rare else _shortened(_ranked(plain), most)))
-
-
-def _is_fine(term: Term) -> bool:
-    return any(each.__class__ is Rational and each.denominator > _FINE for each in (term.order, term.rarity))
 
 
 @final
