@@ -440,7 +440,7 @@ def test_a_required_regime_decides_the_status(tpdyn: Run, script: Path) -> None:
     given = ("check", f"{script}:train", "--no-measure", "--require")
     assert tpdyn(*given, "feature-learning").exit_code == 0
     other = tpdyn(*given, "kernel")
-    assert other.exit_code == 14 and "--require kernel: the regime is another one" in other.output
+    assert other.exit_code == 14 and "required: kernel; predicted: " in other.output
     assert tpdyn("check", f"{script}:unstable", "--no-measure", "--require", "unstable").exit_code == 0
     wrong = tpdyn(*given, "lazy")
     assert wrong.exit_code == 2 and "expected one of: unstable, trivial, kernel, feature-learning" in wrong.output
@@ -535,7 +535,7 @@ def test_the_edits_of_a_script_are_printed_as_a_patch_and_explained_beside(tpdyn
         (("derive", "--gauge", "none"), "no such gauge; expected one of: no-multipliers"),
         (("phase", "-y", "nowhere:b"), "'nowhere:b' names no exponent"),
         (("phase", "--save", "picture.txt"), "expected a file that ends in .png, .svg or .pdf"),
-        (("phase", "--around", "nowhere"), "is no point that is known for this script"),
+        (("phase", "--around", "nowhere"), "is not a known point of this script"),
         (("phase", "--through", "NTP,muP"), "expected three different names"),
         (("phase", "--x-limits", "a,b"), "expected two numbers with a comma between"),
         (("phase", "--json", "nowhere/phases.json"), "does not exist"),

@@ -33,7 +33,7 @@ def test_a_document_comes_back_as_it_was() -> None:
         (b"", "cut short"),
         (b"not gzip", "broken"),
         (packed({"a": 1})[:-9], "cut short"),
-        (gzip.compress(b"[1]"), "no object"),
+        (gzip.compress(b"[1]"), "not an object"),
         (gzip.compress(b"{" * 10), "broken"),
         (gzip.compress(b"[" * 100_000), "broken"),
         (gzip.compress(b"\xff\xfe"), "broken"),

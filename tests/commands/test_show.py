@@ -74,7 +74,7 @@ def test_what_cannot_be_shown_is_refused_by_name(folder: Path, tmp_path: Path) -
     (tmp_path / "broken.json").write_text('{"a":')
     for words, message in (
         (("show", "nowhere.json"), "no such file"),
-        (("show", str(tmp_path / "broken.json")), "no program that tpdyn wrote"),
+        (("show", str(tmp_path / "broken.json")), "not a program that tpdyn wrote"),
         (("show", str(folder / "program.json"), "--step", "7"), "steps 0 to 2"),
         (("show", str(folder / "program.json"), "--phase", "sleep"), "expected one of initialization"),
         (("predict", str(folder / "program.json"), "--require", "nice"), "no such regime"),

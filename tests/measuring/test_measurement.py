@@ -58,7 +58,7 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.npz").write_text("no archive")
-    with pytest.raises(ValueError, match="no measurement that tpdyn saved"):
+    with pytest.raises(ValueError, match="not a measurement that tpdyn saved"):
         Measurement.load(tmp_path / "other.npz")
     with pytest.raises(FileNotFoundError):
         Measurement.load(tmp_path / "missing.npz")

@@ -51,7 +51,7 @@ def test_a_line_that_was_cut_off_is_left_out_at_the_end_only(tmp_path: Path) -> 
 @pytest.mark.parametrize("content", ["", "hello", "[1]", '{"kind": "tpdyn monitor", "format": 99}'])
 def test_what_is_no_history_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(content)
-    with pytest.raises(NoHistory, match=r"no heading|format 99"):
+    with pytest.raises(NoHistory, match=r"not a heading|format 99"):
         read(tmp_path)
 
 

@@ -248,7 +248,7 @@ def test_what_makes_no_sense_is_refused_at_the_door(options: dict[str, Any], mes
 
 def test_what_is_no_model_or_no_optimizer_is_refused() -> None:
     model = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="no model"):
+    with pytest.raises(ValueError, match="not a model"):
         tpdyn.monitor("model", torch.optim.SGD(model.parameters(), lr=0.1))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected a torch"):
         tpdyn.monitor(model, 3)  # type: ignore[arg-type]

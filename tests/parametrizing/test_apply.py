@@ -248,7 +248,7 @@ def test_named_parameters_keep_their_names(mup_sgd: Parametrization) -> None:
 def test_it_is_written_and_read(mup_adam: Parametrization) -> None:
     read = Parametrization.from_dict(json.loads(json.dumps(mup_adam.to_dict())))
     assert read == mup_adam and read.shifts() == mup_adam.shifts() and read.facts == mup_adam.facts
-    with pytest.raises(ValueError, match="no parametrization"):
+    with pytest.raises(ValueError, match="not a parametrization"):
         Parametrization.from_dict({"parameters": {"w": {}}})
 
 

@@ -97,7 +97,7 @@ def test_what_is_given_up_is_not_maximal_and_is_shown() -> None:
 def test_json_gives_it_back_exactly() -> None:
     again = Parametrization.from_dict(json.loads(json.dumps(MUP.to_dict())))
     assert again == replace(MUP, own=again.own) and again.own == SCRIPT
-    with pytest.raises(ValueError, match="this is no parametrization that `to_dict` wrote: KeyError"):
+    with pytest.raises(ValueError, match="this is not a parametrization that `to_dict` wrote: KeyError"):
         Parametrization.from_dict({"regime": "kernel"})
 
 

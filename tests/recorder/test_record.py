@@ -292,7 +292,7 @@ def test_the_batch_may_equal_a_width() -> None:
     assert tuple(map(str, program.statements[output.view.var].shape)) in {("24", "n"), ("n", "24")}
 
 
-@pytest.mark.parametrize(("widths", "message"), [((16,), "one width"), ((16, 0), "0 is no positive")])
+@pytest.mark.parametrize(("widths", "message"), [((16,), "one width"), ((16, 0), "0 is not a positive")])
 def test_bad_widths_are_refused_before_anything_runs(widths: tuple[int, ...], message: str) -> None:
     def train(width: int) -> None:
         raise AssertionError("ran")

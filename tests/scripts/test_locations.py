@@ -44,7 +44,7 @@ def test_numbers_are_put_in_and_the_rest_stays() -> None:
 
 
 def test_a_file_that_cannot_be_read_says_why() -> None:
-    with pytest.raises(NotReadable, match="no Python file"):
+    with pytest.raises(NotReadable, match="not a Python file"):
         locations_in("def", "train.py")
     with pytest.raises(NotReadable, match="cannot be read"):
         locations_in("{", "config.json")

@@ -61,7 +61,7 @@ class BoardPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 more = (request.args.get(name, "") for name in further)
                 return _json(request, ask(context, experiment, request.args.get("log", ""), *more))
             except KeyError as missing:
-                return _json(request, {"error": f"there is no log {str(missing.args[0])[:200]!r} any more"}, 404)
+                return _json(request, {"error": f"found no log {str(missing.args[0])[:200]!r} any more"}, 404)
             except Unreadable as error:
                 return _json(request, {"error": str(error)}, 422)
             except Exception as error:

@@ -123,7 +123,7 @@ class Logs:
     def _content(self, context: Any, tag: str, datum: Any) -> dict[str, Any]:
         """Read a blob as data, from memory if it was read before."""
         if datum is None or not datum.values:
-            raise Unreadable("there is no document in it")
+            raise Unreadable("it holds no document")
         key = f"{datum.values[0].blob_key}@{datum.step}@{datum.wall_time}"
         with self._lock:
             kept = self._kept.setdefault(tag, OrderedDict())
@@ -175,7 +175,7 @@ def unpacked(packed: bytes) -> dict[str, Any]:
             raise
         raise Unreadable("the document is broken") from error
     if not isinstance(content, dict):
-        raise Unreadable("the document is no object")
+        raise Unreadable("the document is not an object")
     return content
 
 

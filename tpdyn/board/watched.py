@@ -191,7 +191,7 @@ def _band(each: Mapping[str, Any]) -> dict[str, Any]:
 
 def _alarm(each: Any) -> dict[str, Any]:
     if not isinstance(each, Mapping):
-        raise ValueError("an alarm of a monitor is no object")
+        raise ValueError("an alarm of a monitor is not an object")
     texts = {key: str(each.get(key, "")) for key in ("rule", "name", "text", "source")}
     step = each.get("step")
     return {"step": step if isinstance(step, int) else 0, **texts}

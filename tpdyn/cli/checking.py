@@ -137,7 +137,7 @@ def check(
         else:
             terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements, fix=command)
         if checked.exit is failures.Exit.ANOTHER_REGIME:
-            say(f"--require {require}: the regime is another one")
+            say(f"required: {require}; predicted: {checked.prediction.regime.value}")
         leave(checked.exit)
 
 

@@ -30,7 +30,7 @@ def program_in(path: Path) -> Program:
             f"{path}: there is no such file; Program.to_json() and the callbacks' `path=` write one"
         ) from None
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} is no program that tpdyn wrote: {error}") from error
+        raise BadInput(f"{path} is not a program that tpdyn wrote: {error}") from error
 
 
 def program_of(

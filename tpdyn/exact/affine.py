@@ -216,7 +216,7 @@ def _units(number: Fraction | int) -> int:
         return 0
     whole, rest = divmod(number.numerator * UNIT, number.denominator)
     if rest:
-        raise ArithmeticError(f"{number} is no multiple of 1/{UNIT}; orders are expected to have small denominators")
+        raise ArithmeticError(f"{number} is not a multiple of 1/{UNIT}; orders are expected to have small denominators")
     return whole
 
 
@@ -323,7 +323,7 @@ class Affine(Fraction):
     # -- what would lose the form ---------------------------------------------------------------------------------------
 
     def _lost(self, *_: Any) -> NoReturn:
-        raise TypeError("a linear form is no single number; take `.value` for the one at its point")
+        raise TypeError("a linear form is not a single number; take `.value` for the one at its point")
 
     numerator = property(_lost)
     denominator = property(_lost)

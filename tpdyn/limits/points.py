@@ -69,7 +69,7 @@ class Points:
             case "bernoulli":
                 return (uniform < location).to(self.one)
             case "zero" | "constant" | "data" | "index" | "array":
-                raise AssertionError(f"{leaf.name} is no random number")
+                raise AssertionError(f"{leaf.name} is not a random number")
             case _:
                 assert_never(law.kind)
 

@@ -143,7 +143,7 @@ class Measurement:
         except (KeyError, ValueError, EOFError, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f"{target} is no measurement that tpdyn saved ({error})") from error
+            raise ValueError(f"{target} is not a measurement that tpdyn saved ({error})") from error
         if facts.pop("format", None) != FORMAT:
             raise ValueError(f"{target} was written in another format; expected format {FORMAT}: measure again")
         content |= {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}

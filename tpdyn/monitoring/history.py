@@ -94,7 +94,7 @@ def heading_of(lines: Sequence[str], file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         head = {}
     if not isinstance(head, dict) or head.get("kind") != "tpdyn monitor":
-        raise NoHistory(f"{file} is not what a monitor wrote: its first line is no heading of tpdyn's")
+        raise NoHistory(f"{file} is not what a monitor wrote: its first line is not a heading of tpdyn's")
     if head.get("format") != FORMAT:
         raise NoHistory(f"{file} has format {head.get('format')!r}; this version of tpdyn reads format {FORMAT}")
     return head

@@ -227,7 +227,7 @@ def _warn(alarm: Alarm) -> None:
 def _unwrapped(model: nn.Module) -> nn.Module:
     """Return the module that the script wrote. Raises ValueError for what cannot be looked at."""
     if not isinstance(model, nn.Module):
-        raise ValueError(f"{type(model).__name__} is no model; expected a torch.nn.Module")
+        raise ValueError(f"{type(model).__name__} is not a model; expected a torch.nn.Module")
     while True:
         kind = type(model).__name__
         if "FullySharded" in kind:

@@ -239,7 +239,7 @@ class Parametrization:
                 facts={name: _facts_from_dict(row) for name, row in parameters.items() if "shape" in row},
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"this is no parametrization that `to_dict` wrote: {error!r}") from error
+            raise ValueError(f"this is not a parametrization that `to_dict` wrote: {error!r}") from error
 
 
 def _abc(row: Mapping[str, str]) -> Abc:

@@ -84,7 +84,7 @@ def statement_problems(program: Program) -> Iterator[tuple[int, str]]:
         seen.setdefault(statement.name, position)
         for axis, dim in enumerate(statement.shape):
             if dim == _ONE:
-                yield position, f"axis {axis} has size 1; a dim of size one is no axis, leave it out"
+                yield position, f"axis {axis} has size 1; a dim of size one is not an axis, leave it out"
             elif dim.is_zero or dim.terms[0][0] <= 0:
                 yield position, f"axis {axis} has size {dim}; expected a positive size"
         backwards = True
@@ -235,7 +235,7 @@ def _function_problems(apply: Apply) -> Iterator[str]:
     try:
         lookup(apply.function)
     except KeyError as error:
-        yield f"applies {apply.function!r}, which is no function of tpdyn.pointwise: {error.args[0]}"
+        yield f"applies {apply.function!r}, which is not a function of tpdyn.pointwise: {error.args[0]}"
         return
     yield from _arity_problems(apply)
 
@@ -257,7 +257,7 @@ def _slice_problems(program: Program, instruction: Slice, shape: tuple[Scaling, 
     if length == 1 and axis < rank:
         yield f"a slice of length 1 drops its axis: expected a label >= {rank}, got {axis}"
     if length > 1 and (axis >= rank or shape[axis] != Scaling.of(length)):
-        yield f"takes {length} entries along label {axis}, which is no axis of that size in the result"
+        yield f"takes {length} entries along label {axis}, which is not an axis of that size in the result"
     besides = {axis: size}
     yield from _label_problems(program, (value,), shape, besides)
     yield from _summed_problems((value,), rank, besides=(axis,))

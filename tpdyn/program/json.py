@@ -86,9 +86,9 @@ def from_json(text: str) -> Program:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"this is no JSON: {error}") from error
+        raise ValueError(f"this is not JSON: {error}") from error
     if not isinstance(data, dict) or data.get("tpdyn") != "program":
-        raise ValueError('this JSON is no tensor program: expected an object with "tpdyn": "program"')
+        raise ValueError('this JSON is not a tensor program: expected an object with "tpdyn": "program"')
     if data.get("version") != VERSION:
         raise ValueError(
             f"the program is stored in version {data.get('version')!r} of the layout; "
@@ -209,7 +209,7 @@ class _Reader:
                     return float(value)
                 return Fraction(value)
             except (ValueError, ZeroDivisionError):
-                raise self.wrong(f"{_brief(value)} is no number") from None
+                raise self.wrong(f"{_brief(value)} is not a number") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(f"expected a number, got {_brief(value)}")
         return value

@@ -103,7 +103,7 @@ def finite(
         device: where to compute.
 
     Raises:
-        ValueError: the width is no positive integer, or a leaf is given that the program does not have.
+        ValueError: the width is not a positive integer, or a leaf is given that the program does not have.
         ReadingError: a leaf that cannot be drawn is missing or has another shape; a dim is not whole at this width.
             The message shows the statement and its source line.
     """

@@ -74,7 +74,7 @@ def advice(report: Report) -> list[str]:
         said.append("to decide: runs that differ are needed; one seed shows no spread")
     elif any(not claim.names for claim in report.claims if not claim.met):
         said.append(
-            "to decide: the value that decides is no module's output; pass it through an nn.Identity() module, and it is measured"
+            "to decide: the value that decides is not a module's output; pass it through an nn.Identity() module to measure it"
         )
     else:
         said.append("to decide: no affordable number of seeds and widths is sure to do; --until-decided tries")

@@ -43,7 +43,7 @@ class Formula:
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError):
-            raise BadFormula(f"{text!r} is no formula; {expected}") from None
+            raise BadFormula(f"{text!r} is not a formula; {expected}") from None
         for node in ast.walk(tree):
             plain = isinstance(node, ast.BinOp | ast.operator | ast.unaryop | ast.Load) or (
                 isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd)

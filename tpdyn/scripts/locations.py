@@ -76,7 +76,7 @@ def _python_locations(text: str, file: str) -> list[Location]:
     try:
         tree = ast.parse(text, file)
     except (SyntaxError, ValueError) as error:
-        raise NotReadable(f"{file} is no Python file: {error}") from error
+        raise NotReadable(f"{file} is not a Python file: {error}") from error
     names: dict[Position, list[str]] = {}
     values: dict[Position, int | float | None] = {}
     for name, node in _named(tree):

@@ -130,7 +130,7 @@ def test_what_makes_no_difference_to_the_phase_is_merged() -> None:
         ({"limits": 3}, "limits 3 of 'c'; expected two finite numbers"),
         ({"limits": (1, 0)}, "limits 1 to 0 of 'c'; expected the smaller one first"),
         ({"limits": {"d": (0, 1)}}, "limits of d; the symbols are c"),
-        ({"around": "nowhere"}, "is no point that is known"),
+        ({"around": "nowhere"}, "is not a known point"),
     ],
 )
 def test_a_slice_that_makes_no_sense_is_refused(asked: dict[str, object], message: str) -> None:

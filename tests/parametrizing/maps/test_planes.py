@@ -97,7 +97,7 @@ class TestRefusals:
         [
             (
                 {"around": "nowhere"},
-                "'nowhere' is no point that is known for this script; expected one of: script, maximal, SP",
+                "'nowhere' is not a known point of this script; expected one of: script, maximal, SP",
             ),
             ({"through": ("NTP", "muP")}, "through = NTP, muP; expected three different names"),
             ({"through": ("NTP", "muP", "muP")}, "expected three different names"),

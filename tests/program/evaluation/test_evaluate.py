@@ -68,5 +68,5 @@ def test_whole_numbers_stay_whole_and_bools_are_numbers() -> None:
 
 
 def test_a_leaf_is_no_step() -> None:
-    with pytest.raises(ValueError, match="the leaf w is no step"):
+    with pytest.raises(ValueError, match="the leaf w is not a step"):
         evaluate(Leaf("parameter", "w", Law("zero")), [], (2,), 1)

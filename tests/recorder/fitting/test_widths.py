@@ -72,9 +72,9 @@ def test_a_model_whose_width_does_not_change_is_refused() -> None:
         ((16,), "one width"),
         ((16, 16), "one width"),
         ((), "one width"),
-        ((0, 4), "0 is no positive"),
-        ((True, 4), "True is no positive"),
-        ((16, -3), "-3 is no positive"),
+        ((0, 4), "0 is not a positive"),
+        ((True, 4), "True is not a positive"),
+        ((16, -3), "-3 is not a positive"),
     ],
 )
 def test_bad_widths_are_refused(widths: tuple[int, ...], message: str) -> None:

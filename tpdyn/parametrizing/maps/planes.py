@@ -183,7 +183,7 @@ def point_named(program: Program, around: Around, families: Mapping[str, Exponen
     if around not in families:
         known = ", ".join((SCRIPT, MAXIMAL, *families))
         reason = "" if families else " (no family is written down for its optimizer)"
-        raise ValueError(f"{around!r} is no point that is known for this script; expected one of: {known}{reason}")
+        raise ValueError(f"{around!r} is not a known point of this script; expected one of: {known}{reason}")
     return around, families[around]
 
 

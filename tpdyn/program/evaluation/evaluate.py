@@ -74,7 +74,7 @@ def _value(
     rank = len(shape)
     match instruction:
         case Leaf():
-            raise ValueError(f"the leaf {instruction.name} is no step; its value is given or drawn")
+            raise ValueError(f"the leaf {instruction.name} is not a step; its value is given or drawn")
         case Contract(operands=reads, scale=scale):
             product, factor = _einsum(reads, [_float(value, dtype) for value in operands], rank), scale.at(width)
             return product if factor == 1 else product * factor

@@ -57,7 +57,7 @@ class Atoms(Linear):
             return self.independent(kind, tile, u, v, out)
         leaf = self.program.statements[one.value.var].instruction
         if not isinstance(leaf, Leaf):
-            raise self.refusal(u.var, "data pick entries of a value that is no leaf")
+            raise self.refusal(u.var, "data pick entries of a value that is not a leaf")
         finite = [x for x in one.value.axes if x != one.axis and x in self.by_label(u)]
         if finite:
             raise self.refusal(u.var, "a table whose rows have finite axes")

@@ -264,7 +264,7 @@ def _buffer(name: str, buffer: Tensor, plan: Plan, width: int) -> Tensor:
         same = bool((buffer == first).all())
     if not same:
         raise RecordingError(
-            f"the buffer {name} has a growing dim and is no constant: what it holds at another width is not known. "
+            f"the buffer {name} has a growing dim and is not constant: what it holds at another width is not known. "
             "Give a function of the width"
         )
     return torch.full(_shape(buffer, wide, plan, width), first, dtype=buffer.dtype, device=buffer.device)

@@ -85,11 +85,11 @@ class Fitted:
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """Return the widths, sorted, each once.
 
-    Raises FitError for fewer than two different widths, and for anything that is no positive integer.
+    Raises FitError for fewer than two different widths, and for anything that is not a positive integer.
     """
     for width in widths:
         if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise FitError(f"widths = {tuple(widths)!r}: {width!r} is no positive integer; try widths=(16, 24, 40)")
+            raise FitError(f"widths = {tuple(widths)!r}: {width!r} is not a positive integer; try widths=(16, 24, 40)")
     distinct = tuple(sorted(set(widths)))
     if len(distinct) < 2:
         raise FitError(

@@ -70,7 +70,7 @@ def vector_norm(b: LoweredBuilder, x: Any, ord: Any = 2, dim: Any = None, keepdi
     if order == 1:
         return reduce(b, b.apply("abs", x), dims, keepdim)
     if order is None:
-        raise Refusal("a norm whose order is no number")
+        raise Refusal("a norm whose order is not a number")
     if order == 0:
         return reduce(b, b.apply("not_equal", x, 0.0), dims, keepdim)
     if math.isinf(order):

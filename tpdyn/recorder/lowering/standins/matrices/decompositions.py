@@ -115,7 +115,7 @@ def cholesky(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Cholesky, N
 
 def _of_cholesky(x: Any) -> Any:
     if not isinstance(x, Cholesky):
-        raise Refusal("solving with a triangular matrix that is no Cholesky factor")
+        raise Refusal("solving with a triangular matrix that is not a Cholesky factor")
     return x.of
 
 
