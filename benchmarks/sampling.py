@@ -3,7 +3,8 @@
 Each case runs in a process of its own, on one thread; printed are CPU seconds and the largest resident memory beyond what the
 process held before (torch and the program itself take about 0.35 GiB). `mlp` is a tanh network with one hidden matrix, batch
 8, ten steps; `gpt` has one block and 16 tokens; `adam` is the same network in five steps; `limit` is six steps of the muP
-network, with the error that it reports. Without names all are run; `dense` is the finite reading beside `mlp 4096`.
+network, with the error that it reports. `ensemble` tells what networks would cost
+for the same error as the limit. Without names all cases are run; `dense` is the finite reading beside `mlp 4096`.
 
 Seen on two busy cores (CPU seconds swing by a factor of two there): 4096: 0.2 s beside 4.8 s dense; 1e4: 0.4 s; 1e5: 3.4 s,
 0.7 GiB; 1e6: 50 s, 4.1 GiB, in float32 22 s, 3.3 GiB; GPT at 1e5: 17 s, 2.3 GiB; Adam at 1e4: 20 s, 0.1 GiB; the limit from
@@ -116,7 +117,63 @@ def _resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def dense(width: int, nets: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Train networks of one width, many at once (the six steps of `limit`): outputs and losses, "nets steps ..."."""
+    data = torch.Generator().manual_seed(0)
+    x, y = torch.randn(8, 10, generator=data), torch.randn(8, 1, generator=data)
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {(10, width): 10**-0.5, (width, width): width**-0.5, (width, 1): 1 / width}
+    weights = [torch.randn(nets, *shape, generator=generator) * std for shape, std in shapes.items()]
+    outputs, losses = [], []
+    for _ in range(6):
+        for weight in weights:
+            weight.requires_grad_()
+        output = torch.tanh(torch.tanh(x @ weights[0]) @ weights[1]) @ weights[2]
+        loss = (output - y).square().mean((1, 2))
+        outputs.append(output.detach().squeeze(2).double())
+        losses.append(loss.detach().double())
+        gradients = torch.autograd.grad(loss.sum(), weights)
+        rates = (0.1 * width, 0.1, 0.1 / width)
+        weights = [(w - r * g).detach() for w, r, g in zip(weights, rates, gradients, strict=True)]
+    return {"outputs": torch.stack(outputs, 1), "losses": torch.stack(losses, 1)}
+
+
+def ensemble() -> None:
+    """What would dense networks cost for the error of the limit? A mean of M networks errs by b/n (bias) and sqrt(a/(n M)).
+
+    a and b are measured at width 32, against the limit; the cost of a network is measured at width 1024, where it is
+    proportional to n^2. The cheapest ensemble for an error has the width at which bias and noise share it. Errors are standard
+    errors, the largest over steps (and outputs).
+    """
+    torch.set_num_threads(1)
+    program = recorded("limit")
+    scrambles, width, nets = 8, 32, 2**15
+    runs = [dense(width, 2**11, seed) for seed in range(nets // 2**11)]
+    start = time.process_time()
+    dense(1024, 2)
+    one = (time.process_time() - start) / 2 / 1024**2
+    for points in (2**14, 2**16):
+        start = time.process_time()
+        found = tpdyn.limit(program, points, scrambles)
+        seconds = time.process_time() - start
+        print(f"the limit from {scrambles} times {points} points: {seconds:.1f} CPU s")
+        for what, estimates in (("outputs", found.outputs), ("losses", found.losses)):
+            limit = torch.stack([each.value.squeeze() for each in estimates])
+            error = float(torch.stack([each.spread.max() for each in estimates]).max()) / scrambles**0.5
+            each = torch.cat([run[what] for run in runs])
+            a, b = width * float(each.var(0).max()), width * float((each.mean(0) - limit).abs().max())
+            wide = 2**0.5 * b / error
+            cost = 2 * a / error**2 * one * wide
+            print(
+                f"  {what}: standard error {error:.1e}; networks: variance {a:.2f}/n, bias {b:.2f}/n; the cheapest ensemble has "
+                f"{2 * a / error**2 / wide:.0f} of width {wide:.0f}, {cost:.0f} CPU s: {cost / seconds:.1f} times the limit's"
+            )
+
+
 def main() -> None:
+    if sys.argv[1:] == ["ensemble"]:
+        ensemble()
+        return
     names = sys.argv[1:] or list(CASES)
     if names[0] == "--one":
         print(json.dumps(measured(names[1])))
