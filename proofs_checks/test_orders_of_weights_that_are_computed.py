@@ -18,14 +18,18 @@ from itertools import count, pairwise
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
 import tpdyn
 from tpdyn.claims.growth import measured
+from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
+from tpdyn.program.builder import Builder
+from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.prediction import Regime
 
@@ -165,7 +169,7 @@ def schedule_free(width: int) -> None:
         counting.step()
 
 
-def given(width: int, of_weight: Callable[[Tensor, Tensor], Tensor], penalty: float = 0.0) -> None:
+def made_of(width: int, of_weight: Callable[[Tensor, Tensor], Tensor], penalty: float = 0.0) -> None:
     """The network of weights that are functions of the trained ones and of their start."""
     net, optimizer, weights = started(width)
     first = [w.detach().clone() for w in weights]
@@ -210,15 +214,15 @@ CASES: dict[str, tuple[Script, Regime]] = {
     "SAM in place": (lambda n: sam(n, restored=False), LEARNS),
     "linearised": (linearised, KERNEL),
     "Lookahead": (lookahead, LEARNS),
-    "rounded without gradient": (lambda n: given(n, without_gradient), LEARNS),
+    "rounded without gradient": (lambda n: made_of(n, without_gradient), LEARNS),
     "SAM with weights put back": (lambda n: sam(n, restored=True), LEARNS),
     "SAM as a function": (sam_as_a_function, LEARNS),
     "averaged": (averaged, LEARNS),
     "DiLoCo": (diloco, LEARNS),
     "schedule-free": (schedule_free, LEARNS),
-    "task vector": (lambda n: given(n, lambda w, w0: w0 + 2 * (w - w0)), LEARNS),
-    "halfway to the start": (lambda n: given(n, lambda w, w0: 0.5 * w + 0.5 * w0), LEARNS),
-    "near the start": (lambda n: given(n, lambda w, _: w, penalty=0.1), LEARNS),
+    "task vector": (lambda n: made_of(n, lambda w, w0: w0 + 2 * (w - w0)), LEARNS),
+    "halfway to the start": (lambda n: made_of(n, lambda w, w0: 0.5 * w + 0.5 * w0), LEARNS),
+    "near the start": (lambda n: made_of(n, lambda w, _: w, penalty=0.1), LEARNS),
 }
 
 
@@ -278,3 +282,55 @@ def test_the_gradient_of_a_tied_readout_comes_to_the_query_bias_in_step() -> Non
         return
     slope = measured(program, (256, 1024), 5).size[bias.var]
     assert slope is not None and -0.9 < slope < -0.2
+
+
+ROOT = Scaling.of(1, Fraction(-1, 2))
+FACTORS = st.sampled_from([Scaling.of(1), Scaling.of(-1), Scaling.of(0.5), Scaling.of(-0.5), ROOT, -ROOT])
+SUMS = st.lists(st.lists(st.tuples(FACTORS, st.integers(0, 5)), min_size=2, max_size=3), min_size=2, max_size=5)
+FAR, CLOSE = (10_007, 100_003), 0.35
+"""So far that `c - n^-1/2` is near c: coefficients come to 20 or so, and no difference of powers of two is zero there."""
+
+
+def measured_otherwise(program: Program) -> list[str]:
+    """Sizes and changes that are not of their orders, from widths 10^4 to 10^5."""
+    orders, growth = read(program), measured(program, FAR, 1)
+    found = []
+    for k, value in enumerate(orders.values):
+        for what, slope, order in (("size", growth.size[k], value.size), ("change", growth.change[k], value.moved)):
+            wrong = order is not None if slope is None else order is None or abs(slope - float(order)) > CLOSE
+            if wrong:
+                found.append(f"{program.statements[k].name}: {what} measured {slope}, predicted {order}")
+    return found
+
+
+@given(SUMS)
+@example([[(Scaling.of(1), 0), (ROOT, 1)], [(Scaling.of(1), 0), (Scaling.of(-1), 1)]])  # what is added is taken away
+@settings(max_examples=5 if QUICK else 30)
+def test_random_sums_of_sums_have_the_measured_orders(sums: list[list[tuple[Scaling, int]]]) -> None:
+    """Exactly zero where they cancel, and never smaller than said where they do not."""
+    b = Builder()
+    values = [b.parameter(name, (Builder.n,)) for name in "xy"]
+    for terms in sums:
+        values.append(b.combine(*((scale, values[-1 - back % len(values)]) for scale, back in terms)))
+    assert not (found := measured_otherwise(b.build())), found
+
+
+STEPS = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.booleans(), st.booleans()), min_size=1, max_size=4)
+
+
+@given(STEPS)
+@example([(1.0, True, True), (0.5, False, False)])
+@settings(max_examples=5 if QUICK else 30)
+def test_random_averages_of_versions_have_the_measured_orders(steps: list[tuple[float, bool, bool]]) -> None:
+    """Steps of size n^-1/2, perturbed before and restored or not, then an average with the start or with the version before."""
+    b = Builder()
+    first = last = b.parameter("w", (Builder.n,))
+    for step, (share, perturbed, to_start) in enumerate(steps):
+        b.at(phase="optimizer", step=step)
+        move = b.data(f"e{step}", (Builder.n,))
+        start = b.combine((1, last), (1, move)) if perturbed else last
+        restored = b.combine((1, start), (-1, move)) if perturbed else last
+        fast = b.combine((1, restored), (ROOT, b.data(f"g{step}", (Builder.n,))))
+        last = b.update("w", b.combine((share, fast), (1 - share, first if to_start else last)))
+        b.combine((1, last), (-1, first), name=f"distance{step}")
+    assert not (found := measured_otherwise(b.build())), found
