@@ -253,3 +253,11 @@ def test_what_is_predicted_to_grow_has_its_own_crossover() -> None:
     for order, crossover in ((HALF, GROWING_CROSSOVER), (ZERO, CROSSOVER)):
         row = compare(claim(None, order, order, regime=Regime.UNSTABLE), runs).rows()[0]
         assert row.measured_change_order == estimate_order(WIDTHS, runs.change[:, :, 1, 0], crossover=crossover)
+
+
+def test_a_size_that_is_predicted_to_grow_has_its_own_crossover() -> None:
+    runs = synthetic(lambda n, t: float(t > 0) * n**0.5)
+    for order, crossover in ((HALF, GROWING_CROSSOVER), (ZERO, CROSSOVER)):
+        made = prediction(Regime.UNSTABLE, {"0": (order, (None, HALF, HALF)), "output": (order, (None, HALF, HALF))})
+        row = compare(made, runs).rows()[0]
+        assert row.measured_size_order == estimate_order(WIDTHS, runs.size[:, :, 0, 0], crossover=crossover)

@@ -310,8 +310,8 @@ APPLIED = of(
         ),
         (
             "a change counts on a change alone",
-            "change = whole if unguarded else change_terms(chain, before, moved, after, wide)",
-            "change = whole if unguarded else value_terms(chain, moved, wide)",
+            "change = change_terms(chain, before, moved, after, wide)",
+            "change = value_terms(chain, moved, wide)",
         ),
     ],
 )

@@ -58,8 +58,8 @@ ESTIMATE = of(
         ),
         (
             "more seeds expect the same interval",
-            "weights, hidden = _weights(n, np.full(len(n), spread**2 / seeds), crossover)",
-            "weights, hidden = _weights(n, np.full(len(n), spread**2), crossover)",
+            "weights, hidden = _weights(n, np.full(len(n), spread**2 / seeds), crossover, part)",
+            "weights, hidden = _weights(n, np.full(len(n), spread**2), crossover, part)",
         ),
     ],
 )
@@ -93,8 +93,13 @@ REPORT = of(
     [
         (
             "growth has no crossover of its own",
-            "crossover = GROWING_CROSSOVER if predicted > 0 else CROSSOVER",
-            "crossover = CROSSOVER",
+            "return _Hides(GROWING_CROSSOVER) if part is None",
+            "return _Hides(CROSSOVER) if part is None",
+        ),
+        (
+            "a size that grows has no crossover of its own",
+            "found = _Hides(GROWING_CROSSOVER if order is not None and order > 0 else CROSSOVER)",
+            "found = _Hides(CROSSOVER)",
         ),
         ("NaN is expected", "if diverged.any() and not may_diverge:", "if False:"),
         (
@@ -190,8 +195,8 @@ OPTIMUM = of(
         ("cliffs are parabolas", "if max(left, right) <= CLIFF * min(left, right):", "if True:"),
         (
             "a normal for Student's t",
-            "stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)",
-            "stats.norm.ppf(0.5 + CONFIDENCE / 2)",
+            "stats.t.ppf(0.5 + confidence / 2, len(values) - 1)",
+            "stats.norm.ppf(0.5 + confidence / 2)",
         ),
         ("the grid leaves nothing open", "half = math.hypot(half, more)", "half = half"),
     ],

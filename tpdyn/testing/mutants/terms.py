@@ -122,8 +122,8 @@ READING = of(
     [
         (
             "weight decay is forgotten",
-            "change: list[Term] = [*last.change, *self._decayed(combine, previous, last, power)]",
-            "change: list[Term] = [*last.change]",
+            "change = [*last.change, *self._decayed(combine, previous, last, power)]",
+            "change = [*last.change]",
         ),
         (
             "weight decay takes off half an order more",
@@ -132,8 +132,8 @@ READING = of(
         ),
         (
             "earlier updates are forgotten",
-            "change: list[Term] = [*last.change, *self._decayed(combine, previous, last, power)]",
-            "change: list[Term] = [*self._decayed(combine, previous, last, power)]",
+            "change = [*last.change, *self._decayed(combine, previous, last, power)]",
+            "change = [*self._decayed(combine, previous, last, power)]",
         ),
         (
             "the learning rate's exponent has the other sign",
@@ -157,8 +157,10 @@ READING = of(
         ),
         (
             "the base is updated",
-            "return Value(first.base, tidy(change, first.wide), None, first.wide)\n",
-            "return Value(tidy([*first.base, *change], first.wide), tidy(change, first.wide), None, first.wide)\n",
+            "            change.append(Term(combine.constant.order + power))\n        return Value(first.base, tidy(change, first.wide), "
+            "None, first.wide)",
+            "            change.append(Term(combine.constant.order + power))\n        return Value(tidy([*first.base, *change], first.wide), "
+            "tidy(change, first.wide), None, first.wide)",
         ),
         (
             "a frozen parameter learns",
