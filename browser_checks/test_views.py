@@ -235,7 +235,7 @@ def test_the_report_draws_itself_offline(running: Any, logs: Path, tmp_path: Pat
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"file://{file}")
         for log, view, selector, _ in VIEWS:
-            serving.go(page, log, view)
+            serving.go(page, f"{log}/monitor" if view == "Live" else log, view)
             page.wait_for_selector(selector)
         assert page.problems == []
         assert all(url.startswith("file://") for url in asked)
