@@ -102,6 +102,15 @@ def test_what_explodes_on_ever_fewer_entries_is_of_no_known_size_and_leads() -> 
         assert leading_order(tidy(list(order), 1)) == math.inf
 
 
+def test_what_explodes_stays_of_known_rarity_where_terms_are_merged() -> None:
+    """Its rarity became infinity less infinity: a gain exp(g) that grows, behind relu, with SGD, could not be read."""
+    rare = [Term(math.inf, parity, Fraction(1, 2)) for parity in KNOWN]  # type: ignore[arg-type]
+    several = [*rare, *(Term(Fraction(k), parity, Fraction(1)) for k, parity in enumerate(KNOWN))]
+    left = tidy(several, 1)
+    assert len(left) < len(several) and leading_order(left) == math.inf
+    assert all(term.rarity == term.rarity for term in left)
+
+
 def test_a_number_that_is_rarely_not_zero_has_the_size_of_its_root_mean_square() -> None:
     assert tidy([Term(ZERO, EVEN, Fraction(1)), Term(Fraction(-2))], 0) == (Term(Fraction(-1, 2)),)
 

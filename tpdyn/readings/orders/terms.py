@@ -161,7 +161,7 @@ def _as_one(terms: Sequence[Term]) -> Term:
     for term in terms[1:]:
         parity = hull(parity, term.parity)
     order = largest([term.order for term in terms])
-    if not any(term.rarity for term in terms):
+    if isinstance(order, float) or not any(term.rarity for term in terms):  # of infinity no fraction is known
         return Term(order, parity)
     root, mean = largest([term.rms_order for term in terms]), largest([term.mean_order for term in terms])
     return Term(order, parity, -largest([2 * (root - order), mean - order]))
