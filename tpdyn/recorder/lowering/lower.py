@@ -55,6 +55,9 @@ from tpdyn.recorder.lowering.values import (
 STANDINS: tuple[StandIn, ...] = (KNOWN, shifted.SHIFTED, matrices.MATRICES, chosen.CHOSEN, complex_numbers.COMPLEX)
 """Which stand-ins does an operation meet? They are asked in this order. The first that has a rule for it reads it."""
 
+BEFORE = ("initialization", "data")
+"""The phases before and between passes: a copy that is made there is a parameter's own beginning."""
+
 Made = Tensor | StandsIn
 
 RULES: dict[str, elementwise.Rule] = {
@@ -180,7 +183,7 @@ class _Lowering:
     def _copied(self, ref: Ref) -> Ref:
         """Return the value of which another is a copy, made in training (to restore a weight that is perturbed)."""
         node = self.tape.nodes[ref.node]
-        while base_name(node.op) in SAME and node.origin.phase != "initialization" and isinstance(node.args[0], Ref):
+        while base_name(node.op) in SAME and node.origin.phase not in BEFORE and isinstance(node.args[0], Ref):
             source = self.tape.nodes[node.args[0].node].outputs[node.args[0].output]
             if base_name(node.op) == "copy" or source != node.outputs[ref.output]:
                 break
