@@ -11,7 +11,7 @@ from tpdyn.cli import app
 from tpdyn.commands.failures import BadInput
 from tpdyn.commands.runs import means_of, pruned
 from tpdyn.scripts.target import Target
-from tpdyn.store.store import Store, Value
+from tpdyn.store.store import Measured, Store
 
 FACTS = {"script": "a.py", "kind": "measure", "by": "script", "width": 64, "seed": 0, "steps": 3, "notes": ["a note"]}
 
@@ -19,7 +19,7 @@ FACTS = {"script": "a.py", "kind": "measure", "by": "script", "width": 64, "seed
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
     store = Store.under(tmp_path)
-    store.put("ab12", FACTS, [Value(0, "fc", "size", 0.25), Value(1, "", "loss", 2.0)])
+    store.put("ab12", FACTS, [Measured(0, "fc", "size", 0.25), Measured(1, "", "loss", 2.0)])
     store.put("cd34", FACTS | {"script": "b.py", "width": 128}, [])
     (store.folder / "ab" / "broken.parquet").write_bytes(b"")
     return tmp_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tpdyn.store.means import HERE, Means
-from tpdyn.store.store import Store, Value
+from tpdyn.store.store import Measured, Store
 
 
 def test_runs_are_kept_only_with_a_store_and_an_identity(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_runs_are_kept_only_with_a_store_and_an_identity(tmp_path: Path) -> None
     means = Means(store=Store.under(tmp_path), identity={"a": 1, "versions": {"torch": "2"}}, name="a.py")
     key = means.key("measure", 64, 0, steps=3)
     assert key != means.key("measure", 64, 0, steps=2) != means.key("transfer", 64, 0, steps=2)
-    means.keep(key, {"width": 64, "seed": 0}, [Value(0, "", "loss", 1.0)])
+    means.keep(key, {"width": 64, "seed": 0}, [Measured(0, "", "loss", 1.0)])
     found = means.found(key)
     assert found is not None
     assert (found.facts["script"], found.facts["versions"]) == ("a.py", {"torch": "2"})

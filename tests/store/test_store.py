@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tpdyn.store.store import Store, StoreError, Value, facts_of, key_of
+from tpdyn.store.store import Measured, Store, StoreError, facts_of, key_of
 
-VALUES = [Value(0, "fc", "size", 0.1 + 0.2), Value(1, "fc", "change", math.inf), Value(2, "", "loss", 5e-324)]
+VALUES = [Measured(0, "fc", "size", 0.1 + 0.2), Measured(1, "fc", "change", math.inf), Measured(2, "", "loss", 5e-324)]
 FACTS = {"script": "train.py", "kind": "measure", "by": "script", "width": 64, "seed": 3}
 
 
@@ -35,7 +35,7 @@ def test_fresh_looks_nothing_up_and_keeps_what_is_made(tmp_path: Path) -> None:
 
 def test_not_a_number_is_a_number_that_is_kept(tmp_path: Path) -> None:
     store = Store.under(tmp_path)
-    store.put("ab12", FACTS, [Value(0, "fc", "size", math.nan)])
+    store.put("ab12", FACTS, [Measured(0, "fc", "size", math.nan)])
     run = store.get("ab12")
     assert run is not None
     assert math.isnan(run.values[0].value)

@@ -25,7 +25,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.finite import run as dense_run
 from tpdyn.readings.interpret import Listener, interpret
 from tpdyn.readings.sampled.noise import Independent
-from tpdyn.readings.sampled.rule import Value
+from tpdyn.readings.sampled.rule import Sampled
 from tpdyn.readings.sampled.simulate import expect_width, rule_for
 
 Kind = Literal["value", "kernel", "distribution"]
@@ -215,7 +215,7 @@ def _run(program: Program, width: int, common: int, seed: int) -> Statistics:
     return found
 
 
-def run_at(program: Program, width: int, seed: int, listen: Listener[Value], *, common: int = 0) -> None:
+def run_at(program: Program, width: int, seed: int, listen: Listener[Sampled], *, common: int = 0) -> None:
     """Run a program at a width, dense up to `DENSE`. common: the seed of leaves without a wide dim."""
     leaves = _same(program, width, common)
     with torch.no_grad():

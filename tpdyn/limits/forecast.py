@@ -24,7 +24,7 @@ from tpdyn.program.instructions import Apply
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.orders.reading import read
 from tpdyn.readings.sampled.matrix import Matrix
-from tpdyn.readings.sampled.rule import Value
+from tpdyn.readings.sampled.rule import Sampled
 from tpdyn.readings.sampled.simulate import expect_width
 
 RANGES = {"float8 e4m3": 448.0, "float8 e5m2": 57344.0, "float16": 65504.0, "bfloat16": 3.3895e38}
@@ -194,7 +194,7 @@ def _named(program: Program) -> dict[tuple[str, int], list[int]]:
 def _largest(program: Program, width: int, seed: int, wanted: set[int]) -> dict[int, float]:
     found: dict[int, float] = {}
 
-    def listen(position: int, statement: Statement, value: Value) -> None:
+    def listen(position: int, statement: Statement, value: Sampled) -> None:
         if position in wanted and not isinstance(value, Matrix) and value.numel():
             proper = value[value.isfinite()]  # -inf marks what a mask leaves out
             found[position] = float(proper.abs().max()) if proper.numel() else 0.0

@@ -12,7 +12,7 @@ from tpdyn.program.evaluation.views import to_view
 from tpdyn.program.instructions import Combine, Contract, Operand, operands_of
 from tpdyn.program.program import Mark, Program, Statement
 from tpdyn.readings.sampled.matrix import Matrix
-from tpdyn.readings.sampled.rule import Value
+from tpdyn.readings.sampled.rule import Sampled
 
 ROWS = 64
 """Kernels are kept of so many rows (examples, tokens) at most."""
@@ -43,7 +43,7 @@ class Statistics:
         self.quantiles: dict[tuple[str, int], Tensor] = {}
         self.sizes: dict[tuple[str, int], Tensor] = {}
 
-    def listen(self, position: int, statement: Statement, value: Value) -> None:
+    def listen(self, position: int, statement: Statement, value: Sampled) -> None:
         """Take in a value; a mark is kept once it has all its pieces."""
         if isinstance(value, Matrix):
             return

@@ -7,24 +7,24 @@ from typing import Any
 
 from tpdyn.measuring.measurement import SPLIT
 from tpdyn.measuring.observe import FIELDS, Observation
-from tpdyn.store.store import Run, Value
+from tpdyn.store.store import Measured, Run
 
 PARTS = tuple(f"change by {part}" for part in SPLIT)
 WORDS = (*FIELDS, *PARTS)
 
 
-def values_of(run: Observation) -> list[Value]:
+def values_of(run: Observation) -> list[Measured]:
     """List all numbers of a run. A part of a change that does not exist (NaN) has no row."""
     rows = [
-        Value(step, name, what, float(value))
+        Measured(step, name, what, float(value))
         for (step, name), numbers in run.outputs.items()
         for what, value in zip(WORDS, numbers, strict=True)
         if what in FIELDS or not math.isnan(value)
     ]
     for (step, name), (size, change) in run.parameters.items():
-        rows += [Value(step, name, "parameter size", size), Value(step, name, "parameter change", change)]
-    rows += [Value(step, name, "gradient size", value) for (step, name), value in run.gradients.items()]
-    rows += [Value(step, "", "loss", value) for step, value in run.losses.items()]
+        rows += [Measured(step, name, "parameter size", size), Measured(step, name, "parameter change", change)]
+    rows += [Measured(step, name, "gradient size", value) for (step, name), value in run.gradients.items()]
+    rows += [Measured(step, "", "loss", value) for step, value in run.losses.items()]
     return rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
-from tpdyn.store.store import Run, Store, Value, key_of
+from tpdyn.store.store import Measured, Run, Store, key_of
 from tpdyn.store.workers import made
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Means:
         """Look up the finished run of that key, if it is kept."""
         return self.store.get(key) if self.store is not None and self.keeps else None
 
-    def keep(self, key: str, facts: Mapping[str, Any], values: Sequence[Value]) -> None:
+    def keep(self, key: str, facts: Mapping[str, Any], values: Sequence[Measured]) -> None:
         """Put a finished run into the store, if there is one."""
         if self.store is not None and self.identity is not None:
             self.store.put(key, {"script": self.name, "versions": self.identity.get("versions", {}), **facts}, values)

@@ -32,7 +32,7 @@ class StoreError(OSError):
     """The store cannot be read or written. The message says what to do; runs that are finished are kept."""
 
 
-class Value(NamedTuple):
+class Measured(NamedTuple):
     """One number of a run: in which step, of which module (or parameter), what it is, and its value."""
 
     step: int
@@ -48,7 +48,7 @@ class Run:
 
     key: str
     facts: Mapping[str, Any]
-    values: Sequence[Value]
+    values: Sequence[Measured]
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ class Store:
             return None
         return read(self.path(key))
 
-    def put(self, key: str, facts: Mapping[str, Any], values: Sequence[Value]) -> None:
+    def put(self, key: str, facts: Mapping[str, Any], values: Sequence[Measured]) -> None:
         """Keep a finished run, at once or not at all. Raises StoreError where that cannot be written."""
         import pyarrow as pa
         import pyarrow.parquet as parquet
@@ -188,7 +188,7 @@ def read(path: Path) -> Run | None:
     try:
         table = parquet.read_table(path)
         facts = json.loads(table.schema.metadata[METADATA])
-        columns = [table.column(name).to_pylist() for name in Value._fields]
-        return Run(str(facts["key"]), facts, [Value(*row) for row in zip(*columns, strict=True)])
+        columns = [table.column(name).to_pylist() for name in Measured._fields]
+        return Run(str(facts["key"]), facts, [Measured(*row) for row in zip(*columns, strict=True)])
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException):
         return None

@@ -68,7 +68,7 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
 
 _HEAVY = ("torch", "numpy", "scipy.stats", "scipy.optimize", "networkx")
 
-Verdict = Literal["noticed", "survived", "stale", "broken"]
+Fate = Literal["noticed", "survived", "stale", "broken"]
 
 
 @final
@@ -78,7 +78,7 @@ class Result:
 
     name: str
     area: str
-    verdict: Verdict
+    verdict: Fate
     by: str = ""
     seconds: float = 0.0
     equivalent: str = ""
@@ -134,7 +134,7 @@ def sabotage(path: Path, source: str) -> None:
         del sys.modules[name]
 
 
-def run_checks(mutant: Mutant | None, checks: Sequence[str], root: Path) -> tuple[Verdict, str]:
+def run_checks(mutant: Mutant | None, checks: Sequence[str], root: Path) -> tuple[Fate, str]:
     """Run checks on a sabotaged package, in this process, which is of no other use afterwards. None: nothing is sabotaged."""
     import pytest
 
@@ -157,7 +157,7 @@ def run_checks(mutant: Mutant | None, checks: Sequence[str], root: Path) -> tupl
     return "survived", ""
 
 
-def _in_a_child(work: Callable[[], tuple[Verdict, str]]) -> tuple[int, int]:
+def _in_a_child(work: Callable[[], tuple[Fate, str]]) -> tuple[int, int]:
     """Fork; the child's answer comes through a pipe. Returns its process id and the pipe."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -176,7 +176,7 @@ def _in_a_child(work: Callable[[], tuple[Verdict, str]]) -> tuple[int, int]:
     os._exit(0)
 
 
-def _told(answer: bytes, ended: bool) -> tuple[Verdict, str]:
+def _told(answer: bytes, ended: bool) -> tuple[Fate, str]:
     """Read a child's answer; without an answer it crashed or did not end, and the mutant is noticed."""
     if not answer:
         return "noticed", "a crash" if ended else "the checks did not end"

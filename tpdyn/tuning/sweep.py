@@ -26,7 +26,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from tpdyn.recorder.live.frames import raised
 from tpdyn.scripts.seeding import stream
 from tpdyn.store.means import HERE, Means
-from tpdyn.store.store import Value
+from tpdyn.store.store import Measured
 from tpdyn.tuning.hyperparameters import INIT, OUTPUT, CannotMultiply, multiplied
 
 Progress = Callable[[int, int], None]
@@ -150,8 +150,8 @@ class _Runs:
         for asked, (loss, losses, seconds) in self.means.make(self._run, list(waiting), on):
             width, factor, seed = asked
             values = [
-                *(Value(t, "", "loss", each) for t, each in enumerate(losses)),
-                Value(len(losses), "", FINAL, loss),
+                *(Measured(t, "", "loss", each) for t, each in enumerate(losses)),
+                Measured(len(losses), "", FINAL, loss),
             ]
             facts = {
                 "kind": "transfer", "by": "script", "width": width, "seed": seed, "steps": self.steps,

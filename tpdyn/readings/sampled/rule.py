@@ -37,7 +37,7 @@ from tpdyn.readings.sampled.einsum import Labels
 from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Orthogonal, Side
 from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product, unseen, vector
 
-Value = Union[Tensor, Matrix]
+Sampled = Union[Tensor, Matrix]
 
 STANDS_FOR = {
     "iid": "known by mean and standard deviation only",
@@ -92,7 +92,7 @@ class Rule:
         self.means: dict[str, float] = {}
         self.notes: dict[str, None] = {}
 
-    def __call__(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
+    def __call__(self, position: int, statement: Statement, operands: tuple[Sampled, ...]) -> Sampled:
         """Compute the value of a statement."""
         instruction = statement.instruction
         shape = tuple(dim.size_at(self.width) for dim in statement.shape)
@@ -117,7 +117,7 @@ class Rule:
 
     # -- leaves -----------------------------------------------------------------------------------------------------
 
-    def _leaf(self, position: int, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Value:
+    def _leaf(self, position: int, leaf: Leaf, statement: Statement, shape: tuple[int, ...]) -> Sampled:
         wide, law = statement.wide_axes, leaf.law
         value = self._given(leaf, statement, shape)
         if value is not None:
@@ -176,13 +176,13 @@ class Rule:
         )
 
     def _entries(
-        self, instruction: Instruction, statement: Statement, operands: tuple[Value, ...]
-    ) -> tuple[Value, ...]:
+        self, instruction: Instruction, statement: Statement, operands: tuple[Sampled, ...]
+    ) -> tuple[Sampled, ...]:
         """Return the operands; `operators` (and sums with them) become tensors, unless they are only added or summed."""
         if isinstance(instruction, Combine) and len(statement.wide_axes) < 2:
             return operands
         rank, reads = len(statement.shape), operands_of(instruction)
-        known: list[Value] = []
+        known: list[Sampled] = []
         for operand, read in zip(operands, reads, strict=True):
             summed = isinstance(instruction, Contract) and all(
                 read.axes[axis] >= rank for axis in (operand.wide if isinstance(operand, Matrix) else ())
@@ -202,8 +202,8 @@ class Rule:
         instruction: Instruction,
         statement: Statement,
         shape: tuple[int, ...],
-        operands: tuple[Value, ...],
-    ) -> Value:
+        operands: tuple[Sampled, ...],
+    ) -> Sampled:
         rank, wide = len(shape), statement.wide_axes
         match instruction:
             case Contract(operands=reads, scale=scale):
@@ -228,7 +228,7 @@ class Rule:
             case _:
                 assert_never(instruction)
 
-    def _scaled(self, value: Value, labels: Labels, scale: float, rank: int) -> list[Term]:
+    def _scaled(self, value: Sampled, labels: Labels, scale: float, rank: int) -> list[Term]:
         """Return the terms of a multiple of a value."""
         if isinstance(value, Tensor):
             return [vector(value * scale, labels, rank)]
@@ -238,8 +238,13 @@ class Rule:
         return [entrywise(lambda x: x * scale, [(value, labels)], rank)]
 
     def _contract(
-        self, reads: tuple[Operand, ...], values: tuple[Value, ...], scale: float, shape: tuple[int, ...], wide: Labels
-    ) -> Value:
+        self,
+        reads: tuple[Operand, ...],
+        values: tuple[Sampled, ...],
+        scale: float,
+        shape: tuple[int, ...],
+        wide: Labels,
+    ) -> Sampled:
         rank, out = len(shape), tuple(range(len(shape)))
         labels = tuple(read.axes for read in reads)
         sizes = dict(enumerate(shape))

@@ -21,7 +21,7 @@ from tpdyn.readings.interpret import interpret
 from tpdyn.readings.sampled.matrix import Matrix
 from tpdyn.readings.sampled.memory import expect_memory
 from tpdyn.readings.sampled.noise import Independent
-from tpdyn.readings.sampled.rule import Noise, Rule, Value
+from tpdyn.readings.sampled.rule import Noise, Rule, Sampled
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -100,7 +100,7 @@ def simulate(
     rule = rule_for(program, width, noise, one, leaves=leaves, seed=seed)
     marks = Marks(program, coordinates)
 
-    def heard(position: int, statement: Statement, value: Value) -> None:
+    def heard(position: int, statement: Statement, value: Sampled) -> None:
         marks.listen(position, statement, value)
         if progress is not None:
             progress(position + 1, len(program))
@@ -157,7 +157,7 @@ class Marks:
         self.kept: dict[int, Tensor] = {}
         self.sizes: dict[int, float] = {}
 
-    def listen(self, position: int, statement: Statement, value: Value) -> None:
+    def listen(self, position: int, statement: Statement, value: Sampled) -> None:
         """Keep the size and the first coordinates of a value that is wanted."""
         if position not in self.wanted or isinstance(value, Matrix):
             return
