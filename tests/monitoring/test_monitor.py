@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import tpdyn
 from tpdyn.monitoring.alarms import Alarm, Limits
@@ -259,3 +262,82 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pat
     model = nn.Linear(2, 2)
     with pytest.raises(OSError, match="cannot write the log folder"):
         tpdyn.monitor(model, torch.optim.SGD(model.parameters(), lr=0.1), logdir=tmp_path / "file").__enter__()
+
+
+class Checkpointed(nn.Module):
+    """Two blocks with dropout, each run again in the backward pass where `reentrant` is not None."""
+
+    def __init__(self, reentrant: bool | None) -> None:
+        super().__init__()
+        self.first, self.out, self.reentrant = nn.Linear(6, 16), nn.Linear(16, 2), reentrant
+        self.block = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        for _ in range(2):
+            h = self.block(h) if self.reentrant is None else checkpoint(self.block, h, use_reentrant=self.reentrant)
+        return self.out(h)  # type: ignore[no-any-return]
+
+
+def accumulated(
+    watched: bool,
+    reentrant: bool | None = None,
+    wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
+    logdir: Path | None = None,
+) -> tuple[nn.Module, Any]:
+    """Three steps of two backward passes each; the model, and its monitor where it is watched."""
+    torch.manual_seed(0)
+    model = Checkpointed(reentrant)
+    wrapped = wrap(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    monitor = tpdyn.monitor(wrapped, optimizer, every=1, logdir=logdir) if watched else None
+    with monitor or contextlib.nullcontext():
+        for _ in range(3):
+            optimizer.zero_grad()
+            for _ in range(2):
+                (wrapped(torch.randn(8, 6)).square().mean() / 2).backward()
+            model.gradient = model.out.weight.grad.square().mean().sqrt().item()  # type: ignore[union-attr, assignment]
+            optimizer.step()
+    return model, monitor
+
+
+@pytest.mark.parametrize("reentrant", [None, True, False])
+def test_accumulation_and_checkpointing_are_watched_and_left_alone(reentrant: bool | None) -> None:
+    """One look a step, not a backward pass; the gradient is the sum over them; a checkpoint hides no module."""
+    bare, _ = accumulated(False, reentrant)
+    model, monitor = accumulated(True, reentrant)
+    _, unhidden = accumulated(True)
+    for one, other in zip(bare.parameters(), model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert monitor.history.steps == [0, 1, 2, 3]
+    assert monitor.history.looks[-1]["gradient", "out.weight"] == pytest.approx(model.gradient, rel=1e-5)
+    for look, seen in zip(monitor.history.looks, unhidden.history.looks, strict=True):
+        assert look == pytest.approx(seen, rel=1e-5)
+    assert ("update", "block.0") in look
+    assert ("update", "block.0#2") in look
+
+
+def in_a_process(rank: int, size: int, folder: str) -> None:
+    """One of `size` processes: the same run bare and watched; raises where they differ."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size, timeout=timedelta(seconds=60)
+    )
+    try:
+        bare, _ = accumulated(False, wrap=nn.parallel.DistributedDataParallel)
+        log = Path(folder) / str(rank)
+        model, monitor = accumulated(True, wrap=nn.parallel.DistributedDataParallel, logdir=log)
+        assert all(torch.equal(a, b) for a, b in zip(bare.parameters(), model.parameters(), strict=True))
+        assert monitor.history.steps == ([0, 1, 2, 3] if rank == 0 else [])
+        assert log.exists() == (rank == 0)
+        if rank == 0:
+            _, alone = accumulated(True)
+            assert monitor.history.looks[0] == pytest.approx(alone.history.looks[0], rel=1e-5)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(
+    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch without gloo"
+)
+def test_a_data_parallel_run_of_one_process_is_watched_and_left_alone(tmp_path: Path) -> None:
+    in_a_process(0, 1, str(tmp_path))
