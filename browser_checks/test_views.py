@@ -62,6 +62,18 @@ def test_every_view_opens(running: Any, addresses: dict[str, str], theme: str, r
         assert page.problems == []
 
 
+def test_the_phase_diagram_says_the_formulas_of_a_cell(running: Any, addresses: dict[str, str]) -> None:
+    with serving.page(running) as page:
+        page.goto(serving.tab(addresses["false"]))
+        serving.go(page, "digits_mlp-train-phases", "Phases")
+        page.focus("svg.plot")
+        for key in ("ArrowRight", "ArrowUp", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowRight", "ArrowRight"):
+            page.keyboard.press(key)
+            if page.locator("table.formulas").count():
+                break
+        assert "1 - c" in page.text_content("table.formulas")  # how the output changes
+
+
 def test_the_tab_stands_in_tensorboard_itself_and_follows_its_theme(running: Any, addresses: dict[str, str]) -> None:
     with serving.page(running) as page:
         page.goto(f"{addresses['false']}#tpdyn")

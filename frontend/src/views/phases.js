@@ -12,7 +12,7 @@ const point = ([x, y]) => [parseOrder(x), parseOrder(y)];
 const near = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 
 export function Phases({ document: doc }) {
-  const { axes, regions, edges, corners, marks } = doc.phases;
+  const { axes, regions, edges, corners, marks, formulas = [] } = doc.phases;
   const [ax, ay] = axes.map((axis) => ({ ...axis, low: parseOrder(axis.low), high: parseOrder(axis.high) }));
   const x = (value) => L + ((value - ax.low) / (ax.high - ax.low)) * (W - L - R);
   const y = (value) => H - B - ((value - ay.low) / (ay.high - ay.low)) * (H - T - B);
@@ -22,6 +22,7 @@ export function Phases({ document: doc }) {
     regions: regions.map((region) => ({ ...region, loops: region.outline.map((loop) => loop.map(point)), cells: region.cells.map((cell) => cell.map(point)) })),
     edges: edges.map((edge) => ({ ...edge, a: point(edge.from), b: point(edge.to) })),
     corners: corners.map((corner) => ({ ...corner, p: point(corner.at) })),
+    formulas: formulas.map((cell) => ({ ...cell, corners: cell.corners.map(point) })),
   }), [doc]);
   const reach = (ax.high - ax.low) * 0.018;
   const at = (p) => {
@@ -39,6 +40,8 @@ export function Phases({ document: doc }) {
   const snap = (p) => { const grid = 12; return p.map((value) => Math.round(value * grid) / grid); };
   const own = [parseOrder(ax.script), parseOrder(ay.script)];
   const shown = fixed || hover;
+  const holds = (cell) => cell.label === shown.label && cell.r === shown.r && (shown.what === "a region" ? cell.corners.length > 2 && inside(cell.corners, shown.p) : shown.what === "a point" ? cell.corners.length === 1 && near(cell.corners[0], shown.p) < 1e-9 : cell.corners.length === 2 && near(onto(...cell.corners, shown.p) || [Infinity, 0], shown.p) < 1e-9);
+  const told = shown && shapes.formulas.find(holds);
   const ticks = (axis) => { const list = []; for (let k = Math.ceil(axis.low * 2); k <= Math.floor(axis.high * 2); k++) list.push(k / 2); return list; };
   const half = (value) => (Number.isInteger(value) ? String(value) : `${Math.round(value * 2)}/2`).replace("-", "−");
   const named = new Map();
@@ -74,7 +77,8 @@ export function Phases({ document: doc }) {
       <h2 style="margin-bottom:10px">Regimes on this plane</h2>
       ${labels.map((label) => { const [fill, opacity] = FILL[TONE[label]] || FILL.zero; const area = regions.some((each) => each.label === label); return html`<div key=${label} style="display:flex;gap:10px;align-items:center;margin:5px 0"><svg width="22" height="16" aria-hidden="true">${area ? html`<rect width="22" height="16" rx="3" fill=${fill} fill-opacity=${opacity + 0.12} />` : html`<line x1="2" x2="20" y1="8" y2="8" stroke=${fill} stroke-width="6" stroke-linecap="round" />`}${TONE[label] === "deep" && html`<rect width="22" height="16" rx="3" fill="url(#hatch)" />`}</svg><span style="white-space:nowrap">${label}</span>${!area && html`<span class="muted small">lines and points</span>`}</div>`; })}
       <div class="reason" style="margin-top:22px"><div class="text">
-        ${shown ? html`<div class="first">${shown.label}</div><div class="muted small">${shown.what}, x = ${number(shown.p[0])}, y = ${number(shown.p[1])}${shown.r && shown.r !== "0" ? html`; representations change by n<sup>−r</sup>, r = ${shown.r}` : ""}</div>` : html`<div class="muted">Point at the diagram, or click to hold a point.</div>`}</div>
+        ${shown ? html`<div class="first">${shown.label}</div><div class="muted small">${shown.what}, x = ${number(shown.p[0])}, y = ${number(shown.p[1])}${shown.r && shown.r !== "0" ? html`; representations change by n<sup>−r</sup>, r = ${shown.r}` : ""}</div>` : html`<div class="muted">Point at the diagram, or click to hold a point.</div>`}
+        ${told && html`<table class="formulas small" style="margin-top:8px"><thead><tr><th></th><th>size n<sup>…</sup></th><th>change n<sup>…</sup></th></tr></thead><tbody>${told.orders.map(({ of, size, change }) => html`<tr key=${of[0]} title=${of.join(", ")}><td>${of[0]}${of.length > 1 && html`<span class="muted"> and ${of.length - 1} more</span>`}</td><td>${size ?? "zero"}</td><td>${change ?? "zero"}</td></tr>`)}</tbody></table><div class="muted small">x: ${ax.label}; y: ${ay.label}</div>`}</div>
         ${fixed && html`<div class="fix stacked"><b>From ${middle}</b><span>${moves(ax, own[0], fixed.p[0])}${moves(ax, own[0], fixed.p[0]) && moves(ay, own[1], fixed.p[1]) ? "; " : ""}${moves(ay, own[1], fixed.p[1])}${!moves(ax, own[0], fixed.p[0]) && !moves(ay, own[1], fixed.p[1]) ? "this is that point" : ""}</span></div>`}
       </div>
       <p class="muted small">The diagram is exact. Lines and points are phases of their own: the broad lines are where the network learns, stably.</p>

@@ -155,3 +155,20 @@ def test_a_label_that_is_wrong_at_one_point_would_be_noticed() -> None:
     drawn, other = diagram(1, "sgd", "c", "out:a"), diagram(1, "adam", "c", "out:a")
     grid = [(Fraction(x, 4), Fraction(y, 4)) for x in range(-4, 9) for y in range(-4, 9)]
     assert sum(drawn.at(*point).label != other.at(*point).label for point in grid) > 10
+
+
+def test_the_formulas_of_a_cell_are_what_fresh_readings_in_its_middle_say() -> None:
+    made, drawn = program(1, "sgd"), diagram(1, "sgd", "c", "out:b")
+    assert {cell.phase.label for cell in drawn.sized} == {"trivial", "kernel"}
+    assert {min(len(cell.corners), 3) for cell in drawn.sized} == {1, 2, 3}
+    for cell in drawn.sized:
+        x, y = (sum((corner[k] for corner in cell.corners), ZERO) / len(cell.corners) for k in (0, 1))
+        assert drawn.at(x, y) == cell.phase
+        values = read(made, extra_at(made, drawn, (x, y))).values
+        for names, size, change in cell.orders:
+            for name in names:
+                marks = [mark for mark in made.marks if mark.name == name]
+                read_sizes = {values[var].size for mark in marks if mark.step == 0 for var in mark.view.pieces}
+                read_changes = {values[var].moved for mark in marks for var in mark.view.pieces} - {None}
+                assert size is not None and read_sizes == {size.at((x, y))}
+                assert change is not None and max(read_changes) == change.at((x, y))

@@ -19,8 +19,10 @@ from tpdyn.exact.polytopes import Bound, Polytope, bound, box
 from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
+from tpdyn.parametrizing.maps.formulas import FormulaCell, formulas_at
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
 from tpdyn.parametrizing.maps.planes import Around, Axis, Limits, locate, plane_around, plane_through
+from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import Cell, no_search_for_cycles
@@ -66,10 +68,23 @@ class Spot:
 
 @final
 @dataclass(frozen=True)
+class Sized:
+    """Formulas of the orders on one cell: `orders` holds names that share them, their size and change (None: zero).
+
+    The cell is a convex polygon within a region, a segment of an edge, or a corner; corners: those of its closure.
+    """
+
+    phase: Phase
+    corners: Polygon
+    orders: tuple[tuple[tuple[str, ...], Form | None, Form | None], ...]
+
+
+@final
+@dataclass(frozen=True)
 class PhaseDiagram:
     """An exact phase diagram: open regions, edges and spots. marks: named points ('this script', 'muP').
 
-    readings: how often the program was read.
+    readings: how often the program was read. sized: formulas of the orders, on cells of stable regions, edges and corners.
     """
 
     x: Axis
@@ -79,6 +94,7 @@ class PhaseDiagram:
     spots: tuple[Spot, ...]
     marks: Mapping[str, Corner]
     readings: int
+    sized: tuple[Sized, ...] = ()
 
     def at(self, x: Fraction | float | str, y: Fraction | float | str) -> Phase:
         """Find the phase at a point; raise ValueError outside of the diagram."""
@@ -129,6 +145,17 @@ class PhaseDiagram:
             "edges": [{**phase(e.phase), "from": text(e.start), "to": text(e.end)} for e in self.edges],
             "corners": [{**phase(s.phase), "at": text(s.at)} for s in self.spots],
             "marks": {name: text(corner) for name, corner in self.marks.items()},
+            "formulas": [
+                {
+                    **phase(cell.phase),
+                    "corners": [text(corner) for corner in cell.corners],
+                    "orders": [
+                        {"of": list(of), "size": size and size.show(names), "change": change and change.show(names)}
+                        for of, size, change in cell.orders
+                    ],
+                }
+                for cell in self.sized
+            ],
         }
 
     def joins(self, edge: Edge) -> tuple[bool, bool]:
@@ -213,14 +240,70 @@ def phase_diagram(
         plane = plane_around(program, own, x, y, around, families, x_limits, y_limits)
     reader = PhaseReader(facts, plane.coordinates, progress)
     mapper = _Mapper(reader)
-    cells = mapper.cover(box([(plane.x.low, plane.x.high), (plane.y.low, plane.y.high)]))
+    whole = box([(plane.x.low, plane.x.high), (plane.y.low, plane.y.high)])
+    cells = mapper.cover(whole)
     regions, edges, spots = mapper.strata(cells)
     marked = dict(plane.marks)
     for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
         lies = locate(program, own, plane.coordinates, extra)
         if lies is not None:
             marked.setdefault(name, (lies[0], lies[1]))
-    return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, reader.readings)
+    sized = tuple(_sized(reader, whole, regions, edges, spots))
+    return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, reader.readings, sized)
+
+
+_MOST_SIZED = 8
+"""Cells of one region for which formulas are read: each costs a whole reading of the program."""
+
+
+def _sized(
+    reader: PhaseReader, whole: Polytope, regions: Sequence[Region], edges: Sequence[Edge], spots: Sequence[Spot]
+) -> Iterable[Sized]:
+    """Read the formulas on cells of each stable region, on each stable edge and corner."""
+    stable = ("trivial", "kernel", "feature learning")
+    names = {mark.name for mark in reader.facts.program.marks if mark.kind in ("module", "output")}
+    for region in (region for region in regions if region.phase.label in stable):
+        cells: list[FormulaCell] = []
+        for p in sorted(region.pieces, key=area, reverse=True):
+            for point in (_inner((p[0], p[k], p[k + 1])) for k in range(1, len(p) - 1)):
+                known = any(all(facet.holds(point) for facet in cell.facets) for cell in cells)
+                if not known and len(cells) < _MOST_SIZED:
+                    cells += _formulas(reader, point)
+        yield from (each for cell in cells if (each := _cut(region.phase, cell, whole, names, 2)))
+    segments: list[tuple[Phase, Polygon]] = [(edge.phase, (edge.start, edge.end)) for edge in edges]
+    for phase, ends in (*segments, *((spot.phase, (spot.at,)) for spot in spots)):
+        if phase.label in stable:
+            found = _formulas(reader, _inner(ends))
+            yield from (each for cell in found if (each := _cut(phase, cell, whole, names, len(ends) - 1)))
+
+
+def _inner(corners: Polygon) -> Corner:
+    """Return a point between corners; not the middle, which symmetry likes to put on a line where something changes."""
+    weights = range(7, 7 + len(corners))
+    x, y = (sum((w * corner[k] for w, corner in zip(weights, corners, strict=True)), ZERO) for k in (0, 1))
+    return x / sum(weights), y / sum(weights)
+
+
+def _formulas(reader: PhaseReader, point: Corner) -> list[FormulaCell]:
+    try:
+        return [formulas_at(reader.facts, reader.coordinates, point)]
+    except OutsideTheory:
+        return []
+
+
+def _cut(phase: Phase, found: FormulaCell, whole: Polytope, names: set[str], dimension: int) -> Sized | None:
+    """Keep what lies in the window, and the formulas of some names; None where the cell is smaller than what it was read for."""
+    part: Polytope | None = whole
+    for facet in found.facets:
+        part = part and part.cut(Bound(bound(facet).form, "=" if facet.relation == "=" else ">="))
+    if part is None or part.dimension != dimension:
+        return None
+    groups: dict[tuple[Form | None, Form | None], list[str]] = {}
+    for name in (name for name in found.table if name in names):
+        size, change = found.order(name, "size"), found.order(name)
+        groups.setdefault((size and size.form, change and change.form), []).append(name)
+    corners = polygon(part) if dimension == 2 else tuple((x, y) for x, y in sorted(part.points))
+    return Sized(phase, corners, tuple((tuple(of), *forms) for forms, of in groups.items()))
 
 
 @final

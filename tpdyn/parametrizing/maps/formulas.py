@@ -22,7 +22,7 @@ from tpdyn.parametrizing.maps.planes import Around, Limits, Moves, point_named
 from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
-from tpdyn.regimes.cells import Cell, formula, on_cell
+from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell
 from tpdyn.regimes.judgement import judge, largest_change
 from tpdyn.regimes.predict import expect_inside
 from tpdyn.regimes.prediction import Regime
@@ -140,6 +140,12 @@ def formulas(
     families = families_of(facts) if isinstance(around, str) else {}
     _, at = point_named(program, around, families)
     coordinates, here = coordinates_of(program, own, symbols, kinds, at)
+    return formulas_at(facts, coordinates, here)
+
+
+def formulas_at(facts: Facts, coordinates: Coordinates, here: Point) -> FormulaCell:
+    """Compute the formulas around one point of the given coordinates, as `formulas` does; raises OutsideTheory."""
+    program = facts.program
 
     def work(exponents: Exponents) -> tuple[Regime, Order, dict[str, dict[int, tuple[Order, Order]]], dict[str, Order]]:
         orders = read(facts, exponents)
