@@ -40,7 +40,7 @@ export function Phases({ document: doc }) {
   const snap = (p) => { const grid = 12; return p.map((value) => Math.round(value * grid) / grid); };
   const own = [parseOrder(ax.script), parseOrder(ay.script)];
   const shown = fixed || hover;
-  const holds = (cell) => cell.label === shown.label && cell.r === shown.r && (shown.what === "a region" ? cell.corners.length > 2 && inside(cell.corners, shown.p) : shown.what === "a point" ? cell.corners.length === 1 && near(cell.corners[0], shown.p) < 1e-9 : cell.corners.length === 2 && near(onto(...cell.corners, shown.p) || [Infinity, 0], shown.p) < 1e-9);
+  const holds = (cell) => cell.label === shown.label && cell.r === shown.r && (shown.what === "a region" ? cell.corners.length > 2 && inside(cell.corners, shown.p, true) : shown.what === "a point" ? cell.corners.length === 1 && near(cell.corners[0], shown.p) < 1e-9 : cell.corners.length === 2 && near(onto(...cell.corners, shown.p) || [Infinity, 0], shown.p) < 1e-9);
   const told = shown && shapes.formulas.find(holds);
   const ticks = (axis) => { const list = []; for (let k = Math.ceil(axis.low * 2); k <= Math.floor(axis.high * 2); k++) list.push(k / 2); return list; };
   const half = (value) => (Number.isInteger(value) ? String(value) : `${Math.round(value * 2)}/2`).replace("-", "−");
@@ -78,7 +78,7 @@ export function Phases({ document: doc }) {
       ${labels.map((label) => { const [fill, opacity] = FILL[TONE[label]] || FILL.zero; const area = regions.some((each) => each.label === label); return html`<div key=${label} style="display:flex;gap:10px;align-items:center;margin:5px 0"><svg width="22" height="16" aria-hidden="true">${area ? html`<rect width="22" height="16" rx="3" fill=${fill} fill-opacity=${opacity + 0.12} />` : html`<line x1="2" x2="20" y1="8" y2="8" stroke=${fill} stroke-width="6" stroke-linecap="round" />`}${TONE[label] === "deep" && html`<rect width="22" height="16" rx="3" fill="url(#hatch)" />`}</svg><span style="white-space:nowrap">${label}</span>${!area && html`<span class="muted small">lines and points</span>`}</div>`; })}
       <div class="reason" style="margin-top:22px"><div class="text">
         ${shown ? html`<div class="first">${shown.label}</div><div class="muted small">${shown.what}, x = ${number(shown.p[0])}, y = ${number(shown.p[1])}${shown.r && shown.r !== "0" ? html`; representations change by n<sup>−r</sup>, r = ${shown.r}` : ""}</div>` : html`<div class="muted">Point at the diagram, or click to hold a point.</div>`}
-        ${told && html`<table class="formulas small" style="margin-top:8px"><thead><tr><th></th><th>size n<sup>…</sup></th><th>change n<sup>…</sup></th></tr></thead><tbody>${told.orders.map(({ of, size, change }) => html`<tr key=${of[0]} title=${of.join(", ")}><td>${of[0]}${of.length > 1 && html`<span class="muted"> and ${of.length - 1} more</span>`}</td><td>${size ?? "zero"}</td><td>${change ?? "zero"}</td></tr>`)}</tbody></table><div class="muted small">x: ${ax.label}; y: ${ay.label}</div>`}</div>
+        ${told && html`<table class="formulas small" style="margin-top:8px"><thead><tr><th></th><th>size n<sup>…</sup></th><th>change n<sup>…</sup></th></tr></thead><tbody>${told.orders.map(({ of, size, change }) => html`<tr key=${of[0]} title=${of.join(", ")}><td>${of[0]}${of.length > 1 && html`<span class="muted"> and ${of.length - 1} more</span>`}</td><td>${size ?? "zero"}</td><td>${change ?? "zero"}</td></tr>`)}</tbody></table><div class="muted small">${ax.moves} = x, ${ay.moves} = y</div>`}</div>
         ${fixed && html`<div class="fix stacked"><b>From ${middle}</b><span>${moves(ax, own[0], fixed.p[0])}${moves(ax, own[0], fixed.p[0]) && moves(ay, own[1], fixed.p[1]) ? "; " : ""}${moves(ay, own[1], fixed.p[1])}${!moves(ax, own[0], fixed.p[0]) && !moves(ay, own[1], fixed.p[1]) ? "this is that point" : ""}</span></div>`}
       </div>
       <p class="muted small">The diagram is exact. Lines and points are phases of their own: the broad lines are where the network learns, stably.</p>
@@ -99,12 +99,12 @@ function moves(axis, from, to) {
   return html`multiply ${what} by n<sup>${number(from - to)}</sup>`;
 }
 
-function inside(cell, p) {
+function inside(cell, p, strictly = false) {
   let sign = 0;
   for (let k = 0; k < cell.length; k++) {
     const a = cell[k], b = cell[(k + 1) % cell.length];
     const cross = (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]);
-    if (Math.abs(cross) > 1e-9) { if (sign && Math.sign(cross) !== sign) return false; sign = Math.sign(cross); }
+    if (Math.abs(cross) > 1e-9) { if (sign && Math.sign(cross) !== sign) return false; sign = Math.sign(cross); } else if (strictly) return false;
   }
   return true;
 }
