@@ -1,13 +1,14 @@
-"""How far is it? A bar where a person watches, plain lines where a log is kept (a pipe, CI)."""
+"""How far is it? A bar where a person watches (terminal, notebook), plain lines where a log is kept (a pipe, CI)."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOBase
-from typing import IO, cast, final
+from typing import IO, Any, cast, final
 
 Tell = Callable[[str, int, int], None]
 
@@ -17,7 +18,14 @@ EVERY = 10.0
 
 @contextmanager
 def progress(stream: TextIOBase | None = None) -> Iterator[Tell]:
-    """Show progress on standard error, or in `stream`; yield `tell(what, done, total)`."""
+    """Show progress on standard error, in a notebook's cell, or in `stream`; yield `tell(what, done, total)`.
+
+    Example, in a notebook: `with progress() as tell: report = tpdyn.check(train, progress=tell)`.
+    """
+    shell = _notebook() if stream is None else None
+    if shell is not None:
+        yield Cell(shell)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -35,6 +43,39 @@ def progress(stream: TextIOBase | None = None) -> Iterator[Tell]:
             bar.update(tasks[what], completed=done, total=total)
 
         yield tell
+
+
+def _notebook() -> Callable[..., Any] | None:
+    """Return IPython's `display` where a kernel, which can change what it has shown, runs this process."""
+    interactive = sys.modules.get("IPython")  # a kernel has imported it
+    shell = interactive.get_ipython() if interactive is not None else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    return cast(Callable[..., Any], importlib.import_module("IPython.display").display)
+
+
+@final
+class Cell:
+    """`tell` as one line under a notebook's cell, changed in place at most twice a second; needs no widgets."""
+
+    def __init__(self, display: Callable[..., Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._display = display
+        self._clock = clock
+        self._handle: Any = None
+        self._last: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Change the line, if it is time to."""
+        now = self._clock()
+        if self._handle is not None and what == self._last[0] and done < total and now - self._last[1] < 0.5:
+            return
+        self._last = what, now
+        full = round(30 * done / max(total, 1))
+        shown = {"text/plain": f"{what} {'█' * full}{'░' * (30 - full)} {done}/{total}"}
+        if self._handle is None:
+            self._handle = self._display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
 
 
 @final
