@@ -17,7 +17,7 @@ that have it; by 1 always.
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 
 from tpdyn.claims.growth import Growth, measured, too_fast
 from tpdyn.program.instructions import Apply
@@ -29,6 +29,7 @@ from tpdyn.testing.strategies import training_recipes
 QUICK = settings.default is not None and settings.default.max_examples == 25
 SCREEN, AGAIN = (64, 512), (96, 768) if QUICK else (192, 1536)
 SEEDS, MORE_SEEDS = 7, 25
+UNSHRUNK = tuple(phase for phase in Phase if phase is not Phase.shrink)  # minutes, for what is known to fail at times
 TOLERANCE, TOLERANCE_AGAIN = 0.5, 0.45
 HALF = Fraction(1, 2)
 
@@ -72,7 +73,7 @@ ZERO_READOUT = Recipe(
 @example(
     ZERO_READOUT
 )  # Adam's root is zero in the base program: its reciprocal, and what is made of it, changed too little
-@settings(max_examples=6 if QUICK else 25)
+@settings(max_examples=6 if QUICK else 25, phases=UNSHRUNK if QUICK else tuple(Phase))
 def test_no_value_of_a_random_training_program_outgrows_its_orders(recipe: Recipe) -> None:
     program = written(recipe)
     assert not (found := outgrown(program, read(program))), (found, program.show())
