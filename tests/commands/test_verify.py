@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,57 @@ def test_proofs_are_run_and_what_passed_is_not_run_again(folder: Path, tmp_path:
     assert "two and two are five  fails     1 failed" in text and "1 of 2 theorems hold" in text
     verified.log(found.theorems, "standard", 1.0, found.folder)
     assert list(found.folder.glob("events.out.tfevents.*"))
+
+
+SPAWNING = """
+import multiprocessing
+
+def work(big):
+    pass
+
+def test_a_process_is_started():  # 1 MB: more than a pipe holds, so a child that dies early leaves its parent waiting
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(bytes(2**20),))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+"""
+
+
+def test_a_proof_may_start_processes_that_import_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "test_processes.py").write_text(SPAWNING)
+    found = verify("standard", only="processes", logdir=tmp_path / "logs", jobs=1)
+    assert [(each.outcome, each.passed) for each in found.theorems] == [("holds", 1)]
+
+
+STUCK = """
+import subprocess, sys
+
+def test_quick():
+    pass
+
+def test_stuck():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    open("child", "w").write(str(child.pid))
+    child.wait()
+"""
+
+
+def test_what_is_terminated_leaves_no_process_and_keeps_what_passed(folder: Path, tmp_path: Path) -> None:
+    (folder / "test_stuck.py").write_text(STUCK)
+    child = tmp_path / "logs" / "verify" / "standard" / "child"
+
+    def terminate(what: str, done: int, total: int) -> None:
+        if child.exists() and child.read_text():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        verify("standard", only="stuck", logdir=tmp_path / "logs", jobs=1, progress=terminate)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child.read_text()}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child.read_text()}").exists()
+    (kept,) = child.parent.glob("passed-*.txt")
+    assert kept.read_text().strip().endswith("test_quick")
 
 
 def test_one_test_of_a_file_can_be_asked_for(folder: Path, tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -185,6 +187,34 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+@contextlib.contextmanager
+def _terminations_raise() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit meanwhile, so that no process of ours outlives this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process and all that it started: each leads a session of its own."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+
+
 @final
 class _Run:
     """One run of some files: where it writes, and what it knows from before."""
@@ -201,7 +231,7 @@ class _Run:
     def all_of(self, files: Sequence[Path], jobs: int, tell: Progress) -> list[Theorem]:
         """Run the files; return their theorems, in the order in which they end."""
         waiting, running, made = list(files), dict[Path, tuple[subprocess.Popen[bytes], float]](), list[Theorem]()
-        try:
+        with _terminations_raise(), self._stopping(running):
             while waiting or running:
                 while waiting and len(running) < jobs:
                     path = waiting.pop(0)
@@ -218,10 +248,17 @@ class _Run:
                     del running[path]
                     made.append(self._ended(path, process.returncode, time.monotonic() - start))
                     tell("theorems", len(made), len(files))
-        finally:
-            for process, _ in running.values():
-                process.terminate()
         return made
+
+    @contextlib.contextmanager
+    def _stopping(self, running: Mapping[Path, tuple[subprocess.Popen[bytes], float]]) -> Iterator[None]:
+        """Stop what still runs at the end, and keep what it proved."""
+        try:
+            yield
+        finally:
+            for path, (process, _) in running.items():
+                _stop(process)
+                self._keep(path)
 
     def _started(self, path: Path) -> subprocess.Popen[bytes]:
         self._outcomes(path).unlink(missing_ok=True)
@@ -239,6 +276,7 @@ class _Run:
         command += [f"--hypothesis-seed={self.seed}", str(path)]
         if self.wanted and self.wanted not in path.stem:
             command += ["-k", self.wanted]
+        roots = (str(Path(PACKAGE).parent), str(path.parent))  # the second for processes that a proof starts
         given = os.environ | {
             "HYPOTHESIS_PROFILE": self.hypothesis,
             "HYPOTHESIS_STORAGE_DIRECTORY": str(self.folder / "hypothesis"),
@@ -246,17 +284,22 @@ class _Run:
             "TPDYN_KNOWN": str(self.kept),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(PACKAGE).parent), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(filter(None, (*roots, os.environ.get("PYTHONPATH")))),
         }
         with self._said(path).open("wb") as said:
-            return subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=given, cwd=self.folder)
+            return subprocess.Popen(
+                command,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=given,
+                cwd=self.folder,
+                start_new_session=True,
+            )
 
     def _ended(self, path: Path, status: int, seconds: float) -> Theorem:
         lines = self._lines(path)
         tests = [line for line in lines if "test" in line]
-        passed = [line["test"] for line in tests if line["outcome"] == "passed"]
-        with self.kept.open("a") as file:
-            file.writelines(f"{name}\n" for name in passed)
+        passed = self._keep(path)
         failures = [(line["test"], line["text"]) for line in tests if line["outcome"] == "failed"]
         if status not in (0, 1, 5) and not failures:
             failures = [(path.name, f"pytest ended with status {status}:\n{self._said(path).read_text()[-3000:]}")]
@@ -270,6 +313,13 @@ class _Run:
             tuple(failures),
             tuple((line["test"], line["reason"]) for line in tests if line["outcome"] == "xfailed"),
         )
+
+    def _keep(self, path: Path) -> list[str]:
+        """Write down the tests of a file that passed in this run, and return their names."""
+        passed = [line["test"] for line in self._lines(path) if line.get("outcome") == "passed"]
+        with self.kept.open("a") as file:
+            file.writelines(f"{name}\n" for name in passed)
+        return passed
 
     def _outcomes(self, path: Path) -> Path:
         return self.folder / f"{path.stem}.jsonl"
