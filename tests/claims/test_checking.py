@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tpdyn import claims
-from tpdyn.claims import rates
+from tpdyn.claims import checking, rates
 from tpdyn.claims.checking import Bench, ClaimFailed, check, check_claims
 from tpdyn.claims.theorems import neural_tangent
 from tpdyn.regimes.prediction import Regime
@@ -85,7 +85,7 @@ def test_regimes_and_orders_of_a_script() -> None:
     assert len(bench.measured) == 1  # the runs are made once
 
 
-def test_runs_are_kept_for_later_sessions(tmp_path: Path) -> None:
+def test_runs_and_recordings_are_kept_for_later_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "small.py"
     script.write_text(
         "import torch\n"
@@ -98,10 +98,18 @@ def test_runs_are_kept_for_later_sessions(tmp_path: Path) -> None:
         "        optimizer.step()\n"
     )
     claim = claims.order(f"{script}:train", "output", size=0, widths=(8, 16, 32), seeds=4)
+    regime = claims.regime(f"{script}:train", "trivial", widths=(8, 16, 32), seeds=2)
     first = check(claim, Bench("script", folder=tmp_path / "kept"))
     assert list((tmp_path / "kept").rglob("*.parquet"))
     assert check(claim, Bench("script", folder=tmp_path / "kept")).lines == first.lines
     assert f"tpdyn check {script}:train --widths 8,16,32" in first.text()
+    judged = check(regime, Bench("script", folder=tmp_path / "kept"))
+
+    def record(*_: object, **__: object) -> None:
+        raise AssertionError("recorded again")
+
+    monkeypatch.setattr(checking, "record", record)
+    assert check(regime, Bench("script", folder=tmp_path / "kept")).lines == judged.lines  # nor is it recorded again
 
 
 def test_claims_together_share_the_error_and_expected_failures_do_not_raise() -> None:

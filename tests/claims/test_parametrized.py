@@ -68,6 +68,31 @@ def test_claims_become_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "at widths 128, 256, 512" in seen.text and len(seen.text.splitlines()) <= 5
 
 
+LOGGED = """
+from tpdyn import claims
+from tpdyn.testing.perceptrons import mlp_script
+
+def train(width):
+    mlp_script(1)(width)
+
+@claims.parametrize_with_claims([claims.regime(train, "unstable", widths=(16, 32, 64), seeds=4)])
+def test_it(claim, tpdyn_check):
+    tpdyn_check(claim)
+"""
+
+
+def test_a_folder_of_logs_gets_what_tensorboard_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "test_logged.py").write_text(LOGGED)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    arguments = ["-q", "-c", str(tmp_path / "pytest.ini"), "--rootdir", str(tmp_path), "--import-mode=importlib"]
+    arguments += ["-p", "no:cacheprovider", f"--tpdyn-logdir={tmp_path / 'logs'}", str(tmp_path)]
+    pytest.main(arguments, plugins=[] if _installed() else [pytest_plugin])
+    capsys.readouterr()
+    (folder,) = (tmp_path / "logs").glob("regime-train*")
+    assert list(folder.rglob("events.out.tfevents.*"))
+    assert list((tmp_path / "logs" / "runs").glob("*/*.parquet"))
+
+
 def _installed() -> bool:
     from importlib.metadata import entry_points
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never, final
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never, final
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from tpdyn.regimes.predict import predict
 from tpdyn.scripts.script import load
 from tpdyn.store.identity import identity_of
 from tpdyn.store.means import HERE, Means
+from tpdyn.store.recordings import recorded
 from tpdyn.store.store import Store
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Finding:
     """What became of a claim.
 
     verdict: "holds", "fails", "undecided". lines: what decides it, with its interval. fix, repeat: what to do, how to see it again.
+    evidence: all of it, for a log, where scripts were run: of a regime or a transfer.
     """
 
     claim: Claim
@@ -73,6 +75,7 @@ class Finding:
     fix: str = ""
     repeat: str = ""
     seconds: float = 0.0
+    evidence: Report | Transfer | None = None
 
     def text(self) -> str:
         """Tell the finding in a few lines for a person."""
@@ -117,10 +120,13 @@ class Bench:
         return Means(Store.under(self.folder), identity_of(file, [function]), subject_name(subject))
 
     def program(self, claim: RegimeClaim) -> Program:
-        """Return the recording of a script; record it once a process."""
+        """Return the recording of a script; record it once, or once a process if no folder keeps it."""
         key = (_key(claim.subject), claim.steps)
         if key not in self.programs:
-            self.programs[key] = record(self.script(claim.subject), steps=claim.steps)
+            train = self.script(claim.subject)
+            self.programs[key] = recorded(
+                lambda: record(train, steps=claim.steps), self.means(claim.subject), claim.steps
+            )
         return self.programs[key]
 
     def runs(self, claim: RegimeClaim | OrderClaim, widths: tuple[int, ...], seeds: Sequence[int]) -> Measurement:
@@ -147,17 +153,24 @@ def check(claim: Claim, bench: Bench | None = None, *, alpha: float = ALPHA) -> 
     bench, start = bench or Bench(), time.monotonic()
     match claim:
         case RegimeClaim():
-            made = _regime(claim, bench, alpha)
+            judged = _regime(claim, bench, alpha)
         case OrderClaim():
-            made = _order(claim, bench, alpha)
+            judged = _order(claim, bench, alpha)
         case TransferClaim():
-            made = _transfer(claim, bench, alpha)
+            judged = _transfer(claim, bench, alpha)
         case LimitClaim() | KernelClaim() | LawClaim():
-            made = _numbers(claim, bench, alpha)
+            judged = _numbers(claim, bench, alpha)
         case _:
             assert_never(claim)
-    verdict, lines, fix = made
-    return Finding(claim, verdict, tuple(lines), fix, _repeat(claim, bench), time.monotonic() - start)
+    return Finding(
+        claim,
+        judged.verdict,
+        tuple(judged.lines),
+        judged.fix,
+        _repeat(claim, bench),
+        time.monotonic() - start,
+        judged.evidence,
+    )
 
 
 def check_claims(
@@ -183,27 +196,34 @@ def check_claims(
     return tuple(found)
 
 
-_Made = tuple[numbers.Verdict, Sequence[str], str]
+class _Judged(NamedTuple):
+    """What a claim of one kind came to."""
+
+    verdict: numbers.Verdict
+    lines: Sequence[str]
+    fix: str
+    evidence: Report | Transfer | None = None
 
 
-def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Made:
+def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Judged:
     prediction = predict(bench.program(claim))
     because = [f"because {reason.text} [{reason.source}]" for reason in prediction.reasons[:2]]
     file = _target_of(claim.subject)
     fix = f"tpdyn fix {file[0]}:{file[1]} | patch -p0" if file is not None else "tpdyn fix"
     if prediction.outside:
-        return "undecided", [f"outside the theory: {prediction.outside[0].told()}"], ""
+        return _Judged("undecided", [f"outside the theory: {prediction.outside[0].told()}"], "")
     if prediction.regime is not claim.regime:
-        return "fails", [f"predicted: {prediction.regime.value}; claimed: {claim.regime.value}", *because], fix
+        return _Judged("fails", [f"predicted: {prediction.regime.value}; claimed: {claim.regime.value}", *because], fix)
     widths, seeds = bench.widths or claim.widths, tuple(range(claim.seeds))
     report = compare(prediction, bench.runs(claim, widths, seeds))
     looks = bench.looks or LOOKS
     report = until_decided(report, lambda w, s: bench.runs(claim, w, s), looks=looks, alpha=alpha)
     if report.outcome is Outcome.CONFIRMED:
-        return "holds", _evidence(report, True), ""
+        return _Judged("holds", _evidence(report, True), "", report)
     verdict: numbers.Verdict = "fails" if report.outcome is Outcome.CONTRADICTED else "undecided"
     advice = "" if verdict == "fails" else "more seeds or larger widths: regime(..., seeds=32)"
-    return verdict, [f"predicted: {prediction.regime.value}", *because, *_evidence(report, False)], advice
+    lines = [f"predicted: {prediction.regime.value}", *because, *_evidence(report, False)]
+    return _Judged(verdict, lines, advice, report)
 
 
 def _evidence(report: Report, confirmed: bool) -> list[str]:
@@ -221,7 +241,7 @@ def _evidence(report: Report, confirmed: bool) -> list[str]:
     return lines
 
 
-def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Made:
+def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Judged:
     widths, seeds = bench.widths or claim.widths, claim.seeds
     verdict: numbers.Verdict = "undecided"
     told = ""
@@ -246,10 +266,10 @@ def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Made:
         if verdict != "undecided":
             break
         seeds *= 2
-    return verdict, [told], "more seeds, or larger widths" if verdict == "undecided" else ""
+    return _Judged(verdict, [told], "more seeds, or larger widths" if verdict == "undecided" else "")
 
 
-def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Made:
+def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Judged:
     from tpdyn.tuning.optimum import locate
     from tpdyn.tuning.transfer import transfer
 
@@ -271,9 +291,12 @@ def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Made:
             f"at widths {', '.join(map(str, found.edges))} the best factor is the end of the grid: give further factors"
         )
     verdict = transferred(found, claim.moves)
-    if verdict == "undecided":
-        return verdict, told, "more seeds, or widths further apart"
-    return verdict, told, "tpdyn fix, or tpdyn.derive: a maximal update" if verdict == "fails" else ""
+    remedies = {
+        "undecided": "more seeds, or widths further apart",
+        "fails": "tpdyn fix, or tpdyn.derive: a maximal update",
+        "holds": "",
+    }
+    return _Judged(verdict, told, remedies[verdict], found)
 
 
 def transferred(found: Transfer, claimed: bool) -> numbers.Verdict:
@@ -284,7 +307,7 @@ def transferred(found: Transfer, claimed: bool) -> numbers.Verdict:
     return "undecided" if moves is None else "holds" if moves is claimed else "fails"
 
 
-def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: float) -> _Made:
+def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: float) -> _Judged:
     widths, drawn = bench.widths or claim.widths, dict[tuple[int, int], Any]()
     seeds, found = claim.seeds, numbers.Evidence("undecided", "nothing was drawn")
     for look in range(1, (bench.looks or claim.looks) + 1):
@@ -299,7 +322,7 @@ def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: fl
         seeds *= 2
     used = len(drawn) // len(widths)
     fix = "more seeds, larger widths, or a wider margin" if found.verdict == "undecided" else ""
-    return found.verdict, [f"{found.worst}, {used} seeds at widths {', '.join(map(str, widths))}"], fix
+    return _Judged(found.verdict, [f"{found.worst}, {used} seeds at widths {', '.join(map(str, widths))}"], fix)
 
 
 def _judged(

@@ -5,6 +5,7 @@ pytest loads it by itself wherever tpdyn is installed, so it imports nothing but
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ def pytest_addoption(parser: Any) -> None:
     group.addoption("--tpdyn-device", default="auto", help="auto, cpu, cuda, or script (leave it to the script)")
     group.addoption("--tpdyn-widths", default="", help="widths to run at instead of those of each claim: 64,128,256")
     group.addoption(
-        "--tpdyn-logdir", default="", help="where finished runs stay between sessions (pytest's cache folder)"
+        "--tpdyn-logdir",
+        default="",
+        help="where TensorBoard looks, and finished runs stay between sessions (pytest's cache folder, without logs)",
     )
 
 
@@ -63,6 +66,8 @@ def tpdyn_check(request: pytest.FixtureRequest, tpdyn_bench: Any) -> Callable[[A
         from tpdyn.claims import checking
 
         finding = checking.check(claim, tpdyn_bench, alpha=checking.ALPHA / settings.get("together", 1))
+        if request.config.option.tpdyn_logdir and finding.evidence is not None:
+            _log(finding, Path(request.config.option.tpdyn_logdir))
         if settings.get("callback") is not None:
             settings["callback"](finding)
         if finding.verdict != "holds":
@@ -70,3 +75,16 @@ def tpdyn_check(request: pytest.FixtureRequest, tpdyn_bench: Any) -> Callable[[A
         return finding
 
     return check
+
+
+def _log(finding: Any, logdir: Path) -> None:
+    """Write the runs behind a finding to a folder named after the claim."""
+    from tpdyn.claims.report import Report
+    from tpdyn.reporting.tensorboard import log
+    from tpdyn.reporting.transfer_log import log_transfers
+
+    folder = logdir / re.sub(r"[^\w.-]+", "-", finding.claim.name).strip("-")
+    if isinstance(finding.evidence, Report):
+        log(finding.evidence, folder, script=finding.claim.name)
+    else:
+        log_transfers([finding.evidence], folder, script=finding.claim.name)

@@ -1,0 +1,65 @@
+"""Recordings stay, too: one JSON file each, beside the finished runs, under a key of the script and of this package's text.
+
+A recording follows from its script and from the rules of the recorder. So a change of either makes another key, and a file that
+cannot be read is recorded anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tpdyn.home import PACKAGE
+from tpdyn.program.program import Program
+from tpdyn.store.means import Means
+from tpdyn.store.store import key_of
+
+FOLDER = "recordings"
+
+
+def recorded(make: Callable[[], Program], means: Means, steps: int) -> Program:
+    """Return the kept recording of a script with that many steps; make and keep it if there is none.
+
+    Nothing is kept without a store. A folder that cannot be written loses nothing but the time of the next recording.
+
+    >>> from tpdyn.store.means import HERE
+    >>> recorded(Program, HERE, 3) == Program()
+    True
+    """
+    if means.store is None or not means.keeps:
+        return make()
+    key = key_of({"of": means.identity, "steps": steps, "package": _package()})
+    path = means.store.folder.parent / FOLDER / f"{key}.json"
+    try:
+        return Program.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        program = make()
+    with contextlib.suppress(OSError):
+        _write(path, program.to_json())
+    return program
+
+
+@functools.cache
+def _package() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(PACKAGE).rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file at once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
