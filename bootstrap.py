@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
-NAMES = ("demo", "tests", "proofs", "types", "style", "docs", "frontend", "browser", "ci", "neural-tangents")
+NAMES = ("demo", "tests", "proofs", "types", "style", "docs", "frontend", "browser", "wheel", "ci", "neural-tangents")
 
 
 def main(arguments: list[str]) -> int:
