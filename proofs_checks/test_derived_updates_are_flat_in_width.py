@@ -38,6 +38,7 @@ from tpdyn.claims.report import Report, compare
 from tpdyn.claims.statistics import MARGIN, OrderEstimate, judge
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.parametrization import Parametrization
+from tpdyn.testing.kept import kept
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import gpt
@@ -215,7 +216,8 @@ def predicted(case: Case) -> tpdyn.Prediction:
 
 
 def measured(case: Case, parametrization: Parametrization | None, seeds: int, only: str = "") -> Measurement:
-    return tpdyn.measure(script(case, parametrization, only), widths=case.widths, seeds=seeds, steps=3)
+    means = kept(__file__, case, parametrization and sorted(parametrization.exponents.items()), only)
+    return tpdyn.measure(script(case, parametrization, only), widths=case.widths, seeds=seeds, steps=3, means=means)
 
 
 @dataclass(frozen=True)

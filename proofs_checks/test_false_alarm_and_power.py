@@ -49,6 +49,7 @@ from tpdyn.claims.statistics import (
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import Prediction
+from tpdyn.testing.kept import kept
 
 HALF = Fraction(1, 2)
 MISSES = 1 - CONFIDENCE
@@ -366,7 +367,7 @@ def runs() -> tuple[tuple[Network, Prediction, Measurement], ...]:
         (
             network,
             tpdyn.predict(tpdyn.record(network.train, widths=(16, 24, 40), steps=3)),
-            measure(network.train, ALL_WIDTHS, seeds=RUNS, steps=3, device="script"),
+            measure(network.train, ALL_WIDTHS, seeds=RUNS, steps=3, device="script", means=kept(__file__, network)),
         )
         for network in networks(NETWORKS)
     )

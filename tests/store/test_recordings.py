@@ -38,7 +38,7 @@ def test_a_recording_is_made_once_and_comes_back_the_same(
     recorded(make, means, 2)
     recorded(make, Means(Store.under(tmp_path), {"script": "b"}), 1)
     assert len(made) == 3  # other steps and other scripts are others
-    monkeypatch.setattr(recordings, "_package", lambda: "changed")
+    monkeypatch.setattr(recordings, "package", lambda: "changed")
     recorded(make, means, 1)
     assert len(made) == 4  # the recorder changed
 

@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from typing import Any, final
 from tpdyn.commands.failures import BadInput, Exit
 from tpdyn.home import PACKAGE
 from tpdyn.reporting.verified import Theorem
+from tpdyn.store.identity import package
 
 Progress = Callable[[str, int, int], None]
 
@@ -169,11 +171,11 @@ def verify(
 
 
 def key() -> str:
-    """Return a digest of all that proofs depend on: package, proofs, and the versions of their imports."""
-    digest = hashlib.sha256()
-    for root in (Path(PACKAGE), proofs()):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    """Return a digest of what all proofs depend on: the package, what they share, and the versions of their imports."""
+    digest = hashlib.sha256(package().encode())
+    for path in sorted(proofs().rglob("*.py")):
+        if not path.name.startswith("test_"):
+            digest.update(path.name.encode() + path.read_bytes())
     for name in ("torch", "numpy", "scipy", "hypothesis"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             digest.update(importlib.metadata.version(name).encode())
@@ -222,10 +224,11 @@ class _Run:
     def __init__(self, folder: Path, hypothesis: str, seed: int, wanted: str, fresh: bool) -> None:
         self.folder, self.hypothesis, self.seed, self.wanted = folder, hypothesis, seed, wanted
         folder.mkdir(parents=True, exist_ok=True)
-        self.kept = folder / f"passed-{key()}-{seed}.txt"
-        for other in folder.glob("passed-*.txt"):
-            if fresh or other != self.kept:
-                other.unlink()
+        self.passed = folder / f"passed-{key()}-{seed}"
+        for other in folder.glob("passed-*"):
+            if fresh or other != self.passed:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
+        self.passed.mkdir(exist_ok=True)
         (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n")
 
     def all_of(self, files: Sequence[Path], jobs: int, tell: Progress) -> list[Theorem]:
@@ -281,7 +284,8 @@ class _Run:
             "HYPOTHESIS_PROFILE": self.hypothesis,
             "HYPOTHESIS_STORAGE_DIRECTORY": str(self.folder / "hypothesis"),
             "TPDYN_OUTCOMES": str(self._outcomes(path)),
-            "TPDYN_KNOWN": str(self.kept),
+            "TPDYN_KNOWN": str(self._kept(path)),
+            "TPDYN_RUNS": str(self.folder.parent),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
             "PYTHONPATH": os.pathsep.join(filter(None, (*roots, os.environ.get("PYTHONPATH")))),
@@ -317,9 +321,13 @@ class _Run:
     def _keep(self, path: Path) -> list[str]:
         """Write down the tests of a file that passed in this run, and return their names."""
         passed = [line["test"] for line in self._lines(path) if line.get("outcome") == "passed"]
-        with self.kept.open("a") as file:
+        with self._kept(path).open("a") as file:
             file.writelines(f"{name}\n" for name in passed)
         return passed
+
+    def _kept(self, path: Path) -> Path:
+        """Return where the names of a proof's tests that passed stay: another text of the proof is another proof."""
+        return self.passed / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.txt"
 
     def _outcomes(self, path: Path) -> Path:
         return self.folder / f"{path.stem}.jsonl"

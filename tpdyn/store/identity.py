@@ -8,12 +8,15 @@ with computed names or elsewhere, environment variables, the network. After a ch
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from tpdyn.home import PACKAGE
 
 WRITES = (
     "save",
@@ -62,6 +65,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a source tree without metadata
             found[name] = "?"
     return found
+
+
+@functools.cache
+def package() -> str:
+    """Return a digest of this package's text, for what depends on its rules, too."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(PACKAGE).rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> list[Path]:

@@ -7,15 +7,13 @@ cannot be read is recorded anew.
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tpdyn.home import PACKAGE
 from tpdyn.program.program import Program
+from tpdyn.store.identity import package
 from tpdyn.store.means import Means
 from tpdyn.store.store import key_of
 
@@ -25,15 +23,16 @@ FOLDER = "recordings"
 def recorded(make: Callable[[], Program], means: Means, steps: int) -> Program:
     """Return the kept recording of a script with that many steps; make and keep it if there is none.
 
-    Nothing is kept without a store. A folder that cannot be written loses nothing but the time of the next recording.
+        Nothing is kept without a store. A folder that cannot be written loses nothing but the time of the next recording.
 
-    >>> from tpdyn.store.means import HERE
-    >>> recorded(Program, HERE, 3) == Program()
-    True
+        >>> from tpdyn.store.identity import package
+    from tpdyn.store.means import HERE
+        >>> recorded(Program, HERE, 3) == Program()
+        True
     """
     if means.store is None or not means.keeps:
         return make()
-    key = key_of({"of": means.identity, "steps": steps, "package": _package()})
+    key = key_of({"of": means.identity, "steps": steps, "package": package()})
     path = means.store.folder.parent / FOLDER / f"{key}.json"
     try:
         return Program.from_json(path.read_text(encoding="utf-8"))
@@ -42,14 +41,6 @@ def recorded(make: Callable[[], Program], means: Means, steps: int) -> Program:
     with contextlib.suppress(OSError):
         _write(path, program.to_json())
     return program
-
-
-@functools.cache
-def _package() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(PACKAGE).rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _write(path: Path, text: str) -> None:
