@@ -261,3 +261,16 @@ def test_a_size_that_is_predicted_to_grow_has_its_own_crossover() -> None:
         made = prediction(Regime.UNSTABLE, {"0": (order, (None, HALF, HALF)), "output": (order, (None, HALF, HALF))})
         row = compare(made, runs).rows()[0]
         assert row.measured_size_order == estimate_order(WIDTHS, runs.size[:, :, 0, 0], crossover=crossover)
+
+
+def test_an_initial_size_that_falls_late_contradicts_nothing_before() -> None:
+    made = claim(None, ZERO, ZERO)
+    runs = synthetic(lambda n, t: float(t > 0) * n**0.5)
+    assert verdicts(compare(made, runs))["0"] == "disagrees"
+    for late, verdict in ((min(WIDTHS) / 3, "inconclusive"), (min(WIDTHS) / 5, "disagrees")):
+        program = replace(made.program, late={"fc.weight": late})
+        report = compare(replace(made, program=program), runs)
+        assert verdicts(report)["0"] == verdict
+        assert ("the initial size of fc.weight falls only from width" in report.to_text()) == (
+            verdict == "inconclusive"
+        )

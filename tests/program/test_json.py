@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,8 @@ def test_a_training_program_is_read_back_equal() -> None:
     program = show_examples.two_layers()
     assert Program.from_json(program.to_json()) == program
     assert program.to_json() == show_examples.two_layers().to_json()
+    late = replace(program, late={"w": 784.0})
+    assert Program.from_json(late.to_json()) == late
 
 
 def _damaged(path: list[Any], value: Any) -> str:

@@ -256,6 +256,9 @@ def _row(
         hides = known_part(prediction, row, min(measurement.widths)) is None
         why = _hidden("change", row.change, slower_change(prediction, row) if hides else None, change, margin)
         verdict, note = ("inconclusive", why) if why else (verdict, note)
+    if late := _falls_late(prediction, min(measurement.widths)):
+        size_verdict, size_note = ("inconclusive", late) if size_verdict == "disagrees" else (size_verdict, size_note)
+        verdict, note = ("inconclusive", late) if verdict == "disagrees" else (verdict, note)
     worst = min((size_verdict, verdict), key=SEVERITY.index)
     return ReportRow(
         name, size_order, size, row.change, change, worst, row.source, step, row.at_most,
@@ -383,6 +386,15 @@ def _hidden(what: str, order: Order, slower: Order, found: OrderEstimate | None,
         f"{what}: {_interval(found)} may be a part of order {show_order(slower)} with a larger constant, behind which the part "
         f"of order {show_order(order)} does not show yet; measure at widths that are 16 times larger"
     )
+
+
+def _falls_late(prediction: Prediction, width: int) -> str:
+    """Say which initial sizes are no powers yet at the smallest width: (1 + w/n)^-1/2 has a slope below 1/10 from 4 w on."""
+    late = prediction.program.late
+    if not late or 4 * max(late.values()) <= width:
+        return ""
+    name = max(late, key=lambda each: late[each])
+    return f"the initial size of {name} falls only from width {late[name]:.0f} on; measure at widths above {4 * late[name]:.0f}"
 
 
 def _interval(found: OrderEstimate | None) -> str:

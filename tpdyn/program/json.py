@@ -64,6 +64,7 @@ def to_json(program: Program) -> str:
         "verified": program.verified,
         "notes": list(program.notes),
         "guarded": dict(program.guarded),
+        **({"late": dict(program.late)} if program.late else {}),
     }
     lines = {
         "statements": [_statement(statement) for statement in program.statements],
@@ -104,6 +105,7 @@ def from_json(text: str) -> Program:
         verified=None if reader.get(data, "verified") is None else reader.integer(data, "verified"),
         notes=reader.each(data, "notes", reader.text_itself),
         guarded=reader.sizes(data, "guarded"),
+        late=reader.sizes(data, "late") if "late" in data else {},
     )
     check(program)
     return program

@@ -140,7 +140,8 @@ class Program:
     steps: the number of optimizer steps unrolled. arrays: values of "array" and finite "data" leaves that are the same
     at every width, by leaf name (kept out of equality). widths: those recorded; verified: the held-out width at which
     the program replayed the live script, None if that was not asked for. guarded: at that width, the typical size of
-    what each `Combine(epsilon=True)` adds its epsilon to (the mean of the entries that are not zero), by statement name.
+    what each `Combine(epsilon=True)` adds its epsilon to (the mean of the entries that are not zero), by statement name. late:
+    from which width on the size of an initial parameter falls as its law says, by name (below it hardly falls).
     """
 
     statements: tuple[Statement, ...]
@@ -151,6 +152,7 @@ class Program:
     verified: int | None = None
     notes: tuple[str, ...] = ()
     guarded: Mapping[str, float] = field(default_factory=dict)
+    late: Mapping[str, float] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:

@@ -293,6 +293,7 @@ class Graph(nn.Module):
         super().__init__()
         self.first, self.own, self.message = nn.Linear(4, width), nn.Linear(width, width), nn.Linear(width, width)
         self.score, self.head, self.how = nn.Linear(2 * width, 1), nn.Linear(width, 3), how
+        self.links = torch.sparse_coo_tensor(EDGES.flip(0), torch.ones(6), (4, 4)).coalesce()
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.tanh(self.first(x))
@@ -306,6 +307,8 @@ class Graph(nn.Module):
             score = F.leaky_relu(self.score(torch.cat([h[source], h[target]], -1))).squeeze(-1).exp()
             total = torch.zeros(len(h)).index_add(0, target, score)
             got = torch.zeros_like(h).index_add(0, target, sent * (score / total[target]).unsqueeze(-1))
+        elif self.how == "sparse adjacency matrix":
+            got = torch.sparse.mm(self.links, self.message(h))
         else:
             links = torch.zeros(4, 4).index_put_((target, source), torch.ones(6)) + torch.eye(4)
             scale = links.sum(1).rsqrt()
@@ -435,7 +438,7 @@ ROWS: dict[str, Callable[[int], nn.Module]] = {
     "hypernetwork": Hyper,
     **{
         f"graph, {how}": lambda n, h=how: Graph(n, h)  # type: ignore[misc]
-        for how in ("index_add", "scatter_add", "attention", "adjacency matrix")
+        for how in ("index_add", "scatter_add", "attention", "adjacency matrix", "sparse adjacency matrix")
     },
 }
 

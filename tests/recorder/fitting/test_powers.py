@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
-from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_quotient, fit_whole
+from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_quotient, fit_root, fit_whole
 
 WIDTHS = (16, 24, 40)
 N = Scaling.of(1, 1)
@@ -186,3 +187,24 @@ def test_one_over_a_shifted_width_is_a_quotient(factor: float, shift: Fraction) 
         assert found == (Scaling.of(factor, -1), Scaling.of(1) + Scaling.of(shift, -1))
     assert fit_quotient(WIDTHS, [0.1, 0.2, 0.15]) is None
     assert fit_quotient(WIDTHS, [1 / width for width in WIDTHS]) is None
+
+
+@pytest.mark.parametrize(("fixed", "power", "factor"), [(784, 1, 2.0), (10, 1, 6.0), (1433, 1, 0.25), (50, 2, 2.0)])
+def test_one_over_the_root_of_a_fixed_and_a_growing_number_is_a_late_power(
+    fixed: int, power: int, factor: float
+) -> None:
+    """Glorot's standard deviation is (2 / (inputs + outputs))^1/2: its order is that of large widths, wherever they begin."""
+    found = fit_root(WIDTHS, [(factor / (fixed + n**power)) ** 0.5 for n in WIDTHS])
+    assert found is not None
+    assert found[0].order == Fraction(-power, 2)
+    assert found[1] == pytest.approx(fixed ** (1 / power), rel=1e-3)
+    huge = 10.0**9
+    assert found[0].at(int(huge)) == pytest.approx((factor / (fixed + huge**power)) ** 0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("of", [lambda n: 2 / (784 - n), lambda n: 0.1 + 0.001 * n, lambda n: 1 / n + 1 / n**2])
+def test_what_is_no_such_root_is_none(of: Callable[[float], float]) -> None:
+    assert fit_root(WIDTHS, [of(n) ** 0.5 for n in WIDTHS]) is None
+    assert fit_root(WIDTHS[:2], [(2 / (784 + n)) ** 0.5 for n in WIDTHS[:2]]) is None, (
+        "two widths leave nothing to agree"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -201,3 +202,17 @@ def test_a_matrix_that_looks_orthogonal_at_some_widths_only_is_not() -> None:
     leaf = fit(lowereds).statements[0].instruction
     assert isinstance(leaf, Leaf)
     assert leaf.law.kind == "iid"
+
+
+def test_an_initialisation_by_inputs_and_outputs_has_the_order_of_large_widths() -> None:
+    """Glorot's, of a layer on 50 inputs: from order 0 at small widths (as it was read) to -1/2, which is what it has."""
+
+    def glorot(width: float) -> float:
+        return (2 / (50 + width)) ** 0.5
+
+    made = fit(_measured((0.0,) * 3, tuple(map(glorot, WIDTHS)), 50))
+    (leaf,) = (s.instruction for s in made.statements if isinstance(s.instruction, Leaf) and s.instruction.name == "v")
+    slope = math.log(glorot(2e6) / glorot(1e6)) / math.log(2)
+    assert leaf.law.scale.order == Fraction(-1, 2) == pytest.approx(slope, abs=1e-3)
+    assert made.late == {"v": pytest.approx(50)}
+    assert any("falls only from width 50 on" in note for note in made.notes)

@@ -463,35 +463,3 @@ def test_a_recurrent_layer_is_recorded_without_fused_kernels_where_no_gradient_i
 
     tape = record_tape(train, 8, 1, seed=0)
     assert not [node.op for node in tape.nodes if "mkldnn" in node.op]
-
-
-def test_a_sparse_matrix_of_a_graph_enters_as_data_once_it_is_dense() -> None:
-    def train(width: int) -> None:
-        graph = torch.eye(4).to_sparse()
-        layer = nn.Linear(3, width)
-        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-        while True:
-            optimizer.zero_grad()
-            (graph.to_dense() @ layer(torch.ones(4, 3))).square().mean().backward()
-            optimizer.step()
-
-    tape = record_tape(train, 8, 1, seed=0)
-    assert any(
-        node.input_kind == "data" and torch.equal(node.value, torch.eye(4))
-        for node in tape.nodes
-        if node.value is not None and isinstance(node.value, Tensor)
-    )
-
-
-def test_a_weight_that_becomes_sparse_is_refused() -> None:
-    def train(width: int) -> None:
-        layer = nn.Linear(3, width)
-        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-        while True:
-            pruned = layer.weight.detach().to_sparse().to_dense()
-            optimizer.zero_grad()
-            (torch.ones(4, 3) @ (layer.weight * pruned).t()).square().mean().backward()
-            optimizer.step()
-
-    with pytest.raises(RecordingError, match="not dense"):
-        record_tape(train, 8, 1, seed=0)

@@ -114,7 +114,9 @@ def _finished(fitted: Fitted, pieces: Pieces) -> Canonical:
         if isinstance(statement.instruction, Leaf)
     }
     program, moved = tidied(pieces.statements, parameters, marks)
-    program = replace(program, steps=fitted.steps, widths=fitted.widths, notes=tuple(dict.fromkeys(fitted.notes)))
+    program = replace(
+        program, steps=fitted.steps, widths=fitted.widths, notes=tuple(dict.fromkeys(fitted.notes)), late=fitted.late
+    )
     check(program)
     kept = {at: now for at, view in leaves.items() if (now := moved(view)) is not None}
     kept |= {mark.var: program.marks[k].view for k, mark in enumerate(fitted.marks)}

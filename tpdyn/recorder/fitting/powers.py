@@ -154,6 +154,26 @@ def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scali
     return (numerator, over) if fits and shift != 0 else None
 
 
+def fit_root(widths: Sequence[int], values: Sequence[float]) -> tuple[Scaling, float] | None:
+    """Return the constant as `(a*n^p + b)^-1/2` with a, b > 0: its leading power, and the width from which on that leads.
+
+    Glorot's initialisation divides by the number of inputs and outputs together, of which often only one grows.
+
+    >>> root = fit_root((16, 24, 40), [(2 / (784 + n)) ** 0.5 for n in (16, 24, 40)])
+    >>> str(root[0]), round(root[1])
+    ('1.41421*n^-1/2', 784)
+    """
+    if len(widths) < 3 or any(not math.isfinite(value) or value <= 0 for value in values):
+        return None
+    found = fit_float(widths, [float(value) ** -2 for value in values])
+    if found is None or len(found.terms) != 2:
+        return None
+    (a, power), (b, rest) = found.terms
+    if rest != 0 or a <= 0 or b <= 0:
+        return None
+    return Scaling.of(float(a) ** -0.5, -power / 2), float(b / a) ** (1 / float(power))
+
+
 def fit_measured(
     widths: Sequence[int], values: Sequence[float], errors: Sequence[float]
 ) -> tuple[Scaling, bool] | None:

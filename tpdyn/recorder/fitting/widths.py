@@ -30,7 +30,7 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Origin, Type
 from tpdyn.recorder.fitting.given import fitted_size, is_sparse
-from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_quotient, fit_whole
+from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_quotient, fit_root, fit_whole
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
 
 
@@ -80,6 +80,7 @@ class Fitted:
     marks: list[LoweredMark] = field(default_factory=list)
     steps: int = 0
     notes: list[str] = field(default_factory=list)
+    late: dict[str, float] = field(default_factory=dict)
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
@@ -121,8 +122,9 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
         )
     first = lowereds[0]
     return Fitted(
-        widths, statements, list(first.parameters), list(first.marks), first.steps, [*first.notes, *fitter.notes]
-    )
+        widths, statements, list(first.parameters), list(first.marks), first.steps, [*first.notes, *fitter.notes],
+        fitter.late,
+    )  # fmt: skip
 
 
 def check_same_structure(first: Lowered, other: Lowered, *, laws: bool = True) -> None:
@@ -143,6 +145,7 @@ class _Fitter:
     def __init__(self, widths: tuple[int, ...], lowereds: Sequence[Lowered]) -> None:
         self.widths, self.lowereds = widths, lowereds
         self.notes: list[str] = []
+        self.late: dict[str, float] = {}
         self.whole: dict[tuple[int, ...], Scaling | None] = {}
         self.floats: dict[tuple[Number, ...], Scaling | None] = {}
         self.unchanged: dict[Any, Any] = {}
@@ -329,6 +332,14 @@ class _Fitter:
             return Law(laws[0].kind, location, scale)
         if laws[0].is_given:  # the numbers only describe the data
             return Law(laws[0].kind, Scaling.of(_mean(numbers[0])), Scaling.of(_mean(numbers[1])))
+        root = fit_root(self.widths, numbers[1])
+        if location is not None and root is not None:
+            self.late[first.name] = root[1]
+            self.notes.append(
+                f"the initial size of {first.name} falls only from width {root[1]:.0f} on, as it depends on a growing and a fixed "
+                "number: read as for larger widths"
+            )
+            return Law(laws[0].kind, location, root[0])
         counts = [_size(version.shape) for version in versions]
         return self.measured_law(position, first, laws[0], numbers, counts)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,9 @@ from tpdyn.recorder.live.frames import called_by_user, user_frames, user_source
 from tpdyn.recorder.live.hooks import StopRecording, Watch, name_within
 from tpdyn.recorder.live.numbers import Numbers
 from tpdyn.recorder.live.schemas import Operation, operation
+from tpdyn.recorder.live.sparse import DENSE_TOO, ON_DENSE, STORED_ELSE, SparseTensors, any_sparse, dense, is_sparse
 from tpdyn.recorder.live.storage import Storages
-from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape
+from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape, base_name
 
 aten = torch.ops.aten
 
@@ -53,6 +54,7 @@ class Operations(TorchDispatchMode, ABC):
         self._sequence = -1  # its autograd sequence number
         self._noted: set[str] = set()
         self._numbers = Numbers(self._compute)
+        self._sparse = SparseTensors()
 
     @abstractmethod
     def _note_origin(self, args: Any, kind: str) -> None:
@@ -98,13 +100,9 @@ class Operations(TorchDispatchMode, ABC):
             return getattr(self, "_" + kind)(func, facts, args, kwargs)
         except NotImplementedError as error:
             if "Cannot access storage" in str(error):
-                if kind in ("functional", "view") and self._are_given((args, kwargs)):
-                    return func(*args, **kwargs)  # a graph's matrix: what becomes dense again enters as data
-                raise RecordingError(
-                    f"{func} makes or takes a tensor that is not dense (sparse or nested); expected dense tensors. "
-                    "Try sparse=False in the embedding, padding, or .to_dense() of a matrix that is data",
-                    self._origin.source,
-                ) from error
+                if kind in ("functional", "view"):
+                    return self._on_sparse(func, args, kwargs, error)
+                self._refuse_what_is_not_dense(func, error)
             raise
 
     def _record_functional(
@@ -140,6 +138,70 @@ class Operations(TorchDispatchMode, ABC):
         for extra, tensor in enumerate(hidden):
             if tensor is not None:
                 self._write(tensor, Ref(node, len(tensors) + extra))
+
+    def _on_sparse(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+        """Record an operation that reads or makes sparse tensors as the same on dense ones."""
+        name = base_name(str(func))
+        if not any_sparse((args, kwargs)) and name not in STORED_ELSE:  # made of what is dense, or nested
+            if self._are_given((args, kwargs)):
+                return func(*args, **kwargs)  # a graph's matrix: enters as data where it is read
+            if func is aten._sparse_coo_tensor_with_dims_and_tensors.default and not args[1]:
+                return self._from_coordinates(func, args, kwargs, error)
+            self._refuse_what_is_not_dense(func, error)
+        if torch.is_grad_enabled() and any(
+            each.requires_grad for each in pytree.tree_leaves((args, kwargs)) if is_sparse(each) or name in STORED_ELSE
+        ):
+            self._refuse_what_is_not_dense(func, error)
+        if name in STORED_ELSE and not any(kwargs.get(key) for key in ("dtype", "masked_grad")):
+            ref, out = self._dense_value(args[0]), func(*args, **kwargs)
+            self._hold(out, ref)
+            return out
+        target = ON_DENSE.get(func, func)
+        if base_name(str(target)) not in DENSE_TOO:
+            if self._are_given((args, kwargs)):
+                return func(*args, **kwargs)
+            self._refuse_what_is_not_dense(func, error)
+        values = tuple(self._dense_value(each) for each in args)
+        options = {key: self._dense_value(each) for key, each in kwargs.items() if key != "layout"}
+        out = func(*args, **kwargs)
+        self._hold(out, Ref(self._append(target, values, options, (Meta(tuple(out.shape), out.dtype),))))
+        self._note("sparse matrices are recorded as dense ones: a replay agrees up to round-off")
+        return out
+
+    def _from_coordinates(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+        """Record a sparse tensor of drawn entries as zeros with these put in."""
+        _, _, size, places, entries = args
+        if torch.is_grad_enabled() and entries.requires_grad:
+            self._refuse_what_is_not_dense(func, error)
+        out = func(*args, **kwargs)
+        row = Meta((places.shape[1],), places.dtype)
+        at = [self._apply(aten.select.int, (places, 0, axis), {}, row) for axis in range(len(size))]
+        meta = Meta(tuple(size), entries.dtype)
+        values = (self._full(entries.new_empty(size), 0), at, self._value(entries), True)
+        self._hold(out, Ref(self._append(aten.index_put.default, values, {}, (meta,))))
+        return out
+
+    def _dense_value(self, argument: Any) -> Any:
+        if not is_sparse(argument):
+            return self._value(argument)
+        ref = self._sparse.known(argument)
+        if ref is None:
+            ref = self._enter(argument)
+            self._sparse.hold(argument, ref)
+        return ref
+
+    def _hold(self, tensor: Tensor, ref: Ref) -> None:
+        if is_sparse(tensor):
+            self._sparse.hold(tensor, ref)
+        else:
+            self._storages.result(tensor, ref)
+
+    def _refuse_what_is_not_dense(self, func: Any, error: Exception) -> NoReturn:
+        raise RecordingError(
+            f"{func} makes or takes a tensor that is not dense: nested, or sparse with entries that are trained. Expected "
+            "dense tensors, or sparse ones that are data. Try sparse=False in the embedding, padding, or .to_dense()",
+            self._origin.source,
+        ) from error
 
     def _in_place(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
         target = args[0]
@@ -406,11 +468,6 @@ class Operations(TorchDispatchMode, ABC):
 
     def _enter(self, tensor: Tensor) -> Ref:
         """Return a tensor from outside of the recording."""
-        if tensor.layout != torch.strided:
-            raise RecordingError(
-                f"a tensor of layout {tensor.layout}; expected dense tensors. Try sparse=False in the embedding",
-                user_source(),
-            )
         if tensor.is_nested:
             raise RecordingError("a nested tensor; expected ordinary tensors. Try padding", user_source())
         kind: InputKind = "data"
@@ -434,10 +491,11 @@ class Operations(TorchDispatchMode, ABC):
                     break
         node = Node(
             "input", None, (), {}, (Meta(tuple(tensor.shape), tensor.dtype),), self._origin, kind, name,
-            tensor.detach().clone(),
+            dense(tensor) if is_sparse(tensor) else tensor.detach().clone(),
         )  # fmt: skip
         self._nodes.append(node)
-        self._inputs.append((len(self._nodes) - 1, tensor))
+        if not is_sparse(tensor):
+            self._inputs.append((len(self._nodes) - 1, tensor))
         return Ref(len(self._nodes) - 1)
 
     # -- notes and refusals ---------------------------------------------------------------------------------------
@@ -455,16 +513,20 @@ class Operations(TorchDispatchMode, ABC):
             self._note(f"a number leaves the tensors through .item() at {source}: {source.text}")
 
     def _are_given(self, arguments: Any) -> bool:
-        """Whether nothing in some arguments needs a gradient, was drawn, or depends on a parameter."""
+        """Whether nothing in some arguments needs a gradient, was drawn (but whole numbers), or depends on a parameter."""
         for tensor in pytree.tree_leaves(arguments):
-            if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            if not isinstance(tensor, Tensor):
                 continue
             if tensor.requires_grad or tensor.is_nested:
                 return False
-            kinds = self._behind(self._storages.read(tensor))
-            if any(node.random or node.input_kind == "parameter" for node in kinds):
+            if is_sparse(tensor):
+                held = self._sparse.known(tensor)
+                kinds = iter(()) if held is None else self._behind(held)
+            else:
+                kinds = self._behind(self._storages.read(tensor))
+            if any(_draws_numbers(node) or node.input_kind == "parameter" for node in kinds):
                 return False
-        return not any(isinstance(each, Tensor) and each.requires_grad for each in pytree.tree_leaves(arguments))
+        return True
 
     def _behind(self, ref: Ref) -> Iterator[Node]:
         """List the nodes on which a value depends."""
@@ -508,6 +570,11 @@ class Operations(TorchDispatchMode, ABC):
                     "one process",
                     user_source(),
                 )
+
+
+def _draws_numbers(node: Node) -> bool:
+    """Whether a node draws real numbers: of whole ones, the edges of a random graph, only which are drawn can matter."""
+    return node.random and any(meta is not None and meta.dtype.is_floating_point for meta in node.outputs)
 
 
 _names: dict[Any, str] = {}

@@ -80,6 +80,7 @@ def addbmm_free(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
 
 RULES: dict[str, Rule] = {
     "mm": mm,
+    "_sparse_mm": mm,  # torch.sparse.mm of dense matrices
     "bmm": bmm,
     "mv": mv,
     "dot": dot,
@@ -90,6 +91,7 @@ RULES: dict[str, Rule] = {
     "linear": linear,
     "_trilinear": trilinear,
     "addmm": _plus(mm),
+    "_sparse_addmm": _plus(mm),
     "baddbmm": _plus(bmm),
     "addmv": _plus(mv),
     "addr": _plus(outer),
