@@ -16,7 +16,7 @@ from tpdyn.commands.verify import verify
 from tpdyn.reporting import verified
 
 PROOFS = {
-    "test_two_and_two_are_four.py": "def test_sum():\n    assert 2 + 2 == 4\n\ndef test_circle():\n    pass\n",
+    "test_two_and_two_are_four.py": "def test_sum():\n    assert 2 + 2 == 4\n\ndef test_circle():\n    print('error 0.1')\n",
     "test_two_and_two_are_five.py": "def test_sum():\n    assert 2 + 2 == 5\n",
 }
 
@@ -42,6 +42,7 @@ def test_proofs_are_run_and_what_passed_is_not_run_again(folder: Path, tmp_path:
     (folder / "test_two_and_two_are_five.py").unlink()
     again = verify("standard", logdir=tmp_path / "logs", jobs=1)
     assert again.exit is Exit.OK and (again.theorems[0].passed, again.theorems[0].known) == (0, 2)
+    assert again.theorems[0].figures == four.figures == ("error 0.1",)  # kept with what passed
     with (folder / "test_two_and_two_are_four.py").open("a") as file:
         file.write("\n# another text of the proof is another proof\n")
     changed = verify("standard", only="four", logdir=tmp_path / "logs", jobs=1)
@@ -101,7 +102,7 @@ def test_what_is_terminated_leaves_no_process_and_keeps_what_passed(folder: Path
         time.sleep(0.05)
     assert not Path(f"/proc/{child.read_text()}").exists()
     (kept,) = child.parent.glob("passed-*/*.txt")
-    assert kept.read_text().strip().endswith("test_quick")
+    assert json.loads(kept.read_text())["test"].endswith("test_quick")
 
 
 def test_one_test_of_a_file_can_be_asked_for(folder: Path, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ class Verified:
                     "seconds": each.seconds,
                     "failures": [test for test, _ in each.failures],
                     "expected failures": dict(each.expected),
+                    "figures": list(each.figures),
                 }
                 for each in self.theorems
             ],
@@ -310,20 +311,26 @@ class _Run:
         return Theorem(
             path.stem,
             "fails" if failures else "holds",
-            len(passed),
+            passed,
             sum(line["outcome"] == "skipped" for line in tests),
             sum(line.get("known", 0) for line in lines),
             round(seconds, 1),
             tuple(failures),
             tuple((line["test"], line["reason"]) for line in tests if line["outcome"] == "xfailed"),
+            self._figures(path),
         )
 
-    def _keep(self, path: Path) -> list[str]:
-        """Write down the tests of a file that passed in this run, and return their names."""
-        passed = [line["test"] for line in self._lines(path) if line.get("outcome") == "passed"]
+    def _keep(self, path: Path) -> int:
+        """Write down the tests of a file that passed in this run, with what they printed, and count them."""
+        passed = [line for line in self._lines(path) if line.get("outcome") == "passed"]
         with self._kept(path).open("a") as file:
-            file.writelines(f"{name}\n" for name in passed)
-        return passed
+            file.writelines(json.dumps({name: line[name] for name in ("test", "printed")}) + "\n" for line in passed)
+        return len(passed)
+
+    def _figures(self, path: Path) -> tuple[str, ...]:
+        """Return what the tests of a file printed, in this run and in those before."""
+        kept = [json.loads(line) for line in self._kept(path).read_text().splitlines()]
+        return tuple(line for each in kept for line in each["printed"].splitlines() if line.strip())
 
     def _kept(self, path: Path) -> Path:
         """Return where the names of a proof's tests that passed stay: another text of the proof is another proof."""

@@ -16,7 +16,8 @@ from tpdyn.reporting.events import Run
 class Theorem:
     """What became of one file. outcome: "holds", "fails", or "left out"; counts of tests; failures: (test, text) of each.
 
-    known: tests that passed in an earlier run. expected: tests that are known to fail, each with its reason.
+    known: tests that passed in an earlier run. expected: tests that are known to fail, each with its reason. figures: lines that
+    tests printed: rates, powers, the largest deviation.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Theorem:
     seconds: float = 0.0
     failures: tuple[tuple[str, str], ...] = ()
     expected: tuple[tuple[str, str], ...] = ()
+    figures: tuple[str, ...] = ()
 
     @property
     def ran(self) -> bool:
@@ -75,10 +77,12 @@ def log(theorems: Sequence[Theorem], profile: str, seconds: float, folder: Path)
     """Write the table and its counts for TensorBoard."""
     lines = ["| theorem | outcome | tests | seconds |", "| --- | --- | --- | ---: |"]
     lines += ["| " + " | ".join(row) + " |" for row in rows(theorems)]
+    figures = [f"**{each.statement}**\n\n    " + "\n    ".join(each.figures) for each in theorems if each.figures]
     for old in folder.glob("events.out.tfevents.*.tpdyn"):
         old.unlink()
     with Run(folder) as run:
         run.text("verify/theorems", "\n".join(lines))
+        run.text("verify/figures", "\n\n".join(figures))
         run.scalar("verify/hold", 0, sum(each.outcome == "holds" for each in theorems))
         run.scalar("verify/fail", 0, sum(each.outcome == "fails" for each in theorems))
         run.scalar("verify/seconds", 0, seconds)

@@ -1,7 +1,8 @@
 """How does a run of pytest say what became of each test, so that it can be watched and resumed? One line of JSON a test.
 
 A pytest plugin (`-p tpdyn.testing.outcomes`), steered by two variables: `TPDYN_OUTCOMES` names the file to add lines to, and
-`TPDYN_KNOWN` the file of tests that need not run again (one node id a line). It imports nothing of the package.
+`TPDYN_KNOWN` the file of tests that need not run again (such lines, too). What a test prints is kept: its figures. It imports
+nothing of the package.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import pytest
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     """Leave out what is known, and say how many are left."""
     path = os.environ.get("TPDYN_KNOWN")
-    known = set(Path(path).read_text().splitlines()) if path and Path(path).exists() else set()
+    kept = Path(path).read_text().splitlines() if path and Path(path).exists() else []
+    known = {json.loads(line)["test"] for line in kept}
     left_out = [item for item in items if name_of(item.nodeid) in known]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -50,6 +52,7 @@ def pytest_runtest_logreport(report: Any) -> None:
                 "seconds": round(spent.get("seconds", 0.0), 2),
                 "cpu": round(spent.get("cpu", 0.0), 2),
                 "text": "" if outcome != "failed" else report.longreprtext[-6000:],
+                "printed": report.capstdout[-4000:] if outcome == "passed" else "",
                 "reason": report.wasxfail if hasattr(report, "wasxfail") else "",
             }
         )
