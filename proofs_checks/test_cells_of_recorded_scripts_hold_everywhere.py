@@ -1,7 +1,8 @@
 """On every point of a cell of a recorded script a plain reading gives the phase and the values of the formulas.
 
 Scripts with biases, normalisations, attention, tied embeddings, Adam with decay and clipping: lists of terms get long in them, and
-are merged; the cell must know of each choice that was made on the way.
+are merged; the cell must know of each choice that was made on the way. It can fail: beyond some facet of a cell the formulas that
+hold within are wrong, and the comparison says so.
 """
 
 from __future__ import annotations
@@ -94,3 +95,20 @@ def test_every_order_is_that_of_a_plain_reading(name: str, seed: int, grid: int)
     point = elsewhere(cell, draw)
     forms = [formula(order, len(coordinates.names)) for order in there]
     assert orders(coordinates.at(point)) == [None if form is None else form.at(point) for form in forms]
+
+
+def test_beyond_a_facet_the_formulas_of_the_cell_are_found_wrong() -> None:
+    program, coordinates = recorded("perceptron")
+
+    def orders(exponents: Exponents) -> list[Order]:
+        return [order for value in read(program, exponents).values for order in (value.size, value.moved)]
+
+    there, cell = on_cell(coordinates, (Fraction(1, 3),) * len(coordinates.names), orders)
+    forms = [formula(order, len(coordinates.names)) for order in there]
+    wrong = 0
+    for sign in (-1, 1):
+        for axis in range(len(coordinates.names)):
+            point = tuple(x + 3 * sign * (k == axis) for k, x in enumerate(cell.point))
+            if not cell.contains(point):
+                wrong += orders(coordinates.at(point)) != [None if each is None else each.at(point) for each in forms]
+    assert wrong

@@ -1,9 +1,12 @@
 """Tensor Programs IV: which abc-parametrizations are stable, nontrivial, and which learn features, under SGD.
 
 The program of each MLP is recorded once from a PyTorch loop; the exponents are arguments of the reading. At every random
-rational point the verdict and each exponent r_l must be those of the theorem, exactly.
+rational point the verdict and each exponent r_l must be those of the theorem, exactly. Source: arXiv 2011.14522.
+It can fail: the theorem for entrywise optimizers, and exponents of SGD that are off by 1/2 in one layer, are found to differ.
 """
 
+from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 
 import pytest
@@ -65,3 +68,13 @@ def test_the_named_parametrizations_lie_where_the_paper_puts_them(layers: int) -
     ):
         assert theorems.sgd(point).regime == regime
         assert differences(layers, "tanh", point) == []
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_another_theorem_and_a_wrong_exponent_are_found_to_differ(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    point, right = theorems.maximal_update(layers), theorems.sgd
+    monkeypatch.setattr(theorems, "sgd", theorems.entrywise)
+    assert differences(layers, "tanh", point) != []
+    wrong = replace(right(point), changes=(*right(point).changes[:-1], right(point).changes[-1] - Fraction(1, 2)))
+    monkeypatch.setattr(theorems, "sgd", lambda _: wrong)
+    assert differences(layers, "tanh", point) != []

@@ -1,9 +1,11 @@
 """Tensor Programs IVb: the same dichotomy for optimizers that normalise entry by entry: Adam and sign-SGD.
 
 The program of each MLP is recorded once from a PyTorch loop; the exponents are arguments of the reading. At every random
-rational point the verdict and each exponent r_l must be those of the theorem, exactly.
+rational point the verdict and each exponent r_l must be those of the theorem, exactly. Source: arXiv 2308.01814.
+It can fail: exponents that are off by 1/2 in one layer, and the other regime, are found to differ.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Literal
@@ -71,3 +73,13 @@ def test_the_named_parametrizations_lie_where_the_paper_puts_them(layers: int) -
     ):
         assert theorems.entrywise(point).regime == regime
         assert differences(layers, "tanh", "adam", point) == []
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_wrong_exponents_and_a_wrong_regime_are_found_to_differ(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    point, half = theorems.maximal_update_adam(layers), Fraction(1, 2)
+    right = theorems.entrywise(point)
+    changes = [(*right.changes[:-1], right.changes[-1] - half), (right.changes[0] + half, *right.changes[1:])]
+    for wrong in (*(replace(right, changes=each) for each in changes), replace(right, regime=tpdyn.Regime.KERNEL)):
+        monkeypatch.setattr(theorems, "entrywise", lambda _, wrong=wrong: wrong)
+        assert differences(layers, "tanh", "adam", point) != []
