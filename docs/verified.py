@@ -175,7 +175,7 @@ def figures(run: dict[str, Any]) -> str:
     text = [
         "# Figures of the proofs",
         "",
-        f"What the tests printed in the run of profile `{run['profile']}`, seed {run['seed']}, written by `python docs/verified.py`.",
+        f"What the tests printed in the run of profile `{run['profile']}`, seed {run['seed']} (written by `docs/verified.py`).",
         "What each figure is of stands in the docstring of its file.",
     ]
     for each in run["theorems"]:
