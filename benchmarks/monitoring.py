@@ -1,9 +1,9 @@
 """What does `tpdyn.monitor` cost, beside the bare loop and beside forward hooks? `python benchmarks/monitoring.py`
 
 The GPT of examples/gpt.py (two layers, AdamW, clipping, 12 x 64 tokens) trains bare, with forward hooks on every module that
-take size, largest entry and change of its output in each step, monitored with `every=100`, and monitored in each step; in
-turns, in one process and one thread. Printed: the median ratio of the times of a step over the rounds, and the smallest and
-the largest. The hundred steps of `every=100` contain one look (after the first step, one more at the start).
+take size, largest entry and change of its output in each step, monitored in each step, and monitored with `every=100`; in
+one process and one thread, in turns of ten steps. Printed: for each pair of them the median, over the rounds, of the ratio of
+their processor times, and the smallest and the largest. A round of `every=100` is a hundred steps with one look among them.
 With `--alarms`: how often runs leave the bands of their twins.
 """
 
@@ -13,7 +13,7 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ import gpt
 
 VOCABULARY, BATCH, CONTEXT = 30, 12, 64
 WIDTHS = (64, 256)
-STEPS = {"bare": 10, "hooks": 10, "every=1": 10, "bare, 100 steps": 100, "every=100": 100}
-ROUNDS = 5
+TURN, TURNS = 10, 10
+ROUNDS = 3
 SEEDS = 100
 
 
@@ -48,8 +48,8 @@ def hooked(model: nn.Module) -> None:
         module.register_forward_hook(hook)
 
 
-def seconds(width: int, how: str) -> float:
-    """Seconds of one step, on average."""
+def training(width: int, how: str) -> tuple[Callable[[], None], contextlib.AbstractContextManager[Any]]:
+    """Return one step of the training, and what watches it."""
     torch.manual_seed(0)
     model = gpt.GPT(VOCABULARY, CONTEXT, width, 4, 2, mup=True)
     optimizer = torch.optim.AdamW(gpt.groups(model, 1e-3), weight_decay=0.1)
@@ -58,7 +58,7 @@ def seconds(width: int, how: str) -> float:
     if how == "hooks":
         hooked(model)
     elif how.startswith("every"):
-        watching = tpdyn.monitor(model, optimizer, every=int(how.removeprefix("every=")))
+        watching = tpdyn.monitor(model, optimizer, every=int(how.removeprefix("every=")), on_alarm=lambda alarm: None)
 
     def step() -> None:
         loss = F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
@@ -67,12 +67,28 @@ def seconds(width: int, how: str) -> float:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    with watching:
-        step()
-        start = time.perf_counter()
-        for _ in range(STEPS[how]):
-            step()
-        return (time.perf_counter() - start) / STEPS[how]
+    return step, watching
+
+
+def rounds(width: int) -> list[dict[str, float]]:
+    """Return the processor seconds of a hundred steps in each way, for each round."""
+    with contextlib.ExitStack() as stack:
+        steps = {}
+        for how in ("bare", "hooks", "every=1", "every=100"):
+            steps[how], watching = training(width, how)
+            stack.enter_context(watching)
+            steps[how]()
+        found = []
+        for _ in range(ROUNDS):
+            spent = dict.fromkeys(steps, 0.0)
+            for _ in range(TURNS):
+                for how, step in steps.items():
+                    start = time.process_time()
+                    for _ in range(TURN):
+                        step()
+                    spent[how] += time.process_time() - start
+            found.append(spent)
+    return found
 
 
 def alarmed(seed: int, width: int, scale: float, twins: Sequence[History]) -> tuple[bool, History]:
@@ -118,13 +134,13 @@ def main() -> None:
         alarms()
         return
     for width in WIDTHS:
-        rounds = [{how: seconds(width, how) for how in STEPS} for _ in range(ROUNDS)]
+        found = rounds(width)
         for name, one, other in (
-            ("every=100 / bare", "every=100", "bare, 100 steps"),
+            ("every=100 / bare", "every=100", "bare"),
             ("a look in each step / bare", "every=1", "bare"),
             ("a look in each step / hooks in each step", "every=1", "hooks"),
         ):
-            ratios = [each[one] / each[other] for each in rounds]
+            ratios = [each[one] / each[other] for each in found]
             print(
                 f"width {width}: {name}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
                 flush=True,

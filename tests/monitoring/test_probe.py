@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tpdyn.monitoring.probe import ROWS, Autocast, Look, Probe, norms
+from tpdyn.monitoring.probe import ROWS, Autocast, Before, Look, Probe, norms
 
 
 def look(model: nn.Module, *inputs: Tensor, dtype: torch.dtype | None = None) -> Look:
-    return Probe(model, lambda each: each(*inputs), Autocast("cpu", dtype)).look({}, {})
+    return Probe(model, lambda each: each(*inputs), Autocast("cpu", dtype)).look()
 
 
 class Twice(nn.Module):
@@ -81,7 +81,7 @@ def test_a_module_that_hands_on_what_its_last_child_returned_has_the_same_number
         model, x = Outer(inplace), torch.ones(2, 4)
         probe = Probe(model, lambda each, x=x: each(x), Autocast())
         for _ in range(2):
-            seen = probe.look({}, {})
+            seen = probe.look()
             with torch.no_grad():
                 model.fc.weight *= 1.5
         assert seen.values["size", "output"] == pytest.approx(times * seen.values["size", "fc"])
@@ -95,11 +95,36 @@ def test_norms_are_those_of_float32_whatever_the_dtype() -> None:
     assert [float(each) for each in norms([*tensors, sparse])] == pytest.approx([600.0, 3**0.5, 2**0.5, 3**0.5])
 
 
-def test_many_rows_of_an_update_are_spread_evenly() -> None:
-    model = nn.Linear(2, 1, bias=False)
-    x = torch.ones(3 * ROWS, 2)
+def test_many_rows_are_spread_evenly_over_the_batch() -> None:
+    """16 examples of 64 tokens: a stride of 4, enough for 256 rows, would meet only tokens of value 0."""
+    model = nn.Linear(1, 1, bias=False)
+    x = torch.arange(16.0)[:, None, None] + 4.0 * (torch.arange(64.0) % 4)[None, :, None]
+    assert x[..., 0].numel() > ROWS
     probe = Probe(model, lambda each: each(x), Autocast())
-    update = torch.full((1, 2), 0.5)
-    seen = probe.look({id(model.weight): update}, {})
-    assert seen.values["update", "output"] == pytest.approx(1.0)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        probe.look()
+        before = Before(model)
+        model.weight += 0.5
+    seen = probe.look(before)
+    mean = x.mean().item()
+    assert seen.values["size", "output"] == pytest.approx(1.5 * mean, rel=0.01)
+    assert seen.values["change", "output"] == pytest.approx(0.5 * mean, rel=0.01)
+    assert seen.values["update", "output"] == pytest.approx(0.5 * mean, rel=0.01)
+    assert seen.values["largest", "output"] == pytest.approx(1.5 * x.max().item())
     assert seen.values["alignment", "output"] == pytest.approx(1.0)
+    assert seen.values["step", "weight"] == pytest.approx(0.5)
+
+
+def test_operations_within_a_module_that_hides_them_are_seen_after_a_linear_layer_too() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Softmax(dim=-1))
+    seen = look(model, torch.ones(2, 4))
+    assert {("dead", "1"), ("logits", "3")} <= seen.values.keys()
+
+
+def test_a_pass_that_fails_leaves_neither_hooks_nor_guards() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    with pytest.raises(RuntimeError):
+        look(model, torch.ones(2, 3))
+    assert not model[0]._forward_hooks
+    assert ("dead", "1") in look(model, torch.ones(2, 4)).values

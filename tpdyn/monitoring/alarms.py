@@ -94,10 +94,14 @@ def _logits(history: History, limits: Limits) -> Found:
 
 def _range(history: History, limits: Limits) -> Found:
     """Yield for each output only the first format that it leaves: a narrower one says more."""
+    formats = sorted(limits.formats, key=lambda each: FORMATS[each])
+    last = history.looks[-2] if len(history.looks) > 1 else {}
     for (what, name), value in history.looks[-1].items():
         if what != "largest" or not math.isfinite(value):
             continue
-        for kind in sorted(limits.formats, key=lambda each: FORMATS[each]):
+        grows = value > last.get((what, name), math.inf)
+        steps, values = _recent(history, what, name) if grows else ([], [])
+        for kind in formats:
             if value > FORMATS[kind]:
                 yield (
                     f"out of {kind}",
@@ -105,7 +109,7 @@ def _range(history: History, limits: Limits) -> Found:
                     f"the output of {name} reaches {value:.4g}, beyond {kind} ({FORMATS[kind]:g})",
                 )
                 break
-            when = crossing(*_recent(history, what, name), FORMATS[kind])
+            when = crossing(steps, values, FORMATS[kind])
             if when is not None:
                 yield (
                     f"out of {kind}",

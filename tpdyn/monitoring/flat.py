@@ -47,5 +47,6 @@ def flat_entries(value: Tensor, region: tuple[float, float]) -> tuple[Tensor, Te
     if high != math.inf:
         flat += value >= high
     axis = 1 if value.dim() >= 4 else value.dim() - 1
-    units = flat.movedim(axis, -1).reshape(-1, value.shape[axis]) if value.dim() else flat.reshape(1, 1)
-    return flat.mean(), (units.amin(dim=0) > 0).to(torch.float32).mean()
+    units = flat.movedim(axis, -1).flatten(0, -2) if value.dim() > 1 else flat.reshape(1, -1)
+    counts = units.sum(dim=0)
+    return counts.sum() / units.numel(), (counts == units.shape[0]).to(torch.float32).mean()

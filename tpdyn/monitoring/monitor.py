@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from tpdyn.monitoring.alarms import Alarm, Limits, alarms
 from tpdyn.monitoring.expected import Band, bands
 from tpdyn.monitoring.history import History, read
-from tpdyn.monitoring.probe import Autocast, Key, Look, Probe, norms
+from tpdyn.monitoring.probe import Autocast, Before, Key, Look, Probe
 from tpdyn.monitoring.schedule import as_schedule
 from tpdyn.monitoring.writer import Writer
 from tpdyn.regimes.prediction import Prediction
@@ -42,7 +42,7 @@ class monitor:
     looks; None keeps everything in `history` only. limits: what counts as too large. on_alarm: called with each alarm;
     by default they become warnings.
 
-    Memory: in a look a copy of the weights and one forward pass; always the probe's outputs at the first look. In a
+    Memory: in a look a copy of the weights and one forward pass; always 256 rows of the outputs at the first look. In a
     distributed run only rank 0 looks. Raises ValueError for what is no model, optimizer or twin, and for sharded parameters
     (FSDP), which one process cannot look at.
 
@@ -96,8 +96,7 @@ class monitor:
         self.raised: list[Alarm] = []
         self._step = 0
         self._now: set[tuple[str, str]] = set()
-        self._before: dict[int, Tensor] | None = None
-        self._gradients: dict[str, Tensor] = {}
+        self._before: Before | None = None
         self._handles: list[Any] = []
         self._probe: Probe | None = None
         self._writer: Writer | None = None
@@ -161,31 +160,22 @@ class monitor:
                 return
             self._probe = Probe(self._model, self._call, self._autocast)
         if self._step == 0:
-            self._look(0, {})
+            self._look(0, None)
         if self._wanted(self._step + 1) and not self._broken:
             with torch.no_grad():
-                named = dict(self._model.named_parameters())
-                self._before = {id(each): each.detach().clone() for each in named.values() if each.requires_grad}
-                given = {name: each.grad for name, each in named.items() if each.grad is not None}
-                self._gradients = dict(zip(given, norms(list(given.values())), strict=True))
+                self._before = Before(self._model)
 
     def _end(self) -> None:
         self._step += 1
         before, self._before = self._before, None
-        if before is None:
-            return
-        with torch.no_grad():
-            updates = {
-                id(each): each.detach() - before[id(each)] for each in self._model.parameters() if id(each) in before
-            }
-        self._look(self._step, updates)
-        self._gradients = {}
+        if before is not None:
+            self._look(self._step, before)
 
-    def _look(self, step: int, updates: Mapping[int, Tensor]) -> None:
+    def _look(self, step: int, before: Before | None) -> None:
         """Look once. What goes wrong here ends the watching, never the run."""
         assert self._probe is not None
         try:
-            look = self._probe.look(updates, self._gradients)
+            look = self._probe.look(before)
         except Exception as error:
             self._stop(
                 step,
