@@ -34,7 +34,7 @@ class Net(nn.Module):
         self.first, self.norm, self.out = nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Linear(16, 2)
         self.block = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.5))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         h = checkpoint(self.block, self.norm(self.first(x)), use_reentrant=False)
         return self.out(h)  # type: ignore[no-any-return]
 
