@@ -35,7 +35,7 @@ def _log(log: Log) -> str:
             body = _limit(document)
         case "monitor":
             body = _monitor(document)
-        case other:
+        case other:  # a log written by a later version
             body = f"A log of the kind {code(str(other))}."
     return f"## {escaped(log.name)}\n\n{body}"
 

@@ -11,13 +11,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, assert_never, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tpdyn.program.instructions import Combine, Contract, Leaf, Operand, operands_of
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Leaf,
+    Operand,
+    Scatter,
+    Slice,
+    Spectral,
+    operands_of,
+)
 from tpdyn.program.program import Program
 from tpdyn.readings.finite import run
 from tpdyn.readings.orders.reading import Orders
@@ -94,8 +107,10 @@ def round_off(program: Program, width: int, sizes: _Numbers) -> _Numbers:
                 factor = abs(float(scale.at(width))) * math.prod(summed.values()) ** 0.5
                 product = factor * math.prod(sizes[operand.var] for operand in operands)
                 errors[k] = product * (2.0**-52 + _relative(operands, sizes, errors))
-            case instruction:
+            case (Apply() | Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral()) as instruction:
                 errors[k] = own + sizes[k] * _relative(operands_of(instruction), sizes, errors)
+            case _:
+                assert_never(statement.instruction)
     return errors
 
 

@@ -63,7 +63,7 @@ def uses_of(program: Program) -> list[list[Use]]:
                     uses[operand.var].append((scale.order or ZERO, position))
             case Contract(operands=(operand,), scale=scale) if _as_wide(program, operand.var, position):
                 uses[operand.var].append((scale.order or ZERO, position))
-            case instruction:
+            case instruction:  # a use without multiplier: then nothing is folded, which is cautious
                 for operand in operands_of(instruction):
                     uses[operand.var].append((ZERO, None))
     return uses

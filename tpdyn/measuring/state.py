@@ -118,7 +118,7 @@ class State:
             case random.Random():
                 python = value.getstate()
                 self._actions.append(lambda: value.setstate(python))
-            case _:
+            case _:  # any other object: its attributes, and what they hold
                 self._keep_object(value, depth)
 
     def _keep_tensor(self, value: Tensor) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from tpdyn.exponents import ZERO, Order, show_order
 from tpdyn.program.instructions import (
@@ -141,8 +141,10 @@ def kind(statement: Statement) -> str:
             return "product" if len(operands) == 2 else "sum"
         case Combine():
             return "linear combination"
-        case other:
+        case (Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral()) as other:
             return type(other).__name__.lower()
+        case _:
+            assert_never(statement.instruction)
 
 
 def derivation(program: Program, position: int, sizes: Sequence[Order], changes: Sequence[Order]) -> list[Any]:

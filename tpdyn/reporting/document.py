@@ -390,5 +390,5 @@ def _plain(value: Any) -> Any:
             return _number(value)
         case Mapping():
             return {key: _plain(each) for key, each in value.items()}
-        case _:
+        case _:  # a sequence; what is none raises TypeError
             return [_plain(each) for each in value]

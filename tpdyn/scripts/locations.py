@@ -121,7 +121,7 @@ def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                     elif isinstance(target, ast.Name):
                         for key, entry in _entries(value):
                             yield f"{target.id}.{key}", entry
-            case _:
+            case _:  # no other syntax binds a value to a name that a setting could mean
                 pass
 
 

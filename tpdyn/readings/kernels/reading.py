@@ -18,13 +18,25 @@ may be taken for independent holds because no rule here accepts a weight that is
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import final
+from typing import assert_never, final
 
 import torch
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Instruction, Leaf, Slice
+from tpdyn.program.instructions import (
+    Apply,
+    Combine,
+    Concat,
+    Contract,
+    Eigenvalues,
+    Gather,
+    Instruction,
+    Leaf,
+    Scatter,
+    Slice,
+    Spectral,
+)
 from tpdyn.readings.kernels import gaussian
 from tpdyn.readings.kernels.atoms import Atoms
 from tpdyn.readings.kernels.frame import Kind, Seen, Tile, level
@@ -147,8 +159,10 @@ class Kernels(Atoms):
                 return self._mean_of_entries(tile, u, instruction, names)
             case Concat():
                 return self._mean_of_parts(tile, u, instruction, names)
-            case _:
+            case Leaf() | Scatter() | Eigenvalues() | Spectral():
                 raise self.refusal(u.var, "no rule for its mean")
+            case _:
+                assert_never(instruction)
 
     def _mean_of_entries(self, tile: Tile, u: Seen, cut: Slice, names: dict[int, Label]) -> Sized | None:
         """Take the mean of entries along one axis: those entries of the mean."""
