@@ -22,7 +22,7 @@ from torch import nn
 import tpdyn
 from tpdyn.measuring.by_program import observed
 from tpdyn.measuring.run import live_run
-from tpdyn.store.store import Store, Value, key_of
+from tpdyn.store.store import Measured, Store, key_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = (64, 128, 256, 512)
@@ -66,7 +66,7 @@ def opening() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store.under(folder)
         values = [
-            Value(t, f"blocks.{m}.fc", what, 0.1 * m)
+            Measured(t, f"blocks.{m}.fc", what, 0.1 * m)
             for t in range(3)
             for m in range(100)
             for what in ("size", "rms", "change", "change_rms", "nonfinite", "new_nonfinite", "epsilon")

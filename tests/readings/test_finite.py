@@ -27,8 +27,8 @@ from tpdyn.program.instructions import (
     Spectral,
 )
 from tpdyn.program.program import Factor, Parameter, Program, Source, View
-from tpdyn.readings.finite import beside_base, entries, finite, from_view, run, to_view
-from tpdyn.readings.interpret import interpret, lockstep
+from tpdyn.readings.finite import finite, from_view, run, to_view
+from tpdyn.readings.interpret import lockstep
 
 N = Scaling.of(1, 1)
 ONE = Scaling.of(1)
@@ -258,30 +258,3 @@ def test_a_view_in_pieces_is_the_tensor_that_chunk_takes_apart() -> None:
     tensor = torch.randn(6, 4)
     view = View((0, 1, 2), ((0,), (1,)), stacked=0)
     assert torch.equal(to_view(view, list(tensor.chunk(3))), tensor)
-
-
-def test_many_seeds_beside_their_base_are_the_separate_runs_to_round_off() -> None:
-    b = Builder()
-    w = b.leaf(Leaf("parameter", "w", NORMAL), (N, dim(3)))
-    x = b.leaf(Leaf("data", "x", DATA), (dim(4), dim(3)))
-    noise = b.leaf(Leaf("random", "noise", NORMAL), (N, dim(3)))
-    later = b.add(Combine(((ONE, Operand(w, (0, 1))), (Scaling.of(0.1), Operand(noise, (0, 1))))), (N, dim(3)))
-    out = b.add(Contract((Operand(x, (0, 2)), Operand(later, (1, 2)))), (dim(4), N))
-    aside = b.add(Apply("tanh", (Operand(out, (0, 1)),)), (dim(4), N))
-    view = lambda var: View.plain(var, 2)  # noqa: E731
-    b.parameters.append(Parameter("w", (view(w), view(later)), (None,)))
-    program = b.build(steps=1)
-    given = {"x": torch.randn(4, 3, dtype=torch.float64)}
-    seeds = (0, 5, 9)
-    values = interpret(program, beside_base(program, 6, seeds, (out,), leaves=given))
-    assert values[aside] == (None, None)  # nothing that is wanted reads it
-    for k, seed in enumerate(seeds):
-        alone = lockstep(
-            program, finite(program, 6, seed=seed, leaves=given), finite(program, 6, seed=seed, leaves=given, base=True)
-        )
-        for position in (w, later, out):
-            for mine, theirs in zip(values[position], alone[position], strict=True):
-                if mine is not None:
-                    torch.testing.assert_close(mine[k], theirs, rtol=1e-12, atol=1e-12)
-    assert values[x][0].shape[0] == 1  # the same for every seed
-    assert entries(program, 60) > entries(program, 6) > 4 * 6

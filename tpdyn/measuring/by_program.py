@@ -15,13 +15,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from tpdyn.measuring.observe import FIELDS, PARTS, Observation
+from tpdyn.measuring.observe import PARTS, Observation
 from tpdyn.program.base import later_versions
 from tpdyn.program.program import Program, Statement, View
-from tpdyn.readings.finite import beside_base, entries
+from tpdyn.readings.batched import Batched
+from tpdyn.readings.finite import entries
 from tpdyn.readings.interpret import Pair, Rule, beside, interpret
 from tpdyn.readings.sampled.memory import expect_memory, free_memory
 from tpdyn.readings.sampled.noise import Independent
@@ -29,6 +32,9 @@ from tpdyn.readings.sampled.simulate import rule_for
 
 BATCH = 64 * 2**20
 """Bytes of a batch of seeds: larger ones leave the caches, and were slower per seed from width 256 on."""
+
+TILE = 2**16
+"""Entries of which sizes are taken at once."""
 
 SHARE = 0.8
 """Of the memory that is free, so much may be used."""
@@ -65,10 +71,12 @@ def observed(
         return
     count = max(1, int(min(BATCH if where.type == "cpu" else SHARE * (room or BATCH), SHARE * (room or BATCH)) // one))
     waiting = list(seeds)
+    seen = _Seen(program, width, steps)
+    batched = Batched(program, width, seen.wanted, seen.alone, dtype=dtype, device=where)
     while waiting:
         batch = tuple(waiting[:count])
         try:
-            found = _batch(program, width, batch, steps, dtype, where)
+            found = _batch(batched, _Seen(program, width, steps), batch)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if len(batch) == 1 or not _out_of_memory(error):
                 raise
@@ -90,13 +98,10 @@ def _out_of_memory(error: BaseException) -> bool:
     return known or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
-def _batch(
-    program: Program, width: int, seeds: tuple[int, ...], steps: int, dtype: torch.dtype, device: torch.device
-) -> list[Observation]:
-    seen = _Seen(program, width, steps)
-    rule = beside_base(program, width, seeds, seen.wanted, seen.alone, dtype=dtype, device=device)
-    seen.listen_to(rule)
-    return seen.observations(len(seeds), torch.finfo(dtype).eps)
+def _batch(batched: Batched, seen: _Seen, seeds: tuple[int, ...]) -> list[Observation]:
+    with torch.inference_mode():
+        seen.listen_to(batched.rule(seeds))
+        return seen.observations(len(seeds), torch.finfo(batched.dtype).eps)
 
 
 def _simulated(
@@ -139,13 +144,14 @@ def _simulated(
 
 @final
 class _Seen:
-    """What is measured of the values that have names."""
+    """What is measured of the values that have names. Numbers stay where they are computed until a batch is done."""
 
     def __init__(self, program: Program, width: int, steps: int) -> None:
         self.program, self.steps = program, steps
         self.shapes = {each.name: _shape(program, each.versions[0], width) for each in program.parameters}
         self.marks = [mark for mark in program.marks if mark.step < steps]
-        self.whole = {piece for mark in self.marks for piece in mark.view.pieces}
+        self.outputs = {piece for mark in self.marks if mark.kind != "loss" for piece in mark.view.pieces}
+        self.losses = {piece for mark in self.marks if mark.kind == "loss" for piece in mark.view.pieces}
         self.versions = [
             (parameter.name, t, view)
             for parameter in program.parameters
@@ -157,99 +163,123 @@ class _Seen:
             for t, view in enumerate(parameter.gradients[:steps])
             if view is not None
         ]
-        self.wanted = self.whole | {piece for _, _, view in self.versions for piece in view.pieces}
-        self.alone = {piece for _, _, view in self.gradients for piece in view.pieces}  # of no interest in the base
+        self.wanted = self.outputs | {piece for _, _, view in self.versions for piece in view.pieces}
+        self.alone = self.losses | {
+            piece for _, _, view in self.gradients for piece in view.pieces
+        }  # the base is of no interest
         self.later = {
             piece for parameter in program.parameters for view in parameter.versions[1:] for piece in view.pieces
         } - {piece for parameter in program.parameters for piece in parameter.versions[0].pieces}
-        self.stats: dict[int, Tensor] = {}
-        self.single: dict[int, Tensor | None] = dict.fromkeys(
-            piece for _, _, view in (*self.versions, *self.gradients) for piece in view.pieces
-        )
+        self.singles = {piece for _, _, view in (*self.versions, *self.gradients) for piece in view.pieces}
+        self.counts: dict[int, int] = {}
+        self.sizes: dict[int, Tensor] = {}
+        self.sums: dict[int, Tensor] = {}
 
     def listen_to(self, rule: Rule[Pair[Any]]) -> None:
+        """Read the program by this rule, and note what is measured."""
+        looked_at = self.wanted | self.alone
+
         def heard(position: int, statement: Statement, pair: Pair[Any]) -> None:
-            if (position in self.wanted or position in self.alone) and isinstance(pair[0], Tensor):
+            if position in looked_at and isinstance(pair[0], Tensor):
                 rank, base = len(statement.shape), pair[1] if isinstance(pair[1], Tensor) else pair[0]
                 live = _rows(pair[0], rank)
                 base = live if base is pair[0] else _rows(base, rank)
-                if position in self.whole:
+                self.counts[position] = live.shape[1]
+                if position in self.outputs:
                     first = base.double()
-                    self.stats[position] = _sizes(first if live is base else live.double(), first).cpu()
-                if position in self.single:
-                    differs = position in self.later
-                    self.single[position] = _mean_size(live - base if differs else live).cpu()
+                    self.sizes[position] = _sizes(first if live is base else live.double(), first)
+                if position in self.losses:
+                    self.sums[position] = live.double().sum(1, keepdim=True)
+                if position in self.singles:
+                    self.sums[position] = _sum_of_sizes(live, base if position in self.later else None)
 
-        interpret(self.program, rule, vars=(), until=max((*self.wanted, *self.alone), default=0), listener=heard)
+        interpret(self.program, rule, vars=(), until=max(looked_at, default=0), listener=heard)
 
     def observations(self, count: int, epsilon: float) -> list[Observation]:
         """Return one observation for each seed of the batch."""
-        made = []
-        for number in range(count):
-            run = Observation(steps=self.steps)
-            for mark in self.marks:
-                values = self._of(mark.view, number)
-                if values is None:
-                    continue
+        made = [Observation(steps=self.steps, shapes=self.shapes) for _ in range(count)]
+        means = {position: found / self.counts[position] for position, found in _on_the_cpu(self.sums).items()}
+        sizes = {
+            position: np.where(SQUARED, np.sqrt(found / self.counts[position]), found / self.counts[position])
+            for position, found in _on_the_cpu(self.sizes).items()
+        }
+        rest = [epsilon, *[NAN] * PARTS]
+        for mark in self.marks:
+            found = _together(means if mark.kind == "loss" else sizes, mark.view, count)
+            for run, row in zip(made, () if found is None else found.tolist(), strict=False):
                 if mark.kind == "loss":
-                    run.losses[mark.step] = run.losses.get(mark.step, 0.0) + values[-1]
+                    run.losses[mark.step] = run.losses.get(mark.step, 0.0) + row[0]
                 else:
-                    run.outputs.setdefault(
-                        (mark.step, mark.name), [*values[: len(FIELDS) - 1], epsilon, *[NAN] * PARTS]
-                    )
-            for name, t, view in self.versions:
-                size = self._single(self.program.parameter(name).versions[0], number)
-                change = 0.0 if self.later.isdisjoint(view.pieces) else self._single(view, number)
-                if size is not None and change is not None:
-                    run.parameters[t, name] = (size, change)
-            for name, t, view in self.gradients:
-                if (value := self._single(view, number)) is not None:
-                    run.gradients[t, name] = value
-            run.shapes = self.shapes
-            made.append(run)
+                    run.outputs.setdefault((mark.step, mark.name), [*row, *rest])
+        for name, t, view in self.versions:
+            size = _together(means, self.program.parameter(name).versions[0], count)
+            change = np.zeros((count, 1)) if self.later.isdisjoint(view.pieces) else _together(means, view, count)
+            if size is not None and change is not None:
+                for run, first, second in zip(made, size[:, 0].tolist(), change[:, 0].tolist(), strict=True):
+                    run.parameters[t, name] = (first, second)
+        for name, t, view in self.gradients:
+            if (found := _together(means, view, count)) is not None:
+                for run, first in zip(made, found[:, 0].tolist(), strict=True):
+                    run.gradients[t, name] = first
         return made
 
-    def _single(self, view: View, number: int) -> float | None:
-        """Average the size over the pieces of a parameter (of its change, for a later version) or of a gradient."""
-        found = [self.single.get(piece) for piece in view.pieces]
-        known = [float(each[min(number, len(each) - 1)]) for each in found if each is not None]
-        return sum(known) / len(known) if len(known) == len(found) else None
 
-    def _of(self, view: View, number: int) -> list[float] | None:
-        """Combine the numbers of a tensor's pieces, which have equally many entries; None if one is unknown."""
-        if any(piece not in self.stats for piece in view.pieces):
-            return None
-        pieces = torch.stack([self.stats[piece][min(number, len(self.stats[piece]) - 1)] for piece in view.pieces])
-        means = pieces.mean(0)
-        for squared in (1, 3):
-            means[squared] = pieces[:, squared].square().mean().sqrt()
-        return [float(each) for each in means]
+Numbers = NDArray[np.float64]
+SQUARED = np.array([False, True, False, True, False, False])
+"""Which of `FIELDS` are sums of squares before they are root mean squares."""
+
+
+def _on_the_cpu(found: dict[int, Tensor]) -> dict[int, Numbers]:
+    """Fetch numbers [run, number] of many values in one go."""
+    if not found:
+        return {}
+    together: Numbers = torch.cat(list(found.values())).cpu().numpy()
+    made, at = {}, 0
+    for position, each in found.items():
+        made[position] = together[at : at + each.shape[0]]
+        at += each.shape[0]
+    return made
+
+
+def _together(found: dict[int, Numbers], view: View, count: int) -> Numbers | None:
+    """Combine the numbers [run, number] of a tensor's pieces, which have equally many entries; None if one is unknown."""
+    pieces = [found.get(piece) for piece in view.pieces]
+    known = [
+        each if len(each) == count else np.broadcast_to(each, (count, each.shape[1]))
+        for each in pieces
+        if each is not None
+    ]
+    if len(known) < len(pieces):
+        return None
+    if len(known) == 1:
+        return known[0]
+    every = np.stack(known)
+    means: Numbers = every.mean(0)
+    if means.shape[1] == len(SQUARED):
+        means[:, SQUARED] = np.sqrt(np.square(every[:, :, SQUARED]).mean(0))
+    return means
 
 
 def _sizes(live: Tensor, base: Tensor) -> Tensor:
-    """Compute `FIELDS` without epsilon, then the mean of the live value; one row a seed. Both [seed or 1, entry], float64."""
-    same = live is base
-    live, base = torch.broadcast_tensors(live, base)  # type: ignore[no-untyped-call]
-    difference = None if same else live - base
-    rows = _norms(base, difference)
-    zero = torch.zeros_like(rows[0])
-    bad = [zero, zero]
-    if not torch.isfinite(torch.stack(rows)).all():
-        whole = live - base if difference is None else difference
-        rows = _norms(base, torch.where(live == base, torch.zeros_like(live), whole))  # inf - inf: does not change
-        wrong = ~torch.isfinite(live)
-        bad = [wrong.double().mean(1), (wrong & torch.isfinite(base)).double().mean(1)]
-    return torch.stack([*rows, *bad, live.mean(1)], 1)
+    """Sum what is averaged for `FIELDS` (but epsilon); one row a seed. Both [seed or 1, entry], float64."""
+    if live is base:
+        rows = [*_sums(base), *[base.new_zeros(len(base))] * 4]
+    else:
+        live, base = torch.broadcast_tensors(live, base)  # type: ignore[no-untyped-call]
+        rows = [*_sums(base), *_sums(live - base), *[base.new_zeros(len(base))] * 2]
+    found = torch.stack(rows, 1)
+    if math.isfinite(float(found.sum())):
+        return found
+    # inf - inf: entries that the base has too (a mask of -inf) do not change
+    difference = torch.where(live == base, torch.zeros_like(live), live - base)
+    wrong = ~torch.isfinite(live)
+    bad = [wrong.double().sum(1), (wrong & torch.isfinite(base)).double().sum(1)]
+    return torch.stack([*_sums(base), *_sums(difference), *bad], 1)
 
 
-def _norms(base: Tensor, difference: Tensor | None) -> list[Tensor]:
-    """Compute mean absolute and root mean square entry of the base and of the change (none: it is zero)."""
-    found = []
-    for value in (base, difference):
-        for power in (1, 2):
-            made = base.new_zeros(len(base)) if value is None else torch.linalg.vector_norm(value, power, dim=1)
-            found.append(made / value[0].numel() ** (1 / power) if value is not None else made)
-    return found
+def _sums(value: Tensor) -> list[Tensor]:
+    """Sum sizes and squares, a row a seed."""
+    return [value.abs().sum(1), torch.linalg.vector_norm(value, dim=1).square_()]
 
 
 def _shape(program: Program, view: View, width: int) -> tuple[int, ...]:
@@ -266,5 +296,15 @@ def _rows(value: Tensor, rank: int) -> Tensor:
     return value.reshape(len(value), -1) if value.dim() > rank else value.reshape(1, -1)
 
 
-def _mean_size(value: Tensor) -> Tensor:
-    return value.abs().mean(1).double()
+def _sum_of_sizes(value: Tensor, base: Tensor | None) -> Tensor:
+    """Sum the absolute entries, or those of the difference from a base; one row a seed."""
+    if value.shape[1] <= TILE:
+        return (value.abs() if base is None else torch.sub(value, base).abs_()).sum(1, keepdim=True).double()
+    parts = torch.split(value, TILE, 1)  # what is in between stays in the caches
+    if base is None:
+        found = [part.abs().sum(1, keepdim=True) for part in parts]
+    else:
+        found = [
+            torch.sub(*pair).abs_().sum(1, keepdim=True) for pair in zip(parts, torch.split(base, TILE, 1), strict=True)
+        ]
+    return torch.cat(found, 1).double().sum(1, keepdim=True)

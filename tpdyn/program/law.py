@@ -109,10 +109,13 @@ class Law:
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """Draw entries at one width. "iid" is drawn as a Gaussian of its mean and standard deviation.
 
-        generator: on the device. Raises ValueError for what is given, and for an orthogonal matrix of less than two axes.
+        generator: on the device. out: where independent entries may be drawn into, of that shape.
+
+        Raises ValueError for what is given, and for an orthogonal matrix of less than two axes.
         """
         import torch
 
@@ -121,19 +124,23 @@ class Law:
             case "zero" | "constant":
                 return torch.full(tuple(shape), location, dtype=dtype, device=device)
             case "normal" | "iid":
-                noise = torch.randn(tuple(shape), generator=generator, dtype=dtype, device=device)
-                return noise * scale + location
+                noise = torch.randn(tuple(shape), generator=generator, dtype=dtype, device=device, out=out)
+                return _moved(noise.mul_(scale), location)
             case "orthogonal":
                 return _haar(shape, generator, dtype, device) * scale
             case "uniform":
-                noise = torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device)
-                return (noise * 2 - 1) * scale + location
+                noise = torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device, out=out)
+                return _moved(noise.mul_(2).sub_(1).mul_(scale), location)
             case "bernoulli":
                 noise = torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device)
                 return (noise < location).to(noise.dtype)
             case "data" | "index" | "array":
                 raise ValueError(f"{self.kind} is given: there is no law to draw it from")
         assert_never(self.kind)
+
+
+def _moved(noise: Tensor, location: float) -> Tensor:
+    return noise.add_(location) if location else noise
 
 
 def _haar(

@@ -1,13 +1,13 @@
 """What values does a program take at one width? The plain definition: slow, obvious, and what faster things must equal.
 
 Float and bool values are tensors of one float type (a bool is 0 or 1), int values are int64. The axes of a value are
-those of its statement. Many seeds are run at once with an axis in front (`finite_seeds`), and the base program beside.
+those of its statement. Many seeds at once, the base program beside: `tpdyn.readings.batched`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import overload
 
 import torch
@@ -17,14 +17,13 @@ from tpdyn.program.base import later_versions
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.evaluation.evaluate import evaluate
 from tpdyn.program.evaluation.leaves import draw, known
-from tpdyn.program.evaluation.stacked import stacked, stacked_view
 from tpdyn.program.evaluation.views import from_view, to_view
 from tpdyn.program.instructions import Leaf, operands_of
 from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.interpret import Listener, Pair, Rule, Until, beside, interpret
+from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 
-__all__ = ["beside_base", "entries", "finite", "from_view", "run", "to_view"]
+__all__ = ["entries", "finite", "from_view", "run", "to_view"]
 
 
 @overload
@@ -117,29 +116,6 @@ def finite(
     return _Evaluation(program, width, given, base, dtype, seed, torch.device(device))
 
 
-def beside_base(
-    program: Program,
-    width: int,
-    seeds: Sequence[int],
-    wanted: Collection[int],
-    alone: Collection[int] = (),
-    *,
-    leaves: Mapping[str, Tensor] | None = None,
-    dtype: torch.dtype = torch.float64,
-    device: str | torch.device = "cpu",
-) -> Rule[Pair[Tensor]]:
-    """Run the program beside its base program at one width, for many seeds at once: a rule for `interpret`. Good for one pass.
-
-    A value has an axis in front, one entry a seed, or of size 1 where it is the same for every seed. Along it lie the values
-    of `finite` with that seed, up to round-off. Only what `wanted` and `alone` need is computed (see `interpret.beside`).
-
-    Raises what `finite` raises.
-    """
-    finite(program, width, leaves=leaves)  # its checks
-    run = _Evaluation(program, width, leaves or {}, True, dtype, tuple(seeds), torch.device(device))
-    return beside(program, run.value, run.of_base, wanted, alone)
-
-
 def entries(program: Program, width: int) -> int:
     """Count the entries that live at once in one pass that keeps nothing, at most, the base program included."""
     sizes = [math.prod(dim.size_at(width) for dim in statement.shape) for statement in program.statements]
@@ -155,7 +131,7 @@ def entries(program: Program, width: int) -> int:
 
 
 class _Evaluation:
-    """The rule of the finite reading: (position, statement, operand values) -> value. Several seeds: an axis in front."""
+    """The rule of the finite reading: (position, statement, operand values) -> value."""
 
     def __init__(
         self,
@@ -164,12 +140,11 @@ class _Evaluation:
         leaves: Mapping[str, Tensor],
         base: bool,
         dtype: torch.dtype,
-        seed: int | tuple[int, ...],
+        seed: int,
         device: torch.device,
     ) -> None:
         self.program, self.width, self.leaves = program, width, leaves
         self.dtype, self.seed, self.device = dtype, seed, device
-        self.many = isinstance(seed, tuple)
         self.later = later_versions(program) if base else {}
         self.kept = {piece for later in self.later.values() for piece in later.initial.pieces}
         self.initial: dict[int, Tensor] = {}
@@ -185,9 +160,6 @@ class _Evaluation:
         view, initial = later.view, later.initial
         if (view.dims, view.factors) == (initial.dims, initial.factors):
             return self.initial[later.first]
-        if self.many:
-            view, initial = stacked_view(view), stacked_view(initial)
-            shape = (max(self.initial[piece].shape[0] for piece in initial.pieces), *shape)
         return from_view(view, to_view(initial, self.initial), dict.fromkeys(view.pieces, shape))[position]
 
     def value(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
@@ -209,15 +181,8 @@ class _Evaluation:
         if isinstance(instruction, Leaf):
             value = self._leaf(instruction, shape)
             return value.to(self.device, torch.int64 if type == "int" else self.dtype)
-        if self.many:
-            instruction, shape = stacked(instruction), (max((each.shape[0] for each in operands), default=1), *shape)
         return evaluate(instruction, operands, shape, self.width, dtype=self.dtype, type=type, device=self.device)
 
     def _leaf(self, leaf: Leaf, shape: tuple[int, ...]) -> Tensor:
         value = known(self.program, leaf, shape, self.width, self.leaves)
-        if not isinstance(self.seed, tuple):
-            return draw(leaf, shape, self.width, self.dtype, self.seed) if value is None else value
-        if value is not None:
-            return value.unsqueeze(0)
-        seeds = self.seed[:1] if leaf.law.is_number else self.seed
-        return torch.stack([draw(leaf, shape, self.width, self.dtype, seed) for seed in seeds])
+        return draw(leaf, shape, self.width, self.dtype, self.seed) if value is None else value

@@ -148,7 +148,7 @@ def beside(
     value: the rule of a statement as it stands. of_base: what the base program reads instead of a later version of a parameter.
     """
     later = later_versions(program)
-    mine, of_the_base = _cone(program, {*wanted, *alone}, ()), _cone(program, wanted, later)
+    mine, of_the_base = cones(program, wanted, alone)
 
     def rule(position: int, statement: Statement, operands: tuple[Pair[V], ...]) -> Pair[V]:
         if position not in mine:
@@ -163,6 +163,11 @@ def beside(
         return made, value(position, statement, tuple(base for _, base in operands if base is not None))
 
     return rule
+
+
+def cones(program: Program, wanted: Collection[int], alone: Collection[int] = ()) -> tuple[set[int], set[int]]:
+    """Collect what `beside` reads: the ancestors of all that is wanted, and those in the base program."""
+    return _cone(program, {*wanted, *alone}, ()), _cone(program, wanted, later_versions(program))
 
 
 def _cone(program: Program, wanted: Collection[int], given: Collection[int]) -> set[int]:

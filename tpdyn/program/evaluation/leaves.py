@@ -38,8 +38,13 @@ def known(
     return value
 
 
-def draw(leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, seed: int) -> Tensor:
-    """Draw from the law, from a stream that depends on the seed and the leaf's name only: the same in every reading."""
+def draw(
+    leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, seed: int, out: Tensor | None = None
+) -> Tensor:
+    """Draw from the law, from a stream that depends on the seed and the leaf's name only: the same in every reading.
+
+    out: where the entries may be drawn into; the result is what counts.
+    """
     # torch's CPU generator reads the lowest 32 bits of its seed only
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {leaf.name}".encode()))
-    return leaf.law.draw(shape, width, generator=generator, dtype=dtype)
+    return leaf.law.draw(shape, width, generator=generator, dtype=dtype, out=out)
