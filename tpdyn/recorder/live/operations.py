@@ -140,7 +140,7 @@ class Operations(TorchDispatchMode, ABC):
                 self._write(tensor, Ref(node, len(tensors) + extra))
 
     def _on_sparse(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
-        """Record an operation that reads or makes sparse tensors as the same on dense ones."""
+        """Run and record an operation that reads or makes sparse tensors as the same on dense ones."""
         name = base_name(str(func))
         if not any_sparse((args, kwargs)) and name not in STORED_ELSE:  # made of what is dense, or nested
             if self._are_given((args, kwargs)):
@@ -153,20 +153,22 @@ class Operations(TorchDispatchMode, ABC):
         ):
             self._refuse_what_is_not_dense(func, error)
         if name in STORED_ELSE and not any(kwargs.get(key) for key in ("dtype", "masked_grad")):
-            ref, out = self._dense_value(args[0]), func(*args, **kwargs)
-            self._hold(out, ref)
-            return out
+            ref, entries = self._dense_value(args[0]), self._sparse.entries(args[0]).clone()
+            return self._hold(func(*args, **kwargs), ref, entries)
         target = ON_DENSE.get(func, func)
         if base_name(str(target)) not in DENSE_TOO:
             if self._are_given((args, kwargs)):
                 return func(*args, **kwargs)
             self._refuse_what_is_not_dense(func, error)
-        values = tuple(self._dense_value(each) for each in args)
-        options = {key: self._dense_value(each) for key, each in kwargs.items() if key != "layout"}
+        options = {key: each for key, each in kwargs.items() if key != "layout"}
+        values = tuple(map(self._dense_value, args))
+        extra = {key: self._dense_value(each) for key, each in options.items()}
+        made = target(
+            *map(self._sparse.entries, args), **{k: self._sparse.entries(each) for k, each in options.items()}
+        )
         out = func(*args, **kwargs)
-        self._hold(out, Ref(self._append(target, values, options, (Meta(tuple(out.shape), out.dtype),))))
-        self._note("sparse matrices are recorded as dense ones: a replay agrees up to round-off")
-        return out
+        self._note("sparse matrices are multiplied as dense ones while recording: the same up to round-off")
+        return self._hold(out, Ref(self._append(target, values, extra, (Meta(tuple(out.shape), out.dtype),))), made)
 
     def _from_coordinates(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
         """Record a sparse tensor of drawn entries as zeros with these put in."""
@@ -178,8 +180,7 @@ class Operations(TorchDispatchMode, ABC):
         at = [self._apply(aten.select.int, (places, 0, axis), {}, row) for axis in range(len(size))]
         meta = Meta(tuple(size), entries.dtype)
         values = (self._full(entries.new_empty(size), 0), at, self._value(entries), True)
-        self._hold(out, Ref(self._append(aten.index_put.default, values, {}, (meta,))))
-        return out
+        return self._hold(out, Ref(self._append(aten.index_put.default, values, {}, (meta,))), dense(out))
 
     def _dense_value(self, argument: Any) -> Any:
         if not is_sparse(argument):
@@ -187,14 +188,16 @@ class Operations(TorchDispatchMode, ABC):
         ref = self._sparse.known(argument)
         if ref is None:
             ref = self._enter(argument)
-            self._sparse.hold(argument, ref)
+            self._sparse.hold(argument, ref, dense(argument))
         return ref
 
-    def _hold(self, tensor: Tensor, ref: Ref) -> None:
-        if is_sparse(tensor):
-            self._sparse.hold(tensor, ref)
-        else:
-            self._storages.result(tensor, ref)
+    def _hold(self, made: Tensor, ref: Ref, entries: Tensor) -> Tensor:
+        """Return what an operation made, if that is sparse, else its entries as the dense operation makes them."""
+        if is_sparse(made):
+            self._sparse.hold(made, ref, entries)
+            return made
+        self._storages.result(entries, ref)
+        return entries
 
     def _refuse_what_is_not_dense(self, func: Any, error: Exception) -> NoReturn:
         raise RecordingError(

@@ -1,7 +1,7 @@
 """What does a sparse tensor hold? The entries of a dense one: the recording reads it as that.
 
 A graph's adjacency matrix is a leaf, however it is stored, and `to_sparse` of a known matrix is that matrix itself. Products
-with it become products with the dense matrix, which agree up to round-off.
+with it are computed with the dense matrix while recording, so that a replay gives the same bits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.live.frames import user_source
 from tpdyn.recorder.live.tape import Ref
 
 aten = torch.ops.aten
@@ -52,16 +53,36 @@ class SparseTensors:
     """Remembers which value each sparse tensor holds: by its memory, which other tensor objects share."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, tuple[Tensor, Ref]] = {}
+        self._known: dict[Key, tuple[Tensor, Ref, Tensor]] = {}
 
     def known(self, tensor: Tensor) -> Ref | None:
         """Return what a sparse tensor holds; None if it was not met, or has been written since."""
         found = self._known.get(_key(tensor))
         return None if found is None else found[1]
 
-    def hold(self, tensor: Tensor, ref: Ref) -> None:
+    def entries(self, item: Any) -> Any:
+        """Return the entries of a sparse tensor, laid out as a replay lays them; what is not sparse stays.
+
+        Raises RecordingError if they were written since.
+        """
+        if not is_sparse(item):
+            return item
+        now, found = dense(item), self._known.get(_key(item))
+        if found is None:
+            return now
+        if now.numel() and not torch.allclose(
+            now.double(), found[2].double(), rtol=1e-4, atol=1e-6 * float(now.double().abs().max())
+        ):
+            raise RecordingError(
+                "the entries of a sparse tensor were written in place; expected sparse tensors that stay as they were made. "
+                "Try to make a new one",
+                user_source(),
+            )
+        return found[2]
+
+    def hold(self, tensor: Tensor, ref: Ref, entries: Tensor) -> None:
         """Note what a sparse tensor holds. The tensor is kept, so that its memory stays its own."""
-        self._known[_key(tensor)] = (tensor, ref)
+        self._known[_key(tensor)] = (tensor, ref, entries)
 
 
 def dense(tensor: Tensor) -> Tensor:
