@@ -82,10 +82,12 @@ def record(
     numbers = Numbers()
     kept: list[dict[str, frozenset[int]]] = []
     asked = [name for name in finite if not is_dim(name)]
+    evaluations = True if at is not None else None  # numbers that are noted must be asked for once
     for width in widths:
         tell(f"recording at width {width}")
         with noting(numbers) if at is not None and not lowereds else contextlib.nullcontext():
-            tape = record_tape(train, width, steps, seed, asked)
+            tape = record_tape(train, width, steps, seed, asked, evaluations=evaluations)
+        evaluations = tape.evaluations
         kept.append(tape.numbers)
         if at is not None:
             signed.append(signatures(tape))
@@ -97,7 +99,16 @@ def record(
     if verify:
         width = built.base if built else further_width(widths, made.program)
         tell(f"verifying at width {width}")
-        guarded = check_at(built.original if built else train, made, lowereds[0], width, steps, seed, laws=not built)
+        guarded = check_at(
+            built.original if built else train,
+            made,
+            lowereds[0],
+            width,
+            steps,
+            seed,
+            laws=not built,
+            evaluations=evaluations,
+        )
         made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
     if at is not None:
         tell(f"comparing shapes and constants at width {at}")
@@ -115,10 +126,21 @@ def default_widths(train: Callable[[int], object]) -> tuple[int, ...]:
 
 
 def lowered_at(
-    train: Callable[[int], object], width: int, steps: int, seed: int, *, verify: bool, double: bool = False
+    train: Callable[[int], object],
+    width: int,
+    steps: int,
+    seed: int,
+    *,
+    verify: bool,
+    double: bool = False,
+    evaluations: bool | None = None,
 ) -> Lowered:
-    """Record once, and lower; with `double`, with the live values of the script in float64, to compare with."""
-    return _lowered(record_tape(train, width, steps, seed), verify=verify, double=double)
+    """Record once, and lower; with `double`, with the live values of the script in float64, to compare with.
+
+    evaluations: as in `record_tape`.
+    """
+    tape = record_tape(train, width, steps, seed, evaluations=evaluations)
+    return _lowered(tape, verify=verify, double=double)
 
 
 def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
@@ -136,10 +158,11 @@ def check_at(
     seed: int,
     *,
     laws: bool = True,
+    evaluations: bool | None = None,
 ) -> dict[str, float]:
-    """Record at a further width and compare; see `tpdyn.recorder.fitting.verify`."""
+    """Record at a further width and compare; see `tpdyn.recorder.fitting.verify`. evaluations: as in `record_tape`."""
     try:
-        held_out = lowered_at(train, width, steps, seed, verify=True, double=True)
+        held_out = lowered_at(train, width, steps, seed, verify=True, double=True, evaluations=evaluations)
     except RecordingError as error:
         raise RecordingError(
             f"the program could not be verified at the further width {width}, which the script does not accept: {error}\n"

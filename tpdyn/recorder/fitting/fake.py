@@ -206,7 +206,7 @@ def signatures_at(train: Callable[[int], object], width: int, steps: int, seed: 
     """
     try:
         with answering(numbers):
-            return signatures(record_tape(train, width, steps, seed))
+            return signatures(record_tape(train, width, steps, seed, evaluations=True))
     except RecordingError as error:
         raise RecordingError(
             f"the script does not run under fake tensors, so nothing was checked at width {width}: {error}"

@@ -19,7 +19,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, TracebackType
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,9 @@ class Watch:
         self.module_stack: list[tuple[str, nn.Module]] = []
         self.on_recomputed: Callable[[nn.Module, bool], None] | None = (
             None  # a module that is not told of: enters, leaves
+        )
+        self.on_evaluation: Callable[[bool], None] | None = (
+            None  # an outermost module without gradients: enters, leaves
         )
         self.stopped = False
         self.backwards = 0
@@ -275,6 +278,8 @@ class Watch:
         if not self.module_stack and not torch.is_grad_enabled():
             self._silent = 1
             self.module_stack.append(("", module))
+            if self.on_evaluation is not None:
+                self.on_evaluation(True)
             if self.on_recomputed is not None:
                 self.on_recomputed(module, True)
             return
@@ -297,6 +302,8 @@ class Watch:
             self._silent -= 1
             if self.on_recomputed is not None:
                 self.on_recomputed(module, False)
+            if self.on_evaluation is not None and not self._silent:
+                self.on_evaluation(False)
             return
         if output is None:  # nothing came out, or the module raised
             return
@@ -359,7 +366,7 @@ class Watch:
         if self.limit is not None and self.step >= self.limit and self._others_after >= self._others_wanted:
             self.stop()
 
-    def stop(self) -> None:
+    def stop(self) -> NoReturn:
         """End the script here."""
         self.stopped = True
         raise StopRecording

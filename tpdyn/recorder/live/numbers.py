@@ -10,7 +10,7 @@ unless a script could contain the same number. Comparisons are not followed: the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -107,9 +107,9 @@ class Numbers:
 
     def calling(self, call: Callable[[], Any], arguments: Any) -> Any:
         """Return the result of a call of torch, whose traced numbers are known as long as it runs."""
-        given = {float(x): Ref(x.ref.node, x.ref.output, number=True) for x in _traced(arguments)} if self else {}
-        if not given:
+        if not self._by_bits or not (traced := _traced(arguments)):
             return call()
+        given = {float(x): Ref(x.ref.node, x.ref.output, number=True) for x in traced}
         first = _next_sequence()
         self._given.append(given)
         try:
@@ -143,15 +143,18 @@ class _Calls(TorchFunctionMode):
         return self._numbers.calling(lambda: func(*args, **options), (args, options))
 
 
-def _traced(item: Any) -> Iterator[TracedNumber]:
-    if isinstance(item, TracedNumber):
-        yield item
-    elif isinstance(item, (list, tuple)):
-        for part in item:
-            yield from _traced(part)
-    elif isinstance(item, dict):
-        for part in item.values():
-            yield from _traced(part)
+def _traced(items: Any) -> list[TracedNumber]:
+    """List the traced numbers in nested arguments. (Each call of torch asks: no generators here.)"""
+    found: list[TracedNumber] = []
+    for item in items:
+        kind = type(item)
+        if kind is TracedNumber:
+            found.append(item)
+        elif kind is tuple or kind is list:
+            found += _traced(item)
+        elif kind is dict:
+            found += _traced(item.values())
+    return found
 
 
 def _could_be_written(number: float) -> bool:

@@ -9,6 +9,7 @@ source line) is decided by the recorder above.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tpdyn.program.program import Origin
+from tpdyn.program.program import Origin, Source
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.live.finish import refs_in
 from tpdyn.recorder.live.foreach import calls_of, fused_formulas, per_tensor
@@ -27,11 +28,15 @@ from tpdyn.recorder.live.frames import called_by_user, user_frames, user_source
 from tpdyn.recorder.live.hooks import StopRecording, Watch, name_within
 from tpdyn.recorder.live.numbers import Numbers
 from tpdyn.recorder.live.schemas import Operation, operation
-from tpdyn.recorder.live.sparse import DENSE_TOO, ON_DENSE, STORED_ELSE, SparseTensors, any_sparse, dense, is_sparse
+from tpdyn.recorder.live.sparse import SparseTensors, dense, is_sparse, refused
 from tpdyn.recorder.live.storage import Storages
-from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape, base_name
+from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape
+from tpdyn.recorder.live.unrecorded import Unrecorded
 
 aten = torch.ops.aten
+
+NAMELESS = 8
+"""After so many tensors from outside that no variable holds, those of the same line are not looked for (in all variables)."""
 
 
 class Operations(TorchDispatchMode, ABC):
@@ -54,11 +59,17 @@ class Operations(TorchDispatchMode, ABC):
         self._sequence = -1  # its autograd sequence number
         self._noted: set[str] = set()
         self._numbers = Numbers(self._compute)
-        self._sparse = SparseTensors()
+        self._sparse = SparseTensors(self._value, self._append, self._enter, self._storages.result, self._are_given)
+        self._unrecorded = Unrecorded()
+        self._nameless: Counter[Source] = Counter()
 
     @abstractmethod
     def _note_origin(self, args: Any, kind: str) -> None:
         """Set `_origin` and `_sequence` of what is appended next."""
+
+    @abstractmethod
+    def _record_in_full(self) -> NoReturn:
+        """End this recording: what ran unrecorded matters."""
 
     @abstractmethod
     def _watch_write(self, tensor: Tensor) -> None:
@@ -74,6 +85,11 @@ class Operations(TorchDispatchMode, ABC):
             return func(*args, **kwargs)
         if self.watch.stopped:
             raise StopRecording
+        if self._unrecorded.active:
+            out, kept_to_itself = self._unrecorded.run(func, facts, args, kwargs)
+            if not kept_to_itself:
+                self._record_in_full()
+            return out
         self._running = func
         if types:
             self._refuse_subclasses(types)
@@ -101,8 +117,8 @@ class Operations(TorchDispatchMode, ABC):
         except NotImplementedError as error:
             if "Cannot access storage" in str(error):
                 if kind in ("functional", "view"):
-                    return self._on_sparse(func, args, kwargs, error)
-                self._refuse_what_is_not_dense(func, error)
+                    return self._sparse.run(func, args, kwargs)
+                raise refused(func) from error
             raise
 
     def _record_functional(
@@ -138,73 +154,6 @@ class Operations(TorchDispatchMode, ABC):
         for extra, tensor in enumerate(hidden):
             if tensor is not None:
                 self._write(tensor, Ref(node, len(tensors) + extra))
-
-    def _on_sparse(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
-        """Run and record an operation that reads or makes sparse tensors as the same on dense ones."""
-        name = base_name(str(func))
-        if not any_sparse((args, kwargs)) and name not in STORED_ELSE:  # made of what is dense, or nested
-            if self._are_given((args, kwargs)):
-                return func(*args, **kwargs)  # a graph's matrix: enters as data where it is read
-            if func is aten._sparse_coo_tensor_with_dims_and_tensors.default and not args[1]:
-                return self._from_coordinates(func, args, kwargs, error)
-            self._refuse_what_is_not_dense(func, error)
-        if torch.is_grad_enabled() and any(
-            each.requires_grad for each in pytree.tree_leaves((args, kwargs)) if is_sparse(each) or name in STORED_ELSE
-        ):
-            self._refuse_what_is_not_dense(func, error)
-        if name in STORED_ELSE and not any(kwargs.get(key) for key in ("dtype", "masked_grad")):
-            ref, entries = self._dense_value(args[0]), self._sparse.entries(args[0]).clone()
-            return self._hold(func(*args, **kwargs), ref, entries)
-        target = ON_DENSE.get(func, func)
-        if base_name(str(target)) not in DENSE_TOO:
-            if self._are_given((args, kwargs)):
-                return func(*args, **kwargs)
-            self._refuse_what_is_not_dense(func, error)
-        options = {key: each for key, each in kwargs.items() if key != "layout"}
-        values = tuple(map(self._dense_value, args))
-        extra = {key: self._dense_value(each) for key, each in options.items()}
-        made = target(
-            *map(self._sparse.entries, args), **{k: self._sparse.entries(each) for k, each in options.items()}
-        )
-        out = func(*args, **kwargs)
-        self._note("sparse matrices are multiplied as dense ones while recording: the same up to round-off")
-        return self._hold(out, Ref(self._append(target, values, extra, (Meta(tuple(out.shape), out.dtype),))), made)
-
-    def _from_coordinates(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
-        """Record a sparse tensor of drawn entries as zeros with these put in."""
-        _, _, size, places, entries = args
-        if torch.is_grad_enabled() and entries.requires_grad:
-            self._refuse_what_is_not_dense(func, error)
-        out = func(*args, **kwargs)
-        row = Meta((places.shape[1],), places.dtype)
-        at = [self._apply(aten.select.int, (places, 0, axis), {}, row) for axis in range(len(size))]
-        meta = Meta(tuple(size), entries.dtype)
-        values = (self._full(entries.new_empty(size), 0), at, self._value(entries), True)
-        return self._hold(out, Ref(self._append(aten.index_put.default, values, {}, (meta,))), dense(out))
-
-    def _dense_value(self, argument: Any) -> Any:
-        if not is_sparse(argument):
-            return self._value(argument)
-        ref = self._sparse.known(argument)
-        if ref is None:
-            ref = self._enter(argument)
-            self._sparse.hold(argument, ref, dense(argument))
-        return ref
-
-    def _hold(self, made: Tensor, ref: Ref, entries: Tensor) -> Tensor:
-        """Return what an operation made, if that is sparse, else its entries as the dense operation makes them."""
-        if is_sparse(made):
-            self._sparse.hold(made, ref, entries)
-            return made
-        self._storages.result(entries, ref)
-        return entries
-
-    def _refuse_what_is_not_dense(self, func: Any, error: Exception) -> NoReturn:
-        raise RecordingError(
-            f"{func} makes or takes a tensor that is not dense: nested, or sparse with entries that are trained. Expected "
-            "dense tensors, or sparse ones that are data. Try sparse=False in the embedding, padding, or .to_dense()",
-            self._origin.source,
-        ) from error
 
     def _in_place(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
         target = args[0]
@@ -473,6 +422,8 @@ class Operations(TorchDispatchMode, ABC):
         """Return a tensor from outside of the recording."""
         if tensor.is_nested:
             raise RecordingError("a nested tensor; expected ordinary tensors. Try padding", user_source())
+        if self._unrecorded.made(tensor):
+            return self._enter_unrecorded(tensor)
         kind: InputKind = "data"
         if isinstance(tensor, nn.Parameter) or (tensor.requires_grad and tensor.is_leaf):
             kind = "parameter"
@@ -482,16 +433,7 @@ class Operations(TorchDispatchMode, ABC):
             kind = "constant"
         elif self.watch.in_optimizer:  # the state of an optimizer that was stepped before
             kind = "buffer"
-        name = ""
-        if kind == "data":
-            for frame in user_frames():
-                for variable, held in frame.f_locals.items():
-                    found = name_within(variable, held, tensor)
-                    if found is not None:
-                        name = found
-                        break
-                if name:
-                    break
+        name = self._variable_of(tensor) if kind == "data" else ""
         node = Node(
             "input", None, (), {}, (Meta(tuple(tensor.shape), tensor.dtype),), self._origin, kind, name,
             dense(tensor) if is_sparse(tensor) else tensor.detach().clone(),
@@ -499,6 +441,25 @@ class Operations(TorchDispatchMode, ABC):
         self._nodes.append(node)
         if not is_sparse(tensor):
             self._inputs.append((len(self._nodes) - 1, tensor))
+        return Ref(len(self._nodes) - 1)
+
+    def _variable_of(self, tensor: Tensor) -> str:
+        """Name the variable that holds a tensor; '' if none does, as at this line several times before."""
+        source = self._origin.source
+        if self._nameless[source] >= NAMELESS:
+            return ""
+        for frame in user_frames():
+            for variable, held in frame.f_locals.items():
+                found = name_within(variable, held, tensor)
+                if found is not None:
+                    return found
+        self._nameless[source] += 1
+        return ""
+
+    def _enter_unrecorded(self, tensor: Tensor) -> Ref:
+        meta = Meta(tuple(tensor.shape), tensor.dtype)
+        self._nodes.append(Node("input", None, (), {}, (meta,), self._origin, "data"))
+        self._unrecorded.nodes.append(len(self._nodes) - 1)
         return Ref(len(self._nodes) - 1)
 
     # -- notes and refusals ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, NoReturn, final
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from tpdyn.program.program import Origin, Phase, Source
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.declared import numbers_named
-from tpdyn.recorder.live.finish import finished_tape, refs_in
+from tpdyn.recorder.live.finish import ancestors, finished_tape, refs_in
 from tpdyn.recorder.live.frames import is_user_file, source_at, user_source
 from tpdyn.recorder.live.hooks import (
     StopRecording,
@@ -51,10 +51,11 @@ class Recorder(Operations):
     """Records the `with` block; afterwards `tape` holds the recording.
 
     width: the width at which the script runs (a label). steps: stop the script after that many optimizer steps (None:
-    record to the end of the block). Parameters that existed before are inputs of kind "parameter".
+    record to the end of the block). Parameters that existed before are inputs of kind "parameter". evaluations: record also
+    what outermost modules compute without gradients; if not, `escaped` tells afterwards whether that would have mattered.
     """
 
-    def __init__(self, width: int = 0, steps: int | None = None) -> None:
+    def __init__(self, width: int = 0, steps: int | None = None, *, evaluations: bool = True) -> None:
         watch = Watch(
             limit=steps,
             on_module_enter=self._on_module_enter,
@@ -90,6 +91,8 @@ class Recorder(Operations):
         self._stepping: list[Tensor] = []  # the parameters of the optimizer that steps now
         self._fused_kernels: tuple[bool, bool] | None = None  # mkldnn and cudnn as they were, while switched off
         self._synchronising: list[nn.parallel.DistributedDataParallel] = []  # to be told so again
+        self._evaluations = evaluations
+        self.escaped = False  # what ran unrecorded matters: all of it has to be recorded
         self._late = False  # a further optimizer steps, after the one that counts the steps
 
     @property
@@ -111,6 +114,7 @@ class Recorder(Operations):
         _THREADS.append(me)
         self._thread = me
         self.watch.on_recomputed = self._recomputed
+        self.watch.on_evaluation = None if self._evaluations else self._evaluating
         self.watch.__enter__()
         self._compile = torch.compile
         self._stance: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
@@ -154,9 +158,32 @@ class Recorder(Operations):
         for storage in list(self._kept):
             if torch._C._storage_Use_Count(storage) > len(self._kept[storage]):  # the script holds it, too
                 self._copy_kept(storage)
+        if self.escaped or self._reads_unrecorded():
+            self.escaped = True
+            return
         known = {**self.watch.parameters(), **self.watch.buffers()}
         now = {name: self._storages.read(tensor) for name, tensor in known.items()}
         self._finished = finished_tape(self._tape, self.watch, list(self._parameters.values()), self._inputs, now)
+
+    # -- evaluations ----------------------------------------------------------------------------------------------
+
+    def _evaluating(self, enters: bool) -> None:
+        """Let pass what an outermost module computes without gradients."""
+        self._started = self._started or enters
+        self._unrecorded.active = enters and not self.watch.in_optimizer
+
+    def _record_in_full(self) -> NoReturn:
+        self.escaped = True
+        self.watch.stop()
+
+    def _reads_unrecorded(self) -> bool:
+        """Whether a parameter, a gradient or a named value depends on what was not recorded."""
+        if not self._unrecorded.nodes:
+            return False
+        roots = [mark.ref for mark in self._tape.marks]
+        for _, parameter in self._parameters.values():
+            roots += [ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None]
+        return not ancestors(self._nodes, roots).isdisjoint(self._unrecorded.nodes)
 
     # -- origins --------------------------------------------------------------------------------------------------
 
@@ -392,6 +419,8 @@ class Recorder(Operations):
             self._functional_gradients.clear()
         self._late = False
         self._tape.steps = step
+        if self._reads_unrecorded():
+            self._record_in_full()
 
     # -- steps written by hand ------------------------------------------------------------------------------------
 
@@ -474,10 +503,19 @@ def _path(stack: list[tuple[str, nn.Module]]) -> str:
     return stack[-1][0].partition("#")[0]
 
 
-def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int, numbers: Sequence[str] = ()) -> Tape:
+def record_tape(
+    run: Callable[[int], object],
+    width: int,
+    steps: int,
+    seed: int,
+    numbers: Sequence[str] = (),
+    *,
+    evaluations: bool | None = None,
+) -> Tape:
     """Run `run(width)` until `steps` optimizer steps are completed and return the recording.
 
-    numbers: names of whole numbers that modules may keep, to be noted in the tape.
+    numbers: names of whole numbers that modules may keep, to be noted in the tape. evaluations: record forward passes without
+    gradients; None: only if training depends on them, which one run without them tells (`Tape.evaluations`).
 
     torch, numpy and random are seeded with `seed` first; nothing else is set, and the script computes what it would
     compute without the recording. Afterwards all three draw on from where they were, and what the script switched in
@@ -485,7 +523,7 @@ def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int,
     never steps an optimizer, or does what cannot be recorded. A script that ends after fewer steps is recorded as far as
     it goes (a note says so).
     """
-    recorder = Recorder(width, steps)
+    recorder = Recorder(width, steps, evaluations=bool(evaluations))
     try:
         with undisturbed():
             seed_everything(seed)
@@ -500,7 +538,10 @@ def record_tape(run: Callable[[int], object], width: int, steps: int, seed: int,
         raise RecordingError(
             f"the script raised {type(error).__name__} at width {width}: {error}", _source_of(error)
         ) from error
+    if recorder.escaped:
+        return record_tape(run, width, steps, seed, numbers, evaluations=True)
     tape = recorder.tape
+    tape.evaluations = bool(evaluations)
     tape.numbers = {name: numbers_named(recorder.watch.modules(), name) for name in numbers}
     if tape.steps == 0:
         what = (

@@ -6,6 +6,7 @@ with it are computed with the dense matrix while recording, so that a replay giv
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.live.frames import user_source
-from tpdyn.recorder.live.tape import Ref
+from tpdyn.recorder.live.tape import Meta, Ref, base_name
 
 aten = torch.ops.aten
 
@@ -43,17 +44,95 @@ def is_sparse(item: Any) -> bool:
     return isinstance(item, Tensor) and item.layout != torch.strided and not item.is_nested
 
 
-def any_sparse(items: Any) -> bool:
-    """Tell whether nested arguments hold a sparse tensor."""
-    return any(is_sparse(item) for item in pytree.tree_leaves(items))
+def refused(func: Any) -> RecordingError:
+    """Return the refusal of an operation on tensors that are not dense."""
+    return RecordingError(
+        f"{func} makes or takes a tensor that is not dense: nested, or sparse with entries that are trained. Expected "
+        "dense tensors, or sparse ones that are data. Try sparse=False in the embedding, padding, or .to_dense()",
+        user_source(),
+    )
 
 
 @final
 class SparseTensors:
     """Remembers which value each sparse tensor holds: by its memory, which other tensor objects share."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        value: Callable[[Any], Any],
+        append: Callable[..., int],
+        enter: Callable[[Tensor], Ref],
+        result: Callable[[Tensor, Ref], None],
+        given: Callable[[Any], bool],
+    ) -> None:
+        """Callbacks of the recording: the value of a dense argument; a further operation; a tensor from outside; what an operation
+        made; whether arguments are data."""
+        self._value, self._append, self._enter, self._result, self._given = value, append, enter, result, given
         self._known: dict[Key, tuple[Tensor, Ref, Tensor]] = {}
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run and record an operation that reads or makes sparse tensors as the same on dense ones."""
+        name = base_name(str(func))
+        leaves = pytree.tree_leaves((args, kwargs))
+        if not any(map(is_sparse, leaves)) and name not in STORED_ELSE:  # made of what is dense, or nested
+            if self._given((args, kwargs)):
+                return func(*args, **kwargs)  # a graph's matrix: enters as data where it is read
+            if func is aten._sparse_coo_tensor_with_dims_and_tensors.default and not args[1]:
+                return self._from_coordinates(func, args, kwargs)
+            raise refused(func)
+        trained = torch.is_grad_enabled() and any(
+            each.requires_grad
+            for each in leaves
+            if is_sparse(each) or (name in STORED_ELSE and isinstance(each, Tensor))
+        )
+        if trained:
+            raise refused(func)
+        if name in STORED_ELSE and not any(kwargs.get(key) for key in ("dtype", "masked_grad")):
+            ref, entries = self._ref(args[0]), self.entries(args[0]).clone()
+            return self._hold(func(*args, **kwargs), ref, entries)
+        target = ON_DENSE.get(func, func)
+        if base_name(str(target)) not in DENSE_TOO:
+            if self._given((args, kwargs)):
+                return func(*args, **kwargs)
+            raise refused(func)
+        options = {key: each for key, each in kwargs.items() if key != "layout"}
+        values, extra = tuple(map(self._ref, args)), {key: self._ref(each) for key, each in options.items()}
+        made = target(*map(self.entries, args), **{key: self.entries(each) for key, each in options.items()})
+        out = func(*args, **kwargs)
+        return self._hold(out, Ref(self._append(target, values, extra, (Meta(tuple(out.shape), out.dtype),))), made)
+
+    def _from_coordinates(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """Record a sparse tensor of drawn entries as zeros with these put in."""
+        _, _, size, places, entries = args
+        if torch.is_grad_enabled() and entries.requires_grad:
+            raise refused(func)
+        out: Tensor = func(*args, **kwargs)
+        row, meta = Meta((places.shape[1],), places.dtype), Meta(tuple(size), entries.dtype)
+        ref = self._value(places)
+        at = [Ref(self._append(aten.select.int, (ref, 0, axis), {}, (row,))) for axis in range(len(size))]
+        zeros = Ref(self._append(aten.full.default, (list(size), 0), {"dtype": entries.dtype}, (meta,)))
+        filled = Ref(self._append(aten.index_put.default, (zeros, at, self._value(entries), True), {}, (meta,)))
+        return self._hold(out, filled, dense(out))
+
+    def _ref(self, argument: Any) -> Any:
+        if not is_sparse(argument):
+            return self._value(argument)
+        ref = self.known(argument)
+        if ref is None:
+            ref = self._enter(argument)
+            self._known[_key(argument)] = (argument, ref, dense(argument))
+        return ref
+
+    def _hold(self, made: Tensor, ref: Ref, entries: Tensor) -> Tensor:
+        """Return what an operation made, if that is sparse, else its entries as the dense operation makes them.
+
+        A sparse tensor is kept, so that its memory stays its own.
+        """
+        if is_sparse(made):
+            self._known[_key(made)] = (made, ref, entries)
+            return made
+        self._result(entries, ref)
+        return entries
 
     def known(self, tensor: Tensor) -> Ref | None:
         """Return what a sparse tensor holds; None if it was not met, or has been written since."""
@@ -79,10 +158,6 @@ class SparseTensors:
                 user_source(),
             )
         return found[2]
-
-    def hold(self, tensor: Tensor, ref: Ref, entries: Tensor) -> None:
-        """Note what a sparse tensor holds. The tensor is kept, so that its memory stays its own."""
-        self._known[_key(tensor)] = (tensor, ref, entries)
 
 
 def dense(tensor: Tensor) -> Tensor:

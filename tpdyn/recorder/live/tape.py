@@ -94,7 +94,7 @@ class TapeMark:
 class Tape:
     """The recording of a script at one width. `live` holds copies of the script's own tensors, to verify a replay:
     every mark's value, and each parameter's last version. `numbers`: whole numbers that modules keep, by name, if asked for.
-    default: torch's default type at the end of the script."""
+    default: torch's default type at the end of the script. evaluations: whether forward passes without gradients are recorded."""
 
     width: int
     nodes: list[Node] = field(default_factory=list)
@@ -105,3 +105,4 @@ class Tape:
     notes: list[str] = field(default_factory=list)
     numbers: dict[str, frozenset[int]] = field(default_factory=dict)
     default: torch.dtype = torch.float32
+    evaluations: bool = False
