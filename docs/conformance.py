@@ -18,11 +18,11 @@ FAMILIES = ("layers", "attention", "recurrent", "models", "losses", "optimizers"
 
 HEAD = """# What is recorded, replayed, fitted and given orders
 
-Written by `python docs/conformance.py`; each row is a script of `tests/recorder/conformance/`. **Replay**: the largest difference
-between the recording's replay and the live script, relative to the value (bitwise: none at all). **Fitted**: one program in
-a symbolic width was made of recordings at three widths, and foretells the script at a fourth. **Orders**: the regime of this
-script, whose constants are torch's defaults, after two steps. **As expected**: a script that is outside is expected to be
-refused, with the reason given.
+Written by `python docs/conformance.py`; each row is a script of `tests/recorder/conformance/`. **Replay**: the largest
+difference between the recording's replay and the live script, relative to the value (bitwise: none at all). **Fitted**:
+recordings at three widths became one program in a symbolic width, which foretells the script at a fourth. **Orders**: the
+regime of this script, whose constants are torch's defaults, after two steps. **As expected**: a script that is outside is
+expected to be refused, with the reason given.
 """
 
 

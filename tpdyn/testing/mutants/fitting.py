@@ -19,7 +19,7 @@ POWERS = of(
             "ties go to the last power",
             "best = min(tried, key=lambda item: item[0])",
             "best = min(reversed(tried), key=lambda item: item[0])",
-            "chi^2 of two powers is never equal at more than one width, and a script is recorded at two or more",
+            "chi^2 of two powers is equal at one width at most; scripts are recorded at two or more",
         ),
         (
             "powers have the other sign",
