@@ -123,7 +123,7 @@ class Rational(Fraction):
 
 
 def quick(number: Fraction) -> Fraction:
-    """Make a number quick to add and compare if it is a multiple of 1/UNIT; any other, or a linear form, stays as it is."""
+    """Make a number quick to add and compare if it is a multiple of 1/UNIT. Any other, or a linear form, stays as it is."""
     if number.__class__ is not Fraction:
         return number
     units = whole_units(number)

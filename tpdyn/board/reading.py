@@ -189,7 +189,7 @@ def _known(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the short texts of a summary, and [made, in all] of a run that goes on; leave the rest out."""
+    """Return the short texts of a summary, and [made, in all] of a run that goes on. Leave the rest out."""
     known = _known(content)
     texts = {key: known.get(key) for key in ("kind", "title", "script", "says", "outcome")}
     runs = known.get("runs")

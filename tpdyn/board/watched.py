@@ -145,7 +145,7 @@ def document(watched: Watched, title: str = "") -> dict[str, Any]:
 
 
 def curves(watched: Watched, what: str = "", name: str = "") -> dict[str, Any]:
-    """Return the curves of one thing (all modules), of one module (all things), or with neither all: steps, and lines with bands.
+    """Return the curves of one thing (all modules), of one module (all things), or all: steps, and lines with bands.
 
     Numbers that are not finite, or were not seen, are null. Raises ValueError for a head of another shape.
     """

@@ -24,7 +24,7 @@ def assert_regime(
     """Fail unless `train` is predicted to be in `regime` and its runs confirm it; returns the report.
 
     Raises AssertionError that shows regime, reasons and the table of orders, also when the runs leave it undecided or
-    the script is outside the theory; errors of recording and measuring pass through. The rates of false alarms and of
+    the script is outside the theory. Errors of recording and measuring pass through. The rates of false alarms and of
     missed errors are those of `tpdyn.claims.statistics`.
 
     Example:

@@ -112,7 +112,7 @@ class Bench:
         return self.scripts[subject]
 
     def means(self, subject: Subject) -> Means:
-        """Return the means to keep runs of a script: none if its text does not say all of it (a closure)."""
+        """Return the means to keep runs of a script. None if its text does not say all of it (a closure)."""
         target = _target_of(subject)
         if self.folder is None or target is None:
             return HERE
@@ -355,7 +355,7 @@ def _key(subject: Subject | Draw) -> object:
 
 
 def _target_of(subject: Subject) -> tuple[str, str] | None:
-    """Return file and name of a script that its text says all of; None for a closure, or without a file."""
+    """Return file and name of a script that its text says all of. None for a closure, or without a file."""
     if isinstance(subject, str):
         file, _, name = subject.rpartition(":")
         return (file, name) if file.endswith(".py") else None

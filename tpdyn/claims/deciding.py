@@ -107,7 +107,7 @@ def what_would_decide(report: Report, confidence: float | None = None) -> Plan |
 def shows_from(report: Report, name: str) -> float | None:
     """Return the width from which predicted growth shows: where a module's local slope is half of its order.
 
-    Fitted to B + A n^p; None for a row that is not predicted to grow by a power, or where none of n is seen at all.
+    Fitted to B + A n^p. None for a row that is not predicted to grow by a power, or where none of n is seen at all.
     """
     row = next((row for row in report.rows() if row.name == name), None)
     if row is None or row.change_order is None or not 0 < row.change_order < math.inf:
@@ -132,7 +132,7 @@ def shows_from(report: Report, name: str) -> float | None:
 def until_decided(
     report: Report, more: More, *, on: Callable[[], bool] = lambda: True, looks: int = LOOKS, alpha: float = ALPHA
 ) -> Report:
-    """Look again at more runs until the report is decided, the looks are used up, no plan helps, or `on()` says no.
+    """Look at more runs until the report is decided, looks are used up, no plan helps, or `on()` says no.
 
     report: the first look. It is judged anew at the confidence of look 1. `more` makes the runs that a plan asks for.
     alpha: the chance of error over all looks.
@@ -173,7 +173,7 @@ def _larger(report: Report) -> Plan | None:
 
 
 def _candidates(measurement: Measurement) -> list[tuple[tuple[int, ...], int]]:
-    """List widths and seeds that add to what was run, cheapest first (a run at width n costs 1 + (n / 256)^2)."""
+    """List widths and seeds that add to what was run, cheapest first. A run at width n costs 1 + (n / 256)^2."""
     now = len(measurement.seeds)
     counts = sorted({now, *(round(now * factor) for factor in (1.5, 2, 3, 4, 6, 8)), MOST_SEEDS})
     largest = measurement.widths[-1]

@@ -55,12 +55,12 @@ def narayana(p: int, k: int) -> int:
 
 
 def fuss_catalan(factors: int, p: int) -> int:
-    """Return the p-th moment of the squared singular values of a product of so many square Ginibre matrices, in the limit."""
+    """Return the p-th moment of squared singular values of a product of so many square Ginibre matrices, in the limit."""
     return comb((factors + 1) * p, p) // (factors * p + 1)
 
 
 def expected_trace(word: Sequence[Factor], spaces: Mapping[str, tuple[str, str]]) -> Counter[tuple[str, ...]]:
-    """Compute the expected trace of a product of independent matrices of N(0, 1) entries, exactly, as a polynomial in their sizes.
+    """Compute the exact expected trace of a product of independent N(0, 1) matrices, as a polynomial in their sizes.
 
     Args:
         word: the factors in order.
@@ -72,8 +72,7 @@ def expected_trace(word: Sequence[Factor], spaces: Mapping[str, tuple[str, str]]
     Raises:
         ValueError: factors that do not fit together, each with its position.
 
-    >>> expected_trace([("X", False), ("X", True)], {"X": ("rows", "columns")})
-    Counter({('columns', 'rows'): 1})
+    >>> expected_trace([("X", False), ("X", True)], {"X": ("rows", "columns")}) Counter({('columns', 'rows'): 1})
     """
     ends = [spaces[name][::-1] if transposed else spaces[name] for name, transposed in word]
     for k, (_, right) in enumerate(ends):

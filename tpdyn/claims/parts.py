@@ -55,7 +55,7 @@ def share(prediction: Prediction, row: Row, width: int) -> float | None:
 
 
 def known_part(prediction: Prediction, row: Row, width: int) -> Part | None:
-    """Return the parts of lower order as one whose share is known, if that is `SMALL` at this width; else None.
+    """Return the parts of lower order as one whose share is known, if that is `SMALL` at this width.
 
     The share falls as n^-(p - q), p the order of the change, q the largest of the others.
     """
@@ -85,7 +85,7 @@ def _measured(program: Program, position: int, leading: frozenset[str], width: i
 
 
 def _tokens(program: Program, width: int, seed: int) -> dict[str, Tensor]:
-    """Draw tokens and labels that differ from run to run, so that the program has no values of them: any of their vocabulary."""
+    """Draw tokens and labels that differ from run to run (the program has no values of them) from their vocabulary."""
     generator = torch.Generator().manual_seed(seed)
     made: dict[str, Tensor] = {}
     for statement in program.statements:

@@ -40,7 +40,7 @@ From `python -m tpdyn.claims.rates 40`. Regimes: `tpdyn.claims.deciding.ALPHA`."
 
 
 def order(trial: int, wrong: bool) -> str:
-    """Try an order: sizes n^-1/2 with 10 % noise and a finite-width term, claimed right or off by 1/2; up to three looks."""
+    """Try an order: sizes n^-1/2 with 10 % noise and a finite-width term, claimed right or off by 1/2. Up to three looks."""
     rng = np.random.default_rng([trial, 1])
     n = np.array(WIDTHS, dtype=np.float64)[:, None]
     term = rng.standard_normal() / n**0.5
@@ -54,7 +54,7 @@ def order(trial: int, wrong: bool) -> str:
 
 
 def transfer(trial: int, wrong: bool) -> str:
-    """Try a transfer: optima that stay (or move as n^-1/2), each seed's scattered by 10 % at each width; claimed to stay."""
+    """Try a transfer: optima that stay (or move as n^-1/2), each seed's scattered by 10 % at each width. The claim: they stay."""
     rng, seeds = np.random.default_rng([trial, 2]), 8
     n, factors = np.array(WIDTHS, dtype=np.float64)[:, None, None], 2.0 ** np.arange(-4, 5)
     where = -0.5 * wrong * np.log(n / WIDTHS[0]) + 0.1 * rng.standard_normal((len(WIDTHS), 1, seeds))
@@ -107,11 +107,11 @@ def measured(kind: str, trials: int) -> tuple[str, int, int, int, int]:
 
 
 def hunted(runs: int, examples: int = 100, alpha: float = ALPHA) -> tuple[int, int]:
-    """Count the runs in which Hypothesis finds an example against a statement that is true: a Gaussian of mean zero is near zero.
+    """Count the runs in which Hypothesis refutes a true statement: a Gaussian of mean zero is near zero.
 
     Returns (with a limit that `examples` numbers exceed with probability alpha, with 3 standard errors for each example).
-    Hypothesis reports the worst of what it tries, so the limit must count the examples. Shrinking needs no correction: it starts
-    from an example that failed already. Needs hypothesis.
+    Hypothesis reports the worst of what it tries, so the limit must count the examples. Shrinking needs no correction: it
+    starts from an example that failed already. Needs hypothesis.
     """
     from hypothesis import Phase, given, seed, settings
     from hypothesis import strategies as st

@@ -363,7 +363,7 @@ def _hides(order: Order) -> tuple[_Hides, _Hides]:
 
 
 def _hides_in_change(prediction: Prediction, row: Row, width: int) -> tuple[_Hides, _Hides]:
-    """Return what finite widths may hide of a change, and what before a growth that is not seen contradicts the theory.
+    """Return what finite widths may hide of a change, and what contradicts the theory before an unseen growth.
 
     Of what grows, its parts of lower order are measured, where the program can be run at the smallest width.
     """
@@ -379,7 +379,7 @@ def _is_below(found: OrderEstimate | None, order: Order) -> bool:
 
 
 def _hidden(what: str, order: Order, slower: Order, found: OrderEstimate | None, margin: float) -> str:
-    """Explain why an order measured below the predicted one may still become it; empty if no part of the value explains it."""
+    """Explain why an order measured below the predicted one may still become it. Empty if no part of the value explains it."""
     if slower is None or found is None or found.high < slower - margin:
         return ""
     return (

@@ -41,13 +41,13 @@ def alone(prediction: Prediction, row: Row) -> tuple[Order, list[tuple[frozenset
 
 
 def slower_change(prediction: Prediction, row: Row) -> Fraction | None:
-    """Find the largest order, below that of a row's change, at which some parameters alone change it; None if none does."""
+    """Find the largest order, below that of a row's change, at which some parameters alone change it. None if none does."""
     whole, parts = alone(prediction, row)
     return _largest_below(whole, [order for _, order in parts])
 
 
 def slower_size(prediction: Prediction, row: Row) -> Fraction | None:
-    """Find the largest order of a row's size without some parameters (a bias without the weights), if it is below its own."""
+    """Find the largest order of a row's size without some parameters (a bias without the weights), if below its own."""
     facts = Facts.of(prediction.program)
     if row.position >= len(facts.program):
         return None

@@ -18,7 +18,7 @@ degrees of freedom. The interval is Student's, with Welch and Satterthwaite's de
 What crosses later than that is not contradicted: where local slopes still bend towards the prediction (`still_bends_towards`),
 where a part of a lower order may hide it (`tpdyn.claims.slower`), or a growth that is not seen (`SLOW_CROSSOVER`). Measured on
 70 random scripts (GPTs, RNNs, VAEs, denoisers; SGD, Adam, AdamW, Adam with L2; widths 32 to 256, 4 seeds): false contradictions
-in none, before in 7. Of 70 theories whose changes are too small by 1/2, 54 are contradicted as before; of 70 too large by 1/2, 22
+in none, before in 7. Of 70 theories whose changes are too small by 1/2, 54 are contradicted as before. Of 70 too large by 1/2, 22
 (before 50): the others are undecided, and none more is confirmed. That was before parts of lower order were measured
 (`tpdyn.claims.parts`): only parts that are large enough hide a growth now. Figures since are in `docs/strangers.md`.
 
@@ -228,7 +228,7 @@ def _bend(
     noise: Float[NDArray[np.float64], " width"],
     freedom: int,
 ) -> tuple[float, float]:
-    """Fit a parabola to the logarithms: its bend (zero if it may be noise), and its slope at the largest width."""
+    """Fit a parabola to the logarithms: its bend (zero if perhaps noise), and its slope at the largest width."""
     if len(n) < 3 or not freedom:
         return 0.0, math.nan
     x = np.log(n) - np.log(n[-1])

@@ -39,7 +39,7 @@ class Abc:
 
     @property
     def vanishing(self) -> tuple[int, ...]:
-        """Hidden layers that are too small at initialisation. The papers do not call such a point stable; this project
+        """Hidden layers that are too small at initialisation. The papers do not call such a point stable. This project
         reports it ("vanishes at initialisation") and goes on, since a residual branch may well start at zero."""
         sums = [a + b for a, b in zip(self.a, self.b, strict=True)]
         return tuple(layer for layer, s in enumerate(sums[:-1]) if s > (Fraction(1, 2) if layer else 0))

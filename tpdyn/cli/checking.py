@@ -158,7 +158,7 @@ def show(
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record")] = 2,
     save: Annotated[Path | None, typer.Option(help="write the program as JSON to this file")] = None,
 ) -> None:
-    """Show the tensor program of a training script: every value of its steps as a formula, with dims and source lines."""
+    """Show the tensor program of a training script: every value as a formula, with dims and source lines."""
     with exits():
         from tpdyn.commands import files, show
 
@@ -239,7 +239,7 @@ def report(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="html, md or json; by the file's ending unless given")] = "",
 ) -> None:
-    """Write one file to send to a colleague: what the tab Tensor Programs shows of a log, self-contained; or Markdown, or JSON."""
+    """Write one file to send to a colleague: all that the tab Tensor Programs shows of a log. Or write Markdown, or JSON."""
     with exits():
         from tpdyn.commands.report import report as reported
 

@@ -240,7 +240,7 @@ def phases(
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
 ) -> PhaseDiagram:
-    """Draw the phase diagram of a program on a slice; raise `BadInput` for an unknown name of an axis or point."""
+    """Draw the phase diagram of a program on a slice. Raise `BadInput` for an unknown name of an axis or point."""
     tell = progress or (lambda what, done, total: None)
     with translated():
         return phase_diagram(
@@ -302,7 +302,7 @@ def _regime(text: str) -> Regime:
 
 
 def script_widths(widths: Sequence[int], record_widths: Sequence[int] | None) -> tuple[int, ...]:
-    """Choose the widths at which to record a script that is run as it is: those given, else the three smallest to be measured.
+    """Choose the widths to record at, for a script run as it is: those given, else the three smallest.
 
     A script may refuse other widths (a multiple of its number of heads, say); those the user names it takes.
     """

@@ -75,7 +75,7 @@ def exit_of(checked: dict[str, Checked]) -> Exit:
 
 
 def example(name: str) -> Path:
-    """Find a file of `examples/`: beside this one in an installed package, at the root of the repository in a checkout."""
+    """Find a file of `examples/`: beside this one if the package is installed, at the root in a checkout."""
     here = Path(PACKAGE).resolve()
     paths: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
     for path in paths:

@@ -16,10 +16,10 @@ FORMATS = {"html": ".html", "md": ".md", "json": ".json"}
 
 
 def report(folder: Path, output: Path | None, form: str = "") -> Path | str:
-    """Write the report of a log folder, or of all logs in it; returns the file, or the text if there is no `output`.
+    """Write the report of a log folder, or of all logs in it. Returns the file, or the text if there is no `output`.
 
-    form: html, md or json; by the ending of `output` unless given (html without one). Raises `BadInput` where there is no log, and
-    for a file that cannot be written.
+    form: html, md or json; by the ending of `output` unless given (html without one). Raises `BadInput` where there is no log,
+    and for a file that cannot be written.
     """
     form = form or {ending: name for name, ending in FORMATS.items()}.get(output.suffix if output else ".html", "html")
     if form not in FORMATS:

@@ -56,7 +56,7 @@ def listed(logdir: Path) -> str:
 
 
 def shown(logdir: Path, key: str) -> str:
-    """Show one run, named by the beginning of its key: its facts, and all its numbers, one line a module and step."""
+    """Show one run, named by the beginning of its key: its facts and numbers, one line a module and step."""
     found = [path for path in _store(logdir).files() if path.stem.startswith(key)]
     if len(found) != 1:
         raise BadInput(

@@ -30,7 +30,7 @@ Relation = str
 
 
 class Conditions(NamedTuple):
-    """Forms that are 0, above 0, and not below 0 where a result holds; and those that were 0, and above 0, where it was found."""
+    """Forms that are 0, above 0, and not below 0 where a result holds. Also those that were 0, and above 0, where it was found."""
 
     equal: tuple[int, ...]
     above: tuple[int, ...]
@@ -45,7 +45,7 @@ Memory = dict[Hashable, Any]
 
 @final
 class Values(dict[int, int]):
-    """The value of each packed form at a point, in units of 1/(UNIT fine), worked out when it is first asked for.
+    """The value of each packed form at a point, in units of 1/(UNIT fine), worked out when first asked for.
 
     coordinates: fine, and fine times each coordinate of the point.
     """
@@ -104,7 +104,7 @@ class Chart:
         return _parts(packed, len(self.names) + 1)
 
     def sign(self, x: Any, y: Any) -> tuple[int, int]:
-        """Return the form of x - y (0 where it is a constant), and a number with the sign that it has at the point.
+        """Return the form of x - y (0 where it is constant), and a number with its sign at the point.
 
         One of them at least is an Affine order.
         """

@@ -110,7 +110,7 @@ def leader(items: Iterable[T], order: Callable[[T], Fraction]) -> T:
 
 
 def ranks(orders: Sequence[Fraction]) -> Sequence[Number | float]:
-    """Return numbers to sort orders of one reading by: they compare as the orders do at the point, and nothing is recorded."""
+    """Return numbers to sort orders of one reading by. They compare as the orders do at the point; nothing is recorded."""
     chart = _chart_of(*orders)
     if chart is None:
         try:

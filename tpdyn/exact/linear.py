@@ -146,7 +146,7 @@ def inside(constraints: Sequence[Constraint], size: int) -> Point | None:
 
 
 def facets(constraints: Sequence[Constraint], size: int) -> tuple[Constraint, ...]:
-    """Return the inequalities that are not implied by the others: each kept one has an exact point that violates it alone."""
+    """Return the inequalities that are not implied by the others. Each has an exact point that violates it alone."""
     kept = list(constraints)
     for constraint in constraints:
         if constraint.relation == "=":

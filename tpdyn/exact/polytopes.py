@@ -54,8 +54,8 @@ def bound(constraint: Constraint) -> Bound:
 @final
 @dataclass(frozen=True)
 class Polytope:
-    """The points at which all bounds hold; never empty. corners: those of its closure, each with the positions of the bounds
-    that are 0 there. Every set here is part of a box, so that it has corners, and they span it."""
+    """The points at which all bounds hold; never empty. corners: those of its closure, each with the bounds (positions) that are
+    0 there. Every set here is part of a box, so that it has corners, and they span it."""
 
     bounds: tuple[Bound, ...]
     corners: Mapping[Integers, frozenset[int]]

@@ -76,7 +76,7 @@ class _Forms:
         self.whole: dict[int, Form] = {}
 
     def _numbered(self) -> tuple[list[int], list[int]]:
-        """Find for each value a position that holds the same value, and one that holds the same in the base program.
+        """Find for each value a position of the same value, and one of the same in the base program.
 
         Initial values that depend on no later version are the same in both.
         """

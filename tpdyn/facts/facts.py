@@ -126,7 +126,7 @@ class Facts:
 
     @cached_property
     def layouts(self) -> tuple[Layout | None, ...]:
-        """Which wide axis of an operand is which axis of the result; None where a wide axis meets a finite one."""
+        """Which wide axis of an operand is which axis of the result. None where a wide axis meets a finite one."""
         return layouts(self.program)
 
     def layout(self, position: int) -> Layout:

@@ -18,10 +18,10 @@ Use = tuple[Fraction, int | None]
 
 
 def folded(program: Program) -> Mapping[int, Fraction]:
-    """Find the multipliers that follow values, also behind a sum: in `n^-1 (W x + b)` it is that of W x and of b.
+    """Find the multipliers that follow values, also behind a sum. In `n^-1 (W x + b)` it is that of W x and of b.
 
-    If a value is used with several multipliers, the largest counts. The program is read from its end, since the multiplier
-    of a sum must be known first.
+    If a value is used with several multipliers, the largest counts. The program is read from its end, since the multiplier of a
+    sum must be known first.
     """
     multipliers: dict[int, Fraction] = {}
     uses = uses_of(program)
@@ -33,7 +33,7 @@ def folded(program: Program) -> Mapping[int, Fraction]:
 
 
 def behind(program: Program, multipliers: Mapping[int, Fraction], position: int) -> tuple[int, ...]:
-    """Find what a value is once its multipliers have followed, at most one value a use; the value itself without any.
+    """Find what a value is once its multipliers have followed, at most one value a use. The value itself without any.
 
     multipliers: those that follow values (`folded`). A network that returns `W x` for a script to divide by n is that script's.
     """

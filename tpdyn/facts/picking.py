@@ -15,7 +15,7 @@ from tpdyn.program.program import Program
 
 
 def picks(program: Program) -> Mapping[int, Fraction]:
-    """Find the one-hot rows along wide dims, each with the order of the dim: a fraction n^-order of its entries is one."""
+    """Find the one-hot rows along wide dims, each with the order of the dim. A fraction n^-order of its entries is one."""
     found: dict[int, Fraction] = {}
     for position, statement in enumerate(program.statements):
         apply = statement.instruction
@@ -28,7 +28,7 @@ def picks(program: Program) -> Mapping[int, Fraction]:
 
 
 def _ranked(program: Program, position: int) -> Fraction | None:
-    """Find the wide dim along which a value ranks entries (a sum of comparisons of a value with itself): its order."""
+    """Find the order of the wide dim along which a value ranks entries (a sum of comparisons with itself)."""
     count = program.statements[position].instruction
     if not isinstance(count, Contract) or len(count.operands) != 1:
         return None

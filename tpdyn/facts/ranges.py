@@ -87,7 +87,7 @@ class Ranges:
         return found.pop() if len(found) == 1 else None
 
     def sums_over_eigenvalues(self) -> frozenset[int]:
-        """Collect products that sum over eigenvalues: all but finitely many of these vanish, so no rule for sums is about them."""
+        """Collect products that sum over eigenvalues. All but finitely many of these vanish, so no rule for sums is about them."""
         if not any(isinstance(statement.instruction, Eigenvalues) for statement in self.program.statements):
             return frozenset()
         return frozenset(
@@ -176,7 +176,7 @@ class Ranges:
     # -- the rank -----------------------------------------------------------------------------------------------------
 
     def finite_rank(self, var: int, axes: Axes) -> bool:
-        """Tell whether the rank of a value, as a matrix between some axes and the others, is bounded at all widths."""
+        """Tell whether a value, as a matrix between some axes and the others, has bounded rank at all widths."""
         key = (var, axes)
         if key not in self._finite:
             self._finite[key] = self._has_finite_rank(var, axes)

@@ -78,7 +78,7 @@ def _nonnegative(program: Program, known: Sequence[bool], instruction: Instructi
 def squares(
     program: Program, known: Sequence[bool], var: int, rows: Axes, columns: Axes
 ) -> frozenset[Generator] | None:
-    """Find the values G if a matrix is the sum of `G G^T` times nonnegative numbers; None if it may not be one.
+    """Find the values G if a matrix is the sum of `G G^T` times nonnegative numbers. None if it may not be one.
 
     known: which values are never negative (`nonnegative`).
     """

@@ -77,7 +77,7 @@ def _backward_products(program: Program) -> Backward:
 
 
 def _gradients(program: Program, position: int, backward: Backward) -> tuple[int, int] | None:
-    """Find the statements `dv y` and `dv x` for a product v of x and y: both meet the same dv, of v's shape."""
+    """Find the statements `dv y` and `dv x` for a product v of x and y: both meet the same dv."""
     statement = program.statements[position]
     x, y = (operand.var for operand in operands_of(statement.instruction))
     through_x = {flow: at for at, flow in backward.get((statement.origin.step, x), ())}

@@ -134,7 +134,7 @@ class Approach:
         raise KeyError(f"no {kind} {name!r} in step {step}; there are: {known}")
 
     def show(self, *, every: bool = False) -> str:
-        """Show distances in percent, one column a width, and the power of falling fluctuations: losses, and all of the last step.
+        """Show distances in percent, one column a width, and the power of falling fluctuations. Losses, and all of the last step.
 
         every: all steps of all values.
         """

@@ -121,7 +121,7 @@ def _is_plain(module: nn.Module) -> bool:
 def _used_elsewhere(made: Tensor, calls: Sequence[Call], called: Sequence[nn.Module]) -> set[nn.Module]:
     """Layers whose weight serves outside of its calls, too (tied embeddings): their gradient is not that of the calls.
 
-    A weight that the graph reads as often as its layer was called is not in question; of others the gradients are compared.
+    A weight that the graph reads as often as its layer was called is not in question. Of others the gradients are compared.
     """
     reads = _reads(made)
     layers = [

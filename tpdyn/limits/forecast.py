@@ -48,7 +48,7 @@ class Crossing:
 @final
 @dataclass(frozen=True)
 class Forecast:
-    """One value: the mean over runs of its largest entry at each width, its order, and where it leaves each range."""
+    """One value: its largest entry at each width (mean over runs), its order, and where it leaves each range."""
 
     name: str
     step: int
@@ -76,7 +76,7 @@ class Forecasts:
         )
 
     def show(self) -> str:
-        """Show for each value its largest entry, its order, and the width at which it leaves a range, if it does below 2^40."""
+        """Show for each value its largest entry, its order, and the width below 2^40 at which it leaves a range."""
         last: dict[str, Forecast] = {}
         for row in self.rows:
             if row.name not in last or row.step > last[row.name].step:

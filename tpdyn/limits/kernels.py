@@ -117,7 +117,7 @@ def _kernels(kinds: tuple[Kind, ...], make: Make, x1: Tensor, x2: Tensor | None,
 
 
 def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
-    """Record the forward pass of a network on a few samples like x; weights and laws, no values, are kept of it."""
+    """Record the forward pass of a network on a few samples like x. Weights and laws, no values, are kept of it."""
     few = x[torch.arange(SAMPLES) % len(x)]
     if few.is_floating_point():
         few = few.float() + torch.randn(few.shape, generator=torch.Generator().manual_seed(0))
@@ -150,7 +150,7 @@ def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
 
 
 def _batch_axes(program: Program, data: int) -> dict[int, int]:
-    """Find the axis that counts the samples, of each forward value that has one: labels carry it from the data on."""
+    """Find the axis that counts the samples, of each forward value that has one. Labels carry it from the data on."""
     found = {data: 0}
     for var, statement in enumerate(program.statements):
         if statement.origin.phase != "forward":
@@ -215,7 +215,7 @@ class Evaluated:
         return Kernels(made.get("second"), made.get("tangent"))
 
     def _block(self, one: Numbers, other: Numbers) -> tuple[int, int]:
-        """Choose the rows and columns of a block: as many as keep the largest value of a pair within `ENTRIES` numbers."""
+        """Choose the rows and columns of a block: as many as keep the largest pair within `ENTRIES` numbers."""
         most = 1
         for var in self.network.batch:
             if self.network.program.statements[var].origin.phase == "forward" and var not in self.kernels.numeric:

@@ -23,7 +23,7 @@ LEVELS = tuple(number / 32 for number in range(1, 32))
 
 @final
 class Statistics:
-    """Listens to a run and keeps what `Limit` reports, by (name, step): the first value of a name that a step repeats.
+    """Listens to a run and keeps what `Limit` reports, by (name, step). If a step repeats a name, the first counts.
 
     scales: what gradients are multiplied by before their kernel is taken, by position (see `backpropagated`).
     """
@@ -81,7 +81,7 @@ class Statistics:
 def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
     """List the vectors that come back to a weight in each step, by position: (name of the weight, step).
 
-    The gradient of a weight is a sum over samples of outer products; its factor along the rows of the weight is what is meant.
+    The gradient of a weight is a sum over samples of outer products. Its factor along the rows of the weight is what is meant.
     Weights with no such factor (tables, gains, weights that are used twice) have none.
     """
     found: dict[int, list[tuple[str, int]]] = {}

@@ -2,10 +2,10 @@
 
 The program is the script: it was recorded and verified. So its runs are observed as the live ones are, value by value. A change
 is exactly the predicted one: value minus base value, in one pass and with one set of draws. Leaves are drawn from their laws,
-hence other numbers than those of a live run with the same seed; `tpdyn.measuring.one_law` asks whether both come from one law.
+hence other numbers than those of a live run with the same seed. `tpdyn.measuring.one_law` asks whether both come from one law.
 
-Seeds are run in batches that stay in the caches. A batch that runs out of memory is run again in halves. A width at which
-one dense run does not fit is simulated (`tpdyn.simulate`), and a note says so.
+Seeds are run in batches that stay in the caches. A batch that runs out of memory is run again in halves. A width at which one
+dense run does not fit is simulated (`tpdyn.simulate`), and a note says so.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def observed(
     device: str | torch.device = "cpu",
     memory: float | None = None,
 ) -> Iterator[tuple[int, Observation]]:
-    """Run a program at one width, seed by seed: yield what `Observer` sees of a live run, but for the linear split.
+    """Run a program at one width, seed by seed. Yield what `Observer` sees of a live run, but for the linear split.
 
     program: recorded for `steps` steps or more. dtype: of the computation. memory: the bytes that may be used; what is free
     unless given.
@@ -88,7 +88,7 @@ def observed(
 
 
 def fits(program: Program, width: int, memory: float | None = None, entry: int = 8) -> bool:
-    """Tell whether a dense run at this width fits into the memory of the CPU (`memory` bytes, or what is free)."""
+    """Tell whether a dense run at this width fits into memory (`memory` bytes, or what is free)."""
     room = free_memory(torch.device("cpu")) if memory is None else memory
     return room is None or entries(program, width) * entry <= SHARE * room
 

@@ -54,17 +54,17 @@ def measure(
     how many (0, 1, ...), or which. steps: outputs are measured after 0, ..., steps - 1 optimizer steps. progress:
     called with (runs done, runs in all) after each run; watch: likewise, first with a function that collects the runs so far.
 
-    device: "script" leaves it to the script; "cpu", "cuda", "cuda:1", ... make it torch's default device, so that
-    models, `torch.randn`, `torch.tensor` and the like use it where the script names none; "auto" is "cuda" if there is
+    device: "script" leaves it to the script. "cpu", "cuda", "cuda:1", ... make it torch's default device, so that
+    models, `torch.randn`, `torch.tensor` and the like use it where the script names none. "auto" is "cuda" if there is
     a GPU and a trial run of the script works with it as the default device, else "script".
 
     by: "script" runs the script. "program" runs it for three seeds at each width, and its recorded program for the others, at
-    least 16, which cost little; where a test tells the two apart, the runs are live ones, and the notes say so
+    least 16, which cost little. Where a test tells the two apart, the runs are live ones, and the notes say so
     (`tpdyn.measuring.one_law`). Widths that no dense run fits into memory are simulated. program: the recorded one, if there
     is one. means: where finished runs are kept, and how many are made at once (`tpdyn.store.means`).
 
     Raises ValueError for bad arguments, and MeasuringError when the script raises or leaves (naming width, seed and its line),
-    makes fewer optimizer steps, or does not depend on the width; the finished runs are in its `partial`.
+    makes fewer optimizer steps, or does not depend on the width. The finished runs are in its `partial`.
 
     Example:
         >>> import torch, tpdyn
@@ -144,7 +144,7 @@ def _by_program(
     means: Means,
     progress: Progress | None,
 ) -> Measurement:
-    """Make few live runs at each width, and many of the program; live runs alone if both are not of one law."""
+    """Make few live runs at each width, and many of the program. Live runs alone if both are not of one law."""
     dense = tuple(width for width in widths if fits(program, width))
     live_seeds = seeds[: max(LIVE, 2)] if len(seeds) >= LIVE else (*seeds, *_further(seeds, LIVE - len(seeds)))
     others = seeds[len(live_seeds) :]

@@ -39,7 +39,7 @@ FLOOR = 100.0
 @final
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What differs: the value (module, step), in what, by how much (a factor, or a slope), and the chance of that."""
+    """What differs: the value (module, step), in what, by how much (a factor or slope), and with what chance."""
 
     name: str
     step: int
@@ -54,7 +54,7 @@ class Difference:
 
 
 def difference(live: Measurement, program: Measurement, alpha: float = ALPHA) -> Difference | None:
-    """Find the largest difference between runs of the script and of its program; None if both may come from one law.
+    """Find the largest difference between runs of the script and of its program. None if both may come from one law.
 
     Both at the same widths. Values that are zero, not finite or below round-off in some run are not compared; a run that
     diverged in one group only is a difference.
@@ -107,7 +107,7 @@ def _values(found: Measurement, name: str, step: int) -> NDArray[np.float64]:
 
 
 def _choices(runs: int, live: int) -> NDArray[np.float64]:
-    """Choose which seeds might have been the live ones: rows of zeros and ones, the real choice first; all, or many at random."""
+    """Choose which seeds might have been the live ones: rows of zeros and ones, the real choice first. All, or many at random."""
     if math.comb(runs, live) <= CHOICES:
         every = list(itertools.combinations(range(runs), live))
     else:

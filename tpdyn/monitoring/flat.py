@@ -36,7 +36,7 @@ def flat_region(operation: str, args: tuple[Any, ...]) -> tuple[float, float] | 
 
 
 def flat_entries(value: Tensor, region: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Return the fraction of entries that are flat, and of units flat for every example (entries of a 0-d tensor each).
+    """Return the fractions of flat entries, and of units flat for every example (each a 0-d tensor).
 
     Units lie along the last axis; along axis 1 for images and volumes (four axes or more).
     """

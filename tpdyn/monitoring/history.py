@@ -73,7 +73,7 @@ def line(
     new: Mapping[str, tuple[str, str]],
     more: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write one look. new: by name, the dtype and the source of modules that were not seen before. more: further fields."""
+    """Write one look. new: by name, the dtype and the source of modules not seen before. more: further fields."""
     values: dict[str, dict[str, float | str]] = {}
     for (what, name), value in look.items():
         values.setdefault(what, {})[name] = value if math.isfinite(value) else str(value)

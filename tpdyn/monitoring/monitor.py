@@ -42,7 +42,7 @@ class monitor:
     looks; None keeps everything in `history` only. limits: what counts as too large. on_alarm: called with each alarm;
     by default they become warnings.
 
-    Memory: in a look a copy of the weights and one forward pass; always 256 rows of the outputs at the first look. In a
+    Memory: in a look a copy of the weights and one forward pass. Always 256 rows of the outputs at the first look. In a
     distributed run only rank 0 looks. Raises ValueError for what is no model, optimizer or twin, and for sharded parameters
     (FSDP), which one process cannot look at.
 

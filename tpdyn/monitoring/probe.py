@@ -46,7 +46,7 @@ Key = tuple[str, str]
 @final
 @dataclass(frozen=True)
 class Look:
-    """What one look saw: a number for each (what, name); the line and the dtype (as `bfloat16`) of each module's output."""
+    """What one look saw: a number for each (what, name). Also the line and the dtype (as `bfloat16`) of each module's output."""
 
     values: Mapping[Key, float]
     sources: Mapping[str, Source]
@@ -107,7 +107,7 @@ class Probe:
         self._sources: dict[str, Source] = {}
 
     def look(self, before: Before | None = None) -> Look:
-        """Run the pass once and pack what it shows. before: the weights before the last step, to see what it did to them."""
+        """Run the pass once and pack what it shows. before: the weights before the last step."""
         with torch.no_grad():
             seen = self._parameters(before)
         with (
@@ -147,7 +147,7 @@ def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the Frobenius norm of each tensor, in float32 at least, in as few calls as there are dtypes and devices."""
+    """Return the Frobenius norm of each tensor, in float32 at least, in one call for each dtype and device."""
     kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     found: list[Tensor] = [torch.empty(0)] * len(tensors)
     dense = [(each.coalesce().values() if each.is_sparse else each).detach() for each in tensors]
@@ -327,7 +327,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Look in eager mode only: to be wrapped against the compiler would cost as much as the looking, at each operation."""
+        """Look in eager mode only. To be wrapped against the compiler would cost as much as the looking, at each operation."""
         return False
 
     def __torch_dispatch__(

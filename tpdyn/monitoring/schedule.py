@@ -33,7 +33,7 @@ class Every:
 class Cycles:
     """Look at `active` steps in a row, after `wait + warmup` of rest, `repeat` times (0: for ever), as torch.profiler does.
 
-    The steps of a warm-up are not looked at; they are counted so that one schedule serves a profiler and a monitor.
+    The steps of a warm-up are not looked at. They are counted so that one schedule serves a profiler and a monitor.
     """
 
     wait: int
@@ -59,7 +59,7 @@ class Cycles:
 def as_schedule(every: int, schedule: Callable[[int], Any] | None) -> Schedule:
     """Take what the user gave: a number of steps, or a function of the step.
 
-    A function may answer with a bool, or with a `ProfilerAction`, as those of torch.profiler.schedule do; the latter count
+    A function may answer with a bool, or with a `ProfilerAction`, as those of torch.profiler.schedule do. The latter count
     steps from 0, when none is completed. Raises ValueError for what is neither.
     """
     if schedule is None:

@@ -113,7 +113,7 @@ class Writer:
         return tagged
 
     def _pack(self, step: int, look: Mapping[Key, float], new: Mapping[str, tuple[str, str]], changed: bool) -> None:
-        """Write what the tab shows: the numbers in the order of the keys, and the keys, modules and alarms when they change."""
+        """Write what the tab shows: numbers in the order of the keys; keys, modules and alarms when they change."""
         fresh = [key for key in look if key not in self._keys]
         for key in fresh:
             self._keys[key] = len(self._keys)

@@ -1,8 +1,8 @@
 """How does a model get a derived parametrization? Its initial entries and its optimizer's groups are rescaled.
 
-Everything is relative to a base width: there, every factor is one, so that what was tuned on the small model stays as it is.
-At width n a parameter's initial entries are multiplied by `(n / base_width)^p` and its learning rate by
-`(n / base_width)^q`, p and q being the differences between the derived exponents and the script's own. With them move
+Everything is relative to a base width: there, every factor is one, so that what was tuned on the small model stays as it is. At
+width n a parameter's initial entries are multiplied by `(n / base_width)^p` and its learning rate by `(n / base_width)^q`, p
+and q being the differences between the derived exponents and the script's own. With them move
 
 * weight decay, by the inverse of the learning rate's factor: in torch the decay of a step is `lr * weight_decay * w`
   (decoupled as in AdamW, or added to the gradient as in SGD), and this product stays as it was. Where it is added to a gradient
@@ -11,7 +11,7 @@ At width n a parameter's initial entries are multiplied by `(n / base_width)^p` 
   reason): else it wins over small gradients.
 
 What was done to which parameter is kept in a side table, keyed by name, on the model itself (`applied_to`). An attribute of a
-tensor would die in deepcopy, wrapping and pickling; this does not, and a second application finds it and changes nothing.
+tensor would die in deepcopy, wrapping and pickling. This does not, and a second application finds it and changes nothing.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _as_groups(given: Iterable[Any]) -> Groups:
 
 
 def _split(group: dict[str, Any], index: int, names: Mapping[nn.Parameter, str], asked: Applied) -> Groups:
-    """Split one group into several, each with the rates of its parameters; a group that is split already stays as it is."""
+    """Split one group into several, each with the rates of its parameters. A group that is split already stays as it is."""
     if MARK in group:
         if group[MARK] != asked.mark:
             raise ValueError(f"group {index} is parametrized for {group[MARK]}; now {asked.mark} is asked for")

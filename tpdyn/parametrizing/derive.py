@@ -36,7 +36,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = T
     them with their source lines, and the exponents meet as many as they can.
 
     Where gradients are clipped by their norm and the norm grows, exponents are those of widths at which the clipping acts and
-    the growing part of the norm leads; rates derived for SGD are too large below (`tpdyn check` shows it).
+    the growing part of the norm leads. Rates derived for SGD are too large below (`tpdyn check` shows it).
 
     Weight decay is set aside (`tpdyn.facts.decay`): it has to move with the rates, and `parametrize` moves it.
 

@@ -154,7 +154,7 @@ def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -
 
 
 def optimizer_of(program: Program | Facts) -> Optimizer | None:
-    """Say how a program's optimizer sizes its updates. None where no table is about it: it treats matrices as matrices (Muon), or
+    """Say how a program's optimizer sizes its updates. None where no table is about it. It treats matrices as matrices (Muon), or
     there are several that size them differently."""
     facts = Facts.of(program)
     parameters = facts.program.parameters

@@ -1,4 +1,4 @@
-"""What is known of ELU and SELU? scale * x to the right, scale * alpha * (exp(rate x) - 1) to the left of zero.
+"""What is known of ELU and SELU? scale * x above zero, scale * alpha * (exp(rate x) - 1) below.
 
 Parameters as in torch: alpha, scale, rate (`input_scale`). Not smooth at 0, even when its slope is continuous there.
 """
@@ -22,7 +22,7 @@ def _slope(torch: Any, x: Any, alpha: float, scale: float, rate: float) -> Any:
 
 
 def resolve(function: Function, alpha: float, scale: float, rate: float) -> Function:
-    """Resolve the facts of `elu` or its slope for these parameters: the slope jumps at 0 unless alpha * rate = 1 (rate > 0)."""
+    """Resolve the facts of `elu` or its slope for these parameters. The slope jumps at 0 unless alpha * rate = 1 (rate > 0)."""
     if function.name == "elu":
         return replace(function, nonnegative="no" if scale < 0 else "always" if alpha <= 0 else "kept")
     positive = scale >= 0 and alpha * rate >= 0

@@ -1,4 +1,4 @@
-"""What is known of exp and log? exp outgrows every power; log is slower than every power, and singular at zero."""
+"""What is known of exp and log? exp outgrows every power. Log is slower than every power, and singular at zero."""
 
 from __future__ import annotations
 

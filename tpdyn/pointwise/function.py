@@ -1,6 +1,6 @@
 """What must be known of a function of numbers? Everything that a reading asks, side by side in one `Function`.
 
-One file a function (or a family of close relatives) in this folder; a new member is a new file that is listed in
+One file a function (or a family of close relatives) in this folder. A new member is a new file that is listed in
 `tpdyn.pointwise.FAMILIES`. `tests/pointwise/test_conformance.py` checks each fact against the values, and names what is
 forgotten: no reading keeps a list of functions of its own.
 """

@@ -1,4 +1,4 @@
-"""What is known of the hyperbolic functions and of arcs? sinh and cosh outgrow every power; arcs are slow or bounded.
+"""What is known of the hyperbolic functions and of arcs? sinh and cosh outgrow every power. Arcs are slow or bounded.
 
 `atan2(y, x)` is the angle of a point: it does not change when both grow together, and jumps where the angle is pi.
 """

@@ -1,4 +1,4 @@
-"""What is known of powers? x^p is homogeneous of degree p; what else is true depends on whether p is a whole number.
+"""What is known of powers? x^p is homogeneous of degree p. What else is true depends on whether p is a whole number.
 
 The table holds `power` without facts that depend on p; `resolve` gives them for one p.
 """

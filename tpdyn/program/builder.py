@@ -149,7 +149,7 @@ class Builder:
         return self.add(Contract(operands, _scaling(scale)), tuple(sizes[letter] for letter in result), name=name)
 
     def matmul(self, x: int, y: int, *, scale: Number | Scaling = 1, name: str = "") -> int:
-        """Add `scale * x @ y`: the last axis of x meets the last but one of y (its only one, if y is a vector).
+        """Add `scale * x @ y`: the last axis of x meets the last but one of y (a vector's only one).
 
         Raises ValueError where these have different sizes, or where both have more than two axes.
         """
@@ -206,7 +206,7 @@ class Builder:
         return self._of(name)[-1]
 
     def update(self, name: str, var: int, *, gradient: int | None = None) -> int:
-        """Let a value be the parameter after the step that `at` has set; the gradient of that step may be named.
+        """Let a value be the parameter after the step that `at` has set. The gradient of that step may be named.
 
         Raises ValueError if that step has updated the parameter already, or if the value has another shape.
         """

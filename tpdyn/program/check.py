@@ -195,7 +195,7 @@ def arity_problems(program: Program) -> Mapping[int, str]:
 def _label_problems(
     program: Program, operands: Sequence[Operand], shape: tuple[Scaling, ...], besides: dict[int, Scaling]
 ) -> Iterator[str]:
-    """Check that equal labels stand on equal dims; `besides` gives the dims of labels that are not to agree with the result."""
+    """Check that equal labels stand on equal dims. `besides` gives the dims of labels that are not to agree with the result."""
     sizes = dict(enumerate(shape)) | besides
     owners = dict.fromkeys(sizes, "the result")
     for operand in operands:
@@ -286,7 +286,7 @@ def _concat_problems(program: Program, instruction: Concat, shape: tuple[Scaling
 def _spectral_problems(
     program: Program, instruction: Eigenvalues | Spectral, shape: tuple[Scaling, ...]
 ) -> Iterator[str]:
-    """Check that the matrix is square, that its labels stand where they should, and that it has an eigenvalue a row."""
+    """Check that the matrix is square, with its labels where they should be, and an eigenvalue a row."""
     value, rows, columns, axis = instruction.value, instruction.rows, instruction.columns, instruction.axis
     rank, matrix = len(shape), program.statements[value.var]
     labels = (*rows, *columns)

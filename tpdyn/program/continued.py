@@ -98,8 +98,8 @@ def _kind(instruction: Instruction) -> object:
 
 
 def _reads_alike(program: Program, one: int, other: int, counterpart: Mapping[int, int]) -> bool:
-    """Tell whether what the last step reads is the counterpart of what the step before reads, or what both read in common, or
-    carried: made in the step before, where that one reads what was made before it."""
+    """Tell whether the last step reads the counterparts of what the step before reads. What both read in common counts, too. So
+    does what is carried: made in the step before, where that one reads what was made before it."""
     first = min(counterpart)
     reads = (operands_of(program.statements[k].instruction) for k in (one, other))
     for earlier, later in zip(*reads, strict=True):
@@ -167,7 +167,7 @@ def _shifted(later: Callable[[int], int], operand: Operand) -> Operand:
 
 
 def _name(name: str, last: int, further: int, position: int, names: set[str]) -> str:
-    """Move a name one step on: a number of the step, or of the version after it, at its end counts up."""
+    """Move a name one step on: the number of the step (or next version) at its end counts up."""
     found = re.fullmatch(r"(.*[@_])(\d+)(\[\d+\])?", name)
     if found is not None and int(found[2]) in (last, last + 1):
         later = f"{found[1]}{int(found[2]) + further}{found[3] or ''}"

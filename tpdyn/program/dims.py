@@ -64,7 +64,7 @@ def spaces(program: Program) -> tuple[Space, ...]:
 
 
 def space_of(program: Program) -> Mapping[Axis, Space]:
-    """Return the space of each axis of each value; two axes are the same space if and only if they have an equal one here."""
+    """Return the space of each axis of each value. Two axes are the same space if and only if they have an equal one here."""
     root = _identified(program)
     named: dict[Axis, tuple[list[str], list[str]]] = {}
     for position, statement in enumerate(program.statements):
@@ -121,7 +121,7 @@ def _identified(program: Program) -> Mapping[Axis, Axis]:
 
 
 def _named_axes(program: Program) -> Iterator[tuple[Axis, Literal[0, 1], str]]:
-    """Yield the axes of leaves with their names, "weight:0": those of parameters (0) by the script's dims, and of others (1)."""
+    """Yield the axes of leaves with their names, "weight:0": first parameters, by the script's dims (0), then others (1)."""
     views = {piece: (p.name, p.versions[0]) for p in program.parameters for piece in p.versions[0].pieces}
     for position, statement in enumerate(program.statements):
         if isinstance(statement.instruction, Leaf):
@@ -132,7 +132,7 @@ def _named_axes(program: Program) -> Iterator[tuple[Axis, Literal[0, 1], str]]:
 
 
 def show_spaces(program: Program, most: int = 6) -> str:
-    """Show the table of spaces, one a paragraph: size, wide or finite, why, and where it occurs (at most `most` names of each)."""
+    """Show the spaces, a paragraph each: size, wide or finite, why, where it occurs (at most `most` names of each)."""
     lines = []
     for space in spaces(program):
         kind = "wide" if space.is_wide else "finite"

@@ -93,7 +93,7 @@ class Apply:
 class Gather:
     """`result[..., i..., ...] = value[..., index[i...], ...]`: an embedding lookup, the labels of a cross-entropy.
 
-    `value.axes` labels the axes of the value; the axis that is indexed has the label `axis` (>= rank: it is summed
+    `value.axes` labels the axes of the value. The axis that is indexed has the label `axis` (>= rank: it is summed
     away). `index.axes` labels the axes of the (integer) index; labels may be shared with `value` (then picked jointly).
     """
 
@@ -134,7 +134,7 @@ class Slice:
 @final
 @dataclass(frozen=True, slots=True)
 class Concat:
-    """Values laid end to end along axis number `axis` of the result (a value without the axis has length 1 there).
+    """Values laid end to end along axis number `axis` of the result. A value without the axis has length 1 there.
 
     Each operand's labels are the axes of the result; a part may be None: zeros of the given length (padding).
     """
@@ -150,7 +150,7 @@ class Eigenvalues:
     """The eigenvalues of a symmetric matrix, in ascending order (or descending), along axis number `axis` of the result.
 
     `rows` and `columns` are the labels of the matrix on the axes of `value` (several, where its rows are a product of axes:
-    row-major); the result does not have them, nor `value` the label `axis`. Labels that remain count matrices of a batch.
+    row-major). The result does not have them, nor `value` the label `axis`. Labels that remain count matrices of a batch.
     """
 
     value: Operand

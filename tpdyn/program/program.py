@@ -76,13 +76,13 @@ class Factor:
 @final
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a value of the user's script is laid out in the program: its dims, each a product of axes of `var`.
+    """How a value of the script lies in the program: its dims, each a product of axes of `var`.
 
-    `dims[k]` lists the axes of the program's value that make up the script's k-th dim (row-major); an empty tuple is a
-    dim of size 1. A script's tensor that the program holds in pieces (a fused qkv weight) has one `var` per piece:
-    then `pieces` is longer than one and the missing first factor of dim `stacked` counts the pieces. Where that is not
-    all (pieces along two dims, or along an inner factor), `grid` names every missing factor, and the pieces are in
-    row-major order of them; places count the factors of the whole dim, missing ones included.
+    `dims[k]` lists the axes of the program's value that make up the script's k-th dim (row-major). An empty tuple is a dim of
+    size 1. A script's tensor that the program holds in pieces (a fused qkv weight) has one `var` per piece: then `pieces` is
+    longer than one and the missing first factor of dim `stacked` counts the pieces. Where that is not all (pieces along two
+    dims, or along an inner factor), `grid` names every missing factor, and the pieces are in row-major order of them. Places
+    count the factors of the whole dim, missing ones included.
     """
 
     pieces: tuple[int, ...]
@@ -111,7 +111,7 @@ class View:
 @final
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A value of the script that has a name: the output of a module in one step, the network's output, a loss."""
+    """A value of the script with a name: a module's output in one step, the network's output, a loss."""
 
     kind: Literal["module", "output", "loss"]
     name: str

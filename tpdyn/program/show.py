@@ -130,7 +130,7 @@ class _Writer:
             self._inline()
 
     def _inline(self) -> None:
-        """Find the values without a name that are read once, without a change of axes, in the same step and phase."""
+        """Find the nameless values that are read once, without a change of axes, in the same step and phase."""
         reads: Counter[int] = Counter()
         reader: dict[int, int] = {}
         plain: set[int] = set()

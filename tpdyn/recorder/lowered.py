@@ -61,7 +61,7 @@ class LoweredMark:
 @final
 @dataclass(slots=True)
 class Lowered:
-    """One tape, lowered. `leaf_values[position]` is the live value of each leaf statement; `live[position]` the live
+    """One tape, lowered. `leaf_values[position]` is the live value of each leaf statement. `live[position]` the live
     value of marks and last parameters (float64 copies), to verify against."""
 
     width: int

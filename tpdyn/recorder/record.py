@@ -2,9 +2,9 @@
 
     program = record(train, widths=(16, 24, 40), steps=3)
 
-`train(width)` is an ordinary training loop. It is run once at each width and stopped after the wanted number of
-optimizer steps; the recordings are lowered to the closed instructions, joined to one program in a symbolic width, and
-the program is checked against a further recording at a width that it has not seen.
+`train(width)` is an ordinary training loop. It is run once at each width and stopped after the wanted number of optimizer
+steps. The recordings are lowered to the closed instructions, joined to one program in a symbolic width, and the program is
+checked against a further recording at a width that it has not seen.
 """
 
 from __future__ import annotations

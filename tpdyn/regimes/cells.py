@@ -141,7 +141,7 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
 def on_cell(
     coordinates: Coordinates, point: Sequence[Fraction], work: Callable[[Exponents], T], memory: Memory | None = None
 ) -> tuple[T, Cell]:
-    """Run `work` at a point, with linear forms as exponents; return its result and the cell on which that result holds.
+    """Run `work` at a point, with linear forms as exponents. Return its result and the cell on which that result holds.
 
     memory: what was found at other points in these coordinates, to be looked up and added to.
     """

@@ -237,10 +237,10 @@ class _Search:
         return tuple(o + up - down for o, up, down in zip(origin, best[:size], best[size : 2 * size], strict=True))
 
     def slower(self, at: Maximum) -> Point | None:
-        """Lower all rates by a whole power, if a value grows here whatever the exponents: there its order depends on them.
+        """Lower all rates by a whole power, if a value grows here whatever the exponents. There its order depends on them.
 
-        A bounded function hides by how much its argument grows; the exponential of a growing value exceeds all powers.
-        Returns None if all such values have a formula, or if these points were seen.
+        A bounded function hides by how much its argument grows; the exponential of a growing value exceeds all powers. Returns
+        None if all such values have a formula, or if these points were seen.
         """
         if not any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at)):
             return None

@@ -15,7 +15,7 @@ from tpdyn.reporting.tags import ATLAS_FILE, ATLAS_TAG, DOCUMENT_FILE, DOCUMENT_
 
 
 def write(run: Run, folder: Path, document: Document, prediction: Prediction | None = None) -> None:
-    """Write a document, and the map of the program if there is a prediction, as the last word of a log."""
+    """Write a document, and the program's map if there is a prediction, as the last word of a log."""
     put(run, 0, document)
     write_json(document, folder / DOCUMENT_FILE)
     if prediction is not None:

@@ -161,7 +161,7 @@ def identity(program: Program) -> str:
 
 
 def _approach(found: Approach) -> Document:
-    """Tell how runs come to the limit: distances, and the mean and spread over seeds of some entries at each width."""
+    """Tell how runs come to the limit: distances, and mean and spread of some entries at each width."""
     rows = []
     for row, told in zip(found.rows, found.to_dict()["rows"], strict=True):
         samples = found.samples[row.kind, row.name, row.step]

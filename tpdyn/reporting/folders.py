@@ -1,7 +1,7 @@
 """Into which folder does a log go? One a script; an earlier log is replaced, and nothing that others put beside it is lost.
 
 All files are written into a folder beside the target, which is then renamed: nothing half-written is ever seen. The file
-`.tpdyn` in it lists what was written and for which script; whatever else lies there was put there by somebody and is kept.
+`.tpdyn` in it lists what was written and for which script. Whatever else lies there was put there by somebody and is kept.
 """
 
 from __future__ import annotations

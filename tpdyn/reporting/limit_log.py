@@ -1,6 +1,6 @@
 """How does a limit get into TensorBoard? `log_limit(found, "logs/my-limit")`: the tab's document, losses as scalars, words.
 
-The run "limit" has the losses at infinite width over the steps; runs "width=64", ... have those of real runs, if there were any.
+The run "limit" has the losses at infinite width over the steps. Runs "width=64", ... have those of real runs, if there were any.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _hull(one: OrderEstimate | None, other: OrderEstimate | None) -> OrderEstima
 
 
 def table(lines: Sequence[Line], width: int, *, exponents: bool = False, step: int | None = None) -> list[Text]:
-    """Lay the table out in lines of at most `width` characters, if no number and no source line need be cut.
+    """Lay the table out in lines of at most `width` characters, unless a number or source line would be cut.
 
     step: at which the changes were measured; None for a prediction alone.
     """

@@ -204,7 +204,7 @@ def markdown(report: Report) -> str:
 
 
 def _order(prediction: Prediction, name: str, step: int) -> Order:
-    """Look up the predicted order of the change in one step; None also where the program has no such module or step."""
+    """Look up the predicted order of the change in one step. None also where the program has no such module or step."""
     try:
         return prediction.order(name, "change", step=step)
     except KeyError:

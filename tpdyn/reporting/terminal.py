@@ -128,7 +128,7 @@ def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None
 
 
 def _command(head: str, command: str, width: int) -> list[Text]:
-    """Break a shell command between its words, as a shell reads on: a backslash ends a line that is not the last."""
+    """Break a shell command between its words, as a shell reads on. A backslash ends a line that is not the last."""
     words = re.findall(r"(?:'[^']*'|\S)+", command)
     broken = [words[0]]
     for word in words[1:]:
@@ -154,7 +154,7 @@ def _headline(prediction: Prediction, width: int) -> list[Text]:
 
 
 def _moved(report: Report) -> str:
-    """Tell 'from width 64 to 512: the change of fc2 grew x5.4 (theory x2.8)', of the value on which the regime hangs."""
+    """Tell 'from width 64 to 512: the change of fc2 grew x5.4 (theory x2.8)', of the value that decides."""
     row, measurement = _decisive(report), report.measurement
     if row is None or row.measured_change_order is None or row.change_order is None:
         return f"widths {measurement.widths[0]} to {measurement.widths[-1]}"

@@ -1,7 +1,7 @@
 """Where are numbers written in a file? In Python by the syntax tree, in YAML, JSON and TOML by what changes if one is changed.
 
-A location in Python has the names that its syntax gives it (`GPTConfig.n_embd`); every number that is written there is a location,
-with a name or without. A location in a configuration has the path of its entry (`model.layers.0.width`).
+A location in Python has the names that its syntax gives it (`GPTConfig.n_embd`). Every number that is written there is a
+location, with a name or without. A location in a configuration has the path of its entry (`model.layers.0.width`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NotReadable(ValueError):
 @final
 @dataclass(frozen=True)
 class Location:
-    """A value in a text. names: what it is called, first the shortest; value: the number written there, if it is one."""
+    """A value in a text. names: what it is called, first the shortest. value: the number written there, if it is one."""
 
     position: Position
     names: tuple[str, ...]

@@ -3,7 +3,7 @@
 Each run has a folder of its own as its working folder: so no run overwrites what the user keeps there, and none resumes
 from the checkpoint of another. In it, links show what lies in the working folder and beside it (`../data`). What is about to be
 written is unlinked first, and folders on the way become real ones: copy on write, noticed by Python's audit events. What is
-opened by other means, or by a full path, is written where it is; such writes by Python are told.
+opened by other means, or by a full path, is written where it is. Such writes by Python are told.
 
 A folder is linked once: behind each run it is put back as it was, and the next run of the same script takes it.
 """
@@ -32,7 +32,7 @@ _HOOKED: list[bool] = []
 
 @final
 class Scratch:
-    """The working folder of one run. written: sizes of the files that were written in it, by name; outside: paths of others."""
+    """The working folder of one run. written: sizes of the files that were written in it, by name. outside: paths of others."""
 
     def __init__(self) -> None:
         self.written: dict[str, int] = {}
@@ -46,7 +46,7 @@ class Scratch:
         self._show()
 
     def again(self) -> bool:
-        """Make it ready for another run, with the files as they are now; False if it serves another folder, or is none."""
+        """Make it ready for another run, with the files as they are now. False if it serves another folder, or is none."""
         if not self._gone.alive or self._here != os.path.realpath(os.getcwd()) or not os.path.isdir(self.folder):
             return False
         self.written, self.outside = {}, []
@@ -149,7 +149,7 @@ def _removed(root: str, process: int) -> None:
 
 @contextmanager
 def scratch(made: Scratch | None = None) -> Iterator[Scratch]:
-    """Make the working folder a scratch folder. made: one to use once more; else a new one is made, and removed at the end."""
+    """Make the working folder a scratch folder. made: one to use again, else a new one, removed at the end."""
     if not _HOOKED:
         sys.addaudithook(_heard)
         _HOOKED.append(True)
@@ -197,7 +197,7 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
 
 @final
 class InScratch:
-    """A script that runs in a scratch folder at each call. say: is told, after the first run, what it wrote."""
+    """A script, run in a scratch folder at each call. say: is told after the first run what was written."""
 
     def __init__(self, run: Callable[..., Any], say: Callable[[str], None] | None = None) -> None:
         self._run = self.__wrapped__ = run

@@ -1,7 +1,7 @@
 """How does a target on the command line become a function of the width?
 
 `path/file.py:function` imports the file and means that function, called with the width. `path/file.py` with width
-arguments means the whole file, run as `__main__` with these options of its own set to functions of the width; nothing in it
+arguments means the whole file, run as `__main__` with these options of its own set to functions of the width. Nothing in it
 changes. For a script without options, settings name numbers in its text, or in files that it reads (`tpdyn.scripts.settings`).
 """
 

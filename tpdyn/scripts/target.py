@@ -17,7 +17,7 @@ from tpdyn.store.identity import identity_of
 @final
 @dataclass(frozen=True)
 class Target:
-    """A target of the command line: called with a width, it runs the script, which is loaded at the first call.
+    """A target of the command line. Called with a width, it runs the script, which is loaded at the first call.
 
     target, width_args, arguments, settings, in_place: as in `load`. texts: what stands in for files, by full path.
     """

@@ -1,4 +1,4 @@
-"""Recordings stay, too: one JSON file each, beside the finished runs, under a key of the script and of this package's text.
+"""Recordings stay, too: one JSON file each, beside the finished runs, under a key of script and package.
 
 A recording follows from its script and from the rules of the recorder. So a change of either makes another key, and a file that
 cannot be read is recorded anew.

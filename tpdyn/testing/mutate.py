@@ -187,7 +187,7 @@ def _told(answer: bytes, ended: bool) -> tuple[Fate, str]:
 def results_of(
     mutants: Iterable[Mutant], root: Path, *, jobs: int = 1, limit: float = 600.0, proofs: bool = False
 ) -> Iterator[Result]:
-    """Yield the result of each mutant, as they come. jobs: processes at a time. limit: seconds for the checks of one."""
+    """Yield the result of each mutant, as they come. jobs: processes at a time. limit: seconds for each."""
     waiting, running = list(mutants), dict[int, tuple[Mutant, int, float]]()
     for name in _HEAVY:  # once, not once a mutant
         importlib.import_module(name)

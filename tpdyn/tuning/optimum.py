@@ -132,7 +132,7 @@ def locate(found: Sweep, *, confidence: float = CONFIDENCE) -> Transfer:
 
 
 class Vertex(NamedTuple):
-    """Where a curve is lowest, by how much this may be wrong, and whether it is an end of the grid."""
+    """Where a curve is lowest, how wrong this may be, and whether it is an end of the grid."""
 
     at: float
     left_open: float

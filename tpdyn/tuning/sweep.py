@@ -116,7 +116,7 @@ def sweep(
 
 @final
 class _Runs:
-    """The runs of a sweep: those that are finished are looked up, the others made; each writes its loss into `losses`."""
+    """The runs of a sweep: finished ones are looked up, the others made. Each writes its loss into `losses`."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _Runs:
 
 
 def _within(run: _Runs, seconds: float, plan: Callable[[str], None] | None) -> int:
-    """Run two seeds at every factor, then seed by seed around the optimum, where the verdict is decided; return how many seeds.
+    """Run two seeds at every factor, then seed by seed around the optimum, where the verdict is decided. Return how many seeds.
 
     A seed that the time does not suffice for does not count.
     """
@@ -219,7 +219,7 @@ def checked(
 def _final_loss(
     train: Callable[[int], Any], width: int, hyperparameter: str, factor: float, seed: int, steps: int
 ) -> tuple[float, list[float]]:
-    """Average the loss over the last tenth of the steps: infinite if it is not finite, or if the script stopped because of it.
+    """Average the loss over the last tenth of the steps: infinite if it is not finite, or stopped the script.
 
     Beside it the loss of each step.
     """

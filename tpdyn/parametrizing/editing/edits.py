@@ -92,7 +92,7 @@ class TextEdits:
 
 
 def lines_in(text: str) -> list[str]:
-    """Split a Python text into lines with their ends: only a line feed ends one (`str.splitlines` splits at form feeds, too)."""
+    """Split a Python text into lines with their ends. Only a line feed ends one (`str.splitlines` splits at form feeds, too)."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 

@@ -58,7 +58,7 @@ class Fix:
 
 
 def patch_folder(program: Program) -> Path:
-    """Choose the folder to apply a patch in: the working folder if all files that ran lie in it, else the innermost of all."""
+    """Choose the folder to apply a patch in: the working folder if it holds all files, else their innermost."""
     sources = {statement.origin.source.file for statement in program.statements}
     return _holding(file for file in sources if os.path.isfile(file) and is_user_file(file))
 

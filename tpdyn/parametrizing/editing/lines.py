@@ -30,7 +30,7 @@ FIRST = ("query", "input", "self")
 @final
 @dataclass(frozen=True)
 class Line:
-    """All products of one line of the script: the power that multiplies them, and the size summed over, at the base width.
+    """All products of one line of the script: their power, and the size summed over, at the base width.
 
     power and size are None where they are not the same for all.
     """
@@ -61,7 +61,7 @@ def lines_of(program: Program, multipliers: dict[str, Fraction], base_width: int
 
 
 def size_of(program: Program, site: Site, base_width: int) -> int | None:
-    """Count the entries that the product sums over at the base width; None where that is not a whole number there."""
+    """Count the entries that the product sums over at the base width. None where that is not a whole number there."""
     statement = program.statements[site.positions[0]]
     assert isinstance(statement.instruction, Contract)
     operand = statement.instruction.operands[0]
@@ -78,7 +78,7 @@ def size_of(program: Program, site: Site, base_width: int) -> int | None:
 @final
 @dataclass(frozen=True)
 class Multiplied:
-    """What to write. node: an expression to be multiplied; where there is none (attention without the argument `scale`), `call`
+    """What to write. node: an expression to be multiplied. Where there is none (attention without the argument `scale`), `call`
     is to be given one, `argument`. factor: the text of the multiplier. alone: whether the expression is an argument of a call,
     so that the product needs no brackets."""
 
@@ -183,7 +183,7 @@ def function_name(call: ast.Call) -> str:
 
 
 def size_expression(factor: ast.expr | None, dim: int = -1) -> str:
-    """Write the size of a dim of a variable, or of an attribute; "" for one that would have to be computed again."""
+    """Write the size of a dim of a variable, or of an attribute. "" for one that would have to be computed again."""
     if factor is None or not all(isinstance(n, ast.Name | ast.Attribute | ast.expr_context) for n in ast.walk(factor)):
         return ""
     return f"{ast.unparse(factor)}.shape[{dim}]"

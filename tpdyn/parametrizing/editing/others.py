@@ -30,7 +30,7 @@ FACTOR = "lr_factor"
 @final
 @dataclass(frozen=True)
 class Reset:
-    """A line that sets a group's rate: the expression that is the rate, and the text that stands for the group."""
+    """A line that sets a group's rate: the rate's expression, and the text that stands for the group."""
 
     value: ast.expr
     group: str
@@ -68,7 +68,7 @@ def _is_word(node: ast.AST, words: tuple[str, ...]) -> bool:
 def other_uses(
     edits: TextEdits, line: Line, found: Multiplied, biased: bool, ran: Collection[int]
 ) -> Iterator[Multiplied]:
-    """Yield the same product where it did not run: in the same class, another call of the module or product with the weight.
+    """Yield the same product where it did not run: other calls of the module or weight in the same class.
 
     For attention by one call: the product of the same query and key, written out in the same function.
     ran: lines that are known, and are not to be looked at.

@@ -30,10 +30,10 @@ def powers_of(shift: Shift, settings: frozenset[str]) -> dict[str, Fraction]:
 
 
 def table_by_pattern(rows: Mapping[str, Powers]) -> dict[str, Powers]:
-    """Group rows by name: where all names that differ only in numbers (of blocks) move alike, one row for them all.
+    """Group rows by name: one row where all names that differ only in numbers (of blocks) move alike.
 
-    >>> table_by_pattern({"h.0.w": {"lr": 1}, "h.1.w": {"lr": 1}, "out.w": {"lr": -1}, "ln.w": {}})
-    {'h.*.w': {'lr': 1}, 'out.w': {'lr': -1}}
+    >>> table_by_pattern({"h.0.w": {"lr": 1}, "h.1.w": {"lr": 1}, "out.w": {"lr": -1}, "ln.w": {}}) {'h.*.w': {'lr': 1},
+    'out.w': {'lr': -1}}
     """
     alike: dict[str, list[str]] = {}
     for name in rows:
@@ -63,7 +63,7 @@ def pattern_of(name: str) -> str:
 
 
 def width_from(shapes: Sequence[tuple[str, ParameterFacts]], base_width: int) -> tuple[str, int, str]:
-    """Choose a parameter and one of its dims, and write the growth of the width in terms of `size`, that dim's.
+    """Choose a parameter and one of its dims. Write the growth of the width in terms of `size`, that dim's.
 
     Raises NoWidth where no dim is a multiple of a power of the width.
     """

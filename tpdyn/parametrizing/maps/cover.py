@@ -34,8 +34,8 @@ _MOST_SYMBOLS = 8
 @final
 @dataclass(frozen=True)
 class PhaseCell:
-    """A convex set of exponents in one phase. facets: what bounds it within the slice, none of which follows from the others;
-    corners: those of its closure; dimension: smaller than that of the slice where it is flat."""
+    """A convex set of exponents in one phase. facets: what bounds it within the slice, none of which follows from the others.
+    corners: those of its closure. dimension: smaller than that of the slice where it is flat."""
 
     phase: Phase
     facets: tuple[Constraint, ...]
@@ -181,7 +181,7 @@ def _cover(whole: Polytope, reader: PhaseReader) -> list[tuple[Phase, Polytope]]
 
 
 def _shown(phase: Phase, polytope: Polytope, whole: Polytope) -> PhaseCell:
-    """Drop the walls of the slice from a cell; where it is flat, write r in the symbols that its equations leave."""
+    """Drop the walls of the slice from a cell. Where it is flat, write r in the symbols that its equations leave."""
     facets = tuple(by.constraint for by in polytope.bounds if by not in whole.bounds)
     equations = [by.constraint.form for by in polytope.bounds if by.relation == "="]
     r = None if phase.r is None else remainder(phase.r, equations)

@@ -159,7 +159,7 @@ class PhaseDiagram:
         }
 
     def joins(self, edge: Edge) -> tuple[bool, bool]:
-        """Tell whether the start and the end of an edge are of its phase, too (the edge itself is without them)."""
+        """Tell whether start and end of an edge are of its phase, too (the edge is without them)."""
         around = {spot.at: spot.phase for spot in self.spots}
         start, end = (at in around and around[at].agrees(edge.phase, at) for at in (edge.start, edge.end))
         return start, end
@@ -292,7 +292,7 @@ def _formulas(reader: PhaseReader, point: Corner) -> list[FormulaCell]:
 
 
 def _cut(phase: Phase, found: FormulaCell, whole: Polytope, names: set[str], dimension: int) -> Sized | None:
-    """Keep what lies in the window, and the formulas of some names; None where the cell is smaller than what it was read for."""
+    """Keep what lies in the window, and the formulas of some names. None where the cell is smaller than what it was read for."""
     part: Polytope | None = whole
     for facet in found.facets:
         part = part and part.cut(Bound(bound(facet).form, "=" if facet.relation == "=" else ">="))
@@ -428,7 +428,7 @@ def _regions(cells: list[_Piece]) -> tuple[Region, ...]:
 
 
 def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tuple[Edge, ...]:
-    """Join segments of the same phase that go straight on from each other (their common end has no spot of its own)."""
+    """Join segments of the same phase that go straight on (their common end has no spot of its own)."""
     found: list[Edge] = []
     for phase, start, end, _ in sorted(edges, key=lambda edge: (edge[1], edge[2])):
         for k, known in enumerate(found):
@@ -443,7 +443,7 @@ def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tupl
 
 
 def _on_line(edge: Edge) -> Phase:
-    """Return the phase of an edge, r in the one coordinate that varies along it (a constant where r does not vary)."""
+    """Return the phase of an edge, r in the one coordinate that varies along it (or constant)."""
     r = edge.phase.r
     if r is None:
         return edge.phase

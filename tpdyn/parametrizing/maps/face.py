@@ -2,7 +2,7 @@
 
 Around an optimum the tight requirements leave some directions free: the symmetries of multipliers, along which nothing
 changes, and others (a bias may start smaller, a readout too). Along those, cells are walked from one to the next as long as
-all requirements hold; each piece is an exact polyhedron. With one or two such directions the walk covers the plane. With more
+all requirements hold. Each piece is an exact polyhedron. With one or two such directions the walk covers the plane. With more
 of them cells are too many, and each direction is walked alone, the others held at the optimum (`Face.complete` is false).
 """
 
@@ -71,7 +71,7 @@ class Face:
         return found
 
     def holds(self, point: Sequence[Fraction]) -> bool:
-        """Tell whether a point (values of the symbols, relative to the script) lies in one of the pieces, up to `free`."""
+        """Tell whether a point (the symbols, relative to the script) lies in one of the pieces, up to `free`."""
         away = tuple(x - y for x, y in zip(point, self.point, strict=True))
         found = _coordinates((*self.directions, *self.free), away)
         if found is None:

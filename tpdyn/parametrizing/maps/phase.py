@@ -26,8 +26,8 @@ LABELS: tuple[Label, ...] = ("unstable at initialisation", "unstable", "trivial"
 @final
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A regime, and r as a linear form of the coordinates: hidden representations change by n^-r (None: not at all, or
-    not asked for: where the network is unstable or trivial)."""
+    """A regime, and r as a linear form of the coordinates: hidden representations change by n^-r. None: not at all, or
+    not asked for (an unstable or trivial network)."""
 
     label: Label
     r: Form | None = None

@@ -89,7 +89,7 @@ def plane_through(
     x_limits: Limits | None = None,
     y_limits: Limits | None = None,
 ) -> Plane:
-    """Span the plane through three named points: the first at (0, 0), the second at (1, 0), the third at (0, 1)."""
+    """Span the plane through three named points: at (0, 0), (1, 0) and (0, 1)."""
     if len(names) != 3 or len(set(names)) < 3:
         raise ValueError(f"through = {', '.join(names)}; expected three different names, e.g. NTP, muP, SP")
     said, points = zip(*(point_named(program, name, families) for name in names), strict=True)
@@ -218,7 +218,7 @@ def _label(word: str, letter: str, moved: Moves, absolute: bool, parameters: int
 
 
 def stand_alone(moved: Moves, several: Iterable[Moves]) -> bool:
-    """Tell whether a symbol may stand for the exponent itself: it moves one kind by itself, and no other symbol moves that, too."""
+    """Tell whether a symbol may stand for the exponent itself. It moves one kind by itself, and no other symbol moves that, too."""
     return _plain(moved) and not any(moved.keys() & other.keys() for other in several if other is not moved)
 
 

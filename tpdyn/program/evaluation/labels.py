@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def aligned(value: Tensor, labels: Sequence[int], rank: int) -> Tensor:
-    """Align a value: one axis for each label of the result, in order; a label that it lacks gets size 1.
+    """Align a value: one axis for each label of the result, in order. A label that it lacks gets size 1.
 
-    labels: of the axes of the value. An axis whose label the result lacks is dropped: it has size 1, as in scripts.
-    Raises ValueError where it has another size: only a contraction sums.
+    labels: of the axes of the value. An axis whose label the result lacks is dropped: it has size 1, as in scripts. Raises
+    ValueError where it has another size: only a contraction sums.
     """
     dropped = tuple(axis for axis, label in enumerate(labels) if label >= rank)
     if any(value.shape[axis] != 1 for axis in dropped):

@@ -41,7 +41,7 @@ def known(
 def draw(
     leaf: Leaf, shape: tuple[int, ...], width: int, dtype: torch.dtype, seed: int, out: Tensor | None = None
 ) -> Tensor:
-    """Draw from the law, from a stream that depends on the seed and the leaf's name only: the same in every reading.
+    """Draw from the law. The stream depends on the seed and the leaf's name only: the same in every reading.
 
     out: where the entries may be drawn into; the result is what counts.
     """

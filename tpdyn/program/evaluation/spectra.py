@@ -14,7 +14,7 @@ from tpdyn.program.instructions import Eigenvalues, Spectral
 
 
 def eigenvalues(instruction: Eigenvalues, value: Tensor, rank: int) -> Tensor:
-    """Compute the eigenvalues, axes in the order of the labels of the result (of size 1 where the value lacks one)."""
+    """Compute the eigenvalues, axes in the order of the result's labels (size 1 where the value lacks one)."""
     matrix, batch, _ = _matrices(value, instruction)
     found = torch.linalg.eigvalsh(matrix)
     found = found.flip(-1) if instruction.descending else found
@@ -38,7 +38,7 @@ def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -
 
 
 def _matrices(value: Tensor, instruction: Eigenvalues | Spectral) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
-    """Return the matrices in the last two axes, the labels before them, and the sizes that a row is a product of."""
+    """Return the matrices in the last two axes, the labels before them, and the sizes whose product a row is."""
     axes, rows, columns = instruction.value.axes, instruction.rows, instruction.columns
     batch = tuple(sorted(label for label in axes if label not in (*rows, *columns)))
     value = value.permute([axes.index(label) for label in (*batch, *rows, *columns)])

@@ -47,7 +47,7 @@ def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]])
 
 
 def _layout(view: View) -> tuple[list[int], list[list[int]]]:
-    """Return the axes of the grid of pieces (factors first, then the axes of a piece), in the order of the script's dims."""
+    """Return the axes of the grid of pieces (factors, then a piece's axes), in the order of the script's dims."""
     factors = view.factors
     dims = [[len(factors) + axis for axis in dim] for dim in view.dims]
     for number, factor in sorted(enumerate(factors), key=lambda item: item[1].place):

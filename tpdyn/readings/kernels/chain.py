@@ -3,8 +3,8 @@
     second  <- scale E[f(a) f(b)] + bias                    E over a, b Gaussian with covariance `second`
     tangent <- scale E[f'(a) f'(b)] tangent + trained E[f(a) f(b)] + trained_bias
 
-The rules are those of `reading`, which defines what is meant; here nothing is looked up by label, and arrays are overwritten
-in place. A block of both arrays stays in a core's cache.
+The rules are those of `reading`, which defines what is meant. Here nothing is looked up by label, and arrays are overwritten in
+place. A block of both arrays stays in a core's cache.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _affine(value: Tensor, scale: float, level: float) -> Tensor:
 
 
 def chain_of(frame: Frame, output: int) -> Chain | None:
-    """Return the chain that ends in a statement; None where the network is none, or where a kernel has no limit."""
+    """Return the chain that ends in a statement. None where the network is none, or where a kernel has no limit."""
     layers: list[Layer] = []
     var = output
     while True:
@@ -150,7 +150,7 @@ def chain_of(frame: Frame, output: int) -> Chain | None:
 
 
 def _dense(frame: Frame, var: int) -> tuple[int, float, float, float, float] | None:
-    """Return a dense layer: what it reads, the factors of the second moment, of the part of its weights, and both of its bias."""
+    """Return a dense layer: its input, and factors: of the second moment, of its weights' part, both of its bias."""
     statement = frame.program.statements[var]
     rank = len(statement.shape)  # one: a single output, without an axis of its own
     every = tuple(range(rank))
@@ -192,7 +192,7 @@ def _dense(frame: Frame, var: int) -> tuple[int, float, float, float, float] | N
 def _terms(
     frame: Frame, var: int, scale: Scaling, axes: tuple[int, ...]
 ) -> list[tuple[Scaling, int, tuple[int, ...]]] | None:
-    """Say what a value is a sum of: the factor, the statement and the axes of each; None where a constant is added."""
+    """Say what a value is a sum of: the factor, the statement and the axes of each. None where a constant is added."""
     instruction = frame.program.statements[var].instruction
     if not isinstance(instruction, Combine):
         return [(scale, var, axes)]

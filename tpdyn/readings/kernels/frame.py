@@ -26,7 +26,7 @@ Kind = Literal["second", "tangent"]
 @final
 @dataclass(frozen=True)
 class Seen:
-    """A value seen from one side of a pair: which inputs (0 or 1), which statement, a label for each of its finite axes."""
+    """A value seen from one side of a pair: inputs (0 or 1), statement, a label for each finite axis."""
 
     side: int
     var: int
@@ -36,7 +36,7 @@ class Seen:
 @final
 @dataclass
 class Tile:
-    """The inputs of a block of pairs: what is known of the numbers on both sides, and what was found already.
+    """The inputs of a block of pairs: the numbers known on both sides, and the results so far.
 
     tangents: whether tangent kernels will be asked for, so that slopes are worth finding with second moments.
     """
@@ -99,7 +99,7 @@ class Frame(ABC):
         return self.by_label(u)[axis]
 
     def operand(self, tile: Tile, u: Seen, operand: Operand, names: dict[int, Label]) -> Seen:
-        """Label the finite axes of an operand as the instruction says; an axis that is summed gets a label of its own."""
+        """Label the finite axes of an operand as the instruction says. An axis that is summed gets a label of its own."""
         labels = []
         for axis, label in enumerate(operand.axes):
             if self.wide[operand.var][axis]:

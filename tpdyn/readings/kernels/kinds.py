@@ -1,4 +1,4 @@
-"""Which values of a forward pass are numbers in the limit, which are random, and where does their randomness come from?"""
+"""Which values of a forward pass are numbers in the limit? Which are random, and where does their randomness come from?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def matrix_of(program: Program, numeric: frozenset[int], var: int) -> tuple[Oper
 
 
 def numbers_of(program: Program, data: int) -> frozenset[int]:
-    """Collect the values that are numbers in the limit: made of data and constants, or sums over the width without weights."""
+    """Collect the values that are numbers in the limit: made of data, or sums over the width without weights."""
     found: set[int] = set()
     for var, statement in enumerate(program.statements):
         instruction = statement.instruction

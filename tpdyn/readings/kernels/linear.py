@@ -219,7 +219,7 @@ class Linear(Frame):
         return reordered(Sized(value, (label, *rest), made.order), out)
 
     def _apart(self, kind: Kind, tile: Tile, u: Seen, v: Seen, shared: Sequence[Label], out: Labels) -> Sized | None:
-        """Pair axes that run together, but are cut on one side only: all pairs of entries, and of these the diagonal."""
+        """Pair axes that run together, but are cut on one side only: all pairs, of these the diagonal."""
         fresh = {label: Label(label.size) for label in shared}
         apart = Seen(v.side, v.var, tuple(fresh.get(x, x) for x in v.labels))
         rest = tuple(x for x in out if x not in fresh)

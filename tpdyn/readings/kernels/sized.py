@@ -17,7 +17,7 @@ from tpdyn.exponents import ZERO, Scaling
 @final
 @dataclass(eq=False)
 class Label:
-    """A name for a finite axis while a pair is worked out; axes of both sides with one label run together."""
+    """A name for a finite axis while a pair is worked out. Axes of both sides with one label run together."""
 
     size: int
 
@@ -119,7 +119,7 @@ def identity(made: Sized, apart: Iterable[tuple[Label, Label]], out: Labels) -> 
 
 
 def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> Sized | None:
-    """Lay parts end to end along an axis of `out` (a number: zeros of that length); without an axis, sum them."""
+    """Lay parts end to end along an axis of `out` (a number: zeros of that length). Without an axis, sum them."""
     present = [part for part in parts if isinstance(part, Sized)]
     if not present:
         return None
@@ -138,7 +138,7 @@ def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> 
 
 
 def rows_of(value: Tensor, table: Tensor) -> Tensor:
-    """Return the rows that a table names, "table rest": a view where the table counts evenly along each axis (patches, cuts)."""
+    """Return the rows that a table names, "table rest". A view where the table counts evenly along each axis (patches, cuts)."""
     steps = _steps(table)
     if steps is None:
         return value.index_select(0, table.flatten()).reshape(*table.shape, *value.shape[1:])

@@ -97,7 +97,7 @@ def _placed(terms: Terms, axes: tuple[int, ...]) -> Terms:
 
 
 def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool, smaller: bool = False) -> Value:
-    """Read f(x). smaller: the whole of x may be smaller than base and change; its reciprocal is then larger than that of both."""
+    """Read f(x). smaller: the whole of x may be below base and change; its reciprocal then exceeds both."""
     before, moved, after = argument
     base = value_terms(chain, before, wide)
     if not moved:
@@ -122,7 +122,7 @@ def _averaged(program: Program, position: int, apply: Apply, argument: Placed, m
 
 
 def _where(arguments: Sequence[Placed], wide: int, at_most: bool) -> Value:
-    """Read `mask ? x : y`: the larger of the two; a mask that depends on x is as good as a factor of order 0."""
+    """Read `mask ? x : y`: the larger of the two. A mask that depends on x is as good as a factor of order 0."""
     mask, x, y = arguments
 
     def choice(which: int) -> Terms:

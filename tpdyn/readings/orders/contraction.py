@@ -39,7 +39,7 @@ def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources
     """Return the terms of `n^shift * sum x y`.
 
     What was found for the same factors is looked up: the base program says the same in every step. With a random matrix it
-    holds as long as nothing was told of the matrix since; on linear forms with a memory, what was compared is noted again.
+    holds as long as nothing was told of the matrix since. On linear forms with a memory, what was compared is noted again.
     """
     asked = (_key(x), _key(y), plan, key(shift))
     known = sources.products.get(asked)

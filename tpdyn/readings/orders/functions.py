@@ -132,12 +132,12 @@ def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
 
 
 def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Fraction) -> list[Term]:
-    """List the effects of small changes of x where f jumps or has a kink: on a fraction n^-(top - change) of the entries.
+    """List the effects of small changes of x at jumps and kinks of f. They reach a fraction n^-(top - change) of the entries.
 
-    What breaks is of one symmetry (`Function.breaks`), so that the whole has it in x and its change together. As x is dense
-    at the break, the mean is `f'(x) * change` at a jump and `f''(x) * change^2` at a kink, with delta functions of x in f' or
-    f''; what varies within the fraction is smaller by the fraction. Across a random matrix there are, besides,
-    independent entries around the mean.
+    What breaks is of one symmetry (`Function.breaks`), so that the whole has it in x and its change together. As x is dense at
+    the break, the mean is `f'(x) * change` at a jump and `f''(x) * change^2` at a kink, with delta functions of x in f' or f''.
+    What varies within the fraction is smaller by the fraction. Across a random matrix there are, besides, independent entries
+    around the mean.
     """
     made: list[Term] = []
     order = degree * top if degree else ZERO
@@ -232,7 +232,7 @@ Placed = tuple[Terms, Terms, Terms]
 def least_of(arguments: tuple[Placed, ...]) -> Placed:
     """Return base, change and whole of the minimum of nonnegative numbers.
 
-    It is as small as the smallest of them; where one is the smallest in the base and in the whole, it is that one.
+    It is as small as the smallest of them. Where one is the smallest in the base and in the whole, it is that one.
     """
     before, after = (_least([leading_order(argument[part]) for argument in arguments]) for part in (0, 2))
     if before == after and len(before) == 1:
@@ -265,6 +265,6 @@ def _any_of(several: list[Terms]) -> Terms:
 
 
 def larger_than_tiny(argument: Placed, tiny: Terms) -> Placed:
-    """Return base, change and whole of the maximum of a number and of a tiny one that counts only where the other is zero."""
+    """Return base, change and whole of max(x, tiny), where the tiny number counts only if x is zero."""
     base, change, whole = argument
     return base or tiny, change if base else whole, whole or tiny

@@ -286,7 +286,7 @@ def relabel(p: Parity, targets: tuple[int, ...]) -> Parity:
 
 @lru_cache(maxsize=1 << 16)
 def aligned(p: Parity, axis: int) -> Parity | None:
-    """Keep the part that survives an average over an axis: characters that are trivial on it; None if there is none."""
+    """Keep the part that survives an average over an axis: characters that are trivial on it. None if there is none."""
     return solve(p, block(axis), 0)
 
 
@@ -300,7 +300,7 @@ def forget(p: Parity, axis: int) -> Parity:
 @final
 @dataclass(frozen=True)
 class _Met:
-    """What one side of a matrix was applied to, as far as it is told apart: one class a source, at most some.
+    """What one side of a matrix was applied to, as far as it is told apart. One class a source, at most some.
 
     bits: those set aside for classes, the last of them shared. first: the sources that came first, each with a bit of its own.
     late: all others; they share a bit, and what holds one of them is mixed in it, so that hats of late sources are
@@ -441,8 +441,8 @@ class Sources:
         return known
 
     def apply_hat(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity:
-        """Return the parity of the Gaussian part of `W x`: x's characters on `axis` are coded on the axis `other`, the one on
-        which W's axis number `side` lives. `alone`: x has no further wide axes."""
+        """Return the parity of the Gaussian part of `W x`: x's characters on `axis` become codes on `other`. There W's axis
+        number `side` lives. `alone`: x has no further wide axes."""
         source = 1 << (AXES * self.hat(matrix, side) + other)
         met = self.met(matrix, side)
         if p.anything:
@@ -473,8 +473,8 @@ class Sources:
         return _made(moved(p.offset) ^ source, map(moved, p.rows), mixed)
 
     def apply_dot(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity | None:
-        """Return the parity of the correction (dot) of `W x`: the parts of x that are correlated with a Gaussian part of
-        `W^T y` give back that y. None when x has none. (Stein's lemma: E[dx/dhat] != 0 iff E[x hat] != 0.)
+        """Return the parity of the correction (dot) of `W x`. If part of x is correlated with a Gaussian part of `W^T
+        y`, that y comes back. None when x has none. (Stein's lemma: E[dx/dhat] != 0 iff E[x hat] != 0.)
 
         `side` is the axis of W that x meets on `axis`; W's other axis lives on `other`. `alone`: x has no further wide axes.
         """

@@ -79,9 +79,9 @@ class Contribution:
 @final
 @dataclass(frozen=True)
 class Orders:
-    """What was read, at which exponents, and what was found: one `Value` a statement, and what each parameter's change
-    contributes where it is used (noted: whether that was asked for). epsilon: constants that guard a division counted as
-    written. sources: the names under which random vectors were met, for `read` to go on with."""
+    """What was read, and at which exponents, with one `Value` a statement. contributions: what each parameter's change adds
+    where it is used (noted: whether asked for). epsilon: constants that guard a division counted as written. sources: the names
+    under which random vectors were met, for `read` to go on with."""
 
     facts: Facts
     exponents: Exponents
@@ -155,8 +155,8 @@ def _where(
 
 
 def _still_true(known: Orders, facts: Facts) -> bool:
-    """Tell whether orders of the first part of a program are those of its whole: what later statements read decides which maxima
-    guard a division, which multiplier belongs to a value, and what a function of a matrix is applied to."""
+    """Tell whether orders of the first part of a program are those of its whole. Later statements decide which maxima guard a
+    division, and which multiplier belongs to a value. They also decide what a function of a matrix is applied to."""
     before, program = known.facts, known.program
     return (
         not any(isinstance(statement.instruction, Spectral) for statement in program.statements)
@@ -274,7 +274,7 @@ class _Reader:
         return made
 
     def _gathered(self, position: int, statement: Statement, gather: Gather, value: Value) -> Value:
-        """Read a gather: data pick the rows that data filled (a token's, in a growing vocabulary), so they are not rare there."""
+        """Read a gather. Data pick the rows that data filled (a token's, in a growing vocabulary), so these are not rare."""
         operand = gather.value
         rows = self.program.statements[operand.var].shape[operand.axes.index(gather.axis)].order or ZERO
         if rows > 0 and operand.var not in self.facts.owner:

@@ -27,8 +27,7 @@ _LONGEST = 4
 
 @final
 class Gaussian(NamedTuple):
-    """A Gaussian matrix leaf inside of a term: its position in the program and, for its two sides, the wide axis of the
-    value on which each lives."""
+    """A Gaussian matrix leaf inside of a term: its position, and for each side the axis on which it lives."""
 
     matrix: int
     axes: tuple[int, int]
@@ -91,7 +90,7 @@ def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> boo
 
 
 def _ranked(terms: Sequence[Term]) -> list[Term]:
-    """Sort from the largest to the smallest by root mean square; equal ones in an order that does not depend on the point."""
+    """Sort from the largest to the smallest by root mean square. Equal ones come in an order that does not depend on the point."""
     values = ranks([term.rms_order for term in terms])
     return [terms[k] for k in sorted(range(len(terms)), key=lambda k: (-values[k], _tie(terms[k])))]
 
@@ -109,10 +108,10 @@ def _count_on_rank(larger: Term, smaller: Term) -> None:
 
 
 def _shortened(ranked: Sequence[Term], most: int) -> list[Term]:
-    """Shorten to at most so many terms, losing little: each is merged with one that is as large as the larger.
+    """Shorten to at most so many terms, losing little. Each is merged with one that is as large as the larger.
 
-    Terms that are equally large gain nothing in size: the second largest are merged first, then the largest. Then the
-    smallest, whatever the others (to ask for ties among them costs cells, and they decide little).
+    Terms that are equally large gain nothing in size: the second largest are merged first, then the largest. Then the smallest,
+    whatever the others (to ask for ties among them costs cells, and they decide little).
     """
     surplus = len(ranked) - max(most, 1)
     levels: list[Sequence[Term]] = []
@@ -154,7 +153,7 @@ def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
 
 
 def _as_one(terms: Sequence[Term]) -> Term:
-    """Return a term with the characters of all that is as large as any: in its entries, their root mean square, and their mean."""
+    """Return a term with the characters of all that is as large as any (entries, root mean square or mean)."""
     if len(terms) == 1:
         return terms[0]
     parity = terms[0].parity

@@ -33,7 +33,7 @@ Split = tuple[Labels, Labels, Labels]
 class Unseen:
     """A leaf of independent entries that is never drawn: operators answer for it.
 
-    How its axes are split into rows and columns is decided at its first product; every later product must fit that split.
+    How its axes are split into rows and columns is decided at its first product. Every later product must fit that split.
     make: (number of the matrix, axes of the rows, axes of the columns) -> its operator. one: the number 1, in the float type
     and on the device of its answers.
     """
@@ -259,7 +259,7 @@ def evaluated(parts: list[Part], leaf: Unseen | None, axes: Labels, out: Labels)
 
 
 def through(parts: list[Part], leaf: Unseen, axes: Labels, out: Labels) -> list[Part]:
-    """Apply the leaf of a product to the tensors that meet it in a summed label; return the parts without the leaf."""
+    """Apply the leaf of a product to the tensors that meet it in a summed label. Return the parts without the leaf."""
     summed = frozenset(_summed(leaf, axes, out))
     touching = [part for part in parts if summed & set(part[1])]
     others = [part for part in parts if not summed & set(part[1])]

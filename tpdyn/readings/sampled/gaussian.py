@@ -145,7 +145,7 @@ class Gaussian:
         return self.size[side] - self.asked[side].count
 
     def _share_norm(self, answers: Tensor, known: int, side: Side) -> None:
-        """Scale each fresh answer so that the norm comes out as it was told: given it, the rest is uniform on a sphere."""
+        """Scale each fresh answer so that the norm comes out as it was told. Given it, the rest is uniform on a sphere."""
         width = self.size[other(side)] - known
         for row in range(answers.shape[0]):
             assert self.remainder is not None

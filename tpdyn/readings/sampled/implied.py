@@ -22,7 +22,7 @@ def implied(
     vars: Collection[int],
     leaves: Mapping[str, Tensor] | None = None,
 ) -> tuple[dict[int, Tensor], dict[str, Tensor]]:
-    """Simulate the values at some positions; return them, and every leaf up to there as a tensor with the same answers.
+    """Simulate the values at some positions. Return them, and every leaf up to there as a tensor with the same answers.
 
     The leaves have the law of the program's own: a second way to check the sampler. They are stored, so the width must be
     small.

@@ -28,7 +28,7 @@ class Term(NamedTuple):
 
 @final
 class Matrix:
-    """A value that is not stored: its shape, which axes are wide, and the atoms that it is the sum of.
+    """A value that is not stored: its shape, its wide axes, and the atoms that it sums.
 
     one: the number 1, in the float type and on the device of the entries.
     """
@@ -217,7 +217,7 @@ def _norm_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) 
 
 
 def product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, rank: int) -> list[Term]:
-    """Return the terms of x times y, summed over labels from `rank` on, where the result is a matrix again (Muon, Shampoo)."""
+    """Return the terms of x times y, summed over labels from `rank` on, if that is a matrix (Muon)."""
     if rank == x.rank == y.rank == 2 and (low := _low_rank_product(x, x_labels, y, y_labels)) is not None:
         return [low]
     terms = []

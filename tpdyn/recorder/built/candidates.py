@@ -57,7 +57,7 @@ class Candidates:
     def base(self) -> int | None:
         """The size that counts as the width: the commonest growing size that weights read; None if nothing grows.
 
-        Those are the dims after the first (a Linear's rows are what it makes: four gates for each hidden unit, say); of two
+        Those are the dims after the first (a Linear's rows are what it makes: four gates for each hidden unit, say). Of two
         equally common sizes it is the smaller.
         """
         dims = [
@@ -207,7 +207,7 @@ class _Search:
                 self.choose(parameters)
 
     def choose(self, parameters: Sequence[Node | None]) -> None:
-        """Choose one growing factor in each dim: the innermost, unless another is the only one that a parameter's dim has left."""
+        """Choose one growing factor in each dim: the innermost, unless a parameter's dim has only another left."""
         only: set[Node] = set()
         for node in parameters:
             product = self.atoms.of(node)

@@ -85,7 +85,7 @@ class Initial:
 
 
 def fans(tensor: Tensor, stacked: bool) -> tuple[int, int]:
-    """Return (fan in, fan out) of a weight whose rows are its outputs; stacked: the last two dims are those of a matrix."""
+    """Return (fan in, fan out) of a weight whose rows are its outputs. stacked: the last two dims are those of a matrix."""
     if stacked:
         return tensor.shape[-1], tensor.shape[-2]
     field = math.prod(tensor.shape[2:])
@@ -134,7 +134,7 @@ def initials_of(
 
 
 def _rules(tensor: Tensor, measured: Initial) -> dict[str, float]:
-    """Return the functions of the fans that give a measured deviation, and by how many of its errors they miss it."""
+    """Return the functions of the fans that give a measured deviation, and how many errors they miss it by."""
     error = 1 / math.sqrt(2 * tensor.numel())
     logs = {rule: math.log(variance(*fans(tensor, measured.stacked))) / 2 for rule, variance in FANS.items()}
     missed = {rule: abs(math.log(measured.deviation) - log) / error for rule, log in logs.items()}
@@ -142,7 +142,7 @@ def _rules(tensor: Tensor, measured: Initial) -> dict[str, float]:
 
 
 def _resets(module: nn.Module) -> dict[str, Tensor]:
-    """Return what resets of the module make of its own parameters, one beside the other; nothing else of it is kept."""
+    """Return what resets of the module make of its own parameters, one beside the other. Nothing else of it is kept."""
     if resetter(module) is None:
         return {}
     count = max(1, min(20, RESETS // sum(p.numel() for p in module.parameters(recurse=False))))
@@ -180,7 +180,7 @@ def _initial(tensor: Tensor, drawn: Tensor | None, power: Number | None) -> Init
 
 
 def _same_law(entries: Tensor, drawn: Tensor) -> bool:
-    """Tell whether entries have the mean, the deviation and the bounds of a law of which more were drawn; up to `SIGMAS`."""
+    """Tell whether entries have the mean, deviation and bounds of a law of which more were drawn, up to `SIGMAS`."""
     deviation = float(drawn.std(correction=0))
     if deviation == 0.0:
         return False

@@ -151,7 +151,7 @@ def _declared(model: nn.Module, finite: Sequence[str | int]) -> tuple[list[str],
 
 
 def _alternatives(plan: Plan, ambiguous: Sequence[Group]) -> Iterator[Plan]:
-    """Yield the plan, then with more and more of the ambiguous numbers growing, then with a clear one left as it is."""
+    """Yield the plan, then with ever more ambiguous numbers growing, then with a clear one left."""
     for count in range(len(ambiguous) + 1):
         for more in itertools.combinations(ambiguous, count):
             yield plan.following(*more)

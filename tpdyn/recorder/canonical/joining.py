@@ -45,7 +45,7 @@ def _part_at(
     chosen: Chosen,
     made: dict[Operand, int],
 ) -> int | None:
-    """Return the piece that lies at `chosen`, of the part whose cut would take it from the result; None in padding."""
+    """Return the piece that lies at `chosen`, of the part whose cut would take it from the result. None in padding."""
     product = labels.products[concat.axis]
     for part, cut in zip(concat.parts, cuts, strict=True):
         if part is None or cut is None:
@@ -92,7 +92,7 @@ def _piece_of(
 
 
 def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
-    """Lay out parts that do not lie along the atoms of a finite axis: atoms are merged, and divided again in the result."""
+    """Lay out parts that do not lie along the atoms of a finite axis. Atoms are merged, and divided again in the result."""
     product, shape = labels.products[concat.axis], labels.shape
     outer = max(len(cut.ranged) + len(cut.fixed) for cut in cuts)
     inner = pieces.atoms.size(product[outer:])

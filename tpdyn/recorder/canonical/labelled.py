@@ -63,7 +63,7 @@ def _along(instruction: Instruction) -> int | None:
 
 
 def _refuse_products(pieces: Pieces, instruction: Instruction, labels: Labels, along: int) -> None:
-    """Refuse a softmax, gather or scatter unless it acts along one atom, or a product of finite ones, not written out."""
+    """Refuse a softmax, gather or scatter unless along one atom, or a product of finite ones, not written out."""
     product, sizes = labels.products.get(along, ()), pieces.atoms.sizes
     finite = all(sizes[atom].is_constant for atom in product)
     if not product or any(atom in pieces.expanded for atom in product) or not (finite or len(product) == 1):
@@ -82,7 +82,7 @@ def _refuse_parts(pieces: Pieces, spectrum: Eigenvalues | Spectral, labels: Labe
 
 
 def _rewritten(instruction: Instruction, labels: Labels, chosen: Chosen) -> Instruction | list[Contract] | None:
-    """Return the instruction for one piece; None for a zero; a list of the terms of a sum over a written-out label."""
+    """Return the instruction for one piece. None is a zero; a list has the terms of a sum over a written-out label."""
     match instruction:
         case Contract(operands=operands):
             terms: list[Contract] = []

@@ -75,7 +75,7 @@ class Pieces:
         return self._zeros[position, index]
 
     def merged(self, var: int, at: int, count: int) -> int:
-        """Return the value with its finite axes at, ..., at + count - 1 as one: entries of the outer axis laid end to end."""
+        """Return the value with its finite axes at, ..., at + count - 1 as one. Entries of the outer axis are laid end to end."""
         for outer in range(at + count - 2, at - 1, -1):
             before = self.statements[var].shape
             rank, small = len(before) - 1, (*before[:outer], *before[outer + 1 :])

@@ -22,7 +22,7 @@ from tpdyn.recorder.fitting.atoms import ONE
 def tidied(
     statements: list[Statement], parameters: list[Parameter], marks: list[Mark]
 ) -> tuple[Program, Callable[[View], View | None]]:
-    """Return the program of what parameters and marks depend on, and where a view lies in it (None: it was left out)."""
+    """Return the program of what parameters and marks depend on, and where a view lies in it (None: left out)."""
     statements, followed = without_permutations(statements)
     views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
     views += [mark.view for mark in marks]
@@ -109,7 +109,7 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
 
 
 def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
-    """Return the constant and the operand, when the statement is a constant multiple of a value, its axes in any order."""
+    """Return the constant and the operand, if a statement is a constant multiple of a value, axes in any order."""
     match statement.instruction:
         case Combine(terms=((scale, operand),), constant=constant, epsilon=False) if constant.is_zero:
             pass

@@ -22,12 +22,12 @@ def refusal(statement: FittedStatement, problem: str) -> FitError:
 
 
 def atoms_along(products: Products, operand: Operand, label: int) -> Product:
-    """Return the atoms of an operand's axis of that label, given those of all its axes; none where it has length 1."""
+    """Return the atoms of an operand's axis of that label, given those of all its axes. None where it has length 1."""
     return products[operand.axes.index(label)] if label in operand.axes else ()
 
 
 def cuts_of(fitted: Fitted, atoms: Atoms, dims: Sequence[Products]) -> dict[int, list[Cut | None]]:
-    """Find by position the cut of each slice; for a concatenation the cut by which each part would be taken from the result."""
+    """Find by position the cut of each slice. For a concatenation the cut by which each part would be taken from the result."""
     found: dict[int, list[Cut | None]] = {}
     for position, statement in enumerate(fitted.statements):
         instruction = statement.instruction
@@ -114,7 +114,7 @@ def _looked_up(
 def _touched(
     position: int, statement: FittedStatement, atoms: Atoms, dims: Sequence[Products], cuts: Sequence[Cut | None]
 ) -> Iterator[tuple[set[Node], bool]]:
-    """Yield atoms of which all that are finite are written out if one is; and whether they are in any case."""
+    """Yield atoms of which all that are finite are written out if one is. Also yield whether they are in any case."""
     instruction = statement.instruction
     if isinstance(instruction, WideSlice):
         axis, result = _ends_of_slice(position, statement, instruction, dims)

@@ -290,7 +290,7 @@ class _Search:
         return self.result_nodes(by_label, statement.shape)
 
     def outside(self, statement: FittedStatement, what: str, sizes: Sequence[Scaling]) -> FitError:
-        """Return the refusal of a cut: by a fixed number of coordinates, or into parts that are no multiples of one part."""
+        """Return the refusal of a cut: by a fixed number of coordinates, or into parts without a common measure."""
         if any(not size.is_zero and _has_fixed_part(size) for size in sizes):
             problem = f"a fixed number of coordinates is cut out of a wide dim or added to it: the script {what}"
             advice = (
@@ -328,8 +328,8 @@ class _Search:
             self.share_inner(nodes, list(instruction.lengths))
 
     def share_inner(self, nodes: Sequence[Node], cuts: Sequence[Scaling]) -> None:
-        """Give all nodes the same inner factors: those of the first node that is a product whose inner part measures
-        all sizes and cuts. Where none does, the nodes stay as they are (and their pieces are written out one by one)."""
+        """Give all nodes the same inner factors: the first node's whose inner part measures all sizes and cuts. Where none
+        does, the nodes stay as they are (and their pieces are written out one by one)."""
         if all(len(self.atoms.of(node)) == 1 for node in nodes):
             return
         sizes = [*(self.atoms.sizes[node] for node in nodes), *(cut for cut in cuts if not cut.is_zero)]

@@ -32,7 +32,7 @@ def numbers_named(modules: Iterable[nn.Module], name: str) -> frozenset[int]:
 
 
 def is_dim(name: str) -> bool:
-    """Tell whether a name means a dim, as the table of dims prints it, rather than a number that modules keep."""
+    """Tell whether a name means a dim (as the table of dims prints it), not a number that modules keep."""
     return ":" in name
 
 

@@ -49,7 +49,7 @@ class Signed:
 
 @final
 class Numbers:
-    """The numbers that a script takes out of tensors at each line, in order: noted in one run, given again in another."""
+    """The numbers that a script takes out of tensors at each line, in order. Noted in one run, given again in another."""
 
     def __init__(self) -> None:
         self.taken: dict[tuple[str, int], list[Any]] = {}
@@ -75,7 +75,7 @@ class Numbers:
 
 
 def _asking() -> tuple[str, int]:
-    """Return the line that asks a tensor for its value: of the script or of a library, but of no dispatch machinery."""
+    """Return the line that asks a tensor for its value: of the script or a library, not of dispatch machinery."""
     frame = sys._getframe(1)
     while frame.f_back is not None and any(part in frame.f_code.co_filename for part in _MACHINERY):
         frame = frame.f_back
@@ -153,7 +153,7 @@ def answering(numbers: Numbers) -> Iterator[None]:
 
 
 def signatures(tape: Tape) -> list[Signed]:
-    """Return the operations on which named values depend, each after what it reads, in an order that the graph alone decides."""
+    """Return the operations on which named values depend, each after what it reads. The graph alone decides their order."""
     wanted = [mark.ref for mark in tape.marks]
     for parameter in tape.parameters:
         wanted += [ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None]

@@ -21,7 +21,7 @@ HEAVY = 1.5
 
 
 def fitted_size(widths: Sequence[int], tensors: Sequence[torch.Tensor]) -> Scaling:
-    """Return the root mean square of the entries as a power of the width, or nothing where it does not (surely) depend on it."""
+    """Return the root mean square of the entries as a power of the width. Nothing where it does not (surely) depend on it."""
     if len(widths) < 2 or not all(tensor.is_floating_point() and tensor.numel() for tensor in tensors):
         return NOTHING
     sizes = [float(tensor.double().square().mean().sqrt()) for tensor in tensors]

@@ -1,7 +1,7 @@
 """What does an operation on lists of tensors do to each tensor of the list?
 
-`_foreach_*` operations become one ordinary operation a tensor (which is how torch itself defines them); the fused
-kernels of SGD, Adam, AdamW and Adagrad become the plain formulas of torch.optim's single-tensor code.
+`_foreach_*` operations become one ordinary operation a tensor (which is how torch itself defines them). The fused kernels of
+SGD, Adam, AdamW and Adagrad become the plain formulas of torch.optim's single-tensor code.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class Watch:
         return dict(self._parameters)
 
     def name_of(self, tensor: Tensor) -> str:
-        """Return the name of a parameter: its path in the root module, else the variable of the script that holds it, else
+        """Return the name of a parameter: its path in the root module, else the script's variable, else
         'parameter_<k>'."""
         name = self._names.get(id(tensor))
         if name is None:

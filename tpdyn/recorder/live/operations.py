@@ -537,7 +537,7 @@ class Operations(TorchDispatchMode, ABC):
 
 
 def _draws_numbers(node: Node) -> bool:
-    """Whether a node draws real numbers: of whole ones, the edges of a random graph, only which are drawn can matter."""
+    """Whether a node draws real numbers. Of whole ones (edges of a random graph), only which are drawn can matter."""
     return node.random and any(meta is not None and meta.dtype.is_floating_point for meta in node.outputs)
 
 

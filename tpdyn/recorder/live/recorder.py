@@ -517,11 +517,11 @@ def record_tape(
     numbers: names of whole numbers that modules may keep, to be noted in the tape. evaluations: record forward passes without
     gradients; None: only if training depends on them, which one run without them tells (`Tape.evaluations`).
 
-    torch, numpy and random are seeded with `seed` first; nothing else is set, and the script computes what it would
-    compute without the recording. Afterwards all three draw on from where they were, and what the script switched in
-    torch for all (default dtype, threads, determinism) is as before. Raises RecordingError if the script raises (chained),
-    never steps an optimizer, or does what cannot be recorded. A script that ends after fewer steps is recorded as far as
-    it goes (a note says so).
+    torch, numpy and random are seeded with `seed` first. Nothing else is set, and the script computes what it would compute
+    without the recording. Afterwards all three draw on from where they were, and what the script switched in torch for all
+    (default dtype, threads, determinism) is as before. Raises RecordingError if the script raises (chained), never steps an
+    optimizer, or does what cannot be recorded. A script that ends after fewer steps is recorded as far as it goes (a note says
+    so).
     """
     recorder = Recorder(width, steps, evaluations=bool(evaluations))
     try:

@@ -49,7 +49,7 @@ _FUNCTIONAL_OVERLOADS = {
 @final
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """The facts of one overload. written: (position, name) of the arguments that it writes; functional: the overload
+    """The facts of one overload. written: (position, name) of arguments that it writes. functional: the overload
     that computes the new values of those instead (None: none does)."""
 
     kind: Kind
@@ -123,8 +123,8 @@ def _functional_of_out(name: str, overload: Any, written: tuple[tuple[int, str],
 
 
 def _matching(overload: Any, name: str, left_out: set[str]) -> Any:
-    """Return the overload of `name` that writes nothing and takes the same arguments, up to defaults and those left out; the
-    one of the same overload name if there are several."""
+    """Return the overload of `name` that writes nothing and takes the same arguments, up to defaults and those left out. Of
+    several it is the one of the same overload name."""
     wanted = [(a.name, str(a.type)) for a in overload._schema.arguments if a.name not in left_out]
     packet = getattr(getattr(torch.ops, overload.namespace), name, None)
     found = []

@@ -109,7 +109,7 @@ class Storages:
         return ref
 
     def result(self, tensor: Tensor, ref: Ref) -> None:
-        """Note the value of an operation's output: a new storage, or an alias of a known one (then nothing is written)."""
+        """Note the value of an operation's output: a new storage, or an alias of a known one (nothing is written)."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._cells:
             self._cells[storage._cdata] = Cell(_alive(storage), geometry_of(tensor), ref)

@@ -20,7 +20,7 @@ InputKind = Literal["parameter", "buffer", "data", "constant"]
 @final
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A tensor on the tape: output number `output` of node number `node`. number: an operation is given it as a number."""
+    """A tensor on the tape: output number `output` of node number `node`. number: operations get it as a number."""
 
     node: int
     output: int = 0
@@ -41,10 +41,10 @@ class Meta:
 class Node:
     """One functional operation: `outputs = target(*args, **kwargs)`, every tensor argument a `Ref`.
 
-    op is the overload's name, e.g. "aten.addmm.default". A node with op "input" is a tensor that came from outside of
-    the recording (data, a model built earlier); it has no target, `input_kind` and `name` say what it is, `value` keeps
-    a copy. For a random operation `value` keeps the outputs drawn (a tuple), so that a replay can use them.
-    `sequence` is the autograd sequence number (to pair backward with forward), -1 if none.
+    op is the overload's name, e.g. "aten.addmm.default". A node with op "input" is a tensor that came from outside of the
+    recording (data, a model built earlier). It has no target, `input_kind` and `name` say what it is, `value` keeps a copy. For
+    a random operation `value` keeps the outputs drawn (a tuple), so that a replay can use them. `sequence` is the autograd
+    sequence number (to pair backward with forward), -1 if none.
     """
 
     op: str
@@ -69,7 +69,7 @@ def base_name(op: str) -> str:
 @final
 @dataclass(slots=True)
 class TapeParameter:
-    """A tensor that an optimizer steps: versions[t] after t steps (None if the tensor did not exist), gradients[t] the
+    """A tensor that an optimizer steps: versions[t] after t steps (None if the tensor did not exist). gradients[t]: the
     gradient that step t used (None if it had none)."""
 
     name: str
@@ -80,8 +80,8 @@ class TapeParameter:
 @final
 @dataclass(frozen=True, slots=True)
 class TapeMark:
-    """A named value: kind "module" (the output of the module `name`), "output" (of the root module), "loss" (the tensor
-    on which backward was called)."""
+    """A named value: kind "module" (the output of the module `name`), "output" (the root's), "loss" (on which backward was
+    called)."""
 
     kind: Literal["module", "output", "loss"]
     name: str

@@ -207,7 +207,7 @@ class LoweredBuilder:
         fresh: Iterator[int],
         carried: set[Any] | None = None,
     ) -> Operand:
-        """Make x with its dims named `letters` an operand; an axis of size 1 that is broadcast gets a label of its own."""
+        """Make x with its dims named `letters` an operand. An axis of size 1 that is broadcast gets a label of its own."""
         axes = []
         for size, dim in zip(self.statements[x.var].shape, x.axes):
             if dim is None or (size == 1 and sizes[letters[dim]] != 1):
@@ -387,7 +387,7 @@ class LoweredBuilder:
         return self._emit(Slice(operand, dim, start, step, length), shape, share=True)
 
     def _part(self, x: Handle, dim: int, start: int, length: int) -> Handle | None:
-        """Return what lies at start : start + length along dim, where x is a concatenation and that is one part of it."""
+        """Return what lies at start : start + length along dim, if that is one part of a concatenation x."""
         made = self.statements[x.var].instruction
         if not (isinstance(made, Concat) and self.is_whole(x) and made.axis == dim):
             return None
@@ -414,7 +414,7 @@ class LoweredBuilder:
         return self._emit(Slice(operand, rank, index, 1, 1), shape, share=True)
 
     def concat(self, parts: Sequence[Tensor | int], dim: int, shape: Shape) -> Tensor:
-        """Lay tensors end to end along dim of a result of that shape (the size of dim is computed); an int: so many zeros."""
+        """Lay tensors end to end along dim of a result of that shape (the size of dim is computed). An int means so many zeros."""
         if len(parts) == 1 and not isinstance(parts[0], int):
             return parts[0]
         lengths = [part if isinstance(part, int) else self.shape(part)[dim] for part in parts]
@@ -487,7 +487,7 @@ class LoweredBuilder:
         return Handle(x.var, axes, full)
 
     def reshape(self, x: Any, shape: Sequence[int]) -> Tensor:
-        """Return the same entries in the same order (one -1 is computed); free when only dims of size 1 come and go."""
+        """Return the same entries in the same order (one -1 is computed). It is free when only dims of size 1 come and go."""
         old = self.shape(x)
         total = math.prod(old)
         known = math.prod(s for s in shape if s != -1)

@@ -98,7 +98,7 @@ def lower(tape: Tape) -> Lowered:
 
 
 def _is_fed(lowered: Lowered) -> bool:
-    """Tell whether some output depends on data (a loss, where no output is marked): else its input was folded into numbers."""
+    """Tell whether some output depends on data (a loss, where no output is marked). Else its input was folded into numbers."""
     from_data: list[bool] = []
     for statement in lowered.statements:
         leaf = statement.instruction
@@ -121,7 +121,7 @@ def refs_in(item: Any) -> Iterator[Ref]:
 
 
 def _may_be_input(known: Known, node: Node) -> bool:
-    """Tell whether a constant could be what the script feeds to its network: not a number, and made outside of all modules."""
+    """Tell whether a constant could be what the script feeds to its network: no number, from outside of all modules."""
     outside = not node.origin.module and node.origin.phase in ("data", "forward")
     return outside and known.kind == "constant" and known.tensor.numel() > 1 and known.number != 0
 
@@ -413,7 +413,7 @@ class _Lowering:
         positions: dict[Ref, dict[str, int]] = {}
 
         def position_of(ref: Ref) -> dict[str, int]:
-            """Return the statement of a value, or of the parts of a complex one, by what is added to its name."""
+            """Return the statement of a value (or of each part of a complex one), by what its name gains."""
             if ref not in positions:
                 b.origin = tape.nodes[ref.node].origin
                 value: Any = self.values[ref]

@@ -3,7 +3,7 @@
 * `Handle`: the result of a statement, seen through permutations, broadcasts and axes of size one. All of these relabel axes,
   so they cost no statement.
 * `Known`: a tensor whose entries are known: constants, data, random draws, and initial parameters with what is made of them
-  before training. It becomes a leaf, or a function of parameters, only when a statement reads it; arithmetic of constants is
+  before training. It becomes a leaf, or a function of parameters, only when a statement reads it. Arithmetic of constants is
   done at once.
 * `StandsIn`: neither yet.
 """
@@ -34,7 +34,7 @@ class Refusal(Exception):
 @final
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """The result of statement `var`, with the script's `shape`: axis k of the statement is dim `axes[k]` (None: size 1, dropped).
+    """The result of statement `var`, with the script's `shape`: axis k of the statement is dim `axes[k]` (None: dropped).
 
     Dims that no axis maps to are broadcast.
     """
@@ -92,7 +92,7 @@ class Known:
 
     @property
     def number(self) -> float | int | bool | None:
-        """The number that all entries of a constant are equal to; None if they differ, or if it is not constant."""
+        """The number that all entries of a constant are equal to. None if they differ, or if it is not constant."""
         if self.kind != "constant":
             return None
         if self._number == "?":

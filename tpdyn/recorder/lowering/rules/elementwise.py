@@ -172,7 +172,7 @@ def div(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None, 
 
 
 def _normalised_exponential(b: LoweredBuilder, x: Handle, y: Handle) -> Handle | None:
-    """Return softmax, where x = exp(z) and y is the sum of the same exp(z) along one dim (kept with size 1)."""
+    """Return softmax, where x = exp(z) and y is its sum along one dim (kept with size 1)."""
     made, total = b.instruction(x), b.instruction(y)
     if not (isinstance(made, Apply) and made.function == "exp" and isinstance(total, Contract) and b.is_whole(x)):
         return None
@@ -201,7 +201,7 @@ def square(b: LoweredBuilder, x: Any, **_: Any) -> Tensor:
 
 
 def power(b: LoweredBuilder, x: Any, exponent: Any, **_: Any) -> Tensor:
-    """Return x^p for a number p; c^x for a number c; x^y = exp(y log x), which is defined for x > 0 only."""
+    """Return x^p for a number p; c^x for a number c; x^y = exp(y log x), for x > 0 only."""
     p = b.number(exponent)
     if p is not None:
         if p == 2:
@@ -252,7 +252,7 @@ def masked_fill(b: LoweredBuilder, x: Any, mask: Any, number: Any) -> Tensor:
 
 
 def clamp(b: LoweredBuilder, x: Any, low: Any = None, high: Any = None) -> Tensor:
-    """Clamp between low and high; one end alone is a maximum or minimum (and relu, when that end is the number 0)."""
+    """Clamp between low and high. One end alone is a maximum or minimum (and relu, when that end is the number 0)."""
     if b.number(low) is not None and b.number(high) is not None:
         return b.apply("clamp", x, parameters=[float(b.number(low)), float(b.number(high))])  # type: ignore[arg-type]
     if low is not None:

@@ -1,8 +1,8 @@
 """How do rows sorted by group meet one matrix a group? Each row with its group's, by masks that the group sizes give.
 
 A mixture of experts sorts its tokens by expert, counts them (`histc`, `cumsum`), and multiplies each run of rows with that
-expert's matrix (`_grouped_mm`). How long the runs are depends on parameters; so the product of each row with each matrix
-is written, and a mask picks: `inside[r, g] = offset_(g-1) <= r < offset_g`.
+expert's matrix (`_grouped_mm`). How long the runs are depends on parameters. So the product of each row with each matrix is
+written, and a mask picks: `inside[r, g] = offset_(g-1) <= r < offset_g`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _inside(b: LoweredBuilder, offsets: Any, rows: int) -> Handle:
 def grouped_mm(
     b: LoweredBuilder, left: Any, right: Any, offsets: Any = None, bias: Any = None, out_dtype: Any = None
 ) -> Tensor:
-    """Return `left @ right` for each group: groups are runs of rows of left, of columns of right, or of the summed dim."""
+    """Return `left @ right` for each group. Groups are runs of rows of left, of columns of right, or of the summed dim."""
     if offsets is None or bias is not None:
         raise Refusal("_grouped_mm without offsets, or with a bias")
     shapes = len(b.shape(left)), len(b.shape(right))

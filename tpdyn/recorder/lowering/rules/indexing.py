@@ -74,7 +74,7 @@ def embedding_bag(
     includes_last: bool = False,
     padding: int = -1,
 ) -> tuple[Tensor, Known, Known, Known]:
-    """Return sums or means over bags of rows of an embedding; and which bag each row is in, and how many rows each bag has."""
+    """Return sums or means over bags of rows of an embedding. Also return the bag of each row, and the rows of each bag."""
     index, starts = _index(index), _index(offsets).tensor
     starts = starts[:-1] if includes_last else starts
     bags = torch.searchsorted(starts, torch.arange(index.tensor.numel()), right=True) - 1
@@ -189,7 +189,7 @@ def index_(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Tensor:
 
 
 def _one_entry(shape: Sequence[int], indices: Sequence[Any]) -> tuple[int, int] | None:
-    """Return dim and entry of an index that is a constant list of one entry (the keys of Falcon): it cuts like a slice."""
+    """Return dim and entry of an index that is a constant list of one entry (the keys of Falcon). It cuts like a slice."""
     given = [(dim, index) for dim, index in enumerate(indices) if index is not None]
     if len(given) != 1 or not isinstance(given[0][1], Known):
         return None

@@ -56,7 +56,7 @@ def linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Tensor:
 def trilinear(
     b: LoweredBuilder, x: Any, y: Any, z: Any, lacks_x: Any, lacks_y: Any, lacks_z: Any, summed: Any, *_: Any
 ) -> Tensor:
-    """Return x * y * z over common dims, of which each lacks some, summed over some: two products, one after the other."""
+    """Return x * y * z over common dims, of which each lacks some, summed over some. Two products, one after the other."""
     rank = len(b.shape(x)) + len(lacks_x)
     dims = range(rank)
     has_x, has_y, has_z = ([d for d in dims if d not in lacks] for lacks in (lacks_x, lacks_y, lacks_z))

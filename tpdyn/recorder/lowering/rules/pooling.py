@@ -34,7 +34,7 @@ def along(b: LoweredBuilder, x: Any, dim: int, matrix: torch.Tensor, *, transpos
 
 
 def _probed(size: int, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Return the matrix [out, in] of a linear map on one dim, read off from its values at unit vectors [in, 1, in]."""
+    """Return the matrix [out, in] of a linear map on one dim, read off at unit vectors [in, 1, in]."""
     with torch.no_grad():
         return run(torch.eye(size, dtype=torch.float64).unsqueeze(1)).squeeze(1).t().contiguous()
 

@@ -59,10 +59,10 @@ def contiguous_steps(shape: Sequence[int]) -> list[int]:
 def strided_cuts(
     base: Sequence[int], size: Sequence[int], stride: Sequence[int], offset: int
 ) -> tuple[tuple[int, ...], list[Cut]]:
-    """Find how a strided view of a contiguous tensor is cut out of it: the base regrouped, and the cut of each of its dims.
+    """Find how a strided view is cut out of a contiguous tensor: the base regrouped, each dim cut.
 
-    Where the view does not fit the base's own dims, the base is regrouped by the strides of the view. Raises Refusal
-    where entries would be read twice.
+    Where the view does not fit the base's own dims, the base is regrouped by the strides of the view. Raises Refusal where
+    entries would be read twice.
     """
     whole = math.prod(base)
     radix = sorted(

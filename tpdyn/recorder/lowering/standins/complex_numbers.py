@@ -123,7 +123,7 @@ def _alike(rule: Rule) -> Rule:
 
 
 def _termwise(rule: Rule, *positions: int) -> Product:
-    """Return the same done to both parts of the arguments at `positions`; a real one among them has no imaginary part."""
+    """Return the same done to both parts of the arguments at `positions`. A real one among them has no imaginary part."""
 
     def terms(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Complex:
         pairs = {k: parts(b, args[k]) for k in positions}
@@ -353,7 +353,7 @@ def fft_of_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, onesid
 
 
 def fft_to_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, size: int) -> Tensor:
-    """Transform one side of a spectrum to the real signal of that size: each frequency but the first (and a last one in the
+    """Transform one side of a spectrum to the real signal of that size. Each frequency but the first (and a last one in the
     middle) counts twice, for its mirror image."""
     z = fft(b, x, dims[:-1], normalization, False)
     last = dims[-1] % len(z.shape)

@@ -53,7 +53,7 @@ def _of_whole_numbers(known: list[Known]) -> bool:
 
 
 def _kind(call: Call) -> KnownKind | None:
-    """Find of which kind the results of an operation on known tensors are; None: it is written down, in spite of that."""
+    """Find of which kind the results of an operation on known tensors are. None: it is written down, in spite of that."""
     known = known_inputs(call.args, call.kwargs)
     if all(k.kind == "constant" for k in known):
         return "constant"
@@ -231,7 +231,7 @@ def _step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], source: Kno
 
 
 def _affine(law: Law, step: Callable[[Any], Any]) -> Law | None:
-    """Return the law of slope * x + shift, both read off at 0 and 1; None if the step is not affine (c / x)."""
+    """Return the law of slope * x + shift, both read off at 0 and 1. None if the step is not affine (c / x)."""
     zero, one, two = (float(step(torch.tensor(x, dtype=torch.float64))) for x in (0.0, 1.0, 2.0))
     slope, shift = one - zero, zero
     if not all(map(math.isfinite, (zero, one, two))) or not math.isclose(

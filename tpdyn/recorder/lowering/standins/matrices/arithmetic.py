@@ -30,7 +30,7 @@ def identity_plus(b: LoweredBuilder, shift: Any, rest: Tensor) -> Any:
 
 
 def _one_entry(b: LoweredBuilder, x: Any, dims: int) -> Any:
-    """Read x as a number or value without dims; None where it has more than one entry, or more dims than its partner."""
+    """Read x as a number or value without dims. None where it has more than one entry, or more dims than its partner."""
     if b.number(x) is not None and not b.shape(x):
         return b.number(x)
     if isinstance(x, (Handle, Known)) and len(x.shape) <= dims and all(size == 1 for size in x.shape):

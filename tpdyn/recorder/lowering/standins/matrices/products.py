@@ -17,7 +17,7 @@ Factor = tuple[Any, list[Any]]
 
 
 def product(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
-    """Return the einsum of two factors, each with a letter for each dim; a sum over the letters that `out` lacks."""
+    """Return the einsum of two factors, each with a letter for each dim. It sums over the letters that `out` lacks."""
     if isinstance(x[0], Cholesky) or isinstance(y[0], Cholesky):
         raise Settles
     if isinstance(x[0], Eigenvectors) or isinstance(y[0], Eigenvectors):
