@@ -104,8 +104,8 @@ def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
 
 
 def verify_tape(tape: Tape) -> None:
-    """Raise RecordingError unless a replay gives every value in `tape.live` (bit for bit; to 1e-4 relative where a fused
-    kernel was replaced by its formulas)."""
+    """Raise RecordingError unless a replay gives every value in `tape.live` bit for bit. To 1e-4 relative where formulas replaced
+    a fused kernel."""
     with by_default(tape.default):
         values = replay(tape, tape.live)
     exact = not any("fused kernel" in note for note in tape.notes)
