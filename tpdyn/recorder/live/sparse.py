@@ -65,8 +65,7 @@ class SparseTensors:
         result: Callable[[Tensor, Ref], None],
         given: Callable[[Any], bool],
     ) -> None:
-        """Callbacks of the recording: the value of a dense argument; a further operation; a tensor from outside; results; whether
-        arguments are data."""
+        """Callbacks of the recording: dense values, further operations, outside tensors, results, whether arguments are data."""
         self._value, self._append, self._enter, self._result, self._given = value, append, enter, result, given
         self._known: dict[Key, tuple[Tensor, Ref, Tensor]] = {}
 
