@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from tpdyn.measuring import by_program
 from tpdyn.measuring.measure import MeasuringError, measure
+from tpdyn.measuring.runs import program_runs
+from tpdyn.recorder.record import record
 from tpdyn.store.means import Means
 from tpdyn.store.store import Store
+from tpdyn.store.table import runs
 
 CALLS: list[int] = []
 
@@ -76,3 +80,36 @@ def test_a_script_that_fails_leaves_its_finished_runs_in_the_store(means: Means)
         measure(broken, widths=(8, 16), seeds=2, steps=2, means=means)
     assert means.store is not None
     assert len(means.store.files()) == 2
+
+
+def test_runs_of_the_program_and_simulations_are_kept_and_marked_and_not_made_again(
+    means: Means, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = record(train, widths=(8, 12, 20), steps=2)
+    small = by_program.entries(program, 64) * 8  # bytes: too few for a dense run at 64
+    first = dict(program_runs(program, 16, range(3), 2, means))
+    first |= {10 + seed: run for seed, run in program_runs(program, 64, range(2), 2, means, memory=small)}
+    table = runs(means.store.folder)  # type: ignore[union-attr]
+    assert set(table["by"].to_pylist()) == {"program", "simulation"}
+    again = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(by_program, "_batch", None)  # it would be called to make a run
+        patch.setattr(by_program, "_simulated", None)
+        again |= dict(program_runs(program, 16, range(3), 2, means))
+        again |= {10 + seed: run for seed, run in program_runs(program, 64, range(2), 2, means, memory=small)}
+    assert all(again[seed].same_as(first[seed]) and again[seed].notes == first[seed].notes for seed in first)
+    assert "was simulated" in again[10].notes[0]
+    (dense,) = program_runs(program, 64, [0], 2, means)  # there is memory now: no simulation is looked up
+    assert not dense[1].simulated
+
+
+def test_a_measurement_by_the_program_goes_on_where_it_stopped(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = measure(train, widths=(8, 16, 32), seeds=4, steps=2, by="program", means=means)
+    assert {by for by in runs(means.store.folder)["by"].to_pylist()} == {"script", "program"}  # type: ignore[union-attr]
+    CALLS.clear()
+    monkeypatch.setattr(by_program, "_batch", None)
+    again = measure(
+        train, widths=(8, 16, 32), seeds=4, steps=2, by="program", means=means, program=record(train, steps=2)
+    )
+    assert len(CALLS) == 4  # the recording alone
+    assert np.array_equal(again.change, whole.change)

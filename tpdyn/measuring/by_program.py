@@ -87,10 +87,16 @@ def observed(
         yield from zip(batch, found, strict=True)
 
 
-def fits(program: Program, width: int, memory: float | None = None, entry: int = 8) -> bool:
-    """Tell whether a dense run at this width fits into memory (`memory` bytes, or what is free)."""
-    room = free_memory(torch.device("cpu")) if memory is None else memory
-    return room is None or entries(program, width) * entry <= SHARE * room
+def fits(
+    program: Program,
+    width: int,
+    memory: float | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+) -> bool:
+    """Tell whether a dense run at this width fits into memory: `memory` bytes, or what is free on the device."""
+    room = free_memory(torch.device(device)) if memory is None else memory
+    return room is None or entries(program, width) * torch.empty(0, dtype=dtype).element_size() <= SHARE * room
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -135,6 +141,7 @@ def _simulated(
     with torch.no_grad():
         seen.listen_to(beside(program, value, of_base, seen.wanted, seen.alone))
     (found,) = seen.observations(1, torch.finfo(dtype).eps)
+    found.simulated = True
     found.notes = [
         f"width {width} was simulated: a dense run needs about {dense / 2**30:.1f} GiB",
         *(f"width {width}: {note}" for note in rule.notes),

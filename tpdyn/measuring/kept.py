@@ -35,6 +35,7 @@ def facts_of(run: Observation) -> dict[str, Any]:
         "steps_made": run.steps,
         "unknown_base": run.unknown_base,
         "notes": run.notes,
+        "simulated": run.simulated,
     }
 
 
@@ -46,6 +47,7 @@ def observation_of(run: Run) -> Observation:
         shapes={name: tuple(shape) for name, shape in facts["shapes"].items()},
         unknown_base=list(facts["unknown_base"]),
         notes=list(facts["notes"]),
+        simulated=bool(facts.get("simulated", False)),
     )
     pairs: dict[tuple[int, str], dict[str, float]] = {}
     for step, name, what, value in run.values:

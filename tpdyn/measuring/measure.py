@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from tpdyn.measuring.assembled import assembled, joined
-from tpdyn.measuring.by_program import fits, observed
+from tpdyn.measuring.by_program import fits
 from tpdyn.measuring.measurement import MeasuredRow, Measurement
 from tpdyn.measuring.observe import Observation
 from tpdyn.measuring.one_law import BESIDE, LIVE, difference
 from tpdyn.measuring.run import MeasuringError, check_device, live_run
-from tpdyn.measuring.runs import observed_runs
+from tpdyn.measuring.runs import observed_runs, program_runs
 from tpdyn.program.program import Program
 from tpdyn.recorder.record import record
 from tpdyn.store.means import HERE, Means
@@ -168,7 +168,7 @@ def _by_program(
     dtype = torch.float32 if np.nanmax(live.epsilon, initial=0.0) > torch.finfo(torch.float64).eps else torch.float64
     runs: dict[tuple[int, int], Observation] = {}
     for width in widths:
-        for seed, seen in observed(program, width, others, steps, dtype=dtype, device=where):
+        for seed, seen in program_runs(program, width, others, steps, means, dtype=dtype, device=where):
             runs[width, seed] = seen
             one_more()
     made = assembled(widths, others, steps, runs, device, [])
