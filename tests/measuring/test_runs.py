@@ -105,7 +105,7 @@ def test_runs_of_the_program_and_simulations_are_kept_and_marked_and_not_made_ag
 
 def test_a_measurement_by_the_program_goes_on_where_it_stopped(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measure(train, widths=(8, 16, 32), seeds=4, steps=2, by="program", means=means)
-    assert {by for by in runs(means.store.folder)["by"].to_pylist()} == {"script", "program"}  # type: ignore[union-attr]
+    assert set(runs(means.store.folder)["by"].to_pylist()) == {"script", "program"}  # type: ignore[union-attr]
     CALLS.clear()
     monkeypatch.setattr(by_program, "_batch", None)
     again = measure(

@@ -69,7 +69,7 @@ def check(
     """Predict what a training script does as its width grows, and check it against real runs."""
     with exits() as leave:
         from tpdyn.commands import check as checking
-        from tpdyn.commands import failures, files
+        from tpdyn.commands import failures, files, rebuild
         from tpdyn.commands.runs import means_of
         from tpdyn.reporting import coordinates, folders, live, tensorboard, terminal
         from tpdyn.reporting.document import of_refusal
@@ -123,6 +123,7 @@ def check(
                 raise
         if checked.report is not None:
             tensorboard.log(checked.report, destination, script=script)
+            rebuild.note_check(checked, means, destination.name, script)
         if json is not None:
             files.write_json(checked.to_dict(**told), json)
         if show_dims:

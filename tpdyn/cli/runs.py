@@ -1,4 +1,4 @@
-"""What can be asked of finished runs? `tpdyn runs list | show | prune`: words in and out, as in its neighbours."""
+"""What can be asked of finished runs? `tpdyn runs list | show | rebuild | prune`: words in and out, as in its neighbours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Logdir = Annotated[Path, typer.Option(help="the folder of logs, in which the fin
 
 def attach(app: typer.Typer, exits: Callable[[], AbstractContextManager[Any]]) -> None:
     """Add the commands; exits: turns errors into an exit status."""
-    runs = typer.Typer(help="The finished runs: which there are, one in numbers, forget some.", no_args_is_help=True)
+    runs = typer.Typer(
+        help="The finished runs: list, show, forget them, make their logs again.",
+        no_args_is_help=True,
+    )
     app.add_typer(runs, name="runs")
 
     @runs.command("list")
@@ -35,6 +38,30 @@ def attach(app: typer.Typer, exits: Callable[[], AbstractContextManager[Any]]) -
             from tpdyn.commands.runs import shown
 
             print(shown(logdir, key))
+
+    @runs.command()
+    def rebuild(
+        name: Annotated[str, typer.Argument(help="of a log; all unless given")] = "",
+        output: Annotated[
+            Path | None, typer.Option("--output", "-o", help="the folder to write logs to (that of the finished runs)")
+        ] = None,
+        json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
+        logdir: Logdir = Path("logs"),
+    ) -> None:
+        """Make logs again from the finished runs alone, without the script."""
+        with exits():
+            from tpdyn.commands import files
+            from tpdyn.commands.rebuild import rebuilt, write
+
+            if json is not None:
+                files.check_json_path(json)
+            found = rebuilt(logdir, name)
+            for each in found:
+                print(write(each, output or logdir))
+            if json is not None:
+                files.write_json(
+                    found[0].to_dict() if len(found) == 1 else {each.name: each.to_dict() for each in found}, json
+                )
 
     @runs.command()
     def prune(

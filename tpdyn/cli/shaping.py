@@ -248,6 +248,7 @@ def transfer(
                 budget=seconds_of(budget) if budget else None,
                 plan=say,
                 progress=tell,
+                title=destination.name,
             )
         reporting.show(found)
         transfer_log.log_transfers(found, destination, script=script)

@@ -34,7 +34,7 @@ def means_of(
 
 def listed(logdir: Path) -> str:
     """List each script and kind in one line: how many runs, at which widths, how many bytes, from when."""
-    store = _store(logdir)
+    store = store_in(logdir)
     groups: dict[tuple[str, str, str], list[tuple[Mapping[str, Any], Path]]] = defaultdict(list)
     broken = 0
     for path in store.files():
@@ -57,7 +57,7 @@ def listed(logdir: Path) -> str:
 
 def shown(logdir: Path, key: str) -> str:
     """Show one run, named by the beginning of its key: its facts and numbers, one line a module and step."""
-    found = [path for path in _store(logdir).files() if path.stem.startswith(key)]
+    found = [path for path in store_in(logdir).files() if path.stem.startswith(key)]
     if len(found) != 1:
         raise BadInput(
             f"{key}: {len(found)} finished runs begin so; expected the beginning of one key (a column of `tpdyn.runs`)"
@@ -79,7 +79,7 @@ def pruned(logdir: Path, *, script: str = "", days: float | None = None, broken:
         raise BadInput(
             "which runs? Expected --script NAME, --days N (older ones), or --broken; several are joined by and"
         )
-    store = _store(logdir)
+    store = store_in(logdir)
     now, count = datetime.datetime.now(datetime.UTC), 0
     for path in store.files():
         facts = facts_of(path)
@@ -94,7 +94,8 @@ def pruned(logdir: Path, *, script: str = "", days: float | None = None, broken:
     return count
 
 
-def _store(logdir: Path) -> Store:
+def store_in(logdir: Path) -> Store:
+    """Open the store under a folder of logs, or the store itself; raises `BadInput` where there is none."""
     folder = logdir / FOLDER if (logdir / FOLDER).is_dir() else logdir
     if not (folder / "store.json").exists():
         raise BadInput(

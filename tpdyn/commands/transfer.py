@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
-from tpdyn.commands.check import Progress, name_of, script_widths
+from tpdyn.commands.check import Progress, name_of, script_of, script_widths
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.commands.fix import Fixed, fixed
+from tpdyn.commands.rebuild import note_transfers
 from tpdyn.commands.runs import means_of
 from tpdyn.scripts.script import load
 from tpdyn.scripts.standing_in import standing_in
 from tpdyn.scripts.target import Target
+from tpdyn.store.means import Means
 from tpdyn.tuning.optimum import Transfer
 from tpdyn.tuning.sweep import checked
 from tpdyn.tuning.transfer import transfer
@@ -69,12 +71,14 @@ def transfers(
     budget: float | None = None,
     plan: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    title: str = "",
 ) -> list[Transfer]:
     """Sweep a hyperparameter of each target over 2^low ... 2^high, in steps of 2^(1/per_power); see `tpdyn.transfer`.
 
     targets: "file.py:function", or with `width_arg` "file.py --further words of its own". derived: each target also with the
     parametrization that is derived from it. logdir: where finished runs are kept (nowhere unless given). jobs, backend: how
     many runs at once, and who makes them. budget: seconds for all sweeps together. plan: told what a long one will cost.
+    title: of the log that will be made of them, noted beside the finished runs (`tpdyn runs rebuild`).
 
     Raises `BadInput` for arguments that make no sense (before anything is run), and for a target that cannot be given its
     derived parametrization without a person's help.
@@ -97,11 +101,13 @@ def transfers(
     wanted = [_target(text, width_arg) for text in targets]
     trains = [target.load() for target in wanted]
     edited = [_fixed(target, widths, record_widths, progress) if derived else None for target in wanted]
-    found = []
+    found: list[Transfer] = []
+    by: list[Means] = []
     each = None if budget is None else budget / (len(wanted) + sum(fix is not None for fix in edited))
 
     def swept(train: Callable[[int], object], name: str, sent: Target) -> None:
         means = replace(means_of(sent, logdir, jobs=jobs, backend=backend, fresh=fresh), name=name)
+        by.append(means)
         with translated():
             found.append(
                 transfer(
@@ -116,6 +122,8 @@ def transfers(
         if fix is not None:
             with standing_in(fix.fix.after):
                 swept(target.load(), f"{target.name}, {DERIVED}", target.sent(fix.fix.after))
+    if title:
+        note_transfers(found, by, title, script_of(targets[0]))
     return found
 
 

@@ -38,7 +38,8 @@ PARTS = 4  # W0 dx, dW x0, dW dx, bias
 @dataclass
 class Observation:
     """What one run gave. outputs[step, name]: `FIELDS` and the `PARTS` of the split (NaN where there is none);
-    parameters[step, name]: (size, change); gradients[step, name]: size; losses[step]. steps: those completed. simulated: without a dense matrix."""
+    parameters[step, name]: (size, change); gradients[step, name]: size; losses[step]. steps: those completed.
+    simulated: without a dense matrix."""
 
     outputs: dict[tuple[int, str], list[float]] = field(default_factory=dict)
     parameters: dict[tuple[int, str], tuple[float, float]] = field(default_factory=dict)

@@ -7,25 +7,30 @@ never changed, and both make the same ones.
 
 A file is a table `step, module, what, value` (Apache Parquet), which any reader of Parquet opens. Its key-value metadata have an
 entry `tpdyn`: the facts of the run as JSON (script, kind, width, seed, steps, device, versions, notes ...).
+
+`logs/NAME.json` says what the log of that name was made of: of which runs, and with what recorded program. So it can be made again
+without the script.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import IO, Any, NamedTuple, final
 
 FORMAT = 1
 FOLDER = "runs"
 SUFFIX = ".parquet"
 METADATA = b"tpdyn"
+LOGS = "logs"
 
 
 class StoreError(OSError):
@@ -121,20 +126,32 @@ class Store:
             },
             metadata={METADATA: json.dumps({"key": key, "made": made, **facts}).encode()},
         )
-        target = self.path(key)
-        try:
+        with self._kept():
             self._begin()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{key}.", suffix=".tmp")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    parquet.write_table(table, file, compression="zstd")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            _written(self.path(key), lambda file: parquet.write_table(table, file, compression="zstd"))
+
+    def put_log(self, name: str, made_of: Mapping[str, Any]) -> None:
+        """Note what the log of that name was made of, which is JSON data. Raises StoreError where that cannot be written."""
+        text = json.dumps({"format": FORMAT, **made_of}, indent=1).encode()
+        with self._kept():
+            self._begin()
+            _written(self.folder / LOGS / f"{name}.json", lambda file: file.write(text))
+
+    def logs(self) -> dict[str, dict[str, Any]]:
+        """Read what each log was made of, by its name; what cannot be read is left out."""
+        found = {}
+        for path in sorted((self.folder / LOGS).glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                made_of = json.loads(path.read_text(encoding="utf-8"))
+                if made_of.get("format") == FORMAT:
+                    found[path.stem] = made_of
+        return found
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Turn what prevents a file from being written into a StoreError."""
+        try:
+            yield
         except OSError as error:
             why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
             raise StoreError(
@@ -166,6 +183,21 @@ class Store:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump({"format": FORMAT, "what": "finished runs of tpdyn, see its documentation of the store"}, file)
         os.replace(temporary, facts)
+
+
+def _written(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file at once or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:

@@ -169,10 +169,7 @@ class _Runs:
             )
 
     def _key(self, asked: Asked) -> str:
-        width, factor, seed = asked
-        return self.means.key(
-            "transfer", width, seed, factor=factor, hyperparameter=self.hyperparameter, steps=self.steps
-        )
+        return run_key(self.means, asked, self.hyperparameter, self.steps)
 
     def _note(self, cell: Cell, loss: float, seconds: float) -> None:
         self.losses[cell] = loss
@@ -180,6 +177,12 @@ class _Runs:
         self._done.add(cell)
         if self.progress is not None:
             self.progress(len(self._done), self.losses.size)
+
+
+def run_key(means: Means, asked: Asked, hyperparameter: str, steps: int) -> str:
+    """Return the key of a run of a sweep in the store."""
+    width, factor, seed = asked
+    return means.key("transfer", width, seed, factor=factor, hyperparameter=hyperparameter, steps=steps)
 
 
 def _within(run: _Runs, seconds: float, plan: Callable[[str], None] | None) -> int:
