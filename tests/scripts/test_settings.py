@@ -236,3 +236,52 @@ def test_assignments_in_blocks_and_functions_are_places_and_a_name_that_only_one
     assert told(str(script), ["width=n"]) and not told(str(script), ["main.width=n"])
     with pytest.raises(BadSetting, match=r"its numbers are: main.depth, other.depth"):
         read_settings(script, ["depth=n"])
+
+
+COUNTED = """\
+import argparse, json
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--batch-size", type=int, default=64)
+parser.add_argument("--hidden", type=int, default=64)
+BATCH_SIZE, h_dim = 64, 20
+options = parser.parse_args([])
+
+
+def model(inputs=64, h_dim=20):
+    return [inputs, h_dim]
+
+
+Path("seen.json").write_text(json.dumps([options.batch_size, options.hidden, BATCH_SIZE, model(), [64]]))
+"""
+
+
+def test_numbers_that_count_samples_stay_and_how_to_set_them_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.py").write_text(COUNTED)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for settings in (("64=n",), ("64=n", "7:21:64=n"), ("7:64=n",)):
+        load("train.py", settings=settings, widths=(16,), in_place=True)(16)
+        found[settings] = json.loads((tmp_path / "seen.json").read_text())
+    assert found["64=n",] == [64, 16, 64, [16, 20], [16]]
+    assert found["64=n", "7:21:64=n"] == [64, 16, 16, [16, 20], [16]]
+    assert found["7:64=n",] == [64, 64, 16, [64, 20], [64]], "what is asked for by its line is set"
+    (said,) = told("train.py", ("64=n",))
+    assert "sets 3 locations" in said
+    assert "It leaves what seems to count samples or steps:" in said
+    assert "--set 7:21:64=n" in said
+
+
+def test_a_variable_that_nothing_reads_takes_the_default_of_that_name_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.py").write_text(COUNTED)
+    monkeypatch.chdir(tmp_path)
+    load("train.py", settings=("h_dim=n",), widths=(16,), in_place=True)(16)
+    assert json.loads((tmp_path / "seen.json").read_text())[3] == [64, 16]
+    assert "sets 2 locations" in told("train.py", ("h_dim=n",))[0]
+    (tmp_path / "train.py").write_text(COUNTED + "print(h_dim)\n")
+    assert told("train.py", ("h_dim=n",)) == (), "it is read: the default is another number"

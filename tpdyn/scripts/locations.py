@@ -114,6 +114,8 @@ def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 for keyword in keywords:
                     if keyword.arg is not None:
                         yield f"{owner}.{keyword.arg}", keyword.value
+                    if keyword.arg == "default" and (option := _option(node)):
+                        yield f"{owner}.{option}", keyword.value
             case ast.Assign() | ast.AnnAssign():
                 for target, value in _assigned(node):
                     if isinstance(target, ast.Attribute):
@@ -123,6 +125,38 @@ def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                             yield f"{target.id}.{key}", entry
             case _:  # no other syntax binds a value to a name that a setting could mean
                 pass
+
+
+def _option(call: ast.Call) -> str:
+    """Name the option that `add_argument("-b", "--batch-size", default=64)` adds: batch_size; '' for another call."""
+    words = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    option = next((word for word in words if word.startswith("--")), words[0] if words else "")
+    return option.lstrip("-").replace("-", "_") if isinstance(call.func, ast.Attribute) else ""
+
+
+def default_unless_read(text: str, name: str) -> Position | None:
+    """Find the one default of a parameter of this name, if nothing else of a Python text reads the variable.
+
+    `h_dim = 400` does nothing where the model is `VAE()`, whose own default is `h_dim=400`.
+    """
+    tree = ast.parse(text)
+    found: list[Position] = []
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inside: set[int] = set()
+    for function in functions:
+        arguments = function.args
+        positional = [*arguments.posonlyargs, *arguments.args]
+        defaults = zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True)
+        keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        found += [
+            position_of(value) for each, value in (*defaults, *keywords) if each.arg == name and value is not None
+        ]
+        if any(each.arg == name for each in (*positional, *arguments.kwonlyargs)):
+            inside |= {id(node) for statement in function.body for node in ast.walk(statement)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) and id(node) not in inside:
+            return None
+    return found[0] if len(found) == 1 else None
 
 
 def _variables(body: Sequence[ast.stmt], owner: str) -> Iterator[tuple[str, ast.expr]]:

@@ -8,10 +8,13 @@ What is set is a name or a number, of the script itself or of a file that it imp
   something of that name is called (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`), or the default of a parameter of
   a function of that name;
 * `config.n_embd`: an entry of the dict that is assigned to `config`, or the assignment `config.n_embd = 64`;
-* `400`: every location where the number 400 is written, as in `nn.Linear(784, 400)`; `31:400` those of line 31, `31:23:400` the one
-  in its column 23, as compilers count (both from 1);
+* `400`: every location where the number 400 is written, as in `nn.Linear(784, 400)`, but for those whose name says that they count
+  something else (`BATCH_SIZE = 64`), if there are others; `31:400` all of line 31, `31:23:400` the one in its column 23, as
+  compilers count (both from 1);
 * `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder;
 * `config.yaml:model.width`: an entry of a YAML, JSON or TOML file, by its path.
+
+A variable that nothing reads (`h_dim = 400` before a model whose own default is `h_dim=400`) takes that default with it.
 
 Of several locations of one name, `n_embd@12` is that in line 12. The script then runs with another value at these locations: the
 syntax tree is changed in memory, or the text that the script reads; every line is that of the file, and the file stays as it is.
@@ -30,9 +33,23 @@ from types import CodeType
 from typing import final
 
 from tpdyn.scripts.formula import BadFormula, Formula
-from tpdyn.scripts.locations import Location, NotReadable, Position, is_python, locations_in, position_of, with_values
+from tpdyn.scripts.locations import (
+    Location,
+    NotReadable,
+    Position,
+    default_unless_read,
+    is_python,
+    locations_in,
+    position_of,
+    with_values,
+)
 
 MOST_NAMES = 12
+COUNTS = frozenset(
+    "batch bs epoch epochs seed step steps iter iters iteration iterations worker workers thread threads interval freq every log "
+    "buffer seq sequence length len block horizon samples episodes".split()
+)
+"""Words of names whose numbers count samples, tokens, steps or the like: no sizes of a model."""
 LITERAL = re.compile(r"\d[\d_]*(\.\d*)?([eE][-+]?\d+)?")
 
 
@@ -46,6 +63,7 @@ class Setting:
     """Numbers of a file that become a function of the width.
 
     name: as it was given, less the file. listed: whether its locations are to be told, since the name alone does not tell them.
+    left: equal numbers that stay, as they count something else.
     """
 
     name: str
@@ -53,6 +71,7 @@ class Setting:
     locations: tuple[Location, ...]
     formula: Formula
     listed: bool = False
+    left: tuple[Location, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}={self.formula.text}"
@@ -73,7 +92,13 @@ class Setting:
             f"\n  {location_name(self.file, location)}: {lines[location.line - 1].strip()}"
             for location in self.locations
         ]
-        return f"--set {self} sets {count}:{''.join(shown)}"
+        stay = [
+            f"\n  {location_name(self.file, each)}: {lines[each.line - 1].strip()}\n    (to set it, too: "
+            f"--set {each.line}:{each.position[1] + 1}:{self.name}={self.formula.text})"
+            for each in self.left
+        ]
+        left = f"\nIt leaves what seems to count samples or steps:{''.join(stay)}" if stay else ""
+        return f"--set {self} sets {count}:{''.join(shown)}{left}"
 
 
 def location_name(file: str, location: Location) -> str:
@@ -174,6 +199,9 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
     else:
         named = [location for location in locations if inner in location.names] or _only(locations, inner)
     mine = [location for location in named if line in (0, location.line) and column in (0, location.position[1] + 1)]
+    left = [location for location in mine if literal and not line and _counts(location)]
+    left = left if len(left) < len(mine) else []
+    mine = [location for location in mine if location not in left]
     if not named:
         raise BadSetting(f"--set {name}: {_nothing(path, locations, inner, literal)}")
     if not mine or (len(mine) > 1 and not literal):
@@ -187,7 +215,16 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
             f"({example}={formula.text}):{''.join(shown)}"
         )
     listed = literal or inner not in mine[0].names
-    return Setting(name if not file else name[len(file) + 1 :], str(path), tuple(mine), formula, listed)
+    if not literal and not line and len(mine) == 1 and is_python(str(path)) and inner.isidentifier():
+        default = default_unless_read(_text(str(path)), inner)
+        more = [location for location in locations if location.position == default and location.value == mine[0].value]
+        mine, listed = [*mine, *more], listed or bool(more)
+    return Setting(name if not file else name[len(file) + 1 :], str(path), tuple(mine), formula, listed, tuple(left))
+
+
+def _counts(location: Location) -> bool:
+    """Whether the name of a location says that it counts samples, tokens or steps: batch_size, BATCH_SIZE, seq_len."""
+    return any(word in COUNTS for name in location.names for word in name.rpartition(".")[2].lower().split("_"))
 
 
 def _only(locations: Sequence[Location], inner: str) -> list[Location]:

@@ -443,6 +443,28 @@ ROWS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+class Distributional(nn.Module):
+    """A distribution over values for each action; that of the best action is trained towards the target network's (C51)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net, self.target = (
+            nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 6))
+            for _ in range(2)
+        )
+        self.register_buffer("atoms", torch.linspace(-1, 1, 3))
+        self.atoms: Tensor
+
+    def best(self, net: nn.Module, x: Tensor) -> Tensor:
+        chances = net(x).view(len(x), 2, 3).softmax(2)
+        return chances[torch.arange(len(x)), (chances * self.atoms).sum(2).argmax(1)]  # type: ignore[no-any-return]
+
+    def loss(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = self.best(self.target, x)
+        return -(target * self.best(self.net, x).log()).sum(-1).mean()
+
+
 def cases() -> list[Case]:
     found = [
         Case("models", name, optimizer, fitting(model, numbers(3, 2, 4, 4), optimizer))
@@ -469,6 +491,7 @@ def cases() -> list[Case]:
         *found,
         Case("models", "nn.Transformer, translating", "AdamW", translating),
         Case("models", "packed LSTM", "SGD", fitting(Packed, numbers(3, 4, 4))),
+        Case("models", "distributional values, the best action", "Adam", generative(Distributional, numbers(4, 4))),
         Case("models", "VAE", "Adam", generative(Variational, numbers(4, 4))),
         Case("models", "diffusion", "Adam", generative(Diffusion, numbers(3, 2, 4, 4))),
     ]

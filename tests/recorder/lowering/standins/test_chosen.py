@@ -20,6 +20,12 @@ CHOICES: dict[str, Callable[..., Any]] = {
     "smallest": lambda x: x.min(-1).values,
     "rows chosen": lambda x: x[x[:, 0].argsort()],
     "one_hot": lambda x: (x.argmax(-1, keepdim=True) == torch.arange(4)).to(x.dtype) * x,
+    "the best of each row": lambda x: x[torch.arange(3), x.argmax(-1)],
+    "a slice of each row": lambda x: (x[:, :, None] * x[:, None, :])[torch.arange(3), x.argmax(-1)],
+    "a slice of each row, behind": lambda x: (x[:, :, None] * x[:, None, :])[torch.arange(3), :, x.argmax(-1)],
+    "added to the best of each row": lambda x: x.index_put(
+        (torch.arange(3), x.argmax(-1)), x[:, 0].exp(), accumulate=True
+    ),
     "an order undone": lambda x: x[:, 0].sort().values[x[:, 0].argsort().argsort()],
 }
 
@@ -32,6 +38,19 @@ def test_choices_agree(name: str) -> None:
 def test_an_operation_that_does_not_understand_a_choice_is_refused() -> None:
     with pytest.raises(LoweringError, match=r"bitwise_xor.* of a choice"):
         lowered_outputs(lambda x: x[:, 0] + (x.argmax(-1) ^ 1), [draw(3, 4)])
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        lambda x: x[x.argmax(0)[:3] % 3, x.argmax(-1)],
+        lambda x: x[torch.tensor([1, 0, 2]), x.argmax(-1)],
+        lambda x: x.index_put((torch.arange(3), x.argmax(-1)), x[:, 0]),
+    ],
+)
+def test_choices_beside_anything_but_an_arange_are_refused(twice: Callable[..., Any]) -> None:
+    with pytest.raises(LoweringError, match=r"several ind.* depends? on parameters|beside one that is no arange"):
+        lowered_outputs(twice, [draw(3, 4)])
 
 
 def test_a_shape_that_depends_on_values_is_refused() -> None:

@@ -153,7 +153,7 @@ def _plan(
     letters: list[Any] = list(range(rank))
     picks = []
     for d, index in given:
-        axis = _paired(index, common, shape[d]) if len(given) > 1 else None
+        axis = paired(index, common, shape[d]) if len(given) > 1 else None
         if axis is None:
             picks.append((d, index))
         else:
@@ -170,7 +170,7 @@ def _plan(
     return dim, index, letters, names[len(common) - len(index.shape) :], out
 
 
-def _paired(index: Known, common: Sequence[int], size: int) -> int | None:
+def paired(index: Known, common: Sequence[int], size: int) -> int | None:
     """Return the axis of the common shape along which the index is arange(size), if it is."""
     lead = len(common) - len(index.shape)
     long = [k for k, s in enumerate(index.shape) if s != 1]

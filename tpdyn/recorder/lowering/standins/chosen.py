@@ -17,6 +17,7 @@ import torch
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.rules.indexing import paired
 from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
 from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape, StandsIn, Tensor
@@ -300,38 +301,62 @@ def _reduction_backward(
     return _scattered(b, dim, index, grad)
 
 
-def _index_of(indices: Sequence[Any]) -> tuple[int, Chosen]:
+@final
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What an index of several dims picks: letters of x, of the index, and of the result; the letter picked from, and its dim."""
+
+    index: Chosen
+    dim: int
+    x: list[Any]
+    names: list[str]
+    out: list[Any]
+
+
+def _place(shape: Shape, indices: Sequence[Any]) -> _Place:
+    """Find where a choice picks. Other indices must be an arange along a dim of their own, `x[torch.arange(len(x)), best]`."""
     given = [(d, index) for d, index in enumerate(indices) if index is not None]
-    if len(given) != 1 or not isinstance(given[0][1], Chosen):
-        raise Refusal("several index tensors at once, one of which depends on parameters")
-    return given[0]
+    picks = [(d, index) for d, index in given if isinstance(index, Chosen)]
+    if len(picks) != 1:
+        raise Refusal("several index tensors at once that depend on parameters")
+    (dim, index), dims = picks[0], [d for d, _ in given]
+    names = [f"i{k}" for k in range(len(index.shape))]
+    letters: list[Any] = list(range(len(shape)))
+    for d, other in given:
+        axis = paired(other, index.shape, shape[d]) if d != dim and isinstance(other, Known) else None
+        if d != dim and axis is None:
+            raise Refusal("an index that depends on parameters beside one that is no arange")
+        if axis is not None:
+            letters[d] = names[axis]
+    first = dims[0] if dims == list(range(dims[0], dims[0] + len(dims))) else 0
+    before = [letters[d] for d in range(first) if d not in dims]
+    rest = [letters[d] for d in range(first, len(shape)) if d not in dims]
+    return _Place(index, dim, letters, names, [*before, *names, *rest])
 
 
 def _index(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Any:
-    dim, index = _index_of(indices)
-    if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
-        names = [f"i{k}" for k in range(len(index.shape))]  # whole numbers looked up: another index
-        there = _hot(x.tensor, int(x.tensor.max()) + 1)
-        return Chosen(b.value(b.contract([*names, "of"], (index.hot, [*names, "at"]), (there, ["at", "of"]))))
     if isinstance(x, Chosen):
         raise Refusal("a choice looked up at a choice")
-    letters: list[Any] = list(range(len(b.shape(x))))
-    names = [f"i{k}" for k in range(len(index.shape))]
-    out = [*letters[:dim], *names, *letters[dim + 1 :]]
-    return b.contract(out, (x, letters), (index.hot, [*names, dim]))
+    place = _place(b.shape(x), indices)
+    if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
+        there = _hot(x.tensor, int(x.tensor.max()) + 1)  # whole numbers looked up: another index
+        hot = b.contract([*place.names, "of"], (place.index.hot, [*place.names, "at"]), (there, ["at", "of"]))
+        return Chosen(b.value(hot))
+    return b.contract(place.out, (x, place.x), (place.index.hot, [*place.names, place.x[place.dim]]))
 
 
 def _index_put(
     b: LoweredBuilder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any
 ) -> Any:
-    dim, index = _index_of(indices)
+    place = _place(b.shape(x), indices)
     if not accumulate:
-        return _written(b, x, dim, index, values)
-    letters: list[Any] = list(range(len(b.shape(x))))
-    names = [f"i{k}" for k in range(len(index.shape))]
-    from_letters = [*letters[:dim], *names, *letters[dim + 1 :]]
-    shape = (*b.shape(x)[:dim], *index.shape, *b.shape(x)[dim + 1 :])
-    new = b.contract(letters, (b.expand(values, shape), from_letters), (index.hot, [*names, dim]))
+        if len(set(place.x) & set(place.names)):
+            raise Refusal("writing to several indices at once, one of which depends on parameters")
+        return _written(b, x, place.dim, place.index, values)
+    sizes = {**dict(zip(place.x, b.shape(x), strict=True)), **dict(zip(place.names, place.index.shape, strict=True))}
+    shape = tuple(sizes[letter] for letter in place.out)
+    hot = place.index.hot, [*place.names, place.x[place.dim]]
+    new = b.contract(place.x, (b.expand(values, shape), place.out), hot)
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 
