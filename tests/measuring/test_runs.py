@@ -11,7 +11,7 @@ import torch
 
 from tpdyn.measuring import by_program
 from tpdyn.measuring.measure import MeasuringError, measure
-from tpdyn.measuring.runs import program_runs
+from tpdyn.measuring.runs import _at_once, observed_runs, program_runs
 from tpdyn.recorder.record import record
 from tpdyn.store.means import Means
 from tpdyn.store.store import Store
@@ -113,3 +113,37 @@ def test_a_measurement_by_the_program_goes_on_where_it_stopped(means: Means, mon
     )
     assert len(CALLS) == 4  # the recording alone
     assert np.array_equal(again.change, whole.change)
+
+
+def test_a_live_run_that_runs_out_of_memory_is_made_again(means: Means) -> None:
+    full = [True]
+
+    def scarce(width: int) -> None:
+        if width == 16 and full and full.pop():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        train(width)
+
+    found = dict(observed_runs(scarce, [(8, 0), (16, 0), (16, 1)], 2, "script", means))
+    assert set(found) == {(8, 0), (16, 0), (16, 1)}
+    assert len(means.store.files()) == 3  # type: ignore[union-attr]
+
+
+def test_a_run_that_does_not_fit_alone_is_said_and_the_others_are_kept(means: Means) -> None:
+    def scarce(width: int) -> None:
+        if width == 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        train(width)
+
+    with pytest.raises(MeasuringError, match="width 16, seed 0: OutOfMemoryError: CUDA out of memory"):
+        list(observed_runs(scarce, [(8, 0), (16, 0)], 2, "script", means))
+    assert len(means.store.files()) == 1  # type: ignore[union-attr]
+
+
+def test_no_more_runs_are_made_at_once_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = record(train, widths=(8, 12, 20), steps=2)
+    need = by_program.entries(program, 64) * 4
+    monkeypatch.setattr("tpdyn.measuring.runs.free_memory", lambda device: 2.5 * need / by_program.SHARE)
+    assert _at_once(8, program, 64, "script") == 2
+    assert _at_once(8, program, 8, "script") == 8
+    assert _at_once(8, program, 1024, "script") == 1
+    assert _at_once(8, None, 1024, "script") == 8

@@ -10,7 +10,6 @@ dense run does not fit is simulated (`tpdyn.simulate`), and a note says so.
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, final
@@ -29,6 +28,7 @@ from tpdyn.readings.interpret import Pair, Rule, beside, interpret
 from tpdyn.readings.sampled.memory import expect_memory, free_memory
 from tpdyn.readings.sampled.noise import Independent
 from tpdyn.readings.sampled.simulate import rule_for
+from tpdyn.store.workers import freed, is_out_of_memory
 
 BATCH = 64 * 2**20
 """Bytes of a batch of seeds: larger ones leave the caches, and were slower per seed from width 256 on."""
@@ -78,10 +78,10 @@ def observed(
         try:
             found = _batch(batched, _Seen(program, width, steps), batch)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if len(batch) == 1 or not _out_of_memory(error):
+            if len(batch) == 1 or not is_out_of_memory(error):
                 raise
+            freed(error)
             count = max(1, len(batch) // 2)
-            gc.collect()
             continue
         del waiting[: len(batch)]
         yield from zip(batch, found, strict=True)
@@ -97,11 +97,6 @@ def fits(
     """Tell whether a dense run at this width fits into memory: `memory` bytes, or what is free on the device."""
     room = free_memory(torch.device(device)) if memory is None else memory
     return room is None or entries(program, width) * torch.empty(0, dtype=dtype).element_size() <= SHARE * room
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _batch(batched: Batched, seen: _Seen, seeds: tuple[int, ...]) -> list[Observation]:

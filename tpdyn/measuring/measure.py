@@ -88,7 +88,7 @@ def measure(
     with _outer_state_kept():
         device_used = _choose_device(train, min(widths), kept[0], device, notes)
         if by == "script":
-            return _live(train, widths, kept, steps, device_used, notes, means, progress, watch)
+            return _live(train, widths, kept, steps, device_used, notes, means, progress, watch, program)
         program = record(train, steps=steps) if program is None else program
         return _by_program(train, program, widths, kept, steps, device_used, notes, means, progress)
 
@@ -103,6 +103,7 @@ def _live(
     means: Means,
     progress: Progress | None,
     watch: Watch | None = None,
+    program: Program | None = None,
 ) -> Measurement:
     """Make live runs: at the first width all seeds, which shows what differs, then everything else."""
     runs: dict[tuple[int, int], Observation] = {}
@@ -113,7 +114,7 @@ def _live(
 
     def make(wanted: list[tuple[int, int]]) -> None:
         try:
-            for pair, seen in observed_runs(train, wanted, steps, device, means):
+            for pair, seen in observed_runs(train, wanted, steps, device, means, program=program):
                 runs[pair] = seen
                 if progress is not None:
                     progress(len(runs), total)
@@ -163,7 +164,7 @@ def _by_program(
             f"widths are {widths}, of which live runs fit into memory at {dense or 'none'}; expected at least two where the "
             "script itself can be run"
         )
-    live = _live(train, dense, live_seeds, steps, device, list(notes), means, one_more)
+    live = _live(train, dense, live_seeds, steps, device, list(notes), means, one_more, program=program)
     where = "cpu" if device == "script" else device
     dtype = torch.float32 if np.nanmax(live.epsilon, initial=0.0) > torch.finfo(torch.float64).eps else torch.float64
     runs: dict[tuple[int, int], Observation] = {}
@@ -184,7 +185,7 @@ def _by_program(
             return replace(joined(live, made), notes=(*live.notes, text, *made.notes))
     why = f"they differ in {found.told()}" if found is not None else "the live runs are all the same"
     notes.append(f"the runs are live ones: those of the recorded program are not of the same law, {why}")
-    return _live(train, dense, seeds, steps, device, notes, means, progress)
+    return _live(train, dense, seeds, steps, device, notes, means, progress, program=program)
 
 
 def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:

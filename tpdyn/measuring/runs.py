@@ -6,21 +6,24 @@ Each is marked by who made it: "script", "program", or "simulation" at a width w
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from tpdyn.measuring.by_program import fits, observed
+from tpdyn.measuring.by_program import SHARE, fits, observed
 from tpdyn.measuring.kept import facts_of, observation_of, values_of
 from tpdyn.measuring.observe import Observation
 from tpdyn.measuring.run import live_run
 from tpdyn.program.program import Program
+from tpdyn.readings.finite import entries
+from tpdyn.readings.sampled.memory import free_memory
 from tpdyn.store.means import HERE, Means
 from tpdyn.store.store import key_of
+from tpdyn.store.workers import own_place
 
 Pair = tuple[int, int]
 """Width and seed."""
@@ -34,8 +37,11 @@ def observed_runs(
     means: Means = HERE,
     *,
     on: Callable[[], bool] = lambda: True,
+    program: Program | None = None,
 ) -> Iterator[tuple[Pair, Observation]]:
     """Yield the live runs at these widths and seeds: kept ones first, then the others as they end.
+
+    program: the recorded one, by which the memory of a run is estimated: no more are made at once than fit.
 
     Raises what `live_run` raises, StoreError and WorkersError; everything that was handed over is kept.
     """
@@ -47,13 +53,29 @@ def observed_runs(
         else:
             yield pair, observation_of(found)
     run = partial(_timed, means.function(train), steps, device, means.jobs > 1)
-    for pair, (seen, seconds) in means.make(run, waiting, on):
-        facts = {
-            "kind": "measure", "by": "script", "width": pair[0], "seed": pair[1], "steps": steps, "device": device,
-            "seconds": round(seconds, 3),
-        }  # fmt: skip
-        means.keep(live_key(means, pair, steps, device), facts | facts_of(seen), values_of(seen))
-        yield pair, seen
+    groups: dict[int, list[Pair]] = {}
+    for pair in waiting:
+        groups.setdefault(_at_once(means.jobs, program, pair[0], device), []).append(pair)
+    for jobs, pairs in groups.items():
+        for pair, (seen, seconds) in replace(means, jobs=jobs).make(run, pairs, on):
+            facts = {
+                "kind": "measure", "by": "script", "width": pair[0], "seed": pair[1], "steps": steps, "device": device,
+                "seconds": round(seconds, 3),
+            }  # fmt: skip
+            means.keep(live_key(means, pair, steps, device), facts | facts_of(seen), values_of(seen))
+            yield pair, seen
+
+
+def _at_once(jobs: int, program: Program | None, width: int, device: str) -> int:
+    """Return how many runs at this width fit into memory at once, by the program's entries; at least one."""
+    room = free_memory(torch.device("cpu" if device in ("script", "auto") else device))
+    if jobs == 1 or program is None or room is None:
+        return jobs
+    return max(1, min(jobs, int(SHARE * room // (entries(program, width) * SINGLE))))
+
+
+SINGLE = 4
+"""Bytes of an entry of most scripts."""
 
 
 def program_runs(
@@ -110,8 +132,8 @@ def live_key(means: Means, pair: Pair, steps: int, device: str) -> str:
 
 
 def _timed(train: Callable[[int], Any], steps: int, device: str, spread: bool, pair: Pair) -> tuple[Observation, float]:
-    """Make one run and time it; spread: over the GPUs, a process its own (their numbers follow each other)."""
+    """Make one run and time it; spread: over the GPUs, a worker its own."""
     start = time.perf_counter()
     count = torch.cuda.device_count() if spread and device == "cuda" else 0
-    seen = live_run(train, *pair, steps, f"cuda:{os.getpid() % count}" if count > 1 else device)
+    seen = live_run(train, *pair, steps, f"cuda:{own_place(count)}" if count > 1 else device)
     return seen, time.perf_counter() - start

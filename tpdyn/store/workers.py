@@ -1,23 +1,31 @@
 """How are many runs made at once? By joblib: processes of this machine, or a Dask or Ray cluster; results as they end.
 
-One job makes the runs here, in order. A worker that is killed (out of memory, a node that leaves) loses nothing: what it had not
-handed over is done again. Each worker of this machine has cores / jobs threads.
+One job makes the runs here, in order. A worker that is killed (a node that leaves) loses nothing: what it had not handed over is
+done again. A run that runs out of memory is done again with half as many beside it, at last alone. Each worker of this machine has
+cores / jobs threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, final
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 BACKENDS = ("loky", "dask", "ray")
+TIMEOUT = "10s"
+"""Of a scheduler's first answer."""
 TRIES = 3
 """So often in a row may workers be lost without one run that ends."""
 
@@ -55,6 +63,37 @@ def check_jobs(jobs: int, backend: str = "loky") -> None:
             ) from error
 
 
+def own_place(count: int, folder: str | None = None) -> int:
+    """Return a number below `count` that no other worker of this machine has, such as that of a GPU; kept while the process lives.
+
+    A worker too many gets one that is taken. folder: where the claims lie (the one for temporary files).
+    """
+    key = count, folder
+    if key not in _PLACES:
+        _PLACES[key] = _claimed(count, folder or tempfile.gettempdir())
+    place = _PLACES[key]
+    return os.getpid() % count if place is None else place
+
+
+_PLACES: dict[tuple[int, str | None], int | None] = {}
+
+
+def _claimed(count: int, folder: str) -> int | None:
+    """Lock the first free place, until this process ends. None where all are taken, or files cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    for place in range(count):
+        file = os.open(Path(folder, f"tpdyn-{os.getuid()}-place-{place}"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return place
+        except OSError:
+            os.close(file)
+    return None
+
+
 def made(
     run: Callable[[T], R],
     tasks: Sequence[T],
@@ -72,6 +111,66 @@ def made(
     Raises what `run` raises, ValueError as `check_jobs` does, and WorkersError.
     """
     check_jobs(jobs, backend)
+    waiting = list(tasks)
+    while waiting:
+        again: list[T] = []
+        error: Exception | None = None
+        for task, result in _tried(partial(_spared, run), waiting, jobs, backend, on):
+            if isinstance(result, _Short):
+                again.append(task)
+                error = result.error
+            else:
+                yield task, result
+        if error is not None and jobs == 1 and len(again) == len(waiting):
+            raise error
+        waiting, jobs = again, max(1, jobs // 2)
+
+
+@final
+@dataclass(frozen=True)
+class _Short:
+    """Memory ran out, with this error."""
+
+    error: Exception
+
+
+def _spared(run: Callable[[T], R], task: T) -> R | _Short:
+    try:
+        return run(task)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        freed(error)
+        return _Short(error)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or what it came from, is that memory ran out."""
+    while error is not None:
+        text = str(error)
+        told = isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+        if told or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        error = error.__cause__
+    return False
+
+
+def freed(error: BaseException | None) -> None:
+    """Let go of what an error holds by its frames, and of what the accelerator keeps for later."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _tried(
+    run: Callable[[T], R], tasks: Sequence[T], jobs: int, backend: str, on: Callable[[], bool]
+) -> Iterator[tuple[T, R]]:
+    """Run each task until it ends, whatever workers are lost."""
     if jobs == 1 and backend == "loky":
         for task in tasks:
             if not on():
@@ -180,6 +279,14 @@ def _backend(backend: str, jobs: int) -> Iterator[None]:
             yield
         return
     if backend == "ray":
+        ray: Any = import_module("ray")
+        try:
+            if not ray.is_initialized():
+                ray.init()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise WorkersError(
+                f"no Ray cluster answers ({error}); expected a running one at RAY_ADDRESS, or none there: a local one is started"
+            ) from error
         module: Any = import_module("ray.util.joblib")
         module.register_ray()
         with joblib.parallel_config(backend="ray", n_jobs=jobs):
@@ -194,7 +301,7 @@ def _backend(backend: str, jobs: int) -> Iterator[None]:
             own = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
             try:
                 stack.enter_context(
-                    distributed.Client(address, timeout="10s") if address else distributed.Client(**own)
+                    distributed.Client(address, timeout=TIMEOUT) if address else distributed.Client(**own)
                 )
             except (OSError, TimeoutError) as error:
                 raise WorkersError(
