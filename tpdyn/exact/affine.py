@@ -118,6 +118,32 @@ class Chart:
             form, value = x._form - y._form, x._value - y._value
         return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
 
+    def count_on_leading(self, leading: int, others: Iterable[int]) -> None:
+        """Record that a form is not below others, which is known at the point. Where they differ by a constant, nothing is."""
+        for form in others:
+            ahead = leading - form
+            if not -_HALF_SLOT < ahead < _HALF_SLOT:
+                self.not_below.add(ahead)
+
+    def count_on_more(self, larger: int, smaller: int) -> None:
+        """Record that a form is above another one, which is known at the point. Where they differ by a constant, nothing is."""
+        ahead = larger - smaller
+        if self.values[ahead] <= 0:
+            raise AssertionError(f"{self.order(larger)} is not above {self.order(smaller)} at the point")
+        if not -_HALF_SLOT < ahead < _HALF_SLOT:
+            self.above.add(ahead)
+
+    def count_ties(self, leading: int, forms: Iterable[int]) -> int:
+        """Count how many of some forms equal the leading one at the point, and record each answer."""
+        tied = 0
+        for form in forms:
+            ahead = leading - form
+            meets = not self.values[ahead]
+            tied += meets
+            if not -_HALF_SLOT < ahead < _HALF_SLOT:
+                (self.equal if meets else self.above).add(abs(ahead) if meets else ahead)
+        return tied
+
     def order(self, packed: int, value: int | None = None) -> Affine:
         """Return the order with a form, the value of which may be known."""
         return _affine(self, packed, self.values[packed] if value is None else value)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tpdyn.exact.affine import Chart
+from tpdyn.exact.compare import key
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
+from tpdyn.rationals import quick
+from tpdyn.readings.orders import contraction
+from tpdyn.readings.orders import terms as terms_of_values
 from tpdyn.readings.orders.contraction import contract, on_axes, total_sum
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, Sources, aligned, hull, odd_in, product
 from tpdyn.readings.orders.terms import Gaussian, Term, leading_order
@@ -283,3 +290,34 @@ def test_the_dot_of_a_rare_vector_goes_by_its_mean() -> None:
     (x,) = contract((two.matrix,), (Term(ZERO, two.v),), back, ZERO, two.sources)
     rare = Term(ZERO, x.parity, HALF)
     assert sorted(term.order for term in contract((two.matrix,), (rare,), APPLY, ZERO, two.sources)) == [ZERO, HALF / 2]
+
+
+@given(seed=st.integers(0, 10**9), sizes=st.tuples(st.integers(1, 4), st.integers(1, 4)), summed=st.integers(0, 2))
+@settings(max_examples=200, deadline=None)
+def test_the_quick_way_for_dense_terms_has_the_terms_and_conditions_of_the_slow_one(
+    seed: int, sizes: tuple[int, int], summed: int
+) -> None:
+    draw = random.Random(seed)
+    point = {name: Fraction(draw.randint(-2, 2), 2) for name in "xy"}
+    sources = [odd_in(source, axis) for source in range(3) for axis in range(2)]
+    parities = [EVEN, ANY, *sources, *(hull(p, q) for p in sources for q in sources), product(sources[0], sources[3])]
+    drawn = [[([draw.randint(-2, 2) for _ in "1xy"], draw.choice(parities)) for _ in range(size)] for size in sizes]
+    axes = tuple((axis, draw.choice([Fraction(1), Fraction(1, 2)])) for axis in range(2 - summed, 2))
+    plan, shift = Layout(((0, 1), (0, 1)), axes, 2 - summed), [draw.randint(-2, 2) for _ in "1xy"]
+    said = []
+    for quickly in (True, False):
+        chart = Chart(point)
+
+        def order(form: list[int], chart: Chart = chart) -> Fraction:
+            parts = [HALF * c * chart.symbol(name) for c, name in zip(form[1:], "xy", strict=True) if c]
+            return sum(parts, quick(HALF * form[0]))
+
+        x, y = ([Term(order(form), parity) for form, parity in terms] for terms in drawn)
+        with pytest.MonkeyPatch.context() as patch:
+            if not quickly:
+                patch.setattr(contraction, "dense", lambda chart, terms: None)
+                patch.setattr(terms_of_values, "dense", lambda chart, terms: None)
+            made = contract(tuple(x), tuple(y), plan, order(shift), Sources())
+        kept = [(key(term.order), term.parity, term.rarity, term.gaussian) for term in made]
+        said.append((kept, chart.equal, chart.above, chart.not_below))
+    assert said[0] == said[1]

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpdyn.exact.affine import Affine, Chart, Memory
+from tpdyn.exact.compare import key
 from tpdyn.rationals import quick
+from tpdyn.readings.orders import terms
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull, odd_in, product
-from tpdyn.readings.orders.terms import Gaussian, Term, Value, consistent, leading_order, rarer, tidy
+from tpdyn.readings.orders.terms import Gaussian, Term, Value, consistent, dense, leading_order, rarer, tidied, tidy
 
 ZERO = Fraction(0)
 
@@ -152,6 +154,37 @@ def test_the_quick_way_for_dense_terms_of_rational_orders_leaves_the_terms_of_th
 
 
 HALF = Fraction(1, 2)
+
+
+@given(seed=st.integers(0, 10**9), length=st.integers(1, 20), wide=st.integers(0, 1))
+@settings(max_examples=400, deadline=None)
+def test_the_quick_way_for_dense_terms_of_linear_orders_leaves_the_terms_and_conditions_of_the_slow_one(
+    seed: int, length: int, wide: int
+) -> None:
+    draw = random.Random(seed)
+    point = {name: Fraction(draw.randint(-2, 2), 2) for name in "xy"}
+    pool = [tuple(Fraction(draw.randint(-2, 2), 2) for _ in "1xy") for _ in range(draw.randint(1, 6))]
+    made = [(draw.choice(pool), draw.choice(KNOWN)) for _ in range(length)]
+    said = []
+    for quickly in (True, False):
+        chart = Chart(point)
+
+        def order(form: tuple[Fraction, ...], chart: Chart = chart) -> Fraction:
+            parts = [c * chart.symbol(name) for c, name in zip(form[1:], "xy", strict=True) if c]
+            return sum(parts, quick(form[0]))
+
+        several = [Term(order(form), parity) for form, parity in made]
+        if quickly:
+            plain = dense(chart, tuple(several))
+            assert plain is not None
+            left = tidied(chart, plain, wide)
+        elif wide and len(several) > 1:
+            left = terms._tidied_one_by_one(tuple(several))
+        else:
+            left = tidy(several, wide)
+        kept = [(key(term.order), term.parity, term.rarity, term.gaussian) for term in left]
+        said.append((kept, chart.equal, chart.above, chart.not_below))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize(

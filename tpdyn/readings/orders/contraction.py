@@ -11,14 +11,31 @@ Three laws, one for each way of summing over a wide dim of size n (Tensor Progra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
+from typing import cast
 
-from tpdyn.exact.compare import key, leader
+from tpdyn.exact.affine import Chart
+from tpdyn.exact.compare import chart_of, key, leader
 from tpdyn.exponents import ZERO
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
+from tpdyn.rationals import Rational
 from tpdyn.readings.orders.parity import ANY, AXES, Parity, Sources, aligned, forget, product, relabel
-from tpdyn.readings.orders.terms import Gaussian, Term, Terms, keep, rarer, shifted_alike, tidy
+from tpdyn.readings.orders.terms import (
+    Dense,
+    Gaussian,
+    Term,
+    Terms,
+    apart,
+    dense,
+    keep,
+    rarer,
+    shifted_alike,
+    tidied,
+    tidy,
+)
 
 _IN_ORDER = tuple(tuple(range(count)) for count in range(AXES + 1))
 
@@ -74,8 +91,13 @@ def _sum_of_plain_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction) -> Te
 
 def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     found: list[Term] = []
-    left = [on_axes(term, plan.operands[0]) for term in x]
-    right = [on_axes(term, plan.operands[1]) for term in y]
+    left = tuple(on_axes(term, plan.operands[0]) for term in x)
+    right = tuple(on_axes(term, plan.operands[1]) for term in y)
+    chart = chart_of(term.order for term in (*left, *right))
+    if chart is not None:
+        plain_left, plain_right = dense(chart, left), dense(chart, right)
+        if plain_left is not None and plain_right is not None:
+            return _sum_of_dense_pairs(chart, plain_left, plain_right, plan, shift)
     sums = sources.sums.setdefault((plan, key(shift)), {})
     for a in left:
         for b in right:
@@ -90,6 +112,28 @@ def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: So
             order = _order_of(a, b)
             found += [Term(order + part.order, part.parity, part.rarity) for part in parts]
     return tidy(found, plan.wide)
+
+
+def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], plan: Layout, shift: Fraction) -> Terms:
+    """Do as `_sum_of_pairs` does where no entry is rare and no matrix random, on whole numbers."""
+    (by, by_value, moves, _), fine = apart(chart, shift), chart.fine
+    known, found = _dense_sums(plan), list[Dense]()
+    for form, value, linear, parity in x:
+        for form_2, value_2, linear_2, parity_2 in y:
+            parts = known.get((parity, parity_2))
+            if parts is None:
+                summed = _sums(Term(ZERO, product(parity, parity_2)), plan.summed, plan, Sources())
+                parts = known[parity, parity_2] = [(cast(Rational, part.order).units, part.parity) for part in summed]
+            order, at_point, either = form + form_2 + by, value + value_2 + by_value, linear or linear_2 or moves
+            for units, last in parts:
+                found.append((order + units, at_point + units * fine, either, last))
+    return tidied(chart, found, plan.wide)
+
+
+@lru_cache(maxsize=1 << 10)
+def _dense_sums(plan: Layout) -> dict[tuple[Parity, Parity], list[tuple[int, Parity]]]:
+    """Keep orders and parities of sums of products of order 0 by the parities of both factors: the same in every program."""
+    return {}
 
 
 def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, cast, final
 
 from tpdyn.exact.affine import Affine, Chart, Conditions
 from tpdyn.exact.compare import chart_of, counts_on, exceeds, form_of, key, largest, meets, ranks, reaches
 from tpdyn.exponents import ZERO, Order
-from tpdyn.rationals import Rational, of_units
+from tpdyn.rationals import Rational, of_units, quick
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
 _LONGEST = 4
@@ -272,7 +273,119 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     return shifted_alike(_tidied, tuple(terms))
 
 
+Dense = tuple[int, int, bool, Parity]
+"""A term without rarity and without a random matrix: its form, its value at the point, whether the form is linear, its parity."""
+
+
+def dense(chart: Chart, terms: Terms) -> list[Dense] | None:
+    """Take terms apart; None where one of them is rare, a random matrix, or of an order without a form."""
+    found = []
+    for order, parity, rarity, gaussian in terms:
+        if (
+            rarity is not ZERO
+            or gaussian is not None
+            or (order.__class__ is not Affine and order.__class__ is not Rational)
+        ):
+            return None
+        found.append(apart(chart, order, parity))
+    return found
+
+
+def apart(chart: Chart, order: Fraction, parity: Parity = EVEN) -> Dense:
+    """Take an order with a form apart."""
+    if order.__class__ is Affine:
+        return order._form, order._value, True, parity
+    units = cast(Rational, quick(order)).units
+    return units, units * chart.fine, False, parity
+
+
+def tidied(chart: Chart, terms: Sequence[Dense], wide: int) -> Terms:
+    """Do as `tidy` does for dense terms, with the same conditions: on whole numbers, which most of a reading consists of."""
+    if not terms:
+        return ()
+    if wide == 0:
+        return (_together(chart, _leading(chart, terms))._replace(parity=EVEN),)
+    kinds: dict[Parity, list[Dense]] = {}
+    for term in terms:
+        kinds.setdefault(term[3], []).append(term)
+    leaders = [same[0] if len(same) == 1 else _leading(chart, same) for same in kinds.values()]
+    leaders.sort(key=_first_the_largest)
+    kept: list[Dense] = []
+    for term in leaders:
+        for leader in kept:
+            if contains(leader[3], term[3]):
+                chart.count_on_leading(leader[0], (term[0],))
+                break
+            if contains(term[3], leader[3]):
+                chart.count_on_leading(leader[0], (term[0],))
+        else:
+            kept.append(term)
+    if len(kept) > _LONGEST:
+        kept = _few(chart, kept)
+    return tuple([_together(chart, term) for term in kept])
+
+
+def _few(chart: Chart, ranked: list[Dense]) -> list[Dense]:
+    """Do as `_shortened` does for dense terms, ranked from the largest on."""
+    surplus, levels, smaller = len(ranked) - _LONGEST, list[list[Dense]](), ranked
+    while smaller and len(levels) < 2:
+        tied = chart.count_ties(smaller[0][0], [term[0] for term in smaller])
+        levels.append(smaller[:tied])
+        smaller = smaller[tied:]
+    for number in (1, 0) if len(levels) == 2 else (0,):
+        level = levels[number]
+        merged = min(len(level) - 1, surplus)
+        alone = len(level) - 1 - merged
+        levels[number] = [*level[:alone], _merged(chart, level[alone:])]
+        surplus -= merged
+    left = [*(term for level in levels for term in level), *smaller]
+    if not surplus:
+        return left
+    larger, little = left[: -surplus - 1], left[-surplus - 1 :]
+    for term in larger[len(left) - len(smaller) :]:
+        for other in little:
+            if term[3].rank <= other[3].rank:
+                chart.count_on_leading(term[0], (other[0],))
+            else:
+                chart.count_on_more(term[0], other[0])
+    return [*larger, _merged(chart, little)]
+
+
+def _merged(chart: Chart, terms: list[Dense]) -> Dense:
+    """Return a term that is as large as any, with the characters of all."""
+    if len(terms) == 1:
+        return terms[0]
+    form, value, linear, parity = _leading(chart, terms)
+    for term in terms:
+        parity = hull(parity, term[3])
+    return form, value, linear, parity
+
+
+def _leading(chart: Chart, terms: Sequence[Dense]) -> Dense:
+    """Return the first of the largest terms."""
+    leading = max(terms, key=itemgetter(1))
+    chart.count_on_leading(leading[0], map(itemgetter(0), terms))
+    return leading
+
+
+def _first_the_largest(term: Dense) -> tuple[int, object]:
+    return -term[1], term[3].rank
+
+
+def _together(chart: Chart, term: Dense) -> Term:
+    form, value, linear, parity = term
+    return Term(chart.order(form, value) if linear else of_units(form), parity)
+
+
 def _tidied(several: Terms) -> Terms:
+    chart = chart_of(term.order for term in several)
+    plain = None if chart is None else dense(chart, several)
+    if chart is not None and plain is not None:
+        return tidied(chart, plain, 1)
+    return _tidied_one_by_one(several)
+
+
+def _tidied_one_by_one(several: Terms) -> Terms:
     terms = _one_of_each_kind(several)
     sizes = [term.rms_order for term in terms]
     values, rarities = ranks(sizes), ranks([term.rarity for term in terms])
