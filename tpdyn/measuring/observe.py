@@ -333,11 +333,11 @@ class Observer:
         seen = self._observation
         names = {id(parameter): name for name, parameter in self.watch.parameters().items()}
         seen.steps = self.watch.step
-        seen.outputs = {key: values.tolist() for key, values in self._stats.items()}
+        seen.outputs = {key: values.cpu().tolist() for key, values in self._stats.items()}
         seen.losses = {step: float(value) for step, value in self._losses.items()}
         for (step, key), value in self._parameters.items():
             if key in names:
-                size, change = value.tolist()
+                size, change = value.cpu().tolist()
                 seen.parameters[step, names[key]] = (size, change)
         seen.gradients = {(t, names[key]): float(value) for (t, key), value in self._gradients.items() if key in names}
         seen.shapes = {name: tuple(tensor.shape) for name, tensor in self.watch.parameters().items()}
@@ -360,7 +360,7 @@ def _sizes(live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tenso
     """Compute `FIELDS`, then the parts of the split."""
     assert live.output is not None
     value = _double(live.output)
-    nan = value.new_tensor(float("nan"))
+    nan = value.new_full((), float("nan"))
     bad = (~torch.isfinite(value)).double().mean()
     new_bad, change, change_rms = bad, nan, nan
     start = value
@@ -381,7 +381,7 @@ def _sizes(live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tenso
             _double(nn.functional.linear(dx, dw)).abs().mean(),
             nan if b is None or b0 is None else (_double(b) - _double(b0)).abs().mean(),
         ]
-    epsilon = value.new_tensor(torch.finfo(live.output.dtype).eps)
+    epsilon = value.new_full((), torch.finfo(live.output.dtype).eps)
     size, rms = start.abs().mean(), start.square().mean().sqrt()
     return torch.stack([size, rms, change, change_rms, bad, new_bad, epsilon, *parts])
 

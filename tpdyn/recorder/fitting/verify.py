@@ -149,7 +149,7 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
         if live.numel() != found.numel():
             how = f"has shape {tuple(live.shape)} in the script and {tuple(found.shape)} in the program"
             raise _mismatch(program, view, what, width, how)
-        live = live.reshape(found.shape).double()
+        live = live.reshape(found.shape).to(found.device, torch.float64)
         finite = live[live.isfinite()]
         largest = float(finite.abs().max()) if finite.numel() else 0.0
         same = (live == found) | (live.isnan() & found.isnan())
