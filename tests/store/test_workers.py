@@ -158,6 +158,22 @@ def test_each_worker_has_cores_over_jobs_threads(monkeypatch: pytest.MonkeyPatch
     assert set(dict(made(_threads, range(2), jobs=2)).values()) == {1}
 
 
+def test_a_dask_cluster_that_does_not_answer_is_named_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dask:
+        @staticmethod
+        def get_client() -> None:
+            raise ValueError("No global client found")
+
+        @staticmethod
+        def Client(address: str, timeout: str) -> None:
+            raise OSError(f"Timed out trying to connect to {address} after {timeout}")
+
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://head:8786")
+    monkeypatch.setattr("tpdyn.store.workers.import_module", lambda name: Dask)
+    with pytest.raises(WorkersError, match="no Dask scheduler answers at tcp://head:8786"):
+        list(made(abs, range(2), jobs=2, backend="dask"))
+
+
 def test_a_ray_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ray:
         @staticmethod
