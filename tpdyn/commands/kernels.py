@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tpdyn.atomic import atomic_write
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.limits.kernels import Kernels, kernels
 
@@ -43,10 +43,8 @@ class Found:
         """Write `nngp` and `ntk` as an .npz file, whole or not at all."""
         assert self.kernels.nngp is not None
         assert self.kernels.ntk is not None
-        beside = path.with_name(path.name + ".part")
-        with beside.open("wb") as file:
-            np.savez(file, nngp=self.kernels.nngp.numpy(), ntk=self.kernels.ntk.numpy())
-        os.replace(beside, path)
+        nngp, ntk = self.kernels.nngp.numpy(), self.kernels.ntk.numpy()
+        atomic_write(path, lambda file: np.savez(file, nngp=nngp, ntk=ntk))
 
 
 def kernels_of(make: Callable[[int], Any], x1: Path, x2: Path | None = None) -> Found:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
+from tpdyn.atomic import atomic_write
 from tpdyn.board.folder import logs_in
 from tpdyn.board.markdown import markdown
 from tpdyn.board.page import page
@@ -50,15 +49,6 @@ def report(folder: Path, output: Path | None, form: str = "") -> Path | str:
 def _written(text: str, path: Path) -> Path:
     """Write a file at once or not at all."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        return atomic_write(path, text)
     except OSError as error:
         raise BadInput(f"-o {path}: cannot be written: {error.strerror or error}") from error
-    return path

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
+
+from tpdyn.atomic import atomic_write
 
 FORMAT = 1
 SPLIT = ("W0 dx", "dW x0", "dW dx", "bias")
@@ -110,7 +111,6 @@ class Measurement:
         target = Path(path)
         if target.suffix != ".npz":
             target = target.with_name(target.name + ".npz")
-        target.parent.mkdir(parents=True, exist_ok=True)
         facts, arrays = {"format": FORMAT}, {}
         for each in fields(self):
             value = getattr(self, each.name)
@@ -118,17 +118,8 @@ class Measurement:
                 arrays[each.name] = value
             else:
                 facts[each.name] = value
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return target
+        arrays["facts"] = np.array(json.dumps(facts))
+        return atomic_write(target, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays), parents=True)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Measurement:

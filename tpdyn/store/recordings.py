@@ -7,11 +7,9 @@ cannot be read is recorded anew.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
+from tpdyn.atomic import atomic_write
 from tpdyn.program.program import Program
 from tpdyn.store.identity import package
 from tpdyn.store.means import Means
@@ -39,18 +37,5 @@ def recorded(make: Callable[[], Program], means: Means, steps: int) -> Program:
     except (OSError, ValueError):
         program = make()
     with contextlib.suppress(OSError):
-        _write(path, program.to_json())
+        atomic_write(path, program.to_json(), parents=True)
     return program
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

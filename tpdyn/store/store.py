@@ -20,11 +20,12 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
+
+from tpdyn.atomic import atomic_write
 
 FORMAT = 1
 FOLDER = "runs"
@@ -128,14 +129,17 @@ class Store:
         )
         with self._kept():
             self._begin()
-            _written(self.path(key), lambda file: parquet.write_table(table, file, compression="zstd"))
+            atomic_write(
+                self.path(key), lambda file: parquet.write_table(table, file, compression="zstd"), parents=True
+            )
 
     def put_log(self, name: str, made_of: Mapping[str, Any]) -> None:
         """Note what the log of that name was made of, which is JSON data. Raises StoreError where that cannot be written."""
-        text = json.dumps({"format": FORMAT, **made_of}, indent=1).encode()
         with self._kept():
             self._begin()
-            _written(self.folder / LOGS / f"{name}.json", lambda file: file.write(text))
+            atomic_write(
+                self.folder / LOGS / f"{name}.json", json.dumps({"format": FORMAT, **made_of}, indent=1), parents=True
+            )
 
     def logs(self) -> dict[str, dict[str, Any]]:
         """Read what each log was made of, by its name; what cannot be read is left out."""
@@ -176,28 +180,9 @@ class Store:
 
     def _begin(self) -> None:
         facts = self.folder / "store.json"
-        if facts.exists():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".store.", suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, "what": "finished runs of tpdyn, see its documentation of the store"}, file)
-        os.replace(temporary, facts)
-
-
-def _written(target: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file at once or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        if not facts.exists():
+            what = "finished runs of tpdyn, see its documentation of the store"
+            atomic_write(facts, json.dumps({"format": FORMAT, "what": what}), parents=True)
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:
