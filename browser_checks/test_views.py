@@ -62,16 +62,25 @@ def test_every_view_opens(running: Any, addresses: dict[str, str], theme: str, r
         assert page.problems == []
 
 
-def test_the_phase_diagram_says_the_formulas_of_a_cell(running: Any, addresses: dict[str, str]) -> None:
+def test_the_phase_diagram_says_the_formulas_of_every_cell_and_what_would_change(
+    running: Any, addresses: dict[str, str]
+) -> None:
     with serving.page(running) as page:
         page.goto(serving.tab(addresses["false"]))
         serving.go(page, "digits_mlp-train-phases", "Phases")
-        page.focus("svg.plot")
-        for key in ("ArrowRight", "ArrowUp", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowRight", "ArrowRight"):
-            page.keyboard.press(key)
-            if page.locator("table.formulas").count():
-                break
-        assert "1 - c" in page.text_content("table.formulas")  # how the output changes
+        box = page.locator("svg.plot").bounding_box()
+        said = set()
+        for across in (0.2, 0.35, 0.5, 0.65, 0.8):
+            for down in (0.15, 0.35, 0.55, 0.75):
+                page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+                page.wait_for_selector("table.formulas")
+                said.add(page.text_content(".reason .first"))
+        assert {"unstable", "unstable at initialisation", "trivial"} <= said
+        page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.8 * box["height"])
+        page.wait_for_selector(".fix")
+        assert "→" in page.text_content(".fix b")
+        assert "was" in page.text_content("table.formulas")
+        assert page.problems == []
 
 
 def test_the_tab_stands_in_tensorboard_itself_and_follows_its_theme(running: Any, addresses: dict[str, str]) -> None:

@@ -12,7 +12,8 @@ const point = ([x, y]) => [parseOrder(x), parseOrder(y)];
 const near = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 
 export function Phases({ document: doc }) {
-  const { axes, regions, edges, corners, marks, formulas = [] } = doc.phases;
+  const { axes, regions, edges, corners, marks } = doc.phases;
+  const { tables = [], cells = [] } = doc.phases.formulas || {};
   const [ax, ay] = axes.map((axis) => ({ ...axis, low: parseOrder(axis.low), high: parseOrder(axis.high) }));
   const x = (value) => L + ((value - ax.low) / (ax.high - ax.low)) * (W - L - R);
   const y = (value) => H - B - ((value - ay.low) / (ay.high - ay.low)) * (H - T - B);
@@ -22,7 +23,7 @@ export function Phases({ document: doc }) {
     regions: regions.map((region) => ({ ...region, loops: region.outline.map((loop) => loop.map(point)), cells: region.cells.map((cell) => cell.map(point)) })),
     edges: edges.map((edge) => ({ ...edge, a: point(edge.from), b: point(edge.to) })),
     corners: corners.map((corner) => ({ ...corner, p: point(corner.at) })),
-    formulas: formulas.map((cell) => ({ ...cell, corners: cell.corners.map(point) })),
+    cells: cells.map((cell) => ({ ...cell, corners: cell.corners.map(point), orders: tables[cell.table] })),
   }), [doc]);
   const reach = (ax.high - ax.low) * 0.018;
   const at = (p) => {
@@ -40,8 +41,8 @@ export function Phases({ document: doc }) {
   const snap = (p) => { const grid = 12; return p.map((value) => Math.round(value * grid) / grid); };
   const own = [parseOrder(ax.script), parseOrder(ay.script)];
   const shown = fixed || hover;
-  const holds = (cell) => cell.label === shown.label && cell.r === shown.r && (shown.what === "a region" ? cell.corners.length > 2 && inside(cell.corners, shown.p, true) : shown.what === "a point" ? cell.corners.length === 1 && near(cell.corners[0], shown.p) < 1e-9 : cell.corners.length === 2 && near(onto(...cell.corners, shown.p) || [Infinity, 0], shown.p) < 1e-9);
-  const told = shown && shapes.formulas.find(holds);
+  const told = shown && cellAt(shapes.cells, shown.p);
+  const start = useMemo(() => ({ cell: cellAt(shapes.cells, own), label: labelAt(shapes, own) }), [doc]);
   const ticks = (axis) => { const list = []; for (let k = Math.ceil(axis.low * 2); k <= Math.floor(axis.high * 2); k++) list.push(k / 2); return list; };
   const half = (value) => (Number.isInteger(value) ? String(value) : `${Math.round(value * 2)}/2`).replace("-", "−");
   const named = new Map();
@@ -78,14 +79,49 @@ export function Phases({ document: doc }) {
       ${labels.map((label) => { const [fill, opacity] = FILL[TONE[label]] || FILL.zero; const area = regions.some((each) => each.label === label); return html`<div key=${label} style="display:flex;gap:10px;align-items:center;margin:5px 0"><svg width="22" height="16" aria-hidden="true">${area ? html`<rect width="22" height="16" rx="3" fill=${fill} fill-opacity=${opacity + 0.12} />` : html`<line x1="2" x2="20" y1="8" y2="8" stroke=${fill} stroke-width="6" stroke-linecap="round" />`}${TONE[label] === "deep" && html`<rect width="22" height="16" rx="3" fill="url(#hatch)" />`}</svg><span style="white-space:nowrap">${label}</span>${!area && html`<span class="muted small">lines and points</span>`}</div>`; })}
       <div class="reason" style="margin-top:22px"><div class="text">
         ${shown ? html`<div class="first">${shown.label}</div><div class="muted small">${shown.what}, x = ${number(shown.p[0])}, y = ${number(shown.p[1])}${shown.r && shown.r !== "0" ? html`; representations change by n<sup>−r</sup>, r = ${shown.r}` : ""}</div>` : html`<div class="muted">Point at the diagram, or click to hold a point.</div>`}
-        ${told && html`<table class="formulas small" style="margin-top:8px"><thead><tr><th></th><th>size n<sup>…</sup></th><th>change n<sup>…</sup></th></tr></thead><tbody>${told.orders.map(({ of, size, change }) => html`<tr key=${of[0]} title=${of.join(", ")}><td>${of[0]}${of.length > 1 && html`<span class="muted"> and ${of.length - 1} more</span>`}</td><td>${size ?? "zero"}</td><td>${change ?? "zero"}</td></tr>`)}</tbody></table><div class="muted small">${ax.moves} = x, ${ay.moves} = y</div>`}</div>
-        ${fixed && html`<div class="fix stacked"><b>From ${middle}</b><span>${moves(ax, own[0], fixed.p[0])}${moves(ax, own[0], fixed.p[0]) && moves(ay, own[1], fixed.p[1]) ? "; " : ""}${moves(ay, own[1], fixed.p[1])}${!moves(ax, own[0], fixed.p[0]) && !moves(ay, own[1], fixed.p[1]) ? "this is that point" : ""}</span></div>`}
+        ${told && html`<table class="formulas small" style="margin-top:8px"><thead><tr><th></th><th>size n<sup>…</sup></th><th>change n<sup>…</sup></th></tr></thead><tbody>${told.orders.map(({ of, size, change }) => html`<tr key=${of[0]} title=${of.join(", ")}><td>${of[0]}${of.length > 1 && html`<span class="muted"> and ${of.length - 1} more</span>`}</td>${[["size", size], ["change", change]].map(([what, order]) => html`<td key=${what}><${Formula} order=${order} p=${shown.p} before=${fixed && start.cell ? before(start.cell, of, what, own) : null} /></td>`)}</tr>`)}</tbody></table>
+          <div class="muted small">${ax.moves} = x, ${ay.moves} = y${told.grows && html`; ${told.grows} grows first, what comes behind it is not read`}</div>`}</div>
+        ${fixed && html`<div class="fix stacked"><b>From ${middle}${start.label && start.label !== fixed.label && html`: ${start.label} → ${fixed.label}`}</b><span>${moves(ax, own[0], fixed.p[0])}${moves(ax, own[0], fixed.p[0]) && moves(ay, own[1], fixed.p[1]) ? "; " : ""}${moves(ay, own[1], fixed.p[1])}${!moves(ax, own[0], fixed.p[0]) && !moves(ay, own[1], fixed.p[1]) ? "this is that point" : ""}</span></div>`}
       </div>
       <p class="muted small">The diagram is exact. Lines and points are phases of their own: the broad lines are where the network learns, stably.</p>
     </div></div></div>`;
 }
 
 const number = (value) => { for (const below of [1, 2, 3, 4, 6, 12]) { const above = value * below; if (Math.abs(above - Math.round(above)) < 1e-6) return (below === 1 ? String(Math.round(above)) : `${Math.round(above)}/${below}`).replace("-", "−"); } return value.toFixed(2).replace("-", "−"); };
+
+// The cell that holds a point: the corner there, else the segment through it, else the polygon around it.
+function cellAt(cells, p) {
+  const on = (cell, count) => cell.corners.length === count;
+  return cells.find((cell) => on(cell, 1) && near(cell.corners[0], p) < 1e-9) || cells.find((cell) => on(cell, 2) && near(onto(...cell.corners, p) || [Infinity, 0], p) < 1e-9) || cells.find((cell) => cell.corners.length > 2 && inside(cell.corners, p, true)) || null;
+}
+
+function labelAt({ corners, edges, regions }, p) {
+  const found = corners.find((each) => near(each.p, p) < 1e-9) || edges.find((each) => near(onto(each.a, each.b, p) || [Infinity, 0], p) < 1e-9) || regions.find((each) => each.cells.some((cell) => inside(cell, p)));
+  return found ? found.label : "";
+}
+
+// An order at a point: the largest of its forms; null for identically zero.
+function valueAt({ text, forms }, [x, y]) {
+  if (text === "inf") return Infinity;
+  if (text === "not read") return NaN;
+  return forms.length ? Math.max(...forms.map((form) => form.map(parseOrder)).map(([constant, a, b]) => constant + a * x + b * y)) : null;
+}
+
+const valued = (value) => (Number.isNaN(value) ? "not read" : value === null ? "zero" : value === Infinity ? "∞" : number(value));
+
+// What the orders of some modules are at the script's own point, where they are read there.
+function before(cell, names, what, own) {
+  const found = cell.orders.filter(({ of }) => names.some((name) => of.includes(name))).map((row) => valued(valueAt(row[what], own))).filter((each) => each !== "not read");
+  return found.length ? [...new Set(found)].join(", ") : null;
+}
+
+function Formula({ order, p, before: was }) {
+  const here = valued(valueAt(order, p));
+  const constant = !order.forms.some((form) => form.slice(1).some((each) => each !== "0"));
+  const text = constant ? here : (order.text || "zero").replaceAll("-", "−");
+  const beneath = [constant ? "" : `= ${here}`, was !== null && was !== here ? `was ${was}` : ""].filter(Boolean).join(", ");
+  return html`<span>${text}${beneath && html`<div class="muted">${beneath}</div>`}</span>`;
+}
 
 // "all learning rates ~ n^-x" with the power raised.
 function Axis({ label }) {

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tpdyn.claims import theorems
 from tpdyn.claims.theorems import Abc
+from tpdyn.exact.outlines import between
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, read
@@ -157,18 +159,53 @@ def test_a_label_that_is_wrong_at_one_point_would_be_noticed() -> None:
     assert sum(drawn.at(*point).label != other.at(*point).label for point in grid) > 10
 
 
-def test_the_formulas_of_a_cell_are_what_fresh_readings_in_its_middle_say() -> None:
-    made, drawn = program(1, "sgd"), diagram(1, "sgd", "c", "out:b")
-    assert {cell.phase.label for cell in drawn.sized} == {"trivial", "kernel"}
-    assert {min(len(cell.corners), 3) for cell in drawn.sized} == {1, 2, 3}
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_formulas_of_every_cell_are_what_fresh_readings_within_it_say(optimizer: Optimizer) -> None:
+    """Modules and outputs as far as the first value that grows, by the definition alone."""
+    made, drawn = program(1, optimizer), diagram(1, optimizer, "c", "out:b")
+    counting = Facts.of(made).counting
+    draw = random.Random(3)
     for cell in drawn.sized:
-        x, y = (sum((corner[k] for corner in cell.corners), ZERO) / len(cell.corners) for k in (0, 1))
-        assert drawn.at(x, y) == cell.phase
-        values = read(made, extra_at(made, drawn, (x, y))).values
-        for names, size, change in cell.orders:
-            for name in names:
-                marks = [mark for mark in made.marks if mark.name == name]
-                read_sizes = {values[var].size for mark in marks if mark.step == 0 for var in mark.view.pieces}
-                read_changes = {values[var].moved for mark in marks for var in mark.view.pieces} - {None}
-                assert size is not None and read_sizes == {size.at((x, y))}
-                assert change is not None and max(read_changes) == change.at((x, y))
+        weights = [draw.randint(1, 9) for _ in cell.corners]
+        x, y = (sum((w * corner[k] for w, corner in zip(weights, cell.corners, strict=True)), ZERO) for k in (0, 1))
+        point = (x / sum(weights), y / sum(weights))
+        assert drawn.at(*point).agrees(cell.phase, point)
+        values = read(made, extra_at(made, drawn, point)).values
+        orders = ((var, order) for var in counting for order in (values[var].size, values[var].moved))
+        last = next((var for var, order in orders if order is not None and order > 0), max(counting))
+        assert bool(cell.grows) == cell.phase.label.startswith("unstable")
+        found, later = {}, set()
+        for mark in made.marks:
+            if mark.kind in ("module", "output") and max(mark.view.pieces) <= last:
+                size, moved = found.setdefault(mark.name, ([], []))
+                later |= {mark.name} if mark.step else set()
+                size += [values[var].size for var in mark.view.pieces if mark.step == 0]
+                moved += [order for var in mark.view.pieces if (order := values[var].moved) is not None]
+        said = {name: (size, change) for names, size, change in cell.orders for name in names}
+        assert set(said) == set(found)
+        for name, (size, change) in said.items():
+            assert size.at(point) == max(found[name][0]), (name, point)
+            if change.unread:
+                assert cell.grows and not found[name][1] and not later & {name}
+            else:
+                assert change.at(point) == max(found[name][1], default=None), (name, point)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_every_region_edge_and_corner_has_its_formulas(optimizer: Optimizer) -> None:
+    drawn = diagram(2, optimizer, "c", "out:b")
+    polygons = [cell.corners for cell in drawn.sized if len(cell.corners) > 2]
+    assert sorted(polygons) == sorted(piece for region in drawn.regions for piece in region.pieces)
+    held = {cell.corners for cell in drawn.sized}
+    assert all((spot.at,) in held for spot in drawn.spots)
+    for edge in drawn.edges:
+        parts = [cell.corners for cell in drawn.sized if len(cell.corners) == 2]
+        ends = (edge.start, edge.end)
+        parts = [part for part in parts if all(at in ends or between(*ends, [at]) for at in part)]
+        lengths = [abs(one[0] - other[0]) + abs(one[1] - other[1]) for one, other in parts]
+        assert sum(lengths) == abs(edge.start[0] - edge.end[0]) + abs(edge.start[1] - edge.end[1])
+    written = drawn.to_dict()["formulas"]
+    assert len(written["cells"]) == len(drawn.sized)
+    for said, cell in zip(written["cells"], drawn.sized, strict=True):
+        names = [name for row in written["tables"][said["table"]] for name in row["of"]]
+        assert names == [name for of, _, _ in cell.orders for name in of]

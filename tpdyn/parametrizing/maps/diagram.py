@@ -19,10 +19,9 @@ from tpdyn.exact.polytopes import Bound, Polytope, bound, box
 from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
-from tpdyn.parametrizing.maps.formulas import FormulaCell, formulas_at
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
 from tpdyn.parametrizing.maps.planes import Around, Axis, Limits, locate, plane_around, plane_through
-from tpdyn.program.errors import OutsideTheory
+from tpdyn.parametrizing.maps.sized import Sized, Sizes
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import Cell, no_search_for_cycles
@@ -68,23 +67,10 @@ class Spot:
 
 @final
 @dataclass(frozen=True)
-class Sized:
-    """Formulas of the orders on one cell: `orders` holds names that share them, their size and change (None: zero).
-
-    The cell is a convex polygon within a region, a segment of an edge, or a corner; corners: those of its closure.
-    """
-
-    phase: Phase
-    corners: Polygon
-    orders: tuple[tuple[tuple[str, ...], Form | None, Form | None], ...]
-
-
-@final
-@dataclass(frozen=True)
 class PhaseDiagram:
     """An exact phase diagram: open regions, edges and spots. marks: named points ('this script', 'muP').
 
-    readings: how often the program was read. sized: formulas of the orders, on cells of stable regions, edges and corners.
+    readings: how often the program was read. sized: formulas of the orders on every cell: polygons, segments and corners.
     """
 
     x: Axis
@@ -145,15 +131,24 @@ class PhaseDiagram:
             "edges": [{**phase(e.phase), "from": text(e.start), "to": text(e.end)} for e in self.edges],
             "corners": [{**phase(s.phase), "at": text(s.at)} for s in self.spots],
             "marks": {name: text(corner) for name, corner in self.marks.items()},
-            "formulas": [
-                {
-                    **phase(cell.phase),
-                    "corners": [text(corner) for corner in cell.corners],
-                    "orders": [
-                        {"of": list(of), "size": size and size.show(names), "change": change and change.show(names)}
-                        for of, size, change in cell.orders
-                    ],
-                }
+            "formulas": self._formulas(names),
+        }
+
+    def _formulas(self, names: Sequence[str]) -> dict[str, Any]:
+        """Write the formulas of all cells; many cells share a table."""
+        tables = {cell.orders: None for cell in self.sized}
+        number = {rows: k for k, rows in enumerate(tables)}
+        return {
+            "tables": [
+                [
+                    {"of": list(of), "size": size.to_dict(names), "change": change.to_dict(names)}
+                    for of, size, change in rows
+                ]
+                for rows in tables
+            ],
+            "cells": [
+                {"corners": [text(corner) for corner in cell.corners], "table": number[cell.orders]}
+                | ({"grows": cell.grows} if cell.grows else {})
                 for cell in self.sized
             ],
         }
@@ -238,72 +233,18 @@ def phase_diagram(
         plane = plane_through(program, through, families, x_limits, y_limits)
     else:
         plane = plane_around(program, own, x, y, around, families, x_limits, y_limits)
-    reader = PhaseReader(facts, plane.coordinates, progress)
-    mapper = _Mapper(reader)
+    sizes = Sizes(facts)
+    reader = PhaseReader(facts, plane.coordinates, progress, sizes.note)
+    mapper = _Mapper(reader, sizes)
     whole = box([(plane.x.low, plane.x.high), (plane.y.low, plane.y.high)])
     cells = mapper.cover(whole)
-    regions, edges, spots = mapper.strata(cells)
+    regions, edges, spots, sized = mapper.strata(cells)
     marked = dict(plane.marks)
     for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
         lies = locate(program, own, plane.coordinates, extra)
         if lies is not None:
             marked.setdefault(name, (lies[0], lies[1]))
-    sized = tuple(_sized(reader, whole, regions, edges, spots))
     return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, reader.readings, sized)
-
-
-_MOST_SIZED = 8
-"""Cells of one region for which formulas are read: each costs a whole reading of the program."""
-
-
-def _sized(
-    reader: PhaseReader, whole: Polytope, regions: Sequence[Region], edges: Sequence[Edge], spots: Sequence[Spot]
-) -> Iterable[Sized]:
-    """Read the formulas on cells of each stable region, on each stable edge and corner."""
-    stable = ("trivial", "kernel", "feature learning")
-    names = {mark.name for mark in reader.facts.program.marks if mark.kind in ("module", "output")}
-    for region in (region for region in regions if region.phase.label in stable):
-        cells: list[FormulaCell] = []
-        for p in sorted(region.pieces, key=area, reverse=True):
-            for point in (_inner((p[0], p[k], p[k + 1])) for k in range(1, len(p) - 1)):
-                known = any(all(facet.holds(point) for facet in cell.facets) for cell in cells)
-                if not known and len(cells) < _MOST_SIZED:
-                    cells += _formulas(reader, point)
-        yield from (each for cell in cells if (each := _cut(region.phase, cell, whole, names, 2)))
-    segments: list[tuple[Phase, Polygon]] = [(edge.phase, (edge.start, edge.end)) for edge in edges]
-    for phase, ends in (*segments, *((spot.phase, (spot.at,)) for spot in spots)):
-        if phase.label in stable:
-            found = _formulas(reader, _inner(ends))
-            yield from (each for cell in found if (each := _cut(phase, cell, whole, names, len(ends) - 1)))
-
-
-def _inner(corners: Polygon) -> Corner:
-    """Return a point between corners; not the middle, which symmetry likes to put on a line where something changes."""
-    weights = range(7, 7 + len(corners))
-    x, y = (sum((w * corner[k] for w, corner in zip(weights, corners, strict=True)), ZERO) for k in (0, 1))
-    return x / sum(weights), y / sum(weights)
-
-
-def _formulas(reader: PhaseReader, point: Corner) -> list[FormulaCell]:
-    try:
-        return [formulas_at(reader.facts, reader.coordinates, point)]
-    except OutsideTheory:
-        return []
-
-
-def _cut(phase: Phase, found: FormulaCell, whole: Polytope, names: set[str], dimension: int) -> Sized | None:
-    """Keep what lies in the window, and the formulas of some names. None where the cell is smaller than what it was read for."""
-    part: Polytope | None = whole
-    for facet in found.facets:
-        part = part and part.cut(Bound(bound(facet).form, "=" if facet.relation == "=" else ">="))
-    if part is None or part.dimension != dimension:
-        return None
-    groups: dict[tuple[Form | None, Form | None], list[str]] = {}
-    for name in (name for name in found.table if name in names):
-        size, change = found.order(name, "size"), found.order(name)
-        groups.setdefault((size and size.form, change and change.form), []).append(name)
-    corners = polygon(part) if dimension == 2 else tuple((x, y) for x, y in sorted(part.points))
-    return Sized(phase, corners, tuple((tuple(of), *forms) for forms, of in groups.items()))
 
 
 @final
@@ -318,8 +259,8 @@ class _Piece:
 class _Mapper:
     """The cells of a plane, and what lies between them."""
 
-    def __init__(self, reader: PhaseReader) -> None:
-        self.reader = reader
+    def __init__(self, reader: PhaseReader, sizes: Sizes) -> None:
+        self.reader, self.sizes = reader, sizes
         self.known: list[tuple[Phase, Cell]] = []
 
     def look(self, point: Corner) -> tuple[Phase, Cell]:
@@ -349,34 +290,41 @@ class _Mapper:
         assert sum((area(piece.polygon) for piece in found), ZERO) == area(polygon(whole))
         return found
 
-    def strata(self, cells: list[_Piece]) -> tuple[tuple[Region, ...], tuple[Edge, ...], tuple[Spot, ...]]:
-        """Merge cells into regions, edges and spots, none of them larger or more than necessary."""
+    def strata(
+        self, cells: list[_Piece]
+    ) -> tuple[tuple[Region, ...], tuple[Edge, ...], tuple[Spot, ...], tuple[Sized, ...]]:
+        """Merge cells into regions, edges and spots, none of them larger or more than necessary; say the formulas of each."""
         cut = Sides([cell.polygon for cell in cells])
         sides: dict[tuple[Corner, Corner], list[_Piece]] = {}
         for cell in cells:
             for one, other in cut.parts(cell.polygon):
                 sides.setdefault((min(one, other), max(one, other)), []).append(cell)
         edges: list[tuple[Phase, Corner, Corner, list[_Piece]]] = []
+        sized = [self.sizes.on(piece.cell, piece.phase, piece.polygon) for piece in cells]
         for (start, end), around in sorted(sides.items(), key=lambda item: item[0]):
-            edges += [(phase, one, other, around) for phase, one, other in self.along(start, end, around)]
+            for phase, holding, one, other in self.along(start, end, around):
+                edges.append((phase, one, other, around))
+                sized.append(self.sizes.on(holding, phase, (one, other)))
         spots = []
         for corner in sorted({corner for _, one, other, _ in edges for corner in (one, other)}):
             touching = [edge for edge in edges if corner in (edge[1], edge[2])]
-            phase = self.at(corner, [cell for *_, around in touching for cell in around])
+            phase, holding = self.at(corner, [cell for *_, around in touching for cell in around])
+            sized.append(self.sizes.on(holding, phase, (corner,)))
             if not all(phase.agrees(there, corner) for there, *_ in touching):
                 r = None if phase.r is None else Form(phase.r.at(corner), (ZERO, ZERO))
                 spots.append(Spot(Phase(phase.label, r), corner))
         shown = _joined(
             [edge for edge in edges if not all(edge[0].agrees_on(cell.phase, edge[1:3]) for cell in edge[3])]
         )
-        return _regions(cells), shown, tuple(spot for spot in spots if not _within(spot, shown))
+        left = tuple(spot for spot in spots if not _within(spot, shown))
+        return _regions(cells), shown, left, tuple(sized)
 
-    def along(self, start: Corner, end: Corner, around: list[_Piece]) -> Iterable[tuple[Phase, Corner, Corner]]:
+    def along(self, start: Corner, end: Corner, around: list[_Piece]) -> Iterable[tuple[Phase, Cell, Corner, Corner]]:
         """Follow the phases along a segment: those of a neighbouring cell that owns it, or what is read there."""
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
         for piece in around:
             if piece.cell.contains(middle):
-                yield piece.phase, start, end
+                yield piece.phase, piece.cell, start, end
                 return
         phase, cell = self.find(middle)
         low, high = ZERO, Fraction(1)
@@ -395,16 +343,16 @@ class _Mapper:
         if low > 0:
             yield from self.along(start, one, [])
         if low < high:
-            yield phase, one, other
+            yield phase, cell, one, other
         if high < 1:
             yield from self.along(other, end, [])
 
-    def at(self, corner: Corner, around: list[_Piece]) -> Phase:
-        """Find the phase at a corner."""
+    def at(self, corner: Corner, around: list[_Piece]) -> tuple[Phase, Cell]:
+        """Find the phase at a corner, and a cell that holds it."""
         for piece in around:
             if piece.cell.contains(corner):
-                return piece.phase
-        return self.find(corner)[0]
+                return piece.phase, piece.cell
+        return self.find(corner)
 
 
 def _closed_part(whole: Polytope, cell: Cell) -> Polytope | None:

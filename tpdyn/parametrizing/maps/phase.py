@@ -13,7 +13,7 @@ from tpdyn.exact.forms import Form, Point
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.facts import Facts
 from tpdyn.program.program import Program, Statement
-from tpdyn.readings.orders.reading import Exponents, read
+from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.readings.orders.terms import Value
 from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell
 from tpdyn.regimes.judgement import judge, largest_change
@@ -55,6 +55,10 @@ def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Ord
     The reading ends at the first value that grows, or with the last one that counts. In step 0 nothing has changed yet, and
     later steps have the same base: so a value that is too large at initialisation is met before any that changes too much.
     """
+    return _judged(program, exponents)[:2]
+
+
+def _judged(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order, Orders]:
     facts = Facts.of(program)
     last = max(facts.counting, default=-1)
     met: list[Label] = []
@@ -68,36 +72,44 @@ def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Ord
 
     orders = read(facts, exponents, until=grows, asked=frozenset(facts.counting), contributions=False)
     if met:
-        return met[0], None
+        return met[0], None, orders
     verdict = judge(orders)
     match verdict.regime:
         case Regime.UNSTABLE:
-            return "unstable", None
+            return "unstable", None, orders
         case Regime.TRIVIAL:
-            return "trivial", None
+            return "trivial", None, orders
         case Regime.KERNEL:
             moved = largest_change(orders.values, orders.facts.hidden)
-            return "kernel", None if moved is None else -moved
+            return "kernel", None if moved is None else -moved, orders
         case Regime.FEATURE_LEARNING:
-            return "feature learning", ZERO
+            return "feature learning", ZERO, orders
 
 
 @final
 class PhaseReader:
-    """Reads the phases of a program at points; progress is told how often it has read."""
+    """Reads the phases of a program at points. progress is told how often it has read; noted: each cell, and its orders."""
 
-    def __init__(self, facts: Facts, coordinates: Coordinates, progress: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        coordinates: Coordinates,
+        progress: Callable[[int], None] | None = None,
+        noted: Callable[[Cell, Label, Orders], None] | None = None,
+    ) -> None:
         self.facts, self.coordinates = facts, coordinates
-        self.progress = progress
+        self.progress, self.noted = progress, noted
         self.readings = 0
         self._memory: Memory = {}
 
     def look(self, point: Point) -> tuple[Phase, Cell]:
         """Read the phase at a point, and the cell on which it stays."""
-        (label, r), cell = on_cell(
-            self.coordinates, point, lambda exponents: phase_of(self.facts, exponents), self._memory
+        (label, r, orders), cell = on_cell(
+            self.coordinates, point, lambda exponents: _judged(self.facts, exponents), self._memory
         )
         self.readings += 1
+        if self.noted is not None:
+            self.noted(cell, label, orders)
         if self.progress is not None:
             self.progress(self.readings)
         return Phase(label, formula(r, len(self.coordinates.names))), cell
