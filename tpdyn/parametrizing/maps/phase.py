@@ -88,7 +88,10 @@ def _judged(program: Program | Facts, exponents: Exponents) -> tuple[Label, Orde
 
 @final
 class PhaseReader:
-    """Reads the phases of a program at points. progress is told how often it has read; noted: each cell, and its orders."""
+    """Reads the phases of a program at points.
+
+    progress is told how often it has read. noted is told each cell, its label and its orders.
+    """
 
     def __init__(
         self,
