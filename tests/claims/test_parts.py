@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from relu_network import of_network
 from torch import nn
 
 import tpdyn
@@ -15,26 +16,14 @@ from tpdyn.claims.statistics import GROWING_CROSSOVER, Part, estimate_order, exp
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import Prediction, Row
 
-X = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
-
 
 def predicted(bias_rate: float) -> Prediction:
     """A readout whose weights move it at order 1, its bias at order 0: their constants are those of the rates."""
-
-    def train(n: int) -> None:
-        net = nn.Sequential(nn.Linear(4, n, bias=False), nn.ReLU(), nn.Linear(n, 2))
-        rates = [
-            {"params": [net[2].weight], "lr": 0.1},
-            {"params": [net[2].bias], "lr": bias_rate},
-        ]
-        optimizer = torch.optim.SGD(rates)
-        for _ in range(3):
-            loss = net(X).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    return tpdyn.predict(tpdyn.record(train, widths=(16, 24), verify=False), remedy=False)
+    return of_network(
+        lambda net: torch.optim.SGD(
+            [{"params": [net[2].weight], "lr": 0.1}, {"params": [net[2].bias], "lr": bias_rate}]
+        )
+    )
 
 
 def row_of(prediction: Prediction, name: str = "2", step: int = 1) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import torch
+from relu_network import X, of_network
 from torch import nn
 
 import tpdyn
@@ -14,7 +15,6 @@ from tpdyn.measuring.measure import measure
 from tpdyn.regimes.prediction import Prediction, Row
 
 HALF = Fraction(1, 2)
-X = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
 
 
 def encoder(n: int) -> None:
@@ -29,16 +29,7 @@ def encoder(n: int) -> None:
 
 
 def predicted(bias: bool = True) -> Prediction:
-    def train(n: int) -> None:
-        net = nn.Sequential(nn.Linear(4, n, bias=False), nn.ReLU(), nn.Linear(n, 2, bias=bias))
-        optimizer = torch.optim.Adam(net[2:].parameters(), lr=1e-3)
-        for _ in range(3):
-            loss = net(X).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    return tpdyn.predict(tpdyn.record(train, widths=(16, 24), verify=False), remedy=False)
+    return of_network(lambda net: torch.optim.Adam(net[2:].parameters(), lr=1e-3), bias=bias)
 
 
 def row_of(prediction: Prediction, step: int) -> Row:

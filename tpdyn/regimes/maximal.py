@@ -20,7 +20,7 @@ from typing import Literal, assert_never, final
 from tpdyn.exact.compare import leader
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import Infeasible, minimise
-from tpdyn.exponents import ZERO, Order, show_order
+from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.makers import maker
 from tpdyn.program.instructions import (
@@ -38,7 +38,7 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Program, Source
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
-from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell, plain
+from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell
 from tpdyn.regimes.judgement import judge
 from tpdyn.regimes.prediction import Regime
 
@@ -369,8 +369,3 @@ def _requirements(
         line = program.statements[maker(program, position)].origin.source
         source = line if line.file else program.statements[position].origin.source
         yield Requirement(demand, subject, position, wanted, source)
-
-
-def show_point(coordinates: Coordinates, point: Sequence[Fraction]) -> str:
-    """Write the symbols that are not zero at a point."""
-    return ", ".join(f"{name} = {show_order(plain(x))}" for name, x in zip(coordinates.names, point, strict=True) if x)

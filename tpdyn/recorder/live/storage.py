@@ -35,9 +35,6 @@ INVERSES = {
     aten.view_as_real.default: aten.view_as_complex.default, aten.view_as_complex.default: aten.view_as_real.default,
 }  # fmt: skip
 CUTS = frozenset({aten.slice.Tensor, aten.select.int, aten.as_strided.default, aten.diagonal.default})
-SPLITS = frozenset({
-    aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor, aten.unsafe_split_with_sizes.default,
-})  # fmt: skip
 
 
 @final
