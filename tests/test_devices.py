@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils import backend_registration
 
 HERE = Path(__file__).parent
 CHECKS = (
@@ -19,6 +20,8 @@ CHECKS = (
 
 @pytest.mark.slow
 def test_recorder_and_observer_run_on_an_accelerator_that_mixes_with_no_other_device() -> None:
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch cannot register a device in Python")
     found = subprocess.run(
         [sys.executable, str(HERE / "accelerator.py"), *CHECKS], capture_output=True, text=True, cwd=HERE.parent
     )
