@@ -22,7 +22,7 @@ from tpdyn.exponents import ZERO
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.rationals import Rational
-from tpdyn.readings.orders.parity import ANY, AXES, Parity, Sources, aligned, forget, product, relabel
+from tpdyn.readings.orders.parity import ANY, AXES, EVEN, Parity, Sources, aligned, forget, product, relabel
 from tpdyn.readings.orders.terms import (
     Dense,
     Gaussian,
@@ -34,6 +34,7 @@ from tpdyn.readings.orders.terms import (
     rarer,
     shifted_alike,
     tidied,
+    tidied_kinds,
     tidy,
 )
 
@@ -117,7 +118,7 @@ def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: So
 def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], plan: Layout, shift: Fraction) -> Terms:
     """Do as `_sum_of_pairs` does where no entry is rare and no matrix random, on whole numbers."""
     (by, by_value, moves, _), fine = apart(chart, shift), chart.fine
-    known, found = _dense_sums(plan), list[Dense]()
+    known, kinds = _dense_sums(plan), dict[Parity, list[Dense]]()
     for form, value, linear, parity in x:
         for form_2, value_2, linear_2, parity_2 in y:
             parts = known.get((parity, parity_2))
@@ -126,8 +127,13 @@ def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], pl
                 parts = known[parity, parity_2] = [(cast(Rational, part.order).units, part.parity) for part in summed]
             order, at_point, either = form + form_2 + by, value + value_2 + by_value, linear or linear_2 or moves
             for units, last in parts:
-                found.append((order + units, at_point + units * fine, either, last))
-    return tidied(chart, found, plan.wide)
+                term = (order + units, at_point + units * fine, either, last)
+                kind = last if plan.wide else EVEN  # without wide axes all are of one kind
+                if kind in kinds:
+                    kinds[kind].append(term)
+                else:
+                    kinds[kind] = [term]
+    return tidied_kinds(chart, kinds) if plan.wide else tidied(chart, kinds.get(EVEN, ()), 0)
 
 
 @lru_cache(maxsize=1 << 10)

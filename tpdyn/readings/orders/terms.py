@@ -10,7 +10,7 @@ Where a rule has a choice it takes the larger order: what comes out is an upper 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -308,6 +308,11 @@ def tidied(chart: Chart, terms: Sequence[Dense], wide: int) -> Terms:
     kinds: dict[Parity, list[Dense]] = {}
     for term in terms:
         kinds.setdefault(term[3], []).append(term)
+    return tidied_kinds(chart, kinds)
+
+
+def tidied_kinds(chart: Chart, kinds: Mapping[Parity, list[Dense]]) -> Terms:
+    """Do as `tidied` does for terms of a value with wide axes, by their parities."""
     leaders = [same[0] if len(same) == 1 else _leading(chart, same) for same in kinds.values()]
     leaders.sort(key=_first_the_largest)
     kept: list[Dense] = []
