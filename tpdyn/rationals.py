@@ -156,5 +156,5 @@ def _passed(operation: Any, number: Rational, other: Any) -> Any:
         return NotImplemented
     if isinstance(other, float):  # a comparison would make a number of this class of it
         return operation(Fraction(number.numerator, number.denominator), other)
-    made = operation(number, other)
-    return quick(made) if made.__class__ is Fraction else made
+    result = operation(number, other)
+    return quick(result) if result.__class__ is Fraction else result

@@ -185,15 +185,15 @@ def check_claims(
 
     expected_failed_claims: names of claims that may fail, each with its reason. callback: told every finding as it comes.
     """
-    bench, found = bench or Bench(), []
+    bench, findings = bench or Bench(), []
     for claim in claims:
-        found.append(check(claim, bench, alpha=alpha / max(len(claims), 1)))
+        findings.append(check(claim, bench, alpha=alpha / max(len(claims), 1)))
         if callback is not None:
-            callback(found[-1])
-    for finding in found:
+            callback(findings[-1])
+    for finding in findings:
         if finding.verdict != "holds" and finding.claim.name not in (expected_failed_claims or {}):
             raise ClaimFailed(finding)
-    return tuple(found)
+    return tuple(findings)
 
 
 class _Judged(NamedTuple):
@@ -233,8 +233,12 @@ def _evidence(report: Report, confirmed: bool) -> list[str]:
     for row in report.rows():
         against = row.verdict in ("disagrees", "diverged")
         if against or (row.name in open_ and len(lines) < 6):
-            found = row.measured_change_order
-            seen = "no order" if found is None else f"{found.estimate:+.2f} in [{found.low:+.2f}, {found.high:+.2f}]"
+            measured = row.measured_change_order
+            seen = (
+                "no order"
+                if measured is None
+                else f"{measured.estimate:+.2f} in [{measured.low:+.2f}, {measured.high:+.2f}]"
+            )
             lines.append(
                 f"{row.name} [{row.source}]: change predicted {show_order(row.change_order)}, measured {seen}: {row.verdict}"
             )
@@ -254,13 +258,13 @@ def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Judged:
         floor = FLOOR * runs.epsilon[:, :, step, k] * runs.size[:, :, step, k] if claim.what == "change" else 0.0
         crossover = GROWING_CROSSOVER if claim.order > 0 else CROSSOVER
         confidence = confidence_of(look, alpha)
-        found = estimate_order(runs.widths, values, floor=floor, confidence=confidence, crossover=crossover)
-        agreement = judge(claim.order, found)
+        estimate = estimate_order(runs.widths, values, floor=floor, confidence=confidence, crossover=crossover)
+        agreement = judge(claim.order, estimate)
         verdict = {"agrees": "holds", "disagrees": "fails"}.get(agreement, "undecided")  # type: ignore[assignment]
         told = "no order: zero, below round-off, or not finite in too many runs"
-        if found is not None:
+        if estimate is not None:
             told = (
-                f"measured {found.estimate:+.2f} in [{found.low:+.2f}, {found.high:+.2f}] at {100 * confidence:.4g} %, "
+                f"measured {estimate.estimate:+.2f} in [{estimate.low:+.2f}, {estimate.high:+.2f}] at {100 * confidence:.4g} %, "
                 f"claimed {show_order(claim.order)} +- {MARGIN}, {seeds} seeds"
             )
         if verdict != "undecided":
@@ -278,51 +282,51 @@ def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Judged:
         bench.script(claim.subject), widths, claim.factors, hyperparameter=claim.hyperparameter, seeds=claim.seeds,
         steps=claim.steps, means=bench.means(claim.subject),
     )  # fmt: skip
-    found = locate(swept.sweep, confidence=1 - alpha)  # one look, at this claim's share of the error
-    e = found.exponent
+    located = locate(swept.sweep, confidence=1 - alpha)  # one look, at this claim's share of the error
+    e = located.exponent
     told = [
         f"the best {claim.hyperparameter} moves as n^{e.estimate:+.2f}, in [{e.low:+.2f}, {e.high:+.2f}] at "
         f"{100 * (1 - alpha):.4g} %, claimed to {'move' if claim.moves else 'stay'}"
     ]
-    for n, best in zip(widths, found.best, strict=True):
+    for n, best in zip(widths, located.best, strict=True):
         told.append(f"width {n}: best factor {best.estimate:.3g} in [{best.low:.3g}, {best.high:.3g}]")
-    if found.edges:
+    if located.edges:
         told.append(
-            f"at widths {', '.join(map(str, found.edges))} the best factor is the end of the grid: give further factors"
+            f"at widths {', '.join(map(str, located.edges))} the best factor is the end of the grid: give further factors"
         )
-    verdict = transferred(found, claim.moves)
+    verdict = transferred(located, claim.moves)
     remedies = {
         "undecided": "more seeds, or widths further apart",
         "fails": "tpdyn fix, or tpdyn.derive: a maximal update",
         "holds": "",
     }
-    return _Judged(verdict, told, remedies[verdict], found)
+    return _Judged(verdict, told, remedies[verdict], located)
 
 
-def transferred(found: Transfer, claimed: bool) -> numbers.Verdict:
+def transferred(located: Transfer, claimed: bool) -> numbers.Verdict:
     """Judge whether an optimum moves with the width, as claimed. One that moves by less than the margin is no failure."""
-    e = found.exponent
+    e = located.exponent
     far = min(abs(e.low), abs(e.high)) > MARGIN and e.low * e.high > 0
-    moves = True if far else found.moves if found.moves is False else None
+    moves = True if far else located.moves if located.moves is False else None
     return "undecided" if moves is None else "holds" if moves is claimed else "fails"
 
 
 def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: float) -> _Judged:
     widths, drawn = bench.widths or claim.widths, dict[tuple[int, int], Any]()
-    seeds, found = claim.seeds, numbers.Evidence("undecided", "nothing was drawn")
+    seeds, evidence = claim.seeds, numbers.Evidence("undecided", "nothing was drawn")
     for look in range(1, (bench.looks or claim.looks) + 1):
         for width in widths:
             for seed in range(seeds):
                 if (width, seed) not in drawn:
                     drawn[width, seed] = np.asarray(claim.draw(width, seed), dtype=np.float64)
         values = np.array([[drawn[width, seed] for seed in range(seeds)] for width in widths])
-        found = _judged(claim, widths, values, confidence_of(look, alpha))
-        if found.verdict != "undecided":
+        evidence = _judged(claim, widths, values, confidence_of(look, alpha))
+        if evidence.verdict != "undecided":
             break
         seeds *= 2
     used = len(drawn) // len(widths)
-    fix = "more seeds, larger widths, or a wider margin" if found.verdict == "undecided" else ""
-    return _Judged(found.verdict, [f"{found.worst}, {used} seeds at widths {', '.join(map(str, widths))}"], fix)
+    fix = "more seeds, larger widths, or a wider margin" if evidence.verdict == "undecided" else ""
+    return _Judged(evidence.verdict, [f"{evidence.worst}, {used} seeds at widths {', '.join(map(str, widths))}"], fix)
 
 
 def _judged(

@@ -217,7 +217,7 @@ def widened(claims: Sequence[Claim], widths: tuple[int, ...]) -> tuple[Claim, ..
 
 
 def _square(matrix: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
-    made = np.atleast_2d(np.asarray(matrix, dtype=np.float64))
-    if made.ndim != 2 or made.shape[0] != made.shape[1]:
-        raise ValueError(f"the matrix has shape {made.shape}; expected as many rows as columns")
-    return made
+    square = np.atleast_2d(np.asarray(matrix, dtype=np.float64))
+    if square.ndim != 2 or square.shape[0] != square.shape[1]:
+        raise ValueError(f"the matrix has shape {square.shape}; expected as many rows as columns")
+    return square

@@ -178,21 +178,21 @@ def _candidates(measurement: Measurement) -> list[tuple[tuple[int, ...], int]]:
     counts = sorted({now, *(round(now * factor) for factor in (1.5, 2, 3, 4, 6, 8)), MOST_SEEDS})
     largest = measurement.widths[-1]
     ladders = [(*measurement.widths, *(largest * 2**k for k in range(1, more + 1))) for more in range(DOUBLINGS + 1)]
-    made = [
+    plans = [
         (widths, seeds)
         for widths, seeds in product(ladders, counts)
         if now <= seeds <= max(MOST_SEEDS, now) and (widths, seeds) != (measurement.widths, now)
     ]
-    return sorted(made, key=lambda each: each[1] * sum(1 + (width / 256) ** 2 for width in each[0]))
+    return sorted(plans, key=lambda each: each[1] * sum(1 + (width / 256) ** 2 for width in each[0]))
 
 
 def _open(report: Report, name: str, claim: Claim) -> _Open | None:
     """Find what leaves a row open: the value that grows, else its change; None if it has no spread."""
     row = next(row for row in report.rows() if row.name == name)
-    order, found = _value(row)
-    if order is None or found is None or not math.isfinite(found.spread):
+    order, estimate = _value(row)
+    if order is None or estimate is None or not math.isfinite(estimate.spread):
         return None
-    return _Open(name, float(order), found.spread, found)
+    return _Open(name, float(order), estimate.spread, estimate)
 
 
 def _value(row: ReportRow) -> tuple[Order, OrderEstimate | None]:

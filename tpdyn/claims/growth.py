@@ -53,7 +53,7 @@ class Growth:
 
 def data_leaves(program: Program, width: int, seed: int) -> dict[str, Tensor]:
     """Draw values for leaves that have no law: standard Gaussian data; labels from 0 and 1."""
-    found: dict[str, Tensor] = {}
+    leaves: dict[str, Tensor] = {}
     for number, statement in enumerate(program.statements):
         leaf = statement.instruction
         if not isinstance(leaf, Leaf) or leaf.name in program.arrays:
@@ -61,10 +61,10 @@ def data_leaves(program: Program, width: int, seed: int) -> dict[str, Tensor]:
         shape = tuple(dim.size_at(width) for dim in statement.shape)
         generator = torch.Generator().manual_seed(100_003 * seed + number)
         if leaf.law.kind == "data":
-            found[leaf.name] = torch.randn(shape, generator=generator, dtype=torch.float64)
+            leaves[leaf.name] = torch.randn(shape, generator=generator, dtype=torch.float64)
         elif leaf.law.kind == "index":
-            found[leaf.name] = torch.randint(0, 2, shape, generator=generator)
-    return found
+            leaves[leaf.name] = torch.randint(0, 2, shape, generator=generator)
+    return leaves
 
 
 def measured(program: Program, widths: Sequence[int], seeds: int | range) -> Growth:
@@ -146,14 +146,14 @@ def _slopes(sizes: _Numbers, errors: _Numbers, widths: Sequence[int]) -> tuple[S
 
 def too_fast(program: Program, orders: Orders, growth: Growth, tolerance: float = 0.5) -> list[str]:
     """List the values that grow faster, in size or in change, than their orders say."""
-    found = []
+    exceeding = []
     for k, statement in enumerate(program.statements):
         for what, slope, order in (
             ("size", growth.size[k], orders.values[k].size),
             ("change", growth.change[k], orders.values[k].moved),
         ):
             if slope is not None and (order is None or slope > order + tolerance):
-                found.append(
+                exceeding.append(
                     f"{statement.name} (statement {k}): {what} measured {slope:+.2f}, predicted at most {order}"
                 )
-    return found
+    return exceeding

@@ -84,10 +84,10 @@ def expected_trace(word: Sequence[Factor], spaces: Mapping[str, tuple[str, str]]
     points: dict[str, list[int]] = {}
     for k, (name, _) in enumerate(word):
         points.setdefault(name, []).append(k)
-    found: Counter[tuple[str, ...]] = Counter()
+    powers: Counter[tuple[str, ...]] = Counter()
     for pairing in _jointly([list(pairings(each)) for each in points.values()]):
-        found[tuple(sorted(ends[k][0] for k in _free_indices(word, pairing)))] += 1
-    return found
+        powers[tuple(sorted(ends[k][0] for k in _free_indices(word, pairing)))] += 1
+    return powers
 
 
 def _jointly(choices: Sequence[Sequence[Pairing]]) -> Iterator[Pairing]:
@@ -171,18 +171,18 @@ def times(a: Series, b: Series) -> Series:
 
 def reciprocal(a: Series) -> Series:
     """Compute 1 / a, for a[0] that is not zero."""
-    made = [1 / a[0]]
+    coefficients = [1 / a[0]]
     for k in range(1, len(a)):
-        made.append(-sum((a[j] * made[k - j] for j in range(1, k + 1)), Fraction(0)) / a[0])
-    return made
+        coefficients.append(-sum((a[j] * coefficients[k - j] for j in range(1, k + 1)), Fraction(0)) / a[0])
+    return coefficients
 
 
 def reversed_series(a: Series) -> Series:
     """Invert a series without constant term, as a function: Lagrange's formula, [z^p] = (1/p) [w^(p-1)] (w / a(w))^p."""
     quotient = reciprocal(a[1:])
     power = [Fraction(1)] + [Fraction(0)] * (len(quotient) - 1)
-    made = [Fraction(0)]
+    coefficients = [Fraction(0)]
     for p in range(1, len(a)):
         power = times(power, quotient)
-        made.append(power[p - 1] / p)
-    return made
+        coefficients.append(power[p - 1] / p)
+    return coefficients

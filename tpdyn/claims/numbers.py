@@ -45,20 +45,20 @@ def means(
     hidden = sum(np.outer(x, x) for x in ((CROSSOVER / n) ** k for k in (1, 2)))
     quantile = float(stats.t.ppf(1 - (1 - confidence) / (2 * entries), max(seeds - 1, 1)))
     averages, noise = values.mean(axis=1), values.var(axis=1, ddof=1) / seeds
-    low, high, found = np.empty(entries), np.empty(entries), np.empty(entries)
+    low, high, centres = np.empty(entries), np.empty(entries), np.empty(entries)
     for k in range(entries):
         covariance = scale[k] ** 2 * hidden + np.diag(noise[:, k] + 1e-24)
         solved = np.linalg.solve(covariance, np.ones(len(n)))
         weights = solved / solved.sum()
         half = quantile / math.sqrt(solved.sum())
-        found[k] = weights @ averages[:, k]
-        low[k], high[k] = (found[k] - half - claimed[k]) / scale[k], (found[k] + half - claimed[k]) / scale[k]
+        centres[k] = weights @ averages[:, k]
+        low[k], high[k] = (centres[k] - half - claimed[k]) / scale[k], (centres[k] + half - claimed[k]) / scale[k]
     k = int(np.argmax(np.maximum(np.abs(low), np.abs(high))))
     outside = np.flatnonzero((low > margin) | (high < -margin))
     if len(outside):
-        k = int(outside[np.argmax(np.abs(found - claimed)[outside] / scale[outside])])
+        k = int(outside[np.argmax(np.abs(centres - claimed)[outside] / scale[outside])])
     ends = claimed[k] + scale[k] * low[k], claimed[k] + scale[k] * high[k]
-    worst = f"entry {k}: {found[k]:.4g} in [{ends[0]:.4g}, {ends[1]:.4g}], claimed {claimed[k]:.4g} +- {margin * scale[k]:.2g}"
+    worst = f"entry {k}: {centres[k]:.4g} in [{ends[0]:.4g}, {ends[1]:.4g}], claimed {claimed[k]:.4g} +- {margin * scale[k]:.2g}"
     if len(outside):
         return Evidence("fails", worst)
     return Evidence("holds" if np.maximum(np.abs(low), np.abs(high)).max() <= margin else "undecided", worst)

@@ -29,12 +29,12 @@ def parametrize_with_claims(
     unknown = [name for name in known if name not in names]
     if unknown:
         raise ValueError(f"expected_failed_claims names {', '.join(unknown)}; the claims are: {', '.join(names)}")
-    made = []
+    tests = []
     for claim in claims:
         reason = expected_failed_claims(claim) if callable(expected_failed_claims) else known.get(claim.name)
         marks: list[Any] = [pytest.mark.tpdyn(together=len(claims), callback=callback)]
         if reason:
             xfail: Any = pytest.mark.xfail  # without `strict`, as pytest is configured
             marks.append(xfail(reason=reason) if xfail_strict is None else xfail(reason=reason, strict=xfail_strict))
-        made.append(pytest.param(claim, id=claim.name, marks=marks))
-    return pytest.mark.parametrize("claim", made)
+        tests.append(pytest.param(claim, id=claim.name, marks=marks))
+    return pytest.mark.parametrize("claim", tests)

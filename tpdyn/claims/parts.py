@@ -48,10 +48,10 @@ def share(prediction: Prediction, row: Row, width: int) -> float | None:
         return 1.0
     if all(order is None or order == whole for _, order in parts):
         return 0.0
-    found: float | None = facts.once(
+    fraction: float | None = facts.once(
         ("share", row.position, leading, width), lambda: _measured(program, row.position, leading, width)
     )
-    return found
+    return fraction
 
 
 def known_part(prediction: Prediction, row: Row, width: int) -> Part | None:
@@ -59,11 +59,11 @@ def known_part(prediction: Prediction, row: Row, width: int) -> Part | None:
 
     The share falls as n^-(p - q), p the order of the change, q the largest of the others.
     """
-    found, (whole, parts) = share(prediction, row, width), alone(prediction, row)
-    if found is None or found >= SMALL or whole is None or whole == math.inf:
+    fraction, (whole, parts) = share(prediction, row, width), alone(prediction, row)
+    if fraction is None or fraction >= SMALL or whole is None or whole == math.inf:
         return None
     power = float(whole - max((order for _, order in parts if order is not None and order < whole), default=whole - 1))
-    return Part(width * found ** (1 / power), power)
+    return Part(width * fraction ** (1 / power), power)
 
 
 def _measured(program: Program, position: int, leading: frozenset[str], width: int) -> float | None:
@@ -80,14 +80,14 @@ def _measured(program: Program, position: int, leading: frozenset[str], width: i
             ratios.append(float((left - base).abs().mean()) / whole if whole else math.nan)
     except (ReadingError, ValueError, MemoryError):
         return None
-    found = float(np.median(ratios))
-    return found if math.isfinite(found) else None
+    median = float(np.median(ratios))
+    return median if math.isfinite(median) else None
 
 
 def _tokens(program: Program, width: int, seed: int) -> dict[str, Tensor]:
     """Draw tokens and labels that differ from run to run (the program has no values of them) from their vocabulary."""
     generator = torch.Generator().manual_seed(seed)
-    made: dict[str, Tensor] = {}
+    tokens: dict[str, Tensor] = {}
     for statement in program.statements:
         if not isinstance(statement.instruction, Gather | Scatter):
             continue
@@ -101,5 +101,5 @@ def _tokens(program: Program, width: int, seed: int) -> dict[str, Tensor]:
             else:
                 dim = statement.shape[instruction.axis]
             shape = tuple(each.size_at(width) for each in index.shape)
-            made.setdefault(leaf.name, torch.randint(dim.size_at(width), shape, generator=generator))
-    return made
+            tokens.setdefault(leaf.name, torch.randint(dim.size_at(width), shape, generator=generator))
+    return tokens

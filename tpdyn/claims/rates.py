@@ -46,8 +46,8 @@ def order(trial: int, wrong: bool) -> str:
     term = rng.standard_normal() / n**0.5
     values = n**-0.5 * np.exp(term + 0.1 * rng.standard_normal((len(n), 32)))
     for look in (1, 2, 3):
-        found = estimate_order(WIDTHS, values[:, : 4 * 2**look], confidence=confidence_of(look))
-        verdict = judge(0 if wrong else -0.5, found)  # type: ignore[arg-type]
+        estimate = estimate_order(WIDTHS, values[:, : 4 * 2**look], confidence=confidence_of(look))
+        verdict = judge(0 if wrong else -0.5, estimate)  # type: ignore[arg-type]
         if verdict != "inconclusive":
             return {"agrees": "holds", "disagrees": "fails"}[verdict]
     return "undecided"

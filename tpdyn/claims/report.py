@@ -282,8 +282,8 @@ def _judge_value(
     mixed: bool,
 ) -> tuple[Agreement, str, OrderEstimate | None]:
     """Return the agreement, why, and the measured order of one value."""
-    made = measurement.completed
-    diverged = made & measurement.diverged[:, :, step] & ~np.isfinite(values)
+    completed = measurement.completed
+    diverged = completed & measurement.diverged[:, :, step] & ~np.isfinite(values)
     if diverged.any() and not may_diverge:
         widths = [str(n) for n, bad in zip(measurement.widths, diverged) if bad.any()]
         if what == "size":
@@ -293,59 +293,62 @@ def _judge_value(
         else:
             advice = f"at width {', '.join(widths)}, though no growth is predicted"
         return "diverged", f"{what}: {int(diverged.sum())} runs gave NaN or Inf {advice}", None
-    if not np.isfinite(values[made]).any():
+    if not np.isfinite(values[completed]).any():
         if diverged.any():
             text = "every run gave NaN or Inf; growth is predicted, but a power shows only where runs stay finite"
             return "inconclusive", f"{what}: {text}: lower the learning rate", None
         return "not measured", f"{what}: no run has a value", None
-    finite = np.isfinite(values) & made
+    finite = np.isfinite(values) & completed
     lowest = np.broadcast_to(np.asarray(floor), values.shape)
     if predicted is None:
         above = finite & (values > lowest)
         if not above.any():
             return "agrees", "", None
         largest = float(values[above].max())
-        found = estimate_order(measurement.widths, values, floor=floor, confidence=confidence)
-        return "disagrees", f"{what}: predicted to be zero, but it is up to {largest:.2g}", found
+        estimate = estimate_order(measurement.widths, values, floor=floor, confidence=confidence)
+        return "disagrees", f"{what}: predicted to be zero, but it is up to {largest:.2g}", estimate
     if (values[finite] == 0).all():
         if at_most:
             return "agrees", f"{what}: exactly zero", None
         return "disagrees", f"{what}: exactly zero in every run, predicted order {show_order(predicted)}", None
-    kept = np.where(made, values, np.nan)
-    found, slow = (
+    kept = np.where(completed, values, np.nan)
+    estimate, slow = (
         estimate_order(
             measurement.widths, kept, floor=floor, confidence=confidence, crossover=each.crossover, part=each.part
         )
         for each in hides
     )
-    if found is None:
+    if estimate is None:
         if diverged.any():
             text = "too many runs gave NaN or Inf to see an order; growth is predicted"
             return "inconclusive", f"{what}: {text}: lower the learning rate, or measure at smaller widths", None
         if at_most:
             return "agrees", f"{what}: below round-off", None
         return "inconclusive", f"{what}: below round-off of its dtype at most widths; measure in float64", None
-    verdict = judge(predicted, found, at_most=at_most, margin=margin)
-    note = f"{what}: {found.note}" if found.note else ""
+    verdict = judge(predicted, estimate, at_most=at_most, margin=margin)
+    note = f"{what}: {estimate.note}" if estimate.note else ""
     if mixed and verdict != "agrees":
         text = "a function of values that grow; its order shows at widths where those are large"
         if verdict == "disagrees":
-            return "not explained", f"{what}: {_interval(found)} is not explained: {text}", found
-        return "inconclusive", f"{what}: {text}", found
+            return "not explained", f"{what}: {_interval(estimate)} is not explained: {text}", estimate
+        return "inconclusive", f"{what}: {text}", estimate
     if verdict == "inconclusive":
-        note = f"{what}: the interval is too wide; {found.remedy()}" + (f"; {found.note}" if found.note else "")
+        note = f"{what}: the interval is too wide; {estimate.remedy()}" + (
+            f"; {estimate.note}" if estimate.note else ""
+        )
     elif verdict == "disagrees" and _is_below(slow, predicted) and judge(predicted, slow, margin=margin) != verdict:
         text = "growth with a small constant shows at larger widths only"
-        return "inconclusive", f"{what}: {_interval(found)}: {text}", found
-    elif verdict == "disagrees" and hides[0].part is None and still_bends_towards(predicted, found, margin):
-        text = f"its slope still moves towards {show_order(predicted)} ({found.steepest:+.2f} at width {max(measurement.widths)})"
-        return "inconclusive", f"{what}: {text}; measure at larger widths", found
+        return "inconclusive", f"{what}: {_interval(estimate)}: {text}", estimate
+    elif verdict == "disagrees" and hides[0].part is None and still_bends_towards(predicted, estimate, margin):
+        at = f"{estimate.steepest:+.2f} at width {max(measurement.widths)}"
+        text = f"its slope still moves towards {show_order(predicted)} ({at})"
+        return "inconclusive", f"{what}: {text}; measure at larger widths", estimate
     elif verdict == "disagrees":
         note = (
-            f"{what}: predicted {show_order(predicted)}, measured {_interval(found)} at "
-            f"{100 * confidence:.4g} %{f'; {found.note}' if found.note else ''}"
+            f"{what}: predicted {show_order(predicted)}, measured {_interval(estimate)} at "
+            f"{100 * confidence:.4g} %{f'; {estimate.note}' if estimate.note else ''}"
         )
-    return verdict, note, found
+    return verdict, note, estimate
 
 
 @final
@@ -358,8 +361,8 @@ class _Hides:
 
 
 def _hides(order: Order) -> tuple[_Hides, _Hides]:
-    found = _Hides(GROWING_CROSSOVER if order is not None and order > 0 else CROSSOVER)
-    return found, found
+    hidden = _Hides(GROWING_CROSSOVER if order is not None and order > 0 else CROSSOVER)
+    return hidden, hidden
 
 
 def _hides_in_change(prediction: Prediction, row: Row, width: int) -> tuple[_Hides, _Hides]:
@@ -374,16 +377,16 @@ def _hides_in_change(prediction: Prediction, row: Row, width: int) -> tuple[_Hid
     return _Hides(GROWING_CROSSOVER) if part is None else _Hides(CROSSOVER, part), _Hides(late)
 
 
-def _is_below(found: OrderEstimate | None, order: Order) -> bool:
-    return found is not None and order is not None and found.estimate < order
+def _is_below(estimate: OrderEstimate | None, order: Order) -> bool:
+    return estimate is not None and order is not None and estimate.estimate < order
 
 
-def _hidden(what: str, order: Order, slower: Order, found: OrderEstimate | None, margin: float) -> str:
+def _hidden(what: str, order: Order, slower: Order, estimate: OrderEstimate | None, margin: float) -> str:
     """Explain why an order measured below the predicted one may still become it. Empty if no part of the value explains it."""
-    if slower is None or found is None or found.high < slower - margin:
+    if slower is None or estimate is None or estimate.high < slower - margin:
         return ""
     return (
-        f"{what}: {_interval(found)} may be a part of order {show_order(slower)} with a larger constant, behind which the part "
+        f"{what}: {_interval(estimate)} may be a part of order {show_order(slower)} with a larger constant, behind which the part "
         f"of order {show_order(order)} does not show yet; measure at widths that are 16 times larger"
     )
 
@@ -397,16 +400,16 @@ def _falls_late(prediction: Prediction, width: int) -> str:
     return f"the initial size of {name} falls only from width {late[name]:.0f} on; measure at widths above {4 * late[name]:.0f}"
 
 
-def _interval(found: OrderEstimate | None) -> str:
-    return "(none)" if found is None else f"{found.estimate:+.2f} in [{found.low:+.2f}, {found.high:+.2f}]"
+def _interval(estimate: OrderEstimate | None) -> str:
+    return "(none)" if estimate is None else f"{estimate.estimate:+.2f} in [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 
 def _json_order(order: Order) -> str | None:
     return None if order is None else str(order)
 
 
-def _json_estimate(found: OrderEstimate | None) -> dict[str, float | None] | None:
-    if found is None:
+def _json_estimate(estimate: OrderEstimate | None) -> dict[str, float | None] | None:
+    if estimate is None:
         return None
-    values = {"estimate": found.estimate, "low": found.low, "high": found.high}
+    values = {"estimate": estimate.estimate, "low": estimate.low, "high": estimate.high}
     return {key: value if math.isfinite(value) else None for key, value in values.items()}

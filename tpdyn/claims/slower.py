@@ -53,8 +53,8 @@ def slower_size(prediction: Prediction, row: Row) -> Fraction | None:
         return None
     whole = _read(facts, Exponents()).values[row.position].size
     without = [Exponents(initial=dict.fromkeys(group, VANISHING)) for group in _groups(facts)]
-    found = [_read(facts, one).values[row.position].size for one in without]
-    return _largest_below(whole, [order for order in found if order is not None and order > -VANISHING / 2])
+    sizes = [_read(facts, one).values[row.position].size for one in without]
+    return _largest_below(whole, [order for order in sizes if order is not None and order > -VANISHING / 2])
 
 
 def _largest_below(whole: Order, orders: Sequence[Order]) -> Fraction | None:

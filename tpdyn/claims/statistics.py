@@ -240,10 +240,12 @@ def _bend(
     return float(2 * curvature * math.log(2)), float(slope)
 
 
-def still_bends_towards(predicted: Fraction | int, found: OrderEstimate, margin: float = MARGIN) -> bool:
+def still_bends_towards(predicted: Fraction | int, estimate: OrderEstimate, margin: float = MARGIN) -> bool:
     """Tell whether local slopes move towards the predicted order so fast that they reach it within `DOUBLINGS` of the width."""
-    missing = float(predicted) - found.steepest
-    return bool(found.bend) and missing * found.bend > 0 and abs(missing) - margin <= DOUBLINGS * abs(found.bend)
+    missing = float(predicted) - estimate.steepest
+    return (
+        bool(estimate.bend) and missing * estimate.bend > 0 and abs(missing) - margin <= DOUBLINGS * abs(estimate.bend)
+    )
 
 
 def expected(

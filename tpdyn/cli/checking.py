@@ -244,8 +244,8 @@ def report(
     with exits():
         from tpdyn.commands.report import report as reported
 
-        made = reported(folder, output, form)
-        print(made, end="" if isinstance(made, str) else "\n")
+        written = reported(folder, output, form)
+        print(written, end="" if isinstance(written, str) else "\n")
 
 
 def verify(
@@ -266,10 +266,10 @@ def verify(
         if json is not None:
             files.check_json_path(json)
         with progress() as tell:
-            found = verified(profile, only, logdir=logdir, jobs=jobs, seed=seed, fresh=fresh, progress=tell)
-        reporting.log(found.theorems, profile, found.seconds, found.folder)
-        reporting.show(found.theorems, profile, found.seconds)
+            outcome = verified(profile, only, logdir=logdir, jobs=jobs, seed=seed, fresh=fresh, progress=tell)
+        reporting.log(outcome.theorems, profile, outcome.seconds, outcome.folder)
+        reporting.show(outcome.theorems, profile, outcome.seconds)
         if json is not None:
-            files.write_json(found.to_dict(), json)
+            files.write_json(outcome.to_dict(), json)
         print(f"tensorboard --logdir {logdir}")
-        leave(found.exit)
+        leave(outcome.exit)

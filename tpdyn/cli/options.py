@@ -19,8 +19,8 @@ def targets(begun: str) -> list[str]:
     """Complete a target: folders, Python files, and behind a file's colon its functions that take arguments."""
     file, colon, _ = begun.partition(".py:")
     if not colon:
-        found = sorted(glob.glob(f"{glob.escape(begun)}*"))
-        return [f"{path}{os.sep}" if os.path.isdir(path) else path for path in found if _is_offered(path)]
+        paths = sorted(glob.glob(f"{glob.escape(begun)}*"))
+        return [f"{path}{os.sep}" if os.path.isdir(path) else path for path in paths if _is_offered(path)]
     try:
         with open(f"{file}.py", encoding="utf-8") as opened:
             body = ast.parse(opened.read()).body

@@ -56,18 +56,18 @@ def derive(
         train = loaded(target, width_arg, script_arguments, settings, widths_of(record_widths), in_place)
         with progress() as tell:
             program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
-            found, differences = checking.derived(program, gauge)
-        print(found.show())
+            derived, differences = checking.derived(program, gauge)
+        print(derived.show())
         for name, lines in differences.items():
             head = f"\nthe script differs from {name} in:" if lines else f"\nthe script is {name}"
-            print("\n".join((head, *grouped(lines, found.exponents))))
+            print("\n".join((head, *grouped(lines, derived.exponents))))
         compared = None
         if shapes is not None:
             compared = integration.compare(program, shapes)
             print(f"\n{compared.show()}")
         if json is not None:
             also = {} if compared is None else {"mup": compared.to_dict()}
-            files.write_json(found.to_dict() | {"differs_from": differences} | also, json)
+            files.write_json(derived.to_dict() | {"differs_from": differences} | also, json)
 
 
 def fix(
@@ -91,7 +91,7 @@ def fix(
 
         say_each(told(target, settings or []))
         with progress() as tell:
-            found = fixing.fixed(
+            patch = fixing.fixed(
                 target,
                 width_arg,
                 script_arguments or [],
@@ -102,9 +102,9 @@ def fix(
                 in_place=in_place,
                 progress=tell,
             )
-        print(found.fix.patch, end="")
-        say(found.told())
-        leave(found.exit)
+        print(patch.fix.patch, end="")
+        say(patch.told())
+        leave(patch.exit)
 
 
 def phase(
@@ -169,7 +169,7 @@ def phase(
         train = loaded(target, width_arg, script_arguments, settings, widths_of(record_widths), in_place)
         with progress() as tell:
             program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
-            found = (
+            diagram = (
                 checking.cells(program, symbol, tell, around=around, limits=all_ends)
                 if symbol
                 else checking.phases(
@@ -177,13 +177,13 @@ def phase(
                     x_limits=ends[0], y_limits=ends[1],
                 )
             )  # fmt: skip
-        print(found.show())
+        print(diagram.show())
         if json is not None:
-            files.write_json(found.to_dict(), json)
-        if save is not None and isinstance(found, PhaseDiagram):
-            found.save(save)
-        if destination is not None and isinstance(found, PhaseDiagram):
-            tensorboard.log(found, destination, script=script)
+            files.write_json(diagram.to_dict(), json)
+        if save is not None and isinstance(diagram, PhaseDiagram):
+            diagram.save(save)
+        if destination is not None and isinstance(diagram, PhaseDiagram):
+            tensorboard.log(diagram, destination, script=script)
             print(f"\ntensorboard --logdir {logdir}")
 
 
@@ -230,7 +230,7 @@ def transfer(
             files.check_json_path(json)
         folders.check_writable(destination)
         with progress() as tell:
-            found = transfers(
+            swept = transfers(
                 targets,
                 widths=widths_of(widths),
                 powers=pair_of(powers),
@@ -250,11 +250,11 @@ def transfer(
                 progress=tell,
                 title=destination.name,
             )
-        reporting.show(found)
-        transfer_log.log_transfers(found, destination, script=script)
+        reporting.show(swept)
+        transfer_log.log_transfers(swept, destination, script=script)
         if json is not None:
-            files.write_json({"transfers": [each.to_dict() for each in found]}, json)
+            files.write_json({"transfers": [each.to_dict() for each in swept]}, json)
         if picture is not None:
-            reporting.picture(found, picture)
+            reporting.picture(swept, picture)
             print(f"the picture: {picture}")
         print(f"tensorboard --logdir {logdir}")

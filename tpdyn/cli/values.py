@@ -49,13 +49,13 @@ def simulate(
         asked, recorded = widths_of(widths), widths_of(record_widths)
         train = loaded(target, width_arg, script_arguments, settings, recorded, in_place)
         with progress() as tell:
-            found = simulated(
+            simulation = simulated(
                 train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, ranges=forecast,
                 progress=tell,
             )  # fmt: skip
-        print(found.show())
+        print(simulation.show())
         if json is not None:
-            files.write_json(found.to_dict(), json)
+            files.write_json(simulation.to_dict(), json)
 
 
 def kernels(
@@ -73,10 +73,10 @@ def kernels(
         save = absolute(save)
         if save is not None:
             files.check_json_path(save)
-        found = kernels_of(load(target), inputs, against)
-        print(found.show())
+        result = kernels_of(load(target), inputs, against)
+        print(result.show())
         if save is not None:
-            found.save(save)
+            result.save(save)
 
 
 def limit(
@@ -116,14 +116,14 @@ def limit(
             folders.check_writable(destination)
         train = loaded(target, width_arg, script_arguments, settings, (*recorded, *asked), in_place)
         with progress() as tell:
-            found = limits(
+            result = limits(
                 train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell,
                 compare=widths_of(compare) if compare else (), seeds=seeds,
             )  # fmt: skip
             runs = measured(train, asked, seeds, steps, tell) if asked else None
-        print(found.show())
+        print(result.show())
         if destination is not None:
-            limit_log.log_limit(found.limit, destination, runs, found.approach, script=script, program=found.program)
+            limit_log.log_limit(result.limit, destination, runs, result.approach, script=script, program=result.program)
             print(f"tensorboard --logdir {logdir}")
         if json is not None:
-            files.write_json(found.to_dict(), json)
+            files.write_json(result.to_dict(), json)

@@ -193,12 +193,12 @@ def _decided(watched: Watched, report: Report, seconds: float, means: Means, tel
         )  # fmt: skip
         return known
 
-    found = until_decided(report, more, on=on)
-    if found.outcome is Outcome.UNDECIDED and not on():
+    decided = until_decided(report, more, on=on)
+    if decided.outcome is Outcome.UNDECIDED and not on():
         return replace(
-            found, notes=(*found.notes, f"the budget of {seconds:g} s was used up before it was decided: --budget")
+            decided, notes=(*decided.notes, f"the budget of {seconds:g} s was used up before it was decided: --budget")
         )
-    return found
+    return decided
 
 
 def recorded(
@@ -350,7 +350,7 @@ def fix_command(target: Target, program: Program, steps: int) -> str:
 
 def seconds_of(text: str) -> float:
     """Read a time such as "10m", "90s", "1h" or "30" as seconds; raise `BadInput` for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if found is None or float(found[1]) <= 0:
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if matched is None or float(matched[1]) <= 0:
         raise BadInput(f"--budget {text}: expected a time such as 90s, 10m or 1h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(matched[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[matched[2]]

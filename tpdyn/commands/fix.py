@@ -95,11 +95,11 @@ def fixed(
 
     base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.scripts.script.load`.
     """
-    made = Constructions(load(target, width_args, arguments, settings, widths=widths or (), in_place=in_place))
-    program = recorded(made, widths=widths, steps=steps, progress=progress)
+    constructions = Constructions(load(target, width_args, arguments, settings, widths=widths or (), in_place=in_place))
+    program = recorded(constructions, widths=widths, steps=steps, progress=progress)
     with translated():
         wanted = derive(program)
-        edits = fix(program, wanted, made.found, base_width)
+        edits = fix(program, wanted, constructions.found, base_width)
     if not wanted.edits():
         return Fixed(edits, wanted, wanted, "no edit of these kinds helps further")
     if edits.by_hand:

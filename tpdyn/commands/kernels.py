@@ -54,10 +54,12 @@ def kernels_of(make: Callable[[int], Any], x1: Path, x2: Path | None = None) -> 
     """
 
     def module(width: int) -> nn.Module:
-        made = make(width)
-        if not isinstance(made, nn.Module):
-            raise BadInput(f"the function returned {type(made).__name__} at width {width}; expected a torch.nn.Module")
-        return made
+        network = make(width)
+        if not isinstance(network, nn.Module):
+            raise BadInput(
+                f"the function returned {type(network).__name__} at width {width}; expected a torch.nn.Module"
+            )
+        return network
 
     one, other = read(x1), None if x2 is None else read(x2)
     with translated():
@@ -70,9 +72,9 @@ def read(path: Path) -> Tensor:
     if not path.is_file():
         raise BadInput(f"{path}: no such file; {expected}")
     try:
-        made = torch.from_numpy(np.load(path)) if path.suffix == ".npy" else torch.load(path, weights_only=True)
+        array = torch.from_numpy(np.load(path)) if path.suffix == ".npy" else torch.load(path, weights_only=True)
     except Exception as error:
         raise BadInput(f"{path} cannot be read ({type(error).__name__}: {error}); {expected}") from error
-    if not isinstance(made, Tensor):
-        raise BadInput(f"{path} holds a {type(made).__name__}; {expected}")
-    return made.detach()
+    if not isinstance(array, Tensor):
+        raise BadInput(f"{path} holds a {type(array).__name__}; {expected}")
+    return array.detach()

@@ -30,9 +30,9 @@ class Limits:
 
     def show(self) -> str:
         """Show losses and outputs with their errors; of a value that stays random, the spread."""
-        found = self.limit
+        result = self.limit
         lines = [("", "limit", "error", "spread if random")]
-        for kind, estimates in (("loss", found.losses), ("output", found.outputs)):
+        for kind, estimates in (("loss", result.losses), ("output", result.outputs)):
             for step, estimate in enumerate(estimates):
                 values, errors, spreads = (each.flatten() for each in (estimate.value, estimate.error, estimate.spread))
                 for index in range(min(SHOWN, len(values))):
@@ -42,29 +42,30 @@ class Limits:
                     lines.append((f"{kind} {step}{entry}", f"{float(values[index]):.6g}", error, spread))
                 if len(values) > SHOWN:
                     lines.append((f"  and {len(values) - SHOWN} more entries", "", "", ""))
-        told = [f"random in the limit: a sum at {location}" for location in found.random]
-        notes = [f"note: {note}" for note in found.notes]
-        made = f"{found.scrambles} scrambles of {found.points:,} points, {found.seconds:.1f} s"
+        told = [f"random in the limit: a sum at {location}" for location in result.random]
+        notes = [f"note: {note}" for note in result.notes]
+        effort = f"{result.scrambles} scrambles of {result.points:,} points, {result.seconds:.1f} s"
         beside = ["", self.approach.show()] if self.approach is not None else []
-        return "\n".join([table(lines), *told, *notes, made, *beside])
+        return "\n".join([table(lines), *told, *notes, effort, *beside])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON, with kernels and distributions."""
-        found = self.limit
+        result = self.limit
         return {
-            "losses": [_estimate(each) for each in found.losses],
-            "outputs": [_estimate(each) for each in found.outputs],
-            "kernels": [_named(key, each) for key, each in found.kernels.items()],
+            "losses": [_estimate(each) for each in result.losses],
+            "outputs": [_estimate(each) for each in result.outputs],
+            "kernels": [_named(key, each) for key, each in result.kernels.items()],
             "gradients": [
-                {**_named(key, each), "order": str(found.gradient_orders[key])} for key, each in found.gradients.items()
+                {**_named(key, each), "order": str(result.gradient_orders[key])}
+                for key, each in result.gradients.items()
             ],
-            "distributions": [_named(key, each) for key, each in found.distributions.items()],
-            "levels": list(found.levels),
-            "random": list(found.random),
-            "notes": list(found.notes),
-            "points": found.points,
-            "scrambles": found.scrambles,
-            "seconds": found.seconds,
+            "distributions": [_named(key, each) for key, each in result.distributions.items()],
+            "levels": list(result.levels),
+            "random": list(result.random),
+            "notes": list(result.notes),
+            "points": result.points,
+            "scrambles": result.scrambles,
+            "seconds": result.seconds,
             **({} if self.approach is None else {"approach": self.approach.to_dict()}),
         }
 
@@ -89,16 +90,16 @@ def limits(
     tell = progress or (lambda what, done, total: None)
     program = recorded(train, widths=record_widths, steps=steps, progress=progress)
     with translated():
-        made = limit(
+        result = limit(
             program, points, scrambles, seed=seed, progress=lambda done, total: tell("taking the limit", done, total)
         )
         if not compare:
-            return Limits(made, program=program)
+            return Limits(result, program=program)
         told = "comparing with the limit"
         return Limits(
-            made,
+            result,
             approach(
-                program, compare, seeds, beside=made, seed=seed, progress=lambda done, total: tell(told, done, total)
+                program, compare, seeds, beside=result, seed=seed, progress=lambda done, total: tell(told, done, total)
             ),
             program,
         )

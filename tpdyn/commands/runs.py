@@ -57,14 +57,14 @@ def listed(logdir: Path) -> str:
 
 def shown(logdir: Path, key: str) -> str:
     """Show one run, named by the beginning of its key: its facts and numbers, one line a module and step."""
-    found = [path for path in store_in(logdir).files() if path.stem.startswith(key)]
-    if len(found) != 1:
+    paths = [path for path in store_in(logdir).files() if path.stem.startswith(key)]
+    if len(paths) != 1:
         raise BadInput(
-            f"{key}: {len(found)} finished runs begin so; expected the beginning of one key (a column of `tpdyn.runs`)"
+            f"{key}: {len(paths)} finished runs begin so; expected the beginning of one key (a column of `tpdyn.runs`)"
         )
-    run = read(found[0])
+    run = read(paths[0])
     if run is None:
-        raise BadInput(f"{found[0]} cannot be read; `tpdyn runs prune --broken` removes it")
+        raise BadInput(f"{paths[0]} cannot be read; `tpdyn runs prune --broken` removes it")
     facts = {name: value for name, value in run.facts.items() if name not in ("shapes", "notes", "unknown_base")}
     head = [f"{name}: {value}" for name, value in facts.items()]
     return "\n".join([*head, *(f"note: {note}" for note in run.facts.get("notes", ())), "", _numbers_of(run)])

@@ -101,7 +101,7 @@ def transfers(
     wanted = [_target(text, width_arg) for text in targets]
     trains = [target.load() for target in wanted]
     edited = [_fixed(target, widths, record_widths, progress) if derived else None for target in wanted]
-    found: list[Transfer] = []
+    sweeps: list[Transfer] = []
     by: list[Means] = []
     each = None if budget is None else budget / (len(wanted) + sum(fix is not None for fix in edited))
 
@@ -109,7 +109,7 @@ def transfers(
         means = replace(means_of(sent, logdir, jobs=jobs, backend=backend, fresh=fresh), name=name)
         by.append(means)
         with translated():
-            found.append(
+            sweeps.append(
                 transfer(
                     train, widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
                     record_widths=record_widths, progress=partial(tell, name), means=means, budget=each,
@@ -123,8 +123,8 @@ def transfers(
             with standing_in(fix.fix.after):
                 swept(target.load(), f"{target.name}, {DERIVED}", target.sent(fix.fix.after))
     if title:
-        note_transfers(found, by, title, script_of(targets[0]))
-    return found
+        note_transfers(sweeps, by, title, script_of(targets[0]))
+    return sweeps
 
 
 def log_name(targets: Sequence[str]) -> str:
@@ -138,14 +138,14 @@ def _target(text: str, width_arg: str | None) -> _Target:
 
 
 def _fixed(target: _Target, widths: Sequence[int], record_widths: Sequence[int], progress: Progress | None) -> Fixed:
-    found = fixed(
+    patched = fixed(
         target.file, target.width_arg, target.words, widths=record_widths, base_width=min(widths), progress=progress
     )
-    if found.nothing_to_change:
+    if patched.nothing_to_change:
         raise BadInput(f"--derived: {target.name} is in the maximal update parametrization already; sweep it as it is")
-    if not found.verified:
+    if not patched.verified:
         raise BadInput(
             f"--derived: {target.name} cannot be given its maximal update without your help; `tpdyn fix` says what is left:\n"
-            f"{found.told()}"
+            f"{patched.told()}"
         )
-    return found
+    return patched

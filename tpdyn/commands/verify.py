@@ -161,14 +161,14 @@ def verify(
     folder = logdir.absolute() / "verify" / profile
     start = time.monotonic()
     run = _Run(folder, chosen.hypothesis, seed, wanted, fresh)
-    found = run.all_of(due, jobs or max(1, os.cpu_count() or 1), progress or (lambda what, done, total: None))
-    found = [each for each in found if each.ran or not wanted or wanted in each.name]
-    if not found:
+    proved = run.all_of(due, jobs or max(1, os.cpu_count() or 1), progress or (lambda what, done, total: None))
+    proved = [each for each in proved if each.ran or not wanted or wanted in each.name]
+    if not proved:
         raise BadInput(f"--only {only}: no proof and no test has this in its name; the proofs are in {proofs()}")
-    theorems = [*found, *(Theorem(path.stem, "left out") for path in left_out)]
-    made = Verified(profile, tuple(sorted(theorems, key=lambda t: t.name)), time.monotonic() - start, folder, seed)
-    (folder / "verified.json").write_text(json.dumps(made.to_dict(), indent=1) + "\n")
-    return made
+    theorems = [*proved, *(Theorem(path.stem, "left out") for path in left_out)]
+    verified = Verified(profile, tuple(sorted(theorems, key=lambda t: t.name)), time.monotonic() - start, folder, seed)
+    (folder / "verified.json").write_text(json.dumps(verified.to_dict(), indent=1) + "\n")
+    return verified
 
 
 def key() -> str:
@@ -234,7 +234,7 @@ class _Run:
 
     def all_of(self, files: Sequence[Path], jobs: int, tell: Progress) -> list[Theorem]:
         """Run the files; return their theorems, in the order in which they end."""
-        waiting, running, made = list(files), dict[Path, tuple[subprocess.Popen[bytes], float]](), list[Theorem]()
+        waiting, running, theorems = list(files), dict[Path, tuple[subprocess.Popen[bytes], float]](), list[Theorem]()
         with _terminations_raise(), self._stopping(running):
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -250,9 +250,9 @@ class _Run:
                             tell(path.stem.removeprefix("test_").replace("_", " "), min(tests, total - 1), total)
                         continue
                     del running[path]
-                    made.append(self._ended(path, process.returncode, time.monotonic() - start))
-                    tell("theorems", len(made), len(files))
-        return made
+                    theorems.append(self._ended(path, process.returncode, time.monotonic() - start))
+                    tell("theorems", len(theorems), len(files))
+        return theorems
 
     @contextlib.contextmanager
     def _stopping(self, running: Mapping[Path, tuple[subprocess.Popen[bytes], float]]) -> Iterator[None]:

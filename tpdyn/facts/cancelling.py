@@ -206,10 +206,10 @@ class _Forms:
     def _sum(self, statement: Statement, form: Form) -> Sum:
         kept = [(atom, scale) for atom, scale in form.items() if atom is not None and not scale.is_zero]
         operands = [Operand(atom[0], atom[1]) for atom, _ in kept]
-        made = layout(statement, operands, [self.program.statements[operand.var] for operand in operands])
-        assert made is not None, "the axes of a sum's parts are axes of the sum"
+        axes = layout(statement, operands, [self.program.statements[operand.var] for operand in operands])
+        assert axes is not None, "the axes of a sum's parts are axes of the sum"
         terms = tuple((scale, operand, atom[2]) for (atom, scale), operand in zip(kept, operands, strict=True))
-        return Sum(terms, form.get(None, Scaling(())), made)
+        return Sum(terms, form.get(None, Scaling(())), axes)
 
 
 def _collected(parts: Iterable[tuple[Atom | None, Scaling]]) -> tuple[Form, bool]:

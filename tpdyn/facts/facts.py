@@ -150,9 +150,9 @@ class Facts:
         Where nothing wide does, constants and buffers are what the network is fed with.
         """
         program = self.program
-        found = deciding.computed(program, depends_on(program, "data"), self._from_parameters)
-        if any(program.statements[position].wide_axes for position in found):
-            return found
+        values = deciding.computed(program, depends_on(program, "data"), self._from_parameters)
+        if any(program.statements[position].wide_axes for position in values):
+            return values
         kinds: tuple[LeafKind, ...] = ("data", "buffer", "constant")
         given = zip(*(depends_on(program, kind) for kind in kinds), strict=True)
         return deciding.computed(program, tuple(map(any, given)), self._from_parameters)
@@ -200,8 +200,8 @@ class Facts:
     def outputs(self) -> tuple[int, ...]:
         """What the network returns, step by step, behind the multipliers that follow it in the script."""
         returned = deciding.outputs(self.program)
-        found = [made for position in returned for made in behind(self.program, self.folded, position)]
-        return tuple(dict.fromkeys(found))
+        positions = [each for position in returned for each in behind(self.program, self.folded, position)]
+        return tuple(dict.fromkeys(positions))
 
     @cached_property
     def scalars(self) -> tuple[tuple[int, int], ...]:

@@ -14,7 +14,7 @@ from tpdyn.program.instructions import Combine, Contract, operands_of
 from tpdyn.program.program import Program
 
 Use = tuple[Fraction, int | None]
-"""A multiplier (its power of the width), and the resulting value if that is a sum of multiples."""
+"""A multiplier (its power of the width), and the value behind it if that is a sum of multiples."""
 
 
 def folded(program: Program) -> Mapping[int, Fraction]:
@@ -26,7 +26,7 @@ def folded(program: Program) -> Mapping[int, Fraction]:
     multipliers: dict[int, Fraction] = {}
     uses = uses_of(program)
     for position in reversed(range(len(uses))):
-        powers = [power + (multipliers.get(made, ZERO) if made is not None else ZERO) for power, made in uses[position]]
+        powers = [power + (multipliers.get(at, ZERO) if at is not None else ZERO) for power, at in uses[position]]
         if powers and all(powers):
             multipliers[position] = max(powers)
     return multipliers
@@ -39,16 +39,16 @@ def behind(program: Program, multipliers: Mapping[int, Fraction], position: int)
     """
     if position not in multipliers:
         return (position,)
-    uses, found, waiting = uses_of(program), list[int](), [position]
+    uses, ends, waiting = uses_of(program), list[int](), [position]
     while waiting:
-        for _, made in uses[waiting.pop()]:
-            if made is None or made in found:
+        for _, at in uses[waiting.pop()]:
+            if at is None or at in ends:
                 continue
-            if made in multipliers:
-                waiting.append(made)
+            if at in multipliers:
+                waiting.append(at)
             else:
-                found.append(made)
-    return tuple(sorted(found)) or (position,)
+                ends.append(at)
+    return tuple(sorted(ends)) or (position,)
 
 
 def uses_of(program: Program) -> list[list[Use]]:

@@ -16,15 +16,15 @@ from tpdyn.program.program import Program
 
 def picks(program: Program) -> Mapping[int, Fraction]:
     """Find the one-hot rows along wide dims, each with the order of the dim. A fraction n^-order of its entries is one."""
-    found: dict[int, Fraction] = {}
+    rows: dict[int, Fraction] = {}
     for position, statement in enumerate(program.statements):
         apply = statement.instruction
         if isinstance(apply, Apply) and apply.function == "equal" and statement.wide_axes:
             x, other = (operand.var for operand in apply.operands)
-            size = _ranked(program, x) or _chosen_from(program, x, other, found)
+            size = _ranked(program, x) or _chosen_from(program, x, other, rows)
             if size:
-                found[position] = size
-    return found
+                rows[position] = size
+    return rows
 
 
 def _ranked(program: Program, position: int) -> Fraction | None:
@@ -46,7 +46,7 @@ def _ranked(program: Program, position: int) -> Fraction | None:
     return None
 
 
-def _chosen_from(program: Program, x: int, chosen: int, found: Mapping[int, Fraction]) -> Fraction:
+def _chosen_from(program: Program, x: int, chosen: int, picked: Mapping[int, Fraction]) -> Fraction:
     """Find the dims along which a value was chosen from x, by products with one-hot rows: their order, or 0.
 
     The gradient of a maximum goes to the entries that equal it.
@@ -54,11 +54,11 @@ def _chosen_from(program: Program, x: int, chosen: int, found: Mapping[int, Frac
     size = Fraction(0)
     while chosen != x:
         product = program.statements[chosen].instruction
-        rows = [o.var for o in product.operands if o.var in found] if isinstance(product, Contract) else []
-        values = [o.var for o in product.operands if o.var not in found] if isinstance(product, Contract) else []
+        rows = [o.var for o in product.operands if o.var in picked] if isinstance(product, Contract) else []
+        values = [o.var for o in product.operands if o.var not in picked] if isinstance(product, Contract) else []
         if len(rows) != 1 or len(values) != 1:
             return Fraction(0)
-        size, chosen = size + found[rows[0]], values[0]
+        size, chosen = size + picked[rows[0]], values[0]
     return size
 
 

@@ -61,9 +61,9 @@ class Ranges:
         """Find the eigenvalues of the same matrix behind the weights; raises OutsideTheory without them."""
         read = spectral.weights
         position = self.eigenvalues_behind(read.var, read.axes.index(spectral.axis))
-        made = None if position is None else self.program.statements[position].instruction
-        same = isinstance(made, Eigenvalues) and made.value.var == spectral.value.var
-        if position is None or not same or made.descending != spectral.descending:  # type: ignore[union-attr]
+        instruction = None if position is None else self.program.statements[position].instruction
+        same = isinstance(instruction, Eigenvalues) and instruction.value.var == spectral.value.var
+        if position is None or not same or instruction.descending != spectral.descending:  # type: ignore[union-attr]
             raise OutsideTheory(
                 "outside the theory: eigenvectors with weights that are no function of their own eigenvalues; "
                 "what comes out is arbitrary where eigenvalues coincide"
@@ -78,13 +78,13 @@ class Ranges:
         if not isinstance(instruction, Apply | Combine | Contract):
             return None
         rank = len(self.program.statements[var].shape)
-        found = set()
+        sources = set()
         for operand in operands_of(instruction):
             if any(label >= rank for label in operand.axes):
                 return None
             if axis in operand.axes:
-                found.add(self.eigenvalues_behind(operand.var, operand.axes.index(axis)))
-        return found.pop() if len(found) == 1 else None
+                sources.add(self.eigenvalues_behind(operand.var, operand.axes.index(axis)))
+        return sources.pop() if len(sources) == 1 else None
 
     def sums_over_eigenvalues(self) -> frozenset[int]:
         """Collect products that sum over eigenvalues. All but finitely many of these vanish, so no rule for sums is about them."""

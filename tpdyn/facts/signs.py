@@ -104,8 +104,8 @@ def squares(
             return None
         case Combine(terms=terms, constant=constant) if constant.is_zero:
             parts = [within(operand) if _none_negative([scale]) else None for scale, operand in terms]
-            found = [part for part in parts if part is not None]
-            return frozenset().union(*found) if len(found) == len(parts) else None
+            known_parts = [part for part in parts if part is not None]
+            return frozenset().union(*known_parts) if len(known_parts) == len(parts) else None
         case _:
             return None  # nothing else is known to be a sum of squares: None is the cautious answer
 
@@ -151,13 +151,13 @@ def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[
     Those that are used as divisors only; and, in an optimizer, those of the norm of a parameter. known: which values are
     never negative. versions: values that are parameters.
     """
-    found = _maxima_with(TINY, program, known)
-    if found:
+    guarded = _maxima_with(TINY, program, known)
+    if guarded:
         for statement in program.statements:
             instruction = statement.instruction
             if not (isinstance(instruction, Apply) and _divides(instruction)):
                 for operand in operands_of(instruction):
-                    found.pop(operand.var, None)
+                    guarded.pop(operand.var, None)
     of_parameters = made_of_parameters(program, versions)
     for position, kept in _maxima_with(FLOOR, program, known).items():
         statement = program.statements[position]
@@ -165,8 +165,8 @@ def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[
         assert isinstance(maximum, Apply)
         norm = of_parameters[maximum.operands[kept].var] and not statement.wide_axes
         if norm and statement.origin.phase == "optimizer":
-            found[position] = kept
-    return found
+            guarded[position] = kept
+    return guarded
 
 
 def _divides(apply: Apply) -> bool:

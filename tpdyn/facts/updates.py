@@ -33,8 +33,8 @@ def guards(program: Program, updates: Mapping[str, tuple[int, ...]]) -> Mapping[
     }
 
 
-def _behind(program: Program, made: Iterable[int]) -> tuple[int, ...]:
-    stack = [var for var in made if program.statements[var].origin.phase == "optimizer"]
+def _behind(program: Program, positions: Iterable[int]) -> tuple[int, ...]:
+    stack = [var for var in positions if program.statements[var].origin.phase == "optimizer"]
     seen = set(stack)
     while stack:
         for operand in operands_of(program.statements[stack.pop()].instruction):

@@ -145,13 +145,13 @@ def base_shapes_of(model: nn.Module) -> dict[str, BaseShape]:
 
     Raises BadInput if a parameter has no `infshape`.
     """
-    found: dict[str, BaseShape] = {}
+    shapes: dict[str, BaseShape] = {}
     for name, parameter in model.named_parameters():
         shape = getattr(parameter, "infshape", None)
         if shape is None:
             raise BadInput(f"{name} has no infshape; call mup.set_base_shapes(model, ...) first")
-        found[plain_name(name)] = tuple(dim.base_dim for dim in shape)
-    return found
+        shapes[plain_name(name)] = tuple(dim.base_dim for dim in shape)
+    return shapes
 
 
 def read_base_shapes(path: str | Path) -> dict[str, BaseShape]:

@@ -183,7 +183,7 @@ def approach(
         raise ValueError(f"widths = {tuple(widths)}, seeds = {seeds}; expected at least two of each")
     for width in asked:
         expect_width(program, width)
-    found = beside if beside is not None else limit(program, seed=seed)
+    limiting = beside if beside is not None else limit(program, seed=seed)
     runs: dict[int, list[Statistics]] = {width: [] for width in asked}
     for number in range(seeds):
         for width in asked:
@@ -191,9 +191,9 @@ def approach(
             if progress is not None:
                 progress(sum(map(len, runs.values())), seeds * len(asked))
     kinds: tuple[tuple[Kind, str, Mapping[Name, Estimate]], ...] = (
-        ("value", "values", found.values),
-        ("kernel", "kernels", found.kernels),
-        ("distribution", "quantiles", found.distributions),
+        ("value", "values", limiting.values),
+        ("kernel", "kernels", limiting.kernels),
+        ("distribution", "quantiles", limiting.distributions),
     )
     first = {(mark.name, mark.step) for mark in program.marks if mark.kind != "module"}
     rows: list[Row] = []
@@ -206,13 +206,13 @@ def approach(
                 draws = {width: [getattr(each, kept)[name] for each in some] for width, some in runs.items()}
                 samples[kind, *name] = tuple(torch.stack(draws[width]) for width in asked)
                 rows.append(_row(kind, name, estimates[name], estimates, draws))
-    return Approach(tuple(rows), asked, seeds, found, samples)
+    return Approach(tuple(rows), asked, seeds, limiting, samples)
 
 
 def _run(program: Program, width: int, common: int, seed: int) -> Statistics:
-    found = Statistics(program)
-    run_at(program, width, seed, found.listen, common=common)
-    return found
+    statistics = Statistics(program)
+    run_at(program, width, seed, statistics.listen, common=common)
+    return statistics
 
 
 def run_at(program: Program, width: int, seed: int, listen: Listener[Sampled], *, common: int = 0) -> None:
@@ -229,7 +229,7 @@ def run_at(program: Program, width: int, seed: int, listen: Listener[Sampled], *
 
 def _same(program: Program, width: int, seed: int) -> dict[str, Tensor]:
     """Draw the random leaves without a wide dim: each draw leads to its own limit."""
-    made = {}
+    pairs = {}
     for statement in program.statements:
         leaf = statement.instruction
         if (
@@ -239,8 +239,8 @@ def _same(program: Program, width: int, seed: int) -> dict[str, Tensor]:
             and leaf.name not in program.arrays
         ):
             shape = tuple(dim.size_at(width) for dim in statement.shape)
-            made[leaf.name] = draw(leaf, shape, width, torch.float64, seed)
-    return made
+            pairs[leaf.name] = draw(leaf, shape, width, torch.float64, seed)
+    return pairs
 
 
 def _row(

@@ -85,30 +85,30 @@ def _gradients(model: nn.Module, x: Tensor) -> Gradients:
     handles = [module.register_forward_hook(note) for module in model.modules() if _is_plain(module)]
     try:
         with torch.enable_grad():
-            made = model(x)
+            outputs = model(x)
     finally:
         for handle in handles:
             handle.remove()
-    if not isinstance(made, Tensor) or made.dim() not in (1, 2) or len(made) != len(x):
-        shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+    if not isinstance(outputs, Tensor) or outputs.dim() not in (1, 2) or len(outputs) != len(x):
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ValueError(
             f"the model returned {shape} for {len(x)} samples; expected one row of outputs for each sample"
         )
-    made = made[:, None] if made.dim() == 1 else made
-    basis = torch.eye(made.shape[1], dtype=made.dtype, device=made.device)[:, None].expand(-1, len(x), -1)
+    outputs = outputs[:, None] if outputs.dim() == 1 else outputs
+    basis = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)[:, None].expand(-1, len(x), -1)
     back: Sequence[Tensor | None] = ()
     if leaving:
-        back = torch.autograd.grad(made, leaving, basis, is_grads_batched=True, allow_unused=True, retain_graph=True)
+        back = torch.autograd.grad(outputs, leaving, basis, is_grads_batched=True, allow_unused=True, retain_graph=True)
     calls = tuple(
         _call(layer, given, returned)
         for (layer, given), returned in zip(entering, back, strict=True)
         if returned is not None
     )
-    elsewhere = _used_elsewhere(made, calls, [layer for layer, _ in entering])
+    elsewhere = _used_elsewhere(outputs, calls, [layer for layer, _ in entering])
     calls = tuple(call for call in calls if call.layer not in elsewhere)
     known = {id(p) for call in calls for p in call.layer.parameters(recurse=False)}
     rest = [name for name, p in model.named_parameters() if id(p) not in known]
-    return Gradients(calls, _jacobians(model, x, rest), len(x), made.shape[1])
+    return Gradients(calls, _jacobians(model, x, rest), len(x), outputs.shape[1])
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -118,12 +118,12 @@ def _is_plain(module: nn.Module) -> bool:
     return (isinstance(module, nn.Linear) or convolution) and trained
 
 
-def _used_elsewhere(made: Tensor, calls: Sequence[Call], called: Sequence[nn.Module]) -> set[nn.Module]:
+def _used_elsewhere(output: Tensor, calls: Sequence[Call], called: Sequence[nn.Module]) -> set[nn.Module]:
     """Layers whose weight serves outside of its calls, too (tied embeddings): their gradient is not that of the calls.
 
     A weight that the graph reads as often as its layer was called is not in question. Of others the gradients are compared.
     """
-    reads = _reads(made)
+    reads = _reads(output)
     layers = [
         layer
         for layer in dict.fromkeys(call.layer for call in calls)
@@ -132,33 +132,33 @@ def _used_elsewhere(made: Tensor, calls: Sequence[Call], called: Sequence[nn.Mod
     if not layers:
         return set()
     weights = [next(layer.parameters(recurse=False)) for layer in layers]
-    truth = torch.autograd.grad(made.sum(), weights, allow_unused=True)
-    found = set()
+    truth = torch.autograd.grad(output.sum(), weights, allow_unused=True)
+    users = set()
     for layer, gradient in zip(layers, truth, strict=True):
         assert gradient is not None
         parts = [torch.einsum("ncpu,npi->ui", c.returning, c.entering) for c in calls if c.layer is layer]
         mine = torch.stack(parts).sum(0).reshape(gradient.shape)
         tolerance = 1e-3 if gradient.dtype == torch.float32 else 1e-8
         if not torch.allclose(mine, gradient, rtol=tolerance, atol=tolerance * float(gradient.abs().max())):
-            found.add(layer)
-    return found
+            users.add(layer)
+    return users
 
 
-def _reads(made: Tensor) -> Counter[int]:
+def _reads(output: Tensor) -> Counter[int]:
     """How many operations of a graph read each leaf, by its identity."""
-    found: Counter[int] = Counter()
-    todo, known = [made.grad_fn], {made.grad_fn}
+    counts: Counter[int] = Counter()
+    todo, known = [output.grad_fn], {output.grad_fn}
     while todo:
         node = todo.pop()
         for following, _ in () if node is None else node.next_functions:
             if following is None:
                 continue
             if (leaf := getattr(following, "variable", None)) is not None:
-                found[id(leaf)] += 1
+                counts[id(leaf)] += 1
             elif following not in known:
                 known.add(following)
                 todo.append(following)
-    return found
+    return counts
 
 
 def _call(layer: nn.Module, given: Tensor, returned: Tensor) -> Call:
@@ -197,26 +197,26 @@ def _jacobians(model: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, T
     buffers = dict(model.named_buffers())
 
     def output(given: dict[str, Tensor], sample: Tensor) -> Tensor:
-        made: Tensor = torch.func.functional_call(model, ({**held, **given}, buffers), (sample[None],))
-        return made.reshape(-1)
+        outputs: Tensor = torch.func.functional_call(model, ({**held, **given}, buffers), (sample[None],))
+        return outputs.reshape(-1)
 
-    found = torch.func.vmap(torch.func.jacrev(output), (None, 0))({k: p.detach() for k, p in parameters.items()}, x)
-    return {name: jacobian.flatten(2) for name, jacobian in found.items()}
+    jacobians = torch.func.vmap(torch.func.jacrev(output), (None, 0))({k: p.detach() for k, p in parameters.items()}, x)
+    return {name: jacobian.flatten(2) for name, jacobian in jacobians.items()}
 
 
 def _kernel(one: Gradients, other: Gradients, outputs: str) -> Tensor:
-    made: Tensor | None = None
+    kernel: Tensor | None = None
     for a in one.calls:
         for b in other.calls:
             if a.layer is b.layer:
                 part = _layer(a, b, outputs)
-                made = part if made is None else made + part
+                kernel = part if kernel is None else kernel + part
     for name, jacobian in one.rest.items():
         part = _contracted(jacobian, other.rest[name], outputs)
-        made = part if made is None else made + part
-    if made is None:
+        kernel = part if kernel is None else kernel + part
+    if kernel is None:
         raise ValueError("no parameter of the model requires a gradient")
-    return made / one.outputs if outputs == "mean" else made
+    return kernel / one.outputs if outputs == "mean" else kernel
 
 
 def _contracted(a: Tensor, b: Tensor, outputs: str) -> Tensor:
@@ -244,7 +244,7 @@ def _layer(a: Call, b: Call, outputs: str) -> Tensor:
             entering = entering[..., None, None]
         return (entering * returning).sum(shape)
     mine, theirs = (torch.einsum("ncpu,npi->ncui", x.returning, x.entering).flatten(2) for x in (a, b))
-    made = _contracted(mine, theirs, outputs)
+    kernel = _contracted(mine, theirs, outputs)
     if bias:
-        made = made + _contracted(a.returning.sum(2), b.returning.sum(2), outputs)
-    return made
+        kernel = kernel + _contracted(a.returning.sum(2), b.returning.sum(2), outputs)
+    return kernel

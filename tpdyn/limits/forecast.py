@@ -162,14 +162,14 @@ def forecast(
     rows = []
     for (name, step), positions in named.items():
         sizes = [(orders.values[p].size, orders.values[p].moved, facts.folded.get(p, ZERO)) for p in positions]
-        found = [order + power for size, moved, power in sizes for order in (size, moved) if order is not None]
-        if not found or not seen[name, step].all():
+        powers = [order + power for size, moved, power in sizes for order in (size, moved) if order is not None]
+        if not powers or not seen[name, step].all():
             continue  # zero
         wide = any(program.statements[p].wide_axes for p in positions)
         kinds = logits if name.startswith(SOFTMAX) else ranges
-        crossings = _crossings(asked, seen[name, step], float(max(found)), wide, kinds)
+        crossings = _crossings(asked, seen[name, step], float(max(powers)), wide, kinds)
         largest = tuple(float(size) for size in seen[name, step].mean(1))
-        rows.append(Forecast(name, step, max(found), asked, largest, crossings))
+        rows.append(Forecast(name, step, max(powers), asked, largest, crossings))
     rows.sort(key=lambda row: min(crossing.width for crossing in row.crossings.values()))
     return Forecasts(tuple(rows), seeds)
 
@@ -179,28 +179,28 @@ SOFTMAX = "logits of softmax"
 
 def _named(program: Program) -> dict[tuple[str, int], list[int]]:
     """Map (name, step) to the positions of named values and of what goes into a softmax."""
-    found: dict[tuple[str, int], list[int]] = {}
+    positions: dict[tuple[str, int], list[int]] = {}
     for mark in program.marks:
         if mark.kind != "loss":
-            found.setdefault((mark.name, mark.step), []).extend(mark.view.pieces)
+            positions.setdefault((mark.name, mark.step), []).extend(mark.view.pieces)
     for statement in program.statements:
         instruction = statement.instruction
         if isinstance(instruction, Apply) and "softmax" in instruction.function and statement.origin.phase == "forward":
             name = f"{SOFTMAX} in {statement.origin.module or statement.origin.source}"
-            found.setdefault((name, statement.origin.step), []).append(instruction.operands[0].var)
-    return found
+            positions.setdefault((name, statement.origin.step), []).append(instruction.operands[0].var)
+    return positions
 
 
 def _largest(program: Program, width: int, seed: int, wanted: set[int]) -> dict[int, float]:
-    found: dict[int, float] = {}
+    largest: dict[int, float] = {}
 
     def listen(position: int, statement: Statement, value: Sampled) -> None:
         if position in wanted and not isinstance(value, Matrix) and value.numel():
             proper = value[value.isfinite()]  # -inf marks what a mask leaves out
-            found[position] = float(proper.abs().max()) if proper.numel() else 0.0
+            largest[position] = float(proper.abs().max()) if proper.numel() else 0.0
 
     run_at(program, width, seed, listen)
-    return found
+    return largest
 
 
 def _crossings(
@@ -210,12 +210,12 @@ def _crossings(
     draws = [seen.mean(1)]
     draws += [seen[:, generator.integers(seen.shape[1], size=seen.shape[1])].mean(1) for _ in range(RESAMPLED)]
     fits = [_fit(widths, each, order, wide) for each in draws]
-    made = {}
+    crossings = {}
     for name, bound in ranges.items():
         first, *rest = [_reached(fit, order, wide, bound, widths[0]) for fit in fits]
         low, high = (float(number) for number in np.quantile(rest, (0.1, 0.9), method="nearest"))
-        made[name] = Crossing(first, min(low, first), max(high, first))
-    return made
+        crossings[name] = Crossing(first, min(low, first), max(high, first))
+    return crossings
 
 
 def _growth(width: float, wide: bool) -> float:

@@ -83,9 +83,9 @@ def nngp(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int,
 
     Source: Tensor Programs I (arXiv 1910.12478).
     """
-    found = _kernels(("second",), make, x1, x2, widths).nngp
-    assert found is not None
-    return found
+    kernel = _kernels(("second",), make, x1, x2, widths).nngp
+    assert kernel is not None
+    return kernel
 
 
 def ntk(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Tensor:
@@ -96,9 +96,9 @@ def ntk(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, 
 
     Source: Tensor Programs II (arXiv 2006.14548).
     """
-    found = _kernels(("tangent",), make, x1, x2, widths).ntk
-    assert found is not None
-    return found
+    kernel = _kernels(("tangent",), make, x1, x2, widths).ntk
+    assert kernel is not None
+    return kernel
 
 
 def _kernels(kinds: tuple[Kind, ...], make: Make, x1: Tensor, x2: Tensor | None, widths: tuple[int, ...]) -> Kernels:
@@ -125,13 +125,13 @@ def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
     def train(width: int) -> None:
         model = make(width)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        made = model(few)
-        if not isinstance(made, Tensor) or made.dim() not in (1, 2) or len(made) != SAMPLES:
-            shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        result = model(few)
+        if not isinstance(result, Tensor) or result.dim() not in (1, 2) or len(result) != SAMPLES:
+            shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             raise ValueError(
                 f"make({width})(x) is {shape} for {SAMPLES} samples; expected one row of outputs for each sample"
             )
-        made.sum().backward()  # type: ignore[no-untyped-call]
+        result.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     program = record(train, widths=widths, steps=1, verify=False)
@@ -151,14 +151,14 @@ def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
 
 def _batch_axes(program: Program, data: int) -> dict[int, int]:
     """Find the axis that counts the samples, of each forward value that has one. Labels carry it from the data on."""
-    found = {data: 0}
+    axes = {data: 0}
     for var, statement in enumerate(program.statements):
         if statement.origin.phase != "forward":
             continue
         for operand in operands_of(statement.instruction):
-            if operand.var not in found:
+            if operand.var not in axes:
                 continue
-            label = operand.axes[found[operand.var]]
+            label = operand.axes[axes[operand.var]]
             cut = isinstance(statement.instruction, Gather) and label == statement.instruction.axis
             if label >= len(statement.shape) or cut:
                 if (
@@ -175,8 +175,8 @@ def _batch_axes(program: Program, data: int) -> dict[int, int]:
                         "depends on the whole batch",
                     )
                 )
-            found[var] = label
-    return found
+            axes[var] = label
+    return axes
 
 
 @final
@@ -196,23 +196,23 @@ class Evaluated:
         network = self.network
         one = Numbers(network.program, network.data, network.batch, x1)
         other = one if x2 is None else Numbers(network.program, network.data, network.batch, x2)
-        made = {kind: torch.zeros(one.samples, other.samples, dtype=one.dtype, device=x1.device) for kind in kinds}
+        results = {kind: torch.zeros(one.samples, other.samples, dtype=one.dtype, device=x1.device) for kind in kinds}
         rows, columns = self._block(one, other)
         for i in range(0, one.samples, rows):
             for j in range(0, other.samples, columns):
                 if x2 is None and j + columns <= i:
                     continue
                 tile = Tile((one.rows(i, i + rows), other.rows(j, j + columns)), "tangent" in kinds)
-                for kind, whole in made.items():
+                for kind, whole in results.items():
                     block = self._tile(kind, tile)
                     whole[i : i + rows, j : j + columns] = block
                     if x2 is None:
                         whole[j : j + columns, i : i + rows] = block.T
         if x2 is None:
             alone = Tile((one, one))
-            for kind, whole in made.items():
+            for kind, whole in results.items():
                 whole.diagonal().copy_(self._alone(kind, alone))
-        return Kernels(made.get("second"), made.get("tangent"))
+        return Kernels(results.get("second"), results.get("tangent"))
 
     def _block(self, one: Numbers, other: Numbers) -> tuple[int, int]:
         """Choose the rows and columns of a block: as many as keep the largest pair within `ENTRIES` numbers."""
@@ -236,8 +236,8 @@ class Evaluated:
                 v = type(v)(v.side, v.var, (*v.labels[:k], u.labels[k], *v.labels[k + 1 :]))
         rest = tuple(label for k, label in enumerate(u.labels) if k != batch)
         out = (u.labels[batch], v.labels[batch], *rest)
-        made = getattr(self.kernels, kind)(tile, u, v, out)
-        return self._first(kind, made, tuple(side.samples for side in tile.sides))
+        sized = getattr(self.kernels, kind)(tile, u, v, out)
+        return self._first(kind, sized, tuple(side.samples for side in tile.sides))
 
     def _alone(self, kind: Kind, tile: Tile) -> Tensor:
         """Pair each input with itself: no digits are lost where a pair is equal."""
@@ -246,16 +246,16 @@ class Evaluated:
         out = (u.labels[batch], *(label for k, label in enumerate(u.labels) if k != batch))
         return self._first(kind, getattr(self.kernels, kind)(tile, u, u, out), (tile.sides[0].samples,))
 
-    def _first(self, kind: str, made: Sized | None, shape: tuple[int, ...]) -> Tensor:
-        if made is None or made.order < 0:
+    def _first(self, kind: str, sized: Sized | None, shape: tuple[int, ...]) -> Tensor:
+        if sized is None or sized.order < 0:
             return torch.zeros(shape, dtype=torch.get_default_dtype())
-        if made.order > 0:
+        if sized.order > 0:
             what = "the tangent kernel" if kind == "tangent" else "the variance of the output"
             raise OutsideTheory(
-                f"{what} grows with the width, as n^{show_order(made.order)}: it has no limit in this parametrization. It has one "
+                f"{what} grows with the width, as n^{show_order(sized.order)}: it has no limit in this parametrization. It has one "
                 "under the NTK parametrization (entries of variance 1, multipliers 1/sqrt(fan_in) in the forward pass)"
             )
-        value = made.value
+        value = sized.value
         while value.dim() > len(shape):
             value = value[..., 0]
         return value

@@ -157,11 +157,11 @@ def limit(
     def run(count: int, scramble: int) -> Statistics:
         noise = Points(facts.spaces, count, one, scramble, common=seed, independent=loud)
         rule = rule_for(program, count, noise, one, leaves=leaves, operators=operators, seed=scramble)
-        found = Statistics(program, {at: float(count) ** -float(order) for at, (order, _) in coming_back.items()})
+        statistics = Statistics(program, {at: float(count) ** -float(order) for at, (order, _) in coming_back.items()})
         with torch.no_grad():
-            interpret(program, rule, vars=(), listener=found.listen)
+            interpret(program, rule, vars=(), listener=statistics.listen)
         notes.update(rule.notes)
-        return found
+        return statistics
 
     runs: dict[int, list[Statistics]] = {points: [], points // 4: []}
     for number in range(scrambles):

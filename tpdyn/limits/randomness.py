@@ -22,15 +22,15 @@ GAUSSIAN = ("normal", "orthogonal")
 
 def fluctuations(facts: Facts, orders: Orders) -> dict[int, Fraction]:
     """Order of the fluctuation of each sum over the width that is no vector any more, by position."""
-    found: dict[int, Fraction] = {}
+    fluctuating: dict[int, Fraction] = {}
     for position, statement in enumerate(facts.program.statements):
         instruction = statement.instruction
         if not isinstance(instruction, Contract) or statement.wide_axes:
             continue
         order = _fluctuation(facts, orders, position, instruction)
         if order is not None:
-            found[position] = order + facts.folded.get(position, ZERO)
-    return found
+            fluctuating[position] = order + facts.folded.get(position, ZERO)
+    return fluctuating
 
 
 def random_sums(facts: Facts, orders: Orders) -> tuple[int, ...]:

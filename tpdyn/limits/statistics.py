@@ -84,15 +84,15 @@ def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
     The gradient of a weight is a sum over samples of outer products. Its factor along the rows of the weight is what is meant.
     Weights with no such factor (tables, gains, weights that are used twice) have none.
     """
-    found: dict[int, list[tuple[str, int]]] = {}
+    products: dict[int, list[tuple[str, int]]] = {}
     for parameter in program.parameters:
         for step, view in enumerate(parameter.gradients):
             if view is None or len(view.pieces) > 1 or len(view.dims) < 2:
                 continue
             at = _factor(program, view.var, frozenset(view.dims[0]))
             if at is not None:
-                found.setdefault(at, []).append((parameter.name, step))
-    return found
+                products.setdefault(at, []).append((parameter.name, step))
+    return products
 
 
 def _factor(program: Program, var: int, rows: frozenset[int]) -> int | None:

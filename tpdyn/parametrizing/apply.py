@@ -133,7 +133,7 @@ def plain_name(name: str) -> str:
 
 def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, ParameterFacts]) -> int:
     """Solve for the width at which parameters have these shapes; raise ValueError where they do not agree on one."""
-    found: dict[int, str] = {}
+    widths: dict[int, str] = {}
     for name, shape in shapes.items():
         if name not in facts:
             continue
@@ -145,11 +145,11 @@ def width_of(shapes: Mapping[str, Sequence[int]], facts: Mapping[str, ParameterF
             if width is None and (dim.is_wide or size != dim.constant):
                 raise ValueError(f"{name} has shape {tuple(shape)}, which at no width is {_text(dims)}")
             if width is not None:
-                found.setdefault(width, f"{name} {tuple(shape)} = {_text(dims)}")
-    if len(found) != 1:
-        said = "; ".join(f"n = {width} by {why}" for width, why in sorted(found.items())) or "no shape grows with it"
+                widths.setdefault(width, f"{name} {tuple(shape)} = {_text(dims)}")
+    if len(widths) != 1:
+        said = "; ".join(f"n = {width} by {why}" for width, why in sorted(widths.items())) or "no shape grows with it"
         raise ValueError(f"the model's width is not clear: {said}. Build the model as the recorded script does")
-    return next(iter(found))
+    return next(iter(widths))
 
 
 def _width(model: nn.Module, names: Mapping[nn.Parameter, str], facts: Mapping[str, ParameterFacts]) -> int:

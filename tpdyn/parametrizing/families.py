@@ -66,7 +66,7 @@ class Family:
 
         readouts: where a weight that also embeds reads out (`readouts_of`); without them such a weight has no entry.
         """
-        found: dict[str, dict[str, Fraction]] = {"a": {}, "b": {}, "c": {}}
+        exponents: dict[str, dict[str, Fraction]] = {"a": {}, "b": {}, "c": {}}
         site: dict[int, Fraction] = {}
         for name, mine in own.items():
             if mine.role == "unused":
@@ -75,12 +75,12 @@ class Family:
             if mine.role not in self.table and not embeds:
                 return None
             a, b, c = self.table["input-like" if embeds else mine.role]
-            found["a"][name], found["c"][name] = a - (mine.uses["input-like"] if embeds else mine.a), c - mine.c
-            found["b"][name] = ZERO if mine.zero else b - mine.b
+            exponents["a"][name], exponents["c"][name] = a - (mine.uses["input-like"] if embeds else mine.a), c - mine.c
+            exponents["b"][name] = ZERO if mine.zero else b - mine.b
             if embeds and readouts:
                 less = self.tied - (mine.uses["output-like"] - mine.uses["input-like"])
                 site |= {at: less for one in readouts[name] for at in one.positions if less}
-        return Exponents(found["a"], found["b"], found["c"], site=site)
+        return Exponents(exponents["a"], exponents["b"], exponents["c"], site=site)
 
     @property
     def tied(self) -> Fraction:
@@ -274,7 +274,7 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
 
     facts, _ = Facts.of(program).without_decay
     own = facts.own
-    found = {}
+    differing = {}
     for name, extra in families_of(facts).items():
         k = symmetries(facts, extra)
         lines = []
@@ -296,8 +296,8 @@ def differences(program: Program) -> dict[str, tuple[str, ...]]:
         for parameter, several in readouts_of(facts).items():
             less = {power for one in several for at in one.positions if (power := extra.site.get(at, ZERO))}
             lines += [f"{parameter} as a readout: multiplier n^0, in {name} n^{show_order(-power)}" for power in less]
-        found[name] = tuple(lines)
-    return found
+        differing[name] = tuple(lines)
+    return differing
 
 
 def grouped(lines: Sequence[str], names: Collection[str]) -> tuple[str, ...]:

@@ -130,19 +130,19 @@ class Parametrization:
 
     def shifts(self) -> Mapping[str, Shift]:
         """Return for each parameter the difference to the script, in every gauge the same: multipliers stay as in the script."""
-        found = {}
+        shifts = {}
         for name, (a, b, c) in self.exponents.items():
             own = self.own[name]
             moved = own.a - a
             rate = own.c + (self.rate_per_multiplier[name] or ZERO) * moved - c
             facts = self.facts.get(name)
-            found[name] = Shift(
+            shifts[name] = Shift(
                 initial=ZERO if own.zero else own.b + moved - b,
                 rate=rate,
                 decay=-rate if facts is None or facts.decay is None else facts.decay,
                 guard=ZERO if facts is None else facts.guard,
             )
-        return found
+        return shifts
 
     def edits(self) -> tuple[str, ...]:
         """List what to change in the script: factors for initial entries and learning rates, and multipliers at sites.

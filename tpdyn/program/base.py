@@ -48,11 +48,11 @@ def later_versions(program: Program) -> Mapping[int, Later]:
 
     A parameter that a step leaves alone has no new version there.
     """
-    found: dict[int, Later] = {}
+    versions: dict[int, Later] = {}
     for parameter in program.parameters:
         initial = parameter.versions[0].pieces
         for step, view in enumerate(parameter.versions):
             for piece, var in enumerate(view.pieces):
                 if var not in initial:
-                    found.setdefault(var, Later(parameter, step, piece))
-    return found
+                    versions.setdefault(var, Later(parameter, step, piece))
+    return versions

@@ -179,15 +179,15 @@ def arity_problems(program: Program) -> Mapping[int, str]:
     """Collect this for the statements that have such a problem, and unknown functions, by position; looked for once."""
     kept = vars(program)  # as cached_property does: no field, so no part of what it equals
     if "_arity_problems" not in kept:
-        found: dict[int, str] = {}
+        wrong: dict[int, str] = {}
         for position, statement in enumerate(program.statements):
             try:
                 problem = arity_problem(statement.instruction)
             except KeyError as error:
                 problem = str(error.args[0])
             if problem is not None:
-                found[position] = problem
-        kept["_arity_problems"] = found
+                wrong[position] = problem
+        kept["_arity_problems"] = wrong
     problems: Mapping[int, str] = kept["_arity_problems"]
     return problems
 

@@ -168,9 +168,9 @@ def _shifted(later: Callable[[int], int], operand: Operand) -> Operand:
 
 def _name(name: str, last: int, further: int, position: int, names: set[str]) -> str:
     """Move a name one step on: the number of the step (or next version) at its end counts up."""
-    found = re.fullmatch(r"(.*[@_])(\d+)(\[\d+\])?", name)
-    if found is not None and int(found[2]) in (last, last + 1):
-        later = f"{found[1]}{int(found[2]) + further}{found[3] or ''}"
+    matched = re.fullmatch(r"(.*[@_])(\d+)(\[\d+\])?", name)
+    if matched is not None and int(matched[2]) in (last, last + 1):
+        later = f"{matched[1]}{int(matched[2]) + further}{matched[3] or ''}"
         if later not in names:
             names.add(later)
             return later

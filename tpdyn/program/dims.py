@@ -54,13 +54,13 @@ class Space:
 def spaces(program: Program) -> tuple[Space, ...]:
     """List the spaces of the program's leaves: wide ones first, each in the order in which it is met."""
     of_axis = space_of(program)
-    found = dict.fromkeys(
+    distinct = dict.fromkeys(
         of_axis[position, number]
         for position, statement in enumerate(program.statements)
         if isinstance(statement.instruction, Leaf)
         for number in range(len(statement.shape))
     )
-    return tuple(sorted(found, key=lambda space: not space.is_wide))
+    return tuple(sorted(distinct, key=lambda space: not space.is_wide))
 
 
 def space_of(program: Program) -> Mapping[Axis, Space]:
@@ -74,12 +74,12 @@ def space_of(program: Program) -> Mapping[Axis, Space]:
         words = named[root[leaf_axis]][which]
         if word not in words:
             words.append(word)
-    made: dict[Axis, Space] = {}
+    spaces: dict[Axis, Space] = {}
     for axis, (parameters, data) in named.items():
         size = program.statements[axis[0]].shape[axis[1]]
         recorded = tuple(size.size_at(width) for width in program.widths)
-        made[axis] = Space(len(made), size, recorded, tuple(parameters), tuple(data))
-    return {axis: made[first] for axis, first in root.items()}
+        spaces[axis] = Space(len(spaces), size, recorded, tuple(parameters), tuple(data))
+    return {axis: spaces[first] for axis, first in root.items()}
 
 
 def _identified(program: Program) -> Mapping[Axis, Axis]:

@@ -218,10 +218,10 @@ class _Reader:
 
     def sizes(self, data: Any, key: str) -> dict[str, float]:
         self.path.append(key)
-        found = self.get(data, key)
-        if not isinstance(found, dict):
-            raise self.wrong(f"expected an object, got {_brief(found)}")
-        sizes = {name: float(self.number(value)) for name, value in found.items()}
+        listed = self.get(data, key)
+        if not isinstance(listed, dict):
+            raise self.wrong(f"expected an object, got {_brief(listed)}")
+        sizes = {name: float(self.number(value)) for name, value in listed.items()}
         self.path.pop()
         return sizes
 

@@ -161,5 +161,5 @@ def _haar(
     noise = torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=dtype, device=device)
     q, r = torch.linalg.qr(noise)
     q = q * torch.where(r.diagonal() < 0, -1.0, 1.0).to(q)
-    made: Tensor = (q if rows >= columns else q.T) * math.sqrt(max(rows, columns))
-    return made.reshape(tuple(shape))
+    matrix: Tensor = (q if rows >= columns else q.T) * math.sqrt(max(rows, columns))
+    return matrix.reshape(tuple(shape))

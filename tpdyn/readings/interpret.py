@@ -80,9 +80,9 @@ def interpret(
     end = _end(program, vars, until, listener is not None)
     freed = {} if vars is None else dying(program.reads[: end + 1], frozenset(vars))
     values = dict(enumerate(known[: end + 1]))
-    made = _one_by_one(program, reading, values)
+    results = _one_by_one(program, reading, values)
     for position, statement in enumerate(program.statements[len(known) : end + 1], start=len(known)):
-        values[position] = value = made(position, statement)
+        values[position] = value = results(position, statement)
         if listener is not None:
             listener(position, statement, value)
         for var in freed.get(position, ()):
@@ -153,14 +153,14 @@ def beside(
     def rule(position: int, statement: Statement, operands: tuple[Pair[V], ...]) -> Pair[V]:
         if position not in mine:
             return None, None
-        made = value(position, statement, tuple(each for each, _ in operands if each is not None))
+        result = value(position, statement, tuple(each for each, _ in operands if each is not None))
         if position not in of_the_base:
-            return made, None
+            return result, None
         if position in later:
-            return made, of_base(position, statement)
+            return result, of_base(position, statement)
         if all(base is each for each, base in operands):
-            return made, made
-        return made, value(position, statement, tuple(base for _, base in operands if base is not None))
+            return result, result
+        return result, value(position, statement, tuple(base for _, base in operands if base is not None))
 
     return rule
 
@@ -172,11 +172,11 @@ def cones(program: Program, wanted: Collection[int], alone: Collection[int] = ()
 
 def _cone(program: Program, wanted: Collection[int], given: Collection[int]) -> set[int]:
     """Collect the ancestors of the positions wanted, themselves included; a given value has none."""
-    found = set(wanted)
+    needed = set(wanted)
     for position in range(len(program) - 1, -1, -1):
-        if position in found and position not in given:
-            found.update(program.reads[position])
-    return found
+        if position in needed and position not in given:
+            needed.update(program.reads[position])
+    return needed
 
 
 def _one_by_one(program: Program, reading: Rule[V], values: Mapping[int, V]) -> Callable[[int, Statement], V]:

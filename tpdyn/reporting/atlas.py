@@ -160,12 +160,12 @@ def derivation(program: Program, position: int, sizes: Sequence[Order], changes:
 
     def listed(orders: Sequence[Order], operands: Sequence[tuple[Order, Operand]]) -> list[str]:
         """List each term of a sum with its order."""
-        found = []
+        lines = []
         for scale, operand in operands:
             order = orders[operand.var]
             total = None if order is None or scale is None else order + scale
-            found.append(f"{names[operand.var]}: {power(total)}")
-        return found
+            lines.append(f"{names[operand.var]}: {power(total)}")
+        return lines
 
     instruction = statement.instruction
     size = sizes[position]
@@ -228,10 +228,10 @@ def _why_gain(gain: Order, axes: int) -> str:
 
 def _bilinear(names: Sequence[str], one: Operand, other: Operand, sizes: Any, changes: Any, power: Any) -> list[str]:
     """List the parts of the change of a product that are not zero: dA B, A dB, dA dB."""
-    found = []
+    parts = []
     for left, a in (("d", changes[one.var]), ("", sizes[one.var])):
         for right, b in (("d", changes[other.var]), ("", sizes[other.var])):
             if (left or right) and a is not None and b is not None:
                 names_ = f"{'Δ' if left else ''}{names[one.var]} · {'Δ' if right else ''}{names[other.var]}"
-                found.append(f"{names_}: {power(a)} · {power(b)}")
-    return found
+                parts.append(f"{names_}: {power(a)} · {power(b)}")
+    return parts

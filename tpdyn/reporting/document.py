@@ -110,17 +110,17 @@ def of_phases(diagram: PhaseDiagram, *, title: str = "", script: str = "") -> Do
     return {**_head("phases", title, script), "phases": diagram.to_dict(), "words": diagram.show()}
 
 
-def of_transfers(found: Sequence[Transfer], *, title: str = "", script: str = "") -> Document:
+def of_transfers(transfers: Sequence[Transfer], *, title: str = "", script: str = "") -> Document:
     """Make the document of a sweep of a hyperparameter."""
     sweeps = [
         {**transfer.to_dict(), "says": transfer_verdict(transfer).plain, "word": word_of(transfer)}
-        for transfer in found
+        for transfer in transfers
     ]
     return {**_head("transfer", title, script), "confidence": CONFIDENCE, "transfers": _plain(sweeps)}
 
 
 def of_limit(
-    found: Limit,
+    limit: Limit,
     measurement: Measurement | None = None,
     approach: Approach | None = None,
     *,
@@ -131,17 +131,17 @@ def of_limit(
     """Make the document of a limit, with the losses of real runs at growing widths if there are any."""
     return {
         **_head("limit", title, script),
-        "losses": [_estimate(each) for each in found.losses],
-        "outputs": [_estimate(each) for each in found.outputs],
-        "kernels": [_named(key, each) for key, each in found.kernels.items()],
-        "distributions": [_named(key, each) for key, each in found.distributions.items()],
-        "sizes": [_named(key, each) for key, each in found.sizes.items()],
-        "levels": list(found.levels),
-        "random": list(found.random),
-        "notes": list(found.notes),
-        "points": found.points,
-        "scrambles": found.scrambles,
-        "seconds": found.seconds,
+        "losses": [_estimate(each) for each in limit.losses],
+        "outputs": [_estimate(each) for each in limit.outputs],
+        "kernels": [_named(key, each) for key, each in limit.kernels.items()],
+        "distributions": [_named(key, each) for key, each in limit.distributions.items()],
+        "sizes": [_named(key, each) for key, each in limit.sizes.items()],
+        "levels": list(limit.levels),
+        "random": list(limit.random),
+        "notes": list(limit.notes),
+        "points": limit.points,
+        "scrambles": limit.scrambles,
+        "seconds": limit.seconds,
         "widths": [] if measurement is None else list(measurement.widths),
         "seeds": [] if measurement is None else list(measurement.seeds),
         "measured_losses": [] if measurement is None else _listed(measurement.loss),
@@ -160,11 +160,11 @@ def identity(program: Program) -> str:
     return digest.hexdigest()[:16]
 
 
-def _approach(found: Approach) -> Document:
+def _approach(approach: Approach) -> Document:
     """Tell how runs come to the limit: distances, and mean and spread of some entries at each width."""
     rows = []
-    for row, told in zip(found.rows, found.to_dict()["rows"], strict=True):
-        samples = found.samples[row.kind, row.name, row.step]
+    for row, told in zip(approach.rows, approach.to_dict()["rows"], strict=True):
+        samples = approach.samples[row.kind, row.name, row.step]
         entries = _entries(row.kind, tuple(samples[0].shape[1:]))
         picked = [[each.movedim(0, -1)[entry] for entry in entries] for each in samples]
         rows.append(
@@ -175,7 +175,7 @@ def _approach(found: Approach) -> Document:
                 "spread": [[_listed(each.std(-1)) for each in some] for some in picked],
             }
         )
-    return {"widths": list(found.widths), "seeds": found.seeds, "rows": rows}
+    return {"widths": list(approach.widths), "seeds": approach.seeds, "rows": rows}
 
 
 def _entries(kind: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -338,14 +338,14 @@ def _fit(
     """Measure the order of one step, with the crossover by which the verdict judges it."""
     predicted = None if row is None else row.size if what == "size" else row.change
     crossover = GROWING_CROSSOVER if predicted is not None and predicted > 0 else CROSSOVER
-    found = estimate_order(measurement.widths, values, floor=floor, confidence=confidence, crossover=crossover)
-    return _interval(found)
+    estimate = estimate_order(measurement.widths, values, floor=floor, confidence=confidence, crossover=crossover)
+    return _interval(estimate)
 
 
-def _interval(found: OrderEstimate | None) -> Document | None:
-    if found is None:
+def _interval(estimate: OrderEstimate | None) -> Document | None:
+    if estimate is None:
         return None
-    return {"estimate": _number(found.estimate), "low": _number(found.low), "high": _number(found.high)}
+    return {"estimate": _number(estimate.estimate), "low": _number(estimate.low), "high": _number(estimate.high)}
 
 
 def _mean(values: NDArray[Any], axis: int) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from tpdyn.reporting.tags import HIGH, LIMIT_RUN, LOSS_TAG, LOW, VERDICT_RUN, VE
 
 
 def log_limit(
-    found: Limit,
+    limit: Limit,
     logdir: str | os.PathLike[str],
     measurement: Measurement | None = None,
     approach: Approach | None = None,
@@ -36,16 +36,16 @@ def log_limit(
     kernels and distributions. program: the recorded one, by which a check of it is found. Returns the folder; raises
     `CannotLog` as `log` does.
     """
-    made = of_limit(found, measurement, approach, title=Path(logdir).name, script=script, program=program)
-    return write_folder(logdir, lambda folder: _write(found, measurement, folder, made), script)
+    document = of_limit(limit, measurement, approach, title=Path(logdir).name, script=script, program=program)
+    return write_folder(logdir, lambda folder: _write(limit, measurement, folder, document), script)
 
 
-def _write(found: Limit, measurement: Measurement | None, folder: Path, document: Document) -> None:
+def _write(limit: Limit, measurement: Measurement | None, folder: Path, document: Document) -> None:
     with Run(folder / VERDICT_RUN) as run:
         board.write(run, folder, document)
-        run.text(VERDICT_TAG, markdown(found))
+        run.text(VERDICT_TAG, markdown(limit))
     with Run(folder / LIMIT_RUN) as run:
-        for step, estimate in enumerate(found.losses):
+        for step, estimate in enumerate(limit.losses):
             value, error = float(estimate.value), float(estimate.error)
             for tag, number in (
                 (LOSS_TAG, value),
@@ -62,10 +62,10 @@ def _write(found: Limit, measurement: Measurement | None, folder: Path, document
                     run.scalar(LOSS_TAG, step, float(means[index, step]))
 
 
-def markdown(found: Limit) -> str:
+def markdown(limit: Limit) -> str:
     """Write the losses at infinite width as a page of markdown."""
     rows = ["| step | loss at infinite width | error |", "|---:|---:|---:|"]
     rows += [
-        f"| {step} | {float(each.value):.6g} | {float(each.error):.1g} |" for step, each in enumerate(found.losses)
+        f"| {step} | {float(each.value):.6g} | {float(each.error):.1g} |" for step, each in enumerate(limit.losses)
     ]
-    return "\n".join(["# infinite width", "", *rows, "", *(f"* {note}" for note in found.notes)])
+    return "\n".join(["# infinite width", "", *rows, "", *(f"* {note}" for note in limit.notes)])

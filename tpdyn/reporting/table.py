@@ -63,14 +63,14 @@ def folded(lines: Sequence[Line]) -> list[Line]:
 
     Only lines that say the same are folded; their intervals are joined.
     """
-    made: list[tuple[list[str], Line]] = []
+    rows: list[tuple[list[str], Line]] = []
     for line in lines:
-        last = next((k for k, (names, other) in enumerate(made) if _repeats(names, other, line)), None)
+        last = next((k for k, (names, other) in enumerate(rows) if _repeats(names, other, line)), None)
         if last is None:
-            made.append(([line.name], line))
+            rows.append(([line.name], line))
         else:
-            names, other = made[last]
-            made[last] = (
+            names, other = rows[last]
+            rows[last] = (
                 [*names, line.name],
                 replace(
                     other,
@@ -78,7 +78,7 @@ def folded(lines: Sequence[Line]) -> list[Line]:
                     seen_change=_hull(other.seen_change, line.seen_change),
                 ),
             )
-    return [replace(line, name=_joined(names)) for names, line in made]
+    return [replace(line, name=_joined(names)) for names, line in rows]
 
 
 def _repeats(names: Sequence[str], one: Line, other: Line) -> bool:
@@ -134,14 +134,14 @@ def table(lines: Sequence[Line], width: int, *, exponents: bool = False, step: i
     room = max(min(longest, width - rest), 5, len("layer"))
     head = Text("  " + "layer".ljust(room) + "".join(f" {column.head()}" for column in columns), "dim")
     head.rstrip()
-    made = [head]
+    rows = [head]
     for k, line in enumerate(lines):
         text = Text("  ").append(fold(line.name, room).ljust(room), "bold")
         for column in columns:
             text.append(" ").append(column.cell(k))
         text.rstrip()
-        made.append(text)
-    return made
+        rows.append(text)
+    return rows
 
 
 def fold(name: str, room: int) -> str:
@@ -219,20 +219,20 @@ def factor(order: float) -> str:
     return f"x{value:.2f}" if value < 99.995 else f"x{value:.3g}"
 
 
-def seen(found: OrderEstimate | None, exponents: bool) -> str:
+def seen(estimate: OrderEstimate | None, exponents: bool) -> str:
     """Write the measured order or factor; empty where there is none."""
-    if found is None:
+    if estimate is None:
         return ""
-    return f"{found.estimate:+.2f}" if exponents else factor(found.estimate)
+    return f"{estimate.estimate:+.2f}" if exponents else factor(estimate.estimate)
 
 
-def interval(found: OrderEstimate | None, exponents: bool) -> str:
+def interval(estimate: OrderEstimate | None, exponents: bool) -> str:
     """Write '[1.12, 1.69]', or with `exponents` '[+0.16, +0.76]'."""
-    if found is None:
+    if estimate is None:
         return ""
     if exponents:
-        return f"[{found.low:+.2f}, {found.high:+.2f}]"
-    low, high = (factor(max(-60.0, end)).removeprefix("x") for end in (found.low, found.high))
+        return f"[{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    low, high = (factor(max(-60.0, end)).removeprefix("x") for end in (estimate.low, estimate.high))
     return f"[{low}, {high}]"
 
 

@@ -68,14 +68,14 @@ def log(
     title = Path(logdir).name
     match report:
         case PhaseDiagram():
-            made = of_phases(report, title=title, script=script)
-            return write_folder(logdir, lambda folder: _write_phases(report, folder, made), script)
+            document = of_phases(report, title=title, script=script)
+            return write_folder(logdir, lambda folder: _write_phases(report, folder, document), script)
         case Report():
-            made = of_report(report, title=title, script=script)
-            return write_folder(logdir, lambda folder: _write(report, folder, made), script)
+            document = of_report(report, title=title, script=script)
+            return write_folder(logdir, lambda folder: _write(report, folder, document), script)
         case Prediction():
-            made = of_prediction(report, title=title, script=script)
-            return write_folder(logdir, lambda folder: _write_prediction(report, folder, made), script)
+            document = of_prediction(report, title=title, script=script)
+            return write_folder(logdir, lambda folder: _write_prediction(report, folder, document), script)
         case Program():
             return log(predict(report, remedy=False), logdir, script=script)
         case _:

@@ -120,11 +120,11 @@ def _print(out: Console, lines: Iterable[Text]) -> None:
 def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None = None) -> list[Text]:
     """Break text after `head` into lines that hang under it."""
     hang = " " * len(head) if hang is None else hang
-    made = textwrap.wrap(
+    wrapped = textwrap.wrap(
         without_control(text), max(width, 30), initial_indent=head, subsequent_indent=hang, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
-    return [Text(line, style) for line in made or [head]]
+    return [Text(line, style) for line in wrapped or [head]]
 
 
 def _command(head: str, command: str, width: int) -> list[Text]:

@@ -34,10 +34,10 @@ def word_of(transfer: Transfer) -> str:
     return WORDS.get(name, name.replace("_", " "))
 
 
-def show(found: Sequence[Transfer], to: Console | None = None) -> None:
+def show(transfers: Sequence[Transfer], to: Console | None = None) -> None:
     """Print the verdict of each sweep and its optima."""
     out = to or terminal.console()
-    for transfer in found:
+    for transfer in transfers:
         out.print(verdict(transfer))
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
         for heading in ("width", "best factor", f"{CONFIDENCE:.0%} interval", "loss there"):
@@ -78,29 +78,29 @@ def _numbers(interval: Interval) -> str:
     return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
-def picture(found: Sequence[Transfer], path: Path) -> None:
+def picture(transfers: Sequence[Transfer], path: Path) -> None:
     """Write the picture (png, svg or pdf by its name). Raises ImportError with advice when matplotlib is missing."""
-    _save(found, path, path.suffix.removeprefix("."))
+    _save(transfers, path, path.suffix.removeprefix("."))
 
 
-def picture_bytes(found: Sequence[Transfer]) -> bytes:
+def picture_bytes(transfers: Sequence[Transfer]) -> bytes:
     """Draw the picture as a png."""
     content = io.BytesIO()
-    _save(found, content, "png")
+    _save(transfers, content, "png")
     return content.getvalue()
 
 
-def _save(found: Sequence[Transfer], to: Path | io.BytesIO, form: str) -> None:
+def _save(transfers: Sequence[Transfer], to: Path | io.BytesIO, form: str) -> None:
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("the picture needs matplotlib: pip install 'tpdyn[pictures]'") from error
-    figure = Figure(figsize=(1.0 + 4.0 * len(found), 3.9), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
+    figure = Figure(figsize=(1.0 + 4.0 * len(transfers), 3.9), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(transfers), sharey=True))
     colours = mpl.colormaps["viridis"]
-    lowest = min(float(t.sweep.losses[np.isfinite(t.sweep.losses)].min()) for t in found)
-    start = max(float(np.median(t.sweep.losses[:, 0])) for t in found)
+    lowest = min(float(t.sweep.losses[np.isfinite(t.sweep.losses)].min()) for t in transfers)
+    start = max(float(np.median(t.sweep.losses[:, 0])) for t in transfers)
     start = start if math.isfinite(start) and start > lowest else lowest + 1.0
     first = panels[0]
     if lowest > 0 and start / lowest > DECADE:
@@ -110,7 +110,7 @@ def _save(found: Sequence[Transfer], to: Path | io.BytesIO, form: str) -> None:
     else:
         first.set_ylim(lowest - 0.06 * (start - lowest), start + 0.15 * (start - lowest))
     first.set_ylabel("training loss")
-    for axes, transfer in zip(panels, found, strict=True):
+    for axes, transfer in zip(panels, transfers, strict=True):
         _panel(axes, transfer, colours)
         shown = (transfer.sweep.losses < first.get_ylim()[1]).any(axis=(0, 2)).nonzero()[0]
         last = min(shown[-1] + 1, len(transfer.sweep.factors) - 1)  # beyond, every run diverges

@@ -35,25 +35,25 @@ from tpdyn.reporting.transfer import picture_bytes, verdict, word_of
 from tpdyn.tuning.optimum import CONFIDENCE, Transfer
 
 
-def log_transfers(found: Sequence[Transfer], logdir: str | os.PathLike[str], *, script: str = "") -> Path:
+def log_transfers(transfers: Sequence[Transfer], logdir: str | os.PathLike[str], *, script: str = "") -> Path:
     """Write sweeps for `tensorboard --logdir`; earlier ones in the same folder are replaced. script: see `log`.
 
     Returns the folder. Raises `CannotLog` when the folder cannot be written, or holds files that are not ours.
     """
-    made = of_transfers(found, title=Path(logdir).name, script=script)
-    return write_folder(logdir, lambda folder: _write(found, folder, made), script)
+    document = of_transfers(transfers, title=Path(logdir).name, script=script)
+    return write_folder(logdir, lambda folder: _write(transfers, folder, document), script)
 
 
-def _write(found: Sequence[Transfer], folder: Path, document: Document) -> None:
+def _write(transfers: Sequence[Transfer], folder: Path, document: Document) -> None:
     with Run(folder / VERDICT_RUN) as run:
         board.write(run, folder, document)
-        run.text(VERDICT_TAG, markdown(found))
+        run.text(VERDICT_TAG, markdown(transfers))
         charts = [band("best factor against width", BEST_TAG, f"{BEST_TAG} {LOW}", f"{BEST_TAG} {HIGH}")]
         run.layout({f"(runs '{WIDTH_AXIS_RUN}', width as step)": charts})
-        run.experiment(_settings(found[0], 0), [BEST_TAG, LOWEST_TAG])
+        run.experiment(_settings(transfers[0], 0), [BEST_TAG, LOWEST_TAG])
         if importlib.util.find_spec("matplotlib") is not None:
-            run.image(PICTURE_TAG, picture_bytes(found))
-    for transfer in found:
+            run.image(PICTURE_TAG, picture_bytes(transfers))
+    for transfer in transfers:
         below = folder / _folder(transfer.sweep.name)
         for index, width in enumerate(transfer.sweep.widths):
             with Run(below / run_of_width(width)) as run:
@@ -82,10 +82,10 @@ def _settings(transfer: Transfer, index: int) -> list[tuple[str, Setting]]:
     ]
 
 
-def markdown(found: Sequence[Transfer]) -> str:
+def markdown(transfers: Sequence[Transfer]) -> str:
     """Write the verdicts and the optima as a page of markdown."""
     parts = []
-    for transfer in found:
+    for transfer in transfers:
         factors = ", ".join(f"{factor:g}" for factor in transfer.sweep.factors)
         rows = [
             f"| width | best {word_of(transfer)}, times | {CONFIDENCE:.0%} interval | loss there |",

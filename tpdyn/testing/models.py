@@ -104,8 +104,8 @@ class Network(nn.Module):
 def layer(kind: str, width: int, bias: bool) -> nn.Module:
     """Make a layer of a kind from `LAYERS`, its weights of that width."""
     if kind in ACTIVATIONS:
-        made: nn.Module = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}[kind]()
-        return made
+        module: nn.Module = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}[kind]()
+        return module
     if kind == "linear":
         return nn.Linear(width, width, bias=bias)
     if kind == "norm":

@@ -88,11 +88,11 @@ def checks_of(mutant: Mutant, root: Path, proofs: bool = False) -> tuple[str, ..
     """List the checks that should notice a mutant: the mirrored test file, then those of its area."""
     path = Path(mutant.file)
     mirror = Path("tests") / path.parent / f"test_{path.name}"
-    found = [mirror.as_posix()] if (root / mirror).exists() else []
-    found += [each for each in CHECKS[mutant.area] if each not in found]
+    files = [mirror.as_posix()] if (root / mirror).exists() else []
+    files += [each for each in CHECKS[mutant.area] if each not in files]
     if proofs:
-        found += PROOFS[mutant.area]
-    return tuple(each for each in found if (root / each).exists())
+        files += PROOFS[mutant.area]
+    return tuple(each for each in files if (root / each).exists())
 
 
 @final
@@ -242,23 +242,23 @@ def each_of(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _counts(area: str, found: Sequence[Result], mutants: Sequence[Mutant]) -> tuple[Any, ...]:
+def _counts(area: str, results: Sequence[Result], mutants: Sequence[Mutant]) -> tuple[Any, ...]:
     planted = sum(mutant.area == area for mutant in mutants)
-    noticed = sum(each.verdict == "noticed" for each in found)
-    same = sum(each.verdict == "survived" and bool(each.equivalent) for each in found)
-    ran = sum(each.verdict != "stale" for each in found)
+    noticed = sum(each.verdict == "noticed" for each in results)
+    same = sum(each.verdict == "survived" and bool(each.equivalent) for each in results)
+    ran = sum(each.verdict != "stale" for each in results)
     return area, planted, ran, noticed, same, ran - noticed - same
 
 
 def _known(path: Path, mutants: Sequence[Mutant]) -> dict[str, Result]:
     """Read earlier results of the mutants that still exist."""
     by_name = {mutant.name: mutant for mutant in mutants}
-    found: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         result = Result(**json.loads(line))
         if result.name in by_name:
-            found[result.name] = replace(result, equivalent=by_name[result.name].equivalent)
-    return found
+            results[result.name] = replace(result, equivalent=by_name[result.name].equivalent)
+    return results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -295,11 +295,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with given.results.open("a") as file:
             file.write(json.dumps(asdict(result)) + "\n")
         print(f"[{number}/{len(due)}] {result.verdict}: {result.name} ({result.seconds:.0f} s) {result.by}", flush=True)
-    found = [known[m.name] for m in chosen if m.name in known]
-    print(table(found, chosen))
+    results = [known[m.name] for m in chosen if m.name in known]
+    print(table(results, chosen))
     if given.each:
-        print(each_of(found))
-    return int(any(each.verdict in ("survived", "broken") and not each.equivalent for each in found))
+        print(each_of(results))
+    return int(any(each.verdict in ("survived", "broken") and not each.equivalent for each in results))
 
 
 if __name__ == "__main__":

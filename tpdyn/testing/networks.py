@@ -74,8 +74,8 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply along the last dim."""
-        made = self.multiplier * (x @ self.weight.T)
-        return made if self.bias is None else made + self.std * self.bias
+        product = self.multiplier * (x @ self.weight.T)
+        return product if self.bias is None else product + self.std * self.bias
 
 
 @final

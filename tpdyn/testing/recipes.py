@@ -54,19 +54,19 @@ class Tape:
 
     def einsum(self, equation: str, *vars: int, scale: Scaling | float = 1) -> int:
         """Multiply and sum; the gradient is the product with the other factor."""
-        made = self.build.einsum(equation, *vars, scale=scale)
+        product = self.build.einsum(equation, *vars, scale=scale)
         left, result = equation.split("->")
         terms = left.split(",")
 
         def back(g: int) -> list[tuple[int, int]]:
-            found = []
+            gradients = []
             for k, var in enumerate(vars):
                 others = [(terms[j], vars[j]) for j in range(len(vars)) if j != k]
-                found.append((var, self._product(terms[k], self.build.shape(var), [(result, g), *others], scale)))
-            return found
+                gradients.append((var, self._product(terms[k], self.build.shape(var), [(result, g), *others], scale)))
+            return gradients
 
-        self.back.append((made, back))
-        return made
+        self.back.append((product, back))
+        return product
 
     def _product(self, result: str, shape: Any, factors: Sequence[tuple[str, int]], scale: Scaling | float) -> int:
         letters = list(dict.fromkeys(result + "".join(term for term, _ in factors)))
@@ -79,19 +79,19 @@ class Tape:
         shape = self.build.shape(x)
         of_y = Operand(y, tuple(range(len(shape))) if axes is None else axes)
         terms = ((Scaling.of(1), self.build.operand(x)), (Scaling.of(sign), of_y))
-        made = self.build.add(Combine(terms), shape)
+        total = self.build.add(Combine(terms), shape)
 
         def back(g: int) -> list[tuple[int, int]]:
             letters = "ab"[: len(shape)]
             kept = letters if axes is None else "".join(letters[axis] for axis in axes)
             return [(x, g), (y, self._product(kept, self.build.shape(y), [(letters, g)], sign))]
 
-        self.back.append((made, back))
-        return made
+        self.back.append((total, back))
+        return total
 
     def apply(self, function: str, x: int, parameters: Sequence[float] = ()) -> int:
         """Apply a function; its gradient is its listed slope."""
-        made = self.build.apply(function, x, parameters=parameters)
+        value = self.build.apply(function, x, parameters=parameters)
 
         def back(g: int) -> list[tuple[int, int]]:
             name = lookup(function, parameters).slope
@@ -100,28 +100,28 @@ class Tape:
             here = "ab"[: len(self.build.shape(x))]
             return [(x, self.build.einsum(f"{here},{here}->{here}", g, slope))]
 
-        self.back.append((made, back))
-        return made
+        self.back.append((value, back))
+        return value
 
     def gather(self, table: int, index: int) -> int:
         """Look up rows of a table; gradients are scattered back."""
-        made = self.build.gather(table, index)
+        rows = self.build.gather(table, index)
 
         def back(g: int) -> list[tuple[int, int]]:
             scatter = Scatter(Operand(g, (2, 1)), Operand(index, (2,)), 0)
             return [(table, self.build.add(scatter, self.build.shape(table)))]
 
-        self.back.append((made, back))
-        return made
+        self.back.append((rows, back))
+        return rows
 
     def gradients(self, of: int, seed: int) -> dict[int, int]:
         """Backpropagate to each value that `of` depends on."""
-        found: dict[int, int] = {of: seed}
-        for made, back in reversed(self.back):
-            if made in found:
-                for var, part in back(found[made]):
-                    found[var] = self.build.combine((1, found[var]), (1, part)) if var in found else part
-        return found
+        gradients: dict[int, int] = {of: seed}
+        for result, back in reversed(self.back):
+            if result in gradients:
+                for var, part in back(gradients[result]):
+                    gradients[var] = self.build.combine((1, gradients[var]), (1, part)) if var in gradients else part
+        return gradients
 
 
 def written(recipe: Recipe) -> Program:
@@ -143,12 +143,12 @@ def written(recipe: Recipe) -> Program:
         tape = Tape(build)
         f = build.mark("output", "f", forward(tape, recipe, x))
         build.at(phase="backward")
-        found = tape.gradients(f, build.combine((1, f), (-1, y)))
+        gradients = tape.gradients(f, build.combine((1, f), (-1, y)))
         build.at(phase="optimizer")
         for name, rate in zip(("in", "W0", "W1", "out"), recipe.rates, strict=True):
-            if (name == "out" and recipe.tied) or build.now(name) not in found:
+            if (name == "out" and recipe.tied) or build.now(name) not in gradients:
                 continue
-            gradient = found[build.now(name)]
+            gradient = gradients[build.now(name)]
             new = direction(build, recipe.optimizer, gradient, state.setdefault(name, []))
             moved = build.combine((1, build.now(name)), (Scaling.of(-0.3, -rate), new))
             build.update(name, moved, gradient=gradient)

@@ -54,7 +54,7 @@ def pointwise_functions(
 
     smooth: without kinks and jumps. differentiable: with a listed derivative. Shrinks to tanh.
     """
-    found = []
+    functions = []
     for name, function in FUNCTIONS.items():
         if function.arity != 1 or function.along is not None:
             continue
@@ -62,8 +62,8 @@ def pointwise_functions(
             facts = lookup(name, parameters)
             if (facts.slope is None and differentiable) or (smooth and (facts.kinks or facts.jumps)):
                 continue
-            found.append((facts, tuple(parameters)))
-    return st.sampled_from(sorted(found, key=lambda each: each[0].name != "tanh"))
+            functions.append((facts, tuple(parameters)))
+    return st.sampled_from(sorted(functions, key=lambda each: each[0].name != "tanh"))
 
 
 def optimizers() -> st.SearchStrategy[str]:

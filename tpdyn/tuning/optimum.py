@@ -100,25 +100,25 @@ class Transfer:
         }
 
 
-def locate(found: Sweep, *, confidence: float = CONFIDENCE) -> Transfer:
+def locate(sweep: Sweep, *, confidence: float = CONFIDENCE) -> Transfer:
     """Locate the optimum at each width, with intervals over seeds. confidence: of each interval.
 
     Raises ValueError if all runs of one width and seed diverged.
     """
-    logs = np.log(np.asarray(found.factors))
-    optima = np.empty((len(found.widths), len(found.seeds)))
+    logs = np.log(np.asarray(sweep.factors))
+    optima = np.empty((len(sweep.widths), len(sweep.seeds)))
     left_open = np.zeros_like(optima)
     edges = set()
-    for i, width in enumerate(found.widths):
-        for s in range(len(found.seeds)):
-            curve = found.losses[i, :, s]
+    for i, width in enumerate(sweep.widths):
+        for s in range(len(sweep.seeds)):
+            curve = sweep.losses[i, :, s]
             if not np.isfinite(curve).any():
                 raise ValueError(f"every run at width {width}, seed {s} diverged; try smaller factors")
             found_here = vertex(logs, curve)
             optima[i, s], left_open[i, s] = found_here.at, found_here.left_open
             if found_here.at_edge:
                 edges.add(width)
-    sizes = np.log(np.asarray(found.widths, dtype=np.float64))
+    sizes = np.log(np.asarray(sweep.widths, dtype=np.float64))
     weights = (sizes - sizes.mean()) / ((sizes - sizes.mean()) ** 2).sum()
     # What the grid leaves open is the same for all seeds, and uniform: its variance is a third of its reach squared.
     open_ = left_open.max(axis=1)
@@ -127,8 +127,8 @@ def locate(found: Sweep, *, confidence: float = CONFIDENCE) -> Transfer:
     best = tuple(
         _exponential(_interval(row, confidence, float(reach))) for row, reach in zip(optima, open_, strict=True)
     )
-    lowest = tuple(float(np.nanmin(np.mean(losses, axis=-1))) for losses in found.losses)  # NaN: not run
-    return Transfer(found, best, lowest, exponent, tuple(sorted(edges)))
+    lowest = tuple(float(np.nanmin(np.mean(losses, axis=-1))) for losses in sweep.losses)  # NaN: not run
+    return Transfer(sweep, best, lowest, exponent, tuple(sorted(edges)))
 
 
 class Vertex(NamedTuple):

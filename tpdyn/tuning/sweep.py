@@ -142,11 +142,13 @@ class _Runs:
             if cell in self._done:
                 continue
             asked = self.widths[cell[0]], self.factors[cell[1]], cell[2]
-            found = self.means.found(self._key(asked))
-            if found is None:
+            stored = self.means.found(self._key(asked))
+            if stored is None:
                 waiting[asked] = cell
             else:
-                self._note(cell, next(v.value for v in found.values if v.what == FINAL), float(found.facts["seconds"]))
+                self._note(
+                    cell, next(v.value for v in stored.values if v.what == FINAL), float(stored.facts["seconds"])
+                )
         for asked, (loss, losses, seconds) in self.means.make(self._run, list(waiting), on):
             width, factor, seed = asked
             values = [

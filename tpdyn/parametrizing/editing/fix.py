@@ -214,8 +214,8 @@ class _Writer:
             return
         edits = self._file(os.path.abspath(line.file))
         biased = any(f"{site.module.split('#')[0]}.bias" in known for site in line.sites)
-        found = multiplied(edits, line, biased)
-        if found is None:
+        product = multiplied(edits, line, biased)
+        if product is None:
             words = f"multiply the product of {modules or 'this line'} by {_growth(line, self._base)}"
             edits.comment(line.line, f"TODO (tpdyn fix): {words}")
             self._by_hand.append(
@@ -223,14 +223,14 @@ class _Writer:
                 "plain (inside of a library: by an option of its own, or a forward hook of the module)"
             )
             return
-        if found.call is not None:
-            edits.add_argument(found.call, found.argument)
-        elif found.node is not None:
-            edits.wrap(found.node, *found.around())
+        if product.call is not None:
+            edits.add_argument(product.call, product.argument)
+        elif product.node is not None:
+            edits.wrap(product.node, *product.around())
         self._edits.append(
             f"{where}: the product of {modules or 'this line'} is multiplied by {_growth(line, self._base)}"
         )
-        for other in other_uses(edits, line, found, biased, ran):
+        for other in other_uses(edits, line, product, biased, ran):
             assert other.node is not None
             edits.wrap(other.node, *other.around())
             self._edits.append(

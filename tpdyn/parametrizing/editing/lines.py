@@ -49,15 +49,15 @@ def lines_of(program: Program, multipliers: dict[str, Fraction], base_width: int
         # Modules of one name in several blocks share a line; a projection and a readout on one line do not.
         last = site.module.split("#")[0].rpartition(".")[2] if site.parameters else ""
         by_line.setdefault((site.source.file, site.source.line, last), []).append(site)
-    found = []
+    lines = []
     for (file, line, _), group in by_line.items():
         powers = {-multipliers.get(site.name, Fraction(0)) for site in group}
         if powers == {0}:
             continue
         sizes = {size_of(program, site, base_width) for site in group}
         power = powers.pop() if len(powers) == 1 else None
-        found.append(Line(file, line, tuple(group), power, sizes.pop() if len(sizes) == 1 else None))
-    return tuple(found)
+        lines.append(Line(file, line, tuple(group), power, sizes.pop() if len(sizes) == 1 else None))
+    return tuple(lines)
 
 
 def size_of(program: Program, site: Site, base_width: int) -> int | None:

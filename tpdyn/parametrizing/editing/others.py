@@ -66,19 +66,19 @@ def _is_word(node: ast.AST, words: tuple[str, ...]) -> bool:
 
 
 def other_uses(
-    edits: TextEdits, line: Line, found: Multiplied, biased: bool, ran: Collection[int]
+    edits: TextEdits, line: Line, product: Multiplied, biased: bool, ran: Collection[int]
 ) -> Iterator[Multiplied]:
     """Yield the same product where it did not run: other calls of the module or weight in the same class.
 
     For attention by one call: the product of the same query and key, written out in the same function.
     ran: lines that are known, and are not to be looked at.
     """
-    if found.call is not None:
-        yield from _written_out(edits, line, found.call, ran)
+    if product.call is not None:
+        yield from _written_out(edits, line, product.call, ran)
         return
     recorded = [node for node in ast.walk(edits.tree) if begins_at(node, line.line) and _weight(node)]
     inside = [
-        node for node in recorded if found.node is node or (found.alone and first_argument_of(node) is found.node)
+        node for node in recorded if product.node is node or (product.alone and first_argument_of(node) is product.node)
     ]
     weight = _weight(inside[0]) if inside else ""
     if not weight:
@@ -87,7 +87,7 @@ def other_uses(
         if not isinstance(node, ast.expr) or _weight(node) != weight or node.lineno in ran:
             continue
         factor = factor_of(_size(node), line)
-        if not biased and not (isinstance(node, ast.Call) and found.alone):
+        if not biased and not (isinstance(node, ast.Call) and product.alone):
             yield Multiplied(factor, node)
         elif (argument := first_argument_of(node)) is not None:
             yield Multiplied(factor, argument, alone=True)

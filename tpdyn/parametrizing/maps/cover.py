@@ -153,15 +153,15 @@ def phase_cells(
         lies = locate(program, own, coordinates, extra)
         if lies is not None:
             marked.setdefault(known, lies)
-    made = [_shown(phase, polytope, whole) for phase, polytope in cells]
-    made.sort(key=lambda cell: (rank(cell.phase), -cell.dimension, cell.corners))
-    return PhaseCells(coordinates.names, window, tuple(made), marked, reader.readings)
+    shown = [_shown(phase, polytope, whole) for phase, polytope in cells]
+    shown.sort(key=lambda cell: (rank(cell.phase), -cell.dimension, cell.corners))
+    return PhaseCells(coordinates.names, window, tuple(shown), marked, reader.readings)
 
 
 def _cover(whole: Polytope, reader: PhaseReader) -> list[tuple[Phase, Polytope]]:
     """Cover the whole by phases and disjoint sets on which they hold."""
     draw = random.Random(0)
-    found: list[tuple[Phase, Polytope]] = []
+    cells: list[tuple[Phase, Polytope]] = []
     left = [whole]
     while left:
         phase, read = reader.look(left[-1].inner([draw.randint(50, 150) for _ in left[-1].corners]))
@@ -173,11 +173,11 @@ def _cover(whole: Polytope, reader: PhaseReader) -> list[tuple[Phase, Polytope]]
         assert cell is not None
         # Cells may share points, of which they say the same: the first keeps them.
         parts = [cell.reduced()]
-        for _, earlier in found:
+        for _, earlier in cells:
             parts = [rest for part in parts for rest in part.without(earlier.bounds)]
-        found += [(phase, part.reduced()) for part in parts]
+        cells += [(phase, part.reduced()) for part in parts]
         left = [rest for piece in left for rest in piece.without(bounds)]
-    return found
+    return cells
 
 
 def _shown(phase: Phase, polytope: Polytope, whole: Polytope) -> PhaseCell:

@@ -60,23 +60,23 @@ class Face:
 
     def bounds(self) -> dict[str, tuple[Fraction | None, Fraction | None]]:
         """Find for each exponent its smallest and largest value on the closed pieces; None where there is no bound."""
-        found: dict[str, tuple[Fraction | None, Fraction | None]] = {}
+        bounds: dict[str, tuple[Fraction | None, Fraction | None]] = {}
         for index, name in enumerate(self.names):
             middle = self.point[index] + self.base[index]
             form = Form(middle, tuple(direction[index] for direction in self.directions))
             if any(direction[index] for direction in self.free):
-                found[name] = (None, None)
+                bounds[name] = (None, None)
             else:
-                found[name] = (middle, middle) if form.is_constant else _reach(form, self.pieces)
-        return found
+                bounds[name] = (middle, middle) if form.is_constant else _reach(form, self.pieces)
+        return bounds
 
     def holds(self, point: Sequence[Fraction]) -> bool:
         """Tell whether a point (the symbols, relative to the script) lies in one of the pieces, up to `free`."""
         away = tuple(x - y for x, y in zip(point, self.point, strict=True))
-        found = _coordinates((*self.directions, *self.free), away)
-        if found is None:
+        coordinates = _coordinates((*self.directions, *self.free), away)
+        if coordinates is None:
             return False
-        t = found[: len(self.directions)]
+        t = coordinates[: len(self.directions)]
         return any(all(constraint.holds(t) for constraint in piece) for piece in self.pieces)
 
     def show(self) -> str:
@@ -237,7 +237,7 @@ class _Walk:
     def beyond(self, piece: tuple[Constraint, ...]) -> list[Point]:
         """List points a little outside of each facet; around a piece without interior, to both sides along each direction."""
         size = self.size
-        found: list[Point] = []
+        points: list[Point] = []
         tangents = nullspace([c.form.coefficients for c in piece if c.relation == "="], size)
         for constraint in (c for c in piece if c.relation != "="):
             others = [c for c in piece if c is not constraint]
@@ -245,25 +245,25 @@ class _Walk:
             if on is not None:
                 slopes = [Form(ZERO, constraint.form.coefficients).at(tangent) for tangent in tangents]
                 outward = (sum((m * t[k] for m, t in zip(slopes, tangents, strict=True)), ZERO) for k in range(size))
-                found.append(_step(on, tuple(outward), -1))
+                points.append(_step(on, tuple(outward), -1))
                 if constraint.relation == ">":
-                    found.append(on)
+                    points.append(on)
         if any(c.relation == "=" for c in piece):
             middle = inside(piece, size)
             assert middle is not None
             normals = [c.form.coefficients for c in piece if c.relation == "="]
             for along in dict.fromkeys([*(_unit(k, size) for k in range(size)), *normals]):
-                found += [_step(middle, along, 1), _step(middle, along, -1)]
-        return found
+                points += [_step(middle, along, 1), _step(middle, along, -1)]
+        return points
 
 
 def _on_axis(piece: Sequence[Constraint], index: int, size: int) -> tuple[Constraint, ...]:
     """Restrict constraints to one coordinate among several, the others being 0."""
-    found = [
+    ends = [
         Constraint(Form(c.form.constant, tuple(c.form.coefficients[0] * x for x in _unit(index, size))), c.relation)
         for c in piece
     ]
-    return (*found, *(Constraint(Form(ZERO, _unit(k, size)), "=") for k in range(size) if k != index))
+    return (*ends, *(Constraint(Form(ZERO, _unit(k, size)), "=") for k in range(size) if k != index))
 
 
 def _coordinates(directions: Sequence[Point], away: Point) -> Point | None:

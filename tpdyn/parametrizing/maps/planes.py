@@ -253,11 +253,11 @@ def values_at(own: Mapping[str, Own], point: Exponents, moved: Moves) -> set[Fra
 
 def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> Exponents:
     """Return a point after steps, each in the direction in which a symbol moves."""
-    found = {kind: dict(given) for kind, given in _by_kind(point).items()}
+    exponents = {kind: dict(given) for kind, given in _by_kind(point).items()}
     for moved, step in steps:
         for (kind, name), coefficient in moved.items():
-            found[kind][name] = found[kind].get(name, ZERO) + coefficient * step
-    return replace(point, multiplier=found["a"], initial=found["b"], rate=found["c"])
+            exponents[kind][name] = exponents[kind].get(name, ZERO) + coefficient * step
+    return replace(point, multiplier=exponents["a"], initial=exponents["b"], rate=exponents["c"])
 
 
 def _difference(start: Exponents, end: Exponents, at: Mapping[str, tuple[int, ...]]) -> Moves:

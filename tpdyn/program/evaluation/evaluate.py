@@ -58,8 +58,8 @@ def evaluate(
     Raises:
         ValueError: for a leaf, or for an operand with an axis that the result lacks.
     """
-    made = _value(instruction, operands, shape, width, dtype, device)
-    return made.expand(shape).to(torch.int64 if type == "int" else dtype)
+    value = _value(instruction, operands, shape, width, dtype, device)
+    return value.expand(shape).to(torch.int64 if type == "int" else dtype)
 
 
 def _value(
@@ -126,8 +126,8 @@ def _einsum(reads: Sequence[Operand], values: Sequence[Tensor], rank: int) -> Te
     arguments: list[Any] = []
     for read, value in zip(reads, values, strict=True):
         arguments += [value, [letter[label] for label in read.axes]]
-    made: Tensor = torch.einsum(*arguments, [letter[label] for label in present])
-    return aligned(made, present, rank)
+    product: Tensor = torch.einsum(*arguments, [letter[label] for label in present])
+    return aligned(product, present, rank)
 
 
 def _slice(cut: Slice, value: Tensor, rank: int) -> Tensor:

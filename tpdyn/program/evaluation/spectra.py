@@ -16,9 +16,9 @@ from tpdyn.program.instructions import Eigenvalues, Spectral
 def eigenvalues(instruction: Eigenvalues, value: Tensor, rank: int) -> Tensor:
     """Compute the eigenvalues, axes in the order of the result's labels (size 1 where the value lacks one)."""
     matrix, batch, _ = _matrices(value, instruction)
-    found = torch.linalg.eigvalsh(matrix)
-    found = found.flip(-1) if instruction.descending else found
-    return aligned(found, (*batch, instruction.axis), rank)
+    spectrum = torch.linalg.eigvalsh(matrix)
+    spectrum = spectrum.flip(-1) if instruction.descending else spectrum
+    return aligned(spectrum, (*batch, instruction.axis), rank)
 
 
 def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -> Tensor:
@@ -32,9 +32,9 @@ def spectral(instruction: Spectral, weights: Tensor, value: Tensor, rank: int) -
     factors = aligned(weights, [axis_of[label] for label in own], len(axis_of)).unsqueeze(-2)
     for number, label in enumerate(every):
         vectors = vectors if label in batch else vectors.unsqueeze(number)
-    made = (vectors * factors) @ vectors.mT
-    made = made.reshape(*made.shape[:-2], *sides, *sides)
-    return aligned(made, (*every, *instruction.rows, *instruction.columns), rank)
+    function = (vectors * factors) @ vectors.mT
+    function = function.reshape(*function.shape[:-2], *sides, *sides)
+    return aligned(function, (*every, *instruction.rows, *instruction.columns), rank)
 
 
 def _matrices(value: Tensor, instruction: Eigenvalues | Spectral) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:

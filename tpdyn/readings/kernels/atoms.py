@@ -68,12 +68,12 @@ class Atoms(Linear):
         every = tuple(dict.fromkeys((*a.labels, *b.labels)))
         equal = (expanded(a, every).value == expanded(b, every).value).to(tile.sides[u.side].dtype)
         std, location = leaf.law.std, leaf.law.mean
-        made: Sized | None
+        rows: Sized | None
         if kind == "tangent":
-            made = Sized(equal, every) if leaf.kind == "parameter" else None
+            rows = Sized(equal, every) if leaf.kind == "parameter" else None
         else:
-            made = total([scaled(Sized(equal, every), std * std), level(every, location * location, tile)])
-        return None if made is None else summed(made, out, {*u.labels, *v.labels})
+            rows = total([scaled(Sized(equal, every), std * std), level(every, location * location, tile)])
+        return None if rows is None else summed(rows, out, {*u.labels, *v.labels})
 
     def _leaves(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Pair entries of leaves: those of one leaf are independent of each other, and of those of another."""
@@ -92,8 +92,8 @@ class Atoms(Linear):
             if not location.is_zero:
                 ones = torch.ones([x.size for x in every], dtype=tile.sides[0].dtype)
                 parts.append(scaled(Sized(ones, every), location))
-        made = total(parts)
-        return None if made is None else summed(made, out, {*u.labels, *v.labels})
+        kernel = total(parts)
+        return None if kernel is None else summed(kernel, out, {*u.labels, *v.labels})
 
     def _matrices(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Pair `W x` with `W y`: `n Var(W) E[x y]`; in the tangent kernel of weights W also `n E[x y]`."""
@@ -140,11 +140,11 @@ class Atoms(Linear):
             parts.append(scaled(self.pair("second", tile, read, read_v, child), variance if kind == "second" else ONE))
         if kind == "tangent" and not variance.is_zero:
             parts.append(scaled(self.pair("tangent", tile, read, read_v, child), variance))
-        made = scaled(total(parts), scale)
-        if made is None:
+        kernel = scaled(total(parts), scale)
+        if kernel is None:
             return None
-        made = repeated(made, tuple(dict.fromkeys((*child, *inner))), inside | gone, summed_before=inside)
-        return reordered(identity(made, apart, out), out)
+        kernel = repeated(kernel, tuple(dict.fromkeys((*child, *inner))), inside | gone, summed_before=inside)
+        return reordered(identity(kernel, apart, out), out)
 
     def _functions(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Pair `f(a)` with `g(b)`, a and b Gaussian; any other value counts as the identity of itself."""
@@ -169,8 +169,8 @@ class Atoms(Linear):
             at_once = gaussian.both(f, cov, law, law_b) if tile.tangents and f == g else None
             if at_once is not None:
                 tile.slopes[key] = at_once[1]
-            made = Sized(gaussian.second(f, g, cov, law, law_b) if at_once is None else at_once[0], every)
-            return summed(made, out, {*u.labels, *v.labels})
+            kernel = Sized(gaussian.second(f, g, cov, law, law_b) if at_once is None else at_once[0], every)
+            return summed(kernel, out, {*u.labels, *v.labels})
         moving = self.pair("tangent", tile, a, b, every)
         if moving is None:
             return None
@@ -218,8 +218,8 @@ class Atoms(Linear):
         seconds = [self.group("second", tile, pair) for _, pair in groups]
         scale = mine[0] * theirs[0]
         if kind == "second":
-            made = [each for each in seconds if each is not None]
-            return scaled(product(made, out, every), scale) if len(made) == len(seconds) else None
+            factors = [each for each in seconds if each is not None]
+            return scaled(product(factors, out, every), scale) if len(factors) == len(seconds) else None
         parts = []
         for k, (_, pair) in enumerate(groups):
             moving = self.group("tangent", tile, pair) if len(pair) == 2 else None

@@ -78,12 +78,12 @@ class Chain:
     def _variances(self, x: Tensor) -> list[Tensor]:
         """Of each function's argument, for each sample."""
         value = x.square().sum(1) * self.layers[0].scale + self.layers[0].bias
-        found = [value]
+        variances = [value]
         for layer in self.layers[1:-1]:
             law = Gaussian(value)
             value = gaussian.second(layer.function, layer.function, value, law, law) * layer.scale + layer.bias
-            found.append(value)
-        return found
+            variances.append(value)
+        return variances
 
     def _block(
         self, gram: Tensor, variances: list[tuple[Tensor, Tensor]], tangents: bool
@@ -98,20 +98,20 @@ class Chain:
             f, law, law_b = layer.function, Gaussian(v), Gaussian(w)
             at_once = gaussian.both(f, second, law, law_b) if tangent is not None and not alone else None
             if at_once is not None:
-                made, slopes = at_once
+                kernel, slopes = at_once
             else:
-                made, slopes = gaussian.second(f, f, second, law, law_b), None
+                kernel, slopes = gaussian.second(f, f, second, law, law_b), None
                 if tangent is not None:
                     assert f.slope is not None
                     slopes = gaussian.second(f.slope, f.slope, second, law, law_b)
             if tangent is not None and slopes is not None:
                 tangent.mul_(slopes)
                 if layer.scale == layer.trained and not layer.trained_bias and not layer.bias:
-                    second = _affine(made, layer.scale, 0.0)
+                    second = _affine(kernel, layer.scale, 0.0)
                     tangent = _affine(tangent, layer.scale, 0.0).add_(second)
                     continue
-                tangent = _affine(tangent, layer.scale, layer.trained_bias).add_(made, alpha=layer.trained)
-            second = _affine(made, layer.scale, layer.bias)
+                tangent = _affine(tangent, layer.scale, layer.trained_bias).add_(kernel, alpha=layer.trained)
+            second = _affine(kernel, layer.scale, layer.bias)
         return second, tangent
 
 
@@ -127,10 +127,10 @@ def chain_of(frame: Frame, output: int) -> Chain | None:
     layers: list[Layer] = []
     var = output
     while True:
-        found = _dense(frame, var)
-        if found is None:
+        layer = _dense(frame, var)
+        if layer is None:
             return None
-        read, scale, trained, bias, trained_bias = found
+        read, scale, trained, bias, trained_bias = layer
         statement = frame.program.statements[read]
         if read == frame.data:
             layers.append(Layer(Applied(), scale, trained, bias, trained_bias))
@@ -198,13 +198,13 @@ def _terms(
         return [(scale, var, axes)]
     if not instruction.constant.is_zero:
         return None
-    found = []
+    terms = []
     for factor, operand in instruction.terms:
         part = _terms(frame, operand.var, scale * factor, tuple(axes[k] for k in operand.axes))
         if part is None:
             return None
-        found += part
-    return found
+        terms += part
+    return terms
 
 
 def _limit(scale: Scaling) -> float:

@@ -82,13 +82,13 @@ class Frame(ABC):
         """Give a value fresh labels."""
         return Seen(side, var, tuple(Label(size) for size in tile.sides[side].finite_shape(var)))
 
-    def of_order_zero(self, var: int, made: Sized) -> Sized:
+    def of_order_zero(self, var: int, sized: Sized) -> Sized:
         """Take the limit of a moment: zero where it vanishes; refuse one that grows."""
-        if made.order == 0:
-            return made
-        if made.order < 0:
-            return Sized(torch.zeros_like(made.value), made.labels)
-        raise self.refusal(var, f"it grows with the width, its square as n^{show_order(made.order)}")
+        if sized.order == 0:
+            return sized
+        if sized.order < 0:
+            return Sized(torch.zeros_like(sized.value), sized.labels)
+        raise self.refusal(var, f"it grows with the width, its square as n^{show_order(sized.order)}")
 
     def by_label(self, u: Seen) -> dict[int, Label]:
         """Return the label of each finite axis of a statement, by the number of the axis."""

@@ -58,9 +58,9 @@ class Applied:
         """Evaluate it."""
         if self.name is None:
             return x
-        made = lookup(self.name, self.parameters).value(torch, x, *self.parameters)
-        assert isinstance(made, Tensor)
-        return made
+        values = lookup(self.name, self.parameters).value(torch, x, *self.parameters)
+        assert isinstance(values, Tensor)
+        return values
 
 
 def mean(f: Applied, a: Gaussian) -> Tensor:
@@ -74,15 +74,15 @@ def second(f: Applied, g: Applied, cov: Tensor, a: Gaussian, b: Gaussian) -> Ten
     """Compute `E[f(a) g(b)]`: the variances of a and b broadcast against `cov`, their covariance."""
     closed = closed_form(f) if f == g and a.mean is None and b.mean is None else None
     if closed is not None:
-        made = closed(torch, a.variance, cov, b.variance, *f.parameters)
-        assert isinstance(made, Tensor)
-        return made
+        moment = closed(torch, a.variance, cov, b.variance, *f.parameters)
+        assert isinstance(moment, Tensor)
+        return moment
     if f.name is None and g.name is None:
         return cov + a.location * b.location
     every = torch.broadcast_tensors(cov, a.location, a.variance, b.location, b.variance)  # type: ignore[no-untyped-call]
     shape, flat = every[0].shape, [each.flatten() for each in every]
-    made = quadrature.pair(f, g, flat[0], (flat[1], flat[2]), (flat[3], flat[4]), (f.kinks, g.kinks))
-    return made.reshape(shape)
+    moment = quadrature.pair(f, g, flat[0], (flat[1], flat[2]), (flat[3], flat[4]), (f.kinks, g.kinks))
+    return moment.reshape(shape)
 
 
 def both(f: Applied, cov: Tensor, a: Gaussian, b: Gaussian) -> tuple[Tensor, Tensor] | None:
@@ -92,8 +92,8 @@ def both(f: Applied, cov: Tensor, a: Gaussian, b: Gaussian) -> tuple[Tensor, Ten
     at_once = lookup(f.name, f.parameters).expected_both
     if at_once is None or torch.broadcast_shapes(a.variance.shape, b.variance.shape) != cov.shape:  # type: ignore[no-untyped-call]
         return None
-    made, slopes = at_once(torch, a.variance, cov, b.variance, *f.parameters)
-    return made, slopes
+    moment, slopes = at_once(torch, a.variance, cov, b.variance, *f.parameters)
+    return moment, slopes
 
 
 def closed_form(f: Applied) -> Callable[..., object] | None:

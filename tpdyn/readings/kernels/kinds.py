@@ -29,7 +29,7 @@ def matrix_of(program: Program, numeric: frozenset[int], var: int) -> tuple[Oper
 
 def numbers_of(program: Program, data: int) -> frozenset[int]:
     """Collect the values that are numbers in the limit: made of data, or sums over the width without weights."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for var, statement in enumerate(program.statements):
         instruction = statement.instruction
         if statement.origin.phase not in ("initialization", "data", "forward") or statement.origin.step:
@@ -39,39 +39,39 @@ def numbers_of(program: Program, data: int) -> frozenset[int]:
             fixed = instruction.kind != "parameter" and instruction.law.kind in ("data", "index", "array")
             level = instruction.law.kind in ("zero", "constant") and instruction.kind != "parameter"
             if var == data or ((fixed or level) and not wide):
-                found.add(var)
+                numbers.add(var)
             continue
         reads = [operand.var for operand in operands_of(instruction)]
-        if all(read in found for read in reads):
+        if all(read in numbers for read in reads):
             if not wide:
-                found.add(var)
+                numbers.add(var)
             continue
-        if isinstance(instruction, Contract) and not wide and matrix_of(program, frozenset(found), var) is None:
+        if isinstance(instruction, Contract) and not wide and matrix_of(program, frozenset(numbers), var) is None:
             sums = any(
                 dim.is_wide and label >= len(statement.shape)
                 for operand in instruction.operands
                 for dim, label in zip(program.statements[operand.var].shape, operand.axes, strict=True)
             )
             if sums:
-                found.add(var)
-    return frozenset(found)
+                numbers.add(var)
+    return frozenset(numbers)
 
 
 def sources_of(program: Program, numeric: frozenset[int]) -> dict[int, frozenset[int]]:
     """Find the leaves that a value's randomness comes from, coordinate by coordinate: of `W x` it is W alone."""
-    found: dict[int, frozenset[int]] = {}
+    sources: dict[int, frozenset[int]] = {}
     for var, statement in enumerate(program.statements):
         instruction = statement.instruction
         if var in numeric:
-            found[var] = frozenset()
+            sources[var] = frozenset()
         elif isinstance(instruction, Leaf):
             random = not instruction.law.scale.is_zero or instruction.kind == "parameter"
-            found[var] = frozenset({var}) if random else frozenset()
+            sources[var] = frozenset({var}) if random else frozenset()
         elif (matrix := matrix_of(program, numeric, var)) is not None:
-            found[var] = frozenset({matrix[0].var})
+            sources[var] = frozenset({matrix[0].var})
         else:
-            found[var] = frozenset().union(*(found[operand.var] for operand in operands_of(instruction)))
-    return found
+            sources[var] = frozenset().union(*(sources[operand.var] for operand in operands_of(instruction)))
+    return sources
 
 
 def same_gather(one: Gather, other: Gather) -> bool:

@@ -97,17 +97,17 @@ class Linear(Frame):
         factors = [self.number(tile, each) for each in numbers]
         kept = {label for factor in factors if factor is not None for label in factor.labels}
         inner = tuple(dict.fromkeys([*(x for x in out), *(x for x in (*read.labels, *v.labels) if x in kept)]))
-        made = self.pair(kind, tile, read, v, tuple(x for x in inner if x in {*read.labels, *v.labels}))
-        if made is None or any(factor is None for factor in factors):
+        kernel = self.pair(kind, tile, read, v, tuple(x for x in inner if x in {*read.labels, *v.labels}))
+        if kernel is None or any(factor is None for factor in factors):
             return None
         present = [factor for factor in factors if factor is not None]
-        return scaled(product([made, *present], out, {*read.labels, *v.labels, *kept}), scale)
+        return scaled(product([kernel, *present], out, {*read.labels, *v.labels, *kept}), scale)
 
     def _constant(self, tile: Tile, constant: Scaling, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        made = self.mean(tile, v, tuple(x for x in out if x in v.labels))
-        if made is None:
+        mean = self.mean(tile, v, tuple(x for x in out if x in v.labels))
+        if mean is None:
             return None
-        return scaled(repeated(made, out, {*u.labels, *v.labels}, summed_before=set(v.labels)), constant)
+        return scaled(repeated(mean, out, {*u.labels, *v.labels}, summed_before=set(v.labels)), constant)
 
     def _gathered(
         self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Gather, other: Gather, out: Labels
@@ -130,11 +130,11 @@ class Linear(Frame):
             raise self.refusal(u.var, "positions are looked up along an axis that is kept")
         rest = tuple(x for x in out if x in inside)
         inner = (pick, *rest) if pick is pick_v else (pick, pick_v, *rest)
-        made = self.pair(kind, tile, read, read_v, inner)
-        if made is None:
+        kernel = self.pair(kind, tile, read, read_v, inner)
+        if kernel is None:
             return None
         gathered = looked_up(
-            made.value,
+            kernel.value,
             table,
             joined,
             len(where.labels),
@@ -144,7 +144,7 @@ class Linear(Frame):
         )
         names = [label for label in where.labels if label in out]
         names += [label for k, label in enumerate(where_v.labels) if label in out and k not in joined]
-        return reordered(Sized(gathered, (*names, *rest), made.order), out)
+        return reordered(Sized(gathered, (*names, *rest), kernel.order), out)
 
     def _joined(
         self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, other: Concat, out: Labels
@@ -154,13 +154,13 @@ class Linear(Frame):
         parts: list[Sized | int] = []
         for part, part_v, length in zip(one.parts, other.parts, one.lengths, strict=True):
             size = int(length.constant)
-            made = None
+            kernel = None
             if part is not None and part_v is not None:
                 here = Label(size)
                 read = self.operand(tile, u, part, {**self.by_label(u), one.axis: here})
                 read_v = self.operand(tile, v, part_v, {**self.by_label(v), other.axis: here})
-                made = self.pair(kind, tile, read, read_v, tuple(here if x is along else x for x in out))
-            parts.append(size if made is None else made)
+                kernel = self.pair(kind, tile, read, read_v, tuple(here if x is along else x for x in out))
+            parts.append(size if kernel is None else kernel)
         return end_to_end(parts, out.index(along) if along in out else None, out)
 
     def _blocks(self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, out: Labels) -> Sized | None:
@@ -171,12 +171,12 @@ class Linear(Frame):
         parts: list[Sized | int] = []
         for part, length in zip(one.parts, one.lengths, strict=True):
             size = int(length.constant)
-            made = None
+            kernel = None
             if part is not None:
                 here = Label(size)
                 read = self.operand(tile, u, part, {**self.by_label(u), one.axis: here})
-                made = self.pair(kind, tile, read, v, tuple(here if x is along else x for x in out))
-            parts.append(size if made is None else made)
+                kernel = self.pair(kind, tile, read, v, tuple(here if x is along else x for x in out))
+            parts.append(size if kernel is None else kernel)
         return end_to_end(parts, out.index(along) if along in out else None, out)
 
     def _picked(
@@ -188,14 +188,14 @@ class Linear(Frame):
             return self._apart(kind, tile, u, v, shared, out)
         table = tile.sides[u.side].value(where.var, self).long()
         rest = tuple(x for x in out if x not in where.labels)
-        made = self.pair(kind, tile, read, v, (picked, *rest))
-        if made is None:
+        kernel = self.pair(kind, tile, read, v, (picked, *rest))
+        if kernel is None:
             return None
-        value = rows_of(made.value, table)
+        value = rows_of(kernel.value, table)
         for axis in reversed([k for k, label in enumerate(where.labels) if label not in out]):
             value = value.sum(axis)
         names = (*(x for x in where.labels if x in out), *rest)
-        return reordered(Sized(value, names, made.order), out)
+        return reordered(Sized(value, names, kernel.order), out)
 
     def _entries(
         self,
@@ -210,23 +210,23 @@ class Linear(Frame):
     ) -> Sized | None:
         """Select entries along one axis; without a label (one entry) the axis is dropped."""
         rest = tuple(x for x in out if x is not label)
-        made = self.pair(kind, tile, read, v, (picked, *rest))
-        if made is None:
+        kernel = self.pair(kind, tile, read, v, (picked, *rest))
+        if kernel is None:
             return None
-        value = rows_of(made.value, entries)
+        value = rows_of(kernel.value, entries)
         if label is None or label not in out:
-            return reordered(Sized(value.sum(0), rest, made.order), out)
-        return reordered(Sized(value, (label, *rest), made.order), out)
+            return reordered(Sized(value.sum(0), rest, kernel.order), out)
+        return reordered(Sized(value, (label, *rest), kernel.order), out)
 
     def _apart(self, kind: Kind, tile: Tile, u: Seen, v: Seen, shared: Sequence[Label], out: Labels) -> Sized | None:
         """Pair axes that run together, but are cut on one side only: all pairs, of these the diagonal."""
         fresh = {label: Label(label.size) for label in shared}
         apart = Seen(v.side, v.var, tuple(fresh.get(x, x) for x in v.labels))
         rest = tuple(x for x in out if x not in fresh)
-        made = self.pair(kind, tile, u, apart, (*shared, *fresh.values(), *rest))
-        if made is None:
+        kernel = self.pair(kind, tile, u, apart, (*shared, *fresh.values(), *rest))
+        if kernel is None:
             return None
-        value = made.value
+        value = kernel.value
         for _ in shared:
             value = value.diagonal(dim1=0, dim2=len(shared)).movedim(-1, len(shared) - 1)
-        return summed(Sized(value, (*shared, *rest), made.order), out, {*shared, *rest})
+        return summed(Sized(value, (*shared, *rest), kernel.order), out, {*shared, *rest})

@@ -136,16 +136,16 @@ class Numbers:
 
     def value(self, var: int, kernels: Sums) -> Tensor:
         """Compute the number in the limit, with the axes of its statement; refuse one that grows or stays random."""
-        made = self.number(var, kernels)
-        if made.fluctuation is not None and made.fluctuation >= 0:
+        number = self.number(var, kernels)
+        if number.fluctuation is not None and number.fluctuation >= 0:
             raise kernels.refusal(
                 var,
                 "a sum over the width stays random in the limit (attention logits divided by sqrt(d)?); divide by d, or ask "
                 "for the limit of a training run",
             )
-        if made.order is not None and made.order > 0:
-            raise kernels.refusal(var, f"it grows with the width, as n^{show_order(made.order)}")
-        return made.value if made.order == 0 else torch.zeros_like(made.value)
+        if number.order is not None and number.order > 0:
+            raise kernels.refusal(var, f"it grows with the width, as n^{show_order(number.order)}")
+        return number.value if number.order == 0 else torch.zeros_like(number.value)
 
     def number(self, var: int, kernels: Sums) -> Number:
         """Compute the number with its power of the width."""
@@ -168,9 +168,9 @@ class Numbers:
                 inner = self.number(operand.var, kernels)
                 alone = isinstance(statement.instruction, Contract) or statement.instruction.constant.is_zero
                 if alone and (inner.order != 0 or not scale.is_constant or inner.fluctuation is not None):
-                    made = inner.times(scale)
+                    scaled = inner.times(scale)
                     shape = tuple(self.axis_size(var, axis) for axis in range(len(statement.shape)))
-                    return replace(made, value=_summed_by(made.value, list(operand.axes), shape))
+                    return replace(scaled, value=_summed_by(scaled.value, list(operand.axes), shape))
                 return Number(self._made(var, kernels))
             case _:  # made of numbers that do not depend on the width, or refused there
                 return Number(self._made(var, kernels))
@@ -192,8 +192,8 @@ class Numbers:
 
     def _leaf(self, name: str, leaf: Leaf, shape: tuple[int, ...]) -> Tensor:
         if name in self.program.arrays:
-            made = torch.as_tensor(self.program.arrays[name])
-            return made if leaf.law.kind == "index" else made.to(self.dtype)
+            array = torch.as_tensor(self.program.arrays[name])
+            return array if leaf.law.kind == "index" else array.to(self.dtype)
         return torch.full(shape, float(leaf.law.location.constant), dtype=self.dtype)
 
 

@@ -59,8 +59,8 @@ def expectation(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float,
     """Compute `E[f(mean + sqrt(variance) z)]`, entry by entry."""
     m, d = mean.double().flatten(), variance.double().clamp(min=0).sqrt().flatten()
     nodes, weights = panels(_breaks(m, d, kinks))
-    made = (weights * f(m[:, None] + d[:, None] * nodes)).sum(1)
-    return made.reshape(mean.shape).to(mean.dtype)
+    averages = (weights * f(m[:, None] + d[:, None] * nodes)).sum(1)
+    return averages.reshape(mean.shape).to(mean.dtype)
 
 
 def coefficients(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float, ...] = ()) -> tuple[Tensor, Tensor]:
@@ -70,12 +70,12 @@ def coefficients(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float
     values = f(m[:, None] + d[:, None] * nodes)
     weighted = weights * values
     below, here = torch.zeros_like(nodes), torch.ones_like(nodes)
-    found = []
+    series = []
     for k in range(DEGREE + 1):
-        found.append((weighted * here).sum(1))
+        series.append((weighted * here).sum(1))
         # sqrt(k+1) h_{k+1} = z h_k - sqrt(k) h_{k-1}
         below, here = here, (nodes * here - math.sqrt(k) * below) / math.sqrt(k + 1)
-    return torch.stack(found, 1), (weighted * values).sum(1)
+    return torch.stack(series, 1), (weighted * values).sum(1)
 
 
 def pair(
@@ -92,16 +92,16 @@ def pair(
     a, squares_a, back_a = _per_sample(f, m, v, kinks[0])
     b, squares_b, back_b = _per_sample(g, n, w, kinks[1])
     rho = (c / (v * w).sqrt().clamp_min(1e-300)).clamp(-1, 1)
-    made = torch.zeros_like(rho)
+    total = torch.zeros_like(rho)
     for k in range(DEGREE, -1, -1):
-        made = made * rho + a[back_a, k] * b[back_b, k]
+        total = total * rho + a[back_a, k] * b[back_b, k]
     rest_a = (squares_a - a.square().sum(1)).clamp(min=0)[back_a]
     rest_b = (squares_b - b.square().sum(1)).clamp(min=0)[back_b]
     missed = rho.abs() ** (DEGREE + 1) * (rest_a * rest_b).sqrt()
     hard = torch.nonzero(missed > TOLERANCE * (squares_a[back_a] * squares_b[back_b]).sqrt()).flatten()
     if len(hard):
-        made[hard] = _plane(f, g, rho[hard], (m[hard], v[hard]), (n[hard], w[hard]), kinks)
-    return made.to(cov.dtype)
+        total[hard] = _plane(f, g, rho[hard], (m[hard], v[hard]), (n[hard], w[hard]), kinks)
+    return total.to(cov.dtype)
 
 
 def _per_sample(f: Function, mean: Tensor, variance: Tensor, kinks: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,11 +125,11 @@ def _plane(
     """
     points = (PANELS + 4 + len(kinks[0]) + 3 * len(kinks[1])) * NODES
     step = max(1, CHUNK // points**2)
-    made = []
+    nodes = []
     for i in range(0, len(rho), step):
         few, m, v, n, w = (each[i : i + step] for each in (rho, *one, *other))
-        made.append(_plane_of_few(f, g, few, m, v, n, w, kinks))
-    return torch.cat(made)
+        nodes.append(_plane_of_few(f, g, few, m, v, n, w, kinks))
+    return torch.cat(nodes)
 
 
 def _plane_of_few(

@@ -77,17 +77,17 @@ class Kernels(Atoms):
         key = (kind, u.side, u.var, v.side, v.var, pattern, tuple(number[x] for x in inner))
         if key not in tile.found:
             tile.found[key] = self._worked_out(kind, tile, u, v, inner)
-        made = tile.found[key]
-        return None if made is None else expanded(Sized(made.value, inner, made.order), out)
+        kernel = tile.found[key]
+        return None if kernel is None else expanded(Sized(kernel.value, inner, kernel.order), out)
 
     def _worked_out(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         one, other = u.var in self.numeric, v.var in self.numeric
         if one or other:
             return self._with_number(kind, tile, u, v, out)
         for rule in (self.alike, self.linear, self.linear_on_the_right, self.atoms):
-            answered, made = rule(kind, tile, u, v, out)
+            answered, kernel = rule(kind, tile, u, v, out)
             if answered:
-                return made
+                return kernel
         raise self.refusal(u.var, f"no rule for it beside {self.program.statements[v.var].name}")
 
     def _with_number(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
@@ -96,10 +96,10 @@ class Kernels(Atoms):
             return None
         factors: list[Sized] = []
         for side in (u, v):
-            made = self.number(tile, side) if side.var in self.numeric else self.mean(tile, side, side.labels)
-            if made is None:
+            factor = self.number(tile, side) if side.var in self.numeric else self.mean(tile, side, side.labels)
+            if factor is None:
                 return None
-            factors.append(made)
+            factors.append(factor)
         return product(factors, out, {*u.labels, *v.labels})
 
     def mean(self, tile: Tile, u: Seen, out: Labels) -> Sized | None:
@@ -108,15 +108,15 @@ class Kernels(Atoms):
         instruction = statement.instruction
         names = self.by_label(u)
         if u.var in self.numeric:
-            made = self.number(tile, u)
+            mean = self.number(tile, u)
         elif isinstance(instruction, Leaf):
             ones = torch.ones([x.size for x in u.labels], dtype=tile.sides[0].dtype)
-            made = None if instruction.law.location.is_zero else scaled(Sized(ones, u.labels), instruction.law.location)
+            mean = None if instruction.law.location.is_zero else scaled(Sized(ones, u.labels), instruction.law.location)
         elif self.matrix(u.var):
-            made = None
+            mean = None
         else:
-            made = self._mean_of(tile, u, statement.shape, instruction, names)
-        return None if made is None else summed(made, out, set(u.labels))
+            mean = self._mean_of(tile, u, statement.shape, instruction, names)
+        return None if mean is None else summed(mean, out, set(u.labels))
 
     def _mean_of(
         self, tile: Tile, u: Seen, shape: tuple[Scaling, ...], instruction: Instruction, names: dict[int, Label]
@@ -126,8 +126,8 @@ class Kernels(Atoms):
                 parts = []
                 for scale, operand in terms:
                     read = self.operand(tile, u, operand, names)
-                    made = self.mean(tile, read, read.labels)
-                    parts.append(None if made is None else scaled(expanded(made, u.labels), scale))
+                    mean = self.mean(tile, read, read.labels)
+                    parts.append(None if mean is None else scaled(expanded(mean, u.labels), scale))
                 parts.append(level(u.labels, constant, tile))
                 return total(parts)
             case Contract():
@@ -146,15 +146,15 @@ class Kernels(Atoms):
             case Gather(value=value, index=index, axis=axis):
                 picked = Label(tile.sides[u.side].size(value, axis))
                 read = self.operand(tile, u, value, {**names, axis: picked})
-                made = self.mean(tile, read, read.labels)
-                if made is None:
+                mean = self.mean(tile, read, read.labels)
+                if mean is None:
                     return None
                 where = self.operand(tile, u, index, names)
                 table = tile.sides[u.side].value(where.var, self).long()
                 rest = tuple(x for x in read.labels if x is not picked)
-                first = reordered(made, (picked, *rest)).value
+                first = reordered(mean, (picked, *rest)).value
                 value_ = first.index_select(0, table.flatten()).reshape(*table.shape, *first.shape[1:])
-                return expanded(Sized(value_, (*where.labels, *rest), made.order), u.labels)
+                return expanded(Sized(value_, (*where.labels, *rest), mean.order), u.labels)
             case Slice():
                 return self._mean_of_entries(tile, u, instruction, names)
             case Concat():
@@ -168,28 +168,28 @@ class Kernels(Atoms):
         """Take the mean of entries along one axis: those entries of the mean."""
         picked = Label(tile.sides[u.side].size(cut.value, cut.axis))
         read = self.operand(tile, u, cut.value, {**names, cut.axis: picked})
-        made = self.mean(tile, read, read.labels)
-        if made is None:
+        mean = self.mean(tile, read, read.labels)
+        if mean is None:
             return None
         rest = tuple(x for x in read.labels if x is not picked)
-        value = reordered(made, (picked, *rest)).value.index_select(0, torch.arange(cut.length) * cut.step + cut.start)
+        value = reordered(mean, (picked, *rest)).value.index_select(0, torch.arange(cut.length) * cut.step + cut.start)
         if cut.axis not in names:
-            return expanded(Sized(value[0], rest, made.order), u.labels)
-        return expanded(Sized(value, (names[cut.axis], *rest), made.order), u.labels)
+            return expanded(Sized(value[0], rest, mean.order), u.labels)
+        return expanded(Sized(value, (names[cut.axis], *rest), mean.order), u.labels)
 
     def _mean_of_parts(self, tile: Tile, u: Seen, joined: Concat, names: dict[int, Label]) -> Sized | None:
         """Take the mean of values laid end to end: so are their means."""
         along = self.label_of(u, joined.axis)
         parts: list[Sized | int] = []
         for part, length in zip(joined.parts, joined.lengths, strict=True):
-            size, made = int(length.constant), None
+            size, mean = int(length.constant), None
             if part is not None:
                 here = Label(size)
                 read = self.operand(tile, u, part, {**names, joined.axis: here})
-                made = self.mean(tile, read, read.labels)
-                if made is not None:
-                    made = expanded(made, tuple(here if x is along else x for x in u.labels))
-            parts.append(size if made is None else made)
+                mean = self.mean(tile, read, read.labels)
+                if mean is not None:
+                    mean = expanded(mean, tuple(here if x is along else x for x in u.labels))
+            parts.append(size if mean is None else mean)
         return end_to_end(parts, u.labels.index(along), u.labels)
 
     def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
@@ -244,13 +244,13 @@ class Kernels(Atoms):
         names = self.with_summed(tile, u, instruction.operands)
         read = [self.operand(tile, u, operand, names) for operand in instruction.operands]
         if len(read) == 1:
-            made = self.mean(tile, read[0], tuple(x for x in u.labels if x in read[0].labels))
+            mean = self.mean(tile, read[0], tuple(x for x in u.labels if x in read[0].labels))
         else:
-            made = self.pair("second", tile, read[0], read[1], u.labels)
+            mean = self.pair("second", tile, read[0], read[1], u.labels)
         shape = tuple(x.size for x in u.labels)
         assert scale.order is not None
         fluctuation = scale.order - Fraction(1, 2)
-        made = None if made is None else scaled(expanded(made, u.labels), scale)
-        if made is None:
+        mean = None if mean is None else scaled(expanded(mean, u.labels), scale)
+        if mean is None:
             return Number(torch.zeros(shape, dtype=numbers.dtype), None, fluctuation)
-        return Number(made.value, made.order, fluctuation)
+        return Number(mean.value, mean.order, fluctuation)

@@ -35,13 +35,13 @@ class Sized:
     order: Fraction = ZERO
 
 
-def scaled(made: Sized | None, scale: Scaling) -> Sized | None:
+def scaled(sized: Sized | None, scale: Scaling) -> Sized | None:
     """Multiply by a function of the width, of which the leading term counts."""
-    if made is None or scale.is_zero:
+    if sized is None or scale.is_zero:
         return None
     coefficient, power = scale.terms[0]
-    value = made.value if coefficient == 1 else made.value * float(coefficient)
-    return Sized(value, made.labels, made.order + power)
+    value = sized.value if coefficient == 1 else sized.value * float(coefficient)
+    return Sized(value, sized.labels, sized.order + power)
 
 
 def total(parts: Iterable[Sized | None]) -> Sized | None:
@@ -52,30 +52,30 @@ def total(parts: Iterable[Sized | None]) -> Sized | None:
     top = max(part.order for part in present)
     leading = [part for part in present if part.order == top]
     every = tuple(dict.fromkeys(label for part in leading for label in part.labels))
-    made = expanded(leading[0], every).value
+    joint = expanded(leading[0], every).value
     for part in leading[1:]:
-        made = made + expanded(part, every).value
-    return Sized(made, every, top)
+        joint = joint + expanded(part, every).value
+    return Sized(joint, every, top)
 
 
-def expanded(made: Sized, out: Labels, *, broadcast: bool = False) -> Sized:
+def expanded(sized: Sized, out: Labels, *, broadcast: bool = False) -> Sized:
     """Put axes in the order of `out`; repeat along labels that it lacks (or, for `broadcast`, give them size 1)."""
-    if made.labels == out:
-        return made
-    present = tuple(label for label in out if label in made.labels)
-    value = reordered(made, present).value
+    if sized.labels == out:
+        return sized
+    present = tuple(label for label in out if label in sized.labels)
+    value = reordered(sized, present).value
     for axis, label in enumerate(out):
-        if label not in made.labels:
+        if label not in sized.labels:
             value = value.unsqueeze(axis)
     shape = [label.size for label in out]
-    return Sized(value if broadcast else value.expand(shape), out, made.order)
+    return Sized(value if broadcast else value.expand(shape), out, sized.order)
 
 
-def reordered(made: Sized, out: Labels) -> Sized:
+def reordered(sized: Sized, out: Labels) -> Sized:
     """Put the axes in another order."""
-    if made.labels == out:
-        return made
-    return Sized(made.value.permute([made.labels.index(label) for label in out]), out, made.order)
+    if sized.labels == out:
+        return sized
+    return Sized(sized.value.permute([sized.labels.index(label) for label in out]), out, sized.order)
 
 
 def product(factors: Sequence[Sized], out: Labels, every: set[Label]) -> Sized:
@@ -88,34 +88,34 @@ def product(factors: Sequence[Sized], out: Labels, every: set[Label]) -> Sized:
     if not factors:
         raise ValueError("a product of nothing")
     value = torch.einsum(*arguments, [number[label] for label in kept])
-    made = Sized(value, kept, sum((factor.order for factor in factors), ZERO))
-    return repeated(made, out, every, summed_before=set(number))
+    result = Sized(value, kept, sum((factor.order for factor in factors), ZERO))
+    return repeated(result, out, every, summed_before=set(number))
 
 
-def summed(made: Sized, out: Labels, every: set[Label]) -> Sized:
+def summed(sized: Sized, out: Labels, every: set[Label]) -> Sized:
     """Sum over labels that `out` lacks."""
-    if set(made.labels) <= set(out):
-        return repeated(made, out, every, summed_before=set(made.labels))
-    return product([made], out, every)
+    if set(sized.labels) <= set(out):
+        return repeated(sized, out, every, summed_before=set(sized.labels))
+    return product([sized], out, every)
 
 
-def repeated(made: Sized, out: Labels, every: set[Label], *, summed_before: set[Label]) -> Sized:
+def repeated(sized: Sized, out: Labels, every: set[Label], *, summed_before: set[Label]) -> Sized:
     """Repeat along labels of `out` that it lacks; multiply by the sizes of summed labels that nobody has."""
     factor = 1
     for label in every - summed_before - set(out):
         factor *= label.size
-    made = expanded(made, out)
-    return made if factor == 1 else Sized(made.value * factor, out, made.order)
+    sized = expanded(sized, out)
+    return sized if factor == 1 else Sized(sized.value * factor, out, sized.order)
 
 
-def identity(made: Sized, apart: Iterable[tuple[Label, Label]], out: Labels) -> Sized:
+def identity(sized: Sized, apart: Iterable[tuple[Label, Label]], out: Labels) -> Sized:
     """Multiply by one where two labels have the same index, by zero elsewhere."""
-    factors = [made]
+    factors = [sized]
     for one, other in apart:
         if one is not other and (one in out or other in out):
-            factors.append(Sized(torch.eye(one.size, dtype=made.value.dtype, device=made.value.device), (one, other)))
+            factors.append(Sized(torch.eye(one.size, dtype=sized.value.dtype, device=sized.value.device), (one, other)))
     present = {label for factor in factors for label in factor.labels}
-    return product(factors, out, present) if len(factors) > 1 else expanded(made, out)
+    return product(factors, out, present) if len(factors) > 1 else expanded(sized, out)
 
 
 def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> Sized | None:
@@ -157,15 +157,15 @@ def _steps(table: Tensor) -> tuple[int, list[int]] | None:
         return None
     origin = [0] * table.dim()
     start, strides = int(table[tuple(origin)]), []
-    made = torch.full_like(table, start)
+    counted = torch.full_like(table, start)
     for axis, size in enumerate(table.shape):
         at = [*origin]
         at[axis] = min(1, size - 1)
         strides.append(int(table[tuple(at)]) - start)
         shape = [1] * table.dim()
         shape[axis] = size
-        made += (torch.arange(size) * strides[-1]).reshape(shape)
-    return (start, strides) if min(strides, default=0) >= 0 and torch.equal(made, table) else None
+        counted += (torch.arange(size) * strides[-1]).reshape(shape)
+    return (start, strides) if min(strides, default=0) >= 0 and torch.equal(counted, table) else None
 
 
 def looked_up(
@@ -178,11 +178,11 @@ def looked_up(
     """
     table = table.long()
     if same:
-        made = rows_of(value, table)
+        taken = rows_of(value, table)
         for axis in reversed(range(rank)):
             if not kept[axis]:
-                made = made.sum(axis)
-        return made
+                taken = taken.sum(axis)
+        return taken
     free = [axis for axis in range(rank) if axis not in joined]
     ordered = table.permute(*joined, *free)
     stacked = []
@@ -192,25 +192,25 @@ def looked_up(
         stacked.append(picked.movedim(tuple(range(len(free), 2 * len(free))), tuple(range(len(free)))))
     all_summed = not any(kept[axis] for axis in joined)
     if all_summed:
-        made = stacked[0] if len(stacked) == 1 else stacked[0] + stacked[1]
+        taken = stacked[0] if len(stacked) == 1 else stacked[0] + stacked[1]
         for each in stacked[2:]:
-            made += each
+            taken += each
         lead: list[int] = []
     else:
-        made = torch.stack(stacked)
-        made = made.reshape(*(table.shape[axis] for axis in joined), *made.shape[1:])
+        taken = torch.stack(stacked)
+        taken = taken.reshape(*(table.shape[axis] for axis in joined), *taken.shape[1:])
         lead = list(joined)
         for k in reversed(range(len(joined))):
             if not kept[joined[k]]:
-                made = made.sum(k)
+                taken = taken.sum(k)
                 lead.pop(k)
     # axes now: lead, free (left), free (right), rest; the left side's kept axes in the order of the table
     left = {axis: k for k, axis in enumerate(lead)} | {axis: len(lead) + k for k, axis in enumerate(free)}
     order = [left[axis] for axis in range(rank) if axis in left]
-    tail = list(range(len(lead) + len(free), made.dim()))
-    made = made.permute(*order, *tail)
+    tail = list(range(len(lead) + len(free), taken.dim()))
+    taken = taken.permute(*order, *tail)
     drop = [k for k, axis in enumerate(a for a in range(rank) if a in left) if not kept[axis]]
     right = [len(order) + k for k, axis in enumerate(free) if not kept_v[axis]]
     for axis in sorted([*drop, *right], reverse=True):
-        made = made.sum(axis)
-    return made
+        taken = taken.sum(axis)
+    return taken

@@ -72,9 +72,9 @@ class Unseen:
         x = x.permute([x_labels.index(label) for label in order])
         counts, others = x.shape[: len(batch)], x.shape[len(batch) : len(batch) + len(rest)]
         x = x.reshape(math.prod(counts), math.prod(others), -1)
-        made = torch.stack([self.operator(number).times(x[number], side) for number in range(x.shape[0])])
-        made = made.reshape((*counts, *others, *(self.shape[axis] for axis in kept)))
-        return made, (*(labels[axis] for axis in batch), *rest, *(labels[axis] for axis in kept))
+        product = torch.stack([self.operator(number).times(x[number], side) for number in range(x.shape[0])])
+        product = product.reshape((*counts, *others, *(self.shape[axis] for axis in kept)))
+        return product, (*(labels[axis] for axis in batch), *rest, *(labels[axis] for axis in kept))
 
     def _repeated(self, x: Tensor, x_labels: Labels, labels: Labels, axes: Labels) -> Part:
         """Repeat x along those axes that it lacks."""
@@ -112,9 +112,9 @@ class Unseen:
         units = torch.eye(math.prod(sizes)).to(self.one).reshape(sizes * 2)
         new = tuple(first + number for number in range(len(finite)))
         rows = frozenset(labels[axis] for axis in finite)
-        made, order = self.times(units, (*new, *(labels[axis] for axis in finite)), labels, rows)
+        entries, order = self.times(units, (*new, *(labels[axis] for axis in finite)), labels, rows)
         renamed = dict(zip(new, (labels[axis] for axis in finite), strict=True))
-        return made, tuple(renamed.get(label, label) for label in order)
+        return entries, tuple(renamed.get(label, label) for label in order)
 
     def squared_norm(self) -> float:
         """Return the sum of the squares of all entries."""
@@ -126,9 +126,9 @@ class Unseen:
         batch, rows, columns = self.any_split()
         order = (*batch, *rows, *columns)
         count = math.prod(self.shape[axis] for axis in batch)
-        made = torch.stack([self.operator(number).implied(generator) for number in range(count)])
-        made = made.reshape([self.shape[axis] for axis in order])
-        return made.permute([order.index(axis) for axis in range(len(order))])
+        matrices = torch.stack([self.operator(number).implied(generator) for number in range(count)])
+        matrices = matrices.reshape([self.shape[axis] for axis in order])
+        return matrices.permute([order.index(axis) for axis in range(len(order))])
 
 
 @final

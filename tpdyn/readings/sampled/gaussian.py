@@ -84,12 +84,12 @@ class Gaussian:
         """Write x in the basis of the directions asked so far; new directions are asked. `rest` is overwritten."""
         known, tolerance = self.asked[side], TOLERANCE[self.dtype]
         length = rest.norm(dim=1)
-        found = known.inner(rest)
-        known.add_to(rest, found, -1.0)
+        coefficients = known.inner(rest)
+        known.add_to(rest, coefficients, -1.0)
         for _ in range(ROUNDS):
             again = known.inner(rest)  # "twice is enough"
             known.add_to(rest, again, -1.0)
-            found = found + again
+            coefficients = coefficients + again
             left = rest.norm(dim=1)
             active = left > tolerance * length
             room = self.size[side] - known.count
@@ -102,8 +102,8 @@ class Gaussian:
             self.answers[side].append(answers)
             along = inner(rest, new)
             rest.addmm_(along, new, alpha=-1.0)
-            found = torch.cat([found, along], 1)
-        return found
+            coefficients = torch.cat([coefficients, along], 1)
+        return coefficients
 
     def _directions(self, x: Tensor, side: Side, cancelled: bool, room: int) -> Tensor:
         """Orthonormal vectors that span the well conditioned part of x, whose rows are unit vectors orthogonal to `asked`.
@@ -235,5 +235,5 @@ class Orthogonal(Gaussian):
 def orthonormal(x: Tensor) -> Tensor:
     """Orthonormalise the rows of x, in order, by a Cholesky factor of their Gram matrix."""
     factor = torch.linalg.cholesky(inner(x, x))
-    made: Tensor = torch.linalg.solve_triangular(factor, x, upper=False)
-    return made
+    basis: Tensor = torch.linalg.solve_triangular(factor, x, upper=False)
+    return basis

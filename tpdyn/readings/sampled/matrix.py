@@ -85,12 +85,12 @@ class Matrix:
                 continue
             product = as_lazy(atom)
             parts, of_leaf = product.relabelled(own, fresh(labels, x_labels, range(rank)))
-            made = Lazy((*parts, (x, x_labels)), rank, product.leaf, of_leaf)
+            lazy = Lazy((*parts, (x, x_labels)), rank, product.leaf, of_leaf)
             met = {*x_labels, *of_leaf, *(label for _, each in parts for label in each)}
             unmet = math.prod(
                 n for label, n in zip(labels, self.shape, strict=True) if label >= rank and label not in met
             )
-            terms.append(Term(c * unmet, made, _axes(rank)))
+            terms.append(Term(c * unmet, lazy, _axes(rank)))
         return terms
 
     # -- entries ----------------------------------------------------------------------------------------------------
@@ -130,14 +130,14 @@ class Matrix:
         total: LowRank | None = None
         for scale, atom, axes in self.terms:
             if isinstance(atom, LowRank):
-                found = atom.times(scale)
+                scaled = atom.times(scale)
             elif isinstance(atom, Lazy) and atom.bases is not None:
                 left, right = atom.bases
-                found = LowRank((left,), scale * torch.eye(len(left.vectors)).to(left.vectors), (right,))
+                scaled = LowRank((left,), scale * torch.eye(len(left.vectors)).to(left.vectors), (right,))
             else:
                 return None
-            found = found if axes == (0, 1) else found.transposed
-            total = found if total is None else total.plus(found)
+            scaled = scaled if axes == (0, 1) else scaled.transposed
+            total = scaled if total is None else total.plus(scaled)
         return total
 
 
@@ -151,8 +151,8 @@ def _collected(terms: Sequence[Term]) -> tuple[Term, ...]:
     low: LowRank | None = None
     for scale, atom, axes in terms:
         if isinstance(atom, LowRank):
-            found = (atom if axes == (0, 1) else atom.transposed).times(scale)
-            low = found if low is None else low.plus(found)
+            scaled = (atom if axes == (0, 1) else atom.transposed).times(scale)
+            low = scaled if low is None else low.plus(scaled)
             continue
         key = (id(atom), axes)
         before = merged[key].scale if key in merged else 0.0
@@ -197,8 +197,8 @@ def inner(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels,
             every = [*parts, *more]
             met = {*leaf_labels, *more_labels, *(label for _, each in every for label in each)}
             unmet = math.prod(sizes[label] for label in {*labels, *others} - {*out, *met})
-            found = evaluated(every, one.leaf or two.leaf, leaf_labels or more_labels, out)
-            total += c * d * unmet * found
+            product = evaluated(every, one.leaf or two.leaf, leaf_labels or more_labels, out)
+            total += c * d * unmet * product
     return total
 
 
@@ -271,8 +271,8 @@ def _reduced(parts: list[Part], leaf_labels: Labels, rank: int) -> list[Part]:
         if best is None:
             return parts
         _, first, second, kept = best
-        made = einsum([parts[first], parts[second]], kept)
-        parts = [part for k, part in enumerate(parts) if k not in (first, second)] + [(made, kept)]
+        joint = einsum([parts[first], parts[second]], kept)
+        parts = [part for k, part in enumerate(parts) if k not in (first, second)] + [(joint, kept)]
 
 
 # -- tiles ----------------------------------------------------------------------------------------------------------

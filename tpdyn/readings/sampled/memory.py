@@ -76,8 +76,10 @@ def _asked(program: Program, leaf: int, position: int, width: int, met: dict[int
     across, shape = program.statements[leaf].wide_axes[0], program.statements[leaf].shape
     sizes = [dim.size_at(width) for dim in shape]
     sides = sizes[across], math.prod(sizes) // sizes[across]
-    made = program.statements[position]
-    vectors = math.prod(dim.size_at(width) for axis, dim in enumerate(made.shape) if axis not in made.wide_axes)
+    statement = program.statements[position]
+    vectors = math.prod(
+        dim.size_at(width) for axis, dim in enumerate(statement.shape) if axis not in statement.wide_axes
+    )
     new = max(0, min(vectors, min(sides) - met.get(leaf, 0)))
     met[leaf] = met.get(leaf, 0) + new
     return new * sum(sides)
@@ -87,14 +89,14 @@ def free_memory(device: torch.device) -> int | None:
     """Return the bytes that are free; None where that is not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    found = []
+    free = []
     for line in _text("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
-            found.append(int(line.split()[1]) * 1024)
+            free.append(int(line.split()[1]) * 1024)
     limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
     if limit.isdigit() and used.isdigit():
-        found.append(int(limit) - int(used))
-    return min(found, default=None)
+        free.append(int(limit) - int(used))
+    return min(free, default=None)
 
 
 def _text(path: str) -> str:

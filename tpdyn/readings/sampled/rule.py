@@ -165,10 +165,10 @@ class Rule:
                 self._note(leaf, STANDS_FOR["orthogonal"])
             return Gaussian(height, length, std, draw, generator, self.one.dtype, self.one.device)
 
-        made = Unseen(leaf.name, shape, wide, make, self.one)
+        unseen = Unseen(leaf.name, shape, wide, make, self.one)
         if self.keep:
-            self.kept[leaf.name] = made
-        return made
+            self.kept[leaf.name] = unseen
+        return unseen
 
     def _note(self, leaf: Leaf, law: str) -> None:
         self.notes[f"{leaf.name} ({law}) is replaced by Gaussian entries of the same mean and standard deviation"] = (
@@ -209,10 +209,10 @@ class Rule:
             case Contract(operands=reads, scale=scale):
                 return self._contract(reads, operands, scale.at(self.width), shape, wide)
             case Combine(terms=terms, constant=constant):
-                made = [vector(self.one * constant.at(self.width), (), rank)] if not constant.is_zero else []
+                atoms = [vector(self.one * constant.at(self.width), (), rank)] if not constant.is_zero else []
                 for (scale, read), value in zip(terms, operands, strict=True):
-                    made += self._scaled(value, read.axes, scale.at(self.width), rank)
-                return self._made(shape, wide, made)
+                    atoms += self._scaled(value, read.axes, scale.at(self.width), rank)
+                return self._made(shape, wide, atoms)
             case Apply(function=name, operands=reads, parameters=parameters, along=along):
                 numbers: list[Any] = [parameter.at(self.width) for parameter in parameters]
                 function = instruction.facts
@@ -285,10 +285,10 @@ class Rule:
         if summed or x.leaf or y.leaf:
             return [Term(c * scale, atom, axes) for c, atom, axes in product(x, x_labels, y, y_labels, rank)]
         if x is y and x_labels == y_labels:
-            made = entrywise(torch.square, [(x, x_labels)], rank)
+            term = entrywise(torch.square, [(x, x_labels)], rank)
         else:
-            made = entrywise(torch.mul, [(x, x_labels), (y, y_labels)], rank)
-        return [made._replace(scale=scale)]
+            term = entrywise(torch.mul, [(x, x_labels), (y, y_labels)], rank)
+        return [term._replace(scale=scale)]
 
 
 def _joined(one: Draw, other: Draw) -> Draw:

@@ -171,7 +171,7 @@ class Marks:
     def simulated(self, width: int, seed: int, notes: tuple[str, ...], seconds: float) -> Simulated:
         """Collect the result, by the names of the script."""
         marks = [mark for mark in self.program.marks if all(piece in self.kept for piece in mark.view.pieces)]
-        found = {(mark.name, mark.step): self._value(mark) for mark in reversed(marks)}
+        values = {(mark.name, mark.step): self._value(mark) for mark in reversed(marks)}
         sizes = {(mark.name, mark.step): self._size(mark) for mark in reversed(marks)}
         return Simulated(
             width=width,
@@ -179,7 +179,7 @@ class Marks:
             outputs=tuple(self._value(mark) for mark in marks if mark.kind == "output"),
             losses=tuple(float(self._value(mark)) for mark in marks if mark.kind == "loss"),
             sizes=dict(reversed(sizes.items())),
-            coordinates=dict(reversed(found.items())),
+            coordinates=dict(reversed(values.items())),
             notes=notes,
             seconds=seconds,
         )

@@ -117,9 +117,9 @@ def find_candidates(
     )
 
 
-def check_growth(found: Candidates, itself: Lowered, copied: Lowered, base: int) -> None:
+def check_growth(candidates: Candidates, itself: Lowered, copied: Lowered, base: int) -> None:
     """Raise FitError unless exactly those dims of a copy's recording have grown that should, each by the same ratio."""
-    for statement, other, grows in zip(itself.statements, copied.statements, found.grows, strict=True):
+    for statement, other, grows in zip(itself.statements, copied.statements, candidates.grows, strict=True):
         wanted = tuple(
             size * copied.width // base if wide else size for size, wide in zip(statement.shape, grows, strict=True)
         )

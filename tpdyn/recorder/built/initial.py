@@ -94,8 +94,8 @@ def fans(tensor: Tensor, stacked: bool) -> tuple[int, int]:
 
 def resetter(module: nn.Module) -> Callable[[], object] | None:
     """Return the method by which torch's modules draw their entries."""
-    found = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-    return found if callable(found) and not isinstance(found, nn.Module) else None
+    reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+    return reset if callable(reset) and not isinstance(reset, nn.Module) else None
 
 
 def initials_of(
@@ -107,7 +107,7 @@ def initials_of(
     width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule: of several functions of
     the fans that fit a parameter, that which fits most of the others is taken, and of two such that which fits them better.
     """
-    found: dict[str, Initial] = {}
+    initials: dict[str, Initial] = {}
     fitting: dict[str, dict[str, float]] = {}
     first = {name for name, _ in model.named_parameters()}
     for path, module in model.named_modules():
@@ -118,9 +118,9 @@ def initials_of(
             if full not in first:
                 continue
             power = next((p for pattern, p in powers.items() if fnmatchcase(full, pattern)), None)
-            found[full] = initial = _initial(parameter.detach(), drawn.get(name), power)
+            initials[full] = initial = _initial(parameter.detach(), drawn.get(name), power)
             if initial.kind == "measured" and power is None and initial.mean == 0 and parameter.dim() >= 2:
-                found[full] = initial = replace(initial, stacked=any(wide.get(full, ())[2:]))
+                initials[full] = initial = replace(initial, stacked=any(wide.get(full, ())[2:]))
                 fitting[full] = _rules(parameter, initial)
     misses: dict[str, list[float]] = {}
     for missed in fitting.values():
@@ -129,8 +129,8 @@ def initials_of(
     for full, missed in fitting.items():
         if missed:
             rule = max(missed, key=lambda rule: (len(misses[rule]), -sum(misses[rule])))
-            found[full] = replace(found[full], kind="fans", rule=rule)
-    return found
+            initials[full] = replace(initials[full], kind="fans", rule=rule)
+    return initials
 
 
 def _rules(tensor: Tensor, measured: Initial) -> dict[str, float]:

@@ -111,31 +111,33 @@ class Plan:
         return replace(self, follow=(self.follow | set(more)) - without)
 
 
-def planned(model: nn.Module, found: Candidates, initials: Mapping[str, Initial]) -> tuple[Plan, tuple[Group, ...]]:
+def planned(
+    model: nn.Module, candidates: Candidates, initials: Mapping[str, Initial]
+) -> tuple[Plan, tuple[Group, ...]]:
     """Return the plan that follows the candidates, and the groups of attributes that are ambiguous: in it they stay."""
-    base = found.base
+    base = candidates.base
     assert base is not None
-    wide = dict(_tensors(model, found))
+    wide = dict(_tensors(model, candidates))
     shapes = {
         name: tuple(tensor.shape)
         for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers())
     }
     counts = {len(module) for module in model.modules() if isinstance(module, nn.ModuleList | nn.Sequential)}
-    fixed = found.fixed | counts
+    fixed = candidates.fixed | counts
     attributes = tuple(_attributes(model, wide, shapes))
     groups = dict.fromkeys(
         (attribute.name, value)
         for attribute in attributes
         if attribute.tied is None
         for value in _whole(attribute.value)
-        if value in found.sizes | found.factors
+        if value in candidates.sizes | candidates.factors
     )
     ambiguous = tuple(group for group in groups if group[1] in fixed)
     powers = {
         str(attribute): power
         for attribute in attributes
         if isinstance(attribute.value, float)
-        if (power := _power_of(attribute.value, found.factors | found.sizes)) is not None
+        if (power := _power_of(attribute.value, candidates.factors | candidates.sizes)) is not None
     }
     scales = {
         str(attribute): powers[str(attribute)]
@@ -156,17 +158,17 @@ def _power_of(value: float, sizes: frozenset[int]) -> tuple[int, Fraction] | Non
     return None
 
 
-def _tensors(model: nn.Module, found: Candidates) -> Iterator[tuple[str, tuple[bool, ...]]]:
+def _tensors(model: nn.Module, candidates: Candidates) -> Iterator[tuple[str, tuple[bool, ...]]]:
     """Yield which dims of each parameter and buffer grow; those that the recording lacks go by their neighbours or size."""
-    recorded = {id(p): found.wide[name] for name, p in model.named_parameters() if name in found.wide}
-    recorded |= {id(b): found.wide[name] for name, b in model.named_buffers() if name in found.wide}
+    recorded = {id(p): candidates.wide[name] for name, p in model.named_parameters() if name in candidates.wide}
+    recorded |= {id(b): candidates.wide[name] for name, b in model.named_buffers() if name in candidates.wide}
     for path, module in model.named_modules():
         own = {name: p for name, p in (*module._parameters.items(), *module._buffers.items()) if p is not None}
         known: dict[int, bool] = {}
         for tensor in own.values():
             known.update(zip(tensor.shape, recorded.get(id(tensor), ()), strict=False))
         for name, tensor in own.items():  # a tied parameter was recorded under its first name
-            by_size = [known.get(d, d in found.sizes and d not in found.fixed) for d in tensor.shape]
+            by_size = [known.get(d, d in candidates.sizes and d not in candidates.fixed) for d in tensor.shape]
             yield _joined(path, name), recorded.get(id(tensor), tuple(by_size))
 
 

@@ -106,29 +106,29 @@ def widened(
             "expected a loop that calls the model it is given, and trains nothing else. Put the rest into one module"
         )
     dims, numbers = _declared(model, finite)
-    found = find_candidates(itself, dims, numbers)
-    if found.base is None:
-        fixed = "; ".join(f"{dim} is {why}" for dim, why in itertools.islice(found.why.items(), MOST_NAMES))
+    candidates = find_candidates(itself, dims, numbers)
+    if candidates.base is None:
+        fixed = "; ".join(f"{dim} is {why}" for dim, why in itertools.islice(candidates.why.items(), MOST_NAMES))
         raise RecordingError(
             f"no dim of {type(model).__name__} could be its width: {fixed}. Give a function of the width"
         )
-    unit = found.unit(found.base)
+    unit = candidates.unit(candidates.base)
     powers = dict(initial or {})
-    plan, ambiguous = planned(model, found, initials_of(model, powers, found.wide))
+    plan, ambiguous = planned(model, candidates, initials_of(model, powers, candidates.wide))
     width = recorded_widths(unit, plan.base)[0]
     first: Exception | None = None
     for tried in itertools.islice(_alternatives(plan, ambiguous), MOST_TRIES):
         try:
             copied = lower(record_tape(lambda w, tried=tried: train(resized(model, tried, w)), width, 1, seed))  # type: ignore[misc]
             check_same_structure(itself, copied, laws=False)
-            check_growth(found, itself, copied, plan.base)
+            check_growth(candidates, itself, copied, plan.base)
         except (RecordingError, LoweringError, FitError) as error:
             first = first or error
             continue
-        return Widened(model, train, tried, unit, list(_assumptions(model, found, tried, ambiguous)))
+        return Widened(model, train, tried, unit, list(_assumptions(model, candidates, tried, ambiguous)))
     raise RecordingError(
         f"no copy of {type(model).__name__} with other widths does what the model does; taken to grow with the width "
-        f"{plan.base}: {_sizes(plan, found)}. At width {width}: {first}\nGive a function of the width, or say with `finite` "
+        f"{plan.base}: {_sizes(plan, candidates)}. At width {width}: {first}\nGive a function of the width, or say with `finite` "
         "which dims do not grow"
     )
 
@@ -162,8 +162,8 @@ def _alternatives(plan: Plan, ambiguous: Sequence[Group]) -> Iterator[Plan]:
 # -- what is said ---------------------------------------------------------------------------------------------------
 
 
-def _sizes(plan: Plan, found: Candidates) -> str:
-    return ", ".join(map(str, sorted(found.sizes)))
+def _sizes(plan: Plan, candidates: Candidates) -> str:
+    return ", ".join(map(str, sorted(candidates.sizes)))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -171,15 +171,15 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more
 
 
-def _assumptions(model: nn.Module, found: Candidates, plan: Plan, ambiguous: Sequence[Group]) -> Iterator[str]:
+def _assumptions(model: nn.Module, candidates: Candidates, plan: Plan, ambiguous: Sequence[Group]) -> Iterator[str]:
     yield (
         f"{type(model).__name__} was given built, of width {plan.base}: other widths are those of copies that were made of it, and "
         "what follows is assumed of them"
     )
-    growing = [f"{name}:{dim}" for name, dims in found.wide.items() for dim, grows in enumerate(dims) if grows]
-    yield f"assumed to grow with the width: dims of the sizes {_sizes(plan, found)} ({_some(growing)})"
+    growing = [f"{name}:{dim}" for name, dims in candidates.wide.items() for dim, grows in enumerate(dims) if grows]
+    yield f"assumed to grow with the width: dims of the sizes {_sizes(plan, candidates)} ({_some(growing)})"
     by_reason: dict[str, list[str]] = {}
-    for dim, why in found.why.items():
+    for dim, why in candidates.why.items():
         if why != "of size 1":
             by_reason.setdefault(why, []).append(dim)
     if by_reason:

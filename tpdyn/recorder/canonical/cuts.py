@@ -95,11 +95,11 @@ def _rest(sizes: Sequence[int], start: int, step: int, length: int) -> int:
 
 def _unravel(index: int, sizes: Sequence[int], first: int) -> tuple[tuple[int, int], ...]:
     """Return a flat index as one index an atom; atoms are numbered from `first` on."""
-    found = []
+    indices = []
     for factor in range(len(sizes) - 1, -1, -1):
-        found.append((first + factor, index % sizes[factor]))
+        indices.append((first + factor, index % sizes[factor]))
         index //= sizes[factor]
-    return tuple(reversed(found))
+    return tuple(reversed(indices))
 
 
 def _finite(size: Scaling) -> int | None:

@@ -25,16 +25,16 @@ def joined(pieces: Pieces, concat: Concat, cuts: Sequence[Cut | None], dims: Pro
         len(cut.ranged) + len(cut.fixed) > 1 or cut.taken > 1 or any(factor for factor, _ in cut.fixed)
         for cut in planned
     )
-    made: dict[Operand, int] = {}
-    found: dict[Index, int | None] = {}
+    moved: dict[Operand, int] = {}
+    written: dict[Index, int | None] = {}
     for index, chosen in labels.results():
         if chooses:
-            found[index] = _part_at(pieces, concat, cuts, labels, chosen, made)
+            written[index] = _part_at(pieces, concat, cuts, labels, chosen, moved)
         elif across:
-            found[index] = _laid_across(pieces, concat, planned, labels, chosen)
+            written[index] = _laid_across(pieces, concat, planned, labels, chosen)
         else:
-            found[index] = _end_to_end(pieces, concat, planned, labels, chosen)
-    return Held(dims, found, pieces.current.type)
+            written[index] = _end_to_end(pieces, concat, planned, labels, chosen)
+    return Held(dims, written, pieces.current.type)
 
 
 def _part_at(
@@ -43,7 +43,7 @@ def _part_at(
     cuts: Sequence[Cut | None],
     labels: Labels,
     chosen: Chosen,
-    made: dict[Operand, int],
+    moved: dict[Operand, int],
 ) -> int | None:
     """Return the piece that lies at `chosen`, of the part whose cut would take it from the result. None in padding."""
     product = labels.products[concat.axis]
@@ -58,7 +58,7 @@ def _part_at(
             number = number * pieces.count(product[factor]) + chosen[concat.axis, factor]
         number -= cut.start
         if not cut.ranged or 0 <= number < cut.length:
-            return _piece_of(pieces, concat, part, cut, number, labels, chosen, made)
+            return _piece_of(pieces, concat, part, cut, number, labels, chosen, moved)
     return None
 
 
@@ -70,7 +70,7 @@ def _piece_of(
     number: int,
     labels: Labels,
     chosen: Chosen,
-    made: dict[Operand, int],
+    moved: dict[Operand, int],
 ) -> int | None:
     """Return the piece of a part at entry `number` of what its cut takes."""
     own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
@@ -88,7 +88,7 @@ def _piece_of(
 
     index, axes = labels.read(part, entry, lambda slot: labels.numbers[slot_in_result(slot)])
     var = pieces.held[part.var].pieces[index]
-    return None if var is None else pieces.relabelled(var, tuple(axes), labels.shape, made)
+    return None if var is None else pieces.relabelled(var, tuple(axes), labels.shape, moved)
 
 
 def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:

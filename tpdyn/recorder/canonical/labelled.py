@@ -36,20 +36,20 @@ def by_labels(pieces: Pieces, instruction: Instruction, dims: Products) -> Held:
     if isinstance(instruction, (Eigenvalues, Spectral)):
         _refuse_parts(pieces, instruction, labels)
     product = () if along is None else labels.products[along]
-    made: dict[Instruction, int] = {}
-    found: dict[Index, int | None] = {}
+    emitted: dict[Instruction, int] = {}
+    written: dict[Index, int | None] = {}
     for index, chosen in labels.results():
         new = _rewritten(instruction, labels, chosen)
         if isinstance(new, list):
-            found[index] = _sum_of(pieces, new, labels.shape, made)
+            written[index] = _sum_of(pieces, new, labels.shape, emitted)
         elif new is None:
-            found[index] = None
+            written[index] = None
         else:
-            if new not in made:
+            if new not in emitted:
                 plain = len(product) < 2
-                made[new] = pieces.emit(new, labels.shape) if plain else _flat(pieces, new, labels.shape, product)
-            found[index] = made[new]
-    return Held(dims, found, pieces.current.type)
+                emitted[new] = pieces.emit(new, labels.shape) if plain else _flat(pieces, new, labels.shape, product)
+            written[index] = emitted[new]
+    return Held(dims, written, pieces.current.type)
 
 
 def _along(instruction: Instruction) -> int | None:
@@ -137,14 +137,14 @@ def _rewritten(instruction: Instruction, labels: Labels, chosen: Chosen) -> Inst
 
 
 def _sum_of(
-    pieces: Pieces, parts: list[Contract], shape: tuple[Scaling, ...], made: dict[Instruction, int]
+    pieces: Pieces, parts: list[Contract], shape: tuple[Scaling, ...], known: dict[Instruction, int]
 ) -> int | None:
     """Return the sum over a written-out label."""
     emitted = []
     for part in parts:
-        if part not in made:
-            made[part] = pieces.emit(part, shape)
-        emitted.append(made[part])
+        if part not in known:
+            known[part] = pieces.emit(part, shape)
+        emitted.append(known[part])
     if len(emitted) < 2:
         return emitted[0] if emitted else None
     everything = tuple(range(len(shape)))

@@ -101,11 +101,11 @@ class Pieces:
             var = self.emit(Concat(operands, (ONE,) * length, axis), shape)
         return var
 
-    def relabelled(self, var: int, axes: tuple[int, ...], shape: tuple[Scaling, ...], made: dict[Operand, int]) -> int:
+    def relabelled(self, var: int, axes: tuple[int, ...], shape: tuple[Scaling, ...], moved: dict[Operand, int]) -> int:
         """Return the value itself where its axes are the result's, else a copy with the axes in their order."""
         if axes == tuple(range(len(shape))):
             return var
         operand = Operand(var, axes)
-        if operand not in made:
-            made[operand] = self.emit(Combine(((ONE, operand),)), shape)
-        return made[operand]
+        if operand not in moved:
+            moved[operand] = self.emit(Combine(((ONE, operand),)), shape)
+        return moved[operand]

@@ -26,13 +26,13 @@ class _Uncut:
 def sliced(pieces: Pieces, cut: WideSlice, plan: Cut, dims: Products) -> Held:
     """Return the pieces of a slice."""
     labels = Labels(pieces, dims, (cut.value,), besides=cut.axis)
-    made: dict[Operand, int] = {}
-    found = {index: _piece(pieces, cut, plan, labels, chosen, made) for index, chosen in labels.results()}
-    return Held(dims, found, pieces.current.type)
+    moved: dict[Operand, int] = {}
+    written = {index: _piece(pieces, cut, plan, labels, chosen, moved) for index, chosen in labels.results()}
+    return Held(dims, written, pieces.current.type)
 
 
 def _piece(
-    pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen, made: dict[Operand, int]
+    pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen, moved: dict[Operand, int]
 ) -> int | None:
     entries = _entries(pieces, cut, plan, labels, chosen)
     kept = {factor: plan.taken + number for number, factor in enumerate(plan.kept)}
@@ -64,7 +64,7 @@ def _piece(
         shape = (*shape[:first], Scaling.of(math.prod(split)), *shape[first + plan.taken :])
     uncut = [axis for axis in axes if isinstance(axis, _Uncut)]
     if not uncut:
-        return pieces.relabelled(var, tuple(a for a in axes if isinstance(a, int)), shape, made)
+        return pieces.relabelled(var, tuple(a for a in axes if isinstance(a, int)), shape, moved)
     *others, last = sorted(uncut, key=lambda axis: axis.factor not in fixed)  # a range is cut last
     for other in others:
         at = axes.index(other)

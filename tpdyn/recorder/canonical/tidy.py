@@ -40,9 +40,9 @@ def tidied(
         return replace(view, pieces=tuple(number[piece] for piece in view.pieces))
 
     def there(view: View) -> View:
-        found = moved(view)
-        assert found is not None
-        return found
+        moved_view = moved(view)
+        assert moved_view is not None
+        return moved_view
 
     parameters = [
         Parameter(p.name, tuple(map(there, p.versions)), tuple(g and there(g) for g in p.gradients)) for p in parameters
@@ -129,9 +129,9 @@ def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list
     input or its output: the multiplier is one of the product, the vector is what it was. kept: positions that have a name.
     """
     multiples = {
-        position: found
+        position: multiple
         for position, statement in enumerate(statements)
-        if position not in kept and (found := multiple_in(statement)) is not None
+        if position not in kept and (multiple := multiple_in(statement)) is not None
     }
     for statement in statements:
         for operand in operands_of(statement.instruction):

@@ -28,7 +28,7 @@ def atoms_along(products: Products, operand: Operand, label: int) -> Product:
 
 def cuts_of(fitted: Fitted, atoms: Atoms, dims: Sequence[Products]) -> dict[int, list[Cut | None]]:
     """Find by position the cut of each slice. For a concatenation the cut by which each part would be taken from the result."""
-    found: dict[int, list[Cut | None]] = {}
+    listed: dict[int, list[Cut | None]] = {}
     for position, statement in enumerate(fitted.statements):
         instruction = statement.instruction
         if isinstance(instruction, WideSlice):
@@ -36,7 +36,7 @@ def cuts_of(fitted: Fitted, atoms: Atoms, dims: Sequence[Products]) -> dict[int,
             cut = plan_slice(atoms, source, result, instruction.start, instruction.step, instruction.length)
             if cut is None:
                 raise refusal(statement, "cuts across the factors of a dim that is a product of several")
-            found[position] = [cut]
+            listed[position] = [cut]
         elif isinstance(instruction, Concat):
             whole_axis = dims[position][instruction.axis]
             cuts: list[Cut | None] = []
@@ -50,8 +50,8 @@ def cuts_of(fitted: Fitted, atoms: Atoms, dims: Sequence[Products]) -> dict[int,
                     if cuts[-1] is None:
                         raise refusal(statement, "lays parts end to end across the factors of a product of dims")
                 start = start + length
-            found[position] = cuts
-    return found
+            listed[position] = cuts
+    return listed
 
 
 def written_out(

@@ -77,12 +77,12 @@ def _over(pieces: Pieces, held: Held, by: Scaling) -> Held:
     """Return a value divided by a number that is a sum of powers of the width, whose inverse is none."""
     number = pieces.emit(Combine((), by), ())
     inverse = Operand(pieces.emit(Apply("reciprocal", (Operand(number, ()),)), ()), ())
-    found: dict[Index, int | None] = {}
+    written: dict[Index, int | None] = {}
     for index, piece in held.pieces.items():
         shape = pieces.kept_shape(chain.from_iterable(held.dims))
         whole = None if piece is None else Operand(piece, tuple(range(len(shape))))
-        found[index] = None if whole is None else pieces.emit(Contract((whole, inverse)), shape)
-    return Held(held.dims, found, held.type)
+        written[index] = None if whole is None else pieces.emit(Contract((whole, inverse)), shape)
+    return Held(held.dims, written, held.type)
 
 
 def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | None]:
@@ -90,11 +90,11 @@ def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | Non
     flat = tuple(chain.from_iterable(dims))
     if leaf.law.kind == "orthogonal" and (len(dims[0]) != 1 or any(atom in pieces.expanded for atom in flat)):
         leaf = replace(leaf, law=replace(leaf.law, kind="iid"))  # a piece of an orthogonal matrix is none
-    found: dict[Index, int | None] = {}
+    written: dict[Index, int | None] = {}
     for index in pieces.indices(flat):
         name = leaf.name + (f"[{','.join(map(str, index))}]" if index else "")
-        found[index] = pieces.emit(replace(leaf, name=name), pieces.kept_shape(flat), name)
-    return found
+        written[index] = pieces.emit(replace(leaf, name=name), pieces.kept_shape(flat), name)
+    return written
 
 
 def _finished(fitted: Fitted, pieces: Pieces) -> Canonical:
@@ -140,8 +140,8 @@ def _view(pieces: Pieces, position: int) -> View:
                 axes.append(axis)
                 axis += 1
         dims.append(tuple(axes))
-    found = tuple(pieces.actual(position, index) for index in pieces.indices(chain.from_iterable(held.dims)))
+    positions = tuple(pieces.actual(position, index) for index in pieces.indices(chain.from_iterable(held.dims)))
     if not factors:
-        return View(found, tuple(dims))
+        return View(positions, tuple(dims))
     simple = len(factors) == 1 and factors[0].place == 0
-    return View(found, tuple(dims), factors[0].dim, () if simple else tuple(factors))
+    return View(positions, tuple(dims), factors[0].dim, () if simple else tuple(factors))

@@ -22,13 +22,13 @@ MOST_NAMES = 8
 
 def numbers_named(modules: Iterable[nn.Module], name: str) -> frozenset[int]:
     """Return the whole numbers that modules, or the configs that they keep, have under a name."""
-    found = set()
+    numbers = set()
     for module in modules:
         for holder in (vars(module), getattr(vars(module).get("config"), "__dict__", {})):
             value = holder.get(name)
             if type(value) is int:
-                found.add(value)
-    return frozenset(found)
+                numbers.add(value)
+    return frozenset(numbers)
 
 
 def is_dim(name: str) -> bool:

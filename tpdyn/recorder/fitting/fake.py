@@ -171,7 +171,7 @@ def signatures(tape: Tape) -> list[Signed]:
             stack.append((index, True))
             reads = [ref.node for ref in refs_in((node.args, tuple(node.kwargs.values())))]
             stack.extend((read, False) for read in reversed(reads) if read not in order)
-    found = []
+    described = []
     for index in order:
         node = tape.nodes[index]
         numbers: list[int | float] = []
@@ -182,8 +182,8 @@ def signatures(tape: Tape) -> list[Signed]:
             numbers.extend(meta.shape if meta is not None else ())
         origin = node.origin
         skeleton = (node.op, origin.phase, origin.step, arguments, tuple(outputs))
-        found.append(Signed(skeleton, tuple(numbers), origin.source))
-    return found
+        described.append(Signed(skeleton, tuple(numbers), origin.source))
+    return described
 
 
 def _without_numbers(item: Any, order: dict[int, int], numbers: list[int | float]) -> Any:

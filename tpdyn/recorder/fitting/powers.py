@@ -84,9 +84,9 @@ def fit_float(widths: Sequence[int], values: Sequence[Number]) -> Scaling | None
         largest = max(abs(value) for value in numbers)
         if max(numbers) - min(numbers) <= 0.1 * tolerance * largest:
             return Scaling.of(_short(numbers[0], tolerance))
-        found = _power(widths, numbers, tolerance, denominator) or _shifted(widths, numbers, tolerance)
-        if found is not None:
-            return found
+        fitted = _power(widths, numbers, tolerance, denominator) or _shifted(widths, numbers, tolerance)
+        if fitted is not None:
+            return fitted
     return None
 
 
@@ -149,8 +149,8 @@ def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scali
     shift = (ends[0][1] / slope - ends[0][0]).limit_denominator(16)
     inverse = float(1 / slope)
     numerator, over = Scaling.of(_short(inverse, 1e3 * TIGHT), -1), Scaling.of(1) + Scaling.of(_plain(shift), -1)
-    made = [float(numerator.at(width)) / float(over.at(width)) for width in widths]
-    fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(made, values, strict=True))
+    quotients = [float(numerator.at(width)) / float(over.at(width)) for width in widths]
+    fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(quotients, values, strict=True))
     return (numerator, over) if fits and shift != 0 else None
 
 
@@ -165,10 +165,10 @@ def fit_root(widths: Sequence[int], values: Sequence[float]) -> tuple[Scaling, f
     """
     if len(widths) < 3 or any(not math.isfinite(value) or value <= 0 for value in values):
         return None
-    found = fit_float(widths, [float(value) ** -2 for value in values])
-    if found is None or len(found.terms) != 2:
+    square = fit_float(widths, [float(value) ** -2 for value in values])
+    if square is None or len(square.terms) != 2:
         return None
-    (a, power), (b, rest) = found.terms
+    (a, power), (b, rest) = square.terms
     if rest != 0 or a <= 0 or b <= 0:
         return None
     return Scaling.of(float(a) ** -0.5, -power / 2), float(b / a) ** (1 / float(power))

@@ -173,8 +173,8 @@ class _Fitter:
         values = [factor.constant for factor in factors if factor is not None]
         if self.floats.setdefault(tuple(values), fit_float(self.widths, values)) is not None:
             return None
-        found = fit_quotient(self.widths, values)
-        return None if found is None else found[1]
+        divisor = fit_quotient(self.widths, values)
+        return None if divisor is None else divisor[1]
 
     def check_same(self, position: int, versions: Sequence[LoweredStatement]) -> None:
         first = versions[0]
@@ -283,8 +283,8 @@ class _Fitter:
         key = tuple(values)
         if key not in self.whole:
             self.whole[key] = fit_whole(self.widths, key)
-        found = self.whole[key]
-        if found is None:
+        dim = self.whole[key]
+        if dim is None:
             raise FitError(
                 self.message(
                     position,
@@ -292,14 +292,14 @@ class _Fitter:
                     "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded (squares for a root).",
                 )
             )
-        return found
+        return dim
 
     def fit_constant(self, position: int, what: str, values: Sequence[Number]) -> Scaling:
         key = tuple(values)
         if key not in self.floats:
             self.floats[key] = fit_float(self.widths, key)
-        found = self.floats[key]
-        if found is None:
+        constant = self.floats[key]
+        if constant is None:
             raise FitError(
                 self.message(
                     position,
@@ -310,7 +310,7 @@ class _Fitter:
                 ),
                 outside=True,
             )
-        return found
+        return constant
 
     def law(self, position: int, first: Leaf, versions: Sequence[LoweredStatement]) -> Law:
         laws: list[Law] = [version.instruction.law for version in versions]  # type: ignore[union-attr]
@@ -398,7 +398,7 @@ class _Fitter:
         """
         means, deviations = numbers
         errors = [1.5 / (2 * count) ** 0.5 for count in counts]
-        found = fit_measured(self.widths, deviations, errors)
+        fitted = fit_measured(self.widths, deviations, errors)
         centred = all(abs(m) <= 5 * d / c**0.5 for m, d, c in zip(means, deviations, counts, strict=True))
         mean: tuple[Scaling, bool] | None = (Scaling(()), True)
         if not centred:
@@ -406,7 +406,7 @@ class _Fitter:
             relative = [d / c**0.5 / max(abs(m), 1e-300) for m, d, c in zip(means, deviations, counts, strict=True)]
             mean = fit_measured(self.widths, [sign * m for m in means], relative)
             mean = None if mean is None else (mean[0] * Scaling.of(sign), mean[1])
-        if found is None or mean is None:
+        if fitted is None or mean is None:
             raise FitError(
                 self.message(
                     position,
@@ -416,12 +416,12 @@ class _Fitter:
                 ),
                 outside=True,
             )
-        if not (found[1] and mean[1]):
+        if not (fitted[1] and mean[1]):
             self.notes.append(
                 f"{leaf.name}: its initialisation was measured, not recorded; the power of the width in its standard "
-                f"deviation, {found[0]}, is the likeliest but not certain. Build the model inside the recorded function."
+                f"deviation, {fitted[0]}, is the likeliest but not certain. Build the model inside the recorded function."
             )
-        return Law(law.kind, mean[0], found[0])
+        return Law(law.kind, mean[0], fitted[0])
 
     def table(self, values: Sequence[Number]) -> str:
         return ", ".join(f"{_digits(value)} at width {width}" for width, value in zip(self.widths, values, strict=True))
@@ -432,12 +432,12 @@ class _Fitter:
 
 def _with_laws_of(first: Lowered, other: Lowered) -> list[LoweredStatement]:
     """Return the statements of `other`; a parameter that `first` has at the same position is drawn as there."""
-    made = list(other.statements)
-    for position, (mine, theirs) in enumerate(zip(first.statements, made, strict=False)):
+    statements = list(other.statements)
+    for position, (mine, theirs) in enumerate(zip(first.statements, statements, strict=False)):
         one, two = mine.instruction, theirs.instruction
         if isinstance(one, Leaf) and isinstance(two, Leaf) and one.kind == two.kind == "parameter":
-            made[position] = replace(theirs, instruction=replace(two, law=one.law))
-    return made
+            statements[position] = replace(theirs, instruction=replace(two, law=one.law))
+    return statements
 
 
 def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:

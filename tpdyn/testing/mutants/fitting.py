@@ -60,7 +60,7 @@ POWERS = of(
         ),
         (
             "any quotient fits",
-            "fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(made, values, strict=True))",
+            "fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(quotients, values, strict=True))",
             "fits = True",
         ),
     ],
@@ -83,7 +83,7 @@ WIDTHS = of(
         ("any mean is zero", "centred = all(abs(m) <= 5 * d / c**0.5", "centred = all(abs(m) <= 50 * d / c**0.5"),
         ("no mean is zero", "centred = all(abs(m) <= 5 * d / c**0.5", "centred = all(abs(m) <= 0.05 * d / c**0.5"),
         ("a negative mean is positive", "sign = 1 if means[0] > 0 else -1", "sign = 1"),
-        ("an uncertain power is not said", "if not (found[1] and mean[1]):", "if False:"),
+        ("an uncertain power is not said", "if not (fitted[1] and mean[1]):", "if False:"),
         (
             "epsilon is not compared",
             "return (*shared, tuple(operand for _, operand in terms), epsilon)",

@@ -78,8 +78,8 @@ GAUSSIAN = of(
         ("the product of means is forgotten", "return cov + a.location * b.location", "return cov"),
         (
             "the variance is the covariance",
-            "made = closed(torch, a.variance, cov, b.variance, *f.parameters)",
-            "made = closed(torch, a.variance, cov, a.variance, *f.parameters)",
+            "moment = closed(torch, a.variance, cov, b.variance, *f.parameters)",
+            "moment = closed(torch, a.variance, cov, a.variance, *f.parameters)",
         ),
     ],
 )
@@ -162,8 +162,8 @@ OTHERS = (
             ),
             (
                 "powers of the width are not added up",
-                "return Sized(value, made.labels, made.order + power)",
-                "return Sized(value, made.labels, made.order)",
+                "return Sized(value, sized.labels, sized.order + power)",
+                "return Sized(value, sized.labels, sized.order)",
             ),
             ("a sum over what nobody has counts once", "        factor *= label.size\n", "        pass\n"),
             (
@@ -179,14 +179,14 @@ OTHERS = (
         [
             (
                 "what fluctuates passes for a number",
-                "if made.fluctuation is not None and made.fluctuation >= 0:",
+                "if number.fluctuation is not None and number.fluctuation >= 0:",
                 "if False:",
             ),
-            ("what grows passes for a number", "if made.order is not None and made.order > 0:", "if False:"),
+            ("what grows passes for a number", "if number.order is not None and number.order > 0:", "if False:"),
             (
                 "what vanishes does not",
-                "return made.value if made.order == 0 else torch.zeros_like(made.value)",
-                "return made.value",
+                "return number.value if number.order == 0 else torch.zeros_like(number.value)",
+                "return number.value",
             ),
         ],
     ),

@@ -35,8 +35,8 @@ GAUSSIAN = of(
         ),
         (
             "every vector is a new direction",
-            "        found = known.inner(rest)\n        known.add_to(rest, found, -1.0)\n",
-            "        found = known.inner(rest) * 0\n",
+            "        coefficients = known.inner(rest)\n        known.add_to(rest, coefficients, -1.0)\n",
+            "        coefficients = known.inner(rest) * 0\n",
         ),
         (
             "orthogonalised once",
@@ -129,8 +129,8 @@ ATOMS = of(
         ),
         (
             "independent matrices are one",
-            "made = torch.stack([self.operator(number).times(x[number], side) for number in range(x.shape[0])])",
-            "made = torch.stack([self.operator(0).times(x[number], side) for number in range(x.shape[0])])",
+            "product = torch.stack([self.operator(number).times(x[number], side) for number in range(x.shape[0])])",
+            "product = torch.stack([self.operator(0).times(x[number], side) for number in range(x.shape[0])])",
         ),
     ],
 )
@@ -142,15 +142,15 @@ MATRIX = of(
         ("sums over what nobody has are forgotten", "out), alpha=scale * unmet)", "out), alpha=scale)"),
         (
             "a product of a matrix forgets its factor",
-            "terms.append(Term(c * unmet, made, _axes(rank)))",
-            "terms.append(Term(unmet, made, _axes(rank)))",
+            "terms.append(Term(c * unmet, lazy, _axes(rank)))",
+            "terms.append(Term(unmet, lazy, _axes(rank)))",
         ),
         (
             "functions of matrices are left out of products",
             "        if lazy:\n            total += _by_tiles",
             "        if False:\n            total += _by_tiles",
         ),
-        ("inner products forget the second factor", "total += c * d * unmet * found", "total += c * unmet * found"),
+        ("inner products forget the second factor", "total += c * d * unmet * product", "total += c * unmet * product"),
         (
             "the same atom twice counts once",
             "merged[key] = Term(before + scale, atom, axes)",
@@ -187,13 +187,13 @@ OTHERS = (
             ),
             (
                 "the constant of a sum is forgotten",
-                "made = [vector(self.one * constant.at(self.width), (), rank)] if not constant.is_zero else []",
-                "made = []",
+                "atoms = [vector(self.one * constant.at(self.width), (), rank)] if not constant.is_zero else []",
+                "atoms = []",
             ),
             (
                 "a square of matrices is their product with one",
-                "made = entrywise(torch.square, [(x, x_labels)], rank)",
-                "made = entrywise(torch.abs, [(x, x_labels)], rank)",
+                "term = entrywise(torch.square, [(x, x_labels)], rank)",
+                "term = entrywise(torch.abs, [(x, x_labels)], rank)",
             ),
         ],
     ),

@@ -98,8 +98,8 @@ REPORT = of(
         ),
         (
             "a size that grows has no crossover of its own",
-            "found = _Hides(GROWING_CROSSOVER if order is not None and order > 0 else CROSSOVER)",
-            "found = _Hides(CROSSOVER)",
+            "hidden = _Hides(GROWING_CROSSOVER if order is not None and order > 0 else CROSSOVER)",
+            "hidden = _Hides(CROSSOVER)",
         ),
         ("NaN is expected", "if diverged.any() and not may_diverge:", "if False:"),
         (

@@ -280,8 +280,8 @@ FACTS = (
             ),
             (
                 "what lies behind a sum is forgotten",
-                "powers = [power + (multipliers.get(made, ZERO) if made is not None else ZERO) for power, made in uses[position]]",
-                "powers = [power for power, made in uses[position]]",
+                "powers = [power + (multipliers.get(at, ZERO) if at is not None else ZERO) for power, at in uses[position]]",
+                "powers = [power for power, at in uses[position]]",
             ),
         ],
     ),
