@@ -102,7 +102,7 @@ def note_transfers(found: Sequence[Transfer], means: Sequence[Means], name: str,
 
 
 def rebuilt(logdir: Path, name: str = "") -> list[Rebuilt]:
-    """Make logs again from the finished runs under a folder of logs: the one of that name, or all of which something is noted.
+    """Make logs again from the finished runs under a folder of logs: of that name, or all.
 
     Raises BadInput where nothing is noted under that name, or a run is gone.
     """

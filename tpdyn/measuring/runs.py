@@ -1,5 +1,6 @@
-"""Where does a run come from? From the store of finished ones, or it is made now, and kept: by the script, here or by workers, or
-by its recorded program.
+"""Where does a run come from? From the store of finished ones, or it is made now and kept.
+
+The script makes it, here or by workers, or its recorded program does.
 
 Each is marked by who made it: "script", "program", or "simulation" at a width whose dense run does not fit into memory.
 """

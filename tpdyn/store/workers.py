@@ -64,9 +64,10 @@ def check_jobs(jobs: int, backend: str = "loky") -> None:
 
 
 def own_place(count: int, folder: str | None = None) -> int:
-    """Return a number below `count` that no other worker of this machine has, such as that of a GPU; kept while the process lives.
+    """Return a number below `count` that no other worker of this machine has, such as that of a GPU.
 
-    A worker too many gets one that is taken. folder: where the claims lie (the one for temporary files).
+    It is kept while the process lives. A worker too many gets one that is taken. folder: where the claims lie (the one for
+    temporary files).
     """
     key = count, folder
     if key not in _PLACES:

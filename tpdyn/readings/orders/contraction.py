@@ -138,7 +138,7 @@ def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], pl
 
 @lru_cache(maxsize=1 << 10)
 def _dense_sums(plan: Layout) -> dict[tuple[Parity, Parity], list[tuple[int, Parity]]]:
-    """Keep orders and parities of sums of products of order 0 by the parities of both factors: the same in every program."""
+    """Keep orders and parities of sums of products of order 0, by the parities of both factors."""
     return {}
 
 

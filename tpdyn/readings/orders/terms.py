@@ -300,7 +300,7 @@ def apart(chart: Chart, order: Fraction, parity: Parity = EVEN) -> Dense:
 
 
 def tidied(chart: Chart, terms: Sequence[Dense], wide: int) -> Terms:
-    """Do as `tidy` does for dense terms, with the same conditions: on whole numbers, which most of a reading consists of."""
+    """Do as `tidy` does for dense terms, with the same conditions, on whole numbers: most of a reading."""
     if not terms:
         return ()
     if wide == 0:

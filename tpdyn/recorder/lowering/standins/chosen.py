@@ -304,7 +304,10 @@ def _reduction_backward(
 @final
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What an index of several dims picks: letters of x, of the index, and of the result; the letter picked from, and its dim."""
+    """What an index of several dims picks.
+
+    Letters of x, of the index, and of the result; the letter picked from, and its dim.
+    """
 
     index: Chosen
     dim: int
