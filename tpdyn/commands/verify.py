@@ -48,6 +48,7 @@ RUNS = (
     "test_false_alarm_and_power",
     "test_known_parametrizations",
     "test_measured_runs_have_the_predicted_orders",
+    "test_runs_keep_their_orders_at_very_large_widths",
     "test_simulated_runs_have_the_law_of_dense_runs",
 )
 """The files that run scripts at growing widths, on the GPU if there is one."""
@@ -64,6 +65,7 @@ PROFILES: Mapping[str, Profile] = {
             "test_known_parametrizations",
             "test_measured_runs_have_the_predicted_orders",
             "test_orders_bound_random_training",
+            "test_runs_keep_their_orders_at_very_large_widths",
             "test_until_decided",
         ),
     ),
