@@ -115,8 +115,6 @@ def test_a_number_is_set_once(script: Path) -> None:
 def test_a_formula_is_tried_at_the_widths_that_are_known_when_loading(script: Path) -> None:
     with pytest.raises(BadTarget, match="n/16 is 5/4 at width 20"):
         load(str(script), settings=["heads=n/16"], widths=(32, 20))
-    with pytest.raises(BadTarget, match=r"a function and a setting \(n_embd=n\) at once"):
-        load(f"{script}:model_of", settings=["n_embd=n"])
 
 
 def test_lines_and_columns_are_those_of_the_file(script: Path) -> None:
@@ -285,3 +283,18 @@ def test_a_variable_that_nothing_reads_takes_the_default_of_that_name_with_it(
     assert "sets 2 locations" in told("train.py", ("h_dim=n",))[0]
     (tmp_path / "train.py").write_text(COUNTED + "print(h_dim)\n")
     assert told("train.py", ("h_dim=n",)) == (), "it is read: the default is another number"
+
+
+def test_numbers_in_the_file_of_a_function_and_in_what_it_imports_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sizes_of_it.py").write_text("heads = 4\n")
+    (tmp_path / "made.py").write_text(
+        "import sizes_of_it\ndepth = 2\n\n\ndef train(width):\n    return width, depth, sizes_of_it.heads\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    plain = load("made.py:train", in_place=True)
+    run = load("made.py:train", settings=("depth=n/8", "sizes_of_it.py:heads=n/4"), widths=(16, 32), in_place=True)
+    assert [run(16), run(32), plain(32)] == [(16, 2, 4), (32, 4, 8), (32, 2, 4)]
+    with pytest.raises(BadTarget, match="a function and a width argument"):
+        load("made.py:train", "--width")

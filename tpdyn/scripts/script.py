@@ -49,7 +49,8 @@ def load(
     width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"), and
     "--d-ff=4*n" likewise ("--d-ff 256"); "n_embd=" (or "n_embd=n", or any word with the formula in braces, "model.size={n/2}")
     as one ("n_embd=64"). arguments: further words for the script, before those.
-    settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.scripts.settings`).
+    settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.scripts.settings`); of a function's file,
+    too, which is then run anew at each width.
     widths: at which it will be run, if that is known: every formula is tried there.
     in_place: run it in the working folder itself. say: is told what the first run wrote elsewhere.
 
@@ -76,34 +77,41 @@ def _loaded(
             f"The working folder is {os.getcwd()}"
         )
     if function:
-        if options or settings:
-            given = f"a width argument ({', '.join(options)})" if options else f"a setting ({', '.join(settings)})"
+        if options:
             raise BadTarget(
-                f"{target}: a function and {given} at once; expected one of them. A function gets "
-                "the width as its argument: leave --width-arg and --set out"
+                f"{target}: a function and a width argument ({', '.join(options)}) at once; expected one of them. A function "
+                "gets the width as its argument: leave --width-arg out"
             )
         if arguments:
             raise BadTarget(
                 f"{target}: a function takes no further words ({' '.join(arguments)}); expected none. Words after -- "
                 "are for scripts"
             )
-        return _function(path, function)
+        called = _function(path, function)
+        return _with_settings(path, function, _read(path, (), settings, widths)[1]) if settings else called
     if not options and not settings:
         raise BadTarget(
             f"{target}: a script without a width argument; expected its own option for the width, as in "
             f"--width-arg=--d-model, a number in its text, as in --set n_embd=n, or a function of the width, as in "
             f"{target}:train"
         )
+    words, set_to = _read(path, options, settings, widths)
+    return _script(path, words, list(arguments), set_to)
+
+
+def _read(
+    path: Path, options: Sequence[str], settings: Sequence[str], widths: Sequence[int]
+) -> tuple[list[list[Word]], tuple[Setting, ...]]:
+    """Read options and settings, and try every formula at the widths. Raises BadTarget."""
     try:
-        words = [_words(option) for option in options]
-        set_to = read_settings(path, settings)
+        words, set_to = [_words(option) for option in options], read_settings(path, settings)
         for width in widths:
             _at(words, width)
             for setting in set_to:
                 setting.at(width)
     except (BadFormula, BadSetting) as error:
         raise BadTarget(str(error)) from error
-    return _script(path, words, list(arguments), set_to)
+    return words, set_to
 
 
 Word = tuple[str | Formula, ...]
@@ -231,6 +239,35 @@ def _script(
 
     run.__name__ = path.stem
     run.__qualname__ = str(path)
+    return run
+
+
+def _with_settings(path: Path, name: str, settings: Sequence[Setting]) -> Callable[[int], object]:
+    """Return a function of the width whose file is run anew at each width, with the numbers set."""
+    full = path.resolve()
+
+    def run(width: int) -> object:
+        made = codes(settings, width)
+        code = made.get(str(full)) or compile(full.read_text(encoding="utf-8"), str(full), "exec", dont_inherit=True)
+        module = ModuleType(_module_name(full))
+        module.__file__ = str(full)
+        with _as_command_line([str(path)], full.parent):
+            before, sys.modules[module.__name__] = sys.modules.get(module.__name__), module
+            try:
+                with opened_as(texts(settings, width)) as opened, imported_as(made) as imported:
+                    try:
+                        exec(code, module.__dict__)
+                        result: object = getattr(module, name)(width)
+                    except StopRecording:
+                        _check_met(settings, {str(full), *opened, *imported})
+                        raise
+                _check_met(settings, {str(full), *opened, *imported})
+            finally:
+                if before is not None:
+                    sys.modules[module.__name__] = before
+        return result
+
+    run.__name__, run.__qualname__ = name, f"{path}:{name}"
     return run
 
 
