@@ -70,7 +70,11 @@ RATES: dict[str, tuple[str, str, str]] = {
     ),
     "measured runs have the predicted orders": ("99 % intervals", "1 % promised", "orders off by 1/2, for most values"),
     "a monitored run over processes is the run": ("bit for bit", "none", "a probe that changes batch norm"),
-    "runs keep their orders at very large widths": ("99 % intervals", "as the judge's", "each of two orders for the other"),
+    "runs keep their orders at very large widths": (
+        "99 % intervals",
+        "as the judge's",
+        "each of two orders for the other",
+    ),
     "mup is stable and sp is not": (EXACT, "none", "any larger or smaller rate"),
     "mup is the only maximal parametrization": (EXACT, "none", "the other symmetry; a free readout"),
     "one law": ("permutations at 1 %", "1 %", "see its figures"),

@@ -72,7 +72,8 @@ def expected_trace(word: Sequence[Factor], spaces: Mapping[str, tuple[str, str]]
     Raises:
         ValueError: factors that do not fit together, each with its position.
 
-    >>> expected_trace([("X", False), ("X", True)], {"X": ("rows", "columns")}) Counter({('columns', 'rows'): 1})
+    >>> expected_trace([("X", False), ("X", True)], {"X": ("rows", "columns")})
+    Counter({('columns', 'rows'): 1})
     """
     ends = [spaces[name][::-1] if transposed else spaces[name] for name, transposed in word]
     for k, (_, right) in enumerate(ends):

@@ -21,12 +21,11 @@ FOLDER = "recordings"
 def recorded(make: Callable[[], Program], means: Means, steps: int) -> Program:
     """Return the kept recording of a script with that many steps; make and keep it if there is none.
 
-        Nothing is kept without a store. A folder that cannot be written loses nothing but the time of the next recording.
+    Nothing is kept without a store. A folder that cannot be written loses nothing but the time of the next recording.
 
-        >>> from tpdyn.store.identity import package
-    from tpdyn.store.means import HERE
-        >>> recorded(Program, HERE, 3) == Program()
-        True
+    >>> from tpdyn.store.means import HERE
+    >>> recorded(lambda: Program(()), HERE, 3) == Program(())
+    True
     """
     if means.store is None or not means.keeps:
         return make()

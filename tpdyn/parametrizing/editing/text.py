@@ -32,8 +32,8 @@ def powers_of(shift: Shift, settings: frozenset[str]) -> dict[str, Fraction]:
 def table_by_pattern(rows: Mapping[str, Powers]) -> dict[str, Powers]:
     """Group rows by name: one row where all names that differ only in numbers (of blocks) move alike.
 
-    >>> table_by_pattern({"h.0.w": {"lr": 1}, "h.1.w": {"lr": 1}, "out.w": {"lr": -1}, "ln.w": {}}) {'h.*.w': {'lr': 1},
-    'out.w': {'lr': -1}}
+    >>> table_by_pattern({"h.0.w": {"lr": 1}, "h.1.w": {"lr": 1}, "out.w": {"lr": -1}, "ln.w": {}})
+    {'h.*.w': {'lr': 1}, 'out.w': {'lr': -1}}
     """
     alike: dict[str, list[str]] = {}
     for name in rows:
