@@ -218,8 +218,8 @@ EXPECTATIONS = of(
         ),
         (
             "uniform numbers are drawn on the positive half",
-            "return (noise * 2 - 1) * scale + location",
-            "return noise * scale + location",
+            "noise.mul_(2).sub_(1).mul_(scale)",
+            "noise.mul_(scale)",
         ),
     ],
 )

@@ -75,8 +75,8 @@ TERMS = of(
         ),
         (
             "what merges is as small as the last",
-            "    order = largest([term.order for term in terms])\n    if not any(term.rarity",
-            "    order = min(term.order for term in terms)\n    if not any(term.rarity",
+            "    order = largest([term.order for term in terms])\n    if isinstance(order, float)",
+            "    order = terms[-1].order\n    if isinstance(order, float)",
         ),
         (
             "what merges forgets rarity",
