@@ -185,9 +185,10 @@ def figures(run: dict[str, Any]) -> str:
         "What each figure is of stands in the docstring of its file.",
     ]
     for each in run["theorems"]:
-        if each["figures"]:
+        printed = [line for line in each["figures"] if not line.startswith("step ")]  # of scripts that are recorded
+        if printed:
             statement = each["name"].removeprefix("test_").replace("_", " ").capitalize()
-            text += ["", f"## {statement}", "", "```text", *each["figures"], "```"]
+            text += ["", f"## {statement}", "", "```text", *printed, "```"]
     return "\n".join(text) + "\n"
 
 

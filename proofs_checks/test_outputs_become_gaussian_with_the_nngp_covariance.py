@@ -8,7 +8,7 @@ order 1/n. Source: Tensor Programs I (arXiv 1910.12478); its repository GP4A lis
 
 Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) the mean of G over `SEEDS` networks of width
 `WIDTH` is within 6 standard errors plus `REST` of `tpdyn.nngp`; (b) the variance of G falls from width 32 to 256 with an exponent
-between 1/2 and 3/2 (theory 1). (c) 400 outputs of one architecture, divided by the predicted deviation, pass a Kolmogorov-Smirnov
+within `NEAR` of 1. (c) 400 outputs of one architecture, divided by the predicted deviation, pass a Kolmogorov-Smirnov
 test at 1e-4. GRU and batch norm are outside of `tpdyn.nngp` (gates and states of different steps depend on each other; samples are
 mixed): there K is taken from `tpdyn.limit` of the recorded forward pass.
 It can fail: a covariance that is off by a tenth, outputs of a network of width 2, and a network without one of its blocks are
@@ -37,6 +37,12 @@ from tpdyn.testing.networks import FEATURES, TOKENS, Wide, inputs, networks
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
 EXAMPLES = {"quick": 1, "thorough": 60}.get(PROFILE, 10)
 SEEDS, SAMPLES, WIDTH, REST = 40, 2, 256, 0.03
+SPREAD, NEAR = 160, 0.62
+"""Networks of which the fluctuation is taken, and how near to 1 its exponent must be.
+
+The logarithm of a variance over 40 networks was seen to spread by 0.3 to 0.5, for its entries depend on each other. So over 160 it
+spreads by 0.2, and the exponent by 0.14: the bounds are 4.5 of it away, and a kernel that does not settle is another 2.8 off. With
+40 networks and bounds 1/2 and 3/2 a search among 60 architectures found a false alarm, of 1.63, where 200 networks have 1.06."""
 FIXED = Wide(("residual", "norm"), "gelu", 1.5, 0.3, True)
 Numbers = NDArray[np.float64]
 
@@ -74,12 +80,12 @@ def test_features_of_a_random_architecture_have_the_predicted_kernel_and_fluctua
     wide: Wide,
 ) -> None:
     kernel = tpdyn.nngp(wide.make, inputs(SAMPLES)).numpy()
-    narrow, broad = grams(wide, 32), grams(wide, WIDTH)
-    right = share(broad, kernel)
+    narrow, broad = grams(wide, 32, SPREAD), grams(wide, WIDTH, SPREAD)
+    right = share(broad[:SEEDS], kernel)
     exponent = float(np.log(narrow.var(0).sum() / broad.var(0).sum()) / np.log(WIDTH / 32))
     seen.append((right, exponent))
     assert right < 1
-    assert 0.5 < exponent < 1.5
+    assert 1 - NEAR < exponent < 1 + NEAR
 
 
 @pytest.fixture(scope="module", autouse=True)
