@@ -6,7 +6,7 @@ errors (some 60 statistics: false alarms 4e-5). Measured power, in standard erro
 
     seeds                       300   2,000
     the dot is dropped           57     139
-    no projection                27      68
+    no projection                27      70
     std too large by 5 %        6.3      16
 """
 

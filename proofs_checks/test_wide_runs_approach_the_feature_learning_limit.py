@@ -9,8 +9,8 @@ and 256:
 (a) twice the mean at 128 less that at 64, whose bias of order 1/n cancels, is within 6 standard errors of the limit, plus its
 error, plus a share `REST` of that bias; (b) the root mean square deviation of outputs falls from 64 to 256 with an exponent of at
 least 0.2 (theory 1/2). Depth, rate and data are drawn by Hypothesis for SGD; sign descent has one case, for its limit is costly.
-It can fail: the outputs of the kernel limit (all that changes is the readout), those at a rate that is a fifth larger, and
-those of the step before are rejected by the same runs.
+It can fail: outputs at a rate that is a fifth larger, those of the kernel limit (all that changes is the readout), and those of
+the step before are rejected by the same runs.
 Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`: of 10
 trainings the largest deviation took 0.42 of its bound, the smallest exponent was 0.42; the three wrong limits take 1.9, 7.4 and 12
 of the bound.
