@@ -188,7 +188,7 @@ def figures(run: dict[str, Any]) -> str:
         printed = [line for line in each["figures"] if not line.startswith("step ")]  # of scripts that are recorded
         if printed:
             statement = each["name"].removeprefix("test_").replace("_", " ").capitalize()
-            text += ["", f"## {statement}", "", "```text", *printed, "```"]
+            text += ["", f"## {statement}", "", "<!-- shown: by the run -->", "```text", *printed, "```"]
     return "\n".join(text) + "\n"
 
 
