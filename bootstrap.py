@@ -1,7 +1,7 @@
 """How does a fresh machine run tpdyn? `python3 bootstrap.py demo` or `python3 bootstrap.py tests`; nothing else needed.
 
-Only the standard library is used: a virtual environment in `.venv` gets tox, and tox (see tox.ini) installs everything
-else into `.tox/` with the tested versions of `constraints.txt` and runs the environment asked for, or several with commas
+Only the standard library is used. A virtual environment in `.venv` gets tox (see tox.ini). Then tox installs everything
+else into `.tox/` with the tested versions of `constraints.txt`. It runs the environment asked for, or several with commas
 between. The system's Python is not touched, so an externally managed one is fine. Further arguments go on to it:
 `bootstrap.py tests -k orders`.
 """

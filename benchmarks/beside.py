@@ -3,8 +3,8 @@
     python benchmarks/reading.py --beside ../before
 
 Each checkout runs its own script on its own package, in a process of its own. One of the two runs at a time: it takes one
-measurement, then it is stopped for the other's. Times are processor time, also where a script asks for the clock on the wall,
-so that what else the machine does counts little. A ratio above 1 says that this checkout is slower.
+measurement, then it is stopped for the other's. Times are processor time, even if a script asks for the clock on the wall.
+So what else the machine does counts little. A ratio above 1 says that this checkout is slower.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""How long does the tab take to answer? `python benchmarks/board.py [RUNS] [MODULES]`: 100 logs of checks with 100 modules each,
-and as many monitored runs of 100 modules and 200 looks, unless other numbers are given.
+"""How long does the tab take to answer? `python benchmarks/board.py [RUNS] [MODULES]`: 100 logs of checks with 100 modules
+each, and 100 monitored runs of 100 modules and 200 looks. Other numbers may be given.
 
 TensorBoard reads the folder first; printed is the time of each further request, the slowest of five.
 """

@@ -1,7 +1,7 @@
 """How does a prediction depend on the depth? `python benchmarks/depth.py [largest depth]`
 
-Residual networks with normalised branches under NTP, of 2 to 48 blocks, three steps of SGD. The verdict must not depend on
-the depth, nor may the time a statement: a parity grows with the number of sources that a value has met, and its algebra
+Residual networks with normalised branches under NTP, of 2 to 48 blocks, three steps of SGD. Neither the verdict nor the
+time a statement may depend on the depth. A parity grows with the number of sources that a value has met, and its algebra
 must not.
 """
 

@@ -1,8 +1,8 @@
 """How fast is a GPU? `python benchmarks/gpu.py`: wide runs by the recorded program, and a simulation at ten million.
 
-Prints the card, then for widths up to 16,384 seconds a run of the recorded program (three steps of a perceptron, beside its base
-program, float32) and the largest memory; then `tpdyn.simulate` at 1e7. Without a GPU it says so and makes no figures. The figures
-of this project were made without one.
+Prints the card, then numbers for widths up to 16,384. They are the seconds of a run of the recorded program, and its
+largest memory. The program is three steps of a perceptron, beside its base program, in float32. Last comes `tpdyn.simulate`
+at 1e7. Without a GPU it says so and makes no figures. The figures of this project were made without one.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 Each script is run once, at widths 64 to 1024 with 40 seeds. The runs are kept (logs/headline), so that a second call goes on.
 A report is drawn from them: 4, 6 or 8 seeds at 64 to 512, compared by the code of `tpdyn check`. The prediction is right, so
-*contradicted* is false. Then a wrong theory is planted: the changes of the rows of one claim (and the sizes of those that grow
-from the start) are multiplied by n^(1/2) or n^(-1/2), which is the same as a theory that is off by 1/2 there. Then *confirmed*
-is false. Last, an undecided report looks again as with `--until-decided`, at what the pool holds; a plan beyond it leaves the
-report undecided.
+*contradicted* is false. Then a wrong theory is planted. The changes of the rows of one claim are multiplied by n^(1/2) or
+n^(-1/2). So are the sizes of those that grow from the start. This is the same as a theory that is off by 1/2 there. Then
+*confirmed* is false. Last, an undecided report looks again as with `--until-decided`, at what the pool holds. A plan beyond
+the pool leaves the report undecided.
 
-reports: for each script (default 100). Reports of one pool share runs: intervals (Clopper and Pearson, 95 %) are those of
-independent reports, too short for one script; different scripts are independent.
+reports: for each script (default 100). Reports of one pool share runs. The intervals (Clopper and Pearson, 95 %) are those
+of independent reports, too short for one script. Different scripts are independent.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def part_of(pool: Measurement, widths: tuple[int, ...], seeds: tuple[int, ...]) 
 
 
 def drawn(prediction: tpdyn.Prediction, pool: Measurement, reports: int) -> dict[str, Counter[Outcome]]:
-    """Draw reports from a pool; count the outcomes under the right theory and under planted ones, at once and looking again."""
+    """Draw reports from a pool. Count the outcomes under the right theory and under planted ones, at once and looking
+    again.
+    """
     found: dict[str, Counter[Outcome]] = {what: Counter() for what in ("right", "wrong", "again", "wrong again")}
     for number in range(reports):
         rng = np.random.default_rng(number)
@@ -114,7 +116,7 @@ def drawn(prediction: tpdyn.Prediction, pool: Measurement, reports: int) -> dict
 
 
 class Plant(NamedTuple):
-    """A theory that is wrong by 1/2 in these rows: in their changes, and in the sizes of those that grow from the start."""
+    """A theory that is wrong by 1/2 in these rows: in changes, and in sizes that grow from the start."""
 
     names: tuple[str, ...]
     growing: tuple[str, ...]

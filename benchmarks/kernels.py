@@ -1,18 +1,18 @@
 """Are kernels right, and fast? Beside neural-tangents in one run: `python bootstrap.py neural-tangents`.
 
-The environment of that name holds neural-tangents with the versions it still runs on; this file runs in ours, and starts
+The environment of that name holds neural-tangents with the versions it still runs on. This file runs in ours, and starts
 `neural_tangents_side.py` there. Printed are the largest relative differences of both kernels for several architectures (in
 float64), then CPU seconds on one thread:
 
-* NNGP and NTK of a ReLU network with three hidden layers, 2000 points of dim 784, float32, beside neural-tangents (jitted, in
-  steady state) and eager torch; the largest relative error on the diagonal of the NTK;
+* NNGP and NTK of a ReLU network with three hidden layers, 2000 points of dim 784, float32. Beside it stand neural-tangents
+  (jitted, in steady state) and eager torch. Last comes the largest relative error on the diagonal of the NTK;
 * the same for three 3x3 convolutions with global pooling, 16 images of 16x16 pixels;
-* the empirical NTK of 32 points and 10 outputs: a perceptron 784-512-512-10 and a small convolutional network, beside the
-  contraction of Jacobians.
+* the empirical NTK of 32 points and 10 outputs, beside the contraction of Jacobians. The networks are a perceptron
+  784-512-512-10 and a small convolutional one.
 
-Seen on two busy cores: all kernels agree to 2e-15 (attention 2e-13; the diagonals of ReLU networks to 3e-9, which neural-tangents
-loses); the first network 0.08 s beside 0.33 s (neural-tangents) and 0.3 s (eager), the second 2.1 s beside 12 s; the empirical NTK
-7 ms and 0.14 s.
+Seen on two busy cores: all kernels agree to 2e-15, those of attention to 2e-13. Diagonals of ReLU networks agree to 3e-9,
+which neural-tangents loses. The first network takes 0.08 s, beside 0.33 s (neural-tangents) and 0.3 s (eager). The second
+takes 2.1 s beside 12 s. The empirical NTK takes 7 ms and 0.14 s.
 
     python benchmarks/numbers.py [--with <python of the environment neural-tangents>] [values | mlp | conv | empirical ...]
 """

@@ -1,9 +1,9 @@
 """How many seeds a second does the recorded program make, beside the live loop? `nice python benchmarks/measuring.py`
 
 Both observe the same things: sizes and changes of all modules, parameters and gradients in three steps. The live loop is
-`measure(..., by="script")`, one run after the other; the program is recorded once (its time is printed) and makes batches of
-seeds. Printed are seeds per CPU second, on one thread, for the digits network of the examples (SGD) and a network with Adam, and
-the time that `tpdyn.runs` takes for a thousand runs of a hundred modules.
+`measure(..., by="script")`, one run after the other. The program is recorded once (its time is printed) and makes batches
+of seeds. Printed are seeds per CPU second, on one thread. They are for the digits network of the examples (SGD) and a
+network with Adam. The last number is the time that `tpdyn.runs` takes for a thousand runs of a hundred modules.
 
 Seen on two busy cores, without a GPU: see docs/reference/speed.md.
 """

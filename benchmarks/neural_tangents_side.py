@@ -1,7 +1,8 @@
 """The side of `benchmarks/numbers.py` that neural-tangents runs; Python of the tox environment `neural-tangents`, nothing of ours.
 
-`python neural_tangents_side.py values data.npz out.npz` writes both kernels of each architecture; `time` prints, as json, CPU
-and wall seconds of a jitted call in steady state, and the largest memory beyond what the process held before.
+`python neural_tangents_side.py values data.npz out.npz` writes both kernels of each architecture. `time` prints, as json,
+CPU and wall seconds of a jitted call in steady state. It prints, too, the largest memory beyond what the process held
+before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`python benchmarks/numbers.py ...` is `benchmarks/kernels.py`: kernels beside neural-tangents.
 
-Every script of this folder has the folder first on its path, where this file hides the standard library's `numbers`: imported
-under that name, it stands aside.
+Every script of this folder has the folder first on its path. There this file hides the standard library's `numbers`.
+Imported under that name, it stands aside.
 """
 
 import sys

@@ -1,14 +1,15 @@
 """How long does it take to derive a parametrization? `python benchmarks/parametrizations.py [--repeat 3] [--beside CHECKOUT]`
 
-Side by side, in one process and one thread, in processor time (what else the machine does counts little): one cell of exponent
-coordinates (the orders on linear forms around a point, its inequalities and the requirements of the maximal update), the whole
-search for the maximal update (`tpdyn.derive`), the symmetries alone, a phase diagram, and all cells of a slice in three
-symbols. For multilayer perceptrons with biases and growing depth, hence growing numbers of parameters, with SGD and with Adam,
-and for the GPT of examples/gpt.py with two layers and AdamW; three steps, recorded once. Printed: medians (smallest to
-largest), the ratio to the first row, and the time a parameter. Targets: a cell of the MLP with two hidden layers and SGD below
-20 ms, of the GPT below 5 s, the GPT's maximal update below 60 s; a phase diagram of the MLP with two hidden layers (all rates
-against the readout's initial size) below 2 s, with Adam below 4 s, all its cells in three symbols below 20 s; a phase diagram
-of the GPT (around its maximal update, which is derived on the way) below 30 s.
+Five things are timed side by side, in one process and one thread. The time is that of the processor, so what else the
+machine does counts little. The first is one cell of exponent coordinates: orders on linear forms, its inequalities, the
+maximal update's requirements. The next are the whole search for the maximal update (`tpdyn.derive`), and the symmetries
+alone. The last are a phase diagram, and all cells of a slice in three symbols. The programs are multilayer perceptrons with
+biases and growing depth, hence growing numbers of parameters, with SGD and with Adam. Another is the GPT of examples/gpt.py
+with two layers and AdamW. Each has three steps, recorded once. Printed: medians (smallest to largest), the ratio to the
+first row, and the time a parameter. Targets: a cell of the MLP with two hidden layers and SGD below 20 ms, the GPT's below
+5 s. The GPT's maximal update below 60 s. A phase diagram of that MLP (all rates against the readout's initial size) below 2
+s. With Adam it is below 4 s, and all its cells in three symbols below 20 s. A phase diagram of the GPT (around its maximal
+update, which is derived on the way) below 30 s.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def slice_cell(program: Program) -> Callable[[], object]:
 
 
 def diagram(program: Program, name: str) -> Callable[[], object]:
-    """All rates against the initial size of the readout; for the GPT around its maximal update, since it starts far from it."""
+    """All rates against the initial size of the readout. The GPT is taken around its maximal update, since it starts far
+    from it.
+    """
     around = "maximal" if name.startswith("GPT") else "script"
     return lambda: phase_diagram(program, "c", around=around)
 

@@ -1,8 +1,9 @@
 """How often are right theories contradicted, wrong ones caught, on random scripts? `python benchmarks/power.py [scripts] [first]`
 
-Scripts are drawn as the tests draw them (`tpdyn.testing.models`): an embedding, up to four layers (linear, norms, residual blocks,
-attention, functions), a readout, an optimizer. Each is run at widths 32 to 256 with 4 seeds: small widths, where parts of lower
-order still matter. Planted theories are those of `headline.py`: off by 1/2, too small or too large, in the rows of one claim.
+Scripts are drawn as the tests draw them (`tpdyn.testing.models`). Each has an embedding, up to four layers (linear, norms,
+residual blocks, attention, functions), a readout, an optimizer. Each is run at widths 32 to 256 with 4 seeds: small widths,
+where parts of lower order still matter. Planted theories are those of `headline.py`: off by 1/2, too small or too large, in
+the rows of one claim.
 """
 
 from __future__ import annotations

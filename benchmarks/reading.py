@@ -1,8 +1,9 @@
 """How long does a prediction take? `python benchmarks/reading.py [--beside ANOTHER_CHECKOUT]`
 
-Three steps of the GPT of examples/gpt.py: recorded at three widths and verified at a fourth, read, then predicted
-(with and without the search for a remedy). And one point of abc-space after recording once, for the multilayer perceptrons of the
-theorems: random rational exponents, read and judged. Medians, smallest and largest of repeated runs in one process.
+Three steps of the GPT of examples/gpt.py are recorded at three widths, verified at a fourth, and read. Then they are
+predicted, with and without the search for a remedy. The other case is one point of abc-space after recording once, for the
+multilayer perceptrons of the theorems. Random rational exponents are read and judged. Medians, smallest and largest of
+repeated runs in one process.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""How much slower is a recorded training step than an eager one, or one that a coordinate check watches with hooks?
+"""How much slower is a recorded training step than an eager one, or one that a coordinate check watches?
 `python benchmarks/recording.py`
 
-The GPT of examples/gpt.py (two layers, AdamW, clipping) trains as it is, with forward hooks on every module that take the
-mean size of its output (what a coordinate check gathers), and with the recorder, in turns, in one process and one thread.
-A batch is that of nanoGPT's settings for a CPU (12 x 64 tokens), or of the example (10 x 20): recording costs the same for
-each operation, so its share falls with their size. A round builds the model three times and times the same steps after a
-first one (which allocates); its ratios are those of the medians. Printed: the median ratios over rounds, and the smallest
-and the largest.
+The GPT of examples/gpt.py (two layers, AdamW, clipping) trains in three ways. It trains as it is, with forward hooks on
+every module, and with the recorder. The hooks take the mean size of the output, as a coordinate check does. All is in
+turns, in one process and one thread. A batch is that of nanoGPT on a CPU (12 x 64 tokens), or of the example (10 x 20).
+Recording costs the same for each operation, so its share falls with their size. A round builds the model three times and
+times the same steps after a first one (which allocates). Its ratios are those of the medians. Printed: the median ratios
+over rounds, and the smallest and the largest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How long, and in how much memory, are numbers had at any width? `nice python benchmarks/sampling.py [name ...]`
 
-Each case runs in a process of its own, on one thread; printed are CPU seconds and the largest resident memory beyond what the
-process held before (torch and the program itself take about 0.35 GiB). `mlp` is a tanh network with one hidden matrix, batch
-8, ten steps; `gpt` has one block and 16 tokens; `adam` is the same network in five steps; `limit` is six steps of the muP
-network, with the error that it reports. `ensemble` tells what networks would cost
+Each case runs in a process of its own, on one thread. Printed are CPU seconds and the largest resident memory beyond what
+the process held before. Torch and the program itself take about 0.35 GiB. `mlp` is a tanh network with one hidden matrix,
+batch 8, ten steps. `adam` is the same network in five steps. `gpt` has one block and 16 tokens. `limit` is six steps of the
+muP network, with the error that it reports. `ensemble` tells what networks would cost
 for the same error as the limit. Without names all cases are run; `dense` is the finite reading beside `mlp 4096`.
 
 Seen on two busy cores (CPU seconds swing by a factor of two there): 4096: 0.2 s beside 4.8 s dense; 1e4: 0.4 s; 1e5: 3.4 s,
@@ -141,9 +141,9 @@ def dense(width: int, nets: int, seed: int = 0) -> dict[str, torch.Tensor]:
 def ensemble() -> None:
     """What would dense networks cost for the error of the limit? A mean of M networks errs by b/n (bias) and sqrt(a/(n M)).
 
-    a and b are measured at width 32, against the limit; the cost of a network is measured at width 1024, where it is
-    proportional to n^2. The cheapest ensemble for an error has the width at which bias and noise share it. Errors are standard
-    errors, the largest over steps (and outputs).
+    a and b are measured at width 32, against the limit. The cost of a network is measured at width 1024, where it is
+    proportional to n^2. The cheapest ensemble for an error has the width at which bias and noise share it. Errors are
+    standard errors, the largest over steps (and outputs).
     """
     torch.set_num_threads(1)
     program = recorded("limit")

@@ -1,8 +1,8 @@
 """How long, and in how much memory, from a large script to its orders? `python benchmarks/scale.py [--layers 12]`
 
-GPT-2 with twelve layers and its full vocabulary (of Hugging Face transformers, where that is installed, else that of
-examples/gpt.py) is recorded for three steps of AdamW at three widths, fitted, verified at a fourth, and given orders: in one
-process, on one thread. Printed: the seconds of each stage and the largest resident memory.
+GPT-2 has twelve layers and its full vocabulary. It is that of Hugging Face transformers, where that is installed, else that
+of examples/gpt.py. Three steps of AdamW are recorded at three widths, fitted, verified at a fourth, and given orders. All
+is in one process, on one thread. Printed: the seconds of each stage and the largest resident memory.
 """
 
 from __future__ import annotations

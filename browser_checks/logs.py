@@ -54,7 +54,7 @@ def make(folder: Path, *, small: bool = True) -> Path:
 
 
 def watch(folder: Path, twin: int, width: int, steps: int, every: int) -> None:
-    """Monitor a GPT under muP, and a wider one whose second block forgot to scale its rate; into `gpt-twin` and `gpt-wide`."""
+    """Monitor a GPT under muP, and a wider one whose second block forgot to scale its rate: `gpt-twin` and `gpt-wide`."""
     sys.path.insert(0, str(GPT.parent))
     trained(folder / "gpt-twin", twin, steps, every)
     with warnings.catch_warnings():

@@ -48,7 +48,7 @@ class WrongPage(AssertionError):
 @final
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: what it is, its text, the line of its first line (from 1), how far it is indented."""
+    """A fenced block: what it is, its text, the number of its first line (from 1), its indentation."""
 
     kind: Kind
     text: str

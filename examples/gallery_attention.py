@@ -14,7 +14,7 @@ WIDTHS, SEEDS, STEPS = (64, 128, 256, 512, 1024), 6, 3
 
 
 def products(width, seed):
-    """The size of q.k before training, and its change after three steps of sign descent, as Adam takes them under muP."""
+    """The size of q.k before training, and its change after three steps of sign descent, like Adam's under muP."""
     torch.manual_seed(seed)
     x = torch.randn(8, width)
     query, key = (torch.randn(width, width) * width**-0.5 for _ in range(2))

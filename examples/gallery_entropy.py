@@ -1,7 +1,8 @@
 """What does a head of attention look at in the limit of infinite width? Its entropy in training, logits divided by d or its root.
 
-Divided by d, attention starts uniform and learns. Divided by the root, it starts random, and the trained logits have no limit:
-they grow as the root of d, so the entropy of wide heads collapses. The curves are runs at growing widths, and the limit.
+Divided by d, attention starts uniform and learns. Divided by the root, it starts random, and the trained logits have no
+limit. They grow as the root of d, so the entropy of wide heads collapses. The curves are runs at growing widths, and the
+limit.
 
 python examples/gallery_entropy.py docs/pictures
 """

@@ -1,7 +1,7 @@
 """Can an infinitely wide network learn representations? In the neural tangent parametrization (NTP) no, in muP yes.
 
-The cosine between the features of two inputs in the limit of infinite width, step by step, along Yaida's line from NTP
-(s = 0) to muP (s = 1): the output is divided by n^((1 + s) / 2), and rates grow as n^s (arXiv 2210.04909).
+The cosine between the features of two inputs in the limit of infinite width, step by step. It goes along Yaida's line from
+NTP (s = 0) to muP (s = 1). There the output is divided by n^((1 + s) / 2), and rates grow as n^s (arXiv 2210.04909).
 
 python examples/gallery_features.py docs/pictures
 """

@@ -1,9 +1,9 @@
 """Does a linear model at infinite width learn word vectors? As in Tensor Programs IV (arXiv 2011.14522), but in small.
 
-Words come from a made-up language of analogies: a word is a pair (country, role), and words appear together if they share the
-country or the role. A linear network with one hidden layer predicts the neighbour of a word, as word2vec does without negative
-sampling. In the neural tangent parametrization its word vectors stay as they were drawn: no analogy holds. In muP they are
-learned, at infinite width as well.
+Words come from a made-up language of analogies. A word is a pair (country, role), and words appear together if they share
+the country or the role. A linear network with one hidden layer predicts the neighbour of a word, as word2vec does without
+negative sampling. In the neural tangent parametrization its word vectors stay as they were drawn: no analogy holds. In muP
+they are learned, at infinite width as well.
 
 python examples/gallery_words.py docs/pictures
 """
@@ -69,7 +69,9 @@ def training(s, nets=None):
 
 
 def solved(kernel):
-    """The share of analogies a : b = c : ? whose nearest other word is the right one, by the inner products of word vectors."""
+    """The share of analogies a : b = c : ? that are solved. The nearest other word, by inner products of word vectors, must
+    be the right one.
+    """
     right, asked = 0, 0
     norms = kernel.diagonal().sqrt()
     for a in range(WORDS):

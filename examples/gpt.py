@@ -85,7 +85,7 @@ class GPT(nn.Module):
 
 
 def groups(model: GPT, lr: float):
-    """One rate for all; in muP the rate of matrices with two wide sides falls with the width (`lr` is that at 32)."""
+    """One rate for all. In muP the rate of matrices with two wide sides falls with the width (`lr` is that at 32)."""
     if not model.mup:
         return [{"params": model.parameters(), "lr": lr}]
     matrices = [parameter for parameter in model.blocks.parameters() if parameter.dim() == 2]

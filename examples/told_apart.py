@@ -73,7 +73,9 @@ def mup_adam(width: int) -> None:
 
 
 def mup_rule_forgotten(width: int) -> None:
-    """muP with an output multiplier, but plain SGD with one rate for all: the same sizes, and two of three layers stand still."""
+    """muP with an output multiplier, but plain SGD with one rate for all. Sizes are the same, yet two of three layers stand
+    still.
+    """
     model = MLP(width, out_scale=1 / width)
     maximal_init(model, width, 1.0)
     nn.init.normal_(model.fc2.weight, std=width**-0.5)
@@ -93,7 +95,7 @@ def readout_forgotten(width: int) -> None:
 
 
 def zero_readout(width: int) -> None:
-    """muP with a readout that starts at zero: nothing hidden moves in the first step, all of it from the second."""
+    """muP with a readout that starts at zero. In the first step all hidden layers stand still, then all move."""
     model = MLP(width)
     maximal_init(model, width, 1.0)
     nn.init.zeros_(model.out.weight)

@@ -1,4 +1,4 @@
-"""Is a sentence at most twenty words long? Read are README, CONTRIBUTING, all pages, and how each docstring opens.
+"""Is a sentence at most twenty words long? This reads README, CONTRIBUTING, every page and every docstring.
 
 Code, formulas, tables, titles and generated pages of names do not count. A piece in backticks is one word.
 """
@@ -17,7 +17,14 @@ LONGEST = 20
 NO_PROSE = ("#", "|", "<", ":::", "!!!", "![")
 ITEM = re.compile(r"^([*+-]|\d+\.|:) +")
 # A sentence ends with its mark, or with a colon before a capital; `name: what it is` of a docstring starts one.
-END = re.compile(r"(?<=[.!?:])[\"*)_]*\s+(?=[\"*(_A-Z0-9])|(?<=[.!?])\s+(?=tpdyn )|(?<=\.)\s+(?=[a-z_]+(?:\[\w\])?: )")
+END = re.compile(
+    r"(?<=[.!?:])[\"*)_]*\s+(?=[\"*(_A-Z0-9])"
+    r"|(?<=[.!?])\s+(?=(?:tpdyn|muP|torch|pytest) )"
+    r"|(?<=\.)\s+(?=[a-z_]+(?:\[\w\])?(?:, [a-z_]+)*: )"
+)
+ABBREVIATED = re.compile(r"\b(e\.g|i\.e|cf|eq|eqs|fig|sec|al|vs|Ann|Proc|Prop|Thm|Def|Rem|No)\.(?=\s)")
+SECTION = re.compile(r"(Args|Returns|Yields|Raises|Attributes|Examples?):$")
+ARGUMENT = re.compile(r"\*{0,2}[\w.]+(, \*{0,2}[\w.]+)*: +")
 
 
 def paragraphs(text: str) -> Iterator[tuple[int, str]]:
@@ -40,7 +47,7 @@ def paragraphs(text: str) -> Iterator[tuple[int, str]]:
 def sentences(paragraph: str) -> list[str]:
     text = re.sub(r"`[^`]*`|\$[^$]*\$", "X", paragraph)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)  # of a link counts what is shown
-    return END.split(text)
+    return END.split(ABBREVIATED.sub(r"\1", text))
 
 
 def length(sentence: str) -> int:
@@ -74,13 +81,40 @@ def documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunc
             yield from documented(child)
 
 
-def test_every_docstring_opens_with_short_sentences() -> None:
-    """Its first paragraph, that is: what a reader sees when pointing at a name."""
+def prose(docstring: str) -> str:
+    """Blank what is no prose in a docstring: examples, and what is indented behind an empty line (code, formulas, tables).
+
+    An entry of a section like `Args:` becomes an item of a list, without its name.
+    """
+    kept: list[str] = []
+    shown = set_apart = section = False
+    before = ""
+    for line in docstring.splitlines():
+        words, indented = line.strip(), line.startswith(" ")
+        shown = bool(words) and (shown or words.startswith(">>>"))
+        set_apart = (set_apart and (indented or not words)) or (indented and not before and not section)
+        section = bool(SECTION.match(words)) or (section and (indented or not words))
+        entry = section and indented and ARGUMENT.match(words)
+        if shown or set_apart or SECTION.match(words):
+            kept.append("")
+        else:
+            kept.append("* " + words[entry.end() :] if entry else words)
+        before = words
+    return "\n".join(kept)
+
+
+PACKAGES = ("tpdyn", "browser_checks", "benchmarks", "examples", "docs", "bootstrap.py")
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_no_sentence_of_a_docstring_is_long(folder: str) -> None:
+    files = [ROOT / folder] if folder.endswith(".py") else sorted((ROOT / folder).rglob("*.py"))
     too_long = [
         f"{path.relative_to(ROOT)}, line {line}, {length(sentence)} words: {sentence}"
-        for path in sorted((ROOT / "tpdyn").rglob("*.py"))
+        for path in files
         for line, text in documented(ast.parse(path.read_text()))
-        for sentence in long_sentences(next(paragraphs(text), (0, ""))[1])
+        for _, paragraph in paragraphs(prose(text))
+        for sentence in long_sentences(paragraph)
     ]
     assert not too_long, "split them:\n" + "\n".join(too_long)
 

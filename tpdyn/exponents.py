@@ -1,9 +1,9 @@
 """How do powers of the width add, multiply and print?
 
-The sign convention of the whole project is stated here, once: the **order** of a value is the exponent `o` for which
-its entries are of typical size `Theta(n^o)`, `n` being the width. So order 1/2 means sqrt(n), order 0 means "does not
-depend on the width", and a negative order vanishes as the width grows. Papers of the Tensor Programs series often
-write `Theta(n^-r)`; then `r = -o`.
+The sign convention of the whole project is stated here, once. The **order** of a value is the exponent `o` for which
+its entries are of typical size `Theta(n^o)`. Here `n` is the width. So order 1/2 means sqrt(n), and order 0 means "does
+not depend on the width". A negative order vanishes as the width grows. Papers of the Tensor Programs series often write
+`Theta(n^-r)`; then `r = -o`.
 
 Orders are exact rationals (`fractions.Fraction`); an identically zero value has order `None`.
 """

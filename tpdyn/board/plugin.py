@@ -1,7 +1,7 @@
 """What does the tab "Tensor Programs" ask for, and what does it get? Routes: the page, the logs, a document, a program, curves.
 
-Each answer is JSON with an ETag. A request that names it in If-None-Match gets an empty 304, so that a page that looks every
-few seconds costs little. An error is an answer with words, and TensorBoard goes on.
+Each answer is JSON with an ETag. A request that names it in If-None-Match gets an empty 304. So a page may look every
+few seconds at little cost. An error is an answer with words, and TensorBoard goes on.
 """
 
 from __future__ import annotations

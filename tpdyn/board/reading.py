@@ -1,7 +1,7 @@
 """Which logs are there, and what does each say? Read through TensorBoard's data provider, whatever else lies in the folder.
 
-A log is a run with a document in it; its name is the folder above that run. What cannot be read becomes a log with an `error`
-in words, never an exception: folders hold what other tools, other versions and broken disks wrote.
+A log is a run with a document in it; its name is the folder above that run. What cannot be read becomes a log with an
+`error` in words, never an exception. Folders hold what other tools, other versions and broken disks wrote.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What did a monitor see, as a document and as curves? From its events in the tab, from its lines of JSON in a report.
 
-The document (kind "monitor") is small: modules with their latest numbers, and the alarms. Curves are asked for by what they show or
-by module, thinned to `MOST` looks, each with the band that a smaller twin makes expected.
+The document (kind "monitor") is small: modules with their latest numbers, and the alarms. Ask for curves by what they
+show or by module. Each is thinned to `MOST` looks and has the band that a smaller twin makes expected.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ def assert_regime(
 ) -> Report:
     """Fail unless `train` is predicted to be in `regime` and its runs confirm it; returns the report.
 
-    Raises AssertionError that shows regime, reasons and the table of orders, also when the runs leave it undecided or
-    the script is outside the theory. Errors of recording and measuring pass through. The rates of false alarms and of
-    missed errors are those of `tpdyn.claims.statistics`.
+    Raises AssertionError that shows regime, reasons and the table of orders. It does so, too, when the runs leave it
+    undecided or the script is outside the theory. Errors of recording and measuring pass through. The rates of false
+    alarms and of missed errors are those of `tpdyn.claims.statistics`.
 
     Example:
         >>> def test_training_learns_features_at_any_width():

@@ -1,7 +1,8 @@
 """Does a claim hold? More seeds and wider nets are made until it is certain, or it stays undecided.
 
-The chance of error is spent over the looks, alpha / 2^k at look k (as in `tpdyn.claims.deciding`), and over the claims that
-are checked together, alpha / m each (Bonferroni). So of all claims that hold one is called failed with probability alpha at most.
+The chance of error is spent over the looks, alpha / 2^k at look k (as in `tpdyn.claims.deciding`). It is spent, too,
+over the claims that are checked together, alpha / m each (Bonferroni). So of all claims that hold one is called failed
+with probability alpha at most.
 """
 
 from __future__ import annotations

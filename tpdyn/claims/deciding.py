@@ -1,8 +1,9 @@
 """Undecided is not the end: what would decide it, and how often may one look?
 
-What would decide. With sigma, the spread of one log size around its width and seed, known from the runs, the interval that
-more runs will give is known before they are made (`statistics.expected`). A plan is the cheapest set of widths and seeds at
-which every row that stands in the way is confirmed with probability `POWER`, if the theory is right.
+What would decide. Let sigma be the spread of one log size around its width and seed; the runs tell it. With it, the
+interval that more runs will give is known before they are made (`statistics.expected`). A plan is the cheapest set of
+widths and seeds that confirms every row in the way. This holds if the theory is right. It confirms each with probability
+`POWER`.
 
 Looking again. Whoever looks until it fits is wrong more often than he says. So the chance of error is spent over the looks.
 Look k has confidence 1 - alpha / 2^k. The errors sum to alpha at most, however the looks depend on each other (Bonferroni).
@@ -108,7 +109,7 @@ def what_would_decide(report: Report, confidence: float | None = None) -> Plan |
 def shows_from(report: Report, name: str) -> float | None:
     """Return the width from which predicted growth shows: where a module's local slope is half of its order.
 
-    Fitted to B + A n^p. None for a row that is not predicted to grow by a power, or where none of n is seen at all.
+    Fitted to B + A n^p. None for a row that is not predicted to grow by a power, or that shows none of n.
     """
     row = next((row for row in report.rows() if row.name == name), None)
     if row is None or row.change_order is None or not 0 < row.change_order < math.inf:

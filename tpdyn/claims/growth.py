@@ -1,9 +1,9 @@
 """How fast do values grow with the width, measured? The finite reading at growing widths, against orders.
 
-Sizes are those of the base program, changes are the differences between training and the base program at the same draw of every
-leaf. The growth of either is the slope of log(median over seeds of the mean absolute entry) between the two largest widths. How
-exact is it for a single Gaussian scalar? The log of the median of 15 draws of |N(0, 1)| has standard deviation 0.25. So a slope
-over a factor 16 in width has 0.25 * sqrt(2) / log(16) = 0.13.
+Sizes are those of the base program. Changes are the differences between training and the base program at the same draw
+of every leaf. Both grow as measured between the two largest widths. It is the slope of log(median over seeds of the mean
+absolute entry). How exact is it for a single Gaussian scalar? The log of the median of 15 draws of |N(0, 1)| has standard
+deviation 0.25. So a slope over a factor 16 in width has 0.25 * sqrt(2) / log(16) = 0.13.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Which moments do sums and products of random matrices have? Counted exactly, by pairings and by power series.
 
-Independent of every reading of the package: what a limit, a sampler or a dense matrix says is held against these numbers.
+Independent of every reading of the package: these numbers judge a limit, a sampler and a dense matrix alike.
 
-* A Gaussian moment is a sum over pairings (Isserlis). In the trace of a product of Gaussian matrices each pairing leaves
-  some indices free, and contributes the product of their ranges: `expected_trace` gives the polynomial in the sizes.
+* A Gaussian moment is a sum over pairings (Isserlis). In the trace of a product of Gaussian matrices each pairing
+  leaves some indices free. It contributes the product of their ranges: `expected_trace` gives the polynomial in the
+  sizes.
 * Moments of a product of free variables come from their S-transforms: `free_product`.
 
-Sources: Isserlis's theorem (Biometrika 12, 1918); Catalan, Narayana and Fuss-Catalan numbers as moments: arXiv 1103.3453 for
-products of Ginibre matrices; the S-transform and its use for Jacobians: arXiv 1711.04735.
+Sources: Isserlis's theorem (Biometrika 12, 1918). Catalan, Narayana and Fuss-Catalan numbers as moments: arXiv
+1103.3453 for products of Ginibre matrices. The S-transform and its use for Jacobians: arXiv 1711.04735.
 """
 
 from __future__ import annotations

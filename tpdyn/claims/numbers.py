@@ -1,11 +1,12 @@
 """Do numbers that a network draws tend to what is claimed? Intervals for limits, kernels and laws, from seeds and widths.
 
-Model. The mean over seeds at width n is `limit + scale * (c_1 x + c_2 x^2) + noise`, with x = CROSSOVER / n and unknown
-c_k ~ N(0, 1): expectations have corrections in powers of 1/n. The estimate is the best linear one; its interval is Student's,
-Bonferroni over the entries. "holds": every interval lies within the margin of the claim; "fails": one lies outside;
-"undecided" otherwise. A law gives a third of the error each to its mean, its covariance and its shape: the distance of each
-whitened coordinate's distribution function from the Gaussian one is within `sqrt(log(2 d / alpha) / (2 N))` of what is measured
-(Dvoretzky, Kiefer and Wolfowitz; the constant is Massart's, Ann. Probab. 18, 1990).
+Model. The mean over seeds at width n is `limit + scale * (c_1 x + c_2 x^2) + noise`. Here x = CROSSOVER / n and c_k ~
+N(0, 1) is unknown, since expectations have corrections in powers of 1/n. The estimate is the best linear one; its
+interval is Student's, Bonferroni over the entries. "holds": every interval lies within the margin of the claim;
+"fails": one lies outside; "undecided" otherwise. A law gives a third of the error each to its mean, its covariance and
+its shape. The shape is the distance of each whitened coordinate's distribution function from the Gaussian one. It is
+within `sqrt(log(2 d / alpha) / (2 N))` of what is measured (Dvoretzky, Kiefer and Wolfowitz; the constant is Massart's,
+Ann. Probab. 18, 1990).
 
 Their rates of false alarms and their powers: `tpdyn.claims.rates`.
 """

@@ -7,9 +7,9 @@ A regime says "some" or "every" of values. What says "some" needs one confirmed 
 * kernel: some output changes at order 0, and every hidden representation is frozen as predicted;
 * feature learning: some output changes at order 0, and so does some hidden representation.
 
-One row outside of its interval contradicts the theory, wherever it is. A row that is a function of growing values is "not
-explained" there instead: powers mix, so it neither contradicts nor confirms. An upper bound (`at_most`) confirms only what
-needs no more than a bound: that something vanishes.
+One row outside of its interval contradicts the theory, wherever it is. A row that is a function of growing values is
+"not explained" there instead. Powers mix in it, so it neither contradicts nor confirms. An upper bound (`at_most`)
+confirms only what needs no more than a bound: that something vanishes.
 
 A change at order 0 is confirmed by an interval within the margin of 0, on both sides.
 """

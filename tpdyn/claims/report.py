@@ -2,16 +2,16 @@
 
 What the rows say of the regime is decided in `tpdyn.claims.outcome`.
 
-Which step is compared. Sizes at step 0. Changes at the last step that was measured and predicted, unless the prediction
-says that something blows up before: from then on values saturate, overflow and mix powers, and no finite width shows an
-exponent. So when a module's change is predicted to have a positive order, the first step with one is compared; when
-only something unnamed is unstable (attention logits, say), the first step at which anything changes. A positive order
-that is predicted means that NaN and Inf are expected, not wrong. And what is a function of values that grow (in that
-same step, `Row.mixed`) is not held against the theory: outside of its interval it is "not explained".
+Which step is compared. Sizes at step 0. Changes are compared at the last step that was measured and predicted, unless
+something is predicted to blow up before. From then on values saturate, overflow and mix powers, and finite widths show
+no exponent. So when a module's change is predicted to have a positive order, the first step with one is compared. When
+only something unnamed is unstable (attention logits, say), it is the first step at which anything changes. A positive
+order that is predicted means that NaN and Inf are expected, not wrong. Functions of values that grow (in that same
+step, `Row.mixed`) are not held against the theory. Outside of its interval such a row is "not explained".
 
 Which mean is compared. The order of a value is that of its typical entry: the mean absolute entry along the width. A value
-without entries along the width (the output) is as large as its largest entries (with tied embeddings the logit of the
-current token, one in a vocabulary): there the root mean square is compared.
+without entries along the width (the output) is as large as its largest entries. There the root mean square is compared.
+With tied embeddings such an entry is the logit of the current token, one in a vocabulary.
 
 A value predicted to be identically zero must be zero in every run, up to round-off (`statistics.FLOOR`).
 """

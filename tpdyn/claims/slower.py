@@ -1,9 +1,9 @@
 """Could a measured order be that of a part with a larger constant? Each parameter's own part tells.
 
-The order of a change is that of its largest part, whatever the constants. Where the training of some parameters alone gives a
-change of a lower order, the two parts cross at a width that depends on the ratio C of their constants: at `C^2`, if the orders
-differ by 1/2. In one head of attention under SGD at rate 10/n, the logits move the values at order 0, their own weights at
-order -1/2, and the parts cross at width 4500: at widths 64 to 512 the slope is -1/2.
+The order of a change is that of its largest part, whatever the constants. Suppose that some parameters, trained alone,
+give a change of a lower order. Then the two parts cross at a width that depends on the ratio C of their constants:
+`C^2`, if the orders differ by 1/2. Take one head of attention under SGD at rate 10/n. The logits move the values at
+order 0, their own weights at order -1/2. The parts cross at width 4500, so at widths 64 to 512 the slope is -1/2.
 
 So a change that is measured below its order does not contradict it if such a part exists. One above it does. The same holds of
 sizes: a layer on small inputs begins with its bias, of order -1/2.

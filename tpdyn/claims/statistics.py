@@ -4,23 +4,24 @@ Model. For one value at width n and seed s
 
     log size[n, s] = a + o log n + f(n) + e_s + noise[n, s],     f(n) = sum_{k=1..3} c_k (CROSSOVER / n)^(k/2)
 
-o is the order. f holds the finite-width terms (THEORY of the series: a value is a sum of terms whose orders differ by halves).
-With three to five widths and noise its coefficients cannot be fitted freely. A straight line, which leaves them out, rejects
-correct theory. So they are unknowns with a prior, c_k ~ N(0, 1) independent: `CROSSOVER` is the width at which a finite-width
-term is as large as the leading one. e_s is what a seed has in common over widths (its data, say). The estimate of o is the best
-linear unbiased predictor g . mean_s(log size); its variance is
+`o` is the order. `f` holds the finite-width terms: in the theory a value is a series of terms whose orders differ by
+halves. With three to five widths and noise its coefficients cannot be fitted freely. A straight line, which leaves them
+out, rejects correct theory. So they are unknowns with a prior, c_k ~ N(0, 1) independent: `CROSSOVER` is the width at which
+a finite-width term is as large as the leading one. A seed has e_s in common over widths (its data, say). The estimate of o
+is the best linear unbiased predictor g . mean_s(log size); its variance is
 
     g' F g  (what f may hide, F the prior covariance of f)  +  sigma^2 |g|^2 / S  (noise; S seeds)
 
-with sigma^2 from the residuals of the additive fit width + seed (so that e_s costs nothing), on (W - 1)(S - 1)
-degrees of freedom. The interval is Student's, with Welch and Satterthwaite's degrees of freedom for the sum.
+The residuals of the additive fit width + seed give sigma^2, on (W - 1)(S - 1) degrees of freedom. So e_s costs nothing. The
+interval is Student's, with Welch and Satterthwaite's degrees of freedom for the sum.
 
-What crosses later than that is not contradicted: where local slopes still bend towards the prediction (`still_bends_towards`),
-where a part of a lower order may hide it (`tpdyn.claims.slower`), or a growth that is not seen (`SLOW_CROSSOVER`). Measured on
-70 random scripts (GPTs, RNNs, VAEs, denoisers; SGD, Adam, AdamW, Adam with L2; widths 32 to 256, 4 seeds): false contradictions
-in none, before in 7. Of 70 theories whose changes are too small by 1/2, 54 are contradicted as before. Of 70 too large by 1/2, 22
-(before 50): the others are undecided, and none more is confirmed. That was before parts of lower order were measured
-(`tpdyn.claims.parts`): only parts that are large enough hide a growth now. Figures since are in `docs/strangers.md`.
+Three kinds of later crossing are not contradicted. Local slopes still bend towards the prediction (`still_bends_towards`),
+or the growth is not seen (`SLOW_CROSSOVER`). Or a part of a lower order may hide it (`tpdyn.claims.slower`). Measured on 70
+random scripts (GPTs, RNNs, VAEs, denoisers; SGD, Adam, AdamW, Adam with L2). At widths 32 to 256 with 4 seeds there are 0
+false contradictions; before, there were 7. Of 70 theories whose changes are too small by 1/2, 54 are contradicted as
+before. Of 70 too large by 1/2, 22 (before 50): the others are undecided, and none more is confirmed. That was before parts
+of lower order were measured (`tpdyn.claims.parts`): only parts that are large enough hide a growth now. Figures since are
+in `docs/strangers.md`.
 
 Agreement is an equivalence statement, never "not significantly different": see `judge`.
 
@@ -28,18 +29,19 @@ Measured. A false alarm is "disagrees" about the right order, a false acceptance
 
     HYPOTHESIS_PROFILE=thorough python -m pytest -n 0 -s proofs_checks/test_false_alarm_and_power.py
 
-* Sizes drawn from the model, 1000 for each of 32 combinations of widths, seeds (4, 8), noise (0.01 to 0.4) and crossover. The
-  interval misses the order in 1.0 % (promised: 1 %). False alarms and false acceptances: 0. With skewed, heavy-tailed or
-  unequal noise, or sums of two powers, it misses in at most 0.3 %. Finite-width terms at two standard deviations, chosen by an
-  adversary who knows the noise: it misses in 8 %, and the margin keeps false alarms below 0.1 %.
-* Power with 8 seeds at widths 64, 128, 256, 512, by noise (standard deviation of log size): at 0.01 and 0.05 every verdict is
-  "agrees" about the right order and "disagrees" about a wrong one. At 0.15 it is 98 % and 99 %. At 0.4 it is 4 % and 40 %, and
-  the others are inconclusive.
-* Real runs of 60 random MLPs (SP, NTK, muP; SGD, Adam; tanh, GELU, ReLU; 4 and 8 seeds), 3672 verdicts in 720 reports. False
-  alarms: 0. False acceptances of changes that are wrong by 1/2: 0 of 7344. Power with 8 seeds at widths 64, 128, 256, 512,
-  "agrees" about right and "disagrees" about wrong predictions: muP with SGD 93 % and 87 %, muP with Adam 91 % and 96 %, NTK 88
-  % and 88 %, SP at a rate of order 1/n 64 % and 75 %, SP at a constant rate (where values grow) 30 % and 41 %. At widths 32,
-  48, 64, 256 it is lower, SP hardly gets a verdict.
+* Sizes drawn from the model, 1000 for each of 32 combinations. These vary widths, seeds (4, 8), noise (0.01 to 0.4) and
+  crossover. The interval misses the order in 1.0 % (promised: 1 %). False alarms and false acceptances: 0. With skewed,
+  heavy-tailed or unequal noise, or sums of two powers, it misses in at most 0.3 %. Then an adversary who knows the
+  noise chooses finite-width terms at two standard deviations. The interval misses in 8 %, and the margin keeps false
+  alarms below 0.1 %.
+* Power with 8 seeds at widths 64, 128, 256, 512, by noise (standard deviation of log size). At 0.01 and 0.05 every
+  verdict is "agrees" about the right order and "disagrees" about a wrong one. At 0.15 it is 98 % and 99 %. At 0.4 it is
+  4 % and 40 %, and the others are inconclusive.
+* Real runs of 60 random MLPs, 3672 verdicts in 720 reports: SP, NTK, muP; SGD, Adam; tanh, GELU, ReLU; 4 and 8 seeds.
+  False alarms: 0. False acceptances of changes that are wrong by 1/2: 0 of 7344. Power with 8 seeds at widths 64, 128,
+  256, 512, "agrees" about right and "disagrees" about wrong predictions. muP has 93 % and 87 % with SGD, 91 % and 96 %
+  with Adam; NTK has 88 % and 88 %. SP has 64 % and 75 % at a rate of order 1/n. At a constant rate (where values grow)
+  it has 30 % and 41 %. At widths 32, 48, 64, 256 it is lower, SP hardly gets a verdict.
 """
 
 from __future__ import annotations
@@ -122,11 +124,11 @@ class Part:
 class OrderEstimate:
     """A measured order: estimate and interval [low, high] (units: exponent of the width).
 
-    widths, seeds: how many entered (values that were zero, not finite or below round-off are left out).
-    noise, finite_width: the two standard deviations that make the interval, from the seeds and from what finite-width
-    terms may hide: more seeds make the first smaller, larger widths the second. note: what was left out, if anything.
-    spread: standard deviation of one log size around its width and seed; NaN if unknown.
-    bend: by how much the local slope changes when the width doubles, if that is significant (else 0). steepest: the local
+    widths, seeds: how many entered; values that were zero, not finite or below round-off are left out. noise,
+    finite_width: the two standard deviations that make the interval. The first comes from the seeds, and more seeds
+    make it smaller. The second is what finite-width terms may hide, and larger widths make it smaller. note: what was
+    left out, if anything. spread: standard deviation of one log size around its width and seed; NaN if unknown. bend:
+    by how much the local slope changes when the width doubles, if that is significant (else 0). steepest: the local
     slope at the largest width, with that bend. crossover, part: what was assumed of finite-width terms.
     """
 
@@ -162,9 +164,9 @@ def estimate_order(
 ) -> OrderEstimate | None:
     """Estimate the order of `values[width, seed]` (sizes, >= 0), with an interval at that confidence.
 
-    Values at or below `floor` are left out, and so are NaN and Inf, and widths at which less than half is left. None if
-    fewer than two widths remain. With one seed (no degree of freedom for the noise) the interval is infinite.
-    Source of the degrees of freedom: Welch, Biometrika 34 (1947); Satterthwaite, Biometrics Bulletin 2 (1946).
+    Left out are values at or below `floor`, NaN and Inf. So are widths that keep less than half of their values. None if
+    fewer than two widths remain. With one seed (no degree of freedom for the noise) the interval is infinite. Source of the
+    degrees of freedom: Welch, Biometrika 34 (1947); Satterthwaite, Biometrics Bulletin 2 (1946).
 
     Example:
         >>> import numpy as np

@@ -1,8 +1,9 @@
 """What do the theorems say of a multilayer perceptron? The abc-parametrizations of Tensor Programs IV and IVb.
 
-An MLP with L hidden layers and a readout ("layer L+1"): the weights of layer l are `W = n^-a_l w`, `w ~ N(0, n^-2b_l)`
-entrywise, and the learning rate is `eta n^-c_l`. Written down here word by word, independently of the orders reading, so
-that the reading can be compared with it. Orders have this project's sign (`Theta(n^order)`), the papers' r is minus that.
+An MLP has L hidden layers and a readout ("layer L+1"). The weights of layer l are `W = n^-a_l w`, `w ~ N(0, n^-2b_l)`
+entrywise, and the learning rate is `eta n^-c_l`. Written down here word by word, independently of the orders reading,
+so that the reading can be compared with it. Orders have this project's sign (`Theta(n^order)`), the papers' r is minus
+that.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
 """What can be asked on the command line? Each command is a function: words in and out, no logic.
 
-Exit status: 0 stable, nontrivial and confirmed by the runs; 10 unstable; 11 trivial; 12 the runs contradict the
-prediction; 16 the runs leave it undecided; 13 outside the theory; 14 not the required regime; 15 a patch that is not
-verified; 2 bad input; 130 interrupted; 141 the reader of a pipe left; 1 an error of tpdyn itself.
+Exit status:
+
+* 0 stable, nontrivial and confirmed by the runs;
+* 10 unstable; 11 trivial;
+* 12 the runs contradict the prediction; 16 the runs leave it undecided;
+* 13 outside the theory; 14 not the required regime; 15 a patch that is not verified;
+* 2 bad input; 130 interrupted; 141 the reader of a pipe left; 1 an error of tpdyn itself.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def fix(
 ) -> None:
     """Write the edits that bring a training script to its maximal update, as a patch; leave the script itself alone.
 
-    The patch goes to standard output (tpdyn fix script.py:train | patch -p0), what is to be said of it to standard error.
+    The patch goes to standard output (tpdyn fix script.py:train | patch -p0), all words about it to standard error.
     Exit status: 0 nothing to change, or the patch is verified (the patched script was recorded again); 15 it is not.
     """
     with exits() as leave:

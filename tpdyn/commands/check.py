@@ -1,7 +1,7 @@
 """How is a script checked from end to end? Record it, predict, run it at real widths, compare; one outcome.
 
-This is all that `tpdyn check` decides: at which widths to record, what an outcome means as an exit status, what goes
-into the JSON verdict. The command line only turns words into arguments and outcomes into words.
+`tpdyn check` decides only this: the widths to record at, the exit status of an outcome, the JSON verdict. The command line
+only turns words into arguments and outcomes into words.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def check(
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
 
-    require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless given.
-    at, finite: a large width at which the shapes and constants of the recording are compared, too; what must not grow (see
-    `tpdyn.record`).
+    require: the regime that the script must be in ("feature-learning", "kernel", ...), for its exit status; any unless
+    given. at: a large width at which the shapes and constants of the recording are compared, too. finite: what must not
+    grow (see `tpdyn.record`).
     record_widths: three small widths at which the script is recorded, (16, 24, 40) unless given.
     time_limit: seconds that one run may take.
     decide_within: seconds for further runs while the regime is undecided (`tpdyn.claims.deciding`).
@@ -116,7 +116,7 @@ def check(
     progress: called with (what is being done, how much of it is done, how much there is). The script's output is passed on
     (to standard error) from its first run only: it is run dozens of times. watch: is told the prediction and the runs so far.
 
-    Raises `BadInput` when the script raises, makes no optimizer step, and the like; `BeyondTheory` when it does
+    Raises `BadInput` when the script raises, makes no optimizer step, and the like. Raises `BeyondTheory` when it does
     something without a rule.
     """
     required = _regime(require) if require else None
@@ -331,8 +331,8 @@ def script_of(target: str) -> str:
 def fix_command(target: Target, program: Program, steps: int) -> str:
     """Return the command that writes the remedy as a patch and applies it, with the options of the recording.
 
-    steps: as they were asked for. The base width is the script's own where its text says so, else the multiple of what the
-    recorded widths are multiples of that is nearest to 256: the script may refuse others.
+    steps: as they were asked for. The base width is the script's own where its text says so. Else it is the
+    multiple nearest to 256 of the greatest common divisor of the recorded widths. The script may refuse others.
     """
     script, widths, folder = Path(script_of(target.target)), program.widths, patch_folder(program)
     unit = math.gcd(*widths)

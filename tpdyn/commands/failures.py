@@ -67,8 +67,8 @@ MOST_HEARD = 2000
 class Watched:
     """The user's function: its runs are counted, its output is passed on from the first run only (silent: from none).
 
-    What a later run writes to standard error is passed on if the run leaves with a failure: it says why.
-    seconds: how long one run may take, without end if None.
+    If the run leaves with a failure, what a later run wrote to standard error is passed on. It says why. seconds: how long
+    one run may take, without end if None.
     """
 
     def __init__(

@@ -23,9 +23,9 @@ from tpdyn.scripts.standing_in import standing_in
 class Fixed:
     """The edits of a script, and whether they do what they are for.
 
-    derived: what the script is to become. again: what was derived from the edited script, None where that was not tried or
-    did not go (`problem` says why). neutral: whether at the base width the first steps are those of the script as it was, bit
-    for bit; None where that could not be compared.
+    derived: what the script is to become. again: what was derived from the edited script; None if that was not tried or
+    failed (`problem` says why). neutral: whether at the base width the first steps are those of the unedited script,
+    bit for bit. None if they could not be compared.
     """
 
     fix: Fix

@@ -84,8 +84,8 @@ def limits(
 ) -> Limits:
     """Record `train(width)` at small widths and take the limit; with `compare`, run the program at those widths beside it.
 
-    Raises `BeyondTheory` where there is no limit (it is unstable) or no rule; `BadInput` for a number of points that is no
-    width of the script.
+    Raises `BeyondTheory` where there is no limit (it is unstable) or no rule. Raises `BadInput` for a number of points
+    that is no width of the script.
     """
     tell = progress or (lambda what, done, total: None)
     program = recorded(train, widths=record_widths, steps=steps, progress=progress)

@@ -1,7 +1,7 @@
 """How is a log made again from the finished runs alone? From a note of what it was made of: runs, and the recorded program.
 
-The script is not run, nor does it have to be there. The prediction is made anew from the program, the measurement is assembled
-from its runs, and both are compared as they were.
+The script is not run, nor does it have to be there. The prediction is made anew from the program, and the measurement
+is assembled from its runs. Both are compared as before.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def program_of(
 def shown(program: Program, *, step: int | None = None, phases: Sequence[str] = (), orders: bool = False) -> str:
     """Write a program as text, on request each value with the exponents of its size and of its change.
 
-    Raises `BadInput` for a step or a phase that it does not have, and for orders of a program recorded at one width.
+    Raises `BadInput` for a missing step or phase, and for orders of a program recorded at one width.
     """
     if step is not None and not 0 <= step < program.steps:
         raise BadInput(f"--step {step}: the program has the steps 0 to {program.steps - 1}")

@@ -72,8 +72,8 @@ def simulated(
 ) -> Simulation:
     """Record `train(width)` at small widths and simulate it at large ones; with `ranges`, forecast from those widths.
 
-    Raises `BadInput` for a width that is no width of the script, or that needs more memory than there is; `BeyondTheory` for
-    what the sampler has no rule for.
+    Raises `BadInput` for a width that the script cannot have, or that needs more memory than there is. Raises
+    `BeyondTheory` where the sampler has no rule.
     """
     kinds: dict[str, Literal["float64", "float32"]] = {"float64": "float64", "float32": "float32"}
     if dtype not in kinds:

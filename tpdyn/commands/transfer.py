@@ -1,7 +1,7 @@
 """Which scripts does `tpdyn transfer` sweep, and under which names? Targets as they are, and with the derived parametrization.
 
-With `derived`, each target is swept twice: as it is, and as `tpdyn fix` writes it, relative to the smallest width (there the two
-are the same). The edited text stands in for the file while it runs; no file is touched.
+With `derived`, each target is swept twice: as it is, and as `tpdyn fix` writes it. That is relative to the smallest
+width, where the two are the same. The edited text stands in for the file while it runs; no file is touched.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def transfers(
     many runs at once, and who makes them. budget: seconds for all sweeps together. plan: told what a long one will cost.
     title: of the log that will be made of them, noted beside the finished runs (`tpdyn runs rebuild`).
 
-    Raises `BadInput` for arguments that make no sense (before anything is run), and for a target that cannot be given its
-    derived parametrization without a person's help.
+    Raises `BadInput` for arguments that make no sense, before anything is run. Raises it, too, for a target whose
+    derived parametrization needs a person's help.
     """
     tell = progress or (lambda what, done, total: None)
     low, high = powers

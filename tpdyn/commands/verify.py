@@ -142,7 +142,7 @@ def verify(
 
     only: a part of the names of files or tests ("semicircle"; spaces for underscores). jobs: processes at a time, one a core
     unless given. seed: of Hypothesis' examples. fresh: run what passed before again. progress: (what, done, total).
-    Raises BadInput for an unknown profile, a missing package, a GPU that is not there, and a name that nothing has.
+    Raises BadInput for an unknown profile, a missing package, a missing GPU, and a name that nothing has.
     """
     if profile not in PROFILES:
         raise BadInput(f"--profile {profile}: no such profile; expected one of: {', '.join(PROFILES)}")

@@ -1,9 +1,10 @@
 """How does an order depend on the exponents? It is a linear form in them, with its value at a point at hand.
 
 The orders reading adds orders, scales them by rationals and asks which of two is larger. Run on `Affine` numbers it does at a
-point what it does on plain rationals there. Each question (`tpdyn.exact.compare`) is answered by the values at the point, and
-the `Chart` records the linear inequality behind the answer. All points that satisfy these inequalities take the same way
-through the reading. Together they are a **cell**, on which each order is one exact linear formula (`tpdyn.regimes.cells`).
+point what it does on plain rationals there. The values at the point answer each question (`tpdyn.exact.compare`). The
+`Chart` records the linear inequality behind the answer. All points that satisfy these inequalities take the same way
+through the reading. Together they are a **cell**, on which each order is one exact linear formula
+(`tpdyn.regimes.cells`).
 
 A form is held as one integer, `sum_i c_i 2^(i SLOT)` with balanced coefficients c_i in units of 1/UNIT (c_0 the constant).
 Adding two forms is adding two integers, however many symbols there are.
@@ -74,7 +75,7 @@ def _parts(packed: int, count: int) -> list[int]:
 class Chart:
     """Symbols with their values at one point, and what was asked there of forms in them.
 
-    memory: shared by the charts of one slice (the same names), so that what was found at one point is looked up at another.
+    memory: shared by the charts of one slice (the same names). So one point can look up what another found.
     """
 
     def __init__(self, point: Mapping[str, Fraction], memory: Memory | None = None) -> None:
@@ -187,7 +188,7 @@ class Chart:
     def satisfies(self, conditions: Conditions) -> bool:
         """Tell whether every comparison comes out as it did, ties included.
 
-        A tie belongs to the cells on both sides of it, where orders are the same, but the terms need not be.
+        A tie belongs to the cells on both sides of it. Orders are the same there, but the terms need not be.
         """
         values = self.values
         for form in conditions.positive:
@@ -250,9 +251,9 @@ def _units(number: Fraction | int) -> int:
 class Affine(Fraction):
     """A linear form in a chart's symbols; `tpdyn.exact.compare` asks how it compares at the chart's point.
 
-    It is a `Fraction` for the type checker and for mixed arithmetic. What would lose the form raises TypeError, and so do the
-    signs <, <=, > and >=: they would hide that the answer depends on the point. `==` says whether two forms are the same
-    everywhere, bool() whether one is anything but the constant 0: both serve shortcuts.
+    It is a `Fraction` for the type checker and for mixed arithmetic. Whatever would lose the form raises TypeError. So
+    do the signs <, <=, > and >=: they would hide that the answer depends on the point. `==` says whether two forms are
+    the same everywhere. bool() says whether one is anything but the constant 0. Both serve shortcuts.
     """
 
     __slots__ = ("_chart", "_form", "_value")

@@ -1,8 +1,8 @@
 """Which of two orders is larger, and on which condition does that stay so? Asked here, in words, and nowhere else.
 
 On plain rationals (and infinities) these are the usual comparisons. On `Affine` orders the values at the point decide, and the
-chart records the linear inequality behind the answer. So the calculus reads as mathematics, and where it calls a function of
-this module a cell of exponents may end.
+chart records the linear inequality behind the answer. So the calculus reads as mathematics. Where it calls a function
+of this module, a cell of exponents may end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where does a linear program on exponents have its optimum, exactly? HiGHS proposes, rational arithmetic decides.
 
-Solutions in floating point are rounded to rationals of small denominators (those of exponents are small), or solved for exactly
-on the active constraints. Then every constraint is checked exactly. An infeasibility comes with a certificate that is checked
-too: nonnegative multiples of the constraints that add up to a negative constant (Farkas' lemma).
+Solutions in floating point are rounded to rationals of small denominators, as those of exponents are. Else they are
+solved for exactly on the active constraints. Then every constraint is checked exactly. An infeasibility comes with a
+certificate that is checked too. By Farkas' lemma, nonnegative multiples of the constraints add up to a negative constant.
 """
 
 from __future__ import annotations
@@ -218,8 +218,8 @@ def _solved(x: Any, constraints: Sequence[Constraint]) -> Point | None:
 def _contradiction(constraints: Sequence[Constraint], size: int) -> tuple[int, ...]:
     """Find which of infeasible constraints contradict each other: the support of a Farkas certificate, checked exactly.
 
-    Of all certificates one of small weight is taken, by the linear program over multipliers; a vertex of it is minimal: no
-    constraint in it can be left out.
+    The linear program over multipliers chooses a certificate of small weight. A vertex of it is minimal: it needs each
+    of its constraints.
     """
     # Multipliers y: sum_k y_k form_k is the constant -1, y_k >= 0 for inequalities.
     columns = len(constraints)

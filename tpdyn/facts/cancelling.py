@@ -3,10 +3,10 @@
 Signs of terms are not kept by the orders, so a difference counts as large as its larger side. Here sums of sums are written
 out over **atoms**, values that are no sums. Where coefficients of an atom add up to zero, the sum is what is left.
 
-Two statements hold the same value if they apply the same instruction to the same values: each value has a *number*. In the
-base program it has another: there later versions of a parameter are its leaf. So `f(W_t) - f(W_0)` has no base, and its change
-is that of `f(W_t)`. A later version is its leaf and increments: what averages of versions leave of the leaf is exact
-(Lookahead, schedule-free, the outer step of DiLoCo).
+Two statements hold the same value if they apply the same instruction to the same values. Each value has a *number*. In
+the base program it has another: there later versions of a parameter are its leaf. So `f(W_t) - f(W_0)` has no base, and
+its change is that of `f(W_t)`. A later version is its leaf and increments. So what averages of versions leave of the
+leaf is exact (Lookahead, schedule-free, the outer step of DiLoCo).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Sum:
 class Cancelled:
     """What is left of a sum: the bases that make its base, and the changes that make its change.
 
-    For a later version of a parameter `base` is None, as its base is the leaf, and `change` sums whole values.
+    For a later version of a parameter `base` is None, since its base is the leaf; `change` sums whole values.
     """
 
     base: Sum | None

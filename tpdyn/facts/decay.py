@@ -2,8 +2,9 @@
 
 In torch the decay of a step is `lr * weight_decay * w`: decoupled (AdamW), or added to the gradient (SGD). If a learning rate
 must grow with the width, an unchanged `weight_decay` makes the decay grow with it. Then the best rate is the one at which
-weights just survive: an answer about the decay, not about learning. So exponents are derived without the decay. Applying them
-moves the decay too (`Shift.decay`), so that the decay of each step stays in proportion, which is stable at every width.
+weights just survive: an answer about the decay, not about learning. So exponents are derived without the decay.
+Applying them moves the decay too (`Shift.decay`). So the decay of each step stays in proportion, which is stable at
+every width.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ T = TypeVar("T")
 class Facts:
     """The facts of one program. Values are named by their positions in it.
 
-    `Facts.of(program)` is kept on the program object: a second call returns the same facts, and they go when the program goes.
+    `Facts.of(program)` is kept on the program object. A second call returns the same facts, and they go when the
+    program goes.
     """
 
     program: Program

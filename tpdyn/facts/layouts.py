@@ -44,7 +44,7 @@ def layouts(program: Program) -> tuple[Layout | None, ...]:
 def layout(statement: Statement, operands: Sequence[Operand], makers: Sequence[Statement]) -> Layout | None:
     """Give each axis of one instruction its number; None if a wide axis meets a finite one.
 
-    In `h_i = sum_j W_ij x_j`, all wide, i is 0 and j is 1: the operands are (0, 1) and (1,), summed is j.
+    Take `h_i = sum_j W_ij x_j`, all wide; i is 0 and j is 1. The operands are (0, 1) and (1,), summed is j.
     """
     rank = len(statement.shape)
     number = {axis: k for k, axis in enumerate(statement.wide_axes)}

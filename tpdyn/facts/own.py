@@ -1,8 +1,9 @@
 """Where in abc-space is the script itself, and which role does each parameter play? Read off its program.
 
 A parameter of the script enters the network as `n^-a w`. Its initial entries are of size n^-b, its learning rate of size n^-c.
-The constants of the program show all three. a is in the multipliers of its uses, b in the law of its leaf. c is in the
-constants between its gradient and its update, up to the function that normalises it (Adam's division).
+The constants of the program show all three. `a` is in the multipliers of its uses, `b` in the law of its leaf. `c` is in
+the constants between its gradient and its update. Where a function normalises (Adam's division),
+only constants after it count.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from tpdyn.program.program import Parameter, Program
 class Own:
     """The exponents of a parameter in the script, and its role.
 
-    a: the smallest over its uses (a weight that is used twice may have two multipliers). b is 0 for `zero`, a parameter that
-    starts at zero. role: "hidden" (two dims grow), "input-like" (one dim grows, and stays: embeddings, biases, gains),
-    "output-like" (its growing dim is summed over), "scalar-like" (none grows), or several with "and" between. uses: the
-    smallest a of each role.
+    a: the smallest over its uses (a weight that is used twice may have two multipliers). `b` is 0 if the parameter starts
+    at zero (`zero`). role: "hidden" (two dims grow), "input-like" (one dim grows, and stays: embeddings, biases, gains),
+    "output-like" (its growing dim is summed over). Also "scalar-like" (none grows), or several with "and" between. uses:
+    the smallest a of each role.
     """
 
     a: Fraction

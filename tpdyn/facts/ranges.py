@@ -1,8 +1,8 @@
 """Which vectors does a symmetric matrix act on, and has it finite rank? Read off how it is made.
 
 The columns of its **generators** G span the range of a sum of squares `S = G G^T + ...`. A negative power of S is large only
-outside of the range, where only an epsilon keeps it finite. So its argument must lie in the range: the gradients in S, sums of
-them (momentum), and other functions of S applied to those. Exponents play no part in this.
+outside of the range, where only an epsilon keeps it finite. So its argument must lie in the range. In S that holds for
+the gradients, sums of them (momentum), and other functions of S applied to those. Exponents play no part in this.
 """
 
 from __future__ import annotations

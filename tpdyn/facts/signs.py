@@ -1,8 +1,8 @@
 """Which values can never be negative? Norms, squares, and their sums and products: orders tell which of these is the smallest.
 
-Some scripts take the smaller of two numbers: gradient clipping multiplies by the minimum of 1 and a limit over the norm of all
-gradients. Others divide by the larger of a norm and a tiny number (Muon, and `torch.nn.functional.normalize`), which is an
-epsilon like Adam's.
+Some scripts take the smaller of two numbers. Gradient clipping multiplies by the minimum of 1 and a limit over the norm
+of all gradients. Others divide by the larger of a norm and a tiny number: Muon, and `torch.nn.functional.normalize`.
+That is an epsilon like Adam's.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class Site:
 def sites(program: Program, owner: Mapping[int, str]) -> tuple[Site, ...]:
     """Find the products of two values without a wide dim in the result (logits, outputs), and their gradients.
 
-    owner: the parameter of which a value is a version. The steps of a script repeat its products in the same order, so the
-    k-th product of a line in one step is the k-th in every step.
+    owner: the parameter of which a value is a version. The steps of a script repeat its products in the same order. So
+    the k-th product of a line in one step is the k-th in every step.
     """
     backward = _backward_products(program)
     positions: dict[tuple[str, Source, int], list[int]] = {}

@@ -4,8 +4,8 @@
     Trainer(model, arguments, train_dataset=data, callbacks=[callback]).train()
     print(callback.program.show(step=0))
 
-Needs transformers (`pip install tpdyn[integrations]`). A prediction needs recordings at several widths: run `tpdyn check`
-on the script, or join the recordings of several callbacks with `tpdyn.recorder.record.joined`.
+Needs transformers (`pip install tpdyn[integrations]`). A prediction needs recordings at several widths. Run
+`tpdyn check` on the script, or join the recordings of several callbacks with `tpdyn.recorder.record.joined`.
 """
 
 from __future__ import annotations

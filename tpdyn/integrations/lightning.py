@@ -4,8 +4,8 @@
     Trainer(max_steps=1000, callbacks=[callback]).fit(module, loader)
     print(callback.program.show(step=0))
 
-Needs lightning (`pip install tpdyn[integrations]`). A prediction needs recordings at several widths: run `tpdyn check` on
-the script, or join the recordings of several callbacks with `tpdyn.recorder.record.joined`.
+Needs lightning (`pip install tpdyn[integrations]`). A prediction needs recordings at several widths. Run `tpdyn check`
+on the script, or join the recordings of several callbacks with `tpdyn.recorder.record.joined`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Where do the rules of the package `mup` differ from what is derived for a program? `compare` lists the differences.
 
-`mup` (github.com/microsoft/mup, release 1.0.0) looks at shapes: how many dims of a parameter grow ("infinite" dims, told by two
-models of different width). tpdyn looks at what a program does with a parameter. Where the two differ, the parameter is named
-with both powers. If mup's rules miss a requirement, it is named, too.
+`mup` (github.com/microsoft/mup, release 1.0.0) looks at shapes: how many dims of a parameter grow. It calls them
+"infinite" dims, and tells them by two models of different width. tpdyn looks at what a program does with a parameter.
+Where the two differ, the parameter is named with both powers. If mup's rules miss a requirement, it is named, too.
 
     comparison = compare(program, read_base_shapes("shapes.bsh"))      # or base_shapes_of(model)
     print(comparison.show())
 
-The base shape of a parameter has a number for each infinite dim (its size in the base model) and None for a finite one. You do
-not need the package itself. Files are read with pyyaml (`pip install 'tpdyn[mup]'`).
+The base shape of a parameter has a number for each infinite dim: its size in the base model. For a finite dim it has
+None. You do not need the package itself. Files are read with pyyaml (`pip install 'tpdyn[mup]'`).
 """
 
 from __future__ import annotations
@@ -191,8 +191,8 @@ def compare(program: Program, base_shapes: Mapping[str, BaseShape]) -> Compariso
 
     program: the recorded script, with or without mup in it. Multipliers that it has already are not applied again.
 
-    Raises BadInput for shapes of another model and for optimizers without rules in mup, BeyondTheory where the theory has no
-    rule.
+    Raises BadInput for shapes of another model and for optimizers without rules in mup. Raises BeyondTheory where the
+    theory has no rule.
     """
     try:
         derived = derive(program)

@@ -1,6 +1,6 @@
 """How do claims become tests? A pytest plugin: options, the marker `tpdyn`, and the fixture `tpdyn_check`.
 
-pytest loads it by itself wherever tpdyn is installed, so it imports nothing but pytest until a test asks for it.
+pytest loads it by itself wherever tpdyn is installed. So it imports only pytest until a test asks for it.
 """
 
 from __future__ import annotations

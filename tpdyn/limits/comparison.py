@@ -3,8 +3,9 @@
     program = tpdyn.record(train, steps=3)
     print(tpdyn.approach(program, widths=(64, 128, 256, 512)).show())
 
-Theory: a value that has a limit fluctuates from run to run by c n^-1/2, and its mean is off by c/n. Each run is the recorded
-program at that width: dense up to `DENSE`, and by `simulate` (the same law) above. Data are the same as those of the limit.
+Theory: from run to run a value that has a limit fluctuates by c n^-1/2. Its mean is off by c/n. Each run is the
+recorded program at that width: dense up to `DENSE`, and by `simulate` (the same law) above. Data are the same as those
+of the limit.
 """
 
 from __future__ import annotations
@@ -82,8 +83,9 @@ class Row:
     def comes_close(self) -> bool | None:
         """Whether runs approach the limit as they should; None where it stays random, or nothing is seen.
 
-        The power of the fluctuation is -1/2 within `SIGMAS` of its standard errors and `LEEWAY`. The bias at the largest width
-        is within its errors, or at most two thirds of that at the smallest (a power of -1 gives a half for twice the width).
+        The power of the fluctuation is -1/2 within `SIGMAS` of its standard errors and `LEEWAY`. The bias at the
+        largest width is within its errors, or at most two thirds of that at the smallest. A power of -1 gives a half
+        for twice the width.
         """
         power = self.fluctuation_power
         if self.random or power is None:

@@ -139,7 +139,8 @@ def forecast(
         progress: called with (runs done, runs).
 
     Raises:
-        ValueError: too few widths or seeds, or a width at which a dim is not whole; OutsideTheory: orders that are not known.
+        ValueError: too few widths or seeds, or a width at which a dim is not whole. OutsideTheory: orders that are not
+        known.
     """
     asked = tuple(sorted(set(widths)))
     if len(asked) < 3 or seeds < 2:

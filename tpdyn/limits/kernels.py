@@ -4,8 +4,8 @@
     tpdyn.nngp(make, x)                 # covariance of the output over initialisations, "samples samples"
 
 The network is recorded once, on a small batch. Its program is then evaluated for all pairs of inputs, in blocks
-(`tpdyn.readings.kernels`). The parametrization is the module's own: the kernel of another one (NTK, muP) is that of a module
-written in it.
+(`tpdyn.readings.kernels`). The parametrization is the module's own. For the kernel of another one (NTK, muP), write the
+module in it.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def nngp(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int,
         "samples1 samples2", of the inputs' float type.
 
     Raises:
-        OutsideTheory: an operation whose kernel is not known, a weight used in both directions, samples that are mixed; the
-            message names the line. ValueError: inputs of another shape, NaN.
+        OutsideTheory: an operation whose kernel is not known, a weight used in both directions, samples that are mixed.
+            The message names the line. ValueError: inputs of another shape, NaN.
 
     Source: Tensor Programs I (arXiv 1910.12478).
     """
@@ -91,8 +91,8 @@ def nngp(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int,
 def ntk(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, ...] = WIDTHS) -> Tensor:
     """Compute the neural tangent kernel of one output at initialisation, over all parameters, as the width goes to infinity.
 
-    `sum over parameters of df(x)/dw df(x')/dw`, for the parameters as the module has them: under the standard parametrization
-    it grows with the width, and is refused with its power. Arguments, shapes and errors as for `nngp`.
+    `sum over parameters of df(x)/dw df(x')/dw`, for the parameters as the module has them. Under the standard
+    parametrization it grows with the width, and is refused with its power. Arguments, shapes and errors as for `nngp`.
 
     Source: Tensor Programs II (arXiv 2006.14548).
     """

@@ -1,7 +1,7 @@
 """What values does a training run take in the limit of infinite width? Ask `limit`; each number comes with its error.
 
-The width of the simulation becomes a number of points that stand for a space's infinitely many coordinates. Sums that stay
-random in the limit are drawn: then the draws, one a scramble, are a sample of the limit's distribution.
+The width of the simulation becomes a number of points that stand for a space's infinitely many coordinates. Sums that
+stay random in the limit are drawn. Then the draws, one a scramble, are a sample of the limit's distribution.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ Name = tuple[str, int]
 class Estimate:
     """A value in the limit.
 
-    value: the mean over scrambles. error: two standard errors of it, and a third of the difference to runs with a quarter of
-    the points (the bias is proportional to 1/points). draws: one value a scramble, (scrambles, ...). random: it depends on a
-    sum that stays random in the limit; then `draws` are a sample of its distribution.
+    value: the mean over scrambles. error: two standard errors of it, and a third of the difference to runs with a
+    quarter of the points. The bias is proportional to 1/points. draws: one value a scramble, (scrambles, ...). random:
+    it depends on a sum that stays random in the limit; then `draws` are a sample of its distribution.
     """
 
     value: Tensor
@@ -63,10 +63,10 @@ class Limit:
     """The limit of infinite width of one program.
 
     outputs, losses: in order. values: these and other finite values that have names, by (name, step). kernels: mean over the
-    width of products of two rows of a module's output. gradients: the same of the vectors that come back to a weight, by the
-    weight's name, times n^(-2 order); gradient_orders: those orders. distributions: quantiles of the coordinates of a module's
-    output at `levels`, (rows, levels). sizes: as `tpdyn.measure` takes them: means of absolute coordinates (root mean squares
-    of values without a wide dim). random: the source lines of sums that stay random.
+    width of products of two rows of a module's output. gradients: the same of the vectors that come back to a weight,
+    by its name, times n^(-2 order). gradient_orders: those orders. distributions: quantiles of the coordinates of a
+    module's output at `levels`, (rows, levels). sizes: as `tpdyn.measure` takes them: means of absolute coordinates
+    (root mean squares of values without a wide dim). random: the source lines of sums that stay random.
     """
 
     outputs: tuple[Estimate, ...]
@@ -118,16 +118,16 @@ def limit(
             number and at a quarter of it. 2^16 unless given; 2^12 where functions of matrices, entry by entry, cost the
             square of it (Adam).
         scrambles: independent repetitions, for the error; at least two.
-        seed: of everything that is drawn. Leaves without a wide dim (data, biases of the output) are drawn once: the limit
-            is the one that they lead to.
+        seed: of everything that is drawn. Leaves without a wide dim (data, biases of the output) are drawn once. The
+            limit is the one for that draw.
         leaves: values by leaf name, for data that the program does not have.
         progress: called with (runs done, runs).
 
     Raises:
         ValueError: recorded at one width, or a dim is not whole at this number of points.
         ReadingError: the run asks for more directions of a space than the points can hold.
-        OutsideTheory: the program has no limit (it is unstable: the message says where and in which step), or the sampler
-            has no rule for something that it does.
+        OutsideTheory: the program has no limit: it is unstable, and the message says where and in which step. Or the
+            sampler lacks a rule for something in it.
 
     Source: the Master Theorem of Tensor Programs III (arXiv 2009.10685), as an algorithm.
     """

@@ -1,9 +1,9 @@
 """Which sums over the width stay random in the limit? Those whose fluctuation has order 0 and is not hidden by a mean.
 
-A sum of n terms of order o has a mean of order o + 1 at most, and fluctuates by o + 1/2 (the central limit theorem). Where
-the mean leads, the fluctuation is relatively smaller by n^-1/2 and vanishes in the limit. Where it does not, the sum is a
-random number of order o + 1/2: it is drawn if that is 0, and vanishes if it is negative. A multiplier that follows the sum
-counts (`Facts.folded`).
+A sum of n terms of order o has a mean of order o + 1 at most. It fluctuates by o + 1/2 (the central limit theorem).
+Where the mean leads, the fluctuation is relatively smaller by n^-1/2 and vanishes in the limit. Where it does not, the
+sum is a random number of order o + 1/2. It is drawn if that is 0, and vanishes if it is negative. A multiplier that
+follows the sum counts (`Facts.folded`).
 """
 
 from __future__ import annotations

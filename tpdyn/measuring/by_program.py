@@ -57,8 +57,8 @@ def observed(
     program: recorded for `steps` steps or more. dtype: of the computation. memory: the bytes that may be used; what is free
     unless given.
 
-    Raises ValueError for a program with fewer steps, a dim that is not whole at this width, or if not even a simulation fits;
-    OutsideTheory if the width has to be simulated, and the program cannot be.
+    Raises ValueError for a program with fewer steps, or a dim that is not whole at this width. Raises it, too, if not even
+    a simulation fits into memory. Raises OutsideTheory if the width has to be simulated, and the program cannot be.
     """
     if program.steps < steps:
         raise ValueError(f"the program has {program.steps} steps; expected {steps}: record it with steps={steps}")

@@ -1,8 +1,9 @@
 """How does the real script behave at each width? It is run at every width and seed, a few optimizer steps long.
 
-The script is the user's own: nothing in it is rewritten. Each run is seeded (torch, numpy, random), and has a stream of its own
-behind seeds that the script gives itself (`tpdyn.scripts.seeding`). `tpdyn.measuring.observe` observes it, and stops it after
-the wanted number of optimizer steps. Runs that diverge are data. Runs that are the same, bit for bit, count once.
+The script is the user's own: nothing in it is rewritten. Each run is seeded (torch, numpy, random). Behind seeds that
+the script gives itself it has a stream of its own (`tpdyn.scripts.seeding`). `tpdyn.measuring.observe` observes it, and
+stops it after the wanted number of optimizer steps. Runs that diverge are data. Runs that are the same, bit for bit,
+count once.
 """
 
 from __future__ import annotations
@@ -49,22 +50,24 @@ def measure(
 ) -> Measurement:
     """Run `train(width)` at every width and seed for `steps` optimizer steps, and measure sizes and changes.
 
-    train: an ordinary training loop (it may be long: it is stopped); it must build its model itself, at each call. What
-    it prints is dropped. widths: two or more different ones; three or more are needed to estimate orders well. seeds:
-    how many (0, 1, ...), or which. steps: outputs are measured after 0, ..., steps - 1 optimizer steps. progress:
-    called with (runs done, runs in all) after each run; watch: likewise, first with a function that collects the runs so far.
+    train: an ordinary training loop; it may be long, since it is stopped. It must build its model itself, at each call.
+    What it prints is dropped. widths: two or more different ones; three or more are needed to estimate orders well.
+    seeds: how many (0, 1, ...), or which. steps: outputs are measured after 0, ..., steps - 1 optimizer steps.
+    progress: called with (runs done, runs in all) after each run. watch: likewise, but its first argument is a function
+    that collects the runs so far.
 
-    device: "script" leaves it to the script. "cpu", "cuda", "cuda:1", ... make it torch's default device, so that
-    models, `torch.randn`, `torch.tensor` and the like use it where the script names none. "auto" is "cuda" if there is
-    a GPU and a trial run of the script works with it as the default device, else "script".
+    device: "script" leaves it to the script. "cpu", "cuda", "cuda:1", ... make it torch's default device. Models,
+    `torch.randn`, `torch.tensor` and the like then use it where the script names none. "auto" is "cuda" if there is a
+    GPU and a trial run of the script works with it. Else it is "script".
 
-    by: "script" runs the script. "program" runs it for three seeds at each width, and its recorded program for the others, at
-    least 16, which cost little. Where a test tells the two apart, the runs are live ones, and the notes say so
-    (`tpdyn.measuring.one_law`). Widths that no dense run fits into memory are simulated. program: the recorded one, if there
-    is one. means: where finished runs are kept, and how many are made at once (`tpdyn.store.means`).
+    by: "script" runs the script. "program" runs it for three seeds at each width. Its recorded program makes the
+    others, at least 16, at little cost. Where a test tells the two apart, the runs are live ones, and the notes say so
+    (`tpdyn.measuring.one_law`). Widths that no dense run fits into memory are simulated. program: the recorded one, if
+    there is one. means: where finished runs are kept, and how many are made at once (`tpdyn.store.means`).
 
-    Raises ValueError for bad arguments, and MeasuringError when the script raises or leaves (naming width, seed and its line),
-    makes fewer optimizer steps, or does not depend on the width. The finished runs are in its `partial`.
+    Raises ValueError for bad arguments. Raises MeasuringError when the script raises or leaves (naming width, seed and
+    its line), or makes fewer optimizer steps. Raises it, too, when the script does not depend on the width. The
+    finished runs are in its `partial`.
 
     Example:
         >>> import torch, tpdyn

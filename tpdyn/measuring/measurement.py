@@ -1,9 +1,9 @@
 """What was measured? Sizes and changes of every module's output, by width, seed and step: plain arrays with names.
 
-Conventions: the **size** of a tensor is the mean absolute value of its entries; its **change** is the mean absolute
-difference from the base: the same forward pass at the same step, with the initial parameters, the same data and the
-same random draws. `step` t counts completed optimizer steps, so step 0 is the initial network and its changes are 0.
-NaN in an array means "does not exist" (that module was not called) or "not a number" (the run diverged); `diverged`
+Conventions: the **size** of a tensor is the mean absolute value of its entries. Its **change** is the mean absolute
+difference from the base. The base is the same forward pass with the initial parameters. Its step, data and random draws are
+the same. `step` t counts completed optimizer steps, so step 0 is the initial network and its changes are
+0. NaN in an array means "does not exist" (that module was not called) or "not a number" (the run diverged). `diverged`
 tells the two apart.
 """
 
@@ -45,16 +45,17 @@ class MeasuredRow(NamedTuple):
 class Measurement:
     """The runs of one script at several widths and seeds.
 
-    names: module outputs in the order in which they were first made; the network's output is "output", a module's
+    names: module outputs in the order in which they were first made. The network's output is "output", a module's
     second call in a step "fc2#2". parameters: names of trained tensors.
 
-    Arrays, float64: size, rms (root mean square), change, change_rms, nonfinite (fraction of entries that are NaN or
-    Inf) [width, seed, step, name]; epsilon [width, seed, step, name] is the machine epsilon of the value's dtype; split
-    [width, seed, step, name, part] has the mean absolute parts of a linear layer's change (`SPLIT`), NaN for others;
-    parameter_size (of the initial values), parameter_change (from the initial values), gradient_size (as the optimizer
-    received it, after clipping) [width, seed, step, parameter]; loss [width, seed, step] (summed over the backward
-    passes of a step). diverged [width, seed, step]: the loss, an output or a parameter was NaN or Inf, in that step or
-    an earlier one. completed [width, seed]: whether that run was made (all of them, unless the measurement was cut).
+    Arrays, float64, with axes [width, seed, step, name]: size, rms (root mean square), change, change_rms, nonfinite,
+    epsilon. There `nonfinite` is the fraction of entries that are NaN or Inf. `epsilon` is the machine epsilon of the
+    value's dtype. `split` [width, seed, step, name, part] has the mean absolute parts of a linear layer's change (`SPLIT`),
+    NaN for others. With axes [width, seed, step, parameter]: parameter_size (of the initial values), parameter_change (from
+    the initial values), gradient_size. The last is of the gradient as the optimizer received it, after clipping. `loss`
+    [width, seed, step] is summed over the backward passes of a step. `diverged` [width, seed, step]: the loss, an output or
+    a parameter was NaN or Inf by then. `completed` [width, seed]: whether that run was made (all of them, unless the
+    measurement was cut).
     """
 
     widths: tuple[int, ...]

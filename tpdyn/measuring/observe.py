@@ -1,9 +1,9 @@
 """What does one run do, step by step? Sizes, changes and losses of a live training script, which stays undisturbed.
 
-At the end of each forward pass of an outermost module the same forward pass is repeated with the initial parameters
-and buffers, the same inputs and the same random draws: this is the *base*. Whatever the repetition
-touches (parameters, buffers, attributes of modules and what they hold, random states: `tpdyn.measuring.state`) is put back,
-so that the run is bitwise what it would have been. It starts from the state in which the live pass started.
+Each forward pass of an outermost module is repeated at its end; this is the *base*. It has the initial parameters and
+buffers, the same inputs and the same random draws. Whatever the repetition touches (parameters, buffers, attributes of
+modules and what they hold, random states: `tpdyn.measuring.state`) is put back, so that the run is bitwise what it
+would have been. It starts from the state in which the live pass started.
 
 The repetition exchanges the storage of the parameters (`p.data`) instead of calling `torch.func.functional_call`. So tied
 weights stay tied, and modules that keep further references to their weights (nn.LSTM) see the exchange too.

@@ -1,9 +1,9 @@
 """Do the recorded program and the live script make runs of one law? A permutation test, exact at any number of runs.
 
-If they do, nothing tells which runs of a pool are live: any other choice of as many seeds could have been the live ones. So the
-largest distance between both groups, over all values, is compared with its distances for other choices. Seeds are exchanged
-whole, with all their widths, since data of one seed are the same at every width. Compared are the level of each value (log
-size at step 0, log change later) and its slope over log width.
+If they do, the runs of a pool do not show which are live. Any other choice of as many seeds could be. So the largest
+distance between both groups, over all values, is compared with its distances for other choices. Seeds are exchanged whole,
+with all their widths, since data of one seed are the same at every width. For each value two numbers are compared: its
+level and its slope over log width. The level is log size at step 0, log change later.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Difference:
 def difference(live: Measurement, program: Measurement, alpha: float = ALPHA) -> Difference | None:
     """Find the largest difference between runs of the script and of its program. None if both may come from one law.
 
-    Both at the same widths. Values that are zero, not finite or below round-off in some run are not compared; a run that
-    diverged in one group only is a difference.
+    Both at the same widths. Values that are zero, not finite or below round-off in some run are not compared. A run
+    that diverged in one group only is a difference.
     """
     names = [name for name in live.names if name in program.names]
     labels: list[tuple[str, int]] = []

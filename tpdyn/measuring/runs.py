@@ -42,7 +42,7 @@ def observed_runs(
 ) -> Iterator[tuple[Pair, Observation]]:
     """Yield the live runs at these widths and seeds: kept ones first, then the others as they end.
 
-    program: the recorded one, by which the memory of a run is estimated: no more are made at once than fit.
+    program: the recorded one, by which the memory of a run is estimated. At most as many runs are made at once as fit.
 
     Raises what `live_run` raises, StoreError and WorkersError; everything that was handed over is kept.
     """

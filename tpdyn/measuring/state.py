@@ -1,8 +1,8 @@
 """What of a script's own state may a forward pass change? Looked at before and after, so that a second pass leaves no trace.
 
-Reached, from the attributes of all modules: what they are bound to, the contents of lists, dicts, sets and deques, plain
-tensors, random generators, objects of the user's own classes; and the globals of the files in which `forward` is written
-(numbers, containers, generators). Not reached: what hides in closures, iterators or compiled code.
+Two kinds are reached. From the attributes of all modules: what they are bound to, and the contents of lists, dicts, sets
+and deques. Also plain tensors, random generators, objects of the user's own classes. And the globals (numbers, containers,
+generators) of the files in which `forward` is written. Not reached: what hides in closures, iterators or compiled code.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _PLAIN = (int, float, bool, str, bytes, type(None), complex)
 class State:
     """The state of some modules at one moment: `State(model)`, later `put_back()`.
 
-    copies: whether plain tensors come back with copies of their values, or (for a state that nobody overwrote) with their
-    storages. Storages are exchanged within `torch.autograd._unsafe_preserve_version_counter(tensors)`: a live backward pass
-    that still needs them must not notice.
+    copies: whether plain tensors come back with copies of their values. Else they come back with their storages, for a
+    state that nobody overwrote. Storages are exchanged within
+    `torch.autograd._unsafe_preserve_version_counter(tensors)`: a live backward pass that still needs them must not
+    notice.
     """
 
     def __init__(self, root: nn.Module, *, copies: bool) -> None:

@@ -1,12 +1,12 @@
 """What in a history calls for a person? Each rule is a function of what was seen; an alarm is raised once, until it clears.
 
 * not finite: a module's output has NaN or Inf.
-* logits exceed: the numbers that a softmax takes are so large that their format spaces them by 1 or more (128 for
-  bfloat16), so that probabilities are wrong by a factor e; or they exceed what the user set.
-* out of range: an output is beyond what a narrower format holds, or will be soon if it grows as in the last looks.
-* stopped learning: the last update of a weight is below the rounding of its format, or zero, in three looks in a row.
+* logits exceed: the numbers that a softmax takes are spaced by 1 or more in their format (128 for bfloat16). Then
+  probabilities are wrong by a factor e. Or they exceed what the user set.
+* out of range: an output exceeds a narrower format, or soon will at the growth of the last looks.
+* stopped learning: for three looks, the last update of a weight is zero or below the rounding of its format.
 * dead: more than half of the units of an activation are flat for all examples.
-* outside the band: a value is outside of what a twin and the theory make expected, in three looks in a row.
+* outside the band: for three looks, a value is outside of what a twin and the theory make expected.
 """
 
 from __future__ import annotations

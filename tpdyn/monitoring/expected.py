@@ -1,8 +1,9 @@
 """Which values are to be expected at this width? Those of a smaller twin, carried along by the order that theory gives.
 
-A value v of a run at width n has, in a run of the same recipe at width m, the expected value v (m/n)^order. The band goes
-from the smallest of what the twins say to the largest, and as far as (m/n)^(1/4) beyond: there the value is nearer to an
-order that is wrong by 1/2, the step in which wrong scalings come. It is never narrower than the noise of one seed.
+Let a run at width n have a value v. In a run of the same recipe at width m, v (m/n)^order is expected. The band goes
+from the smallest of what the twins say to the largest, and as far as (m/n)^(1/4) beyond. Beyond it
+the value is nearer to an order that is wrong by 1/2, the step of wrong scalings. The band is never narrower than the noise
+of one seed.
 
 Orders are those of a prediction. Without one they are 0, what the maximal update parametrization promises. Bands stand
 around sizes and changes of outputs, which are means over many entries.

@@ -1,7 +1,7 @@
 """Where is an activation function so flat that hardly any gradient comes back? A unit that stays there is dead.
 
-A region is the inputs with |phi'(x)| <= 1/64, to two digits: below the first number, or above the second. Which entries
-lie there is seen at the level of torch's own operations, so that it does not matter how a script writes its activations.
+A region is the inputs with |phi'(x)| <= 1/64, to two digits: below the first number, or above the second. Torch's own
+operations show which entries lie there, however a script writes its activations.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class History:
     """The looks of one run, oldest first. width: the model's, None if it was not told.
 
     steps[k]: completed optimizer steps at look k. looks[k]: a number by (what, name), see `tpdyn.monitoring.probe`.
-    dtypes, sources: of each module's output, as last seen: the dtype, and the line that calls the module.
+    dtypes, sources: of each module's output, as last seen. They are the dtype, and the line that calls the module.
     """
 
     width: int | None = None

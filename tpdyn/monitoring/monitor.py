@@ -35,16 +35,16 @@ class monitor:
 
     model: any nn.Module; wrappers of DDP, DataParallel and torch.compile are looked through. optimizer: one, or several (the
     steps of the first are counted). prediction, twins: what to expect; see `tpdyn.monitoring.expected`. A twin is the
-    history, or the log folder, of a monitored smaller run; width: that of this model, needed beside twins, and later by
-    runs that take this one as a twin. probe: the fixed batch: a tensor, a tuple of arguments, a dict of keywords, or a
-    function of the model that runs a forward pass; None takes the first batch of the run. every: looks after step 1 and
-    each so many steps; schedule: instead, a function of the step, e.g. torch.profiler.schedule. logdir: where TensorBoard
-    looks; None keeps everything in `history` only. limits: what counts as too large. on_alarm: called with each alarm;
-    by default they become warnings.
+    history, or the log folder, of a monitored smaller run. width: that of this model. It is needed beside twins, and by
+    later runs that take this one as a twin. probe: the fixed batch. It is a tensor, a tuple of arguments, a dict of
+    keywords, or a function that runs the model forward. None takes the first batch of the run. every: looks after step 1
+    and each so many steps; schedule: instead, a function of the step, e.g. torch.profiler.schedule.
+    logdir: where TensorBoard looks; None keeps everything in `history` only. limits: what counts as too large.
+    on_alarm: called with each alarm; by default they become warnings.
 
     Memory: in a look a copy of the weights and one forward pass. Always 256 rows of the outputs at the first look. In a
-    distributed run only rank 0 looks. Raises ValueError for what is no model, optimizer or twin, and for sharded parameters
-    (FSDP), which one process cannot look at.
+    distributed run only rank 0 looks. Raises ValueError for what is no model, optimizer or twin. Raises it for sharded
+    parameters (FSDP), too, which one process cannot look at.
 
     Example:
         >>> import torch, tpdyn

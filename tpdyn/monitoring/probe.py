@@ -1,15 +1,16 @@
 """What does a model do with one fixed batch, right now? One forward pass on the side, which leaves no trace in the run.
 
-Modules are looked at with the names that predictions use: a path, `output` for the whole model, `fc#2` for a second call.
-Everything is reduced where it lies and packed into one tensor, so that a look waits for the device once.
+Modules have the names that predictions use: a path, `output` for the whole model, `fc#2` for a second call. Everything
+is reduced where it lies and packed into one tensor, so that a look waits for the device once.
 
 What is seen, by name (m: mean of absolute values over the entries)
 * of a module's output h: `largest` max |h|; on at most `ROWS` rows `size` m(h) and `change` m(h - h at the first look);
-* of a linear layer, an embedding or a convolution: `update` m(dW x), dW the last step's change of its weight, on as many rows;
-  of a linear layer `alignment` |dW x| / (|dW| |x|) in Frobenius norms: 1 for the rank-one update that fits its input;
+* of a linear layer, an embedding or a convolution: `update` m(dW x), dW the last step's change of its weight, on as
+  many rows. Of a linear layer also `alignment` |dW x| / (|dW| |x|) in Frobenius norms: 1 for the rank-one update that
+  fits its input;
 * of a softmax: `logits`, the largest one that enters; of an activation: the fractions `saturated` and `dead` (`flat`);
-* of a parameter: `weight`, `gradient`, `step`: root mean squares of its entries, their gradients, their last change; and `ratio`,
-  the last change against the weight.
+* of a parameter: `weight`, `gradient`, `step`: root mean squares of its entries, their gradients, their last change.
+  And `ratio`: the last change against the weight.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ _Kept = tuple[torch.Size, Tensor]
 class _Seen:
     """What a running look has gathered. packed: each number is a tensor's entry times its scale, once it was fetched.
 
-    updates: by id of a weight, by how far the last step moved it (the sign is that of the way back), and the norm of that.
+    updates: by id of a weight, how far the last step moved it, and the norm of that. The sign is that of the way back.
     """
 
     first: Mapping[str, _Kept] | None
@@ -286,8 +287,8 @@ _APPLIED, _ENTERING, _UPDATE, _LOWEST = _PARTS = "|dW x|^2", "|x|^2", "|dW|", "m
 def _spread(value: Tensor) -> Tensor:
     """Return at most `ROWS` rows (all but the last axis) of a tensor, evenly spread.
 
-    The stride shares no factor with the number of rows: else it could meet the same token of each example, or one edge of
-    each image.
+    The stride shares no factor with the number of rows. Else it could meet the same token of each example, or one edge
+    of each image.
     """
     if value.dim() < 2:
         return value

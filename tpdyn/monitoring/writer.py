@@ -1,8 +1,8 @@
 """How does a history reach TensorBoard while the run goes on? Each look is written and flushed; expected bands beside it.
 
-Into `logdir/monitor` (`monitor-2`, ... for later runs): an event file with the tags `what/module` for the dashboards and one packed
-tensor a look for the tab, and the history as lines of JSON. A disk that is full in the middle ends the writing with one
-warning, not the run.
+A run writes three things into `logdir/monitor` (`monitor-2`, ... for later runs). An event file holds the tags
+`what/module` for the dashboards. It holds one packed tensor a look for the tab, too. The history is lines of JSON. A
+disk that is full in the middle ends the writing with one warning, not the run.
 """
 
 from __future__ import annotations

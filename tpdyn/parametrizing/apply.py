@@ -1,14 +1,15 @@
 """How does a model get a derived parametrization? Its initial entries and its optimizer's groups are rescaled.
 
-Everything is relative to a base width: there, every factor is one, so that what was tuned on the small model stays as it is. At
-width n a parameter's initial entries are multiplied by `(n / base_width)^p` and its learning rate by `(n / base_width)^q`, p
-and q being the differences between the derived exponents and the script's own. With them move
+Everything is relative to a base width. There every factor is one, so what was tuned on the small model stays as it is.
+At width n a parameter's initial entries are multiplied by `(n / base_width)^p` and its learning rate by
+`(n / base_width)^q`. Here p and q are the differences between the derived exponents and the script's own. With them
+move
 
-* weight decay, by the inverse of the learning rate's factor: in torch the decay of a step is `lr * weight_decay * w`
-  (decoupled as in AdamW, or added to the gradient as in SGD), and this product stays as it was. Where it is added to a gradient
+* weight decay, by the inverse of the learning rate's factor. In torch the decay of a step is `lr * weight_decay * w`. It is
+  decoupled as in AdamW, or added to the gradient as in SGD. This product stays as it was. Where it is added to a gradient
   that is then normalised (Adam's own), it stays in proportion to the gradient;
-* eps, by the power of the width of what it is added to (Everett et al., arXiv 2407.05872, scale it by layer for the same
-  reason): else it wins over small gradients.
+* eps, by the power of the width of what it is added to: else it wins over small gradients. Everett et al. (arXiv
+  2407.05872) scale it by layer for the same reason.
 
 What was done to which parameter is kept in a side table, keyed by name, on the model itself (`applied_to`). An attribute of a
 tensor would die in deepcopy, wrapping and pickling. This does not, and a second application finds it and changes nothing.
@@ -65,15 +66,15 @@ def parametrize(
 ) -> Groups:
     """Give a model and its optimizer the parametrization that was derived from their script; returns the parameter groups.
 
-    optimizer_or_groups: an optimizer (its groups are split in place, its state is kept), or what its constructor takes: groups
-    with their "lr" (and, if not zero, "weight_decay"). Call it after both are made, before a scheduler is and before training.
-    base_width: where the hyperparameters were tuned; there nothing changes. width: the model's, found from its shapes if not
-    given (shards of a wrapped model may hide them). seed: draw the initial entries anew, from the script's laws at the base
-    width, instead of rescaling those that are there.
+    optimizer_or_groups: an optimizer (its groups are split in place, its state is kept), or what its constructor takes.
+    That is groups with their "lr" (and, if not zero, "weight_decay"). Call it after both are made, before a scheduler
+    is and before training. base_width: where the hyperparameters were tuned; there nothing changes. width: the model's,
+    found from its shapes if not given (shards of a wrapped model may hide them). seed: draw the initial entries anew
+    from the script's laws at the base width, instead of rescaling the present ones.
 
-    Applied twice, it changes nothing the second time. Raises ValueError, before anything is changed, where names or shapes are
-    not those of the program, where a multiplier is left that only the model's code can apply, where a group has no "lr", and
-    where another parametrization was applied before.
+    Applied twice, it changes nothing the second time. Raises ValueError, before anything is changed, if names or shapes are
+    not the program's, or a group lacks "lr". Raises it, too, for a multiplier that only the model's code can apply, and
+    after another parametrization.
 
         mup = tpdyn.derive(tpdyn.record(train, widths=(16, 24, 40), steps=3))
         model, optimizer = Net(width=1024), ...

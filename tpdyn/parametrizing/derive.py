@@ -1,9 +1,9 @@
 """Which parametrization lets every layer of this program learn as much as it can, at every width? It is derived.
 
 The requirements of the maximal update are solved as exact linear programs on the cells of the program
-(`tpdyn.regimes.maximal`). Names, shapes and kinds of layers play no part. So it comes out, rather than goes in, that hidden
-matrices need Adam rates of 1/n, or attention 1/d instead of 1/sqrt(d). The tables of Tensor Programs V (arXiv 2203.03466) are
-known answers in the tests.
+(`tpdyn.regimes.maximal`). Names, shapes and kinds of layers play no part. So it comes out, rather than goes in, that
+hidden matrices need Adam rates of 1/n. So does attention's 1/d instead of 1/sqrt(d). The tables of Tensor Programs V
+(arXiv 2203.03466) are known answers in the tests.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from tpdyn.regimes.remedy import nearest_maximum
 def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = True) -> Parametrization:
     """Derive the maximal update parametrization of a program that is nearest to the script's own.
 
-    gauge: how it is written (`Parametrization.in_gauge`). sites: whether multipliers may be added where no parameter has one
-    of its own: at products of activations (attention's logits) and at one use of a weight that is used twice. They are
-    used only where nothing else helps. Where the requirements contradict each other, `conflicts` names minimal sets of
-    them with their source lines, and the exponents meet as many as they can.
+    gauge: how it is written (`Parametrization.in_gauge`). sites: whether multipliers may be added where no parameter
+    has one of its own. That is at products of activations (attention's logits) and at one use of a weight that is used
+    twice. They are used only where nothing else helps. Where the requirements contradict each other, `conflicts` names
+    minimal sets of them with their source lines. The exponents meet as many as they can.
 
-    Where gradients are clipped by their norm and the norm grows, exponents are those of widths at which the clipping acts and
-    the growing part of the norm leads. Rates derived for SGD are too large below (`tpdyn check` shows it).
+    Some scripts clip gradients by their norm, and the norm grows. Then exponents are those of widths at which the
+    clipping acts and the growing part of the norm leads. Rates derived for SGD are too large below (`tpdyn check` shows
+    it).
 
     Weight decay is set aside (`tpdyn.facts.decay`): it has to move with the rates, and `parametrize` moves it.
 

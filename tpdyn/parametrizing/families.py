@@ -5,21 +5,21 @@ Tables by role of a parameter and by optimizer. Roles are read off the program (
 * SGD: Tensor Programs IV (arXiv 2011.14522), Table 1. It gives SP with its largest stable rate (c = 1); here SP is what torch
   does, c = 0. Its mean field parametrization has one hidden layer; the row for hidden weights is ours.
 * Adam and other optimizers that normalise entry by entry: Tensor Programs IVb (arXiv 2308.01814), Example 2.2.2 (SP),
-  Definitions 2.4.1 (NTP) and 2.5.1 (muP), without the exponents d, which a scale-invariant optimizer does not see (Remark
-  2.2.6). MFP as we derive it.
+  Definitions 2.4.1 (NTP) and 2.5.1 (muP). The exponents d are left out: a scale-invariant optimizer does not see them
+  (Remark 2.2.6). MFP as we derive it.
 * Optimizers whose steps are in proportion to the parameter (Adafactor with parameter scaling): as we derive them.
-* The line from NTP to muP: after Yaida (arXiv 2210.04909), a one-parameter family with s = 0 at NTP and s = 1 at muP; the
-  exponents as we derive them, from r = (1 - s)/2.
+* The line from NTP to muP, after Yaida (arXiv 2210.04909). It is a one-parameter family with s = 0 at NTP and s = 1 at muP.
+  Its exponents are as we derive them, from r = (1 - s)/2.
 * Rates that let every layer of any of these be updated maximally by itself ("full alignment"): Everett et al.
   (arXiv 2407.05872), Table 1. Its columns for SGD and Adafactor were looked up in a public transcription of the table
-  (github.com/iejMac/paramR, research/configs/lib.py); all twelve are what the derivation gives. Their assumption about
+  (github.com/iejMac/paramR, research/configs/lib.py). All twelve are what the derivation gives. Their assumption about
   initial weights is weaker than what is true of a readout: see `EVERETT`.
 
-A weight that embeds and reads out is the embedding of each family, with a multiplier where it reads out (`Family.tied`).
-Products of activations (attention's logits) are left as the script has them. Biases follow their role (input-like: those of
-hidden layers, as in Tensor Programs V, arXiv 2203.03466, Table 3). A family leaves initial entries free that are smaller than
-its own where this changes the order of nothing that counts: torch's default bias, of size n^-1/2, belongs to each family in
-whose layers the weights contribute at order 0 (`families_of`).
+A weight that embeds and reads out is the embedding of each family. It has a multiplier where it reads out
+(`Family.tied`). Products of activations (attention's logits) are left as the script has them. Biases follow their role
+(input-like: those of hidden layers, as in Tensor Programs V, arXiv 2203.03466, Table 3). A family leaves smaller initial
+entries than its own free, if they change the order of nothing that counts. Take torch's default bias, of size n^-1/2. It
+belongs to each family in whose layers the weights contribute at order 0 (`families_of`).
 """
 
 from __future__ import annotations
@@ -209,8 +209,8 @@ def _scaled(facts: Facts, parameter: Parameter) -> bool:
 def families_of(program: Program | Facts) -> dict[str, Exponents]:
     """Return the named families for a program's optimizer, as extra exponents.
 
-    Initial entries that are smaller in the script than in a family stay as they are, where the order of nothing that counts
-    (representations, logits, outputs, the contributions of updates) depends on it.
+    Initial entries that are smaller in the script than in a family stay, if the orders that count stay. Those are of
+    representations, logits, outputs, and contributions of updates.
     """
     facts = Facts.of(program)
     optimizer, readouts = optimizer_of(facts), readouts_of(facts)

@@ -1,9 +1,10 @@
 """What is a parametrization? For each parameter three exponents (a, b, c), and multipliers at sites that have no parameter.
 
-A parameter w enters the network as `n^-a w`, its initial entries have standard deviation n^-b, its learning rate is
-proportional to n^-c. Moving a parameter along `(a + s, b - s, c - k s)` changes nothing but the writing (k is 2 for SGD, 1 for
-optimizers that normalise entry by entry; `rate_per_multiplier` holds what was found for the program). So each parametrization
-can be written without multipliers, with one learning rate for all, or with unit initial entries: its **gauge**.
+A parameter w enters the network as `n^-a w`. Its initial entries have standard deviation n^-b, and its learning rate is
+proportional to n^-c. Moving a parameter along `(a + s, b - s, c - k s)` changes nothing but the writing. Here k is 2 for
+SGD and 1 for optimizers that normalise entry by entry; `rate_per_multiplier` holds the program's. So each parametrization
+can be written without multipliers, with one learning rate for all, or with unit initial entries. This choice is its
+**gauge**.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class ParameterFacts:
     """What the program knows of a parameter, for those who apply a parametrization to a model.
 
     shape: its dims in the script, functions of the width. law: what its initial entries are drawn from in the script; None
-    where no single law can be drawn from. guard: the power of the width by which its eps has to move, so that it stays in
-    proportion to what it is added to (0 without an eps). decay: the power by which its weight decay has to move; None for
-    the inverse of its rate's.
+    where no single law can be drawn from. guard: the power of the width that keeps its eps in proportion to what it is
+    added to. It is 0 without an eps. decay: the power by which its weight decay has to move; None for the inverse of its
+    rate's.
     """
 
     shape: tuple[Scaling, ...]
@@ -61,11 +62,11 @@ class ParameterFacts:
 class Parametrization:
     """The exponents of every parameter of a program, in one gauge.
 
-    exponents[name] is (a, b, c). multipliers: name of a site (module and line) -> p: its result is multiplied by n^-p, on top
-    of what the script does. own: the exponents of the script itself and the roles of its parameters.
-    rate_per_multiplier[name]: the k of the symmetry (a + s, b - s, c - k s), None where there is no such symmetry. regime: the
-    verdict. conflicts: minimal sets of requirements that contradict each other, given_up: what was sacrificed and by how
-    much it is missed; both empty for a maximal update parametrization. facts: what applying it to a model needs.
+    exponents[name] is (a, b, c). multipliers: name of a site (module and line) -> p. Its result is multiplied by n^-p, on
+    top of what the script does. own: the exponents of the script itself and the roles of its parameters.
+    `rate_per_multiplier[name]`: the k of the symmetry (a + s, b - s, c - k s); None if it lacks this symmetry. regime: the
+    verdict. conflicts: minimal sets of requirements that contradict each other. given_up: what was sacrificed and by how
+    much it is missed. Both are empty for a maximal update parametrization. facts: what applying it to a model needs.
     """
 
     exponents: Mapping[str, Abc]

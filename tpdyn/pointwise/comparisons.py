@@ -1,7 +1,7 @@
 """What is known of choices? maximum, minimum and where are homogeneous in their candidates. Comparisons jump.
 
-A comparison gives 0 and 1 in the float type of its arguments, so that a program needs no other type to compute with.
-The mask of `where` (0 or 1) is not scaled: its degree is in its last two arguments.
+A comparison gives 0 and 1 in the float type of its arguments. So a program computes with a single type. The mask of `where`
+(0 or 1) is not scaled: its degree is in its last two arguments.
 """
 
 from __future__ import annotations

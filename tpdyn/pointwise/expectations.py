@@ -3,7 +3,7 @@
 `(a, b)` is centred with variances v, w and covariance c. Each function takes `(torch, v, c, w, *parameters)` and returns
 `E[f(a) f(b)]`. Angles are written `atan(c / sqrt(vw - c^2))`:
 no digits are lost where a and b are nearly the same. Functions named `..._both` return `E[f'(a) f'(b)]` beside it and share
-what the two have in common, in place: the kernels of a network ask for both at every layer.
+what the two have in common, in place. The kernels of a network ask for both at every layer.
 
 By Price's theorem `d/dc E[f(a) f(b)] = E[f'(a) f'(b)]`, which the
 conformance suite checks for every closed form.

@@ -1,6 +1,6 @@
 """What is known of the hyperbolic functions and of arcs? sinh and cosh outgrow every power. Arcs are slow or bounded.
 
-`atan2(y, x)` is the angle of a point: it does not change when both grow together, and jumps where the angle is pi.
+`atan2(y, x)` is the angle of a point. It does not change when both grow together, and jumps where the angle is pi.
 """
 
 from __future__ import annotations

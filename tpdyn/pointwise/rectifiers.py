@@ -1,6 +1,6 @@
 """What is known of the piecewise linear functions? Homogeneous, with a kink or a jump at zero and no scale of their own.
 
-At the kink itself the slopes follow torch's autograd: relu and leaky_relu count 0 as negative, abs has slope 0 there.
+At the kink itself the slopes follow torch's autograd. There relu and leaky_relu count 0 as negative, and abs has slope 0.
 """
 
 from __future__ import annotations

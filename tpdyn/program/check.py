@@ -1,8 +1,8 @@
 """Is this program well formed? Every problem, each shown in rings.
 
-A ring goes from the problem outwards: what is wrong, the instruction in text form, the line of the user's script that
-made it, and the statements around it. `check` runs at the end of each build, so that a reading may rely on what is
-checked here and need not check it again.
+A ring goes from the problem outwards. First comes what is wrong, then the instruction as text, then the user's line. The
+statements around it are last. `check` runs at the end of each build. So a reading may rely on what is checked here and need
+not check it again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How does a program go on after its last recorded step? The steps of a loop are isomorphic: the last one is the step body.
 
-Two steps are laid side by side, the last and the one before. What the last reads from the step before (parameters, moments of
-an optimizer) is carried from step to step: a further step reads the counterparts in the last. What both read in common (a
-batch that stays, a constant) is read again. Data and random draws of a step are new leaves of the same laws. Constants of the
-last step are kept: a schedule is taken as it stands there.
+Two steps are laid side by side, the last and the one before. What the last reads from the step before (parameters, moments
+of an optimizer) is carried from step to step. A further step reads the counterparts in the last. What both read in common
+(a batch that stays, a constant) is read again. Data and random draws of a step are new leaves of the same laws. Constants
+of the last step are kept: a schedule is taken as it stands there.
 
 A program whose last two steps differ in kind is not continued.
 """

@@ -1,8 +1,8 @@
 """Which dim of a script is which space, wide or finite, and why? Axes that meet are one space.
 
-Two axes are the same space where an instruction identifies them: the two sides of a sum, the rows of a product and of its
-factor. A space is wide if its size depends on the width in the recordings. Whoever reads the table sees at once whether the
-head's size was taken for a width, or the batch for a constant.
+Two axes are the same space where an instruction identifies them. Examples are the two sides of a sum, or the rows of a
+product and of its factor. A space is wide if its size depends on the width in the recordings. The table shows at once
+whether the head's size was taken for a width, or the batch for a constant.
 """
 
 from __future__ import annotations

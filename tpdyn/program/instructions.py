@@ -8,8 +8,8 @@ expands and unsqueezes are no instructions: they are labels. Axes of size 1 do n
 Two instructions are about symmetric matrices as a whole: `Eigenvalues`, and `Spectral`, a function of a matrix. Eigenvectors
 are no value: they are arbitrary in sign, and where eigenvalues coincide. A function of the matrix is not.
 
-Source of the instruction set: the language NETSOR-T+ and Ne-xor-T of Tensor Programs (arXiv 2009.10685, 2308.01814),
-written per tensor instead of per vector: Contract holds MatMul, Moment and the outer products, Apply holds Nonlin.
+Source of the instruction set: the language NETSOR-T+ and Ne-xor-T of Tensor Programs (arXiv 2009.10685, 2308.01814). Here
+it is written per tensor instead of per vector: Contract holds MatMul, Moment and the outer products, Apply holds Nonlin.
 """
 
 from __future__ import annotations
@@ -149,8 +149,9 @@ class Concat:
 class Eigenvalues:
     """The eigenvalues of a symmetric matrix, in ascending order (or descending), along axis number `axis` of the result.
 
-    `rows` and `columns` are the labels of the matrix on the axes of `value` (several, where its rows are a product of axes:
-    row-major). The result does not have them, nor `value` the label `axis`. Labels that remain count matrices of a batch.
+    `rows` and `columns` are the labels of the matrix on the axes of `value`. There are several where its rows are a product
+    of axes (row-major). The result does not have them, nor `value` the label `axis`. Labels that remain count matrices of a
+    batch.
     """
 
     value: Operand
@@ -165,9 +166,9 @@ class Eigenvalues:
 class Spectral:
     """`V diag(w) V^T`, V the eigenvectors of a symmetric matrix in the order of its eigenvalues: a function of the matrix.
 
-    It is one if w is a function of the `Eigenvalues` (in the same order): neither the signs of V nor its choice where
-    eigenvalues coincide matter then. `rows` and `columns` are labels of `value` and of the result, `axis` is the label of
-    the eigenvalues on `weights`, which the result does not have.
+    It is one if w is a function of the `Eigenvalues` (in the same order). Then neither the signs of V matter nor its choice
+    where eigenvalues coincide. `rows` and `columns` are labels of `value` and of the result. `axis` is the label of the
+    eigenvalues on `weights`, which the result does not have.
     """
 
     weights: Operand

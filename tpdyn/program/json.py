@@ -1,8 +1,8 @@
 """How is a program stored? As JSON that says everything exactly, and is read back equal.
 
-Fractions are strings ("-1/2"), floats are JSON numbers (shortest form that reads back the same; infinities and NaN are
-the strings "inf", "-inf", "nan"), whole numbers are JSON integers. Instructions are objects with the name of their class
-under "is". `arrays` are not stored: a program is its formulas.
+Fractions are strings ("-1/2"), whole numbers are JSON integers. Floats are JSON numbers in the shortest form that reads
+back the same. Infinities and NaN are the strings "inf", "-inf", "nan". Instructions are objects with the name of their
+class under "is". `arrays` are not stored: a program is its formulas.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is a leaf drawn from? A law of its entries, with mean and standard deviation; or it is given, as data are.
 
-Mean, standard deviation and the draw are told here, once: whoever needs a Gaussian of the same moments, or values, asks.
+Mean, standard deviation and the draw are told here, once. Whoever needs values, or a Gaussian of the same moments, asks.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ NOTHING = Scaling(())
 class Law:
     """What a leaf is drawn from: a distribution of independent entries, an orthogonal matrix, or data.
 
-    kind: "zero"; "constant" (location); "normal" (location = mean, scale = std); "uniform" (location = middle, scale =
-    half of the interval); "bernoulli" (location = probability of a one); "iid" (any other law of independent entries,
-    location = mean, scale = std); "orthogonal" (rows or columns, whichever are fewer, are orthogonal and of one length,
-    drawn uniformly: Haar; rows are the first axis, columns all others; scale = std of an entry, mean 0); "data" (given by
-    the user); "index" (integer data: labels, tokens, positions); "array" (a fixed array that the script computes, e.g. a
-    causal mask; its values are in `Program.arrays`). The scale of "data" and "array" is the typical size of an entry, where
+    kind:
+
+    * "zero"; "constant" (location); "bernoulli" (location = probability of a one);
+    * "normal" (location = mean, scale = std); "uniform" (location = middle, scale = half of the interval);
+    * "iid" (any other law of independent entries, location = mean, scale = std);
+    * "orthogonal" (scale = std of an entry, mean 0). Rows or columns, whichever are fewer, are orthogonal and of one length.
+      They are drawn uniformly (Haar). Rows are the first axis, columns all others;
+    * "data" (given by the user); "index" (integer data: labels, tokens, positions);
+    * "array" (a fixed array that the script computes, e.g. a causal mask). Its values are in `Program.arrays`.
+
+    The scale of "data" and "array" is the typical size of an entry, where
     that depends on the width.
     """
 

@@ -1,6 +1,6 @@
 """When is a value no longer needed? After the last statement that reads it; what is asked for is kept.
 
-Whatever runs a list of statements frees by this, so that a long program needs the memory of what lives at once.
+Whatever runs a list of statements frees by this. So a long program needs the memory of what lives at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is a tensor program? A straight list of statements, each one instruction, in a symbolic width.
 
 The statements of T training steps follow each other: initial leaves, then for each step forward, backward, optimizer.
-A program is built once (by `tpdyn.recorder`, or by hand with `tpdyn.program.builder`), checked at the end of the build,
-and never edited. Dims and constants are `Scaling`s: functions of the width `n`.
+A program is built once, by `tpdyn.recorder`, or by hand with `tpdyn.program.builder`. It is checked at the end of the
+build, and never edited. Dims and constants are `Scaling`s: functions of the width `n`.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class View:
     """How a value of the script lies in the program: its dims, each a product of axes of `var`.
 
     `dims[k]` lists the axes of the program's value that make up the script's k-th dim (row-major). An empty tuple is a dim of
-    size 1. A script's tensor that the program holds in pieces (a fused qkv weight) has one `var` per piece: then `pieces` is
-    longer than one and the missing first factor of dim `stacked` counts the pieces. Where that is not all (pieces along two
-    dims, or along an inner factor), `grid` names every missing factor, and the pieces are in row-major order of them. Places
-    count the factors of the whole dim, missing ones included.
+    size 1. A script's tensor that the program holds in pieces (a fused qkv weight) has one `var` per piece. Then `pieces`
+    is longer than one, and the missing first factor of dim `stacked` counts the pieces. Where that is not all (pieces along
+    two dims, or along an inner factor), `grid` names every missing factor. The pieces are in row-major order of them.
+    Places count the factors of the whole dim, missing ones included.
     """
 
     pieces: tuple[int, ...]
@@ -137,11 +137,11 @@ class Parameter:
 class Program:
     """A training script as a tensor program (frozen; see the module docstring).
 
-    steps: the number of optimizer steps unrolled. arrays: values of "array" and finite "data" leaves that are the same
-    at every width, by leaf name (kept out of equality). widths: those recorded; verified: the held-out width at which
-    the program replayed the live script, None if that was not asked for. guarded: at that width, the typical size of
-    what each `Combine(epsilon=True)` adds its epsilon to (the mean of the entries that are not zero), by statement name. late:
-    from which width on the size of an initial parameter falls as its law says, by name (below it hardly falls).
+    steps: the number of optimizer steps unrolled. arrays: values of "array" and finite "data" leaves, the same at every
+    width, by leaf name. They do not enter equality. widths: those recorded. verified: the held-out width at which the
+    program replayed the live script; None if that was not asked for. guarded: at that width, the typical size of what each
+    `Combine(epsilon=True)` adds its epsilon to, by statement name. It is the mean of the entries that are not zero. late:
+    by name, the width from which on an initial parameter shrinks as its law says. Below, it hardly does.
     """
 
     statements: tuple[Statement, ...]

@@ -6,11 +6,11 @@
     -- step 0, optimizer
     fc1.weight_1 = fc1.weight - 0.1 * d fc1.weight_0   [n, 5]   # train.py:15
 
-Notation: `w_1` is parameter w after one step and `w` its initial value, `d w_0` the gradient in step 0, `fc1@0` the output
-of module fc1 in step 0, `v17` a value without a name. `A B`, `A^T B`, `x . y` are products summed over the inner axis,
-`x * y` is entrywise, `outer(x, y)` has no sum, other products are written with indices: `sum_k x[i,j,k] w[l,k]`. Without
-indices, axes match from the last one backwards, as in numpy. `[a = b]` is 1 where a equals b and 0 elsewhere,
-`spectral(w; S)` the matrix with the eigenvectors of S and the eigenvalues w. Dims are
+Notation: `w_1` is parameter w after one step and `w` its initial value. `d w_0` is the gradient in step 0. `fc1@0` is the
+output of module fc1 in step 0. `v17` is a value without a name. `A B`, `A^T B`, `x . y` are products summed over the inner
+axis. `x * y` is entrywise, and `outer(x, y)` has no sum. Other products are written with indices: `sum_k x[i,j,k] w[l,k]`.
+Without indices, axes match from the last one backwards, as in numpy. `[a = b]` is 1 where a equals b and 0 elsewhere.
+`spectral(w; S)` is the matrix with the eigenvectors of S and the eigenvalues w. Dims are
 in square brackets behind the formula. Values without a name that are read once are written where they are read.
 """
 

@@ -1,8 +1,9 @@
 """What values does a program take for many seeds at once, its base program beside? Those of `finite`, up to round-off.
 
-A value has an axis in front, one entry a seed, or of size 1 where it is the same for every seed. What does not depend on the
-seeds is worked out once: which statements are needed, their sizes and constants. Then each statement is few passes over its
-entries. That is what makes seeds cheap: at small widths the statements cost more than the numbers, at large ones the memory.
+A value has an axis in front, one entry a seed. Its size is 1 where the value is the same for every seed. What does not
+depend on the seeds is worked out once: which statements are needed, their sizes and constants. Then each statement is few
+passes over its entries. That is what makes seeds cheap. At small widths the statements cost more than the numbers, at large
+ones the memory.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Batched:
 
     Only what `wanted` and `alone` need is computed (see `interpret.beside`). leaves, dtype, device: as in `finite`.
 
-    Raises ReadingError for a dim that is not whole at this width, or a leaf of another shape; the message shows the statement.
+    Raises ReadingError for a dim that is not whole at this width, or a leaf of another shape. The message shows the
+    statement.
     """
 
     def __init__(

@@ -96,9 +96,9 @@ def finite(
             `program.arrays`, or else drawn from its law.
         base: run the base program: a parameter has its initial value in every step.
         dtype: the float type of the computation.
-        seed: of the leaves that are drawn. Each leaf has a stream of its own, so the same seed draws the same leaves
-            in the program and in the base program. A law that is known by its mean and standard deviation only
-            ("iid") is drawn as a Gaussian.
+        seed: of the leaves that are drawn. Each leaf has a stream of its own. So the same seed draws the same leaves in the
+            program and in the base program. A law that is known by its mean and standard deviation only ("iid") is drawn as
+            a Gaussian.
         device: where to compute.
 
     Raises:

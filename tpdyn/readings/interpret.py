@@ -2,8 +2,9 @@
 
     values = interpret(program, reading)
 
-A reading is a function `(position, statement, operand values) -> value`. The loop does what no rule should think of: it
-hands over the operands, frees values that nothing needs any more, stops where asked, and shows an error at its statement.
+A reading is a function `(position, statement, operand values) -> value`. The loop does what rules should not think of. It
+hands over the operands and frees values that nothing needs any more. It stops where asked, and shows an error at its
+statement.
 """
 
 from __future__ import annotations
@@ -124,8 +125,8 @@ def lockstep(
 ) -> list[tuple[V, W]] | dict[int, tuple[V, W]]:
     """Read a program in two ways side by side: the value of a statement is the pair of both.
 
-    Neither reading sees the other; `until` and `listener` see pairs, and all else is as in `interpret`. For instance the
-    program and the base program at one width, of which a listener compares the values while none is kept (`vars=()`).
+    Neither reading sees the other; `until` and `listener` see pairs, and all else is as in `interpret`. For instance, read
+    the program and the base program at one width. A listener compares the values while none is kept (`vars=()`).
     """
 
     def both(position: int, statement: Statement, operands: tuple[tuple[V, W], ...]) -> tuple[V, W]:

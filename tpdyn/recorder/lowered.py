@@ -1,10 +1,11 @@
 """What is a program before its width became a symbol? Closed instructions with the numbers of one width.
 
-Between `lowering` (one tape -> one `Lowered`) and `widths` (several `Lowered` -> one `Program`). It differs from a
-program in three ways: every `Scaling` is a constant; axes are those of the script's tensors, axes of size 1 included;
-and `Reshape` regroups them (row-major), which a program does not need because its axes cannot be split further.
+Between `lowering` (one tape -> one `Lowered`) and `widths` (several `Lowered` -> one `Program`). It differs from a program
+in three ways. Every `Scaling` is a constant. Axes are those of the script's tensors, axes of size 1 included. `Reshape`
+regroups them (row-major), which a program does not need because its axes cannot be split further.
 
-An operand's axis of size 1 that the result lacks (broadcasting, squeezing) has a label >= the result's rank of its own.
+An operand's axis of size 1 may lack in the result (broadcasting, squeezing). Then it has a label >= the result's rank of
+its own.
 """
 
 from __future__ import annotations

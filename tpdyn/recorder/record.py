@@ -3,8 +3,8 @@
     program = record(train, widths=(16, 24, 40), steps=3)
 
 `train(width)` is an ordinary training loop. It is run once at each width and stopped after the wanted number of optimizer
-steps. The recordings are lowered to the closed instructions, joined to one program in a symbolic width, and the program is
-checked against a further recording at a width that it has not seen.
+steps. The recordings are lowered to the closed instructions and joined to one program in a symbolic width. Then the program
+is checked against a further recording at a width that it has not seen.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def record(
 
     Args:
         train: `train(width)` builds a model of that width and trains it for at least `steps` steps; it is stopped there.
-        widths: (16, 24, 40) unless given; at least two, better three; without coincidences (not the batch size, not all
-            powers of two), and such that the script accepts them (multiples of the number of heads, say).
+        widths: (16, 24, 40) unless given; at least two, better three. Avoid coincidences (the batch size, only powers of
+            two). The script must accept them (multiples of the number of heads, say).
         steps: how many optimizer steps to unroll.
         seed: of torch, numpy and random at the start of each run.
         verify: check each recording against the live script, and the program at a further width.
-        at: a large width, 100,000 say, at which shapes and constants are compared, too: under fake tensors, which need no
+        at: a large width, 100,000 say, at which shapes and constants are compared, too. Fake tensors do it, which need no
             memory (see `tpdyn.recorder.fitting.fake`).
-        finite: what must not grow: dims as the table of dims prints them, "qkv.weight:0", or numbers that modules or their
-            configs keep, "head_dim"; one that does grow is refused (see `tpdyn.recorder.fitting.declared`).
+        finite: what must not grow. Give dims as the table of dims prints them, "qkv.weight:0", or numbers that modules or
+            their configs keep, "head_dim". One that does grow is refused (see `tpdyn.recorder.fitting.declared`).
         progress: is told, in words, what is being done.
 
     Raises:
@@ -176,7 +176,7 @@ def check_at(
 def further_width(widths: Sequence[int], program: Program | None = None) -> int:
     """Return a width to verify at: a prime multiple of what all widths are multiples of, not among them.
 
-    Where a dim of the program is no whole number there (a root of the width), the first multiple at which all are.
+    Let a dim of the program be a root of the width, say. Then it is the first multiple at which all dims are whole.
 
     >>> further_width((16, 24, 40))
     56
@@ -228,11 +228,11 @@ def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any
 class recording:
     """Records the first iterations of an existing loop, at the one width that it has.
 
-    `with recording(steps=3) as recorder: <loop>` leaves the block after `steps` optimizer steps (None: at its end);
-    `recorder.program` is then the program with the numbers of that width: it can be shown, stored and run. One width
-    does not tell which dims and constants grow: a prediction needs `record` at several, or `joined` of several such
-    recordings, each with its `width`. on_ready: called with the recorder when the block has ended, unless it raised or made
-    no optimizer step: join it with earlier ones, predict, log.
+    `with recording(steps=3) as recorder: <loop>` leaves the block after `steps` optimizer steps (None: at its end). Then
+    `recorder.program` is the program with the numbers of that width. It can be shown, stored and run. One width does not
+    tell which dims and constants grow. For a prediction, `record` at several, or take `joined` of several such recordings,
+    each with its `width`. on_ready: called with the recorder when the block has ended, unless it raised or made no
+    optimizer step. Use it to join the recording with earlier ones, predict, log.
     """
 
     def __init__(

@@ -2,10 +2,10 @@
 
 `on_cell` runs any work on orders (the reading, the judgement) with symbols for exponents. The numbers in its result are linear
 forms. The cell consists of the linear equations and inequalities that decided the comparisons on the way. At every point of
-the cell, the same work on plain rationals gives the values of these forms (a property in `tests/regimes/test_cells.py`).
-Cells are convex, neither open nor closed. They cover the space: each point lies in exactly one.
+the cell, the same work on plain rationals gives the values of these forms. `tests/regimes/test_cells.py` checks this
+property. Cells are convex, neither open nor closed. They cover the space: each point lies in exactly one.
 
-What a reading makes has no cycles and is freed by counting references. So Python's search for cycles rests meanwhile: in a
+What a reading makes has no cycles and is freed by counting references. So Python's search for cycles rests meanwhile. In a
 memory that grows it took more than a third of a phase diagram's time.
 """
 

@@ -2,8 +2,9 @@
 
 Adam divides by `sqrt(v) + eps`. If gradients vanish as the width grows, so does sqrt(v), and the constant eps wins in the
 end. Then the orders with a negligible eps hold up to some width only. The same is true of the variance in a normalisation
-layer if its input vanishes (a convolution initialised by its fan out, before a batch norm). The order of sqrt(v) is exact.
-Its size at one width is measured while the program is verified (`Program.guarded`). Together they give that width.
+layer if its input vanishes. An example is a convolution initialised by its fan out, before a batch norm. The order of
+sqrt(v) is exact. Its size at one width is measured while the program is verified (`Program.guarded`). Together they give
+that width.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """In which regime is a program at given exponents, and which value decides it? The definition, without words.
 
 Tensor Programs IV (arXiv 2011.14522), section 3, and IVb (2308.01814): **unstable** when some representation, output or
-logit has a positive order; **trivial** when the output does not change at order 0; **feature learning** when some hidden
-representation does, **kernel** when none does. `predict` puts it into words. On linear forms (`cells`), every comparison here
-bounds the cell on which the judgement holds.
+logit has a positive order. **Trivial** when the output does not change at order 0. **Feature learning** when some hidden
+representation does, **kernel** when none does. `predict` puts it into words. On linear forms (`cells`), every comparison
+here bounds the cell on which the judgement holds.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """At which exponents does every layer learn as much as it can, and nothing blow up? Maximal update, as linear programs.
 
 A program must meet **requirements**, each a linear inequality on the cell around a point. Values that count must not grow.
-Representations must neither vanish at initialisation nor stand still. The update of each parameter must contribute at order 0
-(Tensor Programs IV, arXiv 2011.14522, section 5: in muP, every layer is updated maximally). A linear program solves them for
-the exponents nearest to the script's own. The program is read again at the solution, until a reading confirms all requirements.
-So they hold exactly, although the search may use floating point.
+Representations must neither vanish at initialisation nor stand still. The update of each parameter must contribute at order
+0: in muP, every layer is updated maximally. See Tensor Programs IV, arXiv 2011.14522, section 5. A linear program solves
+them for the exponents nearest to the script's own. The program is read again at the solution, until a reading confirms all
+requirements. So they hold exactly, although the search may use floating point.
 
 Requirements may contradict each other: one weight serves as embedding and as readout, or logits are divided by sqrt(d) only.
-Then the search names a minimal contradictory set and gives up its least important member, which is met as far as possible.
+Then the search names a minimal contradictory set. It gives up the least important member, which is met as far as possible.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ _GIVEN_UP, _DISTANCE, _NEW_MULTIPLIER = Fraction(1, 100), Fraction(1, 10000), Fr
 class Requirement:
     """The inequality `form >= 0` on one cell.
 
-    demand: "begins small", "changes little" and "adds little" bound an order by 0 from above: at initialisation, of the change,
-    and of the contribution of an update. "starts": a representation has order 0 at initialisation. "updated": the update of a
-    parameter contributes at order 0. "moves": the output changes at order 0. "learns": a representation changes at order 0.
+    demand: "begins small", "changes little" and "adds little" bound an order by 0 from above. It is the order at
+    initialisation, that of the change, and that of the contribution of an update. "starts": a representation has order 0 at
+    initialisation. "updated": the update of a parameter contributes at order 0. "moves": the output changes at order 0.
+    "learns": a representation changes at order 0.
     subject: the parameter, or the module that computes the value, or the kind of value.
     """
 

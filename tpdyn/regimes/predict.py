@@ -1,8 +1,8 @@
 """What will this script do as the width grows? From the orders of all values to a regime, its reasons and a remedy.
 
-The rules are those of Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814): **unstable** when some
-representation, output or logit has a positive order; **trivial** when the output does not change at order 0; **feature
-learning** when some hidden representation does, **kernel** when none does.
+The rules are those of Tensor Programs IV (arXiv 2011.14522) and IVb (2308.01814): **unstable** when some representation,
+output or logit has a positive order. **Trivial** when the output does not change at order 0. **Feature learning** when some
+hidden representation does, **kernel** when none does.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ def _why_trivial(orders: Orders, moved: Order) -> Reason:
 def _why_kernel(orders: Orders) -> Reason:
     """Explain r > 0: features freeze.
 
-    Divide the readout by n^r, and raise every learning rate so that the output still moves: this gives r = 0 (Tensor Programs
-    IV: the straight line from NTP to muP along the symmetric directions).
+    Divide the readout by n^r, and raise every learning rate so that the output still moves. This gives r = 0: the straight
+    line from NTP to muP along the symmetric directions (Tensor Programs IV).
     """
     facts, program = orders.facts, orders.program
     moved = largest_change(orders.values, facts.hidden)

@@ -46,9 +46,9 @@ class Row:
     name: module path, parameter name, or gradient's parameter name. size: order at the initial parameters (the base
     program); change: order of value - base; None is identically zero. at_most: the change is an upper bound, since known
     terms may cancel. learns: for a hidden representation, whether it changes at order 0 or more; None for other values.
-    wide: whether it has entries along the width. mixed: it is a function of growing values, so that powers mix (a saturated
-    tanh, or a small constant that still hides the growing part). Its orders hold only at widths where those values are
-    large.
+    wide: whether it has entries along the width. mixed: it is a function of growing values, so that powers mix. Examples
+    are a saturated tanh, or a small constant that still hides the growing part. Its orders hold only at widths where those
+    values are large.
     """
 
     kind: Literal["module", "output", "loss", "parameter", "gradient"]
@@ -73,8 +73,8 @@ class Prediction:
     regime. reasons: the decisive one first. sizes[v], changes[v]: order of statement v in the base program and of its
     change. epsilon: the width from which the epsilon of an optimizer or a normalisation matters, by parameter or module
     (`tpdyn.regimes.epsilon`). outside: the values that the theory does not reach ("outside the theory: ..."), empty for a full
-    verdict. settles: all steps from this one on have the same orders, so that the regime is that of all of them; None if that
-    is not known, or if the recorded steps are unstable. read: the regime was read from so many steps, recorded and further.
+    verdict. settles: all steps from this one on have the same orders, so their regime is the same. None if that is not
+    known, or if the recorded steps are unstable. read: the regime was read from so many steps, recorded and further.
     """
 
     program: Program

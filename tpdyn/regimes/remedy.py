@@ -1,8 +1,8 @@
 """What would make this script learn features at every width? The nearest maximal update, without moves the verdict does not need.
 
 The search is that of `derive` (`tpdyn.regimes.maximal`), so both name the same exponents. A derivation also asks that every
-value starts at order 0; a verdict does not. So the remedy does not enlarge initial entries for the sake of values inside of a
-module, if all else still holds.
+value starts at order 0; a verdict does not. So the remedy does not enlarge initial entries for values inside of a module,
+if all else still holds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From which step on do orders stay as they are? A program is continued step by step until they repeat.
 
 A step reads the parameters and the optimizer's state from the steps before. The end is three steps in a row with the same
-orders, statement by statement, updates included: from then on, each step starts as the one before did. So the verdict holds at
-all later steps, for any fixed number of them as the width grows. A parameter that starts at zero delays this by a few steps. So
-does a learning rate that warms up from zero.
+orders, statement by statement, updates included. From then on, each step starts as the one before did. So the verdict holds
+at all later steps, for any fixed number of them as the width grows. A parameter that starts at zero delays this by a few
+steps. So does a learning rate that warms up from zero.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Settled:
 def settled(orders: Orders) -> Settled:
     """Continue the program until its orders repeat.
 
-    If the last two steps differ in kind, the program is not continued, and the orders are those of the recorded steps.
+    If the last two steps differ in kind, the program is not continued. Then the orders are those of the recorded steps.
     """
     longest = orders
     for further in FURTHER:

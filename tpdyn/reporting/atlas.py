@@ -1,7 +1,8 @@
 """Where does each statement of a program lie on its map? Columns are the steps and phases, rows the modules.
 
-The map is a table: time runs to the right, the forward pass downwards. A cell holds the statements that one module makes in one
-phase of one step, in order, `ACROSS` to a line. Whoever draws it adds up columns and rows, so that both can be folded.
+The map is a table: time runs to the right, the forward pass downwards. A cell holds, in order, the statements that one
+module makes in one phase of one step. There are `ACROSS` to a line. Whoever draws it adds up columns and rows, so that both
+can be folded.
 
 All lists are as long as the program; texts that repeat are numbers into a list of texts.
 """

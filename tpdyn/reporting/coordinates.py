@@ -1,7 +1,7 @@
 """Do coordinates keep their size as the width grows? The picture of every module's change against the width.
 
-One panel a module: the mean change at the compared step with its seeds, and the predicted power through the smallest width.
-Where theory is right the two run in parallel.
+One panel a module: the mean change at the compared step with its seeds. Beside it is the predicted power through the
+smallest width. Where theory is right the two run in parallel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How is one event written for TensorBoard? Plain records: scalars, text, images, hparams, a graph; no torch, no threads.
 
-Each value carries its plugin and its data class, since a value without a data class is invisible to the newer readers.
-Numbers are float32: the Rust reader shows float64 scalars as empty.
+Each value carries its plugin and its data class. The newer readers do not see a value without a data class. Numbers are
+float32: the Rust reader shows float64 scalars as empty.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How is a check seen while it runs? In a log of its own beside the one to come, which is removed at the end.
 
-The log "my-run (running)" first holds the prediction, then the runs so far, at most every two seconds. The log "my-run" is written
-as a whole when the check is done, so that what is interrupted leaves an earlier one as it was. Watching never stops a check: a
-folder that cannot be written is not watched.
+The log "my-run (running)" first holds the prediction, then the runs so far, at most every two seconds. The log "my-run" is
+written as a whole when the check is done. So an interrupted check leaves an earlier log as it was. Watching never stops a
+check: a folder that cannot be written is not watched.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How does a value move when the width doubles? The table of a verdict: one line a module, fit to the columns there are.
 
-A value of order p is multiplied by 2^p when the width doubles: x1.00 does not depend on the width, x1.41 is order 1/2. With
-`exponents` the orders themselves stand there. Numbers, words and lines of the script are never cut; long names fold in the
-middle. What is said elsewhere (whether it grows, the size that was seen at the start) gives way first.
+A value of order p is multiplied by 2^p when the width doubles. So x1.00 does not depend on the width, x1.41 is order 1/2.
+With `exponents` the orders themselves stand there. Numbers, words and lines of the script are never cut; long names fold in
+the middle. What is said elsewhere (whether it grows, the size that was seen at the start) gives way first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What are things called in TensorBoard? The names that whoever writes and whoever reads must share.
 
-Runs: `width=64`, ... hold what was measured over the steps; `against width` holds the changes of the step that the
-verdict compares, with the width on the x axis and tags of their own; `verdict` the table; `program` the graph;
-`phases` a phase diagram; `monitor` what a monitored run showed. Tags are `what/module`, so that the dashboards group them.
+Runs: `width=64`, ... hold what was measured over the steps. `against width` holds the changes of the step that the verdict
+compares. It has the width on the x axis and tags of its own. `verdict` holds the table, `program` the graph, `phases` a
+phase diagram. `monitor` holds what a monitored run showed. Tags are `what/module`, so that the dashboards group them.
 """
 
 from __future__ import annotations

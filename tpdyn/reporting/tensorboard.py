@@ -1,8 +1,8 @@
 """How does the evidence get into TensorBoard? `log(report, "logs/my-run")` writes what its ordinary dashboards show.
 
-One run per width holds every module's measured size and change over the steps, with the prediction beside each change: the
-change at the smallest width, carried along by the predicted order. A run with the width on the x axis holds the changes of the
-verdict's step with their band over the seeds. One run holds the verdict as a table, one the tensor program.
+One run per width holds every module's measured size and change over the steps. The prediction stands beside each change:
+the change at the smallest width, carried along by the predicted order. A run with the width on the x axis holds the changes
+of the verdict's step. It shows their band over the seeds. One run holds the verdict as a table, one the tensor program.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What does a sweep show? A verdict a line, a table, and the picture of Tensor Programs V (arXiv 2203.03466, Figure 1).
 
-In the picture each width is one curve of the training loss over the factor of the learning rate (or another hyperparameter):
-where the curves' minima lie above each other, what was found at a small width serves a large one.
+In the picture each width is one curve. It shows the training loss over the factor of the learning rate (or another
+hyperparameter). If the curves' minima lie above each other, the best factor of a small width serves a large one.
 """
 
 from __future__ import annotations

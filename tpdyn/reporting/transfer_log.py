@@ -1,9 +1,9 @@
 """How does a sweep get into TensorBoard? `log_transfers(found, "logs/my-sweep")` writes what its ordinary dashboards show.
 
-One run for each parametrization and width: its losses (the axis "step" is the position in the grid of factors) and, for the
-hparams dashboard, its best factor and the loss there. One run for each parametrization has the best factor, with its interval,
-against the width (the axis "step" is the width). The run "verdict" holds the words (Text) and, where matplotlib is there, the
-picture (Images).
+One run for each parametrization and width holds its losses. There the axis "step" is the position in the grid of factors.
+For the hparams dashboard it has its best factor and the loss there. One run for each parametrization has the best factor,
+with its interval, against the width. There the axis "step" is the width. The run "verdict" holds the words (Text) and,
+where matplotlib is there, the picture (Images).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where does a script make its optimizer, of which model? Watched while its first run is recorded.
 
-The location is exact: the interpreter knows which call of a line is running. Parameters are told apart by identity, so that the
-name which the program gives to each is known beside the name that the script's own variable gives it.
+The location is exact: the interpreter knows which call of a line is running. Identity tells parameters apart. So the
+program's name of each is known beside the name that the script's own variable gives it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from tpdyn.recorder.live.hooks import StopRecording, Watch
 class Construction:
     """One optimizer that the script makes.
 
-    file: absolute path; line: where the call begins; end: where it ends, as (line, column in UTF-8 bytes), None where the call
-    is not written in the user's script (a framework makes the optimizer). model: an expression, valid at the call, for a
-    module that holds all its parameters; "" where there is none. identity: tells two models apart. names: in the optimizer's
-    order, what the program calls a parameter, and what the model calls it (its number where there is no model). settings: the
-    names of what the optimizer keeps as numbers ("lr", "weight_decay", "eps", ...), "param_names" among them if it keeps those.
+    file: absolute path. line: where the call begins. end: where it ends, as (line, column in UTF-8 bytes). It is None where
+    the call is not written in the user's script (a framework makes the optimizer). model: an expression, valid at the call,
+    for a module that holds all its parameters; "" where there is none. identity: tells two models apart. names: in the
+    optimizer's order, what the program and the model call a parameter. Without a model its number stands there. settings:
+    the names of what the optimizer keeps as numbers ("lr", "weight_decay", "eps", ...), "param_names" among them if it
+    keeps those.
     """
 
     file: str

@@ -1,8 +1,8 @@
 """What may a script not do while it runs here? Leave for good, swallow Ctrl-C, run forever, or move us to another folder.
 
 A script's own exit is never ours: `os._exit` becomes a `SystemExit` that can be caught. Ctrl-C is passed on after the script
-has had it, whatever it did with it. A run that takes longer than its limit is interrupted, again and again until it ends,
-since a loop with a bare `except` catches that, too. Only the main thread can do the last two.
+has had it, whatever it did with it. A run that takes longer than its limit is interrupted, again and again until it ends. A
+loop with a bare `except` would catch a single interrupt. Only the main thread can do the last two.
 """
 
 from __future__ import annotations

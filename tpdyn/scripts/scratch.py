@@ -1,11 +1,11 @@
 """Where may a script write while it is run dozens of times? Into a scratch folder that shows it the files of the working folder.
 
-Each run has a folder of its own as its working folder: so no run overwrites what the user keeps there, and none resumes
-from the checkpoint of another. In it, links show what lies in the working folder and beside it (`../data`). What is about to be
-written is unlinked first, and folders on the way become real ones: copy on write, noticed by Python's audit events. What is
+Each run works in a folder of its own. So it does not overwrite what the user keeps there, or resume from another's
+checkpoint. In it, links show what lies in the working folder and beside it (`../data`). What is about to be written is
+unlinked first, and folders on the way become real ones. This is copy on write, noticed by Python's audit events. What is
 opened by other means, or by a full path, is written where it is. Such writes by Python are told.
 
-A folder is linked once: behind each run it is put back as it was, and the next run of the same script takes it.
+A folder is linked once. After each run it is put back as it was, and the next run of the same script takes it.
 """
 
 from __future__ import annotations

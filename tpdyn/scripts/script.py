@@ -1,8 +1,8 @@
 """How does a target on the command line become a function of the width?
 
-`path/file.py:function` imports the file and means that function, called with the width. `path/file.py` with width
-arguments means the whole file, run as `__main__` with these options of its own set to functions of the width. Nothing in it
-changes. For a script without options, settings name numbers in its text, or in files that it reads (`tpdyn.scripts.settings`).
+`path/file.py:function` imports the file and means that function, called with the width. `path/file.py` with width arguments
+means the whole file, run as `__main__`. These options of its own are set to functions of the width. Nothing in it changes.
+For a script without options, settings name numbers in its text, or in files that it reads (`tpdyn.scripts.settings`).
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def load(
     """Load the function of the width that `target` means; each call runs in a scratch folder (`tpdyn.scripts.scratch`).
 
     target: "path/file.py:function", or "path/file.py" together with width arguments or settings.
-    width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"), and
-    "--d-ff=4*n" likewise ("--d-ff 256"); "n_embd=" (or "n_embd=n", or any word with the formula in braces, "model.size={n/2}")
-    as one ("n_embd=64"). arguments: further words for the script, before those.
-    settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.scripts.settings`); of a function's file,
-    too, which is then run anew at each width.
+    width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"),
+    and "--d-ff=4*n" likewise ("--d-ff 256"). "n_embd=" is passed on as one ("n_embd=64"). So are "n_embd=n", and any word
+    with the formula in braces ("model.size={n/2}"). arguments: further words for the script, before those.
+    settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.scripts.settings`). A function's
+    file may have them, too; then it is run anew at each width.
     widths: at which it will be run, if that is known: every formula is tried there.
     in_place: run it in the working folder itself. say: is told what the first run wrote elsewhere.
 
@@ -285,7 +285,7 @@ def _check_met(settings: Sequence[Setting], met: Collection[str]) -> None:
 def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
     """Say how to give an option as one word (`--n_embd=64`), where a script stops at one that came as two.
 
-    Told by the innermost frame of the script's own: a variable of it is that word, as in a loop over `sys.argv`.
+    The innermost frame of the script's own tells. A variable of it is that word, as in a loop over `sys.argv`.
     """
     try:
         yield

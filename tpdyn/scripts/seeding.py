@@ -1,16 +1,16 @@
 """How does each run get random numbers of its own, if the script seeds its generators itself?
 
 A script with `torch.manual_seed(1337)` in its body makes the same run whatever seed it is started with. Within `stream(k)`
-each seed that the script gives is mixed with k before it takes effect. Equal seeds stay equal and different ones different,
-so a network that is drawn twice from one seed is still drawn twice from one seed. Stream 0 leaves every seed as it is.
+each seed that the script gives is mixed with k before it takes effect. Equal seeds stay equal and different ones different.
+So a network that is drawn twice from one seed is still drawn twice from one seed. Stream 0 leaves every seed as it is.
 
-Data that the script draws from a seeded generator differ between streams, too. That is right: what is predicted holds for
-generic data, and data that are common to all runs would make their spread too small. They are the same at every width of one
+Data that the script draws from a seeded generator differ between streams, too. That is right. Predictions hold for generic
+data, and data that are common to all runs would make their spread too small. They are the same at every width of one
 stream.
 
-Reached: torch.manual_seed and torch.cuda.manual_seed(_all), torch.Generator (seeded or not), numpy.random.seed, default_rng
-and RandomState, random.seed and random.Random; also under names that a user's file imported them by. Not reached: a generator
-made before, and seeding inside of other libraries' compiled code.
+Reached: torch.manual_seed and torch.cuda.manual_seed(_all), torch.Generator (seeded or not), random.seed and random.Random.
+Also numpy.random.seed, default_rng and RandomState. Names that a user's file imported them by are reached, too. Not
+reached: a generator made before, and seeding inside of other libraries' compiled code.
 """
 
 from __future__ import annotations

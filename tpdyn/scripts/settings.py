@@ -1,23 +1,24 @@
 """Which numbers of a script's own text are set to a function of the width? `--set n_embd=n`, for scripts without options.
 
-What is set is a name or a number, of the script itself or of a file that it imports, runs or reads:
+Set a name or a number of the script, or of a file that it imports, runs or reads:
 
-* `n_embd`: an assignment at the top of the file, `n_embd = 384`, or under `if __name__ == "__main__":`; where there is none, the
-  only `main.n_embd`, `GPTConfig.n_embd`, ... that there is;
-* `GPTConfig.n_embd`: a field of the class GPTConfig, an assignment in a function of that name (`main.n_embd`), a keyword where
-  something of that name is called (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`), or the default of a parameter of
-  a function of that name;
+* `n_embd`: an assignment at the top of the file, `n_embd = 384`, or under `if __name__ == "__main__":`. Where there is
+  none, it is the only `main.n_embd`, `GPTConfig.n_embd`, ... that there is;
+* `GPTConfig.n_embd`: a field of the class GPTConfig, or an assignment in a function of that name (`main.n_embd`). It is
+  also a keyword where that name is called (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`). Or it is the
+  default of a parameter of a function of that name;
 * `config.n_embd`: an entry of the dict that is assigned to `config`, or the assignment `config.n_embd = 64`;
-* `400`: every location where the number 400 is written, as in `nn.Linear(784, 400)`, but for those whose name says that they count
-  something else (`BATCH_SIZE = 64`), if there are others; `31:400` all of line 31, `31:23:400` the one in its column 23, as
-  compilers count (both from 1);
+* `400`: every location where the number 400 is written, as in `nn.Linear(784, 400)`. Names that count something else
+  (`BATCH_SIZE = 64`) are left out, if there are others. `31:400` is all of line 31, `31:23:400` the one in its column 23,
+  as compilers count (both from 1);
 * `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder;
 * `config.yaml:model.width`: an entry of a YAML, JSON or TOML file, by its path.
 
 A variable that nothing reads (`h_dim = 400` before a model whose own default is `h_dim=400`) takes that default with it.
 
-Of several locations of one name, `n_embd@12` is that in line 12. The script then runs with another value at these locations: the
-syntax tree is changed in memory, or the text that the script reads; every line is that of the file, and the file stays as it is.
+Of several locations of one name, `n_embd@12` is that in line 12. The script then runs with another value at these
+locations. The syntax tree is changed in memory, or the text that the script reads. Every line is that of the file, and the
+file stays as it is.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def location_name(file: str, location: Location) -> str:
 def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
     """Read the settings that `NAME=FORMULA` words mean, in the script or in another file (`model.py:NAME=FORMULA`).
 
-    Raises BadSetting for a name that is not in the file, or there more than once, and for a word of another form.
+    Raises BadSetting for a name that the file has not, or has more than once. Raises it, too, for a word of another form.
     """
     taken: dict[tuple[str, Position], Setting] = {}
     settings = []

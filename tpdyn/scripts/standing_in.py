@@ -24,7 +24,8 @@ _NAME = "get_code"
 def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
     """Give a file that is imported or run the given text. texts: by absolute path.
 
-    The user's modules from the folders of these files are forgotten, so that they are imported anew, and come back at the end.
+    The user's modules from the folders of these files are forgotten, so that they are imported anew. They come back at the
+    end.
     """
     texts = {os.path.realpath(path): text for path, text in texts.items()}
 

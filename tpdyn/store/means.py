@@ -18,9 +18,9 @@ R = TypeVar("R")
 class Means:
     """How runs are made and kept.
 
-    store, identity: where finished runs are, and what all runs of the script have in common; kept nowhere unless both are
-    given. name: of the script, for people. jobs, backend: see `tpdyn.store.workers`. worker: what workers call with the
-    width, a function that can be pickled; the script's own unless given.
+    store, identity: where finished runs are kept, and what all runs of the script have in common. Runs are kept only if
+    both are given. name: of the script, for people. jobs, backend: see `tpdyn.store.workers`. worker: what workers call
+    with the width, a function that can be pickled; the script's own unless given.
     """
 
     store: Store | None = None

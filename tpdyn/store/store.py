@@ -1,12 +1,12 @@
 """Where do finished runs stay? In files of their own, one a run, each written at once or not at all.
 
-A folder `runs` under the logs holds `store.json`, which names the format, and `ab/abcd....parquet`, where the name is the key
-of the run: a digest of its script, arguments, width, seed, steps, device and versions (`tpdyn.store.identity`). So an
-interrupted command goes on where it stopped, and a changed script starts anew. Two processes may share the folder: files are
-never changed, and both make the same ones.
+A folder `runs` under the logs holds `store.json`, which names the format, and `ab/abcd....parquet`. That name is the key of
+the run. It is a digest of script, arguments, width, seed, steps, device and versions (`tpdyn.store.identity`). So an
+interrupted command goes on where it stopped, and a changed script starts anew. Two processes may share the folder: files
+are never changed, and both make the same ones.
 
-A file is a table `step, module, what, value` (Apache Parquet), which any reader of Parquet opens. Its key-value metadata have an
-entry `tpdyn`: the facts of the run as JSON (script, kind, width, seed, steps, device, versions, notes ...).
+A file is a table `step, module, what, value` (Apache Parquet), which any reader of Parquet opens. Its key-value metadata
+have an entry `tpdyn`: the facts of the run as JSON. They are script, kind, width, seed, steps, device, versions, notes ...
 
 `logs/NAME.json` says what the log of that name was made of: of which runs, and with what recorded program. So it can be made again
 without the script.

@@ -22,9 +22,14 @@ def runs(path: str | os.PathLike[str] = "logs") -> pa.Table:
 
     path: the folder of logs, or the store itself (`logs/runs`).
 
-    Columns: script, width, seed, step (optimizer steps done), module (or parameter; "" for the run as a whole), what
-    ("size", "change", "loss", ...: see the documentation of the store), value, kind ("measure" or "transfer"), by (who
-    made the run: "script", "program", or "simulation" where a dense run does not fit into memory), key (of the run).
+    Columns:
+
+    * script, width, seed, step (optimizer steps done), value, key (of the run);
+    * module (or parameter; "" for the run as a whole);
+    * what ("size", "change", "loss", ...: see the documentation of the store);
+    * kind ("measure" or "transfer");
+    * by, who made the run: "script", "program", or "simulation" where a dense run does not fit into memory.
+
     `polars.from_arrow(table)` and `table.to_pandas()` make data frames.
 
     Raises FileNotFoundError where there is no store, StoreError where it has another format.

@@ -105,9 +105,10 @@ def made(
 ) -> Iterator[tuple[T, R]]:
     """Run each task, and hand over (task, result) as they end: in order with one job, else in any order.
 
-    run: for several jobs a function that can be pickled. on: asked before a task is begun (of one job), or when one has ended
-    (of several); when it says no, no more are handed over. backend: "loky", "dask" (the cluster of the current
-    `distributed.Client`, else of DASK_SCHEDULER_ADDRESS, else a local one) or "ray" (as `ray.init()` finds it).
+    run: for several jobs a function that can be pickled. on: asked before the task of a single job begins, or when one of
+    several has ended. When it says no, further tasks are not handed over. backend: "loky", "dask" or "ray" (as `ray.init()`
+    finds it). The cluster of dask is that of the current `distributed.Client`, else of DASK_SCHEDULER_ADDRESS, else a local
+    one.
 
     Raises what `run` raises, ValueError as `check_jobs` does, and WorkersError.
     """

@@ -1,7 +1,7 @@
 """Where do the runs behind the proofs stay? In the store that `TPDYN_RUNS` names, as `tpdyn verify` does; else nowhere.
 
-So a verification that was stopped in the middle of a proof that trains networks goes on with the runs it has. They count for the
-same proof, arguments, package and versions only.
+Suppose that a verification is stopped in the middle of a proof that trains networks. It later goes on with the runs it has.
+They count for the same proof, arguments, package and versions only.
 """
 
 from __future__ import annotations

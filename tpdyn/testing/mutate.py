@@ -4,9 +4,9 @@
     python -m tpdyn.testing.mutate --only contraction --jobs 2
     python -m tpdyn.testing.mutate --list
 
-It runs in a checkout, since the tests are not part of the package. No file is changed: each mutant lives in a process of its
-own, which reads one file with one text replaced. Results are kept (`--results`), so a stopped run goes on where it was.
-A mutant is noticed if a check fails, or if the checks do not end in `--limit` seconds.
+It runs in a checkout, since the tests are not part of the package. Files stay as they are. Each mutant lives in a process
+of its own, which reads one file with one text replaced. Results are kept (`--results`), so a stopped run goes on where it
+was. A mutant is noticed if a check fails, or if the checks do not end in `--limit` seconds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which random architectures should a statement about initialisation be tried on? Blocks of every kind, in any order.
 
-A `Wide` is what is drawn, as data; `Wide.make(width)` is the network: three tokens of four features in, one number out, in the
-NTK parametrization (entries of variance 1, multipliers 1/sqrt(fan-in)) or with the readout of muP.
+A `Wide` is what is drawn, as data, and `Wide.make(width)` is the network. Three tokens of four features go in, one number
+comes out. It is in the NTK parametrization (entries of variance 1, multipliers 1/sqrt(fan-in)) or has the readout of muP.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How does a run of pytest say what became of each test, so that it can be watched and resumed? One line of JSON a test.
 
-A pytest plugin (`-p tpdyn.testing.outcomes`), steered by two variables: `TPDYN_OUTCOMES` names the file to add lines to, and
-`TPDYN_KNOWN` the file of tests that need not run again (such lines, too). What a test prints is kept: its figures. It imports
-nothing of the package.
+A pytest plugin (`-p tpdyn.testing.outcomes`), steered by two variables: `TPDYN_OUTCOMES` names the file to add lines to.
+`TPDYN_KNOWN` names the file of tests that need not run again (such lines, too). What a test prints is kept: its figures. It
+imports nothing of the package.
 """
 
 from __future__ import annotations

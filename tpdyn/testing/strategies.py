@@ -203,7 +203,7 @@ def abc_parametrizations(
 
     optimizer: "sgd", or "entrywise" for Adam and sign descent. stable: only stable and nontrivial points (for "entrywise"
     also faithful ones), half of them with features that learn. Otherwise three quarters are well initialised, and the slack
-    variables that decide the verdict are often exactly 0: on the boundaries theorems change their mind.
+    variables that decide the verdict are often exactly 0. On these boundaries theorems change their mind.
 
     Shrinks towards whole numbers near 0 and towards the boundaries. Source: `tpdyn.claims.theorems`.
     """

@@ -1,12 +1,12 @@
 """Where is the best learning rate (or other hyperparameter) at each width, and does it move with the width?
 
-Each seed gives one curve at each width: the loss over the logarithm of the factor. Its optimum is the vertex of the parabola
-through the lowest point and its neighbours, because the loss is smooth there and the grid is coarse. Beside a cliff no parabola
-is fitted. Then the optimum is the lowest point, give or take half of the grid's spacing.
+Each seed gives one curve at each width: the loss over the logarithm of the factor. Its optimum is the vertex of the
+parabola through the lowest point and its neighbours. The loss is smooth there and the grid is coarse. Beside a cliff no
+parabola is fitted. Then the optimum is the lowest point, give or take half of the grid's spacing.
 
-The exponent of one seed is the slope of log optimum over log width. Seeds are independent, so optima and exponent get intervals
-of Student's t over seeds, widened by what the grid leaves open. The exponent holds for these widths. The theory's number for the
-limit is another one (`predicted.py`).
+The exponent of one seed is the slope of log optimum over log width. Seeds are independent. So optima and exponent get
+intervals of Student's t over seeds, widened by what the grid leaves open. The exponent holds for these widths. The theory's
+number for the limit is another one (`predicted.py`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Transfer:
     def moves(self) -> bool | None:
         """Whether the optimum moves with the width; None if the runs show neither.
 
-        False: the whole interval of the exponent lies within `MARGIN` of 0, and no optimum at an end of the grid. True: the
+        False: the whole interval of the exponent lies within `MARGIN` of 0, and all optima lie inside the grid. True: the
         interval excludes 0.
         """
         if not self.edges and max(-self.exponent.low, self.exponent.high) <= MARGIN:
@@ -142,7 +142,8 @@ class Vertex(NamedTuple):
 def vertex(x: Float[NDArray[np.float64], " point"], y: Float[NDArray[np.float64], " point"]) -> Vertex:
     """Find the vertex of the parabola through the lowest point and its two neighbours.
 
-    If a neighbour diverged or stands on a cliff (`CLIFF`), the answer is the lowest point, give or take half of the spacing.
+    If a neighbour diverged or stands on a cliff (`CLIFF`), answer with the lowest point. It is right to half of the
+    spacing.
 
     >>> vertex(np.array([0.0, 1.0, 2.0]), np.array([2.0, 1.0, 2.0]))
     Vertex(at=1.0, left_open=0.0, at_edge=False)

@@ -1,8 +1,8 @@
 """With which power of the width must all learning rates fall? The largest that the theory allows.
 
-The best learning rate depends on the task. But it cannot exceed what keeps the network stable. Under muP this bound does not
-move with the width, and so the optimum does not either (Tensor Programs V, arXiv 2203.03466). Under the standard parametrization
-the bound falls, and takes the optimum along.
+The best learning rate depends on the task. But it cannot exceed what keeps the network stable. Under muP this bound does
+not move with the width. So the optimum does not either (Tensor Programs V, arXiv 2203.03466). Under the standard
+parametrization the bound falls, and takes the optimum along.
 """
 
 from __future__ import annotations

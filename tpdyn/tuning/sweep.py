@@ -85,13 +85,13 @@ def sweep(
     """Run `train(width)` for `steps` optimizer steps at every width, factor and seed.
 
     factors: positive, at least three, best evenly spaced in their logarithm. hyperparameter: what they multiply (see
-    `tpdyn.tuning.hyperparameters`). means: where finished runs are kept, and how many are made at once. budget: seconds; two
-    seeds are run at every factor, then more (at most `seeds`) around the optimum while there is time.
-    plan: told what a long sweep will cost, before it starts. What the script prints is dropped; the caller's random states are
-    the same afterwards.
+    `tpdyn.tuning.hyperparameters`). means: where finished runs are kept, and how many are made at once. budget: seconds.
+    Two seeds are run at every factor, then more (at most `seeds`) around the optimum while there is time. plan: told what a
+    long sweep will cost, before it starts. What the script prints is dropped; the caller's random states are the same
+    afterwards.
 
-    Raises ValueError for bad arguments, SweepError when the script raises, ends early, steps no torch.optim optimizer, or has
-    no such hyperparameter.
+    Raises ValueError for bad arguments. Raises SweepError when the script raises, ends early, steps no torch.optim
+    optimizer, or lacks that hyperparameter.
     """
     widths, factors = checked(widths, factors, seeds, steps)
     losses = np.full((len(widths), len(factors), seeds), np.nan)

@@ -33,9 +33,10 @@ def transfer(
     """Find the best multiple of a script's learning rates at each width, and say whether it moves with the width.
 
     train: `train(width)` is an ordinary loop of at least `steps` steps of torch.optim optimizers. factors: multiply the
-    hyperparameter. hyperparameter: "lr", another number of the optimizer's groups ("weight_decay", ...), "init" (the initial
-    entries of all matrices) or "output" (what the network returns). record_widths: widths to record at, for the theory's bound
-    on learning rates (`Transfer.stable`). means, budget, plan: a store and workers, seconds, who is told the cost (see `sweep`).
+    hyperparameter. hyperparameter: "lr", or another number of the optimizer's groups ("weight_decay", ...). Else "init"
+    (the initial entries of all matrices) or "output" (what the network returns). record_widths: widths to record at, for
+    the theory's bound on learning rates (`Transfer.stable`). means: a store and workers. budget: seconds. plan: who is told
+    the cost (see `sweep`).
 
     Raises what `record` and `sweep` raise, and ValueError if all runs of one width and seed diverge.
 

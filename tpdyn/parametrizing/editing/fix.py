@@ -1,8 +1,8 @@
 """Which edits of the script's own text give it the derived parametrization? Exact ones, as a patch; no file is touched.
 
-The call that makes the optimizer is wrapped in a function that moves initial entries, learning rates, weight decay and eps with
-the width, by the rules of `tpdyn.parametrizing.apply`. Products that need a multiplier get it where they are written. What
-cannot be found in the text beyond doubt becomes a comment in the patch, and an entry of `by_hand`.
+The call that makes the optimizer is wrapped in a function. By the rules of `tpdyn.parametrizing.apply` it moves initial
+entries, learning rates, weight decay and eps with the width. Products that need a multiplier get it where they are
+written. What cannot be found in the text beyond doubt becomes a comment in the patch, and an entry of `by_hand`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which expression of the script is the product that needs a multiplier? Found by its line, or left to a person.
 
-The result is multiplied where it is written: `F.linear(x, w)`, `x @ y`, `self.head(x)`; the logits of attention by its argument
-`scale`; where a bias is added to the product, the factor before it. The width is told by the size of the dim that is summed over.
-A line on which more than one expression could be meant is not guessed at.
+The result is multiplied where it is written: `F.linear(x, w)`, `x @ y`, `self.head(x)`. The logits of attention are
+multiplied by its argument `scale`. Where a bias is added to the product, the factor is before it. The width is told by
+the size of the dim that is summed over. A line on which more than one expression could be meant is not guessed at.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which regimes are there in a slice of abc-space of any dimension, and which inequalities bound them? All of its cells.
 
-A slice has a symbol for each direction and is a box in them. It falls into convex cells: whole ones, and flat ones between
-them (feature learning often lives on these), each with its regime, r, facets and corners, exact. In two dimensions
-`tpdyn.phase_diagram` draws the same as polygons.
+A slice has a symbol for each direction and is a box in them. It falls into convex cells: whole ones, and flat ones
+between them, on which feature learning often lives. Each has its regime, r, facets and corners, exact. In two
+dimensions `tpdyn.phase_diagram` draws the same as polygons.
 """
 
 from __future__ import annotations

@@ -212,13 +212,14 @@ def phase_diagram(
     x, y: what the coordinates move: 'c' (all learning rates), 'out.weight:b' (one initial size), 'blocks.*:c', several with
     commas between (`tpdyn.regimes.cells.moved_by`). Without y the initial size of the readout is taken.
 
-    around: the point that x and y move away from: "script", "maximal" (what `tpdyn.derive` finds; the script may be far from
-    any other phase), the name of a family ("muP"), a derived parametrization, or exponents on top of the script's. through:
-    instead of x, y and around, three names of these: the plane through them; ("NTP", "muP", "SP") is Tensor Programs IV's.
+    around: the point that x and y move away from: "script", "maximal" (what `tpdyn.derive` finds) or the name of a family
+    ("muP"). Else a derived parametrization, or exponents on top of the script's. Take "maximal" for a script that is far
+    from any other phase. through: the plane through three of these names, instead of x, y and around. ("NTP", "muP", "SP")
+    is Tensor Programs IV's.
 
-    Limits are -1 to 2, wider where the point lies beyond; -1/2 to 3/2 for `through`. marks: further points to show where they
-    lie on the plane (up to the symmetries of multipliers), as extra exponents on top of the script's; without them the named
-    families of `tpdyn.parametrizing.families`. progress: called with the number of readings.
+    Limits are -1 to 2, wider where the point lies beyond; -1/2 to 3/2 for `through`. marks: further points to show on the
+    plane, up to the symmetries of multipliers. They are extra exponents on top of the script's. Without them the named
+    families of `tpdyn.parametrizing.families` are shown. progress: called with the number of readings.
 
     Weight decay is set aside, as in `tpdyn.derive`: it has to move with the rates. Raises ValueError for what names nothing.
 

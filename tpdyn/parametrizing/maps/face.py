@@ -1,9 +1,10 @@
 """Which exponents are optimal, all of them? The face of the maximal update: cells on which every requirement holds.
 
-Around an optimum the tight requirements leave some directions free: the symmetries of multipliers, along which nothing
-changes, and others (a bias may start smaller, a readout too). Along those, cells are walked from one to the next as long as
-all requirements hold. Each piece is an exact polyhedron. With one or two such directions the walk covers the plane. With more
-of them cells are too many, and each direction is walked alone, the others held at the optimum (`Face.complete` is false).
+Around an optimum the tight requirements leave some directions free. They are the symmetries of multipliers, along which
+nothing changes, and others (a bias may start smaller, a readout too). Along those, cells are walked from one to the
+next as long as all requirements hold. Each piece is an exact polyhedron. With one or two such directions the walk
+covers the plane. With more of them cells are too many. Then each direction is walked alone, the others held at the
+optimum (`Face.complete` is false).
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Face:
     """The optima around a point: `point + sum_i t_i * directions[i]`, t in one of the pieces; and any value along `free`.
 
     names: the symbols ('out.weight:b'); values are relative to the script's own exponents, which are in `base`. pieces:
-    constraints on t, strict ones strictly. complete: whether the pieces are all that is connected with the point; if not,
-    they are the optima along each direction alone, and there may be more. stopped: whether a walk was given up on the way.
+    constraints on t, strict ones strictly. complete: whether the pieces are all that is connected with the point. If
+    not, they are the optima along each direction alone, and there may be more. stopped: whether a walk was given up on
+    the way.
     """
 
     names: tuple[str, ...]

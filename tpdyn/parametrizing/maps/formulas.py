@@ -1,7 +1,8 @@
 """Which linear formulas do the orders follow around a point of abc-space, and how far do they hold?
 
-The exponents of parameters become symbols: one for each, one for each role, or one for each group that the user names. The
-orders of every module, parameter and output are then exact linear forms in them, valid on a polyhedral cell.
+The exponents of parameters become symbols. There is one for each, one for each role, or one for each group that the
+user names. The orders of every module, parameter and output are then exact linear forms in them, valid on a polyhedral
+cell.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Formula:
 class FormulaCell:
     """The orders of a program as formulas, and the cell of exponents on which they hold.
 
-    names: the symbols; here: their values at the point around which the program was read (an exponent itself where all that a
-    symbol moves have the same one there, else 0: what is added). regime: the same on the whole cell. r: hidden
+    names: the symbols. here: their values at the point around which the program was read. A value is an exponent itself
+    where all that a symbol moves share it there, else 0: what is added. regime: the same on the whole cell. r: hidden
     representations change by n^-r there (None where the network is unstable or trivial). facets: the inequalities and
     equations that bound the cell, none of which follows from the others.
     """
@@ -72,8 +73,8 @@ class FormulaCell:
     def order(self, name: str, what: What = "change", *, step: int | None = None) -> Formula | None:
         """Return the formula of a module's output, of a parameter, or of "output"; None where it is identically zero.
 
-        "size" is the order at initialisation, in step 0 unless `step` is given; "change" the largest over the steps, or that
-        of one `step`. Raises KeyError with the known names.
+        "size" is the order at initialisation, in step 0 unless `step` is given. "change" is the largest over the steps,
+        or that of one `step`. Raises KeyError with the known names.
         """
         if what not in ("size", "change"):
             raise ValueError(f"what = {what!r}; expected 'size' or 'change'")

@@ -53,7 +53,7 @@ def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Ord
     """Read the label and r at some exponents (plain rationals, or linear forms).
 
     The reading ends at the first value that grows, or with the last one that counts. In step 0 nothing has changed yet, and
-    later steps have the same base: so a value that is too large at initialisation is met before any that changes too much.
+    later steps have the same base. So a value that is too large at initialisation is met before any that changes too much.
     """
     return _judged(program, exponents)[:2]
 

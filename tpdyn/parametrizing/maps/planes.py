@@ -33,8 +33,8 @@ HALF = Fraction(1, 2)
 class Axis:
     """A coordinate: the word that names what it moves, how it is labelled, where it begins and ends.
 
-    own: the value at the point around which the plane lies. absolute: whether the coordinate is the exponent itself (all that
-    it moves have the same value there) or what is added (then `own` is 0).
+    own: the value at the point around which the plane lies. absolute: whether the coordinate is the exponent itself, since
+    all that it moves have the same value there. Else it is what is added (then `own` is 0).
     """
 
     word: str

@@ -1,6 +1,6 @@
 """How large is what on the cells of a diagram? The formulas that its own readings leave behind, exact on each whole cell.
 
-A reading compares orders only where its verdict depends on it: which of `x` and `1/2 - y` is larger may stay open. So a
+A reading compares orders only where its verdict depends on it. Which of `x` and `1/2 - y` is larger may stay open. So a
 formula is the largest of some linear forms. Those that another one covers on the whole cell are left out.
 
 Where something grows, the reading ends at the first value that does. What comes before it has its formulas; what comes behind

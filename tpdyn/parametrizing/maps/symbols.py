@@ -25,7 +25,7 @@ def coordinates_of(
 ) -> tuple[Coordinates, Point]:
     """Return the coordinates that some symbols name, and their values at a point (extra exponents, on top of the script's).
 
-    A value is the exponent itself where all that a symbol moves have the same one there, and no other symbol moves these; else
+    A value is the exponent itself if all that a symbol moves share it, and no other symbol moves these. Else the value is
     0, and the symbol is what is added. Raises ValueError for words that name nothing.
     """
     moves = _moves(program, own, symbols, kinds)

@@ -1,18 +1,18 @@
 """Which second moments and tangent kernels do the values of a forward pass have, in the limit of infinite width?
 
 The recursion runs over pairs of values, from the output down. A value with a wide axis is, in the limit, a family of random
-coordinates, one for each index over its finite axes (samples, positions, heads); two of them have
+coordinates. There is one for each index over its finite axes (samples, positions, heads). Two of them have
 
 * a **second moment** `E[u(x) v(x')]`: a tensor over the finite axes of both;
 * a **tangent kernel** `sum over weights of du(x)/dw dv(x')/dw`, likewise.
 
 Both are bilinear, so that sums, multiples, slices, lookups and concatenations pass through; what remains are three rules:
-*matrix* (`W x` against `W y`: n Var(W) E[x y], and E[x y] more for the tangent kernel), *function* (`f(a)` against `g(b)`, by
-`gaussian`; tangent kernels by `E[f'(a) g'(b)]`) and *product* (of independent factors). Values without wide axis whose fluctuation
-vanishes are numbers. All else is refused, by name and line.
+*matrix*, *function* and *product*. A matrix, `W x` against `W y`, gives n Var(W) E[x y], and E[x y] more for the tangent
+kernel. A function, `f(a)` against `g(b)`, goes by `gaussian`, its tangent kernel by `E[f'(a) g'(b)]`. A product has
+independent factors. Values without wide axis whose fluctuation vanishes are numbers. All else is refused, by name and line.
 
-Sources: Tensor Programs I (arXiv 1910.12478) for second moments, II (2006.14548) for tangent kernels; that W and its transpose
-may be taken for independent holds because no rule here accepts a weight that is used in both directions.
+Sources: Tensor Programs I (arXiv 1910.12478) for second moments, II (2006.14548) for tangent kernels. There W and its
+transpose may be taken for independent. That holds since every rule here refuses a weight that is used in both directions.
 """
 
 from __future__ import annotations

@@ -173,8 +173,8 @@ def looked_up(
 ) -> Tensor:
     """Look up entries of both sides by one table: `joined` axes of it run together, and are summed unless kept.
 
-    value: "m rest" where all run together (`same`), else "m m' rest". Returns the kept axes of the left side, then those of
-    the right side that do not run together, then the rest.
+    value: "m rest" where all run together (`same`), else "m m' rest". Returns the kept axes of the left side, then the
+    right side's that do not run together, then the rest.
     """
     table = table.long()
     if same:

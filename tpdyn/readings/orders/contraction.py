@@ -2,11 +2,11 @@
 
 Three laws, one for each way of summing over a wide dim of size n (Tensor Programs III, arXiv 2009.10685):
 
-* **law of large numbers**: the terms of the sum have a nonzero mean (some character of the product is trivial on the
-  axis): the sum is larger by n;
+* **law of large numbers**: the terms of the sum have a nonzero mean. Then the sum is larger by n. This holds if some
+  character of the product is trivial on the axis.
 * **central limit theorem**: every character is nontrivial: the sum is larger by n^1/2 only;
-* **Gaussian matrix** times vector: larger by n^1/2, with a fresh Gaussian part (hat), and a correction (dot) along those
-  y whose `W^T y` the vector depends on.
+* **Gaussian matrix** times vector: larger by n^1/2, with a fresh Gaussian part (hat). If the vector depends on `W^T y`,
+  there is a component along y, too (the dot).
 """
 
 from __future__ import annotations

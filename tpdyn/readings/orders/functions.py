@@ -73,8 +73,9 @@ def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
 def _of_leading(f: Function, lead: Terms, order: Fraction) -> list[Term]:
     """Return f of terms that decide its size, which is known.
 
-    Entries of a random matrix are independent of all else, and so are those of a function of them: f(G + M) is its mean over
-    G, a function of M that is odd if f is, and independent entries around it. They act as G does (universality).
+    Entries of a random matrix are independent of all else, and so are those of a function of them. So f(G + M) is its mean
+    over G, and independent entries around it. The mean is a function of M that is odd if f is. They act as G does
+    (universality).
     """
     random = {term.gaussian for term in lead if term.gaussian is not None}
     plain = tuple(term for term in lead if term.gaussian is None)
@@ -134,10 +135,10 @@ def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
 def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Fraction) -> list[Term]:
     """List the effects of small changes of x at jumps and kinks of f. They reach a fraction n^-(top - change) of the entries.
 
-    What breaks is of one symmetry (`Function.breaks`), so that the whole has it in x and its change together. As x is dense at
-    the break, the mean is `f'(x) * change` at a jump and `f''(x) * change^2` at a kink, with delta functions of x in f' or f''.
-    What varies within the fraction is smaller by the fraction. Across a random matrix there are, besides, independent entries
-    around the mean.
+    What breaks is of one symmetry (`Function.breaks`), so that the whole has it in x and its change together. As x is dense
+    at the break, the mean is `f'(x) * change` at a jump and `f''(x) * change^2` at a kink. There f' or f'' has delta
+    functions of x. What varies within the fraction is smaller by the fraction. Across a random matrix there are, besides,
+    independent entries around the mean.
     """
     made: list[Term] = []
     order = degree * top if degree else ZERO
@@ -170,8 +171,8 @@ def crossings(f: Function, x: Terms, changes: Terms, top: Fraction, degree: Frac
 def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: int) -> Terms:
     """Return the terms of f(base + change) - f(base).
 
-    A change that is small against the scale of f goes through the slope, and at second order through f'' (whose parity
-    differs: a contraction may see it at the same order). Otherwise nothing is known but the two sizes.
+    A change that is small against the scale of f goes through the slope, and at second order through f''. The parity of f''
+    differs: a contraction may see it at the same order. Otherwise nothing is known but the two sizes.
     """
     if not change:
         return ()

@@ -1,18 +1,18 @@
 """How does a value behave when a symmetric source of randomness is flipped in sign?
 
-A **source** is a coordinatewise symmetric random vector that a program brings in: a Gaussian vector leaf, or the
-Gaussian part (**hat**) of `W x`. Flipping some sources in sign leaves every law unchanged. A value splits into parts,
-one for each **character**: a set S of sources such that the part changes sign once for each flipped source in S. The
-expected product of two parts vanishes unless their characters are equal: that is what decides between a law of large
-numbers and a central limit theorem.
+A **source** is a coordinatewise symmetric random vector that a program brings in. It is a Gaussian vector leaf, or the
+Gaussian part (**hat**) of `W x`. Flipping some sources in sign leaves every law unchanged. A value splits into parts, one
+for each **character**. That is a set S of sources: the part changes sign once for each flipped source in S. The expected
+product of two parts vanishes unless their characters are equal. This decides between a law of large numbers and a central
+limit theorem.
 
-A **parity** is the set of characters that a term may contain, kept as an affine subspace of the vector space F_2^sources.
-One source: {s} is "odd", {} "even", both together "mixed". Products add characters, sums take the affine hull; an odd
-function keeps the affine subspace, an even one its directions, any other the span: exact rules, in linear algebra over
-F_2. Every step can only enlarge the set, so orders derived from it are upper bounds.
+A **parity** is the set of characters that a term may contain. It is kept as an affine subspace of the vector space
+F_2^sources. One source: {s} is "odd", {} "even", both together "mixed". Products add characters, sums take the affine hull.
+An odd function keeps the affine subspace, an even one its directions, any other the span. These rules are exact, in linear
+algebra over F_2. Every step can only enlarge the set, so orders derived from it are upper bounds.
 
-In a deep network a term is mixed in most sources that it has met, and says nothing of those it has not. So mixed sources are
-kept as a mask, and rows only hold what ties several sources together. A parity is as large as the program is long, and its
+In a deep network a term is mixed in most sources that it has met. It says nothing of the others. So mixed sources are kept
+as a mask, and rows only hold what ties several sources together. A parity is as large as the program is long, and its
 algebra touches the rows alone.
 
 A matrix has characters on each of its wide axes; an integer holds them interleaved, source by source. The symmetry behind
@@ -50,8 +50,8 @@ _MOST_ROWS = 512
 class Parity:
     """`offset + span(rows) + all subsets of mixed`, made by `_parity` only, so that equal sets are the same object.
 
-    rows: in reduced echelon form (the leading bit of each stands in no other row, nor in offset), largest first, none of a
-    single bit; neither they nor offset have bits of `mixed`. `anything` stands for the whole space: nothing is known.
+    rows: in reduced echelon form, largest first; the leading bit of each stands in no other row, nor in offset. None has a
+    single bit. Neither they nor offset have bits of `mixed`. `anything` stands for the whole space: nothing is known.
     """
 
     offset: int
@@ -303,8 +303,8 @@ class _Met:
     """What one side of a matrix was applied to, as far as it is told apart. One class a source, at most some.
 
     bits: those set aside for classes, the last of them shared. first: the sources that came first, each with a bit of its own.
-    late: all others; they share a bit, and what holds one of them is mixed in it, so that hats of late sources are
-    correlated, which is sound. `anything`: it was applied to a vector of which nothing was known.
+    late: all others. They share a bit, and what holds one of them is mixed in it. So hats of late sources are correlated,
+    which is sound. `anything`: it was applied to a vector of which nothing was known.
     """
 
     bits: tuple[int, ...]
@@ -347,10 +347,10 @@ Touched = tuple[tuple[Any, Any, Any], ...]
 class Sources:
     """Names for sources, handed out in the order in which a program brings them in.
 
-    The hat of `W x` carries `hat(W, side)`, and in addition, for each source s in x's character, a class bit
-    `(W, side, s)`: a linear and injective code, so that hats of orthogonal vectors (different characters) have
-    different characters, and an affine set of characters becomes an affine set again. (Tensor Programs III: hats of
-    one W are jointly Gaussian with covariance E[x x'], zero when the characters differ.)
+    The hat of `W x` carries `hat(W, side)` and, for each source s in x's character, a class bit `(W, side, s)`. This code
+    is linear and injective. So hats of orthogonal vectors (different characters) have different characters, and an affine
+    set of characters stays affine. (Tensor Programs III: hats of one W are jointly Gaussian with covariance E[x x'], zero
+    when the characters differ.)
     """
 
     def __init__(self, classes_per_matrix: int = 8) -> None:

@@ -1,8 +1,8 @@
 """How big is each value, and its change in training? The orders reading: one rule for each instruction.
 
-Every value is read twice at once, in training and in the base program, in which each parameter keeps its initial value
-(`terms.Value`). A parameter after an update has its leaf as base and everything added since as change. Exact rationals,
-no sampling, no torch.
+Every value is read twice at once: in training and in the base program (`terms.Value`). There each parameter keeps its
+initial value. A parameter after an update has its leaf as base and everything added since as change. Exact rationals, no
+sampling, no torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Exponents:
     multiplier: parameter name -> a: the parameter enters the network as `n^-a w`. initial: name -> b: its initial
     entries are smaller by n^-b. rate: name -> c: its learning rate is smaller by n^-c. Missing names mean 0.
     frozen: parameters that are not trained at all. site: position of a product in the program -> p: it is multiplied by
-    n^-p (for multipliers that belong to no parameter: see `tpdyn.facts.sites`, which finds a product together with its gradients).
+    n^-p. This serves multipliers without a parameter; `tpdyn.facts.sites` finds a product together with its gradients.
     """
 
     multiplier: Mapping[str, Fraction] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class Exponents:
 class Contribution:
     """`dW x` in one product: how much the change of a parameter contributes to a forward value (None: nothing).
 
-    order: with x as it is in training; alone: with x as it is in the base program, so that only this parameter moves.
-    Both behind the multiplier that follows the value, if one does (`Facts.folded`).
+    order: with x as it is in training. alone: with x as it is in the base program, so that only this parameter moves. Both
+    behind the multiplier that follows the value, if one does (`Facts.folded`).
     """
 
     parameter: str
@@ -116,7 +116,7 @@ def read(
     """Read the orders of every value of a program.
 
     epsilon: take constants that guard a division (Adam's eps) as written; otherwise they are negligible.
-    after: the orders, at the same exponents, of a program that this one goes on from: they are kept, unless later statements
+    after: the orders, at the same exponents, of a program that this one continues. They are kept, unless later statements
     show what was not known of earlier ones.
     until, listener: where to stop, and who is told of every value as it is found: see `interpret`.
     asked: the positions at which `until` is asked, if it is a test; all if it is None.

@@ -1,8 +1,8 @@
 """What was a statement found to be at another point of the slice? It is that here, too, where the same conditions hold.
 
-A value is a function of the operands, as linear forms, of the answers of comparisons, and of what sources are called. So a
-statement is known by its position and its operands: with each value that was found there stand the conditions which it hung
-on, and what was asked of the sources. Neighbouring cells differ in few statements; all others are looked up.
+A value is a function of the operands (as linear forms), of answers of comparisons, and of the sources' names. So a
+statement is known by its position and its operands. With each value found there stand the conditions it depends on, and
+what was asked of the sources. Neighbouring cells differ in few statements; all others are looked up.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """How big are the eigenvalues of a matrix, and a function of it? Of matrices of finite rank whose eigenvectors fill all entries.
 
 A sum of finitely many outer products is `S = D K D^T`, D of n rows and finitely many columns. Its eigenvalues that are not
-zero are those of the finite matrix `K D^T D`: sums over n terms, so they are larger than the entries of S by n. A function
-that vanishes at zero acts by finite matrices, too: `f(S) = D h D^T` with h of finite size. So f(S) has the characters of S on
-each of its two sides, and the vectors of D, divided by their lengths, give its entries: `f(eigenvalue) / n`.
+zero are those of the finite matrix `K D^T D`. They are sums over n terms, so they are larger than the entries of S by n. A
+function that vanishes at zero acts by finite matrices, too: `f(S) = D h D^T` with h of finite size. So f(S) has the
+characters of S on each of its two sides. The vectors of D, divided by their lengths, give its entries: `f(eigenvalue) / n`.
 
-What f does to the zeros does not show where f(S) is applied to vectors in the range of S (`ranges`). Elsewhere a function must
-vanish at zero to have orders here. A function that is large where its argument is small (a negative power) gives small parts of
-S the weight of large ones: then whatever in S is changed by training changes f(S) in full.
+What f does to the zeros does not show in f(S) applied to vectors in the range of S (`ranges`). Elsewhere a function must
+vanish at zero to have orders here. Suppose that a function is large where its argument is small (a negative power). Then
+small parts of S get the weight of large ones. So whatever training changes in S changes f(S) in full.
 """
 
 from __future__ import annotations

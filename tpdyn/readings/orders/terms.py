@@ -1,10 +1,10 @@
 """What is a value, as far as orders are concerned? A short list of terms: order, parity, rarity.
 
-A term stands for a part of a value whose entries are of size `Theta(n^order)` on a fraction `n^-rarity` of the entries
-(rarity 0: on all of them). A term with a `gaussian` is that leaf matrix, times a scale and entrywise factors: matrices
-that were not touched by training are the only ones that act by the central limit theorem on vectors they have not met.
+A term stands for a part of a value. Its entries are of size `Theta(n^order)` on a fraction `n^-rarity` of the entries
+(rarity 0: on all of them). A term with a `gaussian` is that leaf matrix, times a scale and entrywise factors. Only matrices
+that training has not touched act by the central limit theorem, on vectors they have not met.
 
-Where a rule has a choice it takes the larger order: what comes out is an upper bound, tight for generic functions.
+Where a rule has a choice it takes the larger order. The result is an upper bound, tight for generic functions.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _largest_of(same: Sequence[Term]) -> Term:
 def shifted_alike(rule: Callable[..., Terms], *factors: Terms, given: tuple[Hashable, ...] = ()) -> Terms:
     """Apply a rule to terms, or look the result up: from another point of the slice, or for other orders.
 
-    The rule may ask how orders differ within a factor, and no more: where a factor grows by a power, so does the result.
+    The rule may ask how orders differ within a factor, and no more. If a factor grows by a power, so does the result.
     Without linear forms, or where their chart has no memory, it is applied.
     """
     chart = chart_of(term.order for terms in factors for term in terms)
@@ -258,7 +258,7 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     """Shorten a list of terms: drop dominated ones, merge small ones (each step can only raise an order).
 
     `wide` is the number of wide axes: without any, signs and rarity have no meaning. On linear forms each comparison bounds
-    the cell: so few are made, and none of differences (that a term is far smaller, or nearer to one than to another).
+    the cell, so few are made. None compares differences: whether a term is far smaller, or nearer to one than to another.
     """
     if not terms:
         return ()
@@ -466,8 +466,8 @@ def keep(chart: Chart | None, work: Callable[[], Terms]) -> Kept:
 class Value:
     """A value in training, next to the value of the same instruction in the base program (initial parameters).
 
-    base: the value in the base program. change: value - base. whole: the value itself where it is known to be smaller
-    than base + change suggests (a reciprocal after its argument has grown); None otherwise.
+    base: the value in the base program. change: value - base. whole: the value itself, if it is known to be smaller than
+    base + change suggests. An example is a reciprocal after its argument has grown. None otherwise.
     """
 
     base: Terms

@@ -1,6 +1,6 @@
 """What is a matrix made of, if nobody writes it down? Atoms, each known by what it does to vectors.
 
-`Lazy`: a product of tensors with at most one wide axis each, not carried out, and at most one unseen leaf among them.
+`Lazy`: a product of tensors that is not carried out. Each has at most one wide axis, and at most one is an unseen leaf.
 `LowRank`: `L core R^T`, its bases told apart by identity (Muon's powers would otherwise be thousands of products).
 `Entrywise`: a function of matrices, entry by entry, computed a tile at a time whenever it is asked for.
 """

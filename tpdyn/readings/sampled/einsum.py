@@ -1,6 +1,6 @@
 """How are many small and long tensors multiplied together? Two at a time, the pair with the smallest product first.
 
-Axes are named by integer labels, as in the instructions of a program: labels of `out` remain, all others are summed.
+Axes are named by integer labels, as in the instructions of a program. Labels of `out` remain, all others are summed.
 """
 
 from __future__ import annotations

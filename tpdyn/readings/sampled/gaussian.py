@@ -1,7 +1,7 @@
 """What does a Gaussian matrix answer when it is multiplied, if nobody ever looked at its entries?
 
-Let W have independent entries N(0, s^2), and let the answers `Y = W Q` and `V = W^T U` be known, for orthonormal columns
-Q and U. Given them, a new product has the law of
+Let W have independent entries N(0, s^2). Let the answers `Y = W Q` and `V = W^T U` be known, for orthonormal columns Q and
+U. Given them, a new product has the law of
 
     W q = U (V^T q) + (1 - U U^T) g,    g ~ N(0, s^2) fresh,    q orthogonal to Q,
 
@@ -40,7 +40,7 @@ def other(side: Side) -> Side:
 class Gaussian:
     """A matrix of independent N(0, std^2) entries, known by its answers only.
 
-    asked["columns"] holds the orthonormal vectors Q that W was applied to, answers["columns"] holds W Q; likewise for the
+    asked["columns"] holds the orthonormal vectors Q that W was applied to, answers["columns"] holds W Q. Likewise for the
     transpose under "rows". draw: fresh standard normal vectors for each side. generator: for the norm, see `squared_norm`.
     """
 
@@ -108,8 +108,8 @@ class Gaussian:
     def _directions(self, x: Tensor, side: Side, cancelled: bool, room: int) -> Tensor:
         """Orthonormal vectors that span the well conditioned part of x, whose rows are unit vectors orthogonal to `asked`.
 
-        Dropping a vector outright would lose its component along vectors that come later (an error of order 1 with
-        duplicate inputs), so the Gram matrix decides, and what it cannot tell apart waits for the next round.
+        If a vector were dropped outright, its component along later vectors would be lost. That is an error of order 1 with
+        duplicate inputs. So the Gram matrix decides, and what it cannot tell apart waits for the next round.
         """
         values, vectors = torch.linalg.eigh(inner(x, x))
         kept = values > WELL_CONDITIONED * values[-1]

@@ -1,6 +1,6 @@
 """What is a value with two wide axes, if nobody writes it down? A linear combination of atoms.
 
-Axes are matched by labels, as in a program's instructions: labels `0 .. rank-1` are the axes of the result of an operation.
+Axes are matched by labels, as in a program's instructions. Labels `0 .. rank-1` are the axes of the result of an operation.
 """
 
 from __future__ import annotations

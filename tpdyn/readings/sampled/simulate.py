@@ -1,7 +1,7 @@
 """What values does a program take at a width too big to store its matrices? Ask `simulate`.
 
-The law of every value is that of a dense run at the same width, without error: only the entries of Gaussian matrices that no
-product has touched are left out. A law of weights that is not Gaussian is replaced, and the notes say so.
+The law of every value is that of a dense run at the same width, without error. Left out are only the entries of Gaussian
+matrices that products never touched. A law of weights that is not Gaussian is replaced, and the notes say so.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Simulated:
     """What one simulated training run did.
 
     outputs: each output of the network, in order. losses: one a step. sizes: mean absolute value of the entries of each named
-    value, by (name, step). coordinates: the first entries of each named value along its wide dims (all of it where it has
-    none), in the layout of the script. notes: what was replaced. seconds: how long it took.
+    value, by (name, step). coordinates: the first entries of each named value along its wide dims, in the layout of the
+    script. Without wide dims it is all of the value. notes: what was replaced. seconds: how long it took.
     """
 
     width: int

@@ -1,9 +1,10 @@
 """Which dims of a built model could be its width? Those that meet neither data nor targets: all others are fixed.
 
-One recording shows sizes, not how they depend on the width. But dims that meet data cannot grow with a hidden layer: the features
-of an input, the batch, tokens, classes, rows of a table, the dim of a softmax. So the atoms of the recording
-(`tpdyn.recorder.fitting.atoms`) that meet these are marked fixed, along cuts and joints too. If several factors of a dim remain
-(heads and the size of a head), the innermost counts as the wide one. The result is a proposal to try, not a fact.
+One recording shows sizes, not how they depend on the width. But dims that meet data cannot grow with a hidden layer. Those
+are the features of an input, the batch, tokens, classes, rows of a table, the dim of a softmax. So the atoms of the
+recording (`tpdyn.recorder.fitting.atoms`) that meet these are marked fixed, along cuts and joints too. Several factors of a
+dim may remain, as heads and the size of a head. Then the innermost counts as the wide one. The result is a proposal to try,
+not a fact.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Candidates:
     def base(self) -> int | None:
         """The size that counts as the width: the commonest growing size that weights read; None if nothing grows.
 
-        Those are the dims after the first (a Linear's rows are what it makes: four gates for each hidden unit, say). Of two
+        Those are the dims after the first. A Linear's rows are what it makes: four gates for each hidden unit, say. Of two
         equally common sizes it is the smaller.
         """
         dims = [

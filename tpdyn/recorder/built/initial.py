@@ -2,7 +2,7 @@
 
 The answers are tried in this order. The module's own reset (torch knows how it depends on the width). A constant. A standard
 deviation that is one of the usual functions of the fans. Else the measured deviation, at every width or with the user's power.
-One width cannot tell 0.02 from 0.16/sqrt(n): each answer but the first two is an assumption, and is worded as one.
+One width cannot tell 0.02 from 0.16/sqrt(n). So each answer but the first two is an assumption, and is worded as one.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def initials_of(
     """Find how each parameter was drawn, by name (of a tied one: its first).
 
     wide: which of its dims grow: what grows after its second dim is a stack of matrices, and no convolution. powers: of the
-    width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule: of several functions of
-    the fans that fit a parameter, that which fits most of the others is taken, and of two such that which fits them better.
+    width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule. If several
+    functions of the fans fit a parameter, take the one that fits most of the others. Of two such, take the one that fits
+    them better.
     """
     initials: dict[str, Initial] = {}
     fitting: dict[str, dict[str, float]] = {}

@@ -1,9 +1,9 @@
 """How does a built model become one of another width? A deep copy whose tensors and stored sizes grow by a plan.
 
 Parameters and buffers get their new shapes and are drawn anew (`tpdyn.recorder.built.initial`). Whole numbers of modules and their
-configs follow if they are the size of a growing dim. Floats follow if they are the root, the inverse or the inverse root of one,
-except for a round number (0.125) whose name is not that of a scale. A number that is also a fixed size is ambiguous: it
-follows only on request.
+configs follow if they are the size of a growing dim. Floats follow if they are the root, the inverse or the inverse root of
+one. A round number (0.125) does not, unless its name is that of a scale. A number that is also a fixed size is ambiguous:
+it follows only on request.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     wide = tpdyn.widened(net, fit)           # fit(model): an ordinary training loop of a model that is given to it
     program = tpdyn.record(wide)             # `wide` is a function of the width, as any other
 
-`candidates` proposes the dims that grow, and `resizing` builds the copies. A copy is accepted only if it runs the same operations,
-statement by statement, and just the proposed dims have grown. `record` then verifies the program of the copies against the model
-itself, at its own size. One model cannot show everything: the verdict's notes list every assumption.
+`candidates` proposes the dims that grow, and `resizing` builds the copies. A copy is accepted only if it runs the same
+operations, statement by statement. Only the proposed dims may have grown. `record` then verifies the program of the copies
+against the model itself, at its own size. One model cannot show everything: the verdict's notes list every assumption.
 """
 
 from __future__ import annotations
@@ -88,12 +88,13 @@ def widened(
     """Return a model that exists as a function of the width, if copies of other widths do what it does.
 
     model: it is copied, and stays as it is. train: an ordinary training loop, of the model that it is given; data must not depend
-    on the model's width. finite: what does not grow: a dim of a parameter as "name:dim" (with wildcards), the name of a number
-    that modules keep, such as "head_dim", or that number itself (then the number of heads grows). initial: powers of the width in
-    the standard deviation of initial entries, by name of the parameter (with wildcards), where you know them:
-    {"*.weight": Fraction(-1, 2)}.
+    on the model's width. finite: what does not grow. It is a dim of a parameter as "name:dim" (with wildcards), or a number
+    that modules keep. Give that number or its name, such as "head_dim"; then the number of heads grows. initial: powers of
+    the width in the standard deviation of initial entries, where you know them. The key is the name of the parameter (with
+    wildcards): {"*.weight": Fraction(-1, 2)}.
 
-    Raises RecordingError when no copy is accepted, with the first difference, or when the model or its loop cannot be recorded.
+    Raises RecordingError when every copy is refused, with the first difference. Raises it, too, when the model or its loop
+    cannot be recorded.
     """
     if not isinstance(model, nn.Module):
         raise RecordingError(f"the model is {type(model).__name__}; expected a torch.nn.Module that is built already")

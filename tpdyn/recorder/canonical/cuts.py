@@ -1,8 +1,8 @@
 """What does a slice or a concatenation do to atoms? It picks some of them, ranges over others, and leaves the rest.
 
-A cut axis is a product of atoms, outermost first. A `Cut` sorts them: `fixed` atoms at which one entry is taken, the
-atoms that are `ranged` over (row-major, as one axis), and those inside, which stay whole. From it `tpdyn.recorder.canonical`
-writes a `Slice` along one axis. If the atoms are written out piece by piece, it only chooses among the pieces.
+A cut axis is a product of atoms, outermost first. A `Cut` sorts them: `fixed`: atoms at which one entry is taken. `ranged`:
+the atoms that are ranged over (row-major, as one axis). Those inside stay whole. From it `tpdyn.recorder.canonical` writes
+a `Slice` along one axis. If the atoms are written out piece by piece, it only chooses among the pieces.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
 def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list[Statement]:
     """Move multiples that only products read into these, and leave them unread: `sum_j (s x_j) y_j` is `s sum_j x_j y_j`.
 
-    So it does not matter to any reading whether attention scales its queries or its logits, or whether a readout divides its
-    input or its output: the multiplier is one of the product, the vector is what it was. kept: positions that have a name.
+    So readings do not see where a script puts the multiplier. Attention may scale its queries or its logits, a readout its
+    input or its output. The multiplier is one of the product, the vector is what it was. kept: positions that have a name.
     """
     multiples = {
         position: multiple

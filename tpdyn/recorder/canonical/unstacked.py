@@ -59,9 +59,9 @@ def written_out(
 ) -> set[Node]:
     """Return the atoms that are written out.
 
-    A cut of a finite axis is written out where its atoms are factors of a wide dim of a parameter (heads in a fused weight),
-    but not where something runs along that axis as a whole: the rows of an image, which a convolution looks up and a
-    flattening makes a factor of the readout's wide dim.
+    Let a finite axis be cut. The cut is written out if its atoms are factors of a parameter's wide dim (heads in a fused
+    weight). It is not if something runs along that axis as a whole. Such are the rows of an image. A convolution looks them
+    up, and a flattening makes them a factor of the readout's wide dim.
     """
     beside_wide: set[Node] = set()
     whole = _whole(fitted, dims)

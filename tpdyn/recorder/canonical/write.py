@@ -42,8 +42,8 @@ def canonical(fitted: Fitted) -> Canonical:
     """Return the canonical program of fitted statements.
 
     Raises:
-        FitError: what cannot be written in atoms (see `find_atoms`; a softmax along a product of axes; a cut that is
-            not along atoms), naming the statement and its source line.
+        FitError: what cannot be written in atoms, naming the statement and its source line. Such are a softmax along a
+            product of axes, or a cut that is not along atoms (see `find_atoms`).
     """
     atoms, nodes = find_atoms(fitted)
     dims: list[Products] = [tuple(tuple(atoms.of(node)) for node in axes) for axes in nodes]

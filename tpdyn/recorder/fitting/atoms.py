@@ -2,9 +2,9 @@
 
 A script's dim is an ordered product of **atoms**: `view(B, T, 3, H, n/H)` shows that a dim of size 3n is 3 . H . n/H.
 Two dims that meet in an elementwise operation or in a contraction are the same product of the same atoms. A reshape regroups one
-product as another. So unification finds the atoms: each dim is a node of a union-find forest, and a node may be split into an
-ordered pair of nodes. If two products meet, both are refined until they agree, from the outermost factor inwards.
-Sizes are symbolic: n is split by 8 (into 8 . n/8) when it is a multiple of 8 at each width.
+product as another. So unification finds the atoms. Each dim is a node of a union-find forest; a node may be split into an
+ordered pair. If two products meet, both are refined until they agree, from the outermost factor inwards. Sizes are
+symbolic. If n is a multiple of 8 at each width, it is split into 8 . n/8.
 
 A slice of a wide dim, or a concatenation along one, cuts it at multiples of some part. Then the dim is (number of parts) . (part),
 and the slice picks among a finite number of parts (a fused qkv projection). This module finds the parts;

@@ -1,8 +1,9 @@
 """Is a dim that the user declares finite the same at every width? The recordings tell, and it is refused if it grows.
 
-A name is that of a dim in the table of dims, "blocks.0.qkv.weight:0" (with wildcards), or of a number in a module or its config,
-such as "head_dim". If it grows in the recordings, constants such as 1/sqrt(head_dim) grow too, and a reading with a finite
-head_dim would give wrong orders. So it is refused; let another number grow instead, such as the number of heads.
+A name is that of a dim in the table of dims, "blocks.0.qkv.weight:0" (with wildcards). Or it is a number in a module or its
+config, such as "head_dim". If it grows in the recordings, constants such as 1/sqrt(head_dim) grow too. A reading with a
+finite head_dim would then give wrong orders. So it is refused; let another number grow instead, such as the number of
+heads.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How big are the entries of data and tables? Their typical size, fitted across widths where it depends on the width.
 
 Rows of norm one, orthogonal rows, or features divided by a root of their number have entries of size n^-1/2. Products with them
-are smaller by as much. If a size fits none of the powers, it counts as independent of the width. Rows with a fixed number of
-entries other than zero (one-hot rows of length n) are refused, since their typical entry is zero.
+are smaller by as much. If a size fits none of the powers, it counts as independent of the width. Rows with a fixed number
+of nonzero entries (one-hot rows of length n) are refused: their typical entry is zero.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ _STATISTICAL = tuple(Fraction(k, 2) for k in (0, -1, -2, 1, 2, -3, -4))
 def fit_whole(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
     """Return the whole number as const, `a*n^p`, `a*n + b`, `a*n^2 + b` or `a*n^2 + b*n`, exactly.
 
-    With two widths a sum of two powers cannot be told from a power: then the first that fits is taken, and it is the
-    held-out width that decides.
+    With two widths a sum of two powers cannot be told from a power. Then the first that fits is taken, and the held-out
+    width decides.
 
     >>> str(fit_whole((16, 24, 40), (2, 3, 5)))
     'n/8'
@@ -107,7 +107,7 @@ def _power(widths: Sequence[int], values: Sequence[float], tolerance: float, den
 def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -> Scaling | None:
     """Fit `c + a * n^p`: two coefficients from the outer widths, the widths between must agree.
 
-    With two widths nothing is left to agree, so c is taken to be 1 and the rest must be a power.
+    With two widths nothing is left to agree. So c is taken to be 1 and the rest must be a power.
     """
     roundoff = (8e-16 if tolerance == TIGHT else 2e-7) * max(abs(value) for value in values)
     variation = max(values) - min(values)

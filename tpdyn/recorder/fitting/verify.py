@@ -1,9 +1,9 @@
 """Does the fitted program compute the same as the script at a further width?
 
-Three links are checked one by one. The tape replays the live script bit for bit (`replay.verify_tape`). Run again in float64, it
-gives the same values as the program at that width, fed with the script's own leaves. Every dim and constant of the program has
-the script's value. Float64 matters: near zero, a sign or an Adam step turns the round-off of a float32 gradient into a
-difference as large as the step, in correct programs too.
+Three links are checked one by one. The tape replays the live script bit for bit (`replay.verify_tape`). Run again in
+float64, it gives the same values as the program at that width. The program is fed with the script's own leaves. Every dim
+and constant of the program has the script's value. Float64 matters. Near zero, a sign or an Adam step turns the round-off
+of a float32 gradient into a whole step. That happens in correct programs too.
 """
 
 from __future__ import annotations

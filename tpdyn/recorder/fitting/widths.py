@@ -1,9 +1,9 @@
 """How does a program depend on the width? Several recordings, aligned statement by statement, give the answer.
 
 The same script at another width takes the same steps with other numbers. So the structure (instructions, operands, labels)
-must be equal. Each number (a dim, a constant, the standard deviation of an initialisation) is fitted as a function of the width
-(`tpdyn.recorder.fitting.powers`). A number without a fit, or another structure, is refused with its source line. One width alone
-could not tell a dim of the batch from one of the model.
+must be equal. Each number (a dim, a constant, the standard deviation of an initialisation) is fitted as a function of the
+width. See `tpdyn.recorder.fitting.powers`. A number without a fit, or another structure, is refused with its source line.
+One width alone could not tell a dim of the batch from one of the model.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
     """Fit one program in a symbolic width to the lowered recordings at several widths.
 
     Raises:
-        FitError: fewer than two widths; a different structure; a number that is no power of the width; no dim that
-            depends on the width.
+        FitError: fewer than two widths, or a different structure. A number that is no power of the width, or every dim
+            independent of it.
     """
     if len(lowereds) > 1:  # one recording is a program with the numbers of its width
         check_widths([lowered.width for lowered in lowereds])
@@ -130,7 +130,7 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
 def check_same_structure(first: Lowered, other: Lowered, *, laws: bool = True) -> None:
     """Raise FitError where a recording at a further width takes other steps.
 
-    laws: whether parameters must be drawn alike, too (of a model that exists the law is not known, only its entries).
+    laws: whether parameters must be drawn alike, too. The law of a built model is not known, only its entries.
     """
     if not laws:
         other = replace(other, statements=_with_laws_of(first, other))
@@ -369,7 +369,7 @@ class _Fitter:
     def orthogonal(self, leaf: Leaf, laws: Sequence[Law], shapes: Sequence[tuple[int, ...]]) -> Law | None:
         """Fit the law of an orthogonal matrix: entries have the size `c * larger^-1/2`, of its two sizes.
 
-        A fixed size is the larger one at small widths only: where that changes between the recorded widths, what grows counts.
+        A fixed size is the larger one at small widths only. If that changes between the recorded widths, what grows counts.
         """
         if any(law.kind != "orthogonal" for law in laws):
             return None

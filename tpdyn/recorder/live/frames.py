@@ -1,7 +1,7 @@
 """Which line of the user's script is running?
 
-A frame is the user's unless its file belongs to torch, to this package, to the standard library or to an installed
-package. The answer is kept for each file.
+A frame is the user's unless its file belongs to torch, this package, the standard library or an installed package. The
+answer is kept for each file.
 """
 
 from __future__ import annotations

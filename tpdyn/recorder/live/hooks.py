@@ -1,13 +1,13 @@
 """When does a training step begin and end, and which module runs? Events of a live training loop.
 
-`Watch` is what the recorder and the measurements share, so that both give the same names to modules and parameters and
-agree on what a step is. It changes nothing in the script: global module hooks, global optimizer hooks, and a wrapper
-around the one function through which every backward pass goes.
+`Watch` is what the recorder and the measurements share. So both give the same names to modules and parameters and agree on
+what a step is. It changes nothing in the script. It uses global module hooks, global optimizer hooks, and a wrapper around
+the one function of every backward pass.
 
 Conventions
 * `step` counts completed optimizer steps. With several optimizers those of the first one to step are counted.
-* A loop without torch.optim (`p -= lr * p.grad` under no_grad, or through `p.data`) completes a step when, after a
-  backward pass, the values of tensors that received gradients have changed. This is noticed at the entry of the next
+* A loop without torch.optim (`p -= lr * p.grad` under no_grad, or through `p.data`) steps by hand. It completes a step
+  when, after a backward pass, tensors that received gradients have new values. This is noticed at the entry of the next
   outermost module, at the next backward pass, or at the end.
 * Module paths are relative to the outermost module that holds parameters; that module itself is "". A second call in
   one step is "fc2#2". Forward passes under no_grad (evaluation) are no events, nor are those that a backward pass
@@ -72,16 +72,17 @@ class Watch:
     """Follows a training loop while the `with` block runs.
 
     step: completed optimizer steps. in_optimizer: whether an optimizer is stepping. module_stack: the modules that are
-    running, outermost first, as (path, module). limit: stop the script (by `StopRecording`, swallowed at the exit) when
-    that many steps are completed; `stopped` says whether it was. notes: what a reader of the results should know.
+    running, outermost first, as (path, module). limit: stop the script when that many steps are completed, by
+    `StopRecording`, swallowed at the exit. `stopped` says whether it was. notes: what a reader of the results should know.
 
-    Callbacks, all optional: on_module_enter(path, module, args, kwargs) (kwargs are empty: torch does not hand them to a
-    global pre-hook), on_module_exit(path, module, args, kwargs, output), on_step_begin(optimizer) and
-    on_step_end(optimizer) (None for a step written by hand; `step` is already counted up in on_step_end; the events of
-    an optimizer that is not the counted one come as `on_other_step_begin/end`), on_backward(losses, gradients) and
-    on_backward_end(losses, results, inputs), on_output(name, tensor) once per forward pass with the network's output
-    ("output", "output#2"): that of the root module, or of the last outermost module with parameters if the root is never
-    called; and on_boundary() wherever a step written by hand would be noticed.
+    Callbacks, all optional. Modules: on_module_enter(path, module, args, kwargs) and on_module_exit(path, module, args,
+    kwargs, output). On entering, kwargs are empty: torch does not hand them to a global pre-hook. Steps:
+    on_step_begin(optimizer) and on_step_end(optimizer), with None for a step written by hand. In on_step_end, `step` is
+    already counted up. An optimizer that is not the counted one calls `on_other_step_begin/end`. Backward passes:
+    on_backward(losses, gradients) and on_backward_end(losses, results, inputs). The output: on_output(name, tensor) once
+    per forward pass, "output", "output#2" and so on. It is that of the root module. If the root is never called, it is that
+    of the last outermost module with parameters. Lastly, on_boundary() is called wherever a step written by hand would be
+    noticed.
     """
 
     def __init__(

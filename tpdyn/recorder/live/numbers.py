@@ -1,10 +1,11 @@
 """What becomes of a number that leaves the tensors? It stays a float for the script, and remembers how it was made.
 
-While a script is recorded, `tensor.item()` returns a `TracedNumber`. It is a float in every respect, but the tape also holds its
-sums and products (as tensors without dims, in Python's float64). If an operation reads such a number (the rate of Adafactor,
-the trust ratio of LAMB), torch first turns it into a plain float. So the recorder watches the calls of torch: a float that an
-operation reads is the traced argument of the call. If the script itself converts it to a plain float, its bits identify it,
-unless a script could contain the same number. Comparisons are not followed: the program takes the branch that the recording took.
+While a script is recorded, `tensor.item()` returns a `TracedNumber`. It is a float in every respect. But the tape also
+holds its sums and products, as tensors without dims, in Python's float64. Some operations read such a number: the rate of
+Adafactor, the trust ratio of LAMB. Torch first turns it into a plain float. So the recorder watches the calls of torch. A
+float that an operation reads is the traced argument of the call. If the script itself converts it to a plain float, its
+bits identify it. That fails for numbers that a script could contain. Comparisons are not followed: the program takes the
+branch that the recording took.
 """
 
 from __future__ import annotations

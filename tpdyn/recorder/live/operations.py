@@ -1,9 +1,9 @@
 """What does one operation of the script mean as a function of values? Every kind of aten operation, made functional.
 
-`Operations` is the dispatch mode below the recorder: it reads the values of an operation's arguments, lets the
-operation run, and appends functional nodes to the tape. In-place and out= operations become their functional overloads,
-views are only registered, list and fused kernels become ordinary operations. Where a node belongs (step, phase, module,
-source line) is decided by the recorder above.
+`Operations` is the dispatch mode below the recorder. It reads the values of an operation's arguments, lets the operation
+run, and appends functional nodes to the tape. In-place and out= operations become their functional overloads, views are
+only registered, list and fused kernels become ordinary operations. Where a node belongs (step, phase, module, source line)
+is decided by the recorder above.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What does a training loop do, operation by operation? The recorder runs it and writes a `Tape`.
 
-`Recorder` is a dispatch mode: every aten operation of the script passes through it, forward, backward, optimizer and
-initialisation alike, while the script runs as always. In-place writes and views become values (`storage.py`), list and
-fused kernels ordinary operations (`operations.py`). Steps, modules and parameters come from `Watch`.
+`Recorder` is a dispatch mode: every aten operation of the script passes through it, while the script runs as always. That
+covers forward, backward, optimizer and initialisation alike. In-place writes and views become values (`storage.py`), list
+and fused kernels ordinary operations (`operations.py`). Steps, modules and parameters come from `Watch`.
 
     tape = record_tape(train, width=16, steps=3, seed=0)
 """
@@ -518,10 +518,10 @@ def record_tape(
     gradients; None: only if training depends on them, which one run without them tells (`Tape.evaluations`).
 
     torch, numpy and random are seeded with `seed` first. Nothing else is set, and the script computes what it would compute
-    without the recording. Afterwards all three draw on from where they were, and what the script switched in torch for all
+    without the recording. Afterwards all three draw on from where they were. What the script switched in torch for all
     (default dtype, threads, determinism) is as before. Raises RecordingError if the script raises (chained), never steps an
-    optimizer, or does what cannot be recorded. A script that ends after fewer steps is recorded as far as it goes (a note says
-    so).
+    optimizer, or does what cannot be recorded. A script that ends after fewer steps is recorded as far as it goes (a note
+    says so).
     """
     recorder = Recorder(width, steps, evaluations=bool(evaluations))
     try:

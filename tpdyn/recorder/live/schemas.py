@@ -1,7 +1,7 @@
 """What does an aten overload do to its arguments, and which functional overload computes the same?
 
-The schema of an overload answers, once: is it a view, which arguments does it write, which overload computes the same without
-writing? Overloads with a wrong schema are listed by name.
+The schema of an overload answers, once. Is it a view, which arguments does it write, which overload computes the same
+without writing? Overloads with a wrong schema are listed by name.
 """
 
 from __future__ import annotations

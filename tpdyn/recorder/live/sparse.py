@@ -1,6 +1,6 @@
 """What does a sparse tensor hold? The entries of a dense one: the recording reads it as that.
 
-A graph's adjacency matrix is a leaf, however it is stored, and `to_sparse` of a known matrix is that matrix itself. Products
+A graph's adjacency matrix is a leaf, however it is stored. `to_sparse` of a known matrix is that matrix itself. Products
 with it are computed with the dense matrix while recording, so that a replay gives the same bits.
 """
 

@@ -1,9 +1,9 @@
 """Which value does a tensor hold right now? State is kept per storage, with versions and views.
 
 Tensors come and go (`.data`, `nn.Parameter(t)`, saved variables are new objects on old memory), but the memory stays. Each
-storage has one *base* geometry whose value is a `Ref`, and *views*: other geometries, each derived from a parent by a
-functional view operation. Reading a view emits its chain of operations once per version. Writing to it pushes the new
-value through the inverse chain into the base. A view that is never read leaves no trace.
+storage has one *base* geometry whose value is a `Ref`. Other geometries are *views*, each derived from a parent by a
+functional view operation. Reading a view emits its chain of operations once per version. Writing to it pushes the new value
+through the inverse chain into the base. A view that is never read leaves no trace.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What did the script do, operation by operation? The raw recording at one width, before any interpretation.
 
-The recorder writes a tape, and the lowering reads it: functional aten operations in the order of their execution, each with its
-origin in the script. In-place writes, views and optimizer kernels have become values.
+The recorder writes a tape, and the lowering reads it. It holds functional aten operations in the order of their execution,
+each with its origin in the script. In-place writes, views and optimizer kernels have become values.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Must an evaluation be recorded? Only if something that it made is used in training: so it runs as it is, and that is watched.
 
-While an outermost module runs without gradients (a loss estimated before the first step, a validation set, but also a target
-network or a teacher), operations pass by unrecorded. What they make is remembered by its memory. If an update, a gradient or
-the output of a training pass turns out to depend on it, or if it writes to memory that it did not make itself (running
-statistics, a cache), the recording is worth nothing: the script is run again, recorded in full.
+Operations pass by unrecorded while an outermost module runs without gradients. That is a loss estimated before the first
+step, a validation set, but also a target network or a teacher. What they make is remembered by its memory. Suppose that an
+update, a gradient or the output of a training pass turns out to depend on it. Or it writes to memory that it did not make
+itself (running statistics, a cache). Then the recording is worth nothing, and the script is run again, recorded in full.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How are statements written down while lowering? Contract, combine, apply, reshape: on values with script shapes.
 
 `LoweredBuilder` is what the rules (one file a family of aten operations) are given. It keeps the views lazy, folds constants
-into numbers, and shares statements that are equal by construction. No decision may hang on the value of a number or
-a size other than 1: recordings at several widths must give the same statements.
+into numbers, and shares statements that are equal by construction. Decisions may not depend on the value of a number or a
+size other than 1. Recordings at several widths must give the same statements.
 """
 
 from __future__ import annotations

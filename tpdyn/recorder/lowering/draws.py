@@ -1,6 +1,7 @@
 """Which law were a tensor's entries drawn from? A standard law, and the pointwise steps after it.
 
-Mean and std come from the law itself, by quadrature where steps are not affine: never from the sample that was drawn.
+Mean and std come from the law itself, by quadrature where steps are not affine. They never come from the sample that was
+drawn.
 """
 
 from __future__ import annotations
@@ -137,8 +138,8 @@ def measured_law(tensor: torch.Tensor) -> Law:
 def _is_haar(matrix: torch.Tensor) -> bool:
     """Tell whether rows or columns are orthogonal, of one length, and nothing else is seen in the entries.
 
-    Rows are the first axis (as `nn.init.orthogonal_` has them). The identity, permutations, reflections, Fourier and Hadamard
-    matrices are orthogonal, too: their entries are zeros or repeat themselves, where random ones never do.
+    Rows are the first axis (as `nn.init.orthogonal_` has them). The identity, permutations, reflections, Fourier and
+    Hadamard matrices are orthogonal, too. But their entries are zeros or repeat themselves, where random ones never do.
     """
     if matrix.ndim < 2 or not bool(torch.isfinite(matrix).all()):
         return False

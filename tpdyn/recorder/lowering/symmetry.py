@@ -1,7 +1,7 @@
 """Is a matrix symmetric by construction, and is it a sum of squares? Read off the statements that make it.
 
-`G G^T`, sums and averages of such, `A + A^T`, entrywise functions of symmetric matrices, functions of matrices: no number is
-looked at, so that recordings at all widths agree.
+`G G^T`, sums and averages of such, `A + A^T`, entrywise functions of symmetric matrices, functions of matrices. Numbers are
+never looked at, so that recordings at all widths agree.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 * `Handle`: the result of a statement, seen through permutations, broadcasts and axes of size one. All of these relabel axes,
   so they cost no statement.
-* `Known`: a tensor whose entries are known: constants, data, random draws, and initial parameters with what is made of them
-  before training. It becomes a leaf, or a function of parameters, only when a statement reads it. Arithmetic of constants is
-  done at once.
+* `Known`: a tensor whose entries are known. These are constants, data, random draws, and what is made of initial parameters
+  before training. It becomes a leaf, or a function of parameters, only when a statement reads it. Arithmetic of constants
+  is done at once.
 * `StandsIn`: neither yet.
 """
 

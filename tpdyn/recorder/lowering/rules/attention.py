@@ -1,8 +1,8 @@
 """How does scaled dot-product attention become instructions? Scores, mask, softmax, mix; and its exact gradient.
 
-P = softmax(scale * q k^T + mask), out = P v. With dP = dout v^T and dS = P * (dP - sum_j dP * P):
-dq = scale * dS k, dk = scale * dS^T q, dv = P^T dout. Source: arXiv 1706.03762, section 3.2.1. Key and value heads may be
-fewer than query heads (grouped): each serves several query heads in turn.
+P = softmax(scale * q k^T + mask), out = P v. Let dP = dout v^T and dS = P * (dP - sum_j dP * P). Then dq = scale * dS k, dk
+= scale * dS^T q, dv = P^T dout. Source: arXiv 1706.03762, section 3.2.1. Key and value heads may be fewer than query heads
+(grouped): each serves several query heads in turn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How do convolutions become instructions? Gather the patches, then one Contract over channels and kernel positions.
 
 Along each dim of space, `patches[o, k] = x[o*stride + k*dilation - padding]` is a Gather with a constant index, and its
-transpose a Scatter. So a convolution is a product of a matrix for each kernel position with vectors of channels, as the
-theory wants it: only the channels are wide (Tensor Programs I, arXiv 1910.12478, treats it so).
+transpose a Scatter. So a convolution is a product of a matrix for each kernel position with vectors of channels. Only the
+channels are wide, as the theory wants it (Tensor Programs I, arXiv 1910.12478).
 
     out[n, g, c, o...] = sum_{i, k...} patches[n, g, i, (o, k)...] * weight[g, c, i, k...]
 

@@ -1,6 +1,6 @@
 """How do running sums, products and distances become instructions? Sums with a triangular matrix, products spelled out.
 
-A running sum along a dim is a Contract with the constant matrix that has ones on and below its diagonal. A product has no
+A running sum along a dim is a Contract with a constant matrix. It has ones on and below its diagonal. A product has no
 instruction of its own: it is written factor by factor, so its dim must be finite.
 """
 

@@ -1,8 +1,8 @@
 """How do rows sorted by group meet one matrix a group? Each row with its group's, by masks that the group sizes give.
 
-A mixture of experts sorts its tokens by expert, counts them (`histc`, `cumsum`), and multiplies each run of rows with that
-expert's matrix (`_grouped_mm`). How long the runs are depends on parameters. So the product of each row with each matrix is
-written, and a mask picks: `inside[r, g] = offset_(g-1) <= r < offset_g`.
+A mixture of experts sorts its tokens by expert and counts them (`histc`, `cumsum`). Then it multiplies each run of rows
+with that expert's matrix (`_grouped_mm`). How long the runs are depends on parameters. So the product of each row with each
+matrix is written, and a mask picks: `inside[r, g] = offset_(g-1) <= r < offset_g`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How do normalisations become instructions? Means over their dims are spelled out, so that a mean over a wide dim shows.
 
-x_hat = (x - mean) * rsqrt(var + eps), out = x_hat * w + b; and with g = grad * w, the gradient of x is
-rstd * (g - mean(g) - x_hat * mean(g * x_hat)) (without the mean terms of centring for RMSNorm).
+x_hat = (x - mean) * rsqrt(var + eps), out = x_hat * w + b. With g = grad * w, the gradient of x is
+`rstd * (g - mean(g) - x_hat * mean(g * x_hat))`. RMSNorm lacks the mean terms of centring.
 """
 
 from __future__ import annotations

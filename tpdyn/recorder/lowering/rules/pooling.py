@@ -1,8 +1,8 @@
 """How do pooling and resampling become instructions? Means are matrices of constants; a maximum is a choice in a window.
 
-An average over windows, an interpolation and an adaptive average act on each dim of space by itself and linearly: one
-Contract with a constant matrix a dim. A maximum over a window is a chain of pairwise maxima, and its gradient goes to
-the first largest entry, as torch has it. Padding by reflection or by the edge is a Gather.
+An average over windows, an interpolation and an adaptive average act on each dim of space by itself and linearly. Each is
+one Contract with a constant matrix a dim. A maximum over a window is a chain of pairwise maxima. Its gradient goes to the
+first largest entry, as torch has it. Padding by reflection or by the edge is a Gather.
 """
 
 from __future__ import annotations

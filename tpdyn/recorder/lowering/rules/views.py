@@ -190,7 +190,7 @@ def overwrite(b: LoweredBuilder, x: Any, source: Any, dim: int, start: int, step
 def _overwrite_by_steps(b: LoweredBuilder, x: Any, source: Any, dim: int, start: int, step: int) -> Tensor:
     """Return the dim as rows of `step` entries, one of which is written in each row. A last row may be too short for that.
 
-    So the number of statements does not depend on the length, and a wide dim 2m is seen as m pairs.
+    So the number of statements does not depend on the length. A wide dim 2m is seen as m pairs.
     """
     shape, length = b.shape(x), b.shape(source)[dim]
     first = start - start % step

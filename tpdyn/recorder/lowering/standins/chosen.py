@@ -1,9 +1,9 @@
 """How does a choice that depends on parameters become instructions? By ranks: how many entries are larger?
 
 torch.topk, sort, max and argmax along a finite dim choose entries. The chosen index is kept as a `Chosen`: one-hot rows,
-`hot[..., e] = 1` where entry e is the chosen one, computed from `rank_e = #{e' : x_e' > x_e}` (of equal entries the first
-counts as larger). What reads the index (gather, scatter, one_hot, index, ==) becomes a product with the one-hot rows. So a
-top-k router needs no instruction of its own; a shape that depends on a choice (nonzero) is refused.
+`hot[..., e] = 1` where entry e is the chosen one. They are computed from `rank_e = #{e' : x_e' > x_e}` (of equal entries
+the first counts as larger). What reads the index (gather, scatter, one_hot, index, ==) becomes a product with the one-hot
+rows. So a top-k router needs no instruction of its own; a shape that depends on a choice (nonzero) is refused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is a complex tensor in real instructions? A pair of tensors, its real and its imaginary part.
 
-A `Complex` never reaches a statement: views, sums and lookups act on both parts alike, products on all four pairs, and
-what leaves the complex numbers (view_as_real, abs, a gradient's real part) is real again. Conjugation, which torch may
-delay until a tensor is read, is a sign. A Fourier transform is a product with constant cosines and sines.
+A `Complex` never reaches a statement. Views, sums and lookups act on both parts alike, products on all four pairs. What
+leaves the complex numbers (view_as_real, abs, a gradient's real part) is real again. Conjugation, which torch may delay
+until a tensor is read, is a sign. A Fourier transform is a product with constant cosines and sines.
 """
 
 from __future__ import annotations

@@ -178,9 +178,9 @@ LIKELY = 0.65
 def _truncated(mask: Any, new: Any, old: Any) -> Draw | None:
     """Return the law after entries outside of an interval were drawn anew (torch repeats that until none is outside).
 
-    Unless 16 entries already make a rejection certain (to 1e-3), whether one happened depends on the number of entries,
-    hence on the width, and a recording without one shows a normal law. So the law is then taken to be that normal one:
-    its standard deviation is too large by a factor (12 % for the usual two standard deviations), never by a power.
+    Few entries may hold no rejection, and then a recording shows a normal law. So whether one happened depends on the
+    width, unless 16 entries make it certain (to 1e-3). So the law is then taken to be that normal one. Its standard
+    deviation is too large by a factor (12 % for the usual two standard deviations), never by a power.
     """
     if (
         not all(isinstance(k, Known) for k in (mask, new, old))

@@ -1,9 +1,9 @@
 """What becomes of the maximum that a softmax by hand subtracts? It cancels, or it is computed by ranks.
 
-`exp(z - m) / sum exp(z - m)` with m = max z is softmax(z), whatever m is. So m is carried along symbolically: a value
-is `base + k*m` ("sum") or `base * exp(k*m)` ("factor"), and whatever reads it must know how k changes. Where k comes back
-to 0 the value is an ordinary one again. When all of m cancels, nothing depends on m, and the gradient through it is zero.
-Where anything else reads a value with k != 0, m is `settled`: computed like any choice (`chosen`), its gradient too.
+`exp(z - m) / sum exp(z - m)` with m = max z is softmax(z), whatever m is. So m is carried along symbolically. A value is
+`base + k*m` ("sum") or `base * exp(k*m)` ("factor"), and whatever reads it must know how k changes. Where k comes back to 0
+the value is an ordinary one again. When all of m cancels, nothing depends on m, and the gradient through it is zero. Where
+anything else reads a value with k != 0, m is `settled`: computed like any choice (`chosen`), its gradient too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What is a tensor that closed instructions have no word for? A stand-in, kept aside until an operation reads its entries.
 
-The maximum that a softmax subtracts, the index that a choice found, a complex number, an identity matrix: each kind has one
-file with the rules of the operations that understand it, and what it is computed as for all others. `lower` asks the
-kinds one after the other. The first that an operation meets reads it, or settles; whatever is left has a plain rule.
+Examples are the maximum that a softmax subtracts, the index that a choice found, a complex number, an identity matrix. Each
+kind has one file. It holds the rules of the operations that understand the kind, and what it is computed as for all others.
+`lower` asks the kinds one after the other. The first that an operation meets reads it, or settles; whatever is left has a
+plain rule.
 """
 
 from __future__ import annotations
