@@ -60,13 +60,15 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Compute on the CPU. Raises RuntimeError where tensors of two devices meet, but for scalars and copies, as CUDA does."""
     tensors = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
     here = any(isinstance(each, Elsewhere) for each in tensors)
-    copies = func in (aten.copy_.default, aten._to_copy.default)
+    copies = func in (aten.copy_.default, aten._to_copy.default) or func.overloadpacket is aten.to
     if here and not copies and any(not isinstance(each, Elsewhere) and each.dim() for each in tensors):
         raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found {NAME}:0 and cpu")
     stays = here
-    if kwargs.get("device") is not None:
-        stays = torch.device(kwargs["device"]).type == NAME
-        kwargs = kwargs | {"device": torch.device("cpu")}
+    places = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.device)]
+    if places:  # in inference mode `to` comes as it was called, with a device among the others
+        stays = places[0].type == NAME
+        cpu = torch.device("cpu")
+        args, kwargs = pytree.tree_map_only(torch.device, lambda _: cpu, (args, kwargs))
     elif func is aten.copy_.default:
         stays = isinstance(args[0], Elsewhere)
     bare, named = pytree.tree_map_only(
@@ -127,6 +129,24 @@ def the_recorder_writes_there_the_program_of_the_cpu() -> None:
     assert there.statements == here.statements
     assert there.parameters == here.parameters
     assert there.verified == here.verified
+
+
+def seeds_of_the_program_run_there_as_on_the_cpu() -> None:
+    from tpdyn.measuring.by_program import observed
+    from tpdyn.recorder.record import record
+
+    program = record(lambda width: train(width, "cpu"), widths=(8, 12, 20))
+    there, here = (dict(observed(program, 16, (0, 1, 2), 3, device=device)) for device in (NAME, "cpu"))
+    assert all(there[seed].same_as(here[seed]) for seed in (0, 1, 2))
+    assert len(there[0].outputs) >= 12
+
+
+def a_simulation_runs_there_as_on_the_cpu() -> None:
+    import tpdyn
+
+    program = tpdyn.record(lambda width: train(width, "cpu"), widths=(8, 12, 20))
+    there, here = (tpdyn.simulate(program, width=64, device=device) for device in (NAME, "cpu"))
+    assert there.losses == here.losses
 
 
 if __name__ == "__main__":

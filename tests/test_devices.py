@@ -1,4 +1,4 @@
-"""No device is assumed: recorder and observer run on a stand-in for a GPU, where mixing devices raises."""
+"""No device is assumed: recorder, observer, seeds and sampler run on a stand-in for a GPU, where mixing devices raises."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ CHECKS = (
     "the_observer_sees_there_what_it_sees_on_the_cpu",
     "a_script_without_devices_is_moved_there",
     "the_recorder_writes_there_the_program_of_the_cpu",
+    "seeds_of_the_program_run_there_as_on_the_cpu",
+    "a_simulation_runs_there_as_on_the_cpu",
 )
 
 
 @pytest.mark.slow
-def test_recorder_and_observer_run_on_an_accelerator_that_mixes_with_no_other_device() -> None:
+def test_recorder_observer_seeds_and_sampler_run_on_an_accelerator_that_mixes_with_no_other_device() -> None:
     if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
         pytest.skip("this torch cannot register a device in Python")
     found = subprocess.run(
