@@ -1,9 +1,8 @@
 """Where does the table in docs/howto/verify.md come from? `python docs/verified.py STANDARD.json THOROUGH.json`
 
-The files are written by `tpdyn verify --profile ... --json`. Below the table stands what each
-theorem's check does on what is right and on what is wrong. The text is the docstring of its file. The thorough
-run prints those figures, and they are written
-into docs/reference/verified.md, test by test, as they were printed.
+The files are written by `tpdyn verify --profile ... --json`. `RATES` below says what each
+theorem's check does on right and on wrong input, as its docstring does. The thorough run prints those figures.
+They are written into docs/reference/verified.md, test by test, as they were printed.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
 """Gaussian conditioning: given linear facts a Gaussian is the best linear guess plus an independent Gaussian remainder.
 
-Statement, for vectors. X ~ N(0, C), facts y = B X with B C B^T invertible, K = C B^T (B C B^T)^-1. Then K y and the remainder
-R = X - K y are independent, R ~ N(0, C - K B C), and X given y is N(K y, C - K B C).
-Statement, for matrices, which is what a tensor program uses. W with independent N(0, s^2) entries, facts Y = W Q and V = W^T U;
-with the projections P = Q Q^+ and S = U U^+,
+Statement, for vectors. X ~ N(0, C), facts y = B X with B C B^T invertible, K = C B^T (B C B^T)^-1. Then K y and the
+remainder R = X - K y are independent, R ~ N(0, C - K B C). So X given y is N(K y, C - K B C).
+Statement, for matrices, which is what a tensor program uses. W has independent N(0, s^2) entries, and the facts are Y = W Q
+and V = W^T U. With the projections P = Q Q^+ and S = U U^+,
 
     W = [Y Q^+ + (V U^+)^T (1 - P)] + (1 - S) W~ (1 - P)          in law, W~ an independent copy of W
 
 (conditioning technique of Bolthausen, arXiv 1201.2891; Tensor Programs III, arXiv 2009.10685).
 
-Exact, in rationals: R is uncorrelated with the facts, its covariance is the stated one, the guess obeys every fact; for
+Exact, in rationals: R is uncorrelated with the facts, its covariance is the stated one, the guess obeys every fact. For
 matrices the three linear maps of the entries are written out and their covariances compared. Uncorrelated Gaussians are
 independent, so nothing is left to sample. The library's own operator, which applies this rule product by product, is held
 against dense matrices in `test_simulated_runs_have_the_law_of_dense_runs.py`.
-It can fail: a remainder that is projected on one side only, and a guess without the correction for facts met twice (the -P in
-the second term), break an identity; see the last test.
+It can fail: a remainder that is projected on one side only breaks an identity. So does a guess without the correction for
+facts met twice (the -P in the second term). See the last test.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-"""W x is a fresh Gaussian (hat) plus a multiple of what W^T was applied to before (dot), and without the dot limits are wrong.
+"""W x is a fresh Gaussian (hat) plus a multiple of what W^T was applied to before (dot). Without the dot limits are wrong.
 
-Statement. W has r rows and m columns, N(0, s/m) entries; a = W^T u for a vector u of the program, x = f(a), y = W x. Then
+Statement. W has r rows and m columns, N(0, s/m) entries. For a vector u of the program, a = W^T u, x = f(a), y = W x. Then
 Z^a ~ N(0, s (r/m) E (Z^u)^2) and
 
     Z^y = hat + c Z^u,     c = s E f'(Z^a)     (Stein's lemma),     hat ~ N(0, s E f(Z^a)^2), independent of Z^u
 
-Source: `Zhat` and `Zdot` of Tensor Programs III (arXiv 2009.10685). That W may be taken for a fresh copy (c = 0) is the gradient
-independence assumption (Tensor Programs II, arXiv 2006.14548).
+Source: `Zhat` and `Zdot` of Tensor Programs III (arXiv 2009.10685). The gradient independence assumption takes W for a
+fresh copy, c = 0 (Tensor Programs II, arXiv 2006.14548).
 
-What is checked, for f, s, r/m and the law of u drawn by Hypothesis: averages of y u, y^2, (y - c u)^4 and (y - c u)^2 u^2 have the
-values that these words imply (the last two: the remainder is Gaussian, and independent of u). Expectations by quadrature.
-By the error of `tpdyn.limit`: within `SLACK` times the reported error plus 0.3 %.
+Hypothesis draws f, s, r/m and the law of u. Averages of `y u`, `y^2`, `(y - c u)^4` and `(y - c u)^2 u^2` must have the
+values that these words imply. The last two say that the remainder is Gaussian, and independent of u. Expectations by
+quadrature. By the error of `tpdyn.limit`: within `SLACK` times the reported error plus 0.3 %.
 Statistical: dense matrices at two widths, extrapolated, 6 standard errors: they know nothing of hats and dots.
-It can fail: c = 0 in the formula, a c that is off by a tenth, and a reading whose operator drops the dot, are rejected.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: of 150 cases the limit took 0.79 of its
-bound at most; dense runs have z = 1.0 at most for the right dot, 18 to 65 without it.
+It can fail: c = 0 in the formula and a c that is off by a tenth are rejected. So is a reading whose operator drops the dot.
+Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`. Of 150 cases the limit took 0.79 of
+its bound at most. Dense runs have z = 1.0 at most for the right dot, 18 to 65 without it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run over two processes (DDP) is bitwise the same when it is monitored; rank 0 looks and writes, and nobody else.
+"""A run over two processes (DDP) is bitwise the same when it is monitored. Only rank 0 looks and writes.
 
 Two gradients are accumulated for each step, the first of them without synchronisation; a block is checkpointed. The
 first look, before any step, is that of one process alone. `tests/monitoring/test_monitor.py` asks the same of a group of

@@ -1,18 +1,19 @@
 """Entrywise optimizers in the operator regime train as if the Jacobian of the start were frozen; otherwise not.
 
-Statement. An MLP trained by an optimizer that applies a function Q to each entry of the gradient (sign descent, Adam), at a stable,
-faithful and nontrivial point. If r > 0, the network's function follows the neural tangent operator of its initialisation,
+Statement. An optimizer that applies a function Q to each entry of the gradient (sign descent, Adam) trains an MLP. The
+point is stable, faithful and nontrivial. If r > 0, the network's function follows the neural tangent operator of its
+initialisation,
 
     f_(t+1) = f_t - sum over layers of rate_l J_l Q(J_l^T (f_t - y)),        J_l the Jacobian at initialisation, frozen
 
 up to a part that vanishes as n grows (Tensor Programs IVb, arXiv 2308.01814: the operator regime). It is not linear in f_t - y,
 so it is no kernel descent, whatever the kernel. If r = 0 (feature learning), f leaves that path by order 0.
 
-Statistical: |f - f_operator| / |f - f_0| after three steps of sign descent at widths 64 to 512, its order estimated by
-`tpdyn.claims.statistics`, at points drawn by Hypothesis, and for NTP and muP. A point with r > 0 must not be judged of order 0, one
-with r = 0 must not be judged of order -1/2 or less; false alarms and power of the judge are those of
-`test_false_alarm_and_power.py`. For the two named points the judge decides, and rejects each for the other.
-Exact: doubling a residual doubles what a kernel does to it, and leaves unchanged what sign descent does.
+Statistical: |f - f_operator| / |f - f_0| after three steps of sign descent at widths 64 to 512. Its order is estimated by
+`tpdyn.claims.statistics`, at points drawn by Hypothesis, and for NTP and muP. A point with r > 0 must not be judged of
+order 0. One with r = 0 must not be judged of order -1/2 or less. False alarms and power of the judge are those of
+`test_false_alarm_and_power.py`. For the two named points the judge decides, and rejects each for the other. Exact: doubling
+a residual doubles what a kernel does to it, and leaves unchanged what sign descent does.
 """
 
 from __future__ import annotations

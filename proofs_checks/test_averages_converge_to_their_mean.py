@@ -9,11 +9,11 @@ The first gives P(|A_n - E X| >= e) <= mu_2 / (n e^2) (Chebyshev), the second is
 Source: the strong law with a fourth moment, e.g. Durrett, Probability: Theory and Examples; it is the Master Theorem
 (arXiv 2009.10685) of a program with one vector and one average.
 
-Exact: both identities and the bound, for random laws of rational atoms, by convolution of the whole law of the sum.
-Statistical: averages of Cauchy variables, which have no mean, do not concentrate: the average of n has the law of one. The
-share of |A_n| > 1 among `DRAWS` averages is 1/2 and allowed 5 standard errors (false alarms 6e-7). For t with three degrees
-of freedom at the same n it is below 1e-2, so that each of the two is rejected as the other.
-It can fail: a bound of half the size, and mu_2 / n^2 in place of mu_2 / n, are found wrong by the tests below.
+Exact: both identities and the bound, for random laws of rational atoms. The whole law of the sum is convolved. Statistical:
+averages of Cauchy variables, which have no mean, do not concentrate. The average of n has the law of one. The share of
+|A_n| > 1 among `DRAWS` averages is 1/2 and allowed 5 standard errors (false alarms 6e-7). For t with three degrees of
+freedom at the same n it is below 1e-2. So each of the two is rejected as the other. It can fail: the tests below reject a
+bound of half the size, and mu_2 / n^2 for mu_2 / n.
 """
 
 from __future__ import annotations

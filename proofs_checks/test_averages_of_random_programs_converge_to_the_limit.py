@@ -1,20 +1,20 @@
-"""The Master Theorem: every average over the coordinates of a tensor program converges, at n^-1/2, to the limit that is read off.
+"""The Master Theorem: averages over the coordinates of a tensor program converge, at n^-1/2, to the limit read off.
 
-Statement. A program starts from independent Gaussian matrices (entries of variance 1 / fan-in) and Gaussian vectors, and makes
-vectors by products with a matrix or its transpose, sums, functions of polynomially bounded slope, and averages that come back as
-factors. Spaces may have different sizes, in fixed proportion. As n grows, each average (1/n) sum_i x_i y_i converges almost surely
-to E Z^x Z^y, the Z being defined by hat and dot (Tensor Programs III, arXiv 2009.10685, the Master Theorem for NETSOR-T+;
-its dot is `test_a_matrix_acts_as_fresh_noise_plus_a_dot.py`).
+Statement. A program starts from independent Gaussian matrices (entries of variance 1 / fan-in) and Gaussian vectors. It
+makes vectors by products with a matrix or its transpose, sums, and functions of polynomially bounded slope. Averages come
+back as factors. Spaces may have different sizes, in fixed proportion. As n grows, each average (1/n) sum_i x_i y_i
+converges almost surely to E Z^x Z^y. Hat and dot define the Z (Tensor Programs III, arXiv 2009.10685, the Master Theorem
+for NETSOR-T+). Its dot is `test_a_matrix_acts_as_fresh_noise_plus_a_dot.py`.
 
-How it is checked. Hypothesis draws programs (`programs`: up to three spaces, shared matrices in both directions). `tpdyn.limit`
-reads E Z^x Z^y of each average with an error; dense runs at widths 48 and 96 (and 192 for the rate) are independent of it.
-Statistical: (a) twice the mean at 2n less the mean at n, whose bias of order 1/n cancels, is within `SIGMAS` standard errors
-of the limit, plus the limit's error, plus a share `REST` of the bias, for what of order n^-3/2 is left;
-(b) the root mean square deviation from the limit falls between 48 and 192 with an exponent of at least 1/2 - 0.3.
-False alarms under a search: with Gaussian errors (a) has 2e-9 an average, (b) is 5 standard deviations of a logarithm of 80 draws.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: of 150 programs the largest deviation took
-0.33 of what is allowed, and the smallest exponent was 0.32. Power: limits that are too large by a fifth, and limits without the
-dot, are rejected by 400 runs.
+How it is checked. Hypothesis draws programs (`programs`: up to three spaces, shared matrices in both directions).
+`tpdyn.limit` reads E Z^x Z^y of each average with an error. Dense runs at widths 48 and 96 (and 192 for the rate) are
+independent of it. Statistical: (a) Take twice the mean at 2n less the mean at n, whose bias of order 1/n cancels. It is
+within `SIGMAS` standard errors of the limit, plus the limit's error. A share `REST` of the bias is added, for what of order
+n^-3/2 is left. (b) The root mean square deviation from the limit falls between 48 and 192. The exponent is at least 1/2 -
+0.3. False alarms under a search: with Gaussian errors (a) has 2e-9 an average. (b) is 5 standard deviations of a logarithm
+of 80 draws. Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`. Of 150 programs the
+largest deviation took 0.33 of what is allowed, and the smallest exponent was 0.32. Power: limits that are too large by a
+fifth, and limits without the dot, are rejected by 400 runs.
 """
 
 from __future__ import annotations

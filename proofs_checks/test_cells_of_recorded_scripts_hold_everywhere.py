@@ -1,8 +1,8 @@
-"""On every point of a cell of a recorded script a plain reading gives the phase and the values of the formulas.
+"""A plain reading gives the phase and the formulas' values on every point of a cell of a recorded script.
 
-Scripts with biases, normalisations, attention, tied embeddings, Adam with decay and clipping: lists of terms get long in them, and
-are merged; the cell must know of each choice that was made on the way. It can fail: beyond some facet of a cell the formulas that
-hold within are wrong, and the comparison says so.
+Scripts have biases, normalisations, attention, tied embeddings, Adam with decay and clipping. Lists of terms get long in
+them, and are merged. The cell must know of each choice that was made on the way. It can fail: beyond some facet of a cell
+the formulas inside are wrong, and the comparison says so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Every script of the conformance suite comes as far as it should: to orders, or to the refusal expected of it.
+"""Every script of the conformance suite comes as far as it should: to orders, or to its expected refusal.
 
-The scripts are in tests/recorder/conformance/; `python docs/conformance.py` writes what is seen of them as a table. Scripts that
-are known not to come that far are listed with their reason, and one that does after all is named, so that the list shrinks.
-All of them take several minutes: the quick profile takes every twenty-fourth.
+The scripts are in tests/recorder/conformance/; `python docs/conformance.py` writes what is seen of them as a table. Scripts
+that are known not to come that far are listed with their reason. One that does after all is named, so that the list
+shrinks. All of them take several minutes: the quick profile takes every twenty-fourth.
 """
 
 from __future__ import annotations

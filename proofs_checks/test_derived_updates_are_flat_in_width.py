@@ -1,15 +1,17 @@
 """A derived parametrization, given to a real model, trains alike at every width: the runs confirm it, module by module.
 
-For each pair of model and optimizer: the script is recorded as it stands, its maximal update is derived, `tpdyn.parametrize`
-gives it to the model and the optimizer, and the script is run at growing widths. Predicted is feature learning, a change of
-order 0 for every module and the output. The runs must say so, too (`Flatness`), and confirm the verdict, but for two GPTs. Where
-the rates of the hidden matrices are wrong by n^1/2, or the script is as it was, the same check must reject.
+For each pair of model and optimizer, the script is recorded as it stands, and its maximal update is derived.
+`tpdyn.parametrize` gives it to the model and the optimizer. Then the script is run at growing widths. Predicted is feature
+learning, a change of order 0 for every module and the output. The runs must say so, too (`Flatness`), and confirm the
+verdict, but for two GPTs. If the rates of the hidden matrices are wrong by n^1/2, the same check must reject. It must
+reject the unchanged script, too.
 
-Models: an MLP with biases; the residual network of examples/resnet.py; the GPT of examples/gpt.py, with the multipliers of its
-`--mup` (attention by 1/d and the readout's 1/n stand in the code: nothing outside of it can apply them; its initial sizes and
-rates are those of a script without muP). Optimizers: SGD, Adam, torch's Muon for the matrices of the body and AdamW for the
-rest, as torch ships them; and SGD whose gradients are clipped by a norm that grows. torch's Muon takes matrices only: for it,
-the residual network holds its kernels as matrices, a row for each output channel.
+Models: an MLP with biases; the residual network of examples/resnet.py; the GPT of examples/gpt.py. The GPT has the
+multipliers of its `--mup`: attention by 1/d and the readout's 1/n. They stand in the code, and nothing outside of it can
+apply them. Its initial sizes and rates are those of a script without muP. Optimizers: SGD, Adam, torch's Muon for the
+matrices of the body with AdamW for the rest, as torch ships them. Also SGD whose gradients are clipped by a norm that
+grows. torch's Muon takes matrices only. So the residual network holds its kernels as matrices for it, a row for each output
+channel.
 
 With HYPOTHESIS_PROFILE=quick only the MLPs, with SGD and Adam. The numbers beside `SHARE`:
 
@@ -61,10 +63,11 @@ in 95 % to 100 %. So the first and the last are asked alone, too, all others hel
 
 @dataclass(frozen=True)
 class Case:
-    """A model and an optimizer, the widths and the number of seeds of the runs, the learning rate, and that of Muon.
+    """A model and an optimizer, widths and number of seeds of the runs, the learning rate, and Muon's rate.
 
-    confirmed: whether the runs decide the whole verdict. The logits of a GPT fall in the first steps from their random start, of
-    order n^-1/2, to what is learned. At widths that can be run here that leaves its output undecided under SGD and Muon.
+    confirmed: whether the runs decide the whole verdict. The logits of a GPT fall in the first steps. They go from their
+    random start, of order n^-1/2, to what is learned. At widths that can be run here that leaves its output undecided under
+    SGD and Muon.
     """
 
     model: str
@@ -276,7 +279,8 @@ ENDS = (slice(1), slice(-1, None))
 @pytest.mark.filterwarnings("ignore:several optimizers")
 def test_the_update_of_a_hidden_matrix_alone_changes_its_layer_alike_at_every_width(case: Case, which: slice) -> None:
     """All other parameters stay as they are, so that nothing outweighs this one: its own rate has to be right. The runs say
-    that its layer's change is of order 0 and not of order 1/2; where its rate is wrong by n^1/2, they do not."""
+    that its layer's change is of order 0 and not of order 1/2. If its rate is wrong by n^1/2, they do not.
+    """
     (name,) = list(hidden_matrices(case, built(case, case.recorded[0])))[which]
     prediction = tpdyn.predict(tpdyn.record(script(case, derived(case), name), widths=case.recorded, steps=3))
     found = []

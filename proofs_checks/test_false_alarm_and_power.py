@@ -1,14 +1,14 @@
 """How often does the judge reject what is right, and how often does it miss what is wrong?
 
-A *false alarm* is "disagrees" about the right order, a *false acceptance* is "agrees" about an order that is wrong by 1/2,
-*power* is the rate of "agrees" about the right order and of "disagrees" about a wrong one. They are measured twice: on
-drawn sizes, whose order is known because it was put in, and on real training runs of networks whose order is predicted.
+A *false alarm* is "disagrees" about the right order. A *false acceptance* is "agrees" about an order that is wrong by 1/2.
+*Power* is the rate of "agrees" about the right order and of "disagrees" about a wrong one. They are measured twice. Drawn
+sizes have a known order, since it was put in. Real training runs of networks have a predicted order.
 
-What is promised. The interval misses the order with probability 1 - CONFIDENCE when the sizes follow the model of
-`tpdyn.claims.statistics`; a false alarm or a false acceptance needs an interval that misses by the margin as well, so that
-their rates are at most 1 - CONFIDENCE there. Drawn sizes also deviate from the model: finite-width terms chosen by an
-adversary at two standard deviations (who knows the noise), noise that is skewed, heavy-tailed or differs between widths,
-and sums of two powers. The seeds are fixed: a failure is a change of the statistics, not bad luck.
+What is promised. If the sizes follow the model of `tpdyn.claims.statistics`, the interval misses the order with probability
+1 - CONFIDENCE. A false alarm or a false acceptance needs an interval that misses by the margin as well. So their rates are
+at most 1 - CONFIDENCE there. Drawn sizes also deviate from the model. An adversary who knows the noise chooses finite-width
+terms at two standard deviations. Noise is skewed, heavy-tailed or differs between widths, and sums of two powers occur. The
+seeds are fixed: a failure is a change of the statistics, not bad luck.
 
 Tolerance. A count of events of probability at most p in N independent trials exceeds `allowed(N, p)` with probability
 1e-4. Reports on real runs: the values of one report share their runs, hence count as one trial.

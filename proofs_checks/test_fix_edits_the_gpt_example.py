@@ -1,7 +1,7 @@
 """`tpdyn fix` edits the example GPT as it is: attention's logits, the tied readout and the optimizer; and it runs on.
 
-What makes it maximal is checked by the command itself ("verified"). It takes half a minute: the quick profile leaves it out; the
-same edits in smaller scripts are checked in tests/parametrizing/test_fix.py.
+What makes it maximal is checked by the command itself ("verified"). It takes half a minute, so the quick profile leaves it
+out. tests/parametrizing/test_fix.py checks the same edits in smaller scripts.
 """
 
 import os

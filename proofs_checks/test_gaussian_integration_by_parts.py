@@ -1,15 +1,15 @@
 """Stein's lemma: E[X_i f(X)] = sum over j of C[i, j] E[d_j f(X)]. It is what makes the dot of the Master Theorem.
 
-Statement. X Gaussian with mean 0 and covariance C, f weakly differentiable with slopes of at most polynomial growth (kinks are
-allowed, jumps are not). Source: Stein's lemma, as used in Tensor Programs III (arXiv 2009.10685) for `Zdot`;
-https://en.wikipedia.org/wiki/Stein's_lemma for one variable.
+Statement. X is Gaussian with mean 0 and covariance C. The function f is weakly differentiable with slopes of at most
+polynomial growth (kinks are allowed, jumps are not). Source: Stein's lemma, as used in Tensor Programs III (arXiv
+2009.10685) for `Zdot`; https://en.wikipedia.org/wiki/Stein's_lemma for one variable.
 
-Exact: for random polynomials f in up to three variables and random rational covariances, as fractions (the left side through
-Isserlis's pairings, the right side through the derivative's).
-By quadrature: for every function of one variable in `tpdyn.pointwise` with a listed slope, at several variances, both sides of
-`E[X f(X)] = c E[f'(X)]` agree to 1e-7 (seen: 1e-9 at most). So the slopes by which the library computes dots are the right ones.
-It can fail: a function with a jump (sign: slope 0, but E|Z| = sqrt(2/pi)), a slope that lacks its constant, and a covariance
-that is off by a tenth are rejected.
+Exact: for random polynomials f in up to three variables and random rational covariances, as fractions. The left side goes
+through Isserlis's pairings, the right side through the derivative's.
+By quadrature: every function of one variable in `tpdyn.pointwise` with a listed slope, at several variances. Both sides of
+`E[X f(X)] = c E[f'(X)]` agree to 1e-7 (seen: 1e-9 at most). So the slopes by which the library computes dots are the right
+ones. It can fail: rejected is a function with a jump (sign: slope 0, but E|Z| = sqrt(2/pi)). A slope that lacks its
+constant and a covariance off by a tenth are rejected, too.
 """
 
 from __future__ import annotations

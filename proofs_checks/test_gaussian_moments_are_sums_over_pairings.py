@@ -6,10 +6,10 @@ Statement. (X_1, ..., X_k) Gaussian with mean 0 and covariance C, any indices i_
 
 and 0 for odd p. Source: Isserlis, Biometrika 12 (1918); https://en.wikipedia.org/wiki/Isserlis's_theorem.
 
-Exact: for X = A Z with a random rational A and Z of independent standard entries, the left side is expanded as a polynomial in Z
-whose monomials have the moments (m - 1)!!; both sides are equal as fractions. No sampling.
-It can fail: with the non-crossing pairings only (which is the theorem for free semicircular variables) or without the last
-pairing the two sides differ; see the last test.
+Exact: let X = A Z with a random rational A and Z of independent standard entries. The left side is expanded as a polynomial
+in Z whose monomials have the moments (m - 1)!!. Both sides are equal as fractions. No sampling. It can fail: the two sides
+differ with the non-crossing pairings only, which is the theorem for free semicircular variables. They also differ without
+the last pairing; see the last test.
 """
 
 from __future__ import annotations

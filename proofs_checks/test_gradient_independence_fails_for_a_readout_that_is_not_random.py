@@ -1,11 +1,12 @@
 """Gradient independence: W^T of the backward pass may be taken for an independent copy of W^T if the readout is random.
 
 Statement. f(x) = v^T phi(W x), W with N(0, 1/n) entries, x of order 1. The gradient n df/dx is W^T (v phi'(W x)).
-* v ~ N(0, 1) independent of all, used nowhere else (Simple GIA Check): its limit is N(0, E phi'^2), as with a fresh copy of W.
-* v = 1 (an average, f = (1/n) sum phi(W x)): its limit is x E phi''(Z) + N(0, E phi'^2), Z ~ N(0, E x^2): the dot stays.
-The counter-example: phi(h) = h^2, x = 1: mean 2 and second moment 8, where the assumption says 0 and 4.
-Source: Tensor Programs II (arXiv 2006.14548), whose abstract says that where the Simple GIA Check fails the assumption can give
-wrong answers.
+* v ~ N(0, 1) independent of all, used nowhere else (Simple GIA Check). Its limit is N(0, E phi'^2), as with a fresh copy of
+  W.
+* v = 1 (an average, f = (1/n) sum phi(W x)). Its limit is x E phi''(Z) + N(0, E phi'^2), Z ~ N(0, E x^2): the dot stays.
+The counter-example: phi(h) = h^2, x = 1: mean 2 and second moment 8, where the assumption says 0 and 4. Source: Tensor
+Programs II (arXiv 2006.14548). Its abstract says that where the Simple GIA Check fails the assumption can give wrong
+answers.
 
 Exact: for phi = h^2 the second moments at finite n by Isserlis's pairings: 8 + 4/n for v = 1, and 4 + 8/n for a Gaussian v.
 By the error of the limit: `tpdyn.limit` reads both programs, for phi drawn by Hypothesis.

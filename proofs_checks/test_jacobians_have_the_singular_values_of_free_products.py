@@ -1,23 +1,23 @@
 """The input-output Jacobian of a wide random network has the singular values of a free product of its layers.
 
 Statement. h_1 = W_1 x, h_(l+1) = W_(l+1) phi(h_l), W_l with N(0, s/n) entries, J = D_k W_k ... D_1 W_1, D_l = diag(phi'(h_l)).
-The limit law of J J^T is the free product of s times Marchenko-Pastur laws (ratio 1) and of the laws of phi'(h_l)^2. So with
-S-transforms, S_W(z) = 1 / (s (1 + z)) and S_D from the moments of phi'^2:
+The limit law of J J^T is a free product. Its factors are s times Marchenko-Pastur laws (ratio 1) and the laws of
+phi'(h_l)^2. So with S-transforms, S_W(z) = 1 / (s (1 + z)) and S_D from the moments of phi'^2:
 
 * deep linear: Fuss-Catalan numbers;
 * ReLU with s = 2: S = (1 + 2z)^-k, so that the p-th moment is (1/p) [z^(p-1)] ((1 + z) (1 + 2z)^k)^p;
 * smooth phi: the moments of phi'(q Z)^2 by quadrature, q^2 the limit variances.
 
-Sources: Pennington, Schoenholz and Ganguli (arXiv 1711.04735), rigorous by the Free Independence Principle of Tensor Programs III
-(arXiv 2009.10685), for D depends on W.
+Sources: Pennington, Schoenholz and Ganguli (arXiv 1711.04735). It is rigorous by the Free Independence Principle of Tensor
+Programs III (arXiv 2009.10685), for D depends on W.
 
 Exact: the closed formula for ReLU against free products in rationals, for random depths; deep linear against Fuss-Catalan.
-By the limit's own error: z^T (J J^T)^p z / n as a tensor program, forward pass included, read by `tpdyn.limit`: within `SLACK`
-times the reported error (seen: 0.13 of that bound at most).
+By the limit's own error: z^T (J J^T)^p z / n as a tensor program, forward pass included. `tpdyn.limit` reads it within
+`SLACK` times the reported error (seen: 0.13 of that bound at most).
 Statistical: dense Jacobians at growing widths, extrapolated (twice the mean at 2n less that at n): 5 standard errors.
-It can fail: with the moments of phi' for those of phi'^2, with s off by a tenth, or with one layer more, both are rejected.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: z is 1.6 at most for the right laws, and
-66, 13 and 8.2 for these three.
+It can fail: both reject the moments of phi' for those of phi'^2. Both reject s off by a tenth, and one layer more. Measured
+by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: z is 1.6 at most for the right laws, and 66,
+13 and 8.2 for these three.
 """
 
 from __future__ import annotations

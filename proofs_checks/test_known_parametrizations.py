@@ -1,20 +1,21 @@
 """The parametrizations of the papers come out of the derivation: their tables, as data, against recorded scripts.
 
-Each table is written here as its paper writes it, in powers of the width n (a fan of a hidden layer is n), and compared with
-`tpdyn.derive`, which knows neither names nor kinds of layers. Moved to the form without multipliers by the symmetry of the
-optimizer, the learning rates must be equal for every parameter, and initial sizes wherever the optimum is unique. Where it is
-not (a bias, a readout), the table's point has to be optimal: every requirement of the maximal update holds there.
+Each table is written here as its paper writes it, in powers of the width n. A fan of a hidden layer is n. It is compared
+with `tpdyn.derive`, which knows neither names nor kinds of layers. The symmetry of the optimizer moves both to the form
+without multipliers. There the learning rates must be equal for every parameter, and initial sizes wherever the optimum is
+unique. Where it is not (a bias, a readout), the table's point has to be optimal. Every requirement of the maximal update
+holds there.
 
 Where a paper and the derivation differ:
 
-* Tensor Programs IVb, Remark 2.2.7 says that SP with Adam at its largest stable rate, 1/n, learns features. Its Theorem 2.8.12
-  says that this point is unstable (r = 0 asks for a_out + b_out >= 1, SP has 1/2), and so do the derivation and the runs:
-  the largest stable rate is n^-3/2 with two hidden layers or more, and then nothing but the operator regime is left.
+* Tensor Programs IVb, Remark 2.2.7 says that SP with Adam at its largest stable rate, 1/n, learns features. Its Theorem
+  2.8.12 says that this point is unstable: r = 0 asks for a_out + b_out >= 1, SP has 1/2. So do the derivation and the runs.
+  With two hidden layers or more the largest stable rate is n^-3/2, and only the operator regime is left.
   `test_sp_with_adam_at_one_over_n_is_unstable_against_the_remark_of_ivb`.
-* Tensor Programs IV, Table 1 has r = 1/2 for SP at the rate 1/n. That is so with two hidden layers or more; with one its
-  Definition 3.2 gives 3/2, as the derivation does (the first layer's update then is a rank-one step of size n^-3/2).
-* Everett et al. call SP and NTP with the rates of full alignment stable: they take the readout's initial weights as unaligned
-  with the changes of its input. tests/parametrizing/test_families.py has both sides.
+* Tensor Programs IV, Table 1 has r = 1/2 for SP at the rate 1/n. That is so with two hidden layers or more. With one its
+  Definition 3.2 gives 3/2, as the derivation does. There the first layer's update is a rank-one step of size n^-3/2.
+* Everett et al. call SP and NTP with the rates of full alignment stable. They take the readout's initial weights as
+  unaligned with the changes of its input. `tests/parametrizing/test_families.py` has both sides.
 * Tensor Programs V, Table 3 starts every bias at size 1. Smaller ones are as good; torch's n^-1/2 stays as it is.
 """
 
@@ -259,9 +260,10 @@ def test_attention_by_one_over_d_is_derived(optimizer: Optimizer) -> None:
 @pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
 def test_the_rate_of_muon_is_what_the_spectral_condition_asks_for(adjust: str) -> None:
     """A Spectral Condition for Feature Learning (2310.17813): updates of hidden matrices have spectral norm
-    Theta(sqrt(fan_out / fan_in)), here 1. torch's Muon makes updates of spectral norm 1 times
-    max(1, fan_out / fan_in)^(1/2) ("original": no rate moves), or times 0.2 max(fan_out, fan_in)^(1/2) (matched to AdamW's
-    root mean square: the rate has to fall as n^-1/2). Its rates move with multipliers as Adam's do."""
+    Theta(sqrt(fan_out / fan_in)), here 1. With "original", torch's Muon makes updates of spectral norm max(1, fan_out /
+    fan_in)^(1/2): no rate moves. Or it matches AdamW's root mean square, with 0.2 max(fan_out, fan_in)^(1/2): the rate has
+    to fall as n^-1/2. Its rates move with multipliers as Adam's do.
+    """
 
     def train(width: int) -> None:
         model = nn.Sequential(

@@ -4,17 +4,17 @@ Statement. X of r rows and m columns, independent N(0, 1) entries, r / m -> c. T
 
     sum over k of N(p, k) c^(k-1),        N(p, k) = C(p, k) C(p, k-1) / p      (Narayana)
 
-the moments of the law on [(1 - sqrt c)^2, (1 + sqrt c)^2] with an atom 1 - 1/c at 0 if c > 1.
-Sources: the moments as in https://math.techqa.club/calculating-the-moments-of-the-marchenko-pastur-distribution-4403836; the law
-as a corollary of the Master Theorem: Tensor Programs III (arXiv 2009.10685).
+the moments of the law on [(1 - sqrt c)^2, (1 + sqrt c)^2]. It has an atom 1 - 1/c at 0 if c > 1. Sources: the moments as in
+https://math.techqa.club/calculating-the-moments-of-the-marchenko-pastur-distribution-4403836; the law as a corollary of the
+Master Theorem: Tensor Programs III (arXiv 2009.10685).
 
-Exact: Isserlis's pairings give E tr (X X^T)^p as a polynomial in r and m; its terms of degree p + 1 have Narayana coefficients.
-Exact up to round-off: the tensor program z^T (X X^T / m)^p z / r, with dims that are any multiples of the width, read by
-`tpdyn.limit`, to 1e-9.
-Statistical: dense matrices at three aspect ratios and growing width: traces against the exact polynomial, 5 standard errors, and
-the distribution function against the law's, whose largest distance times n stays below `KS`.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k rates`, of 120 and of 600 trials: no false
-alarm; entries that are too large by a tenth are always rejected.
+Exact: Isserlis's pairings give E tr (X X^T)^p as a polynomial in r and m. Its terms of degree p + 1 have Narayana
+coefficients. Exact up to round-off: the tensor program z^T (X X^T / m)^p z / r. Its dims are any multiples of the width,
+and `tpdyn.limit` reads it to 1e-9.
+Statistical: dense matrices at three aspect ratios and growing width. Traces are within 5 standard errors of the exact
+polynomial. The distribution function's largest distance from the law's, times n, stays below `KS`. Measured by
+`HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k rates`, of 120 and of 600 trials. There are 0
+false alarms; entries that are too large by a tenth are always rejected.
 """
 
 from __future__ import annotations

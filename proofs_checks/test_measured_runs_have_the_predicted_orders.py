@@ -1,14 +1,14 @@
 """Do runs have the orders that are predicted for them? Random stable exponents, recorded, read, and run at growing widths.
 
 Each point of abc-space becomes a training script whose powers of the width are its own (`mlp_script(point=...)`). The
-recorded program is read for the orders of every layer, and run in float64 at widths 64 to 512 together with its base
-program: the size of a value in the base program and of its change must have the predicted orders. Exponents are multiples
-of 1/2, so that orders and the finite-width terms between them are those of the model in `tpdyn.claims.statistics`.
+recorded program is read for the orders of every layer. It is run in float64 at widths 64 to 512 together with its base
+program. The size of a value in the base program and that of its change must have the predicted orders. Exponents are
+multiples of 1/2. So orders and the finite-width terms between them are those of the model in `tpdyn.claims.statistics`.
 
-The points are drawn once and judged together, since a search for failures among statistical verdicts would find the rare
-false alarm. A verdict "disagrees" about a right order has probability at most 1 - CONFIDENCE; the values of one point share
-their runs and count as one trial. Orders that are wrong by 1/2 must be rejected for most values, and are never accepted
-oftener than that.
+The points are drawn once and judged together. A search for failures among statistical verdicts would find the rare false
+alarm. A verdict "disagrees" about a right order has probability at most 1 - CONFIDENCE. The values of one point share their
+runs and count as one trial. Orders that are wrong by 1/2 must be rejected for most values, and are never accepted oftener
+than that.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def test_orders_that_are_wrong_by_a_half_are_rejected(optimizer: Optimizer, shif
 
 
 def test_a_small_rate_hides_a_leading_term_of_several_updates() -> None:
-    """A known limit of runs at these widths, and of the judge: the readout starts at n^-3/2, its updates are of order n^-1."""
+    """A known limit of runs at these widths, and of the judge. The readout starts at n^-3/2, its updates are of order n^-1."""
     point = Abc((-4 * HALF, -2 * HALF, -2 * HALF), (4 * HALF, 3 * HALF, 5 * HALF), (6 * HALF,) * 3)
     verdicts = {}
     for rate in (0.05, RATE):

@@ -1,9 +1,9 @@
 """The maximal update parametrization is stable at any depth and learns in every layer; the standard one is not stable.
 
 Tensor Programs IV (arXiv 2011.14522) for SGD, IVb (arXiv 2308.01814) for Adam and sign descent. Under the standard
-parametrization a constant learning rate blows up; the largest rate that does not, n^-1 for SGD, freezes the features. What
-makes the maximal update parametrization maximal: a larger rate in any layer is unstable, a smaller one freezes that
-layer's own update. The orders are checked exactly, on programs written by hand, and on values at growing widths.
+parametrization a constant learning rate blows up. The largest rate that does not, n^-1 for SGD, freezes the features. What
+is maximal in the maximal update parametrization: a larger rate in any layer is unstable. A smaller one freezes that layer's
+own update. The orders are checked exactly, on programs written by hand, and on values at growing widths.
 """
 
 from __future__ import annotations

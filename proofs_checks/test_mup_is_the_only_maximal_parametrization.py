@@ -1,18 +1,19 @@
-"""muP is the only parametrization, up to symmetry, in which every layer is updated as much as it may be without blowing up.
+"""muP is the only parametrization, up to symmetry, that updates every layer as much as it can without blowing up.
 
-Statement. W_l = n^-a_l w_l, w_l ~ N(0, n^-2 b_l), rate n^-c_l for layer l, tanh in between. Call a point maximal if it is stable,
-no hidden layer vanishes at initialisation, the update of every weight contributes at order 0 to what its layer returns (`dW x`),
-and what the initial readout makes of changed features has order 0, too. Then the maximal points are muP and its images under
+Statement. W_l = n^-a_l w_l, w_l ~ N(0, n^-2 b_l), rate n^-c_l for layer l, tanh in between. Call a point maximal if it is
+stable, no hidden layer vanishes at initialisation, and two orders are 0. One is that of every weight's update in what its
+layer returns (`dW x`). The other is that of what the initial readout makes of changed features. Then the maximal points are
+muP and its images under
 
     (a_l, b_l, c_l) -> (a_l + s_l, b_l - s_l, c_l - k s_l),       k = 2 for SGD, 1 for Adam and sign descent, any s_l.
 
-Source: Tensor Programs IV (arXiv 2011.14522), whose Definition 5.1 it is, derived as the one that is maximally
-updated and initialised; IVb (2308.01814) for entrywise optimizers.
+Source: Tensor Programs IV (arXiv 2011.14522), Definition 5.1, derived as the one that is maximally updated and initialised.
+IVb (2308.01814) for entrywise optimizers.
 
-Exact: at random points, half of them on the orbit, the others off it by multiples of 1/4 in one to three exponents. Whether a point
-is maximal is read by the orders of the written program; whether it lies on the orbit is arithmetic. No sampling: no false alarms.
-It can fail: with k = 1 in the symmetry of SGD, with the readout's initial size left free, or without the requirement that layers
-do not vanish, the two disagree at a named point; see the last test.
+Exact: at random points. Half lie on the orbit, the others off it by multiples of 1/4 in one to three exponents. The orders
+of the written program say whether a point is maximal. Arithmetic says whether it lies on the orbit. No sampling: no false
+alarms. It can fail: the two disagree at a named point with k = 1 in the symmetry of SGD. They disagree, too, with the
+readout's initial size left free, or if layers may vanish. See the last test.
 """
 
 from __future__ import annotations

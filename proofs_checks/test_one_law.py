@@ -1,7 +1,7 @@
-"""How often are runs of one law told apart, and how often is another slope or level of one value in ten noticed?
+"""How often are runs of one law told apart? And how often is a new slope or level of one value in ten noticed?
 
-Sizes are log-normal with a spread of 0.1; 3 live runs and 16 of the program at widths 64 to 512. More trials, and the numbers:
-`HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/test_one_law.py`
+Sizes are log-normal with a spread of 0.1. There are 3 live runs and 16 of the program at widths 64 to 512. More trials, and
+the numbers: `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/test_one_law.py`
 """
 
 from __future__ import annotations

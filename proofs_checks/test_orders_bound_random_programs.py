@@ -1,10 +1,10 @@
 """Orders are an upper bound: no random program grows faster with the width than the reading says.
 
-Each example is run at widths 32 and 512, with 15 seeds; the growth of a value is the slope of log(median over seeds of
-the mean absolute entry). For a single Gaussian scalar the median of 15 draws of |N(0, 1)| has a logarithm of standard
-deviation 0.25, so a slope over a factor 16 in width has 0.25 * sqrt(2) / log(16) = 0.13: the tolerance 1/2 is four
-standard deviations, for the worst case of a value without entries to average over. A reading that forgot the law of large
-numbers (an error of 1/2 or more) is rejected: see the last test.
+Each example is run at widths 32 and 512, with 15 seeds. The growth of a value is the slope of log(median over seeds of the
+mean absolute entry). For a single Gaussian scalar the median of 15 draws of |N(0, 1)| has a logarithm of standard deviation
+0.25. So a slope over a factor 16 in width has 0.25 * sqrt(2) / log(16) = 0.13. The tolerance 1/2 is four standard
+deviations, for the worst case of a value without entries to average over. A reading that forgot the law of large numbers
+(an error of 1/2 or more) is rejected. See the last test.
 """
 
 import math

@@ -1,17 +1,17 @@
 """Orders bound changes, too: no value of a random training program grows, or changes, faster than the reading says.
 
-Drawn are the layers (products with two square weights that are shared and transposed, functions, normalisations by hand,
-residuals, products), the tokens or features at the bottom, the readout (tied or not), the optimizer and the powers of the
-width at rates and readout. Rates are made smaller, by n^1/2 at a time, until nothing that counts grows: the edge of
-stability is where orders are many and close. Sizes and changes of every statement are measured by the finite reading,
-beside the base program.
+Drawn are the layers: products with two square weights that are shared and transposed, functions, normalisations by hand,
+residuals, products. Drawn, too, are the tokens or features at the bottom, the readout (tied or not) and the optimizer. So
+are the powers of the width at rates and readout. Rates are made smaller, by n^1/2 at a time, until nothing that counts
+grows. At the edge of stability orders are many and close. Sizes and changes of every statement are measured by the finite
+reading, beside the base program.
 
 Each example is screened at widths 64 and 512 with 7 seeds. A median of 7 draws of |N(0, 1)| has a logarithm of standard
-deviation 0.36, so for a single Gaussian number the slope has 0.36 * sqrt(2) / log(8) = 0.25, and 2 in 100 are above
-1/2. What is above is measured again with 25 other seeds, at widths 192 and 1536 (quick: 96 and 768): standard deviation
-0.13, above 0.45 in 3 of 10,000. About 20 numbers of an example are independent: a false alarm in 1 of 10,000 examples. Orders
-are multiples of 1/4, mostly of 1/2. A reading that is too small by 1/2 at one number alone is seen in half of the examples
-that have it; by 1 always.
+deviation 0.36. So for a single Gaussian number the slope has 0.36 * sqrt(2) / log(8) = 0.25, and 2 in 100 are above 1/2.
+What is above is measured again with 25 other seeds, at widths 192 and 1536 (quick: 96 and 768): standard deviation 0.13,
+above 0.45 in 3 of 10,000. About 20 numbers of an example are independent: a false alarm in 1 of 10,000 examples. Orders are
+multiples of 1/4, mostly of 1/2. A reading that is too small by 1/2 at one number alone is seen in half of such examples. By
+1, it is always seen.
 """
 
 from fractions import Fraction

@@ -1,7 +1,7 @@
-"""A network of many blocks is in the regime of one of few: what a value has not met is not aligned with it.
+"""A network of many blocks is in the regime of one of few. What a value has not met is not aligned with it.
 
-A residual network with normalised branches under NTP is kernel at any depth. With parities forgotten beyond 48 sources it was
-read as unstable from 10 blocks on, with outputs of order +1/2; measured at depth 12 they do not grow.
+A residual network with normalised branches under NTP is kernel at any depth. With parities forgotten beyond 48 sources it
+was read as unstable from 10 blocks on, with outputs of order +1/2. Measured at depth 12 they do not grow.
 """
 
 import importlib.util

@@ -1,8 +1,8 @@
 """Kinks keep the symmetry that they have, and entrywise functions of random weights stay random.
 
-Each script is a perceptron under NTP with one step between two forward passes, which is KERNEL whatever the function: each
-was read as UNSTABLE, by +1/2 or more, when kinks lost their parity, when functions without Taylor coefficients at zero were
-of order 0 there, and when a function of a random matrix was a matrix of which nothing is known. Beside each the measured
+Each script is a perceptron under NTP with one step between two forward passes, which is KERNEL whatever the function. Each
+was once read as UNSTABLE, by +1/2 or more. There were three reasons. Kinks lost their parity. Functions without Taylor
+coefficients at zero were of order 0 there. Nothing was known of a function of a random matrix. Beside each the measured
 slopes: no output grows.
 """
 

@@ -1,14 +1,15 @@
 """Whatever is computed from weights carries weights, and what is taken away from itself is gone.
 
-Each script trains one perceptron under muP by SGD, so that FEATURE_LEARNING is right. Its weights are perturbed and restored
-(SAM), averaged (EMA, Lookahead, schedule-free, DiLoCo), moved away from their start (task vectors, a penalty on the distance),
-handed over as functions of others (`functional_call`, a hypernetwork). Linearised networks `n^1/2 (f - f_0)` under NTP are
-KERNEL. Weights that had become data left no representation, and differences counted as large as what they are made of.
+Each script trains one perceptron under muP by SGD, so that FEATURE_LEARNING is right. Its weights are perturbed and
+restored (SAM) or averaged (EMA, Lookahead, schedule-free, DiLoCo). They are moved away from their start (task vectors, a
+penalty on the distance). Or they are handed over as functions of others (`functional_call`, a hypernetwork). Linearised
+networks `n^1/2 (f - f_0)` under NTP are KERNEL. Weights that had become data left no representation, and differences
+counted as large as what they are made of.
 
-Beside each verdict the measured slopes of all values that have names: sizes and changes, from widths 64 to 512, within
-`TOLERANCE` of their orders, on both sides. A median of 5 draws of |N(0, 1)| has a logarithm of standard deviation 0.42. So a
-single Gaussian number (an output) has slopes of standard deviation 0.42 * sqrt(2) / log(8) = 0.29, a mean over 12 of them a
-third of that; an order that is wrong by 1/2 at a wide value is seen always.
+Beside each verdict stand the measured slopes of all values that have names. Sizes and changes, from widths 64 to 512, are
+within `TOLERANCE` of their orders, on both sides. A median of 5 draws of |N(0, 1)| has a logarithm of standard deviation
+0.42. So a single Gaussian number (an output) has slopes of standard deviation 0.42 * sqrt(2) / log(8) = 0.29. A mean over
+12 of them has a third of that. An order that is wrong by 1/2 at a wide value is seen always.
 """
 
 import copy
@@ -268,11 +269,12 @@ def attended(width: int, scale: float = 8.0) -> None:
 def test_the_gradient_of_a_tied_readout_comes_to_the_query_bias_in_step() -> None:
     """It is of order -1/2, and -1 where nothing is tied.
 
-    The gradient at the last norm's input has a part along that input, of order -1, since the logit of the present token is a
-    sum of squares. Through the output projection it meets the values that it was made of: n products in step. The constant
-    is small (a logit's error times its logit), so fluctuations of order -1 rule below n = 1000 or so: measured are -0.9 from
-    64 to 256 and -0.45 from 256 to 4096. At `scale = 1` slopes are still -0.66 there. Where no token repeats in a context
-    and attention is uniform (muP), the part in step is the same for all places, which a softmax does not feel.
+    The gradient at the last norm's input has a part along that input, of order -1. The reason: the logit of the present
+    token is a sum of squares. Through the output projection it meets the values that it was made of: n products in step.
+    The constant is small (a logit's error times its logit). So fluctuations of order -1 rule below n = 1000 or so. Measured
+    are -0.9 from 64 to 256 and -0.45 from 256 to 4096. At `scale = 1` slopes are still -0.66 there. Suppose that no token
+    repeats in a context and attention is uniform (muP). Then the part in step is the same for all places, which a softmax
+    does not feel.
     """
     program = tpdyn.record(attended, widths=(16, 24, 40), steps=2, verify=False)
     gradients = {p.name: p.gradients[0] for p in program.parameters}
@@ -322,7 +324,9 @@ STEPS = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.booleans(),
 @example([(1.0, True, True), (0.5, False, False)])
 @settings(max_examples=5 if QUICK else 30)
 def test_random_averages_of_versions_have_the_measured_orders(steps: list[tuple[float, bool, bool]]) -> None:
-    """Steps of size n^-1/2, perturbed before and restored or not, then an average with the start or with the version before."""
+    """Steps of size n^-1/2, perturbed before and restored or not. Then an average with the start or with the version
+    before.
+    """
     b = Builder()
     first = last = b.parameter("w", (Builder.n,))
     for step, (share, perturbed, to_start) in enumerate(steps):

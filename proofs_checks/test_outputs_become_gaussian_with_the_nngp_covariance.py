@@ -1,21 +1,20 @@
-"""A wide random network of any architecture is a Gaussian process: outputs become Gaussian, with the covariance that is read off.
+"""A wide random network of any architecture is a Gaussian process: outputs become Gaussian, with the covariance read off.
 
-Statement. A network of dense, residual, convolutional, recurrent, gated, normalising and attention blocks (logits divided by the
-width n) at random initialisation, in the NTK parametrization. As n grows, its outputs at inputs x_1, ..., x_k converge in law to
-N(0, K), K the recursion of second moments. Given its features X ("k n") the outputs are exactly N(0, s X X^T / n), for the readout
-is Gaussian; so the statement is that G = s X X^T / n converges to K. The excess kurtosis of an output is 3 Var G / (E G)^2, of
-order 1/n. Source: Tensor Programs I (arXiv 1910.12478); its repository GP4A lists the architectures.
+Statement. A network has dense, residual, convolutional, recurrent, gated, normalising and attention blocks (logits divided
+by the width n). It is at random initialisation, in the NTK parametrization. As n grows, its outputs at inputs x_1, ..., x_k
+converge in law to N(0, K). K is the recursion of second moments. Given its features X ("k n") the outputs are exactly N(0,
+s X X^T / n), for the readout is Gaussian. So the statement is that G = s X X^T / n converges to K. The excess kurtosis of
+an output is 3 Var G / (E G)^2, of order 1/n. Source: Tensor Programs I (arXiv 1910.12478); its repository GP4A lists the
+architectures.
 
-Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) the mean of G over `SEEDS` networks of width
-`WIDTH` is within 6 standard errors plus `REST` of `tpdyn.nngp`; (b) the variance of G falls from width 32 to 256 with an exponent
-within `NEAR` of 1. (c) 400 outputs of one architecture, divided by the predicted deviation, pass a Kolmogorov-Smirnov
-test at 1e-4. GRU and batch norm are outside of `tpdyn.nngp` (gates and states of different steps depend on each other; samples are
-mixed): there K is taken from `tpdyn.limit` of the recorded forward pass.
-It can fail: a covariance that is off by a tenth, outputs of a network of width 2, and a network without one of its blocks are
-rejected.
-Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`: of 10
-architectures the mean took 0.32 of its bound at most, and exponents were 0.96 to 1.14; a tenth took 1.4, a missing block 2.1 and 19
-of the bound.
+Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) The mean of G over `SEEDS` networks of
+width `WIDTH` is within 6 standard errors plus `REST` of `tpdyn.nngp`. (b) The variance of G falls from width 32 to 256 with
+an exponent within `NEAR` of 1. (c) 400 outputs of one architecture, divided by the predicted deviation, pass a
+Kolmogorov-Smirnov test at 1e-4. GRU and batch norm are outside of `tpdyn.nngp`. Gates and states of different steps depend
+on each other, or samples are mixed. There K is taken from `tpdyn.limit` of the recorded forward pass. It can fail: a
+covariance that is off by a tenth is rejected. So are outputs of a network of width 2, and of one that lacks a block.
+Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`. Of 10 architectures the mean took
+0.32 of its bound at most, and exponents were 0.96 to 1.14. A tenth took 1.4, a missing block 2.1 and 19 of the bound.
 """
 
 from __future__ import annotations

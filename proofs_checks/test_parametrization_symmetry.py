@@ -1,14 +1,13 @@
 """Different exponents can be the same network: (a + s, b - s, c - 2s) for SGD, (a + s, b - s, c - s) entrywise.
 
-A weight enters as `W = n^-a w`. With `w' = n^s w` in its place and a + s for a, W is the same; the gradient for w' is
-smaller by n^-s, so SGD needs a rate larger by n^2s for w' to move n^s times as far, and an optimizer that forgets the
-gradient's size needs n^s. This holds at every finite width, layer by layer: so the orders must come out the same exactly,
-though nobody told the reading, and the values of the finite reading must be the same numbers. At width 16 every factor
-n^(k/4) is a power of two, with which floating-point numbers are multiplied without rounding: there the values agree bit
-for bit.
+A weight enters as `W = n^-a w`. With `w' = n^s w` in its place and a + s for a, W is the same. The gradient for w' is
+smaller by n^-s. So for w' to move n^s times as far, SGD needs a rate larger by n^2s. An optimizer that forgets the
+gradient's size needs n^s. This holds at every finite width, layer by layer. So the orders must come out the same exactly,
+though nobody told the reading. The values of the finite reading must be the same numbers. At width 16 every factor n^(k/4)
+is a power of two, which multiplies floating-point numbers without rounding. There the values agree bit for bit.
 
-Sources: for SGD, Tensor Programs IV (arXiv 2011.14522), with one s for all layers; for Adam, Everett et al.
-(arXiv 2407.05872), layer by layer.
+Sources: for SGD, Tensor Programs IV (arXiv 2011.14522), with one s for all layers. For Adam, Everett et al. (arXiv
+2407.05872), layer by layer.
 """
 
 from __future__ import annotations

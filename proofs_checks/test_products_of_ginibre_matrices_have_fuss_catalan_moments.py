@@ -4,12 +4,12 @@ Statement. W_1, ..., W_k independent n x n matrices with N(0, 1/n) entries, J = 
 C((k+1) p, p) / (k p + 1). With layers of sizes c_0 n, ..., c_k n the limit is the free product of Marchenko-Pastur laws.
 Sources: Penson and Zyczkowski (arXiv 1103.3453) for the numbers; the free product by S-transforms as in arXiv 1711.04735.
 
-Exact: Isserlis's pairings, layer by layer, give E tr (J J^T)^p as a polynomial in the sizes; at equal sizes its leading
-coefficient is the Fuss-Catalan number; at different sizes the terms of highest degree sum to the free product.
-Exact up to round-off: the tensor program z^T (J J^T)^p z / n, each W used in both directions, by `tpdyn.limit`, to 1e-9.
+Exact: Isserlis's pairings, layer by layer, give E tr (J J^T)^p as a polynomial in the sizes. At equal sizes its leading
+coefficient is the Fuss-Catalan number. At different sizes the terms of highest degree sum to the free product. Exact up to
+round-off: the tensor program z^T (J J^T)^p z / n, each W used in both directions. `tpdyn.limit` reads it to 1e-9.
 Statistical: traces of dense products at two widths, against the exact polynomial, 5 standard errors of the mean over seeds.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k rates`, of 100 trials: no false alarm;
-entries that are too large by a tenth are always rejected.
+Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k rates`, of 100 trials: no false
+alarm; entries that are too large by a tenth are always rejected.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def test_the_leading_coefficient_is_a_fuss_catalan_number(factors: int, p: int) 
 @given(sizes=st.lists(st.fractions("1/3", 3, max_denominator=3), min_size=3, max_size=3))
 @settings(max_examples=4 * EXAMPLES)
 def test_layers_of_different_sizes_have_the_moments_of_the_free_product(sizes: list[Fraction]) -> None:
-    """tr over the output: J J^T has the trace of J^T J times a ratio of sizes; free products of W W^T seen layer by layer."""
+    """tr over the output: J J^T has the trace of J^T J times a ratio of sizes. Free products of W W^T are seen layer by
+    layer.
+    """
     c0, c1, c2 = sizes
     named = {"s0": c0, "s1": c1, "s2": c2}
     leading = [

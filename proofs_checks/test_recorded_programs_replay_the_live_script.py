@@ -1,10 +1,10 @@
 """Does a recorded program compute what the script computes, whatever the script? Random small models, trained a few steps.
 
-`record(verify=True)` states it: each recording replays the live run bit for bit, and the program in a symbolic width gives
-the live values at a width that was not recorded (to 1e-7 in float64). Here models are drawn: depth, layer kinds, residuals,
-tied weights, biases, optimizer, accumulation of gradients. Besides, the finite reading must give the same values as the
-verification's evaluation, the program must be well-formed and survive JSON. That the check can fail: a program with any one
-constant changed by a factor is rejected.
+`record(verify=True)` states it. Each recording replays the live run bit for bit. The program in a symbolic width gives the
+live values at a held-out width (to 1e-7 in float64). Here models are drawn: depth, layer kinds, residuals, tied weights,
+biases, optimizer, accumulation of gradients. Besides, the finite reading must give the same values as the verification's
+evaluation. The program must be well-formed and survive JSON. That the check can fail: a program with any one constant
+changed by a factor is rejected.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Do the orders hold where they are meant, at widths of tens of thousands? On a GPU to 16,384, elsewhere to 1,024.
 
-Statement. A perceptron with two hidden layers, trained by SGD, under NTP, under muP and in the standard parametrization at a
-constant rate: kernel, feature learning, unstable (Tensor Programs IV, arXiv 2011.14522). The runs must not contradict it, and at
-the largest widths the change of the last hidden layer must have the order that is predicted.
+Statement. SGD trains a perceptron with two hidden layers under NTP, muP and the standard parametrization at a constant
+rate. The regimes are kernel, feature learning, unstable (Tensor Programs IV, arXiv 2011.14522). The runs must not
+contradict it. At the largest widths the change of the last hidden layer must have the predicted order.
 
 Statistical: the interval of the change at 99 %, `tpdyn.claims.statistics`; its false alarms and power are those of
 `test_false_alarm_and_power.py`. Seeds are fixed. It can fail: each order is rejected for the script of the others.

@@ -1,8 +1,10 @@
-"""Updates of Shampoo have spectral norm 1 at every width, so its rates are those of the spectral condition, and runs show it.
+"""Updates of Shampoo have spectral norm 1 at every width. So its rates are those of the spectral condition, and runs show
+it.
 
 A Spectral Condition for Feature Learning (Yang, Simon and Bernstein, 2310.17813): updates should have spectral norm
-Theta(sqrt(fan_out / fan_in)). `L^-1/4 G R^-1/4` with L and R the sums of `G G^T` and `G^T G` is an orthogonal factor of G
-in the first step, and of such size in all: its rates are n^1/2, 1 and n^-1/2 for input, hidden and output weights.
+Theta(sqrt(fan_out / fan_in)). Let L and R be the sums of `G G^T` and `G^T G`. In the first step `L^-1/4 G R^-1/4` is an
+orthogonal factor of G, and it has such a size in all. So its rates are n^1/2, 1 and n^-1/2 for input, hidden and output
+weights.
 """
 
 from __future__ import annotations

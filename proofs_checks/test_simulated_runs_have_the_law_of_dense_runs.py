@@ -1,8 +1,9 @@
-"""A simulated run has the law of a dense run: outputs, kernels, losses, and the dense matrices that its answers imply.
+"""A simulated run has the law of a dense run. That is the law of outputs, kernels, losses, and the dense matrices that its
+answers imply.
 
-Statistics are means over seeds (2,000 in the thorough profile, 1,000 otherwise, 300 in the quick one) of outputs, losses,
-kernels, their squares and products. Of these, the largest difference between simulated and dense runs is at most 5 standard
-errors (some 60 statistics: false alarms 4e-5). Measured power, in standard errors:
+Statistics are means over seeds of outputs, losses, kernels, their squares and products. There are 2,000 seeds in the
+thorough profile, 1,000 otherwise, 300 in the quick one. Of these, the largest difference between simulated and dense runs
+is at most 5 standard errors. With some 60 statistics, false alarms are 4e-5. Measured power, in standard errors:
 
     seeds                       300   2,000
     the dot is dropped           57     139

@@ -1,8 +1,9 @@
 """A simulated run is a dense run: of every conformance script, with the dense matrices that the answers imply.
 
-Simulated at its largest recorded width, then replayed by the finite reading with those matrices, each loss and output must
-be the same to 1e-11 (seen: 1e-14 at most). Scripts that the sampler refuses are listed with the reason that its message
-must give; they are at most 5 % of those recorded. All take three minutes: the quick profile takes every twenty-fourth.
+It is simulated at its largest recorded width, then replayed by the finite reading with those matrices. Each loss and output
+must be the same to 1e-11 (seen: 1e-14 at most). Scripts that the sampler refuses are listed with the reason that its
+message must give. They are at most 5 % of those recorded. All take three minutes: the quick profile takes every
+twenty-fourth.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""Universality: the semicircle needs mean 0, variance 1 and no heavy tails of the entries, and nothing else of their law.
+"""Universality: the semicircle needs only mean 0, variance 1 and light tails of the entries' law.
 
-Statement. X symmetric, independent entries above the diagonal, mean 0, variance 1, and for each e > 0 the part of the variance from
-entries larger than e sqrt(n) vanishes (Lindeberg). Then the spectrum of X / sqrt(n) converges to the semicircle. Without
-this it fails, in two ways that are tested: sparse entries (about c of them in a row) have the fourth moment 2 + 1/c, and entries
-without a variance have a spectrum with heavy tails, when scaled by n^(1/alpha).
-Sources: Wigner 1958 and Pastur 1973 for universality; Ben Arous and Guionnet (arXiv 0707.2159) for heavy tails. For tensor programs
-(the Master Theorem with non-Gaussian weights): Golikov and Yang, Non-Gaussian Tensor Programs.
+Statement. X is symmetric, with independent entries above the diagonal of mean 0 and variance 1. For each e > 0 the part of
+the variance from entries larger than e sqrt(n) vanishes (Lindeberg). Then the spectrum of X / sqrt(n) converges to the
+semicircle. Without this it fails, in two ways that are tested. Sparse entries (about c of them in a row) have the fourth
+moment 2 + 1/c. Entries without a variance have a spectrum with heavy tails, when scaled by n^(1/alpha). Sources: Wigner
+1958 and Pastur 1973 for universality; Ben Arous and Guionnet (arXiv 0707.2159) for heavy tails. For tensor programs (the
+Master Theorem with non-Gaussian weights): Golikov and Yang, Non-Gaussian Tensor Programs.
 
-Exact: for random laws of rational values, the expected trace of X^k as a polynomial in n, by counting closed walks: the leading
-coefficient is a Catalan number whatever the law, the next one depends on it (for X^4 by E X^4). For sparse entries, whose moments
-are powers of n themselves, the limit is not Catalan.
+Exact: for random laws of rational values, closed walks give the expected trace of X^k as a polynomial in n. The leading
+coefficient is a Catalan number whatever the law. The next one depends on it (for X^4 by E X^4). For sparse entries, whose
+moments are powers of n themselves, the limit is not Catalan.
 Statistical: spectra of dense matrices, by the ratio q = m_4 / m_2^2 of their moments, which is 2 for a semicircle. Signs, uniform
 and skewed exponential entries at n = 128 stay within `NEAR` of it; Cauchy entries are beyond `FAR`.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k ratio`, 200 matrices of each kind: with
-light tails q lies between 1.94 and 2.12 (no false alarm), with Cauchy entries above 6.45 (so always rejected).
+Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k ratio`, 200 matrices of each kind.
+With light tails q lies between 1.94 and 2.12: 0 false alarms. With Cauchy entries it is above 6.45, so always rejected.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def test_the_semicircle_for_signs_has_another_correction_than_for_gaussian_entri
 @given(st.fractions("1/2", 20, max_denominator=4))
 @settings(max_examples=EXAMPLES)
 def test_sparse_entries_break_it(row: Fraction) -> None:
-    """X = +-sqrt(n / c) with probability c / n, else 0: variance 1, but E X^4 = n / c grows: m_4 = 2 + 1/c in the limit."""
+    """X = +-sqrt(n / c) with probability c / n, else 0. It has variance 1, but E X^4 = n / c grows: m_4 = 2 + 1/c in the
+    limit.
+    """
     n = 10**9
     moments = [Fraction(k % 2 == 0) * (n / row) ** max(0, k // 2 - 1) for k in range(HIGHEST + 1)]
     fourth = sum(value * prod(range(n - v + 1, n + 1)) for v, value in expected(4, moments).items()) / Fraction(n) ** 3

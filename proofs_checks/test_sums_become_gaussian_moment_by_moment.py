@@ -1,4 +1,4 @@
-"""The central limit theorem, by moments: those of a scaled sum become Gaussian, at the rate n^-1/2 if odd and 1/n if even.
+"""The central limit theorem, by moments. Those of a scaled sum become Gaussian, at the rate n^-1/2 if odd and 1/n if even.
 
 Statement. X with E X = 0, E X^2 = 1 and all moments finite, S_n = (X_1 + ... + X_n) / sqrt(n). Then E S_n^p converges to (p - 1)!!
 for even p and to 0 for odd p. As polynomials in n, with the cumulants k_3, k_4 of X:
@@ -10,10 +10,10 @@ for even p and to 0 for odd p. As polynomials in n, with the cumulants k_3, k_4 
 Moments determine the Gaussian, so this is convergence in law. Source: the method of moments (Billingsley, Probability and
 Measure), and Edgeworth's expansion for the corrections.
 
-Exact: everything. The polynomial is interpolated from sums of few terms, whose moments come from `E exp(t S) = (E exp(t X))^n`
-as power series in rationals, and these are compared with the enumerated law of the sum.
-It can fail: Rademacher variables are told from Gaussian ones by their fourth cumulant, at each n, and the rate of the odd
-moments of a skew law is 1/2, not 1.
+Exact: everything. The polynomial is interpolated from sums of few terms. Their moments come from
+`E exp(t S) = (E exp(t X))^n` as power series in rationals. These are compared with the enumerated law of the sum. It can
+fail: The fourth cumulant tells Rademacher variables from Gaussian ones, at each n. The rate of the odd moments of a skew
+law is 1/2, not 1.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The program of each MLP is recorded once from a PyTorch loop; the exponents are arguments of the reading. At every random
 rational point the verdict and each exponent r_l must be those of the theorem, exactly. Source: arXiv 2011.14522.
-It can fail: the theorem for entrywise optimizers, and exponents of SGD that are off by 1/2 in one layer, are found to differ.
+It can fail: the theorem for entrywise optimizers is found to differ. So are exponents of SGD that are off by 1/2 in one
+layer.
 """
 
 from dataclasses import replace
@@ -31,7 +32,7 @@ def recorded(layers: int, function: str) -> tuple[Program, tuple[str, ...]]:
 
 
 def differences(layers: int, function: str, point: theorems.Abc) -> list[str]:
-    """All in which the reading and the theorem differ at a point; nothing, if the theorem is right and so is the reading."""
+    """All in which the reading and the theorem differ at a point. It is empty if both are right."""
     program, names = recorded(layers, function)
     expected = theorems.sgd(point)
     found = predict(program, exponents=exponents(point, names), remedy=False)

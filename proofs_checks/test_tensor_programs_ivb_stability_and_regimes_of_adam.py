@@ -32,7 +32,7 @@ def recorded(layers: int, function: str, optimizer: Literal["adam", "sign"]) -> 
 
 
 def differences(layers: int, function: str, optimizer: Literal["adam", "sign"], point: theorems.Abc) -> list[str]:
-    """All in which the reading and the theorem differ at a point; nothing, if the theorem is right and so is the reading."""
+    """All in which the reading and the theorem differ at a point. It is empty if both are right."""
     program, names = recorded(layers, function, optimizer)
     expected = theorems.entrywise(point)
     found = predict(program, exponents=exponents(point, names), remedy=False)

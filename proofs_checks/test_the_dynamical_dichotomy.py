@@ -1,9 +1,9 @@
 """The dynamical dichotomy: a stable nontrivial parametrization learns features or follows a kernel, never both or neither.
 
-Tensor Programs IV (arXiv 2011.14522) for SGD; Tensor Programs IVb (arXiv 2308.01814) for optimizers that
-normalise entry by entry, where "kernel" is the operator regime. Three readings of the same points are held against each
-other: the theorem's exponent r, the orders of the recorded activations, and, for SGD, what following a kernel means:
-training agrees with gradient descent on the function, with the tangent kernel of the initial network,
+Tensor Programs IV (arXiv 2011.14522) for SGD. Tensor Programs IVb (arXiv 2308.01814) for optimizers that normalise entry by
+entry; there "kernel" is the operator regime. Two readings of the same points are compared: the theorem's exponent r, and
+the orders of the recorded activations. For SGD there is a third, what following a kernel means. Then training agrees with
+gradient descent on the function, with the tangent kernel of the initial network,
 
     f_t+1 = f_t - K (f_t - y),     K = sum over layers of rate_l * J_l J_l^T     (square loss, J_l at initialisation)
 

@@ -1,15 +1,16 @@
-"""Hyperparameters transfer: under muP the best learning rate of a narrow network is that of a wide one, under SP it moves.
+"""Hyperparameters transfer. Under muP the best learning rate of a narrow network is that of a wide one, under SP it moves.
 
-Statement. An MLP trained by Adam on a fixed task. Under muP the loss as a function of rate and step converges as n grows, so its
-minimiser does; under the standard parametrization (SP) the largest stable rate falls as a power of n, and the best one with it.
-Source: Tensor Programs V (arXiv 2203.03466), which shows it for transformers.
+Statement. An MLP trained by Adam on a fixed task. Under muP the loss as a function of rate and step converges as n grows,
+so its minimiser does. Under the standard parametrization (SP) the largest stable rate falls as a power of n. The best one
+falls with it. Source: Tensor Programs V (arXiv 2203.03466), which shows it for transformers.
 
 Exact: the exponent of the largest stable rate, read from the recorded script: 0 under muP, negative under SP.
-Statistical: `tpdyn.transfer` trains both at widths 32 and 256 and finds the best of rates that are a factor 2 apart. Over this
-factor 8 in width the optimum of muP must move by less than a factor 2, that of SP must fall by more: an exponent of 1/2 would
-move it by 2.8. Each statement is what rejects the other parametrization.
-Measured with 6 seeds (`HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`): muP moves by a factor 1.07, SP
-by 4.3; with the 2 of the quick profile by 0.8 and 3.5. Seeds are fixed: a failure is a change, not bad luck.
+Statistical: `tpdyn.transfer` trains both at widths 32 and 256 and finds the best of rates that are a factor 2 apart. Over
+this factor 8 in width the optimum of muP must move by less than a factor 2. That of SP must fall by more: an exponent of
+1/2 would move it by 2.8. Each statement is what rejects the other parametrization.
+Measured with 6 seeds (`HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`): muP moves by a factor
+1.07, SP by 4.3. With the 2 of the quick profile they move by 0.8 and 3.5. Seeds are fixed: a failure is a change, not bad
+luck.
 """
 
 from __future__ import annotations

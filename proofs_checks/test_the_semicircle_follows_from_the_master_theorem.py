@@ -1,15 +1,16 @@
-"""The semicircle law as a corollary of the Master Theorem: z^T A^k z / n is an average of a tensor program.
+"""The semicircle law as a corollary of the Master Theorem. There z^T A^k z / n is an average of a tensor program.
 
-Statement. A = (G + G^T) / sqrt(2 n) and z ~ N(0, 1) independent of it: x_0 = z, x_(j+1) = A x_j is a tensor program (two products a
-step, one with G and one with its transpose), so the average z^T x_k / n converges almost surely, to E Z^z Z^(x_k) of the Master
-Theorem, hat and dot included; and since z^T M z / n - tr M / n vanishes, it is the limit of tr A^k / n: a Catalan number.
-Source: Tensor Programs III (arXiv 2009.10685), whose abstract announces this proof of the law. Words of two independent
-matrices give free semicircular variables: their moments count the non-crossing pairings that respect the letters (Voiculescu).
+Statement. Let A = (G + G^T) / sqrt(2 n), and z ~ N(0, 1) independent of it. Then x_0 = z, x_(j+1) = A x_j is a tensor
+program. It has two products a step, one with G and one with its transpose. So the average z^T x_k / n converges almost
+surely to E Z^z Z^(x_k) of the Master Theorem. That includes hat and dot. Since z^T M z / n - tr M / n vanishes, it is the
+limit of tr A^k / n: a Catalan number. Source: Tensor Programs III (arXiv 2009.10685), whose abstract announces this proof
+of the law. Words of two independent matrices give free semicircular variables: their moments count the non-crossing
+pairings that respect the letters (Voiculescu).
 
 Exact up to round-off: `tpdyn.limit` reads the program; its points are whitened, so that linear programs come out to 1e-10. Random
 words in A, B and a multiple of the identity are compared with the counted non-crossing pairings.
-It can fail: without the dot (gradient independence: G^T taken for an independent copy) the fourth moment is 1, not 2; crossing
-pairings counted in, it would be 3. Both are further than `CLOSE` from what is read; see the last tests.
+It can fail: without the dot (gradient independence: G^T taken for an independent copy) the fourth moment is 1, not 2. With
+crossing pairings counted in, it would be 3. Both are further than `CLOSE` from what is read; see the last tests.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CLOSE = 1e-9
 
 
 def read(word: str, variance: Fraction = Fraction(1), shift: Fraction = Fraction(0)) -> list[float]:
-    """Limits of z^T (product of the last j letters) z / n for each j; a letter is a matrix of that variance plus a shift."""
+    """Limits of z^T (product of the last j letters) z / n for each j. A letter is a matrix of that variance plus a shift."""
     b, n = Builder(), Builder.n
     z = x = b.parameter("z", (n,))
     std = Scaling.of(float(variance / 2) ** 0.5, "-1/2")

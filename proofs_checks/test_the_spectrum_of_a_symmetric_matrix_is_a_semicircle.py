@@ -1,19 +1,20 @@
 """The semicircle law, by the moment method: E tr A^k / n is a polynomial in 1/n that begins with a Catalan number.
 
 Statement. A = X / sqrt(n), X symmetric with independent entries of mean 0 and variance 1 above the diagonal, all moments finite.
-Then E tr A^k / n converges to the Catalan number C_(k/2) for even k and to 0 for odd k: the moments of the density
-`sqrt(4 - x^2) / 2 pi` on [-2, 2]. Proof by counting: a closed walk of k steps through v different vertices contributes
-n (n - 1) ... (n - v + 1) times the product over its edges of a moment of X; an edge that is walked once contributes 0, so
-v <= k/2 + 1, with equality exactly for trees each of whose edges is walked twice, which are the non-crossing pairings of the steps.
-Source: Wigner 1955; Tensor Programs III (arXiv 2009.10685) has the law and a proof by its Master Theorem, which is the next file,
-`test_the_semicircle_follows_from_the_master_theorem.py`.
+Then E tr A^k / n converges to the Catalan number C_(k/2) for even k and to 0 for odd k. These are the moments of the
+density `sqrt(4 - x^2) / 2 pi` on [-2, 2]. Proof by counting: a closed walk of k steps through v different vertices
+contributes n (n - 1) ... (n - v + 1) times the product over its edges of a moment of X. An edge that is walked once
+contributes 0, so v <= k/2 + 1. Equality holds exactly for trees each of whose edges is walked twice: the non-crossing
+pairings of the steps. Source: Wigner 1955. Tensor Programs III (arXiv 2009.10685) has the law and a proof by its Master
+Theorem. That is the next file, `test_the_semicircle_follows_from_the_master_theorem.py`.
 
-Exact: walks and non-crossing pairings are counted and matched; for Gaussian entries (GOE) the polynomial from walks equals the one
-from Isserlis's pairings of (G + G^T) / sqrt(2), and at n = 1 it is that of one Gaussian number of variance 2.
-Statistical: (a) traces of dense GOE matrices agree with the exact finite-n polynomial within 5 standard errors of their mean over
-seeds, (b) the largest distance between the spectrum and the semicircle, times n, stays below `KS`.
-Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k rates`, of 40 and of 600 trials: no false
-alarm; entries that are too large by a tenth are always rejected, by (b) at n = 256; so is the limit taken for n = 16, by (a).
+Exact: walks and non-crossing pairings are counted and matched. For Gaussian entries (GOE) the polynomial from walks equals
+the one from Isserlis's pairings of (G + G^T) / sqrt(2). At n = 1 it is that of one Gaussian number of variance 2.
+Statistical: (a) Traces of dense GOE matrices agree with the exact finite-n polynomial, within 5 standard errors of their
+mean. (b) The largest distance between the spectrum and the semicircle, times n, stays below `KS`. Measured by
+`HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file> -k rates`, of 40 and of 600 trials. There are 0
+false alarms. Entries that are too large by a tenth are always rejected, by (b) at n = 256. So is the limit taken for n =
+16, by (a).
 """
 
 from __future__ import annotations

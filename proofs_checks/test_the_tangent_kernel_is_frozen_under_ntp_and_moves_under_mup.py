@@ -1,21 +1,22 @@
 """The neural tangent kernel converges at initialisation, is frozen while a network trains under NTP, and moves under muP.
 
-Statement. K(x, x') = sum over weights of df(x)/dw df(x')/dw, for any architecture in the NTK parametrization (entries of variance
-1, multipliers 1/sqrt(fan-in)). At initialisation K converges to a deterministic limit as n grows, and fluctuates by order n^-1/2
-(Tensor Programs II, arXiv 2006.14548). During gradient descent at a rate of order 1 it changes by order n^-1/2 at most (the kernel
-regime, Tensor Programs IV, arXiv 2011.14522). With the readout's multiplier 1/n and a rate of order n (muP, up to its symmetry) its
-relative change is of order 0. (Below width 128 the random start, of order n^-1/2, still dominates both.)
+Statement. K(x, x') = sum over weights of df(x)/dw df(x')/dw, for any architecture in the NTK parametrization. That has
+entries of variance 1, multipliers 1/sqrt(fan-in). At initialisation K converges to a deterministic limit as n grows. It
+fluctuates by order n^-1/2 (Tensor Programs II, arXiv 2006.14548). During gradient descent at a rate of order 1 it changes
+by order n^-1/2 at most. This is the kernel regime (Tensor Programs IV, arXiv 2011.14522). With the readout's multiplier 1/n
+and a rate of order n its relative change is of order 0. This is muP, up to its symmetry. (Below width 128 the random start,
+of order n^-1/2, still dominates both.)
 
-Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) the mean of the empirical K over `SEEDS` networks
-of width 256 is within 6 standard errors plus `REST` of `tpdyn.ntk` (the bias is of order 1/n), and K fluctuates less by a factor of
-at least 1.6 than at width 16 (theory: 4; the logarithm of the measured factor spreads by 0.2, so false alarms are at 4.6 and a
-kernel that does not settle at 2.3 standard deviations). (b) The relative change of K in 4 steps falls under NTP from width 128 to
-1024 with an exponent of at least 1/4 (theory 1/2 or more), under muP with one between -1/4 and 1/4.
-It can fail: each architecture of (b) is put into both parametrizations, and neither exponent is accepted for the other; a kernel
-that is off by a fifth, or that lacks the readout's part, is rejected.
-Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`: of 8
-architectures the mean took 0.16 of its bound at most, fluctuations fell by 3.4 at least; exponents are 0.89 to 1.07 under NTP and
--0.01 to 0.02 under muP.
+Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) The empirical K is averaged over `SEEDS`
+networks of width 256. It is within 6 standard errors plus `REST` of `tpdyn.ntk`. The bias is of order 1/n. K fluctuates
+less by a factor of at least 1.6 than at width 16 (theory: 4). The logarithm of the measured factor spreads by 0.2. So false
+alarms are at 4.6 and a kernel that does not settle at 2.3 standard deviations. (b) The relative change of K in 4 steps
+falls under NTP from width 128 to 1024. The exponent is at least 1/4 (theory 1/2 or more); under muP it is between -1/4 and
+1/4. It can fail: each architecture of (b) is put into both parametrizations, and neither exponent is accepted for the
+other. A kernel that is off by a fifth, or that lacks the readout's part, is rejected.
+Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`. Of 8 architectures the mean took
+0.16 of its bound at most, fluctuations fell by 3.4 at least. Exponents are 0.89 to 1.07 under NTP and -0.01 to 0.02 under
+muP.
 """
 
 from __future__ import annotations

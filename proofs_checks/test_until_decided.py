@@ -1,4 +1,4 @@
-"""How often is a script that is looked at until it is decided called wrong, though it is right, or right, though it is wrong?
+"""Look at a script until it is decided. How often is a right one called wrong, or a wrong one right?
 
 Sizes are drawn from the model of `tpdyn.claims.statistics` (finite-width terms with its prior, noise, what a seed has in
 common). A script has one hidden representation and its output. It starts at widths 64 to 512 and 8 seeds and is looked at as

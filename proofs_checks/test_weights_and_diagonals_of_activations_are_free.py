@@ -1,22 +1,22 @@
 """Free independence: Gaussian weights and the diagonals of activations that they themselves make are asymptotically free.
 
-Statement. W with N(0, 1/n) entries, h = W x for a vector x of the program, D = diag(f(h)) with f bounded. Then {W, W^T} and D are
-free in the limit: the normalised trace of an alternating product of centred elements vanishes,
+Statement. W with N(0, 1/n) entries, h = W x for a vector x of the program, D = diag(f(h)) with f bounded. Then {W, W^T} and
+D are free in the limit. The normalised trace of an alternating product of centred elements vanishes,
 
     tr(p_1(W, W^T) d_1 p_2(W, W^T) d_2 ...) / n -> 0         if  lim tr p_i / n = 0  and  lim tr d_i / n = 0
 
 although D is a function of W. Source: the Free Independence Principle, Tensor Programs III (arXiv 2009.10685).
-Consequence, by which it differs from (commuting) independence: with A = W^T W, tr(A D A D) -> t(A^2) t(D)^2 + t(A)^2 t(D^2) -
-t(A)^2 t(D)^2, not t(A^2) t(D^2).
+This differs from (commuting) independence in a consequence. With A = W^T W,
+`tr(A D A D) -> t(A^2) t(D)^2 + t(A)^2 t(D^2) - t(A)^2 t(D)^2`, not t(A^2) t(D^2).
 
-How it is read: z^T M z / n with z independent of everything is an average of a tensor program, and `tpdyn.limit` reads it, with an
-error for each number. Alternating products are drawn by Hypothesis: each factor is W, W^T, W^T W - 1, W W^T - 1, or W^2, and
-f - E f for functions of a Gaussian, whose means are taken by quadrature.
-Statistical, by the error of the limit: each value must vanish within `SLACK` times the reported error (two standard errors
-and a bias) plus 1e-3. Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: of 300 products
-the largest took 1 % of that bound. Power: products with a factor that is not centred (mean 1/2) are rejected, the formula of
-commuting independence is rejected, and so is a reading without the dot; see the last tests.
-Dense matrices: tr(A D A D) / n at growing width, extrapolated, against the formula.
+How it is read: z^T M z / n with z independent of everything is an average of a tensor program. `tpdyn.limit` reads it, with
+an error for each number. Hypothesis draws alternating products. A factor is W, W^T, W^T W - 1, W W^T - 1, or W^2. The
+others are f - E f for functions of a Gaussian, with means taken by quadrature.
+Statistical, by the error of the limit (two standard errors and a bias). Each value must vanish within `SLACK` times the
+reported error plus 1e-3. Measured by `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/<this file>`: of 300
+products the largest took 1 % of that bound. Power: products with a factor that is not centred (mean 1/2) are rejected. So
+are the formula of commuting independence, and a reading without the dot. See the last tests. Dense matrices: tr(A D A D) /
+n at growing width, extrapolated, against the formula.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _told() -> Iterator[None]:
 
 
 def mixed(name: str) -> tuple[float, float]:
-    """lim tr(A D A D) / n for A = W^T W: by freeness, and if A and D commuted and were independent."""
+    """lim tr(A D A D) / n for A = W^T W. One value is by freeness, the other as if A and D commuted and were independent."""
     first, second = mean(name), mean(name, torch.square)
     return 2 * first**2 + second - first**2, 2 * second
 

@@ -11,19 +11,19 @@ Both halves were held against the very idea of an infinite-width limit. Which of
     ... by sign descent                     another one: depends on the      yes
                                               algorithm even in a frozen limit
 
-Statement, kernel limit. f_(t+1) = f_t - rate K(., batch) (f_t(batch) - y). So f_t - f_0 is always in the span of K(., X), and one
-element of it interpolates: f_0 + K(., X) K(X, X)^-1 (y - f_0(X)).
-Sources: Tensor Programs II (arXiv 2006.14548) for the kernel; Tensor Programs IV (arXiv 2011.14522) for the dichotomy and the
-feature-learning limit, whose update is a program of its own; IVb (arXiv 2308.01814) for entrywise optimizers.
+Statement, kernel limit. f_(t+1) = f_t - rate K(., batch) (f_t(batch) - y). So f_t - f_0 is always in the span of K(., X).
+One element of it interpolates: f_0 + K(., X) K(X, X)^-1 (y - f_0(X)).
+Sources: Tensor Programs II (arXiv 2006.14548) for the kernel. Tensor Programs IV (arXiv 2011.14522) for the dichotomy and
+the feature-learning limit, whose update is a program of its own. IVb (arXiv 2308.01814) for entrywise optimizers.
 
 Exact: regimes and orders of changes of both scripts.
-Up to round-off: Kaczmarz steps in any order, at any stable rate, with and without momentum, end at the same predictions (1e-6),
-and differ after one epoch. With the Jacobian of the start frozen, sign descent interpolates too, and ends elsewhere.
-By the error of the limit (`tpdyn.limit`, of a written program with one hidden layer in muP): the kernel of features moves by more
-than 10 errors; predictions at a test input, once training inputs are fitted, differ between two orders, between SGD with and
-without momentum, and between two rates, by more than 5 times the errors and 5 times what is left at the training inputs.
-It can fail: another seed of the limit gives the same predictions within the error, so what is found to differ is no noise; and
-under NTP orders of changes are negative, where muP has 0.
+Up to round-off: Kaczmarz steps in any order, at any stable rate, with and without momentum, end at the same predictions
+(1e-6). After one epoch they differ. With the Jacobian of the start frozen, sign descent interpolates too, and ends
+elsewhere. By the error of the limit (`tpdyn.limit`, of a written program with one hidden layer in muP). The kernel of
+features moves by more than 10 errors. Predictions at a test input are compared once training inputs are fitted. They differ
+between two orders, between SGD with and without momentum, and between two rates. The difference is more than 5 times the
+errors and 5 times what is left at the training inputs. It can fail: another seed of the limit gives the same predictions
+within the error. So what is found to differ is not noise. Under NTP orders of changes are negative, where muP has 0.
 """
 
 from __future__ import annotations

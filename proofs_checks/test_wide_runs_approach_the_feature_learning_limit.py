@@ -1,19 +1,18 @@
-"""In muP, training runs approach the limit that is read off, at n^-1/2: it is what wide networks do, features included.
+"""In muP, training runs approach the limit that is read off, at n^-1/2. It is what wide networks do, features included.
 
-Statement. An MLP in muP, trained for finitely many steps by SGD or sign descent: losses, outputs, and the kernels (1/n) x x^T of
-every layer at every step converge almost surely as n grows, to the limit given by the Master Theorem on the unrolled program. It
-learns features (Tensor Programs IV, arXiv 2011.14522; IVb, arXiv 2308.01814, for sign descent).
+Statement. An MLP in muP is trained for finitely many steps by SGD or sign descent. Losses, outputs, and the kernels (1/n) x
+x^T of every layer converge almost surely as n grows, at every step. The Master Theorem on the unrolled program gives the
+limit. It learns features (Tensor Programs IV, arXiv 2011.14522; IVb, arXiv 2308.01814, for sign descent).
 
 Statistical. `tpdyn.limit` reads outputs of all steps and features' kernels, with an error for each. Dense runs at widths 64, 128
 and 256:
-(a) twice the mean at 128 less that at 64, whose bias of order 1/n cancels, is within 6 standard errors of the limit, plus its
-error, plus a share `REST` of that bias; (b) the root mean square deviation of outputs falls from 64 to 256 with an exponent of at
-least 0.2 (theory 1/2). Depth, rate and data are drawn by Hypothesis for SGD; sign descent has one case, for its limit is costly.
-It can fail: outputs at a rate that is a fifth larger, those of the kernel limit (all that changes is the readout), and those of
-the step before are rejected by the same runs.
-Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`: of 10
-trainings the largest deviation took 0.42 of its bound, the smallest exponent was 0.42; the three wrong limits take 1.9, 7.4 and 12
-of the bound.
+(a) Take twice the mean at 128 less that at 64, whose bias of order 1/n cancels. It is within 6 standard errors of the
+limit, plus its error, plus a share `REST` of that bias. (b) The root mean square deviation of outputs falls from 64 to 256.
+The exponent is at least 0.2 (theory 1/2). Depth, rate and data are drawn by Hypothesis for SGD; sign descent has one case,
+for its limit is costly. It can fail: the same runs reject outputs at a rate that is a fifth larger. They reject those of
+the kernel limit (all that changes is the readout), and those of the step before.
+Measured by `HYPOTHESIS_PROFILE=default python -m pytest -s proofs_checks/<this file>`. Of 10 trainings the largest
+deviation took 0.42 of its bound, the smallest exponent was 0.42. The three wrong limits take 1.9, 7.4 and 12 of the bound.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A stand-in for a GPU on machines without one: the device "accel", whose tensors compute on the CPU and mix with no others.
+"""A stand-in for a GPU on machines without one: the device "accel". Its tensors compute on the CPU and mix with no others.
 
 Fake CUDA tensors (`FakeTensorMode`) end at the first `backward()` of a build for CPUs: "PyTorch is not linked with support for cuda
-devices". They have no values either, which the observer is after. So the device is torch's own placeholder for others, PrivateUse1,
-registered in Python: autograd, optimizers and modules treat it as any accelerator. Registering it is for a process as a whole,
-hence this file is a script: it runs each check by its name, and `tests/test_devices.py` starts it.
+devices". They have no values either, which the observer is after. So the device is torch's own placeholder for others,
+PrivateUse1, registered in Python. Autograd, optimizers and modules treat it as any accelerator. Registering it is for a
+process as a whole, hence this file is a script. It runs each check by its name, and `tests/test_devices.py` starts it.
 """
 
 from __future__ import annotations

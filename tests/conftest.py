@@ -52,7 +52,7 @@ def published() -> Callable[[dict[str, Any]], list[str]]:
 
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test stays: the collector walked it again and again, for an eighth of all time."""
+    """What is there before the first test stays. The collector walked it again and again, for an eighth of all time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -215,7 +215,9 @@ def test_a_torch_import_at_module_level_would_be_seen() -> None:
 
 
 def silent_wildcards(source: str) -> list[int]:
-    """List the lines of each catch-all case that neither refuses nor says in a comment beside it why its answer is right."""
+    """List the lines of each catch-all case that does not refuse. A comment beside it may say instead why its answer is
+    right.
+    """
     lines, silent = source.splitlines(), []
     for case in (case for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Match) for case in node.cases):
         if not isinstance(case.pattern, ast.MatchAs) or case.pattern.pattern is not None or case.guard is not None:

@@ -103,7 +103,7 @@ def prose(docstring: str) -> str:
     return "\n".join(kept)
 
 
-PACKAGES = ("tpdyn", "browser_checks", "benchmarks", "examples", "docs", "bootstrap.py")
+PACKAGES = ("tpdyn", "tests", "proofs_checks", "browser_checks", "benchmarks", "examples", "docs", "bootstrap.py")
 
 
 @pytest.mark.parametrize("folder", PACKAGES)

@@ -1,4 +1,4 @@
-"""Do the events and the lines that a monitor writes tell the same, thinned, with bands and alarms, and in words where broken?"""
+"""Do a monitor's events and lines tell the same: thinned, with bands and alarms, in words where broken?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALARM = Alarm("dead", "fc", 1, "fc is dead", "train.py:3")
 
 
 def written(folder: Path, looks: int = 3, close: bool = True) -> Path:
-    """A monitored run: the size of one module in its band, a weight from the second look on, an alarm at step 1 that clears."""
+    """A monitored run: a module's size in its band, a weight from the second look on, a passing alarm."""
     band = Band(np.array([0, 9]), np.array([2.0, 2.0]), np.array([8.0, 8.0]))
     writer = Writer(folder, History(width=8), {("size", "fc"): band})
     for step in range(looks):

@@ -146,7 +146,7 @@ def test_growth_beyond_any_power_shows_from_no_width() -> None:
 
 
 def test_a_plan_leaves_room_for_the_luck_of_the_estimate() -> None:
-    """An interval of just the margin decides it in half of the cases only: a plan asks for a narrower one."""
+    """An interval of just the margin decides it in half of the cases only. So a plan asks for a narrower one."""
     for noise in (0.2, 0.3, 0.4, 0.5):
         report = compare(claim(), runs(noise=noise))
         plan = what_would_decide(report)

@@ -18,7 +18,7 @@ from tpdyn.regimes.prediction import Prediction, Row
 
 
 def predicted(bias_rate: float) -> Prediction:
-    """A readout whose weights move it at order 1, its bias at order 0: their constants are those of the rates."""
+    """A readout whose weights move it at order 1, its bias at order 0. Their constants are those of the rates."""
     return of_network(
         lambda net: torch.optim.SGD(
             [{"params": [net[2].weight], "lr": 0.1}, {"params": [net[2].bias], "lr": bias_rate}]
@@ -89,7 +89,7 @@ def test_what_is_below_its_order_is_contradicted_if_no_part_hides_it_and_undecid
 
 
 def flat(prediction: Prediction, widths: tuple[int, ...], rng: np.random.Generator) -> Measurement:
-    """Runs in which every value has its order, but the change of the readout, which has order 1/2 instead of 1."""
+    """Runs in which every value has its order, except the readout's change: it has order 1/2 instead of 1."""
     names = tuple(dict.fromkeys(row.name for row in prediction.rows() if row.kind in ("module", "output")))
     n = np.array(widths, dtype=np.float64)[:, None]
     shape = (len(widths), 8, 3, len(names))

@@ -18,7 +18,7 @@ HALF = Fraction(1, 2)
 
 
 def encoder(n: int) -> None:
-    """The first half of a public autoencoder, on inputs that are small: the growing part of its change starts at 1e-3."""
+    """The first half of a public autoencoder, on small inputs: the growing part of its change starts at 1e-3."""
     net = nn.Sequential(nn.Linear(4, n, bias=False), nn.ReLU(), nn.Linear(n, 2))
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     for _ in range(3):
@@ -51,7 +51,7 @@ def test_a_layer_of_one_part_hides_behind_nothing() -> None:
 
 
 def test_growth_behind_a_larger_constant_is_undecided_not_contradicted() -> None:
-    """The change of a readout on small features: flat up to width 128, where it is predicted to grow with n."""
+    """The change of a readout on small features is flat up to width 128, but predicted to grow with n."""
     prediction = tpdyn.predict(tpdyn.record(encoder, widths=(16, 24), verify=False), remedy=False)
     report = tpdyn.compare(prediction, measure(encoder, (32, 64, 128), seeds=4, steps=3))
     assert report.outcome is Outcome.UNDECIDED, report.to_text()

@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/commands/kernels.py: kernels of a network in a file are found for inputs in a file, and what cannot be is said."""
+"""Mirrors tpdyn/commands/kernels.py: are kernels of a network in a file found for inputs in a file, and the rest refused?"""
 
 from __future__ import annotations
 

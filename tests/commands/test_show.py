@@ -1,4 +1,4 @@
-"""Is a program shown as it was recorded, with its orders, and is a file of one predicted without the script?"""
+"""Is a program shown as recorded, with its orders? Is a file of one predicted without the script?"""
 
 from __future__ import annotations
 

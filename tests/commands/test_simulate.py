@@ -1,4 +1,4 @@
-"""Is a script simulated, and taken to its limit, from the command line, in the ways in which `check` takes it?"""
+"""Is a script simulated, and taken to its limit, from the command line? It may come in all the ways that `check` takes."""
 
 from __future__ import annotations
 

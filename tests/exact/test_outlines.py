@@ -19,7 +19,7 @@ forms = st.builds(lambda k, x, y: Form(k, (x, y)), small, small, small)
 
 @given(cuts=st.lists(forms, max_size=5))
 def test_a_convex_part_and_the_pieces_around_it_have_the_area_of_the_whole(cuts: list[Form]) -> None:
-    """As the pieces of a phase diagram do: the inside of a set is taken away, what keeps an area is left."""
+    """As the pieces of a phase diagram do: take away the inside of a set, keep what has an area."""
     whole = box(SQUARE)
     part: Polytope | None = whole
     for form in cuts:

@@ -80,7 +80,7 @@ def test_a_script_without_decay_stays_as_it_is(name: str) -> None:
 
 
 def test_a_mean_of_weights_is_no_decay() -> None:
-    """Lookahead: the new weights are half the old, half a copy that is slower, kept with the model of this run."""
+    """Lookahead: the new weights are half the old and half a slower copy, kept with the model of this run."""
 
     def after(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         state: dict[nn.Parameter, dict[str, torch.Tensor]] = optimizer.state

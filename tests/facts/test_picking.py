@@ -50,7 +50,7 @@ def test_one_entry_of_a_wide_dim_is_the_largest_and_one_of_a_fixed_dim_is_no_pic
 
 
 def test_directions_over_their_largest_entry_are_of_order_0_as_measured() -> None:
-    """The largest entry was bounded by a sum: updates were n (or n^2) times too small, and the network called frozen."""
+    """The largest entry was bounded by a sum. So updates were n (or n^2) times too small, and the network called frozen."""
     program = tpdyn.record(directions, widths=(16, 24), verify=False)
     assert tpdyn.predict(program, remedy=False).regime is Regime.FEATURE_LEARNING
     torch.manual_seed(0)

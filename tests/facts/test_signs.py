@@ -138,9 +138,9 @@ def test_clipping_slows_training_down_as_the_norm_of_all_gradients_grows_and_run
 
 
 def test_what_a_mask_selects_is_bounded_only_so_its_reciprocal_is_not_taken_for_small() -> None:
-    """The largest entry of a gradient is a sum behind a mask with one entry, which counts as n of them.
+    """The largest entry of a gradient is a sum behind a mask with one entry. The mask counts as n of them.
 
-    The factor of clipping by it must not count as n^-1 for that: orders of changes have to stay upper bounds.
+    The factor of clipping by it must not count as n^-1 for that. Orders of changes have to stay upper bounds.
     """
 
     def train(width: int, seen: list[torch.Tensor] | None = None) -> None:

@@ -1,7 +1,7 @@
 """Mirrors tpdyn/integrations/mup.py: mup's rules are those of the package, and differ from the derived ones where they should.
 
-Where the package is installed its own base shapes, layers and optimizers are checked, too; else objects with the same attributes
-stand in for them.
+Where the package is installed its own base shapes, layers and optimizers are checked, too. Else objects with the same
+attributes stand in for them.
 """
 
 from __future__ import annotations

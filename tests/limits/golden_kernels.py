@@ -1,7 +1,7 @@
 """Kernels by an independent implementation: neural-tangents 0.6.5 (jax 0.4.25, float64), first two rows and columns.
 
-Inputs: numpy's RandomState(0) and (1), standard_normal of (6, 10) and (5, 10); images RandomState(2) and (3) of (4, 8, 8, 3)
-and (3, 8, 8, 3). Each: [NNGP, NTK] of the first inputs against the second.
+Inputs: numpy's RandomState(0) and (1), standard_normal of (6, 10) and (5, 10). Images: RandomState(2) and (3) of (4, 8, 8,
+3) and (3, 8, 8, 3). Each: [NNGP, NTK] of the first inputs against the second.
 """
 
 from __future__ import annotations

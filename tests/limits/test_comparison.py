@@ -81,7 +81,7 @@ def test_widths_too_big_to_store_are_simulated(sgd: Program, limit: Limit) -> No
 
 
 def test_data_that_are_drawn_are_those_of_the_limit() -> None:
-    """A mean over the width of (u d)^2 for one draw of d: with another d it would not be near."""
+    """A mean over the width of (u d)^2 for one draw of d. With another d it would not be near."""
     b = Builder()
     d = b.random("d", (), Law("normal", scale=Scaling.of(1)))
     h = b.einsum(",n->n", d, b.parameter("u", (n,)))

@@ -86,7 +86,9 @@ def outputs(found: Limit) -> list[float]:
 
 
 def test_a_linear_network_is_a_finite_one() -> None:
-    """Tensor Programs IV: in the limit it is exactly a network of width d_in + d_out (here the recursion of its numbers)."""
+    """Tensor Programs IV: in the limit it is exactly a network of width d_in + d_out. Here it is the recursion of its
+    numbers.
+    """
     found = tpdyn.limit(trained(steps=21), 2**10, 2)
     known = [0, 0.2, 0.36288, 0.4979524861, 0.6095535674, 0.7004204926, 0.7730131399]
     assert outputs(found)[:7] == pytest.approx(known, abs=1e-10)
@@ -116,8 +118,10 @@ def test_two_hidden_linear_layers() -> None:
 
 
 class Words:
-    """Vectors as polynomials in the first W: rows of coefficients of `(W^T W)^k u`, `(W^T W)^k W^T v` on the side of u, and of
-    `W (W^T W)^k u`, `(W W^T)^k v` on the side of v; u and v as they start. Means are moments of the Marchenko-Pastur law."""
+    """Vectors as polynomials in the first W, with u and v as they start. On the side of u they are rows of coefficients of
+    `(W^T W)^k u`, `(W^T W)^k W^T v`. On the side of v they are those of `W (W^T W)^k u`, `(W W^T)^k v`. Means are moments
+    of the Marchenko-Pastur law.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -129,11 +133,11 @@ class Words:
         return made
 
     def inner(self, x: np.ndarray, y: np.ndarray, odd: int) -> float:  # type: ignore[type-arg]
-        """The mean over the width of a product; odd: the row whose words hold one W more (1 beside u, 0 beside v)."""
+        """The mean over the width of a product. odd: the row whose words hold one W more (1 beside u, 0 beside v)."""
         return sum(float(x[row] @ self.moments[(row == odd) :][: self.most] @ y[row]) for row in (0, 1))
 
     def times(self, x: np.ndarray, row: int) -> np.ndarray:  # type: ignore[type-arg]
-        """W times a vector beside u (row 1), or its transpose times one beside v (row 0): the words of a row get longer."""
+        """W times a vector beside u (row 1), or its transpose times one beside v (row 0). The words of a row get longer."""
         made = x.copy()
         made[row, 1:], made[row, 0] = x[row, :-1], 0
         return made
@@ -268,7 +272,7 @@ def test_kernels_and_distributions_are_of_the_features(sgd: Program) -> None:
 
 
 def test_kernels_of_gradients_are_those_of_autograd(sgd: Program) -> None:
-    """Of a dense network with n = 2000, times n^2: it differs from the limit by about n^-1/2 = 2 % of the largest entry."""
+    """Of a dense network with n = 2000, times n^2. It differs from the limit by about n^-1/2 = 2 % of the largest entry."""
     found = tpdyn.limit(sgd, 2**12, 2)
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.tensor(sgd.arrays[name]) for name in "xy")

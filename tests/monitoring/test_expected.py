@@ -1,4 +1,4 @@
-"""Is a twin's value carried along by the right power, and does the band end half-way to an order wrong by 1/2?"""
+"""Is a twin's value carried along by the right power? Does the band end half-way to an order wrong by 1/2?"""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_the_files_can_be_read_back_and_a_later_run_does_not_replace_them(tmp_pa
 
 
 def test_a_twin_makes_a_band_which_a_wrong_scale_leaves() -> None:
-    """The second matrix of the wide run starts 30 times too large: far beyond the band, as one alarm a module."""
+    """The second matrix of the wide run starts 30 times too large. That is far beyond the band, as one alarm a module."""
 
     def train(width: int, scale: float, **options: Any) -> Any:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Does one look see each call by the name that predictions use, with its line, whatever way the script is written?"""
+"""Does one look see each call by its name in predictions, with its line, however the script is written?"""
 
 from __future__ import annotations
 

@@ -128,7 +128,9 @@ def derived(make: Make, build: Callable[[int], nn.Module] = net) -> Parametrizat
 
 @pytest.mark.parametrize(("make", "k"), [(sgd, 2), (adam, 1), (scaled, 0)])
 def test_how_rates_move_with_multipliers_is_found(make: Make, k: int) -> None:
-    """Everett et al. (arXiv 2407.05872): c - 2s for SGD, c - s for Adam, c as it is for Adafactor with parameter scaling."""
+    """Everett et al. (arXiv 2407.05872): `c - 2s` for SGD, `c - s` for Adam, c as it is for Adafactor with parameter
+    scaling.
+    """
     assert set(symmetries(recorded(make)).values()) == {Fraction(k)}
 
 
@@ -290,7 +292,7 @@ def test_a_product_outside_of_all_modules_is_named_by_its_file() -> None:
 
 @pytest.mark.parametrize("make", [sgd, adam])
 def test_a_multiplier_behind_a_sum_with_a_bias_is_that_of_the_weight_too(make: Make) -> None:
-    """In n^-1 (W x + b) both are multiplied: what is derived for W is what is derived for n^-1 W x."""
+    """In `n^-1 (W x + b)` both are multiplied: what is derived for W is what is derived for `n^-1 W x`."""
     found, bare = derived(make, Behind), derived(make, without_bias)
     assert found.maximal and bare.maximal
     assert (found.own["readout.weight"].a, found.own["readout.bias"].a) == (1, 1)
@@ -298,7 +300,9 @@ def test_a_multiplier_behind_a_sum_with_a_bias_is_that_of_the_weight_too(make: M
 
 
 def test_the_floor_under_the_norms_that_torchs_adafactor_scales_by_counts_for_parameters_that_are_zero() -> None:
-    """`max(1e-3, rms(w))`: a hidden weight's norm, n^-1/2, would meet it at a width of a million; a bias of zero moves by it."""
+    """`max(1e-3, rms(w))`: a hidden weight's norm, n^-1/2, would meet it at a width of a million. A bias of zero moves by
+    it.
+    """
 
     def adafactor(model: nn.Module) -> Step:
         for parameter in model.parameters():
@@ -335,7 +339,7 @@ def test_what_is_outside_of_the_theory_is_refused_by_all_that_rests_on_orders() 
 
 
 def test_a_matrix_that_is_made_of_weights_is_inside_of_the_theory_after_their_updates_too() -> None:
-    """LoRA's W + B A: it depends on the data through updates only, and has two dims that grow as W itself does."""
+    """LoRA's W + B A: it depends on the data through updates only. Like W itself it has two dims that grow."""
 
     class Merged(nn.Module):
         def __init__(self, width: int) -> None:

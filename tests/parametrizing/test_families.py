@@ -206,7 +206,7 @@ def test_what_is_said_of_several_parameters_is_said_once() -> None:
 
 
 class TestInitialSizesThatAreLeftFree:
-    """A smaller bias is a member of the family, as long as the order of nothing that counts depends on it."""
+    """A smaller bias is a member of the family, as long as the order of nothing that counts changes."""
 
     def test_a_bias_that_is_larger_than_in_the_family_is_a_difference(self) -> None:
         def large(width: int) -> nn.Module:
@@ -354,7 +354,8 @@ def test_full_alignment_updates_every_layer_at_order_0_and_where_the_readout_is_
     family: Family,
 ) -> None:
     """At each layer's own update Everett et al. and the derivation agree. They assume that initial weights stay unaligned
-    with the changes of what they read; of a readout this is wrong (Tensor Programs IV: W_out dx is of order 1 - 1/2 + 0)."""
+    with the changes of what they read. Of a readout this is wrong (Tensor Programs IV: W_out dx is of order 1 - 1/2 + 0).
+    """
     program, extra = on_mlp(family, 2)
     orders = read(program, extra)
     for name in (parameter.name for parameter in program.parameters):

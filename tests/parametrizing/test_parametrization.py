@@ -43,7 +43,7 @@ def test_the_three_gauges_of_mup_for_adam() -> None:
 
 
 def test_a_gauge_is_a_way_of_writing_it() -> None:
-    """(a + s, b - s, c - k s) for SGD, k = 2: there and back is the same, and so is what is to change about the script."""
+    """`(a + s, b - s, c - k s)` for SGD, k = 2: there and back is the same. So is what to change about the script."""
     sgd = replace(MUP, rate_per_multiplier=dict.fromkeys(SCRIPT, Fraction(2)))
     for gauge in GAUGES:
         moved = sgd.in_gauge(gauge)

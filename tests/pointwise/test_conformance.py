@@ -1,7 +1,7 @@
 """Is every fact that is listed about a pointwise function true, and none forgotten? Each is checked against the values.
 
 A new function needs one file and one line in `FAMILIES`. Everything here is then asked of it, and each fact has to be what
-the values say: a fact that is left out is a fact that is wrong.
+the values say. A fact that is left out is a fact that is wrong.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ POINTS = torch.tensor([0.0, *SIZES, *(-size for size in SIZES)], dtype=torch.flo
 
 
 def anywhere(function: Function, points: torch.Tensor, parameters: tuple[float, ...]) -> tuple[torch.Tensor, ...]:
-    """Arguments in every combination (the mask of a choice is 0 or 1), and the values there; nan is outside of the domain."""
+    """Arguments in every combination (the mask of a choice is 0 or 1), and the values there. Not a number is outside of the
+    domain.
+    """
     if function.along:
         rows = torch.cartesian_prod(points, points, points)
         return rows, function.value(torch, rows, -1)

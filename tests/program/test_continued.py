@@ -1,4 +1,4 @@
-"""A program that goes on is the program that a longer recording would be, but for the constants of a schedule."""
+"""A program that goes on is the program of a longer recording, but for the constants of a schedule."""
 
 from dataclasses import replace
 

@@ -126,7 +126,7 @@ def test_dims_stand_in_one_column() -> None:
 
 
 def _one(build: object) -> str:
-    """The text of the last statement that `build` adds to x, y : [n], A, B : [n, n], T : [7, 5, n], k : [7] int."""
+    """The text of the last statement of `build`, given `x, y : [n], A, B : [n, n], T : [7, 5, n], k : [7] int`."""
     b = Builder()
     names = {"x": (N,), "y": (N,), "A": (N, N), "B": (N, N), "T": (SEVEN, FIVE, N)}
     at = {name: b.leaf(Leaf("data", name, Law("data")), shape) for name, shape in names.items()}

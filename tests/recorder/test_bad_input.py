@@ -1,4 +1,4 @@
-"""Is what cannot be recorded refused with its reason and line, and is the script otherwise left as it would be without us?"""
+"""Is what cannot be recorded refused with its reason and line? Is the script otherwise left as it would be without us?"""
 
 from __future__ import annotations
 

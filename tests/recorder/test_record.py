@@ -332,7 +332,7 @@ def test_progress_is_told() -> None:
 
 
 class Patches(nn.Module):
-    """A grid of patches after a token of its own, attention over all of them, then a part of them taken back."""
+    """A grid of patches after a token of its own. There is attention over all of them, then part of them is taken back."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -395,7 +395,7 @@ def test_indices_that_are_all_equal_are_a_lookup_and_an_expansion_without_repeti
 
 
 class SortedExperts(nn.Module):
-    """Tokens sorted by expert, multiplied run by run, and put back: the fast kernels' way, or with a loop over runs."""
+    """Tokens sorted by expert, multiplied run by run, and put back. This is the fast kernels' way, or a loop over runs."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

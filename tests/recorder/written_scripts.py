@@ -1,4 +1,4 @@
-"""Writes a lowered script by hand, one statement a call, and checks what becomes of it at a width that was not recorded."""
+"""Writes a lowered script by hand, one statement a call. Checks what becomes of it at a width that was not recorded."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_only_parameters_with_vanishing_gradients_are_named(program: Program) ->
 
 
 def test_what_epsilon_guards_is_measured_and_shrinks_as_predicted(program: Program) -> None:
-    """From the verified width (56) to 448, gradients of order -1 shrink by 8; sizes vary by some 20 % between draws."""
+    """From the verified width (56) to 448, gradients of order -1 shrink by 8. Sizes vary by some 20 % between draws."""
     measured = {}
     for position, statement in enumerate(program.statements):
         if isinstance(statement.instruction, Combine) and statement.instruction.epsilon:

@@ -21,7 +21,7 @@ HALF, ONE, N = Fraction(1, 2), Fraction(1), Builder.n
 def network(*, first: Fraction = Fraction(0), out: Fraction = ONE, bias: bool = False) -> Program:
     """`f = n^-out sum_i v_i tanh(n^first W x)_i + c`: a perceptron trained by hand for two steps, update by update.
 
-    W is trained at the rate that moves it at order 0; v, too, against the multiplier. c has no width.
+    W is trained at the rate that moves it at order 0; v, too, against the multiplier. The last, c, has no width.
     """
     b = Builder()
     b.parameter("W", (N, 3))

@@ -1,4 +1,4 @@
-"""Is the maximal update of Tensor Programs IV and IVb what the linear programs find, and a contradiction what they name?"""
+"""Is the maximal update of Tensor Programs IV and IVb what the linear programs find? And do they name a contradiction?"""
 
 from __future__ import annotations
 

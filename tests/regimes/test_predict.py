@@ -1,4 +1,4 @@
-"""Is a verdict put into words that name the value, the parameter and the line, and is what has no verdict refused?"""
+"""Is a verdict put into words that name value, parameter and line? Is what has no verdict refused?"""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_batch_that_grows_with_the_width_is_outside_of_the_theory() -> None:
 
 
 def changed_features(n: int, given: str) -> float:
-    """muP with Adam on an input that is a constant; the root mean square of the change of the last hidden layer."""
+    """muP with Adam on a constant input. Returns the root mean square of the change of the last hidden layer."""
     first = nn.Embedding(6, n) if given == "rows" else nn.Linear(4, n, bias=False)
     body = nn.Sequential(first, nn.Linear(n, n, bias=False), nn.Tanh())
     net = nn.Sequential(*body, nn.Linear(n, 1, bias=False))

@@ -1,7 +1,7 @@
 """The verdict is that of all later steps: what three steps do not show is read from further ones.
 
-Live runs of the warmed-up muP script below at widths 256 and 2048, four seeds: the last hidden pre-activation does not change
-at all before step 3; from step 3 on its change has the slopes -0.07, -0.04, -0.03, -0.03, -0.02: it learns features.
+Live runs of the warmed-up muP script below at widths 256 and 2048, four seeds. The last hidden pre-activation does not
+change at all before step 3. From step 3 on its change has the slopes -0.07, -0.04, -0.03, -0.03, -0.02: it learns features.
 """
 
 from collections.abc import Callable

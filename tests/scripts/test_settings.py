@@ -1,4 +1,4 @@
-"""Is a number in a script's text found by its name, set to a function of the width, and the file left alone?"""
+"""Is a number in a script's text found by its name, and set to a function of the width? Is the file left alone?"""
 
 from __future__ import annotations
 

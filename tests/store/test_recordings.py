@@ -1,4 +1,4 @@
-"""A recording is made once for its script, its steps and this package; what cannot be kept or read is made anew."""
+"""A recording is made once for its script, its steps and this package. What cannot be kept or read is made anew."""
 
 from __future__ import annotations
 

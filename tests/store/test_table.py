@@ -37,7 +37,9 @@ def test_a_folder_without_runs_is_refused_and_an_emptied_store_is_an_empty_table
 
 
 def test_many_runs_open_fast(tmp_path: Path) -> None:
-    """A hundred runs of a hundred modules in a tenth of a second would be a thousand in one; here ten times that is let pass."""
+    """A hundred runs of a hundred modules in a tenth of a second would be a thousand in one. Here ten times that is let
+    pass.
+    """
     store = Store.under(tmp_path)
     values = [
         Measured(t, f"blocks.{m}", what, 0.5) for t in range(3) for m in range(100) for what in ("size", "change")

@@ -424,7 +424,7 @@ def test_a_base_width_that_is_none_is_refused() -> None:
 
 
 def test_an_edit_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check must be able to fail: tables with a wrong sign, and factors that are not one at the base width."""
+    """A check must be able to fail: on a wrong sign, and on factors unlike one at the base width."""
     write("here", SGD)
     target = "here/script.py:train"
     import tpdyn.parametrizing.editing.fix as module

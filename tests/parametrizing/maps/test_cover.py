@@ -1,4 +1,4 @@
-"""Are the cells of a slice true at every point, each point in one of them, and those of the theorems?"""
+"""Are the cells of a slice true at every point, each in just one, and those of the theorems?"""
 
 from __future__ import annotations
 
@@ -86,8 +86,9 @@ def test_in_two_dimensions_it_is_the_diagram_that_is_drawn() -> None:
 
 
 def test_features_are_learned_where_the_theorems_say() -> None:
-    """Tensor Programs IV (arXiv 2011.14522), Theorems 3.3, 3.4 and 3.6, one hidden layer with a_1 = 0, one rate: there
-    r = min(a + b, 2a + c) + c is 0, 2a + c >= 1 and a + b + r >= 1, one of them an equality. Two segments are left."""
+    """Tensor Programs IV (arXiv 2011.14522), Theorems 3.3, 3.4 and 3.6, one hidden layer with a_1 = 0, one rate. There r =
+    min(a + b, 2a + c) + c is 0, 2a + c >= 1 and a + b + r >= 1. One of them is an equality. Two segments are left.
+    """
     learning = cells("sgd", 3).where("feature learning")
     assert learning and all(cell.dimension == 1 for cell in learning)
     corners = {corner for cell in learning for corner in cell.corners}

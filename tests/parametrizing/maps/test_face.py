@@ -50,7 +50,7 @@ def direction(maximum: Maximum, layer: str, a: Fraction | int, b: Fraction | int
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_what_changes_nothing_are_the_symmetries_of_multipliers_and_no_more(layers: int, optimizer: Optimizer) -> None:
-    """(a + s, b - s, c - 2s) for SGD, (a + s, b - s, c - s) entrywise, layer by layer: found, not put in."""
+    """`(a + s, b - s, c - 2s)` for SGD, `(a + s, b - s, c - s)` entrywise, layer by layer: found, not put in."""
     maximum, face = optimum(layers, optimizer)
     k = 2 if optimizer == "sgd" else 1
     expected = [direction(maximum, layer, 1, -1, -k) for layer in layer_names(layers)]
@@ -77,9 +77,10 @@ def test_points_along_the_symmetries_are_in_the_face_and_optimal(optimizer: Opti
 def test_mup_is_unique_up_to_symmetry_once_the_readout_starts_as_large_as_it_may(
     layers: int, optimizer: Optimizer
 ) -> None:
-    """Tensor Programs IV, appendix C.1, and IVb, Remark 2.7.5: the unique stable (and faithful) parametrization in which every
-    weight is updated maximally and the output weight is initialised maximally. Of b_out everything from muP's on is optimal
-    (a readout may start smaller, or at zero); nothing else is free."""
+    """Tensor Programs IV, appendix C.1, and IVb, Remark 2.7.5: it is the unique such stable (and faithful) parametrization.
+    Every weight is updated maximally and the output weight is initialised maximally. Of b_out everything from muP's on is
+    optimal (a readout may start smaller, or at zero); nothing else is free.
+    """
     maximum, face = optimum(layers, optimizer)
     assert face.complete
     place = {name: index for index, name in enumerate(maximum.coordinates.names)}

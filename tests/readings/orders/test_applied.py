@@ -86,7 +86,7 @@ def test_a_choice_whose_mask_does_not_change_changes_as_what_it_chooses_from() -
 
 
 def test_a_choice_whose_mask_changes_changes_by_all_that_it_chooses_from() -> None:
-    """x where it was y, and y where it was x: as large as the larger of the two, before or after."""
+    """x where it was y, and y where it was x. That is as large as the larger, before or after."""
     assert sizes(made("where", value(ZERO, -HALF), value(HALF), value(ZERO))) == (HALF, HALF)
     assert sizes(made("where", value(ZERO, -HALF), value(ZERO), value(ZERO, ONE))) == (ZERO, ONE)
 

@@ -67,7 +67,9 @@ def test_a_sum_of_one_value_keeps_what_is_known_of_the_whole() -> None:
 
 
 def test_a_change_is_never_larger_than_value_and_base_together() -> None:
-    """A reciprocal that has become small after its argument grew: x is n^-1 in training, while the product rule has 1 for dx."""
+    """A reciprocal that has become small after its argument grew. Here `x` is n^-1 in training, while the product rule has
+    1 for dx.
+    """
     small = value(ZERO, ONE, -ONE)
     made = contracted((small, value(ZERO)), ENTRIES, ZERO, Sources())
     assert leading_order(made.total) == -ONE

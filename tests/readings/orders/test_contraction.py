@@ -132,7 +132,7 @@ def character(*sources: tuple[int, int]) -> Parity:
 
 
 def fluctuating(sources: Sources) -> Term:
-    """Entries with one character that has a mean along axis 1, and one that has none there and other signs along axis 0."""
+    """Entries with two characters: one has a mean along axis 1, the other has other signs along axis 0."""
     one = character((sources.leaf(0), 0))
     other = character((sources.leaf(1), 0), (sources.leaf(2), 1))
     return Term(ZERO, hull(one, other))
@@ -151,8 +151,9 @@ def test_the_mean_and_the_fluctuation_of_a_mixed_value_are_two_terms() -> None:
 
 
 def test_the_fluctuation_of_one_sum_can_win_in_the_next() -> None:
-    """`sum_i w_i sum_j X_ij`, w with the signs of the fluctuation: what is aligned with w is n^1/2 by the first sum, and n more by
-    the second. The mean over j has other signs: n, and n^1/2."""
+    """`sum_i w_i sum_j X_ij`, w with the signs of the fluctuation. What is aligned with w is n^1/2 by the first sum, and n
+    more by the second. The mean over j has other signs: n, and n^1/2.
+    """
     sources = Sources()
     term = fluctuating(sources)
     summed = total_sum((term,), ROWS, ZERO, sources)
@@ -164,9 +165,9 @@ def test_the_fluctuation_of_one_sum_can_win_in_the_next() -> None:
 
 
 def test_over_two_dims_at_once_the_fluctuation_of_the_first_counts_for_the_second() -> None:
-    """All sums of a number: after the sum over j the fluctuation may have a mean over i, where the mean over j has none.
+    """All sums of a number. After the sum over j the fluctuation may have a mean over i, where the mean over j has none.
 
-    With n values of j and n^2 of i: n n from the mean over j, which is random over i, and n^1/2 n^2 from the rest.
+    Take n values of j and n^2 of i. The mean over j, random over i, gives n n, and the rest n^1/2 n^2.
     """
     sources = Sources()
     no_mean_over_rows = character((sources.leaf(0), 0))
@@ -272,7 +273,7 @@ def test_a_product_that_is_known_notes_its_conditions_at_each_use() -> None:
 
 
 def test_a_product_with_a_matrix_is_found_anew_when_the_matrix_has_met_more() -> None:
-    """What a matrix gives back of a vector of which nothing is known is all that its transpose met so far."""
+    """Let nothing be known of a vector. What a matrix gives back of it is all that its transpose met so far."""
     two = Two()
     unknown = (Term(ZERO, ANY),)
     transposed = Layout(((1, 0), (1,)), ((1, ONE),), 1)
@@ -284,7 +285,7 @@ def test_a_product_with_a_matrix_is_found_anew_when_the_matrix_has_met_more() ->
 
 
 def test_the_dot_of_a_rare_vector_goes_by_its_mean() -> None:
-    """`W x` with x on n^-1/2 of the entries of W^T y: the hat has the root mean square of x, the dot its average."""
+    """`W x` with x on n^-1/2 of the entries of W^T y. The hat has the root mean square of x, the dot its average."""
     two = Two()
     back = Layout(((1, 0), (1,)), ((1, ONE),), 1)
     (x,) = contract((two.matrix,), (Term(ZERO, two.v),), back, ZERO, two.sources)

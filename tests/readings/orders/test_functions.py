@@ -139,7 +139,7 @@ def test_a_minimum_is_its_smallest_argument_and_zero_if_one_is_zero() -> None:
 
 
 def test_a_minimum_whose_smallest_argument_changes_moves_by_as_much_as_both() -> None:
-    """In the base it is the first, in training the second: the change is no smaller than the larger of them."""
+    """In the base it is the first, in training the second. The change is no smaller than the larger of them."""
     one, small = ((Term(power, EVEN),) for power in (ZERO, -HALF))
     base, change, whole = least_of(((one, (), one), (small, (Term(HALF, EVEN),), (Term(HALF, EVEN),))))
     assert (order(base), order(change), order(whole)) == (-HALF, ZERO, ZERO)

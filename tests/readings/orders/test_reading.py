@@ -155,7 +155,7 @@ def looked_up(build: Builder, kind: str) -> tuple[int, int]:
 
 
 def test_rows_that_data_filled_are_not_rare_where_data_pick_them() -> None:
-    """An update of an embedding of n rows is of mean order -1, and of order 0 for the tokens that made it."""
+    """An update of an embedding of n rows is of mean order -1. For the tokens that made it, it is of order 0."""
     build = tiny()
     table, picked = looked_up(build, "parameter")
     values = read(build.build(steps=1)).values
@@ -206,7 +206,9 @@ def test_the_symmetry_of_the_parametrization_comes_out(data: st.DataObject) -> N
 
 
 def moved_after(*updates: list[tuple[Scaling, str]]) -> Fraction | None:
-    """The order of a weight's change after these updates, each terms of the weight "w", or of the gradients "g" and "w g"."""
+    """The order of a weight's change after these updates. Each update has terms of the weight "w", or of the gradients "g"
+    and "w g".
+    """
     build = Builder()
     build.parameter("w", (WIDE,))
     gradient = build.data("g", (WIDE,))

@@ -1,4 +1,4 @@
-"""Are values that were found at other points of a slice those of a fresh reading, with all conditions they hang on?"""
+"""Are values found at other points of a slice those of a fresh reading, with all their conditions?"""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def at(x: int, memory: Memory) -> tuple[Chart, Fraction]:
 
 
 def add(known: Remembered, sources: Sources, x: Fraction, asked: list[str]) -> None:
-    """Three statements: a number of order x, one of order 0, and their sum, the rule of which is told when it is asked."""
+    """Three statements: a number of order x, one of order 0, and their sum. The rule of the sum tells when it is asked."""
 
     def leaf(order: Fraction) -> Value:
         return Value((Term(order),), wide=0)
@@ -114,7 +114,7 @@ def test_another_reading_is_another_question() -> None:
 
 
 def test_what_is_looked_up_names_the_same_sources() -> None:
-    """A statement that brought in a source brings it in again; where other names were given before, its rule is asked."""
+    """A statement that brought in a source brings it in again. Where other names were given before, its rule is asked."""
     memory: Memory = {}
     for before in ([], [], [7]):
         chart, x = at(1, memory)

@@ -108,7 +108,7 @@ def test_a_parameter_in_the_weights_contributes_once_and_at_the_eigenvalues_that
 
 
 def test_small_changes_change_negative_powers_in_full() -> None:
-    """What is new in S by training has small eigenvalues, which a negative power makes large; a smooth function does not."""
+    """What training adds to S has small eigenvalues. A negative power makes these large; a smooth function does not."""
     matrix = Value((Term(ZERO),), (Term(-HALF),), None, 2)
     inverse = function_of(matrix, Value((Term(-HALF),), (Term(-1 - HALF),)), lambda order: -order / 2, Fraction(1))
     assert leading_order(inverse.base) == leading_order(inverse.change) == -HALF - 1
@@ -172,7 +172,9 @@ def recorded(**options: object) -> Program:
 
 
 def test_updates_of_shampoo_have_spectral_norm_of_order_zero() -> None:
-    """Orthogonal factors of gradients of finite rank: entries of order -1 for n x n, and -1/2 for n x 6 and 3 x n."""
+    """Orthogonal factors of gradients of finite rank. Their entries are of order -1 for n x n, and -1/2 for n x 6 and 3 x
+    n.
+    """
     program = recorded()
     values = read(program).values
     orders = {p.name: values[p.versions[1].var].moved for p in program.parameters}

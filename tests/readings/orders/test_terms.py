@@ -251,7 +251,7 @@ def test_the_sum_of_base_and_change_notes_its_conditions_at_each_use() -> None:
 
 
 def test_rare_terms_that_are_merged_stay_rare() -> None:
-    """Six terms, each on n^-1 of the entries: what is left is no denser, else later sums would be too large."""
+    """Six terms, each on n^-1 of the entries. What is left is no denser, else later sums would be too large."""
     terms = [Term(Fraction(-k), odd_in(k, 0), Fraction(1)) for k in range(6)]
     left = tidy(terms, 1)
     assert len(left) <= 4

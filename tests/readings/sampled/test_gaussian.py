@@ -115,7 +115,7 @@ def test_a_norm_that_was_told_is_that_of_the_answers_in_the_end(kind: type[Gauss
 
 
 def test_nested_vectors_are_answered_as_by_one_matrix() -> None:
-    """Each agrees with the next to one more digit: a round tells some of them apart, and rounds must reach the last."""
+    """Each agrees with the next to one more digit. A round tells some of them apart, and rounds must reach the last."""
     digits = torch.tensor([[0.1**j * (j <= k) for j in range(12)] for k in range(12)], dtype=F64)
     operator = made(Gaussian, 40, 40)
     x = digits @ normal(12, 40)

@@ -1,4 +1,4 @@
-"""Is a model that exists continued to other widths only where copies do what it does, and is every assumption said?"""
+"""Is a built model continued only to widths where copies do what it does? Is every assumption said?"""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_copies_have_the_dims_and_the_initial_law_of_their_width() -> None:
 
 
 def test_a_gpt_with_a_shared_config_is_continued_and_its_numbers_follow() -> None:
-    """The head's size, 8, is also the number of tokens: left as it is, the number of heads would grow in its stead."""
+    """The head's size, 8, is also the number of tokens. Left as it is, the number of heads would grow in its stead."""
     wide = widened(gpt(), loop(TOKENS, TOKENS, tokens_loss))
     assert (wide.base, wide.unit) == (32, 4)
     changed = said(wide, "numbers that modules keep and that were made to grow")

@@ -39,7 +39,7 @@ def test_every_third_entry_is_one_entry_of_the_inner_atom() -> None:
 
 
 def test_an_outer_atom_at_which_the_whole_range_has_one_index_is_fixed() -> None:
-    """Entries 7, 8 of a 3 x 2 x 4 axis lie in [0, 1] and [1, 0]: both outer atoms are ranged over. 5, 6 lie in [0, 1]."""
+    """Entries 7, 8 of a 3 x 2 x 4 axis lie in [0, 1] and [1, 0]. So both outer atoms are ranged over. 5, 6 lie in [0, 1]."""
     every, (a, b, c, two) = atoms(3, 2, 4, 2)
     across = plan_slice(every, [a, b, c], [two], Scaling.of(7), 1, Scaling.of(2))
     assert across == Cut((), (0, 1, 2), 1, 7, 1, 2, ())

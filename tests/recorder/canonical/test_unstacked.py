@@ -27,7 +27,7 @@ def test_a_cut_of_tokens_is_a_slice_even_beside_a_wide_axis() -> None:
 
 
 def test_rows_that_a_lookup_reads_are_not_written_out_though_flattening_makes_them_a_factor() -> None:
-    """A padded image: its rows are looked up by a convolution, and are a factor of the readout's n * 3 inputs."""
+    """A padded image. A convolution looks up its rows, and they are a factor of the readout's n * 3 inputs."""
 
     def build(s: Script, n: int, looked_up: bool) -> None:
         x = s.leaf("x", 3, n)

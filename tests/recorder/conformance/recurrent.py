@@ -84,7 +84,7 @@ class Gated(nn.Module):
 
 
 class StateSpace(nn.Module):
-    """A diagonal state-space layer with input-dependent steps (as in Mamba): h = exp(dt A) h + dt B x, y = C h + D x."""
+    """A diagonal state-space layer with input-dependent steps (as in Mamba): `h = exp(dt A) h + dt B x, y = C h + D x`."""
 
     def __init__(self, width: int, state: int = 3, parallel: bool = False) -> None:
         super().__init__()

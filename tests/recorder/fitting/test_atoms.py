@@ -42,7 +42,7 @@ def test_sizes_divide_exactly() -> None:
 
 @given(st.data())
 def test_a_chain_of_reshapes_is_refined_to_common_atoms(data: st.DataObject) -> None:
-    """Start from a list of atoms, group it in several random ways: all are the same product of the same atoms."""
+    """Start from a list of atoms, group it in several random ways. All are the same product of the same atoms."""
     atoms = Atoms(WIDTHS)
     factors = data.draw(st.lists(st.sampled_from([2, 3, 5]), min_size=2, max_size=5)) + [0]
     factors = data.draw(st.permutations(factors))

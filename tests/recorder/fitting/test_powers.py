@@ -71,7 +71,7 @@ def test_the_divisor_of_an_unbiased_variance_is_a_quotient() -> None:
 
 
 def test_a_measured_power_is_taken_with_its_error_and_a_misfit_is_none() -> None:
-    """A factor of 1.05 is within 4 sigma of 2 %; 1.2 is not: a fit that accepted it would take anything."""
+    """A factor of 1.05 is within 4 sigma of 2 %, 1.2 is not. A fit that accepted it would take anything."""
     halves = [n**-0.5 for n in WIDTHS]
     assert fit_measured(WIDTHS, [halves[0] * 1.02, halves[1], halves[2]], [0.02] * 3) == (
         Scaling.of(1.01, "-1/2"),

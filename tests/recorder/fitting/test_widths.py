@@ -177,7 +177,7 @@ def test_a_sum_over_all_but_one_is_a_mean_that_is_divided() -> None:
 
 
 def test_entries_of_an_orthogonal_matrix_follow_its_larger_size() -> None:
-    """n x 24 with orthogonal columns from n = 24 on: entries of size n^-1/2 there, and 24^-1/2 before, which is noted."""
+    """n x 24 with orthogonal columns from n = 24 on. Entries have size n^-1/2 there, and 24^-1/2 before, which is noted."""
     lowereds = []
     for width in WIDTHS:
         lowered = _mlp(width)
@@ -205,7 +205,7 @@ def test_a_matrix_that_looks_orthogonal_at_some_widths_only_is_not() -> None:
 
 
 def test_an_initialisation_by_inputs_and_outputs_has_the_order_of_large_widths() -> None:
-    """Glorot's, of a layer on 50 inputs: from order 0 at small widths (as it was read) to -1/2, which is what it has."""
+    """Glorot's, of a layer on 50 inputs. At small widths it was read as order 0; it has -1/2."""
 
     def glorot(width: float) -> float:
         return (2 / (50 + width)) ** 0.5

@@ -111,7 +111,7 @@ def leaves_of(train: Callable[[int], object], steps: int = 1) -> list[str]:
 
 @pytest.mark.parametrize("how", ["t", "linear", "einsum", "slice", "detached", "rounded without gradient"])
 def test_a_parameter_that_is_read_outside_of_modules_is_itself_in_the_first_pass_too(how: str) -> None:
-    """Its views were taken for data drawn apart: a tied readout was not tied, as long as no step had been taken."""
+    """Its views were taken for data drawn apart. So a tied readout was not tied before the first step."""
 
     def readout(h: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         if how == "t":
