@@ -29,7 +29,7 @@ from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.verify import leaf_values, verify_program
 from tpdyn.recorder.fitting.widths import fit
 from tpdyn.recorder.lowered import Lowered
-from tpdyn.recorder.record import lowered_at
+from tpdyn.recorder.record import How, lowered_at
 from tpdyn.testing.models import Model, Network
 from tpdyn.testing.strategies import models
 
@@ -54,8 +54,8 @@ def test_the_program_of_any_model_computes_what_its_script_computes_at_an_unseen
 @given(model=models())
 @settings(max_examples=max(4, EXAMPLES // 8))
 def test_the_finite_reading_gives_the_live_values(model: Model) -> None:
-    made = canonical(fit([lowered_at(model.train, width, 2, 0, verify=False) for width in RECORDED]))
-    live = lowered_at(model.train, UNSEEN, 2, 0, verify=False, double=True)
+    made = canonical(fit([lowered_at(model.train, width, How(2, 0, verify=False)) for width in RECORDED]))
+    live = lowered_at(model.train, UNSEEN, How(2, 0, verify=False), double=True)
     verify_program(made, live)
     program = made.program
     leaves = {program.statements[position].name: value for position, value in leaf_values(made, live).items()}
@@ -69,8 +69,8 @@ def test_the_finite_reading_gives_the_live_values(model: Model) -> None:
 
 @cache
 def fitted(model: Model) -> tuple[Canonical, Lowered]:
-    made = canonical(fit([lowered_at(model.train, width, 2, 0, verify=False) for width in RECORDED]))
-    return made, lowered_at(model.train, UNSEEN, 2, 0, verify=False, double=True)
+    made = canonical(fit([lowered_at(model.train, width, How(2, 0, verify=False)) for width in RECORDED]))
+    return made, lowered_at(model.train, UNSEEN, How(2, 0, verify=False), double=True)
 
 
 SMALL = Model(("linear", "tanh", "norm"), True, False, "SGD with momentum", 1, 0)

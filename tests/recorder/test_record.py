@@ -21,7 +21,7 @@ from tpdyn.recorder.canonical import canonical
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.verify import verify_program
 from tpdyn.recorder.fitting.widths import FitError, fit
-from tpdyn.recorder.record import further_width, lowered_at, record
+from tpdyn.recorder.record import How, further_width, lowered_at, record
 
 N = Scaling.of(1, 1)
 
@@ -137,7 +137,7 @@ def live_outputs(train: Callable[[int], None], width: int, steps: int) -> list[T
 
 def live_leaves(train: Callable[[int], None], program: Program, width: int) -> dict[str, Tensor]:
     """The script's own leaves at a width, by name."""
-    lowered = lowered_at(train, width, program.steps, 0, verify=False)
+    lowered = lowered_at(train, width, How(program.steps, 0, verify=False))
     leaves: dict[str, Tensor] = {}
     for parameter, low in zip(program.parameters, lowered.parameters, strict=True):
         view = parameter.versions[0]
@@ -199,9 +199,9 @@ def test_data_that_every_width_shares_are_kept() -> None:
 
 def test_a_program_that_says_something_else_is_caught_by_verification() -> None:
     """Break one number at a time: the checker must name it."""
-    lowereds = [lowered_at(sgd, width, 2, 0, verify=False) for width in (16, 24, 40)]
+    lowereds = [lowered_at(sgd, width, How(2, 0, verify=False)) for width in (16, 24, 40)]
     good = canonical(fit(lowereds))
-    held_out = lowered_at(sgd, 56, 2, 0, verify=True, double=True)
+    held_out = lowered_at(sgd, 56, How(2, 0), double=True)
     verify_program(good, held_out)
     broken = 0
     for position, statement in enumerate(good.program.statements):

@@ -79,9 +79,10 @@ def test_a_width_argument_that_ends_with_an_equals_sign_is_one_word(tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--d-model", "--d-ff=4*n"], ["--d-model", "64", "--d-ff", "256"]),
-        (["n_embd=n", "--heads=n/16"], ["n_embd=64", "--heads", "4"]),
-        (["model.sizes=[{n},{4*n}]", "{n/2}"], ["model.sizes=[64,256]", "32"]),
+        (["--d-model", "--d-ff=4*n"], ["--d-model=64", "--d-ff=256"]),
+        (["n_embd=n", "-h=n/16", "-q"], ["n_embd=64", "-h", "4", "-q", "64"]),
+        (["model.sizes=[{n},{4 * n}]", "{n/2}"], ["model.sizes=[64,256]", "32"]),
+        (["--d-model {n}"], ["--d-model", "64"]),
         (["--d-model={n}", "--d-ff="], ["--d-model=64", "--d-ff=64"]),
     ],
 )
@@ -169,21 +170,28 @@ for arg in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("executed", [True, False])
-def test_a_script_that_wants_its_option_in_one_word_is_told_how(tmp_path: Path, executed: bool) -> None:
+def test_a_script_gets_its_option_in_one_word_and_is_told_how_where_it_wants_another_form(
+    tmp_path: Path, executed: bool
+) -> None:
     (tmp_path / "configurator.py").write_text(CONFIGURATOR)
     file = tmp_path / "train.py"
     file.write_text(
         f"with open({str(tmp_path / 'configurator.py')!r}) as f:\n    exec(f.read())\n" if executed else CONFIGURATOR
     )
-    with pytest.raises(BadTarget, match=r"two words --n_embd 64 \(AssertionError: \).*--width-arg='--n_embd=\{n\}'"):
-        load(str(file), "--n_embd")(64)
-    with pytest.raises(BadTarget, match=r"--width-arg='--ff=\{4\*n\}'"):
-        load(str(file), ["--n_embd={n}", "--ff=4*n"])(64)
-    assert load(str(file), ["--n_embd={n}", "--ff={4*n}"])(64)["ff"] == 256  # type: ignore[index]
+    assert load(str(file), ["--n_embd", "--ff=4*n"])(64)["ff"] == 256  # type: ignore[index]
+    with pytest.raises(
+        BadTarget, match=r"take --n_embd 64 \(AssertionError: \).*one word: --width-arg='--n_embd=\{n\}'"
+    ):
+        load(str(file), "--n_embd {n}")(64)
+    by_hand = tmp_path / "by_hand.py"
+    by_hand.write_text("import sys\nwidth = int(sys.argv[sys.argv.index('--ff') + 1])\n")
+    with pytest.raises(BadTarget, match=r"take --ff=256 \(ValueError.*two words: --width-arg='--ff \{4\*n\}'"):
+        load(str(by_hand), ["--n_embd", "--ff=4*n"])(64)
+    assert load(str(by_hand), "--ff {4*n}")(64)["width"] == 256  # type: ignore[index]
 
 
 def test_another_error_of_a_script_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "train.py"
-    file.write_text("import sys\nword = sys.argv[2]\nraise AssertionError(word)\n")
+    file.write_text("import sys\nword = sys.argv[1]\nraise AssertionError(word[-2:])\n")
     with pytest.raises(AssertionError, match="64"):
         load(str(file), "--n_embd")(64)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, final
 
 import torch
 
@@ -28,6 +28,7 @@ from tpdyn.recorder.fitting.declared import check_finite, is_dim
 from tpdyn.recorder.fitting.fake import Numbers, Signed, check_signatures, noting, signatures, signatures_at
 from tpdyn.recorder.fitting.verify import replay_in_double, verify_program
 from tpdyn.recorder.fitting.widths import check_same_structure, check_widths, fit
+from tpdyn.recorder.live.choices import Choices
 from tpdyn.recorder.live.recorder import Recorder, record_tape
 from tpdyn.recorder.live.replay import verify_tape
 from tpdyn.recorder.live.tape import Tape
@@ -70,49 +71,89 @@ def record(
         FitError: the recordings do not make one program in the width.
         LoweringError: operations without a rule.
     """
-    built = built_model(train)
-    widths = check_widths(widths or default_widths(train))
     if isinstance(steps, bool) or steps < 1:
         raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
     tell = progress or (lambda text: None)
+    widths = check_widths(widths or default_widths(train))
     if at is not None and (isinstance(at, bool) or at <= max(widths)):
         raise RecordingError(f"at = {at}: expected a width above the recorded ones, {max(widths)} at most; try 100000")
+    how = How(steps, seed, verify, evaluations=True if at is not None else None)  # numbers noted must be asked for once
+    try:
+        return _recorded(train, widths, how, at, finite, tell)
+    except _OtherPasses:
+        return _recorded(train, widths, replace(how, unused=False, choices=Choices()), at, finite, tell)
+
+
+@final
+@dataclass(frozen=True)
+class How:
+    """How a script is recorded at each of its widths; evaluations, unused and choices as in `record_tape`."""
+
+    steps: int
+    seed: int
+    verify: bool = True
+    evaluations: bool | None = None
+    unused: bool = True
+    choices: Choices = field(default_factory=Choices)
+
+    def tape(self, train: Callable[[int], object], width: int, numbers: Sequence[str] = ()) -> Tape:
+        """Record once."""
+        return record_tape(
+            train,
+            width,
+            self.steps,
+            self.seed,
+            numbers,
+            evaluations=self.evaluations,
+            unused=self.unused,
+            choices=self.choices,
+        )
+
+
+class _OtherPasses(Exception):
+    """The forward passes of a width are not those of another."""
+
+
+def _recorded(
+    train: Callable[[int], object],
+    widths: tuple[int, ...],
+    how: How,
+    at: int | None,
+    finite: Sequence[str],
+    tell: Callable[[str], object],
+) -> Program:
+    built = built_model(train)
     lowereds: list[Lowered] = []
     signed: list[list[Signed]] = []
     numbers = Numbers()
     kept: list[dict[str, frozenset[int]]] = []
     asked = [name for name in finite if not is_dim(name)]
-    evaluations = True if at is not None else None  # numbers that are noted must be asked for once
+    marks: list[str] | None = None
     for width in widths:
         tell(f"recording at width {width}")
         with noting(numbers) if at is not None and not lowereds else contextlib.nullcontext():
-            tape = record_tape(train, width, steps, seed, asked, evaluations=evaluations)
-        evaluations = tape.evaluations
+            tape = how.tape(train, width, asked)
+        how = replace(how, evaluations=tape.evaluations)
+        found = [mark.name for mark in tape.marks]
+        if how.unused and at is None and marks not in (None, found):
+            raise _OtherPasses
+        marks = found
         kept.append(tape.numbers)
         if at is not None:
             signed.append(signatures(tape))
-        lowereds.append(_lowered(tape, verify=verify))
+        lowereds.append(_lowered(tape, verify=how.verify))
     tell("fitting the width")
     made = canonical(fit(lowereds))
     if declared := check_finite(made.program, finite, kept):
         made = Canonical(replace(made.program, notes=(*made.program.notes, *declared)), made.views)
-    if verify:
+    if how.verify:
         width = built.base if built else further_width(widths, made.program)
         tell(f"verifying at width {width}")
-        guarded = check_at(
-            built.original if built else train,
-            made,
-            lowereds[0],
-            width,
-            steps,
-            seed,
-            laws=not built,
-            evaluations=evaluations,
-        )
+        guarded = check_at(built.original if built else train, made, lowereds[0], width, how, laws=not built)
         made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
     if at is not None:
         tell(f"comparing shapes and constants at width {at}")
-        growing = check_signatures(widths, signed, at, signatures_at(train, at, steps, seed, numbers))
+        growing = check_signatures(widths, signed, at, signatures_at(train, at, how.steps, how.seed, numbers))
         note = f"shapes and constants were compared at width {at}, too: {growing} numbers that depend on the width"
         made = Canonical(replace(made.program, notes=(*made.program.notes, note)), made.views)
     program = replace(made.program, arrays=common_arrays(made, lowereds))
@@ -125,22 +166,9 @@ def default_widths(train: Callable[[int], object]) -> tuple[int, ...]:
     return built.widths if built else WIDTHS
 
 
-def lowered_at(
-    train: Callable[[int], object],
-    width: int,
-    steps: int,
-    seed: int,
-    *,
-    verify: bool,
-    double: bool = False,
-    evaluations: bool | None = None,
-) -> Lowered:
-    """Record once, and lower; with `double`, with the live values of the script in float64, to compare with.
-
-    evaluations: as in `record_tape`.
-    """
-    tape = record_tape(train, width, steps, seed, evaluations=evaluations)
-    return _lowered(tape, verify=verify, double=double)
+def lowered_at(train: Callable[[int], object], width: int, how: How, *, double: bool = False) -> Lowered:
+    """Record once, and lower; with `double`, with the live values of the script in float64, to compare with."""
+    return _lowered(how.tape(train, width), verify=how.verify, double=double)
 
 
 def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
@@ -150,19 +178,11 @@ def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
 
 
 def check_at(
-    train: Callable[[int], object],
-    made: Canonical,
-    first: Lowered,
-    width: int,
-    steps: int,
-    seed: int,
-    *,
-    laws: bool = True,
-    evaluations: bool | None = None,
+    train: Callable[[int], object], made: Canonical, first: Lowered, width: int, how: How, *, laws: bool = True
 ) -> dict[str, float]:
-    """Record at a further width and compare; see `tpdyn.recorder.fitting.verify`. evaluations: as in `record_tape`."""
+    """Record at a further width and compare; see `tpdyn.recorder.fitting.verify`."""
     try:
-        held_out = lowered_at(train, width, steps, seed, verify=True, double=True, evaluations=evaluations)
+        held_out = lowered_at(train, width, replace(how, verify=True), double=True)
     except RecordingError as error:
         raise RecordingError(
             f"the program could not be verified at the further width {width}, which the script does not accept: {error}\n"

@@ -46,9 +46,10 @@ def load(
     """Load the function of the width that `target` means; each call runs in a scratch folder (`tpdyn.scripts.scratch`).
 
     target: "path/file.py:function", or "path/file.py" together with width arguments or settings.
-    width_args: the script's own options that follow the width, n: "--d-model" is passed on as two words ("--d-model 64"),
-    and "--d-ff=4*n" likewise ("--d-ff 256"). "n_embd=" is passed on as one ("n_embd=64"). So are "n_embd=n", and any word
-    with the formula in braces ("model.size={n/2}"). arguments: further words for the script, before those.
+    width_args: the script's own options that follow the width, n: "--d-model" is passed on as "--d-model=64". So is
+    "--d-ff=4*n" as "--d-ff=256", and "n_embd=" or "n_embd=n" as "n_embd=64". Only "-q" becomes two words, "-q 64". With the
+    formula in braces they are just what is given: "model.size={n/2}" is one word, "--d-model {n}" two.
+    arguments: further words for the script, before those.
     settings: numbers in the script's text that follow the width, "n_embd=n" (see `tpdyn.scripts.settings`). A function's
     file may have them, too; then it is run anew at each width.
     widths: at which it will be run, if that is known: every formula is tried there.
@@ -121,13 +122,12 @@ Word = tuple[str | Formula, ...]
 def _words(option: str) -> list[Word]:
     """Return the words that a width argument puts on the script's command line. Raises BadFormula."""
     if "{" in option or "}" in option:
-        return [
-            tuple(Formula.read(part[1:-1]) if part[:1] == "{" else part for part in re.split(r"(\{[^{}]*\})", option))
-        ]
+        parts = [re.split(r"(\{[^{}]*\})", word) for word in re.findall(r"(?:\{[^{}]*\}|\S)+", option)]
+        return [tuple(Formula.read(part[1:-1]) if part[:1] == "{" else part for part in word) for word in parts]
     name, equals, text = option.partition("=")
     formula = Formula.read(text or "n")
-    if equals and (not text or not name.startswith("-")):
-        return [(f"{name}=", formula)]
+    if name.startswith("--") or (equals and (not text or not name.startswith("-"))):
+        return [(f"{name}=", formula)]  # parsers of all kinds take it so; those of nanoGPT and minGPT only so
     return [(name,), (formula,)]
 
 
@@ -283,9 +283,10 @@ def _check_met(settings: Sequence[Setting], met: Collection[str]) -> None:
 
 @contextmanager
 def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
-    """Say how to give an option as one word (`--n_embd=64`), where a script stops at one that came as two.
+    """Say how to give an option as two words (`--n_embd 64`), or as one, where a script stops at what it was given.
 
-    The innermost frame of the script's own tells. A variable of it is that word, as in a loop over `sys.argv`.
+    The error tells, if it names the option. So does the innermost frame of the script's own: a variable of it is the word, as in
+    a loop over `sys.argv`.
     """
     try:
         yield
@@ -293,12 +294,16 @@ def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if _may_be_the_scripts(frame)]
         held = [value for value in (frames[-1].f_locals.values() if frames else ()) if isinstance(value, str)]
         for option in words:
-            if len(option) == 2 and option[0][0] in held:
-                name, value = _at([option], width)
-                formula = "".join(part.text for part in option[1] if isinstance(part, Formula))
+            given = _at([option], width)
+            name = given[0].partition("=")[0]
+            formula = next((part.text for word in option for part in word if isinstance(part, Formula)), "")
+            one = len(given) == 1
+            met = name in re.findall(r"[\w.-]+", str(error)) if one else name in held
+            if name.startswith("-") and formula and met:
+                other = f"{name} {{{formula}}}" if one else f"{name}={{{formula}}}"
                 raise BadTarget(
-                    f"the script does not take the two words {name} {value} ({type(error).__name__}: {error}). If it wants "
-                    f"one, {name}={value}: --width-arg='{name}={{{formula}}}'"
+                    f"the script does not take {' '.join(given)} ({type(error).__name__}: {error}). If it wants "
+                    f"{'two words' if one else 'one word'}: --width-arg='{other}'"
                 ) from error
         raise
 

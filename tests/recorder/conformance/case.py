@@ -18,7 +18,7 @@ from tpdyn.recorder.fitting.widths import fit
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.live.replay import replay, verify_tape
 from tpdyn.recorder.lowering import lower
-from tpdyn.recorder.record import check_at, further_width
+from tpdyn.recorder.record import How, check_at, further_width
 from tpdyn.regimes.predict import predict
 
 Train = Callable[[int], object]
@@ -88,7 +88,7 @@ def _stages(case: Case, seen: dict[str, Any]) -> None:
         lowereds.append(lower(tape))
     made = canonical(fit(lowereds))
     seen["statements"] = len(made.program.statements)
-    check_at(case.train, made, lowereds[0], further_width(case.widths), case.steps, 0)
+    check_at(case.train, made, lowereds[0], further_width(case.widths), How(case.steps, 0))
     seen["fitted"] = True
     if lowereds[0].steps < case.steps:
         raise RecordingError(f"{lowereds[0].steps} steps were recorded instead of {case.steps}")

@@ -17,7 +17,7 @@ from tpdyn.recorder.fitting import verify
 from tpdyn.recorder.fitting.verify import verify_program
 from tpdyn.recorder.fitting.widths import fit
 from tpdyn.recorder.lowered import Lowered
-from tpdyn.recorder.record import lowered_at
+from tpdyn.recorder.record import How, lowered_at
 
 
 def train(width: int) -> None:
@@ -39,8 +39,8 @@ def train(width: int) -> None:
 
 @pytest.fixture(scope="module")
 def recorded() -> tuple[Canonical, Lowered]:
-    made = canonical(fit([lowered_at(train, width, 3, 0, verify=False) for width in (16, 24)]))
-    return made, lowered_at(train, 56, 3, 0, verify=False, double=True)
+    made = canonical(fit([lowered_at(train, width, How(3, 0, verify=False)) for width in (16, 24)]))
+    return made, lowered_at(train, 56, How(3, 0, verify=False), double=True)
 
 
 def test_the_round_off_of_a_nearly_singular_matrix_is_no_mismatch(

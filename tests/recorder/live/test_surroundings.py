@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import torch
 from torch import nn
 
 from tpdyn import record, recording
 from tpdyn.recorder.live.recorder import record_tape
-from tpdyn.recorder.live.surroundings import seed_everything
+from tpdyn.recorder.live.surroundings import foreseeable, seed_everything
 
 
 def train(width: int) -> None:
@@ -33,6 +35,26 @@ def test_generators_draw_on_from_where_they_were() -> None:
     seed_everything(7)
     record_tape(train, 8, 1, 0)
     assert drawn() == expected
+
+
+def test_generators_that_the_script_leaves_unseeded_draw_the_same_in_each_recording() -> None:
+    def unseeded() -> list[float]:
+        sequence = np.random.SeedSequence()
+        assert isinstance(sequence, np.random.SeedSequence)
+        assert isinstance(np.random.RandomState(3), np.random.RandomState)
+        assert np.random.SeedSequence(5).entropy == np.random.SeedSequence(entropy=5).entropy == 5
+        made = np.random.RandomState(), np.random.default_rng(), np.random.Generator(np.random.PCG64(sequence))
+        return [float(pickle.loads(pickle.dumps(generator)).uniform()) for generator in made]
+
+    before = np.random.SeedSequence, np.random.RandomState, np.random.default_rng
+    with foreseeable(0):
+        once = unseeded()
+        assert unseeded() != once
+    with foreseeable(0):
+        assert unseeded() == once
+    with foreseeable(1):
+        assert not set(unseeded()) & set(once)
+    assert (np.random.SeedSequence, np.random.RandomState, np.random.default_rng) == before
 
 
 def test_what_the_script_switches_is_switched_back() -> None:

@@ -6,6 +6,7 @@ the first forward pass are initialisation if parameters or buffers depend on the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,27 @@ def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:
         node = nodes[index]
         stack.extend(ref.node for ref in refs_in((*node.args, *node.kwargs.values())))
     return seen
+
+
+def used(marks: list[TapeMark], nodes: list[Node], parameters: list[TapeParameter]) -> list[TapeMark]:
+    """Leave out the marks of forward passes on which no loss and no update depends, and number the others anew.
+
+    How often a policy acts before it is trained may depend on the width; a pass that only chose an action teaches nothing.
+    """
+    roots = [mark.ref for mark in marks if mark.kind == "loss"]
+    for parameter in parameters:
+        roots += [ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None]
+    needed = ancestors(nodes, roots)
+    forwards = {mark.forward for mark in marks if mark.ref.node in needed}
+    calls: Counter[tuple[str, str, int]] = Counter()
+    kept = []
+    for mark in marks:
+        if mark.kind == "loss" or mark.forward in forwards:
+            name = mark.name.partition("#")[0]
+            key = (mark.kind, name, mark.step)
+            calls[key] += 1
+            kept.append(replace(mark, name=name if calls[key] == 1 else f"{name}#{calls[key]}"))
+    return kept
 
 
 def finished_tape(
@@ -91,7 +113,7 @@ def finished_tape(
         raw.width,
         [nodes[index] for index in needed],
         kept,
-        [TapeMark(mark.kind, mark.name, mark.step, moved(mark.ref)) for mark in marks],
+        [replace(mark, ref=moved(mark.ref)) for mark in marks],
         raw.steps,
         {moved(ref): value for ref, value in raw.live.items() if ref.node in moved_to},
         raw.notes + [note for note in watch.notes if note not in raw.notes],

@@ -72,8 +72,14 @@ class Watch:
     """Follows a training loop while the `with` block runs.
 
     step: completed optimizer steps. in_optimizer: whether an optimizer is stepping. module_stack: the modules that are
+<<<<<<< HEAD
     running, outermost first, as (path, module). limit: stop the script when that many steps are completed, by
     `StopRecording`, swallowed at the exit. `stopped` says whether it was. notes: what a reader of the results should know.
+=======
+    running, outermost first, as (path, module). passes: outermost modules entered so far. limit: stop the script (by
+    `StopRecording`, swallowed at the exit) when
+    that many steps are completed; `stopped` says whether it was. notes: what a reader of the results should know.
+>>>>>>> 2b9fdd6 (Recordings share drawn actions and leave out passes that only act, so episodes whose length the policy decides are recorded; an option is given as one word)
 
     Callbacks, all optional. Modules: on_module_enter(path, module, args, kwargs) and on_module_exit(path, module, args,
     kwargs, output). On entering, kwargs are empty: torch does not hand them to a global pre-hook. Steps:
@@ -115,6 +121,7 @@ class Watch:
         )
         self.stopped = False
         self.backwards = 0
+        self.passes = 0  # outermost modules that were entered
         self.optimizers: list[Optimizer] = []
         self.notes: list[str] = []
         self._on_module_enter = on_module_enter
@@ -284,6 +291,7 @@ class Watch:
             if self.on_recomputed is not None:
                 self.on_recomputed(module, True)
             return
+        self.passes += not self.module_stack
         path = self._path_of(module)
         count = self._calls[path] = self._calls.get(path, 0) + 1
         name = path if count == 1 else f"{path}#{count}"

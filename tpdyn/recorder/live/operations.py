@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tpdyn.program.program import Origin, Source
 from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.live.choices import Choices
 from tpdyn.recorder.live.finish import refs_in
 from tpdyn.recorder.live.foreach import calls_of, fused_formulas, per_tensor
 from tpdyn.recorder.live.frames import called_by_user, user_frames, user_source
@@ -47,7 +48,7 @@ class Operations(TorchDispatchMode, ABC):
         """Refuse a wrapper around every operation: compiled code runs eagerly while recording."""
         return False
 
-    def __init__(self, width: int, watch: Watch) -> None:
+    def __init__(self, width: int, watch: Watch, choices: Choices | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.watch = watch
         self._tape = Tape(width)
@@ -62,6 +63,8 @@ class Operations(TorchDispatchMode, ABC):
         self._sparse = SparseTensors(self._value, self._append, self._enter, self._storages.result, self._are_given)
         self._unrecorded = Unrecorded()
         self._nameless: Counter[Source] = Counter()
+        self._choices = choices or Choices()
+        self._choices.begin()
 
     @abstractmethod
     def _note_origin(self, args: Any, kind: str) -> None:
@@ -89,6 +92,7 @@ class Operations(TorchDispatchMode, ABC):
             out, kept_to_itself = self._unrecorded.run(func, facts, args, kwargs)
             if not kept_to_itself:
                 self._record_in_full()
+            self._choices.shared(func, args, out)
             return out
         self._running = func
         if types:
@@ -103,6 +107,8 @@ class Operations(TorchDispatchMode, ABC):
                     if args[position] is not None:
                         self._watch_write(args[position])
                 out = func(*args, **kwargs)
+                if facts.random:
+                    self._choices.shared(func, args, out)
                 self._record_functional(func, facts, args, values, options, out)
                 return out
             if kind == "view":

@@ -24,7 +24,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from tpdyn.program.program import Origin, Phase, Source
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.declared import numbers_named
-from tpdyn.recorder.live.finish import ancestors, finished_tape, refs_in
+from tpdyn.recorder.live.choices import Choices
+from tpdyn.recorder.live.finish import ancestors, finished_tape, refs_in, used
 from tpdyn.recorder.live.frames import is_user_file, source_at, user_source
 from tpdyn.recorder.live.hooks import (
     StopRecording,
@@ -36,7 +37,7 @@ from tpdyn.recorder.live.hooks import (
 )
 from tpdyn.recorder.live.operations import Operations
 from tpdyn.recorder.live.storage import Geometry, Storages, geometry_of
-from tpdyn.recorder.live.surroundings import seed_everything, undisturbed
+from tpdyn.recorder.live.surroundings import foreseeable, seed_everything, undisturbed
 from tpdyn.recorder.live.tape import Ref, Tape, TapeMark, TapeParameter
 
 __all__ = ["Recorder", "RecordingError", "StopRecording", "record_tape"]
@@ -53,9 +54,18 @@ class Recorder(Operations):
     width: the width at which the script runs (a label). steps: stop the script after that many optimizer steps (None:
     record to the end of the block). Parameters that existed before are inputs of kind "parameter". evaluations: record also
     what outermost modules compute without gradients; if not, `escaped` tells afterwards whether that would have mattered.
+    unused: record also passes that no step depends on. choices: draws that are shared with other recordings.
     """
 
-    def __init__(self, width: int = 0, steps: int | None = None, *, evaluations: bool = True) -> None:
+    def __init__(
+        self,
+        width: int = 0,
+        steps: int | None = None,
+        *,
+        evaluations: bool = True,
+        unused: bool = True,
+        choices: Choices | None = None,
+    ) -> None:
         watch = Watch(
             limit=steps,
             on_module_enter=self._on_module_enter,
@@ -70,7 +80,7 @@ class Recorder(Operations):
             on_boundary=self._complete_hand_written_step,
             detect_hand_written_steps=False,
         )
-        super().__init__(width, watch)
+        super().__init__(width, watch, choices)
         self._finished: Tape | None = None
         self._origins: dict[tuple[int, str, str, Source], Origin] = {}
         self._by_sequence: dict[int, tuple[str, Source]] = {}
@@ -92,6 +102,7 @@ class Recorder(Operations):
         self._fused_kernels: tuple[bool, bool] | None = None  # mkldnn and cudnn as they were, while switched off
         self._synchronising: list[nn.parallel.DistributedDataParallel] = []  # to be told so again
         self._evaluations = evaluations
+        self._unused = unused
         self.escaped = False  # what ran unrecorded matters: all of it has to be recorded
         self._late = False  # a further optimizer steps, after the one that counts the steps
 
@@ -163,7 +174,10 @@ class Recorder(Operations):
             return
         known = {**self.watch.parameters(), **self.watch.buffers()}
         now = {name: self._storages.read(tensor) for name, tensor in known.items()}
-        self._finished = finished_tape(self._tape, self.watch, list(self._parameters.values()), self._inputs, now)
+        parameters = list(self._parameters.values())
+        if not self._unused:
+            self._tape.marks = used(self._tape.marks, self._nodes, [parameter for _, parameter in parameters])
+        self._finished = finished_tape(self._tape, self.watch, parameters, self._inputs, now)
 
     # -- evaluations ----------------------------------------------------------------------------------------------
 
@@ -309,7 +323,7 @@ class Recorder(Operations):
         with torch._C._DisableFuncTorch():
             tensor = unwrapped(tensor)
             ref = self._storages.read(tensor)
-            self._tape.marks.append(TapeMark(kind, name, self.watch.step, ref))
+            self._tape.marks.append(TapeMark(kind, name, self.watch.step, ref, self.watch.passes))
             self._keep(ref, tensor)
 
     def _keep(self, ref: Ref, tensor: Tensor) -> None:
@@ -511,11 +525,14 @@ def record_tape(
     numbers: Sequence[str] = (),
     *,
     evaluations: bool | None = None,
+    unused: bool = True,
+    choices: Choices | None = None,
 ) -> Tape:
     """Run `run(width)` until `steps` optimizer steps are completed and return the recording.
 
     numbers: names of whole numbers that modules may keep, to be noted in the tape. evaluations: record forward passes without
-    gradients; None: only if training depends on them, which one run without them tells (`Tape.evaluations`).
+    gradients; None: only if training depends on them, which one run without them tells (`Tape.evaluations`). unused: keep named
+    values of passes that no step depends on. choices: draws of whole numbers that recordings share.
 
     torch, numpy and random are seeded with `seed` first. Nothing else is set, and the script computes what it would compute
     without the recording. Afterwards all three draw on from where they were. What the script switched in torch for all
@@ -523,9 +540,9 @@ def record_tape(
     optimizer, or does what cannot be recorded. A script that ends after fewer steps is recorded as far as it goes (a note
     says so).
     """
-    recorder = Recorder(width, steps, evaluations=bool(evaluations))
+    recorder = Recorder(width, steps, evaluations=bool(evaluations), unused=unused, choices=choices)
     try:
-        with undisturbed():
+        with undisturbed(), foreseeable(seed):
             seed_everything(seed)
             with recorder:
                 run(width)
@@ -539,7 +556,7 @@ def record_tape(
             f"the script raised {type(error).__name__} at width {width}: {error}", _source_of(error)
         ) from error
     if recorder.escaped:
-        return record_tape(run, width, steps, seed, numbers, evaluations=True)
+        return record_tape(run, width, steps, seed, numbers, evaluations=True, unused=unused, choices=choices)
     tape = recorder.tape
     tape.evaluations = bool(evaluations)
     tape.numbers = {name: numbers_named(recorder.watch.modules(), name) for name in numbers}

@@ -1,4 +1,7 @@
-"""Which global state does a recording restore? Random generators, and all switches of torch that a script can set."""
+"""Which global state does a recording restore? Random generators, and all switches of torch that a script can set.
+
+Within `foreseeable` generators that the script leaves unseeded are seeded, too: Gymnasium's environments draw from such ones.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,41 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - scripts use the global generator
     random.seed(seed)
+
+
+@contextmanager
+def foreseeable(seed: int) -> Iterator[None]:
+    """Seed what numpy would seed by the entropy of the system, so that two recordings see the same data."""
+    hidden = random.Random(seed)
+    default, sequence, state = np.random.default_rng, np.random.SeedSequence, np.random.RandomState
+
+    class SeedSequence(metaclass=_like(sequence)):  # type: ignore[metaclass]
+        def __new__(cls, entropy: Any = None, *args: Any, **options: Any) -> Any:
+            return sequence(hidden.getrandbits(64) if entropy is None else entropy, *args, **options)
+
+    class RandomState(state, metaclass=_like(state)):  # type: ignore[misc, metaclass, valid-type]
+        def __init__(self, seed: Any = None) -> None:
+            super().__init__(hidden.getrandbits(32) if seed is None else seed)
+
+    def default_rng(seed: Any = None) -> np.random.Generator:
+        return default(hidden.getrandbits(64) if seed is None else seed)
+
+    changed: Any = np.random
+    changed.default_rng, changed.SeedSequence, changed.RandomState = default_rng, SeedSequence, RandomState
+    try:
+        yield
+    finally:
+        changed.default_rng, changed.SeedSequence, changed.RandomState = default, sequence, state
+
+
+def _like(original: Any) -> type:
+    """Make a metaclass whose classes have the instances of the original."""
+
+    class Meta(type(original)):  # type: ignore[misc]
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, original)
+
+    return Meta
 
 
 def _switches() -> list[Switch]:

@@ -81,12 +81,13 @@ class TapeParameter:
 @dataclass(frozen=True, slots=True)
 class TapeMark:
     """A named value: kind "module" (the output of the module `name`), "output" (the root's), "loss" (on which backward was
-    called)."""
+    called). forward: the number of the forward pass that it belongs to."""
 
     kind: Literal["module", "output", "loss"]
     name: str
     step: int
     ref: Ref
+    forward: int = 0
 
 
 @final
