@@ -283,9 +283,9 @@ def _check_met(settings: Sequence[Setting], met: Collection[str]) -> None:
 
 @contextmanager
 def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
-    """Say how to give an option as two words (`--n_embd 64`), or as one, where a script stops at what it was given.
+    """Say how to give an option in another form (`--n_embd 64`), where a script stops at what it was given.
 
-    The error tells, if it names the option. So does the innermost frame of the script's own: a variable of it is the word, as in
+    The error tells, if it names the option. So does the innermost frame of the script's own. A variable of it is the word, as in
     a loop over `sys.argv`.
     """
     try:

@@ -72,14 +72,9 @@ class Watch:
     """Follows a training loop while the `with` block runs.
 
     step: completed optimizer steps. in_optimizer: whether an optimizer is stepping. module_stack: the modules that are
-<<<<<<< HEAD
-    running, outermost first, as (path, module). limit: stop the script when that many steps are completed, by
+    running, outermost first, as (path, module). passes: outermost modules entered so far.
+    limit: stop the script when that many steps are completed, by
     `StopRecording`, swallowed at the exit. `stopped` says whether it was. notes: what a reader of the results should know.
-=======
-    running, outermost first, as (path, module). passes: outermost modules entered so far. limit: stop the script (by
-    `StopRecording`, swallowed at the exit) when
-    that many steps are completed; `stopped` says whether it was. notes: what a reader of the results should know.
->>>>>>> 2b9fdd6 (Recordings share drawn actions and leave out passes that only act, so episodes whose length the policy decides are recorded; an option is given as one word)
 
     Callbacks, all optional. Modules: on_module_enter(path, module, args, kwargs) and on_module_exit(path, module, args,
     kwargs, output). On entering, kwargs are empty: torch does not hand them to a global pre-hook. Steps:
