@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
 from tpdyn import record
 from tpdyn.recorder.live.choices import Choices
@@ -24,9 +23,9 @@ def pole(width: int, steps: int = 4) -> None:
     for _ in range(steps):
         state, logs = 0.1 * world.normal(size=2), []
         while abs(state[0]) < 1:
-            chosen = Categorical(logits=policy(torch.from_numpy(state).float()))
-            action = chosen.sample()
-            logs.append(chosen.log_prob(action))
+            chances = policy(torch.from_numpy(state).float()).softmax(-1)
+            action = torch.multinomial(chances, 1)
+            logs.append(chances[action].log())
             state = state + np.array([2 * action.item() - 1, 0.1]) + 0.3 * world.normal(size=2)
         optimizer.zero_grad()
         if logs:
@@ -56,7 +55,7 @@ def test_an_episode_that_ends_when_the_policy_says_so_is_as_long_at_every_width(
     shared = Choices()
     tapes = [record_tape(pole, width, 2, 0, choices=shared) for width in (8, 20)]
     assert marks(tapes[0]) == marks(tapes[1])
-    assert marks(record_tape(pole, 20, 2, 0)) != marks(tapes[1])
+    assert len({tuple(marks(record_tape(pole, width, 2, 0))) for width in (8, 12, 20)}) > 1  # each with its own actions
 
 
 def test_passes_that_only_act_are_left_out_where_their_number_depends_on_the_width() -> None:

@@ -45,7 +45,7 @@ def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:
 def used(marks: list[TapeMark], nodes: list[Node], parameters: list[TapeParameter]) -> list[TapeMark]:
     """Leave out the marks of forward passes on which no loss and no update depends, and number the others anew.
 
-    How often a policy acts before it is trained may depend on the width; a pass that only chose an action teaches nothing.
+    How often a policy acts before it is trained may depend on the width. A pass that only chose an action teaches nothing.
     """
     roots = [mark.ref for mark in marks if mark.kind == "loss"]
     for parameter in parameters:

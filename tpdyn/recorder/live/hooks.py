@@ -73,8 +73,8 @@ class Watch:
 
     step: completed optimizer steps. in_optimizer: whether an optimizer is stepping. module_stack: the modules that are
     running, outermost first, as (path, module). passes: outermost modules entered so far.
-    limit: stop the script when that many steps are completed, by
-    `StopRecording`, swallowed at the exit. `stopped` says whether it was. notes: what a reader of the results should know.
+    limit: stop the script when that many steps are completed, by `StopRecording`, swallowed at the exit. `stopped` says
+    whether it was. notes: what a reader of the results should know.
 
     Callbacks, all optional. Modules: on_module_enter(path, module, args, kwargs) and on_module_exit(path, module, args,
     kwargs, output). On entering, kwargs are empty: torch does not hand them to a global pre-hook. Steps:
