@@ -50,14 +50,15 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 BASE, LIMIT, ZERO, HALF = 32, 0.1, Fraction(0), Fraction(1, 2)
 
 SHARE = 0.75
-"""The least share of the values whose whole 99 % interval is within the margin of order 0, that is, shown to be flat.
+"""The least share of values shown to be flat: their whole 99 % interval is within the margin of order 0.
 
-All of them would be a stricter statement; it fails where a few values (queries and keys, the logits of a GPT with SGD) still
-carry finite-width terms. Measured by drawing the seeds of a run, 60 times without replacement, from twice as many: each of the
-nine pairs is accepted in 100 % with the derived exponents (the GPT with SGD in 95 %), and in 0 % with all hidden rates too large by
-n^1/2. With the first one alone too large it is 0 %, too, but for the ResNet with SGD (42 %). Behind the last hidden matrix there is
-little left to move: with its rate alone too large, the MLP with Adam and with Muon is accepted in 0 %, with SGD in 57 %, the others
-in 95 % to 100 %. So the first and the last are asked alone, too, all others held.
+All of them would be a stricter statement. It fails where a few values (queries and keys, the logits of a GPT with SGD)
+still carry finite-width terms. Measured by drawing the seeds of a run, 60 times without replacement, from twice as many.
+With the derived exponents each of the nine pairs is accepted in 100 % (the GPT with SGD in 95 %). With all hidden rates too
+large by n^1/2 it is accepted in 0 %. With the first one alone too large it is 0 %, too, but for the ResNet with SGD (42 %).
+Behind the last hidden matrix there is little left to move. With its rate alone too large, the MLP with Adam and with Muon
+is accepted in 0 %. With SGD it is accepted in 57 %, the others in 95 % to 100 %. So the first and the last are asked alone,
+too, all others held.
 """
 
 

@@ -40,7 +40,7 @@ SEEDS = 200
 TRIALS = {"quick": 5, "thorough": 200}.get(PROFILE, 20)
 SHAPES = ((16, 32), (32, 32), (64, 32))
 KS = 5.0
-"""n times the distance is 1.7 to 2.7 on average (it grows as log n), and 3.8 at most in 1,200 draws."""
+"""n times the distance is 1.7 to 2.7 on average (it grows as log n). In 1,200 draws it is 3.8 at most."""
 
 
 def word(p: int) -> list[tuple[str, bool]]:

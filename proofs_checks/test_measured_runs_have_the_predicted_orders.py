@@ -41,9 +41,10 @@ EXAMPLES = settings.default.max_examples if settings.default else 100
 POINTS = max(2, EXAMPLES // 10)  # for each optimizer: 2 quick, 10, 50 thorough
 WIDTHS, SEEDS, LAYERS = (64, 128, 256, 512), 8, 2
 RATE = 0.5
-"""Orders count powers of the width only. A term made of k updates has the constant RATE^k: where it leads (a readout whose
-updates outweigh its initial entries), the rate must not be small, or the widths at which it leads are out of reach: see the
-last test."""
+"""Orders count powers of the width only. A term made of k updates has the constant RATE^k. It leads in a readout whose
+updates outweigh its initial entries. There a small rate would move the widths at which it leads out of reach: see the last
+test.
+"""
 HALF = Fraction(1, 2)
 EPSILON = 2.0**-52
 

@@ -290,7 +290,7 @@ ROOT = Scaling.of(1, Fraction(-1, 2))
 FACTORS = st.sampled_from([Scaling.of(1), Scaling.of(-1), Scaling.of(0.5), Scaling.of(-0.5), ROOT, -ROOT])
 SUMS = st.lists(st.lists(st.tuples(FACTORS, st.integers(0, 5)), min_size=2, max_size=3), min_size=2, max_size=5)
 FAR, CLOSE = (10_007, 100_003), 0.35
-"""So far that `c - n^-1/2` is near c: coefficients come to 20 or so, and no difference of powers of two is zero there."""
+"""So far that `c - n^-1/2` is near c. Coefficients come to 20 or so, and differences of powers of two are nonzero there."""
 
 
 def measured_otherwise(program: Program) -> list[str]:

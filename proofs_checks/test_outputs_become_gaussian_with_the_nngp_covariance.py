@@ -39,9 +39,11 @@ SEEDS, SAMPLES, WIDTH, REST = 40, 2, 256, 0.03
 SPREAD, NEAR = 160, 0.62
 """Networks of which the fluctuation is taken, and how near to 1 its exponent must be.
 
-The logarithm of a variance over 40 networks was seen to spread by 0.3 to 0.5, for its entries depend on each other. So over 160 it
-spreads by 0.2, and the exponent by 0.14: the bounds are 4.5 of it away, and a kernel that does not settle is another 2.8 off. With
-40 networks and bounds 1/2 and 3/2 a search among 60 architectures found a false alarm, of 1.63, where 200 networks have 1.06."""
+The logarithm of a variance over 40 networks spreads by 0.3 to 0.5, for its entries depend on each other. So over 160 it
+spreads by 0.2, and the exponent by 0.14. The bounds are 4.5 of it away, and a kernel that does not settle is another 2.8
+off. With 40 networks and bounds 1/2 and 3/2 a search among 60 architectures had a false alarm, of 1.63. There 200 networks
+have 1.06.
+"""
 FIXED = Wide(("residual", "norm"), "gelu", 1.5, 0.3, True)
 Numbers = NDArray[np.float64]
 

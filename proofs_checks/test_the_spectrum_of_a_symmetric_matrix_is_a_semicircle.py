@@ -39,7 +39,7 @@ TRIALS = {"quick": 5, "thorough": 200}.get(PROFILE, 20)
 WIDTHS = (16, 64, 256)
 HIGHEST = 8
 KS = 5.0
-"""n times the distance is 1.7, 2.2, 2.7 on average at n = 16, 64, 256 (it grows as log n), and spreads by 0.36."""
+"""n times the distance is 1.7, 2.2, 2.7 on average at n = 16, 64, 256: it grows as log n. It spreads by 0.36."""
 
 
 # -- counted -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Is a sentence at most twenty words long? This reads README, CONTRIBUTING, every page and every docstring.
+"""Is a sentence at most twenty words long? This reads README, CONTRIBUTING, every page, docstring and message.
 
 Code, formulas, tables, titles and generated pages of names do not count. A piece in backticks is one word.
 """
@@ -6,8 +6,10 @@ Code, formulas, tables, titles and generated pages of names do not count. A piec
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ ITEM = re.compile(r"^([*+-]|\d+\.|:) +")
 # A sentence ends with its mark, or with a colon before a capital; `name: what it is` of a docstring starts one.
 END = re.compile(
     r"(?<=[.!?:])[\"*)_]*\s+(?=[\"*(_A-Z0-9])"
-    r"|(?<=[.!?])\s+(?=(?:tpdyn|muP|torch|pytest) )"
+    r"|(?<=[.!?])\s+(?=(?:tpdyn|muP|torch|pytest) |--[a-z])"
     r"|(?<=\.)\s+(?=[a-z_]+(?:\[\w\])?(?:, [a-z_]+)*: )"
 )
 ABBREVIATED = re.compile(r"\b(e\.g|i\.e|cf|eq|eqs|fig|sec|al|vs|Ann|Proc|Prop|Thm|Def|Rem|No)\.(?=\s)")
@@ -73,10 +75,16 @@ def test_no_sentence_of_a_page_is_long(page: Path) -> None:
     assert not too_long, "split them:\n" + "\n".join(too_long)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, str]]:
-    """The line and the docstring of a module, and of all classes and functions in it."""
-    yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
+    """The line and the docstring of a module, and of all classes, functions and constants in it."""
     for child in node.body:
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant) and isinstance(child.value.value, str):
+            yield child.lineno, inspect.cleandoc(child.value.value)
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from documented(child)
 
@@ -112,8 +120,40 @@ def test_no_sentence_of_a_docstring_is_long(folder: str) -> None:
     too_long = [
         f"{path.relative_to(ROOT)}, line {line}, {length(sentence)} words: {sentence}"
         for path in files
-        for line, text in documented(ast.parse(path.read_text()))
+        for line, text in documented(parsed(path))
+        if len(text.split()) > LONGEST
         for _, paragraph in paragraphs(prose(text))
+        for sentence in long_sentences(paragraph)
+    ]
+    assert not too_long, "split them:\n" + "\n".join(too_long)
+
+
+def said(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The line and the text of each string that is no docstring. What an f-string fills in is one word, X."""
+    nodes = list(ast.walk(tree))
+    within = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    within |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
+        if id(node) in within:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        if isinstance(node, ast.JoinedStr):
+            yield (
+                node.lineno,
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values),
+            )
+
+
+def test_no_sentence_of_a_message_is_long() -> None:
+    """Messages, help and what reports say, that is: every string of the package but lists of bare names."""
+    too_long = [
+        f"{path.relative_to(ROOT)}, line {line}, {length(sentence)} words: {sentence}"
+        for path in sorted((ROOT / "tpdyn").rglob("*.py"))
+        if "mutants" not in path.parts
+        for line, text in said(parsed(path))
+        if len(text.split()) > LONGEST and not re.fullmatch(r"[\w\s]*", text)
+        for _, paragraph in paragraphs(text)
         for sentence in long_sentences(paragraph)
     ]
     assert not too_long, "split them:\n" + "\n".join(too_long)
@@ -129,7 +169,30 @@ def test_no_sentence_of_a_docstring_is_long(folder: str) -> None:
         ("| " + "word " * 30, []),
         ("* " + "word " * 12 + "\n* " + "word " * 12, []),
         ("[" + "word " * 21 + "](target.md)", [21]),
+        ("Word " * 11 + "e.g. " + "Word " * 11, [23]),
+        ("Word " * 11 + "(eq. 3), version 1.2.0, " + "word " * 8, [23]),
     ],
 )
 def test_a_long_sentence_is_seen_and_what_is_no_prose_is_not(text: str, lengths: list[int]) -> None:
     assert [length(each) for _, paragraph in paragraphs(text) for each in long_sentences(paragraph)] == lengths
+
+
+@pytest.mark.parametrize(
+    ("docstring", "words"),
+    [
+        ("Add two.\n\nWord.\n\n    code " + "word " * 30, "Add two. Word."),
+        ("Add.\n\nExample:\n    >>> add(1, 2)\n    3\n\nMore.", "Add. More."),
+        (
+            "Add.\n\nArgs:\n    one, other: Two numbers.\n        Of any sign.\n\nRaises:\n    ValueError: Never.",
+            "Add. Two numbers. Of any sign. Never.",
+        ),
+        ("* one\n  more\n* two", "one more two"),
+    ],
+)
+def test_what_is_prose_in_a_docstring(docstring: str, words: str) -> None:
+    assert " ".join(paragraph for _, paragraph in paragraphs(prose(docstring))) == words
+
+
+def test_messages_are_seen_and_docstrings_are_not() -> None:
+    source = '"""Docstring."""\ndef f(x):\n    """Docstring."""\n    raise ValueError(f"x is {x!r}; " "expected 1")\n'
+    assert [text for _, text in said(ast.parse(source))] == ["x is X; expected 1"]

@@ -58,4 +58,4 @@ def test_growth_behind_a_larger_constant_is_undecided_not_contradicted() -> None
     row = next(row for row in report.rows() if row.name == "2")
     assert row.measured_change_order is not None
     assert row.measured_change_order.high < 0.75
-    assert "behind which the part of order" in row.note or "larger widths" in row.note
+    assert "the part of order" in row.note or "larger widths" in row.note

@@ -122,7 +122,7 @@ def test_under_a_contradiction_nothing_is_called_right_as_it_is(
     assert "fix   nothing: this script keeps" in printed(compare(made, measured(fc1=0.0, fc2=0.0)))
     against = printed(compare(made, measured()), fix="tpdyn fix train.py")
     assert "nothing" not in against and "tpdyn fix" not in against
-    assert "but   the prediction is not to be trusted here" in against
+    assert "but   do not trust the prediction here" in against
 
 
 def test_outside_the_theory_comes_first_and_the_prediction_is_qualified(predicted: Callable[..., Prediction]) -> None:

@@ -110,7 +110,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_cannot_be_had_is_refused_before_anything_runs() -> None:
-    with pytest.raises(ValueError, match=f"there are {joblib.cpu_count()} cores; expected at most as many"):
+    with pytest.raises(ValueError, match=f"there are {joblib.cpu_count()} cores. Expected at most as many"):
         check_jobs(10_000)
     with pytest.raises(ValueError, match="expected one of: loky, dask, ray"):
         check_jobs(1, "slurm")

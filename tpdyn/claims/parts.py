@@ -26,8 +26,9 @@ from tpdyn.regimes.prediction import Prediction, Row
 
 SEEDS = 4
 SMALL = 1 / 3
-"""A share below it hides nothing: even at twice that, the leading part is a third of the change, and of its slope. It is taken as
-the standard deviation of what the other parts add, with one sign or the other."""
+"""A share below it hides nothing. Even at twice that, the leading part is a third of the change, and of its slope. It is
+taken as the standard deviation of what the other parts add, with one sign or the other.
+"""
 
 MOST_STATEMENTS = 4000
 """Longer programs are not run here: a verdict is to take seconds."""

@@ -386,8 +386,8 @@ def _hidden(what: str, order: Order, slower: Order, estimate: OrderEstimate | No
     if slower is None or estimate is None or estimate.high < slower - margin:
         return ""
     return (
-        f"{what}: {_interval(estimate)} may be a part of order {show_order(slower)} with a larger constant, behind which the part "
-        f"of order {show_order(order)} does not show yet; measure at widths that are 16 times larger"
+        f"{what}: {_interval(estimate)} may be a part of order {show_order(slower)} with a larger constant. Behind it "
+        f"the part of order {show_order(order)} does not show yet; measure at widths that are 16 times larger"
     )
 
 

@@ -63,51 +63,59 @@ Agreement = Literal["agrees", "disagrees", "not explained", "inconclusive", "div
 
 CONFIDENCE = 0.99
 MARGIN = 0.25
-"""Half of the distance between neighbouring orders (they are multiples of 1/2): an interval within the margin of one
-order excludes its neighbours."""
+"""Half of the distance between neighbouring orders, which are multiples of 1/2. An interval within the margin of one order
+excludes its neighbours.
+"""
 
 CROSSOVER = 1.0
-"""Width at which a finite-width term is as large as the leading one, for values that are not predicted to grow.
+"""Width at which a finite-width term equals the leading one, for values that are not predicted to grow.
 
-On the real runs above intervals of changes miss the order in 0.3 % (muP), 0.8 % (NTK), 7 % (SP at a rate of order 1/n,
-whose changes have parts of several orders) and 27 % (SP at a constant rate) where 1 % is promised; the margin, and that
-functions of growing values are not judged, take it up: no false alarm. What is not covered: a leading term made of several
-updates has a power of the learning rate's constant in front, and with a small one leads at large widths only; a right
-prediction can then be rejected (pinned in proofs_checks/test_measured_runs_have_the_predicted_orders.py)."""
+On the real runs above, intervals of changes miss the order in 0.3 % (muP) and 0.8 % (NTK). They miss in 7 % for SP at a
+rate of order 1/n, whose changes have parts of several orders. For SP at a constant rate it is 27 %. Promised is 1 %. The
+margin takes it up, and functions of growing values are not judged: 0 false alarms. One case is not covered. A leading term
+made of several updates has a power of the learning rate's constant in front. With a small constant it leads at large widths
+only. Then a right prediction can be rejected, which proofs_checks/test_measured_runs_have_the_predicted_orders.py pins.
+"""
 
 GROWING_CROSSOVER = 6.0
 """The same for changes that are predicted to grow with the width. What grows overtakes everything else (biases, parts of
-lower order) only beyond a width that depends on the constants in front, which no parametrization controls: the change
-of a readout under standard parametrization has local slopes 0.04, 0.26, 0.53, 0.76 at widths 32 to 512 (theory: 1).
+lower order) only beyond some width. That depends on the constants in front, which no parametrization controls. Take the
+change of a readout under standard parametrization. It has local slopes 0.04, 0.26, 0.53, 0.76 at widths 32 to 512 (theory:
+1).
 
-Measured for sizes n + C at widths 64 to 512, noise 0.1, 8 seeds: false alarms at C = 100: none in 500 (with CROSSOVER 12 %),
-at C = 200: 1.4 % (100 %), at C = 400: 89 % (100 %). The price is power: verdicts on growing values are mostly inconclusive,
-"agrees" at C = 10 in 38 % and at C = 100 in 1 %."""
+Measured for sizes n + C at widths 64 to 512, noise 0.1, 8 seeds. False alarms at C = 100: 0 in 500 (with CROSSOVER 12 %).
+At C = 200: 1.4 % (100 %), at C = 400: 89 % (100 %). The price is power: verdicts on growing values are mostly inconclusive.
+They are "agrees" at C = 10 in 38 % and at C = 100 in 1 %.
+"""
 
 SLOW_CROSSOVER = 48.0
-"""The same before a predicted growth that is not seen contradicts the theory: what grows may start with a constant of 1e-3, as a
-gradient does that passes a softmax and a normalisation (measured: flat up to width 8192, order +1/2 of the rest). A growth
-that is larger than predicted contradicts it at `GROWING_CROSSOVER`."""
+"""The same before a predicted growth that is not seen contradicts the theory. What grows may start with a constant of 1e-3,
+as a gradient does that passes a softmax and a normalisation. One was measured flat up to width 8192, at order +1/2 of the
+rest. A growth that is larger than predicted contradicts it at `GROWING_CROSSOVER`.
+"""
 
 TERMS = 3
 
 MODEL_ERROR = 0.003
 """What those terms leave over, relative to the value: without it four points without noise would be sure of anything.
 
-Measured with six terms instead of three, without noise: the interval misses in at most 1 % at either crossover; with 0.0003
-it would in 10 % (crossover 6, widths 32, 48, 64, 256)."""
+Measured with six terms instead of three, without noise: the interval misses in at most 1 % at either crossover. With 0.0003
+it would in 10 % (crossover 6, widths 32, 48, 64, 256).
+"""
 
 BENT = 2.0
 """How many standard deviations of noise a bend must have to be one."""
 
 DOUBLINGS = 6
-"""A row whose local slopes bend towards its predicted order is undecided if they would reach it over so many doublings. Two
-powers that cross (n + C) have slopes that bend over about six."""
+"""Let the local slopes of a row bend towards its predicted order. It is undecided if they would reach it over so many
+doublings. Two powers that cross (n + C) have slopes that bend over about six.
+"""
 
 FLOOR = 32.0
 """A change below FLOOR * machine epsilon * size is round-off. A computation in floating point moves a value by a few
-epsilon; at 32 that is less than 10 % of what is measured, an error of 0.05 in an order over a factor 8 of widths. Measured
-for tanh(W x) in single precision: 1 % at width 512, 7 % at width 4096."""
+epsilon. At 32 that is less than 10 % of what is measured. Over a factor 8 of widths this is an error of 0.05 in an order.
+Measured for tanh(W x) in single precision: 1 % at width 512, 7 % at width 4096.
+"""
 
 
 @final

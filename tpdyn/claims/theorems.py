@@ -28,8 +28,8 @@ class Abc:
     def __post_init__(self) -> None:
         if not len(self.a) == len(self.b) == len(self.c) >= 2:
             raise ValueError(
-                f"exponents for {len(self.a)}, {len(self.b)} and {len(self.c)} layers; expected the same number of a, b "
-                "and c, at least two (one hidden layer and the readout)"
+                f"exponents for {len(self.a)}, {len(self.b)} and {len(self.c)} layers; expected as many of a, b "
+                "and c. At least two are needed: one hidden layer and the readout"
             )
 
     @property

@@ -12,8 +12,8 @@ import typer
 from tpdyn.cli.options import say
 
 EXIT_HELP = (
-    "Exit status: 0 stable, nontrivial, confirmed; 10 unstable; 11 trivial; 12 the runs contradict the prediction; "
-    "16 the runs leave it undecided; 13 outside the theory; 14 not the regime of --require; 2 bad input; 130 interrupted."
+    "Exit status: 0 stable, nontrivial, confirmed; 10 unstable; 11 trivial. 12 the runs contradict the prediction; "
+    "16 the runs leave it undecided. 13 outside the theory; 14 not the regime of --require. 2 bad input; 130 interrupted."
 )
 
 

@@ -137,8 +137,8 @@ def check(
         program = record(watched, widths=recorded, steps=steps, at=at, finite=finite)
     if program.steps < steps:
         raise BadInput(
-            f"the script ended after {program.steps} optimizer steps; expected {steps} (some orders appear only once every "
-            "layer has been updated): let it train longer, or ask for fewer with --steps"
+            f"the script ended after {program.steps} optimizer steps; expected {steps}. Some orders appear only once every "
+            "layer has been updated. Let it train longer, or ask for fewer with --steps"
         )
     tell("predicting", 0, 1)
     with translated():

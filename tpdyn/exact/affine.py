@@ -41,7 +41,7 @@ class Conditions(NamedTuple):
 
 
 Memory = dict[Hashable, Any]
-"""What was found at points of one slice, by what was asked: results, each with the conditions under which it holds."""
+"""Results found at points of one slice, by what was asked, each with the conditions under which it holds."""
 
 
 @final

@@ -28,7 +28,7 @@ ROUND_OFF = 1e-12
 
 Names = tuple[str, ...]
 Atom = tuple[int, tuple[int, ...], Names]
-"""A position that holds the value, the labels of its axes in the sum, and the parameters whose exponents multiply it."""
+"""A position of the value, the labels of its axes in the sum, and the parameters whose exponents multiply it."""
 Form = Mapping[Atom | None, Scaling]
 """A sum over atoms; under None its constant."""
 ONE = Scaling.of(1)

@@ -51,9 +51,9 @@ class Ranges:
             raise OutsideTheory("outside the theory: the eigenvalues of a number of matrices that grows with the width")
         if any(shape[axis].is_wide for axis in rows) and not self.finite_rank(var, rows):
             raise OutsideTheory(
-                "outside the theory: the spectrum of a matrix whose rank may grow with the width; expected a sum of finitely "
-                "many outer products, as G @ G.T of gradients G is (an untrained weight is none, nor is a gradient after an "
-                "entrywise function)"
+                "outside the theory: the spectrum of a matrix whose rank may grow with the width. Expected a sum of finitely "
+                "many outer products, as G @ G.T of gradients G is. An untrained weight is none, nor is a gradient after an "
+                "entrywise function"
             )
         return sum((shape[axis].order or ZERO for axis in rows), ZERO)
 
@@ -65,8 +65,8 @@ class Ranges:
         same = isinstance(instruction, Eigenvalues) and instruction.value.var == spectral.value.var
         if position is None or not same or instruction.descending != spectral.descending:  # type: ignore[union-attr]
             raise OutsideTheory(
-                "outside the theory: eigenvectors with weights that are no function of their own eigenvalues; "
-                "what comes out is arbitrary where eigenvalues coincide"
+                "outside the theory: eigenvectors with weights that are no function of their own eigenvalues. "
+                "The result is arbitrary where eigenvalues coincide"
             )
         return position
 
@@ -110,9 +110,9 @@ class Ranges:
                 reader = self.program.statements[number]
                 source = reader.origin.source
                 raise OutsideTheory(
-                    "outside the theory: a function of a matrix that does not vanish on its null space (a negative power, say) is "
-                    f"read by `{source.text.strip() or reader.name}` ({source}), and what it meets there may lie outside of the "
-                    "matrix's range, where nothing but the epsilon keeps it finite; expected a product with the gradients that "
+                    "outside the theory: a function of a matrix that does not vanish on its null space (a negative power, say). It "
+                    f"is read by `{source.text.strip() or reader.name}` ({source}), and what it meets there may lie outside of "
+                    "the matrix's range. There only the epsilon keeps it finite. Expected a product with the gradients that "
                     "the matrix is made of, or with sums of them"
                 )
 

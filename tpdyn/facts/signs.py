@@ -141,8 +141,9 @@ def _none_negative(scalings: Iterable[Scaling]) -> bool:
 
 
 FLOOR = 1e-3
-"""A constant up to this size under the norm of a parameter is there for parameters that are zero (Adafactor's, whose steps are
-in proportion to the norm): a norm of order n^-1/2 meets it at a width of a million."""
+"""A constant up to this size under the norm of a parameter is there for parameters that are zero. So is Adafactor's, whose
+steps are in proportion to the norm. A norm of order n^-1/2 meets it at a width of a million.
+"""
 
 
 def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[int]) -> Mapping[int, int]:

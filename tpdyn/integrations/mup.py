@@ -45,15 +45,18 @@ Kind = Literal["sgd", "entrywise"]
 HALF, ONE = Fraction(1, 2), Fraction(1)
 
 INITIAL: Mapping[int, Fraction] = {0: ZERO, 1: ZERO, 2: -HALF}
-"""mup/init.py, `constant_std_init_`, and `set_base_shapes` on torch's own: by the number of infinite dims, the power of
-`width_mult` (the growth of the last infinite dim) by which initial entries move."""
+"""mup/init.py, `constant_std_init_`, and `set_base_shapes` on torch's own. It is, by the number of infinite dims, the power
+of `width_mult` by which initial entries move. There `width_mult` is
+the growth of the last infinite dim.
+"""
 
 RATE: Mapping[Kind, Mapping[int, Fraction]] = {
     "entrywise": {0: ZERO, 1: ZERO, 2: -ONE},  # MuAdam, MuAdamW: matrix-like by width_mult
     "sgd": {0: ZERO, 1: ONE, 2: -ONE},  # MuSGD: vector-like by width_mult, matrix-like by fan-in over fan-out
 }
-"""mup/optim.py: the power of `width_mult` by which learning rates move; for MuSGD and two infinite dims that of the growth of
-dim 1 over the growth of dim 0 (`fanin_fanout_mult_ratio`). Weight decay moves against it."""
+"""mup/optim.py: the power of `width_mult` by which learning rates move. For MuSGD and two infinite dims it is the growth of
+dim 1 over that of dim 0 (`fanin_fanout_mult_ratio`). Weight decay moves against it.
+"""
 
 READOUT = -ONE
 """mup/layer.py, MuReadout and MuSharedReadout: the input is divided by `width_mult`. Attention's 1/d is left to the user."""

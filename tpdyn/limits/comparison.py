@@ -35,11 +35,14 @@ DENSE = 1024
 """Up to this width matrices are stored: a check of the limit that shares nothing with its sampler."""
 FLUCTUATION = -0.5
 SIGMAS, LEEWAY = 3.0, 0.1
-"""Powers are those of large widths: at the smallest ones a tenth more or less is seen of networks that do approach."""
+"""Powers are those of large widths. At the smallest ones networks that do approach are off by a tenth."""
 SMALL = 1e-3
-"""A value below this part of what it is in other steps (an output that starts at zero) is measured against those."""
+"""A value may be below this part of what it is in other steps (an output that starts at zero). Then it is measured against
+those.
+"""
 NOISE = 2.0
-"""A mean that is within so many of its standard errors (and of the limit's) of zero says nothing about its power."""
+"""A mean may be within so many of its standard errors (and of the limit's) of zero. Then it says nothing about its power.
+"""
 
 
 @final

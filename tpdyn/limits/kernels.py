@@ -171,7 +171,7 @@ def _batch_axes(program: Program, data: int) -> dict[int, int]:
                     ring(
                         program,
                         var,
-                        "no kernel of two inputs: here samples are mixed (a batch norm?), so that each output "
+                        "no kernel of two inputs: here samples are mixed (a batch norm?). Each output "
                         "depends on the whole batch",
                     )
                 )

@@ -140,8 +140,8 @@ class Stream:
     def _whitened(self, columns: Tensor) -> Tensor:
         if len(self.basis) + len(columns) > self.size // 2:
             raise ReadingError(
-                f"the run asks for {len(self.basis) + len(columns)} directions of a space of {self.size} points; take more "
-                "points, at least four times as many as directions"
+                f"the run asks for {len(self.basis) + len(columns)} directions of a space of {self.size} points. Take more "
+                "points: at least four times as many as directions"
             )
         for _ in range(2):
             columns = columns - (columns @ self.basis.T) @ self.basis

@@ -91,8 +91,8 @@ def ntk_predict(
     speed = rate / targets.numel()
     if method == "descent" and speed * float(values[-1]) > 2:
         raise ValueError(
-            f"gradient descent diverges: rate {rate} is above {2 * targets.numel() / float(values[-1]):.4g}, two over the "
-            "largest eigenvalue of the kernel (over samples and outputs); use a smaller rate"
+            f"gradient descent diverges: rate {rate} is above {2 * targets.numel() / float(values[-1]):.4g}. That is two over the "
+            "largest eigenvalue of the kernel (over samples and outputs). Use a smaller rate"
         )
     gone = _integrated(values, speed, t, method)
     moves = (test_train @ vectors) * gone @ vectors.T  # how test outputs follow residuals at the start

@@ -17,7 +17,7 @@ from tpdyn.readings.sampled.rule import Sampled
 ROWS = 64
 """Kernels are kept of so many rows (examples, tokens) at most."""
 COORDINATES = 1 << 13
-"""Quantiles are taken over the first points: they are a net of their own, and sorting more would take most of the time."""
+"""Quantiles are taken over the first points. They are a net of their own, and sorting more would take most of the time."""
 LEVELS = tuple(number / 32 for number in range(1, 32))
 
 

@@ -52,7 +52,7 @@ def assembled(
         if run.unknown_base:
             notes.append(
                 f"no change is known for {', '.join(dict.fromkeys(run.unknown_base))}: the input was computed from "
-                "other modules' outputs outside of any module; put the network into one nn.Module"
+                "other modules' outputs outside of any module. Put the network into one nn.Module"
             )
     part = {name: outputs[..., k] for k, name in enumerate(FIELDS)}
     return Measurement(

@@ -164,7 +164,7 @@ def _by_program(
 
     if len(dense) < 2:
         raise ValueError(
-            f"widths are {widths}, of which live runs fit into memory at {dense or 'none'}; expected at least two where the "
+            f"widths are {widths}, of which live runs fit into memory at {dense or 'none'}. Expected at least two where the "
             "script itself can be run"
         )
     live = _live(train, dense, live_seeds, steps, device, list(notes), means, one_more, program=program)
@@ -182,7 +182,7 @@ def _by_program(
         found = difference(live, at)
         if found is None:
             text = (
-                f"{len(others)} runs at each width are of the recorded program, {len(live_seeds)} are live; a permutation test "
+                f"{len(others)} runs at each width are of the recorded program, {len(live_seeds)} are live. A permutation test "
                 "does not tell them apart"
             )
             return replace(joined(live, made), notes=(*live.notes, text, *made.notes))

@@ -34,7 +34,7 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"device is {device!r}, which cannot be used here ({first}); expected auto, script, cpu or an accelerator that "
+            f"device is {device!r}, which cannot be used here ({first}). Expected auto, script, cpu or an accelerator that "
             "torch finds, such as cuda"
         ) from error
 
@@ -63,7 +63,7 @@ def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, dev
             dict.fromkeys(location.partition(":")[0] for location in seeded)
         )  # lines may differ between runs
         seen.notes.append(
-            f"the script seeds its random numbers itself ({files}): each run mixes its own seed in, so that runs differ in "
+            f"the script seeds its random numbers itself ({files}): each run mixes its own seed in. So runs differ in "
             "their initial weights, and in data drawn from those generators"
         )
     if seen.steps < steps and not seen.broken_by(steps):
@@ -74,7 +74,7 @@ def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, dev
                 "Let it train longer, or ask for fewer steps"
                 if seen.steps
                 else "An optimizer step is a `.step()` of a torch.optim optimizer, or a change of the parameters "
-                "after `backward()`; is `train` the function with the training loop?"
+                "after `backward()`. Is `train` the function with the training loop?"
             )
         )
     return seen

@@ -86,8 +86,8 @@ class monitor:
         if twins or prediction is not None:
             if width is None or not twins:
                 raise ValueError(
-                    "expected values need `width=` (that of this model) and `twins=` (histories or log folders of smaller "
-                    "monitored runs), which the prediction carries along"
+                    "expected values need `width=` (that of this model) and `twins=`: histories or log folders of smaller "
+                    "monitored runs. The prediction carries them along"
                 )
             self._bands = bands(
                 width, [each if isinstance(each, History) else read(each) for each in twins], prediction
@@ -154,7 +154,7 @@ class monitor:
             if self._call is None:
                 self._stop(
                     self._step,
-                    "the optimizer steps, but the model was not called, so that there is no batch; give `probe=`, or the "
+                    "the optimizer steps, but the model was not called, so there is no batch. Give `probe=`, or the "
                     "module that the script calls",
                 )
                 return
@@ -262,8 +262,8 @@ def _call_of(probe: Any) -> Callable[[nn.Module], object] | None:
             return function
         case _:
             raise ValueError(
-                f"probe is {type(probe).__name__}; expected a tensor, a tuple of arguments, a dict of keywords, or a function "
-                "of the model that runs a forward pass"
+                f"probe is {type(probe).__name__}; expected a tensor, a tuple of arguments or a dict of keywords. Or give a "
+                "function that runs the model forward"
             )
 
 

@@ -91,8 +91,8 @@ def parametrize(
     asked = Applied(width, base_width, {name: shifts[name] for name in names.values() if name in shifts})
     if before is not None and before != asked:
         raise ValueError(
-            f"this model was parametrized before ({before.mark}), now {asked.mark} or other exponents are asked for; "
-            "build it anew first: its initial entries are rescaled already"
+            f"this model was parametrized before ({before.mark}), now {asked.mark} or other exponents are asked for. "
+            "Build it anew first: its initial entries are rescaled already"
         )
     if isinstance(optimizer_or_groups, torch.optim.Optimizer):
         old: Groups = list(optimizer_or_groups.param_groups)
@@ -174,7 +174,7 @@ def _check_whole(names: Mapping[nn.Parameter, str], facts: Mapping[str, Paramete
     )
     if shards:
         raise ValueError(
-            f"seed: {', '.join(shards)} are shards, of which each process would draw its own; parametrize before wrapping, or "
+            f"seed: {', '.join(shards)} are shards, of which each process would draw its own. Parametrize before wrapping, or "
             "leave the seed out, and the entries that are there are rescaled"
         )
 
@@ -207,7 +207,7 @@ def _check(
     there, known = set(names.values()), set(shifts)
     if any("_flat_param" in name for name in there):
         raise ValueError(
-            "the model's parameters are flattened into one by FullyShardedDataParallel, which then has one learning rate; wrap "
+            "the model's parameters are flattened into one by FullyShardedDataParallel, which then has one learning rate. Wrap "
             "with use_orig_params=True, or with torch.distributed.fsdp.fully_shard"
         )
     if missing := sorted(known - there):
@@ -288,7 +288,7 @@ def _check_laws(facts: Mapping[str, ParameterFacts]) -> None:
     without = sorted(name for name, fact in facts.items() if fact.law is None)
     if without:
         raise ValueError(
-            f"seed: the initial entries of {', '.join(without)} follow no single law that could be drawn from; leave the seed "
+            f"seed: the initial entries of {', '.join(without)} follow no single law that could be drawn from. Leave the seed "
             "out, and the entries that are there are rescaled"
         )
 

@@ -70,7 +70,7 @@ def expect_steps(program: Program) -> None:
     """Raise ValueError for a program without two optimizer steps, or without parameters: no maximal update is asked of it."""
     if program.steps < 2 or not program.parameters:
         raise ValueError(
-            f"the program has {program.steps} optimizer steps; expected at least two: record with steps=3, since some "
+            f"the program has {program.steps} optimizer steps; expected at least two. Record with steps=3, since some "
             "requirements are about values after updates"
         )
 

@@ -41,7 +41,7 @@ from tpdyn.regimes.maximal import contributions_of
 from tpdyn.regimes.naming import together
 
 Optimizer = Literal["sgd", "entrywise", "parameter-scaled"]
-"""How large an update is: like the gradient; of order 0; like the parameter (the rate scales it in all three)."""
+"""How large an update is: like the gradient, of order 0, or like the parameter. The rate scales it in all three."""
 
 HALF, ONE = Fraction(1, 2), Fraction(1)
 
@@ -135,10 +135,11 @@ EVERETT: tuple[Family, ...] = (
     _family("muP", _SCALED, _EVERETT, (-HALF, HALF, 0), (0, HALF, HALF), (HALF, HALF, 0)),
     _family("MFP", _SCALED, _EVERETT, (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
 )
-"""Per-layer rates under "full alignment". Each layer's own update then contributes at order 0, in all of them. But SP and NTP
-keep a readout of order n^-1/2, which training aligns with the changes of its input, so that the output changes by n^1/2
-(Tensor Programs IV, Theorem 3.3; IVb, Theorem 2.8.12): they are unstable as the width grows. muP and MFP are the maximal
-update parametrization."""
+"""Per-layer rates under "full alignment". Each layer's own update then contributes at order 0, in all of them. But SP and
+NTP keep a readout of order n^-1/2. Training aligns it with the changes of its input, so the output changes by n^1/2. They
+are unstable as the width grows (Tensor Programs IV, Theorem 3.3; IVb, Theorem 2.8.12). muP and MFP are the maximal update
+parametrization.
+"""
 
 
 def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -> Family:

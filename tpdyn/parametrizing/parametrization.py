@@ -113,8 +113,8 @@ class Parametrization:
         # With k = 0 (updates in proportion to the parameter: Adafactor) rates do not move, all else does.
         if missing and (k is None or (gauge == "same rate" and not k)):
             raise ValueError(
-                f"{name} cannot be written with {gauge}: no symmetry (a + s, b - s, c - k s) of its exponents was found in this "
-                "program (a weight decay that is multiplied by the learning rate, or a norm over all gradients, breaks it)"
+                f"{name} cannot be written with {gauge}: no symmetry (a + s, b - s, c - k s) was found. "
+                "A weight decay that is multiplied by the learning rate, or a norm over all gradients, breaks it"
             )
         return (a + shift, b if self.own[name].zero else b - shift, c - (k or ZERO) * shift)
 

@@ -157,8 +157,8 @@ class Builder:
         inner = self.shape(x)[-1:], self.shape(y)[-2:][:1]
         if 0 in ranks or inner[0] != inner[1] or (max(ranks) > 2 and min(ranks) > 2):
             raise ValueError(
-                f"matmul of {_shown(self.shape(x))} and {_shown(self.shape(y))}: expected equal inner sizes, "
-                "and at most one value with more than two axes; try einsum"
+                f"matmul of {_shown(self.shape(x))} and {_shown(self.shape(y))}: expected equal inner sizes "
+                "and at most one value with more than two axes. Try einsum"
             )
         batch = "abcdefgh"[: max(*ranks, 2) - 2]
         rows = ("i" * (ranks[0] > 1), "k" * (ranks[1] > 1))

@@ -29,8 +29,9 @@ Step = Callable[[list[Tensor]], Tensor]
 """One statement, ready to be computed from the values of its operands."""
 
 KEPT = 31 * 2**20
-"""Bytes. Once so many were freed, glibc keeps what is freed next, instead of having the system clear new pages each time:
-its threshold for that follows the largest block that was freed, up to 32 MiB."""
+"""Bytes. Once so many were freed, glibc keeps what is freed next. Else the system clears new pages each time. Its threshold
+for that follows the largest block that was freed, up to 32 MiB.
+"""
 
 
 @final

@@ -30,7 +30,8 @@ from tpdyn.readings.orders.reading import Exponents
 T = TypeVar("T")
 
 Kind = Literal["a", "b", "c", "p"]
-"""Which exponent: of a parameter's multiplier a, its initial entries b, its learning rate c; or p of a site's multiplier."""
+"""Which exponent: of a parameter's multiplier a, its initial entries b, its learning rate c. Or p of a site's multiplier.
+"""
 
 KINDS: tuple[Kind, ...] = ("a", "b", "c")
 
@@ -127,7 +128,7 @@ def moved_by(program: Program, word: str) -> dict[tuple[Kind, str], Fraction]:
         fitting = fnmatch.filter(names, pattern or "*")
         if kind is None or not fitting:
             raise ValueError(
-                f"{part.strip()!r} names no exponent; expected a (multiplier), b (initial size) or c (learning rate), of all "
+                f"{part.strip()!r} names no exponent; expected a (multiplier), b (initial size) or c (learning rate). It is of all "
                 f"parameters or behind a name: 'c', 'out.weight:b', 'blocks.*:c'. Parameters: {', '.join(names)}"
             )
         for name in fitting:

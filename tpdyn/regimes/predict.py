@@ -58,7 +58,7 @@ def predict(
         raise ValueError("the program has no optimizer step; record at least two (steps=3 shows every effect)")
     if program.steps < 2:
         raise ValueError(
-            "the recording holds one optimizer step only, so no value is seen after an update; expected at least two: let "
+            "the recording holds one optimizer step only, so no value is seen after an update. Expected at least two: let "
             "the script train longer, and record with steps=3"
         )
     if not one_width:
@@ -285,8 +285,8 @@ def expect_several_widths(program: Program) -> None:
     """Raise ValueError if a program was recorded at one width: its dims are numbers, and tpdyn cannot know which grow."""
     if len(program.widths) == 1:
         raise ValueError(
-            "the program was recorded at one width, where nothing tells which dims grow and which constants depend on them; "
-            "expected two widths, better three: tpdyn.record(train, widths=(16, 24, 40)), or `tpdyn.recorder.record.joined` of the "
+            "the program was recorded at one width, where nothing tells which dims grow and which constants depend on them. "
+            "Expected two widths, better three: tpdyn.record(train, widths=(16, 24, 40)). Or `tpdyn.recorder.record.joined` of the "
             "recordings of several trainings, each begun with its width (as callbacks are). To read it as it is, every dim "
             "being a constant: predict(program, one_width=True)"
         )
@@ -307,15 +307,15 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
     program, reasons = facts.program, []
     if facts.wide_data:
         text = (
-            "outside the theory: a forward value has two dims that grow with the width; does the batch or the sequence "
+            "outside the theory: a forward value has two dims that grow with the width. Does the batch or the sequence "
             "length grow with it? Orders below treat sums over it as sums of like terms"
         )
         fix = "keep the number of samples and tokens fixed while the width varies"
         reasons.append(_reason(program, facts.wide_data[0], text, fix))
     if facts.fixed_products:
         text = (
-            "outside the theory: a fixed matrix both of whose dims grow with the width (a Fourier transform over the width?) "
-            "is multiplied; only the size of its entries is known. Orders below take its rows for independent of all else"
+            "outside the theory: a product with a fixed matrix whose dims both grow (a Fourier transform over the width?). "
+            "Only the size of its entries is known. Orders below take its rows for independent of all else"
         )
         fix = "transform a dim that does not grow, such as the tokens, or let the matrix be drawn at random"
         reasons.append(_reason(program, facts.fixed_products[0], text, fix))

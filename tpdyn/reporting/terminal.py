@@ -195,7 +195,7 @@ def _cause(
     elif prediction.regime is Regime.FEATURE_LEARNING and not prediction.outside and not against:
         lines += _wrapped("  fix   ", "nothing; this is the regime that large widths need", width)
     if against:
-        text = "the prediction is not to be trusted here: see the rows that are WRONG or NaN, and report it with the script"
+        text = "do not trust the prediction here: see the rows that are WRONG or NaN, and report it with the script"
         lines += _wrapped("  but   ", text, width)
     return lines
 
@@ -298,7 +298,7 @@ def _horizon(prediction: Prediction) -> list[str]:
     if settles < steps:
         return []
     return [
-        f"orders settle at step {settles}, after the recorded ones (0 to {steps - 1}): the verdict is that of all later steps; "
+        f"orders settle at step {settles}, after the recorded ones (0 to {steps - 1}). The verdict is that of all later steps; "
         f"--steps {settles + 1} runs so far"
     ]
 

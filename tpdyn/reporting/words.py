@@ -68,7 +68,7 @@ def advice(report: Report) -> list[str]:
     if plan is not None:
         said.append(
             f"to decide: --seeds {plan.seeds} --widths {','.join(map(str, plan.widths))} would do in {plan.power:.0%} of cases "
-            "(if the theory is right); --until-decided does it step by step"
+            "(if the theory is right). --until-decided does it step by step"
         )
     elif len(report.measurement.seeds) < 2:
         said.append("to decide: runs that differ are needed; one seed shows no spread")

@@ -20,7 +20,7 @@ Position = tuple[int, int, int, int]
 
 NUMBER = re.compile(r"(?<![\w.])\d[\d_]*(\.\d*)?([eE][-+]?\d+)?(?![\w.])")
 PROBE = 7304.0
-"""A number that stands in for another, to see which entry changes; followed by twice that, should it be the number itself."""
+"""A number that stands in for another, to see which entry changes. If it is the number itself, twice that follows."""
 
 
 class NotReadable(ValueError):

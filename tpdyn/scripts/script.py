@@ -92,8 +92,8 @@ def _loaded(
         return _with_settings(path, function, _read(path, (), settings, widths)[1]) if settings else called
     if not options and not settings:
         raise BadTarget(
-            f"{target}: a script without a width argument; expected its own option for the width, as in "
-            f"--width-arg=--d-model, a number in its text, as in --set n_embd=n, or a function of the width, as in "
+            f"{target}: a script without a width argument. Expected its own option for the width, as in "
+            f"--width-arg=--d-model, or a number in its text, as in --set n_embd=n. Or name a function of the width, as in "
             f"{target}:train"
         )
     words, set_to = _read(path, options, settings, widths)
@@ -206,7 +206,7 @@ def _imported(path: Path) -> ModuleType:
     except SystemExit as error:
         del sys.modules[name]
         raise BadTarget(
-            f"{path} leaves when it is imported (status {error.code!r}), so that no function can be called; expected a file "
+            f"{path} leaves when it is imported (status {error.code!r}), so that no function can be called. Expected a file "
             "that only defines things. Put the part that runs under: if __name__ == '__main__':"
         ) from error
     except Exception as error:

@@ -49,7 +49,7 @@ def check_jobs(jobs: int, backend: str = "loky") -> None:
         raise ValueError(f"backend is {backend!r}; expected one of: {', '.join(BACKENDS)}")
     if backend == "loky" and jobs > cores():
         raise ValueError(
-            f"jobs is {jobs}, and there are {cores()} cores; expected at most as many, since more would only wait for each "
+            f"jobs is {jobs}, and there are {cores()} cores. Expected at most as many, since more would only wait for each "
             "other"
         )
     if backend != "loky":
@@ -58,7 +58,7 @@ def check_jobs(jobs: int, backend: str = "loky") -> None:
             import_module(package)
         except ImportError as error:
             raise WorkersError(
-                f"the backend {backend} needs the package {package}, which is not installed here ({error}); try "
+                f"the backend {backend} needs the package {package}, which is not installed here ({error}). Try "
                 f'pip install "tpdyn[{backend}]", or the backend loky'
             ) from error
 

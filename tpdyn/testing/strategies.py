@@ -41,7 +41,7 @@ def widths(
     known = range(-(-smallest // multiple) * multiple, largest + 1, multiple)
     if count < 1 or len(known) < count:
         raise ValueError(
-            f"{count} widths from {smallest} to {largest}, multiples of {multiple}: there are {len(known)}; expected at least one, "
+            f"{count} widths from {smallest} to {largest}, multiples of {multiple}: there are {len(known)}. Expected at least one, "
             "and as many as there are"
         )
     return st.lists(st.sampled_from(known), min_size=count, max_size=count, unique=True).map(lambda w: tuple(sorted(w)))

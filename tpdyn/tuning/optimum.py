@@ -34,8 +34,9 @@ CLIFF = 9.0
 """The ratio of the two rises beside the lowest point from which on the steep one counts as a cliff. There no parabola is
 fitted, unless the gentle side is curved, too (by at least the inverse of this ratio).
 
-If the vertex lies d of the spacing beside the lowest point, a parabola's rises have the ratio (1 + 2 d) / (1 - 2 d). The value
-9 is d = 0.4. A parabola has the same curvature everywhere."""
+Let the vertex lie d of the spacing beside the lowest point. Then a parabola's rises have the ratio (1 + 2 d) / (1 - 2 d).
+The value 9 is d = 0.4. A parabola has the same curvature everywhere.
+"""
 
 
 @final

@@ -258,8 +258,8 @@ def _final_loss(
         return math.inf, losses
     if len(losses) < steps:
         raise SweepError(
-            f"the script made {len(losses)} optimizer steps {where}; expected {steps}. Let it train longer, ask for "
-            "fewer with steps=, or, if it updates parameters by hand, use a torch.optim optimizer: its settings are multiplied"
+            f"the script made {len(losses)} optimizer steps {where}; expected {steps}. Let it train longer, or ask for "
+            "fewer with steps=. If it updates parameters by hand, use a torch.optim optimizer: its settings are multiplied"
         )
     counted = losses[-max(1, round(LAST * steps)) :]
     return (float(np.mean(counted)) if np.isfinite(counted).all() else math.inf), losses

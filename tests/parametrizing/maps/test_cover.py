@@ -127,7 +127,7 @@ def test_what_makes_no_difference_to_the_phase_is_merged() -> None:
     [
         ({"symbols": {"c": "nowhere:c"}}, "names no exponent"),
         ({"symbols": {}}, "there are no symbols"),
-        ({"symbols": {str(k): "c" for k in range(9)}}, r"9 symbols \(0, 1, 2, ...\); expected at most 8"),
+        ({"symbols": {str(k): "c" for k in range(9)}}, r"9 symbols \(0, 1, 2, ...\)\. Expected at most 8"),
         ({"limits": 3}, "limits 3 of 'c'; expected two finite numbers"),
         ({"limits": (1, 0)}, "limits 1 to 0 of 'c'; expected the smaller one first"),
         ({"limits": {"d": (0, 1)}}, "limits of d; the symbols are c"),

@@ -161,7 +161,7 @@ def leaves() -> tuple[Builder, int, int]:
 def test_a_product_of_two_gaussian_leaves_is_outside() -> None:
     b, w, v = leaves()
     b.matmul(w, v)
-    assert "a product of two Gaussian leaves, W and V; apply them to a vector" in outside(b)
+    assert "a product of two Gaussian leaves, W and V. Apply them to a vector" in outside(b)
 
 
 def test_squares_of_a_leaf_as_in_adam_with_l2_are_outside() -> None:

@@ -56,7 +56,7 @@ def test_a_size_that_only_looked_proportional_is_named() -> None:
         loop(mlp(width, min(width, 4096)))
 
     with pytest.raises(
-        RecordingError, match=rf"(?s)so n was expected; at width {LARGE} it is 4096 and not 1e\+06.*test_fake"
+        RecordingError, match=rf"(?s)so n was expected. At width {LARGE} it is 4096 and not 1e\+06.*test_fake"
     ):
         record(train, steps=1, at=LARGE)
 
@@ -65,7 +65,7 @@ def test_a_constant_that_only_looked_constant_is_named() -> None:
     def train(width: int) -> None:
         loop(mlp(width), lr=0.1 if width < 1000 else 0.1 * 1000 / width)
 
-    with pytest.raises(RecordingError, match=rf"(?s)so 0.99.* was expected; at width {LARGE}|so -?0.1.* was expected"):
+    with pytest.raises(RecordingError, match=rf"(?s)so 0.99.* was expected. At width {LARGE}|so -?0.1.* was expected"):
         record(train, steps=1, at=LARGE)
 
 

@@ -220,7 +220,7 @@ class _Writer:
             edits.comment(line.line, f"TODO (tpdyn fix): {words}")
             self._by_hand.append(
                 f"{where}: {words}; which expression of the line that is, is not "
-                "plain (inside of a library: by an option of its own, or a forward hook of the module)"
+                "plain. Inside of a library, use an option of its own, or a forward hook of the module"
             )
             return
         if product.call is not None:

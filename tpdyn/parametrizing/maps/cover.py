@@ -141,8 +141,8 @@ def phase_cells(
     coordinates, here = coordinates_of(program, own, symbols, kinds, at)
     if len(coordinates.names) > _MOST_SYMBOLS:
         raise ValueError(
-            f"{len(coordinates.names)} symbols ({', '.join(coordinates.names[:3])}, ...); expected at most {_MOST_SYMBOLS}, "
-            "three to be quick: name fewer, or read one cell in all of them with tpdyn.formulas"
+            f"{len(coordinates.names)} symbols ({', '.join(coordinates.names[:3])}, ...). Expected at most {_MOST_SYMBOLS}, "
+            "three to be quick. Name fewer, or read one cell in all of them with tpdyn.formulas"
         )
     window = _window(coordinates, limits)
     reader = PhaseReader(facts, coordinates, progress)

@@ -16,8 +16,8 @@ def aligned(value: Tensor, labels: Sequence[int], rank: int) -> Tensor:
     dropped = tuple(axis for axis, label in enumerate(labels) if label >= rank)
     if any(value.shape[axis] != 1 for axis in dropped):
         raise ValueError(
-            f"a value of shape {tuple(value.shape)} with labels {tuple(labels)} has an axis that a result of rank {rank} "
-            "lacks; only a contraction sums"
+            f"a value of shape {tuple(value.shape)} and labels {tuple(labels)} has an axis beyond the result's rank {rank}; "
+            "only a contraction sums"
         )
     kept = [label for label in labels if label < rank]
     value = value.squeeze(dropped) if dropped else value

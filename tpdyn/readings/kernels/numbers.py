@@ -140,7 +140,7 @@ class Numbers:
         if number.fluctuation is not None and number.fluctuation >= 0:
             raise kernels.refusal(
                 var,
-                "a sum over the width stays random in the limit (attention logits divided by sqrt(d)?); divide by d, or ask "
+                "a sum over the width stays random in the limit (attention logits divided by sqrt(d)?). Divide by d, or ask "
                 "for the limit of a training run",
             )
         if number.order is not None and number.order > 0:

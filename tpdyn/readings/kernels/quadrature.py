@@ -23,7 +23,9 @@ PANELS, NODES = 24, 16
 DEGREE = 128
 """Terms of the Hermite series."""
 TOLERANCE = 1e-11
-"""What a pair may miss, relative to the root of `E[f(a)^2] E[f(b)^2]`; pairs that may miss more are integrated over the plane."""
+"""What a pair may miss, relative to the root of `E[f(a)^2] E[f(b)^2]`. Pairs that may miss more are integrated over the
+plane.
+"""
 CHUNK = 2**22
 """Function values held at once while integrating over the plane."""
 

@@ -262,7 +262,7 @@ class _Reader:
     def _contracted(self, position: int, statement: Statement, contract: Contract, values: tuple[Value, ...]) -> Value:
         if position in self.facts.sums_over_eigenvalues:
             raise OutsideTheory(
-                "outside the theory: a sum over eigenvalues, all but finitely many of which vanish; the sum of all of "
+                "outside the theory: a sum over eigenvalues, all but finitely many of which vanish. The sum of all of "
                 "them is the trace of the matrix"
             )
         power = contract.scale.order
@@ -280,7 +280,7 @@ class _Reader:
         if rows > 0 and operand.var not in self.facts.owner:
             raise OutsideTheory(
                 "outside the theory: data pick entries of a computed wide dim (a vocabulary of the output that grows, "
-                "say): those entries learn at other orders than the rest. Keep the number of classes fixed"
+                "say). Those entries learn at other orders than the rest. Keep the number of classes fixed"
             )
         made = moved(value, self.facts.layout(position), self.sources, -rows)
         self._note_pick(position, statement, operand, made)

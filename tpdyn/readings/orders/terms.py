@@ -274,7 +274,9 @@ def tidy(terms: list[Term], wide: int) -> Terms:
 
 
 Dense = tuple[int, int, bool, Parity]
-"""A term without rarity and without a random matrix: its form, its value at the point, whether the form is linear, its parity."""
+"""A term without rarity and without a random matrix. It has a form, its value at the point, whether the form is linear, a
+parity.
+"""
 
 
 def dense(chart: Chart, terms: Terms) -> list[Dense] | None:

@@ -94,8 +94,8 @@ class Unseen:
         if self.split == (batch, over, kept):
             return "rows"
         raise OutsideTheory(
-            f"outside the sampler: {self.name} is multiplied over its axes {over}, and before over {self.split[2]}; "
-            "one list of rows and columns must serve every product"
+            f"outside the sampler: {self.name} is multiplied over its axes {over}, and before over {self.split[2]}. "
+            "One list of rows and columns must serve every product"
         )
 
     def any_split(self) -> Split:

@@ -232,7 +232,7 @@ def product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, rank: int)
                 if max((*x_labels, *y_labels)) < rank:
                     raise OutsideTheory(f"outside the sampler: a product of entries of {one.leaf.name} itself")
                 raise OutsideTheory(
-                    f"outside the sampler: a product of two Gaussian leaves, {one.leaf.name} and {two.leaf.name}; apply "
+                    f"outside the sampler: a product of two Gaussian leaves, {one.leaf.name} and {two.leaf.name}. Apply "
                     "them to a vector one after the other"
                 )
             first = fresh(x_labels, y_labels, range(rank))

@@ -13,7 +13,7 @@ from torch import Tensor
 JOINED = 1 << 22
 """Neighbouring blocks are joined while they are smaller than this many bytes: small widths then make few calls."""
 CHUNK = 1 << 14
-"""Inner products in float32 are summed in float64 over chunks of this length (at n = 1e5 plain sums lose a digit)."""
+"""Inner products in float32 are summed in float64 over chunks of this length. At n = 1e5 plain sums lose a digit."""
 
 
 def inner(x: Tensor, y: Tensor) -> Tensor:

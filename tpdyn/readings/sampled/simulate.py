@@ -136,8 +136,8 @@ def expect_width(program: Program, width: int) -> None:
         raise ValueError(f"width = {width!r}; expected a positive whole number")
     if len(set(program.widths)) == 1:
         raise ValueError(
-            f"the program was recorded at width {program.widths[0]} only, so what grows with the width is not known; "
-            "record it at three, e.g. widths=(16, 24, 40)"
+            f"the program was recorded at width {program.widths[0]} only, so what grows with the width is not known. "
+            "Record it at three, e.g. widths=(16, 24, 40)"
         )
     for statement in program.statements:
         for dim in statement.shape:

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from tpdyn.exponents import Number, show_power
 
 SIGMAS = 4
-"""The logarithm of the deviation of N entries of one law has an error of at most 1/sqrt(2N) (a Gaussian's; a uniform law's is
-smaller), their mean one of 1/sqrt(N) deviations: a law is missed about once in 8,000 parameters."""
+"""Take N entries of one law. The logarithm of their deviation has an error of at most 1/sqrt(2N): a Gaussian's, a uniform
+law's is smaller. Their mean has one of 1/sqrt(N) deviations. So a law is missed about once in 8,000 parameters.
+"""
 RESETS = 100_000
-"""So many entries are drawn by resets, or one reset, to know their law; an error then comes from the model's own entries."""
+"""Resets, or one reset, draw so many entries to know their law. An error then comes from the model's own entries."""
 FANS: Mapping[str, Callable[[int, int], float]] = {
     "1/sqrt(fan_in)": lambda fan_in, fan_out: 1 / fan_in,
     "sqrt(2/fan_in), He's": lambda fan_in, fan_out: 2 / fan_in,

@@ -42,8 +42,9 @@ TIED: tuple[tuple[type[nn.Module], str, str, int], ...] = (
     (nn.RNNBase, "input_size", "weight_ih_l0", 1),
     (nn.RNNBase, "hidden_size", "weight_hh_l0", 1),
 )
-"""Attributes of torch's modules that are (unless a convolution is grouped) the size of one dim of one of their parameters: there
-nothing is ambiguous."""
+"""Attributes of torch's modules that are the size of one dim of one of their parameters. They are unambiguous, unless a
+convolution is grouped.
+"""
 SIZES = frozenset(
     "in_features out_features in1_features in2_features num_embeddings embedding_dim num_features num_channels "
     "normalized_shape in_channels out_channels groups input_size hidden_size proj_size embed_dim kdim vdim head_dim "

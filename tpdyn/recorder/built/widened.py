@@ -103,8 +103,8 @@ def widened(
     strange = [parameter.name for parameter in itself.parameters if parameter.name not in names]
     if strange:
         raise RecordingError(
-            f"the loop trains {', '.join(strange[:MOST_NAMES])}, which {type(model).__name__} does not have under that name; "
-            "expected a loop that calls the model it is given, and trains nothing else. Put the rest into one module"
+            f"the loop trains {', '.join(strange[:MOST_NAMES])}, which {type(model).__name__} does not have under that name. "
+            "Expected a loop that calls the model it is given, and trains nothing else. Put the rest into one module"
         )
     dims, numbers = _declared(model, finite)
     candidates = find_candidates(itself, dims, numbers)
@@ -144,7 +144,7 @@ def _declared(model: nn.Module, finite: Sequence[str | int]) -> tuple[list[str],
         values = numbers_named(model.modules(), name)
         if not values:
             raise RecordingError(
-                f"finite = {name!r}: no module of {type(model).__name__} keeps a whole number of that name; expected such a "
+                f"finite = {name!r}: no module of {type(model).__name__} keeps a whole number of that name. Expected such a "
                 "name, or a dim of a parameter, such as 'head.weight:0'"
             )
         numbers |= values
@@ -174,8 +174,8 @@ def _some(names: Sequence[str]) -> str:
 
 def _assumptions(model: nn.Module, candidates: Candidates, plan: Plan, ambiguous: Sequence[Group]) -> Iterator[str]:
     yield (
-        f"{type(model).__name__} was given built, of width {plan.base}: other widths are those of copies that were made of it, and "
-        "what follows is assumed of them"
+        f"{type(model).__name__} was given built, of width {plan.base}. Other widths are those of copies that were made of it. "
+        "What follows is assumed of them"
     )
     growing = [f"{name}:{dim}" for name, dims in candidates.wide.items() for dim, grows in enumerate(dims) if grows]
     yield f"assumed to grow with the width: dims of the sizes {_sizes(plan, candidates)} ({_some(growing)})"

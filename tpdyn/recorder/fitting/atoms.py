@@ -294,13 +294,13 @@ class _Search:
         if any(not size.is_zero and _has_fixed_part(size) for size in sizes):
             problem = f"a fixed number of coordinates is cut out of a wide dim or added to it: the script {what}"
             advice = (
-                "The coordinates of a wide dim are many of one kind: the theory knows their law, and none of them by its index "
+                "The coordinates of a wide dim are many of one kind. The theory knows their law, and none of them by its index "
                 "(the first two, or the next neighbour). Keep special coordinates in a tensor of their own."
             )
         else:
             problem = f"the script {what}: this cuts a wide dim into parts without a common measure"
             advice = (
-                "Parts of a wide dim must be whole multiples of one part (as in a fused qkv projection); keep "
+                "Parts of a wide dim must be whole multiples of one part (as in a fused qkv projection). Keep "
                 "parts of other sizes in tensors of their own."
             )
         where = f"\n  in {describe(statement)}\n"

@@ -68,7 +68,7 @@ def _number(program: Program, name: str, numbers: Sequence[Mapping[str, frozense
     values = [each[name] for each in numbers]
     if not all(values):
         raise RecordingError(
-            f"finite = {name!r}: no module of the script, and no config of one, keeps a whole number of that name; expected "
+            f"finite = {name!r}: no module of the script, and no config of one, keeps a whole number of that name. Expected "
             "such a name, or a dim as --show-dims prints it, such as 'head.weight:0'"
         )
     if any(value != values[0] for value in values):
@@ -82,5 +82,5 @@ def _grows(what: str, size: str, sizes: Sequence[int], widths: Sequence[int]) ->
     return RecordingError(
         f"{what} is declared finite, but is {', '.join(map(str, sizes))} at the widths {', '.join(map(str, widths))}: it grows "
         f"like {size}. Constants that are made of it grow, too, so it cannot be read as finite. Let another option grow in its "
-        "stead, as in --width-arg='--heads=n/16' or --set n_head=n/16, or declare nothing and read the verdict as it is"
+        "stead, as in --width-arg='--heads=n/16' or --set n_head=n/16. Or declare nothing and read the verdict as it is"
     )

@@ -66,7 +66,7 @@ class Numbers:
         told, count = self.taken.get(line, []), self._given.get(line, 0)
         if count == len(told):
             raise RecordingError(
-                "the script asks a tensor for its value where it did not at the recorded widths; expected the same steps "
+                "the script asks a tensor for its value where it did not at the recorded widths. Expected the same steps "
                 "at every width. Leave out the check at a large width",
                 user_source(),
             )
@@ -229,7 +229,7 @@ def check_signatures(widths: Sequence[int], recorded: Sequence[list[Signed]], wi
             raise RecordingError(
                 f"the script does other things at width {width} than at the recorded widths "
                 f"{', '.join(map(str, widths))}: {shown[1]} there, {shown[0]} here. A branch on the width? (Some libraries "
-                "also take another path when they see a fake tensor; leave out the check at a large width then)",
+                "also take another path when they see a fake tensor. Leave out the check at a large width then)",
                 source,
             )
         for index, actual in enumerate(now.numbers):
@@ -245,7 +245,7 @@ def check_signatures(widths: Sequence[int], recorded: Sequence[list[Signed]], wi
             if abs(foretold - actual) > RELATIVE * max(abs(foretold), abs(actual)):
                 raise RecordingError(
                     f"at the widths {', '.join(map(str, widths))} a number of {describe(now)} is "
-                    f"{', '.join(map(str, key))}, so {law} was expected; at width {width} it is {actual:g} and not "
+                    f"{', '.join(map(str, key))}, so {law} was expected. At width {width} it is {actual:g} and not "
                     f"{foretold:g}. Record at more widths, or at other ones",
                     now.source,
                 )

@@ -17,7 +17,7 @@ from tpdyn.recorder.fitting.powers import fit_float, fit_measured
 
 NOTHING = Scaling(())
 HEAVY = 1.5
-"""The standard error of a root mean square from N entries is 1/sqrt(2N) for a Gaussian's tails, times this for heavier."""
+"""The standard error of a root mean square from N Gaussian entries is 1/sqrt(2N). For heavier tails it is times this."""
 
 
 def fitted_size(widths: Sequence[int], tensors: Sequence[torch.Tensor]) -> Scaling:

@@ -20,7 +20,8 @@ LOOSE = 1e-5
 """Relative round-off of a constant that went through float32 (6e-8 an operation, a hundred of them allowed)."""
 
 HIDDEN = 1e-6
-"""A summand this small beside a power may be the round-off of three float32 numbers that fell alike: it is not believed."""
+"""A summand this small beside a power may be the round-off of three float32 numbers that fell alike. So it is not believed.
+"""
 
 _POWERS = tuple(sorted({Fraction(k, 2) for k in range(-6, 7)} - {Fraction(0)}, key=lambda p: (abs(p), p > 0)))
 _STATISTICAL = tuple(Fraction(k, 2) for k in (0, -1, -2, 1, 2, -3, -4))

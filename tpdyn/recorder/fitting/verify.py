@@ -27,18 +27,22 @@ from tpdyn.recorder.lowering.evaluate import evaluate_some
 
 RELATIVE = 1e-7
 """Allowed difference relative to the largest entry. Both sides are float64 (1.1e-16 an operation) and differ in the order
-of sums only; three steps of a GPT were seen to differ by 1e-12, and a wrong power of the width differs by a factor."""
+of sums only. Three steps of a GPT were seen to differ by 1e-12. A wrong power of the width differs by a factor.
+"""
 ABSOLUTE = 1e-11
-"""Below this both count as zero: a gradient that is zero mathematically (a key's bias in attention) is round-off, about
-1e-18, which Adam divides by its eps of 1e-8: with a rate of 0.01 the bias moves by 1e-12 (2.5e-13 was seen)."""
+"""Below this both count as zero. A gradient that is zero mathematically (a key's bias in attention) is round-off, about
+1e-18. Adam divides it by its eps of 1e-8. So with a rate of 0.01 the bias moves by 1e-12 (2.5e-13 was seen).
+"""
 
 ROUND_OFF = 100
 """Functions of nearly singular matrices (negative powers with an epsilon) multiply round-off by up to largest eigenvalue over
-epsilon. In programs with such functions a value may differ by as many times what it differs by when each leaf is changed in
-its last digit: one change stands for all the roundings on the way."""
+epsilon. Change each leaf in its last digit. In programs with such functions a value may differ by so many times what it
+differs by then. One change stands for all the roundings on the way.
+"""
 MOST_ROUND_OFF = 1e-3
-"""But never by more than this share of the largest entry: a wrong power of the width is seen, and where round-off decides more
-than that, a script has no values to compare with."""
+"""But never by more than this share of the largest entry: a wrong power of the width is seen. Where round-off decides more
+than that, a script has no values to compare with.
+"""
 
 
 def _grouped_mm(left: Tensor, right: Tensor, offsets: Tensor, *_: Any, **__: Any) -> Tensor:

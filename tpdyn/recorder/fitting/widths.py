@@ -94,8 +94,8 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     distinct = tuple(sorted(set(widths)))
     if len(distinct) < 2:
         raise FitError(
-            f"widths = {tuple(widths)!r}: one width cannot tell a dim that grows from one that does not; "
-            "give at least two different widths, better three, e.g. widths=(16, 24, 40)"
+            f"widths = {tuple(widths)!r}: one width cannot tell a dim that grows from one that does not. "
+            "Give at least two different widths, better three, e.g. widths=(16, 24, 40)"
         )
     return distinct
 
@@ -304,8 +304,8 @@ class _Fitter:
                 self.message(
                     position,
                     f"outside the theory: {what} is {self.table(values)}: a constant that is not c*n^p",
-                    "A number that is computed from the loss, the data or the weights is followed where it leaves a tensor through "
-                    ".item() and meets + - * / ** only; float(...), numpy and math make a constant of it. Keep it a tensor, "
+                    "A number that is computed from the loss, the data or the weights may leave a tensor through .item(). It is "
+                    "followed while it meets + - * / ** only. float(...), numpy and math make a constant of it. Keep it a tensor, "
                     "or make it a power of the width.",
                 ),
                 outside=True,
@@ -336,8 +336,8 @@ class _Fitter:
         if location is not None and root is not None:
             self.late[first.name] = root[1]
             self.notes.append(
-                f"the initial size of {first.name} falls only from width {root[1]:.0f} on, as it depends on a growing and a fixed "
-                "number: read as for larger widths"
+                f"the initial size of {first.name} falls only from width {root[1]:.0f} on. It depends on a growing and a fixed "
+                "number. It is read as for larger widths"
             )
             return Law(laws[0].kind, location, root[0])
         counts = [_size(version.shape) for version in versions]
@@ -383,7 +383,7 @@ class _Fitter:
         if any(both[grows] < max(both) for both in sides):
             self.notes.append(
                 f"{leaf.name} has orthogonal entries that get smaller only from the width on at which its growing size exceeds "
-                f"{sides[0][1 - grows]}: read as for larger widths"
+                f"{sides[0][1 - grows]}. It is read as for larger widths"
             )
         ((coefficient, power),) = size.terms
         return Law("orthogonal", scale=length * Scaling.of(float(coefficient) ** -0.5, -power / 2))
@@ -418,7 +418,7 @@ class _Fitter:
             )
         if not (fitted[1] and mean[1]):
             self.notes.append(
-                f"{leaf.name}: its initialisation was measured, not recorded; the power of the width in its standard "
+                f"{leaf.name}: its initialisation was measured, not recorded. The power of the width in its standard "
                 f"deviation, {fitted[0]}, is the likeliest but not certain. Build the model inside the recorded function."
             )
         return Law(law.kind, mean[0], fitted[0])

@@ -23,7 +23,7 @@ from tpdyn.recorder.live.tape import Ref
 aten = torch.ops.aten
 
 SHORT = 12
-"""Numbers with at most so many binary digits (0.5, 3, 1/64) stand in any script: they are not known by their bits."""
+"""Numbers with at most so many binary digits (0.5, 3, 1/64) stand in any script. So their bits do not identify them."""
 SHORT_DECIMAL = 6
 """Nor are numbers of so many decimal digits: 0.001 * 0.01, the rate of a bias that is zero, has the bits of an eps, 1e-05."""
 _current_node = torch._C._current_autograd_node

@@ -37,7 +37,8 @@ from tpdyn.recorder.live.unrecorded import Unrecorded
 aten = torch.ops.aten
 
 NAMELESS = 8
-"""After so many tensors from outside that no variable holds, those of the same line are not looked for (in all variables)."""
+"""All variables are searched for a tensor from outside. After this many of one line that none holds, the search stops.
+"""
 
 
 class Operations(TorchDispatchMode, ABC):

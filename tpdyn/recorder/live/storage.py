@@ -239,8 +239,8 @@ class Storages:
         view = cell.views.get(geometry) or self._found_view(cell, geometry, tensor)
         if view is None:
             raise RecordingError(
-                f"a write through a view of size {tuple(geometry[1])} that was made outside of the recording; "
-                "expected views made inside of it. Try to build the tensor inside of the recorded function"
+                f"a write through a view of size {tuple(geometry[1])} that was made outside of the recording. "
+                "Expected views made inside of it. Try to build the tensor inside of the recorded function"
             )
         parent = self._read(cell, view.parent)
         new = self._inverse(view, parent, ref, view.parent)
@@ -269,7 +269,7 @@ class Storages:
         }.get(target)
         if scatter is None:
             raise RecordingError(
-                f"an in-place write through {target}, which has no inverse here; expected a write through views made by "
+                f"an in-place write through {target}, which has no inverse here. Expected a write through views made by "
                 "view, transpose, permute, slice, select, diagonal, as_strided, view_as_real or view_as_complex. Try to write "
                 "to the tensor itself"
             )
@@ -282,8 +282,8 @@ class Storages:
             low, high = _span(other)
             if other != geometry and start < high and low < end:
                 raise RecordingError(
-                    "an in-place write to memory that two tensors from outside of the recording share; "
-                    "expected them to be views made inside of it. Try to clone one of them"
+                    "an in-place write to memory that two tensors from outside of the recording share. "
+                    "Expected them to be views made inside of it. Try to clone one of them"
                 )
 
 

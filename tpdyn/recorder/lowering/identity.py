@@ -84,6 +84,6 @@ def _refuse_multiple(name: str, tensor: torch.Tensor, other: str, entries: torch
     if ratio != 0 and bool(((tensor - ratio * entries).abs() <= CLOSE * tensor.abs().max()).all()):
         times = "" if abs(ratio - 1) < CLOSE else f"{ratio:.6g} times "
         raise Refusal(
-            f"outside the theory, for now: {name} starts as {times}{how}{other}, which is not an independent draw; share one "
+            f"outside the theory, for now: {name} starts as {times}{how}{other}, which is not an independent draw. Share one "
             "parameter, or draw them one after the other without seeding again"
         )

@@ -16,7 +16,7 @@ from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Known, Refusal, Tensor
 
 MOST_FACTORS = 64
-"""A product of more factors is refused: each is a statement, and a dim that long is hardly meant to be finite."""
+"""A product of more factors is refused. Each is a statement, and a dim that long is hardly meant to be finite."""
 
 
 def _triangle(b: LoweredBuilder, size: int) -> Known:

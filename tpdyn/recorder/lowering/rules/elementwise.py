@@ -87,7 +87,7 @@ def add(b: LoweredBuilder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Te
 
 
 LARGEST_GUARD = 1e-3
-"""A number above this that is added to a size in a forward pass is part of the function, not a guard."""
+"""Suppose a number above this is added to a size in a forward pass. It is part of the function, not a guard."""
 
 
 def is_guard(b: LoweredBuilder, value: Any, number: Number | None) -> bool:

@@ -146,7 +146,7 @@ def nonzero(b: LoweredBuilder, *_: Any, **__: Any) -> Tensor:
     """Refuse: its shape is data."""
     raise Refusal(
         "a shape that depends on values: how many entries hold (torch.where, nonzero, a mask as index) depends on "
-        "parameters; multiply with the mask instead"
+        "parameters. Multiply with the mask instead"
     )
 
 

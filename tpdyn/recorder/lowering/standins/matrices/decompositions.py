@@ -61,8 +61,8 @@ def eigh(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
 
 
 _SINGULAR = (
-    ": its singular vectors are arbitrary where singular values coincide, and the factor U @ V.T of a matrix of low rank, as "
-    "gradients are, is undefined on its null space; a Newton-Schulz iteration has rules"
+    ": its singular vectors are arbitrary where singular values coincide. The factor U @ V.T of a matrix of low rank, as "
+    "gradients are, is undefined on its null space. A Newton-Schulz iteration has rules"
 )
 
 

@@ -21,8 +21,8 @@ from tpdyn.recorder.lowering.rules import strides
 from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape, StandsIn, Tensor
 
 IN_THE_EIGENBASIS = (
-    "outside the theory: entries in the eigenbasis of a matrix, which is arbitrary where eigenvalues coincide (and in sign); "
-    "functions of the matrix have rules, V @ diag(f(eigenvalues)) @ V.T"
+    "outside the theory: entries in the eigenbasis of a matrix, which is arbitrary where eigenvalues coincide (and in sign). "
+    "Functions of the matrix have rules, V @ diag(f(eigenvalues)) @ V.T"
 )
 
 
