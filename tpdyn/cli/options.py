@@ -61,9 +61,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="a number in the script's text that is set to a function of the width: --set n_embd=n. --set "
-        "GPTConfig.n_head=n/16 (a field, keyword or default). --set 400=n (wherever 400 is written), --set 31:400=n (in "
-        "line 31). --set config.yaml:model.width=n (another file)",
+        help="a number in the script's text, set to a function of the width, as in --set n_embd=n. 400=n sets every 400, "
+        "31:400=n that of line 31. GPTConfig.n_head=n/16 names a field, keyword or default. config.yaml:model.width=n "
+        "names another file",
     ),
 ]
 
