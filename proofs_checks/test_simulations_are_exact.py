@@ -40,9 +40,6 @@ OUTSIDE = {
     "MLP, Adafactor": "an entrywise inner product of two.weight itself",
     "MLP, Adam, decay in the gradient": "a product of entries of two.weight itself",
     "MLP, LAMB by hand": "an entrywise inner product of two.weight itself",
-    "MLP, K-FAC by hand": "eigenvalues of a matrix",
-    "MLP, Shampoo": "eigenvalues of a matrix",
-    "MLP, one-sided inverse": "eigenvalues of a matrix",
 }
 """Scripts (by how their names begin), and what is said of them."""
 

@@ -3,6 +3,7 @@
 `Lazy`: a product of tensors that is not carried out. Each has at most one wide axis, and at most one is an unseen leaf.
 `LowRank`: `L core R^T`, its bases told apart by identity (Muon's powers would otherwise be thousands of products).
 `Entrywise`: a function of matrices, entry by entry, computed a tile at a time whenever it is asked for.
+`Identity`: ones on the diagonal (functions of matrices of low rank: Shampoo, K-FAC).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Union, final
 from weakref import WeakKeyDictionary
 
@@ -160,22 +161,28 @@ class Lazy:
     @cached_property
     def bases(self) -> tuple[Basis, Basis] | None:
         """Left and right vectors, if this is a sum of outer products of two axes; None otherwise."""
-        if self.rank != 2 or len(self.parts) != 2 or self.leaf is not None:
+        sides = self.vectors((0,), (1,)) if self.rank == 2 else None
+        return None if sides is None else (Basis(sides[0]), Basis(sides[1]))
+
+    def vectors(self, rows: Labels, columns: Labels) -> tuple[Tensor, Tensor] | None:
+        """Write it as `X^T Y`: X (k, rows) and Y (k, columns), where each side may be a product of axes.
+
+        None if a tensor has labels of both sides, or a side's label is nobody's.
+        """
+        left = [part for part in self.parts if set(part[1]) & {*rows}]
+        right = [part for part in self.parts if set(part[1]) & {*columns}]
+        met = {label for _, own in self.parts for label in own}
+        if (
+            self.leaf is not None
+            or not met >= {*rows, *columns}
+            or any({*own} & {*rows} and {*own} & {*columns} for _, own in self.parts)
+        ):
             return None
-        (x, of_x), (y, of_y) = self.parts
-        if 1 in of_x:
-            (x, of_x), (y, of_y) = (y, of_y), (x, of_x)
-        summed = tuple(label for label in of_x if label != 0)
-        if of_x.count(0) != 1 or of_y.count(1) != 1 or {1, 0} & set(summed) or set(of_y) - {1} != set(summed):
-            return None
-        return tuple(  # type: ignore[return-value]
-            Basis(
-                tensor.permute([own.index(label) for label in (*summed, axis)]).reshape(
-                    -1, tensor.shape[own.index(axis)]
-                )
-            )
-            for tensor, own, axis in ((x, of_x, 0), (y, of_y, 1))
-        )
+        left += [part for part in self.parts if not set(part[1]) & {*rows, *columns}]
+        shared = tuple(dict.fromkeys(label for _, own in right for label in own if label >= self.rank))
+        shared = tuple(label for label in shared if any(label in own for _, own in left))
+        x, y = einsum(left, (*shared, *rows)), einsum(right, (*shared, *columns))
+        return x.reshape(-1, math.prod(x.shape[len(shared) :])), y.reshape(-1, math.prod(y.shape[len(shared) :]))
 
 
 @final
@@ -241,12 +248,61 @@ class Entrywise:
     rank: int
 
 
-Atom = Union[Lazy, LowRank, Entrywise]
+@final
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """One where each axis of the rows is equal to that of the columns, zero elsewhere.
+
+    sizes: of the axes whose product a row is.
+    """
+
+    sizes: tuple[int, ...]
+
+    def same(self, own: Labels) -> dict[int, int]:
+        """Return pairs of labels with equal values, the larger label first: the name that goes, and the one that stays."""
+        count = len(self.sizes)
+        pairs = zip(own[:count], own[count:], strict=True)
+        return {max(pair): min(pair) for pair in pairs}
+
+    def times(self, own: Labels, parts: list[Part], out: Labels) -> Tensor:
+        """Multiply with tensors; `own` names its axes. Labels that `out` lacks are summed."""
+        same = self.same(own)
+        sizes = dict(zip(own, self.sizes * 2, strict=True))
+        renamed = [(x, tuple(same.get(label, label) for label in labels)) for x, labels in parts]
+        kept = tuple(same.get(label, label) for label in out)
+        if len(set(kept)) < len(kept) or len(same) < len(self.sizes):
+            raise OutsideTheory(DIAGONAL)
+        met = {*kept, *(label for _, labels in renamed for label in labels)}
+        return einsum(renamed, kept) * math.prod(sizes[label] for label in same.values() if label not in met)
+
+    def tile(self, cuts: dict[int, slice], like: Tensor) -> Tensor:
+        """Compute the entries of a tile."""
+        count = len(self.sizes)
+        total = like.new_ones([1] * 2 * count)
+        for axis, size in enumerate(self.sizes):
+            places = torch.arange(size, device=like.device)
+            rows, columns = (places[cuts.get(each, slice(None))] for each in (axis, axis + count))
+            shape = [1] * 2 * count
+            shape[axis], shape[axis + count] = len(rows), len(columns)
+            total = total * (rows[:, None] == columns).to(like).reshape(shape)
+        return total
+
+
+DIAGONAL = "outside the sampler: the diagonal of a matrix, weighted one by one"
+
+
+@lru_cache(maxsize=64)
+def identity(sizes: tuple[int, ...]) -> Identity:
+    """Return the identity of matrices whose rows are a product of axes of these sizes: always the same object."""
+    return Identity(sizes)
+
+
+Atom = Union[Lazy, LowRank, Entrywise, Identity]
 
 
 def as_lazy(atom: Atom) -> Lazy:
-    """Write an atom that is not entrywise as a lazy product."""
-    assert not isinstance(atom, Entrywise)
+    """Write an atom that is a product of tensors as a lazy one."""
+    assert isinstance(atom, Lazy | LowRank)
     return atom.lazy if isinstance(atom, LowRank) else atom
 
 

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 
 from tpdyn.program.errors import OutsideTheory
-from tpdyn.readings.sampled.atoms import Atom, Entrywise, Lazy, LowRank, Unseen, as_lazy, evaluated, through
+from tpdyn.readings.sampled.atoms import (
+    DIAGONAL,
+    Atom,
+    Entrywise,
+    Identity,
+    Lazy,
+    LowRank,
+    Unseen,
+    as_lazy,
+    evaluated,
+    through,
+)
 from tpdyn.readings.sampled.einsum import Labels, Part, einsum, fresh, sizes_of
 from tpdyn.readings.sampled.tiles import Cuts, cut, tiles
 
@@ -45,7 +56,7 @@ class Matrix:
     @property
     def leaf(self) -> Unseen | None:
         """A leaf that takes part in it, if any."""
-        lazy = [as_lazy(term.atom).leaf for term in self.terms if not isinstance(term.atom, Entrywise)]
+        lazy = [as_lazy(term.atom).leaf for term in self.terms if not isinstance(term.atom, Entrywise | Identity)]
         return next((leaf for leaf in lazy if leaf is not None), None)
 
     def placed(self, labels: Labels, scale: float = 1.0) -> list[Term]:
@@ -59,9 +70,11 @@ class Matrix:
         total = x.new_zeros([sizes[label] for label in out])
         lazy = [term for term in self.terms if isinstance(term.atom, Entrywise)]
         for scale, atom, axes in self.terms:
-            if not isinstance(atom, Entrywise):
+            own = tuple(labels[axis] for axis in axes)
+            if isinstance(atom, Identity):
+                total.add_(atom.times(own, [(x, x_labels)], out), alpha=scale)
+            elif not isinstance(atom, Entrywise):
                 product = as_lazy(atom)
-                own = tuple(labels[axis] for axis in axes)
                 parts, of_leaf = product.relabelled(own, fresh(labels, x_labels, out))
                 met = {*x_labels, *of_leaf, *(label for _, each in parts for label in each)}
                 unmet = math.prod(sizes[label] for label in set(own) - {*out, *met})
@@ -83,6 +96,8 @@ class Matrix:
                 whole = Matrix(self.shape, self.wide, [Term(1.0, atom, axes)], self.one)
                 terms.append(Term(c, Entrywise(torch.mul, ((whole, labels), (x, x_labels)), rank), _axes(rank)))
                 continue
+            if isinstance(atom, Identity):
+                raise OutsideTheory(DIAGONAL)
             product = as_lazy(atom)
             parts, of_leaf = product.relabelled(own, fresh(labels, x_labels, range(rank)))
             lazy = Lazy((*parts, (x, x_labels)), rank, product.leaf, of_leaf)
@@ -104,7 +119,7 @@ class Matrix:
         total: Tensor | None = None
         for number, (scale, atom, axes) in enumerate(self.terms):
             inside = {k: cuts[axis] for k, axis in enumerate(axes) if axis in cuts}
-            part = _placed(_entries(atom, inside, memo), axes, self.rank)
+            part = _placed(_entries(atom, inside, memo, self.one), axes, self.rank)
             if total is None:
                 total = part * scale if scale != 1 else part
             elif (number > 1 or self.terms[0].scale != 1) and total.shape == part.shape:
@@ -187,8 +202,11 @@ def inner(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels,
         for d, b, of_b in y.terms:
             if not c * d:
                 continue
-            one, two = as_lazy(a), as_lazy(b)
             labels, others = tuple(x_labels[k] for k in of_a), tuple(y_labels[k] for k in of_b)
+            if isinstance(a, Identity) or isinstance(b, Identity):
+                total += c * d * _trace(a, labels, b, others, out)
+                continue
+            one, two = as_lazy(a), as_lazy(b)
             if one.leaf is not None and two.leaf is not None:
                 total += c * d * _norm_of(one, labels, two, others, out)
                 continue
@@ -200,6 +218,21 @@ def inner(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels,
             product = evaluated(every, one.leaf or two.leaf, leaf_labels or more_labels, out)
             total += c * d * unmet * product
     return total
+
+
+def _trace(a: Atom, a_labels: Labels, b: Atom, b_labels: Labels, out: Labels) -> Tensor | float:
+    """Sum the entries of one of two atoms where the other one, an identity, is not zero."""
+    if not isinstance(a, Identity):
+        a, a_labels, b, b_labels = b, b_labels, a, a_labels
+    assert isinstance(a, Identity)
+    if isinstance(b, Identity):
+        if a.same(a_labels) == b.same(b_labels) and not {*out} & {*a_labels}:
+            return float(math.prod(a.sizes))
+        raise OutsideTheory(DIAGONAL)
+    product = as_lazy(b)
+    if product.leaf is not None:
+        raise OutsideTheory(f"outside the sampler: the diagonal of {product.leaf.name} itself")
+    return a.times(a_labels, product.relabelled(b_labels, fresh(a_labels, b_labels, out))[0], out)
 
 
 def _norm_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) -> float:
@@ -217,7 +250,14 @@ def _norm_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) 
 
 
 def product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, rank: int) -> list[Term]:
-    """Return the terms of x times y, summed over labels from `rank` on, if that is a matrix (Muon)."""
+    """Return the terms of x times y, summed over labels from `rank` on, if that is a matrix (Muon, Shampoo)."""
+    for with_one, labels, other, others in ((x, x_labels, y, y_labels), (y, y_labels, x, x_labels)):
+        diagonal = [term for term in with_one.terms if isinstance(term.atom, Identity)]
+        if diagonal:
+            moved = [each for term in diagonal for each in _moved(term, labels, other, others, rank)]
+            terms = [term for term in with_one.terms if term not in diagonal]
+            rest = Matrix(with_one.shape, with_one.wide, terms, x.one)
+            return [*moved, *product(rest, labels, other, others, rank)]
     if rank == x.rank == y.rank == 2 and (low := _low_rank_product(x, x_labels, y, y_labels)) is not None:
         return [low]
     terms = []
@@ -243,6 +283,20 @@ def product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, rank: int)
                 every, leaf, own = through(every, leaf, own, _axes(rank)), None, ()
             terms.append(Term(c * d, Lazy(tuple(_reduced(every, own, rank)), rank, leaf, own), _axes(rank)))
     return terms
+
+
+def _moved(term: Term, labels: Labels, other: Matrix, others: Labels, rank: int) -> list[Term]:
+    """Return the terms of an identity times another matrix: its own, summed axes being named as those kept."""
+    scale, atom, axes = term
+    assert isinstance(atom, Identity)
+    same = atom.same(tuple(labels[axis] for axis in axes))
+    renamed = tuple(same.get(label, label) for label in others)
+    summed = all(gone >= rank > kept for gone, kept in same.items())
+    if not summed or not {*same} <= {*others} or len(set(renamed)) < len(renamed):
+        raise OutsideTheory(DIAGONAL)
+    if max(renamed) < rank:
+        return other.placed(renamed, scale)
+    return other.scaled_by(renamed, other.one * scale, (), rank)
 
 
 def _low_rank_product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels) -> Term | None:
@@ -282,12 +336,14 @@ def _key(value: object, cuts: Cuts) -> object:
     return id(value), tuple((axis, each.start, each.stop) for axis, each in sorted(cuts.items()))
 
 
-def _entries(atom: Atom, cuts: Cuts, memo: dict[object, Tensor]) -> Tensor:
+def _entries(atom: Atom, cuts: Cuts, memo: dict[object, Tensor], one: Tensor) -> Tensor:
     """Compute the entries of a tile of an atom (axes of size 1 where it is constant)."""
     key = _key(atom, cuts)
     if key not in memo:
         if isinstance(atom, Entrywise):
             memo[key] = atom.function(*_arguments(atom, cuts, memo))
+        elif isinstance(atom, Identity):
+            memo[key] = atom.tile(cuts, one)
         else:
             product = as_lazy(atom)
             if product.leaf is not None:

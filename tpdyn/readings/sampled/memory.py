@@ -14,9 +14,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from tpdyn.program.instructions import Contract, Leaf, operands_of
+from tpdyn.program.instructions import Contract, Eigenvalues, Leaf, operands_of
 from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program
+
+TEMPORARY = 3
+"""Copies of the vectors of a matrix of low rank while its eigenvectors are found, besides these."""
 
 
 def needed(program: Program, width: int, entry: int = 8) -> int:
@@ -27,6 +30,12 @@ def needed(program: Program, width: int, entry: int = 8) -> int:
     met: dict[int, int] = {}
     kept = most = 0
     for position, statement in enumerate(program.statements):
+        passing = 0
+        if (
+            isinstance(statement.instruction, Eigenvalues)
+            and len(program.statements[reads[position][0]].wide_axes) >= 2
+        ):
+            passing = TEMPORARY * count.decompose(*reads[position])
         if len(statement.wide_axes) >= 2:
             count.hold(position, reads[position], isinstance(statement.instruction, Leaf))
         else:
@@ -34,7 +43,7 @@ def needed(program: Program, width: int, entry: int = 8) -> int:
                 for leaf in {leaf for read in reads[position] for leaf in count.leaves.get(read, ())}:
                     kept += _asked(program, leaf, position, width, met)
             count.make(position)
-        most = max(most, count.stored + kept)
+        most = max(most, count.stored + kept + passing)
         for var in freed.get(position, ()):
             count.free(var)
     return most * entry
@@ -45,7 +54,7 @@ class _Count:
     """Which stored values stand behind which value, and how many entries live."""
 
     def __init__(self, entries: list[int]) -> None:
-        self.entries, self.stored = entries, 0
+        self.entries, self.stored = dict(enumerate(entries)), 0
         self.behind: dict[int, frozenset[int]] = {}
         self.leaves: dict[int, frozenset[int]] = {}
         self.users: Counter[int] = Counter()
@@ -62,6 +71,16 @@ class _Count:
         own = {position} if leaf else {each for read in reads for each in self.leaves.get(read, ())}
         self.leaves[position] = frozenset(own)
         self.users.update(self.behind[position])
+
+    def decompose(self, var: int) -> int:
+        """Count the eigenvectors of a matrix, which live as long as it and its functions; return their entries."""
+        vectors = -1 - var
+        if vectors not in self.entries:
+            self.entries[vectors] = sum(self.entries[each] for each in self.behind[var])
+            self.stored += self.entries[vectors]
+            self.behind[var] |= {vectors}
+            self.users[vectors] += 1
+        return self.entries[vectors]
 
     def free(self, var: int) -> None:
         """Free a value that nothing reads any more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Union, assert_never, final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from tpdyn.readings.sampled.atoms import Unseen
 from tpdyn.readings.sampled.einsum import Labels
 from tpdyn.readings.sampled.gaussian import Draw, Gaussian, Orthogonal, Side
 from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product, unseen, vector
+from tpdyn.readings.sampled.spectra import Spectrum, spectrum
 
 Sampled = Union[Tensor, Matrix]
 
@@ -91,6 +93,7 @@ class Rule:
         self.kept: dict[str, Unseen | Tensor] = {}
         self.means: dict[str, float] = {}
         self.notes: dict[str, None] = {}
+        self.spectra: WeakKeyDictionary[Matrix, dict[tuple[Labels, Labels], Spectrum]] = WeakKeyDictionary()
 
     def __call__(self, position: int, statement: Statement, operands: tuple[Sampled, ...]) -> Sampled:
         """Compute the value of a statement."""
@@ -222,11 +225,45 @@ class Rule:
                 return self._made(
                     shape, wide, [entrywise(lambda *xs: function.value(torch, *xs, *numbers), named, rank)]
                 )
-            case Leaf() | Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
+            case Eigenvalues():
+                return self._eigenvalues(instruction, operands[0], shape)
+            case Spectral():
+                return self._made(shape, wide, self._spectral(instruction, operands[0], operands[1], shape))
+            case Leaf() | Gather() | Scatter() | Slice() | Concat():
                 what = type(instruction).__name__.lower()
                 raise OutsideTheory(f"outside the sampler: {what} of a matrix whose rows and columns both grow")
             case _:
                 assert_never(instruction)
+
+    def _eigenvalues(self, instruction: Eigenvalues, value: Sampled, shape: tuple[int, ...]) -> Tensor:
+        """Compute the eigenvalues of one matrix of low rank."""
+        matrix, rows, columns = self._sides(instruction, value)
+        values = self._spectrum(matrix, rows, columns).eigenvalues
+        return (values.flip(0) if instruction.descending else values).expand(shape)
+
+    def _spectral(self, instruction: Spectral, weights: Sampled, value: Sampled, shape: tuple[int, ...]) -> list[Term]:
+        """Return the terms of a function of one matrix of low rank."""
+        matrix, rows, columns = self._sides(instruction, value)
+        if not isinstance(weights, Tensor) or weights.dim() != 1:
+            raise OutsideTheory("outside the sampler: several functions of one matrix at once")
+        factors = weights.flip(0) if instruction.descending else weights
+        own = (*instruction.rows, *instruction.columns)
+        return [Term(scale, atom, own) for scale, atom in self._spectrum(matrix, rows, columns).function(factors)]
+
+    def _spectrum(self, matrix: Matrix, rows: Labels, columns: Labels) -> Spectrum:
+        """Find the eigenvalues of a matrix, once."""
+        known = self.spectra.setdefault(matrix, {})
+        if (rows, columns) not in known:
+            known[rows, columns] = spectrum(matrix, rows, columns)
+        return known[rows, columns]
+
+    def _sides(self, instruction: Eigenvalues | Spectral, value: Sampled) -> tuple[Matrix, Labels, Labels]:
+        """Return a matrix with the axes of its rows and columns."""
+        axes = instruction.value.axes
+        if not isinstance(value, Matrix) or len(axes) > len(instruction.rows) + len(instruction.columns):
+            raise OutsideTheory("outside the sampler: eigenvalues of a batch of matrices whose rows and columns grow")
+        rows, columns = (tuple(axes.index(label) for label in side) for side in (instruction.rows, instruction.columns))
+        return value, rows, columns
 
     def _scaled(self, value: Sampled, labels: Labels, scale: float, rank: int) -> list[Term]:
         """Return the terms of a multiple of a value."""
