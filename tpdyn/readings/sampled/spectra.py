@@ -2,7 +2,7 @@
 
 Write `S = c 1 + Q^T M Q` with k orthonormal rows Q (k, n) and M (k, k). Then S has the eigenvalues of `M + c`, and c itself
 n - k times. A function of S is `f(c) 1 + Q^T (f(M + c) - f(c)) Q`: exact at every width, with no matrix stored. Shampoo's
-roots and K-FAC's inverses are such functions: their matrices are sums of a few outer products, and a multiple of 1.
+roots and K-FAC's inverses are such functions. Their matrices are sums of a few outer products and a multiple of 1.
 """
 
 from __future__ import annotations
