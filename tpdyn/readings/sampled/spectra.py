@@ -97,9 +97,7 @@ def spectrum(matrix: Matrix, rows: Labels, columns: Labels) -> Spectrum:
     return Spectrum(ordered, Basis(vectors.T @ q), places[: len(values)], sizes)
 
 
-REFUSED = (
-    "outside the sampler: eigenvalues of a matrix that is no sum of few outer products, nor of them and a multiple of 1"
-)
+REFUSED = "outside the sampler: eigenvalues of a matrix that is neither of low rank nor a multiple of 1 more"
 
 
 def _sides(atom: Atom, axes: Labels, rows: Labels, columns: Labels) -> tuple[Tensor, Tensor]:
