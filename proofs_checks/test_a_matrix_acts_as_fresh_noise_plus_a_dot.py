@@ -168,7 +168,7 @@ def test_a_dot_that_is_missing_or_off_by_a_tenth_is_rejected(factor: float) -> N
 def test_a_reading_that_drops_the_dot_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"\nlargest share of the bound: {max(shares, default=0):.2f}", end="")
 
-    def without_dot(operator: Gaussian, new: Tensor, side: Side) -> Tensor:
+    def without_dot(operator: Gaussian, new: Tensor, side: Side, along: Tensor) -> Tensor:
         across = gaussian.other(side)
         answers = operator.draw[across](new.shape[0]).to(operator.dtype) * operator.std
         known = operator.asked[across]

@@ -32,7 +32,7 @@ from tpdyn.readings.sampled.implied import implied
 SEEDS = {"quick": 300, "thorough": 2000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 1000)
 WIDTH = 6
 ALLOWED = 5.0
-Fresh = Callable[[Gaussian, Tensor, Side], Tensor]
+Fresh = Callable[[Gaussian, Tensor, Side, Tensor], Tensor]
 
 
 def program() -> Program:
@@ -122,15 +122,15 @@ def dot(operator: Gaussian, answers: Tensor, new: Tensor, side: Side) -> Tensor:
     return operator.asked[other(side)].add_to(answers, operator.answers[other(side)].inner(new), 1.0)
 
 
-def without_dot(operator: Gaussian, new: Tensor, side: Side) -> Tensor:
+def without_dot(operator: Gaussian, new: Tensor, side: Side, along: Tensor) -> Tensor:
     return hat(operator, new, side)
 
 
-def without_projection(operator: Gaussian, new: Tensor, side: Side) -> Tensor:
+def without_projection(operator: Gaussian, new: Tensor, side: Side, along: Tensor) -> Tensor:
     return dot(operator, hat(operator, new, side, projected=False), new, side)
 
 
-def too_wide(operator: Gaussian, new: Tensor, side: Side) -> Tensor:
+def too_wide(operator: Gaussian, new: Tensor, side: Side, along: Tensor) -> Tensor:
     return dot(operator, 1.05 * hat(operator, new, side), new, side)
 
 

@@ -94,7 +94,7 @@ def test_crossing_pairings_or_a_forgotten_dot_would_be_seen(monkeypatch: pytest.
     assert read("ABAB")[-1] == pytest.approx(0, abs=CLOSE) and counted("ABAB", crossing=True) == 1
     assert counted("AAAA", crossing=True) == gaussian_moment(4) != counted("AAAA") == 2
 
-    def without_dot(operator: Gaussian, new: Tensor, side: Side) -> Tensor:
+    def without_dot(operator: Gaussian, new: Tensor, side: Side, along: Tensor) -> Tensor:
         across = gaussian.other(side)
         answers = operator.draw[across](new.shape[0]).to(operator.dtype) * operator.std
         known = operator.asked[across]

@@ -13,8 +13,9 @@ import torch
 import tpdyn
 from tpdyn.exponents import Scaling
 from tpdyn.limits.limit import Limit
+from tpdyn.limits.points import Stream
 from tpdyn.program.builder import Builder
-from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.errors import OutsideTheory, ReadingError
 from tpdyn.program.law import Law
 from tpdyn.program.program import Program, Source
 
@@ -243,6 +244,20 @@ def test_the_limit_of_an_orthogonal_matrix_is_its_own(
     assert float(found.value) == pytest.approx(expected, rel=0.02)
 
 
+def test_points_are_told_which_sums_are_read_first(sgd: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four samples of three numbers meet U; their features, four directions, meet W."""
+    told, call = [], Stream.__call__
+
+    def listening(self: Stream, count: int, along: torch.Tensor | None = None) -> torch.Tensor:
+        told.append((self.paired, None if along is None else tuple(along.shape)))
+        return call(self, count, along)
+
+    monkeypatch.setattr(Stream, "__call__", listening)
+    tpdyn.limit(sgd, 2**9, 2)
+    assert told[:2] == [(True, (4, 3)), (True, (4, 4))]
+    assert all(paired for paired, _ in told)
+
+
 # -- errors ---------------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +347,14 @@ def unstable() -> Program:
     return b.build(widths=(16, 24))
 
 
+def test_a_run_that_asks_for_more_directions_than_pairs_have_room_for_is_taken_without_them() -> None:
+    """Two steps on one space ask for 9: 32 points have room for 8 in pairs, for 16 without."""
+    program = deep(0.1, 1.0, 1.0, 1.0, steps=4)
+    assert outputs(tpdyn.limit(program, 2**7, 2)) == pytest.approx(outputs(tpdyn.limit(program, 2**10, 2)), abs=1e-10)
+    with pytest.raises(ReadingError, match="directions of a space of 8 points, which have room for 4"):
+        tpdyn.limit(program, 2**5, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [((2**8, 1), "scrambles = 1; expected at least 2"), ((8, 2), "points = 8; expected at least 16")],
@@ -346,3 +369,13 @@ def test_a_value_that_is_not_there_is_named(sgd: Program) -> None:
     assert torch.equal(found.value("f", 1).value, found.outputs[1].value)
     with pytest.raises(KeyError, match=r"no finite value 'nothing' in step 0; there are: f \(step 0\)"):
         found.value("nothing", 0)
+
+
+def test_float32_gives_the_same_limit_to_a_few_digits_less() -> None:
+    program = trained(square=True)
+    wide, narrow = (tpdyn.limit(program, 1024, 2, dtype=dtype) for dtype in ("float64", "float32"))
+    for one, two in zip(wide.outputs, narrow.outputs, strict=True):
+        torch.testing.assert_close(one.value, two.value, rtol=0, atol=3e-5)
+    assert not torch.equal(wide.outputs[-1].value, narrow.outputs[-1].value)
+    with pytest.raises(ValueError, match="dtype = 'half'; expected 'float64' or 'float32'"):
+        tpdyn.limit(program, 1024, 2, dtype="half")  # type: ignore[arg-type]

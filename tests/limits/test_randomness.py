@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 
 from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
-from tpdyn.limits.randomness import fluctuations, random_sums, readouts
+from tpdyn.limits.randomness import data_met, fluctuations, random_sums, readouts
 from tpdyn.program.builder import Builder
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import read
@@ -68,3 +70,17 @@ def test_the_norm_of_an_update_is_no_sum_of_independent_entries() -> None:
 def test_readouts_after_updates_are_found_too(sgd: Program) -> None:
     facts = Facts.of(sgd)
     assert readouts(facts, read(facts)) == frozenset("v")
+
+
+def test_what_a_leaf_is_first_multiplied_by_is_known_if_it_is_data() -> None:
+    b = Builder()
+    x, z = b.data("x", (2, 3)), b.data("z", (3,))
+    w, u = b.parameter("w", (n, 3)), b.parameter("u", (n,))
+    b.einsum("bi,ni->bn", x, w)
+    b.einsum("i,ni->n", z, w)
+    b.einsum("n,n->", u, u)
+    program = b.build(widths=(16, 24), arrays={"x": np.arange(6.0).reshape(2, 3)})
+    met = data_met(program, {})
+    assert list(met) == [w]
+    assert met[w].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert data_met(program, {"x": torch.ones(2, 3)})[w].tolist() == [[1.0] * 3] * 2

@@ -8,11 +8,17 @@ follows the sum counts (`Facts.folded`).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from fractions import Fraction
+
+import torch
+from torch import Tensor
 
 from tpdyn.exponents import HALF, ZERO, Order
 from tpdyn.facts.facts import Facts
 from tpdyn.program.instructions import Combine, Contract, Leaf, operands_of
+from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Orders
 from tpdyn.readings.orders.terms import Value
 
@@ -103,3 +109,34 @@ def _label(instruction: Contract, var: int, axis: int) -> int:
 def _largest(value: Value) -> Order:
     """Order of the root mean square of the entries; None for zero."""
     return max((term.rms_order for term in value.total), default=None)
+
+
+def data_met(program: Program, leaves: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Return what leaves with one wide axis are multiplied by, where it is data: "sums entries" by position.
+
+    The entries are those of the leaf's finite axes, in order; the first product decides.
+    """
+    met: dict[int, Tensor] = {}
+    for statement in program.statements:
+        instruction = statement.instruction
+        if not isinstance(instruction, Contract) or len(instruction.operands) != 2:
+            continue
+        for one, other in (instruction.operands, instruction.operands[::-1]):
+            leaf, data = program.statements[one.var], program.statements[other.var]
+            if not isinstance(leaf.instruction, Leaf) or not isinstance(data.instruction, Leaf) or data.wide_axes:
+                continue
+            labels = [one.axes[axis] for axis in range(len(leaf.shape)) if axis not in leaf.wide_axes]
+            known = leaves.get(data.name, program.arrays.get(data.name))
+            if len(leaf.wide_axes) != 1 or one.var in met or known is None or not {*labels} <= {*other.axes}:
+                continue
+            if (
+                not labels
+                or any(label < len(statement.shape) for label in labels)
+                or len({*other.axes}) < len(other.axes)
+            ):
+                continue
+            order = [other.axes.index(label) for label in labels]
+            rest = [axis for axis in range(len(other.axes)) if axis not in order]
+            values = torch.as_tensor(known).detach().double().permute(*rest, *order)
+            met[one.var] = values.reshape(-1, math.prod(values.shape[len(rest) :]))
+    return met

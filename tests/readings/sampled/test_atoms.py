@@ -26,7 +26,7 @@ def leaf(shape: tuple[int, ...], wide: tuple[int, ...]) -> UnseenLeaf:
     def make(number: int, rows: tuple[int, ...], columns: tuple[int, ...]) -> Gaussian:
         size = [int(np.prod([shape[axis] for axis in axes])) for axes in (rows, columns)]
         draw = {
-            side: (lambda k, n=n: torch.randn(k, n, generator=generator, dtype=F64))
+            side: (lambda k, along=None, n=n: torch.randn(k, n, generator=generator, dtype=F64))
             for side, n in zip(("rows", "columns"), size, strict=True)
         }
         return Gaussian(*size, 1.0, draw, np.random.default_rng(0))  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def made(
     large = max(rows, columns) if kind is Orthogonal else 0
 
     def stream(side: Side) -> object:
-        return lambda k: torch.randn(k, large or size[side], generator=generator, dtype=F64)
+        return lambda k, along=None: torch.randn(k, large or size[side], generator=generator, dtype=F64)
 
     draw = {"rows": stream("rows"), "columns": stream("columns")}
     return kind(rows, columns, std, draw, np.random.default_rng(seed), dtype)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ N = 6
 class WithoutDot(Gaussian):
     """Forgets what the transpose has told."""
 
-    def _fresh(self, new: Tensor, side: Side) -> Tensor:
+    def _fresh(self, new: Tensor, side: Side, along: Tensor) -> Tensor:
         answers = self.draw[other(side)](new.shape[0]) * self.std
         known = self.asked[other(side)]
         return known.add_to(answers, known.inner(answers), -1.0)

@@ -38,7 +38,7 @@ def test_more_directions_than_the_matrix_has_are_exact(sgd: Program) -> None:
 
 
 def test_an_operator_without_the_dot_is_seen(sgd: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fresh(self: gaussian.Gaussian, new: torch.Tensor, side: Side) -> torch.Tensor:
+    def fresh(self: gaussian.Gaussian, new: torch.Tensor, side: Side, along: torch.Tensor) -> torch.Tensor:
         answers = self.draw[other(side)](new.shape[0]) * self.std
         known = self.asked[other(side)]
         return known.add_to(answers, known.inner(answers), -1.0)

@@ -65,7 +65,7 @@ def test_float32_follows_float64_as_far_as_its_precision_goes(sgd: Program, monk
     ) -> object:
         generator = torch.Generator().manual_seed(hash((position, axes, number)) % 2**31)
         size = math.prod(shape[axis] for axis in axes)
-        return lambda k: torch.randn(k, size, generator=generator, dtype=torch.float64).to(self.one)
+        return lambda k, along=None: torch.randn(k, size, generator=generator, dtype=torch.float64).to(self.one)
 
     monkeypatch.setattr(noise.Independent, "draw", fresh)
     exact = tpdyn.simulate(sgd, width=20_000)

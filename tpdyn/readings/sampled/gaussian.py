@@ -12,8 +12,7 @@ the *dot* and the *hat* of the Master Theorem, here at finite n and without erro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal, final
+from typing import Literal, Protocol, final
 
 import numpy as np
 import torch
@@ -22,8 +21,15 @@ from torch import Tensor
 from tpdyn.readings.sampled.rows import Rows, inner
 
 Side = Literal["rows", "columns"]
-Draw = Callable[[int], Tensor]
-"""k -> k standard normal vectors of one side, (k, n)."""
+
+
+class Draw(Protocol):
+    """Draws standard normal vectors of one side."""
+
+    def __call__(self, count: int, along: Tensor | None = None) -> Tensor:
+        """Draw `count` vectors, (count, n). along: the sums of them that will be read, (sums, count), if that is known."""
+        ...
+
 
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 3e-6}
 """What is left of a vector after projection counts as a new direction above this part of the vector's length."""
@@ -97,10 +103,10 @@ class Gaussian:
                 break
             cancelled = bool((left[active] < 1e-6 * length[active]).any())
             new = self._directions(rest[active] / left[active, None], side, cancelled, room)
-            answers = self._fresh(new, side)
+            along = inner(rest, new)
+            answers = self._fresh(new, side, along)
             known.append(new)
             self.answers[side].append(answers)
-            along = inner(rest, new)
             rest.addmm_(along, new, alpha=-1.0)
             coefficients = torch.cat([coefficients, along], 1)
         return coefficients
@@ -119,11 +125,14 @@ class Gaussian:
             self.asked[side].add_to(new, self.asked[side].inner(new), -1.0)
         return orthonormal(new)
 
-    def _fresh(self, new: Tensor, side: Side) -> Tensor:
-        """Draw `W q` for new orthonormal q: what the transpose has told of it, and fresh noise where it has not."""
+    def _fresh(self, new: Tensor, side: Side, along: Tensor) -> Tensor:
+        """Draw `W q` for new orthonormal q: what the transpose has told of it, and fresh noise where it has not.
+
+        along: the vectors that ask, in terms of q.
+        """
         across = other(side)
         known, told = self.asked[across], self.answers[across]
-        answers = self.draw[across](new.shape[0]).to(self.dtype) * self.std
+        answers = self.draw[across](new.shape[0], along).to(self.dtype) * self.std
         known.add_to(answers, known.inner(answers), -1.0)  # hat: fresh where the transpose has not asked
         if self.remainder is not None:
             self._share_norm(answers, known.count, side)
@@ -205,7 +214,7 @@ class Orthogonal(Gaussian):
         padded = torch.nn.functional.pad(x, (0, missing)) if missing else x
         return self._times(padded, side)[:, : self.shape[other(side)]] * self.std
 
-    def _fresh(self, new: Tensor, side: Side) -> Tensor:
+    def _fresh(self, new: Tensor, side: Side, along: Tensor) -> Tensor:
         """Draw uniformly among the orthonormal vectors that are orthogonal to every image so far."""
         known = self.asked[other(side)]
         answers = self.draw[other(side)](new.shape[0]).to(self.dtype)

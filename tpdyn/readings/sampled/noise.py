@@ -38,7 +38,7 @@ class Independent:
         generator = torch.Generator(self.one.device)
         generator.manual_seed(zlib.crc32(f"{self.seed} {key}".encode()))
 
-        def fresh(count: int) -> Tensor:
+        def fresh(count: int, along: Tensor | None = None) -> Tensor:
             return torch.randn(count, size, generator=generator, dtype=self.one.dtype, device=self.one.device)
 
         return fresh

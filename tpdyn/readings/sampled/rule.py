@@ -330,4 +330,4 @@ class Rule:
 
 def _joined(one: Draw, other: Draw) -> Draw:
     """Lay the vectors of both end to end."""
-    return lambda count: torch.cat([one(count), other(count)], 1)
+    return lambda count, along=None: torch.cat([one(count, along), other(count, along)], 1)
