@@ -156,6 +156,26 @@ def test_a_script_that_learns_features_at_every_width_passes(tpdyn: Run, script:
     assert Path("logs/script-train/width=512").is_dir()
 
 
+def test_runs_are_put_beside_the_limit(
+    tpdyn: Run, script: Path, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tpdyn.commands.check.POINTS", 256)
+    done = tpdyn("check", f"{script}:train", "--limit", "--json", "v.json", "--widths", "32,64", "--seeds", "2")
+    assert "  limit at width 64 you are " in done.stdout, done.output
+    told = json.loads(Path("v.json").read_text())
+    assert published(told) == []
+    assert {claim["what"] for claim in told["limit"]["claims"]} == {"value", "fluctuation", "bias", "law"}
+    beside = json.loads(Path("logs/script-train-limit/verdict.json").read_text())
+    assert beside["program"] == told["program"] and beside["approach"]["widths"] == [32, 64]
+
+
+def test_an_unstable_script_has_no_limit_to_put_beside_runs(tpdyn: Run, script: Path) -> None:
+    done = tpdyn("check", f"{script}:unstable", "--limit", "--widths", "32,64", "--seeds", "1")
+    assert "no limit to put beside the runs: there is no limit, the run is unstable: " in done.stderr, done.output
+    assert not Path("logs/script-unstable-limit").exists()
+    assert "--limit puts runs beside" in tpdyn("check", f"{script}:train", "--limit", "--no-measure").stderr
+
+
 @pytest.mark.parametrize(
     ("function", "status", "word"),
     [("unstable", 10, "UNSTABLE"), ("trivial", 11, "TRIVIAL"), ("train", 0, "FEATURE LEARNING")],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from tpdyn.exponents import Scaling
 from tpdyn.limits.statistics import LEVELS, ROWS, Statistics, backpropagated
 from tpdyn.program.builder import Builder
+from tpdyn.program.instructions import Operand, Scatter
 
 n = Builder.n
 
@@ -55,3 +57,12 @@ def test_what_comes_back_to_a_weight_is_read_off_its_gradient() -> None:
     for name, value in (("plain", gradient), ("turned", turned), ("twice", twice), ("readout", readout)):
         b.update(name, b.combine((1, b.now(name)), (-1, value)), gradient=value)
     assert backpropagated(b.build(widths=(16, 24))) == {d: [("plain", 0), ("turned", 0)]}
+
+
+def test_what_comes_back_to_a_table_is_a_vector_a_token() -> None:
+    b = Builder()
+    d, tokens = b.data("d", (3, n)), b.index("tokens", (3,))
+    b.parameter("table", (5, n))
+    gradient = b.add(Scatter(Operand(d, (2, 1)), Operand(tokens, (2,)), axis=0), (Scaling.of(5), n))
+    b.update("table", b.combine((1, b.now("table")), (-1, gradient)), gradient=gradient)
+    assert backpropagated(b.build(widths=(16, 24))) == {d: [("table", 0)]}

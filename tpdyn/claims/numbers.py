@@ -38,12 +38,19 @@ class Evidence:
 
 
 def means(
-    widths: Sequence[int], values: Array, claimed: Array, scale: Array, margin: float, confidence: float
+    widths: Sequence[int],
+    values: Array,
+    claimed: Array,
+    scale: Array,
+    margin: float,
+    confidence: float,
+    *,
+    crossover: float = CROSSOVER,
 ) -> Evidence:
     """Judge the limit of means. values: "width seed entry"; claimed, scale: "entry", the margin being relative to scale."""
     n = np.asarray(widths, dtype=np.float64)
     seeds, entries = values.shape[1], values.shape[2]
-    hidden = sum(np.outer(x, x) for x in ((CROSSOVER / n) ** k for k in (1, 2)))
+    hidden = sum(np.outer(x, x) for x in ((crossover / n) ** k for k in (1, 2)))
     quantile = float(stats.t.ppf(1 - (1 - confidence) / (2 * entries), max(seeds - 1, 1)))
     averages, noise = values.mean(axis=1), values.var(axis=1, ddof=1) / seeds
     low, high, centres = np.empty(entries), np.empty(entries), np.empty(entries)

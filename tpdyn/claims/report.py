@@ -19,7 +19,7 @@ A value predicted to be identically zero must be zero in every run, up to round-
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, final
 
@@ -27,6 +27,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from tpdyn.claims.beside import Beside, beside, counted, distances
+from tpdyn.claims.beside import to_dict as beside_to_dict
 from tpdyn.claims.outcome import SEVERITY, Claim, Counts, Outcome, ReportRow, claims_of, counts_of, outcome_of
 from tpdyn.claims.parts import known_part
 from tpdyn.claims.slower import slower_change, slower_size
@@ -45,6 +47,7 @@ from tpdyn.claims.statistics import (
     still_bends_towards,
 )
 from tpdyn.exponents import Order, show_order
+from tpdyn.limits.comparison import Approach
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import Prediction, Regime, Row
 
@@ -54,7 +57,9 @@ from tpdyn.regimes.prediction import Prediction, Regime, Row
 class Report:
     """A prediction, a measurement, and what the runs say of the theory (`compare` makes it).
 
-    step: at which changes are compared. claims: what the regime hangs on, and which of it is confirmed.
+    step: at which changes are compared. claims: what the regime hangs on, and which of it is confirmed. approach: runs beside
+    the limit of infinite width, if that was asked for; beside: what they say of it (`tpdyn.claims.beside`). The outcome does
+    not depend on those two.
     """
 
     prediction: Prediction
@@ -65,6 +70,8 @@ class Report:
     margin: float = MARGIN
     notes: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+    approach: Approach | None = field(default=None, repr=False)
+    beside: tuple[Beside, ...] = field(default=(), repr=False)
 
     def rows(self) -> tuple[ReportRow, ...]:
         """Return one row a module, in the order of the forward pass."""
@@ -96,6 +103,7 @@ class Report:
             "step": self.step,
             "modules": [row_to_dict(row) for row in self.table],
             "reasons": [reason.told() for reason in (*self.prediction.reasons, *self.prediction.outside)],
+            "limit": None if self.approach is None else beside_to_dict(self.approach, self.beside),
         }
 
     def show(self) -> None:
@@ -139,6 +147,8 @@ class Report:
                 f"{'<= ' if row.at_most else ''}{show_order(row.change_order)} {_interval(row.measured_change_order)}: "
                 f"{row.verdict}{f' ({row.note})' if row.note else ''}"
             )
+        if self.approach is not None:
+            lines += [distances(self.approach), counted(self.beside)]
         return "\n".join([*lines, *self.notes])
 
 
@@ -148,11 +158,13 @@ def compare(
     *,
     confidence: float = CONFIDENCE,
     margin: float = MARGIN,
+    approach: Approach | None = None,
 ) -> Report:
     """Compare each module's predicted orders with the measured ones.
 
-    confidence: of each interval. margin: within which a measured order equals the predicted one. Raises ValueError when
-    the two have no module in common, or too few steps to see a change.
+    confidence: of each interval. margin: within which a measured order equals the predicted one. approach: runs beside the
+    limit (`tpdyn.approach`); the report then has claims about it. Raises ValueError when the two have no module in common, or
+    too few steps to see a change.
 
     Example:
         >>> report = compare(predict(record(train)), measure(train))  # doctest: +SKIP
@@ -186,7 +198,13 @@ def compare(
     if step != steps - 1:
         notes.append(f"changes are compared at step {step}, the first at which something grows with the width")
     claims = claims_of(prediction, table, margin)
-    return Report(prediction, measurement, table, step, confidence, margin, tuple(notes), claims)
+    report = Report(prediction, measurement, table, step, confidence, margin, tuple(notes), claims)
+    return report if approach is None else with_limit(report, approach)
+
+
+def with_limit(report: Report, approach: Approach) -> Report:
+    """Return the report with runs beside the limit, and what they say of it."""
+    return replace(report, approach=approach, beside=beside(approach, confidence=report.confidence))
 
 
 def row_to_dict(row: ReportRow) -> dict[str, Any]:

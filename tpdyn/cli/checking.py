@@ -61,6 +61,9 @@ def check(
     ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="seconds that one run may take")] = 600,
     by: Annotated[str, typer.Option(help="script, or program: the recorded program makes most runs")] = "script",
+    limit: Annotated[
+        bool, typer.Option("--limit", help="how far networks of these widths are from the limit of infinite width")
+    ] = False,
     jobs: Jobs = 1,
     backend: Backend = "loky",
     fresh: Fresh = False,
@@ -71,7 +74,7 @@ def check(
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files, rebuild
         from tpdyn.commands.runs import means_of
-        from tpdyn.reporting import coordinates, folders, live, tensorboard, terminal
+        from tpdyn.reporting import coordinates, folders, limit_log, live, tensorboard, terminal
         from tpdyn.reporting.document import of_refusal
         from tpdyn.scripts.target import Target as Words
 
@@ -85,6 +88,10 @@ def check(
             files.check_picture_path(picture, "--picture")
             if not measure:
                 raise failures.BadInput("--picture shows runs, and --no-measure makes none; give one or the other")
+        if limit and not measure:
+            raise failures.BadInput(
+                "--limit puts runs beside the limit, and --no-measure makes none: see `tpdyn limit`"
+            )
         destination = folders.folder_of(logdir.absolute(), checking.name_of(target), script)
         told = {"title": destination.name, "script": script}
         if json is not None:
@@ -113,6 +120,7 @@ def check(
                     time_limit=time_limit,
                     decide_within=seconds if until_decided else None,
                     by=checking.by_of(by),
+                    limit=limit,
                     means=means,
                     progress=tell,
                     watch=watch if measure else None,
@@ -124,6 +132,7 @@ def check(
         if checked.report is not None:
             tensorboard.log(checked.report, destination, script=script)
             rebuild.note_check(checked, means, destination.name, script)
+            limit_log.log_beside(checked.report, destination, script=script)
         if json is not None:
             files.write_json(checked.to_dict(**told), json)
         if show_dims:
@@ -137,6 +146,8 @@ def check(
             print(f"\n  tensorboard --logdir {logdir}")
         else:
             terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements, fix=command)
+        if checked.no_limit:
+            say(f"no limit to put beside the runs: {checked.no_limit}")
         if checked.exit is failures.Exit.ANOTHER_REGIME:
             say(f"required: {require}; predicted: {checked.prediction.regime.value}")
         leave(checked.exit)

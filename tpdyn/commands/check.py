@@ -17,8 +17,10 @@ from typing import Any, Literal, Protocol, final
 
 from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
-from tpdyn.claims.report import Report, compare
-from tpdyn.commands.failures import BadInput, Exit, Watched, translated
+from tpdyn.claims.report import Report, compare, with_limit
+from tpdyn.commands.failures import BadInput, BeyondTheory, Exit, Watched, translated
+from tpdyn.limits.comparison import approach
+from tpdyn.limits.limit import limit as limit_of
 from tpdyn.measuring.measure import check_device, measure, measure_more
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.derive import derive
@@ -42,6 +44,8 @@ Progress = Callable[[str, int, int], None]
 
 BASE_WIDTH, STEPS = 256, 3
 """What `tpdyn fix` takes unless told otherwise."""
+POINTS, SCRAMBLES = 4096, 4
+"""Of a limit beside runs: its error, below a percent, is small against theirs. `tpdyn limit` takes more."""
 
 
 class Watching(Protocol):
@@ -59,12 +63,14 @@ class Watching(Protocol):
 class Checked:
     """A script's prediction and, if it was measured, the report that compares it with the runs.
 
-    required: the regime that the script was required to be in, if any.
+    required: the regime that the script was required to be in, if any. no_limit: why there is none to be put beside the runs,
+    if one was asked for.
     """
 
     prediction: Prediction
     report: Report | None = None
     required: Regime | None = None
+    no_limit: str = ""
 
     @property
     def exit(self) -> Exit:
@@ -100,6 +106,7 @@ def check(
     time_limit: float | None = None,
     decide_within: float | None = None,
     by: Literal["script", "program"] = "script",
+    limit: bool = False,
     means: Means = HERE,
     progress: Progress | None = None,
     watch: Watching | None = None,
@@ -113,6 +120,7 @@ def check(
     time_limit: seconds that one run may take.
     decide_within: seconds for further runs while the regime is undecided (`tpdyn.claims.deciding`).
     by: "program" runs the recorded program for most seeds (`tpdyn.measure`). means: the store of finished runs, and workers.
+    limit: put runs of the recorded program beside the limit of infinite width, too, at the same widths and as many seeds.
     progress: called with (what is being done, how much of it is done, how much there is). The script's output is passed on
     (to standard error) from its first run only: it is run dozens of times. watch: is told the prediction and the runs so far.
 
@@ -164,7 +172,27 @@ def check(
         report = compare(prediction, measurement)
         if decide_within is not None:
             report = _decided(watched, report, decide_within, means, tell)
-    return Checked(prediction, report, required)
+    if not limit:
+        return Checked(prediction, report, required)
+    report, without = _beside_limit(report, widths, seeds, tell)
+    return Checked(prediction, report, required, without)
+
+
+def _beside_limit(report: Report, widths: Sequence[int], seeds: int, tell: Progress) -> tuple[Report, str]:
+    """Return the report with runs beside the limit; or as it was, and why there is no limit."""
+    program = report.prediction.program
+    try:
+        with translated():
+            beside = limit_of(
+                program, _points(program), SCRAMBLES, progress=lambda done, total: tell("taking the limit", done, total)
+            )
+            approaching = approach(
+                program, widths, max(2, seeds), beside=beside,
+                progress=lambda done, total: tell("comparing with the limit", done, total),
+            )  # fmt: skip
+    except (BeyondTheory, BadInput) as error:
+        return report, str(error)
+    return with_limit(report, approaching), ""
 
 
 def predicted(program: Program, *, require: str = "") -> Checked:
@@ -175,6 +203,12 @@ def predicted(program: Program, *, require: str = "") -> Checked:
             return Checked(predict(program), required=required)
         except ValueError as error:
             raise BadInput(str(error)) from error
+
+
+def _points(program: Program) -> int:
+    """Choose about `POINTS` of them, a quarter of which is a width that the script takes."""
+    unit = 4 * math.gcd(*program.widths)
+    return max(1, round(POINTS / unit)) * unit
 
 
 def _decided(watched: Watched, report: Report, seconds: float, means: Means, tell: Progress) -> Report:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, final
 
+from tpdyn.claims.beside import Beside, beside, counted, distances
 from tpdyn.commands.check import Progress, check_widths, recorded
 from tpdyn.commands.failures import translated
 from tpdyn.commands.simulate import listed, table
@@ -45,12 +47,24 @@ class Limits:
         told = [f"random in the limit: a sum at {location}" for location in result.random]
         notes = [f"note: {note}" for note in result.notes]
         effort = f"{result.scrambles} scrambles of {result.points:,} points, {result.seconds:.1f} s"
-        beside = ["", self.approach.show()] if self.approach is not None else []
+        beside = ["", self.approach.show(), *self._said()] if self.approach is not None else []
         return "\n".join([table(lines), *told, *notes, effort, *beside])
+
+    @cached_property
+    def claims(self) -> tuple[Beside, ...]:
+        """What the runs say of the limit: of values, powers and laws."""
+        return () if self.approach is None else beside(self.approach)
+
+    def _said(self) -> list[str]:
+        assert self.approach is not None
+        failed = [
+            f"fails: {claim.what} of {claim.of} ({claim.told})" for claim in self.claims if claim.verdict == "fails"
+        ]
+        return [distances(self.approach), counted(self.claims), *failed[:SHOWN]]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as JSON, with kernels and distributions."""
-        result = self.limit
+        result, claims = self.limit, [asdict(claim) for claim in self.claims]
         return {
             "losses": [_estimate(each) for each in result.losses],
             "outputs": [_estimate(each) for each in result.outputs],
@@ -66,7 +80,7 @@ class Limits:
             "points": result.points,
             "scrambles": result.scrambles,
             "seconds": result.seconds,
-            **({} if self.approach is None else {"approach": self.approach.to_dict()}),
+            **({} if self.approach is None else {"approach": self.approach.to_dict() | {"claims": claims}}),
         }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tpdyn.program.evaluation.views import to_view
-from tpdyn.program.instructions import Combine, Contract, Operand, operands_of
+from tpdyn.program.instructions import Combine, Contract, Operand, Scatter, operands_of
 from tpdyn.program.program import Mark, Program, Statement
 from tpdyn.readings.sampled.matrix import Matrix
 from tpdyn.readings.sampled.rule import Sampled
@@ -82,7 +82,8 @@ def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
     """List the vectors that come back to a weight in each step, by position: (name of the weight, step).
 
     The gradient of a weight is a sum over samples of outer products. Its factor along the rows of the weight is what is meant.
-    Weights with no such factor (tables, gains, weights that are used twice) have none.
+    The gradient of a table of embeddings sums vectors by token: one vector a token is meant. Weights with no such factor (gains,
+    weights that are used twice) have none.
     """
     products: dict[int, list[tuple[str, int]]] = {}
     for parameter in program.parameters:
@@ -98,6 +99,9 @@ def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
 def _factor(program: Program, var: int, rows: frozenset[int]) -> int | None:
     """Find the factor of an outer product that has its axes `rows`, if it is a vector."""
     instruction = program.statements[var].instruction
+    if isinstance(instruction, Scatter):
+        vectors = len(program.statements[instruction.value.var].wide_axes) == 1 and instruction.axis in rows
+        return instruction.value.var if vectors else None
     if not isinstance(instruction, (Contract, Combine)):
         return None
     having = [operand for operand in operands_of(instruction) if rows & set(operand.axes)]

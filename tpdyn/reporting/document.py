@@ -95,6 +95,7 @@ def of_prediction(
         "device": None,
         "runs": None if runs is None else list(runs),
         "loss": [],
+        "limit": None,
         "modules": [_expected(prediction, name) for name in names],
     }
 

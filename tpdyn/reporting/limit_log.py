@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tpdyn.claims.report import Report
 from tpdyn.limits.comparison import Approach
 from tpdyn.limits.limit import Limit
 from tpdyn.measuring.measurement import Measurement
@@ -17,7 +18,7 @@ from tpdyn.program.program import Program
 from tpdyn.reporting import board
 from tpdyn.reporting.document import Document, of_limit
 from tpdyn.reporting.events import Run
-from tpdyn.reporting.folders import write_folder
+from tpdyn.reporting.folders import folder_of, write_folder
 from tpdyn.reporting.tags import HIGH, LIMIT_RUN, LOSS_TAG, LOW, VERDICT_RUN, VERDICT_TAG, run_of_width
 
 
@@ -38,6 +39,15 @@ def log_limit(
     """
     document = of_limit(limit, measurement, approach, title=Path(logdir).name, script=script, program=program)
     return write_folder(logdir, lambda folder: _write(limit, measurement, folder, document), script)
+
+
+def log_beside(report: Report, logdir: str | os.PathLike[str], *, script: str = "") -> Path | None:
+    """Write the limit of a check beside its folder, as "<folder>-limit"; None where the check has none. See `log_limit`."""
+    if report.approach is None:
+        return None
+    folder = folder_of(Path(logdir).parent, f"{Path(logdir).name}-limit", script)
+    found = report.approach
+    return log_limit(found.limit, folder, report.measurement, found, script=script, program=report.prediction.program)
 
 
 def _write(limit: Limit, measurement: Measurement | None, folder: Path, document: Document) -> None:

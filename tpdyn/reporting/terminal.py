@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from tpdyn.claims.beside import counted, distances
 from tpdyn.claims.outcome import Outcome, ReportRow
 from tpdyn.claims.report import Report
 from tpdyn.exponents import Order
@@ -55,6 +56,7 @@ def show(
     lines += _wrapped("  ", evidence(report), out.width, EVIDENCE_COLOURS[report.outcome])
     for text in (*missing(report), *advice(report)):
         lines += _wrapped("  ", text, out.width)
+    lines += _limit(report, out.width)
     lines += [
         Text(""),
         *_cause(prediction, out.width, statements, fix, report.outcome),
@@ -166,6 +168,22 @@ def _moved(report: Report) -> str:
         f"from width {measurement.widths[0]} to {measurement.widths[-1]}: the change of {row.name or 'the output'} {verb} "
         f"x{grew:.3g} (theory: {theory})"
     )
+
+
+def _limit(report: Report, width: int) -> list[Text]:
+    """Tell how far runs are from the limit, and which claims about it fail."""
+    if report.approach is None:
+        return []
+    lines = [
+        *_wrapped("  limit ", distances(report.approach), width),
+        *_wrapped("        ", counted(report.beside), width),
+    ]
+    failed = [claim for claim in report.beside if claim.verdict == "fails"]
+    for claim in failed[:MOST_REASONS]:
+        lines += _wrapped("        ", f"fails: {claim.what} of {claim.of} ({claim.told})", width, "bold red")
+    if len(failed) > MOST_REASONS:
+        lines += _wrapped("        ", f"and {len(failed) - MOST_REASONS} more that fail (all with --json)", width)
+    return lines
 
 
 def _decisive(report: Report) -> ReportRow | None:
