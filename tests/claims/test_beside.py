@@ -41,7 +41,7 @@ def verdicts(claims: tuple[Beside, ...], kind: str = "value") -> dict[str, str]:
 
 
 def test_what_theory_says_holds(found: Approach) -> None:
-    """Value, bias 1/n and the law are seen by 128 seeds; the kernel of u scatters as the root of 2/n."""
+    """128 seeds see the value and its bias; the kernel of h scatters as the root of 1/n."""
     claims = beside(found)
     assert verdicts(claims)["bias"] == "holds", claims
     assert verdicts(claims, "kernel") | {"bias": ""} == {"value": "holds", "fluctuation": "holds", "bias": ""}, claims

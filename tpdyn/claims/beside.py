@@ -5,9 +5,9 @@ Four claims, of every value that has a limit and does not stay random there:
 * value: the means extrapolate to the limit, entry by entry. Model: that of `tpdyn.claims.numbers`; finite-width terms may be as
   large as the limit at width `CROSSOVER`. It holds if all intervals lie within the margin.
 * fluctuation: runs of one width scatter as n^-1/2. The slope of a log standard deviation has standard error
-  `(2 (seeds - 1) d sum (log n - mean)^2)^-1/2`, where d counts the independent entries, `tr(S)^2 / tr(S^2)` for their covariance S.
+  `(2 (seeds - 1) d sum (log n - mean)^2)^-1/2`. There d counts independent entries: `tr(S)^2 / tr(S^2)`, S being their covariance.
 * bias: the mean is off by c/n. Undecided, unless it is seen above its error at two widths at least.
-* law: the quantiles of a module's coordinates tend to those of the limit; judged as a value, relative to their spread.
+* law: the quantiles of a module's coordinates tend to those of the limit. It is judged as a value, relative to their spread.
 
 Intervals are Bonferroni's over all claims. Powers are those of large widths, so `LEEWAY` is given to them. They are upper bounds: a
 value that comes to its limit faster contradicts nothing.
@@ -39,7 +39,7 @@ CROSSOVER = 16.0
 ENTRIES = 64
 """So many entries of a value are judged at most, evenly chosen."""
 LEEWAY = {"fluctuation": 0.1, "bias": 0.3}
-"""By how much a power may be larger than that of theory at the widths at hand, before its claim fails."""
+"""By how much a power may be larger than that of theory, before its claim fails."""
 REACH = {"fluctuation": 0.25, "bias": 0.5}
 """Half of the distance to the next power that there is: within it the claim holds."""
 POWERS = {"fluctuation": FLUCTUATION, "bias": -1.0}

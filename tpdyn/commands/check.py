@@ -120,7 +120,7 @@ def check(
     time_limit: seconds that one run may take.
     decide_within: seconds for further runs while the regime is undecided (`tpdyn.claims.deciding`).
     by: "program" runs the recorded program for most seeds (`tpdyn.measure`). means: the store of finished runs, and workers.
-    limit: put runs of the recorded program beside the limit of infinite width, too, at the same widths and as many seeds.
+    limit: put runs of the recorded program beside the limit of infinite width, too, as many as are measured.
     progress: called with (what is being done, how much of it is done, how much there is). The script's output is passed on
     (to standard error) from its first run only: it is run dozens of times. watch: is told the prediction and the runs so far.
 
