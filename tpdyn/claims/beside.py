@@ -90,8 +90,7 @@ def distances(approach: Approach) -> str:
     small, large = approach.widths[0], approach.widths[-1]
     first, *others = sorted(told, key=["the loss", "outputs", "feature kernels", "distributions"].index)
     pairs = {name: tuple(map(_percent, told[name])) for name in told}
-    near, far = pairs[first]
-    text = f"at width {large} you are {near} from the limit, at {small} it is {far} ({first}"
+    text = f"at width {large} you are {pairs[first][0]} from the limit, at {small} it is {pairs[first][1]} ({first}"
     return text + "".join(f"; {name} {pairs[name][0]}, {pairs[name][1]}" for name in others) + ")"
 
 
