@@ -14,6 +14,7 @@ import torch
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.measuring.observe import Observation, Observer
 from tpdyn.recorder.live.frames import raised
+from tpdyn.recorder.live.hooks import aside
 from tpdyn.scripts.seeding import stream
 
 
@@ -48,7 +49,7 @@ def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, dev
     on_device = contextlib.nullcontext() if device == "script" else torch.device(device)
     try:
         with (
-            _uncompiled(), on_device, contextlib.redirect_stdout(io.StringIO()), stream(seed) as seeded, observer.watch
+            aside(), _uncompiled(), on_device, contextlib.redirect_stdout(io.StringIO()), stream(seed) as seeded, observer.watch
         ):  # fmt: skip
             train(width)
     except (Exception, SystemExit) as error:

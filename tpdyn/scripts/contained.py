@@ -17,6 +17,7 @@ from typing import NoReturn, final
 
 from tpdyn.home import PACKAGE
 from tpdyn.recorder.live.frames import is_user_file
+from tpdyn.scripts.processes import trained_here
 
 AGAIN = 0.05
 """Seconds between two interruptions of a run that took too long."""
@@ -50,7 +51,7 @@ def contained(seconds: float | None = None) -> Iterator[None]:
 
     os._exit = leave
     try:
-        with _interruptions(seconds):
+        with _interruptions(seconds), trained_here():
             yield
     finally:
         os._exit = before

@@ -132,7 +132,7 @@ def _numpy_changes(other: Other) -> list[Change]:
             return original(seed if other(key) == key else other(key))
         return original(other(seed))
 
-    class Meta(type):
+    class Meta(type(state)):  # type: ignore[misc]
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, state)
 

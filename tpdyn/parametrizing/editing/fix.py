@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import final
 
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.editing.edits import TextEdits, unified
 from tpdyn.parametrizing.editing.lines import Line, bracketed, lines_of, multiplied, relative
-from tpdyn.parametrizing.editing.others import other_uses, resets_in
+from tpdyn.parametrizing.editing.others import other_uses
+from tpdyn.parametrizing.editing.schedules import resets_in, unclear
 from tpdyn.parametrizing.editing.text import NoWidth, Powers, by_model, by_order, powers_of, width_from
 from tpdyn.parametrizing.parametrization import Parametrization, Shift
 from tpdyn.program.program import Program
@@ -85,10 +88,21 @@ def fix(program: Program, derived: Parametrization, made: Sequence[Construction]
             writer.multiply(line, derived.exponents, {number for file, number in ran if file == line.file})
         if any(shift.initial or shift.rate for shift in derived.shifts().values()):
             if any(shift.rate for shift in derived.shifts().values()):
-                sources = {statement.origin.source.file for statement in program.statements}
-                writer.resets(sorted({os.path.abspath(file) for file in sources if os.path.isfile(file)}))
+                writer.resets(_files_that_ran(program))
             writer.optimizers(derived, made)
     return writer.fix()
+
+
+def _files_that_ran(program: Program) -> list[str]:
+    """List the user's files of a program, and modules that were imported from beside them: a schedule computes no tensor."""
+    sources = {os.path.abspath(statement.origin.source.file) for statement in program.statements}
+    ran = {file for file in sources if os.path.isfile(file) and is_user_file(file)}
+    folders = {os.path.dirname(file) for file in ran}
+    for module in list(sys.modules.values()):
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        if isinstance(file, str) and file.endswith(".py") and os.path.dirname(os.path.abspath(file)) in folders:
+            ran |= {os.path.abspath(file)} if os.path.isfile(file) and is_user_file(file) else set()
+    return sorted(ran)
 
 
 @final
@@ -122,11 +136,10 @@ class _Writer:
     # -- rates that are set anew ------------------------------------------------------------------------------------
 
     def resets(self, files: Sequence[str]) -> None:
-        """Multiply the rate on each line that sets a group's rate in each step, in the files that ran."""
+        """Multiply the rate on each line that sets a group's rate anew, in the files that ran."""
         for path in files:
-            if not is_user_file(path):
-                continue
             edits = self._file(path)
+            self._by_hand += [f"{relative(path)}:{line}: {reason}" for line, reason in unclear(edits.tree)]
             for reset in resets_in(edits.tree):
                 self._noted = True
                 edits.wrap(reset.value, *reset.around())

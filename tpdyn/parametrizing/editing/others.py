@@ -1,15 +1,12 @@
-"""What else in a script's text must move with an edit? Rates that are set anew in each step, and other uses of a product.
+"""What else in a script's text must move with an edit? Other uses of a product that did not run.
 
-A script that says `param_group["lr"] = lr` undoes every rate of the optimizer: the line gets the group's own factor. A readout
-that is multiplied where it trains is multiplied where it generates, too, although that line did not run.
+A readout that is multiplied where it trains is multiplied where it generates, too.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import final
 
 from tpdyn.parametrizing.editing.edits import TextEdits
 from tpdyn.parametrizing.editing.lines import (
@@ -21,48 +18,6 @@ from tpdyn.parametrizing.editing.lines import (
     function_name,
     size_expression,
 )
-
-RELATIVE = ("lr", "initial_lr", "base_lr", "max_lr", "lr_factor", "lr_scale")
-FACTOR = "lr_factor"
-"""What the generated function notes in each group, for the lines that set its rate."""
-
-
-@final
-@dataclass(frozen=True)
-class Reset:
-    """A line that sets a group's rate: the rate's expression, and the text that stands for the group."""
-
-    value: ast.expr
-    group: str
-
-    def around(self) -> tuple[str, str]:
-        """Return the texts to put before and behind the expression."""
-        tight = isinstance(self.value, ast.Name | ast.Attribute | ast.Call | ast.Constant | ast.Subscript)
-        before, behind = ("", "") if tight else ("(", ")")
-        return before, f'{behind} * {self.group}.get("{FACTOR}", 1)'
-
-
-def resets_in(tree: ast.AST) -> Iterator[Reset]:
-    """Yield each `group["lr"] = ...` for a group of `param_groups`, unless the new rate is made from one that the group has."""
-    loops = [node for node in ast.walk(tree) if isinstance(node, ast.For) and "param_groups" in ast.unparse(node.iter)]
-    groups = {
-        name.id for loop in loops for name in ast.walk(loop.target) if isinstance(name, ast.Name)
-    }  # with `enumerate` the number, too: nobody writes number["lr"]
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Assign) or len(node.targets) != 1:
-            continue
-        target = node.targets[0]
-        if not isinstance(target, ast.Subscript) or not _is_word(target.slice, ("lr",)):
-            continue
-        group = target.value
-        known = isinstance(group, ast.Name) and group.id in groups
-        indexed = isinstance(group, ast.Subscript) and ast.unparse(group.value).endswith("param_groups")
-        if (known or indexed) and not any(_is_word(inner, RELATIVE) for inner in ast.walk(node.value)):
-            yield Reset(node.value, ast.unparse(group))
-
-
-def _is_word(node: ast.AST, words: tuple[str, ...]) -> bool:
-    return isinstance(node, ast.Constant) and node.value in words
 
 
 def other_uses(

@@ -17,7 +17,8 @@ Conventions
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, final
 
@@ -115,6 +116,7 @@ class Watch:
             None  # an outermost module without gradients: enters, leaves
         )
         self.stopped = False
+        self.asleep = False  # within `aside`
         self.backwards = 0
         self.passes = 0  # outermost modules that were entered
         self.optimizers: list[Optimizer] = []
@@ -150,6 +152,7 @@ class Watch:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Watch:
+        _WATCHING.append(self)
         self._handles = [
             module_hooks.register_module_forward_pre_hook(self._module_enter),
             module_hooks.register_module_forward_hook(self._module_exit, with_kwargs=True, always_call=True),
@@ -163,6 +166,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        _WATCHING.remove(self)
         for handle in self._handles:
             handle.remove()
         torch.autograd._engine_run_backward = self._engine  # type: ignore[attr-defined, assignment]
@@ -269,6 +273,8 @@ class Watch:
     # -- modules --------------------------------------------------------------------------------------------------
 
     def _module_enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.asleep:
+            return
         if not self.module_stack:
             self._silent = 0
             self._look_for_hand_written_step()
@@ -297,6 +303,8 @@ class Watch:
     def _module_exit(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any = None
     ) -> None:
+        if self.asleep:
+            return
         while self.module_stack and self.module_stack[-1][1] is not module:  # an exception left a module early
             self.module_stack.pop()
         if not self.module_stack:
@@ -324,6 +332,8 @@ class Watch:
     # -- optimizers -----------------------------------------------------------------------------------------------
 
     def _optimizer_enter(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.asleep:
+            return
         self._depth_in_optimizer += 1
         if self._depth_in_optimizer > 1:
             return
@@ -343,6 +353,8 @@ class Watch:
             event(optimizer)
 
     def _optimizer_exit(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.asleep:
+            return
         self._depth_in_optimizer = max(0, self._depth_in_optimizer - 1)
         if self._depth_in_optimizer:
             return
@@ -379,7 +391,7 @@ class Watch:
 
     def _run_backward(self, outputs: Any, *args: Any, **kwargs: Any) -> Any:
         assert self._engine is not None
-        if torch._C._current_graph_task_id() != -1:
+        if self.asleep or torch._C._current_graph_task_id() != -1:
             return self._engine(outputs, *args, **kwargs)
         self._look_for_hand_written_step()
         if self.limit is not None and self.step >= self.limit:
@@ -413,6 +425,22 @@ class Watch:
             if self._on_step_begin is not None:
                 self._on_step_begin(None)
             self.complete_step(None)
+
+
+_WATCHING: list[Watch] = []
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let whoever watches now look away: what runs within is no part of the script, such as a recording that it makes."""
+    before = [(watch, watch.asleep) for watch in _WATCHING]
+    for watch, _ in before:
+        watch.asleep = True
+    try:
+        yield
+    finally:
+        for watch, asleep in before:
+            watch.asleep = asleep
 
 
 def trained_leaves(outputs: Iterable[Tensor]) -> list[Tensor]:

@@ -85,7 +85,7 @@ class Operations(TorchDispatchMode, ABC):
         kwargs = kwargs or {}
         facts = operation(func)
         kind = facts.kind
-        if kind == "ignored":
+        if kind == "ignored" or self.watch.asleep:
             return func(*args, **kwargs)
         if self.watch.stopped:
             raise StopRecording

@@ -30,6 +30,7 @@ from tpdyn.recorder.live.frames import is_user_file, source_at, user_source
 from tpdyn.recorder.live.hooks import (
     StopRecording,
     Watch,
+    aside,
     first_float_tensor,
     held_by_an_optimizer,
     trained_leaves,
@@ -542,7 +543,7 @@ def record_tape(
     """
     recorder = Recorder(width, steps, evaluations=bool(evaluations), unused=unused, choices=choices)
     try:
-        with undisturbed(), foreseeable(seed):
+        with aside(), undisturbed(), foreseeable(seed):
             seed_everything(seed)
             with recorder:
                 run(width)

@@ -103,12 +103,18 @@ def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
     return dying
 
 
+UNSTEADY = frozenset({"aten.linalg_lstsq.default"})
+"""Kernels whose bits depend on where in memory their arguments lie."""
+
+
 def verify_tape(tape: Tape) -> None:
-    """Raise RecordingError unless a replay gives every value in `tape.live` bit for bit. To 1e-4 relative where formulas replaced
-    a fused kernel."""
+    """Raise RecordingError unless a replay gives every value in `tape.live` bit for bit.
+
+    To 1e-4 relative where formulas replaced a fused kernel, or a kernel does not repeat its own bits.
+    """
     with by_default(tape.default):
         values = replay(tape, tape.live)
-    exact = not any("fused kernel" in note for note in tape.notes)
+    exact = not any("fused kernel" in note for note in tape.notes) and not any(n.op in UNSTEADY for n in tape.nodes)
     for ref, name in _named(tape):
         if ref in tape.live and not _agree(tape.live[ref], values[ref], exact):
             node = tape.nodes[ref.node]

@@ -47,6 +47,15 @@ def diagonal_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], offset
     return diag_embed(b, grad, offset, first, second)
 
 
+def diagonal_scatter(b: LoweredBuilder, x: Any, source: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Return x with its diagonal overwritten: the difference is added there."""
+    rank = len(b.shape(x))
+    if offset != 0 or b.shape(x)[dim1] != b.shape(x)[dim2]:
+        raise Refusal("writing to a diagonal beside the main one, or of a matrix that is not square")
+    change = b.combine([(1, source), (-1, diagonal(b, x, 0, dim1, dim2))])
+    return b.combine([(1, x), (1, diag_embed(b, change, 0, dim1 % rank, dim2 % rank))])
+
+
 Cut = tuple[int, int, int, int | None]
 """(start, step, length, dim of the view) of each dim of a base; None: the dim is dropped."""
 
@@ -93,10 +102,18 @@ def _cuts(base: Sequence[int], size: Sequence[int], stride: Sequence[int], offse
     ]
 
 
+def _is_diagonal(base: Sequence[int], size: Sequence[int], stride: Sequence[int], offset: int | None) -> bool:
+    """Whether a view is the diagonal of a square matrix: autograd says so of one that was written in place."""
+    square = len(base) == 2 and base[0] == base[1] > 1
+    return square and not offset and tuple(size) == (base[0],) and tuple(stride) == (base[0] + 1,)
+
+
 def as_strided(
     b: LoweredBuilder, x: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None
 ) -> Tensor:
     """Slice, drop and permute dims of a contiguous tensor, where the strides say so."""
+    if _is_diagonal(b.shape(x), size, stride, offset):
+        return diagonal(b, x)
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)
     x = b.reshape(x, shape)
     for d, (start, step, length, view_dim) in enumerate(cuts):
@@ -114,6 +131,8 @@ def as_strided_scatter(
     b: LoweredBuilder, x: Any, source: Any, size: Sequence[int], stride: Sequence[int], offset: int | None = None
 ) -> Tensor:
     """Return x with a strided view overwritten."""
+    if _is_diagonal(b.shape(x), size, stride, offset):
+        return diagonal_scatter(b, x, source)
     shape, cuts = strided_cuts(b.shape(x), size, stride, offset or 0)
     kept = [view_dim for *_, view_dim in cuts if view_dim is not None]
     source = b.reshape(b.expand(source, size), [size[view_dim] for view_dim in sorted(kept)])
@@ -136,6 +155,7 @@ RULES: dict[str, Rule] = {
     "diagonal": diagonal,
     "diag_embed": diag_embed,
     "diagonal_backward": diagonal_backward,
+    "diagonal_scatter": diagonal_scatter,
     "as_strided": as_strided,
     "as_strided_scatter": as_strided_scatter,
 }
