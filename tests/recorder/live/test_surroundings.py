@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tpdyn import record, recording
+from tpdyn import measure, record, recording
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.live.surroundings import foreseeable, seed_everything
 
@@ -70,6 +70,17 @@ def test_what_the_script_switches_is_switched_back() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == 1
     assert not torch.backends.cudnn.benchmark
+
+
+def test_what_a_script_records_and_measures_itself_is_no_part_of_it() -> None:
+    def itself(width: int) -> None:
+        assert record(train, widths=(4, 6, 10), steps=1).verified is not None
+        measure(train, widths=(4, 8), seeds=1, steps=1)
+        train(width)
+
+    tapes = [record_tape(script, 8, 2, 0) for script in (itself, train)]
+    assert len(tapes[0].nodes) == len(tapes[1].nodes)
+    assert [mark.name for mark in tapes[0].marks] == [mark.name for mark in tapes[1].marks]
 
 
 def test_a_recording_inside_of_a_recorded_script_leaves_nothing_patched() -> None:
