@@ -16,7 +16,7 @@ RELATIVE = ("lr", "initial_lr", "base_lr", "max_lr", "lr_factor", "lr_scale")
 FACTOR = "lr_factor"
 """What the generated function notes in each group, for the lines that set its rate."""
 ABSOLUTE = {"OneCycleLR": (("max_lr", 1),), "CyclicLR": (("base_lr", 1), ("max_lr", 2))}
-"""Schedules that are given rates, not factors of them: names and positions of the arguments, of which each may be a list."""
+"""Schedules that are given rates, not factors of them: names and positions of the arguments. Each may be a list."""
 FLOORS = {"CosineAnnealingLR": ("eta_min", 2), "CosineAnnealingWarmRestarts": ("eta_min", 3)}
 """Schedules that end at a rate which is one number for all groups."""
 

@@ -432,7 +432,7 @@ _WATCHING: list[Watch] = []
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Let whoever watches now look away: what runs within is no part of the script, such as a recording that it makes."""
+    """Let whoever watches now look away: what runs within is no part of the script. It may be a recording that it makes."""
     before = [(watch, watch.asleep) for watch in _WATCHING]
     for watch, _ in before:
         watch.asleep = True
