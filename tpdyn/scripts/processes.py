@@ -1,8 +1,8 @@
 """What if a script trains in processes of its own? Those that are handed a model run here, one after the other.
 
 Asynchronous training (Hogwild, A3C) shares one model between processes, of which each makes steps of the same kind. A recording
-follows one process. So some processes are run where they are started: their function is the script's own, and they are handed a
-module or an optimizer. Others (loaders of data, environments) start as they would.
+follows one process. So a process is run where it is started if it is handed a
+module or an optimizer. Its function must be the script's own. Others (loaders of data, environments) start as they would.
 """
 
 from __future__ import annotations
