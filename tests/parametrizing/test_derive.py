@@ -363,7 +363,7 @@ def test_a_matrix_that_is_made_of_weights_is_inside_of_the_theory_after_their_up
 
 
 def test_a_program_of_one_step_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected at least two: record with steps=3"):
+    with pytest.raises(ValueError, match="Record with steps=3"):
         derive(recorded(sgd, net, 1))
 
 

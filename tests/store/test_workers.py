@@ -12,7 +12,7 @@ import joblib
 import pytest
 import torch
 
-from tpdyn.store.workers import WorkersError, _claimed, check_jobs, is_out_of_memory, made, own_place
+from tpdyn.store.workers import WorkersError, _claimed, check_jobs, is_out_of_memory, made, own_slot
 
 
 def _squared(folder: str, number: int) -> int:
@@ -142,8 +142,8 @@ def test_a_function_that_cannot_be_sent_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_each_worker_has_a_gpu_of_its_own_while_there_are_enough(tmp_path: Path) -> None:
     assert [_claimed(2, str(tmp_path)) for _ in range(3)] == [0, 1, None]  # as three processes would
-    assert own_place(3, str(tmp_path)) == own_place(3, str(tmp_path)) == 2
-    assert own_place(2, str(tmp_path)) == os.getpid() % 2  # a worker too many
+    assert own_slot(3, str(tmp_path)) == own_slot(3, str(tmp_path)) == 2
+    assert own_slot(2, str(tmp_path)) == os.getpid() % 2  # a worker too many
 
 
 def _threads(_: int) -> int:

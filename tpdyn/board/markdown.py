@@ -53,12 +53,12 @@ def _check(document: dict[str, Any]) -> str:
     rows = ["| module | at init | change | " + ("measured | interval | verdict | " if measured else "") + "line |"]
     rows.append("|---|---:|---:|" + ("---:|---|---|" if measured else "") + "---|")
     for module in document["modules"]:
-        found = module["measured_change_order"]
+        order = module["measured_change_order"]
         at_most = "≤ " if module["at_most"] else ""
         cells = [code(module["name"] or "(root)"), _power(module["size_order"])]
         cells.append(f"{at_most}{_power(module['change_order'])} {GLYPH[module['direction']]}")
         if measured:
-            cells += [_number(found and found["estimate"]), _interval(found), module["verdict"]]
+            cells += [_number(order and order["estimate"]), _interval(order), module["verdict"]]
         cells.append(code(_location(module["place"])) if module["place"] else "")
         rows.append("| " + " | ".join(str(cell).replace("\n", " ") for cell in cells) + " |")
     facts = [f"recorded at widths {_listed(document['recorded']['widths'])}"]
@@ -136,10 +136,10 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}"
 
 
-def _interval(found: dict[str, Any] | None) -> str:
-    if not found or found["low"] is None or found["high"] is None:
+def _interval(estimate: dict[str, Any] | None) -> str:
+    if not estimate or estimate["low"] is None or estimate["high"] is None:
         return ""
-    return f"{found['low']:+.2f} to {found['high']:+.2f}"
+    return f"{estimate['low']:+.2f} to {estimate['high']:+.2f}"
 
 
 def _short(value: Any) -> str:

@@ -56,17 +56,17 @@ class Logs:
 
     def listed(self, context: Any, experiment: str) -> list[dict[str, Any]]:
         """List the logs with their summaries, sorted by name; `id` is the run to ask for."""
-        found = []
+        logs = []
         for run, tags in self._blobs(context, experiment, None, [SUMMARY_TAG]).items():
             name = name_of(run)
             try:
                 content = _summary(self._content(context, SUMMARY_TAG, tags.get(SUMMARY_TAG)))
             except Unreadable as error:
                 content = {"error": str(error)}
-            found.append({"id": run, "name": name, "time": tags[SUMMARY_TAG].wall_time, **content})
-        written = {log["name"]: log["time"] for log in found}
-        done = [log for log in found if _is_over(log, written)]
-        return sorted((log for log in found if log not in done), key=lambda log: natural(log["name"]))
+            logs.append({"id": run, "name": name, "time": tags[SUMMARY_TAG].wall_time, **content})
+        written = {log["name"]: log["time"] for log in logs}
+        done = [log for log in logs if _is_over(log, written)]
+        return sorted((log for log in logs if log not in done), key=lambda log: natural(log["name"]))
 
     def document(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
         """Return a log's document. Raises KeyError for a run without one, Unreadable for one that cannot be read."""
@@ -86,10 +86,10 @@ class Logs:
 
         head = _known(self._one(context, experiment, run, WATCHED_TAG))
         wanted = RunTagFilter(runs=[run], tags=[LOOKS_TAG])
-        found = self._provider.read_tensors(
+        tensors = self._provider.read_tensors(
             context, experiment_id=experiment, plugin_name=PLUGIN, downsample=LOOKS, run_tag_filter=wanted
         )
-        looks = found.get(run, {}).get(LOOKS_TAG, ())
+        looks = tensors.get(run, {}).get(LOOKS_TAG, ())
         return watched.of_events(head, [(each.step, each.wall_time, each.numpy) for each in looks])
 
     def atlas(self, context: Any, experiment: str, run: str) -> dict[str, Any]:
@@ -112,12 +112,12 @@ class Logs:
         from tensorboard.data.provider import RunTagFilter
 
         wanted = RunTagFilter(runs=None if run is None else [run], tags=tags)
-        found = self._provider.read_blob_sequences(
+        sequences = self._provider.read_blob_sequences(
             context, experiment_id=experiment, plugin_name=PLUGIN, downsample=1, run_tag_filter=wanted
         )
         return {
             name: {tag: max(series, key=lambda datum: datum.step) for tag, series in by_tag.items() if series}
-            for name, by_tag in found.items()
+            for name, by_tag in sequences.items()
         }
 
     def _content(self, context: Any, tag: str, datum: Any) -> dict[str, Any]:

@@ -55,12 +55,12 @@ def attach(app: typer.Typer, exits: Callable[[], AbstractContextManager[Any]]) -
 
             if json is not None:
                 files.check_json_path(json)
-            found = rebuilt(logdir, name)
-            for each in found:
+            logs = rebuilt(logdir, name)
+            for each in logs:
                 print(write(each, output or logdir))
             if json is not None:
                 files.write_json(
-                    found[0].to_dict() if len(found) == 1 else {each.name: each.to_dict() for each in found}, json
+                    logs[0].to_dict() if len(logs) == 1 else {each.name: each.to_dict() for each in logs}, json
                 )
 
     @runs.command()

@@ -85,7 +85,7 @@ def note_check(checked: Checked, means: Means, name: str, script: str) -> None:
     means.store.put_log(name, made_of)
 
 
-def note_transfers(found: Sequence[Transfer], means: Sequence[Means], name: str, script: str) -> None:
+def note_transfers(swept: Sequence[Transfer], means: Sequence[Means], name: str, script: str) -> None:
     """Note what the log of these sweeps is made of; means: by which each was made."""
     store = means[0].store if means else None
     if store is None or not all(each.keeps for each in means):
@@ -96,7 +96,7 @@ def note_transfers(found: Sequence[Transfer], means: Sequence[Means], name: str,
             "widths": each.sweep.widths, "factors": each.sweep.factors, "seeds": each.sweep.seeds,
             "stable": None if each.stable is None else str(each.stable), "runs": list(_cells(each.sweep, by)),
         }
-        for each, by in zip(found, means, strict=True)
+        for each, by in zip(swept, means, strict=True)
     ]  # fmt: skip
     store.put_log(name, {"kind": TRANSFER, "script": script, "sweeps": sweeps})
 
@@ -144,10 +144,10 @@ def _transfer(store: Store, name: str, made_of: dict[str, Any]) -> Transfer:
 
 
 def _run(store: Store, name: str, key: str) -> Run:
-    found = store.get(key)
-    if found is None:
+    run = store.get(key)
+    if run is None:
         raise BadInput(f"{name}: the run {key} is gone, of which the log was made; repeat the command that made it")
-    return found
+    return run
 
 
 def _runs_of(measurement: Measurement, program: Program, means: Means) -> Iterator[tuple[int, int, str]]:
@@ -162,8 +162,8 @@ def _runs_of(measurement: Measurement, program: Program, means: Means) -> Iterat
                     program_key(means, digest, width, seed, steps=steps, dtype=dtype, device=where, by=by) for by in BY
                 ]
             for key in keys if measurement.completed[w, s] else ():
-                found = means.found(key)
-                if found is not None and _is_row(found, measurement, w, s):
+                run = means.found(key)
+                if run is not None and _is_row(run, measurement, w, s):
                     yield width, seed, key
                     break
 

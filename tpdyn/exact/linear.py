@@ -138,10 +138,10 @@ def inside(constraints: Sequence[Constraint], size: int) -> Point | None:
         for c in constraints
     ]
     widened.append(Constraint(Form(Fraction(1), slack), ">="))
-    found = minimise(Form(ZERO, slack), widened)
-    if isinstance(found, Infeasible):
+    solution = minimise(Form(ZERO, slack), widened)
+    if isinstance(solution, Infeasible):
         return None
-    point = found[:-1]
+    point = solution[:-1]
     return point if all(c.holds(point) for c in constraints) else None
 
 
@@ -234,7 +234,7 @@ def _contradiction(constraints: Sequence[Constraint], size: int) -> tuple[int, .
         for r in rows
     ]
     weights = (Fraction(1),) * (columns + len(equal))
-    found = minimise(Form(ZERO, weights), widened, nonnegative=True)
-    if isinstance(found, Infeasible):
+    solution = minimise(Form(ZERO, weights), widened, nonnegative=True)
+    if isinstance(solution, Infeasible):
         raise ArithmeticError("constraints are neither satisfiable nor contradictory in floating point")
-    return tuple(k for k in range(columns) if found[k] or (k in equal and found[columns + equal.index(k)]))
+    return tuple(k for k in range(columns) if solution[k] or (k in equal and solution[columns + equal.index(k)]))

@@ -61,7 +61,7 @@ def cancelled(program: Program, owner: Mapping[int, str], gradient_of: Mapping[i
 
     owner, gradient_of: the parameter of which a value is a version, or a gradient: multipliers belong to their readers.
     """
-    return _Forms(program, owner, gradient_of).found()
+    return _Forms(program, owner, gradient_of).cancelled()
 
 
 @final
@@ -102,9 +102,9 @@ class _Forms:
         same = with_operands(instruction, lambda operand: Operand(numbers[operand.var], operand.axes))
         return same, statement.shape, statement.origin.phase == "optimizer"
 
-    def found(self) -> Mapping[int, Cancelled]:
+    def cancelled(self) -> Mapping[int, Cancelled]:
         """Write all sums over atoms, and keep those in which something cancels."""
-        found: dict[int, Cancelled] = {}
+        cancelled: dict[int, Cancelled] = {}
         for position, statement in enumerate(self.program.statements):
             combine = statement.instruction
             if not isinstance(combine, Combine) or combine.epsilon:
@@ -115,14 +115,14 @@ class _Forms:
                     left = dict(self.whole[position])
                     leaf = self._atom(self.later[position], statement)
                     left[leaf], _ = _added([left.get(leaf, Scaling(())), -ONE])
-                    found[position] = Cancelled(None, self._sum(statement, left))
+                    cancelled[position] = Cancelled(None, self._sum(statement, left))
                 continue
             self.base[position], less = self._of(statement, combine, self.base, self.initial, dict(self.later))
             self.change[position], too = self._of(statement, combine, self.change, self.value, {})
             if less or too:
                 moved: Form = {atom: scale for atom, scale in self.change[position].items() if atom is not None}
-                found[position] = Cancelled(self._sum(statement, self.base[position]), self._sum(statement, moved))
-        return found
+                cancelled[position] = Cancelled(self._sum(statement, self.base[position]), self._sum(statement, moved))
+        return cancelled
 
     def _atom(self, var: int, statement: Statement) -> Atom:
         return self.value[var], tuple(range(len(statement.shape))), ()

@@ -115,7 +115,7 @@ def _spread(field: str, parts: tuple[Measurement, Measurement], axes: Axes) -> N
     shape: tuple[int, ...] = (len(widths), len(seeds), *first.shape[2:])
     if first.ndim > 3:
         shape = (*shape[:3], len(parameters) if of_parameters else len(names), *shape[4:])
-    made = np.zeros(shape, dtype=first.dtype) if first.dtype == np.bool_ else np.full(shape, np.nan)
+    whole = np.zeros(shape, dtype=first.dtype) if first.dtype == np.bool_ else np.full(shape, np.nan)
     for part in parts:
         value = getattr(part, field)
         columns = [
@@ -128,7 +128,7 @@ def _spread(field: str, parts: tuple[Measurement, Measurement], axes: Axes) -> N
                     continue
                 at = widths.index(width), seeds.index(seed)
                 if value.ndim > 3:
-                    made[at][:, columns] = value[w, s]
+                    whole[at][:, columns] = value[w, s]
                 else:
-                    made[at] = value[w, s]
-    return made
+                    whole[at] = value[w, s]
+    return whole

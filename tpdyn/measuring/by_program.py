@@ -76,7 +76,7 @@ def observed(
     while waiting:
         batch = tuple(waiting[:count])
         try:
-            found = _batch(batched, _Seen(program, width, steps), batch)
+            observations = _batch(batched, _Seen(program, width, steps), batch)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if len(batch) == 1 or not is_out_of_memory(error):
                 raise
@@ -84,7 +84,7 @@ def observed(
             count = max(1, len(batch) // 2)
             continue
         del waiting[: len(batch)]
-        yield from zip(batch, found, strict=True)
+        yield from zip(batch, observations, strict=True)
 
 
 def fits(
@@ -199,7 +199,7 @@ class _Seen:
 
     def observations(self, count: int, epsilon: float) -> list[Observation]:
         """Return one observation for each seed of the batch."""
-        made = [Observation(steps=self.steps, shapes=self.shapes) for _ in range(count)]
+        runs = [Observation(steps=self.steps, shapes=self.shapes) for _ in range(count)]
         means = {position: found / self.counts[position] for position, found in _on_the_cpu(self.sums).items()}
         sizes = {
             position: np.where(SQUARED, np.sqrt(found / self.counts[position]), found / self.counts[position])
@@ -208,7 +208,7 @@ class _Seen:
         rest = [epsilon, *[NAN] * PARTS]
         for mark in self.marks:
             found = _together(means if mark.kind == "loss" else sizes, mark.view, count)
-            for run, row in zip(made, () if found is None else found.tolist(), strict=False):
+            for run, row in zip(runs, () if found is None else found.tolist(), strict=False):
                 if mark.kind == "loss":
                     run.losses[mark.step] = run.losses.get(mark.step, 0.0) + row[0]
                 else:
@@ -217,13 +217,13 @@ class _Seen:
             size = _together(means, self.program.parameter(name).versions[0], count)
             change = np.zeros((count, 1)) if self.later.isdisjoint(view.pieces) else _together(means, view, count)
             if size is not None and change is not None:
-                for run, first, second in zip(made, size[:, 0].tolist(), change[:, 0].tolist(), strict=True):
+                for run, first, second in zip(runs, size[:, 0].tolist(), change[:, 0].tolist(), strict=True):
                     run.parameters[t, name] = (first, second)
         for name, t, view in self.gradients:
             if (found := _together(means, view, count)) is not None:
-                for run, first in zip(made, found[:, 0].tolist(), strict=True):
+                for run, first in zip(runs, found[:, 0].tolist(), strict=True):
                     run.gradients[t, name] = first
-        return made
+        return runs
 
 
 Numbers = NDArray[np.float64]
@@ -231,21 +231,21 @@ SQUARED = np.array([False, True, False, True, False, False])
 """Which of `FIELDS` are sums of squares before they are root mean squares."""
 
 
-def _on_the_cpu(found: dict[int, Tensor]) -> dict[int, Numbers]:
+def _on_the_cpu(sums: dict[int, Tensor]) -> dict[int, Numbers]:
     """Fetch numbers [run, number] of many values in one go."""
-    if not found:
+    if not sums:
         return {}
-    together: Numbers = torch.cat(list(found.values())).cpu().numpy()
-    made, at = {}, 0
-    for position, each in found.items():
-        made[position] = together[at : at + each.shape[0]]
+    together: Numbers = torch.cat(list(sums.values())).cpu().numpy()
+    arrays, at = {}, 0
+    for position, each in sums.items():
+        arrays[position] = together[at : at + each.shape[0]]
         at += each.shape[0]
-    return made
+    return arrays
 
 
-def _together(found: dict[int, Numbers], view: View, count: int) -> Numbers | None:
+def _together(by_position: dict[int, Numbers], view: View, count: int) -> Numbers | None:
     """Combine the numbers [run, number] of a tensor's pieces, which have equally many entries; None if one is unknown."""
-    pieces = [found.get(piece) for piece in view.pieces]
+    pieces = [by_position.get(piece) for piece in view.pieces]
     known = [
         each if len(each) == count else np.broadcast_to(each, (count, each.shape[1]))
         for each in pieces
@@ -269,9 +269,9 @@ def _sizes(live: Tensor, base: Tensor) -> Tensor:
     else:
         live, base = torch.broadcast_tensors(live, base)  # type: ignore[no-untyped-call]
         rows = [*_sums(base), *_sums(live - base), *[base.new_zeros(len(base))] * 2]
-    found = torch.stack(rows, 1)
-    if math.isfinite(float(found.sum())):
-        return found
+    sizes = torch.stack(rows, 1)
+    if math.isfinite(float(sizes.sum())):
+        return sizes
     # inf - inf: entries that the base has too (a mask of -inf) do not change
     difference = torch.where(live == base, torch.zeros_like(live), live - base)
     wrong = ~torch.isfinite(live)
@@ -304,9 +304,9 @@ def _sum_of_sizes(value: Tensor, base: Tensor | None) -> Tensor:
         return (value.abs() if base is None else torch.sub(value, base).abs_()).sum(1, keepdim=True).double()
     parts = torch.split(value, TILE, 1)  # what is in between stays in the caches
     if base is None:
-        found = [part.abs().sum(1, keepdim=True) for part in parts]
+        sums = [part.abs().sum(1, keepdim=True) for part in parts]
     else:
-        found = [
+        sums = [
             torch.sub(*pair).abs_().sum(1, keepdim=True) for pair in zip(parts, torch.split(base, TILE, 1), strict=True)
         ]
-    return torch.cat(found, 1).double().sum(1, keepdim=True)
+    return torch.cat(sums, 1).double().sum(1, keepdim=True)

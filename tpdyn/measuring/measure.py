@@ -176,17 +176,17 @@ def _by_program(
             runs[width, seed] = seen
             one_more()
     made = assembled(widths, others, steps, runs, device, [])
-    found = None
+    difference_of = None
     if len(live.seeds) == len(live_seeds):
         at = assembled(dense, others, steps, {pair: run for pair, run in runs.items() if pair[0] in dense}, device, [])
-        found = difference(live, at)
-        if found is None:
+        difference_of = difference(live, at)
+        if difference_of is None:
             text = (
                 f"{len(others)} runs at each width are of the recorded program, {len(live_seeds)} are live. A permutation test "
                 "does not tell them apart"
             )
             return replace(joined(live, made), notes=(*live.notes, text, *made.notes))
-    why = f"they differ in {found.told()}" if found is not None else "the live runs are all the same"
+    why = f"they differ in {difference_of.told()}" if difference_of is not None else "the live runs are all the same"
     notes.append(f"the runs are live ones: those of the recorded program are not of the same law, {why}")
     return _live(train, dense, seeds, steps, device, notes, means, progress, program=program)
 

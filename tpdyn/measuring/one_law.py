@@ -95,12 +95,12 @@ def difference(live: Measurement, program: Measurement, alpha: float = ALPHA) ->
     return Difference(*labels[at // 2], "level" if at % 2 == 0 else "slope", by, chance)
 
 
-def _values(found: Measurement, name: str, step: int) -> NDArray[np.float64]:
+def _values(measurement: Measurement, name: str, step: int) -> NDArray[np.float64]:
     """Log sizes or changes [width, seed]; NaN where there is none that counts."""
-    k = found.index(name)
-    size = found.rms[:, :, step, k]
-    value = size if step == 0 else found.change_rms[:, :, step, k]
-    lowest = FLOOR * found.epsilon[:, :, step, k] * size if step else 0.0
+    k = measurement.index(name)
+    size = measurement.rms[:, :, step, k]
+    value = size if step == 0 else measurement.change_rms[:, :, step, k]
+    lowest = FLOOR * measurement.epsilon[:, :, step, k] * size if step else 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         logs: NDArray[np.float64] = np.log(np.where(value > lowest, value, np.nan))
     return logs

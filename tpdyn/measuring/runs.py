@@ -24,7 +24,7 @@ from tpdyn.readings.finite import entries
 from tpdyn.readings.sampled.memory import free_memory
 from tpdyn.store.means import HERE, Means
 from tpdyn.store.store import key_of
-from tpdyn.store.workers import own_place
+from tpdyn.store.workers import own_slot
 
 Pair = tuple[int, int]
 """Width and seed."""
@@ -48,11 +48,11 @@ def observed_runs(
     """
     waiting = []
     for pair in wanted:
-        found = means.found(live_key(means, pair, steps, device))
-        if found is None:
+        kept = means.found(live_key(means, pair, steps, device))
+        if kept is None:
             waiting.append(pair)
         else:
-            yield pair, observation_of(found)
+            yield pair, observation_of(kept)
     run = partial(_timed, means.function(train), steps, device, means.jobs > 1)
     groups: dict[int, list[Pair]] = {}
     for pair in waiting:
@@ -100,11 +100,11 @@ def program_runs(
     keys = {by: partial(program_key, means, digest, width, steps=steps, dtype=dtype, device=device, by=by) for by in BY}
     waiting = []
     for seed in seeds:
-        found = next((run for by in who if (run := means.found(keys[by](seed))) is not None), None)
-        if found is None:
+        kept = next((run for by in who if (run := means.found(keys[by](seed))) is not None), None)
+        if kept is None:
             waiting.append(seed)
         else:
-            yield seed, observation_of(found)
+            yield seed, observation_of(kept)
     for seed, seen in observed(program, width, waiting, steps, dtype=dtype, device=device, memory=memory):
         by = "simulation" if seen.simulated else "program"
         facts = {"kind": "measure", "by": by, "width": width, "seed": seed, "steps": steps, "device": device}
@@ -136,5 +136,5 @@ def _timed(train: Callable[[int], Any], steps: int, device: str, spread: bool, p
     """Make one run and time it; spread: over the GPUs, a worker its own."""
     start = time.perf_counter()
     count = torch.cuda.device_count() if spread and device == "cuda" else 0
-    seen = live_run(train, *pair, steps, f"cuda:{own_place(count)}" if count > 1 else device)
+    seen = live_run(train, *pair, steps, f"cuda:{own_slot(count)}" if count > 1 else device)
     return seen, time.perf_counter() - start

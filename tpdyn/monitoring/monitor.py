@@ -195,9 +195,9 @@ class monitor:
         history.sources.update({name: source for name, (_, source) in new.items() if source})
         history.steps.append(step)
         history.looks.append(look.values)
-        found = alarms(history, self._bands, self._limits)
-        fresh = [each for each in found if (each.rule, each.name) not in self._now]
-        self._now = {(each.rule, each.name) for each in found}
+        raised = alarms(history, self._bands, self._limits)
+        fresh = [each for each in raised if (each.rule, each.name) not in self._now]
+        self._now = {(each.rule, each.name) for each in raised}
         self.raised += fresh
         if self._writer is not None:
             self._writer.write(step, look.values, new, fresh, self._now)
@@ -238,12 +238,12 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _checked(optimizer: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
-    found = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
-    found = [getattr(each, "optimizer", each) for each in found]  # wrappers of Accelerate and Lightning
-    if not found or not all(isinstance(each, Optimizer) for each in found):
-        kinds = ", ".join(type(each).__name__ for each in found) or "nothing"
+    optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+    optimizers = [getattr(each, "optimizer", each) for each in optimizers]  # wrappers of Accelerate and Lightning
+    if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
+        kinds = ", ".join(type(each).__name__ for each in optimizers) or "nothing"
         raise ValueError(f"optimizer is {kinds}; expected a torch.optim.Optimizer, or a list of them")
-    return found
+    return optimizers
 
 
 def _call_of(probe: Any) -> Callable[[nn.Module], object] | None:

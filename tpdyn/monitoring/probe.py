@@ -128,11 +128,11 @@ class Probe:
         named = _trainable(self._model) if before is None else before.named
         moved = [] if before is None else before.moved()
         gradients = {} if before is None else before.gradients
-        found = norms([*(each for _, each in named), *moved])
-        steps = found[len(named) :]
+        sizes = norms([*(each for _, each in named), *moved])
+        steps = sizes[len(named) :]
         updates = {id(each): pair for (_, each), *pair in zip(named, moved, steps, strict=False)}
         seen = _Seen(self._first, updates, self._sources)
-        for (name, each), weight in zip(named, found, strict=False):
+        for (name, each), weight in zip(named, sizes, strict=False):
             seen.dtypes[name] = _told(each.dtype)
             root = max(1, each.numel()) ** -0.5
             seen.put("weight", name, weight, root)
@@ -150,15 +150,15 @@ def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the Frobenius norm of each tensor, in float32 at least, in one call for each dtype and device."""
     kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    found: list[Tensor] = [torch.empty(0)] * len(tensors)
+    out: list[Tensor] = [torch.empty(0)] * len(tensors)
     dense = [(each.coalesce().values() if each.is_sparse else each).detach() for each in tensors]
     for k, each in enumerate(dense):
         kinds.setdefault((each.device, each.dtype), []).append(k)
-    for (_, dtype), places in kinds.items():
+    for (_, dtype), members in kinds.items():
         wider = None if dtype in (torch.float32, torch.float64) else torch.float32
-        for k, norm in zip(places, torch._foreach_norm([dense[k] for k in places], 2, wider), strict=True):
-            found[k] = norm
-    return found
+        for k, norm in zip(members, torch._foreach_norm([dense[k] for k in members], 2, wider), strict=True):
+            out[k] = norm
+    return out
 
 
 _Kept = tuple[torch.Size, Tensor]

@@ -123,8 +123,8 @@ class Batched:
     def _leaf(self, position: int, statement: Statement, leaf: Leaf, seeds: Sequence[int]) -> Tensor:
         shape = self._shape(position, statement)
         if position not in self.known:
-            found = known(self.program, leaf, shape, self.width, self.leaves)
-            self.known[position] = None if found is None else self._placed(found, statement).unsqueeze(0)
+            entries = known(self.program, leaf, shape, self.width, self.leaves)
+            self.known[position] = None if entries is None else self._placed(entries, statement).unsqueeze(0)
         if (value := self.known[position]) is not None:
             return value
         chosen = seeds[:1] if leaf.law.is_number else seeds
@@ -153,10 +153,10 @@ class Batched:
 
         def quick(operands: list[Tensor]) -> Tensor:
             assert short is not None
-            made = short([each if each.dtype is dtype else each.to(dtype) for each in operands])
-            if made.shape[1:] != shape:
-                made = made.expand(made.shape[0], *shape)
-            return made if made.dtype == dtype else made.to(dtype)
+            result = short([each if each.dtype is dtype else each.to(dtype) for each in operands])
+            if result.shape[1:] != shape:
+                result = result.expand(result.shape[0], *shape)
+            return result if result.dtype == dtype else result.to(dtype)
 
         return plain if short is None else quick
 
@@ -233,14 +233,14 @@ def _spent(
             fresh.add(position)
         else:
             fresh.difference_update(reads)  # it may be a view of them
-    found: dict[int, int] = {}
+    spent: dict[int, int] = {}
     for position in mine:
         reads = program.reads[position]
         for number, read in enumerate(reads):
             alone = last[read] == position and reads.count(read) == 1 and not (position in twice and read in given)
             if alone and read in fresh:
-                found.setdefault(position, number)
-    return found
+                spent.setdefault(position, number)
+    return spent
 
 
 def _is_fresh(instruction: Instruction, width: int) -> bool:
@@ -311,12 +311,12 @@ def _contraction(
     missing = [label for label in range(rank) if label not in present]
 
     def contracted(values: list[Tensor]) -> Tensor:
-        made: Tensor = torch.einsum(equation, *values)
+        result: Tensor = torch.einsum(equation, *values)
         if factor != 1:
-            made = made * factor if len(values) == 1 else made.mul_(factor)
+            result = result * factor if len(values) == 1 else result.mul_(factor)
         for label in missing:
-            made = made.unsqueeze(label)
-        return made
+            result = result.unsqueeze(label)
+        return result
 
     return contracted
 
@@ -325,10 +325,10 @@ def _product(factor: float, spent: int | None) -> Callable[[list[Tensor]], Tenso
     def product(values: list[Tensor]) -> Tensor:
         one, other = values
         if spent is not None and one.shape == other.shape and values[spent].is_contiguous():
-            made = values[spent].mul_(values[1 - spent])
+            result = values[spent].mul_(values[1 - spent])
         else:
-            made = one * other
-        return made if factor == 1 else made.mul_(factor)
+            result = one * other
+        return result if factor == 1 else result.mul_(factor)
 
     return product
 

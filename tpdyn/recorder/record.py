@@ -134,29 +134,29 @@ def _recorded(
         with noting(numbers) if at is not None and not lowereds else contextlib.nullcontext():
             tape = how.tape(train, width, asked)
         how = replace(how, evaluations=tape.evaluations)
-        found = [mark.name for mark in tape.marks]
-        if how.unused and at is None and marks not in (None, found):
+        names = [mark.name for mark in tape.marks]
+        if how.unused and at is None and marks not in (None, names):
             raise _OtherPasses
-        marks = found
+        marks = names
         kept.append(tape.numbers)
         if at is not None:
             signed.append(signatures(tape))
         lowereds.append(_lowered(tape, verify=how.verify))
     tell("fitting the width")
-    made = canonical(fit(lowereds))
-    if declared := check_finite(made.program, finite, kept):
-        made = Canonical(replace(made.program, notes=(*made.program.notes, *declared)), made.views)
+    form = canonical(fit(lowereds))
+    if declared := check_finite(form.program, finite, kept):
+        form = Canonical(replace(form.program, notes=(*form.program.notes, *declared)), form.views)
     if how.verify:
-        width = built.base if built else further_width(widths, made.program)
+        width = built.base if built else further_width(widths, form.program)
         tell(f"verifying at width {width}")
-        guarded = check_at(built.original if built else train, made, lowereds[0], width, how, laws=not built)
-        made = Canonical(replace(made.program, verified=width, guarded=guarded), made.views)
+        guarded = check_at(built.original if built else train, form, lowereds[0], width, how, laws=not built)
+        form = Canonical(replace(form.program, verified=width, guarded=guarded), form.views)
     if at is not None:
         tell(f"comparing shapes and constants at width {at}")
         growing = check_signatures(widths, signed, at, signatures_at(train, at, how.steps, how.seed, numbers))
         note = f"shapes and constants were compared at width {at}, too: {growing} numbers that depend on the width"
-        made = Canonical(replace(made.program, notes=(*made.program.notes, note)), made.views)
-    program = replace(made.program, arrays=common_arrays(made, lowereds))
+        form = Canonical(replace(form.program, notes=(*form.program.notes, note)), form.views)
+    program = replace(form.program, arrays=common_arrays(form, lowereds))
     return replace(program, notes=(*built.assumptions, *program.notes)) if built else program
 
 
@@ -178,7 +178,7 @@ def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
 
 
 def check_at(
-    train: Callable[[int], object], made: Canonical, first: Lowered, width: int, how: How, *, laws: bool = True
+    train: Callable[[int], object], form: Canonical, first: Lowered, width: int, how: How, *, laws: bool = True
 ) -> dict[str, float]:
     """Record at a further width and compare; see `tpdyn.recorder.fitting.verify`."""
     try:
@@ -190,7 +190,7 @@ def check_at(
             "verify=False"
         ) from error
     check_same_structure(first, held_out, laws=laws)
-    return verify_program(made, held_out)
+    return verify_program(form, held_out)
 
 
 def further_width(widths: Sequence[int], program: Program | None = None) -> int:
@@ -222,13 +222,13 @@ def _is_whole(dim: Scaling, width: int) -> bool:
         return False
 
 
-def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:
+def common_arrays(form: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:
     """Collect arrays and data that are the same at every width, by the name of their leaf in the program."""
     arrays: dict[str, Any] = {}
     first = lowereds[0]
     for position, value in first.leaf_values.items():
         instruction = first.statements[position].instruction
-        view = made.views.get(position)
+        view = form.views.get(position)
         if view is None or not isinstance(instruction, Leaf) or instruction.kind in ("parameter", "random"):
             continue
         if instruction.law.is_number:
@@ -237,11 +237,11 @@ def common_arrays(made: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any
         if any(other.shape != value.shape or not torch.equal(other, value) for other in others):
             continue
         shapes = {
-            piece: tuple(dim.size_at(first.width) for dim in made.program.statements[piece].shape)
+            piece: tuple(dim.size_at(first.width) for dim in form.program.statements[piece].shape)
             for piece in view.pieces
         }
         for piece, tensor in from_view(view, value, shapes).items():
-            arrays[made.program.statements[piece].name] = tensor.detach().cpu().numpy().copy()
+            arrays[form.program.statements[piece].name] = tensor.detach().cpu().numpy().copy()
     return arrays
 
 
@@ -285,8 +285,8 @@ class recording:
     def program(self) -> Program:
         """The program of the block. Raises RecordingError if no optimizer step was completed."""
         lowered = lower(self.tape)
-        made = canonical(fit([lowered]))
-        return replace(made.program, arrays=common_arrays(made, [lowered]))
+        form = canonical(fit([lowered]))
+        return replace(form.program, arrays=common_arrays(form, [lowered]))
 
 
 def joined(recordings: Sequence[recording]) -> Program:
@@ -304,10 +304,10 @@ def joined(recordings: Sequence[recording]) -> Program:
         raise RecordingError(f"widths {', '.join(str(tape.width) for tape in tapes)}: expected each once")
     held_out = tapes.pop() if len(tapes) > 3 else None
     lowereds = [_lowered(tape, verify=True) for tape in tapes]
-    made = canonical(fit(lowereds))
+    form = canonical(fit(lowereds))
     if held_out is not None:
         last = _lowered(held_out, verify=True, double=True)
         check_same_structure(lowereds[0], last)
-        guarded = verify_program(made, last)
-        made = Canonical(replace(made.program, verified=held_out.width, guarded=guarded), made.views)
-    return replace(made.program, arrays=common_arrays(made, lowereds))
+        guarded = verify_program(form, last)
+        form = Canonical(replace(form.program, verified=held_out.width, guarded=guarded), form.views)
+    return replace(form.program, arrays=common_arrays(form, lowereds))

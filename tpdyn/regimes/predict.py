@@ -314,7 +314,7 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
         reasons.append(_reason(program, facts.wide_data[0], text, fix))
     if facts.fixed_products:
         text = (
-            "outside the theory: a product with a fixed matrix whose dims both grow (a Fourier transform over the width?). "
+            "outside the theory: a product with a fixed matrix both of whose dims grow (a Fourier transform over the width?). "
             "Only the size of its entries is known. Orders below take its rows for independent of all else"
         )
         fix = "transform a dim that does not grow, such as the tokens, or let the matrix be drawn at random"

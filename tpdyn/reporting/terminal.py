@@ -99,12 +99,12 @@ def console() -> Console:
     Characters that its encoding does not have are replaced.
     """
     tolerant(sys.stdout)
-    made = Console(highlight=False)
+    terminal = Console(highlight=False)
     asked = os.environ.get("COLUMNS", "")
-    if not (asked.isdigit() and int(asked)) and not made.is_terminal:
-        made.width = WIDTH
-    made.width = min(made.width, WIDEST)
-    return made
+    if not (asked.isdigit() and int(asked)) and not terminal.is_terminal:
+        terminal.width = WIDTH
+    terminal.width = min(terminal.width, WIDEST)
+    return terminal
 
 
 def tolerant(stream: object) -> None:

@@ -49,8 +49,8 @@ def is_python(file: str) -> bool:
 
 def locations_in(text: str, file: str) -> tuple[Location, ...]:
     """List all locations of a text, in its order. file: its ending tells the language. Raises NotReadable."""
-    found = _python_locations(text, file) if is_python(file) else _data_locations(text, file)
-    return tuple(sorted(found, key=lambda location: location.position))
+    locations = _python_locations(text, file) if is_python(file) else _data_locations(text, file)
+    return tuple(sorted(locations, key=lambda location: location.position))
 
 
 def with_values(text: str, values: Mapping[Position, str]) -> str:
@@ -140,7 +140,7 @@ def default_unless_read(text: str, name: str) -> Position | None:
     `h_dim = 400` does nothing where the model is `VAE()`, whose own default is `h_dim=400`.
     """
     tree = ast.parse(text)
-    found: list[Position] = []
+    written: list[Position] = []
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     inside: set[int] = set()
     for function in functions:
@@ -148,7 +148,7 @@ def default_unless_read(text: str, name: str) -> Position | None:
         positional = [*arguments.posonlyargs, *arguments.args]
         defaults = zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True)
         keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        found += [
+        written += [
             position_of(value) for each, value in (*defaults, *keywords) if each.arg == name and value is not None
         ]
         if any(each.arg == name for each in (*positional, *arguments.kwonlyargs)):
@@ -156,7 +156,7 @@ def default_unless_read(text: str, name: str) -> Position | None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) and id(node) not in inside:
             return None
-    return found[0] if len(found) == 1 else None
+    return written[0] if len(written) == 1 else None
 
 
 def _variables(body: Sequence[ast.stmt], owner: str) -> Iterator[tuple[str, ast.expr]]:
@@ -234,7 +234,7 @@ def _data_locations(text: str, file: str) -> list[Location]:
         raise
     except ValueError as error:
         raise NotReadable(f"{file} cannot be read: {error}") from error
-    found = []
+    locations = []
     for match in NUMBER.finditer(text):
         written = match.group().replace("_", "")
         value = int(written) if written.isdecimal() else float(written)
@@ -246,8 +246,8 @@ def _data_locations(text: str, file: str) -> list[Location]:
             continue  # a date, a version
         names = [name for name in before if name in after and after[name] != before[name]]
         if names and len(before) == len(after) and all(_is(after[name], other) for name in names):
-            found.append(Location(_position(text, match.start(), match.end()), tuple(names), value))
-    return found
+            locations.append(Location(_position(text, match.start(), match.end()), tuple(names), value))
+    return locations
 
 
 def _is(value: object, number: float) -> bool:

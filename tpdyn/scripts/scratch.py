@@ -148,30 +148,30 @@ def _removed(root: str, process: int) -> None:
 
 
 @contextmanager
-def scratch(made: Scratch | None = None) -> Iterator[Scratch]:
-    """Make the working folder a scratch folder. made: one to use again, else a new one, removed at the end."""
+def scratch(shadow: Scratch | None = None) -> Iterator[Scratch]:
+    """Make the working folder a scratch folder. shadow: one to use again, else a new one, removed at the end."""
     if not _HOOKED:
         sys.addaudithook(_heard)
         _HOOKED.append(True)
-    mine = made is None
-    made, before, writer = made or Scratch(), os.getcwd(), torch._C.PyTorchFileWriter
+    mine = shadow is None
+    shadow, before, writer = shadow or Scratch(), os.getcwd(), torch._C.PyTorchFileWriter
 
     def opened(file: Any, *args: Any, **kwargs: Any) -> Any:  # what `torch.save` opens in C++
-        made.about_to_write(file, kept=False)
+        shadow.about_to_write(file, kept=False)
         return writer(file, *args, **kwargs)
 
-    os.chdir(made.folder)
-    _ACTIVE.append(made)
+    os.chdir(shadow.folder)
+    _ACTIVE.append(shadow)
     torch._C.PyTorchFileWriter = opened  # type: ignore[misc, assignment]
     try:
-        yield made
+        yield shadow
     finally:
         torch._C.PyTorchFileWriter = writer  # type: ignore[misc]
-        _ACTIVE.remove(made)
+        _ACTIVE.remove(shadow)
         os.chdir(before)
-        made.close()
+        shadow.close()
         if mine:
-            made.remove()
+            shadow.remove()
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -208,35 +208,35 @@ class InScratch:
 
     def __call__(self, width: int, *args: Any, **kwargs: Any) -> Any:
         """Run it once, and return what it returns."""
-        made, self._spare = self._spare, None  # a call within the call gets another
-        if made is None or not made.again():
-            made = Scratch()
+        shadow, self._spare = self._spare, None  # a call within the call gets another
+        if shadow is None or not shadow.again():
+            shadow = Scratch()
         try:
-            with scratch(made):
+            with scratch(shadow):
                 return self._run(width, *args, **kwargs)
         finally:
             if self._say is not None:
-                for text in told(made):
+                for text in told(shadow):
                     self._say(text)
                 self._say = None
-            self._spare = made
+            self._spare = shadow
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_spare": None}  # each process makes its own
 
 
-def told(made: Scratch) -> list[str]:
+def told(shadow: Scratch) -> list[str]:
     """Tell what a run wrote; empty if nothing."""
     said = []
-    if made.written:
-        size = sum(made.written.values())
+    if shadow.written:
+        size = sum(shadow.written.values())
         said.append(
-            f"each run writes {_listed(list(made.written))} ({size / 1e6:.2g} MB) in a scratch folder, which is removed; "
+            f"each run writes {_listed(list(shadow.written))} ({size / 1e6:.2g} MB) in a scratch folder, which is removed; "
             "--in-place lets it write here"
             + (". If it is data that it fetches, fetch it once yourself" if size > 1e7 else "")
         )
-    if made.outside:
-        said.append(f"each run writes {_listed(made.outside)}, outside of its working folder")
+    if shadow.outside:
+        said.append(f"each run writes {_listed(shadow.outside)}, outside of its working folder")
     return said
 
 

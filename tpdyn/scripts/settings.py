@@ -133,13 +133,13 @@ def read_settings(script: Path, words: Sequence[str]) -> tuple[Setting, ...]:
 
 def codes(settings: Sequence[Setting], width: int) -> dict[str, CodeType]:
     """Compile every Python file with a setting, as it is at a width; by absolute path. Raises BadFormula."""
-    made = {}
+    by_file = {}
     for file, values in _values(settings, width).items():
         if is_python(file):
             tree = ast.parse(_text(file), file)
             _Set(values).visit(tree)
-            made[file] = compile(tree, file, "exec", dont_inherit=True)
-    return made
+            by_file[file] = compile(tree, file, "exec", dont_inherit=True)
+    return by_file
 
 
 def texts(settings: Sequence[Setting], width: int) -> dict[str, str]:
@@ -152,10 +152,10 @@ def texts(settings: Sequence[Setting], width: int) -> dict[str, str]:
 
 
 def _values(settings: Sequence[Setting], width: int) -> dict[str, dict[Position, int | float]]:
-    made: dict[str, dict[Position, int | float]] = {}
+    by_file: dict[str, dict[Position, int | float]] = {}
     for setting in settings:
-        made.setdefault(setting.file, {}).update(setting.at(width))
-    return made
+        by_file.setdefault(setting.file, {}).update(setting.at(width))
+    return by_file
 
 
 def _is_real(location: Location, formula: Formula) -> bool:

@@ -58,13 +58,13 @@ def identity_of(
 
 def versions() -> dict[str, str]:
     """Return the versions that the numbers of a run may depend on."""
-    found = {"measuring": str(MEASURING), "python": platform.python_version()}
+    by_name = {"measuring": str(MEASURING), "python": platform.python_version()}
     for name in ("torch", "numpy"):
         try:
-            found[name] = version(name)
+            by_name[name] = version(name)
         except PackageNotFoundError:  # run from a source tree without metadata
-            found[name] = "?"
-    return found
+            by_name[name] = "?"
+    return by_name
 
 
 @functools.cache
@@ -78,13 +78,13 @@ def package() -> str:
 
 def _reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> list[Path]:
     """List the script and all files of its folder that it imports or names, sorted."""
-    found: set[Path] = set()
+    reached: set[Path] = set()
     waiting = [main]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in reached:
             continue
-        found.add(path)
+        reached.add(path)
         if path.suffix != ".py":
             continue
         try:
@@ -94,8 +94,8 @@ def _reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> 
         waiting += [each for name in _imports(tree) for each in _files_of(name, path, main.parent)]
         waiting += [each for name in _names(tree) for each in _named_file(name, main.parent)]
     for word in arguments:
-        found.update(each for part in (word, *word.split("=")) for each in _named_file(part, main.parent))
-    return sorted(found)
+        reached.update(each for part in (word, *word.split("=")) for each in _named_file(part, main.parent))
+    return sorted(reached)
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -113,11 +113,11 @@ def _files_of(name: tuple[int, str], importer: Path, folder: Path) -> list[Path]
     """List the files of a module, with the packages around it, if it lies in the folder."""
     level, dotted = name
     root = importer.parents[level - 1] if 0 < level <= len(importer.parents) else folder
-    found, below = [], root
+    files, below = [], root
     for part in dotted.split(".") if dotted else []:
         below = below / part
-        found += [each for each in (below.with_suffix(".py"), below / "__init__.py") if each.is_file()]
-    return [each.resolve() for each in found if each.resolve().is_relative_to(folder)]
+        files += [each for each in (below.with_suffix(".py"), below / "__init__.py") if each.is_file()]
+    return [each.resolve() for each in files if each.resolve().is_relative_to(folder)]
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

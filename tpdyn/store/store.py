@@ -88,16 +88,16 @@ class Store:
         """Raise StoreError if the folder holds a store of another format."""
         facts = self.folder / "store.json"
         try:
-            found = json.loads(facts.read_text(encoding="utf-8"))["format"]
+            written = json.loads(facts.read_text(encoding="utf-8"))["format"]
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise StoreError(
                 f"{facts} cannot be read ({error}); expected the file of a store: move {self.folder} away"
             ) from error
-        if found != FORMAT:
+        if written != FORMAT:
             raise StoreError(
-                f"{self.folder} was written in format {found} of finished runs; expected format {FORMAT}: take another "
+                f"{self.folder} was written in format {written} of finished runs; expected format {FORMAT}: take another "
                 "--logdir, or move the folder away"
             )
 
@@ -116,7 +116,7 @@ class Store:
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
-        made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         columns = list(zip(*values, strict=True)) if values else [(), (), (), ()]
         table = pa.table(
             {
@@ -125,7 +125,7 @@ class Store:
                 "what": pa.array(columns[2], pa.string()),
                 "value": pa.array(columns[3], pa.float64(), from_pandas=False),
             },
-            metadata={METADATA: json.dumps({"key": key, "made": made, **facts}).encode()},
+            metadata={METADATA: json.dumps({"key": key, "made": now, **facts}).encode()},
         )
         with self._kept():
             self._begin()
@@ -143,13 +143,13 @@ class Store:
 
     def logs(self) -> dict[str, dict[str, Any]]:
         """Read what each log was made of, by its name; what cannot be read is left out."""
-        found = {}
+        notes = {}
         for path in sorted((self.folder / LOGS).glob("*.json")):
             with contextlib.suppress(OSError, ValueError):
                 made_of = json.loads(path.read_text(encoding="utf-8"))
                 if made_of.get("format") == FORMAT:
-                    found[path.stem] = made_of
-        return found
+                    notes[path.stem] = made_of
+        return notes
 
     @contextlib.contextmanager
     def _kept(self) -> Iterator[None]:
@@ -170,9 +170,9 @@ class Store:
     def runs(self) -> Iterator[Run]:
         """Yield all finished runs that can be read."""
         for path in self.files():
-            found = read(path)
-            if found is not None:
-                yield found
+            run = read(path)
+            if run is not None:
+                yield run
 
     def remove(self, key: str) -> None:
         """Forget a finished run."""

@@ -55,16 +55,16 @@ def together(files: Sequence[Path]) -> pa.Table:
     import pyarrow as pa
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = [each for each in pool.map(_one, files) if each is not None]
-    if not found:
+        tables = [each for each in pool.map(_one, files) if each is not None]
+    if not tables:
         return _empty()
-    numbers = pa.concat_tables([table for table, _ in found]).unify_dictionaries()
-    counts = [len(table) for table, _ in found]
+    numbers = pa.concat_tables([table for table, _ in tables]).unify_dictionaries()
+    counts = [len(table) for table, _ in tables]
     columns: dict[str, Any] = {name: numbers.column(name) for name in numbers.column_names}
     for name in ("width", "seed"):
-        columns[name] = pa.array(np.repeat(np.array([facts[name] for _, facts in found], dtype=np.int64), counts))
+        columns[name] = pa.array(np.repeat(np.array([facts[name] for _, facts in tables], dtype=np.int64), counts))
     for name in ("script", "kind", "by", "key"):
-        each = [str(facts.get(name, "")) for _, facts in found]
+        each = [str(facts.get(name, "")) for _, facts in tables]
         words = {word: number for number, word in enumerate(dict.fromkeys(each))}
         codes = np.repeat(np.array([words[word] for word in each], dtype=np.int32), counts)
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(words)))

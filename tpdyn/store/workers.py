@@ -63,33 +63,33 @@ def check_jobs(jobs: int, backend: str = "loky") -> None:
             ) from error
 
 
-def own_place(count: int, folder: str | None = None) -> int:
+def own_slot(count: int, folder: str | None = None) -> int:
     """Return a number below `count` that no other worker of this machine has, such as that of a GPU.
 
     It is kept while the process lives. A worker too many gets one that is taken. folder: where the claims lie (the one for
     temporary files).
     """
     key = count, folder
-    if key not in _PLACES:
-        _PLACES[key] = _claimed(count, folder or tempfile.gettempdir())
-    place = _PLACES[key]
-    return os.getpid() % count if place is None else place
+    if key not in _SLOTS:
+        _SLOTS[key] = _claimed(count, folder or tempfile.gettempdir())
+    slot = _SLOTS[key]
+    return os.getpid() % count if slot is None else slot
 
 
-_PLACES: dict[tuple[int, str | None], int | None] = {}
+_SLOTS: dict[tuple[int, str | None], int | None] = {}
 
 
 def _claimed(count: int, folder: str) -> int | None:
-    """Lock the first free place, until this process ends. None where all are taken, or files cannot be locked."""
+    """Lock the first free slot, until this process ends. None where all are taken, or files cannot be locked."""
     try:
         import fcntl
     except ImportError:  # Windows
         return None
-    for place in range(count):
-        file = os.open(Path(folder, f"tpdyn-{os.getuid()}-place-{place}"), os.O_CREAT | os.O_RDWR, 0o600)
+    for slot in range(count):
+        file = os.open(Path(folder, f"tpdyn-{os.getuid()}-slot-{slot}"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return place
+            return slot
         except OSError:
             os.close(file)
     return None

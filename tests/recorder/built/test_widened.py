@@ -248,5 +248,5 @@ def test_what_cannot_be_continued_is_refused_with_the_first_difference(model: nn
 
 def test_a_loop_that_trains_something_else_is_refused() -> None:
     other = nn.Linear(5, 3)
-    with pytest.raises(RecordingError, match="expected a loop that calls the model it is given"):
+    with pytest.raises(RecordingError, match="Expected a loop that calls the model it is given"):
         widened(mlp(), lambda model: loop(X, Y)(other))

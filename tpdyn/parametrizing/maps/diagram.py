@@ -266,9 +266,9 @@ class _Mapper:
 
     def look(self, point: Corner) -> tuple[Phase, Cell]:
         """Read the phase at a point, and the cell on which it stays."""
-        found = self.reader.look(point)
-        self.known.append(found)
-        return found
+        seen = self.reader.look(point)
+        self.known.append(seen)
+        return seen
 
     def find(self, point: Corner) -> tuple[Phase, Cell]:
         """Find the phase at a point and a cell that holds it: a known one, or else a new one."""
@@ -277,7 +277,7 @@ class _Mapper:
     def cover(self, whole: Polytope) -> list[_Piece]:
         """Find cells until nothing of the whole is left but lines between them."""
         draw = random.Random(0)
-        found: list[_Piece] = []
+        pieces: list[_Piece] = []
         left = [whole]
         while left:
             x, y = left[-1].inner([draw.randint(50, 150) for _ in left[-1].corners])
@@ -285,11 +285,11 @@ class _Mapper:
             part = None if cell.equations else _closed_part(whole, cell)
             if part is None:
                 continue  # the point lay on a line where something changes: another one
-            found.append(_Piece(phase, cell, polygon(part)))
+            pieces.append(_Piece(phase, cell, polygon(part)))
             inside = [Bound(by.form, ">") for by in part.reduced().bounds]
             left = [rest for piece in left for rest in piece.without(inside) if rest.dimension == 2]
-        assert sum((area(piece.polygon) for piece in found), ZERO) == area(polygon(whole))
-        return found
+        assert sum((area(piece.polygon) for piece in pieces), ZERO) == area(polygon(whole))
+        return pieces
 
     def strata(
         self, cells: list[_Piece]
@@ -372,23 +372,23 @@ def _regions(cells: list[_Piece]) -> tuple[Region, ...]:
     groups: dict[Phase, list[Polygon]] = {}
     for cell in cells:
         groups.setdefault(cell.phase, []).append(cell.polygon)
-    made = [Region(phase, outlines(pieces), tuple(pieces)) for phase, pieces in groups.items()]
-    return tuple(sorted(made, key=lambda region: (rank(region.phase), -region.area)))
+    regions = [Region(phase, outlines(pieces), tuple(pieces)) for phase, pieces in groups.items()]
+    return tuple(sorted(regions, key=lambda region: (rank(region.phase), -region.area)))
 
 
 def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tuple[Edge, ...]:
     """Join segments of the same phase that go straight on (their common end has no spot of its own)."""
-    found: list[Edge] = []
+    joined: list[Edge] = []
     for phase, start, end, _ in sorted(edges, key=lambda edge: (edge[1], edge[2])):
-        for k, known in enumerate(found):
+        for k, known in enumerate(joined):
             straight = known.end == start and not _left(known.start, known.end, end)
             if straight and known.phase.label == phase.label and known.phase.agrees_on(phase, (start, end)):
-                found[k] = Edge(phase, known.start, end)
+                joined[k] = Edge(phase, known.start, end)
                 break
         else:
-            found.append(Edge(phase, start, end))
-    found = [Edge(_on_line(edge), edge.start, edge.end) for edge in found]
-    return tuple(sorted(found, key=lambda edge: (rank(edge.phase), edge.start, edge.end)))
+            joined.append(Edge(phase, start, end))
+    joined = [Edge(_on_line(edge), edge.start, edge.end) for edge in joined]
+    return tuple(sorted(joined, key=lambda edge: (rank(edge.phase), edge.start, edge.end)))
 
 
 def _on_line(edge: Edge) -> Phase:

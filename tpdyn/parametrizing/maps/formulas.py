@@ -150,13 +150,13 @@ def formulas_at(facts: Facts, coordinates: Coordinates, here: Point) -> FormulaC
 
     def work(exponents: Exponents) -> tuple[Regime, Order, dict[str, dict[int, tuple[Order, Order]]], dict[str, Order]]:
         orders = read(facts, exponents)
-        verdict = judge(orders)
+        judgement = judge(orders)
         table = _table(program, orders)
         last = {name: _most(change for _, change in steps.values()) for name, steps in table.items()}
         moved = None
-        if verdict.regime in (Regime.KERNEL, Regime.FEATURE_LEARNING):
+        if judgement.regime in (Regime.KERNEL, Regime.FEATURE_LEARNING):
             moved = largest_change(orders.values, facts.hidden)
-        return verdict.regime, moved, table, last
+        return judgement.regime, moved, table, last
 
     (regime, moved, table, last), cell = on_cell(coordinates, here, work)
     size = len(coordinates.names)

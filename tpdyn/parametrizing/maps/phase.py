@@ -73,8 +73,8 @@ def _judged(program: Program | Facts, exponents: Exponents) -> tuple[Label, Orde
     orders = read(facts, exponents, until=grows, asked=frozenset(facts.counting), contributions=False)
     if met:
         return met[0], None, orders
-    verdict = judge(orders)
-    match verdict.regime:
+    judgement = judge(orders)
+    match judgement.regime:
         case Regime.UNSTABLE:
             return "unstable", None, orders
         case Regime.TRIVIAL:

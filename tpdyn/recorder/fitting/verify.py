@@ -149,19 +149,19 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
     for position, view, what in named:
         if position not in lowered.live:
             continue
-        live, found = lowered.live[position], to_view(view, values)
-        if live.numel() != found.numel():
-            how = f"has shape {tuple(live.shape)} in the script and {tuple(found.shape)} in the program"
+        live, computed = lowered.live[position], to_view(view, values)
+        if live.numel() != computed.numel():
+            how = f"has shape {tuple(live.shape)} in the script and {tuple(computed.shape)} in the program"
             raise _mismatch(program, view, what, width, how)
-        live = live.reshape(found.shape).to(found.device, torch.float64)
+        live = live.reshape(computed.shape).to(computed.device, torch.float64)
         finite = live[live.isfinite()]
         largest = float(finite.abs().max()) if finite.numel() else 0.0
-        same = (live == found) | (live.isnan() & found.isnan())
-        gap = torch.where(same, 0.0, (live - found).abs())
+        same = (live == computed) | (live.isnan() & computed.isnan())
+        gap = torch.where(same, 0.0, (live - computed).abs())
         if not bool((gap <= RELATIVE * largest + ABSOLUTE).all()):
             if any(isinstance(statement.instruction, Eigenvalues) for statement in program.statements):
                 shaken = shaken or evaluate_some(_shaken(numbers), wanted)
-                moved = float((to_view(view, shaken) - found).abs().max())
+                moved = float((to_view(view, shaken) - computed).abs().max())
                 if float(gap.max()) <= min(ROUND_OFF * moved, MOST_ROUND_OFF * largest):
                     continue
             raise _mismatch(

@@ -19,13 +19,13 @@ from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, TapeParameter
 
 def refs_in(values: Iterable[Any]) -> list[Ref]:
     """List all refs in nested tuples and lists."""
-    found: list[Ref] = []
+    refs: list[Ref] = []
     for item in values:
         if isinstance(item, Ref):
-            found.append(item)
+            refs.append(item)
         elif isinstance(item, list | tuple):
-            found += refs_in(item)
-    return found
+            refs += refs_in(item)
+    return refs
 
 
 def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:

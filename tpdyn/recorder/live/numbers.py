@@ -146,16 +146,16 @@ class _Calls(TorchFunctionMode):
 
 def _traced(items: Any) -> list[TracedNumber]:
     """List the traced numbers in nested arguments. (Each call of torch asks: no generators here.)"""
-    found: list[TracedNumber] = []
+    traced: list[TracedNumber] = []
     for item in items:
         kind = type(item)
         if kind is TracedNumber:
-            found.append(item)
+            traced.append(item)
         elif kind is tuple or kind is list:
-            found += _traced(item)
+            traced += _traced(item)
         elif kind is dict:
-            found += _traced(item.values())
-    return found
+            traced += _traced(item.values())
+    return traced
 
 
 def _could_be_written(number: float) -> bool:
@@ -175,9 +175,9 @@ class TracedNumber(float):
 
     def __new__(cls, number: float, ref: Ref, numbers: Numbers) -> TracedNumber:
         """Return the float, and where it is on the tape."""
-        made = super().__new__(cls, number)
-        made.ref, made._numbers = ref, numbers
-        return made
+        traced = super().__new__(cls, number)
+        traced.ref, traced._numbers = ref, numbers
+        return traced
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return float, (float(self),)

@@ -65,10 +65,10 @@ _known: dict[Any, Operation] = {}
 
 def operation(overload: Any) -> Operation:
     """Return the facts of an overload (kept)."""
-    found = _known.get(overload)
-    if found is None:
-        found = _known[overload] = _study(overload)
-    return found
+    studied = _known.get(overload)
+    if studied is None:
+        studied = _known[overload] = _study(overload)
+    return studied
 
 
 def _study(overload: Any) -> Operation:
@@ -127,7 +127,7 @@ def _matching(overload: Any, name: str, left_out: set[str]) -> Any:
     several it is the one of the same overload name."""
     wanted = [(a.name, str(a.type)) for a in overload._schema.arguments if a.name not in left_out]
     packet = getattr(getattr(torch.ops, overload.namespace), name, None)
-    found = []
+    matching = []
     for candidate_name in packet.overloads() if packet is not None else ():
         candidate = getattr(packet, candidate_name)
         arguments = candidate._schema.arguments
@@ -136,6 +136,6 @@ def _matching(overload: Any, name: str, left_out: set[str]) -> Any:
         have = [(a.name, str(a.type)) for a in arguments]
         extra = [a for a in arguments if (a.name, str(a.type)) not in wanted]
         if [pair for pair in have if pair in wanted] == wanted and all(a.has_default_value() for a in extra):
-            found.append(candidate)
-    same = [candidate for candidate in found if candidate._overloadname == overload._overloadname]
-    return (same or found or [None])[0]
+            matching.append(candidate)
+    same = [candidate for candidate in matching if candidate._overloadname == overload._overloadname]
+    return (same or matching or [None])[0]

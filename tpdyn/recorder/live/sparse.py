@@ -96,18 +96,18 @@ class SparseTensors:
             raise refused(func)
         options = {key: each for key, each in kwargs.items() if key != "layout"}
         values, extra = tuple(map(self._ref, args)), {key: self._ref(each) for key, each in options.items()}
-        made = target(*map(self.entries, args), **{key: self.entries(each) for key, each in options.items()})
+        result = target(*map(self.entries, args), **{key: self.entries(each) for key, each in options.items()})
         out = func(*args, **kwargs)
-        return self._hold(out, Ref(self._append(target, values, extra, (Meta(tuple(out.shape), out.dtype),))), made)
+        return self._hold(out, Ref(self._append(target, values, extra, (Meta(tuple(out.shape), out.dtype),))), result)
 
     def _from_coordinates(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Record a sparse tensor of drawn entries as zeros with these put in."""
-        _, _, size, places, entries = args
+        _, _, size, indices, entries = args
         if torch.is_grad_enabled() and entries.requires_grad:
             raise refused(func)
         out: Tensor = func(*args, **kwargs)
-        row, meta = Meta((places.shape[1],), places.dtype), Meta(tuple(size), entries.dtype)
-        ref = self._value(places)
+        row, meta = Meta((indices.shape[1],), indices.dtype), Meta(tuple(size), entries.dtype)
+        ref = self._value(indices)
         at = [Ref(self._append(aten.select.int, (ref, 0, axis), {}, (row,))) for axis in range(len(size))]
         zeros = Ref(self._append(aten.full.default, (list(size), 0), {"dtype": entries.dtype}, (meta,)))
         filled = Ref(self._append(aten.index_put.default, (zeros, at, self._value(entries), True), {}, (meta,)))
@@ -122,21 +122,21 @@ class SparseTensors:
             self._known[_key(argument)] = (argument, ref, dense(argument))
         return ref
 
-    def _hold(self, made: Tensor, ref: Ref, entries: Tensor) -> Tensor:
+    def _hold(self, out: Tensor, ref: Ref, entries: Tensor) -> Tensor:
         """Return what an operation made, if that is sparse, else its entries as the dense operation makes them.
 
         A sparse tensor is kept, so that its memory stays its own.
         """
-        if is_sparse(made):
-            self._known[_key(made)] = (made, ref, entries)
-            return made
+        if is_sparse(out):
+            self._known[_key(out)] = (out, ref, entries)
+            return out
         self._result(entries, ref)
         return entries
 
     def known(self, tensor: Tensor) -> Ref | None:
         """Return what a sparse tensor holds; None if it was not met, or has been written since."""
-        found = self._known.get(_key(tensor))
-        return None if found is None else found[1]
+        held = self._known.get(_key(tensor))
+        return None if held is None else held[1]
 
     def entries(self, item: Any) -> Any:
         """Return the entries of a sparse tensor, laid out as a replay lays them; what is not sparse stays.
@@ -145,18 +145,18 @@ class SparseTensors:
         """
         if not is_sparse(item):
             return item
-        now, found = dense(item), self._known.get(_key(item))
-        if found is None:
+        now, held = dense(item), self._known.get(_key(item))
+        if held is None:
             return now
         if now.numel() and not torch.allclose(
-            now.double(), found[2].double(), rtol=1e-4, atol=1e-6 * float(now.double().abs().max())
+            now.double(), held[2].double(), rtol=1e-4, atol=1e-6 * float(now.double().abs().max())
         ):
             raise RecordingError(
                 "the entries of a sparse tensor were written in place; expected sparse tensors that stay as they were made. "
                 "Try to make a new one",
                 user_source(),
             )
-        return found[2]
+        return held[2]
 
 
 def dense(tensor: Tensor) -> Tensor:

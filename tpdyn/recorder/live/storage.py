@@ -96,8 +96,8 @@ class Storages:
         geometry = geometry_of(tensor)
         if geometry == cell.geometry:
             return cell.ref
-        found = cell.cache.get(geometry)
-        return self._read(cell, geometry, tensor) if found is None else found
+        cached = cell.cache.get(geometry)
+        return self._read(cell, geometry, tensor) if cached is None else cached
 
     def create(self, tensor: Tensor, ref: Ref) -> Ref:
         """Return a new storage whose base is this tensor."""
@@ -180,9 +180,9 @@ class Storages:
     def _read(self, cell: Cell, geometry: Geometry, tensor: Tensor | None = None) -> Ref:
         if geometry == cell.geometry:
             return cell.ref
-        found = cell.cache.get(geometry)
-        if found is not None:
-            return found
+        cached = cell.cache.get(geometry)
+        if cached is not None:
+            return cached
         if geometry in cell.islands:
             return cell.islands[geometry]
         view = cell.views.get(geometry) or self._found_view(cell, geometry, tensor)

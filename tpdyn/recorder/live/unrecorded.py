@@ -57,6 +57,6 @@ def _written(facts: Operation, args: Any, kwargs: Any) -> list[Tensor]:
         return []
     if facts.kind in ("fused", "scaler"):
         return [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-    places = facts.written or ((0, "self"),)
-    found = [args[place] if place < len(args) else kwargs.get(name) for place, name in places]
-    return [each for each in pytree.tree_leaves(found) if isinstance(each, Tensor)]
+    parameters = facts.written or ((0, "self"),)
+    tensors = [args[number] if number < len(args) else kwargs.get(name) for number, name in parameters]
+    return [each for each in pytree.tree_leaves(tensors) if isinstance(each, Tensor)]

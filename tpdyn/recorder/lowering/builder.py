@@ -189,9 +189,9 @@ class LoweredBuilder:
     def _emit(self, instruction: Any, shape: Shape, *, type: Type = "float", share: bool = False) -> Handle:
         axes = tuple(range(len(shape)))
         if share:
-            found = self._shared.get((instruction, shape))
-            if found is not None:
-                return Handle(found, axes, shape)
+            shared = self._shared.get((instruction, shape))
+            if shared is not None:
+                return Handle(shared, axes, shape)
         position = len(self.statements)
         self.statements.append(LoweredStatement(instruction, shape, type, self.origin))
         if share:
@@ -306,9 +306,9 @@ class LoweredBuilder:
         instruction = Apply(function, tuple(operands), tuple(map(scaling, parameters)), along)
         return self._emit(instruction, shape, share=True)
 
-    def again(self, function: str, made: Apply, shape: Shape) -> Handle:
+    def again(self, function: str, applied: Apply, shape: Shape) -> Handle:
         """Write another function of the same arguments."""
-        return self._emit(Apply(function, made.operands, made.parameters, made.along), shape, share=True)
+        return self._emit(Apply(function, applied.operands, applied.parameters, applied.along), shape, share=True)
 
     def gather(
         self, x: Any, letters: Sequence[Any], index: Any, index_letters: Sequence[Any], axis: Any, out: Sequence[Any]
@@ -388,11 +388,11 @@ class LoweredBuilder:
 
     def _part(self, x: Handle, dim: int, start: int, length: int) -> Handle | None:
         """Return what lies at start : start + length along dim, if that is one part of a concatenation x."""
-        made = self.statements[x.var].instruction
-        if not (isinstance(made, Concat) and self.is_whole(x) and made.axis == dim):
+        concat = self.statements[x.var].instruction
+        if not (isinstance(concat, Concat) and self.is_whole(x) and concat.axis == dim):
             return None
         offset = 0
-        for operand, extent in zip(made.parts, made.lengths, strict=True):
+        for operand, extent in zip(concat.parts, concat.lengths, strict=True):
             if offset == start and extent.constant == length and operand is not None:
                 return Handle(operand.var, operand.axes, self.statements[operand.var].shape)
             offset += int(extent.constant)

@@ -258,21 +258,21 @@ class _Lowering:
             call = call.with_args((self._zeros(node.args[0]), *call.args[1:]))
         for standin in STANDINS:
             try:
-                made = standin.read(self.builder, call)
+                out = standin.read(self.builder, call)
             except Settles:
-                call, made = call.settled(self.builder, standin.settle), None
-            if made is not None:
+                call, out = call.settled(self.builder, standin.settle), None
+            if out is not None:
                 if standin is KNOWN:
-                    self._remember(call, made)
-                return made
+                    self._remember(call, out)
+                return out
         return self._plain(call)
 
-    def _remember(self, call: Call, made: tuple[Any, ...]) -> None:
+    def _remember(self, call: Call, out: tuple[Any, ...]) -> None:
         """Note how what is made of initial parameters is computed: a forward pass that reads it reads the parameters."""
         read = known_inputs(as_known(self.builder, call.args), as_known(self.builder, call.kwargs))
         if not any(known.made or self._is_initial(known) for known in read):
             return
-        for number, known in enumerate(made):
+        for number, known in enumerate(out):
             if isinstance(known, Known) and known not in read and known.kind != "constant":
                 known.made = functools.partial(self._computed, call, number)
 
@@ -386,10 +386,12 @@ class _Lowering:
     def _regrouped(self, parameter: Ref, known: Known, node: Node) -> Handle:
         """Return the tensor that a parameter is a view of, made from the parameter's leaf."""
         b = self.builder
-        made = self.tape.nodes[parameter.node]
-        meta = made.outputs[parameter.output]
+        node_of = self.tape.nodes[parameter.node]
+        meta = node_of.outputs[parameter.output]
         assert meta is not None
-        swapped = None if base_name(made.op) == "view" else (0, 1) if base_name(made.op) == "t" else made.args[1:]
+        swapped = (
+            None if base_name(node_of.op) == "view" else (0, 1) if base_name(node_of.op) == "t" else node_of.args[1:]
+        )
         tensor = known.tensor.reshape(meta.shape) if swapped is None else known.tensor.transpose(*swapped)
         whole = Known(tensor, known.kind, known.draw, known.name, known.notes)
         leaf = self.values[parameter] = self._parameter(self.initial[parameter], whole, node)

@@ -47,11 +47,11 @@ def each(values: Sequence[int], rank: int) -> list[int]:
 def window_index(b: LoweredBuilder, window: Window) -> Known:
     """Return the position in the padded dim that position o sees at kernel position k."""
     key = (window.out, window.kernel, window.stride, window.dilation)
-    found = b.indices.get(key)
-    if found is None:
+    index = b.indices.get(key)
+    if index is None:
         o, k = torch.arange(window.out), torch.arange(window.kernel)
-        found = b.indices[key] = Known(o[:, None] * window.stride + k * window.dilation, name="patches")
-    return found
+        index = b.indices[key] = Known(o[:, None] * window.stride + k * window.dilation, name="patches")
+    return index
 
 
 def padded(b: LoweredBuilder, x: Any, dim: int, before: int, after: int) -> Tensor:
@@ -183,12 +183,12 @@ def convolution(
         )
         out = spread(b, plan.joined(b, pieces, 1), plan.windows)
     else:
-        made = b.contract(
+        product = b.contract(
             ["n", "g", "c", *plan.positions],
             (plan.grouped(b, patches(b, x, plan.windows), 1), ["n", "g", "i", *plan.seen]),
             (w, ["g", "c", "i", *plan.kernel]),
         )
-        out = plan.joined(b, made, 1)
+        out = plan.joined(b, product, 1)
     if bias is None:
         return out
     return b.combine([(1, out), (1, b.reshape(bias, (-1, *(1,) * len(plan.windows))))])

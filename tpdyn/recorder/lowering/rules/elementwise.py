@@ -107,9 +107,11 @@ def is_mean_of_squares(b: LoweredBuilder, x: Any) -> bool:
         case Contract(operands=(one, other)):
             return one == other
         case Contract(operands=(one,)):
-            made = b.statements[one.var].instruction
-            square = isinstance(made, Contract) and len(made.operands) == 2 and made.operands[0] == made.operands[1]
-            return square or (isinstance(made, Apply) and made.function == "square")
+            factor = b.statements[one.var].instruction
+            square = (
+                isinstance(factor, Contract) and len(factor.operands) == 2 and factor.operands[0] == factor.operands[1]
+            )
+            return square or (isinstance(factor, Apply) and factor.function == "square")
         case Combine(terms=((_, inner),), constant=constant) if constant.is_zero:
             return is_mean_of_squares(b, Handle(inner.var, (), ()))
     return False
@@ -173,8 +175,13 @@ def div(b: LoweredBuilder, x: Any, y: Any, *, rounding_mode: str | None = None, 
 
 def _normalised_exponential(b: LoweredBuilder, x: Handle, y: Handle) -> Handle | None:
     """Return softmax, where x = exp(z) and y is its sum along one dim (kept with size 1)."""
-    made, total = b.instruction(x), b.instruction(y)
-    if not (isinstance(made, Apply) and made.function == "exp" and isinstance(total, Contract) and b.is_whole(x)):
+    exponential, total = b.instruction(x), b.instruction(y)
+    if not (
+        isinstance(exponential, Apply)
+        and exponential.function == "exp"
+        and isinstance(total, Contract)
+        and b.is_whole(x)
+    ):
         return None
     if len(total.operands) != 1 or total.operands[0].var != x.var or total.scale.constant != 1:
         return None
@@ -185,7 +192,7 @@ def _normalised_exponential(b: LoweredBuilder, x: Handle, y: Handle) -> Handle |
         return None
     if [y.axes[labels[axis]] for axis in kept] != kept:
         return None
-    (operand,) = made.operands
+    (operand,) = exponential.operands
     z = Handle(operand.var, tuple(range(rank)), x.shape)
     return b.apply("softmax", z, along=summed[0])
 
@@ -282,31 +289,36 @@ def gelu_backward(b: LoweredBuilder, grad: Any, x: Any, *, approximate: str = "n
 def argument_of(b: LoweredBuilder, out: Any, function: str) -> tuple[Handle, Apply] | None:
     """Return x (seen as out is seen) and the instruction, if out = function(x)."""
     if isinstance(out, Handle):
-        made = b.instruction(out)
-        if isinstance(made, Apply) and made.function == function and len(made.operands) == 1 and made.along is None:
-            return Handle(made.operands[0].var, out.axes, out.shape), made
+        instruction = b.instruction(out)
+        if (
+            isinstance(instruction, Apply)
+            and instruction.function == function
+            and len(instruction.operands) == 1
+            and instruction.along is None
+        ):
+            return Handle(instruction.operands[0].var, out.axes, out.shape), instruction
     return None
 
 
 def tanh_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
     """Return grad * tanh'(x), or grad * (1 - out^2) where out was not made by tanh."""
-    found = argument_of(b, out, "tanh")
-    slope = b.apply("tanh'", found[0]) if found else b.combine([(-1, b.product(out, out))], 1.0)
+    argument = argument_of(b, out, "tanh")
+    slope = b.apply("tanh'", argument[0]) if argument else b.combine([(-1, b.product(out, out))], 1.0)
     return b.product(grad, slope)
 
 
 def sigmoid_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
     """Return grad * sigmoid'(x), or grad * (out - out^2)."""
-    found = argument_of(b, out, "sigmoid")
-    slope = b.apply("sigmoid'", found[0]) if found else b.combine([(1, out), (-1, b.product(out, out))])
+    argument = argument_of(b, out, "sigmoid")
+    slope = b.apply("sigmoid'", argument[0]) if argument else b.combine([(1, out), (-1, b.product(out, out))])
     return b.product(grad, slope)
 
 
 def threshold_backward(b: LoweredBuilder, grad: Any, out: Any, threshold: Number) -> Tensor:
     """Return grad where out > threshold; out = relu(x) > 0 exactly where x > 0."""
-    found = argument_of(b, out, "relu")
+    argument = argument_of(b, out, "relu")
     if threshold == 0:
-        return b.product(grad, b.apply("step", found[0] if found else out))
+        return b.product(grad, b.apply("step", argument[0] if argument else out))
     return b.product(grad, b.apply("step", b.combine([(1, out)], -threshold)))
 
 
@@ -342,10 +354,10 @@ def elu_backward(
 ) -> Tensor:
     """Return grad * elu'(x); when only the result was kept, its argument is looked up."""
     if is_result:
-        found = argument_of(b, x, "elu")
-        if found is None:
+        argument = argument_of(b, x, "elu")
+        if argument is None:
             raise Refusal("the backward of an in-place ELU whose argument is not known")
-        x = found[0]
+        x = argument[0]
     return b.product(grad, b.apply("elu'", x, parameters=[alpha, scale, input_scale]))
 
 

@@ -41,9 +41,9 @@ def log_softmax_backward(b: LoweredBuilder, grad: Any, out: Any, dim: int, *_: A
         total = b.scattered[grad.var]  # the gradient of a loss has one entry a row
     else:
         total = reduce(b, grad, [dim], True)
-    made = b.instruction(out) if isinstance(out, Handle) else None
-    if isinstance(made, Apply) and made.function == "log_softmax" and made.along is not None:
-        again = b.again("softmax", made, b.statements[out.var].shape)
+    instruction = b.instruction(out) if isinstance(out, Handle) else None
+    if isinstance(instruction, Apply) and instruction.function == "log_softmax" and instruction.along is not None:
+        again = b.again("softmax", instruction, b.statements[out.var].shape)
         chances = Handle(again.var, out.axes, out.shape)
     else:
         chances = b.apply("exp", out)
@@ -124,11 +124,11 @@ def nll_loss_backward(
     batch = [k for k in range(len(shape)) if k != dim]
     spread = b.expand(one, tuple(shape[k] for k in batch))
     rows = Handle(b.position(spread), tuple(range(len(batch))), b.shape(spread))
-    made = b.scatter(rows, batch, labels, batch, dim, list(range(len(shape))), shape[dim])
+    gradient = b.scatter(rows, batch, labels, batch, dim, list(range(len(shape))), shape[dim])
     number = b.number(spread)
     kept = tuple(1 if k == dim else size for k, size in enumerate(shape))
-    b.scattered[made.var] = b.unsqueeze(spread, dim) if number is None else Known.full(kept, number)
-    return made
+    b.scattered[gradient.var] = b.unsqueeze(spread, dim) if number is None else Known.full(kept, number)
+    return gradient
 
 
 def _reduced(b: LoweredBuilder, x: Tensor, reduction: int, times: Any = None) -> Tensor:

@@ -136,13 +136,13 @@ def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
         if len(scales) == 1 and isinstance(scales[0], (list, tuple)):
             scales = list(scales[0])
         scales += [None] * (rank - len(scales))
-        found = []
+        by_dim = []
         for size, out, scale in zip(sizes, outs, scales, strict=True):
             if kind in ("nearest", "nearest-exact"):
                 upsample: Any = aten.upsample_nearest1d if kind == "nearest" else aten._upsample_nearest_exact1d
-                found.append(_probed(size, lambda x, u=upsample, o=out, s=scale: u(x, [o], s)))  # type: ignore[misc]
+                by_dim.append(_probed(size, lambda x, u=upsample, o=out, s=scale: u(x, [o], s)))  # type: ignore[misc]
             elif kind == "bicubic":
-                found.append(
+                by_dim.append(
                     _probed(
                         size,
                         lambda x, o=out, s=scale: aten.upsample_bicubic2d(  # type: ignore[misc]
@@ -151,8 +151,8 @@ def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
                     )
                 )
             else:
-                found.append(_probed(size, lambda x, o=out, s=scale: aten.upsample_linear1d(x, [o], *flags, s)))  # type: ignore[misc]
-        return found
+                by_dim.append(_probed(size, lambda x, o=out, s=scale: aten.upsample_linear1d(x, [o], *flags, s)))  # type: ignore[misc]
+        return by_dim
 
     def rule(b: LoweredBuilder, x: Any, outs: Sequence[int], *extra: Any) -> Tensor:
         if outs is None or any(out is None for out in outs):
@@ -173,12 +173,12 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
     op = getattr(aten, f"{name}1d")
 
     def indices(sizes: Sequence[int], pads: Sequence[int]) -> list[Known]:
-        found = []
+        by_dim = []
         for number, size in enumerate(sizes):
             before, after = pads[2 * (rank - 1 - number)], pads[2 * (rank - 1 - number) + 1]
             position = torch.arange(size, dtype=torch.float64).reshape(1, 1, size)
-            found.append(Known(op(position, [before, after]).flatten().long(), name="padding"))
-        return found
+            by_dim.append(Known(op(position, [before, after]).flatten().long(), name="padding"))
+        return by_dim
 
     def rule(b: LoweredBuilder, x: Any, pads: Sequence[int]) -> Tensor:
         lead = len(b.shape(x)) - rank
@@ -214,12 +214,12 @@ def largest(b: LoweredBuilder, parts: Sequence[Handle]) -> tuple[Handle, list[Ha
 
 def to_largest(b: LoweredBuilder, grad: Any, tests: Sequence[Handle]) -> list[Tensor]:
     """Return the gradient of each of the tensors: that of the maximum where it is the first largest, else zero."""
-    found: list[Tensor] = []
+    shares: list[Tensor] = []
     for test in reversed(tests):
         mine = b.product(grad, test)
-        found.append(mine)
+        shares.append(mine)
         grad = b.combine([(1, grad), (-1, mine)])
-    return [grad, *reversed(found)]
+    return [grad, *reversed(shares)]
 
 
 def _tables(
@@ -260,7 +260,7 @@ def _adaptive_tables(sizes: Sequence[int], outs: Sequence[int]) -> list[torch.Te
 
 def _seen(b: LoweredBuilder, x: Any, table: torch.Tensor, dim: int) -> list[Handle]:
     """Return x at the first, second, ... position of each window along dim."""
-    found = []
+    windows = []
     for k in range(table.shape[1]):
         key = ("window", tuple(table[:, k].tolist()))
         index = b.indices.get(key)
@@ -268,8 +268,8 @@ def _seen(b: LoweredBuilder, x: Any, table: torch.Tensor, dim: int) -> list[Hand
             index = b.indices[key] = Known(table[:, k].contiguous(), name="window")
         letters: list[Any] = list(range(len(b.shape(x))))
         letters[dim] = "old"
-        found.append(b.gather(x, letters, index, [dim], "old", list(range(len(letters)))))
-    return found
+        windows.append(b.gather(x, letters, index, [dim], "old", list(range(len(letters)))))
+    return windows
 
 
 def _max_forward(b: LoweredBuilder, x: Any, tables: Sequence[torch.Tensor]) -> list[tuple[Handle, list[Handle]]]:

@@ -195,7 +195,7 @@ def _overwrite_by_steps(b: LoweredBuilder, x: Any, source: Any, dim: int, start:
     shape, length = b.shape(x), b.shape(source)[dim]
     first = start - start % step
     rows = min(length, (shape[dim] - first) // step)
-    made: Tensor = x
+    written_to: Tensor = x
     if rows:
         grid = b.reshape(piece(b, x, dim, first, first + rows * step), (*shape[:dim], rows, step, *shape[dim + 1 :]))
         column = piece(b, source, dim, 0, rows)
@@ -203,10 +203,10 @@ def _overwrite_by_steps(b: LoweredBuilder, x: Any, source: Any, dim: int, start:
         shaped = (*shape[:dim], rows, 1, *shape[dim + 1 :])
         column = b.unsqueeze(column, dim + 1) if number is None else Known.full(shaped, number)
         written = overwrite(b, grid, column, dim + 1, start % step)
-        made = overwrite(b, x, b.reshape(written, (*shape[:dim], rows * step, *shape[dim + 1 :])), dim, first)
+        written_to = overwrite(b, x, b.reshape(written, (*shape[:dim], rows * step, *shape[dim + 1 :])), dim, first)
     if rows < length:
-        made = overwrite(b, made, piece(b, source, dim, rows, length), dim, start + rows * step)
-    return made
+        written_to = overwrite(b, written_to, piece(b, source, dim, rows, length), dim, start + rows * step)
+    return written_to
 
 
 def piece(b: LoweredBuilder, x: Any, dim: int, start: int, end: int, step: int = 1) -> Tensor:

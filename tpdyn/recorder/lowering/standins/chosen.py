@@ -303,7 +303,7 @@ def _reduction_backward(
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Pick:
     """What an index of several dims picks.
 
     Letters of x, of the index, and of the result; the letter picked from, and its dim.
@@ -316,7 +316,7 @@ class _Place:
     out: list[Any]
 
 
-def _place(shape: Shape, indices: Sequence[Any]) -> _Place:
+def _pick(shape: Shape, indices: Sequence[Any]) -> _Pick:
     """Find where a choice picks. Other indices must be an arange along a dim of their own, `x[torch.arange(len(x)), best]`."""
     given = [(d, index) for d, index in enumerate(indices) if index is not None]
     picks = [(d, index) for d, index in given if isinstance(index, Chosen)]
@@ -334,32 +334,32 @@ def _place(shape: Shape, indices: Sequence[Any]) -> _Place:
     first = dims[0] if dims == list(range(dims[0], dims[0] + len(dims))) else 0
     before = [letters[d] for d in range(first) if d not in dims]
     rest = [letters[d] for d in range(first, len(shape)) if d not in dims]
-    return _Place(index, dim, letters, names, [*before, *names, *rest])
+    return _Pick(index, dim, letters, names, [*before, *names, *rest])
 
 
 def _index(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Any:
     if isinstance(x, Chosen):
         raise Refusal("a choice looked up at a choice")
-    place = _place(b.shape(x), indices)
+    pick = _pick(b.shape(x), indices)
     if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
         there = _hot(x.tensor, int(x.tensor.max()) + 1)  # whole numbers looked up: another index
-        hot = b.contract([*place.names, "of"], (place.index.hot, [*place.names, "at"]), (there, ["at", "of"]))
+        hot = b.contract([*pick.names, "of"], (pick.index.hot, [*pick.names, "at"]), (there, ["at", "of"]))
         return Chosen(b.value(hot))
-    return b.contract(place.out, (x, place.x), (place.index.hot, [*place.names, place.x[place.dim]]))
+    return b.contract(pick.out, (x, pick.x), (pick.index.hot, [*pick.names, pick.x[pick.dim]]))
 
 
 def _index_put(
     b: LoweredBuilder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any
 ) -> Any:
-    place = _place(b.shape(x), indices)
+    pick = _pick(b.shape(x), indices)
     if not accumulate:
-        if len(set(place.x) & set(place.names)):
+        if len(set(pick.x) & set(pick.names)):
             raise Refusal("writing to several indices at once, one of which depends on parameters")
-        return _written(b, x, place.dim, place.index, values)
-    sizes = {**dict(zip(place.x, b.shape(x), strict=True)), **dict(zip(place.names, place.index.shape, strict=True))}
-    shape = tuple(sizes[letter] for letter in place.out)
-    hot = place.index.hot, [*place.names, place.x[place.dim]]
-    new = b.contract(place.x, (b.expand(values, shape), place.out), hot)
+        return _written(b, x, pick.dim, pick.index, values)
+    sizes = {**dict(zip(pick.x, b.shape(x), strict=True)), **dict(zip(pick.names, pick.index.shape, strict=True))}
+    shape = tuple(sizes[letter] for letter in pick.out)
+    hot = pick.index.hot, [*pick.names, pick.x[pick.dim]]
+    new = b.contract(pick.x, (b.expand(values, shape), pick.out), hot)
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 

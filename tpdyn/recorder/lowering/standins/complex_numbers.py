@@ -235,10 +235,10 @@ def power(b: LoweredBuilder, x: Any, exponent: Any) -> Complex:
     if p != int(p) or not 0 < abs(p) <= MOST_FACTORS:
         raise Refusal("a power of complex numbers other than a small whole one")
     z = reciprocal(b, x) if p < 0 else parts(b, x)
-    made = z
+    product = z
     for _ in range(int(abs(p)) - 1):
-        made = mul(b, made, z)
-    return made
+        product = mul(b, product, z)
+    return product
 
 
 def exp(b: LoweredBuilder, x: Any) -> Complex:

@@ -38,14 +38,14 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     kind = _kind(known) if known.is_known else None
     if kind is None:
         return None
-    made = fold(known.node, as_known(b, known.args), as_known(b, known.kwargs), kind)
+    folded = fold(known.node, as_known(b, known.args), as_known(b, known.kwargs), kind)
     if not initial:
         # a single number that discrete data give (how many labels count) is a constant of the script
         discrete = _of_whole_numbers(known_inputs(known.args, known.kwargs))
-        for out in made:
+        for out in folded:
             if out is not None and out.tensor.ndim == 0 and (discrete or not out.tensor.dtype.is_floating_point):
                 out.kind = "constant"
-    return made
+    return folded
 
 
 def _of_whole_numbers(known: list[Known]) -> bool:

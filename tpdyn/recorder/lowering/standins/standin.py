@@ -83,9 +83,9 @@ class StandIn:
     settle: Settle = lambda b, item: item
 
 
-def outputs(made: Any) -> tuple[Any, ...]:
+def outputs(result: Any) -> tuple[Any, ...]:
     """Return what a rule made, as a tuple."""
-    return tuple(made) if isinstance(made, (tuple, list)) else (made,)
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
 
 def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
@@ -99,7 +99,7 @@ def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
 
 def kinds_in(items: Any) -> frozenset[type]:
     """Return the types of all that lies inside nested arguments: asked once for several kinds, all of them final."""
-    found: set[type] = set()
+    kinds: set[type] = set()
     waiting = [items]
     while waiting:
         item = waiting.pop()
@@ -108,5 +108,5 @@ def kinds_in(items: Any) -> frozenset[type]:
         elif isinstance(item, dict):
             waiting += item.values()
         else:
-            found.add(type(item))
-    return frozenset(found)
+            kinds.add(type(item))
+    return frozenset(kinds)

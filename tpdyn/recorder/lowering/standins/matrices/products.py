@@ -71,8 +71,8 @@ def _met(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
         k = mine[one.spectrum]
         if not same or k != theirs[other.spectrum] or k in out:
             raise Settles
-        made = function_of(b, one.of, joint_weights(b, one.weights, other.weights), one.descending)
-        return _laid_out(b, made, [mine[one.coordinate], theirs[other.coordinate]], out)
+        matrix = function_of(b, one.of, joint_weights(b, one.weights, other.weights), one.descending)
+        return _laid_out(b, matrix, [mine[one.coordinate], theirs[other.coordinate]], out)
     vectors, letters, partner, its = (
         (one, mine, other, theirs) if isinstance(one, Eigenvectors) else (other, theirs, one, mine)
     )
@@ -86,13 +86,13 @@ def _met(b: LoweredBuilder, out: list[Any], x: Factor, y: Factor) -> Any:
     return permuted(b, scaled, [letters.index(letter) for letter in out])
 
 
-def _laid_out(b: LoweredBuilder, made: Any, letters: list[Any], out: list[Any]) -> Any:
+def _laid_out(b: LoweredBuilder, matrix: Any, letters: list[Any], out: list[Any]) -> Any:
     """Return a matrix with its dims in the order of `out`; the other letters have size 1."""
-    made = permuted(b, made, [letters.index(letter) for letter in out if letter in letters])
+    matrix = permuted(b, matrix, [letters.index(letter) for letter in out if letter in letters])
     for axis, letter in enumerate(out):
         if letter not in letters:
-            made = b.unsqueeze(settled(b, made), axis)
-    return made
+            matrix = b.unsqueeze(settled(b, matrix), axis)
+    return matrix
 
 
 def function_of(b: LoweredBuilder, of: Handle, weights: Any, descending: bool = False) -> Any:
@@ -126,15 +126,15 @@ def _matmul(b: LoweredBuilder, x: Any, y: Any) -> Any:
 
 def _linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Any:
     lead = list(range(len(b.shape(x)) - 1))
-    made = product(b, [*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
-    return made if bias is None else b.combine([(1, settled(b, made)), (1, bias)])
+    result = product(b, [*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
+    return result if bias is None else b.combine([(1, settled(b, result)), (1, bias)])
 
 
 def _addmm(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Any:
-    made = product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
-    if damped(start) is None and damped(made) is None:
-        return b.combine([(alpha, made), (beta, start)], shape=b.shape(made))
-    return added(b, start, made, alpha=alpha, beta=beta)
+    result = product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
+    if damped(start) is None and damped(result) is None:
+        return b.combine([(alpha, result), (beta, start)], shape=b.shape(result))
+    return added(b, start, result, alpha=alpha, beta=beta)
 
 
 def _trace(b: LoweredBuilder, x: Any) -> Any:
