@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdyn.exact.affine import Affine, Chart, Memory
+from tpdyn.exact.affine import SLOT, Affine, Chart, Memory
 from tpdyn.exact.compare import exceeds
 
 small = st.fractions(min_value=-4, max_value=4, max_denominator=6)
@@ -25,6 +25,14 @@ def test_arithmetic_is_that_of_linear_forms(x: Fraction, y: Fraction, p: Fractio
     form = r + p * a - (-b) * q - a / 2 + abs(r)
     assert made.form(form.packed) == (r + abs(r), (p - Fraction(1, 2), q))
     assert form.value == r + p * x + q * y - x / 2 + abs(r)
+
+
+@given(parts=st.lists(st.one_of(st.just(0), st.integers(-(10**20), 10**20)), min_size=3, max_size=3))
+def test_a_form_is_unpacked_into_the_parts_that_it_was_packed_from(parts: list[int]) -> None:
+    made, _, _ = chart()
+    packed = sum(part << (SLOT * index) for index, part in enumerate(parts))
+    assert made.parts(packed) == parts
+    assert made.values[packed] == parts[0] + parts[1] + 2 * parts[2]
 
 
 def test_the_same_form_everywhere_is_equal_and_a_value_that_is_equal_at_the_point_is_not() -> None:

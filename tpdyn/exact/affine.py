@@ -56,17 +56,21 @@ class Values(dict[int, int]):
 
     def __missing__(self, form: int) -> int:
         parts = _parts(form, len(self.coordinates))
-        value = self[form] = sum(c * x for c, x in zip(parts, self.coordinates, strict=True))
+        value = self[form] = sum(c * x for c, x in zip(parts, self.coordinates, strict=True) if c)
         return value
 
 
 def _parts(packed: int, count: int) -> list[int]:
-    found = []
-    for _ in range(count):
+    found, index = [0] * count, 0
+    while packed:
+        zeros = ((packed & -packed).bit_length() - 1) // SLOT  # most coefficients are
+        index += zeros
+        packed >>= SLOT * zeros
         low = packed & _SLOT_MASK
         if low >= _HALF_SLOT:
             low -= 1 << SLOT
-        found.append(low)
+        found[index] = low
+        index += 1
         packed = (packed - low) >> SLOT
     return found
 
@@ -76,10 +80,12 @@ class Chart:
     """Symbols with their values at one point, and what was asked there of forms in them.
 
     memory: shared by the charts of one slice (the same names). So one point can look up what another found.
+    once: what was found at this point alone, by what was asked. Its conditions are recorded: it serves without a memory only.
     """
 
     def __init__(self, point: Mapping[str, Fraction], memory: Memory | None = None) -> None:
         self.memory = memory
+        self.once: dict[Hashable, Any] = {}
         self.names = tuple(point)
         self.point = tuple(Fraction(value) for value in point.values())
         self.fine = math.lcm(*(value.denominator for value in self.point))
@@ -119,12 +125,15 @@ class Chart:
             form, value = x._form - y._form, x._value - y._value
         return (0 if -_HALF_SLOT < form < _HALF_SLOT else form), value
 
+    def count_on_order(self, larger: int, smaller: int) -> None:
+        """Record that a form is not below another one, which is known at the point. Where they differ by a constant, nothing is."""
+        ahead = larger - smaller
+        if not -_HALF_SLOT < ahead < _HALF_SLOT:
+            self.not_below.add(ahead)
+
     def count_on_leading(self, leading: int, others: Iterable[int]) -> None:
         """Record that a form is not below others, which is known at the point. Where they differ by a constant, nothing is."""
-        for form in others:
-            ahead = leading - form
-            if not -_HALF_SLOT < ahead < _HALF_SLOT:
-                self.not_below.add(ahead)
+        self.not_below.update([ahead for form in others if not -_HALF_SLOT < (ahead := leading - form) < _HALF_SLOT])
 
     def count_on_more(self, larger: int, smaller: int) -> None:
         """Record that a form is above another one, which is known at the point. Where they differ by a constant, nothing is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tpdyn.exact.affine import Affine, Chart
 from tpdyn.rationals import Rational, quick
@@ -80,14 +80,17 @@ def largest(orders: Sequence[Fraction]) -> Fraction:
         values = ranks(orders)
         return orders[values.index(max(values))]
     leading = max(orders, key=chart.rank)
-    if not isinstance(leading, float):
-        for order in orders:
-            if order is leading or isinstance(order, float):
-                continue
-            if leading.__class__ is Affine or order.__class__ is Affine:
-                form, _ = chart.sign(leading, order)
-                if form:
-                    chart.not_below.add(form)
+    if isinstance(leading, float):
+        return leading
+    forms = [form_of(order) for order in orders]
+    if None not in forms:
+        chart.count_on_leading(cast("int", form_of(leading)), cast("list[int]", forms))
+        return leading
+    for order in orders:
+        if not isinstance(order, float) and (leading.__class__ is Affine or order.__class__ is Affine):
+            form, _ = chart.sign(leading, order)
+            if form:
+                chart.not_below.add(form)
     return leading
 
 

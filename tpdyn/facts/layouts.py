@@ -7,17 +7,15 @@ those that are summed away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import final
+from typing import NamedTuple, final
 
 from tpdyn.program.instructions import Gather, Operand, Scatter, operands_of
 from tpdyn.program.program import Program, Statement
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Where the wide axes of operands and result lie in a common numbering: first the result's, then the summed ones.
 
     operands[k][i]: common number of wide axis i of operand k. summed: (common number, order of the dim).

@@ -153,6 +153,7 @@ def on_cell(
     chart = Chart(dict(zip(coordinates.names, point, strict=True)), memory)
     with no_search_for_cycles():
         result = work(coordinates.at([chart.symbol(name) for name in coordinates.names]))
+        chart.once.clear()
         return result, Cell(chart.names, chart.point, _tightest(chart))
 
 
@@ -205,7 +206,7 @@ def _tightest(chart: Chart) -> tuple[Constraint, ...]:
             first = next(c for c in direction if c) > 0  # at least 0 and at most 0
             found.pop(opposite if first else direction)
             found[direction if first else opposite] = (offset if first else -offset, _STRICTNESS["="], "=")
-    whole = {c: Fraction(c) for direction in found for c in direction}  # few numbers, in many places
+    whole = {c: Fraction(c) for c in set[int]().union(*found)}  # few numbers, in many places
     return tuple(
         Constraint(Form(offset, tuple(map(whole.__getitem__, direction))), relation)
         for direction, (offset, _, relation) in sorted(found.items())

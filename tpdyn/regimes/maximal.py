@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, assert_never, final
 
-from tpdyn.exact.compare import leader
+from tpdyn.exact.compare import key, leader
 from tpdyn.exact.forms import Constraint, Form, Point
 from tpdyn.exact.linear import Infeasible, minimise
 from tpdyn.exponents import ZERO, Order
@@ -358,12 +358,15 @@ def _requirements(
 ) -> Iterable[Requirement]:
     """Write the demands as linear inequalities: repeated ones once, those that hold everywhere never."""
     known: set[tuple[bool, Form]] = set()
+    asked: set[tuple[bool, object]] = set()
     for demand, subject, position, order in demanded:
-        form = formula(order, symbols)
-        if form is None:
+        bound, most = demand in ("updated", "moves"), demand in _AT_MOST
+        if order is None or (question := (bound, key(-order if most else order))) in asked:
             continue
-        wanted = -form if demand in _AT_MOST else form
-        bound = demand in ("updated", "moves")
+        asked.add(question)
+        form = formula(order, symbols)
+        assert form is not None
+        wanted = -form if most else form
         if (bound, wanted) in known or (wanted.is_constant and wanted.constant >= 0 and not bound):
             continue
         known.add((bound, wanted))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from tpdyn.exact.affine import Chart
 from tpdyn.exponents import Order, Scaling
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.instructions import Combine, Operand
@@ -184,3 +185,11 @@ def test_entries_that_are_put_among_zeros_are_rare_and_those_that_data_pick_agai
     assert [term.rarity for term in moved(value(ZERO), SAME, sources, -ONE).base] == [
         ZERO
     ]  # never less than everywhere
+
+
+def test_a_sum_whose_whole_is_not_known_asks_nothing_of_base_and_change_together() -> None:
+    chart = Chart({"x": Fraction(1)})
+    x = Value((Term(ZERO),), (Term(chart.symbol("x")),))
+    made = combined(Combine(((Scaling.of(1), Operand(0, (0,))),)), (x,), SAME, epsilon=False)
+    assert not chart.not_below
+    assert leading_order(made.total) == chart.symbol("x") and chart.not_below

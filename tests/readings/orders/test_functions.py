@@ -5,10 +5,11 @@ from fractions import Fraction
 
 import pytest
 
+from tpdyn.exact.affine import Chart
 from tpdyn.pointwise import Function, lookup
 from tpdyn.readings.orders.functions import change_terms, crossings, larger_than_tiny, least_of, value_terms
 from tpdyn.readings.orders.parity import EVEN, contains, hull, odd_in, product
-from tpdyn.readings.orders.terms import Gaussian, Term
+from tpdyn.readings.orders.terms import Gaussian, Term, leading_order
 
 ZERO, HALF = Fraction(0), Fraction(1, 2)
 X, V = odd_in(0), odd_in(1)
@@ -179,3 +180,13 @@ def test_the_square_of_a_small_random_matrix_has_a_mean() -> None:
 def test_of_nothing_a_function_that_is_not_zero_at_zero_makes_its_value_there() -> None:
     assert value_terms(chain("cos"), (), 1) == (Term(ZERO),)
     assert value_terms(chain("tanh"), (), 1) == value_terms(chain("sqrt"), (), 1) == ()
+
+
+def test_the_terms_of_a_function_are_found_once_at_a_point_and_of_other_terms_anew() -> None:
+    chart = Chart({"x": Fraction(-1)})
+    x, tanh = (Term(chart.symbol("x"), X),), chain("tanh")
+    first = value_terms(tanh, x, 1)
+    assert value_terms(tanh, x, 1) is first
+    assert leading_order(value_terms(tanh[1:], x, 1)) == 0 != leading_order(first)
+    other = (Term(2 * chart.symbol("x"), X),)
+    assert leading_order(value_terms(tanh, other, 1)) == 2 * chart.symbol("x")

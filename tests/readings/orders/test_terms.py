@@ -187,6 +187,18 @@ def test_the_quick_way_for_dense_terms_of_linear_orders_leaves_the_terms_and_con
     assert said[0] == said[1]
 
 
+def test_terms_are_shortened_once_at_a_point_and_with_a_memory_each_use_records_its_conditions() -> None:
+    alone, shared = Chart({"x": Fraction(1)}), Chart({"x": Fraction(1)}, {})
+    for chart in (alone, shared):
+        several = [Term(chart.symbol("x"), KNOWN[0]), Term(quick(Fraction(0)), KNOWN[0])]
+        first = tidy(several, 1)
+        conditions, again = chart.recorded(lambda several=several: tidy(several, 1))  # type: ignore[misc]
+        assert again == first and len(first) == 1
+        assert (again is first) == (chart is alone)
+        assert bool(conditions.not_below) == (chart is shared)
+        assert len(chart.not_below) == 1
+
+
 @pytest.mark.parametrize(
     ("orders", "rare", "left"),
     [

@@ -13,7 +13,7 @@ from tpdyn.pointwise import lookup
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, Leaf
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.contraction import on_axes
+from tpdyn.readings.orders.contraction import are_in_order, on_axes
 from tpdyn.readings.orders.functions import (
     Chain,
     Placed,
@@ -93,7 +93,7 @@ def _chain(name: str, parameters: tuple[Scaling, ...]) -> Chain:
 
 
 def _placed(terms: Terms, axes: tuple[int, ...]) -> Terms:
-    return tuple(on_axes(term, axes) for term in terms)
+    return terms if are_in_order(axes) else tuple(on_axes(term, axes) for term in terms)
 
 
 def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool, smaller: bool = False) -> Value:

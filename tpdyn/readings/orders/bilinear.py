@@ -46,20 +46,21 @@ def combined(combine: Combine, values: Sequence[Value], plan: Layout, epsilon: b
     base: list[Term] = []
     change: list[Term] = []
     whole: list[Term] = []
+    keep = any(value.whole is not None for value in values)
     for (scale, _), value, axes in zip(combine.terms, values, plan.operands, strict=True):
         order = scale.order
         if order is None:
             continue
         base += [on_axes(term, axes).times(order) for term in value.base]
         change += [on_axes(term, axes).times(order) for term in value.change]
-        whole += [on_axes(term, axes).times(order) for term in value.total]
-    keep = any(value.whole is not None for value in values)
+        if keep:
+            whole += [on_axes(term, axes).times(order) for term in value.total]
     if combine.constant.order is not None:
         negligible = combine.epsilon and not epsilon
         constant = Term(combine.constant.order)
         if negligible and change and not base:  # what is guarded is zero at the initialisation, but not later
             base, whole, keep = [constant], whole if keep else list(change), True
-        elif not negligible or not whole:  # what guards a division by zero counts
+        elif not negligible or not (whole if keep else base or change):  # what guards a division by zero counts
             base, whole = [*base, constant], [*whole, constant]
     return Value(
         tidy(base, plan.wide),

@@ -11,6 +11,7 @@ Three laws, one for each way of summing over a wide dim of size n (Tensor Progra
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -41,6 +42,11 @@ from tpdyn.readings.orders.terms import (
 _IN_ORDER = tuple(tuple(range(count)) for count in range(AXES + 1))
 
 
+def are_in_order(axes: tuple[int, ...]) -> bool:
+    """Tell whether these are the axes 0, 1, ...: nothing is renamed."""
+    return axes == _IN_ORDER[len(axes)]
+
+
 def on_axes(term: Term, axes: tuple[int, ...]) -> Term:
     """Rename wide axis i of a term to axes[i]."""
     if axes == _IN_ORDER[len(axes)]:
@@ -59,7 +65,7 @@ def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources
     What was found for the same factors is looked up: the base program says the same in every step. With a random matrix it
     holds as long as nothing was told of the matrix since. On linear forms with a memory, what was compared is noted again.
     """
-    asked = (_key(x), _key(y), plan, key(shift))
+    asked = (_number(x, sources), _number(y, sources), plan, key(shift))
     known = sources.products.get(asked)
     if known is not None:
         touched, kept = known
@@ -75,8 +81,14 @@ def contract(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources
     return found.result
 
 
-def _key(terms: Terms) -> tuple[object, ...]:
-    return tuple((key(t.order), t.parity, key(t.rarity), t.gaussian) for t in terms)
+def _number(terms: Terms, sources: Sources) -> int:
+    """Return the number of terms, the same for equal ones."""
+    known = sources.numbered.get(id(terms))
+    if known is None:
+        question = tuple((key(t.order), t.parity, key(t.rarity), t.gaussian) for t in terms)
+        number = sources.numbers.setdefault(question, len(sources.numbers))
+        known = sources.numbered[id(terms)] = terms, number
+    return known[1]
 
 
 def _of_plain_terms(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
@@ -120,14 +132,14 @@ def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], pl
     (by, by_value, moves, _), fine = apart(chart, shift), chart.fine
     known, kinds = _dense_sums(plan), dict[Parity, list[Dense]]()
     for form, value, linear, parity in x:
+        form, value, linear, sums = form + by, value + by_value, linear or moves, known[parity]
         for form_2, value_2, linear_2, parity_2 in y:
-            parts = known.get((parity, parity_2))
+            parts = sums.get(parity_2)
             if parts is None:
                 summed = _sums(Term(ZERO, product(parity, parity_2)), plan.summed, plan, Sources())
-                parts = known[parity, parity_2] = [(cast(Rational, part.order).units, part.parity) for part in summed]
-            order, at_point, either = form + form_2 + by, value + value_2 + by_value, linear or linear_2 or moves
+                parts = sums[parity_2] = [(cast(Rational, part.order).units, part.parity) for part in summed]
             for units, last in parts:
-                term = (order + units, at_point + units * fine, either, last)
+                term = (form + form_2 + units, value + value_2 + units * fine, linear or linear_2, last)
                 kind = last if plan.wide else EVEN  # without wide axes all are of one kind
                 if kind in kinds:
                     kinds[kind].append(term)
@@ -137,9 +149,9 @@ def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], pl
 
 
 @lru_cache(maxsize=1 << 10)
-def _dense_sums(plan: Layout) -> dict[tuple[Parity, Parity], list[tuple[int, Parity]]]:
+def _dense_sums(plan: Layout) -> defaultdict[Parity, dict[Parity, list[tuple[int, Parity]]]]:
     """Keep orders and parities of sums of products of order 0, by the parities of both factors."""
-    return {}
+    return defaultdict(dict)
 
 
 def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from tpdyn.exact.compare import exceeds, largest, meets, reaches, smallest
+from tpdyn.exact.compare import chart_of, exceeds, largest, meets, reaches, smallest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.pointwise.function import Function
 from tpdyn.readings.orders.parity import ANY, EVEN, Parity, hull, of_function, product
@@ -50,6 +50,17 @@ def _at_zero(f: Function) -> bool:
 
 def value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
     """Return the terms of f(x), f = chain[0]."""
+    chart = chart_of(term.order for term in x)
+    if chart is None or chart.memory is not None:
+        return _value_terms(chain, x, wide)
+    question = (id(x), id(chain[0]), len(chain), wide)
+    known: tuple[object, object, Terms] | None = chart.once.get(question)
+    if known is None:
+        known = chart.once[question] = x, chain, _value_terms(chain, x, wide)
+    return known[2]
+
+
+def _value_terms(chain: Chain, x: Terms, wide: int) -> Terms:
     f = chain[0]
     if not x:
         return (Term(ZERO),) if _at_zero(f) else ()

@@ -22,7 +22,7 @@ it is that of the Gaussians in the Master Theorem (Tensor Programs III, arXiv 20
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, final
 
@@ -298,9 +298,10 @@ def forget(p: Parity, axis: int) -> Parity:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Met:
-    """What one side of a matrix was applied to, as far as it is told apart. One class a source, at most some.
+    """What one side of a matrix was applied to, as far as it is told apart. One class a source, at most some. Made by `_met`
+    only, so that equal ones are the same object.
 
     bits: those set aside for classes, the last of them shared. first: the sources that came first, each with a bit of its own.
     late: all others. They share a bit, and what holds one of them is mixed in it. So hats of late sources are correlated,
@@ -336,7 +337,74 @@ class _Met:
         while new and len(first) < len(self.bits) - 1:
             first.append(new & -new)
             new ^= first[-1]
-        return _Met(self.bits, tuple(first), self.late | new, self.anything)
+        return _met(self.bits, tuple(first), self.late | new, self.anything)
+
+
+_KNOWN_METS: dict[tuple[tuple[int, ...], tuple[int, ...], int, bool], _Met] = {}
+
+
+def _met(bits: tuple[int, ...], first: tuple[int, ...] = (), late: int = 0, anything: bool = False) -> _Met:
+    return _KNOWN_METS.setdefault((bits, first, late, anything), _Met(bits, first, late, anything))
+
+
+@lru_cache(maxsize=1 << 14)
+def _hat(p: Parity, met: _Met, hat: int, axis: int, other: int, alone: bool) -> tuple[Parity, _Met]:
+    """Return the parity of the Gaussian part of `W x`, and what W has met then (`Sources.apply_hat`)."""
+    source = 1 << (AXES * hat + other)
+    if p.anything:
+        after = _met(met.bits, met.first, met.late, True)
+        return _made(source, (), sum(met.bits) << other) if alone else ANY, after
+    mask = block(axis)
+    shared = 0
+    for vector in (p.offset, *p.rows, p.mixed):  # a source of known sign is told apart before mixed ones
+        inner = (vector & mask) >> axis
+        met = met.noted(inner)
+        if inner & met.late:
+            shared = met.shared << other
+
+    def code(vector: int) -> int:
+        inner, coded = ((vector & mask) >> axis) & met.known, 0
+        while inner:
+            low = inner & -inner
+            coded ^= met.own[low]
+            inner ^= low
+        return coded << other
+
+    def moved(vector: int) -> int:
+        return vector ^ (vector & mask) ^ code(vector)
+
+    mixed = p.mixed ^ (p.mixed & mask) | code(p.mixed) | shared
+    return _made(moved(p.offset) ^ source, map(moved, p.rows), mixed), met
+
+
+@lru_cache(maxsize=1 << 14)
+def _dot(p: Parity, met: _Met, hat: int, axis: int, other: int) -> Parity | None:
+    """Return the parity of the correction (dot) of `W x`, where something is known of x (`Sources.apply_dot`)."""
+    coded = sum(met.bits) << axis
+    part = solve(p, block(axis) ^ coded, 1 << (AXES * hat + axis))
+    if part is None or part.anything:
+        return part
+    late = 0
+    if any(vector & (met.shared << axis) for vector in (part.offset, *part.rows, part.mixed)):
+        if met.anything:
+            return ANY
+        late = met.late << other
+    sources = {bit: source for source, bit in met.own.items()}
+    mask = block(axis)
+
+    def decode(vector: int) -> int:
+        inner, decoded = (vector & coded) >> axis, 0
+        while inner:
+            low = inner & -inner
+            decoded ^= sources.get(low, 0)
+            inner ^= low
+        return decoded << other
+
+    def moved(vector: int) -> int:
+        return vector ^ (vector & mask) ^ decode(vector)
+
+    mixed = part.mixed ^ (part.mixed & mask) | decode(part.mixed) | late
+    return _made(moved(part.offset), map(moved, part.rows), mixed)
 
 
 Touched = tuple[tuple[Any, Any, Any], ...]
@@ -362,12 +430,15 @@ class Sources:
         # What was found of terms with parities in these sources (`tpdyn.readings.orders.contraction`).
         self.sums: dict[object, dict[object, Any]] = {}
         self.products: dict[object, Any] = {}
+        self.numbers: dict[object, int] = {}
+        self.numbered: dict[int, tuple[Any, int]] = {}  # by identity, which it keeps
 
     def copied(self) -> Sources:
         """Copy the sources, to go on with."""
         made = Sources(self._limit)
         made._bits, made._met = dict(self._bits), dict(self._met)
         made.sums, made.products = {plan: dict(sums) for plan, sums in self.sums.items()}, dict(self.products)
+        made.numbers, made.numbered = dict(self.numbers), dict(self.numbered)
         return made
 
     # -- what work asks and changes -------------------------------------------------------------------------------------
@@ -437,40 +508,15 @@ class Sources:
         self._touch(name, known)
         if known is None:
             bits = [self._bit(("class", *name, number)) for number in range(self._limit)]
-            known = self._met[name] = _Met(tuple(1 << (AXES * bit) for bit in bits))
+            known = self._met[name] = _met(tuple(1 << (AXES * bit) for bit in bits))
         return known
 
     def apply_hat(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity:
         """Return the parity of the Gaussian part of `W x`: x's characters on `axis` become codes on `other`. There W's axis
         number `side` lives. `alone`: x has no further wide axes."""
-        source = 1 << (AXES * self.hat(matrix, side) + other)
-        met = self.met(matrix, side)
-        if p.anything:
-            if not met.anything:
-                self._met[matrix, side] = replace(met, anything=True)
-            return _made(source, (), sum(met.bits) << other) if alone else ANY
-        mask = block(axis)
-        shared = 0
-        for vector in (p.offset, *p.rows, p.mixed):  # a source of known sign is told apart before mixed ones
-            inner = (vector & mask) >> axis
-            met = met.noted(inner)
-            if inner & met.late:
-                shared = met.shared << other
-        self._met[matrix, side] = met
-
-        def code(vector: int) -> int:
-            inner, coded = ((vector & mask) >> axis) & met.known, 0
-            while inner:
-                low = inner & -inner
-                coded ^= met.own[low]
-                inner ^= low
-            return coded << other
-
-        def moved(vector: int) -> int:
-            return vector ^ (vector & mask) ^ code(vector)
-
-        mixed = p.mixed ^ (p.mixed & mask) | code(p.mixed) | shared
-        return _made(moved(p.offset) ^ source, map(moved, p.rows), mixed)
+        hat = self.hat(matrix, side)
+        parity, self._met[matrix, side] = _hat(p, self.met(matrix, side), hat, axis, other, alone)
+        return parity
 
     def apply_dot(self, p: Parity, matrix: int, side: int, axis: int, other: int, alone: bool) -> Parity | None:
         """Return the parity of the correction (dot) of `W x`. If part of x is correlated with a Gaussian part of `W^T
@@ -483,28 +529,4 @@ class Sources:
             if met.anything or not alone:
                 return ANY
             return _parity(0, (), (met.known | met.late) << other)
-        coded = sum(met.bits) << axis
-        part = solve(p, block(axis) ^ coded, 1 << (AXES * self.hat(matrix, side) + axis))
-        if part is None or part.anything:
-            return part
-        late = 0
-        if any(vector & (met.shared << axis) for vector in (part.offset, *part.rows, part.mixed)):
-            if met.anything:
-                return ANY
-            late = met.late << other
-        sources = {bit: source for source, bit in met.own.items()}
-        mask = block(axis)
-
-        def decode(vector: int) -> int:
-            inner, decoded = (vector & coded) >> axis, 0
-            while inner:
-                low = inner & -inner
-                decoded ^= sources.get(low, 0)
-                inner ^= low
-            return decoded << other
-
-        def moved(vector: int) -> int:
-            return vector ^ (vector & mask) ^ decode(vector)
-
-        mixed = part.mixed ^ (part.mixed & mask) | decode(part.mixed) | late
-        return _made(moved(part.offset), map(moved, part.rows), mixed)
+        return _dot(p, met, self.hat(matrix, side), axis, other)

@@ -264,13 +264,18 @@ def tidy(terms: list[Term], wide: int) -> Terms:
         return ()
     if wide and all(term.order.__class__ is Rational and term.rarity is ZERO for term in terms):
         return _dense_and_rational(tuple(terms))
+    chart = chart_of([term.order for term in terms])
+    if chart is not None and chart.memory is None:
+        plain = dense(chart, terms)
+        if plain is not None:
+            return tidied(chart, plain, wide)
     if any(isinstance(term.order, float) or isinstance(term.rarity, float) for term in terms):
         terms = list(map(_of_known_order, terms))
     if wide == 0:
         return (Term(largest([term.rms_order for term in terms])),)
     if len(terms) == 1:
         return tuple(terms)
-    return shifted_alike(_tidied, tuple(terms))
+    return _tidied_one_by_one(terms) if chart is None else shifted_alike(_tidied, tuple(terms))
 
 
 Dense = tuple[int, int, bool, Parity]
@@ -279,7 +284,7 @@ parity.
 """
 
 
-def dense(chart: Chart, terms: Terms) -> list[Dense] | None:
+def dense(chart: Chart, terms: Sequence[Term]) -> list[Dense] | None:
     """Take terms apart; None where one of them is rare, a random matrix, or of an order without a form."""
     found = []
     for order, parity, rarity, gaussian in terms:
@@ -305,6 +310,16 @@ def tidied(chart: Chart, terms: Sequence[Dense], wide: int) -> Terms:
     """Do as `tidy` does for dense terms, with the same conditions, on whole numbers: most of a reading."""
     if not terms:
         return ()
+    if chart.memory is not None:
+        return _tidied_now(chart, terms, wide)
+    question = (wide == 0, *terms)
+    known: Terms | None = chart.once.get(question)
+    if known is None:
+        known = chart.once[question] = _tidied_now(chart, terms, wide)
+    return known
+
+
+def _tidied_now(chart: Chart, terms: Sequence[Dense], wide: int) -> Terms:
     if wide == 0:
         return (_together(chart, _leading(chart, terms))._replace(parity=EVEN),)
     kinds: dict[Parity, list[Dense]] = {}
@@ -316,20 +331,33 @@ def tidied(chart: Chart, terms: Sequence[Dense], wide: int) -> Terms:
 def tidied_kinds(chart: Chart, kinds: Mapping[Parity, list[Dense]]) -> Terms:
     """Do as `tidied` does for terms of a value with wide axes, by their parities."""
     leaders = [same[0] if len(same) == 1 else _leading(chart, same) for same in kinds.values()]
+    if len(leaders) == 1:
+        return (_together(chart, leaders[0]),)
     leaders.sort(key=_first_the_largest)
-    kept: list[Dense] = []
-    for term in leaders:
-        for leader in kept:
-            if contains(leader[3], term[3]):
-                chart.count_on_leading(leader[0], (term[0],))
-                break
-            if contains(term[3], leader[3]):
-                chart.count_on_leading(leader[0], (term[0],))
-        else:
-            kept.append(term)
+    staying, compared = _domination(tuple([term[3] for term in leaders]))
+    for larger, smaller in compared:
+        chart.count_on_order(leaders[larger][0], leaders[smaller][0])
+    kept = [leaders[k] for k in staying]
     if len(kept) > _LONGEST:
         kept = _few(chart, kept)
     return tuple([_together(chart, term) for term in kept])
+
+
+@lru_cache(maxsize=1 << 15)
+def _domination(ranked: tuple[Parity, ...]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Say which terms with these parities stay, the largest first, and which pairs (larger, smaller) that hangs on."""
+    staying: list[int] = []
+    compared = []
+    for k, parity in enumerate(ranked):
+        for larger in staying:
+            dominated = contains(ranked[larger], parity)
+            if dominated or contains(parity, ranked[larger]):
+                compared.append((larger, k))
+            if dominated:
+                break
+        else:
+            staying.append(k)
+    return staying, compared
 
 
 def _few(chart: Chart, ranked: list[Dense]) -> list[Dense]:
@@ -352,7 +380,7 @@ def _few(chart: Chart, ranked: list[Dense]) -> list[Dense]:
     for term in larger[len(left) - len(smaller) :]:
         for other in little:
             if term[3].rank <= other[3].rank:
-                chart.count_on_leading(term[0], (other[0],))
+                chart.count_on_order(term[0], other[0])
             else:
                 chart.count_on_more(term[0], other[0])
     return [*larger, _merged(chart, little)]
@@ -392,7 +420,7 @@ def _tidied(several: Terms) -> Terms:
     return _tidied_one_by_one(several)
 
 
-def _tidied_one_by_one(several: Terms) -> Terms:
+def _tidied_one_by_one(several: Sequence[Term]) -> Terms:
     terms = _one_of_each_kind(several)
     sizes = [term.rms_order for term in terms]
     values, rarities = ranks(sizes), ranks([term.rarity for term in terms])
@@ -518,7 +546,7 @@ def consistent(value: Value) -> Value:
     moved, known, size = leading_order(value.change), leading_order(value.whole), value.size
     if known is not None and moved is not None and exceeds(known, moved) and (size is None or exceeds(known, size)):
         return Value(value.base, value.change, None, value.wide, value.at_most)
-    bounds = [order for order in (leading_order(value.whole), value.size) if order is not None]
+    bounds = [order for order in (known, size) if order is not None]
     if not bounds:
         return Value(value.base, (), value.whole, value.wide, value.at_most)
     assert moved is not None
