@@ -43,6 +43,7 @@ RATES: dict[str, tuple[str, str, str]] = {
     ),
     "cells of recorded scripts hold everywhere": (EXACT, "none", "formulas beyond a facet"),
     "conformance": (EXACT, "none", "a script that comes further than it should, too"),
+    "conformance scripts have a maximal update": (EXACT, "none", "row norms of a trained weight as representations"),
     "derived updates are flat in width": (
         "99 % intervals",
         "3 of 60 draws for a GPT with SGD, 0 of 60 for each of eight pairs",

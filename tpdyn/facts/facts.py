@@ -151,11 +151,11 @@ class Facts:
         Where nothing wide does, constants and buffers are what the network is fed with.
         """
         program = self.program
-        values = deciding.computed(program, depends_on(program, "data"), self._from_parameters)
+        values = deciding.computed(program, depends_on(program, "data", self.owner), self._from_parameters)
         if any(program.statements[position].wide_axes for position in values):
             return values
         kinds: tuple[LeafKind, ...] = ("data", "buffer", "constant")
-        given = zip(*(depends_on(program, kind) for kind in kinds), strict=True)
+        given = zip(*(depends_on(program, kind, self.owner) for kind in kinds), strict=True)
         return deciding.computed(program, tuple(map(any, given)), self._from_parameters)
 
     @cached_property

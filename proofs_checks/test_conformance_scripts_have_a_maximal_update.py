@@ -1,0 +1,83 @@
+"""Every conformance script has a maximal update: stable, every weight moves what reads it, representations learn.
+
+Behind a bottleneck of fixed size, for one key of all heads, in a variational autoencoder and a selective scan, too. A plain
+reading at the exponents that are found says feature learning. Scripts without a maximal update are listed with what their
+conflict names. The thorough profile takes all scripts, others a few beside
+those named above.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import warnings
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import tpdyn
+from tpdyn.program.errors import OutsideTheory
+from tpdyn.recorder.errors import RecordingError
+from tpdyn.regimes.prediction import Regime
+
+FOLDER = Path(__file__).resolve().parents[1] / "tests" / "recorder"
+FAMILIES = ("layers", "attention", "recurrent", "models", "losses", "optimizers", "loops", "hugging_face")
+EVERY = {"quick": 120, "thorough": 1}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 8)
+NAMED = ("one key for all heads, SGD", "state-space scan, SGD", "VAE, Adam", "weight norm, AdamW")
+
+PARTLY = {
+    "F.normalize": "a product must not vanish at initialisation",
+    "cosine similarity": "a product must not vanish at initialisation",
+    "contrastive": "a product must not vanish at initialisation",
+    "triplet by cosine": "a product must not vanish at initialisation",
+    "attention, unit queries and keys": "block must not vanish at initialisation",
+    "outer and trace": "a product must not grow with the width at initialisation",
+    "GAN": "must not vanish at initialisation",
+    "linear recurrent unit": "block must not vanish at initialisation",
+    "nn.Bilinear": "form must not vanish at initialisation",
+}
+"""Scripts (by how their names begin) whose demands contradict each other, and what the conflict says. A unit vector of a wide
+dim has entries of order -1/2 whatever the exponents. A bilinear form sums over two wide dims, and its change over both."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_maximal_update_is_found_or_the_conflict_is_named(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if family == "hugging_face" and importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    cases = import_module(f"conformance.{family}").cases()
+    wrong, count = {}, 0
+    for number, case in enumerate(cases):
+        if number % EVERY and case.name not in NAMED:
+            continue
+        try:
+            with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+                program = tpdyn.record(case.train, widths=case.widths, steps=case.steps, verify=False)
+        except RecordingError:
+            continue  # as it should be: see test_conformance.py
+        if tpdyn.predict(program, remedy=False).outside:
+            continue
+        count += 1
+        if said := _wrong(program, next((PARTLY[name] for name in PARTLY if case.name.startswith(name)), None)):
+            wrong[case.name] = said
+    assert not wrong
+    print(f"{family}: {count} scripts")
+
+
+def _wrong(program: tpdyn.Program, conflict: str | None) -> str:
+    """Say what is wrong with a script's derivation, nothing if all is well. conflict: what a known one has to say."""
+    try:
+        found = tpdyn.derive(program)
+    except OutsideTheory as error:
+        return str(error)
+    told = " ".join(said for each in found.conflicts for said in each)
+    if conflict is not None:
+        return "" if not found.maximal and conflict in told else f"expected a conflict with '{conflict}', found: {told}"
+    if not found.maximal or found.regime is not Regime.FEATURE_LEARNING:
+        return f"{found.regime}, {told}"
+    assert found.maximum is not None
+    read = tpdyn.predict(program, exponents=found.maximum.exponents, remedy=False)
+    return "" if read.regime is Regime.FEATURE_LEARNING else f"a plain reading says {read.regime}"
