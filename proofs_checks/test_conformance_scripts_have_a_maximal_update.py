@@ -1,6 +1,6 @@
 """Every conformance script has a maximal update: stable, every weight moves what reads it, representations learn.
 
-Behind a bottleneck of fixed size, for one key of all heads, in a variational autoencoder and a selective scan, too. A plain
+Behind a bottleneck of fixed size, for one key of all heads, in variational autoencoders and selective scans, too. A plain
 reading at the exponents that are found says feature learning. Scripts without a maximal update are listed with what their
 conflict names. The thorough profile takes all scripts, others a few beside
 those named above.

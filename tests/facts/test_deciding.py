@@ -30,7 +30,7 @@ def test_a_representation_is_made_of_data_and_parameters_along_one_wide_dim() ->
 
 
 def test_a_function_of_weights_alone_is_none_after_an_update_by_data_either() -> None:
-    """Weight norm: the row norms of a trained matrix lie along one wide dim, and hang on data through its training."""
+    """Weight norm: the row norms of a matrix lie along one wide dim, and hang on data through its training."""
     b, h = begun()
     later = b.update("V", b.combine((1, b.parameter("V", (N, N))), (-1, b.einsum("bo,bp->op", h, h))))
     norms = b.einsum("op,op->o", later, later)
