@@ -12,11 +12,12 @@ import sys
 from collections import Counter
 
 import numpy as np
-from headline import off, plants
+from headline import against, plants
 
 import tpdyn
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import compare
+from tpdyn.claims.unseen import ProgramRuns
 from tpdyn.measuring.measure import measure
 from tpdyn.testing.models import LAYERS, OPTIMIZERS, Model
 
@@ -39,10 +40,11 @@ def main() -> None:
     for number in range(start, start + scripts):
         model = drawn(number)
         prediction = tpdyn.predict(tpdyn.record(model.train, steps=STEPS, widths=(16, 24, 32)))
-        report = compare(prediction, measure(model.train, WIDTHS, SEEDS, STEPS))
+        runs = measure(model.train, WIDTHS, SEEDS, STEPS)
+        report = compare(prediction, runs, by_program=ProgramRuns(prediction, runs).of_values())
         here = {"right": [report.outcome], "too small": [], "too large": []}
         for plant in plants(report):
-            wrong = compare(prediction, off(report.measurement, plant)).outcome
+            wrong = against(report, plant).outcome
             here["too small" if plant.by > 0 else "too large"].append(wrong)
         for what, outcomes in here.items():
             sums[what].update(outcomes)

@@ -22,7 +22,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     says: dict[str, Any] = {"regime": Regime.KERNEL, "outside": (), "outcome": Outcome.CONFIRMED, "measured": 0}
 
     def predict(program: object) -> Any:
-        return SimpleNamespace(regime=says["regime"], reasons=(REASON,), outside=says["outside"])
+        return SimpleNamespace(regime=says["regime"], reasons=(REASON,), outside=says["outside"], rows=tuple)
 
     def measure(*args: object, **kwargs: object) -> object:
         says["measured"] += 1
@@ -32,7 +32,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("tpdyn.regimes.predict.predict", predict)
     monkeypatch.setattr(assertions, "measure", measure)
     monkeypatch.setattr(
-        assertions, "compare", lambda *_: SimpleNamespace(outcome=says["outcome"], to_text=lambda: "the table")
+        assertions, "compare", lambda *_, **__: SimpleNamespace(outcome=says["outcome"], to_text=lambda: "the table")
     )
     return says
 

@@ -119,6 +119,56 @@ def test_looking_again_adds_runs_until_it_is_decided() -> None:
     assert found.confidence == confidence_of(len(asked) + 1)
 
 
+class Runs:
+    """Stands in for runs of the program: notes what it is asked for."""
+
+    def __init__(self, **how: float) -> None:
+        self.how, self.asked = how, list[tuple[str, tuple[int, ...], int]]()
+
+    def beside(self, widths: tuple[int, ...], seeds: int) -> Measurement:
+        return self._made("beside", widths, seeds)
+
+    def at(self, widths: tuple[int, ...], seeds: int) -> Measurement | None:
+        return self._made("far", widths, seeds)
+
+    def _made(self, what: str, widths: tuple[int, ...], seeds: int) -> Measurement:
+        self.asked.append((what, widths, seeds))
+        return runs(widths, tuple(range(1000, 1000 + seeds)), **self.how)  # type: ignore[arg-type]
+
+
+def test_only_the_program_is_run_again_for_a_row_that_it_measures() -> None:
+    program = Runs(noise=0.4)
+    report = compare(claim(), runs(noise=0.05), by_program={"h": program.beside(WIDTHS, 8)})
+    assert report.outcome is Outcome.UNDECIDED
+
+    def more(widths: tuple[int, ...], seeds: tuple[int, ...]) -> Measurement:
+        raise AssertionError("no live run was to be made")
+
+    found = until_decided(report, more, program=program)  # type: ignore[arg-type]
+    assert found.outcome is Outcome.CONFIRMED and len(program.asked) >= 2
+    assert found.measurement is report.measurement and found.measured("h").seeds[0] == 1000
+    assert [row.by for row in found.rows()] == ["program", "script"]
+
+
+def test_a_row_that_crosses_late_is_judged_at_far_larger_widths() -> None:
+    """0.02 + n^-1/2 has slopes from -0.43 to -0.34 at 64 to 512, and -0.08 at 65536. Its order is 0."""
+    how = {"noise": 0.01, "order": -0.5, "constant": 0.02}
+    program, larger = Runs(**how), list[tuple[int, ...]]()
+
+    def more(widths: tuple[int, ...], seeds: tuple[int, ...]) -> Measurement:
+        larger.append(widths)
+        return runs(widths, seeds, **how)  # type: ignore[arg-type]
+
+    report = compare(claim(), runs(**how))  # type: ignore[arg-type]
+    assert report.outcome is Outcome.UNDECIDED and what_would_decide(report) is None
+    found = until_decided(report, more, program=program)  # type: ignore[arg-type]
+    assert larger == [(*WIDTHS, 1024)]  # one look at larger widths comes first
+    assert program.asked == [("far", (8192, 16384, 32768, 65536), 8)]
+    assert found.outcome is Outcome.CONFIRMED
+    assert [row.by for row in found.rows()] == ["program", "script"]
+    assert until_decided(report, more).outcome is Outcome.UNDECIDED
+
+
 def test_it_stops_when_the_time_is_over_and_does_not_start_when_nothing_can_help() -> None:
     def more(widths: tuple[int, ...], seeds: tuple[int, ...]) -> Measurement:
         raise AssertionError("no run was to be made")

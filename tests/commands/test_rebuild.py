@@ -17,9 +17,17 @@ SCRIPT = """
     import torch
     from torch import nn
 
+    class Net(nn.Module):  # its hidden value is no module's output: the recorded program measures it
+        def __init__(self, width):
+            super().__init__()
+            self.first, self.last = nn.Parameter(torch.randn(width, 3)), nn.Parameter(torch.randn(1, width))
+
+        def forward(self, x):
+            return torch.tanh(x @ self.first.T) @ self.last.T / len(self.first)
+
     def train(width):
-        model = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model = Net(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1 * width)
         x, y = torch.randn(8, 3), torch.randn(8, 1)
         for _ in range(20):
             optimizer.zero_grad()
@@ -42,6 +50,7 @@ def test_a_check_is_rebuilt_without_its_script_equal_to_what_it_wrote(
     words = "check s.py:train --widths 16,32 --json a.json --by program"  # three live runs, sixteen of the program
     checked = CliRunner().invoke(app, words.split())
     assert checked.exit_code in (0, 10, 12, 16), checked.output
+    assert "by runs of the recorded program, 16 at each width" in checked.output.replace("\n  ", " ")
     Path("s.py").unlink()
     assert "s-train" in said("runs", "rebuild", "s-train", "--output", "again", "--json", "b.json")
     assert json.loads(Path("b.json").read_text()) == json.loads(Path("a.json").read_text())

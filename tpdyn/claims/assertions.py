@@ -7,6 +7,7 @@ from typing import Any
 
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
+from tpdyn.claims.unseen import ProgramRuns
 from tpdyn.measuring.measure import measure
 from tpdyn.regimes.prediction import Regime
 
@@ -43,7 +44,8 @@ def assert_regime(
     if prediction.outside:
         told = "\n  ".join(reason.told() for reason in prediction.outside)
         raise AssertionError(f"no verdict on the regime ({regime.value}) is possible:\n  {told}")
-    report = compare(prediction, measure(train, widths, seeds=seeds, steps=steps, device=device))
+    runs = measure(train, widths, seeds=seeds, steps=steps, device=device)
+    report = compare(prediction, runs, by_program=ProgramRuns(prediction, runs).of_values())
     if report.outcome is not Outcome.CONFIRMED:
         what = "contradict" if report.outcome is Outcome.CONTRADICTED else "leave undecided"
         raise AssertionError(f"the runs {what} the predicted regime ({regime.value})\n{report.to_text()}")

@@ -33,6 +33,7 @@ from tpdyn.claims.deciding import confidence_of, until_decided
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.claims.statistics import CROSSOVER, FLOOR, GROWING_CROSSOVER, MARGIN, estimate_order, judge
+from tpdyn.claims.unseen import ProgramRuns
 from tpdyn.exponents import show_order
 from tpdyn.measuring.measure import measure, measure_more
 from tpdyn.measuring.measurement import Measurement
@@ -216,9 +217,11 @@ def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Judged:
     if prediction.regime is not claim.regime:
         return _Judged("fails", [f"predicted: {prediction.regime.value}; claimed: {claim.regime.value}", *because], fix)
     widths, seeds = bench.widths or claim.widths, tuple(range(claim.seeds))
-    report = compare(prediction, bench.runs(claim, widths, seeds))
+    runs = bench.runs(claim, widths, seeds)
+    unseen = ProgramRuns(prediction, runs, bench.means(claim.subject))
+    report = compare(prediction, runs, by_program=unseen.of_values())
     looks = bench.looks or LOOKS
-    report = until_decided(report, lambda w, s: bench.runs(claim, w, s), looks=looks, alpha=alpha)
+    report = until_decided(report, lambda w, s: bench.runs(claim, w, s), looks=looks, alpha=alpha, program=unseen)
     if report.outcome is Outcome.CONFIRMED:
         return _Judged("holds", _evidence(report, True), "", report)
     verdict: numbers.Verdict = "fails" if report.outcome is Outcome.CONTRADICTED else "undecided"

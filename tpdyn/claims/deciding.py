@@ -14,7 +14,7 @@ Its errors and its power are measured: see `ALPHA`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import final
@@ -24,7 +24,8 @@ from scipy import stats
 
 from tpdyn.claims.outcome import Claim, Outcome, ReportRow
 from tpdyn.claims.report import Report, compare
-from tpdyn.claims.statistics import OrderEstimate, expected
+from tpdyn.claims.statistics import OrderEstimate, expected, judge
+from tpdyn.claims.unseen import ProgramRuns, far_widths
 from tpdyn.exponents import Order
 from tpdyn.measuring.measurement import Measurement
 
@@ -45,6 +46,7 @@ row theories are right or off by 1/2 either way.
 LOOKS = 5
 POWER = 0.9
 MOST_SEEDS = 64
+FAR_SEEDS = 8
 DOUBLINGS = 4
 """Widths are doubled at most so often beyond the largest."""
 
@@ -66,12 +68,13 @@ class Plan:
 @final
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A value that is not decided: its name, predicted order and spread."""
+    """A value that is not decided: its name, predicted order and spread. off: whether more of the same cannot decide it."""
 
     name: str
     order: float
     spread: float
     measured: OrderEstimate
+    off: bool
 
 
 def confidence_of(look: int, alpha: float = ALPHA) -> float:
@@ -94,7 +97,11 @@ def what_would_decide(report: Report, confidence: float | None = None) -> Plan |
         deciding: list[str] = []
         for claim in unmet:
             open_ = [_open(report, name, claim) for name in claim.names]
-            sure = [each for each in open_ if each and _decides(each, widths, seeds, confidence, report.margin)]
+            sure = [
+                each
+                for each in open_
+                if each and not each.off and _decides(each, widths, seeds, confidence, report.margin)
+            ]
             names = [each.name for each in sure]
             if claim.some and names:
                 deciding.append(names[0])
@@ -115,9 +122,10 @@ def shows_from(report: Report, name: str) -> float | None:
     row = next((row for row in report.rows() if row.name == name), None)
     if row is None or row.change_order is None or not 0 < row.change_order < math.inf:
         return None
-    if name not in report.measurement.names:
+    measurement = report.measured(name)
+    if name not in measurement.names:
         return None
-    order, measurement = float(row.change_order), report.measurement
+    order = float(row.change_order)
     values = measurement.change[:, :, report.step, measurement.index(name)]
     values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
     some = np.isfinite(values).any(axis=1)
@@ -133,28 +141,79 @@ def shows_from(report: Report, name: str) -> float | None:
 
 
 def until_decided(
-    report: Report, more: More, *, on: Callable[[], bool] = lambda: True, looks: int = LOOKS, alpha: float = ALPHA
-) -> Report:
+    report: Report, more: More, *, on: Callable[[], bool] = lambda: True, looks: int = LOOKS, alpha: float = ALPHA,
+    program: ProgramRuns | None = None,
+) -> Report:  # fmt: skip
     """Look at more runs until the report is decided, looks are used up, no plan helps, or `on()` says no.
 
     report: the first look. It is judged anew at the confidence of look 1. `more` makes the runs that a plan asks for.
-    alpha: the chance of error over all looks.
+    alpha: the chance of error over all looks. program: makes runs of the recorded program. It measures rows that it measured
+    before, and at far larger widths rows that are off so far. Which rows it measures is chosen before it runs.
     """
-    prediction, margin = report.prediction, report.margin
-    report = compare(prediction, report.measurement, confidence=confidence_of(1, alpha), margin=margin)
-    look = 1
+    prediction, margin, start = report.prediction, report.margin, report.measurement.widths[-1]
+
+    def judged(look: int, runs: Measurement, by: Mapping[str, Measurement]) -> Report:
+        return compare(prediction, runs, confidence=confidence_of(look, alpha), margin=margin, by_program=by)
+
+    report, look = judged(1, report.measurement, report.by_program), 1
     while report.outcome is Outcome.UNDECIDED and look < looks and on():
-        plan = what_would_decide(report, confidence_of(look + 1, alpha)) or _larger(report)
-        if plan is None:
+        plan = what_would_decide(report, confidence_of(look + 1, alpha))
+        far = _far(report, start) if plan is None and program is not None else None
+        found = program.at(far.widths, far.seeds) if far is not None and program is not None else None
+        if far is not None and found is not None:
+            by: Mapping[str, Measurement] = {**report.by_program, **dict.fromkeys(far.rows, found)}
+            runs = report.measurement
+        elif (plan := plan or _larger(report)) is not None:
+            runs, by = _further_runs(report, plan, more, program)
+        else:
             break
-        seeds = report.measurement.seeds
-        wanted = (*seeds, *_further(seeds, plan.seeds - len(seeds)))
-        runs = more(plan.widths, wanted)
         look += 1
-        report = compare(prediction, runs, confidence=confidence_of(look, alpha), margin=margin)
+        report = judged(look, runs, by)
     last, all_of_them = 100 * report.confidence, 100 * (1 - alpha)
     note = f"looked {look} times, the last time at {last:.4g} % confidence: {all_of_them:g} % over all looks"
     return replace(report, notes=(*report.notes, note)) if look > 1 else report
+
+
+def _further_runs(
+    report: Report, plan: Plan, more: More, program: ProgramRuns | None
+) -> tuple[Measurement, Mapping[str, Measurement]]:
+    """Make the runs of a plan: live ones, and those of the program for the rows that it measures."""
+    runs, by, seeds = report.measurement, report.by_program, report.measurement.seeds
+    theirs = [name for name in plan.rows if name in by and not _is_far(report, name)]
+    found = program.beside(plan.widths, plan.seeds) if theirs and program is not None else None
+    if found is not None:
+        by = {**by, **dict.fromkeys(theirs, found)}
+    if set(plan.rows) - set(by):
+        runs = more(plan.widths, (*seeds, *_further(seeds, plan.seeds - len(seeds))))
+    return runs, by
+
+
+def _is_far(report: Report, name: str) -> bool:
+    """Tell whether a row is judged at widths that are all larger than those of live runs."""
+    return report.measured(name).widths[0] >= report.measurement.widths[-1] and name in report.by_program
+
+
+def _off(report: Report, name: str) -> bool:
+    """Tell whether a row lies outside of its order, where a late crossing excuses it. More of the same cannot decide it."""
+    row = next(row for row in report.rows() if row.name == name)
+    order, estimate = _value(row)
+    return judge(order, estimate, at_most=row.at_most, margin=report.margin) == "disagrees"
+
+
+def _far(report: Report, start: int) -> Plan | None:
+    """Plan far larger widths for rows that are off although widths beyond `start` were run. None if there are none."""
+    names = tuple(
+        name
+        for claim in report.claims
+        if not claim.met
+        for name in claim.open
+        if _is_far(report, name) or (_off(report, name) and report.measured(name).widths[-1] > start)
+    )
+    widths = far_widths(report.measurement.widths, report.prediction.epsilon)
+    if not names or len(widths) < 3:
+        return None
+    done = max((len(report.measured(name).seeds) for name in names if _is_far(report, name)), default=FAR_SEEDS // 2)
+    return Plan(widths, 2 * done, names, 0.0)
 
 
 def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
@@ -195,7 +254,7 @@ def _open(report: Report, name: str, claim: Claim) -> _Open | None:
     order, estimate = _value(row)
     if order is None or estimate is None or not math.isfinite(estimate.spread):
         return None
-    return _Open(name, float(order), estimate.spread, estimate)
+    return _Open(name, float(order), estimate.spread, estimate, _off(report, name) or _is_far(report, name))
 
 
 def _value(row: ReportRow) -> tuple[Order, OrderEstimate | None]:

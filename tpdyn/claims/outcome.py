@@ -50,7 +50,8 @@ class ReportRow:
     A measured order is None where there is none: the value is zero, or not finite, in too many runs. verdict: the worse of
     `size_verdict` and `change_verdict` (see `SEVERITY`). role: whether it is an output, a hidden representation, or another
     value (a product before its multiplier, say). note: why the verdict is what it is, and what to do about an inconclusive
-    one. mixed: whether its change is a function of values that grow.
+    one. mixed: whether its change is a function of values that grow. by: whether live
+    runs of the script measured it, or runs of the recorded program (`tpdyn.claims.unseen`).
     """
 
     name: str
@@ -67,6 +68,7 @@ class ReportRow:
     change_verdict: Agreement = "not measured"
     role: Literal["output", "hidden", "other"] = "other"
     mixed: bool = False
+    by: Literal["script", "program"] = "script"
 
 
 @final
@@ -160,11 +162,14 @@ def _growth(prediction: Prediction, rows: Sequence[ReportRow], margin: float) ->
         grew = not row.mixed and change == "agrees" == row.change_verdict  # powers that mix may look like any
         return grew or size == "agrees" == row.size_verdict
 
+    values = {row.name for row in prediction.rows() if row.kind == "value"}
     growing = [
-        row for row in rows if row.role != "other" and (_positive(row.size_order) or _positive(row.change_order))
+        row
+        for row in rows
+        if (row.role != "other" or row.name in values) and (_positive(row.size_order) or _positive(row.change_order))
     ]
-    deciding = _deciding_names(prediction)
-    own = [row for row in growing if row.name in deciding]
+    deciding = values or _deciding_names(prediction)
+    own = [row for row in growing if row.name in deciding and row.verdict != "not measured"]
     return _claim("the value that decides grows as predicted", own or growing, grows)
 
 

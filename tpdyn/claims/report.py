@@ -19,6 +19,7 @@ A value predicted to be identically zero must be zero in every run, up to round-
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, final
@@ -49,7 +50,7 @@ from tpdyn.claims.statistics import (
 from tpdyn.exponents import Order, show_order
 from tpdyn.limits.comparison import Approach
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.regimes.prediction import Prediction, Regime, Row
+from tpdyn.regimes.prediction import COMPARED, Prediction, Regime, Row
 
 
 @final
@@ -57,9 +58,10 @@ from tpdyn.regimes.prediction import Prediction, Regime, Row
 class Report:
     """A prediction, a measurement, and what the runs say of the theory (`compare` makes it).
 
-    step: at which changes are compared. claims: what the regime hangs on, and which of it is confirmed. approach: runs beside
-    the limit of infinite width, if that was asked for; beside: what they say of it (`tpdyn.claims.beside`). The outcome does
-    not depend on those two.
+    step: at which changes are compared. claims: what the regime hangs on, and which of it is confirmed. by_program: the runs of
+    the recorded program by which rows of these names are judged (`tpdyn.claims.unseen`). approach: runs beside the limit of
+    infinite width, if that was asked for; beside: what they say of it (`tpdyn.claims.beside`). The outcome does not depend on
+    those two.
     """
 
     prediction: Prediction
@@ -72,6 +74,11 @@ class Report:
     claims: tuple[Claim, ...] = ()
     approach: Approach | None = field(default=None, repr=False)
     beside: tuple[Beside, ...] = field(default=(), repr=False)
+    by_program: Mapping[str, Measurement] = field(default_factory=dict, repr=False)
+
+    def measured(self, name: str) -> Measurement:
+        """Return the runs by which a row is judged: live ones, or those of the recorded program."""
+        return self.by_program.get(name, self.measurement)
 
     def rows(self) -> tuple[ReportRow, ...]:
         """Return one row a module, in the order of the forward pass."""
@@ -159,11 +166,13 @@ def compare(
     confidence: float = CONFIDENCE,
     margin: float = MARGIN,
     approach: Approach | None = None,
+    by_program: Mapping[str, Measurement] | None = None,
 ) -> Report:
     """Compare each module's predicted orders with the measured ones.
 
     confidence: of each interval. margin: within which a measured order equals the predicted one. approach: runs beside the
-    limit (`tpdyn.approach`); the report then has claims about it. Raises ValueError when the two have no module in common, or
+    limit (`tpdyn.approach`); the report then has claims about it. by_program: runs of the recorded program, by the names of the
+    rows that are judged by them instead (`tpdyn.claims.unseen`). Raises ValueError when the two have no module in common, or
     too few steps to see a change.
 
     Example:
@@ -171,7 +180,7 @@ def compare(
         >>> report.agrees  # doctest: +SKIP
         True
     """
-    rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
+    rows = [row for row in prediction.rows() if row.kind in COMPARED]
     steps = min(max((row.step for row in rows), default=0) + 1, measurement.steps)
     names = list(dict.fromkeys(row.name for row in rows))
     common = [name for name in names if name in measurement.names]
@@ -185,10 +194,14 @@ def compare(
             "no step in common at which anything has changed: predict and measure with steps=2 or more (3 is best)"
         )
     step = comparison_step(prediction, rows, steps)
+    by_program = by_program or {}
     table = tuple(
-        _row(name, [row for row in rows if row.name == name], prediction, measurement, step, confidence, margin)
+        _row(
+            name, [row for row in rows if row.name == name], prediction, by_program.get(name, measurement), step, confidence,
+            margin, by="program" if name in by_program else "script",
+        )
         for name in names
-    )
+    )  # fmt: skip
     notes = list(measurement.notes)
     if not measurement.completed.all():
         notes.append(f"only {int(measurement.completed.sum())} of {measurement.completed.size} runs were made")
@@ -198,7 +211,9 @@ def compare(
     if step != steps - 1:
         notes.append(f"changes are compared at step {step}, the first at which something grows with the width")
     claims = claims_of(prediction, table, margin)
-    report = Report(prediction, measurement, table, step, confidence, margin, tuple(notes), claims)
+    report = Report(
+        prediction, measurement, table, step, confidence, margin, tuple(notes), claims, by_program=by_program
+    )
     return report if approach is None else with_limit(report, approach)
 
 
@@ -218,6 +233,7 @@ def row_to_dict(row: ReportRow) -> dict[str, Any]:
         "at_most": row.at_most,
         "measured_change_order": _json_estimate(row.measured_change_order),
         "verdict": row.verdict,
+        "by": row.by,
         "note": row.note,
         "source": str(row.source),
     }
@@ -242,6 +258,7 @@ def _row(
     step: int,
     confidence: float,
     margin: float,
+    by: Literal["script", "program"],
 ) -> ReportRow:
     blows_up = prediction.regime is Regime.UNSTABLE
     first = min(rows, key=lambda row: row.step)
@@ -252,6 +269,8 @@ def _row(
         role = "hidden"
     if row is None or name not in measurement.names:
         why = f"not called in step {step}" if row is None else "the runs have no module of this name"
+        if first.kind == "value":
+            why = "it is no module's output, and the recorded program was not run"
         row = row or first
         return ReportRow(
             name, size_order, None, row.change, None, "not measured", row.source, step, row.at_most, why, role=role
@@ -280,8 +299,16 @@ def _row(
     worst = min((size_verdict, verdict), key=SEVERITY.index)
     return ReportRow(
         name, size_order, size, row.change, change, worst, row.source, step, row.at_most,
-        "; ".join(text for text in (size_note, note) if text), size_verdict, verdict, role, row.mixed,
+        "; ".join(text for text in (_by(measurement) if by == "program" else "", size_note, note) if text), size_verdict,
+        verdict, role, row.mixed, by,
     )  # fmt: skip
+
+
+def _by(measurement: Measurement) -> str:
+    """Tell by which runs of the recorded program a row was measured."""
+    widths, simulated = measurement.widths, any("was simulated" in note for note in measurement.notes)
+    how = "simulated runs" if simulated else "runs"
+    return f"by {how} of the recorded program, {len(measurement.seeds)} at each width, {widths[0]} to {widths[-1]}"
 
 
 def _judge_value(

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, final
 from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare, with_limit
+from tpdyn.claims.unseen import ProgramRuns
 from tpdyn.commands.failures import BadInput, BeyondTheory, Exit, Watched, translated
 from tpdyn.limits.comparison import approach
 from tpdyn.limits.limit import limit as limit_of
@@ -169,9 +170,11 @@ def check(
             means=means,
             watch=None if watch is None else watch.measured,
         )
-        report = compare(prediction, measurement)
+        unseen = ProgramRuns(prediction, measurement, means)
+        report = compare(prediction, measurement, by_program=unseen.of_values())
         if decide_within is not None:
-            report = _decided(watched, report, decide_within, means, tell)
+            report = _decided(watched, report, decide_within, means, tell, unseen)
+        report = replace(report, notes=(*report.notes, *unseen.notes))
     if not limit:
         return Checked(prediction, report, required)
     report, without = _beside_limit(report, widths, seeds, tell)
@@ -211,7 +214,9 @@ def _points(program: Program) -> int:
     return max(1, round(POINTS / unit)) * unit
 
 
-def _decided(watched: Watched, report: Report, seconds: float, means: Means, tell: Progress) -> Report:
+def _decided(
+    watched: Watched, report: Report, seconds: float, means: Means, tell: Progress, unseen: ProgramRuns
+) -> Report:
     """Run further, as long as the time allows, and return the report."""
     end, known = time.monotonic() + seconds, report.measurement
 
@@ -227,7 +232,8 @@ def _decided(watched: Watched, report: Report, seconds: float, means: Means, tel
         )  # fmt: skip
         return known
 
-    decided = until_decided(report, more, on=on)
+    unseen.on = on
+    decided = until_decided(report, more, on=on, program=unseen)
     if decided.outcome is Outcome.UNDECIDED and not on():
         return replace(
             decided, notes=(*decided.notes, f"the budget of {seconds:g} s was used up before it was decided: --budget")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from tpdyn.claims.report import compare
+from tpdyn.claims.unseen import marked
 from tpdyn.commands.check import Checked
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.commands.runs import store_in
@@ -67,6 +68,10 @@ def note_check(checked: Checked, means: Means, name: str, script: str) -> None:
     if report is None or means.store is None or not means.keeps:
         return
     measurement, program = report.measurement, checked.prediction.program
+    store = replace(means, store=Store(means.store.folder))
+    by_program: dict[int, tuple[Measurement, list[str]]] = {}
+    for row, runs in report.by_program.items():
+        by_program.setdefault(id(runs), (runs, []))[1].append(row)
     made_of = {
         "kind": CHECK,
         "script": script,
@@ -80,8 +85,15 @@ def note_check(checked: Checked, means: Means, name: str, script: str) -> None:
         "device": measurement.device,
         "notes": measurement.notes,
         "report_notes": report.notes,
-        "runs": list(_runs_of(measurement, program, replace(means, store=Store(means.store.folder)))),
-    }
+        "runs": list(_runs_of(measurement, program, store)),
+        "by_program": [
+            {
+                "names": names, "widths": runs.widths, "seeds": runs.seeds, "device": runs.device, "notes": runs.notes,
+                "runs": list(_runs_of(runs, marked(checked.prediction), store)),
+            }
+            for runs, names in by_program.values()
+        ],
+    }  # fmt: skip
     means.store.put_log(name, made_of)
 
 
@@ -123,15 +135,26 @@ def _rebuilt(store: Store, name: str, made_of: dict[str, Any]) -> Rebuilt:
         return Rebuilt(
             name, made_of["script"], transfers=tuple(_transfer(store, name, each) for each in made_of["sweeps"])
         )
-    widths, seeds = tuple(made_of["widths"]), tuple(made_of["seeds"])
-    runs = {(width, seed): observation_of(_run(store, name, key)) for width, seed, key in made_of["runs"]}
-    measurement = assembled(widths, seeds, made_of["steps"], runs, made_of["device"], [])
-    measurement = replace(measurement, notes=tuple(made_of["notes"]))
+    measurement = _measurement(store, name, made_of, made_of["steps"])
+    by_program = {
+        row: runs
+        for each in made_of.get("by_program", ())
+        for runs in [_measurement(store, name, each, made_of["steps"])]
+        for row in each["names"]
+    }
     prediction = predict(Program.from_json(made_of["program"]))
-    report = compare(prediction, measurement, confidence=made_of["confidence"], margin=made_of["margin"])
+    report = compare(
+        prediction, measurement, confidence=made_of["confidence"], margin=made_of["margin"], by_program=by_program
+    )
     report = replace(report, notes=tuple(made_of["report_notes"]))
     required = None if made_of["required"] is None else Regime(made_of["required"])
     return Rebuilt(name, made_of["script"], Checked(prediction, report, required))
+
+
+def _measurement(store: Store, name: str, made_of: dict[str, Any], steps: int) -> Measurement:
+    widths, seeds = tuple(made_of["widths"]), tuple(made_of["seeds"])
+    runs = {(width, seed): observation_of(_run(store, name, key)) for width, seed, key in made_of["runs"]}
+    return replace(assembled(widths, seeds, steps, runs, made_of["device"], []), notes=tuple(made_of["notes"]))
 
 
 def _transfer(store: Store, name: str, made_of: dict[str, Any]) -> Transfer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tpdyn.program.instructions import Apply, Combine, Concat, Slice, operands_of
+from tpdyn.program.instructions import Apply, Combine, Concat, Leaf, Slice, operands_of
 from tpdyn.program.program import Program, Source
 
 
@@ -11,7 +11,7 @@ def maker(program: Program, position: int) -> int:
     while True:
         match program.statements[position].instruction:
             case Apply(operands=operands) as apply if apply.facts.chooses == "masked":
-                position = operands[1].var
+                position = unfilled(program, operands[1].var, operands[2].var)
             case Combine(terms=((_, operand),)):
                 position = operand.var
             case Slice(value=value):
@@ -20,6 +20,11 @@ def maker(program: Program, position: int) -> int:
                 position = next(part.var for part in parts if part is not None)
             case _:  # any other instruction computes something new: the walk ends here
                 return position
+
+
+def unfilled(program: Program, one: int, other: int) -> int:
+    """Choose the operand of a mask that is computed; the first if both are, or none."""
+    return other if isinstance(program.statements[one].instruction, Leaf) else one
 
 
 def source_of(program: Program, position: int) -> Source:

@@ -51,11 +51,12 @@ def observed(
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
     memory: float | None = None,
+    simulate: bool = False,
 ) -> Iterator[tuple[int, Observation]]:
     """Run a program at one width, seed by seed. Yield what `Observer` sees of a live run, but for the linear split.
 
     program: recorded for `steps` steps or more. dtype: of the computation. memory: the bytes that may be used; what is free
-    unless given.
+    unless given. simulate: even where a dense run fits into memory.
 
     Raises ValueError for a program with fewer steps, or a dim that is not whole at this width. Raises it, too, if not even
     a simulation fits into memory. Raises OutsideTheory if the width has to be simulated, and the program cannot be.
@@ -65,7 +66,7 @@ def observed(
     where, size = torch.device(device), torch.empty(0, dtype=dtype).element_size()
     room = free_memory(where) if memory is None else memory
     one = entries(program, width) * size
-    if room is not None and one > SHARE * room:
+    if simulate or (room is not None and one > SHARE * room):
         for seed in seeds:
             yield seed, _simulated(program, width, seed, steps, one, dtype, where, memory)
         return

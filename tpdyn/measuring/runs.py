@@ -89,13 +89,15 @@ def program_runs(
     dtype: torch.dtype = torch.float64,
     device: str = "cpu",
     memory: float | None = None,
+    simulate: bool = False,
 ) -> Iterator[tuple[int, Observation]]:
     """Yield what the program does at this width, seed by seed: kept runs first, then the others as they end.
 
     A simulation is kept for want of memory. So it is looked up only where a dense run does not fit. Arguments, and what it raises:
     as in `tpdyn.measuring.by_program.observed`.
     """
-    who = ("program",) if fits(program, width, memory, dtype, device) else ("program", "simulation")
+    dense = fits(program, width, memory, dtype, device) and not simulate
+    who = ("program",) if dense else ("program", "simulation")
     digest = digest_of(program) if means.keeps else ""
     keys = {by: partial(program_key, means, digest, width, steps=steps, dtype=dtype, device=device, by=by) for by in BY}
     waiting = []
@@ -105,7 +107,9 @@ def program_runs(
             waiting.append(seed)
         else:
             yield seed, observation_of(kept)
-    for seed, seen in observed(program, width, waiting, steps, dtype=dtype, device=device, memory=memory):
+    for seed, seen in observed(
+        program, width, waiting, steps, dtype=dtype, device=device, memory=memory, simulate=simulate
+    ):
         by = "simulation" if seen.simulated else "program"
         facts = {"kind": "measure", "by": by, "width": width, "seed": seed, "steps": steps, "device": device}
         means.keep(keys[by](seed), facts | facts_of(seen), values_of(seen))

@@ -19,10 +19,11 @@ from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_
 from tpdyn.program.program import Mark, Program, View
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.regimes.epsilon import where_epsilon_matters
-from tpdyn.regimes.judgement import judge, largest_change
+from tpdyn.regimes.judgement import Judgement, judge, largest_change
 from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 from tpdyn.regimes.remedy import find_remedy
 from tpdyn.regimes.settling import Settled, settled
+from tpdyn.regimes.unnamed import unnamed
 
 
 def predict(
@@ -66,7 +67,8 @@ def predict(
     facts = Facts.of(program)
     as_written = epsilon == "as written"
     orders = read(facts, exponents, epsilon=as_written)
-    recorded = judge(orders).regime
+    judged = judge(orders)
+    recorded = judged.regime
     end = Settled(orders, None)
     if horizon == "settled" and recorded != Regime.UNSTABLE:
         end = settled(orders)
@@ -79,7 +81,7 @@ def predict(
         program=program,
         regime=regime,
         reasons=reasons,
-        table=_rows(orders),
+        table=_rows(orders, judged if recorded == regime else None),
         sizes=tuple(value.size for value in orders.values),
         changes=tuple(value.moved for value in orders.values),
         entrywise=facts.entrywise,
@@ -331,9 +333,13 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
 # -- the table ------------------------------------------------------------------------------------------------------
 
 
-def _rows(orders: Orders) -> tuple[Row, ...]:
+def _rows(orders: Orders, judged: Judgement | None) -> tuple[Row, ...]:
+    """Make the rows of all that has a name. judged: the regime, if the recorded steps show it: what decides it has rows, too."""
     program, mixed = orders.program, _mixed(orders)
     rows = [_mark_row(orders, mark, mixed) for mark in program.marks]
+    decides = None if judged is None else unnamed(orders, judged)
+    for mark in () if decides is None else decides.marks(program):
+        rows.append(replace(_mark_row(orders, mark, mixed), kind="value"))
     for parameter in program.parameters:
         for step, view in enumerate(parameter.versions[: max(program.steps, 1)]):
             rows.append(_row(orders, "parameter", parameter.name, step, view))

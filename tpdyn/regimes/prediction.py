@@ -43,15 +43,15 @@ class Reason:
 class Row:
     """The predicted orders of one named value in one step.
 
-    name: module path, parameter name, or gradient's parameter name. size: order at the initial parameters (the base
-    program); change: order of value - base; None is identically zero. at_most: the change is an upper bound, since known
-    terms may cancel. learns: for a hidden representation, whether it changes at order 0 or more; None for other values.
-    wide: whether it has entries along the width. mixed: it is a function of growing values, so that powers mix. Examples
-    are a saturated tanh, or a small constant that still hides the growing part. Its orders hold only at widths where those
-    values are large.
+    kind: "value" is one that decides and is no module's output (`tpdyn.regimes.unnamed`). name: module path, parameter name, or
+    gradient's parameter name. size: order at the initial parameters (the base program); change: order of value - base; None is
+    identically zero. at_most: the change is an upper bound, since known terms may cancel. learns: for a hidden representation,
+    whether it changes at order 0 or more; None for other values. wide: whether it has entries along the width. mixed: it is a
+    function of growing values, so that powers mix. Examples are a saturated tanh, or a small constant that still hides the
+    growing part. Its orders hold only at widths where those values are large.
     """
 
-    kind: Literal["module", "output", "loss", "parameter", "gradient"]
+    kind: Literal["module", "value", "output", "loss", "parameter", "gradient"]
     name: str
     step: int
     size: Order
@@ -62,6 +62,10 @@ class Row:
     learns: bool | None = None
     wide: bool = True
     mixed: bool = False
+
+
+COMPARED = ("module", "value", "output")
+"""The kinds of rows that are compared with runs."""
 
 
 @final
@@ -92,7 +96,7 @@ class Prediction:
     def _repr_html_(self) -> str:
         from tpdyn.notebook import card, table, tone
 
-        last = {row.name: row for row in self.table if row.kind in ("module", "output")}
+        last = {row.name: row for row in self.table if row.kind in COMPARED}
         rows = [
             (row.name or "(root)", show_order(row.size), f"{'<= ' if row.at_most else ''}{show_order(row.change)}")
             for row in last.values()
@@ -116,7 +120,7 @@ class Prediction:
         """
         if what not in ("size", "change"):
             raise ValueError(f"what = {what!r}; expected 'size' or 'change'")
-        for kinds in (("module", "output", "loss"), ("parameter",)):
+        for kinds in ((*COMPARED, "loss"), ("parameter",)):
             rows = [r for r in self.table if r.name == name and r.kind in kinds and (step is None or r.step == step)]
             if rows:
                 break

@@ -27,7 +27,7 @@ from tpdyn.measuring.measurement import SPLIT, Measurement
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram
 from tpdyn.program.program import Program, Source
 from tpdyn.program.show import show_statement
-from tpdyn.regimes.prediction import Prediction, Reason, Row
+from tpdyn.regimes.prediction import COMPARED, Prediction, Reason, Row
 from tpdyn.reporting.tags import SCHEMA
 from tpdyn.reporting.transfer import verdict as transfer_verdict
 from tpdyn.reporting.transfer import word_of
@@ -71,7 +71,7 @@ def of_prediction(
     prediction: Prediction, *, title: str = "", script: str = "", runs: tuple[int, int] | None = None
 ) -> Document:
     """Make the document of a prediction without runs; fields of measurements are null or empty. runs: see `of_report`."""
-    rows = [row for row in prediction.rows() if row.kind in ("module", "output")]
+    rows = [row for row in prediction.rows() if row.kind in COMPARED]
     names = list(dict.fromkeys(row.name for row in rows))
     return {
         **_head("check", title, script),
@@ -255,7 +255,7 @@ def direction(order: Order) -> str:
 
 def _expected(prediction: Prediction, name: str) -> Document:
     """Describe a module of a prediction that was not measured."""
-    rows = [row for row in prediction.rows() if row.name == name and row.kind in ("module", "output")]
+    rows = [row for row in prediction.rows() if row.name == name and row.kind in COMPARED]
     changes = [row.change for row in rows if row.change is not None]
     last = rows[-1]
     hidden = any(row.learns is not None for row in rows)
@@ -268,6 +268,7 @@ def _expected(prediction: Prediction, name: str) -> Document:
         "at_most": last.at_most,
         "measured_change_order": None,
         "verdict": None,
+        "by": None,
         "note": "",
         "source": str(rows[0].source),
         **_from_rows(prediction, rows, last.step),
@@ -280,13 +281,12 @@ def _expected(prediction: Prediction, name: str) -> Document:
 
 def _module(report: Report, row: ReportRow) -> Document:
     """Describe a module of a report: what `Report.to_dict` says of it, and its runs."""
-    measurement, prediction = report.measurement, report.prediction
-    rows = [each for each in prediction.rows() if each.name == row.name and each.kind in ("module", "output")]
-    return (
-        row_to_dict(row)
-        | _from_rows(prediction, rows, row.step)
-        | _runs(measurement, rows, row.name, report.confidence)
-    )
+    prediction, runs = report.prediction, report.measured(row.name)
+    rows = [each for each in prediction.rows() if each.name == row.name and each.kind in COMPARED]
+    drawn = (
+        runs if runs.widths == report.measurement.widths else report.measurement
+    )  # curves have the widths of live runs
+    return row_to_dict(row) | _from_rows(prediction, rows, row.step) | _runs(drawn, rows, row.name, report.confidence)
 
 
 def _from_rows(prediction: Prediction, rows: Sequence[Row], step: int) -> Document:

@@ -29,7 +29,7 @@ TEXTS: dict[str, str] = {
     "representation (feature learning). One row that "
     "disagrees contradicts it. Otherwise it is undecided (exit status 16): use more seeds and larger widths, or "
     "--until-decided.",
-    "undecided": "The intervals on which the regime hangs are too wide, or the deciding value is not a module's output. Use more "
+    "undecided": "The intervals on which the regime hangs are too wide, or nothing measures the value that decides. Use more "
     "seeds, larger widths, or --until-decided.",
     "not explained": "This value is a function of values that grow (a saturated tanh, say). Powers mix at the widths that were "
     "run, so its order cannot be compared: it neither confirms nor contradicts. The table calls it `odd`.",

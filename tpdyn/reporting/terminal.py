@@ -22,7 +22,7 @@ from tpdyn.claims.report import Report
 from tpdyn.exponents import Order
 from tpdyn.program.program import Program
 from tpdyn.program.show import show_statement
-from tpdyn.regimes.prediction import Prediction, Reason, Regime
+from tpdyn.regimes.prediction import COMPARED, Prediction, Reason, Regime
 from tpdyn.reporting.table import Line, line_of, location, table, without_control
 from tpdyn.reporting.words import advice, counted_noun, evidence, headline, listed, missing, sentence
 
@@ -157,7 +157,8 @@ def _headline(prediction: Prediction, width: int) -> list[Text]:
 
 def _moved(report: Report) -> str:
     """Tell 'from width 64 to 512: the change of fc2 grew x5.4 (theory x2.8)', of the value that decides."""
-    row, measurement = _decisive(report), report.measurement
+    row = _decisive(report)
+    measurement = report.measurement if row is None else report.measured(row.name)
     if row is None or row.measured_change_order is None or row.change_order is None:
         return f"widths {measurement.widths[0]} to {measurement.widths[-1]}"
     ratio = measurement.widths[-1] / measurement.widths[0]
@@ -250,10 +251,10 @@ def _legend(exponents: bool, width: int, step: int | None = None) -> list[Text]:
 
 
 def _lines(prediction: Prediction) -> list[Line]:
-    names = dict.fromkeys(row.name for row in prediction.rows() if row.kind in ("module", "output"))
+    names = dict.fromkeys(row.name for row in prediction.rows() if row.kind in COMPARED)
     lines = []
     for name in names:
-        rows = [row for row in prediction.rows() if row.name == name and row.kind in ("module", "output")]
+        rows = [row for row in prediction.rows() if row.name == name and row.kind in COMPARED]
         changes: list[Order] = [row.change for row in rows if row.change is not None]
         largest = max((change for change in changes if change is not None), default=None)
         lines.append(

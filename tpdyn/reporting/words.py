@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tpdyn.claims.deciding import shows_from, what_would_decide
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report
+from tpdyn.claims.unseen import unseen
 from tpdyn.regimes.prediction import Prediction, Regime
 
 SAYS = {
@@ -64,6 +65,7 @@ def advice(report: Report) -> list[str]:
     if report.outcome is not Outcome.UNDECIDED:
         return []
     said = []
+    unmeasured = {row.name for row in report.rows() if row.name in unseen(report.prediction) and row.by == "script"}
     plan = what_would_decide(report)
     if plan is not None:
         said.append(
@@ -72,9 +74,10 @@ def advice(report: Report) -> list[str]:
         )
     elif len(report.measurement.seeds) < 2:
         said.append("to decide: runs that differ are needed; one seed shows no spread")
-    elif any(not claim.names for claim in report.claims if not claim.met):
+    elif any(set(claim.names) <= unmeasured for claim in report.claims if not claim.met):
         said.append(
-            "to decide: the value that decides is not a module's output; pass it through an nn.Identity() module to measure it"
+            "to decide: the value that decides is no module's output, and the recorded program was not run. Pass it through an "
+            "nn.Identity() module to measure it"
         )
     else:
         said.append("to decide: no affordable number of seeds and widths is sure to do; --until-decided tries")

@@ -1,0 +1,136 @@
+"""Mirrors tpdyn/claims/unseen.py: the program measures what no live run shows, unless it is of another law or takes too long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tpdyn
+from tpdyn.claims.outcome import Outcome
+from tpdyn.claims.report import Report, compare
+from tpdyn.claims.unseen import ProgramRuns, far_widths, marked, unseen
+from tpdyn.measuring.measurement import Measurement
+from tpdyn.regimes.prediction import Prediction, Regime
+
+
+class Inside(nn.Module):
+    """A network in muP whose only hidden values are no module's output."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(width, 3))
+        self.last = nn.Parameter(torch.randn(2, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x @ self.first.T) @ self.last.T / len(self.first)
+
+
+def train(width: int) -> None:
+    net = Inside(width)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.3 * width)
+    x = torch.linspace(-1, 1, 6).view(2, 3)
+    for _ in range(3):
+        loss = (net(x) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+WIDTHS = (16, 32, 64, 128)
+
+
+@pytest.fixture(scope="module")
+def prediction() -> Prediction:
+    return tpdyn.predict(tpdyn.record(train), remedy=False)
+
+
+@pytest.fixture(scope="module")
+def live() -> Measurement:
+    return tpdyn.measure(train, WIDTHS, seeds=6)
+
+
+def judged(prediction: Prediction, live: Measurement, runs: ProgramRuns | None = None) -> Report:
+    return compare(prediction, live, by_program={} if runs is None else runs.of_values())
+
+
+def row_of(report: Report) -> tuple[str, str, str]:
+    (name,) = unseen(report.prediction)
+    row = next(each for each in report.rows() if each.name == name)
+    return row.verdict, row.by, row.note
+
+
+def test_a_value_without_a_module_is_measured_by_the_program(prediction: Prediction, live: Measurement) -> None:
+    (name,) = unseen(prediction)
+    assert prediction.regime is Regime.FEATURE_LEARNING and name.startswith("test_unseen.py:")
+    assert row_of(judged(prediction, live))[0] == "not measured"
+    runs = ProgramRuns(prediction, live)
+    report = judged(prediction, live, runs)
+    verdict, by, note = row_of(report)
+    assert (verdict, by) == ("agrees", "program")
+    assert note.startswith("by runs of the recorded program, 8 at each width, 16 to 128")
+    assert report.measured(name).seeds != live.seeds and report.measured("output") is live
+    assert not runs.notes
+
+
+def test_nothing_is_run_where_modules_show_everything(prediction: Prediction, live: Measurement) -> None:
+    runs = ProgramRuns(replace(prediction, table=tuple(row for row in prediction.table if row.kind != "value")), live)
+    assert runs.of_values() == {} and runs.measurement is None
+    assert marked(runs.prediction) is prediction.program
+
+
+def test_runs_of_another_law_measure_nothing(prediction: Prediction, live: Measurement) -> None:
+    other = replace(live, rms=live.rms * np.array(live.widths)[:, None, None, None] ** 0.5)
+    runs = ProgramRuns(prediction, other)
+    assert runs.of_values() == {}
+    assert "not of the law of the live ones" in runs.notes[0]
+
+
+def test_too_few_live_runs_compare_nothing(prediction: Prediction, live: Measurement) -> None:
+    one = replace(live, seeds=live.seeds[:1], **{
+        name: getattr(live, name)[:, :1] for name in live.__dataclass_fields__ if isinstance(getattr(live, name), np.ndarray)
+    })  # fmt: skip
+    runs = ProgramRuns(prediction, one)
+    assert runs.of_values() == {} and "too few" in runs.notes[0]
+
+
+def test_further_widths_and_seeds_are_added_and_far_ones_simulated(prediction: Prediction, live: Measurement) -> None:
+    runs = ProgramRuns(prediction, live)
+    first = runs.beside()
+    assert first is not None and len(first.seeds) == 8
+    more = runs.beside((256,), 10)
+    assert more is not None and more.widths == (*WIDTHS, 256) and len(more.seeds) == 10 and more.completed.all()
+    assert np.array_equal(more.rms[:4, :8], first.rms, equal_nan=True)  # what was run is not run again
+    far = runs.at((1024, 2048), 2)
+    assert far is not None and far.widths == (1024, 2048)
+    assert any("width 2048 was simulated" in note for note in far.notes)
+    report = compare(prediction, live, by_program={unseen(prediction)[0]: far})
+    assert "by simulated runs of the recorded program, 2 at each width, 1024 to 2048" in row_of(report)[2]
+
+
+def test_no_run_is_begun_without_time(prediction: Prediction, live: Measurement) -> None:
+    runs = ProgramRuns(prediction, live, on=lambda: False)
+    assert runs.of_values() == {}
+    slow = ProgramRuns(prediction, live)
+    assert slow.beside() is not None
+    slow.slowest = {128: 1.0}
+    assert slow.at((1024, 2048), 2) is None  # 64 times as long as at 128 would be too long
+
+
+def test_far_widths_are_doubled_and_stay_below_an_epsilon() -> None:
+    assert far_widths((64, 128, 256, 512), {}) == (8192, 16384, 32768, 65536)
+    assert far_widths((48, 96), {}) == (6144, 12288, 24576, 49152)
+    assert far_widths((64, 512), {"fc": 1e4}) == (1024, 2048)
+    assert far_widths((64, 512), {"fc": 3e3}) == ()
+    assert far_widths((64, 65536), {}) == ()
+
+
+def test_a_wrong_theory_of_such_a_value_is_contradicted(prediction: Prediction, live: Measurement) -> None:
+    runs = ProgramRuns(prediction, live).of_values()[unseen(prediction)[0]]
+    factor = np.sqrt(np.array(runs.widths))[:, None, None, None]
+    wrong = replace(runs, change=runs.change * factor, change_rms=runs.change_rms * factor)
+    report = compare(prediction, live, by_program={unseen(prediction)[0]: wrong})
+    assert row_of(report)[0] == "disagrees" and report.outcome is Outcome.CONTRADICTED
