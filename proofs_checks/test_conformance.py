@@ -24,9 +24,7 @@ KNOWN: dict[str, dict[str, str]] = {
     "attention": {},
     "recurrent": {},
     "models": {},
-    "losses": {
-        "CTC": "the sum over all alignments has no rule",
-    },
+    "losses": {},
     "optimizers": {},
     "loops": {},
     "hugging_face": {},

@@ -19,6 +19,7 @@ from tpdyn.recorder.lowering.builder import LoweredBuilder, scaling
 from tpdyn.recorder.lowering.draws import measured_law
 from tpdyn.recorder.lowering.finish import join_combines, reads, tidy
 from tpdyn.recorder.lowering.rules import (
+    alignments,
     attention,
     convolution,
     cumulative,
@@ -75,6 +76,7 @@ RULES: dict[str, elementwise.Rule] = {
     **views.RULES,
     **normalisation.RULES,
     **losses.RULES,
+    **alignments.RULES,
     **attention.RULES,
     **indexing.RULES,
     **randomness.RULES,
