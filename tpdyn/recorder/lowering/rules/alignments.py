@@ -98,7 +98,7 @@ def _likelihood(b: LoweredBuilder, alphas: Sequence[Any], labels: _Labels) -> Te
 def ctc(
     b: LoweredBuilder, logs: Any, targets: Any, times: Any, lengths: Any, blank: int = 0, zero_infinity: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return -log of the likelihood of each sample; the second result is read by the gradient only, which makes it anew."""
+    """Return -log of the likelihood of each sample. Only the gradient reads the second result, and makes it anew."""
     labels = _labels(b, logs, targets, times, lengths, blank)
     alphas = _forward(b, _chances(b, logs, labels), labels)
     loss = b.combine([(-1, b.apply("log", _likelihood(b, alphas, labels)))])
