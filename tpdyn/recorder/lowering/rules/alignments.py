@@ -47,7 +47,7 @@ def _labels(b: LoweredBuilder, logs: Any, targets: Any, times: Any, lengths: Any
         raise Refusal("labels that depend on parameters")
     _, count, classes = b.shape(logs)
     sizes = _numbers(lengths)
-    rows = targets.tensor.split(sizes) if targets.tensor.dim() == 1 else list(targets.tensor)
+    rows = targets.tensor.split(sizes) if targets.tensor.dim() == 1 else list(targets.tensor)  # type: ignore[no-untyped-call]
     extended = torch.full((count, 2 * max(sizes) + 1), blank)
     for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
         extended[number, 1 : 2 * size : 2] = row[:size]
