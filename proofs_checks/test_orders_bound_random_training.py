@@ -1,10 +1,10 @@
 """Orders bound changes, too: no value of a random training program grows, or changes, faster than the reading says.
 
-Drawn are the layers: products with two square weights that are shared and transposed, functions, normalisations by hand,
-residuals, products. Drawn, too, are the tokens or features at the bottom, the readout (tied or not) and the optimizer. So
-are the powers of the width at rates and readout. Rates are made smaller, by n^1/2 at a time, until nothing that counts
-grows. At the edge of stability orders are many and close. Sizes and changes of every statement are measured by the finite
-reading, beside the base program.
+Drawn are the layers: products with two square weights (shared and transposed), functions, normalisations by hand,
+residuals, products, concatenations. Drawn, too, are the tokens or features at the bottom, the readout (tied or not) and the
+optimizer. So are the powers of the width at rates and readout. Rates are made smaller, by n^1/2 at a time, until nothing
+that counts grows. At the edge of stability orders are many and close. Sizes and changes of every statement are measured by
+the finite reading, beside the base program.
 
 Each example is screened at widths 64 and 512 with 7 seeds. A median of 7 draws of |N(0, 1)| has a logarithm of standard
 deviation 0.36. So for a single Gaussian number the slope has 0.36 * sqrt(2) / log(8) = 0.25, and 2 in 100 are above 1/2.
@@ -80,6 +80,16 @@ def test_no_value_of_a_random_training_program_outgrows_its_orders(recipe: Recip
 
 
 SHARED = Recipe((("weight", 0, False), ("norm",), ("function", "gelu"), ("weight", 0, True)), multiplier=HALF)
+
+
+BESIDE = Recipe(
+    (("weight", 0, False), ("function", "tanh"), ("beside", 1, 0)), tokens=True, optimizer="adam", rates=(HALF,) * 4
+)
+
+
+def test_values_that_are_laid_end_to_end_keep_their_orders() -> None:
+    program = written(BESIDE.slower())
+    assert not outgrown(program, read(program))
 
 
 def test_orders_at_smaller_rates_are_rejected() -> None:

@@ -312,7 +312,6 @@ WITHOUT_MIRROR = {
     "testing.mutants.": "lines of the package and what takes their place: tests/testing/test_mutate.py applies each",
     "claims.rates": "a command; its numbers are those of tests/claims/test_checking.py's checks, drawn often",
     "testing.models": "what properties draw from; a wrong draw shows in theirs: tests/testing/test_strategies.py",
-    "testing.recipes": "the same",
     "testing.perceptrons": "the program and the script of one network, compared in proofs_checks",
 }
 

@@ -15,14 +15,19 @@ from typing import Any, final
 from tpdyn.exponents import Scaling
 from tpdyn.pointwise import lookup
 from tpdyn.program.builder import Builder
-from tpdyn.program.instructions import Combine, Contract, Operand, Scatter
+from tpdyn.program.instructions import Combine, Concat, Contract, Operand, Scatter, Slice
 from tpdyn.program.program import Program
 
 BATCH, FEATURES, VOCABULARY, CLASSES = 3, 4, 4, 2
 HALF = Fraction(1, 2)
 
 Layer = tuple[Any, ...]
-"""("weight", which, transposed) | ("function", name, *parameters) | ("norm",) | ("add" | "times", how far back)."""
+"""What one layer is.
+
+("weight", which, transposed) | ("function", name, *parameters) | ("norm",) | ("add" | "times", how far back) | ("beside",
+how far back, which). The last lays the value end to end with an earlier one, and multiplies both by one weight. Then it
+takes them apart and subtracts.
+"""
 
 
 @final
@@ -114,6 +119,35 @@ class Tape:
         self.back.append((rows, back))
         return rows
 
+    def concat(self, x: int, y: int) -> int:
+        """Lay the rows of y behind those of x; each gets its rows of the gradient back."""
+        joined = self._laid((x, y))
+
+        def back(g: int) -> list[tuple[int, int]]:
+            return [(x, self._taken(g, 0)), (y, self._taken(g, BATCH))]
+
+        self.back.append((joined, back))
+        return joined
+
+    def rows(self, x: int, start: int) -> int:
+        """Take a batch of the rows of two; the others get zeros back."""
+        part = self._taken(x, start)
+
+        def back(g: int) -> list[tuple[int, int]]:
+            return [(x, self._laid((g, None) if start == 0 else (None, g)))]
+
+        self.back.append((part, back))
+        return part
+
+    def _laid(self, parts: tuple[int | None, int | None]) -> int:
+        of_wide = next(self.build.shape(var)[1] for var in parts if var is not None)
+        operands = tuple(None if var is None else self.build.operand(var) for var in parts)
+        return self.build.add(Concat(operands, (Scaling.of(BATCH),) * 2, 0), (Scaling.of(2 * BATCH), of_wide))
+
+    def _taken(self, var: int, start: int) -> int:
+        shape = (Scaling.of(BATCH), self.build.shape(var)[1])
+        return self.build.add(Slice(self.build.operand(var), 0, start, 1, BATCH), shape)
+
     def gradients(self, of: int, seed: int) -> dict[int, int]:
         """Backpropagate to each value that `of` depends on."""
         gradients: dict[int, int] = {of: seed}
@@ -182,6 +216,10 @@ def one_layer(tape: Tape, layer: Layer, values: Sequence[int]) -> int:
             return tape.add(h, values[-1 - min(back, len(values) - 1)])
         case ("times", back):
             return tape.einsum("bi,bi->bi", h, values[-1 - min(back, len(values) - 1)])
+        case ("beside", back, which):
+            joined = tape.concat(h, values[-1 - min(back, len(values) - 1)])
+            product = tape.einsum("bi,oi->bo", joined, tape.build.now(f"W{which}"))
+            return tape.add(tape.rows(product, 0), tape.rows(product, BATCH), sign=-1)
         case _:
             raise ValueError(f"layer {layer!r}; expected one of those that `Layer` lists")
 

@@ -173,6 +173,7 @@ def training_recipes(draw: Callable[..., Any]) -> Recipe:
         st.sampled_from(RECIPE_FUNCTIONS),
         st.just(("norm",)),
         st.tuples(st.sampled_from(["add", "times"]), st.integers(1, 3)),
+        st.tuples(st.just("beside"), st.integers(1, 3), st.integers(0, 1)),
     )
     layers = tuple(draw(st.lists(st.one_of(weight, other), min_size=1, max_size=6)))
     tokens = draw(st.booleans())
