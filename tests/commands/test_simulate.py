@@ -104,6 +104,14 @@ def test_the_limit_has_errors_and_what_has_none_is_outside(script: Path) -> None
     assert len(found["losses"]) == 3
     assert found["losses"][0]["error"] < 1e-9
     assert {"kernels", "distributions", "levels"} <= set(found)
+    status, _, _ = tpdyn("limit", f"{script}:train", *words, "--dtype", "float32", "--json", "float32.json")
+    rounded = json.loads(Path("float32.json").read_text())
+    assert status == 0
+    exact, near = found["losses"][2], rounded["losses"][2]
+    assert 0 < abs(exact["value"] - near["value"]) < exact["error"] + near["error"]
+    status, told, error = tpdyn("limit", f"{script}:train", *words, "--dtype", "half", "--json", "half.json")
+    assert (status, told, Path("half.json").exists()) == (2, "", False)
+    assert "--dtype half: expected float64 or float32" in error
     status, told, error = tpdyn("limit", f"{script}:standard", *words)
     assert (status, told) == (13, "")
     assert "there is no limit, the run is unstable" in error

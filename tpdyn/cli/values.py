@@ -92,6 +92,7 @@ def limit(
     in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    dtype: Annotated[str, typer.Option(help="float64 or float32 (half of the time)")] = "float64",
     json: Annotated[Path | None, typer.Option(help="write limits, kernels and distributions to this file")] = None,
     widths: Annotated[str, typer.Option(help="also run it at these widths, and show the losses beside the limit")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="runs at each of --widths and of --compare")] = 8,
@@ -117,8 +118,8 @@ def limit(
         train = loaded(target, width_arg, script_arguments, settings, (*recorded, *asked), in_place)
         with progress() as tell:
             result = limits(
-                train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, progress=tell,
-                compare=widths_of(compare) if compare else (), seeds=seeds,
+                train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, dtype=dtype,
+                progress=tell, compare=widths_of(compare) if compare else (), seeds=seeds,
             )  # fmt: skip
             runs = measured(train, asked, seeds, steps, tell) if asked else None
         print(result.show())

@@ -10,7 +10,7 @@ from typing import Any, final
 from tpdyn.claims.beside import Beside, beside, counted, distances
 from tpdyn.commands.check import Progress, check_widths, recorded
 from tpdyn.commands.failures import translated
-from tpdyn.commands.simulate import listed, table
+from tpdyn.commands.simulate import float_type, listed, table
 from tpdyn.limits.comparison import Approach, approach
 from tpdyn.limits.limit import Estimate, Limit, limit
 from tpdyn.measuring.measure import measure
@@ -92,6 +92,7 @@ def limits(
     points: int | None = None,
     scrambles: int = 8,
     seed: int = 0,
+    dtype: str = "float64",
     compare: Sequence[int] = (),
     seeds: int = 8,
     progress: Progress | None = None,
@@ -99,13 +100,19 @@ def limits(
     """Record `train(width)` at small widths and take the limit; with `compare`, run the program at those widths beside it.
 
     Raises `BeyondTheory` where there is no limit (it is unstable) or no rule. Raises `BadInput` for a number of points
-    that is no width of the script.
+    that is no width of the script, and for an unknown `dtype`.
     """
+    kind = float_type(dtype)
     tell = progress or (lambda what, done, total: None)
     program = recorded(train, widths=record_widths, steps=steps, progress=progress)
     with translated():
         result = limit(
-            program, points, scrambles, seed=seed, progress=lambda done, total: tell("taking the limit", done, total)
+            program,
+            points,
+            scrambles,
+            seed=seed,
+            dtype=kind,
+            progress=lambda done, total: tell("taking the limit", done, total),
         )
         if not compare:
             return Limits(result, program=program)

@@ -75,9 +75,7 @@ def simulated(
     Raises `BadInput` for a width that the script cannot have, or that needs more memory than there is. Raises
     `BeyondTheory` where the sampler has no rule.
     """
-    kinds: dict[str, Literal["float64", "float32"]] = {"float64": "float64", "float32": "float32"}
-    if dtype not in kinds:
-        raise BadInput(f"--dtype {dtype}: expected float64 or float32")
+    kind = float_type(dtype)
     if not widths:
         raise BadInput("--widths names no width; expected e.g. 1000,100000")
     tell = progress or (lambda what, done, total: None)
@@ -91,7 +89,7 @@ def simulated(
                     program,
                     width,
                     seed,
-                    dtype=kinds[dtype],
+                    dtype=kind,
                     device=device,
                     progress=lambda done, total, what=what: tell(what, done, total),  # type: ignore[misc]
                 )
@@ -100,6 +98,14 @@ def simulated(
             return Simulation(tuple(runs))
         told = "forecasting"
         return Simulation(tuple(runs), forecast(program, widths, progress=lambda done, total: tell(told, done, total)))
+
+
+def float_type(dtype: str) -> Literal["float64", "float32"]:
+    """Read the option --dtype. Raises `BadInput` for another word."""
+    kinds: dict[str, Literal["float64", "float32"]] = {"float64": "float64", "float32": "float32"}
+    if dtype not in kinds:
+        raise BadInput(f"--dtype {dtype}: expected float64 or float32")
+    return kinds[dtype]
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
