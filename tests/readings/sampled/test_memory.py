@@ -6,6 +6,9 @@ import pytest
 import torch
 
 import tpdyn
+from tpdyn.exponents import Scaling
+from tpdyn.program.builder import Builder
+from tpdyn.program.instructions import Eigenvalues, Operand
 from tpdyn.program.program import Program
 from tpdyn.readings.sampled.memory import free_memory, needed
 
@@ -26,6 +29,23 @@ def test_operators_and_factors_are_counted(sgd: Program) -> None:
 def test_what_does_not_fit_is_refused_with_numbers(sgd: Program) -> None:
     with pytest.raises(ValueError, match=r"width 1000000 needs about .* GiB and 0\.2 GiB are allowed; try width \d+"):
         tpdyn.simulate(sgd, width=1_000_000, memory=2**30 * 0.2)
+
+
+def test_norms_of_rows_and_eigenvectors_are_counted() -> None:
+    """Both keep a multiple of what a product alone keeps."""
+    counts = []
+    for kind in ("product", "norms", "eigenvalues"):
+        b, n = Builder(), Builder.n
+        w, x = b.parameter("W", (n, n), std=Scaling.of(1, "-1/2")), b.parameter("x", (3, n))
+        if kind == "norms":
+            b.einsum("ij,ij->i", w, w)
+        y = b.einsum("bj,ij->bi", x, w)
+        if kind == "eigenvalues":
+            square = b.einsum("bi,bj->ij", y, y)
+            b.add(Eigenvalues(Operand(square, (1, 2)), (1,), (2,), 0), (n,))
+        counts.append(needed(b.build(widths=(16, 24)), 10_000))
+    assert counts[1] > 10 * counts[0]
+    assert counts[2] > 1.5 * counts[0]
 
 
 def test_free_memory_is_known_here_or_not_at_all() -> None:

@@ -183,14 +183,16 @@ def test_an_entrywise_inner_product_with_a_leaf_is_outside() -> None:
     assert "an entrywise inner product of W itself with a function of a matrix" in outside(b)
 
 
-def test_norms_of_the_rows_of_a_leaf_are_outside_and_its_whole_norm_is_not() -> None:
-    b, w, _ = leaves()
-    b.einsum("ij,ij->i", w, w)
-    assert "the norms of rows, or a square, of W itself" in outside(b)
+def test_the_norm_of_a_leaf_has_its_law_and_its_square_is_outside() -> None:
     b, w, _ = leaves()
     b.mark("output", "norm", b.einsum("ij,ij->", w, w))
+    b.mark("output", "rows", b.einsum("i->", b.einsum("ij,ij->i", w, w)))
     run = tpdyn.simulate(b.build(widths=(16, 24)), width=1000)
     assert float(run.outputs[0]) == pytest.approx(1000, abs=10)  # 7 standard deviations of chi-squared / n
+    assert float(run.outputs[1]) == pytest.approx(float(run.outputs[0]))
+    b, w, _ = leaves()
+    b.einsum("ij,ji->", w, w)
+    assert "an inner product of W and its own transpose" in outside(b)
 
 
 def test_an_inner_product_of_two_leaves_is_outside() -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.readings.sampled.einsum import Labels, Part, einsum, fresh
 from tpdyn.readings.sampled.gaussian import Gaussian, Side
+from tpdyn.readings.sampled.normed import with_norms
 from tpdyn.readings.sampled.rows import inner
 
 if TYPE_CHECKING:
@@ -121,6 +122,28 @@ class Unseen:
         """Return the sum of the squares of all entries."""
         batch = self.any_split()[0]
         return sum(self.operator(k).squared_norm() for k in range(math.prod(self.shape[axis] for axis in batch)))
+
+    def squared_norms(self, kept: Labels) -> Part:
+        """Return sums of squares of its entries, and the axes that these have: `kept`, and others of its side."""
+        if self.split is None:
+            rest = tuple(axis for axis in range(len(self.shape)) if axis not in kept)
+            alone = any(axis in self.wide for axis in kept)
+            self.split = ((), kept, rest) if alone else (kept, rest[:1], rest[1:])
+        batch, rows, columns = self.split
+        numbers = range(math.prod(self.shape[axis] for axis in batch))
+        if {*kept} <= {*batch}:
+            norms = [self.one * self.operator(number).squared_norm() for number in numbers]
+            return torch.stack(norms).reshape([self.shape[axis] for axis in batch]), batch
+        sides: dict[Side, Labels] = {"rows": rows, "columns": columns}
+        for unit, axes in sides.items():
+            if {*kept} <= {*batch, *axes}:
+                norms = []
+                for number in numbers:
+                    self.operators[number], each = with_norms(self.operator(number), unit, self.name)
+                    norms.append(each)
+                axes = (*batch, *axes)
+                return torch.stack(norms).reshape([self.shape[axis] for axis in axes]), axes
+        raise OutsideTheory(f"outside the sampler: the squares of entries of {self.name} itself")
 
     def implied(self, generator: torch.Generator) -> Tensor:
         """Draw a dense leaf that gives all the answers given so far."""
@@ -322,7 +345,19 @@ def through(parts: list[Part], leaf: Unseen, axes: Labels, out: Labels) -> list[
     needed = {*out, *axes, *(label for _, labels in others for label in labels)}
     labels = tuple(dict.fromkeys(label for _, own in touching for label in own if label in needed))
     x = einsum(touching, labels) if touching else leaf.one
+    if leaf.split is None:
+        summed = _first(summed, touching, {axes[axis] for axis in leaf.wide})
     return [leaf.times(x, labels, axes, summed), *others]
+
+
+def _first(summed: frozenset[int], touching: list[Part], wide: set[int]) -> frozenset[int]:
+    """Choose what the first product of a leaf sums over, which decides how its axes are split.
+
+    A finite axis counts independent matrices if no tensor has it together with a wide one. An expert that is chosen by indices
+    is such a matrix, an offset of a convolution is not. The sum over matrices is taken afterwards.
+    """
+    joint = {label for _, own in touching if wide & summed & {*own} for label in own}
+    return frozenset(label for label in summed if label in wide or label in joint) if joint else summed
 
 
 def _summed(leaf: Unseen, axes: Labels, out: Labels) -> Labels:

@@ -91,10 +91,8 @@ class Matrix:
         for c, atom, axes in self.terms:
             own = tuple(labels[axis] for axis in axes)
             if isinstance(atom, Entrywise):
-                if max((*labels, *x_labels)) >= rank:
-                    raise OutsideTheory("outside the sampler: a sum over a finite axis of a function of matrices")
                 whole = Matrix(self.shape, self.wide, [Term(1.0, atom, axes)], self.one)
-                terms.append(Term(c, Entrywise(torch.mul, ((whole, labels), (x, x_labels)), rank), _axes(rank)))
+                terms.append(Term(c, _weighted(whole, labels, x, x_labels, rank), _axes(rank)))
                 continue
             if isinstance(atom, Identity):
                 raise OutsideTheory(DIAGONAL)
@@ -208,7 +206,7 @@ def inner(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, out: Labels,
                 continue
             one, two = as_lazy(a), as_lazy(b)
             if one.leaf is not None and two.leaf is not None:
-                total += c * d * _norm_of(one, labels, two, others, out)
+                total += c * d * _squares_of(one, labels, two, others, out)
                 continue
             parts, leaf_labels = one.relabelled(labels, fresh(x_labels, y_labels, out))
             more, more_labels = two.relabelled(others, fresh(x_labels, y_labels, out) + one.count)
@@ -235,18 +233,26 @@ def _trace(a: Atom, a_labels: Labels, b: Atom, b_labels: Labels, out: Labels) ->
     return a.times(a_labels, product.relabelled(b_labels, fresh(a_labels, b_labels, out))[0], out)
 
 
-def _norm_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) -> float:
-    """Compute the squared norm of a leaf, the one product of two leaves that is not a product of matrices."""
+def _squares_of(x: Lazy, x_labels: Labels, y: Lazy, y_labels: Labels, out: Labels) -> Tensor:
+    """Sum the squares of a leaf, over rows or all: the one product of two leaves that has a rule."""
     assert x.leaf is not None
     assert y.leaf is not None
-    plain = not x.parts and not y.parts and _axes(x.rank) == x.axes == y.axes
-    if x.leaf is y.leaf and plain and x_labels == y_labels and not out:
-        return x.leaf.squared_norm()
-    if x.leaf is y.leaf:
-        raise OutsideTheory(f"outside the sampler: the norms of rows, or a square, of {x.leaf.name} itself")
-    raise OutsideTheory(
-        f"outside the sampler: an inner product of two Gaussian leaves, {x.leaf.name} and {y.leaf.name}"
-    )
+    if x.leaf is not y.leaf:
+        raise OutsideTheory(
+            f"outside the sampler: an inner product of two Gaussian leaves, {x.leaf.name} and {y.leaf.name}"
+        )
+    first = fresh(x_labels, y_labels, out)
+    parts, labels = x.relabelled(x_labels, first)
+    more, others = y.relabelled(y_labels, first + x.count)
+    every = [*parts, *more]
+    if labels != others:
+        raise OutsideTheory(f"outside the sampler: an inner product of {x.leaf.name} and its own transpose")
+    met = {*out, *(label for _, own in every for label in own)}
+    kept = tuple(axis for axis, label in enumerate(labels) if label in met)
+    if not kept:
+        return einsum([*every, (x.leaf.one * x.leaf.squared_norm(), ())], out)
+    norms, axes = x.leaf.squared_norms(kept)
+    return einsum([*every, (norms, tuple(labels[axis] for axis in axes))], out)
 
 
 def product(x: Matrix, x_labels: Labels, y: Matrix, y_labels: Labels, rank: int) -> list[Term]:
@@ -320,6 +326,10 @@ def _reduced(parts: list[Part], leaf_labels: Labels, rank: int) -> list[Part]:
                 kept = tuple(label for label in dict.fromkeys(pair) if label < rank or label in rest)
                 size = math.prod(sizes[label] for label in kept)
                 smaller = size <= max(parts[first][0].numel(), parts[second][0].numel())
+                axes = {
+                    label for label in kept if label < rank
+                }  # two sides of a matrix stay apart, at small widths too
+                smaller = smaller and any(axes <= {*parts[k][1]} for k in (first, second))
                 if len(kept) < len(set(pair)) and smaller and (best is None or size < best[0]):
                     best = (size, first, second, kept)
         if best is None:
@@ -369,6 +379,19 @@ def _placed(entries: Tensor, labels: Labels, rank: int) -> Tensor:
 def entrywise(function: Callable[..., Tensor], operands: Sequence[tuple[Matrix | Tensor, Labels]], rank: int) -> Term:
     """Write an entrywise function of matrices and vectors as a term of a matrix."""
     return Term(1.0, Entrywise(function, tuple(operands), rank), _axes(rank))
+
+
+def _weighted(matrix: Matrix, labels: Labels, x: Tensor, x_labels: Labels, rank: int) -> Entrywise:
+    """Multiply entry by entry, and sum over finite axes (labels from `rank` on) within each tile."""
+    summed = sorted({label for label in (*labels, *x_labels) if label >= rank})
+    place = {label: rank + number for number, label in enumerate(summed)}
+    of_matrix, of_x = (tuple(place.get(label, label) for label in own) for own in (labels, x_labels))
+    trailing = tuple(place.values())
+
+    def function(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(trailing) if trailing else a * b
+
+    return Entrywise(function, ((matrix, of_matrix), (x, of_x)), rank + len(trailing))
 
 
 def _by_tiles(

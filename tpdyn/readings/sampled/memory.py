@@ -17,6 +17,7 @@ from torch import Tensor
 from tpdyn.program.instructions import Contract, Eigenvalues, Leaf, operands_of
 from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program
+from tpdyn.readings.sampled.spheres import BLOCK
 
 TEMPORARY = 3
 """Copies of the vectors of a matrix of low rank while its eigenvectors are found, besides these."""
@@ -28,6 +29,7 @@ def needed(program: Program, width: int, entry: int = 8) -> int:
     reads = [tuple(operand.var for operand in operands_of(each.instruction)) for each in program.statements]
     freed = dying(reads, ())
     met: dict[int, int] = {}
+    normed: dict[int, int] = {}
     kept = most = 0
     for position, statement in enumerate(program.statements):
         passing = 0
@@ -40,9 +42,13 @@ def needed(program: Program, width: int, entry: int = 8) -> int:
             count.hold(position, reads[position], isinstance(statement.instruction, Leaf))
         else:
             if isinstance(statement.instruction, Contract):
+                if len(reads[position]) == 2 and statement.wide_axes:
+                    both = frozenset.intersection(*(count.leaves.get(read, frozenset()) for read in reads[position]))
+                    normed |= dict.fromkeys(both, count.entries[position])
                 for leaf in {leaf for read in reads[position] for leaf in count.leaves.get(read, ())}:
                     kept += _asked(program, leaf, position, width, met)
             count.make(position)
+        passing += sum(min(of_normed(rows, met.get(leaf, 0)), 2 * count.entries[leaf]) for leaf, rows in normed.items())
         most = max(most, count.stored + kept + passing)
         for var in freed.get(position, ()):
             count.free(var)
@@ -102,6 +108,12 @@ def _asked(program: Program, leaf: int, position: int, width: int, met: dict[int
     new = max(0, min(vectors, min(sides) - met.get(leaf, 0)))
     met[leaf] = met.get(leaf, 0) + new
     return new * sum(sides)
+
+
+def of_normed(rows: int, asked: int) -> int:
+    """Count what `Spheres` holds for rows whose norms were told, half of the questions being sums: coordinates and links."""
+    sums = asked // 2 + 1
+    return rows * (TEMPORARY * (2 * BLOCK + sums) * 3 + 4 * 4 * sums**2 // BLOCK)
 
 
 def free_memory(device: torch.device) -> int | None:
