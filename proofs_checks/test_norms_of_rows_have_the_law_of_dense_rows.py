@@ -85,8 +85,8 @@ def simulated(seeds: int) -> Tensor:
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(seed)
         draw = {
-            "rows": lambda k, g=generator: torch.randn(k, ROWS, generator=g, dtype=F64),
-            "columns": lambda k, g=generator: torch.randn(k, COLUMNS, generator=g, dtype=F64),
+            "rows": lambda k, along=None, g=generator: torch.randn(k, ROWS, generator=g, dtype=F64),
+            "columns": lambda k, along=None, g=generator: torch.randn(k, COLUMNS, generator=g, dtype=F64),
         }
         before = Gaussian(ROWS, COLUMNS, 1.0, draw, np.random.default_rng(seed))  # type: ignore[arg-type]
         w, norms = with_norms(before, "rows", "W")

@@ -48,6 +48,8 @@ class Points:
     every scramble. met: what leaves are first multiplied by, see `data_met`. paired: see `Stream`.
     """
 
+    sharp = True
+
     def __init__(
         self,
         spaces: Mapping[Axis, Space],

@@ -104,3 +104,16 @@ def test_the_norm_of_a_stack_of_matrices_counts_all_of_them() -> None:
     w.times(normal(3, 2, 5), (0, 3, 2), (0, 1, 2), frozenset({2}))
     norm = w.squared_norm()
     assert float(w.implied(torch.Generator().manual_seed(2)).square().sum()) == pytest.approx(norm, rel=1e-10)
+
+
+@pytest.mark.parametrize("sharp", [False, True])
+def test_norms_of_rows_are_drawn_or_are_their_means_as_in_the_limit(sharp: bool) -> None:
+    """Of rows of a stack (2, 5, 400) over its last axis, and of its matrices."""
+    w = leaf((2, 5, 400), (1, 2))
+    w.sharp = sharp
+    norms, axes = w.squared_norms((0, 1))
+    assert axes == (0, 1)
+    assert bool((norms == 400).all()) == sharp
+    assert float((norms - 400).abs().max()) < 5 * 800**0.5
+    if not sharp:
+        torch.testing.assert_close(norms.sum(1), w.squared_norms((0,))[0])

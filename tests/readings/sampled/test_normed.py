@@ -23,7 +23,9 @@ F64 = torch.float64
 def made(rows: int, columns: int, seed: int = 0, kind: type[Gaussian] = Gaussian) -> Gaussian:
     generator = torch.Generator().manual_seed(seed)
     size = {"rows": rows, "columns": columns}
-    draw = {side: lambda k, n=n: torch.randn(k, n, generator=generator, dtype=F64) for side, n in size.items()}
+    draw = {
+        side: lambda k, along=None, n=n: torch.randn(k, n, generator=generator, dtype=F64) for side, n in size.items()
+    }
     return kind(rows, columns, 0.5, draw, np.random.default_rng(seed))  # type: ignore[arg-type]
 
 
@@ -104,8 +106,7 @@ def test_weight_norm_is_that_of_dense_matrices(factor: int) -> None:
 def test_norms_that_are_drawn_apart_from_the_rows_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     program = weight_norm(Scaling.of(8, 1))
     named = {mark.view.var for mark in program.marks}
-    fresh = Gaussian._fresh
-    monkeypatch.setattr(Normed, "_fresh", fresh)
+    monkeypatch.setattr(Normed, "_fresh", Gaussian._fresh)
     values, leaves = implied(program, 40, 1, vars=named)
     dense = finite.run(program, 40, vars=named, leaves=leaves)
     assert max(float((values[v] - dense[v]).abs().max() / dense[v].abs().max()) for v in named) > 1e-3

@@ -37,7 +37,7 @@ class Unseen:
 
     How its axes are split into rows and columns is decided at its first product. Every later product must fit that split.
     make: (number of the matrix, axes of the rows, axes of the columns) -> its operator. one: the number 1, in the float type
-    and on the device of its answers.
+    and on the device of its answers. sharp: whether norms of rows are their means, as in the limit.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class Unseen:
         wide: tuple[int, ...],
         make: Callable[[int, Labels, Labels], Gaussian],
         one: Tensor,
+        sharp: bool = False,
     ) -> None:
-        self.name, self.shape, self.wide, self.make, self.one = name, shape, wide, make, one
+        self.name, self.shape, self.wide, self.make, self.one, self.sharp = name, shape, wide, make, one, sharp
         self.split: Split | None = None
         self.operators: dict[int, Gaussian] = {}
 
@@ -127,8 +128,8 @@ class Unseen:
         """Return sums of squares of its entries, and the axes that these have: `kept`, and others of its side."""
         if self.split is None:
             rest = tuple(axis for axis in range(len(self.shape)) if axis not in kept)
-            alone = any(axis in self.wide for axis in kept)
-            self.split = ((), kept, rest) if alone else (kept, rest[:1], rest[1:])
+            wide, finite = (tuple(axis for axis in kept if (axis in self.wide) == grows) for grows in (True, False))
+            self.split = (finite, wide, rest) if wide else (finite, rest[:1], rest[1:])
         batch, rows, columns = self.split
         numbers = range(math.prod(self.shape[axis] for axis in batch))
         if {*kept} <= {*batch}:
@@ -138,6 +139,12 @@ class Unseen:
         for unit, axes in sides.items():
             if {*kept} <= {*batch, *axes}:
                 norms = []
+                if self.sharp:  # a mean over a wide axis, which leaves the rows as they are
+                    operator, across = self.operator(0), self.split[2 if unit == "rows" else 1]
+                    if not {*across} & {*self.wide}:
+                        raise OutsideTheory(f"outside the limit: norms of {self.name} along an axis that does not grow")
+                    mean = operator.mean_square * math.prod(self.shape[axis] for axis in across)
+                    return (self.one * mean).expand([self.shape[axis] for axis in (*batch, *axes)]), (*batch, *axes)
                 for number in numbers:
                     self.operators[number], each = with_norms(self.operator(number), unit, self.name)
                     norms.append(each)

@@ -180,6 +180,11 @@ class Gaussian:
         return y.T @ q + u.T @ v - u.T @ ((u @ y.T) @ q) + rest
 
     @property
+    def mean_square(self) -> float:
+        """The mean square of an entry."""
+        return self.std**2
+
+    @property
     def directions(self) -> tuple[int, int]:
         """How many directions of each side were asked: (columns, rows)."""
         return self.asked["columns"].count, self.asked["rows"].count
@@ -221,6 +226,11 @@ class Orthogonal(Gaussian):
         for _ in range(2):
             known.add_to(answers, known.inner(answers), -1.0)
         return orthonormal(answers)
+
+    @property
+    def mean_square(self) -> float:
+        """See `Gaussian.mean_square`: one of the entries of a square orthogonal matrix has mean square 1 / n."""
+        return self.std**2 / self.size["rows"]
 
     def squared_norm(self) -> float:
         """Return `|W|^2`, which is not random."""

@@ -19,6 +19,8 @@ from tpdyn.readings.sampled.gaussian import Draw
 class Independent:
     """Independent noise; the same seed draws the same."""
 
+    sharp = False
+
     def __init__(self, width: int, seed: int, one: Tensor) -> None:
         self.width, self.seed, self.one = width, seed, one
 

@@ -52,7 +52,7 @@ class Normed(Gaussian):
             return super()._times(x, side)
         return x @ (self.stored.T if side == other(self.unit) else self.stored)
 
-    def _fresh(self, new: Tensor, side: Side) -> Tensor:
+    def _fresh(self, new: Tensor, side: Side, along: Tensor) -> Tensor:
         """Answer by what is left of the rows: their components along new vectors, or sums of them."""
         across, k = other(self.unit), new.shape[0]
         assert self.spheres is not None
@@ -73,7 +73,7 @@ class Normed(Gaussian):
     def _new(self, count: int) -> Tensor:
         """Draw vectors that are standard normal in the space that no answer has touched."""
         known = self.asked[other(self.unit)]
-        new = self.draw[other(self.unit)](count).to(self.dtype)
+        new = self.draw[other(self.unit)](count, None).to(self.dtype)
         for _ in range(2):
             known.add_to(new, known.inner(new), -1.0)
         return new

@@ -51,7 +51,12 @@ STANDS_FOR = {
 
 
 class Noise(Protocol):
-    """Where fresh coordinates come from."""
+    """Where fresh coordinates come from.
+
+    sharp: whether norms of rows are their means, as in the limit.
+    """
+
+    sharp: bool
 
     def leaf(self, position: int, leaf: Leaf, shape: tuple[int, ...], wide: Labels) -> Tensor:
         """Draw a leaf with at most one wide axis from its law."""
@@ -168,7 +173,7 @@ class Rule:
                 self._note(leaf, STANDS_FOR["orthogonal"])
             return Gaussian(height, length, std, draw, generator, self.one.dtype, self.one.device)
 
-        unseen = Unseen(leaf.name, shape, wide, make, self.one)
+        unseen = Unseen(leaf.name, shape, wide, make, self.one, self.noise.sharp)
         if self.keep:
             self.kept[leaf.name] = unseen
         return unseen
