@@ -1,6 +1,6 @@
 """How does a verdict read in a pull request? A document as a page of Markdown that GitHub shows well.
 
-Everything that comes from a script is written as code or escaped: a module's name makes no markup.
+Everything that comes from a script is written as code or escaped: the name of a module stays a name.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _monitor(document: dict[str, Any]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape text: no character makes markup; `code` and powers of n are kept as code."""
+    """Escape text, so that its characters make no markup. `code` and powers of n are kept as code."""
     parts = re.split(r"(`[^`\n]+`|\bn\^-?\d+(?:/\d+)?)", str(text).replace("\n", " "))
     plain = [re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", part) for part in parts]
     return "".join(code(parts[k].strip("`")) if k % 2 else plain[k] for k in range(len(parts)))

@@ -1,4 +1,5 @@
-"""How does a log become one file to send to a colleague? The tab's own page with its data inside: no server, no network.
+"""How does a log become one file to send to a colleague? The tab's own page with its data inside: it works offline, without
+a server.
 
 The data is gzipped JSON in base64: no text of the script ever stands in the page as markup. A content policy forbids the page to
 load or to send anything.

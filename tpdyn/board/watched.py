@@ -65,7 +65,7 @@ def of_events(head: Mapping[str, Any], looks: Iterable[tuple[int, float, Any]]) 
 
 
 def of_file(file: Path) -> Watched:
-    """Return the same from `monitor.jsonl`, without a last line that was cut off. Raises ValueError for what is no such file."""
+    """Return the same from `monitor.jsonl`, without a last line that was cut off. Raises ValueError for any other file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     head = heading_of(lines, file)
     modules: dict[str, Any] = {}

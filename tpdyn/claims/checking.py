@@ -122,7 +122,7 @@ class Bench:
         return Means(Store.under(self.folder), identity_of(file, [function]), subject_name(subject))
 
     def program(self, claim: RegimeClaim) -> Program:
-        """Return the recording of a script; record it once, or once a process if no folder keeps it."""
+        """Return the recording of a script. Record it once, or once a process if recordings are not kept in a folder."""
         key = (_key(claim.subject), claim.steps)
         if key not in self.programs:
             train = self.script(claim.subject)
@@ -308,7 +308,7 @@ def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Judged:
 
 
 def transferred(located: Transfer, claimed: bool) -> numbers.Verdict:
-    """Judge whether an optimum moves with the width, as claimed. One that moves by less than the margin is no failure."""
+    """Judge whether an optimum moves with the width, as claimed. One that moves by less than the margin still holds."""
     e = located.exponent
     far = min(abs(e.low), abs(e.high)) > MARGIN and e.low * e.high > 0
     moves = True if far else located.moves if located.moves is False else None

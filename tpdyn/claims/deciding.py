@@ -39,9 +39,10 @@ row theories are right or off by 1/2 either way.
 * Feature learning and kernel, 2,000 scripts for each of 18 combinations. False contradictions: 0 in 12,000. False
   confirmations: 0 in 24,000. Of right theories 0.3 % stay undecided (0.7 % at most), of wrong ones 2 % (10 % at most); the
   others are decided. At noise 0.4 nearly all right ones need a second look, at 0.15 one in ten.
-* Unstable, 2,000 scripts for each of 9 combinations: no false contradiction in 6,000, no false confirmation in 12,000. Of right
-  theories 0.3 % stay undecided (0.7 % at most), of those that are too small by 1/2 at most 8 %. Those too large by 1/2 stay
-  undecided in 83 %, 51 % and 7 % at noise 0.05, 0.15 and 0.4."""
+* Unstable, 2,000 scripts for each of 9 combinations. False contradictions: 0 in 6,000. False confirmations: 0 in 12,000. Of
+  right theories 0.3 % stay undecided (0.7 % at most), of those that are too small by 1/2 at most 8 %. Those too large by
+  1/2 stay undecided in 83 %, 51 % and 7 % at noise 0.05, 0.15 and 0.4.
+  """
 
 LOOKS = 5
 POWER = 0.9
@@ -144,7 +145,7 @@ def until_decided(
     report: Report, more: More, *, on: Callable[[], bool] = lambda: True, looks: int = LOOKS, alpha: float = ALPHA,
     program: ProgramRuns | None = None,
 ) -> Report:  # fmt: skip
-    """Look at more runs until the report is decided, looks are used up, no plan helps, or `on()` says no.
+    """Look at more runs until the report is decided, looks are used up, plans do not help, or `on()` declines.
 
     report: the first look. It is judged anew at the confidence of look 1. `more` makes the runs that a plan asks for.
     alpha: the chance of error over all looks. program: makes runs of the recorded program. It measures rows that it measured
@@ -222,7 +223,7 @@ def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def _larger(report: Report) -> Plan | None:
-    """Return the most that one look adds, where no plan is sure to decide; None if that was made already."""
+    """Return the most that one look adds, where plans are not sure to decide; None if that was made already."""
     measurement = report.measurement
     claims = [claim for claim in report.claims if not claim.met and claim.names]
     if not claims or len(measurement.seeds) < 2:

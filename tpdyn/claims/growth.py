@@ -133,7 +133,7 @@ def _difference(after: Tensor, before: Tensor) -> Tensor:
 
 
 def _slopes(sizes: _Numbers, errors: _Numbers, widths: Sequence[int]) -> tuple[Slope, ...]:
-    """Return the slope between the two largest widths; None where a value is zero, round-off, or no number."""
+    """Return the slope between the two largest widths; None where a value is zero, round-off, or not a number."""
     medians, around = np.median(sizes, axis=1)[-2:], np.median(errors, axis=1)[-2:]
     slopes: list[Slope] = []
     for (low, high), (small, large) in zip(medians.T, around.T, strict=True):

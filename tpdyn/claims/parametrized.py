@@ -20,7 +20,7 @@ def parametrize_with_claims(
     expected_failed_claims: names of claims (or a function of a claim) with the reason why they may fail. These tests
     are marked as expected failures. xfail_strict: whether one that passes after all fails; as pytest is configured
     unless given. callback: told the finding of each claim. Claims share the chance of error: alpha / m each. Raises
-    ValueError for a name that no claim has. Needs pytest.
+    ValueError for a name that does not belong to a claim. Needs pytest.
     """
     import pytest
 

@@ -1,9 +1,9 @@
 """How much of a change do the parts of lower order make at a width? The recorded program tells, with some parameters frozen.
 
 A change is a sum of parts: each parameter's own, and what they do together. The calculus says which of them lead.
-Constants decide how large the others still are at the smallest width. No calculus knows them, but the program computes
-them: run it with the leading parameters frozen. The change that is left is compared with the whole one. So the width at
-which parts cross is measured, where `statistics.GROWING_CROSSOVER` assumes it.
+Constants decide how large the others still are at the smallest width. The calculus does not know them, but the program
+computes them: run it with the leading parameters frozen. The change that is left is compared with the whole one. So the
+width at which parts cross is measured, where `statistics.GROWING_CROSSOVER` assumes it.
 """
 
 from __future__ import annotations

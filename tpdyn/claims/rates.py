@@ -110,8 +110,8 @@ def hunted(runs: int, examples: int = 100, alpha: float = ALPHA) -> tuple[int, i
     """Count the runs in which Hypothesis refutes a true statement: a Gaussian of mean zero is near zero.
 
     Returns (with a limit that `examples` numbers exceed with probability alpha, with 3 standard errors for each example).
-    Hypothesis reports the worst of what it tries, so the limit must count the examples. Shrinking needs no correction: it
-    starts from an example that failed already. Needs hypothesis.
+    Hypothesis reports the worst of what it tries, so the limit must count the examples. Shrinking is free: it starts from
+    an example that failed already. Needs hypothesis.
     """
     from hypothesis import Phase, given, seed, settings
     from hypothesis import strategies as st

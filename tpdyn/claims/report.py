@@ -3,11 +3,11 @@
 What the rows say of the regime is decided in `tpdyn.claims.outcome`.
 
 Which step is compared. Sizes at step 0. Changes are compared at the last step that was measured and predicted, unless
-something is predicted to blow up before. From then on values saturate, overflow and mix powers, and finite widths show
-no exponent. So when a module's change is predicted to have a positive order, the first step with one is compared. When
-only something unnamed is unstable (attention logits, say), it is the first step at which anything changes. A positive
-order that is predicted means that NaN and Inf are expected, not wrong. Functions of values that grow (in that same
-step, `Row.mixed`) are not held against the theory. Outside of its interval such a row is "not explained".
+something is predicted to blow up before. From then on values saturate, overflow and mix powers, and finite widths do not
+show an exponent. So when a module's change is predicted to have a positive order, the first step with one is compared. When
+only something unnamed is unstable (attention logits, say), it is the first step at which anything changes. A positive order
+that is predicted means that NaN and Inf are expected, not wrong. Functions of values that grow (in that same step,
+`Row.mixed`) are not held against the theory. Outside of its interval such a row is "not explained".
 
 Which mean is compared. The order of a value is that of its typical entry: the mean absolute entry along the width. A value
 without entries along the width (the output) is as large as its largest entries. There the root mean square is compared.
@@ -437,7 +437,7 @@ def _hidden(what: str, order: Order, slower: Order, estimate: OrderEstimate | No
 
 
 def _falls_late(prediction: Prediction, width: int) -> str:
-    """Say which initial sizes are no powers yet at the smallest width: (1 + w/n)^-1/2 has a slope below 1/10 from 4 w on."""
+    """Say which initial sizes are not yet powers at the smallest width: (1 + w/n)^-1/2 has a slope below 1/10 from 4 w on."""
     late = prediction.program.late
     if not late or 4 * max(late.values()) <= width:
         return ""

@@ -1,4 +1,5 @@
-"""What do runs of the recorded program say where no live run can tell? Of values without a module, and of very large widths.
+"""What do runs of the recorded program say where live runs cannot tell? Of values without a module, and of very large
+widths.
 
 The program is the script: it was recorded and verified. Before its runs count, a permutation test compares them with the live
 ones at the same widths (`tpdyn.measuring.one_law`). At widths where a dense run takes too much, runs are simulated: the same law,
@@ -41,7 +42,7 @@ DOUBLINGS = 4
 
 
 def marked(prediction: Prediction) -> Program:
-    """Return the program in which the values that decide, and are no module's output, have names like modules."""
+    """Return the program with names, like those of modules, for the values that decide inside of modules."""
     program = prediction.program
     marks = [
         Mark("module", row.name, row.step, View.plain(row.position, len(program.statements[row.position].shape)))
@@ -52,7 +53,7 @@ def marked(prediction: Prediction) -> Program:
 
 
 def unseen(prediction: Prediction) -> tuple[str, ...]:
-    """Name the values that no live run shows."""
+    """Name the values that live runs do not show."""
     return tuple(dict.fromkeys(row.name for row in prediction.rows() if row.kind == "value"))
 
 
@@ -76,7 +77,9 @@ class ProgramRuns:
     slowest: dict[int, float] = field(default_factory=dict)
 
     def of_values(self) -> dict[str, Measurement]:
-        """Measure the values that no live run shows, at the widths of live runs. Empty if there are none, or it cannot be."""
+        """Measure the values that live runs do not show, at the widths of live runs. Empty if there are none, or it cannot
+        be.
+        """
         names = unseen(self.prediction)
         found = self.beside() if names else None
         return {} if found is None else dict.fromkeys(names, found)

@@ -112,7 +112,7 @@ def absolute(path: Path | None) -> Path | None:
 
 
 def say(message: str) -> None:
-    """Tell the user something that is no result, on standard error."""
+    """Tell the user something beside the result, on standard error."""
     print(f"tpdyn: {message}", file=sys.stderr)
 
 

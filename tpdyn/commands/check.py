@@ -182,7 +182,7 @@ def check(
 
 
 def _beside_limit(report: Report, widths: Sequence[int], seeds: int, tell: Progress) -> tuple[Report, str]:
-    """Return the report with runs beside the limit; or as it was, and why there is no limit."""
+    """Return the report with runs beside the limit; or as it was, and why there is none."""
     program = report.prediction.program
     try:
         with translated():
@@ -199,7 +199,7 @@ def _beside_limit(report: Report, widths: Sequence[int], seeds: int, tell: Progr
 
 
 def predicted(program: Program, *, require: str = "") -> Checked:
-    """Predict a program that is recorded already. Raises `BadInput` if it has no update, or was recorded at one width."""
+    """Predict a program that is recorded already. Raises `BadInput` if it lacks an update, or was recorded at one width."""
     required = _regime(require) if require else None
     with translated():
         try:

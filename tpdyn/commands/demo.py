@@ -67,7 +67,7 @@ def show(checked: dict[str, Checked], logdir: Path, console: Console | None = No
 
 
 def exit_of(checked: dict[str, Checked]) -> Exit:
-    """Return 0 when all three regimes are what theory says and no run contradicts them."""
+    """Return 0 when all three regimes are what theory says and the runs contradict none of them."""
     expected = {name: regime for name, _, regime in CASES}
     right = all(each.prediction.regime is expected[name] for name, each in checked.items())
     against = any(each.exit in (Exit.DISAGREEMENT, Exit.OUTSIDE) for each in checked.values())

@@ -49,7 +49,7 @@ class BadInput(ValueError):
 
 
 class BeyondTheory(RuntimeError):
-    """The script does something that the theory, or the recording, has no rule for; the message names its line."""
+    """The script does something for which the theory, or the recording, lacks a rule; the message names its line."""
 
 
 def status_of(error: BaseException) -> Exit | None:

@@ -42,13 +42,13 @@ class Fixed:
 
     @property
     def verified(self) -> bool:
-        """Whether the edited script learns features, needs no further edit, and is the same at the base width."""
+        """Whether the edited script learns features, is edited completely, and is the same at the base width."""
         there = self.again is not None and self.again.maximal and not self.again.edits()
         return there and self.neutral is not False
 
     @property
     def exit(self) -> Exit:
-        """The status: a patch that is not verified is no success."""
+        """The status: a patch that is not verified counts as failed."""
         return Exit.OK if self.nothing_to_change or self.verified else Exit.UNVERIFIED
 
     def told(self) -> str:

@@ -50,7 +50,7 @@ class Found:
 def kernels_of(make: Callable[[int], Any], x1: Path, x2: Path | None = None) -> Found:
     """Compute the kernels of `make(width)`, a module, for the arrays in two files.
 
-    Raises `BadInput` for files without an array of samples. Raises `BeyondTheory` where a kernel is not known or has no
+    Raises `BadInput` for files without an array of samples. Raises `BeyondTheory` where a kernel is not known or lacks a
     limit.
     """
 

@@ -99,8 +99,8 @@ def limits(
 ) -> Limits:
     """Record `train(width)` at small widths and take the limit; with `compare`, run the program at those widths beside it.
 
-    Raises `BeyondTheory` where there is no limit (it is unstable) or no rule. Raises `BadInput` for a number of points
-    that is no width of the script, and for an unknown `dtype`.
+    Raises `BeyondTheory` where there is no limit (it is unstable) or no rule. Raises `BadInput` for a number of points that
+    is not a width of the script, and for an unknown `dtype`.
     """
     kind = float_type(dtype)
     tell = progress or (lambda what, done, total: None)

@@ -63,7 +63,7 @@ def write(log: Rebuilt, logdir: Path) -> Path:
 
 
 def note_check(checked: Checked, means: Means, name: str, script: str) -> None:
-    """Note what the log of a check is made of. Nothing is noted where no runs are kept, or none were made."""
+    """Note what the log of a check is made of. Nothing is noted where runs are not kept, or none were made."""
     report = checked.report
     if report is None or means.store is None or not means.keeps:
         return

@@ -1,7 +1,7 @@
 """Which scripts does `tpdyn transfer` sweep, and under which names? Targets as they are, and with the derived parametrization.
 
 With `derived`, each target is swept twice: as it is, and as `tpdyn fix` writes it. That is relative to the smallest
-width, where the two are the same. The edited text stands in for the file while it runs; no file is touched.
+width, where the two are the same. The edited text stands in for the file while it runs; the file itself is left alone.
 """
 
 from __future__ import annotations

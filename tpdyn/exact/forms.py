@@ -27,7 +27,7 @@ class Form:
 
     @property
     def is_constant(self) -> bool:
-        """Whether no symbol enters."""
+        """Whether it is free of symbols."""
         return not any(self.coefficients)
 
     def primitive(self) -> Form:

@@ -20,13 +20,13 @@ _NEAR = 1e-7
 
 
 class Unbounded(ArithmeticError):
-    """The objective has no minimum on the constraints."""
+    """The objective is unbounded on the constraints."""
 
 
 @final
 @dataclass(frozen=True)
 class Infeasible:
-    """No point satisfies all constraints. certificate: the positions of constraints that contradict each other."""
+    """The constraints contradict each other. certificate: the positions of constraints that contradict each other."""
 
     certificate: tuple[int, ...]
 
@@ -106,7 +106,7 @@ def _subtract(row: dict[int, Fraction], other: dict[int, Fraction], factor: Frac
 def minimise(objective: Form, constraints: Sequence[Constraint], *, nonnegative: bool = False) -> Point | Infeasible:
     """Minimise the objective over the closure of all constraints ('>' counts as '>='); return a point.
 
-    nonnegative: no coordinate may be negative, on top of the constraints.
+    nonnegative: every coordinate is 0 or more, on top of the constraints.
 
     The point is checked exactly; that nothing smaller exists is HiGHS's word. Raises Unbounded where there is no minimum,
     ArithmeticError where no exact point is found near the one proposed.

@@ -2,7 +2,7 @@
 
 Its bounds (`= 0`, `> 0`, `>= 0`) say which parts of the boundary belong to a set. It may be flat. So a space falls into
 such sets without anything left between them. Corners are found by double description. A cut keeps those on its side,
-and adds one on each side of the polytope that it crosses. Two corners span a side when no third one lies on all the
+and adds one on each side of the polytope that it crosses. Two corners span a side when a third one never lies on all the
 bounds that both lie on. All numbers are integers: a corner is (d, d x, d y, ...) with d > 0, a bound's form (constant,
 ...).
 """

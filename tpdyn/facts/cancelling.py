@@ -1,7 +1,7 @@
 """Which sums cancel? Those that take a value away from itself: `W + e - e`, or f(x) less the same f of initial weights.
 
 Signs of terms are not kept by the orders, so a difference counts as large as its larger side. Here sums of sums are written
-out over **atoms**, values that are no sums. Where coefficients of an atom add up to zero, the sum is what is left.
+out over **atoms**, values that are not sums. Where coefficients of an atom add up to zero, the sum is what is left.
 
 Two statements hold the same value if they apply the same instruction to the same values. Each value has a *number*. In
 the base program it has another: there later versions of a parameter are its leaf. So `f(W_t) - f(W_0)` has no base, and
@@ -78,7 +78,7 @@ class _Forms:
     def _numbered(self) -> tuple[list[int], list[int]]:
         """Find for each value a position of the same value, and one of the same in the base program.
 
-        Initial values that depend on no later version are the same in both.
+        Initial values that are independent of later versions are the same in both.
         """
         value: list[int] = []
         initial: list[int] = []
@@ -167,7 +167,7 @@ class _Forms:
         return _collected(parts)[0], anew
 
     def _unfolded(self, var: int) -> Form:
-        """Write a sum of the optimizer over parameters and what is no sum."""
+        """Write a sum of the optimizer over parameters and whatever is not a sum."""
         statement = self.program.statements[var]
         combine = statement.instruction
         assert isinstance(combine, Combine)

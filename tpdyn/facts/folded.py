@@ -1,4 +1,5 @@
-"""Which multiplier belongs to which value? `h = n^-1/2 W x` is one value, and the bare `W x` of order 1/2 is no activation.
+"""Which multiplier belongs to which value? `h = n^-1/2 W x` is one value, and the bare `W x` of order 1/2 is not an
+activation.
 
 A constant multiplier `c n^p` belongs to the instruction that computes a value. Suppose that every forward use
 multiplies a value by a power of the width, at once or after a sum. Then the value does not count by itself.

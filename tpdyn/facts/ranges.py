@@ -2,7 +2,7 @@
 
 The columns of its **generators** G span the range of a sum of squares `S = G G^T + ...`. A negative power of S is large only
 outside of the range, where only an epsilon keeps it finite. So its argument must lie in the range. In S that holds for
-the gradients, sums of them (momentum), and other functions of S applied to those. Exponents play no part in this.
+the gradients, sums of them (momentum), and other functions of S applied to those. Exponents do not enter.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class Ranges:
         return sources.pop() if len(sources) == 1 else None
 
     def sums_over_eigenvalues(self) -> frozenset[int]:
-        """Collect products that sum over eigenvalues. All but finitely many of these vanish, so no rule for sums is about them."""
+        """Collect products that sum over eigenvalues. All but finitely many of these vanish, so the rules for sums do not
+        apply.
+        """
         if not any(isinstance(statement.instruction, Eigenvalues) for statement in self.program.statements):
             return frozenset()
         return frozenset(

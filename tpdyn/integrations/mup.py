@@ -89,8 +89,8 @@ class Comparison:
 
     optimizer: MuAdam or MuSGD, by what the script's optimizer does. regime: the regime under mup's rules. differences: what has
     to change to reach the maximal update nearest to mup's rules (empty: they are one). unmet: requirements that the rules miss.
-    shapes: dims on whose growth the two disagree. refused: parameters without a rule in mup. base_width: the width of the base
-    shapes (None: they fit no width). derived: the parametrization, for `tpdyn.parametrize`.
+    shapes: dims on whose growth the two disagree. refused: parameters without a rule in mup. base_width: the width of the
+    base shapes (None: they fit none). derived: the parametrization, for `tpdyn.parametrize`.
     """
 
     optimizer: str
@@ -160,7 +160,7 @@ def base_shapes_of(model: nn.Module) -> dict[str, BaseShape]:
 def read_base_shapes(path: str | Path) -> dict[str, BaseShape]:
     """Read the base shapes in a file that `mup.make_base_shapes(..., savefile=path)` wrote.
 
-    Raises BadInput if the file holds no base shapes, or if pyyaml is not installed.
+    Raises BadInput if the file lacks base shapes, or if pyyaml is not installed.
     """
     try:
         import yaml

@@ -117,7 +117,7 @@ def _kernels(kinds: tuple[Kind, ...], make: Make, x1: Tensor, x2: Tensor | None,
 
 
 def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
-    """Record the forward pass of a network on a few samples like x. Weights and laws, no values, are kept of it."""
+    """Record the forward pass of a network on a few samples like x. It keeps weights and laws, not values."""
     few = x[torch.arange(SAMPLES) % len(x)]
     if few.is_floating_point():
         few = few.float() + torch.randn(few.shape, generator=torch.Generator().manual_seed(0))
@@ -240,7 +240,7 @@ class Evaluated:
         return self._first(kind, sized, tuple(side.samples for side in tile.sides))
 
     def _alone(self, kind: Kind, tile: Tile) -> Tensor:
-        """Pair each input with itself: no digits are lost where a pair is equal."""
+        """Pair each input with itself: an equal pair keeps all its digits."""
         u = self.kernels.seen(tile, 0, self.network.output)
         batch = self.network.batch[self.network.output]
         out = (u.labels[batch], *(label for k, label in enumerate(u.labels) if k != batch))

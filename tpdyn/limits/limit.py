@@ -128,7 +128,7 @@ def limit(
     Raises:
         ValueError: recorded at one width, or a dim is not whole at this number of points.
         ReadingError: the run asks for more directions of a space than the points can hold.
-        OutsideTheory: the program has no limit: it is unstable, and the message says where and in which step. Or the
+        OutsideTheory: the program is unstable, so it lacks a limit; the message says where and in which step. Or the
             sampler lacks a rule for something in it.
 
     Source: the Master Theorem of Tensor Programs III (arXiv 2009.10685), as an algorithm.

@@ -28,7 +28,7 @@ BLOCK = 64
 """Dimensions of one Sobol sequence; further ones come from another sequence, its points permuted (Latin supercubes)."""
 
 SMALLEST = 1024
-"""Of less coordinates that belong to no axis, independent noise is drawn: there is no room to whiten many directions."""
+"""Of fewer coordinates that lie beside all axes, independent noise is drawn: many directions cannot be whitened there."""
 
 SUMS, SPREAD = 32, 2
 """The longest sums of columns are spread evenly, so many at most, in so many first calls. Each sorts all points."""
@@ -94,7 +94,7 @@ class Points:
         return lambda count, along=None: self._normal(position, axes, shape, count, along)
 
     def padding(self, position: int, size: int, number: int) -> Draw:
-        """Draw fresh standard normal vectors of coordinates that belong to no axis of the program."""
+        """Draw fresh standard normal vectors of coordinates beside the axes of the program."""
         key = f"padding {position} {number}"
         if key not in self.paddings:
             self.paddings[key] = Stream(f"{self.seed} {key}", size, self.one, size < SMALLEST)

@@ -27,7 +27,7 @@ GAUSSIAN = ("normal", "orthogonal")
 
 
 def fluctuations(facts: Facts, orders: Orders) -> dict[int, Fraction]:
-    """Order of the fluctuation of each sum over the width that is no vector any more, by position."""
+    """Order of the fluctuation of each sum over the width that is not a vector any more, by position."""
     fluctuating: dict[int, Fraction] = {}
     for position, statement in enumerate(facts.program.statements):
         instruction = statement.instruction

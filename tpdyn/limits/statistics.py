@@ -82,8 +82,8 @@ def backpropagated(program: Program) -> dict[int, list[tuple[str, int]]]:
     """List the vectors that come back to a weight in each step, by position: (name of the weight, step).
 
     The gradient of a weight is a sum over samples of outer products. Its factor along the rows of the weight is what is meant.
-    The gradient of a table of embeddings sums vectors by token: one vector a token is meant. Weights with no such factor (gains,
-    weights that are used twice) have none.
+    The gradient of a table of embeddings sums vectors by token: one vector a token is meant. Weights without such a factor
+    (gains, weights that are used twice) have none.
     """
     products: dict[int, list[tuple[str, int]]] = {}
     for parameter in program.parameters:

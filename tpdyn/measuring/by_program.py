@@ -295,7 +295,7 @@ def _shape(program: Program, view: View, width: int) -> tuple[int, ...]:
 
 
 def _rows(value: Tensor, rank: int) -> Tensor:
-    """Flatten to one row a seed; a value of one run has no axis in front."""
+    """Flatten to one row a seed; a value of one run lacks the axis in front."""
     return value.reshape(len(value), -1) if value.dim() > rank else value.reshape(1, -1)
 
 

@@ -14,7 +14,7 @@ WORDS = (*FIELDS, *PARTS)
 
 
 def values_of(run: Observation) -> list[Measured]:
-    """List all numbers of a run. A part of a change that does not exist (NaN) has no row."""
+    """List all numbers of a run. A part of a change that does not exist (NaN) is left out."""
     rows = [
         Measured(step, name, what, float(value))
         for (step, name), numbers in run.outputs.items()

@@ -62,7 +62,7 @@ def measure(
 
     by: "script" runs the script. "program" runs it for three seeds at each width. Its recorded program makes the
     others, at least 16, at little cost. Where a test tells the two apart, the runs are live ones, and the notes say so
-    (`tpdyn.measuring.one_law`). Widths that no dense run fits into memory are simulated. program: the recorded one, if
+    (`tpdyn.measuring.one_law`). Widths at which a dense run exceeds the memory are simulated. program: the recorded one, if
     there is one. means: where finished runs are kept, and how many are made at once (`tpdyn.store.means`).
 
     Raises ValueError for bad arguments. Raises MeasuringError when the script raises or leaves (naming width, seed and

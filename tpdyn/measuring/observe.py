@@ -348,7 +348,7 @@ class Observer:
 class _Again(nn.Module):
     """Calls a module once more, with gradients as in the live pass: some kernels (LSTM, attention) differ without them.
 
-    It is itself called without gradients, which tells `Watch` that this is no forward pass of the script.
+    It is itself called without gradients, which tells `Watch` that the script does not call it.
     """
 
     def forward(self, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

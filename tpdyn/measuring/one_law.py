@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tpdyn.measuring.measurement import Measurement
 
 ALPHA = 0.01
-"""The chance that runs of one law are told apart: they cost the live runs then, no verdict.
+"""The chance that runs of one law are told apart. They then cost the live runs, but the verdict stays right.
 
 Measured with `HYPOTHESIS_PROFILE=thorough python -m pytest -s proofs_checks/test_one_law.py` (3 live runs, 16 of the program,
 widths 64 ... 512, one value of ten off, spread 0.1 of the logs): 11 of 1,000 of one law are told apart. Of 1,000 with a slope off

@@ -83,6 +83,6 @@ def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, dev
 
 @contextlib.contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Run compiled models eagerly: inside compiled code no module is called."""
+    """Run compiled models eagerly: modules are not called inside of compiled code."""
     with torch.compiler.set_stance("force_eager"):
         yield

@@ -28,7 +28,7 @@ FLAT: dict[str, tuple[float, float]] = {
 
 
 def flat_region(operation: str, args: tuple[Any, ...]) -> tuple[float, float] | None:
-    """Return the inputs between which `aten.<operation>` is not flat; None for what is no activation function."""
+    """Return the inputs between which `aten.<operation>` is not flat; None unless it is an activation function."""
     operation = operation.removesuffix("_")
     if operation == "hardtanh" and len(args) == 3:
         return float(args[1]), float(args[2])  # relu6 is hardtanh between 0 and 6

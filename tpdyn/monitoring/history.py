@@ -59,7 +59,7 @@ class History:
 
 
 class NoHistory(ValueError):
-    """A file holds no history of a monitor; the message says what it holds."""
+    """A file without a history of a monitor; the message says what it holds."""
 
 
 def heading(history: History, settings: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ class monitor:
     on_alarm: called with each alarm; by default they become warnings.
 
     Memory: in a look a copy of the weights and one forward pass. Always 256 rows of the outputs at the first look. In a
-    distributed run only rank 0 looks. Raises ValueError for what is no model, optimizer or twin. Raises it for sharded
+    distributed run only rank 0 looks. Raises ValueError unless given a model, optimizers and twins. Raises it for sharded
     parameters (FSDP), too, which one process cannot look at.
 
     Example:

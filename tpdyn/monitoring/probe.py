@@ -1,4 +1,4 @@
-"""What does a model do with one fixed batch, right now? One forward pass on the side, which leaves no trace in the run.
+"""What does a model do with one fixed batch, right now? One forward pass on the side, without a trace in the run.
 
 Modules have the names that predictions use: a path, `output` for the whole model, `fc#2` for a second call. Everything
 is reduced where it lies and packed into one tensor, so that a look waits for the device once.
@@ -287,8 +287,8 @@ _APPLIED, _ENTERING, _UPDATE, _LOWEST = _PARTS = "|dW x|^2", "|x|^2", "|dW|", "m
 def _spread(value: Tensor) -> Tensor:
     """Return at most `ROWS` rows (all but the last axis) of a tensor, evenly spread.
 
-    The stride shares no factor with the number of rows. Else it could meet the same token of each example, or one edge
-    of each image.
+    The stride and the number of rows are coprime. Else it could meet the same token of each example, or one edge of each
+    image.
     """
     if value.dim() < 2:
         return value
@@ -383,7 +383,7 @@ def _largest_logit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 
 _BARE = (nn.Linear.forward, nn.LayerNorm.forward, nn.Embedding.forward)
-"""What these compute holds no softmax and no activation: their operations need not be looked at one by one."""
+"""What these compute is free of softmaxes and activations: their operations need not be looked at one by one."""
 
 
 @contextmanager

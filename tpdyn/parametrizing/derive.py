@@ -1,9 +1,9 @@
 """Which parametrization lets every layer of this program learn as much as it can, at every width? It is derived.
 
 The requirements of the maximal update are solved as exact linear programs on the cells of the program
-(`tpdyn.regimes.maximal`). Names, shapes and kinds of layers play no part. So it comes out, rather than goes in, that
-hidden matrices need Adam rates of 1/n. So does attention's 1/d instead of 1/sqrt(d). The tables of Tensor Programs V
-(arXiv 2203.03466) are known answers in the tests.
+(`tpdyn.regimes.maximal`). Names, shapes and kinds of layers do not enter. So it comes out, rather than goes in, that hidden
+matrices need Adam rates of 1/n. So does attention's 1/d instead of 1/sqrt(d). The tables of Tensor Programs V (arXiv
+2203.03466) are known answers in the tests.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = T
 
 
 def expect_steps(program: Program) -> None:
-    """Raise ValueError for a program without two optimizer steps, or without parameters: no maximal update is asked of it."""
+    """Raise ValueError for a program without two optimizer steps, or without parameters: its maximal update is not defined."""
     if program.steps < 2 or not program.parameters:
         raise ValueError(
             f"the program has {program.steps} optimizer steps; expected at least two. Record with steps=3, since some "

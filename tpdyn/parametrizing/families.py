@@ -155,8 +155,9 @@ def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -
 
 
 def optimizer_of(program: Program | Facts) -> Optimizer | None:
-    """Say how a program's optimizer sizes its updates. None where no table is about it. It treats matrices as matrices (Muon), or
-    there are several that size them differently."""
+    """Say how a program's optimizer sizes its updates. None for an optimizer outside of the tables. It treats matrices as
+    matrices (Muon), or there are several that size them differently.
+    """
     facts = Facts.of(program)
     parameters = facts.program.parameters
     if any(_orthogonalised(facts, parameter) for parameter in parameters):
@@ -268,8 +269,8 @@ def _what_counts(facts: Facts, extra: Exponents) -> tuple[object, ...]:
 def differences(program: Program) -> dict[str, tuple[str, ...]]:
     """List how a script differs from each named family, up to symmetry: 'out.weight: c = 0, in muP 1 (without multipliers)'.
 
-    Weight decay is set aside, as in `tpdyn.derive`. An empty tuple: the script is of that family. No entries: no table is
-    about this optimizer.
+    Weight decay is set aside, as in `tpdyn.derive`. An empty tuple: the script is of that family. Empty for an optimizer
+    outside of the tables.
     """
     from tpdyn.parametrizing.derive import symmetries
 

@@ -1,4 +1,4 @@
-"""What is a parametrization? For each parameter three exponents (a, b, c), and multipliers at sites that have no parameter.
+"""What is a parametrization? For each parameter three exponents (a, b, c), and multipliers at sites that belong to none.
 
 A parameter w enters the network as `n^-a w`. Its initial entries have standard deviation n^-b, and its learning rate is
 proportional to n^-c. Moving a parameter along `(a + s, b - s, c - k s)` changes nothing but the writing. Here k is 2 for
@@ -46,9 +46,8 @@ class ParameterFacts:
     """What the program knows of a parameter, for those who apply a parametrization to a model.
 
     shape: its dims in the script, functions of the width. law: what its initial entries are drawn from in the script; None
-    where no single law can be drawn from. guard: the power of the width that keeps its eps in proportion to what it is
-    added to. It is 0 without an eps. decay: the power by which its weight decay has to move; None for the inverse of its
-    rate's.
+    where that takes several laws. guard: the power of the width that keeps its eps in proportion to what it is added to. It
+    is 0 without an eps. decay: the power by which its weight decay has to move; None for the inverse of its rate's.
     """
 
     shape: tuple[Scaling, ...]

@@ -1,9 +1,9 @@
 """What is the mean of f(a) f(b) for Gaussian a and b? Closed forms, for the kernels of wide networks.
 
 `(a, b)` is centred with variances v, w and covariance c. Each function takes `(torch, v, c, w, *parameters)` and returns
-`E[f(a) f(b)]`. Angles are written `atan(c / sqrt(vw - c^2))`:
-no digits are lost where a and b are nearly the same. Functions named `..._both` return `E[f'(a) f'(b)]` beside it and share
-what the two have in common, in place. The kernels of a network ask for both at every layer.
+`E[f(a) f(b)]`. Angles are written `atan(c / sqrt(vw - c^2))`: digits are kept where a and b are nearly the same. Functions
+named `..._both` return `E[f'(a) f'(b)]` beside it and share what the two have in common, in place. The kernels of a network
+ask for both at every layer.
 
 By Price's theorem `d/dc E[f(a) f(b)] = E[f'(a) f'(b)]`, which the
 conformance suite checks for every closed form.

@@ -46,7 +46,7 @@ class Later:
 def later_versions(program: Program) -> Mapping[int, Later]:
     """List the values that the base program reads as initial ones, by position.
 
-    A parameter that a step leaves alone has no new version there.
+    A parameter that a step leaves alone keeps its version there.
     """
     versions: dict[int, Later] = {}
     for parameter in program.parameters:

@@ -2,11 +2,12 @@
 
 Every reading of a program is a case distinction over exactly these classes. Each makes one value. Axes are matched by
 **labels**, as in einsum. An `Operand` gives each axis of a value an integer label. Labels `0 .. rank-1` are the axes of the
-result. Larger labels are summed over (only `Contract` sums). A result axis that an operand lacks is broadcast. So transposes,
-expands and unsqueezes are no instructions: they are labels. Axes of size 1 do not exist: a dim of size one is no axis.
+result. Larger labels are summed over (only `Contract` sums). A result axis that an operand lacks is broadcast. So
+transposes, expands and unsqueezes are labels, not instructions. Axes of size 1 do not exist: a dim of size one is not an
+axis.
 
-Two instructions are about symmetric matrices as a whole: `Eigenvalues`, and `Spectral`, a function of a matrix. Eigenvectors
-are no value: they are arbitrary in sign, and where eigenvalues coincide. A function of the matrix is not.
+Two instructions are about symmetric matrices as a whole: `Eigenvalues`, and `Spectral`, a function of a matrix.
+Eigenvectors are not values: they are arbitrary in sign, and where eigenvalues coincide. A function of the matrix is not.
 
 Source of the instruction set: the language NETSOR-T+ and Ne-xor-T of Tensor Programs (arXiv 2009.10685, 2308.01814). Here
 it is written per tensor instead of per vector: Contract holds MatMul, Moment and the outer products, Apply holds Nonlin.

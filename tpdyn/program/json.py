@@ -82,7 +82,7 @@ def from_json(text: str) -> Program:
     """Read the program that `to_json` wrote, and check it.
 
     Raises:
-        ValueError: the text is no JSON, no program, of another version, or ill-formed; says what and where.
+        ValueError: the text is not JSON, not a program, of another version, or ill-formed; says what and where.
     """
     try:
         data = json.loads(text)

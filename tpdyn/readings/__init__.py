@@ -1,1 +1,1 @@
-"""What does a program mean? One question a file; no reading imports another."""
+"""What does a program mean? One question a file; readings do not import each other."""

@@ -219,7 +219,7 @@ def _spent(
     kept: Collection[int],
     width: int,
 ) -> Mapping[int, int]:
-    """Tell for each statement which of its operands nobody reads afterwards, and no other value shares the memory of.
+    """Tell for each statement which of its operands nobody reads afterwards, and whose memory is not shared.
 
     Its memory can hold the result then. twice: statements that the base program makes anew. given: values that it does not make:
     what it shares, and leaves that it reads instead of later versions. Those are not spent by statements made twice.

@@ -292,7 +292,7 @@ class recording:
 def joined(recordings: Sequence[recording]) -> Program:
     """Join several recordings of one loop, each at its own `width`, to one program in a symbolic width.
 
-    Each is verified by replay. Of four or more the widest takes no part in the fit: it is what the program is verified
+    Each is verified by replay. Of four or more the widest is left out of the fit: it is what the program is verified
     against. The laws of parameters that existed before a recording began are measured, not read (notes say so).
 
     Raises:

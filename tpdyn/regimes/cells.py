@@ -5,8 +5,8 @@ forms. The cell consists of the linear equations and inequalities that decided t
 the cell, the same work on plain rationals gives the values of these forms. `tests/regimes/test_cells.py` checks this
 property. Cells are convex, neither open nor closed. They cover the space: each point lies in exactly one.
 
-What a reading makes has no cycles and is freed by counting references. So Python's search for cycles rests meanwhile. In a
-memory that grows it took more than a third of a phase diagram's time.
+What a reading makes is free of cycles, and counting references frees it. So Python's search for cycles rests meanwhile. In
+a memory that grows it took more than a third of a phase diagram's time.
 """
 
 from __future__ import annotations

@@ -43,12 +43,12 @@ class Reason:
 class Row:
     """The predicted orders of one named value in one step.
 
-    kind: "value" is one that decides and is no module's output (`tpdyn.regimes.unnamed`). name: module path, parameter name, or
-    gradient's parameter name. size: order at the initial parameters (the base program); change: order of value - base; None is
-    identically zero. at_most: the change is an upper bound, since known terms may cancel. learns: for a hidden representation,
-    whether it changes at order 0 or more; None for other values. wide: whether it has entries along the width. mixed: it is a
-    function of growing values, so that powers mix. Examples are a saturated tanh, or a small constant that still hides the
-    growing part. Its orders hold only at widths where those values are large.
+    kind: "value" is one that decides inside of a module (`tpdyn.regimes.unnamed`). name: module path, parameter name, or
+    gradient's parameter name. size: order at the initial parameters (the base program); change: order of value - base; None
+    is identically zero. at_most: the change is an upper bound, since known terms may cancel. learns: for a hidden
+    representation, whether it changes at order 0 or more; None for other values. wide: whether it has entries along the
+    width. mixed: it is a function of growing values, so that powers mix. Examples are a saturated tanh, or a small constant
+    that still hides the growing part. Its orders hold only at widths where those values are large.
     """
 
     kind: Literal["module", "value", "output", "loss", "parameter", "gradient"]

@@ -1,7 +1,7 @@
-"""Which value decides the regime where no module's output shows it? It gets a name, so that it can be measured.
+"""Which value decides the regime where module outputs do not show it? It gets a name, so that it can be measured.
 
-Attention logits are no module's output, nor is what happens inside of an RNN. The recorded program holds them all the same, and it
-can be run (`tpdyn.claims.unseen`).
+Attention logits lie inside of a module, and so does what happens in an RNN. The recorded program holds them all the same,
+and it can be run (`tpdyn.claims.unseen`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Unnamed(NamedTuple):
 
 
 def unnamed(orders: Orders, judgement: Judgement) -> Unnamed | None:
-    """Find the value that decides a regime, if no module and no output is it. judgement: of these orders.
+    """Find the value that decides a regime, if it is neither a module's output nor the network's. judgement: of these
+    orders.
 
     Unstable: the first value that grows. Feature learning: the first representation of the last step that learns. Kernel: the
     representation that changes most. None where a module's output decides, or a regime of outputs (trivial).

@@ -101,7 +101,7 @@ def of_prediction(
 
 
 def of_refusal(message: str, *, title: str = "", script: str = "") -> Document:
-    """Make the document of a script for which there is no prediction; the message says why."""
+    """Make the document of a script whose prediction is refused; the message says why."""
     none = {"regime": None, "outcome": None, "agrees": None, "modules": [], "reasons": [message]}
     return {**_head("refusal", title, script), **none}
 

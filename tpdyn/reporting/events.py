@@ -1,4 +1,5 @@
-"""How is one event written for TensorBoard? Plain records: scalars, text, images, hparams, a graph; no torch, no threads.
+"""How is one event written for TensorBoard? Plain records: scalars, text, images, hparams, a graph; without torch and
+threads.
 
 Each value carries its plugin and its data class. The newer readers do not see a value without a data class. Numbers are
 float32: the Rust reader shows float64 scalars as empty.

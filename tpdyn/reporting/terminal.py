@@ -1,7 +1,7 @@
 """What does the verdict look like in a terminal? Ten seconds: regime, evidence, cause, remedy; then a table of modules.
 
-It fits the columns there are (80 where that is not known), and no number, location or word is cut. Signs and words carry the
-meaning, colour only repeats it.
+It fits the columns there are (80 where that is not known). Numbers, locations and words are never cut. Signs and words
+carry the meaning, colour only repeats it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] 
 
 
 class BadFormula(ValueError):
-    """A text that is no formula in the width, or one that gives no positive whole number. The message says what to give."""
+    """A text that is not a formula in the width, or does not give a positive whole number. The message says what to give."""
 
 
 @final

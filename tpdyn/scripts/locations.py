@@ -24,7 +24,7 @@ PROBE = 7304.0
 
 
 class NotReadable(ValueError):
-    """A file in which no locations can be found; the message says why."""
+    """A file in which locations cannot be found; the message says why."""
 
 
 @final

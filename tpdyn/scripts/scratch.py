@@ -129,7 +129,7 @@ class Scratch:
                 shutil.copyfile(real, full)
 
     def _link(self, real: str, into: str | None = None, *, below: str = "") -> None:
-        """Link everything in a folder, and nothing else; the scratch folder itself is not shown. below: is no link."""
+        """Link everything in a folder, and nothing else; the scratch folder itself is not shown. below: is not a link."""
         into = self._root + real.rstrip(os.sep) if into is None else into
         with suppress(OSError):
             there, links = set(os.listdir(real)), set(os.listdir(into))

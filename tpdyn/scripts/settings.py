@@ -50,12 +50,12 @@ COUNTS = frozenset(
     "batch bs epoch epochs seed step steps iter iters iteration iterations worker workers thread threads interval freq every log "
     "buffer seq sequence length len block horizon samples episodes".split()
 )
-"""Words of names whose numbers count samples, tokens, steps or the like: no sizes of a model."""
+"""Words of names whose numbers count samples, tokens, steps or the like: not sizes of a model."""
 LITERAL = re.compile(r"\d[\d_]*(\.\d*)?([eE][-+]?\d+)?")
 
 
 class BadSetting(ValueError):
-    """A setting that names no location of the script, or several; the message lists what there is."""
+    """A setting that does not name a location of the script, or names several; the message lists what there is."""
 
 
 @final

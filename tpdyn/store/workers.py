@@ -64,7 +64,7 @@ def check_jobs(jobs: int, backend: str = "loky") -> None:
 
 
 def own_slot(count: int, folder: str | None = None) -> int:
-    """Return a number below `count` that no other worker of this machine has, such as that of a GPU.
+    """Return a number below `count` that the other workers of this machine lack, such as that of a GPU.
 
     It is kept while the process lives. A worker too many gets one that is taken. folder: where the claims lie (the one for
     temporary files).

@@ -135,7 +135,7 @@ def sabotage(path: Path, source: str) -> None:
 
 
 def run_checks(mutant: Mutant | None, checks: Sequence[str], root: Path) -> tuple[Fate, str]:
-    """Run checks on a sabotaged package, in this process, which is of no other use afterwards. None: nothing is sabotaged."""
+    """Run checks on a sabotaged package, in this process, which is of little use afterwards. None: nothing is sabotaged."""
     import pytest
 
     if mutant is not None:

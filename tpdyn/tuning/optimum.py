@@ -1,8 +1,8 @@
 """Where is the best learning rate (or other hyperparameter) at each width, and does it move with the width?
 
 Each seed gives one curve at each width: the loss over the logarithm of the factor. Its optimum is the vertex of the
-parabola through the lowest point and its neighbours. The loss is smooth there and the grid is coarse. Beside a cliff no
-parabola is fitted. Then the optimum is the lowest point, give or take half of the grid's spacing.
+parabola through the lowest point and its neighbours. The loss is smooth there and the grid is coarse. Beside a cliff the
+parabola is left out. Then the optimum is the lowest point, give or take half of the grid's spacing.
 
 The exponent of one seed is the slope of log optimum over log width. Seeds are independent. So optima and exponent get
 intervals of Student's t over seeds, widened by what the grid leaves open. The exponent holds for these widths. The theory's

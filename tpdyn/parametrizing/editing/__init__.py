@@ -1,1 +1,1 @@
-"""Which edits of a script's text move it to another parametrization? A patch; no file is touched."""
+"""Which edits of a script's text move it to another parametrization? A patch; files are left alone."""

@@ -1,4 +1,4 @@
-"""Which edits of the script's own text give it the derived parametrization? Exact ones, as a patch; no file is touched.
+"""Which edits of the script's own text give it the derived parametrization? Exact ones, as a patch; files are left alone.
 
 The call that makes the optimizer is wrapped in a function. By the rules of `tpdyn.parametrizing.apply` it moves initial
 entries, learning rates, weight decay and eps with the width. Products that need a multiplier get it where they are

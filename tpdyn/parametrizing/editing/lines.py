@@ -79,8 +79,9 @@ def size_of(program: Program, site: Site, base_width: int) -> int | None:
 @dataclass(frozen=True)
 class Multiplied:
     """What to write. node: an expression to be multiplied. Where there is none (attention without the argument `scale`), `call`
-    is to be given one, `argument`. factor: the text of the multiplier. alone: whether the expression is an argument of a call,
-    so that the product needs no brackets."""
+    is to be given one, `argument`. factor: the text of the multiplier. alone: whether the expression is an argument of a
+    call, so that the product needs brackets nowhere.
+    """
 
     factor: str
     node: ast.expr | None = None

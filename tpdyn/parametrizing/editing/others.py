@@ -61,7 +61,7 @@ def _weight(node: ast.AST) -> str:
 
 
 def first_argument_of(node: ast.expr) -> ast.expr | None:
-    """Return the first argument of a call; None for a product that is no call."""
+    """Return the first argument of a call; None for a product of another form."""
     return first_argument(node) if isinstance(node, ast.Call) else None
 
 

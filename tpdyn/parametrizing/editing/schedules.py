@@ -1,8 +1,8 @@
 """Which lines of a script set a rate anew? They would undo the rates of its groups, so each gets the factor of its group.
 
 A script that says `param_group["lr"] = lr` undoes every rate of the optimizer. So does `OneCycleLR(optimizer, max_lr=0.1)`.
-Schedules that multiply what a group has (LambdaLR, StepLR) need no edit. What a rate is made of cannot always be told from the
-text; `unclear` lists such lines, for a person.
+Schedules that multiply what a group has (LambdaLR, StepLR) are fine as they are. What a rate is made of cannot always be
+told from the text; `unclear` lists such lines, for a person.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def resets_in(tree: ast.AST) -> Iterator[Reset]:
 
 
 def unclear(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield (line, reason) where a rate is set, and no edit of that expression alone can be right."""
+    """Yield (line, reason) where a rate is set, and an edit of that expression alone cannot be right."""
     copies = _copies_of_rates(tree)
     for value, group in _set_in(tree):
         names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}

@@ -20,7 +20,7 @@ WRAPPERS = '("DataParallel", "DistributedDataParallel", "OptimizedModule")'
 
 @final
 class NoWidth(ValueError):
-    """No dim of the optimizer's parameters tells the width."""
+    """The width is not told by any dim of the optimizer's parameters."""
 
 
 def powers_of(shift: Shift, settings: frozenset[str]) -> dict[str, Fraction]:
@@ -65,7 +65,7 @@ def pattern_of(name: str) -> str:
 def width_from(shapes: Sequence[tuple[str, ParameterFacts]], base_width: int) -> tuple[str, int, str]:
     """Choose a parameter and one of its dims. Write the growth of the width in terms of `size`, that dim's.
 
-    Raises NoWidth where no dim is a multiple of a power of the width.
+    Raises NoWidth unless some dim is a multiple of a power of the width.
     """
     best: tuple[tuple[bool, bool, int], str, int, Scaling] | None = None
     for order, (name, facts) in enumerate(shapes):

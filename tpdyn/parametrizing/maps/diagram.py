@@ -357,7 +357,7 @@ class _Mapper:
 
 
 def _closed_part(whole: Polytope, cell: Cell) -> Polytope | None:
-    """Intersect the whole with the closure of a cell; None where the result has no interior."""
+    """Intersect the whole with the closure of a cell; None if the interior of the result is empty."""
     part: Polytope | None = whole
     for constraint in cell.constraints:
         part = part and part.cut(Bound(bound(constraint).form, ">="))
@@ -377,7 +377,7 @@ def _regions(cells: list[_Piece]) -> tuple[Region, ...]:
 
 
 def _joined(edges: Sequence[tuple[Phase, Corner, Corner, list[_Piece]]]) -> tuple[Edge, ...]:
-    """Join segments of the same phase that go straight on (their common end has no spot of its own)."""
+    """Join segments of the same phase that go straight on: their common end is not a spot."""
     joined: list[Edge] = []
     for phase, start, end, _ in sorted(edges, key=lambda edge: (edge[1], edge[2])):
         for k, known in enumerate(joined):

@@ -61,7 +61,7 @@ class Face:
         return [_reach(Form(ZERO, _unit(k, size)), self.pieces) for k in range(size)]
 
     def bounds(self) -> dict[str, tuple[Fraction | None, Fraction | None]]:
-        """Find for each exponent its smallest and largest value on the closed pieces; None where there is no bound."""
+        """Find for each exponent its smallest and largest value on the closed pieces; None where it is unbounded."""
         bounds: dict[str, tuple[Fraction | None, Fraction | None]] = {}
         for index, name in enumerate(self.names):
             middle = self.point[index] + self.base[index]
@@ -103,7 +103,7 @@ class Face:
 def face_of(maximum: Maximum) -> Face:
     """Find the optima that are connected with the point where a search ended (multipliers at sites stay as they are).
 
-    Raises ValueError where requirements were given up: there is no optimum then.
+    Raises ValueError where requirements were given up, since an optimum is then missing.
     """
     if maximum.unmet:
         raise ValueError(f"requirements contradict each other, so no point is optimal: {maximum.unmet[0]}")

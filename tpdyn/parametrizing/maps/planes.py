@@ -218,7 +218,7 @@ def _label(word: str, letter: str, moved: Moves, absolute: bool, parameters: int
 
 
 def stand_alone(moved: Moves, several: Iterable[Moves]) -> bool:
-    """Tell whether a symbol may stand for the exponent itself. It moves one kind by itself, and no other symbol moves that, too."""
+    """Tell whether a symbol may stand for the exponent itself. It alone moves one kind."""
     return _plain(moved) and not any(moved.keys() & other.keys() for other in several if other is not moved)
 
 

@@ -38,7 +38,7 @@ class Most:
     unread: bool = False
 
     def at(self, point: Point) -> Fraction | None:
-        """Evaluate at a point; None for identically zero. Raises ValueError for what is no number."""
+        """Evaluate at a point; None for identically zero. Raises ValueError unless given a number."""
         if self.beyond or self.unread:
             raise ValueError("the order is above every power of the width" if self.beyond else "the order was not read")
         return max((form.at(point) for form in self.forms), default=None)

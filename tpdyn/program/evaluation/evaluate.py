@@ -1,4 +1,4 @@
-"""What does one instruction make of its operands? The plain definition in torch, at one width: there is no other.
+"""What does one instruction make of its operands? The plain definition in torch, at one width: the only one.
 
 The finite reading runs programs by it; lowering and verification are checked against it. It is slow and literal. Values are
 floats of one type, or int64; a bool is 0 or 1 in that float type. Besides what programs hold, it takes what lowering holds:
@@ -47,7 +47,7 @@ def evaluate(
     """Compute the value of an instruction.
 
     Args:
-        instruction: any but a leaf, which has no operands to be made of.
+        instruction: any but a leaf, which is made of nothing.
         operands: the values that it reads, in the order of `operands_of`.
         shape: of the result, in numbers.
         width: the `n` in its constants.

@@ -1,7 +1,7 @@
 """How does one instruction act on many runs at once? Values get an axis in front, one entry a run, and labels move by one.
 
-Axes find each other by labels, so this is all: no instruction has a rule of its own for batches. An axis in front of size 1
-says that the value is the same in every run.
+Axes find each other by labels, so this is all: instructions need not know of batches. An axis in front of size 1 says that
+the value is the same in every run.
 """
 
 from __future__ import annotations

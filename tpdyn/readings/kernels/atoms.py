@@ -1,4 +1,6 @@
-"""Which kernels have values that are no sums? Rules for leaves, matrix products, functions, products of independent factors."""
+"""Which kernels have values that are not sums? Rules for leaves, matrix products, functions, products of independent
+factors.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How big is each value of a program, and its change in training? Exact powers of the width, no sampling."""
+"""How big is each value of a program, and its change in training? Exact powers of the width, free of sampling."""

@@ -86,7 +86,7 @@ def joined(values: Sequence[Value], plan: Layout) -> Value:
 
 
 def moved(value: Value, plan: Layout, sources: Sources, rarity: Fraction = ZERO) -> Value:
-    """Gather, scatter, slice: the same entries elsewhere. An axis that is picked from is no axis any more.
+    """Gather, scatter, slice: the same entries elsewhere. An axis that is picked from is not an axis any more.
 
     rarity: by how much rarer they are there.
     """

@@ -50,7 +50,7 @@ _MOST_ROWS = 512
 class Parity:
     """`offset + span(rows) + all subsets of mixed`, made by `_parity` only, so that equal sets are the same object.
 
-    rows: in reduced echelon form, largest first; the leading bit of each stands in no other row, nor in offset. None has a
+    rows: in reduced echelon form, largest first; the leading bit of each stands in it alone, and not in offset. None has a
     single bit. Neither they nor offset have bits of `mixed`. `anything` stands for the whole space: nothing is known.
     """
 

@@ -1,8 +1,8 @@
 """How big is each value, and its change in training? The orders reading: one rule for each instruction.
 
 Every value is read twice at once: in training and in the base program (`terms.Value`). There each parameter keeps its
-initial value. A parameter after an update has its leaf as base and everything added since as change. Exact rationals, no
-sampling, no torch.
+initial value. A parameter after an update has its leaf as base and everything added since as change. Exact rationals,
+without sampling, without torch.
 """
 
 from __future__ import annotations

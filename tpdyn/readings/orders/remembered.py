@@ -18,7 +18,7 @@ from tpdyn.readings.orders.terms import Shifts, Value, within, without
 
 
 class _Content(NamedTuple):
-    """A value as forms, at no point."""
+    """A value as forms, without a point."""
 
     base: Shifts
     change: Shifts

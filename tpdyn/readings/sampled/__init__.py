@@ -1,1 +1,1 @@
-"""What values does a program take at any width, with no wide matrix stored? Gaussian conditioning, exact in law."""
+"""What values does a program take at any width, without storing a wide matrix? Gaussian conditioning, exact in law."""

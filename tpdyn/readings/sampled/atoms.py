@@ -102,7 +102,7 @@ class Unseen:
         )
 
     def any_split(self) -> Split:
-        """Return the split; where no product has decided it, the first wide axis is the rows."""
+        """Return the split; where products have not decided it, the first wide axis is the rows."""
         if self.split is None:
             rows = self.wide[:1]
             self.split = ((), rows, tuple(axis for axis in range(len(self.shape)) if axis not in rows))

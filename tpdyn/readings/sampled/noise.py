@@ -33,7 +33,7 @@ class Independent:
         return self._stream(f"{position} {axes} {number}", math.prod(shape[axis] for axis in axes))
 
     def padding(self, position: int, size: int, number: int) -> Draw:
-        """Draw fresh standard normal vectors of coordinates that belong to no axis of the program, (k, size)."""
+        """Draw fresh standard normal vectors of coordinates beside the axes of the program, (k, size)."""
         return self._stream(f"{position} padding {number}", size)
 
     def _stream(self, key: str, size: int) -> Draw:

@@ -71,7 +71,7 @@ class Normed(Gaussian):
         return self.asked[across].combined(self.answers[across].inner(new))  # every sum lies in what was asked
 
     def _new(self, count: int) -> Tensor:
-        """Draw vectors that are standard normal in the space that no answer has touched."""
+        """Draw vectors that are standard normal in the space that answers have not touched."""
         known = self.asked[other(self.unit)]
         new = self.draw[other(self.unit)](count, None).to(self.dtype)
         for _ in range(2):

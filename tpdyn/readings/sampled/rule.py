@@ -67,7 +67,7 @@ class Noise(Protocol):
         ...
 
     def padding(self, position: int, size: int, number: int) -> Draw:
-        """Draw fresh standard normal vectors of `size` further coordinates, which are no part of the leaf."""
+        """Draw fresh standard normal vectors of `size` further coordinates, which lie beside the leaf."""
         ...
 
 

@@ -70,7 +70,7 @@ def simulate(
     memory: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
-    """Train at any width with no wide matrix stored. The result has the law of a dense run (see the module).
+    """Train at any width without storing a wide matrix. The result has the law of a dense run (see the module).
 
     Args:
         program: recorded at several widths (see `tpdyn.record`).
@@ -85,7 +85,7 @@ def simulate(
 
     Raises:
         ValueError: the program was recorded at one width, a dim is not whole at this width, or memory does not fit.
-        OutsideTheory: the program reads entries of a Gaussian matrix in a way that has no exact rule. The message names
+        OutsideTheory: the program reads entries of a Gaussian matrix in a way that lacks an exact rule. The message names
             the statement and its source line.
     """
     start = time.perf_counter()

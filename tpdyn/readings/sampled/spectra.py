@@ -1,8 +1,9 @@
 """What are the eigenvalues of a matrix of low rank, at any width? Those of a small matrix, and one number for all others.
 
 Write `S = c 1 + Q^T M Q` with k orthonormal rows Q (k, n) and M (k, k). Then S has the eigenvalues of `M + c`, and c itself
-n - k times. A function of S is `f(c) 1 + Q^T (f(M + c) - f(c)) Q`: exact at every width, with no matrix stored. Shampoo's
-roots and K-FAC's inverses are such functions. Their matrices are sums of a few outer products and a multiple of 1.
+n - k times. A function of S is `f(c) 1 + Q^T (f(M + c) - f(c)) Q`: exact at every width, without storing a matrix.
+Shampoo's roots and K-FAC's inverses are such functions. Their matrices are sums of a few outer products and a multiple of
+1.
 """
 
 from __future__ import annotations

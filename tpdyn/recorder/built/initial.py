@@ -104,7 +104,7 @@ def initials_of(
 ) -> dict[str, Initial]:
     """Find how each parameter was drawn, by name (of a tied one: its first).
 
-    wide: which of its dims grow: what grows after its second dim is a stack of matrices, and no convolution. powers: of the
+    wide: which of its dims grow. What grows after its second dim is a stack of matrices, not a convolution. powers: of the
     width in its deviation, by name or pattern, where the user knows. A model is mostly drawn by one rule. If several
     functions of the fans fit a parameter, take the one that fits most of the others. Of two such, take the one that fits
     them better.

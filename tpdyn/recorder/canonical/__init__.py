@@ -1,4 +1,4 @@
-"""How is a program written once its atoms are known? Axes that nothing splits, no reshapes, no fused wide dims.
+"""How is a program written once its atoms are known? Axes that nothing splits, without reshapes and fused wide dims.
 
 Three things happen to the fitted statements:
 

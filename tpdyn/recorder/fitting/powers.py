@@ -136,7 +136,7 @@ def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -
 def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scaling, Scaling] | None:
     """Return the constant as `c*n^-1 / (1 + b*n^-1)`, b rational: both, numerator first.
 
-    One over `a*n + b` is no sum of powers: the unbiased variance over n entries divides by n - 1.
+    One over `a*n + b` is not a sum of powers: the unbiased variance over n entries divides by n - 1.
 
     >>> [str(x) for x in fit_quotient((16, 24, 40), [1 / (n - 1) for n in (16, 24, 40)])]
     ['n^-1', '1 - n^-1']

@@ -37,7 +37,7 @@ from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, Lower
 class FitError(ValueError):
     """Recordings at several widths do not make one program; the message names the statement and its source line.
 
-    outside: the script does something that no power of the width describes (rather than: a bad choice of widths).
+    outside: the script does something that powers of the width do not describe (rather than: a bad choice of widths).
     """
 
     def __init__(self, message: str, *, outside: bool = False) -> None:
@@ -104,7 +104,7 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
     """Fit one program in a symbolic width to the lowered recordings at several widths.
 
     Raises:
-        FitError: fewer than two widths, or a different structure. A number that is no power of the width, or every dim
+        FitError: fewer than two widths, or a different structure. A number that is not a power of the width, or every dim
             independent of it.
     """
     if len(lowereds) > 1:  # one recording is a program with the numbers of its width

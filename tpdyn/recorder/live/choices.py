@@ -1,9 +1,9 @@
 """Which action does a policy take while it is recorded? At every width the one that it took at the first.
 
 An action is drawn from probabilities that depend on the weights. An episode that ends when a pole falls has another length at
-another width. Such recordings are no one program. A draw of whole numbers is data, like the labels of a batch. Whichever
-comes out, the program is that of the training it leads to. So the recordings of one script share them, in the order in which
-they are drawn. Their shapes must be equal, and what is shared must be possible at the other width.
+another width. Such recordings are not one program. A draw of whole numbers is data, like the labels of a batch. Whichever
+comes out, the program is that of the training it leads to. So the recordings of one script share them, in the order in
+which they are drawn. Their shapes must be equal, and what is shared must be possible at the other width.
 """
 
 from __future__ import annotations

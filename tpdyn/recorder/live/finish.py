@@ -43,7 +43,7 @@ def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:
 
 
 def used(marks: list[TapeMark], nodes: list[Node], parameters: list[TapeParameter]) -> list[TapeMark]:
-    """Leave out the marks of forward passes on which no loss and no update depends, and number the others anew.
+    """Leave out the marks of forward passes on which neither loss nor update depends, and number the others anew.
 
     How often a policy acts before it is trained may depend on the width. A pass that only chose an action teaches nothing.
     """

@@ -10,8 +10,8 @@ Conventions
   when, after a backward pass, tensors that received gradients have new values. This is noticed at the entry of the next
   outermost module, at the next backward pass, or at the end.
 * Module paths are relative to the outermost module that holds parameters; that module itself is "". A second call in
-  one step is "fc2#2". Forward passes under no_grad (evaluation) are no events, nor are those that a backward pass
-  repeats (activation checkpointing).
+  one step is "fc2#2". Forward passes under no_grad (evaluation) are not events, nor are those that a backward pass repeats
+  (activation checkpointing).
 """
 
 from __future__ import annotations
@@ -432,7 +432,9 @@ _WATCHING: list[Watch] = []
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Let whoever watches now look away: what runs within is no part of the script. It may be a recording that it makes."""
+    """Let whoever watches now look away: what runs within does not belong to the script. It may be a recording that it
+    makes.
+    """
     before = [(watch, watch.asleep) for watch in _WATCHING]
     for watch, _ in before:
         watch.asleep = True

@@ -55,7 +55,7 @@ class Recorder(Operations):
     width: the width at which the script runs (a label). steps: stop the script after that many optimizer steps (None:
     record to the end of the block). Parameters that existed before are inputs of kind "parameter". evaluations: record also
     what outermost modules compute without gradients; if not, `escaped` tells afterwards whether that would have mattered.
-    unused: record also passes that no step depends on. choices: draws that are shared with other recordings.
+    unused: record also passes on which steps do not depend. choices: draws that are shared with other recordings.
     """
 
     def __init__(
@@ -532,8 +532,8 @@ def record_tape(
     """Run `run(width)` until `steps` optimizer steps are completed and return the recording.
 
     numbers: names of whole numbers that modules may keep, to be noted in the tape. evaluations: record forward passes without
-    gradients; None: only if training depends on them, which one run without them tells (`Tape.evaluations`). unused: keep named
-    values of passes that no step depends on. choices: draws of whole numbers that recordings share.
+    gradients; None: only if training depends on them, which one run without them tells (`Tape.evaluations`). unused: keep
+    named values of passes on which steps do not depend. choices: draws of whole numbers that recordings share.
 
     torch, numpy and random are seeded with `seed` first. Nothing else is set, and the script computes what it would compute
     without the recording. Afterwards all three draw on from where they were. What the script switched in torch for all

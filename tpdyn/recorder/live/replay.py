@@ -32,7 +32,7 @@ def by_default(dtype: torch.dtype) -> Iterator[None]:
 
 
 def double_by_default() -> AbstractContextManager[None]:
-    """Use float64 where a script names no type."""
+    """Use float64 where a script leaves the type open."""
     return by_default(torch.float64)
 
 

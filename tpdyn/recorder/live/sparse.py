@@ -27,7 +27,7 @@ STORED_ELSE = frozenset(
     "_to_sparse _to_sparse_csr _to_sparse_csc _to_sparse_bsr _to_sparse_bsc _to_dense _coalesce _coalesced detach alias "
     "clone lift_fresh".split()
 )
-"""Operations that change how a tensor is stored, and no entry."""
+"""Operations that change how a tensor is stored, not its entries."""
 DENSE_TOO = frozenset("t transpose unsqueeze mul div neg add sub _to_copy mm mv bmm addmm sum".split())
 """Operations that do the same to dense tensors."""
 ON_DENSE = {

@@ -3,7 +3,7 @@
 Tensors come and go (`.data`, `nn.Parameter(t)`, saved variables are new objects on old memory), but the memory stays. Each
 storage has one *base* geometry whose value is a `Ref`. Other geometries are *views*, each derived from a parent by a
 functional view operation. Reading a view emits its chain of operations once per version. Writing to it pushes the new value
-through the inverse chain into the base. A view that is never read leaves no trace.
+through the inverse chain into the base. A view that is never read is forgotten.
 """
 
 from __future__ import annotations

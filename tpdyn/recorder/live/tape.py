@@ -42,9 +42,9 @@ class Node:
     """One functional operation: `outputs = target(*args, **kwargs)`, every tensor argument a `Ref`.
 
     op is the overload's name, e.g. "aten.addmm.default". A node with op "input" is a tensor that came from outside of the
-    recording (data, a model built earlier). It has no target, `input_kind` and `name` say what it is, `value` keeps a copy. For
-    a random operation `value` keeps the outputs drawn (a tuple), so that a replay can use them. `sequence` is the autograd
-    sequence number (to pair backward with forward), -1 if none.
+    recording (data, a model built earlier). It lacks a target, `input_kind` and `name` say what it is, `value` keeps a
+    copy. For a random operation `value` keeps the outputs drawn (a tuple), so that a replay can use them. `sequence` is the
+    autograd sequence number (to pair backward with forward), -1 if none.
     """
 
     op: str

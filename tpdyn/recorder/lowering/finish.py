@@ -1,7 +1,7 @@
 """Which statements does a lowered program keep, and in which order?
 
 Linear combinations of an optimizer step are joined. So a new parameter is one Combine: the old one, times its coefficient,
-plus the update. Statements that no parameter, gradient or mark needs are dropped. Parameter leaves go first.
+plus the update. Statements that neither parameters, gradients nor marks need are dropped. Parameter leaves go first.
 """
 
 from __future__ import annotations

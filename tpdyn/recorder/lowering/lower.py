@@ -123,7 +123,7 @@ def refs_in(item: Any) -> Iterator[Ref]:
 
 
 def _may_be_input(known: Known, node: Node) -> bool:
-    """Tell whether a constant could be what the script feeds to its network: no number, from outside of all modules."""
+    """Tell whether a constant could be what the script feeds to its network: a tensor from outside of all modules."""
     outside = not node.origin.module and node.origin.phase in ("data", "forward")
     return outside and known.kind == "constant" and known.tensor.numel() > 1 and known.number != 0
 
@@ -239,7 +239,7 @@ class _Lowering:
             self.values[ref] = value
 
     def _problem(self, number: int, node: Node, why: str) -> None:
-        """Note what cannot be lowered; a metric that no update and no output depends on is only noted."""
+        """Note what cannot be lowered; a metric on which updates and outputs do not depend is only noted."""
         source = node.origin.source
         location = f"{source} `{source.text}`" if source.text else str(source)
         module = f" in {node.origin.module}" if node.origin.module else ""
@@ -283,7 +283,7 @@ class _Lowering:
         return known.leaf is not None and known.leaf.var in self.builder.known_of
 
     def _computed(self, call: Call, number: int) -> Handle | None:
-        """Return an output of an operation on parameters, written down now; None where no rule can."""
+        """Return an output of an operation on parameters, written down now; None where rules cannot."""
         b, origin = self.builder, call.node.origin
         before, b.origin = b.origin, replace(b.origin, module=origin.module, source=origin.source)
         try:

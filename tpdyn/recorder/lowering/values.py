@@ -1,7 +1,7 @@
 """What is a tensor of the tape during lowering? A handle on a statement, or a known tensor.
 
-* `Handle`: the result of a statement, seen through permutations, broadcasts and axes of size one. All of these relabel axes,
-  so they cost no statement.
+* `Handle`: the result of a statement, seen through permutations, broadcasts and axes of size one. All of these relabel
+  axes, so they are free.
 * `Known`: a tensor whose entries are known. These are constants, data, random draws, and what is made of initial parameters
   before training. It becomes a leaf, or a function of parameters, only when a statement reads it. Arithmetic of constants
   is done at once.
@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 
 class LoweringError(RuntimeError):
-    """The tape holds operations that no rule turns into instructions; the message lists all of them, with their lines."""
+    """The tape holds operations that rules do not turn into instructions; the message lists all of them, with their lines."""
 
 
 class Refusal(Exception):
@@ -36,7 +36,7 @@ class Refusal(Exception):
 class Handle:
     """The result of statement `var`, with the script's `shape`: axis k of the statement is dim `axes[k]` (None: dropped).
 
-    Dims that no axis maps to are broadcast.
+    Dims to which axes do not map are broadcast.
     """
 
     var: int

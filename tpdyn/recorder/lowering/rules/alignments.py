@@ -2,7 +2,7 @@
 
 The rule is `alpha_t = p_t * (A alpha_{t-1})` (Graves et al. 2006, https://doi.org/10.1145/1143844.1143891, equation 6). `p_t` holds
 the chances of the extended labels (blanks between them) at time t. A has ones where one may follow another. The loss is
-`-log(end . alpha_T)`. No dim of it grows with the width.
+`-log(end . alpha_T)`. Its dims are the same at every width.
 """
 
 from __future__ import annotations

@@ -231,7 +231,9 @@ def index_put(
 
 
 def _is_whole_mask(b: LoweredBuilder, index: Any, shape: Sequence[int]) -> bool:
-    """Tell whether the index says of each entry whether it is written. (What depends on parameters and is no choice is a mask.)"""
+    """Tell whether the index says of each entry whether it is written. (What depends on parameters and is not a choice is a
+    mask.)
+    """
     if isinstance(index, Known) and index.tensor.dtype != torch.bool:
         return False
     return isinstance(index, (Known, Handle)) and tuple(b.shape(index)) == tuple(shape)

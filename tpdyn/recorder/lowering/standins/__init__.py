@@ -1,1 +1,1 @@
-"""Which values are no plain tensors while a tape is lowered? Known numbers, choices, complex pairs, whole matrices."""
+"""Which values are not plain tensors while a tape is lowered? Known numbers, choices, complex pairs, whole matrices."""

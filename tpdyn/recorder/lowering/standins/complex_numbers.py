@@ -123,7 +123,9 @@ def _alike(rule: Rule) -> Rule:
 
 
 def _termwise(rule: Rule, *positions: int) -> Product:
-    """Return the same done to both parts of the arguments at `positions`. A real one among them has no imaginary part."""
+    """Return the same done to both parts of the arguments at `positions`. A real one among them has 0 for its imaginary
+    part.
+    """
 
     def terms(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Complex:
         pairs = {k: parts(b, args[k]) for k in positions}

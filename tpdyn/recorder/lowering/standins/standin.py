@@ -1,4 +1,4 @@
-"""What is a tensor that closed instructions have no word for? A stand-in, kept aside until an operation reads its entries.
+"""What is a tensor for which closed instructions lack a word? A stand-in, kept aside until an operation reads its entries.
 
 Examples are the maximum that a softmax subtracts, the index that a choice found, a complex number, an identity matrix. Each
 kind has one file. It holds the rules of the operations that understand the kind, and what it is computed as for all others.
@@ -74,8 +74,8 @@ class Call:
 class StandIn:
     """One kind of stand-in.
 
-    read: what an operation that meets it makes, a tuple; None where it meets none. Raises Settles for an operation that
-    has no rule, Refusal for one that nothing can be said about. settle: what one item of the arguments is computed as.
+    read: what an operation that meets it makes, a tuple; None where it meets none. Raises Settles for an operation without
+    a rule, Refusal for one that nothing can be said about. settle: what one item of the arguments is computed as.
     """
 
     name: str

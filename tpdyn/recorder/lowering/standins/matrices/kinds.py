@@ -1,7 +1,9 @@
-"""Which matrices are no arrays of numbers until something reads their entries? Eigenvectors, diagonal and identity matrices.
+"""Which matrices are not arrays of numbers until something reads their entries? Eigenvectors, diagonal and identity
+matrices.
 
-* `Eigenvectors`: what `eigh` of a symmetric matrix M returns. They are arbitrary in sign, and where eigenvalues coincide, so
-  they are no values. `V diag(w) V^T`, however it is written, is one: `Spectral`, a function of M. Anything else is refused.
+* `Eigenvectors`: what `eigh` of a symmetric matrix M returns. They are arbitrary in sign, and where eigenvalues coincide,
+  so they are not values. `V diag(w) V^T`, however it is written, is one: `Spectral`, a function of M. Anything else is
+  refused.
 * `Damped`: `shift I + rest`. The entries of an identity matrix have no size that a product with it would show. Products
   with it are relabellings, and in a symmetric matrix it moves the eigenvalues. So it is kept apart.
 * `Diagonal`: `diag(w)`; a product with it multiplies rows or columns.
