@@ -1,4 +1,4 @@
-"""How often is the headline wrong on real scripts, end to end? `python benchmarks/headline.py [reports] [part of a name]`
+"""How often is the headline wrong on real scripts, end to end? `python benchmarks/headline.py [reports] [first] [part of a name]`
 
 Every report has runs of its own: other initial weights, and other noise. The recorded program makes them, which costs little. First
 a permutation test compares it with live runs of the script (`tpdyn.measuring.one_law`). Reports are compared by the code of `tpdyn
@@ -10,7 +10,7 @@ multiplied by n^(1/2) or n^(-1/2). So are sizes that grow from the start. That i
 Then *confirmed* is false. Planted theories of one report share its runs. So they count once: a report has an error if any of them
 is confirmed.
 
-reports: for each script (default 212; slow ones get a twelfth). Let none of N independent reports err. Then the mean of their rates
+reports: for each script (default 212; slow ones get a twelfth). first: the number of the first, to go on with others. Let none of N independent reports err. Then the mean of their rates
 of error is below r at 95 %, where (1 - r)^N = 0.05. Rates may differ between reports, since the product of all 1 - r_i is at most
 the power of their mean. It is a statement about these scripts, and about no other.
 """
@@ -69,7 +69,8 @@ LARGEST = 1024
 def main() -> None:
     """Print the outcomes of every script, and their sums."""
     reports = int(sys.argv[1]) if len(sys.argv) > 1 else 212
-    part = sys.argv[2] if len(sys.argv) > 2 else ""
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    part = sys.argv[3] if len(sys.argv) > 3 else ""
     torch.set_num_threads(1)
     sums: dict[str, Counter[Outcome]] = {what: Counter() for what in KINDS}
     tried = 0
@@ -82,7 +83,8 @@ def main() -> None:
         live = measure(train, SMALL, 4, STEPS)
         other = difference(live, made(prediction, SMALL, tuple(range(100, 116))))
         law = "one law with live runs" if other is None else f"NOT of one law with live runs: {other.told()}"
-        found = drawn(prediction, max(1, reports // 12) if target.endswith(SLOW) else reports)
+        few = reports // 12 if target.endswith(SLOW) else reports
+        found = drawn(prediction, range(first, first + few))
         print(f"{target.partition('/')[2]}: {prediction.regime.value}; {law}; {time.monotonic() - start:.0f} s")
         for what, counts in found.items():
             print(f"    {line(what, counts)}", flush=True)
@@ -97,7 +99,7 @@ KINDS = ("right", "planted", "right again", "planted again")
 """Reports of right and of planted theories, and what became of those that may look again."""
 
 
-def drawn(prediction: tpdyn.Prediction, reports: int) -> dict[str, Counter[Outcome]]:
+def drawn(prediction: tpdyn.Prediction, reports: range) -> dict[str, Counter[Outcome]]:
     """Draw reports with runs of their own; count the outcomes under the right theory and under planted ones."""
     found: dict[str, Counter[Outcome]] = {what: Counter() for what in KINDS}
     for number, runs in reported(prediction, reports):
@@ -114,13 +116,13 @@ def drawn(prediction: tpdyn.Prediction, reports: int) -> dict[str, Counter[Outco
     return found
 
 
-def reported(prediction: tpdyn.Prediction, reports: int) -> Iterator[tuple[int, Measurement]]:
+def reported(prediction: tpdyn.Prediction, reports: range) -> Iterator[tuple[int, Measurement]]:
     """Yield the runs of each report with its number. Those of many reports are made in one go."""
     seeds = {
         number: tuple(range(100 * (number + 1), 100 * (number + 1) + COUNTS[number % len(COUNTS)]))
-        for number in range(reports)
+        for number in reports
     }
-    for number in range(0, reports, AGAIN):
+    for number in [each for each in reports if each % AGAIN == 0]:
         yield number, made(prediction, DEFAULT, seeds.pop(number))
     while seeds:
         group = [seeds.popitem() for _ in range(min(GROUP, len(seeds)))]
@@ -224,8 +226,9 @@ def further(report: Report, program: ProgramRuns, plant: Plant | None = None) ->
         if not enough:
             return report.measurement
         wanted = tuple(range(first, first + len(seeds)))
+        before = known
         for width in widths:
-            have = known.seeds if width in known.widths else ()
+            have = before.seeds if width in before.widths else ()
             missing = tuple(seed for seed in wanted if seed not in have)
             known = joined(known, made(report.prediction, (width,), missing)) if missing else known
         return known if plant is None else off(known, plant)
