@@ -10,9 +10,10 @@ multiplied by n^(1/2) or n^(-1/2). So are sizes that grow from the start. That i
 Then *confirmed* is false. Planted theories of one report share its runs. So they count once: a report has an error if any of them
 is confirmed.
 
-reports: for each script (default 212; slow ones get a twelfth). first: the number of the first, to go on with others. Let none of N independent reports err. Then the mean of their rates
-of error is below r at 95 %, where (1 - r)^N = 0.05. Rates may differ between reports, since the product of all 1 - r_i is at most
-the power of their mean. It is a statement about these scripts, and about no other.
+reports: for each script (default 212; slow ones get a twelfth). first: the number of the first, to go on with others. Let none of N
+independent reports err. Then the mean of their rates of error is below r at 95 %, where (1 - r)^N = 0.05. Rates may differ
+between reports, since the product of all 1 - r_i is at most the power of their mean. It is a statement about these scripts, and
+about no other.
 """
 
 from __future__ import annotations
@@ -211,6 +212,10 @@ class Planted:
     def at(self, widths: tuple[int, ...], seeds: int) -> Measurement | None:
         """Run it no farther: simulations take minutes."""
         return None
+
+    def part(self, name: str, step: int, seeds: int) -> Measurement | None:
+        """Measure a change by its leading part."""
+        return self._off(self.program.part(name, step, seeds))
 
     def _off(self, runs: Measurement | None) -> Measurement | None:
         return runs if runs is None or self.plant is None else off(runs, self.plant)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import tpdyn
+from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare
 from tpdyn.claims.unseen import ProgramRuns, far_widths, marked, unseen
@@ -109,6 +110,56 @@ def test_further_widths_and_seeds_are_added_and_far_ones_simulated(prediction: P
     assert any("width 2048 was simulated" in note for note in far.notes)
     report = compare(prediction, live, by_program={unseen(prediction)[0]: far})
     assert "by simulated runs of the recorded program, 2 at each width, 1024 to 2048" in row_of(report)[2]
+
+
+class Crossing(Inside):
+    """A second matrix moves the hidden value at order -1/2 with a large constant: both parts cross at width 10,000."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.slow = nn.Parameter(torch.randn(width, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x @ (self.first + self.slow).T) @ self.last.T / len(self.first)
+
+
+def crossing(width: int) -> None:
+    net = Crossing(width)
+    rates = {"first": 0.01 * width, "slow": 0.5 * width**0.5, "last": 0.3 * width}
+    optimizer = torch.optim.SGD([{"params": [p], "lr": rates[name]} for name, p in net.named_parameters()])
+    x = torch.linspace(-1, 1, 6).view(2, 3)
+    for _ in range(3):
+        loss = (net(x) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def test_a_change_whose_parts_cross_late_is_judged_by_its_leading_part() -> None:
+    late = tpdyn.predict(tpdyn.record(crossing), remedy=False)
+    runs = ProgramRuns(late, tpdyn.measure(crossing, (32, 64, 128, 256), seeds=8))
+    (name,) = unseen(late)
+    whole = judged(late, runs.live, runs)
+    verdict, _, note = row_of(whole)
+    assert verdict == "inconclusive" and "may be a part of order -1/2 with a larger constant" in note
+    part = runs.part(name, whole.step, 8)
+    assert part is not None
+    verdict, by, note = row_of(compare(late, runs.live, by_program={name: part}))
+    assert (verdict, by) == ("agrees", "program")
+    assert note.startswith("by runs of the recorded program (change by first alone), 8 at each width, 32 to 256")
+    assert row_of(until_decided(whole, lambda *_: runs.live, program=runs))[0] == "agrees"
+
+
+def test_a_rest_that_outgrows_the_leading_part_is_no_rest(
+    monkeypatch: pytest.MonkeyPatch, prediction: Prediction, live: Measurement
+) -> None:
+    """If the rest grows, the change does: its leading part alone says nothing."""
+    runs = ProgramRuns(prediction, live)
+    (name,) = unseen(prediction)
+    assert runs.part(name, 2, 8) is None  # all parameters lead
+    monkeypatch.setattr("tpdyn.claims.unseen.leading_of", lambda *_: frozenset({"last"}))
+    monkeypatch.setattr("tpdyn.claims.unseen.rest_of", lambda *_: np.sqrt(WIDTHS)[:, None] * np.linspace(0.9, 1.1, 4))
+    assert runs.part(name, 2, 8) is None
 
 
 def test_no_run_is_begun_without_time(prediction: Prediction, live: Measurement) -> None:

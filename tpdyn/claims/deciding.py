@@ -14,7 +14,7 @@ Its errors and its power are measured: see `ALPHA`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import final
@@ -25,7 +25,7 @@ from scipy import stats
 from tpdyn.claims.outcome import Claim, Outcome, ReportRow
 from tpdyn.claims.report import Report, compare
 from tpdyn.claims.statistics import OrderEstimate, expected, judge
-from tpdyn.claims.unseen import ProgramRuns, far_widths
+from tpdyn.claims.unseen import ALONE, ProgramRuns, far_widths
 from tpdyn.exponents import Order
 from tpdyn.measuring.measurement import Measurement
 
@@ -47,7 +47,7 @@ row theories are right or off by 1/2 either way.
 LOOKS = 5
 POWER = 0.9
 MOST_SEEDS = 64
-FAR_SEEDS = 8
+OTHER_SEEDS = 8
 DOUBLINGS = 4
 """Widths are doubled at most so often beyond the largest."""
 
@@ -83,14 +83,14 @@ def confidence_of(look: int, alpha: float = ALPHA) -> float:
     return 1.0 - alpha / float(2**look)
 
 
-def what_would_decide(report: Report, confidence: float | None = None) -> Plan | None:
+def what_would_decide(report: Report, confidence: float | None = None, others: Container[str] = ()) -> Plan | None:
     """Find the cheapest plan for an undecided report; None if more runs cannot decide it, or if it is decided.
 
-    confidence: of the intervals then; that of the report unless given.
+    confidence: of the intervals then; that of the report unless given. others: rows for which other runs are made.
     """
     if report.outcome is not Outcome.UNDECIDED or len(report.measurement.seeds) < 2:
         return None
-    unmet = [claim for claim in report.claims if not claim.met]
+    unmet = _unmet(report, others)
     if not unmet or any(not claim.names for claim in unmet):
         return None
     confidence = confidence or report.confidence
@@ -158,18 +158,15 @@ def until_decided(
 
     report, look = judged(1, report.measurement, report.by_program), 1
     while report.outcome is Outcome.UNDECIDED and look < looks and on():
-        plan = what_would_decide(report, confidence_of(look + 1, alpha))
-        far = _far(report, start) if plan is None and program is not None else None
-        found = program.at(far.widths, far.seeds) if far is not None and program is not None else None
-        if far is not None and found is not None:
-            by: Mapping[str, Measurement] = {**report.by_program, **dict.fromkeys(far.rows, found)}
-            runs = report.measurement
-        elif (plan := plan or _larger(report)) is not None:
-            runs, by = _further_runs(report, plan, more, program)
-        else:
+        others = {} if program is None else _other_runs(report, start, program)
+        plan = what_would_decide(report, confidence_of(look + 1, alpha), others) or _larger(report, others)
+        if plan is None and not others:
             break
         look += 1
-        report = judged(look, runs, by)
+        runs, by = (
+            (report.measurement, report.by_program) if plan is None else _further_runs(report, plan, more, program)
+        )
+        report = judged(look, runs, {**by, **others})
     last, all_of_them = 100 * report.confidence, 100 * (1 - alpha)
     note = f"looked {look} times, the last time at {last:.4g} % confidence: {all_of_them:g} % over all looks"
     return replace(report, notes=(*report.notes, note)) if look > 1 else report
@@ -180,7 +177,7 @@ def _further_runs(
 ) -> tuple[Measurement, Mapping[str, Measurement]]:
     """Make the runs of a plan: live ones, and those of the program for the rows that it measures."""
     runs, by, seeds = report.measurement, report.by_program, report.measurement.seeds
-    theirs = [name for name in plan.rows if name in by and not _is_far(report, name)]
+    theirs = [name for name in plan.rows if name in by and not _is_far(report, name) and not _is_part(report, name)]
     found = program.beside(plan.widths, plan.seeds) if theirs and program is not None else None
     if found is not None:
         by = {**by, **dict.fromkeys(theirs, found)}
@@ -194,6 +191,11 @@ def _is_far(report: Report, name: str) -> bool:
     return report.measured(name).widths[0] >= report.measurement.widths[-1] and name in report.by_program
 
 
+def _is_part(report: Report, name: str) -> bool:
+    """Tell whether a row is judged by its leading part."""
+    return name in report.by_program and any(note.startswith(ALONE) for note in report.by_program[name].notes)
+
+
 def _off(report: Report, name: str) -> bool:
     """Tell whether a row lies outside of its order, where a late crossing excuses it. More of the same cannot decide it."""
     row = next(row for row in report.rows() if row.name == name)
@@ -201,20 +203,34 @@ def _off(report: Report, name: str) -> bool:
     return judge(order, estimate, at_most=row.at_most, margin=report.margin) == "disagrees"
 
 
-def _far(report: Report, start: int) -> Plan | None:
-    """Plan far larger widths for rows that are off although widths beyond `start` were run. None if there are none."""
-    names = tuple(
+def _other_runs(report: Report, start: int, program: ProgramRuns) -> Mapping[str, Measurement]:
+    """Judge rows that are off by their leading parts, or else at far larger widths. Empty if neither can be run.
+
+    Far only if widths beyond `start` were run.
+    """
+    open_ = [name for claim in report.claims if not claim.met for name in claim.open]
+    parts: dict[str, Measurement] = {}
+    for name in open_:
+        if _is_part(report, name) or (_off(report, name) and not _is_far(report, name)):
+            found = program.part(name, report.step, _twice(report, name, _is_part))
+            parts |= {} if found is None else {name: found}
+    if parts:
+        return parts
+    names = [
         name
-        for claim in report.claims
-        if not claim.met
-        for name in claim.open
+        for name in open_
         if _is_far(report, name) or (_off(report, name) and report.measured(name).widths[-1] > start)
-    )
+    ]
     widths = far_widths(report.measurement.widths, report.prediction.epsilon)
     if not names or len(widths) < 3:
-        return None
-    done = max((len(report.measured(name).seeds) for name in names if _is_far(report, name)), default=FAR_SEEDS // 2)
-    return Plan(widths, 2 * done, names, 0.0)
+        return {}
+    far = program.at(widths, max(_twice(report, name, _is_far) for name in names))
+    return {} if far is None else dict.fromkeys(names, far)
+
+
+def _twice(report: Report, name: str, already: Callable[[Report, str], bool]) -> int:
+    """Return how many seeds come next: twice those that there are."""
+    return 2 * len(report.measured(name).seeds) if already(report, name) else OTHER_SEEDS
 
 
 def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
@@ -222,10 +238,15 @@ def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(range(start, start + max(0, count)))
 
 
-def _larger(report: Report) -> Plan | None:
+def _unmet(report: Report, others: Container[str]) -> list[Claim]:
+    """List the claims that are open, but for those of which other runs may decide a row."""
+    return [claim for claim in report.claims if not claim.met and not any(name in others for name in claim.open)]
+
+
+def _larger(report: Report, others: Container[str] = ()) -> Plan | None:
     """Return the most that one look adds, where plans are not sure to decide; None if that was made already."""
     measurement = report.measurement
-    claims = [claim for claim in report.claims if not claim.met and claim.names]
+    claims = [claim for claim in _unmet(report, others) if claim.names]
     if not claims or len(measurement.seeds) < 2:
         return None
     names = tuple(name for claim in claims for name in claim.open)
@@ -255,7 +276,13 @@ def _open(report: Report, name: str, claim: Claim) -> _Open | None:
     order, estimate = _value(row)
     if order is None or estimate is None or not math.isfinite(estimate.spread):
         return None
-    return _Open(name, float(order), estimate.spread, estimate, _off(report, name) or _is_far(report, name))
+    return _Open(
+        name,
+        float(order),
+        estimate.spread,
+        estimate,
+        _off(report, name) or _is_far(report, name) or _is_part(report, name),
+    )
 
 
 def _value(row: ReportRow) -> tuple[Order, OrderEstimate | None]:

@@ -9,10 +9,12 @@ width at which parts cross is measured, where `statistics.GROWING_CROSSOVER` ass
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tpdyn.claims.slower import alone
@@ -67,21 +69,43 @@ def known_part(prediction: Prediction, row: Row, width: int) -> Part | None:
     return Part(width * fraction ** (1 / power), power)
 
 
-def _measured(program: Program, position: int, leading: frozenset[str], width: int) -> float | None:
-    """Compare the change with leading parameters frozen to the whole one: the median of seeds."""
-    frozen = replace(program, parameters=tuple(each for each in program.parameters if each.name in leading))
-    ratios = []
+def leading_of(prediction: Prediction, row: Row) -> frozenset[str]:
+    """Name the parameters whose own training gives a row's change its order. Empty where all do, or none does alone."""
+    whole, parts = alone(prediction, row)
+    leading = frozenset(name for group, order in parts if order == whole and whole is not None for name in group)
+    others = any(order is not None and order != whole for _, order in parts)
+    return leading if others else frozenset()
+
+
+def rest_of(
+    prediction: Prediction, row: Row, leading: frozenset[str], widths: Sequence[int]
+) -> NDArray[np.float64] | None:
+    """Measure the change that is left with leading parameters frozen, [width, seed]. None where the program cannot be run."""
+    program = Facts.of(prediction.program).program
     try:
-        for seed in range(SEEDS):
-            tokens = _tokens(program, width, seed)
-            base = run(program, width, vars=[position], base=True, seed=seed, leaves=tokens)[position]
-            left = run(frozen, width, vars=[position], base=True, seed=seed, leaves=tokens)[position]
-            trained = run(program, width, vars=[position], seed=seed, leaves=tokens)[position]
-            whole = float((trained - base).abs().mean())
-            ratios.append(float((left - base).abs().mean()) / whole if whole else math.nan)
+        rest = [[_changes(program, row.position, leading, width, seed)[0] for seed in range(SEEDS)] for width in widths]
     except (ReadingError, ValueError, MemoryError):
         return None
-    median = float(np.median(ratios))
+    return np.array(rest)
+
+
+def _changes(program: Program, position: int, leading: frozenset[str], width: int, seed: int) -> tuple[float, float]:
+    """Return the change with leading parameters frozen, and the whole one."""
+    frozen = replace(program, parameters=tuple(each for each in program.parameters if each.name in leading))
+    tokens = _tokens(program, width, seed)
+    base = run(program, width, vars=[position], base=True, seed=seed, leaves=tokens)[position]
+    left = run(frozen, width, vars=[position], base=True, seed=seed, leaves=tokens)[position]
+    trained = run(program, width, vars=[position], seed=seed, leaves=tokens)[position]
+    return float((left - base).abs().mean()), float((trained - base).abs().mean())
+
+
+def _measured(program: Program, position: int, leading: frozenset[str], width: int) -> float | None:
+    """Compare the change with leading parameters frozen to the whole one: the median of seeds."""
+    try:
+        changes = [_changes(program, position, leading, width, seed) for seed in range(SEEDS)]
+    except (ReadingError, ValueError, MemoryError):
+        return None
+    median = float(np.median([left / whole if whole else math.nan for left, whole in changes]))
     return median if math.isfinite(median) else None
 
 

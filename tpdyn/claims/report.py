@@ -47,6 +47,7 @@ from tpdyn.claims.statistics import (
     judge,
     still_bends_towards,
 )
+from tpdyn.claims.unseen import ALONE
 from tpdyn.exponents import Order, show_order
 from tpdyn.limits.comparison import Approach
 from tpdyn.measuring.measurement import Measurement
@@ -308,7 +309,9 @@ def _by(measurement: Measurement) -> str:
     """Tell by which runs of the recorded program a row was measured."""
     widths, simulated = measurement.widths, any("was simulated" in note for note in measurement.notes)
     how = "simulated runs" if simulated else "runs"
-    return f"by {how} of the recorded program, {len(measurement.seeds)} at each width, {widths[0]} to {widths[-1]}"
+    alone = next((f" ({note} alone)" for note in measurement.notes if note.startswith(ALONE)), "")
+    seeds = len(measurement.seeds)
+    return f"by {how} of the recorded program{alone}, {seeds} at each width, {widths[0]} to {widths[-1]}"
 
 
 def _judge_value(

@@ -17,6 +17,8 @@ from typing import final
 import numpy as np
 import torch
 
+from tpdyn.claims.parts import leading_of, rest_of
+from tpdyn.claims.statistics import estimate_order, judge
 from tpdyn.measuring.assembled import assembled, joined
 from tpdyn.measuring.by_program import fits
 from tpdyn.measuring.measurement import Measurement
@@ -25,7 +27,7 @@ from tpdyn.measuring.one_law import ALPHA, difference
 from tpdyn.measuring.runs import program_runs
 from tpdyn.program.errors import OutsideTheory, ReadingError
 from tpdyn.program.program import Mark, Program, View
-from tpdyn.regimes.prediction import Prediction
+from tpdyn.regimes.prediction import COMPARED, Prediction
 from tpdyn.store.means import HERE, Means
 
 FEWEST, MOST = 8, 16
@@ -36,6 +38,9 @@ LONGEST = 60.0
 
 FARTHEST = 65536
 """The largest width that is simulated."""
+
+ALONE = "change by "
+"""So begins the note of runs in which the change is that of some parameters alone."""
 
 DOUBLINGS = 4
 """Far widths are so many, each twice the one before."""
@@ -62,8 +67,9 @@ def unseen(prediction: Prediction) -> tuple[str, ...]:
 class ProgramRuns:
     """The runs of a prediction's program that were made, and what was found of them.
 
-    live: the live runs with which they are compared. means: where finished runs are kept. on: asked before each run. measurement:
-    at the widths of live runs. far: at larger ones. refused: why no more are made. notes: what is to be told of them.
+    live: the live runs with which they are compared. means: where finished runs are kept. on: asked before each run.
+    measurement: at the widths of live runs. far: at larger ones. parts: of rows that are judged by their leading part. refused:
+    why no more are made. notes: what is to be told of them.
     """
 
     prediction: Prediction
@@ -72,6 +78,7 @@ class ProgramRuns:
     on: Callable[[], bool] = lambda: True
     measurement: Measurement | None = None
     far: Measurement | None = None
+    parts: dict[str, Measurement] = field(default_factory=dict)
     refused: str = ""
     notes: list[str] = field(default_factory=list)
     slowest: dict[int, float] = field(default_factory=dict)
@@ -103,6 +110,30 @@ class ProgramRuns:
         self.far = made or self.far
         return made
 
+    def part(self, name: str, step: int, seeds: int) -> Measurement | None:
+        """Measure a row's change by its leading parameters alone: what is lost when they are frozen.
+
+        A change is that part and the rest, which the other parameters make. If the part has the order of the row, and the rest at
+        most that, so has the change. None unless the rest is measured to be so, or if all parameters lead.
+        """
+        rows = [row for row in self.prediction.rows() if row.name == name and row.kind in COMPARED and row.step == step]
+        leading = leading_of(self.prediction, rows[0]) if rows else frozenset()
+        if not leading or self.beside() is None:
+            return None
+        known = self.parts.get(name)
+        if known is None:
+            rest = rest_of(self.prediction, rows[0], leading, self.live.widths)
+            order = None if rest is None else estimate_order(self.live.widths, rest)
+            if judge(rows[0].change, order, at_most=True) != "agrees":
+                return None
+        program = marked(self.prediction)
+        alone = replace(program, parameters=tuple(each for each in program.parameters if each.name in leading))
+        made = self._made(known, self.live.widths, seeds, simulated=False, program=alone)
+        if made is not None:
+            note = f"{ALONE}{', '.join(sorted(leading))}"
+            self.parts[name] = replace(made, notes=tuple(dict.fromkeys((*made.notes, note))))
+        return None if made is None else self.parts[name]
+
     def _first(self) -> None:
         """Make the first runs, and compare them with the live ones."""
         live, program = self.live, self.prediction.program
@@ -127,10 +158,16 @@ class ProgramRuns:
             self.notes.append(f"{', '.join(unseen(self.prediction)) or 'no value'} was not measured: {self.refused}")
 
     def _made(
-        self, known: Measurement | None, widths: tuple[int, ...], count: int, *, simulated: bool
+        self,
+        known: Measurement | None,
+        widths: tuple[int, ...],
+        count: int,
+        *,
+        simulated: bool,
+        program: Program | None = None,
     ) -> Measurement | None:
         """Add the runs that are missing; None if one fails, or the time is used up."""
-        program, steps = marked(self.prediction), self.live.steps
+        program, steps = program or marked(self.prediction), self.live.steps
         first = max(self.live.seeds) + 1_000_001  # numbers that no live run has: other draws in the notes and the store
         seeds = tuple(range(first, first + count))
         runs: dict[tuple[int, int], Observation] = {}
