@@ -125,7 +125,7 @@ class Crossing(Inside):
 
 def crossing(width: int) -> None:
     net = Crossing(width)
-    rates = {"first": 0.01 * width, "slow": 0.5 * width**0.5, "last": 0.3 * width}
+    rates = {"first": 0.01 * width, "slow": width**0.5, "last": 0.3 * width}
     optimizer = torch.optim.SGD([{"params": [p], "lr": rates[name]} for name, p in net.named_parameters()])
     x = torch.linspace(-1, 1, 6).view(2, 3)
     for _ in range(3):
