@@ -139,6 +139,7 @@ def test_a_change_whose_parts_cross_late_is_judged_by_its_leading_part() -> None
     late = tpdyn.predict(tpdyn.record(crossing), remedy=False)
     runs = ProgramRuns(late, tpdyn.measure(crossing, (32, 64, 128, 256), seeds=8))
     (name,) = unseen(late)
+    runs.beside(seeds=24)
     whole = judged(late, runs.live, runs)
     verdict, _, note = row_of(whole)
     assert verdict == "inconclusive" and "may be a part of order -1/2 with a larger constant" in note
