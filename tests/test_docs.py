@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _snippets():
-    spec = importlib.util.spec_from_file_location("docs_snippets", ROOT / "docs" / "snippets.py")
+def _of_docs(name: str):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -23,7 +23,7 @@ def _snippets():
     return module
 
 
-snippets = _snippets()
+snippets, conformance = _of_docs("snippets"), _of_docs("conformance")
 
 
 def _page(tmp_path: Path, text: str) -> Path:
@@ -134,3 +134,27 @@ def test_the_floors_that_contributing_lists_are_those_of_the_house() -> None:
     )
     listed = re.findall(r"^(\w+)  ", (ROOT / "CONTRIBUTING.md").read_text().split("Where things live")[1], re.MULTILINE)
     assert listed == [names[0] for names in floors]
+
+
+def test_the_page_of_what_is_recorded_counts_its_own_rows() -> None:
+    """It takes half an hour to make; proofs_checks/ examines the scripts themselves."""
+    page = conformance.PAGE.read_text()
+    assert conformance.written(conformance.read(page), {}) == page
+
+
+def test_all_but_a_few_simulated_runs_are_dense_runs_and_refusals_name_their_line() -> None:
+    rows = [row for table in conformance.read(conformance.PAGE.read_text()).values() for row in table]
+    fitted = [row for row in rows if row["fitted"] == "yes"]
+    assert len(rows) > 500 and len(fitted) > 0.95 * len(rows)
+    assert sum(row.simulated for row in fitted) >= 0.95 * len(fitted)
+    for row in fitted:
+        assert row.simulated or (row["coupled"] == "refused" and re.search(r"; at \w+\.py:\d+$", row["why"])), row
+
+
+@pytest.mark.parametrize("family", [name for name in conformance.FAMILIES if name != "layers"])
+def test_the_page_has_every_script_of_a_family(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers are left out: to list them takes seconds."""
+    monkeypatch.syspath_prepend(str(conformance.FOLDER))
+    cases = importlib.import_module(f"conformance.{family}").cases()
+    rows = conformance.read(conformance.PAGE.read_text())[family]
+    assert [row["script"] for row in rows] == [case.name for case in cases]

@@ -1,4 +1,4 @@
-"""What is seen of some scripts? `python -m conformance <family> [--every=<k>] [<name> ...]` prints a line of JSON for each."""
+"""What is seen of some scripts? `python -m conformance <family> [--every=<k>] [--coupled] [<name> ...]` prints one JSON each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from conformance.case import agrees, examine
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # torch's own, about scripts
-    family, *names = sys.argv[1:]
+    simulated = "--coupled" in sys.argv
+    family, *names = (word for word in sys.argv[1:] if word != "--coupled")
     every = 1
     if names and names[0].startswith("--every="):
         every = int(names.pop(0).partition("=")[2])
     for case in import_module(f"conformance.{family}").cases()[::every]:
         if not names or case.name in names:
-            outcome = examine(case)
+            outcome = examine(case, simulated=simulated)
             print(
                 json.dumps({"name": case.name, "agrees": agrees(case, outcome), **dataclasses.asdict(outcome)}),
                 flush=True,

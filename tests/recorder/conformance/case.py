@@ -1,24 +1,25 @@
-"""How far does a training script come? Recorded, replayed, fitted and verified at a held-out width, given orders."""
+"""How far does a training script come? Recorded, replayed, fitted and verified at a held-out width, given orders, simulated."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from conformance.coupled import coupled
 from tpdyn.recorder.canonical import canonical
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import fit
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.live.replay import replay, verify_tape
 from tpdyn.recorder.lowering import lower
-from tpdyn.recorder.record import How, check_at, further_width
+from tpdyn.recorder.record import How, check_at, common_arrays, further_width
 from tpdyn.regimes.predict import predict
 
 Train = Callable[[int], object]
@@ -46,7 +47,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen of a case. gap: the largest difference of a replay, relative to its value's size (0: bitwise)."""
+    """What was seen of a case. gap: the largest difference of a replay, relative to its value's size (0: bitwise).
+
+    coupled: of a simulated run from a dense one, None where it was not asked for or refused; refusal: in the sampler's words.
+    """
 
     recorded: bool = False
     gap: float | None = None
@@ -55,14 +59,16 @@ class Outcome:
     statements: int = 0
     seconds: float = 0.0
     why: str = ""
+    coupled: float | None = None
+    refusal: str = ""
 
 
-def examine(case: Case) -> Outcome:
-    """Take a case as far as it goes."""
+def examine(case: Case, *, simulated: bool = False) -> Outcome:
+    """Take a case as far as it goes. simulated: up to the coupled check, which takes as long again."""
     begin = time.perf_counter()
     seen: dict[str, Any] = {}
     try:
-        _stages(case, seen)
+        _stages(case, seen, simulated=simulated)
     except Exception as error:
         seen["why"] = f"{type(error).__name__}: {error}"
     return Outcome(**seen, seconds=time.perf_counter() - begin)
@@ -78,7 +84,7 @@ def agrees(case: Case, outcome: Outcome) -> bool:
     return bool(outcome.orders) and outcome.gap is not None and outcome.gap <= 1e-4
 
 
-def _stages(case: Case, seen: dict[str, Any]) -> None:
+def _stages(case: Case, seen: dict[str, Any], *, simulated: bool) -> None:
     lowereds = []
     for width in case.widths:
         tape = record_tape(case.train, width, case.steps, 0)
@@ -92,6 +98,8 @@ def _stages(case: Case, seen: dict[str, Any]) -> None:
     seen["fitted"] = True
     if lowereds[0].steps < case.steps:
         raise RecordingError(f"{lowereds[0].steps} steps were recorded instead of {case.steps}")
+    if simulated:
+        seen["coupled"], seen["refusal"] = coupled(replace(made.program, arrays=common_arrays(made, lowereds)))
     prediction = predict(made.program, remedy=False)
     seen["orders"] = prediction.regime.value
     seen["why"] = "; ".join(dict.fromkeys(reason.text for reason in prediction.outside))
