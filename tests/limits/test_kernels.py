@@ -309,3 +309,10 @@ def test_a_tangent_kernel_without_limit_says_with_which_power_it_grows() -> None
 def test_bad_inputs_are_refused_at_the_door(x1: Tensor, x2: Tensor | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tpdyn.nngp(Recurrent, x1, x2)
+
+
+def test_what_is_no_network_and_inputs_that_it_does_not_take_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"make\(16\) is of type int; expected a torch.nn.Module"):
+        tpdyn.nngp(lambda width: width, torch.zeros(2, 3))  # type: ignore[arg-type,return-value]
+    with pytest.raises(ValueError, match=r"does not take samples of shape \(4,\), .*: mat1 and mat2"):
+        tpdyn.nngp(lambda width: nn.Sequential(nn.Linear(3, width), nn.Linear(width, 1)), torch.zeros(2, 4))

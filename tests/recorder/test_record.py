@@ -244,6 +244,32 @@ def test_values_that_are_not_numbers_are_data() -> None:
     assert record(train, steps=1).verified == 56
 
 
+def test_data_that_are_not_numbers_are_kept_as_any_others() -> None:
+    def train(width: int) -> None:
+        model = mlp(width)
+        x, y = batch()
+        x[0, 0] = float("nan")
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+    assert any(np.isnan(array).any() for array in record(train, steps=1, verify=False).arrays.values())
+
+
+def test_a_script_that_overflows_is_told_where_and_when() -> None:
+    def train(width: int) -> None:
+        model = mlp(width)
+        x, y = batch()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+        for _ in range(9):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    with pytest.raises(RecordingError, match=r"overflows at width 56: .* in step \d .*Record fewer steps"):
+        record(train, steps=8)
+
+
 def test_a_number_computed_from_the_loss_is_refused_with_its_line() -> None:
     def train(width: int) -> None:
         model = mlp(width)

@@ -116,11 +116,27 @@ def _kernels(kinds: tuple[Kind, ...], make: Make, x1: Tensor, x2: Tensor | None,
     return Evaluated(forward(make, x1, widths))(kinds, x1, x2)
 
 
+def _expect_network(make: Make, few: Tensor, x: Tensor, width: int) -> None:
+    """Raise ValueError if `make(width)` is no network, or does not take such inputs."""
+    network = make(width)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"make({width}) is of type {type(network).__name__}; expected a torch.nn.Module")
+    try:
+        with torch.no_grad():
+            network(few)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the network does not take samples of shape {tuple(x.shape[1:])}, {x.dtype}: {error}"
+        ) from error
+
+
 def forward(make: Make, x: Tensor, widths: tuple[int, ...] = WIDTHS) -> Forward:
     """Record the forward pass of a network on a few samples like x. It keeps weights and laws, not values."""
     few = x[torch.arange(SAMPLES) % len(x)]
     if few.is_floating_point():
         few = few.float() + torch.randn(few.shape, generator=torch.Generator().manual_seed(0))
+
+    _expect_network(make, few, x, min(widths))
 
     def train(width: int) -> None:
         model = make(width)

@@ -222,6 +222,11 @@ def _is_whole(dim: Scaling, width: int) -> bool:
         return False
 
 
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Tell whether two tensors hold the same; NaN is NaN."""
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
 def common_arrays(form: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:
     """Collect arrays and data that are the same at every width, by the name of their leaf in the program."""
     arrays: dict[str, Any] = {}
@@ -234,7 +239,7 @@ def common_arrays(form: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any
         if instruction.law.is_number:
             continue
         others = [lowered.leaf_values[position] for lowered in lowereds[1:]]
-        if any(other.shape != value.shape or not torch.equal(other, value) for other in others):
+        if any(other.shape != value.shape or not _same(other, value) for other in others):
             continue
         shapes = {
             piece: tuple(dim.size_at(first.width) for dim in form.program.statements[piece].shape)

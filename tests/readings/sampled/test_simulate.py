@@ -85,11 +85,13 @@ def test_progress_is_told_statement_by_statement(sgd: Program) -> None:
     assert told[-1] == (len(sgd), len(sgd))
 
 
-def test_an_overflow_is_a_number_like_others() -> None:
+def test_an_overflow_is_a_number_like_others_and_the_notes_say_where() -> None:
     b = Builder()
     w, x = b.parameter("W", (n, n), std=1e200), b.constant("x", 1e200, (n,))
     b.mark("output", "f", b.einsum("i->", b.matmul(w, x)))
-    assert not math.isfinite(float(tpdyn.simulate(b.build(widths=(16, 24)), width=50).outputs[0]))
+    run = tpdyn.simulate(b.build(widths=(16, 24)), width=50)
+    assert not math.isfinite(float(run.outputs[0]))
+    assert run.notes[-1].startswith("the run overflows at width 50: f is NaN or infinite from step 0 on [")
 
 
 def test_uniform_weights_are_replaced_and_the_notes_say_so() -> None:
@@ -127,6 +129,17 @@ def test_a_width_that_is_no_number_of_the_program_is_refused_with_its_statement(
     b.parameter("heads", (Scaling.of(1, 1) * Scaling.of(0.125), 8))
     with pytest.raises(ValueError, match=r"heads .*the dim .* is .*, not a whole number"):
         tpdyn.simulate(b.build(widths=(16, 24)), width=100)
+
+
+def test_data_that_are_no_numbers_are_refused_unless_the_program_asks_which() -> None:
+    b = Builder()
+    x = b.data("x", (2,))
+    b.mark("output", "f", b.einsum("i->", x))
+    arrays = {"x": np.array([1.0, math.nan])}
+    with pytest.raises(ValueError, match=r"the data x \[.*\]: 1 entries are NaN; expected numbers"):
+        tpdyn.simulate(b.build(widths=(16, 24), arrays=arrays), width=100)
+    b.mark("output", "g", b.einsum("i->", b.apply("where", b.apply("isnan", x), b.constant("zero", 0, (2,)), x)))
+    assert float(tpdyn.simulate(b.build(widths=(16, 24), arrays=arrays), width=100).outputs[1]) == 1
 
 
 def test_data_that_grow_are_asked_for_by_name() -> None:

@@ -6,6 +6,7 @@ matrices that products never touched. A law of weights that is not Gaussian is r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ class Simulated:
 
     outputs: each output of the network, in order. losses: one a step. sizes: mean absolute value of the entries of each named
     value, by (name, step). coordinates: the first entries of each named value along its wide dims, in the layout of the
-    script. Without wide dims it is all of the value. notes: what was replaced. seconds: how long it took.
+    script. Without wide dims it is all of the value. notes: what was replaced, and where the run overflows. seconds: how long it
+    took.
     """
 
     width: int
@@ -84,7 +86,8 @@ def simulate(
         progress: called with (statements done, statements).
 
     Raises:
-        ValueError: the program was recorded at one width, a dim is not whole at this width, or memory does not fit.
+        ValueError: the program was recorded at one width, or a dim is not whole at this width. Data that are NaN, and
+            memory that does not fit.
         OutsideTheory: the program reads entries of a Gaussian matrix in a way that lacks an exact rule. The message names
             the statement and its source line.
     """
@@ -127,7 +130,23 @@ def rule_for(
     unknown = sorted(set(given) - known)
     if unknown:
         raise ValueError(f"leaves = {unknown}: the program has no such leaves; it has {', '.join(sorted(known))}")
+    expect_numbers(program, given)
     return Rule(program, width, noise, one, leaves=given, operators=operators, seed=seed, keep=keep)
+
+
+def expect_numbers(program: Program, leaves: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for data that hold NaN, unless the program asks which do. leaves: see `simulate`."""
+    if any(getattr(statement.instruction, "function", "") == "isnan" for statement in program.statements):
+        return
+    for statement in program.statements:
+        leaf = statement.instruction
+        if isinstance(leaf, Leaf) and leaf.law.kind == "data":
+            values = leaves.get(leaf.name, program.arrays.get(leaf.name))
+            bad = 0 if values is None else int((values != values).sum())
+            if bad:
+                raise ValueError(
+                    f"the data {leaf.name} [{statement.origin.source}]: {bad} entries are NaN; expected numbers"
+                )
 
 
 def expect_width(program: Program, width: int) -> None:
@@ -156,6 +175,7 @@ class Marks:
         self.wanted = {piece for mark in program.marks for piece in mark.view.pieces}
         self.kept: dict[int, Tensor] = {}
         self.sizes: dict[int, float] = {}
+        self.overflow = -1
 
     def listen(self, position: int, statement: Statement, value: Sampled) -> None:
         """Keep the size and the first coordinates of a value that is wanted."""
@@ -164,6 +184,8 @@ class Marks:
         wide = statement.wide_axes
         value = value.double() if value.dtype != torch.float64 else value
         self.sizes[position] = float(value.abs().mean())
+        if self.overflow < 0 and not math.isfinite(self.sizes[position]):
+            self.overflow = position
         first = slice(None, self.coordinates)
         part = value[tuple(first if axis in wide else slice(None) for axis in range(value.dim()))]
         self.kept[position] = part.to("cpu", copy=True)
@@ -173,6 +195,8 @@ class Marks:
         marks = [mark for mark in self.program.marks if all(piece in self.kept for piece in mark.view.pieces)]
         values = {(mark.name, mark.step): self._value(mark) for mark in reversed(marks)}
         sizes = {(mark.name, mark.step): self._size(mark) for mark in reversed(marks)}
+        if self.overflow >= 0:
+            notes = (*notes, self._overflown(width))
         return Simulated(
             width=width,
             seed=seed,
@@ -183,6 +207,13 @@ class Marks:
             notes=notes,
             seconds=seconds,
         )
+
+    def _overflown(self, width: int) -> str:
+        """Say which named value is the first that is NaN or infinite."""
+        mark = next(mark for mark in self.program.marks if self.overflow in mark.view.pieces)
+        source = self.program.statements[self.overflow].origin.source
+        what = mark.name or "the output"
+        return f"the run overflows at width {width:,}: {what} is NaN or infinite from step {mark.step} on [{source}]"
 
     def _value(self, mark: Mark) -> Tensor:
         return to_view(mark.view, self.kept)

@@ -156,14 +156,16 @@ def verify_program(canonical: Canonical, lowered: Lowered) -> dict[str, float]:
         live = live.reshape(computed.shape).to(computed.device, torch.float64)
         finite = live[live.isfinite()]
         largest = float(finite.abs().max()) if finite.numel() else 0.0
-        same = (live == computed) | (live.isnan() & computed.isnan())
-        gap = torch.where(same, 0.0, (live - computed).abs())
+        lost = ~live.isfinite()  # infinity or NaN: which of them an overflow becomes depends on the order of sums
+        gap = torch.where((live == computed) | (lost & ~computed.isfinite()), 0.0, (live - computed).abs())
         if not bool((gap <= RELATIVE * largest + ABSOLUTE).all()):
             if any(isinstance(statement.instruction, Eigenvalues) for statement in program.statements):
                 shaken = shaken or evaluate_some(_shaken(numbers), wanted)
                 moved = float((to_view(view, shaken) - computed).abs().max())
                 if float(gap.max()) <= min(ROUND_OFF * moved, MOST_ROUND_OFF * largest):
                     continue
+            if bool(lost.any()):
+                raise _overflow(program, view, what, width, int(lost.sum()))
             raise _mismatch(
                 program,
                 view,
@@ -222,4 +224,12 @@ def _mismatch(program: Program, view: View, what: str, width: int, how: str) -> 
         f"computes at width {width}: {what} {how}. Suspected cause: a number that depends on the width in a way that "
         "the recorded widths cannot show. Try more widths, or other ones",
         source,
+    )
+
+
+def _overflow(program: Program, view: View, what: str, width: int, count: int) -> RecordingError:
+    return RecordingError(
+        f"the script overflows at width {width}: {what} has {count} entries that are NaN or infinite. Record fewer steps, or lower "
+        "the learning rate",
+        program.statements[view.var].origin.source,
     )
