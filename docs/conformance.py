@@ -2,7 +2,7 @@
 
 Each family runs in a process of its own (`python -m conformance <family> --coupled` in tests/recorder). A family whose library is
 not installed is named as such. `python docs/conformance.py optimizers loops` examines these families, and keeps the page's
-tables of the others; the counts at the top are those of the tables.
+tables of the others. The counts at the top are those of the tables.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Case:
 class Outcome:
     """What was seen of a case. gap: the largest difference of a replay, relative to its value's size (0: bitwise).
 
-    coupled: of a simulated run from a dense one, None where it was not asked for or refused; refusal: in the sampler's words.
+    coupled: of a simulated run from a dense one, None where it was not asked for or refused. refusal: in the sampler's words.
     """
 
     recorded: bool = False
