@@ -144,7 +144,7 @@ def expect_numbers(program: Program, leaves: Mapping[str, Tensor]) -> None:
         leaf = statement.instruction
         if isinstance(leaf, Leaf) and leaf.law.kind == "data":
             values = leaves.get(leaf.name, program.arrays.get(leaf.name))
-            bad = 0 if values is None else int((values != values).sum())
+            bad = 0 if values is None else int(torch.as_tensor(values).isnan().sum())
             if bad:
                 raise ValueError(
                     f"the data {leaf.name} [{statement.origin.source}]: {bad} entries are NaN; expected numbers"
