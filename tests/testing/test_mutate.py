@@ -58,7 +58,7 @@ found = module.results_of([
     M("orders", "the same", "sums.py", "x + y", "y + x"),
     M("orders", "gone", "sums.py", "x * y", "y + x"),
 ], pathlib.Path.cwd(), jobs=2)
-print({each.name.split(": ")[1]: (each.verdict, each.by) for each in found})
+print({each.name.split(": ")[1]: (each.fate, each.by) for each in found})
 """,
 }
 

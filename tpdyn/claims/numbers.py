@@ -92,15 +92,15 @@ def law(
     """Judge a claimed Gaussian law of "width seed entry": mean, covariance, and shape at the largest width."""
     third = 1 - (1 - confidence) / 3
     deviation = np.sqrt(np.diag(covariance))
-    found = [
+    parts = [
         means(widths, values, mean, deviation, margin, third),
         kernel(widths, (values - mean)[..., None], covariance, margin, third),
         shape(values[-1], mean, covariance, margin, third),
     ]
     order = ("fails", "undecided", "holds")
     what = ("mean", "covariance", "shape")
-    worst = min(range(3), key=lambda k: order.index(found[k].verdict))
-    return Evidence(found[worst].verdict, f"{what[worst]}: {found[worst].worst}")
+    worst = min(range(3), key=lambda k: order.index(parts[k].verdict))
+    return Evidence(parts[worst].verdict, f"{what[worst]}: {parts[worst].worst}")
 
 
 def shape(values: Array, mean: Array, covariance: Array, margin: float, confidence: float) -> Evidence:

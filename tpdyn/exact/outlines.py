@@ -37,13 +37,13 @@ def between(start: Corner, end: Corner, corners: Iterable[Corner]) -> list[Corne
     """Return the corners strictly between two points, in order."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     length = dx * dx + dy * dy
-    found = []
+    inner = []
     for x, y in corners:
         if (x - start[0]) * dy == (y - start[1]) * dx:
             along = (x - start[0]) * dx + (y - start[1]) * dy
             if 0 < along < length:
-                found.append((along, (x, y)))
-    return [corner for _, corner in sorted(found)]
+                inner.append((along, (x, y)))
+    return [corner for _, corner in sorted(inner)]
 
 
 @final

@@ -204,21 +204,21 @@ def evened(columns: Tensor, along: Tensor, first: Sequence[Tensor] = ()) -> Tens
     for number, direction in enumerate(along):
         beside = first if alone else first[number : number + 1] if len(first) == len(along) else ()
         for order in beside or (None,):
-            found = direction @ columns
-            columns = torch.addr(columns, direction, _quantiles(found, order) - found)
+            projected = direction @ columns
+            columns = torch.addr(columns, direction, _quantiles(projected, order) - projected)
     return columns
 
 
-def _quantiles(found: Tensor, order: Tensor | None) -> Tensor:
+def _quantiles(projected: Tensor, order: Tensor | None) -> Tensor:
     """Return normal quantiles in the order of the numbers, or stretch by stretch of `order`: both are even then."""
-    size = len(found)
-    normal = torch.special.ndtri((torch.arange(size, dtype=found.dtype, device=found.device) + 0.5) / size)
-    target = torch.empty_like(found)
+    size = len(projected)
+    normal = torch.special.ndtri((torch.arange(size, dtype=projected.dtype, device=projected.device) + 0.5) / size)
+    target = torch.empty_like(projected)
     length = 1 << (size.bit_length() - 1) // 2
     if order is None or size % length:
-        target[found.argsort()] = normal
+        target[projected.argsort()] = normal
         return target
-    sorted_, within = found[order].reshape(-1, length).sort(1)  # "stretches levels"
+    sorted_, within = projected[order].reshape(-1, length).sort(1)  # "stretches levels"
     across = sorted_.argsort(0)
     levels = torch.empty_like(sorted_).scatter_(0, across, normal.reshape(length, -1).T.contiguous())
     target[order] = torch.empty_like(sorted_).scatter_(1, within, levels).reshape(-1)

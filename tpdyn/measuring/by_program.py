@@ -125,10 +125,10 @@ def _simulated(
     firsts = {each.first for each in later.values()}
 
     def value(position: int, statement: Statement, operands: tuple[Any, ...]) -> Any:
-        made = rule(position, statement, operands)
+        result = rule(position, statement, operands)
         if position in firsts:
-            initial[position] = made
-        return made
+            initial[position] = result
+        return result
 
     def of_base(position: int, statement: Statement) -> Any:
         return initial[later[position].first]
@@ -136,13 +136,13 @@ def _simulated(
     seen = _Seen(program, width, steps)
     with torch.no_grad():
         seen.listen_to(beside(program, value, of_base, seen.wanted, seen.alone))
-    (found,) = seen.observations(1, torch.finfo(dtype).eps)
-    found.simulated = True
-    found.notes = [
+    (run,) = seen.observations(1, torch.finfo(dtype).eps)
+    run.simulated = True
+    run.notes = [
         f"width {width} was simulated: a dense run needs about {dense / 2**30:.1f} GiB",
         *(f"width {width}: {note}" for note in rule.notes),
     ]
-    return found
+    return run
 
 
 @final
@@ -201,15 +201,15 @@ class _Seen:
     def observations(self, count: int, epsilon: float) -> list[Observation]:
         """Return one observation for each seed of the batch."""
         runs = [Observation(steps=self.steps, shapes=self.shapes) for _ in range(count)]
-        means = {position: found / self.counts[position] for position, found in _on_the_cpu(self.sums).items()}
+        means = {position: total / self.counts[position] for position, total in _on_the_cpu(self.sums).items()}
         sizes = {
-            position: np.where(SQUARED, np.sqrt(found / self.counts[position]), found / self.counts[position])
-            for position, found in _on_the_cpu(self.sizes).items()
+            position: np.where(SQUARED, np.sqrt(total / self.counts[position]), total / self.counts[position])
+            for position, total in _on_the_cpu(self.sizes).items()
         }
         rest = [epsilon, *[NAN] * PARTS]
         for mark in self.marks:
-            found = _together(means if mark.kind == "loss" else sizes, mark.view, count)
-            for run, row in zip(runs, () if found is None else found.tolist(), strict=False):
+            numbers = _together(means if mark.kind == "loss" else sizes, mark.view, count)
+            for run, row in zip(runs, () if numbers is None else numbers.tolist(), strict=False):
                 if mark.kind == "loss":
                     run.losses[mark.step] = run.losses.get(mark.step, 0.0) + row[0]
                 else:
@@ -221,8 +221,8 @@ class _Seen:
                 for run, first, second in zip(runs, size[:, 0].tolist(), change[:, 0].tolist(), strict=True):
                     run.parameters[t, name] = (first, second)
         for name, t, view in self.gradients:
-            if (found := _together(means, view, count)) is not None:
-                for run, first in zip(runs, found[:, 0].tolist(), strict=True):
+            if (numbers := _together(means, view, count)) is not None:
+                for run, first in zip(runs, numbers[:, 0].tolist(), strict=True):
                     run.gradients[t, name] = first
         return runs
 

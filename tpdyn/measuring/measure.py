@@ -175,7 +175,7 @@ def _by_program(
         for seed, seen in program_runs(program, width, others, steps, means, dtype=dtype, device=where):
             runs[width, seed] = seen
             one_more()
-    made = assembled(widths, others, steps, runs, device, [])
+    recorded = assembled(widths, others, steps, runs, device, [])
     difference_of = None
     if len(live.seeds) == len(live_seeds):
         at = assembled(dense, others, steps, {pair: run for pair, run in runs.items() if pair[0] in dense}, device, [])
@@ -185,7 +185,7 @@ def _by_program(
                 f"{len(others)} runs at each width are of the recorded program, {len(live_seeds)} are live. A permutation test "
                 "does not tell them apart"
             )
-            return replace(joined(live, made), notes=(*live.notes, text, *made.notes))
+            return replace(joined(live, recorded), notes=(*live.notes, text, *recorded.notes))
     why = f"they differ in {difference_of.told()}" if difference_of is not None else "the live runs are all the same"
     notes.append(f"the runs are live ones: those of the recorded program are not of the same law, {why}")
     return _live(train, dense, seeds, steps, device, notes, means, progress, program=program)
@@ -220,8 +220,8 @@ def measure_more(
     runs: dict[tuple[int, int], Observation] = {}
 
     def all_of_them() -> Measurement:
-        made = tuple(sorted({width for width, _ in runs})), tuple(dict.fromkeys(seed for _, seed in runs))
-        return joined(known, assembled(*made, known.steps, runs, known.device, [])) if runs else known
+        pairs = tuple(sorted({width for width, _ in runs})), tuple(dict.fromkeys(seed for _, seed in runs))
+        return joined(known, assembled(*pairs, known.steps, runs, known.device, [])) if runs else known
 
     with _outer_state_kept():
         try:

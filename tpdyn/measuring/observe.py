@@ -287,9 +287,9 @@ class Observer:
 
         def base(tensor: Tensor) -> Tensor:
             nonlocal known
-            found = self._bases.get(id(tensor))
-            if found is not None and found[0]() is tensor:
-                return found[1]
+            held = self._bases.get(id(tensor))
+            if held is not None and held[0]() is tensor:
+                return held[1]
             known = known and tensor.grad_fn is None
             return tensor
 

@@ -68,9 +68,9 @@ def alarms(history: History, bands: Mapping[Key, Band], limits: Limits) -> list[
         return []
     step = history.steps[-1]
     rules = (_not_finite(history), _logits(history, limits), _range(history, limits), _stopped(history), _dead(history))
-    found = [pair for rule in rules for pair in rule]
-    found += _outside(history, bands)
-    return [Alarm(rule, name, step, text, _line(history, name)) for rule, name, text in found]
+    told = [pair for rule in rules for pair in rule]
+    told += _outside(history, bands)
+    return [Alarm(rule, name, step, text, _line(history, name)) for rule, name, text in told]
 
 
 Found = Iterator[tuple[str, str, str]]

@@ -55,7 +55,7 @@ def bands(width: int, twins: Sequence[History], prediction: Prediction | None) -
     """
     if any(twin.width is None or twin.width < 1 for twin in twins):
         raise ValueError("a twin does not say its width; monitor it with `width=`")
-    found = {}
+    by_name = {}
     for what, name in twins[0].seen() if twins else ():
         order = _order(prediction, what, name) if what in EXPECTED else None
         carried = [] if order is None else [_carried(twin, what, name, width, order[0]) for twin in twins]
@@ -67,8 +67,8 @@ def bands(width: int, twins: Sequence[History], prediction: Prediction | None) -
                 np.asarray([pick(each[step][side] for each in carried) for step in steps])
                 for side, pick in ((0, min), (1, max))
             )
-            found[what, name] = Band(np.asarray(steps), lowest * (not order[1]), highest)
-    return found
+            by_name[what, name] = Band(np.asarray(steps), lowest * (not order[1]), highest)
+    return by_name
 
 
 def _carried(twin: History, what: str, name: str, width: int, exponent: float) -> dict[int, tuple[float, float]]:

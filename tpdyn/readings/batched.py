@@ -75,27 +75,27 @@ class Batched:
 
         def value(position: int, statement: Statement, operands: list[Tensor]) -> Tensor:
             if isinstance(statement.instruction, Leaf):
-                made = self._leaf(position, statement, statement.instruction, seeds)
+                result = self._leaf(position, statement, statement.instruction, seeds)
             else:
                 step = self.steps.get(position)
                 if step is None:
                     step = self.steps[position] = self._step(position, statement)
-                made = step(operands)
+                result = step(operands)
             if position in self.kept:
-                initial[position] = made
-            return made
+                initial[position] = result
+            return result
 
         def rule(position: int, statement: Statement, operands: tuple[Pair[Tensor], ...]) -> Pair[Tensor]:
             if position not in mine:
                 return None, None
-            made = value(position, statement, [each for each, _ in operands])  # type: ignore[misc]
+            result = value(position, statement, [each for each, _ in operands])  # type: ignore[misc]
             if position in shared:
-                return made, made
+                return result, result
             if position not in base:
-                return made, None
+                return result, None
             if position in self.later:
-                return made, self._of_base(position, statement, initial)
-            return made, value(position, statement, [each for _, each in operands])  # type: ignore[misc]
+                return result, self._of_base(position, statement, initial)
+            return result, value(position, statement, [each for _, each in operands])  # type: ignore[misc]
 
         mine, base, shared = self.mine, self.base, self.shared
         return rule

@@ -64,17 +64,17 @@ class Constructions:
         if self._runs > 1:
             self._train(width)
             return
-        made: list[tuple[_Call, Optimizer]] = []
+        calls: list[tuple[_Call, Optimizer]] = []
         watch = Watch(detect_hand_written_steps=False)
         watch.__enter__()
         try:
-            with _each_construction(lambda call, optimizer: made.append((call, optimizer))):
+            with _each_construction(lambda call, optimizer: calls.append((call, optimizer))):
                 self._train(width)
         finally:
             watch.__exit__(StopRecording, None, None)
             known = {id(tensor): name for name, tensor in watch.parameters().items()}
             self.found = tuple(
-                found for call, optimizer in made if (found := _described(call, optimizer, known)) is not None
+                found for call, optimizer in calls if (found := _described(call, optimizer, known)) is not None
             )
 
 

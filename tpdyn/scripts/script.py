@@ -151,14 +151,14 @@ def _function(path: Path, name: str) -> Callable[[int], object]:
     module = _imported(path)
     function = getattr(module, name, None)
     if function is None:
-        found = [
+        functions = [
             key
             for key, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")
         ]
         raise BadTarget(
-            f"{path} has no function {name!r}; it has: {', '.join(found) or 'none'}. "
-            f"Try {path}:{found[0] if found else 'train'}"
+            f"{path} has no function {name!r}; it has: {', '.join(functions) or 'none'}. "
+            f"Try {path}:{functions[0] if functions else 'train'}"
         )
     if not callable(function):
         raise BadTarget(
@@ -180,10 +180,10 @@ def _module_name(path: Path) -> str:
     """Choose its own name if an import finds the file by it: processes that the script starts look there. Else another."""
     known = sys.modules.get(path.stem)
     try:
-        found = importlib.util.find_spec(path.stem) if known is None else known.__spec__
+        spec = importlib.util.find_spec(path.stem) if known is None else known.__spec__
     except (ImportError, ValueError, AttributeError):
-        found = None
-    mine = found is not None and found.origin is not None and Path(found.origin).resolve() == path
+        spec = None
+    mine = spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
     return path.stem if mine else f"tpdyn_target_{path.stem}"
 
 
@@ -227,10 +227,10 @@ def _script(
         with _as_command_line([str(path), *arguments, *_at(words, width)], full.parent), _pointed_out(words, width):
             if not settings:
                 return runpy.run_path(str(full), run_name="__main__")
-            made = codes(settings, width)
-            with opened_as(texts(settings, width)) as opened, imported_as(made) as imported:
+            changed = codes(settings, width)
+            with opened_as(texts(settings, width)) as opened, imported_as(changed) as imported:
                 try:
-                    names = _run_as_main(str(full), made.get(str(full)))
+                    names = _run_as_main(str(full), changed.get(str(full)))
                 except StopRecording:  # most scripts are stopped in the middle
                     _check_met(settings, {str(full), *opened, *imported})
                     raise
@@ -247,14 +247,14 @@ def _with_settings(path: Path, name: str, settings: Sequence[Setting]) -> Callab
     full = path.resolve()
 
     def run(width: int) -> object:
-        made = codes(settings, width)
-        code = made.get(str(full)) or compile(full.read_text(encoding="utf-8"), str(full), "exec", dont_inherit=True)
+        changed = codes(settings, width)
+        code = changed.get(str(full)) or compile(full.read_text(encoding="utf-8"), str(full), "exec", dont_inherit=True)
         module = ModuleType(_module_name(full))
         module.__file__ = str(full)
         with _as_command_line([str(path)], full.parent):
             before, sys.modules[module.__name__] = sys.modules.get(module.__name__), module
             try:
-                with opened_as(texts(settings, width)) as opened, imported_as(made) as imported:
+                with opened_as(texts(settings, width)) as opened, imported_as(changed) as imported:
                     try:
                         exec(code, module.__dict__)
                         result: object = getattr(module, name)(width)

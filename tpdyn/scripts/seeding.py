@@ -91,14 +91,14 @@ def _torch_changes(other: Other, number: int) -> list[Change]:
         def __getattr__(self, name: str) -> Any:
             return getattr(default, name)
 
-    made: list[Change] = [
+    changes: list[Change] = [
         (torch.random, "default_generator", default, Default()),
         (torch, "Generator", torch.Generator, _generator_class(other, number)),
     ]
     for name in ("manual_seed", "manual_seed_all"):
         original = getattr(torch.cuda, name)
-        made.append((torch.cuda, name, original, _seeding(original, other)))
-    return made
+        changes.append((torch.cuda, name, original, _seeding(original, other)))
+    return changes
 
 
 def _generator_class(other: Other, number: int) -> type:

@@ -78,7 +78,7 @@ class Result:
 
     name: str
     area: str
-    verdict: Fate
+    fate: Fate
     by: str = ""
     seconds: float = 0.0
     equivalent: str = ""
@@ -180,8 +180,8 @@ def _told(answer: bytes, ended: bool) -> tuple[Fate, str]:
     """Read a child's answer; without an answer it crashed or did not end, and the mutant is noticed."""
     if not answer:
         return "noticed", "a crash" if ended else "the checks did not end"
-    verdict, by = json.loads(answer)
-    return verdict, by
+    fate, by = json.loads(answer)
+    return fate, by
 
 
 def results_of(
@@ -209,8 +209,8 @@ def results_of(
             answer = os.read(pipe, 1 << 16)
             os.close(pipe)
             del running[child]
-            verdict, by = _told(answer, bool(done))
-            yield Result(mutant.name, mutant.area, verdict, by, round(spent, 1), mutant.equivalent)
+            fate, by = _told(answer, bool(done))
+            yield Result(mutant.name, mutant.area, fate, by, round(spent, 1), mutant.equivalent)
 
 
 def table(results: Sequence[Result], mutants: Sequence[Mutant] = ALL) -> str:
@@ -220,10 +220,10 @@ def table(results: Sequence[Result], mutants: Sequence[Mutant] = ALL) -> str:
     rows = [_counts(area, [r for r in results if r.area == area], mutants) for area in areas]
     for row in (*rows, ("all", *(sum(row[k] for row in rows) for k in range(1, 6)))):
         lines.append("| " + " | ".join(map(str, row)) + " |")
-    left = [each for each in results if each.verdict in ("survived", "broken") and not each.equivalent]
+    left = [each for each in results if each.fate in ("survived", "broken") and not each.equivalent]
     if left:
         lines += ["", "Survivors:", "", *(f"* `{each.name}`" for each in left)]
-    same = [each for each in results if each.verdict == "survived" and each.equivalent]
+    same = [each for each in results if each.fate == "survived" and each.equivalent]
     if same:
         lines += ["", "Equivalent:", "", *(f"* `{each.name}`: {each.equivalent}" for each in same)]
     return "\n".join(lines)
@@ -236,17 +236,17 @@ def each_of(results: Sequence[Result]) -> str:
         lines += ["", f"## {area}", "", "| file | sabotage | noticed by |", "| --- | --- | --- |"]
         for each in sorted((r for r in results if r.area == area), key=lambda r: r.name):
             file, _, what = each.name.partition(": ")
-            by = f"`{each.by.removeprefix('tests/')}`" if each.verdict == "noticed" else each.verdict
-            shown = "equivalent" if each.equivalent and each.verdict == "survived" else by
+            by = f"`{each.by.removeprefix('tests/')}`" if each.fate == "noticed" else each.fate
+            shown = "equivalent" if each.equivalent and each.fate == "survived" else by
             lines.append(f"| `{file}` | {what} | {shown} |")
     return "\n".join(lines)
 
 
 def _counts(area: str, results: Sequence[Result], mutants: Sequence[Mutant]) -> tuple[Any, ...]:
     planted = sum(mutant.area == area for mutant in mutants)
-    noticed = sum(each.verdict == "noticed" for each in results)
-    same = sum(each.verdict == "survived" and bool(each.equivalent) for each in results)
-    ran = sum(each.verdict != "stale" for each in results)
+    noticed = sum(each.fate == "noticed" for each in results)
+    same = sum(each.fate == "survived" and bool(each.equivalent) for each in results)
+    ran = sum(each.fate != "stale" for each in results)
     return area, planted, ran, noticed, same, ran - noticed - same
 
 
@@ -288,18 +288,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     known = _known(given.results, ALL)
     redo = ("survived", "broken", "stale") if given.again or given.proofs else ()
-    due = [m for m in chosen if m.name not in known or known[m.name].verdict in redo]
+    due = [m for m in chosen if m.name not in known or known[m.name].fate in redo]
     given.results.parent.mkdir(parents=True, exist_ok=True)
     for number, result in enumerate(results_of(due, root, jobs=given.jobs, limit=given.limit, proofs=given.proofs), 1):
         known[result.name] = result
         with given.results.open("a") as file:
             file.write(json.dumps(asdict(result)) + "\n")
-        print(f"[{number}/{len(due)}] {result.verdict}: {result.name} ({result.seconds:.0f} s) {result.by}", flush=True)
+        print(f"[{number}/{len(due)}] {result.fate}: {result.name} ({result.seconds:.0f} s) {result.by}", flush=True)
     results = [known[m.name] for m in chosen if m.name in known]
     print(table(results, chosen))
     if given.each:
         print(each_of(results))
-    return int(any(each.verdict in ("survived", "broken") and not each.equivalent for each in results))
+    return int(any(each.fate in ("survived", "broken") and not each.equivalent for each in results))
 
 
 if __name__ == "__main__":

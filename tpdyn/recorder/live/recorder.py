@@ -257,10 +257,10 @@ class Recorder(Operations):
         if origin.source is source and origin.phase == phase and origin.module == module and origin.step == step:
             return
         key = (step, phase, module, source)
-        found = self._origins.get(key)
-        if found is None:
-            found = self._origins[key] = Origin(step, phase, module, source)
-        self._origin = found
+        noted = self._origins.get(key)
+        if noted is None:
+            noted = self._origins[key] = Origin(step, phase, module, source)
+        self._origin = noted
 
     # -- events ---------------------------------------------------------------------------------------------------
 

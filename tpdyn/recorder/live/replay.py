@@ -49,11 +49,11 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
     values: dict[Ref, Tensor] = {}
     dying = _last_reads(tape, frozenset(keep)) if keep is not None else {}
 
-    def found(item: Any) -> Any:
+    def value_of(item: Any) -> Any:
         if isinstance(item, Ref):
             return values[item].item() if item.number else values[item]
         if isinstance(item, list):
-            return [found(entry) for entry in item]
+            return [value_of(entry) for entry in item]
         return item
 
     with torch.no_grad():
@@ -68,8 +68,8 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
                     if value is not None:
                         values[Ref(index, output)] = value
                 continue
-            args = [found(item) for item in node.args]
-            kwargs = {key: found(item) for key, item in node.kwargs.items()}
+            args = [value_of(item) for item in node.args]
+            kwargs = {key: value_of(item) for key, item in node.kwargs.items()}
             target = node.target
             assert target is not None
             if target is aten.view.default:
