@@ -7,8 +7,8 @@ leaves the power out. Measured power, in standard errors:
 
     seeds                                           150     600
     a component forgets the row's norm              9.9      20
-    parts of a sum are orthogonal                   3.9     7.8
-    a component along a sum is drawn anew            54     109
+    parts of a sum are orthogonal                   3.9     7.4
+    a component along a sum is drawn anew            54      97
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 import tpdyn
 from tpdyn.program.program import Program
@@ -45,6 +47,26 @@ def recorded(case: object) -> Program | None:
             return tpdyn.record(case.train, widths=case.widths, steps=case.steps, verify=False)  # type: ignore[attr-defined]
         except Exception:
             return None
+
+
+def tied(width: int) -> None:
+    """A weight that is used in both directions, trained by Adam in muP."""
+    draws = torch.Generator().manual_seed(0)
+    x, y = torch.randn(3, 4, generator=draws), torch.randn(3, 1, generator=draws)
+    first, both, last = nn.Linear(4, width), nn.Linear(width, width, bias=False), nn.Linear(width, 1)
+    groups = [(first, 0.1), (both, 0.1 / width), (last, 0.1 / width)]
+    optimizer = torch.optim.Adam([{"params": layer.parameters(), "lr": rate} for layer, rate in groups])
+    for _ in range(3):
+        optimizer.zero_grad()
+        f = last(torch.tanh(torch.tanh(both(torch.tanh(first(x)))) @ both.weight))
+        nn.functional.mse_loss(f, y).backward()
+        optimizer.step()
+
+
+def test_a_weight_that_is_used_transposed_as_well_is_a_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    check = import_module("conformance.coupled")
+    assert check.difference(tpdyn.record(tied, widths=(16, 24, 40), steps=3, verify=False), 80) <= check.LARGEST
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -101,6 +102,12 @@ def test_uniform_weights_are_replaced_and_the_notes_say_so() -> None:
     run = tpdyn.simulate(b.build(widths=(16, 24)), width=20_000)
     assert run.notes == ("W (uniform) is replaced by Gaussian entries of the same mean and standard deviation",)
     assert float(run.value("h", 0).square().mean()) == pytest.approx(1 / 3, rel=0.2)
+
+
+def test_a_size_that_falls_only_from_some_width_on_is_told_below_it(sgd: Program) -> None:
+    late = dataclasses.replace(sgd, late={"U": 300.0})
+    assert tpdyn.simulate(late, width=100).notes == ("U has the initial size that it has from width 300 on",)
+    assert tpdyn.simulate(late, width=400).notes == ()
 
 
 @pytest.mark.parametrize(

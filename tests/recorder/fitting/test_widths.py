@@ -176,19 +176,24 @@ def test_a_sum_over_all_but_one_is_a_mean_that_is_divided() -> None:
     assert last.over == Scaling.of(1) + Scaling.of(-1, -1)
 
 
-def test_entries_of_an_orthogonal_matrix_follow_its_larger_size() -> None:
-    """n x 24 with orthogonal columns from n = 24 on. Entries have size n^-1/2 there, and 24^-1/2 before, which is noted."""
+@pytest.mark.parametrize("fixed", [24, 1024])
+def test_entries_of_an_orthogonal_matrix_follow_its_larger_size(fixed: int) -> None:
+    """n x 24 with orthogonal columns from n = 24 on. Entries have size n^-1/2 there, and 24^-1/2 before, which is noted.
+
+    So have those of n x 1024, of which all recorded widths see the rows only.
+    """
     lowereds = []
     for width in WIDTHS:
         lowered = _mlp(width)
-        scale = Scaling.of(3 * max(width, 24) ** -0.5)
+        scale = Scaling.of(3 * max(width, fixed) ** -0.5)
         leaf = Leaf("parameter", "v", Law("orthogonal", scale=scale))
-        lowered.statements.append(LoweredStatement(leaf, (width, 24), origin=Origin()))
+        lowered.statements.append(LoweredStatement(leaf, (width, fixed), origin=Origin()))
         lowereds.append(lowered)
     fitted = fit(lowereds)
     leaf = fitted.statements[-1].instruction  # type: ignore[assignment]
     assert leaf.law == Law("orthogonal", scale=Scaling.of(3.0, "-1/2"))
-    assert any("only from the width on at which its growing size exceeds 24" in note for note in fitted.notes)
+    assert any(f"only from the width on at which its growing size exceeds {fixed}" in note for note in fitted.notes)
+    assert fitted.late == {"v": pytest.approx(fixed)}
 
 
 def test_a_matrix_that_looks_orthogonal_at_some_widths_only_is_not() -> None:

@@ -112,7 +112,12 @@ def simulate(
 
     with torch.no_grad():
         interpret(program, rule, vars=(), listener=heard)
-    return marks.simulated(width, seed, tuple(rule.notes), time.perf_counter() - start)
+    early = [name for name, first in program.late.items() if width < first]
+    notes = (
+        *rule.notes,
+        *(f"{name} has the initial size that it has from width {program.late[name]:.0f} on" for name in early),
+    )
+    return marks.simulated(width, seed, notes, time.perf_counter() - start)
 
 
 def rule_for(

@@ -369,7 +369,7 @@ class _Fitter:
     def orthogonal(self, leaf: Leaf, laws: Sequence[Law], shapes: Sequence[tuple[int, ...]]) -> Law | None:
         """Fit the law of an orthogonal matrix: entries have the size `c * larger^-1/2`, of its two sizes.
 
-        A fixed size is the larger one at small widths only. If that changes between the recorded widths, what grows counts.
+        A fixed size is the larger one at small widths only. So what grows counts, and a note says from which width on.
         """
         if any(law.kind != "orthogonal" for law in laws):
             return None
@@ -378,14 +378,16 @@ class _Fitter:
         size = fit_whole(self.widths, [both[grows] for both in sides])
         scales = [float(law.scale.constant) for law in laws]
         length = fit_float(self.widths, [scale * max(both) ** 0.5 for scale, both in zip(scales, sides, strict=True)])
-        if size is None or len(size.terms) != 1 or length is None or sides[-1][grows] < max(sides[-1]):
+        fixed = len({both[1 - grows] for both in sides}) == 1 < len({both[grows] for both in sides})
+        if size is None or len(size.terms) != 1 or length is None or (sides[-1][grows] < max(sides[-1]) and not fixed):
             return None
+        ((coefficient, power),) = size.terms
         if any(both[grows] < max(both) for both in sides):
+            self.late[leaf.name] = (sides[0][1 - grows] / float(coefficient)) ** (1 / float(power))
             self.notes.append(
                 f"{leaf.name} has orthogonal entries that get smaller only from the width on at which its growing size exceeds "
                 f"{sides[0][1 - grows]}. It is read as for larger widths"
             )
-        ((coefficient, power),) = size.terms
         return Law("orthogonal", scale=length * Scaling.of(float(coefficient) ** -0.5, -power / 2))
 
     def measured_law(
