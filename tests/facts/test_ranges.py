@@ -90,7 +90,7 @@ def test_sums_and_products_of_outer_products_have_finite_rank_and_functions_of_t
     heads = picked.b.leaf(Leaf("parameter", "V", NORMAL), (FIVE, WIDE, WIDE))
     k = picked.b.leaf(Leaf("data", "k", Law("index")), (), type="int")
     one = picked.b.add(Gather(Operand(heads, (2, 0, 1)), Operand(k, ()), 2), (WIDE, WIDE))
-    cut = picked.b.add(Slice(Operand(heads, (2, 0, 1)), 2, 1, 1, 1), (WIDE, WIDE))
+    cut = picked.b.add(Slice.of(Operand(heads, (2, 0, 1)), 2, 1, 1, 1), (WIDE, WIDE))
     again = Facts.of(picked.program()).ranges
     assert not again.finite_rank(one, (0,))
     assert not again.finite_rank(cut, (0,))

@@ -50,8 +50,9 @@ GOOD: dict[str, Add] = {
     "apply": lambda b, at: b.add(Apply("softmax", (Operand(at["c"], (0, 1)),), along=1), (SEVEN, N)),
     "gather": lambda b, at: b.add(Gather(Operand(at["c"], (2, 1)), Operand(at["k"], (0,)), 2), (SEVEN, N)),
     "scatter": lambda b, at: b.add(Scatter(Operand(at["c"], (2, 1)), Operand(at["k"], (2,)), 0), (TWO, N)),
-    "slice": lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 6, -3, 2), (TWO, N)),
-    "row": lambda b, at: b.add(Slice(Operand(at["c"], (1, 0)), 1, 6, 1, 1), (N,)),
+    "slice": lambda b, at: b.add(Slice.of(Operand(at["c"], (0, 1)), 0, 6, -3, 2), (TWO, N)),
+    "the same, to the last": lambda b, at: b.add(Slice(Operand(at["x"], (0,)), 0, N + Scaling.of(-1), -1, N), (N,)),
+    "row": lambda b, at: b.add(Slice.of(Operand(at["c"], (1, 0)), 1, 6, 1, 1), (N,)),
     "concat": lambda b, at: b.add(
         Concat((Operand(at["c"], (0, 1)), Operand(at["x"], (1,)), None), (SEVEN, ONE, TWO), 0), (Scaling.of(10), N)
     ),
@@ -117,19 +118,27 @@ BAD: dict[str, tuple[Add, str]] = {
         "label 3",
     ),
     "slice past the end": (
-        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 6, 1, 2), (TWO, N)),
+        lambda b, at: b.add(Slice.of(Operand(at["c"], (0, 1)), 0, 6, 1, 2), (TWO, N)),
         "past the end of an axis of size 7",
     ),
     "slice before the start": (
-        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 1, -2, 2), (TWO, N)),
+        lambda b, at: b.add(Slice.of(Operand(at["c"], (0, 1)), 0, 1, -2, 2), (TWO, N)),
+        "before the first entry",
+    ),
+    "wide slice past the end": (
+        lambda b, at: b.add(Slice(Operand(at["x"], (0,)), 0, Scaling.of(1), 1, N), (N,)),
+        "past the end of an axis of size n",
+    ),
+    "wide slice before the start": (
+        lambda b, at: b.add(Slice(Operand(at["x"], (0,)), 0, Scaling.of(5), -1, N), (N,)),
         "before the first entry",
     ),
     "slice of length 1 keeps its axis": (
-        lambda b, at: b.add(Slice(Operand(at["x"], (0,)), 0, 0, 1, 1), (N,)),
+        lambda b, at: b.add(Slice.of(Operand(at["x"], (0,)), 0, 0, 1, 1), (N,)),
         "length 1 drops its axis",
     ),
     "slice of another length": (
-        lambda b, at: b.add(Slice(Operand(at["c"], (0, 1)), 0, 0, 1, 3), (TWO, N)),
+        lambda b, at: b.add(Slice.of(Operand(at["c"], (0, 1)), 0, 0, 1, 3), (TWO, N)),
         "takes 3 entries along label 0",
     ),
     "concat lengths": (

@@ -34,7 +34,7 @@ EXAMPLES: tuple[Instruction, ...] = (
     Apply("maximum", (X, Y)),
     Gather(X, Y, 2),
     Scatter(X, Y, 1),
-    Slice(X, 1, 0, 1, 2),
+    Slice.of(X, 1, 0, 1, 2),
     Concat((X, None), (ONE, ONE), 0),
     Eigenvalues(X, (0,), (1,), 0),
     Spectral(Y, X, (0,), (1,), 2),

@@ -84,7 +84,18 @@ def programs(draw: st.DrawFn) -> Program:
         nonzero = scalings().filter(lambda scaling: not scaling.is_zero)
         match draw(
             st.sampled_from(
-                ["contract", "combine", "apply", "softmax", "gather", "scatter", "slice", "concat", "spectral"]
+                [
+                    "contract",
+                    "combine",
+                    "apply",
+                    "softmax",
+                    "gather",
+                    "scatter",
+                    "slice",
+                    "wide slice",
+                    "concat",
+                    "spectral",
+                ]
             )
         ):
             case "contract":
@@ -110,8 +121,10 @@ def programs(draw: st.DrawFn) -> Program:
                 made = b.add(Gather(Operand(draw(v), (0, 2)), Operand(index, (1,)), 2), (N, six))
             case "scatter":
                 made = b.add(Scatter(Operand(draw(v), (0, 2)), Operand(index, (2,)), 1), (N, six))
+            case "wide slice":
+                made = b.add(Slice(both, 0, N + Scaling.of(-1), -1, N), (N, six))
             case "slice":
-                made = b.add(Slice(both, 1, 5, -1, 6), (N, six))
+                made = b.add(Slice.of(both, 1, 5, -1, 6), (N, six))
             case "spectral":
                 values_of, descending = Operand(draw(v), (2, 0)), draw(st.booleans())
                 square = b.add(Contract((values_of, Operand(values_of.var, (2, 1)))), (six, six))
@@ -119,7 +132,7 @@ def programs(draw: st.DrawFn) -> Program:
                 root = Spectral(Operand(along, (2,)), Operand(square, (0, 1)), (0,), (1,), 2, descending)
                 made = b.add(Contract((Operand(b.add(root, (six, six)), (1, 2)), Operand(draw(v), (0, 2)))), (N, six))
             case _:
-                half = b.add(Slice(both, 1, draw(st.integers(0, 3)), 1, 3), (N, Scaling.of(3)))
+                half = b.add(Slice.of(both, 1, draw(st.integers(0, 3)), 1, 3), (N, Scaling.of(3)))
                 made = b.add(Concat((Operand(half, (0, 1)), None), (Scaling.of(3), Scaling.of(3)), 1), (N, six))
         values.append(made)
     view = View((values[-1],), ((0,), (), (1,)))

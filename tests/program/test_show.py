@@ -126,9 +126,9 @@ def test_dims_stand_in_one_column() -> None:
 
 
 def _one(build: object) -> str:
-    """The text of the last statement of `build`, given `x, y : [n], A, B : [n, n], T : [7, 5, n], k : [7] int`."""
+    """The text of the last statement of `build`, given `x, y : [n], A, B : [n, n], T : [7, 5, n], wide : [2*n], k : [7] int`."""
     b = Builder()
-    names = {"x": (N,), "y": (N,), "A": (N, N), "B": (N, N), "T": (SEVEN, FIVE, N)}
+    names = {"x": (N,), "y": (N,), "A": (N, N), "B": (N, N), "T": (SEVEN, FIVE, N), "wide": (Scaling.of(2, 1),)}
     at = {name: b.leaf(Leaf("data", name, Law("data")), shape) for name, shape in names.items()}
     at["k"] = b.leaf(Leaf("data", "k", Law("index")), (SEVEN,), type="int")
     build(b, at)  # type: ignore[operator]
@@ -196,9 +196,11 @@ def test_the_other_instructions() -> None:
         )
     )
     assert scatter == "r[i] = sum_j [i = k[j]] k[j]   [5] int"
-    cut = _one(lambda b, at: b.add(Slice(Operand(at["T"], (0, 1, 2)), 1, 4, -2, 2), (SEVEN, TWO, N), name="r"))
+    cut = _one(lambda b, at: b.add(Slice.of(Operand(at["T"], (0, 1, 2)), 1, 4, -2, 2), (SEVEN, TWO, N), name="r"))
     assert cut == "r[i,j,k] = T[i,4-2j,k]   [7, 2, n]"
-    row = _one(lambda b, at: b.add(Slice(Operand(at["T"], (0, 2, 1)), 2, 3, 1, 1), (SEVEN, N), name="r"))
+    half = _one(lambda b, at: b.add(Slice(Operand(at["wide"], (0,)), 0, N, 1, N), (N,), name="r"))
+    assert half == "r[i] = wide[n+i]   [n]"
+    row = _one(lambda b, at: b.add(Slice.of(Operand(at["T"], (0, 2, 1)), 2, 3, 1, 1), (SEVEN, N), name="r"))
     assert row == "r[i,j] = T[i,3,j]   [7, n]"
     joined = _one(
         lambda b, at: b.add(Concat((Operand(at["T"], (0, 1, 2)), None), (FIVE, TWO), 1), (SEVEN, SEVEN, N), name="r")

@@ -102,8 +102,8 @@ def test_gather_picks_jointly_where_labels_are_shared() -> None:
 def test_slices_flip_drop_and_keep_and_concat_lays_end_to_end() -> None:
     b = Builder()
     x = b.leaf(Leaf("data", "x", DATA), (dim(4), N))
-    flipped = b.add(Slice(Operand(x, (0, 1)), 0, 3, -1, 4), (dim(4), N))
-    row = b.add(Slice(Operand(x, (1, 0)), 1, 2, 1, 1), (N,))
+    flipped = b.add(Slice.of(Operand(x, (0, 1)), 0, 3, -1, 4), (dim(4), N))
+    row = b.add(Slice.of(Operand(x, (1, 0)), 1, 2, 1, 1), (N,))
     parts = (Operand(flipped, (0, 1)), Operand(row, (1,)), None)
     b.add(Concat(parts, (dim(4), ONE, dim(2)), 0), (dim(7), N))
     value = torch.randn(4, 3, dtype=torch.float64)
@@ -111,6 +111,17 @@ def test_slices_flip_drop_and_keep_and_concat_lays_end_to_end() -> None:
     assert torch.equal(values[1], value.flip(0))
     assert torch.equal(values[2], value[2])
     assert torch.equal(values[3], torch.cat([value.flip(0), value[2:3], torch.zeros(2, 3, dtype=torch.float64)]))
+
+
+def test_a_slice_may_start_and_end_where_the_width_says() -> None:
+    b = Builder()
+    x = b.leaf(Leaf("data", "x", DATA), (Scaling.of(3, 1),))
+    middle = b.add(Slice(Operand(x, (0,)), 0, N, 1, N), (N,))
+    b.add(Slice(Operand(middle, (0,)), 0, N + Scaling.of(-1), -1, N), (N,))
+    value = torch.randn(12, dtype=torch.float64)
+    values = run(b.build(), 4, leaves={"x": value})
+    assert torch.equal(values[1], value[4:8])
+    assert torch.equal(values[2], value[4:8].flip(0))
 
 
 def test_eigenvalues_and_functions_of_a_matrix_whose_rows_are_a_product_of_axes() -> None:

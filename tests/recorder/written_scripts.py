@@ -66,13 +66,13 @@ class Script:
     def cut(self, x: int, axis: int, start: int, length: int, step: int = 1) -> int:
         shape = list(self.shape(x))
         shape[axis] = length
-        return self.add(Slice(self.full(x), axis, start, step, length), *shape)
+        return self.add(Slice.of(self.full(x), axis, start, step, length), *shape)
 
     def select(self, x: int, axis: int, entry: int) -> int:
         shape = list(self.shape(x))
         del shape[axis]
         labels = [*range(axis), len(shape), *range(axis, len(shape))]
-        return self.add(Slice(Operand(x, tuple(labels)), len(shape), entry, 1, 1), *shape)
+        return self.add(Slice.of(Operand(x, tuple(labels)), len(shape), entry, 1, 1), *shape)
 
     def cat(self, parts: list[int | None], lengths: list[int], axis: int, *shape: int) -> int:
         operands = tuple(None if part is None else self.full(part) for part in parts)

@@ -31,7 +31,7 @@ from tpdyn.program.instructions import (
 from tpdyn.program.program import Program, Statement, View
 
 MOST_PROBLEMS_SHOWN = 10
-_ONE = Scaling.of(1)
+_ONE, _MINUS_ONE = Scaling.of(1), Scaling.of(-1)
 
 
 class IllFormed(ValueError):
@@ -240,23 +240,29 @@ def _function_problems(apply: Apply) -> Iterator[str]:
     yield from _arity_problems(apply)
 
 
+def _is_below_zero(number: Scaling) -> bool:
+    """Tell whether a number is negative at large widths."""
+    return bool(number.terms) and number.terms[0][0] < 0
+
+
 def _slice_problems(program: Program, instruction: Slice, shape: tuple[Scaling, ...]) -> Iterator[str]:
     value, axis, rank = instruction.value, instruction.axis, len(shape)
     start, step, length = instruction.start, instruction.step, instruction.length
     if value.axes.count(axis) != 1:
         yield f"slices label {axis}, which should be on exactly one axis of the value {value.axes}"
         return
-    if length < 1 or step == 0:
+    if _is_below_zero(length + _MINUS_ONE) or step == 0:
         yield f"takes {length} entries with step {step}; expected at least one, and a step that is not 0"
         return
     size = program.statements[value.var].shape[value.axes.index(axis)]
-    if min(start, start + step * (length - 1)) < 0:
+    ends = (start, start + Scaling.of(step) * (length + _MINUS_ONE))
+    if any(map(_is_below_zero, ends)):
         yield f"reads before the first entry: start {start}, step {step}, length {length}"
-    if size.is_constant and max(start, start + step * (length - 1)) >= size.constant:
+    if any(_is_below_zero(size + _MINUS_ONE + -end) for end in ends):
         yield f"reads past the end of an axis of size {size}: start {start}, step {step}, length {length}"
-    if length == 1 and axis < rank:
+    if length == _ONE and axis < rank:
         yield f"a slice of length 1 drops its axis: expected a label >= {rank}, got {axis}"
-    if length > 1 and (axis >= rank or shape[axis] != Scaling.of(length)):
+    if length != _ONE and (axis >= rank or shape[axis] != length):
         yield f"takes {length} entries along label {axis}, which is not an axis of that size in the result"
     besides = {axis: size}
     yield from _label_problems(program, (value,), shape, besides)

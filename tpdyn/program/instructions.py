@@ -122,14 +122,30 @@ class Scatter:
 class Slice:
     """`value[start : start + step*length : step]` along the axis labelled `axis` (step may be negative: a flip).
 
-    A length of 1 drops the axis: its label is then >= rank. Otherwise the label is an axis of the result.
+    Start and length may grow with the width: `x[n : 2*n]`. A length of 1 drops the axis: its label is then >= rank. Otherwise
+    the label is an axis of the result.
     """
 
     value: Operand
     axis: int
-    start: int
+    start: Scaling
     step: int
-    length: int
+    length: Scaling
+
+    @staticmethod
+    def of(value: Operand, axis: int, start: int, step: int, length: int) -> Slice:
+        """Return a slice whose start and length are the same at every width."""
+        return Slice(value, axis, Scaling.of(start), step, Scaling.of(length))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether start or length depend on the width."""
+        return not (self.start.is_constant and self.length.is_constant)
+
+    def entries(self, width: int) -> range:
+        """Which entries are taken at one width. Raises ValueError where a bound is not a whole number there."""
+        start, length = self.start.size_at(width), self.length.size_at(width)
+        return range(start, start + self.step * length, self.step)
 
 
 @final

@@ -133,8 +133,15 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     named = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Slice):
+        named |= {"start": _bound(value.start), "length": _bound(value.length)}
     kind = type(value).__name__
     return {"is": kind} | named if kind in _INSTRUCTIONS else named
+
+
+def _bound(value: Scaling) -> Any:
+    """Write a bound of a slice: a whole number, or a scaling where it depends on the width."""
+    return int(value.constant) if value.is_constant else _plain(value)
 
 
 def _number(value: Number) -> int | float | str:
@@ -240,6 +247,9 @@ class _Reader:
         self.path.pop()
         return value
 
+    def bound(self, data: Any, key: str) -> Scaling:
+        return self.scaling(data, key) if isinstance(self.get(data, key), list) else Scaling.of(self.integer(data, key))
+
     def operand_itself(self, data: Any) -> Operand:
         return Operand(self.integer(data, "var"), self.integers(data, "axes"))
 
@@ -292,9 +302,9 @@ class _Reader:
                 return Slice(
                     self.operand(data, "value"),
                     self.integer(data, "axis"),
-                    self.integer(data, "start"),
+                    self.bound(data, "start"),
                     self.integer(data, "step"),
-                    self.integer(data, "length"),
+                    self.bound(data, "length"),
                 )
             case "Eigenvalues":
                 return Eigenvalues(self.operand(data, "value"), *self.spectrum(data))

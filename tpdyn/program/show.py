@@ -231,7 +231,7 @@ class _Writer:
                 hit = f"[{letters[axis]} = {self.entry(index, letters)}]"
                 return _Formula(f"{total}{hit} {self.entry(value, letters)}", PRODUCT, True)
             case Slice(value=value, axis=axis, start=start, step=step, length=length):
-                entry = str(start) if length == 1 else _affine(start, step, letters[axis])
+                entry = str(start) if length == Scaling.of(1) else _affine(start, step, letters[axis])
                 inside = ",".join(entry if label == axis else letters[label] for label in value.axes)
                 return _Formula(f"{self.name(value.var)}[{inside}]", ATOM, True)
             case Concat(parts=parts, lengths=lengths, axis=axis):
@@ -373,11 +373,11 @@ def _letters(count: int) -> list[str]:
     return [LETTERS[k] if k < len(LETTERS) else f"i{k}" for k in range(count)]
 
 
-def _affine(start: int, step: int, letter: str) -> str:
+def _affine(start: Scaling, step: int, letter: str) -> str:
     if step == -1:
         return f"{start}-{letter}"
     stride = letter if step == 1 else f"{step}{letter}"
-    return stride if start == 0 else f"{start}+{stride}" if step > 0 else f"{start}{stride}"
+    return stride if start.is_zero else f"{start}+{stride}" if step > 0 else f"{start}{stride}"
 
 
 def _law(law: Law) -> str:

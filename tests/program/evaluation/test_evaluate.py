@@ -53,13 +53,13 @@ def test_a_label_of_size_one_equal_to_the_rank_is_not_taken_for_the_gathered_axi
 
 
 def test_a_slice_of_one_entry_keeps_its_axis_only_if_the_result_has_it() -> None:
-    assert torch.equal(evaluate(Slice(Operand(0, (0, 1)), 0, 1, 1, 1), [X], (1, 4), 1), X[1:2])
-    assert torch.equal(evaluate(Slice(Operand(0, (3, 0)), 3, 1, 1, 1), [X], (4,), 1), X[1])
+    assert torch.equal(evaluate(Slice.of(Operand(0, (0, 1)), 0, 1, 1, 1), [X], (1, 4), 1), X[1:2])
+    assert torch.equal(evaluate(Slice.of(Operand(0, (3, 0)), 3, 1, 1, 1), [X], (4,), 1), X[1])
 
 
 def test_whole_numbers_stay_whole_and_bools_are_numbers() -> None:
     index = torch.tensor([3, 1])
-    kept = evaluate(Slice(Operand(0, (0,)), 0, 1, -1, 2), [index], (2,), 1, type="int")
+    kept = evaluate(Slice.of(Operand(0, (0,)), 0, 1, -1, 2), [index], (2,), 1, type="int")
     assert kept.dtype == torch.int64 and kept.tolist() == [1, 3]
     joined = evaluate(Concat((Operand(0, (0,)), None), (Scaling.of(2), ONE), 0), [index], (3,), 1, type="int")
     assert joined.tolist() == [3, 1, 0]

@@ -10,7 +10,7 @@ from tpdyn.claims import theorems
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
-from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Law, Leaf, Operand, Scatter
+from tpdyn.program.instructions import Apply, Combine, Contract, Gather, Law, Leaf, Operand, Scatter, Slice
 from tpdyn.program.program import Parameter, View
 from tpdyn.readings.orders.reading import read
 from tpdyn.testing.perceptrons import WIDE, exponents, layer_names, mlp_program
@@ -248,3 +248,15 @@ def test_what_an_update_contributes_counts_behind_the_multiplier_that_follows() 
         b.update("W", b.combine((1, b.now("W")), constant=1), gradient=w)
     (noted,) = [each for each in read(b.build()).contributions if each.step == 1]
     assert (noted.order, noted.alone) == (HALF, HALF)
+
+
+def test_a_part_of_a_wide_dim_is_as_large_as_the_whole_and_a_vanishing_part_is_refused() -> None:
+    build = tiny()
+    x = build.leaf(Leaf("parameter", "x", Law("normal", Scaling(()), Scaling.of(1, HALF))), (Scaling.of(2, 1),))
+    part = build.add(Slice(Operand(x, (0,)), 0, Scaling.of(1, 1), 1, Scaling.of(1, 1)), (Scaling.of(1, 1),))
+    total = build.add(Contract((Operand(part, (0,)),)), ())
+    values = read(build.build()).values
+    assert values[part].size == HALF and values[total].size == HALF + HALF
+    build.add(Slice(Operand(x, (0,)), 0, Scaling(()), 1, Scaling.of(1, HALF)), (Scaling.of(1, HALF),))
+    with pytest.raises(OutsideTheory, match="a vanishing part"):
+        read(build.build())

@@ -92,8 +92,8 @@ def test_a_split_that_a_slice_of_a_slice_shows_reaches_the_source() -> None:
     def twice(n: int) -> Lowered:
         statements = [
             LoweredStatement(Leaf("data", "x", Law("data")), (12, n)),
-            LoweredStatement(Slice(Operand(0, (0, 1)), 0, 0, 1, 6), (6, n)),
-            LoweredStatement(Slice(Operand(1, (0, 1)), 0, 0, 1, 4), (4, n)),
+            LoweredStatement(Slice.of(Operand(0, (0, 1)), 0, 0, 1, 6), (6, n)),
+            LoweredStatement(Slice.of(Operand(1, (0, 1)), 0, 0, 1, 4), (4, n)),
             LoweredStatement(Reshape(2), (2, 2, n)),
         ]
         return Lowered(n, statements)

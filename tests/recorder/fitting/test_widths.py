@@ -25,7 +25,7 @@ def _mlp(width: int, lr: float = 0.1, extra: bool = False, scale: float = 1.0) -
         LoweredStatement(Leaf("data", "x", Law("data")), (7, width), origin=init),
         LoweredStatement(Contract((Operand(0, (1, 2)), Operand(1, (0, 2))), Scaling.of(scale)), (7, width), origin=run),
         LoweredStatement(Combine(((Scaling.of(1 - lr / width), Operand(2, (0, 1))),)), (7, width), origin=run),
-        LoweredStatement(Slice(Operand(3, (0, 1)), 1, 0, 1, width // 2), (7, width // 2), origin=run),
+        LoweredStatement(Slice.of(Operand(3, (0, 1)), 1, 0, 1, width // 2), (7, width // 2), origin=run),
     ]
     if extra:
         statements.append(LoweredStatement(Contract((Operand(3, (0, 1)),)), (7,), origin=run))

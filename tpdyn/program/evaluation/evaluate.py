@@ -96,7 +96,7 @@ def _value(
         case Scatter():
             return _scatter(instruction, operands[0], operands[1], shape)
         case Slice():
-            return _slice(instruction, operands[0], rank)
+            return _slice(instruction, operands[0], rank, width)
         case Concat(parts=parts, lengths=lengths, axis=axis):
             values = iter(operands)
             first = operands[0] if operands else torch.zeros((), dtype=dtype, device=device)
@@ -130,9 +130,9 @@ def _einsum(reads: Sequence[Operand], values: Sequence[Tensor], rank: int) -> Te
     return aligned(product, present, rank)
 
 
-def _slice(cut: Slice, value: Tensor, rank: int) -> Tensor:
-    at = cut.value.axes.index(cut.axis)
-    taken = value.index_select(at, torch.arange(cut.length, device=value.device) * cut.step + cut.start)
+def _slice(cut: Slice, value: Tensor, rank: int, width: int) -> Tensor:
+    at, entries = cut.value.axes.index(cut.axis), cut.entries(width)
+    taken = value.index_select(at, torch.arange(entries.start, entries.stop, entries.step, device=value.device))
     return aligned(taken, cut.value.axes, rank)  # one entry, whose label the result lacks, drops its axis
 
 

@@ -26,7 +26,7 @@ from tpdyn.program.program import View
 def stacked(instruction: Instruction) -> Instruction:
     """Lift the instruction to values with one more axis in front. Label 0 is the run; all other labels move up by one.
 
-    >>> stacked(Slice(Operand(3, (1, 0)), axis=1, start=0, step=1, length=2)).value
+    >>> stacked(Slice.of(Operand(3, (1, 0)), axis=1, start=0, step=1, length=2)).value
     Operand(var=3, axes=(0, 2, 1))
     """
     moved = with_operands(instruction, lambda read: Operand(read.var, (0, *(label + 1 for label in read.axes))))

@@ -158,6 +158,12 @@ class Frame(ABC):
         """Look up the value of a number."""
         return Sized(tile.sides[u.side].value(u.var, self), u.labels)
 
+    def entries(self, var: int, cut: Slice) -> Tensor:
+        """Return the numbers of the entries that a slice takes."""
+        if cut.is_wide:
+            raise self.refusal(var, "no rule for a slice whose bounds grow with the width")
+        return torch.tensor(cut.entries(1))
+
     def refusal(self, var: int, text: str) -> OutsideTheory:
         """Make the error for a case outside the theory, with its statement and line."""
         return OutsideTheory(ring(self.program, var, f"no kernel is known here: {text}"))

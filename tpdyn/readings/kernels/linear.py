@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
@@ -57,13 +56,14 @@ class Linear(Frame):
                 read = self.operand(tile, u, value, {**names, instruction.axis: picked})
                 where = self.operand(tile, u, index, names)
                 return True, self._picked(kind, tile, u, v, read, picked, where, out)
-            case Slice(value=value, axis=axis, start=start, step=step, length=length):
+            case Slice(value=value, axis=axis):
                 if axis in names and names[axis] in v.labels:
                     return True, self._apart(kind, tile, u, v, [names[axis]], out)
                 picked = Label(tile.sides[u.side].size(value, axis))
                 read = self.operand(tile, u, value, {**names, axis: picked})
-                entries = torch.arange(length) * step + start
-                return True, self._entries(kind, tile, read, picked, entries, names.get(axis), v, out)
+                return True, self._entries(
+                    kind, tile, read, picked, self.entries(u.var, instruction), names.get(axis), v, out
+                )
             case Concat():
                 return True, self._blocks(kind, tile, u, v, instruction, out)
             case _:

@@ -172,7 +172,7 @@ class Kernels(Atoms):
         if mean is None:
             return None
         rest = tuple(x for x in read.labels if x is not picked)
-        value = reordered(mean, (picked, *rest)).value.index_select(0, torch.arange(cut.length) * cut.step + cut.start)
+        value = reordered(mean, (picked, *rest)).value.index_select(0, self.entries(u.var, cut))
         if cut.axis not in names:
             return expanded(Sized(value[0], rest, mean.order), u.labels)
         return expanded(Sized(value, (names[cut.axis], *rest), mean.order), u.labels)

@@ -250,6 +250,7 @@ class _Reader:
                 rarity = sparse.order if sparse.is_wide and axis not in operand.axes else None
                 return moved(operands[0], self.facts.layout(position), self.sources, rarity or ZERO)
             case Slice():
+                self._require_a_whole_part(instruction)
                 return moved(values[0], self.facts.layout(position), self.sources)
             case Concat():
                 return joined(values, self.facts.layout(position))
@@ -272,6 +273,14 @@ class _Reader:
         if power is not None:
             self._note_products(position, statement, contract, values, power)
         return made
+
+    def _require_a_whole_part(self, cut: Slice) -> None:
+        whole = self.program.statements[cut.value.var].shape[cut.value.axes.index(cut.axis)]
+        if cut.length.is_wide and cut.length.order != whole.order:
+            raise OutsideTheory(
+                f"outside the theory: a slice takes {cut.length} of {whole} entries, a vanishing part, and what is rare in the "
+                "whole need not be rare there"
+            )
 
     def _gathered(self, position: int, statement: Statement, gather: Gather, value: Value) -> Value:
         """Read a gather. Data pick the rows that data filled (a token's, in a growing vocabulary), so these are not rare."""

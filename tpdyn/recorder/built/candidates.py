@@ -30,7 +30,7 @@ from tpdyn.program.instructions import (
     Spectral,
 )
 from tpdyn.recorder.fitting.atoms import Atoms, Node, find_atoms
-from tpdyn.recorder.fitting.widths import FitError, FittedStatement, WideSlice, describe, fit
+from tpdyn.recorder.fitting.widths import FitError, FittedStatement, describe, fit
 from tpdyn.recorder.lowered import Lowered, Reshape
 
 OUTER = "the outer factor of a dim"
@@ -178,7 +178,7 @@ class _Search:
                     self.fix(axes[along], "what a softmax runs along")
                 case Leaf() | Contract() | Combine() | Apply() | Eigenvalues() | Spectral():
                     pass  # what is computed from values of one space ties no dim to data
-                case Slice() | WideSlice() | Concat() | Reshape():
+                case Slice() | Concat() | Reshape():
                     pass  # `spread` follows cuts and joints
                 case _:
                     assert_never(instruction)
@@ -197,9 +197,9 @@ class _Search:
             before = self.changes
             for position, statement in enumerate(self.statements):
                 instruction = statement.instruction
-                if isinstance(instruction, WideSlice) and instruction.axis < len(statement.shape):
+                if isinstance(instruction, Slice) and instruction.axis < len(statement.shape):
                     self.join([self.along(instruction.value, instruction.axis), self.nodes[position][instruction.axis]])
-                elif isinstance(instruction, WideSlice):
+                elif isinstance(instruction, Slice):
                     self.fix(self.along(instruction.value, instruction.axis), "an entry of it is picked")
                 elif isinstance(instruction, Concat):
                     parts = [self.along(part, instruction.axis) for part in instruction.parts if part is not None]

@@ -81,7 +81,7 @@ class Pieces:
             rank, small = len(before) - 1, (*before[:outer], *before[outer + 1 :])
             axes = (*range(outer), rank, *range(outer, rank))
             length = int(before[outer].constant)
-            parts = [self.emit(Slice(Operand(var, axes), rank, entry, 1, 1), small) for entry in range(length)]
+            parts = [self.emit(Slice.of(Operand(var, axes), rank, entry, 1, 1), small) for entry in range(length)]
             operands = tuple(Operand(part, tuple(range(rank))) for part in parts)
             shape = (*small[:outer], before[outer] * small[outer], *small[outer + 1 :])
             var = self.emit(Concat(operands, (small[outer],) * length, outer), shape)
@@ -95,7 +95,7 @@ class Pieces:
             rank = len(before)
             small = (*before[:axis], Scaling.of(rest), *before[axis + 1 :])
             own = Operand(var, tuple(range(rank)))
-            parts = [self.emit(Slice(own, axis, entry * rest, 1, rest), small) for entry in range(length)]
+            parts = [self.emit(Slice.of(own, axis, entry * rest, 1, rest), small) for entry in range(length)]
             operands = tuple(Operand(part, (*range(axis), *range(axis + 1, rank + 1))) for part in parts)
             shape = (*before[:axis], Scaling.of(length), *small[axis:])
             var = self.emit(Concat(operands, (ONE,) * length, axis), shape)

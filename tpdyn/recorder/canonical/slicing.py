@@ -12,7 +12,6 @@ from tpdyn.recorder.canonical.cuts import Cut
 from tpdyn.recorder.canonical.labels import Chosen, Labels, Slot
 from tpdyn.recorder.canonical.pieces import Held, Pieces
 from tpdyn.recorder.canonical.unstacked import Products, atoms_along
-from tpdyn.recorder.fitting.widths import WideSlice
 
 
 @final
@@ -23,7 +22,7 @@ class _Uncut:
     factor: int
 
 
-def sliced(pieces: Pieces, cut: WideSlice, plan: Cut, dims: Products) -> Held:
+def sliced(pieces: Pieces, cut: Slice, plan: Cut, dims: Products) -> Held:
     """Return the pieces of a slice."""
     labels = Labels(pieces, dims, (cut.value,), besides=cut.axis)
     moved: dict[Operand, int] = {}
@@ -32,7 +31,7 @@ def sliced(pieces: Pieces, cut: WideSlice, plan: Cut, dims: Products) -> Held:
 
 
 def _piece(
-    pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen, moved: dict[Operand, int]
+    pieces: Pieces, cut: Slice, plan: Cut, labels: Labels, chosen: Chosen, moved: dict[Operand, int]
 ) -> int | None:
     entries = _entries(pieces, cut, plan, labels, chosen)
     kept = {factor: plan.taken + number for number, factor in enumerate(plan.kept)}
@@ -75,7 +74,7 @@ def _piece(
     else:
         label, start, step, length = labels.numbers[cut.axis, 0], plan.start, plan.step, plan.length
     operand = Operand(var, tuple(label if isinstance(a, _Uncut) else a for a in axes))
-    var = pieces.emit(Slice(operand, label, start, step, length), shape)
+    var = pieces.emit(Slice.of(operand, label, start, step, length), shape)
     return pieces.divided(var, label, split) if split else var
 
 
@@ -84,10 +83,10 @@ def _entry_along(pieces: Pieces, var: int, at: int, entry: int) -> int:
     before = pieces.statements[var].shape
     rank = len(before) - 1
     operand = Operand(var, (*range(at), rank, *range(at, rank)))
-    return pieces.emit(Slice(operand, rank, entry, 1, 1), (*before[:at], *before[at + 1 :]))
+    return pieces.emit(Slice.of(operand, rank, entry, 1, 1), (*before[:at], *before[at + 1 :]))
 
 
-def _entries(pieces: Pieces, cut: WideSlice, plan: Cut, labels: Labels, chosen: Chosen) -> dict[int, int]:
+def _entries(pieces: Pieces, cut: Slice, plan: Cut, labels: Labels, chosen: Chosen) -> dict[int, int]:
     """Return the entry of each written-out atom of the cut axis, for one piece of the result."""
     source = atoms_along(pieces.held[cut.value.var].dims, cut.value, cut.axis)
     entries = dict(plan.fixed)

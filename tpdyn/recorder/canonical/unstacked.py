@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Concat, Gather, Leaf, Operand, Scatter
+from tpdyn.program.instructions import Concat, Gather, Leaf, Operand, Scatter, Slice
 from tpdyn.recorder.canonical.cuts import Cut, plan_slice
 from tpdyn.recorder.fitting.atoms import Atoms, Node
-from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement, WideSlice, describe
+from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement, describe
 
 Product = tuple[Node, ...]
 """The atoms of one axis of the script, outermost first."""
@@ -31,7 +31,7 @@ def cuts_of(fitted: Fitted, atoms: Atoms, dims: Sequence[Products]) -> dict[int,
     listed: dict[int, list[Cut | None]] = {}
     for position, statement in enumerate(fitted.statements):
         instruction = statement.instruction
-        if isinstance(instruction, WideSlice):
+        if isinstance(instruction, Slice):
             source, result = _ends_of_slice(position, statement, instruction, dims)
             cut = plan_slice(atoms, source, result, instruction.start, instruction.step, instruction.length)
             if cut is None:
@@ -116,7 +116,7 @@ def _touched(
 ) -> Iterator[tuple[set[Node], bool]]:
     """Yield atoms of which all that are finite are written out if one is. Also yield whether they are in any case."""
     instruction = statement.instruction
-    if isinstance(instruction, WideSlice):
+    if isinstance(instruction, Slice):
         axis, result = _ends_of_slice(position, statement, instruction, dims)
         ends = [(result, cuts[0])]
     else:
@@ -143,7 +143,7 @@ def _touched(
 
 
 def _ends_of_slice(
-    position: int, statement: FittedStatement, cut: WideSlice, dims: Sequence[Products]
+    position: int, statement: FittedStatement, cut: Slice, dims: Sequence[Products]
 ) -> tuple[Product, Product]:
     """Return the atoms of the axis that is cut, and what is left of them in the result."""
     kept = cut.axis < len(statement.shape)

@@ -9,7 +9,7 @@ from typing import final
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.check import check
-from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Leaf, Operand
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Leaf, Operand, Slice
 from tpdyn.program.program import Factor, Mark, Parameter, Program, View
 from tpdyn.recorder.canonical.cuts import Cut
 from tpdyn.recorder.canonical.joining import joined
@@ -19,7 +19,7 @@ from tpdyn.recorder.canonical.slicing import sliced
 from tpdyn.recorder.canonical.tidy import tidied
 from tpdyn.recorder.canonical.unstacked import Products, cuts_of, refusal, written_out
 from tpdyn.recorder.fitting.atoms import ONE, find_atoms
-from tpdyn.recorder.fitting.widths import Fitted, FittedStatement, WideSlice
+from tpdyn.recorder.fitting.widths import Fitted, FittedStatement
 from tpdyn.recorder.lowered import Reshape
 
 MOST_PIECES = 256
@@ -62,7 +62,7 @@ def _written(pieces: Pieces, statement: FittedStatement, dims: Products, cuts: S
     instruction = statement.instruction
     if isinstance(instruction, Reshape):
         return Held(dims, pieces.held[instruction.value].pieces, statement.type)
-    if isinstance(instruction, WideSlice):
+    if isinstance(instruction, Slice):
         (cut,) = cuts
         assert cut is not None
         return sliced(pieces, instruction, cut, dims)

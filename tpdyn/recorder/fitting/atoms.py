@@ -19,8 +19,8 @@ from fractions import Fraction
 from typing import final
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Concat, Eigenvalues, Spectral, operands_of
-from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement, WideSlice, describe
+from tpdyn.program.instructions import Concat, Eigenvalues, Slice, Spectral, operands_of
+from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement, describe
 from tpdyn.recorder.lowered import Reshape
 
 Node = int
@@ -169,7 +169,7 @@ class _Search:
                 self.nodes.append(self.axes(statement))
             except Misfit as error:
                 raise FitError(f"the dims do not fit together: {error}\n  in {describe(statement)}") from error
-            if isinstance(statement.instruction, (WideSlice, Concat)):
+            if isinstance(statement.instruction, (Slice, Concat)):
                 cutting.append(position)
         before = -1
         while before != self.atoms.changes:  # refining one slice may split what another slices
@@ -193,7 +193,7 @@ class _Search:
             old = [node for node in self.nodes[instruction.value] if node is not None]
             self.atoms.unify(old, [node for node in nodes if node is not None])
             return nodes
-        if isinstance(instruction, WideSlice):
+        if isinstance(instruction, Slice):
             return self.slice_axes(statement, instruction)
         if isinstance(instruction, Concat):
             return self.concat_axes(statement, instruction)
@@ -223,7 +223,7 @@ class _Search:
             nodes.append(self.fresh(size) if known is None else known)
         return tuple(nodes)
 
-    def slice_axes(self, statement: FittedStatement, cut: WideSlice) -> tuple[Node | None, ...]:
+    def slice_axes(self, statement: FittedStatement, cut: Slice) -> tuple[Node | None, ...]:
         by_label: dict[int, Node] = {}
         axis = cut.value.axes.index(cut.axis)
         source = self.nodes[cut.value.var][axis]
@@ -234,7 +234,7 @@ class _Search:
             by_label[cut.axis] = part
         return self.result_nodes(by_label, statement.shape)
 
-    def part_taken(self, statement: FittedStatement, cut: WideSlice, source: Node | None) -> Node | None:
+    def part_taken(self, statement: FittedStatement, cut: Slice, source: Node | None) -> Node | None:
         """Return the node of what a slice leaves of an axis; splits the axis when it is wide."""
         if source is None:
             return None
@@ -309,7 +309,7 @@ class _Search:
     def align(self, position: int, statement: FittedStatement) -> None:
         """Split both sides of a finite slice or concatenation alike, where one of them is a product of atoms."""
         instruction = statement.instruction
-        if isinstance(instruction, WideSlice):
+        if isinstance(instruction, Slice):
             source = self.nodes[instruction.value.var][instruction.value.axes.index(instruction.axis)]
             if source is None or instruction.axis >= len(statement.shape) or instruction.step != 1:
                 return

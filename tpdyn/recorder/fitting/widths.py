@@ -23,7 +23,6 @@ from tpdyn.program.instructions import (
     Instruction,
     Law,
     Leaf,
-    Operand,
     Scatter,
     Slice,
     Spectral,
@@ -47,22 +46,10 @@ class FitError(ValueError):
 
 @final
 @dataclass(frozen=True, slots=True)
-class WideSlice:
-    """A `Slice` whose start and length may depend on the width."""
-
-    value: Operand
-    axis: int
-    start: Scaling
-    step: int
-    length: Scaling
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class FittedStatement:
     """`shape : instruction / over` in a symbolic width; axes are still those of the script's tensors."""
 
-    instruction: Instruction | WideSlice | Reshape
+    instruction: Instruction | Reshape
     shape: tuple[Scaling, ...]
     type: Type = "float"
     origin: Origin = Origin()
@@ -224,7 +211,7 @@ class _Fitter:
                     f"the script's {what} differ between widths: {a} at width {self.widths[0]}, {b} at width {width}"
                 )
 
-    def instruction(self, position: int, versions: Sequence[LoweredStatement]) -> Instruction | WideSlice | Reshape:
+    def instruction(self, position: int, versions: Sequence[LoweredStatement]) -> Instruction | Reshape:
         first = versions[0].instruction
         all_of: list[Any] = [version.instruction for version in versions]
         match first:
@@ -259,10 +246,10 @@ class _Fitter:
                         for k in range(len(parameters))
                     ),
                 )
-            case Slice(value=value, axis=axis, step=step):
-                start = self.fit_dim(position, "the start of the slice", [i.start for i in all_of])
-                length = self.fit_dim(position, "the length of the slice", [i.length for i in all_of])
-                return WideSlice(value, axis, start, step, length)
+            case Slice():
+                start = self.fit_dim(position, "the start of the slice", [int(i.start.constant) for i in all_of])
+                length = self.fit_dim(position, "the length of the slice", [int(i.length.constant) for i in all_of])
+                return replace(first, start=start, length=length)
             case Concat(lengths=lengths):
                 return replace(
                     first,

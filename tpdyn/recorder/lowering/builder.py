@@ -384,7 +384,7 @@ class LoweredBuilder:
         rank = len(shape)
         sizes = dict(enumerate(x.shape))
         operand = self._operand(x, tuple(range(rank)), sizes, {k: k for k in range(rank)}, itertools.count(rank))
-        return self._emit(Slice(operand, dim, start, step, length), shape, share=True)
+        return self._emit(Slice.of(operand, dim, start, step, length), shape, share=True)
 
     def _part(self, x: Handle, dim: int, start: int, length: int) -> Handle | None:
         """Return what lies at start : start + length along dim, if that is one part of a concatenation x."""
@@ -411,7 +411,7 @@ class LoweredBuilder:
         rank = len(shape)
         labels = {k: (rank if k == dim else k - (k > dim)) for k in range(rank + 1)}
         operand = self._operand(x, tuple(range(rank + 1)), dict(enumerate(x.shape)), labels, itertools.count(rank + 1))
-        return self._emit(Slice(operand, rank, index, 1, 1), shape, share=True)
+        return self._emit(Slice.of(operand, rank, index, 1, 1), shape, share=True)
 
     def concat(self, parts: Sequence[Tensor | int], dim: int, shape: Shape) -> Tensor:
         """Lay tensors end to end along dim of a result of that shape (the size of dim is computed). An int means so many zeros."""
