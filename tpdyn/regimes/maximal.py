@@ -297,15 +297,12 @@ def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
     """Yield each demand as (demand, subject, position, order)."""
     facts, program, values = orders.facts, orders.program, orders.values
 
-    def module(position: int) -> str:
-        instruction = program.statements[maker(program, position)].instruction
-        return program.statements[position].origin.module or _kind(instruction)
-
+    module = facts.once("modules of values", lambda: _modules(facts))
     for position in facts.counting:
-        yield "begins small", module(position), position, values[position].size
-        yield "changes little", module(position), position, values[position].moved
+        yield "begins small", module[position], position, values[position].size
+        yield "changes little", module[position], position, values[position].moved
     for position in facts.hidden:
-        yield "starts", module(position), position, values[position].size
+        yield "starts", module[position], position, values[position].size
     for name, own in contributions_of(orders).items():
         for contribution, contributed in own:
             yield "adds little", name, contribution.position, contributed
@@ -313,10 +310,17 @@ def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
         yield "updated", name, best.position, largest
     for position in facts.hidden:
         if program.statements[position].origin.step == program.steps - 1:
-            yield "learns", module(position), position, values[position].moved
+            yield "learns", module[position], position, values[position].moved
     moved = [(position, order) for position in facts.outputs if (order := values[position].moved) is not None]
     if moved:
         yield "moves", "the output", *leader(moved, lambda item: item[1])
+
+
+def _modules(facts: Facts) -> dict[int, str]:
+    """Name the module that computes each value of which something is demanded, or the kind of value outside of all."""
+    program = facts.program
+    makers = {position: program.statements[maker(program, position)] for position in {*facts.counting, *facts.hidden}}
+    return {k: program.statements[k].origin.module or _kind(made.instruction) for k, made in makers.items()}
 
 
 def is_missed(demand: Demand, order: Order) -> bool:

@@ -13,7 +13,7 @@ from tpdyn.pointwise import lookup
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Apply, Leaf
 from tpdyn.program.program import Program
-from tpdyn.readings.orders.contraction import are_in_order, on_axes
+from tpdyn.readings.orders.contraction import placed
 from tpdyn.readings.orders.functions import (
     Chain,
     Placed,
@@ -33,7 +33,7 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
     chain = _chain(apply.function, apply.parameters)
     at_most = any(value.at_most for value in values)
     arguments = [
-        (_placed(value.base, axes), _placed(value.change, axes), _placed(value.total, axes))
+        (placed(value.base, axes), placed(value.change, axes), placed(value.total, axes))
         for value, axes in zip(values, plan.operands, strict=True)
     ]
     if chain[0].arity == 1:
@@ -90,10 +90,6 @@ def _chain(name: str, parameters: tuple[Scaling, ...]) -> Chain:
     while functions[-1].slope is not None and len(functions) < 4:
         functions.append(lookup(functions[-1].slope, numbers))
     return tuple(functions)
-
-
-def _placed(terms: Terms, axes: tuple[int, ...]) -> Terms:
-    return terms if are_in_order(axes) else tuple(on_axes(term, axes) for term in terms)
 
 
 def _of_one_argument(chain: Chain, argument: Placed, wide: int, at_most: bool, smaller: bool = False) -> Value:

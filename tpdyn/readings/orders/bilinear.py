@@ -9,9 +9,9 @@ from tpdyn.exact.compare import largest
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.instructions import Combine
-from tpdyn.readings.orders.contraction import contract, on_axes, total_sum
+from tpdyn.readings.orders.contraction import contract, placed, total_sum
 from tpdyn.readings.orders.parity import Sources, forget, odd_in, product
-from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, tidy
+from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, scaled, tidy
 
 
 def sum_of_products(factors: Sequence[Terms], plan: Layout, power: Fraction, sources: Sources) -> Terms:
@@ -51,10 +51,10 @@ def combined(combine: Combine, values: Sequence[Value], plan: Layout, epsilon: b
         order = scale.order
         if order is None:
             continue
-        base += [on_axes(term, axes).times(order) for term in value.base]
-        change += [on_axes(term, axes).times(order) for term in value.change]
+        base += scaled(placed(value.base, axes), order)
+        change += scaled(placed(value.change, axes), order)
         if keep:
-            whole += [on_axes(term, axes).times(order) for term in value.total]
+            whole += scaled(placed(value.total, axes), order)
     if combine.constant.order is not None:
         negligible = combine.epsilon and not epsilon
         constant = Term(combine.constant.order)
@@ -75,9 +75,9 @@ def joined(values: Sequence[Value], plan: Layout) -> Value:
     """Read values laid end to end: as large as the largest."""
     parts = list(zip(values, plan.operands, strict=True))
     return Value(
-        tidy([on_axes(t, axes) for value, axes in parts for t in value.base], plan.wide),
-        tidy([on_axes(t, axes) for value, axes in parts for t in value.change], plan.wide),
-        tidy([on_axes(t, axes) for value, axes in parts for t in value.total], plan.wide)
+        tidy([term for value, axes in parts for term in placed(value.base, axes)], plan.wide),
+        tidy([term for value, axes in parts for term in placed(value.change, axes)], plan.wide),
+        tidy([term for value, axes in parts for term in placed(value.total, axes)], plan.wide)
         if any(value.whole is not None for value in values)
         else None,
         plan.wide,
@@ -94,20 +94,19 @@ def moved(value: Value, plan: Layout, sources: Sources, rarity: Fraction = ZERO)
 
     def move(terms: Terms) -> Terms:
         found = []
-        for term in terms:
-            placed = on_axes(term, plan.operands[0])
-            parity = placed.parity
+        for term in placed(terms, plan.operands[0]):
+            parity = term.parity
             for axis in gone:
                 parity = forget(parity, axis)
-            gaussian = placed.gaussian
+            gaussian = term.gaussian
             if gaussian is not None and any(axis in gaussian.axes for axis in gone):
                 left = [axis for axis in gaussian.axes if axis not in gone]
                 if left:
                     row = sources.leaf(-1 - gaussian.matrix)
                     parity = product(parity, odd_in(row, left[0]))
                 gaussian = None
-            rare = placed.rarity + rarity
-            found.append(Term(placed.order, parity, largest([rare, ZERO]) if rarity < 0 else rare, gaussian))
+            rare = term.rarity + rarity
+            found.append(Term(term.order, parity, largest([rare, ZERO]) if rarity < 0 else rare, gaussian))
         return tidy(found, plan.wide)
 
     return value.each(move, plan.wide)

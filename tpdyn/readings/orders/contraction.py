@@ -33,6 +33,7 @@ from tpdyn.readings.orders.terms import (
     dense,
     keep,
     rarer,
+    scaled,
     shifted_alike,
     tidied,
     tidied_kinds,
@@ -42,9 +43,9 @@ from tpdyn.readings.orders.terms import (
 _IN_ORDER = tuple(tuple(range(count)) for count in range(AXES + 1))
 
 
-def are_in_order(axes: tuple[int, ...]) -> bool:
-    """Tell whether these are the axes 0, 1, ...: nothing is renamed."""
-    return axes == _IN_ORDER[len(axes)]
+def placed(terms: Terms, axes: tuple[int, ...]) -> Terms:
+    """Rename wide axis i of some terms to axes[i]; the same object where nothing is renamed."""
+    return terms if axes == _IN_ORDER[len(axes)] else tuple([on_axes(term, axes) for term in terms])
 
 
 def on_axes(term: Term, axes: tuple[int, ...]) -> Term:
@@ -104,8 +105,7 @@ def _sum_of_plain_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction) -> Te
 
 def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     found: list[Term] = []
-    left = tuple(on_axes(term, plan.operands[0]) for term in x)
-    right = tuple(on_axes(term, plan.operands[1]) for term in y)
+    left, right = placed(x, plan.operands[0]), placed(y, plan.operands[1])
     chart = chart_of(term.order for term in (*left, *right))
     if chart is not None:
         plain_left, plain_right = dense(chart, left), dense(chart, right)
@@ -130,7 +130,7 @@ def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: So
 def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], plan: Layout, shift: Fraction) -> Terms:
     """Do as `_sum_of_pairs` does where no entry is rare and no matrix random, on whole numbers."""
     (by, by_value, moves, _), fine = apart(chart, shift), chart.fine
-    known, kinds = _dense_sums(plan), dict[Parity, list[Dense]]()
+    known, kinds = _dense_sums(plan), defaultdict[Parity, list[Dense]](list)
     for form, value, linear, parity in x:
         form, value, linear, sums = form + by, value + by_value, linear or moves, known[parity]
         for form_2, value_2, linear_2, parity_2 in y:
@@ -140,11 +140,7 @@ def _sum_of_dense_pairs(chart: Chart, x: Sequence[Dense], y: Sequence[Dense], pl
                 parts = sums[parity_2] = [(cast(Rational, part.order).units, part.parity) for part in summed]
             for units, last in parts:
                 term = (form + form_2 + units, value + value_2 + units * fine, linear or linear_2, last)
-                kind = last if plan.wide else EVEN  # without wide axes all are of one kind
-                if kind in kinds:
-                    kinds[kind].append(term)
-                else:
-                    kinds[kind] = [term]
+                kinds[last if plan.wide else EVEN].append(term)  # without wide axes all are of one kind
     return tidied_kinds(chart, kinds) if plan.wide else tidied(chart, kinds.get(EVEN, ()), 0)
 
 
@@ -157,9 +153,8 @@ def _dense_sums(plan: Layout) -> defaultdict[Parity, dict[Parity, list[tuple[int
 def total_sum(x: Terms, plan: Layout, shift: Fraction, sources: Sources) -> Terms:
     """Return the terms of `n^shift * sum x`: the contraction with the constant 1."""
     found: list[Term] = []
-    for term in x:
-        placed = on_axes(term, plan.operands[0])
-        found += _sums(placed.times(shift), plan.summed, plan, sources)
+    for term in scaled(placed(x, plan.operands[0]), shift):
+        found += _sums(term, plan.summed, plan, sources)
     return tidy(found, plan.wide)
 
 

@@ -34,7 +34,7 @@ from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 from tpdyn.readings.orders.applied import applied
 from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, sum_of_products
-from tpdyn.readings.orders.contraction import on_axes
+from tpdyn.readings.orders.contraction import placed
 from tpdyn.readings.orders.leaves import leaf_value
 from tpdyn.readings.orders.parity import Sources
 from tpdyn.readings.orders.remembered import Remembered
@@ -327,7 +327,7 @@ class _Reader:
         axes_of = self.facts.layout(position).operands
         for (scale, operand), value, axes in zip(combine.terms, values, axes_of, strict=True):
             if operand.var != previous and scale.order is not None:
-                change += [on_axes(term, axes).times(scale.order + power) for term in value.total]
+                change += scaled(placed(value.total, axes), scale.order + power)
         if combine.constant.order is not None:
             change.append(Term(combine.constant.order + power))
         return Value(first.base, tidy(change, first.wide), None, first.wide)
@@ -351,7 +351,7 @@ class _Reader:
         for (scale, operand, names), axes in zip(left.terms, left.layout.operands, strict=True):
             assert scale.order is not None
             power = scale.order - sum((smaller.get(name, ZERO) for name in names or (constant,)), ZERO)
-            made += [on_axes(term, axes).times(power) for term in part(self.values[operand.var])]
+            made += scaled(placed(part(self.values[operand.var]), axes), power)
         if left.constant.order is not None:
             made.append(Term(left.constant.order - smaller.get(constant, ZERO)))
         return made
@@ -413,7 +413,7 @@ class _Reader:
         if lead is not None and not vanishes_at_zero(weight, lead + size):
             self.facts.ranges.expect_within(position)
         axes = self.facts.layout(position).operands[1]
-        there = matrix.each(lambda terms: tuple(on_axes(term, axes) for term in terms), matrix.wide)
+        there = matrix.each(lambda terms: placed(terms, axes), matrix.wide)
         return function_of(there, weights, weight, size)
 
     def _again(self, var: int, given: dict[int, Value]) -> Value:

@@ -396,10 +396,13 @@ def _merged(chart: Chart, terms: list[Dense]) -> Dense:
     return form, value, linear, parity
 
 
+_FORM, _VALUE = itemgetter(0), itemgetter(1)
+
+
 def _leading(chart: Chart, terms: Sequence[Dense]) -> Dense:
     """Return the first of the largest terms."""
-    leading = max(terms, key=itemgetter(1))
-    chart.count_on_leading(leading[0], map(itemgetter(0), terms))
+    leading = max(terms, key=_VALUE)
+    chart.count_on_leading(leading[0], map(_FORM, terms))
     return leading
 
 

@@ -141,8 +141,8 @@ OTHERS = (
             ),
             (
                 "slices start at zero",
-                "entries = torch.arange(length) * step + start",
-                "entries = torch.arange(length) * step",
+                "read, picked, self.entries(u.var, instruction),",
+                "read, picked, self.entries(u.var, instruction) - instruction.entries(1).start,",
             ),
             (
                 "parts end to end are exchanged",

@@ -106,8 +106,8 @@ CONTRACTION = of(
         ),
         (
             "the factor of a sum is forgotten",
-            "found += _sums(placed.times(shift), plan.summed, plan, sources)",
-            "found += _sums(placed, plan.summed, plan, sources)",
+            "for term in scaled(placed(x, plan.operands[0]), shift):",
+            "for term in placed(x, plan.operands[0]):",
         ),
         (
             "parities are not moved with the axes",
@@ -337,13 +337,13 @@ BILINEAR = of(
         ),
         (
             "a factor of a sum is forgotten in the change",
-            "change += [on_axes(term, axes).times(order) for term in value.change]",
-            "change += [on_axes(term, axes) for term in value.change]",
+            "change += scaled(placed(value.change, axes), order)",
+            "change += placed(value.change, axes)",
         ),
         (
             "a factor of a sum is forgotten in the base",
-            "base += [on_axes(term, axes).times(order) for term in value.base]",
-            "base += [on_axes(term, axes) for term in value.base]",
+            "base += scaled(placed(value.base, axes), order)",
+            "base += placed(value.base, axes)",
         ),
         ("epsilon always counts", "negligible = combine.epsilon and not epsilon", "negligible = False"),
         (
@@ -359,10 +359,10 @@ BILINEAR = of(
         ),
         (
             "values end to end lose their changes",
-            "tidy([on_axes(t, axes) for value, axes in parts for t in value.change], plan.wide),",
+            "tidy([term for value, axes in parts for term in placed(value.change, axes)], plan.wide),",
             "(),",
         ),
-        ("what is scattered is not rare", "rare = placed.rarity + rarity", "rare = placed.rarity"),
+        ("what is scattered is not rare", "rare = term.rarity + rarity", "rare = term.rarity"),
     ],
 )
 

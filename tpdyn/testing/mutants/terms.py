@@ -152,8 +152,8 @@ READING = of(
         ),
         (
             "updates are those of the base",
-            "change += [on_axes(term, axes).times(scale.order + power) for term in value.total]",
-            "change += [on_axes(term, axes).times(scale.order + power) for term in value.base]",
+            "change += scaled(placed(value.total, axes), scale.order + power)",
+            "change += scaled(placed(value.base, axes), scale.order + power)",
         ),
         (
             "the base is updated",
