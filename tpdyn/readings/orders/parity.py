@@ -170,16 +170,6 @@ def odd_in(source: int, axis: int = 0) -> Parity:
     return _parity(1 << (AXES * source + axis))
 
 
-def mixed_in(p: Parity) -> Parity:
-    """Return every subset of the sources that p has met."""
-    if p.anything:
-        return ANY
-    met = p.offset | p.mixed
-    for row in p.rows:
-        met |= row
-    return _parity(0, (), met)
-
-
 @lru_cache(maxsize=1 << 16)
 def product(p: Parity, q: Parity) -> Parity:
     """Return characters of a product: all sums of a character of each."""

@@ -278,8 +278,8 @@ class _Reader:
         whole = self.program.statements[cut.value.var].shape[cut.value.axes.index(cut.axis)]
         if cut.length.is_wide and cut.length.order != whole.order:
             raise OutsideTheory(
-                f"outside the theory: a slice takes {cut.length} of {whole} entries, a vanishing part, and what is rare in the "
-                "whole need not be rare there"
+                f"outside the theory: a slice takes {cut.length} of {whole} entries, a vanishing part. "
+                "What is rare in the whole need not be rare there"
             )
 
     def _gathered(self, position: int, statement: Statement, gather: Gather, value: Value) -> Value:
