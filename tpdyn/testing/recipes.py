@@ -146,7 +146,7 @@ class Tape:
 
     def _taken(self, var: int, start: int) -> int:
         shape = (Scaling.of(BATCH), self.build.shape(var)[1])
-        return self.build.add(Slice(self.build.operand(var), 0, start, 1, BATCH), shape)
+        return self.build.add(Slice.of(self.build.operand(var), 0, start, 1, BATCH), shape)
 
     def gradients(self, of: int, seed: int) -> dict[int, int]:
         """Backpropagate to each value that `of` depends on."""
