@@ -11,6 +11,7 @@ from tpdyn.commands.failures import BadInput, BeyondTheory, Exit, Watched, statu
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import FitError
+from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.lowering.values import LoweringError
 from tpdyn.scripts.script import BadTarget
 
@@ -76,6 +77,8 @@ def test_a_script_that_leaves_well_is_done_and_one_that_leaves_badly_is_told() -
     Watched(lambda width: sys.exit(0))(4)
     with pytest.raises(BadInput, match="at width 4 the script left with status 3"):
         Watched(lambda width: sys.exit(3))(4)
+    with pytest.raises(RecordingError, match="^at width 4 the script left with status 3$"):
+        record_tape(Watched(lambda width: sys.exit(3)), 4, 1, 0)
 
 
 def test_a_run_beyond_its_time_is_stopped_with_what_to_try() -> None:

@@ -14,7 +14,7 @@ from typing import Any, final
 from tpdyn.home import PACKAGE
 from tpdyn.measuring.run import MeasuringError
 from tpdyn.program.errors import OutsideTheory, ReadingError
-from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.errors import RecordingError, Told
 from tpdyn.recorder.fitting.widths import FitError
 from tpdyn.recorder.live.frames import is_user_file
 from tpdyn.recorder.lowering.values import LoweringError
@@ -44,7 +44,7 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
 
 
-class BadInput(ValueError):
+class BadInput(Told, ValueError):
     """What was asked for cannot be checked: the message says what was given, what was expected, what to try."""
 
 

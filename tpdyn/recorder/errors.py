@@ -14,3 +14,7 @@ class RecordingError(RuntimeError):
         location = f"\n  at {source}: {source.text}" if source.file else ""
         super().__init__(message + location)
         self.source = source
+
+
+class Told(Exception):
+    """An error of ours inside of a script's run, whose message says all that a user needs."""

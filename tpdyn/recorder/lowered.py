@@ -10,6 +10,7 @@ its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -59,6 +60,46 @@ class LoweredMark:
     var: int
 
 
+MANY = 2**16
+"""From so many entries on, ones and zeros are kept in a byte each."""
+
+
+@final
+class Leaves(dict[int, torch.Tensor]):
+    """The live values of leaves by their positions, in float64 where they are real.
+
+    Many ones and zeros (the masks of dropout on the attention of a graph) are kept as such, and are made anew when they are read.
+    """
+
+    def __init__(self, values: Mapping[int, torch.Tensor] | Iterable[tuple[int, torch.Tensor]] = ()) -> None:
+        super().__init__()
+        self._bits: set[int] = set()
+        for position, value in values.items() if isinstance(values, Mapping) else values:
+            self[position] = value
+
+    def __setitem__(self, position: int, value: torch.Tensor) -> None:
+        many = value.dtype == torch.float64 and value.numel() >= MANY
+        bits = value == 1 if many else value
+        if many and bool((bits | (value == 0)).all()):
+            self._bits.add(position)
+            value = bits
+        else:
+            self._bits.discard(position)
+        super().__setitem__(position, value)
+
+    def __getitem__(self, position: int) -> torch.Tensor:
+        value = super().__getitem__(position)
+        return value.to(torch.float64) if position in self._bits else value
+
+    def items(self) -> Iterator[tuple[int, torch.Tensor]]:  # type: ignore[override]
+        """Yield positions and values, one after the other."""
+        return ((position, self[position]) for position in list(self))
+
+    def values(self) -> Iterator[torch.Tensor]:  # type: ignore[override]
+        """Yield the values, one after the other."""
+        return (self[position] for position in list(self))
+
+
 @final
 @dataclass(slots=True)
 class Lowered:
@@ -70,6 +111,6 @@ class Lowered:
     parameters: list[LoweredParameter] = field(default_factory=list)
     marks: list[LoweredMark] = field(default_factory=list)
     steps: int = 0
-    leaf_values: dict[int, torch.Tensor] = field(default_factory=dict)
+    leaf_values: dict[int, torch.Tensor] = field(default_factory=Leaves)
     live: dict[int, torch.Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

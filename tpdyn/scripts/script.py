@@ -20,6 +20,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
+from tpdyn.recorder.errors import Told
 from tpdyn.recorder.live.frames import is_user_file
 from tpdyn.recorder.live.hooks import StopRecording
 from tpdyn.scripts.contained import contained
@@ -29,7 +30,7 @@ from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, te
 from tpdyn.scripts.standing_in import imported_as, opened_as
 
 
-class BadTarget(ValueError):
+class BadTarget(Told, ValueError):
     """The target does not name something that can be run at a width. The message says what to give instead."""
 
 

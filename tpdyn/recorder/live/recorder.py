@@ -22,7 +22,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tpdyn.program.program import Origin, Phase, Source
-from tpdyn.recorder.errors import RecordingError
+from tpdyn.recorder.errors import RecordingError, Told
 from tpdyn.recorder.fitting.declared import numbers_named
 from tpdyn.recorder.live.choices import Choices
 from tpdyn.recorder.live.finish import ancestors, finished_tape, refs_in, used
@@ -549,6 +549,8 @@ def record_tape(
                 run(width)
     except RecordingError:
         raise
+    except Told as error:
+        raise RecordingError(str(error)) from error
     except SystemExit as error:
         if error.code not in (None, 0):
             raise RecordingError(f"the script ended with exit status {error.code} at width {width}") from error

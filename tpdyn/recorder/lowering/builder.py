@@ -33,7 +33,7 @@ from tpdyn.program.instructions import (
     Spectral,
 )
 from tpdyn.program.program import Origin, Type
-from tpdyn.recorder.lowered import LoweredStatement, Reshape
+from tpdyn.recorder.lowered import Leaves, LoweredStatement, Reshape
 from tpdyn.recorder.lowering.identity import Drawn
 from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Shape, Tensor
 
@@ -64,7 +64,7 @@ class LoweredBuilder:
 
     def __init__(self) -> None:
         self.statements: list[LoweredStatement] = []
-        self.leaf_values: dict[int, torch.Tensor] = {}
+        self.leaf_values = Leaves()
         self.notes: list[str] = []
         self.origin = Origin()
         self._shared: dict[Any, int] = {}

@@ -18,7 +18,7 @@ from tpdyn.program.instructions import (
     operands_of,
     with_operands,
 )
-from tpdyn.recorder.lowered import Lowered, LoweredStatement, Reshape
+from tpdyn.recorder.lowered import Leaves, Lowered, LoweredStatement, Reshape
 
 
 def reads(statement: LoweredStatement) -> list[int]:
@@ -103,7 +103,7 @@ def tidy(lowered: Lowered) -> None:
         parameter.versions = [new[p] for p in parameter.versions]
         parameter.gradients = [None if p is None else new[p] for p in parameter.gradients]
     lowered.marks = [replace(mark, var=new[mark.var]) for mark in lowered.marks]
-    lowered.leaf_values = {new[p]: value for p, value in lowered.leaf_values.items() if p in new}
+    lowered.leaf_values = Leaves((new[p], value) for p, value in lowered.leaf_values.items() if p in new)
     lowered.live = {new[p]: value for p, value in lowered.live.items() if p in new}
 
 
