@@ -77,7 +77,7 @@ def test_a_script_that_leaves_well_is_done_and_one_that_leaves_badly_is_told() -
     Watched(lambda width: sys.exit(0))(4)
     with pytest.raises(BadInput, match="at width 4 the script left with status 3"):
         Watched(lambda width: sys.exit(3))(4)
-    with pytest.raises(RecordingError, match="^at width 4 the script left with status 3$"):
+    with pytest.raises(RecordingError, match=r"^at width 4 the script left with status 3$"):
         record_tape(Watched(lambda width: sys.exit(3)), 4, 1, 0)
 
 
