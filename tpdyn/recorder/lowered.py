@@ -68,7 +68,7 @@ MANY = 2**16
 class Leaves(dict[int, torch.Tensor]):
     """The live values of leaves by their positions, in float64 where they are real.
 
-    Many ones and zeros (the masks of dropout on the attention of a graph) are kept as such, and are made anew when they are read.
+    Many ones and zeros are kept in a byte each, and made anew when they are read. Masks of dropout are such.
     """
 
     def __init__(self, values: Mapping[int, torch.Tensor] | Iterable[tuple[int, torch.Tensor]] = ()) -> None:
