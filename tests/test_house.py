@@ -295,7 +295,6 @@ WITHOUT_MIRROR = {
     "cli.ending": "words in and out: tests/test_cli.py",
     "program.errors": "the error classes",
     "recorder.errors": "an error class",
-    "recorder.lowered": "plain data",
     "recorder.live.tape": "plain data",
     "pointwise.": "tests/pointwise/test_conformance.py holds every function against all its facts",
     "readings.kernels.": "one recursion: tests/readings/kernels/test_reading.py, value by value against networks",

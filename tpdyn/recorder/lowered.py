@@ -78,7 +78,7 @@ class Leaves(dict[int, torch.Tensor]):
             self[position] = value
 
     def __setitem__(self, position: int, value: torch.Tensor) -> None:
-        many = value.dtype == torch.float64 and value.numel() >= MANY
+        many = value.dtype == torch.float64 and value.numel() >= MANY and any(value.stride())  # but one number
         bits = value == 1 if many else value
         if many and bool((bits | (value == 0)).all()):
             self._bits.add(position)

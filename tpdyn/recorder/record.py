@@ -142,6 +142,7 @@ def _recorded(
         if at is not None:
             signed.append(signatures(tape))
         lowereds.append(_lowered(tape, verify=how.verify))
+        del tape  # the next one needs its memory
     tell("fitting the width")
     form = canonical(fit(lowereds))
     if declared := check_finite(form.program, finite, kept):

@@ -24,6 +24,7 @@ from tpdyn.recorder.errors import Told
 from tpdyn.recorder.live.frames import is_user_file
 from tpdyn.recorder.live.hooks import StopRecording
 from tpdyn.scripts.contained import contained
+from tpdyn.scripts.following import told_what_follows
 from tpdyn.scripts.formula import BadFormula, Formula
 from tpdyn.scripts.scratch import InScratch
 from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, texts
@@ -229,7 +230,11 @@ def _script(
             if not settings:
                 return runpy.run_path(str(full), run_name="__main__")
             changed = codes(settings, width)
-            with opened_as(texts(settings, width)) as opened, imported_as(changed) as imported:
+            with (
+                opened_as(texts(settings, width)) as opened,
+                imported_as(changed) as imported,
+                told_what_follows(settings, width),
+            ):
                 try:
                     names = _run_as_main(str(full), changed.get(str(full)))
                 except StopRecording:  # most scripts are stopped in the middle
@@ -255,7 +260,11 @@ def _with_settings(path: Path, name: str, settings: Sequence[Setting]) -> Callab
         with _as_command_line([str(path)], full.parent):
             before, sys.modules[module.__name__] = sys.modules.get(module.__name__), module
             try:
-                with opened_as(texts(settings, width)) as opened, imported_as(changed) as imported:
+                with (
+                    opened_as(texts(settings, width)) as opened,
+                    imported_as(changed) as imported,
+                    told_what_follows(settings, width),
+                ):
                     try:
                         exec(code, module.__dict__)
                         result: object = getattr(module, name)(width)

@@ -33,6 +33,7 @@ from pathlib import Path
 from types import CodeType
 from typing import final
 
+from tpdyn.recorder.errors import Told
 from tpdyn.scripts.formula import BadFormula, Formula
 from tpdyn.scripts.locations import (
     Location,
@@ -54,7 +55,7 @@ COUNTS = frozenset(
 LITERAL = re.compile(r"\d[\d_]*(\.\d*)?([eE][-+]?\d+)?")
 
 
-class BadSetting(ValueError):
+class BadSetting(Told, ValueError):
     """A setting that does not name a location of the script, or names several; the message lists what there is."""
 
 
