@@ -1,4 +1,4 @@
-"""How often is the headline wrong on real scripts, end to end? `python benchmarks/headline.py [reports] [first] [part of a name]`
+"""How often is the headline wrong on real scripts, end to end? `python benchmarks/headline.py [reports] [first] [part] [again]`
 
 Every report has runs of its own: other initial weights, and other noise. The recorded program makes them, which costs little. First
 a permutation test compares it with live runs of the script (`tpdyn.measuring.one_law`). Reports are compared by the code of `tpdyn
@@ -10,10 +10,12 @@ multiplied by n^(1/2) or n^(-1/2). So are sizes that grow from the start. That i
 Then *confirmed* is false. Planted theories of one report share its runs. So they count once: a report has an error if any of them
 is confirmed.
 
-reports: for each script (default 212; slow ones get a twelfth). first: the number of the first, to go on with others. Let none of N
-independent reports err. Then the mean of their rates of error is below r at 95 %, where (1 - r)^N = 0.05. Rates may differ
-between reports, since the product of all 1 - r_i is at most the power of their mean. It is a statement about these scripts, and
-about no other.
+reports: for each script (default 212; slow ones get a twelfth). first: the number of the first, to go on with others. part: of a
+script's name. again: one of so many looks again (default 40).
+
+Let none of N independent reports err. Then the mean of their rates of error is below r at 95 %, where (1 - r)^N = 0.05. Rates may
+differ between reports, since the product of all 1 - r_i is at most the power of their mean. It is a statement about these scripts,
+and about no other.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ def main() -> None:
     reports = int(sys.argv[1]) if len(sys.argv) > 1 else 212
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     part = sys.argv[3] if len(sys.argv) > 3 else ""
+    again = int(sys.argv[4]) if len(sys.argv) > 4 else AGAIN
     torch.set_num_threads(1)
     sums: dict[str, Counter[Outcome]] = {what: Counter() for what in KINDS}
     tried = 0
@@ -84,8 +87,8 @@ def main() -> None:
         live = measure(train, SMALL, 4, STEPS)
         other = difference(live, made(prediction, SMALL, tuple(range(100, 116))))
         law = "one law with live runs" if other is None else f"NOT of one law with live runs: {other.told()}"
-        few = reports // 12 if target.endswith(SLOW) else reports
-        found = drawn(prediction, range(first, first + few))
+        few = max(1, reports // 12) if target.endswith(SLOW) else reports
+        found = drawn(prediction, range(first, first + few), again)
         print(f"{target.partition('/')[2]}: {prediction.regime.value}; {law}; {time.monotonic() - start:.0f} s")
         for what, counts in found.items():
             print(f"    {line(what, counts)}", flush=True)
@@ -100,30 +103,30 @@ KINDS = ("right", "planted", "right again", "planted again")
 """Reports of right and of planted theories, and what became of those that may look again."""
 
 
-def drawn(prediction: tpdyn.Prediction, reports: range) -> dict[str, Counter[Outcome]]:
+def drawn(prediction: tpdyn.Prediction, reports: range, again: int = AGAIN) -> dict[str, Counter[Outcome]]:
     """Draw reports with runs of their own; count the outcomes under the right theory and under planted ones."""
     found: dict[str, Counter[Outcome]] = {what: Counter() for what in KINDS}
-    for number, runs in reported(prediction, reports):
+    for number, runs in reported(prediction, reports, again):
         program = ProgramRuns(prediction, runs)
         report = compare(prediction, runs, by_program=program.of_values())
         found["right"][report.outcome] += 1
         wrong = [(plant, against(report, plant)) for plant in plants(report)]
         found["planted"].update(together([each.outcome for _, each in wrong]))
-        if number % AGAIN == 0:
+        if number % again == 0:
             found["right again"][further(report, program).outcome] += 1
-            plant, each = wrong[number // AGAIN % len(wrong)] if wrong else (None, None)
+            plant, each = wrong[number // again % len(wrong)] if wrong else (None, None)
             if plant is not None and each is not None:
                 found["planted again"][further(each, program, plant).outcome] += 1
     return found
 
 
-def reported(prediction: tpdyn.Prediction, reports: range) -> Iterator[tuple[int, Measurement]]:
+def reported(prediction: tpdyn.Prediction, reports: range, again: int) -> Iterator[tuple[int, Measurement]]:
     """Yield the runs of each report with its number. Those of many reports are made in one go."""
     seeds = {
         number: tuple(range(100 * (number + 1), 100 * (number + 1) + COUNTS[number % len(COUNTS)]))
         for number in reports
     }
-    for number in [each for each in reports if each % AGAIN == 0]:
+    for number in [each for each in reports if each % again == 0]:
         yield number, made(prediction, DEFAULT, seeds.pop(number))
     while seeds:
         group = [seeds.popitem() for _ in range(min(GROUP, len(seeds)))]

@@ -22,7 +22,7 @@ CASES = [
     ("hidden_bias", Regime.TRIVIAL, "only out.bias moves the output", "self.out(x)"),
     ("wide_input", Regime.FEATURE_LEARNING, "nothing grows with the width", "self.fc1(x)"),
     ("attention_mup", Regime.FEATURE_LEARNING, "nothing grows with the width", "self.wte"),
-    ("attention_sqrt", Regime.UNSTABLE, "the two factors are aligned", "softmax"),
+    ("attention_sqrt", Regime.UNSTABLE, "the two factors are aligned", "logits = q @ k"),
 ]
 
 
