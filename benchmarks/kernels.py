@@ -12,7 +12,7 @@ float64), then CPU seconds on one thread:
 
 Seen on two busy cores: all kernels agree to 2e-15, those of attention to 2e-13. Diagonals of ReLU networks agree to 3e-9,
 which neural-tangents loses. The first network takes 0.08 s, beside 0.33 s (neural-tangents) and 0.3 s (eager). The second
-takes 2.1 s beside 12 s. The empirical NTK takes 7 ms and 0.14 s.
+takes 1.5 s beside 12 s. The empirical NTK takes 7 ms and 0.14 s.
 
     python benchmarks/numbers.py [--with <python of the environment neural-tangents>] [values | mlp | conv | empirical ...]
 """

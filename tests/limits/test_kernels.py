@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 import tpdyn
 from tpdyn.program.errors import OutsideTheory
+from tpdyn.readings.kernels import linear
+from tpdyn.readings.kernels.sized import summed_windows
 
 _SPEC = importlib.util.spec_from_file_location("golden_kernels", Path(__file__).parent / "golden_kernels.py")
 assert _SPEC is not None and _SPEC.loader is not None
@@ -130,6 +132,35 @@ def test_kernels_are_those_of_an_independent_implementation(name: str) -> None:
     for kernel, golden in zip((tpdyn.nngp, tpdyn.ntk), GOLDEN[name], strict=True):
         expected = torch.tensor(golden)
         torch.testing.assert_close(kernel(network(name), x1, x2), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_patches_of_padded_images_are_paired_where_they_run_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs of positions in a patch would be nine times as many. Zeros around an image are not written down."""
+    windows: list[tuple[int, ...]] = []
+
+    def listening(value: Tensor, *rest: Any) -> Tensor:
+        windows.append(tuple(value.shape[:2]))
+        return summed_windows(value, *rest)
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("all pairs")
+
+    monkeypatch.setattr(linear, "summed_windows", listening)
+    monkeypatch.setattr(linear.Linear, "_apart", forbidden)
+    x = normal(2, 2, 8, 8, 3).movedim(-1, 1)
+    tpdyn.ntk(network("conv_relu_gap"), x)
+    assert set(windows) == {(8, 8)}
+
+
+def test_blocks_give_the_same_kernels_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tpdyn.limits import kernels
+
+    x, found = normal(2, 5, 8, 8, 3).movedim(-1, 1), []
+    for entries in (2**30, 1):
+        monkeypatch.setattr(kernels, "ENTRIES", entries)
+        found.append(tpdyn.kernels(network("conv_relu_gap"), x))
+    for one, other in ((found[0].nngp, found[1].nngp), (found[0].ntk, found[1].ntk)):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=0)
 
 
 class Embedded(nn.Module):

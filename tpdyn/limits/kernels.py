@@ -225,9 +225,11 @@ class Evaluated:
                     if x2 is None:
                         whole[j : j + columns, i : i + rows] = block.T
         if x2 is None:
-            alone = Tile((one, one))
-            for kind, whole in results.items():
-                whole.diagonal().copy_(self._alone(kind, alone))
+            for i in range(0, one.samples, rows * columns):
+                some = one.rows(i, i + rows * columns) if rows * columns < one.samples else one
+                alone = Tile((some, some))
+                for kind, whole in results.items():
+                    whole.diagonal()[i : i + rows * columns].copy_(self._alone(kind, alone))
         return Kernels(results.get("second"), results.get("tangent"))
 
     def _block(self, one: Numbers, other: Numbers) -> tuple[int, int]:

@@ -18,7 +18,9 @@ from tpdyn.readings.kernels.sized import (
     product,
     reordered,
     scaled,
+    steps_of,
     summed,
+    summed_windows,
     total,
 )
 
@@ -102,6 +104,31 @@ def test_lookups_of_both_sides_are_what_loops_give(joined: tuple[int, ...], kept
             place = tuple(left[axis] for axis in range(2) if kept[axis]) + tuple(right)
             expected[place] += value[tuple(int(row) for row in rows)]
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_windows_with_zeros_around_are_lookups_in_a_padded_value(step: int, dilation: int, before: int) -> None:
+    """To the last bit: at equal pairs the rules of functions rely on it. The result of loops is `looked_up`."""
+    value = torch.randn(7, 7, 2, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(value, (0, 0, before, 2, before, 2))
+    size = (7 + before + 2 - 2 * dilation - 1) // step + 1
+    table = torch.arange(size)[:, None] * step + torch.arange(3) * dilation
+    steps = steps_of(table.T)
+    assert steps == (0, [dilation, step])
+    found = summed_windows(value, -before, steps[1], [3], size)
+    assert torch.equal(found, looked_up(padded, table, [1], 2, False, [True, False], [True, False]))
+
+
+def test_a_window_on_zeros_alone_adds_nothing() -> None:
+    assert torch.equal(summed_windows(torch.ones(2, 2), -5, [1, 1], [3], 3), torch.zeros(3, 3))
+
+
+def test_uneven_tables_have_no_steps() -> None:
+    assert steps_of(torch.tensor([[0, 1], [1, 3]])) is None
+    assert steps_of(torch.tensor([2, 1])) is None
+    assert steps_of(torch.tensor([], dtype=torch.long)) is None
 
 
 def test_orders_start_at_zero() -> None:

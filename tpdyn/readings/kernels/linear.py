@@ -21,7 +21,9 @@ from tpdyn.readings.kernels.sized import (
     repeated,
     rows_of,
     scaled,
+    steps_of,
     summed,
+    summed_windows,
     total,
 )
 
@@ -129,6 +131,20 @@ class Linear(Frame):
         if {*where.labels, *where_v.labels} & inside:
             raise self.refusal(u.var, "positions are looked up along an axis that is kept")
         rest = tuple(x for x in out if x in inside)
+        names = [label for label in where.labels if label in out]
+        names += [label for k, label in enumerate(where_v.labels) if label in out and k not in joined]
+        free = {*where.labels, *where_v.labels} - {where.labels[k] for k in joined}
+        if len(joined) == len(where.labels) - 1 and len(names) == 2 and free == {*names} and pick is not pick_v:
+            padded, padded_v = self._padded(tile, read, pick), self._padded(tile, read_v, pick_v)
+            steps = steps_of(table.movedim(joined, tuple(range(len(joined)))))
+            if padded is not None and padded_v is not None and padded[2] == padded_v[2] and steps is not None:
+                kernel = self.pair(kind, tile, padded[0], padded_v[0], (padded[1], padded_v[1], *rest))
+                if kernel is None:
+                    return None
+                (size,) = (where.labels[k].size for k in range(len(where.labels)) if k not in joined)
+                counts = [table.shape[k] for k in joined]
+                windows = summed_windows(kernel.value, steps[0] - padded[2], steps[1], counts, size)
+                return reordered(Sized(windows, (*names, *rest), kernel.order), out)
         inner = (pick, *rest) if pick is pick_v else (pick, pick_v, *rest)
         kernel = self.pair(kind, tile, read, read_v, inner)
         if kernel is None:
@@ -142,9 +158,20 @@ class Linear(Frame):
             [label in out for label in where.labels],
             [label in out for label in where_v.labels],
         )
-        names = [label for label in where.labels if label in out]
-        names += [label for k, label in enumerate(where_v.labels) if label in out and k not in joined]
         return reordered(Sized(gathered, (*names, *rest), kernel.order), out)
+
+    def _padded(self, tile: Tile, u: Seen, along: Label) -> tuple[Seen, Label, int] | None:
+        """Return what is padded with zeros along an axis, its label there, and how many zeros stand before it."""
+        statement = self.program.statements[u.var].instruction
+        if not isinstance(statement, Concat) or self.label_of(u, statement.axis) is not along:
+            return None
+        parts = [(k, part) for k, part in enumerate(statement.parts) if part is not None]
+        if len(parts) != 1:
+            return None
+        ((at, part),) = parts
+        sizes = [int(length.constant) for length in statement.lengths]
+        here = Label(sizes[at])
+        return self.operand(tile, u, part, {**self.by_label(u), statement.axis: here}), here, sum(sizes[:at])
 
     def _joined(
         self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, other: Concat, out: Labels

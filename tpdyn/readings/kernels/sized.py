@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -139,7 +140,7 @@ def end_to_end(parts: Sequence[Sized | int], along: int | None, out: Labels) -> 
 
 def rows_of(value: Tensor, table: Tensor) -> Tensor:
     """Return the rows that a table names, "table rest". A view where the table counts evenly along each axis (patches, cuts)."""
-    steps = _steps(table)
+    steps = steps_of(table)
     if steps is None:
         return value.index_select(0, table.flatten()).reshape(*table.shape, *value.shape[1:])
     start, strides = steps
@@ -151,21 +152,42 @@ def rows_of(value: Tensor, table: Tensor) -> Tensor:
     )
 
 
-def _steps(table: Tensor) -> tuple[int, list[int]] | None:
+def steps_of(table: Tensor) -> tuple[int, list[int]] | None:
     """Start and step along each axis of a table that counts evenly upwards; None for any other."""
-    if not table.numel():
+    numbers = table.cpu().numpy()
+    if not numbers.size:
         return None
-    origin = [0] * table.dim()
-    start, strides = int(table[tuple(origin)]), []
-    counted = torch.full_like(table, start)
-    for axis, size in enumerate(table.shape):
-        at = [*origin]
-        at[axis] = min(1, size - 1)
-        strides.append(int(table[tuple(at)]) - start)
-        shape = [1] * table.dim()
-        shape[axis] = size
-        counted += (torch.arange(size) * strides[-1]).reshape(shape)
-    return (start, strides) if min(strides, default=0) >= 0 and torch.equal(counted, table) else None
+    start, strides = int(numbers.flat[0]), []
+    counted = np.full_like(numbers, start)
+    for axis, size in enumerate(numbers.shape):
+        second = tuple(min(1, size - 1) if k == axis else 0 for k in range(numbers.ndim))
+        strides.append(int(numbers[second]) - start)
+        shape = [size if k == axis else 1 for k in range(numbers.ndim)]
+        counted += (np.arange(size) * strides[-1]).reshape(shape)
+    return (start, strides) if min(strides, default=0) >= 0 and np.array_equal(counted, numbers) else None
+
+
+def summed_windows(value: Tensor, start: int, strides: Sequence[int], counts: Sequence[int], size: int) -> Tensor:
+    """Sum windows of both sides that move together: `sum over k of value[s y + d k, s y' + d k]`, zero outside.
+
+    value: "m m' rest". strides: d of each window axis, of `counts` positions, then s. Returns "size size rest". It adds in the
+    order of `looked_up`, so that equal pairs stay equal to the last bit.
+    """
+    *along, step = strides
+    step = max(step, 1)
+    result = value.new_empty((size, size, *value.shape[2:])).zero_()
+    for number, index in enumerate(itertools.product(*map(range, counts))):
+        offset = start + sum(d * k for d, k in zip(along, index, strict=True))
+        first = max(0, -(offset // step))
+        last = min(size, (value.shape[0] - 1 - offset) // step + 1)
+        if last <= first:
+            continue
+        read, kept = slice(offset + step * first, offset + step * (last - 1) + 1, step), slice(first, last)
+        if number:
+            result[kept, kept] += value[read, read]
+        else:
+            result[kept, kept] = value[read, read]
+    return result
 
 
 def looked_up(
