@@ -143,6 +143,11 @@ def test_a_change_whose_parts_cross_late_is_judged_by_its_leading_part() -> None
     whole = judged(late, runs.live, runs)
     verdict, _, note = row_of(whole)
     assert verdict == "inconclusive" and "may be a part of order -1/2 with a larger constant" in note
+    assert runs.measurement is not None
+    factor = np.sqrt(np.array(runs.measurement.widths))[:, None, None, None]
+    planted = replace(runs.measurement, change=runs.measurement.change * factor)
+    verdict, _, note = row_of(compare(late, runs.live, by_program={name: planted}))
+    assert verdict == "inconclusive" and "parts of lower order make most of it" in note  # a slope of 0, by chance
     part = runs.part(name, whole.step, 8)
     assert part is not None
     verdict, by, note = row_of(compare(late, runs.live, by_program={name: part}))

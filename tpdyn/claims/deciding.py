@@ -197,10 +197,12 @@ def _is_part(report: Report, name: str) -> bool:
 
 
 def _off(report: Report, name: str) -> bool:
-    """Tell whether a row lies outside of its order, where a late crossing excuses it. More of the same cannot decide it."""
+    """Tell whether a row lies outside of its order, or has it by chance, where parts cross late. More of the same is no help."""
     row = next(row for row in report.rows() if row.name == name)
     order, estimate = _value(row)
-    return judge(order, estimate, at_most=row.at_most, margin=report.margin) == "disagrees"
+    found = judge(order, estimate, at_most=row.at_most, margin=report.margin)
+    behind = row.by == "program" and row.change_verdict == "inconclusive" and found == "agrees"
+    return found == "disagrees" or behind
 
 
 def _other_runs(report: Report, start: int, program: ProgramRuns) -> Mapping[str, Measurement]:
