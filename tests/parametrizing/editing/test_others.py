@@ -16,6 +16,7 @@ SCRIPT = """
 import torch
 from torch import nn
 from torch.nn import functional as F
+from a_schedule_of_mine import warm
 
 
 class Net(nn.Module):
@@ -36,6 +37,9 @@ class Net(nn.Module):
 def train(width, steps=5, wrap=lambda model: model):
     model = wrap(Net(width))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    if steps > 5:
+        torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=steps)
+        warm(optimizer, 1)
     x = torch.randint(0, 10, (6,), generator=torch.Generator().manual_seed(3))
     for step in range(steps):
         lr = 0.01 / (1 + step)
@@ -48,10 +52,18 @@ def train(width, steps=5, wrap=lambda model: model):
 """
 
 
+SCHEDULE = """
+def warm(optimizer, step):
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01 * min(1, step / 2)
+"""
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> fixing.Fixed:
     folder = tmp_path_factory.mktemp("others")
     (folder / "script.py").write_text(SCRIPT)
+    (folder / "a_schedule_of_mine.py").write_text(SCHEDULE)
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", list(sys.path))
         return fixing.fixed("script.py:train", base_width=20, steps=3)
@@ -60,18 +72,19 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> fixing.Fixed:
 def test_a_rate_that_is_set_in_each_step_keeps_the_factor_of_its_group(found: fixing.Fixed) -> None:
     assert found.verified and found.neutral, found.told()
     assert '            group["lr"] = lr * group.get("lr_factor", 1)' in found.fix.patch
-    assert "script.py:29: the rate that is set there is multiplied by the factor of its group" in found.told()
+    assert "script.py:33: the rate that is set there is multiplied by the factor of its group" in found.told()
 
 
 def test_a_use_of_the_readout_that_did_not_run_is_scaled_too(found: fixing.Fixed) -> None:
     assert "return (self.head(x[[-1], :]) * (self.head.weight.shape[-1] / 20) ** -1)" in found.fix.patch
-    assert "script.py:19: so is its other use there, which did not run" in found.told()
+    assert "script.py:20: so is its other use there, which did not run" in found.told()
 
 
 def test_a_patched_script_runs_with_a_wrapped_model(found: fixing.Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(found.fix.folder)
-    Path("script.py").write_text(next(iter(found.fix.after.values())))
+    for path, text in found.fix.after.items():
+        Path(path).write_text(text)
     plain, optimizer = load("script.py:train").__call__(40)  # type: ignore[misc]
     rates = sorted({group["lr"] for group in optimizer.param_groups})
     assert rates == [pytest.approx(0.001), pytest.approx(0.002)]
@@ -85,3 +98,17 @@ def test_a_patched_script_runs_with_a_wrapped_model(found: fixing.Fixed, monkeyp
         for mine, other in zip(wrapped.parameters(), plain.parameters(), strict=True):
             assert torch.equal(mine, other)
         assert [group["lr"] for group in optimizer.param_groups] == [group["lr"] for group in as_plain.param_groups]
+
+
+def test_a_schedule_of_rates_and_one_in_another_file_keep_the_factors(
+    found: fixing.Fixed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 'max_lr=[0.1 * group.get("lr_factor", 1) for group in optimizer.param_groups]' in found.fix.patch
+    assert 'group["lr"] = (0.01 * min(1, step / 2)) * group.get("lr_factor", 1)' in found.fix.patch
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(found.fix.folder)
+    for path, text in found.fix.after.items():
+        Path(path).write_text(text)
+    _, optimizer = load("script.py:train")(40, 6)  # type: ignore[call-arg, misc]
+    peaks = sorted({group["max_lr"] for group in optimizer.param_groups})
+    assert peaks == [pytest.approx(0.05), pytest.approx(0.1)]

@@ -4,44 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
-from pathlib import Path
 
 import pytest
-import torch
 
-from tpdyn.commands import fix as fixing
 from tpdyn.parametrizing.editing.edits import TextEdits
 from tpdyn.parametrizing.editing.schedules import resets_in, unclear
-from tpdyn.scripts.script import load
 
 LOOP = "for g in optimizer.param_groups: "
-
-SCHEDULE = """
-def warm(optimizer, step):
-    for group in optimizer.param_groups:
-        group["lr"] = 0.01 * min(1, step / 2)
-"""
-
-SCRIPT = """
-import torch
-from torch import nn
-from a_schedule_of_mine import warm
-
-
-def train(width, steps=5):
-    model = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=9)
-    if steps < 0:
-        warm(optimizer, 1)
-    for step in range(steps):
-        optimizer.zero_grad()
-        model(torch.ones(2, 3)).square().mean().backward()
-        optimizer.step()
-        schedule.step()
-    return optimizer
-"""
 
 
 def edited(line: str) -> str:
@@ -91,25 +60,3 @@ def test_what_no_edit_of_the_expression_makes_right_is_left_to_a_person(line: st
     (found,) = unclear(ast.parse(line))
     assert found[0] == len(line.splitlines())
     assert re.search(reason, found[1])
-
-
-def test_a_schedule_of_rates_and_one_in_another_file_are_patched_and_verified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("script.py").write_text(SCRIPT)
-    Path("a_schedule_of_mine.py").write_text(SCHEDULE)
-    found = fixing.fixed("script.py:train", base_width=20, steps=2)
-    assert found.verified and found.neutral, found.told()
-    assert 'max_lr=[0.1 * group.get("lr_factor", 1) for group in optimizer.param_groups]' in found.fix.patch
-    assert 'group["lr"] = (0.01 * min(1, step / 2)) * group.get("lr_factor", 1)' in found.fix.patch
-    for path, text in found.fix.after.items():
-        Path(path).write_text(text)
-    optimizer = load("script.py:train")(40)
-    assert isinstance(optimizer, torch.optim.Adam)
-    assert (
-        len({group["max_lr"] for group in optimizer.param_groups})
-        == len({group["lr"] for group in optimizer.param_groups})
-        == 2
-    )
