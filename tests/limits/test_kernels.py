@@ -163,6 +163,11 @@ def test_blocks_give_the_same_kernels_of_images(monkeypatch: pytest.MonkeyPatch)
         torch.testing.assert_close(one, other, rtol=1e-13, atol=0)
 
 
+def test_inputs_that_are_no_tensor_are_refused() -> None:
+    with pytest.raises(TypeError, match="x2 is a list; expected a tensor, samples first"):
+        tpdyn.nngp(network("mlp_erf_d2_nobias"), normal(0, 2, 10), [[1.0] * 10])  # type: ignore[arg-type]
+
+
 class Embedded(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -353,6 +354,42 @@ def test_a_run_that_asks_for_more_directions_than_pairs_have_room_for_is_taken_w
     assert outputs(tpdyn.limit(program, 2**7, 2)) == pytest.approx(outputs(tpdyn.limit(program, 2**10, 2)), abs=1e-10)
     with pytest.raises(ReadingError, match="directions of a space of 8 points, which have room for 4"):
         tpdyn.limit(program, 2**5, 2)
+
+
+def test_a_trivial_run_is_said_to_be_one() -> None:
+    """The outputs of the square start at zero, and a rate that falls leaves them there."""
+    found = tpdyn.limit(falling(), 2**9, 2)
+    assert [note for note in found.notes if note.startswith("the run is trivial, so that its limit does not move: ")]
+    assert not tpdyn.limit(trained(steps=3), 2**9, 2).notes
+
+
+def falling() -> Program:
+    """`f = v u` in muP but for both learning rates, which are smaller by 1/n."""
+    b = Builder()
+    b.parameter("u", (n,))
+    b.parameter("v", (n,), std=Scaling.of(1, -1))
+    for step in range(3):
+        b.at(step=step, phase="forward")
+        f = b.mark("output", "f", b.einsum("n,n->", b.now("v"), b.now("u")))
+        r = b.combine((1, f), constant=-1)
+        b.at(step=step, phase="backward")
+        gradients = {"u": b.einsum(",n->n", r, b.now("v")), "v": b.einsum(",n->n", r, b.now("u"))}
+        b.at(step=step, phase="optimizer")
+        for name, rate in (("u", Scaling.of(-1)), ("v", Scaling.of(-1, -2))):
+            b.update(name, b.combine((1, b.now(name)), (rate, gradients[name])), gradient=gradients[name])
+    return b.build(widths=(16, 24))
+
+
+def test_messages_about_the_width_are_about_points(sgd: Program) -> None:
+    with pytest.raises(ValueError, match=r"^points = 1099511627776 \(they stand for the width\): width .* needs about"):
+        tpdyn.limit(sgd, 2**40, 2)
+    b = Builder()
+    half = b.parameter("u", (Scaling.of(Fraction(1, 8), 1),))
+    b.mark("output", "f", b.einsum("n,n->", half, half, scale=Scaling.of(1, -1)))
+    with pytest.raises(
+        ValueError, match=r"^points = 36 \(they stand for the width\): .*the dim n/8 is 9/2 at width 36"
+    ):
+        tpdyn.limit(b.build(widths=(16, 24)), 36, 2)
 
 
 @pytest.mark.parametrize(

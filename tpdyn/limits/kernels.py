@@ -103,6 +103,8 @@ def ntk(make: Make, x1: Tensor, x2: Tensor | None = None, *, widths: tuple[int, 
 
 def _kernels(kinds: tuple[Kind, ...], make: Make, x1: Tensor, x2: Tensor | None, widths: tuple[int, ...]) -> Kernels:
     for name, x in (("x1", x1), ("x2", x2)):
+        if not isinstance(x, Tensor | None):
+            raise TypeError(f"{name} is a {type(x).__name__}; expected a tensor, samples first")
         if x is not None and (x.dim() < 1 or not len(x)):
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected samples first, and at least one")
         if x is not None and x.is_floating_point() and not bool(torch.isfinite(x).all()):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, final
@@ -142,18 +143,17 @@ def limit(
         points = _points(program)
     if points < 16:
         raise ValueError(f"points = {points}; expected at least 16, better a power of two such as 65536")
-    for count in (points, points // 4):
-        expect_width(program, count)
+    _expect_points(program, points)
     facts = Facts.of(program)
-    orders = _orders(facts)
+    orders, notes = _orders(facts)
     one = torch.ones((), dtype=DTYPES[dtype])
-    expect_memory(program, points, one, None)
+    with _points_for_width(points):
+        expect_memory(program, points, one, None)
     random = random_sums(facts, orders)
     loud = frozenset(facts.spaces[axis].number for sum_ in random for axis in summed_axes(facts, sum_))
     operators = frozenset(
         name for name in readouts(facts, orders) if name not in (leaves or {}) and name not in program.arrays
     )
-    notes: dict[str, None] = {}
     met = data_met(program, leaves or {})
     coming_back = {
         at: (order, names) for at, names in backpropagated(program).items() if (order := _size(orders, at)) is not None
@@ -232,15 +232,34 @@ def _estimate(fine: Sequence[Tensor], rough: Sequence[Tensor], random: bool) -> 
     return Estimate(mean, 2 * standard + bias, draws, random)
 
 
-def _orders(facts: Facts) -> Orders:
-    """Return the orders of a program that has a limit. Raises OutsideTheory for one that has none."""
+@contextmanager
+def _points_for_width(points: int) -> Iterator[None]:
+    """Say of an error about a width that points stand for it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"points = {points} (they stand for the width): {error}") from error
+
+
+def _expect_points(program: Program, points: int) -> None:
+    """Raise ValueError if a dim is not whole at this number of points, or at a quarter of it."""
+    with _points_for_width(points):
+        for count in (points, points // 4):
+            expect_width(program, count)
+
+
+def _orders(facts: Facts) -> tuple[Orders, dict[str, None]]:
+    """Return the orders of a program that has a limit, and notes on it. Raises OutsideTheory for one that has none."""
     program = facts.program
+    notes: dict[str, None] = {}
     if program.steps >= 2:
         prediction = predict(program, remedy=False)
         if prediction.outside:
             raise OutsideTheory(prediction.outside[0].told())
         if prediction.regime is Regime.UNSTABLE:
             raise OutsideTheory(f"there is no limit, the run is unstable: {prediction.reasons[0].told()}")
+        if prediction.regime is Regime.TRIVIAL:
+            notes[f"the run is trivial, so that its limit does not move: {prediction.reasons[0].told()}"] = None
     orders = read(facts)
     for mark in program.marks:
         for piece in mark.view.pieces:
@@ -254,7 +273,7 @@ def _orders(facts: Facts) -> Orders:
                         f"there is no limit: {mark.name or mark.kind} has order {show_order(size + power)} in step {mark.step}",
                     )
                 )
-    return orders
+    return orders, notes
 
 
 def _downstream(facts: Facts, sources: Sequence[int]) -> frozenset[Name]:
