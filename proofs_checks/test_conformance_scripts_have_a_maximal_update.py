@@ -22,6 +22,7 @@ import tpdyn
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.regimes.prediction import Regime
+from tpdyn.scripts.script import load
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "recorder"
 FAMILIES = ("layers", "attention", "recurrent", "models", "losses", "optimizers", "loops", "hugging_face")
@@ -81,3 +82,12 @@ def _wrong(program: tpdyn.Program, conflict: str | None) -> str:
     assert found.maximum is not None
     read = tpdyn.predict(program, exponents=found.maximum.exponents, remedy=False)
     return "" if read.regime is Regime.FEATURE_LEARNING else f"a plain reading says {read.regime}"
+
+
+def test_a_selective_scan_has_one_and_one_whose_states_grow_is_refused_with_its_line() -> None:
+    """As docs/theory.md says of examples/selective_scan.py."""
+    scripts = str(FOLDER.parents[1] / "examples" / "selective_scan.py")
+    read = tpdyn.predict(tpdyn.record(load(f"{scripts}:train_mup", None, []), widths=(24, 32, 40)), remedy=False)
+    assert read.regime is Regime.FEATURE_LEARNING
+    with pytest.raises(RecordingError, match=r"1.scan.log_a has mean .* no power of the width"):
+        tpdyn.record(load(f"{scripts}:train_states", None, []), widths=(24, 32, 40))

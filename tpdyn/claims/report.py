@@ -33,6 +33,7 @@ from tpdyn.claims.beside import to_dict as beside_to_dict
 from tpdyn.claims.outcome import SEVERITY, Claim, Counts, Outcome, ReportRow, claims_of, counts_of, outcome_of
 from tpdyn.claims.parts import SMALL, known_part, leading_of, share
 from tpdyn.claims.slower import slower_change, slower_size
+from tpdyn.claims.split import leading_later
 from tpdyn.claims.statistics import (
     CONFIDENCE,
     CROSSOVER,
@@ -296,6 +297,7 @@ def _row(
     if verdict == "disagrees" and _is_below(change, row.change):
         hides = known_part(prediction, row, min(measurement.widths)) is None
         why = _hidden("change", row.change, slower_change(prediction, row) if hides else None, change, margin)
+        why = why or leading_later(measurement, name, step, row.change, confidence, margin)
         verdict, note = ("inconclusive", why) if why else (verdict, note)
     if by == "program" and verdict == "agrees" and row.kind == "value" and _is_behind(prediction, row, measurement):
         text = "parts of lower order make most of it at these widths; --until-decided judges the leading part alone"
