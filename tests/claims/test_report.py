@@ -122,7 +122,7 @@ def test_claims_that_are_wrong_by_a_half_disagree(ntk: Measurement, mup: Measure
 def test_the_dictionary_is_json_with_orders_as_strings(ntk: Measurement) -> None:
     table = NTK | {"0": (None, (None, None, None))}
     data = json.loads(json.dumps(compare(prediction(Regime.KERNEL, table), ntk).to_dict(), allow_nan=False))
-    assert set(data) == {"regime", "outcome", "agrees", "counts", "claims", "step", "modules", "reasons"}
+    assert set(data) == {"regime", "outcome", "agrees", "counts", "claims", "step", "modules", "reasons", "limit"}
     assert (data["regime"], data["outcome"], data["agrees"]) == ("kernel", "contradicted", False)
     assert data["counts"] == {"confirmed": 3, "undecided": 0, "not_explained": 0, "contradicted": 1}
     assert data["claims"][1]["what"] == "every hidden representation is frozen"
