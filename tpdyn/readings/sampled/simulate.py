@@ -88,8 +88,6 @@ def simulate(
     Raises:
         ValueError: the program was recorded at one width, or a dim is not whole at this width. Data that are NaN, and
             memory that does not fit.
-        ValueError: the program was recorded at one width, or a dim is not whole at this width. Data that are NaN, and
-            memory that does not fit.
         OutsideTheory: the program reads entries of a Gaussian matrix in a way that lacks an exact rule. The message names
             the statement and its source line.
     """
