@@ -473,7 +473,7 @@ def test_dims_are_listed_and_a_large_width_is_compared(tpdyn: Run, script: Path)
     assert "shapes and constants were compared at width 100000, too" in " ".join(done.output.split())
     capped = tpdyn("check", f"{script}:changes_its_mind", "--no-measure", "--at", "100000")
     assert capped.exit_code == 2
-    assert "at width 100000" in " ".join(capped.output.split())
+    assert "At width 100000" in " ".join(capped.output.split())
 
 
 PERCEPTRON = """

@@ -58,7 +58,7 @@ def test_a_later_layer_changes_at_least_as_much_as_those_before() -> None:
 def test_a_point_needs_one_rate_for_sgd_and_as_many_of_each_letter() -> None:
     with pytest.raises(ValueError, match="this theorem has one for all layers"):
         sgd(standard(1, (0, 1)))
-    with pytest.raises(ValueError, match="exponents for 1, 1 and 1 layers; expected the same number"):
+    with pytest.raises(ValueError, match="exponents for 1, 1 and 1 layers; expected as many of a, b and c"):
         Abc((ZERO,), (ZERO,), (ZERO,))
 
 
