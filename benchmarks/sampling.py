@@ -6,10 +6,8 @@ batch 8, ten steps. `adam` is the same network in five steps. `gpt` has one bloc
 muP network, with the error that it reports. `ensemble` tells what networks would cost
 for the same error as the limit. Without names all cases are run; `dense` is the finite reading beside `mlp 4096`.
 
-Seen on two busy cores (CPU seconds swing by a factor of two there): 4096: 0.2 s beside 4.8 s dense; 1e4: 0.4 s; 1e5: 3.4 s,
-0.7 GiB; 1e6: 50 s, 4.1 GiB, in float32 22 s, 3.3 GiB; GPT at 1e5: 17 s, 2.3 GiB; Adam at 1e4: 20 s, 0.1 GiB.
-`ensemble`, in float32: from 8 times 2^16 points outputs have a standard error of 1.2e-4, and losses of 2.4e-5. They take 13 s,
-313 and 4400 times less than networks. From 8 times 2^17 they have 6.8e-5 and 1.6e-5 in 20 to 24 s, 850 and 8300 times less.
+Seen on two quiet cores: 4096: 0.13 s beside 3.3 s dense; 1e4: 0.3 s; 1e5: 3.1 s, 0.7 GiB; 1e6: 45 s, 4.0 GiB, in float32
+19 s, 3.3 GiB; GPT at 1e5: 14 s, 2.3 GiB; Adam at 1e4: 18 s. On busy ones CPU seconds swing by a factor of two.
 """
 
 from __future__ import annotations
@@ -160,13 +158,13 @@ def ensemble() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     program = recorded("limit")
-    scrambles, width, nets = 8, 32, 2**15
+    width, nets = 32, 2**15
     runs = [dense(width, 2**11, seed) for seed in range(nets // 2**11)]
     start = time.process_time()
     dense(1024, 2)
     one = (time.process_time() - start) / 2 / 1024**2
     torch.set_num_threads(threads)
-    for points in (2**14, 2**16, 2**17):
+    for scrambles, points in ((8, 2**14), (11, 2**16), (8, 2**17)):
         start = time.process_time()
         found = tpdyn.limit(program, points, scrambles, dtype="float32")
         seconds = time.process_time() - start
@@ -174,14 +172,16 @@ def ensemble() -> None:
         print(f"the limit from {scrambles} times {points} points: {seconds:.1f} CPU s, {clock}", flush=True)
         for what, estimates in (("outputs", found.outputs), ("losses", found.losses)):
             limit = torch.stack([each.value.squeeze() for each in estimates])
-            error = float(torch.stack([each.spread.max() for each in estimates]).max()) / scrambles**0.5
+            spreads = torch.stack([each.spread.flatten() for each in estimates])
+            error, mean = (float(each) / scrambles**0.5 for each in (spreads.max(), spreads.square().mean().sqrt()))
             each = torch.cat([run[what] for run in runs])
             a, b = width * float(each.var(0).max()), width * float((each.mean(0) - limit).abs().max())
             wide = 2**0.5 * b / error
             cost = 2 * a / error**2 * one * wide
             print(
-                f"  {what}: standard error {error:.1e}; networks: variance {a:.2f}/n, bias {b:.2f}/n; the cheapest ensemble has "
-                f"{2 * a / error**2 / wide:.0f} of width {wide:.0f}, {cost:.0f} CPU s: {cost / seconds:.1f} times the limit's"
+                f"  {what}: standard error {error:.1e} at most, root mean square {mean:.1e}; networks: variance {a:.2f}/n, "
+                f"bias {b:.2f}/n; the cheapest ensemble has {2 * a / error**2 / wide:.0f} of width {wide:.0f}, "
+                f"{cost:.0f} CPU s: {cost / seconds:.1f} times the limit's"
             )
 
 

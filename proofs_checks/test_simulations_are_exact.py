@@ -31,6 +31,7 @@ OUTSIDE = {
     "weight norm, AdamW": "a product of entries of layer.parametrizations.weight.original1 itself",
     "MLP, Adam, decay in the gradient": "a product of entries of two.weight itself",
     "MLP, LAMB by hand": "an entrywise inner product of two.weight itself",
+    "Mixtral": "is multiplied over its axes",
 }
 """Scripts (by how their names begin), and what is said of them."""
 

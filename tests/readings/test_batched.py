@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
@@ -71,6 +71,16 @@ def compare(
                     )  # fmt: skip
 
 
+def divides_round_off(program: Program, found: Mapping[int, Pair[Tensor]]) -> bool:
+    """Whether Adam divides a gradient that cancels by what round-off leaves of it: then no two ways of summing agree."""
+    inverses = (found[k][0] for k, each in enumerate(program.statements) if is_inverse(each.instruction))
+    return any(each is not None and float(each.abs().max()) > 1e12 for each in inverses)
+
+
+def is_inverse(instruction: object) -> bool:
+    return isinstance(instruction, Apply) and instruction.function in ("reciprocal", "rsqrt")
+
+
 def small() -> Program:
     """x (later version of w), with a function of it that nothing wanted reads."""
     b = Builder()
@@ -100,7 +110,9 @@ def test_seeds_of_training_programs_are_the_separate_runs_to_round_off(program: 
     leaves = data_of(program, 8)
     batched = Batched(program, 8, range(len(program)), leaves=leaves)
     for seeds in ((3, 4), (5,)):  # prepared once
-        compare(program, 8, heard(program, batched.rule(seeds)), seeds, leaves)
+        found = heard(program, batched.rule(seeds))
+        assume(not divides_round_off(program, found))
+        compare(program, 8, found, seeds, leaves)
 
 
 def test_memory_is_used_again_only_where_nobody_reads_it_afterwards() -> None:
