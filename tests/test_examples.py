@@ -1,4 +1,4 @@
-"""Are scripts that know nothing of tpdyn recorded and judged as they are? Each in a process of its own, as a user would."""
+"""Are scripts that know nothing of tpdyn recorded and judged as they are?"""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import importlib.util
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import tpdyn
+from tpdyn.regimes.prediction import Regime
+from tpdyn.scripts.script import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -26,14 +31,15 @@ def verdict(folder: Path, *words: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_residual_network_with_batch_norm_grows_because_of_its_learning_rate(tmp_path: Path) -> None:
-    found = verdict(tmp_path, str(EXAMPLES / "resnet.py"), "--width-arg=--width", "--widths", "16,24,40")
-    assert found["regime"] == "unstable"
-    orders = {row["name"]: (row["size_order"], row["change_order"]) for row in found["modules"]}
-    assert orders["conv1"] == ("-1/2", "0")  # initialised by its fan out
-    assert orders["bn1"] == ("0", "0")
-    assert orders["fc"] == ("0", "1")
-    assert "layer1.0.conv1.weight contributes" in found["reasons"][0]
+def test_a_residual_network_with_batch_norm_grows_because_of_its_learning_rate() -> None:
+    train = load(str(EXAMPLES / "resnet.py"), "--width", [])
+    found = tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=3, verify=False), remedy=False)
+    assert found.regime is Regime.UNSTABLE
+    orders = {(row.name, row.step): (row.size, row.change) for row in found.rows()}
+    assert orders["conv1", 0][0] == Fraction(-1, 2)  # initialised by its fan out
+    assert orders["bn1", 1] == (0, 0)
+    assert orders["fc", 1] == (0, 1)
+    assert "layer1.0.conv1.weight contributes" in found.reasons[0].text
 
 
 @pytest.mark.slow
