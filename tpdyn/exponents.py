@@ -95,7 +95,8 @@ class Scaling:
 
     def size_at(self, width: int) -> int:
         """Evaluate the size of a dim at one width. Raises ValueError unless it is a whole number (as `n/8` is not at width 12)."""
-        if all(isinstance(c, int) and p.denominator == 1 and p >= 0 for c, p in self.terms):  # most dims: whole at any width
+        # most dims are whole at any width
+        if all(isinstance(c, int) and p.denominator == 1 and p >= 0 for c, p in self.terms):
             return sum(c * width**p.numerator for c, p in self.terms if isinstance(c, int))
         value = sum(
             (
