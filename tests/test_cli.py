@@ -333,6 +333,7 @@ def test_results_go_where_they_were_asked_for_if_the_script_changes_the_folder(
     assert left_behind() == ["verdict.json"] and not list((tmp_path / "elsewhere").iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_undecided_has_its_status_and_is_decided_on_request(tpdyn: Run, script: Path) -> None:
     words = ("check", f"{script}:train", "--widths", "32,48,64", "--seeds", "3")
     done = tpdyn(*words)
@@ -408,6 +409,7 @@ def test_the_statuses_are_in_the_help(tpdyn: Run) -> None:
         assert status in text
 
 
+@pytest.mark.slow
 def test_the_demo_shows_three_regimes_and_logs_them_where_it_runs(tpdyn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With runs too few to decide anything: the whole of it is the README's first command, which CI calls, too."""
     monkeypatch.setattr(demo, "WIDTHS", (16, 32, 64))

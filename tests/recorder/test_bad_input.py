@@ -354,6 +354,7 @@ def compare_busy_runs() -> None:
     assert sorted(os.listdir(os.getcwd())) == folder
 
 
+@pytest.mark.slow
 def test_a_recorded_run_ends_with_the_weights_and_generators_of_one_that_is_not() -> None:
     """In a process of its own: the run-time type checks of this one draw from `random`."""
     command = [sys.executable, "-c", f"import runpy; runpy.run_path({__file__!r})['compare_busy_runs']()"]

@@ -112,6 +112,7 @@ def test_loops_are_recorded_fitted_and_given_orders() -> None:
     check("loops", LOOPS)
 
 
+@pytest.mark.slow
 def test_a_loop_whose_batches_other_processes_make_is_recorded() -> None:
     """Alone: a process that had threads of a process group is no good one to fork."""
     check("loops", ("DataLoader, workers, SGD",))

@@ -38,6 +38,7 @@ def test_one_job_runs_in_order_until_told_to_stop() -> None:
     assert seen == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_what_runs_out_of_memory_is_done_again_with_fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once: list[int] = []
 

@@ -116,6 +116,7 @@ def test_an_interrupted_sweep_goes_on_and_another_factor_is_another_run(tmp_path
     assert len(RATES) == 4 * 3
 
 
+@pytest.mark.slow
 def test_a_budget_gives_two_seeds_everywhere_and_more_around_the_optimum() -> None:
     factors = tuple(2.0**power for power in range(-3, 5))
     found = sweep(quadratic, (2, 4), factors, seeds=4, steps=4, budget=600.0)

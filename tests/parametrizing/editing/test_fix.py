@@ -305,6 +305,7 @@ def test_the_patched_script_is_maximal_and_the_same_at_the_base_width() -> None:
         assert not same_bits(before[2 * BASE], after_first_steps(load(target), 2 * BASE)), name
 
 
+@pytest.mark.slow
 def test_products_are_multiplied_where_they_are_written() -> None:
     """Attention's logits and a readout that is the embedding: multipliers that belong to no parameter."""
     function, weight = "y = F.scaled_dot_product_attention(q, k, v)", "F.linear(self.ln(x), self.tokens.weight)"
@@ -364,6 +365,7 @@ def test_the_examples_are_fixed_and_what_is_maximal_needs_no_edit() -> None:
     applied("settings", settings)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_edited_beyond_doubt_is_left_to_a_person_with_its_line() -> None:
     by_hand = PLAIN + (
         "\n\nclass Steps:\n"
