@@ -1,4 +1,4 @@
-"""What does a head of attention look at in the limit of infinite width? Its entropy in training, logits divided by d or its root.
+"""What does a GPT's attention look at in the limit of infinite width? Its entropy in training, logits divided by d or its root.
 
 Divided by d, attention starts uniform and learns. Divided by the root, it starts random, and the trained logits have no
 limit. They grow as the root of d, so the entropy of wide heads collapses. The curves are runs at growing widths, and the
@@ -34,20 +34,34 @@ class Attention(nn.Module):
         return logits.masked_fill(hidden, float("-inf")).softmax(-1)
 
 
+class GPT(nn.Module):
+    """One block: norm, a causal head, norm, two layers, and a norm before the readout."""
+
+    def __init__(self, width, power):
+        super().__init__()
+        self.table, self.place = (nn.Parameter(torch.randn(6, width)) for _ in range(2))
+        self.value, self.up, self.down = (nn.Parameter(torch.randn(width, width) * width**-0.5) for _ in range(3))
+        self.out, self.attention = nn.Parameter(torch.randn(6, width) / width), Attention(width, power)
+
+    def forward(self, tokens):
+        width = self.table.shape[1]
+        x = self.table[tokens] + self.place
+        seen = nn.functional.layer_norm(x, (width,))
+        x = x + self.attention(seen) @ (seen @ self.value.T)
+        x = x + nn.functional.gelu(nn.functional.layer_norm(x, (width,)) @ self.up.T) @ self.down.T
+        return nn.functional.layer_norm(x, (width,)) @ self.out.T
+
+
 def training(power):
-    """A head that predicts the next token, with Adam in muP."""
+    """A GPT that predicts the next token, with Adam in muP."""
 
     def train(width):
-        table, place = (nn.Parameter(torch.randn(6, width)) for _ in range(2))
-        value = nn.Parameter(torch.randn(width, width) * width**-0.5)
-        out, attention = nn.Parameter(torch.randn(6, width) / width), Attention(width, power)
-        hidden = [attention.query, attention.key, value, out]
-        groups = [{"params": [table, place], "lr": 0.05}, {"params": hidden, "lr": 0.3 / width}]
-        optimizer = torch.optim.Adam(groups)
+        model = GPT(width, power)
+        embeddings = [model.table, model.place]
+        summing = [model.attention.query, model.attention.key, model.value, model.up, model.down, model.out]
+        optimizer = torch.optim.Adam([{"params": embeddings, "lr": 0.05}, {"params": summing, "lr": 0.3 / width}])
         for _ in range(STEPS):
-            x = table[TOKENS] + place
-            mixed = x + attention(x) @ (x @ value.T)
-            logits = mixed @ out.T
+            logits = model(TOKENS)
             loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten())
             optimizer.zero_grad()
             loss.backward()
@@ -69,12 +83,12 @@ def main() -> None:
         program = tpdyn.record(training(power), steps=STEPS)
         for width, color in zip(WIDTHS, ("#c6dbef", "#9ecae1", "#1f5a99"), strict=True):
             runs = [tpdyn.simulate(program, width, seed) for seed in range(SEEDS)]
-            means = [sum(entropy(run.value("output", step)) for run in runs) / SEEDS for step in range(STEPS)]
+            means = [sum(entropy(run.value("attention", step)) for run in runs) / SEEDS for step in range(STEPS)]
             axes.plot(means, color=color, label=f"n = {width}")
         if power == 1:
-            found = tpdyn.limit(program, 2**11, 2)
+            found = tpdyn.limit(program, 2**12, 2)
             axes.plot(
-                [entropy(found.value("output", step).value) for step in range(STEPS)],
+                [entropy(found.value("attention", step).value) for step in range(STEPS)],
                 "o-",
                 color="#c0504d",
                 label="limit",
