@@ -332,6 +332,11 @@ def test_an_unstable_training_run_says_why() -> None:
 
 def unstable() -> Program:
     """muP but for the learning rate of v, which grows."""
+    return product(u=Scaling.of(-0.1), v=Scaling.of(-0.1))
+
+
+def product(**rates: Scaling) -> Program:
+    """`f = v u`, trained towards 1 with these (negative) learning rates of u and v."""
     b = Builder()
     b.parameter("u", (n,))
     b.parameter("v", (n,), std=Scaling.of(1, -1))
@@ -344,7 +349,7 @@ def unstable() -> Program:
         gradients = {"u": b.einsum(",n->n", r, b.now("v")), "v": b.einsum(",n->n", r, b.now("u"))}
         b.at(step=step, phase="optimizer")
         for name, gradient in gradients.items():
-            b.update(name, b.combine((1, b.now(name)), (-0.1, gradient)), gradient=gradient)
+            b.update(name, b.combine((1, b.now(name)), (rates[name], gradient)), gradient=gradient)
     return b.build(widths=(16, 24))
 
 
@@ -365,19 +370,7 @@ def test_a_trivial_run_is_said_to_be_one() -> None:
 
 def falling() -> Program:
     """`f = v u` in muP but for both learning rates, which are smaller by 1/n."""
-    b = Builder()
-    b.parameter("u", (n,))
-    b.parameter("v", (n,), std=Scaling.of(1, -1))
-    for step in range(3):
-        b.at(step=step, phase="forward")
-        f = b.mark("output", "f", b.einsum("n,n->", b.now("v"), b.now("u")))
-        r = b.combine((1, f), constant=-1)
-        b.at(step=step, phase="backward")
-        gradients = {"u": b.einsum(",n->n", r, b.now("v")), "v": b.einsum(",n->n", r, b.now("u"))}
-        b.at(step=step, phase="optimizer")
-        for name, rate in (("u", Scaling.of(-1)), ("v", Scaling.of(-1, -2))):
-            b.update(name, b.combine((1, b.now(name)), (rate, gradients[name])), gradient=gradients[name])
-    return b.build(widths=(16, 24))
+    return product(u=Scaling.of(-1), v=Scaling.of(-1, -2))
 
 
 def test_messages_about_the_width_are_about_points(sgd: Program) -> None:
