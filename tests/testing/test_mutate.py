@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tpdyn.testing.mutants import ALL, Mutant
+from tpdyn.testing.mutants.mutant import read
 from tpdyn.testing.mutate import CHECKS, PROOFS, Result, checks_of, each_of, main, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,21 @@ def test_a_mutant_changes_something_and_its_text_occurs_once() -> None:
     assert mutant.applied("x = 1 + 1\n") is None and mutant.line("x = 1 + 1") == 0
     with pytest.raises(ValueError, match="changes nothing"):
         Mutant("orders", "one", "a.py", "1", "1")
+
+
+def test_mutants_are_read_as_small_diffs() -> None:
+    text = "About sums.\n\n@@ a.py\n\nminus\n-x + y\n+x - y\n= it is zero\n\ntwo lines go\n-  if x:\n-    return\n"
+    assert list(read("orders", text)) == [
+        Mutant("orders", "minus", "a.py", "x + y", "x - y", "it is zero"),
+        Mutant("orders", "two lines go", "a.py", "  if x:\n    return", ""),
+    ]
+    for wrong in (
+        "About.\n\nminus\n-x\n+y\n",
+        "About.\n\n@@ a.py\n\nminus\n+y\n",
+        "About.\n\n@@ a.py\n\nminus\n-x\ny\n",
+    ):
+        with pytest.raises(ValueError, match=r"orders\.diff: 'minus"):
+            list(read("orders", wrong))
 
 
 def test_the_checks_of_every_area_exist() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -41,6 +41,22 @@ class Mutant:
         return source[: source.index(self.old)].count("\n") + 1 if source.count(self.old) == 1 else 0
 
 
-def of(area: str, file: str, changes: Sequence[tuple[str, str, str] | tuple[str, str, str, str]]) -> tuple[Mutant, ...]:
-    """Make mutants of one file, each from (what, old, new) or (what, old, new, why it is equivalent)."""
-    return tuple(Mutant(area, change[0], file, *change[1:]) for change in changes)
+def read(area: str, text: str) -> Iterator[Mutant]:
+    """Yield the mutants of an area. The first line says what they are about; `@@ file` opens those of a file.
+
+    A mutant is one paragraph: the sabotage in words, then lines as in a diff (`-old`, `+new`). A last line `= why` says why
+    no check can notice it. Raises ValueError for a paragraph of another form.
+    """
+    file = ""
+    for paragraph in text.rstrip("\n").split("\n\n")[1:]:
+        what, *lines = paragraph.split("\n")
+        if what.startswith("@@ "):
+            file = what.removeprefix("@@ ")
+            continue
+        by_sign = {sign: [line[1:] for line in lines if line[:1] == sign] for sign in "-+="}
+        if not file or not by_sign["-"] or sum(map(len, by_sign.values())) != len(lines):
+            raise ValueError(
+                f"{area}.diff: {paragraph!r}; expected a file, then what is sabotaged, -old lines, +new lines"
+            )
+        old, new = "\n".join(by_sign["-"]), "\n".join(by_sign["+"])
+        yield Mutant(area, what, file, old, new, "".join(by_sign["="]).strip())
