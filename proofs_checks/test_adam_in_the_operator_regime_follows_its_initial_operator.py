@@ -7,7 +7,7 @@ initialisation,
     f_(t+1) = f_t - sum over layers of rate_l J_l Q(J_l^T (f_t - y)),        J_l the Jacobian at initialisation, frozen
 
 up to a part that vanishes as n grows (Tensor Programs IVb, arXiv 2308.01814: the operator regime). It is not linear in f_t - y,
-so it is no kernel descent, whatever the kernel. If r = 0 (feature learning), f leaves that path by order 0.
+so it is not a kernel descent, whatever the kernel. If r = 0 (feature learning), f leaves that path by order 0.
 
 Statistical: |f - f_operator| / |f - f_0| after three steps of sign descent at widths 64 to 512. Its order is estimated by
 `tpdyn.claims.statistics`, at points drawn by Hypothesis, and for NTP and muP. A point with r > 0 must not be judged of

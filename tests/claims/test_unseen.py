@@ -19,7 +19,7 @@ from tpdyn.regimes.prediction import Prediction, Regime
 
 
 class Inside(nn.Module):
-    """A network in muP whose only hidden values are no module's output."""
+    """A network in muP whose only hidden values are not a module's output."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ SCRIPT = """
     import torch
     from torch import nn
 
-    class Net(nn.Module):  # its hidden value is no module's output: the recorded program measures it
+    class Net(nn.Module):  # its hidden value is not a module's output: the recorded program measures it
         def __init__(self, width):
             super().__init__()
             self.first, self.last = nn.Parameter(torch.randn(width, 3)), nn.Parameter(torch.randn(1, width))

@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/regimes/unnamed.py: what decides and is no module's output gets a name, and nothing else does."""
+"""Mirrors tpdyn/regimes/unnamed.py: what decides and is not a module's output gets a name, and nothing else does."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_value_has_one_counterpart_in_each_step(attention: Prediction) -> None
 
 
 class Functional(nn.Module):
-    """One hidden layer without a module of its own: the only representation is no module's output."""
+    """One hidden layer without a module of its own: the only representation is not a module's output."""
 
     def __init__(self, width: int, factor: float) -> None:
         super().__init__()

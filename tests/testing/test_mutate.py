@@ -114,7 +114,7 @@ def test_the_command_wants_a_checkout(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["--list"]) == 2
-    assert "no checkout" in capsys.readouterr().err
+    assert "not a checkout" in capsys.readouterr().err
     monkeypatch.chdir(ROOT)
     assert main(["--list", "--only", "the dot is dropped"]) == 0
     assert "readings/orders/contraction.py:" in capsys.readouterr().out

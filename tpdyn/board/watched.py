@@ -104,7 +104,7 @@ def document(watched: Watched, title: str = "") -> dict[str, Any]:
     head = watched.head
     modules = head.get("modules") or {}
     if not isinstance(modules, Mapping):
-        raise ValueError("the modules of a monitor are no object")
+        raise ValueError("the modules of a monitor are not an object")
     standing = {(str(rule), str(name)) for rule, name in _list(head.get("standing"))}
     alarms = [_alarm(each) for each in _list(head.get("alarms"))[-ALARMS:]]
     last_of = {(each["rule"], each["name"]): k for k, each in enumerate(alarms)}

@@ -197,7 +197,7 @@ def _is_part(report: Report, name: str) -> bool:
 
 
 def _off(report: Report, name: str) -> bool:
-    """Tell whether a row lies outside of its order, or has it by chance, where parts cross late. More of the same is no help."""
+    """Tell whether a row lies outside of its order, or has it by chance, where parts cross late. More of the same does not help."""
     row = next(row for row in report.rows() if row.name == name)
     order, estimate = _value(row)
     found = judge(order, estimate, at_most=row.at_most, margin=report.margin)

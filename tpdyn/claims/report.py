@@ -275,7 +275,7 @@ def _row(
     if row is None or name not in measurement.names:
         why = f"not called in step {step}" if row is None else "the runs have no module of this name"
         if first.kind == "value":
-            why = "it is no module's output, and the recorded program was not run"
+            why = "it is not a module's output, and the recorded program was not run"
         row = row or first
         return ReportRow(
             name, size_order, None, row.change, None, "not measured", row.source, step, row.at_most, why, role=role

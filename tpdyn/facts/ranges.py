@@ -65,7 +65,7 @@ class Ranges:
         same = isinstance(instruction, Eigenvalues) and instruction.value.var == spectral.value.var
         if position is None or not same or instruction.descending != spectral.descending:  # type: ignore[union-attr]
             raise OutsideTheory(
-                "outside the theory: eigenvectors with weights that are no function of their own eigenvalues. "
+                "outside the theory: eigenvectors with weights that are not a function of their own eigenvalues. "
                 "The result is arbitrary where eigenvalues coincide"
             )
         return position

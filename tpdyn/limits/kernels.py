@@ -119,7 +119,7 @@ def _kernels(kinds: tuple[Kind, ...], make: Make, x1: Tensor, x2: Tensor | None,
 
 
 def _expect_network(make: Make, few: Tensor, x: Tensor, width: int) -> None:
-    """Raise ValueError if `make(width)` is no network, or does not take such inputs."""
+    """Raise ValueError if `make(width)` is not a network, or does not take such inputs."""
     network = make(width)
     if not isinstance(network, nn.Module):
         raise ValueError(f"make({width}) is of type {type(network).__name__}; expected a torch.nn.Module")

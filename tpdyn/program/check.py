@@ -308,7 +308,7 @@ def _spectral_problems(
         count = count * size
     if isinstance(instruction, Eigenvalues):
         if any(label < rank for label in labels):
-            yield f"rows {rows} and columns {columns} are no axes of the result: expected labels >= {rank}"
+            yield f"rows {rows} and columns {columns} are not axes of the result: expected labels >= {rank}"
         if not 0 <= axis < rank or axis in value.axes:
             yield f"lays the eigenvalues along label {axis}, which should be an axis of the result only"
         elif shape[axis] != count:

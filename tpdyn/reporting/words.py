@@ -76,7 +76,7 @@ def advice(report: Report) -> list[str]:
         said.append("to decide: runs that differ are needed; one seed shows no spread")
     elif any(set(claim.names) <= unmeasured for claim in report.claims if not claim.met):
         said.append(
-            "to decide: the value that decides is no module's output, and the recorded program was not run. Pass it through an "
+            "to decide: the value that decides is not a module's output, and the recorded program was not run. Pass it through an "
             "nn.Identity() module to measure it"
         )
     else:

@@ -247,7 +247,7 @@ def _parts(name: str) -> tuple[str, str, int, int]:
     while before and before[-1].isdecimal() and len(numbers) < 2:
         numbers.insert(0, int(before.pop()))
     if line and not line.isdecimal():
-        raise BadSetting(f"--set {name}: {line!r} is no line; expected its number, as in {inner}@12")
+        raise BadSetting(f"--set {name}: {line!r} is not a line; expected its number, as in {inner}@12")
     return ":".join(before), inner, [*numbers, 0][0], [*numbers, 0, 0][1]
 
 

@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = Path.cwd()
     chosen = [m for m in ALL if given.only in f"{m.area} {m.name}"]
     if not (root / "tests").is_dir() or not (root / "tpdyn" / "testing").is_dir():
-        print(f"{root} is no checkout of tpdyn: the checks are not part of the package", file=sys.stderr)
+        print(f"{root} is not a checkout of tpdyn: the checks are not part of the package", file=sys.stderr)
         return 2
     if given.list:
         for mutant in chosen:

@@ -59,7 +59,7 @@ class Remembered(Sequence[Value]):
         """Add the next statement, which depends on some values before it: as it is known, or by its rule."""
         position = len(self._found)
         operands = [self._found[read] for read in reads]
-        if None in operands:  # of an order that is no linear form
+        if None in operands:  # of an order that is not a linear form
             self._values[position] = rule()
             self._found.append(None)
             return

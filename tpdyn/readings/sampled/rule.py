@@ -276,7 +276,7 @@ class Rule:
             return [vector(value * scale, labels, rank)]
         if math.isfinite(scale):
             return value.placed(labels, scale)
-        # An infinite factor of a sum is no sum of infinite terms: they would cancel to NaN where the sum is finite.
+        # An infinite factor of a sum is not a sum of infinite terms: they would cancel to NaN where the sum is finite.
         return [entrywise(lambda x: x * scale, [(value, labels)], rank)]
 
     def _contract(

@@ -51,7 +51,7 @@ class Spectrum:
             raise OutsideTheory(
                 "outside the sampler: a function of a matrix of low rank that is not finite at its repeated eigenvalue"
                 if spread != spread or spread == float("inf")
-                else "outside the sampler: weights of eigenvectors that are no function of the eigenvalues"
+                else "outside the sampler: weights of eigenvectors that are not a function of the eigenvalues"
             )
         core = torch.diag(weights[self.places] - rest)
         low: Atom = LowRank((self.vectors,), core, (self.vectors,))

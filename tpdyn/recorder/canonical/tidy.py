@@ -116,7 +116,7 @@ def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
         case Contract(operands=(operand,), scale=scale):
             pass
         case _:
-            return None  # anything else is no multiple: it stays
+            return None  # anything else is not a multiple: it stays
     if statement.origin.phase != "forward" or sorted(operand.axes) != list(range(len(statement.shape))):
         return None
     return scale, operand

@@ -139,7 +139,7 @@ class Watch:
         self._parameters: dict[str, Tensor] = {}
         self._names: dict[int, str] = {}  # id(parameter) -> name
         self._calls: dict[str, int] = {}
-        self._silent = 0  # depth inside a forward pass that is no event
+        self._silent = 0  # depth inside a forward pass that is not an event
         self._last_top: Any = None
         self._root_called = False
         self._depth_in_optimizer = 0

@@ -49,7 +49,7 @@ def test_an_operation_that_does_not_understand_a_choice_is_refused() -> None:
     ],
 )
 def test_choices_beside_anything_but_an_arange_are_refused(twice: Callable[..., Any]) -> None:
-    with pytest.raises(LoweringError, match=r"several ind.* depends? on parameters|beside one that is no arange"):
+    with pytest.raises(LoweringError, match=r"several ind.* depends? on parameters|beside one that is not an arange"):
         lowered_outputs(twice, [draw(3, 4)])
 
 

@@ -328,7 +328,7 @@ def _pick(shape: Shape, indices: Sequence[Any]) -> _Pick:
     for d, other in given:
         axis = paired(other, index.shape, shape[d]) if d != dim and isinstance(other, Known) else None
         if d != dim and axis is None:
-            raise Refusal("an index that depends on parameters beside one that is no arange")
+            raise Refusal("an index that depends on parameters beside one that is not an arange")
         if axis is not None:
             letters[d] = names[axis]
     first = dims[0] if dims == list(range(dims[0], dims[0] + len(dims))) else 0
