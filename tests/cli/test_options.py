@@ -15,7 +15,10 @@ def test_numbers_with_commas_between_are_read() -> None:
     assert limits_of("-1,5/2") == (Fraction(-1), Fraction(5, 2))
 
 
-@pytest.mark.parametrize(("read", "text"), [(widths_of, "64,a"), (pair_of, "1,2,3"), (limits_of, "0,1/0")])
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [(widths_of, "64,a"), (widths_of, "64,-3"), (widths_of, "0"), (pair_of, "1,2,3"), (limits_of, "0,1/0")],
+)
 def test_anything_else_says_what_was_expected(read, text: str) -> None:
     with pytest.raises(typer.BadParameter, match="expected"):
         read(text)

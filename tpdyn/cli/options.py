@@ -82,10 +82,10 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="make every run anew, and d
 
 def widths_of(text: str) -> tuple[int, ...]:
     """Read widths such as "64,128"; raise typer.BadParameter for anything else."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}; expected whole numbers with commas between, e.g. 64,128,256,512") from None
+    widths = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if 0 in widths:
+        raise typer.BadParameter(f"{text!r}; expected positive whole numbers with commas between, e.g. 64,128,256,512")
+    return tuple(widths)
 
 
 def pair_of(text: str) -> tuple[int, int]:

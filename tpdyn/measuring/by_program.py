@@ -3,6 +3,8 @@
 The program is the script: it was recorded and verified. So its runs are observed as the live ones are, value by value. A change
 is exactly the predicted one: value minus base value, in one pass and with one set of draws. Leaves are drawn from their laws,
 hence other numbers than those of a live run with the same seed. `tpdyn.measuring.one_law` asks whether both come from one law.
+They do not where a script draws its data anew with every seed. Runs of the program have the data of the recording: inputs and
+labels belong together.
 
 Seeds are run in batches that stay in the caches. A batch that runs out of memory is run again in halves. A width at which one
 dense run does not fit is simulated (`tpdyn.simulate`), and a note says so.
