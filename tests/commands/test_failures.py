@@ -52,7 +52,7 @@ def test_only_the_first_run_is_heard_and_every_run_counted(capsys: pytest.Captur
     watched = Watched(lambda width: print("width", width), counted.append)
     for width in (4, 8):
         watched(width)
-    watched.again()(16)
+    Watched(lambda width: print("width", width), silent=True)(16)
     out, err = capsys.readouterr()
     assert (out, err) == ("", "width 4\n") and counted == [1, 2]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tpdyn.commands.failures import BadInput
-from tpdyn.commands.files import check_json_path, write_json
+from tpdyn.commands.files import json_writer
 
 CONTENT = {"regime": "kernel"}
 
@@ -20,8 +20,7 @@ def test_a_link_stays_a_link_and_its_file_is_written(tmp_path: Path) -> None:
     link = tmp_path / "verdict.json"
     link.symlink_to(tmp_path / "elsewhere" / "real.json")
     for _ in range(2):  # the file it points to need not exist
-        check_json_path(link)
-        write_json(CONTENT, link)
+        json_writer(link)(lambda: CONTENT)
         assert link.is_symlink() and json.loads((tmp_path / "elsewhere" / "real.json").read_text()) == CONTENT
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "verdict.json"]
 
@@ -32,18 +31,16 @@ def test_a_pipe_is_written_through(tmp_path: Path) -> None:
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
-    check_json_path(pipe)
-    write_json(CONTENT, pipe)
+    json_writer(pipe)(lambda: CONTENT)
     reader.join(10)
     assert json.loads(read[0]) == CONTENT and pipe.is_fifo()
 
 
 def test_a_device_is_written_through() -> None:
-    check_json_path(Path("/dev/null"))
-    write_json(CONTENT, Path("/dev/null"))
+    json_writer(Path("/dev/null"))(lambda: CONTENT)
     assert Path("/dev/null").is_char_device()
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is a folder"):
-        check_json_path(tmp_path)
+        json_writer(tmp_path)

@@ -14,7 +14,7 @@ Its errors and its power are measured: see `ALPHA`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import final
@@ -27,6 +27,7 @@ from tpdyn.claims.report import Report, compare
 from tpdyn.claims.statistics import OrderEstimate, expected, judge
 from tpdyn.claims.unseen import ALONE, ProgramRuns, far_widths
 from tpdyn.exponents import Order
+from tpdyn.measuring.measure import further
 from tpdyn.measuring.measurement import Measurement
 
 ALPHA = 0.01
@@ -182,7 +183,7 @@ def _further_runs(
     if found is not None:
         by = {**by, **dict.fromkeys(theirs, found)}
     if set(plan.rows) - set(by):
-        runs = more(plan.widths, (*seeds, *_further(seeds, plan.seeds - len(seeds))))
+        runs = more(plan.widths, (*seeds, *further(seeds, plan.seeds - len(seeds))))
     return runs, by
 
 
@@ -233,11 +234,6 @@ def _other_runs(report: Report, start: int, program: ProgramRuns) -> Mapping[str
 def _twice(report: Report, name: str, already: Callable[[Report, str], bool]) -> int:
     """Return how many seeds come next: twice those that there are."""
     return 2 * len(report.measured(name).seeds) if already(report, name) else OTHER_SEEDS
-
-
-def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
-    start = max(seeds) + 1
-    return tuple(range(start, start + max(0, count)))
 
 
 def _unmet(report: Report, others: Container[str]) -> list[Claim]:

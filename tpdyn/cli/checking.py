@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +19,9 @@ from tpdyn.cli.options import (
     Target,
     WidthArgs,
     absolute,
-    loaded,
     progress,
     say,
+    target_of,
     widths_of,
     words,
 )
@@ -76,7 +77,6 @@ def check(
         from tpdyn.commands.runs import means_of
         from tpdyn.reporting import coordinates, folders, limit_log, live, tensorboard, terminal
         from tpdyn.reporting.document import of_refusal
-        from tpdyn.scripts.target import Target as Words
 
         asked, recorded = widths_of(widths), widths_of(record_widths) if record_widths else None
         if width_arg or settings:
@@ -94,15 +94,12 @@ def check(
             )
         destination = folders.folder_of(logdir.absolute(), checking.name_of(target), script)
         told = {"title": destination.name, "script": script}
-        if json is not None:
-            files.check_json_path(json)
+        write = files.json_writer(json)
         if measure:
             folders.check_writable(destination)
         runs = (*(recorded or ()), *(asked if measure else ()))
-        train = loaded(target, width_arg, script_arguments, settings, runs, in_place)
-        words = Words(
-            target, tuple(width_arg or ()), tuple(script_arguments or ()), tuple(settings or ()), in_place=in_place
-        )
+        words = target_of(target, script_arguments, width_arg, settings, in_place)
+        train = words.load(runs, say)
         means = means_of(words, logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh)
         with progress() as tell, live.Live(destination, script) as watch:
             try:
@@ -126,15 +123,13 @@ def check(
                     watch=watch if measure else None,
                 )
             except failures.BeyondTheory as error:
-                if json is not None:
-                    files.write_json(of_refusal(str(error), **told), json)
+                write(partial(of_refusal, str(error), **told))
                 raise
         if checked.report is not None:
             tensorboard.log(checked.report, destination, script=script)
             rebuild.note_check(checked, means, destination.name, script)
             limit_log.log_beside(checked.report, destination, script=script)
-        if json is not None:
-            files.write_json(checked.to_dict(**told), json)
+        write(partial(checked.to_dict, **told))
         if show_dims:
             print(checked.prediction.program.dims_table(), end="\n\n")
         command = checking.fix_command(words, checked.prediction.program, steps)
@@ -172,18 +167,19 @@ def show(
 ) -> None:
     """Show the tensor program of a training script: every value as a formula, with dims and source lines."""
     with exits():
+        from tpdyn.commands import check as checking
         from tpdyn.commands import files, show
 
         save = absolute(save)
         if save is not None:
-            files.check_json_path(save)
+            files.check_file(save, "--save")
         if show.is_program_file(target):
             program = show.program_in(Path(target))
         else:
             recorded = widths_of(record_widths)
-            train = loaded(target, width_arg, script_arguments, settings, recorded, in_place)
+            train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
             with progress() as tell:
-                program = show.program_of(train, record_widths=recorded, steps=steps, progress=tell)
+                program = checking.recorded(train, widths=recorded, steps=steps, progress=tell)
         print(show.shown(program, step=step, phases=phase or (), orders=orders))
         if save is not None:
             save.write_text(program.to_json(), encoding="utf-8")
@@ -203,11 +199,9 @@ def predict(
         from tpdyn.commands.show import program_in
         from tpdyn.reporting import terminal
 
-        if json is not None:
-            files.check_json_path(json)
+        write = files.json_writer(json)
         checked = checking.predicted(program_in(target), require=require)
-        if json is not None:
-            files.write_json(checked.to_dict(title=target.name), json)
+        write(partial(checked.to_dict, title=target.name))
         terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements)
         if checked.exit is failures.Exit.ANOTHER_REGIME:
             say(f"required: {require}; predicted: {checked.prediction.regime.value}")
@@ -274,13 +268,11 @@ def verify(
         from tpdyn.commands.verify import verify as verified
         from tpdyn.reporting import verified as reporting
 
-        if json is not None:
-            files.check_json_path(json)
+        write = files.json_writer(json)
         with progress() as tell:
             outcome = verified(profile, only, logdir=logdir, jobs=jobs, seed=seed, fresh=fresh, progress=tell)
         reporting.log(outcome.theorems, profile, outcome.seconds, outcome.folder)
         reporting.show(outcome.theorems, profile, outcome.seconds)
-        if json is not None:
-            files.write_json(outcome.to_dict(), json)
+        write(outcome.to_dict)
         print(f"tensorboard --logdir {logdir}")
         leave(outcome.exit)

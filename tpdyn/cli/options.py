@@ -6,13 +6,16 @@ import ast
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tpdyn.scripts.target import Target as Script
 
 
 def targets(begun: str) -> list[str]:
@@ -116,12 +119,6 @@ def say(message: str) -> None:
     print(f"tpdyn: {message}", file=sys.stderr)
 
 
-def say_each(messages: Iterable[str]) -> None:
-    """Tell each of them."""
-    for message in messages:
-        say(message)
-
-
 def progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
     """Show a bar, or lines where there is no terminal: told (what, done, in all)."""
     from tpdyn.reporting import progress as reporting
@@ -129,12 +126,13 @@ def progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
     return reporting.progress()
 
 
-def loaded(
-    target: str, width_args: list[str] | None, arguments: list[str] | None, settings: list[str] | None,
-    widths: Sequence[int], in_place: bool,
-) -> Callable[[int], object]:  # fmt: skip
-    """Load the function of the width that the words mean (`tpdyn.scripts.script.load`); tell what is set and written."""
-    from tpdyn.scripts.script import load, told
+def target_of(
+    target: str, arguments: list[str] | None, width_args: list[str] | None, settings: list[str] | None, in_place: bool
+) -> Script:
+    """Put the words that mean a script together; tell what is set in it."""
+    from tpdyn.scripts.script import told
+    from tpdyn.scripts.target import Target
 
-    say_each(told(target, settings or []))
-    return load(target, width_args, arguments or [], settings or [], widths=widths, in_place=in_place, say=say)
+    for message in told(target, settings or ()):
+        say(message)
+    return Target(target, tuple(width_args or ()), tuple(arguments or ()), tuple(settings or ()), in_place=in_place)

@@ -53,15 +53,11 @@ def attach(app: typer.Typer, exits: Callable[[], AbstractContextManager[Any]]) -
             from tpdyn.commands import files
             from tpdyn.commands.rebuild import rebuilt, write
 
-            if json is not None:
-                files.check_json_path(json)
+            write_json = files.json_writer(json)
             logs = rebuilt(logdir, name)
             for each in logs:
                 print(write(each, output or logdir))
-            if json is not None:
-                files.write_json(
-                    logs[0].to_dict() if len(logs) == 1 else {each.name: each.to_dict() for each in logs}, json
-                )
+            write_json(lambda: logs[0].to_dict() if len(logs) == 1 else {each.name: each.to_dict() for each in logs})
 
     @runs.command()
     def prune(

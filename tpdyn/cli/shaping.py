@@ -19,11 +19,10 @@ from tpdyn.cli.options import (
     WidthArgs,
     absolute,
     limits_of,
-    loaded,
     pair_of,
     progress,
     say,
-    say_each,
+    target_of,
     widths_of,
 )
 
@@ -49,25 +48,23 @@ def derive(
         from tpdyn.integrations import mup as integration
         from tpdyn.parametrizing.families import grouped
 
-        json = absolute(json)
-        if json is not None:
-            files.check_json_path(json)
+        write = files.json_writer(absolute(json))
         shapes = None if mup is None else integration.read_base_shapes(mup)
-        train = loaded(target, width_arg, script_arguments, settings, widths_of(record_widths), in_place)
+        recorded = widths_of(record_widths)
+        train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
         with progress() as tell:
-            program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
+            program = checking.recorded(train, widths=recorded, steps=steps, progress=tell)
             derived, differences = checking.derived(program, gauge)
         print(derived.show())
         for name, lines in differences.items():
             head = f"\nthe script differs from {name} in:" if lines else f"\nthe script is {name}"
             print("\n".join((head, *grouped(lines, derived.exponents))))
-        compared = None
+        also = {}
         if shapes is not None:
             compared = integration.compare(program, shapes)
             print(f"\n{compared.show()}")
-        if json is not None:
-            also = {} if compared is None else {"mup": compared.to_dict()}
-            files.write_json(derived.to_dict() | {"differs_from": differences} | also, json)
+            also = {"mup": compared.to_dict()}
+        write(lambda: derived.to_dict() | {"differs_from": differences} | also)
 
 
 def fix(
@@ -87,20 +84,11 @@ def fix(
     """
     with exits() as leave:
         from tpdyn.commands import fix as fixing
-        from tpdyn.scripts.script import told
 
-        say_each(told(target, settings or []))
+        words = target_of(target, script_arguments, width_arg, settings, in_place)
         with progress() as tell:
             patch = fixing.fixed(
-                target,
-                width_arg,
-                script_arguments or [],
-                settings or [],
-                widths=widths_of(record_widths),
-                steps=steps,
-                base_width=base_width,
-                in_place=in_place,
-                progress=tell,
+                words, widths=widths_of(record_widths), steps=steps, base_width=base_width, progress=tell
             )
         print(patch.fix.patch, end="")
         say(patch.told())
@@ -159,16 +147,16 @@ def phase(
         destination = None
         if logdir is not None:
             destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-phases", script)
-        if json is not None:
-            files.check_json_path(json)
+        write = files.json_writer(json)
         if save is not None:
             files.check_picture_path(save)
         if destination is not None:
             files.check_pictures(f"--logdir {logdir}")
             folders.check_writable(destination)
-        train = loaded(target, width_arg, script_arguments, settings, widths_of(record_widths), in_place)
+        recorded = widths_of(record_widths)
+        train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
         with progress() as tell:
-            program = checking.recorded(train, widths=widths_of(record_widths), steps=steps, progress=tell)
+            program = checking.recorded(train, widths=recorded, steps=steps, progress=tell)
             diagram = (
                 checking.cells(program, symbol, tell, around=around, limits=all_ends)
                 if symbol
@@ -178,8 +166,7 @@ def phase(
                 )
             )  # fmt: skip
         print(diagram.show())
-        if json is not None:
-            files.write_json(diagram.to_dict(), json)
+        write(diagram.to_dict)
         if save is not None and isinstance(diagram, PhaseDiagram):
             diagram.save(save)
         if destination is not None and isinstance(diagram, PhaseDiagram):
@@ -226,8 +213,7 @@ def transfer(
         destination = folders.folder_of(logdir.absolute(), log_name(targets), script)
         if picture is not None:
             files.check_picture_path(picture, "--picture")
-        if json is not None:
-            files.check_json_path(json)
+        write = files.json_writer(json)
         folders.check_writable(destination)
         with progress() as tell:
             swept = transfers(
@@ -252,8 +238,7 @@ def transfer(
             )
         reporting.show(swept)
         transfer_log.log_transfers(swept, destination, script=script)
-        if json is not None:
-            files.write_json({"transfers": [each.to_dict() for each in swept]}, json)
+        write(lambda: {"transfers": [each.to_dict() for each in swept]})
         if picture is not None:
             reporting.picture(swept, picture)
             print(f"the picture: {picture}")

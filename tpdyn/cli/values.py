@@ -15,8 +15,9 @@ from tpdyn.cli.options import (
     Target,
     WidthArgs,
     absolute,
-    loaded,
     progress,
+    say,
+    target_of,
     widths_of,
 )
 
@@ -43,19 +44,16 @@ def simulate(
         from tpdyn.commands import files
         from tpdyn.commands.simulate import simulated
 
-        json = absolute(json)
-        if json is not None:
-            files.check_json_path(json)
+        write = files.json_writer(absolute(json))
         asked, recorded = widths_of(widths), widths_of(record_widths)
-        train = loaded(target, width_arg, script_arguments, settings, recorded, in_place)
+        train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
         with progress() as tell:
             simulation = simulated(
                 train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, ranges=forecast,
                 progress=tell,
             )  # fmt: skip
         print(simulation.show())
-        if json is not None:
-            files.write_json(simulation.to_dict(), json)
+        write(simulation.to_dict)
 
 
 def kernels(
@@ -72,7 +70,7 @@ def kernels(
 
         save = absolute(save)
         if save is not None:
-            files.check_json_path(save)
+            files.check_file(save, "--save")
         result = kernels_of(load(target), inputs, against)
         print(result.show())
         if save is not None:
@@ -108,14 +106,13 @@ def limit(
         from tpdyn.commands.limit import limits, measured
         from tpdyn.reporting import folders, limit_log
 
-        json, script, destination = absolute(json), checking.script_of(target), None
-        if json is not None:
-            files.check_json_path(json)
+        script, destination = checking.script_of(target), None
+        write = files.json_writer(absolute(json))
         asked, recorded = widths_of(widths) if widths else (), widths_of(record_widths)
         if logdir is not None:
             destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-limit", script)
             folders.check_writable(destination)
-        train = loaded(target, width_arg, script_arguments, settings, (*recorded, *asked), in_place)
+        train = target_of(target, script_arguments, width_arg, settings, in_place).load((*recorded, *asked), say)
         with progress() as tell:
             result = limits(
                 train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, dtype=dtype,
@@ -126,5 +123,4 @@ def limit(
         if destination is not None:
             limit_log.log_limit(result.limit, destination, runs, result.approach, script=script, program=result.program)
             print(f"tensorboard --logdir {logdir}")
-        if json is not None:
-            files.write_json(result.to_dict(), json)
+        write(result.to_dict)

@@ -12,6 +12,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, final
 
@@ -36,12 +37,11 @@ from tpdyn.recorder.record import WIDTHS, default_widths, record
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.reporting.document import Document, of_prediction, of_report
+from tpdyn.reporting.progress import Progress, silent
 from tpdyn.scripts.own_width import own_width
 from tpdyn.scripts.target import Target
 from tpdyn.store.means import HERE, Means
 from tpdyn.store.workers import check_jobs
-
-Progress = Callable[[str, int, int], None]
 
 BASE_WIDTH, STEPS = 256, 3
 """What `tpdyn fix` takes unless told otherwise."""
@@ -109,7 +109,7 @@ def check(
     by: Literal["script", "program"] = "script",
     limit: bool = False,
     means: Means = HERE,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     watch: Watching | None = None,
 ) -> Checked:
     """Record `train(width)`, predict, run it at `widths`, compare.
@@ -138,33 +138,31 @@ def check(
         means = replace(means, worker=Watched(means.worker, silent=True, seconds=time_limit))
     if record_widths:
         check_widths(record_widths, "--record-widths")
-    tell = progress or (lambda what, done, total: None)
-    recorded = tuple(record_widths or default_widths(train))
-    watched = Watched(train, lambda done: tell("recording", done, len(recorded) + 1), seconds=time_limit)
-    tell("recording", 0, len(recorded) + 1)
-    with translated():
-        program = record(watched, widths=recorded, steps=steps, at=at, finite=finite)
+    program = recorded(
+        train, widths=record_widths, steps=steps, at=at, finite=finite, time_limit=time_limit, progress=progress
+    )
     if program.steps < steps:
         raise BadInput(
             f"the script ended after {program.steps} optimizer steps; expected {steps}. Some orders appear only once every "
             "layer has been updated. Let it train longer, or ask for fewer with --steps"
         )
-    tell("predicting", 0, 1)
+    progress("predicting", 0, 1)
     with translated():
         prediction = predict(program)
-    tell("predicting", 1, 1)
+    progress("predicting", 1, 1)
     if not measured:
         return Checked(prediction, required=required)
+    quiet = Watched(train, silent=True, seconds=time_limit)
     if watch is not None:
         watch.predicted(prediction, len(widths) * seeds)
     with translated():
         measurement = measure(
-            watched.again(),
+            quiet,
             widths=tuple(widths),
             seeds=seeds,
             steps=steps,
             device=device,
-            progress=lambda done, total: tell("measuring", done, total),
+            progress=partial(progress, "measuring"),
             by=by,
             program=program,
             means=means,
@@ -173,11 +171,11 @@ def check(
         unseen = ProgramRuns(prediction, measurement, means)
         report = compare(prediction, measurement, by_program=unseen.of_values())
         if decide_within is not None:
-            report = _decided(watched, report, decide_within, means, tell, unseen)
+            report = _decided(quiet, report, decide_within, means, progress, unseen)
         report = replace(report, notes=(*report.notes, *unseen.notes))
     if not limit:
         return Checked(prediction, report, required)
-    report, without = _beside_limit(report, widths, seeds, tell)
+    report, without = _beside_limit(report, widths, seeds, progress)
     return Checked(prediction, report, required, without)
 
 
@@ -186,12 +184,10 @@ def _beside_limit(report: Report, widths: Sequence[int], seeds: int, tell: Progr
     program = report.prediction.program
     try:
         with translated():
-            beside = limit_of(
-                program, _points(program), SCRAMBLES, progress=lambda done, total: tell("taking the limit", done, total)
-            )
+            beside = limit_of(program, _points(program), SCRAMBLES, progress=partial(tell, "taking the limit"))
             approaching = approach(
                 program, widths, max(2, seeds), beside=beside,
-                progress=lambda done, total: tell("comparing with the limit", done, total),
+                progress=partial(tell, "comparing with the limit"),
             )  # fmt: skip
     except (BeyondTheory, BadInput) as error:
         return report, str(error)
@@ -215,7 +211,7 @@ def _points(program: Program) -> int:
 
 
 def _decided(
-    watched: Watched, report: Report, seconds: float, means: Means, tell: Progress, unseen: ProgramRuns
+    quiet: Watched, report: Report, seconds: float, means: Means, tell: Progress, unseen: ProgramRuns
 ) -> Report:
     """Run further, as long as the time allows, and return the report."""
     end, known = time.monotonic() + seconds, report.measurement
@@ -227,8 +223,8 @@ def _decided(
         nonlocal known
         what = f"deciding ({len(seeds)} seeds to width {max(widths)})"
         known = measure_more(
-            watched.again(), known, widths, seeds, on=on, means=means,
-            progress=lambda done, total: tell(what, done, total),
+            quiet, known, widths, seeds, on=on, means=means,
+            progress=partial(tell, what),
         )  # fmt: skip
         return known
 
@@ -246,15 +242,17 @@ def recorded(
     *,
     widths: Sequence[int] | None = None,
     steps: int = 3,
-    progress: Progress | None = None,
+    at: int | None = None,
+    finite: Sequence[str] = (),
+    time_limit: float | None = None,
+    progress: Progress = silent,
 ) -> Program:
     """Record a script as a program in a symbolic width; raise `BadInput` or `BeyondTheory` where that fails."""
-    tell = progress or (lambda what, done, total: None)
     sizes = tuple(widths or default_widths(train))
-    tell("recording", 0, len(sizes) + 1)
-    watched = Watched(train, lambda done: tell("recording", done, len(sizes) + 1))
+    progress("recording", 0, len(sizes) + 1)
+    watched = Watched(train, lambda done: progress("recording", done, len(sizes) + 1), seconds=time_limit)
     with translated():
-        return record(watched, widths=sizes, steps=steps)
+        return record(watched, widths=sizes, steps=steps, at=at, finite=finite)
 
 
 def derived(program: Program, gauge: str = "no multipliers") -> tuple[Parametrization, dict[str, tuple[str, ...]]]:
@@ -273,7 +271,7 @@ def phases(
     program: Program,
     x: str = "c",
     y: str = "",
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     around: str = "script",
     through: Sequence[str] = (),
@@ -281,24 +279,22 @@ def phases(
     y_limits: Limits | None = None,
 ) -> PhaseDiagram:
     """Draw the phase diagram of a program on a slice. Raise `BadInput` for an unknown name of an axis or point."""
-    tell = progress or (lambda what, done, total: None)
     with translated():
         return phase_diagram(
             program, x, y, around=around, through=through, x_limits=x_limits, y_limits=y_limits,
-            progress=lambda done: tell("reading", done, done),
+            progress=lambda done: progress("reading", done, done),
         )  # fmt: skip
 
 
 def cells(
     program: Program,
     symbols: Sequence[str],
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     around: str = "script",
     limits: Limits = (-1, 2),
 ) -> PhaseCells:
     """Compute all cells of a slice with symbols such as 'c=c' and 'b=out.weight:b'; raise `BadInput` for an unknown name."""
-    tell = progress or (lambda what, done, total: None)
     named = dict(word.partition("=")[::2] for word in symbols)
     if len(named) < len(symbols) or not all((*named, *named.values())):
         raise BadInput(
@@ -306,7 +302,7 @@ def cells(
         )
     with translated():
         return phase_cells(
-            program, named, around=around, limits=limits, progress=lambda done: tell("reading", done, done)
+            program, named, around=around, limits=limits, progress=lambda done: progress("reading", done, done)
         )
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tpdyn.commands.check import Checked, Progress, check
+from tpdyn.commands.check import Checked, check
 from tpdyn.commands.failures import Exit
 from tpdyn.home import PACKAGE
 from tpdyn.regimes.prediction import Regime
 from tpdyn.reporting import folders, tensorboard, terminal
 from tpdyn.reporting.live import Live
+from tpdyn.reporting.progress import Progress, silent
 from tpdyn.scripts.script import load
 
 WIDTHS = (64, 256, 1024, 2048)  # wide apart: growth shows beside what a small width adds to it
@@ -26,7 +27,7 @@ CASES = (
 )
 
 
-def run(logdir: Path, progress: Progress | None = None) -> dict[str, Checked]:
+def run(logdir: Path, progress: Progress = silent) -> dict[str, Checked]:
     """Check the three functions and log them under `logdir`; by name."""
     script = example("digits_mlp.py")
     for name, _, _ in CASES:
@@ -49,9 +50,7 @@ def run(logdir: Path, progress: Progress | None = None) -> dict[str, Checked]:
     return checked
 
 
-def _named(name: str, progress: Progress | None) -> Progress | None:
-    if progress is None:
-        return None
+def _named(name: str, progress: Progress) -> Progress:
     return lambda what, done, total: progress(f"{name}: {what}", done, total)
 
 

@@ -85,10 +85,6 @@ class Watched:
         self._seconds = seconds
         self._runs = 0
 
-    def again(self) -> Watched:
-        """Watch the same function for further runs, which are silent and counted apart."""
-        return Watched(self._train, silent=True, seconds=self._seconds)
-
     def __call__(self, width: int) -> None:
         """Run it once."""
         self._runs += 1

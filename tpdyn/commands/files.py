@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,32 @@ from tpdyn.atomic import atomic_write
 from tpdyn.commands.failures import BadInput
 
 
-def check_json_path(path: Path) -> None:
-    """Refuse a JSON file that cannot be written, before any long work."""
-    _check_file(path, "--json")
+def json_writer(path: Path | None) -> Callable[[Callable[[], Mapping[str, Any]]], None]:
+    """Refuse a file of `--json` that cannot be written, before any long work; return what writes to it later.
+
+    The writer takes a function that makes the content, which is not called without a path. It writes at once or not at all,
+    and raises OSError if the folder cannot be written. A link stays a link: the file it points to is replaced. A pipe or a
+    device is written through.
+    """
+    if path is None:
+        return lambda content: None
+    check_file(path, "--json")
+
+    def write(content: Callable[[], Mapping[str, Any]]) -> None:
+        text = json.dumps(content(), indent=2, allow_nan=False) + "\n"
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            atomic_write(path.resolve(), text)
+
+    return write
 
 
 def check_picture_path(path: Path, option: str = "--save") -> None:
     """Refuse a picture that cannot be drawn, before any long work."""
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise BadInput(f"{option} {path}: expected a file that ends in .png, .svg or .pdf")
-    _check_file(path, option)
+    check_file(path, option)
     check_pictures(f"{option} {path}")
 
 
@@ -31,7 +48,8 @@ def check_pictures(option: str) -> None:
         raise BadInput(f"{option}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
 
 
-def _check_file(path: Path, option: str) -> None:
+def check_file(path: Path, option: str) -> None:
+    """Refuse a file that cannot be written, before any long work."""
     if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device: it is written through
         if not os.access(path, os.W_OK):
             raise BadInput(f"{option} {path} cannot be written; give another file")
@@ -43,15 +61,3 @@ def _check_file(path: Path, option: str) -> None:
         raise BadInput(f"{option} {path}: the folder {folder} does not exist; make it first")
     if not os.access(folder, os.W_OK):
         raise BadInput(f"{option} {path}: the folder {folder} cannot be written; give another file")
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a verdict, at once or not at all; raises OSError if the folder cannot be written.
-
-    A link stays a link: the file it points to is replaced. A pipe or a device is written through.
-    """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    atomic_write(path.resolve(), text)

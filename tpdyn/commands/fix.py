@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from tpdyn.commands.check import Progress, recorded
+from tpdyn.commands.check import recorded
 from tpdyn.commands.failures import BadInput, BeyondTheory, Exit, Watched, translated
 from tpdyn.measuring.first_steps import after_first_steps, same_bits
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.editing.fix import Fix, fix
 from tpdyn.parametrizing.parametrization import Parametrization
+from tpdyn.reporting.progress import Progress, silent
 from tpdyn.scripts.construction import Constructions
-from tpdyn.scripts.script import BadTarget, load
+from tpdyn.scripts.script import BadTarget
 from tpdyn.scripts.standing_in import standing_in
+from tpdyn.scripts.target import Target
 
 
 @final
@@ -80,22 +82,18 @@ class Fixed:
 
 
 def fixed(
-    target: str,
-    width_args: str | Sequence[str] | None = None,
-    arguments: Sequence[str] = (),
-    settings: Sequence[str] = (),
+    target: Target,
     *,
     widths: Sequence[int] | None = None,
     steps: int = 3,
     base_width: int = 256,
-    in_place: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Fixed:
     """Edit a script to its maximal update, in memory only, and record it again with the edits.
 
-    base_width: where nothing is to change. The rest is as in `recorded`, and as in `tpdyn.scripts.script.load`.
+    base_width: where nothing is to change. The rest is as in `recorded`.
     """
-    constructions = Constructions(load(target, width_args, arguments, settings, widths=widths or (), in_place=in_place))
+    constructions = Constructions(target.load(widths or ()))
     program = recorded(constructions, widths=widths, steps=steps, progress=progress)
     with translated():
         wanted = derive(program)
@@ -106,14 +104,14 @@ def fixed(
         return Fixed(edits, wanted, problem="the patch is not all that is needed")
     try:
         with standing_in(edits.after):
-            patched = load(target, width_args, arguments, settings, in_place=in_place)
+            patched = target.load()
             program = recorded(patched, widths=widths, steps=steps, progress=progress)
             with translated():
                 again = derive(program)
             after = _first_steps(patched, base_width, steps)
     except (BadInput, BeyondTheory, BadTarget) as error:
         return Fixed(edits, wanted, problem=f"the patched script could not be recorded: {error}")
-    plain = load(target, width_args, arguments, settings, in_place=in_place)
+    plain = target.load()
     before = _first_steps(plain, base_width, steps)
     neutral = None if before is None or after is None else same_bits(before, after)
     if neutral is False and before is not None:

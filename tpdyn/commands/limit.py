@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, final
 
 from tpdyn.claims.beside import Beside, beside, counted, distances
-from tpdyn.commands.check import Progress, check_widths, recorded
+from tpdyn.commands.check import check_widths, recorded
 from tpdyn.commands.failures import translated
 from tpdyn.commands.simulate import float_type, listed, table
 from tpdyn.limits.comparison import Approach, approach
@@ -16,6 +16,7 @@ from tpdyn.limits.limit import Estimate, Limit, limit
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.program.program import Program
+from tpdyn.reporting.progress import Progress, silent
 
 SHOWN = 4
 """So many entries of an output are printed; JSON has all."""
@@ -95,7 +96,7 @@ def limits(
     dtype: str = "float64",
     compare: Sequence[int] = (),
     seeds: int = 8,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Limits:
     """Record `train(width)` at small widths and take the limit; with `compare`, run the program at those widths beside it.
 
@@ -103,7 +104,6 @@ def limits(
     is not a width of the script, and for an unknown `dtype`.
     """
     kind = float_type(dtype)
-    tell = progress or (lambda what, done, total: None)
     program = recorded(train, widths=record_widths, steps=steps, progress=progress)
     with translated():
         result = limit(
@@ -112,28 +112,31 @@ def limits(
             scrambles,
             seed=seed,
             dtype=kind,
-            progress=lambda done, total: tell("taking the limit", done, total),
+            progress=partial(progress, "taking the limit"),
         )
         if not compare:
             return Limits(result, program=program)
-        told = "comparing with the limit"
         return Limits(
             result,
             approach(
-                program, compare, seeds, beside=result, seed=seed, progress=lambda done, total: tell(told, done, total)
+                program,
+                compare,
+                seeds,
+                beside=result,
+                seed=seed,
+                progress=partial(progress, "comparing with the limit"),
             ),
             program,
         )
 
 
 def measured(
-    train: Callable[[int], Any], widths: Sequence[int], seeds: int, steps: int, progress: Progress | None = None
+    train: Callable[[int], Any], widths: Sequence[int], seeds: int, steps: int, progress: Progress = silent
 ) -> Measurement:
     """Measure the losses of real runs at growing widths. Raises `BadInput` for senseless widths, and as `measure` does."""
-    tell = progress or (lambda what, done, total: None)
     check_widths(widths, "--widths")
     with translated():
-        return measure(train, tuple(widths), seeds, steps, progress=lambda done, total: tell("measuring", done, total))
+        return measure(train, tuple(widths), seeds, steps, progress=partial(progress, "measuring"))
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from tpdyn.commands.check import Progress, recorded
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.exponents import show_order
 from tpdyn.program.program import Program
@@ -31,13 +29,6 @@ def program_in(path: Path) -> Program:
         ) from None
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} is not a program that tpdyn wrote: {error}") from error
-
-
-def program_of(
-    train: Callable[[int], Any], *, record_widths: Sequence[int] | None, steps: int, progress: Progress | None = None
-) -> Program:
-    """Record a script at small widths. Raises `BadInput` and `BeyondTheory` as `tpdyn check` does."""
-    return recorded(train, widths=record_widths, steps=steps, progress=progress)
 
 
 def shown(program: Program, *, step: int | None = None, phases: Sequence[str] = (), orders: bool = False) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, final
 
-from tpdyn.commands.check import Progress, recorded
+from tpdyn.commands.check import recorded
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.limits.forecast import Forecasts, forecast
 from tpdyn.readings.sampled.simulate import Simulated, simulate
+from tpdyn.reporting.progress import Progress, silent
 
 
 @final
@@ -68,7 +70,7 @@ def simulated(
     dtype: str = "float64",
     device: str = "cpu",
     ranges: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Simulation:
     """Record `train(width)` at small widths and simulate it at large ones; with `ranges`, forecast from those widths.
 
@@ -78,26 +80,17 @@ def simulated(
     kind = float_type(dtype)
     if not widths:
         raise BadInput("--widths names no width; expected e.g. 1000,100000")
-    tell = progress or (lambda what, done, total: None)
     program = recorded(train, widths=record_widths, steps=steps, progress=progress)
-    runs = []
     with translated():
-        for width in widths:
-            what = f"simulating n = {width:,}"
-            runs.append(
-                simulate(
-                    program,
-                    width,
-                    seed,
-                    dtype=kind,
-                    device=device,
-                    progress=lambda done, total, what=what: tell(what, done, total),  # type: ignore[misc]
-                )
+        runs = tuple(
+            simulate(
+                program, width, seed, dtype=kind, device=device, progress=partial(progress, f"simulating n = {width:,}")
             )
-        if not ranges:
-            return Simulation(tuple(runs))
-        told = "forecasting"
-        return Simulation(tuple(runs), forecast(program, widths, progress=lambda done, total: tell(told, done, total)))
+            for width in widths
+        )
+        return Simulation(
+            runs, forecast(program, widths, progress=partial(progress, "forecasting")) if ranges else None
+        )
 
 
 def float_type(dtype: str) -> Literal["float64", "float32"]:

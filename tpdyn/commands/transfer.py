@@ -7,18 +7,17 @@ width, where the two are the same. The edited text stands in for the file while 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import final
 
-from tpdyn.commands.check import Progress, name_of, script_of, script_widths
+from tpdyn.commands.check import name_of, script_of, script_widths
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.commands.fix import Fixed, fixed
 from tpdyn.commands.rebuild import note_transfers
 from tpdyn.commands.runs import means_of
-from tpdyn.scripts.script import load
+from tpdyn.reporting.progress import Progress, silent
 from tpdyn.scripts.standing_in import standing_in
 from tpdyn.scripts.target import Target
 from tpdyn.store.means import Means
@@ -27,29 +26,6 @@ from tpdyn.tuning.sweep import checked
 from tpdyn.tuning.transfer import transfer
 
 DERIVED = "maximal update"
-
-
-@final
-@dataclass(frozen=True)
-class _Target:
-    """A script: its file (and function), and further words for it."""
-
-    file: str
-    words: tuple[str, ...]
-    width_arg: str | None
-
-    @property
-    def name(self) -> str:
-        file = self.file.rpartition(":")[2] if self.width_arg is None else Path(self.file).name
-        return " ".join((file, *self.words))
-
-    def load(self) -> Callable[[int], object]:
-        return load(self.file, self.width_arg, self.words)
-
-    def sent(self, texts: Mapping[str, str]) -> Target:
-        """Return the same in words that workers understand."""
-        options = () if self.width_arg is None else (self.width_arg,)
-        return Target(self.file, options, self.words, texts=tuple(sorted(texts.items())))
 
 
 def transfers(
@@ -70,7 +46,7 @@ def transfers(
     fresh: bool = False,
     budget: float | None = None,
     plan: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     title: str = "",
 ) -> list[Transfer]:
     """Sweep a hyperparameter of each target over 2^low ... 2^high, in steps of 2^(1/per_power); see `tpdyn.transfer`.
@@ -83,7 +59,6 @@ def transfers(
     Raises `BadInput` for arguments that make no sense, before anything is run. Raises it, too, for a target whose
     derived parametrization needs a person's help.
     """
-    tell = progress or (lambda what, done, total: None)
     low, high = powers
     if high - low < 2:
         raise BadInput(
@@ -98,7 +73,7 @@ def transfers(
         record_widths = script_widths(widths, record_widths)
     else:
         record_widths = (16, 24, 40)
-    wanted = [_target(text, width_arg) for text in targets]
+    wanted = [target_of(text, width_arg) for text in targets]
     trains = [target.load() for target in wanted]
     edited = [_fixed(target, widths, record_widths, progress) if derived else None for target in wanted]
     sweeps: list[Transfer] = []
@@ -112,16 +87,18 @@ def transfers(
             sweeps.append(
                 transfer(
                     train, widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
-                    record_widths=record_widths, progress=partial(tell, name), means=means, budget=each,
+                    record_widths=record_widths, progress=partial(progress, name), means=means, budget=each,
                     plan=None if plan is None else lambda text: plan(f"{name}: {text}"),
                 )
             )  # fmt: skip
 
     for target, train, fix in zip(wanted, trains, edited, strict=True):
-        swept(train, target.name, target.sent({}))
+        swept(train, title_of(target), target)
         if fix is not None:
-            with standing_in(fix.fix.after):
-                swept(target.load(), f"{target.name}, {DERIVED}", target.sent(fix.fix.after))
+            texts = fix.fix.after
+            with standing_in(texts):
+                edits = replace(target, texts=tuple(sorted(texts.items())))
+                swept(target.load(), f"{title_of(target)}, {DERIVED}", edits)
     if title:
         note_transfers(sweeps, by, title, script_of(targets[0]))
     return sweeps
@@ -132,20 +109,29 @@ def log_name(targets: Sequence[str]) -> str:
     return f"{name_of(targets[0])}-transfer"
 
 
-def _target(text: str, width_arg: str | None) -> _Target:
-    words = [text] if width_arg is None or Path(text).is_file() else shlex.split(text)
-    return _Target(words[0], tuple(words[1:]), width_arg)
+def target_of(text: str, width_arg: str | None) -> Target:
+    """Read a target: "file.py:function", or with a width argument "file.py --further words"."""
+    if width_arg is None:
+        return Target(text)
+    file, *words = [text] if Path(text).is_file() else shlex.split(text)
+    return Target(file, (width_arg,), tuple(words))
 
 
-def _fixed(target: _Target, widths: Sequence[int], record_widths: Sequence[int], progress: Progress | None) -> Fixed:
-    patched = fixed(
-        target.file, target.width_arg, target.words, widths=record_widths, base_width=min(widths), progress=progress
-    )
+def title_of(target: Target) -> str:
+    """Name a parametrization: by its function, or by its file and words."""
+    file = Path(target.target).name if target.width_args else target.target.rpartition(":")[2]
+    return " ".join((file, *target.arguments))
+
+
+def _fixed(target: Target, widths: Sequence[int], record_widths: Sequence[int], progress: Progress) -> Fixed:
+    patched = fixed(target, widths=record_widths, base_width=min(widths), progress=progress)
     if patched.nothing_to_change:
-        raise BadInput(f"--derived: {target.name} is in the maximal update parametrization already; sweep it as it is")
+        raise BadInput(
+            f"--derived: {title_of(target)} is in the maximal update parametrization already; sweep it as it is"
+        )
     if not patched.verified:
         raise BadInput(
-            f"--derived: {target.name} cannot be given its maximal update without your help; `tpdyn fix` says what is left:\n"
+            f"--derived: {title_of(target)} cannot be given its maximal update without your help; `tpdyn fix` says what is left:\n"
             f"{patched.told()}"
         )
     return patched

@@ -19,17 +19,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from tpdyn.commands.failures import BadInput, Exit
 from tpdyn.home import PACKAGE
+from tpdyn.reporting.progress import Progress, silent
 from tpdyn.reporting.verified import Theorem
 from tpdyn.store.identity import package
-
-Progress = Callable[[str, int, int], None]
 
 
 @final
@@ -136,7 +135,7 @@ def verify(
     jobs: int | None = None,
     seed: int = 0,
     fresh: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Verified:
     """Run the proofs of a profile, and log what became of them.
 
@@ -163,7 +162,7 @@ def verify(
     folder = logdir.absolute() / "verify" / profile
     start = time.monotonic()
     run = _Run(folder, chosen.hypothesis, seed, wanted, fresh)
-    proved = run.all_of(due, jobs or max(1, os.cpu_count() or 1), progress or (lambda what, done, total: None))
+    proved = run.all_of(due, jobs or max(1, os.cpu_count() or 1), progress)
     proved = [each for each in proved if each.ran or not wanted or wanted in each.name]
     if not proved:
         raise BadInput(f"--only {only}: no proof and no test has this in its name; the proofs are in {proofs()}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tpdyn.recorder.live.hooks import Watch
+from tpdyn.recorder.live.surroundings import seed_everything
 
 
 def after_first_steps(train: Callable[[int], object], width: int, steps: int = 3, seed: int = 0) -> dict[str, Tensor]:
@@ -17,9 +16,7 @@ def after_first_steps(train: Callable[[int], object], width: int, steps: int = 3
 
     torch, numpy and random are seeded first. What the script raises is raised.
     """
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - scripts use the global generator
-    random.seed(seed)
+    seed_everything(seed)
     with Watch(limit=steps, detect_hand_written_steps=False) as watch:
         train(width)
     return {name: tensor.detach().clone() for name, tensor in watch.parameters().items()}

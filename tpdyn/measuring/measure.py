@@ -8,9 +8,7 @@ count once.
 
 from __future__ import annotations
 
-import contextlib
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -25,6 +23,7 @@ from tpdyn.measuring.one_law import BESIDE, LIVE, difference
 from tpdyn.measuring.run import MeasuringError, check_device, live_run
 from tpdyn.measuring.runs import observed_runs, program_runs
 from tpdyn.program.program import Program
+from tpdyn.recorder.live.surroundings import undisturbed
 from tpdyn.recorder.record import record
 from tpdyn.store.means import HERE, Means
 from tpdyn.store.workers import check_jobs
@@ -88,7 +87,7 @@ def measure(
         )
     check_jobs(means.jobs, means.backend)
     notes: list[str] = []
-    with _outer_state_kept():
+    with undisturbed():
         device_used = _choose_device(train, min(widths), kept[0], device, notes)
         if by == "script":
             return _live(train, widths, kept, steps, device_used, notes, means, progress, watch, program)
@@ -150,9 +149,9 @@ def _by_program(
 ) -> Measurement:
     """Make few live runs at each width, and many of the program. Live runs alone if both are not of one law."""
     dense = tuple(width for width in widths if fits(program, width))
-    live_seeds = seeds[: max(LIVE, 2)] if len(seeds) >= LIVE else (*seeds, *_further(seeds, LIVE - len(seeds)))
+    live_seeds = seeds[: max(LIVE, 2)] if len(seeds) >= LIVE else (*seeds, *further(seeds, LIVE - len(seeds)))
     others = seeds[len(live_seeds) :]
-    others = (*others, *_further((*live_seeds, *others), BESIDE - len(others)))
+    others = (*others, *further((*live_seeds, *others), BESIDE - len(others)))
     total = len(dense) * len(live_seeds) + len(widths) * len(others)
     done = 0
 
@@ -191,7 +190,8 @@ def _by_program(
     return _live(train, dense, seeds, steps, device, notes, means, progress, program=program)
 
 
-def _further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
+def further(seeds: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return the next seeds, so many, that are not among the given ones."""
     start = max(seeds) + 1
     return tuple(range(start, start + max(0, count)))
 
@@ -223,7 +223,7 @@ def measure_more(
         pairs = tuple(sorted({width for width, _ in runs})), tuple(dict.fromkeys(seed for _, seed in runs))
         return joined(known, assembled(*pairs, known.steps, runs, known.device, [])) if runs else known
 
-    with _outer_state_kept():
+    with undisturbed():
         try:
             for pair, seen in observed_runs(train, missing, known.steps, known.device, means, on=on):
                 runs[pair] = seen
@@ -311,20 +311,3 @@ def _check_width_matters(
         f"shapes ({shapes}). Build the model from the width that train(width) is given",
         so_far(),
     )
-
-
-@contextlib.contextmanager
-def _outer_state_kept() -> Iterator[None]:
-    """Keep random states and defaults of the caller: they are the same afterwards."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    dtype, deterministic = torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled()
-    grad = torch.is_grad_enabled()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        random.setstate(states[2])
-        torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(deterministic)
-        torch.set_grad_enabled(grad)

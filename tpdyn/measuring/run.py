@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.measuring.observe import Observation, Observer
 from tpdyn.recorder.live.frames import raised
 from tpdyn.recorder.live.hooks import aside
+from tpdyn.recorder.live.surroundings import seed_everything
 from tpdyn.scripts.seeding import stream
 
 
@@ -42,9 +41,7 @@ def check_device(device: str) -> None:
 
 def live_run(train: Callable[[int], Any], width: int, seed: int, steps: int, device: str) -> Observation:
     """Make one run; raise MeasuringError when it fails for another reason than divergence."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the script's own generator)
-    random.seed(seed)
+    seed_everything(seed)
     observer = Observer(steps)
     on_device = contextlib.nullcontext() if device == "script" else torch.device(device)
     try:

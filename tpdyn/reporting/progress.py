@@ -10,14 +10,19 @@ from contextlib import contextmanager
 from io import TextIOBase
 from typing import IO, Any, cast, final
 
-Tell = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
 
 EVERY = 10.0
 """Seconds between two lines about the same work."""
 
 
+def silent(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
 @contextmanager
-def progress(stream: TextIOBase | None = None) -> Iterator[Tell]:
+def progress(stream: TextIOBase | None = None) -> Iterator[Progress]:
     """Show progress on standard error, in a notebook's cell, or in `stream`; yield `tell(what, done, total)`.
 
     Example, in a notebook: `with progress() as tell: report = tpdyn.check(train, progress=tell)`.
@@ -26,16 +31,17 @@ def progress(stream: TextIOBase | None = None) -> Iterator[Tell]:
     if shell is not None:
         yield Cell(shell)
         return
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     console = Console(file=cast(IO[str] | None, stream), stderr=stream is None)
     if not console.is_terminal:
         yield Lines(stream)
         return
-    columns = (TextColumn("{task.description:>24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
+    text = bars.TextColumn("{task.description:>24}")
+    columns = (text, bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeElapsedColumn())
+    with bars.Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, bars.TaskID] = {}
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +29,12 @@ class Target:
     texts: tuple[tuple[str, str], ...] = ()
     in_place: bool = False
 
+    def load(self, widths: Sequence[int] = (), say: Callable[[str], None] | None = None) -> Callable[[int], object]:
+        """Load the function of the width that it means; widths, say: as in `tpdyn.scripts.script.load`."""
+        return load(
+            self.target, self.width_args, self.arguments, self.settings, widths=widths, in_place=self.in_place, say=say
+        )
+
     def __call__(self, width: int) -> object:
         """Run the script once."""
         with standing_in(dict(self.texts)) if self.texts else nullcontext():
@@ -51,4 +57,4 @@ class Target:
 
 @lru_cache(maxsize=4)
 def _loaded(target: Target) -> Callable[[int], object]:
-    return load(target.target, target.width_args, target.arguments, target.settings, in_place=target.in_place)
+    return target.load()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from tpdyn.recorder.live.frames import raised
+from tpdyn.recorder.live.surroundings import seed_everything, undisturbed
 from tpdyn.scripts.seeding import stream
 from tpdyn.store.means import HERE, Means
 from tpdyn.store.store import Measured
@@ -96,9 +96,8 @@ def sweep(
     widths, factors = checked(widths, factors, seeds, steps)
     losses = np.full((len(widths), len(factors), seeds), np.nan)
     cells = [(i, k, s) for i in range(len(widths)) for k in range(len(factors)) for s in range(seeds)]
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     run = _Runs(train, widths, factors, hyperparameter, steps, means, losses, progress)
-    try:
+    with undisturbed():
         middle = min(range(len(factors)), key=lambda k: abs(math.log(factors[k])))
         begin = time.monotonic()
         run.make([(i, middle, 0) for i in range(len(widths))])
@@ -107,10 +106,6 @@ def sweep(
             run.make(cells)
         else:
             seeds = _within(run, budget - (time.monotonic() - begin), plan)
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        random.setstate(states[2])
     return Sweep(name, widths, factors, tuple(range(seeds)), steps, losses[..., :seeds], hyperparameter)
 
 
@@ -228,9 +223,7 @@ def _final_loss(
 
     Beside it the loss of each step.
     """
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (the script's own generator)
-    random.seed(seed)
+    seed_everything(seed)
     losses: list[float] = []
     where = f"at width {width}, {hyperparameter} times {factor:g}, seed {seed}"
     with (

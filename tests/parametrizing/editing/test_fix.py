@@ -25,6 +25,7 @@ from tpdyn.parametrizing.editing.edits import TextEdits, unified
 from tpdyn.parametrizing.editing.text import pattern_of, powers_of, table_by_pattern, with_others
 from tpdyn.parametrizing.parametrization import Shift
 from tpdyn.scripts.script import load
+from tpdyn.scripts.target import Target
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -422,7 +423,7 @@ def test_what_cannot_be_edited_beyond_doubt_is_left_to_a_person_with_its_line() 
 def test_a_base_width_that_is_none_is_refused() -> None:
     write("here", SGD)
     with pytest.raises(BadInput, match="positive whole number"):
-        fixing.fixed("here/script.py:train", base_width=0, steps=2)
+        fixing.fixed(Target("here/script.py:train"), base_width=0, steps=2)
 
 
 def test_an_edit_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,12 +435,12 @@ def test_an_edit_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> 
     right = module.powers_of
     with monkeypatch.context() as patched:
         patched.setattr(module, "powers_of", lambda shift, keys: {k: -p for k, p in right(shift, keys).items()})
-        found = fixing.fixed(target, base_width=BASE, steps=2)
+        found = fixing.fixed(Target(target), base_width=BASE, steps=2)
         assert found.exit is Exit.UNVERIFIED and found.neutral and "multiply the learning rate" in found.told()
     width_from = module.width_from
     with monkeypatch.context() as patched:
         patched.setattr(module, "width_from", lambda shapes, base: width_from(shapes, base + 1))
-        found = fixing.fixed(target, base_width=BASE, steps=2)
+        found = fixing.fixed(Target(target), base_width=BASE, steps=2)
         assert found.exit is Exit.UNVERIFIED and found.neutral is False
         assert "its first steps are NOT those of the script" in found.told()
 

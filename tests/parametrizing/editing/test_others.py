@@ -11,6 +11,7 @@ import torch
 
 from tpdyn.commands import fix as fixing
 from tpdyn.scripts.script import load
+from tpdyn.scripts.target import Target
 
 SCRIPT = """
 import torch
@@ -66,7 +67,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> fixing.Fixed:
     (folder / "a_schedule_of_mine.py").write_text(SCHEDULE)
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", list(sys.path))
-        return fixing.fixed("script.py:train", base_width=20, steps=3)
+        return fixing.fixed(Target("script.py:train"), base_width=20, steps=3)
 
 
 def test_a_rate_that_is_set_in_each_step_keeps_the_factor_of_its_group(found: fixing.Fixed) -> None:

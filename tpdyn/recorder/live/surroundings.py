@@ -20,7 +20,7 @@ Switch = tuple[Callable[[], Any], Callable[[Any], object]]
 def seed_everything(seed: int) -> None:
     """Seed torch, numpy and random."""
     torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - scripts use the global generator
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - scripts use the global generator
     random.seed(seed)
 
 
