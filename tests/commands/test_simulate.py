@@ -128,7 +128,7 @@ def test_what_the_sampler_has_no_rule_for_is_outside_with_its_line(script: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--widths", "0"), "width = 0; expected a positive whole number"),
+        (("--widths", "0"), "expected positive whole numbers"),
         (("--widths", "100", "--dtype", "half"), "--dtype half: expected float64 or float32"),
         (("--widths", "1000000000000"), "GiB and"),
     ],
