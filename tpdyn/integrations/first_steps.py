@@ -11,7 +11,7 @@ from tpdyn.recorder.record import recording
 
 
 class FirstSteps:
-    """A recording that callbacks begin and end.
+    """A recording that a callback begins and ends: what the callbacks of all frameworks have in common.
 
     steps: number of optimizer steps to record. width: the model's width, to join several recordings
     (`tpdyn.recorder.record.joined`). path: file for the program as JSON, written once the steps are done. on_ready: called
@@ -28,8 +28,8 @@ class FirstSteps:
     ) -> None:
         if isinstance(steps, bool) or steps < 1:
             raise RecordingError(f"steps = {steps}: expected at least 1 optimizer step, try 3")
-        self.steps = steps
-        self.recording = recording(width=width, on_ready=on_ready)
+        self._steps = steps
+        self._recording = recording(width=width, on_ready=on_ready)
         self._path = None if path is None else Path(path)
         self._state = "waiting"
 
@@ -41,27 +41,32 @@ class FirstSteps:
         """
         if self._state != "done":
             raise RecordingError(
-                f"the recording is {self._state}: it ends after {self.steps} optimizer steps, or when training ends. "
+                f"the recording is {self._state}: it ends after {self._steps} optimizer steps, or when training ends. "
                 "Ask after the trainer has begun"
             )
-        return self.recording.program
+        return self._recording.program
 
-    def begin(self) -> None:
+    @property
+    def recording(self) -> recording:
+        """The recording itself, for `tpdyn.recorder.record.joined`."""
+        return self._recording
+
+    def _begin(self) -> None:
         """Start recording, at the first training only."""
         if self._state == "waiting":
-            self.recording.__enter__()
+            self._recording.__enter__()
             self._state = "running"
 
-    def completed(self, steps: int) -> None:
+    def _completed(self, steps: int) -> None:
         """Note how many optimizer steps are done; stop after `steps` of them."""
-        if steps >= self.steps:
-            self.end()
+        if steps >= self._steps:
+            self._end()
 
-    def end(self, error: BaseException | None = None) -> None:
+    def _end(self, error: BaseException | None = None) -> None:
         """Stop recording, because enough is recorded, training ends, or something was raised."""
         if self._state != "running":
             return
         self._state = "done" if error is None else "broken off"
-        self.recording.__exit__(None if error is None else type(error), error, None)
+        self._recording.__exit__(None if error is None else type(error), error, None)
         if self._path is not None and error is None:
             self._path.write_text(self.program.to_json(), encoding="utf-8")

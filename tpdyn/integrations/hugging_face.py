@@ -10,55 +10,31 @@ Needs transformers (`pip install tpdyn[integrations]`). A prediction needs recor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, final
 
 from transformers import TrainerCallback
 
 from tpdyn.integrations.first_steps import FirstSteps
 from tpdyn.monitoring.monitor import monitor
-from tpdyn.program.program import Program
-from tpdyn.recorder.record import recording
 
 __all__ = ["MonitorCallback", "RecordingCallback"]
 
 
 @final
-class RecordingCallback(TrainerCallback):  # type: ignore[misc]
+class RecordingCallback(FirstSteps, TrainerCallback):  # type: ignore[misc]
     """Records the first `steps` optimizer steps of `Trainer.train()`; see `FirstSteps` for its arguments."""
-
-    def __init__(
-        self,
-        steps: int = 3,
-        *,
-        width: int = 0,
-        path: str | Path | None = None,
-        on_ready: Callable[[recording], object] | None = None,
-    ) -> None:
-        self._first = FirstSteps(steps, width=width, path=path, on_ready=on_ready)
-
-    @property
-    def program(self) -> Program:
-        """The program of the recorded steps."""
-        return self._first.program
-
-    @property
-    def recording(self) -> recording:
-        """The recording itself, for `tpdyn.recorder.record.joined`."""
-        return self._first.recording
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start recording."""
-        self._first.begin()
+        self._begin()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count optimizer steps (`global_step` leaves out accumulation steps)."""
-        self._first.completed(state.global_step)
+        self._completed(state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop, if training ended before `steps` steps."""
-        self._first.end()
+        self._end()
 
 
 @final

@@ -10,59 +10,35 @@ on the script, or join the recordings of several callbacks with `tpdyn.recorder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, final
 
 from lightning.pytorch.callbacks import Callback
 
 from tpdyn.integrations.first_steps import FirstSteps
 from tpdyn.monitoring.monitor import monitor
-from tpdyn.program.program import Program
-from tpdyn.recorder.record import recording
 
 __all__ = ["MonitorCallback", "RecordingCallback"]
 
 
 @final
-class RecordingCallback(Callback):  # type: ignore[misc]
+class RecordingCallback(FirstSteps, Callback):  # type: ignore[misc]
     """Records the first `steps` optimizer steps of `Trainer.fit()`; see `FirstSteps` for its arguments."""
-
-    def __init__(
-        self,
-        steps: int = 3,
-        *,
-        width: int = 0,
-        path: str | Path | None = None,
-        on_ready: Callable[[recording], object] | None = None,
-    ) -> None:
-        self._first = FirstSteps(steps, width=width, path=path, on_ready=on_ready)
-
-    @property
-    def program(self) -> Program:
-        """The program of the recorded steps."""
-        return self._first.program
-
-    @property
-    def recording(self) -> recording:
-        """The recording itself, for `tpdyn.recorder.record.joined`."""
-        return self._first.recording
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start recording."""
-        self._first.begin()
+        self._begin()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count optimizer steps after each batch."""
-        self._first.completed(trainer.global_step)
+        self._completed(trainer.global_step)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Stop, if training ended before `steps` steps."""
-        self._first.end()
+        self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Stop, because training failed."""
-        self._first.end(exception)
+        self._end(exception)
 
 
 @final
