@@ -54,8 +54,6 @@ WITHOUT_TORCH = (
     "cli",
 )
 WITH_TORCH = "program.evaluation"
-# The one door upstairs: `report.show()` is part of the public face, and showing is reporting's.
-DOORS = {("claims.report", "reporting.terminal")}
 
 
 def module_name(path: Path) -> str:
@@ -91,8 +89,6 @@ def problems_in(name: str, source: str, package: str | None = None) -> list[str]
         if not imported.startswith("tpdyn."):
             continue
         target = imported.removeprefix("tpdyn.")
-        if any(name == above and target.startswith(below) for above, below in DOORS):
-            continue
         other = target.split(".")[0]
         if other in LEVEL and LEVEL[other] > LEVEL[floor]:
             problems.append(f"tpdyn.{name}, line {line}: {floor} imports {imported}, which is a floor above")
@@ -108,10 +104,9 @@ def problems_in(name: str, source: str, package: str | None = None) -> list[str]
 
 
 # Circles that are meant. Doors of the public face open what reads them when they are used: `program.show()`,
-# `report.show()`, `diagram.save()`. A matrix is a sum of atoms, one of which is a function of matrices.
+# `diagram.save()`. A matrix is a sum of atoms, one of which is a function of matrices.
 ROUNDS = (
     {"program.check", "program.dims", "program.json", "program.program", "program.show"},
-    {"claims.deciding", "claims.report", "reporting.terminal", "reporting.words"},
     {"parametrizing.maps.diagram", "parametrizing.maps.picture"},
     {"readings.sampled.atoms", "readings.sampled.matrix"},
 )

@@ -120,9 +120,9 @@ class Report:
 
     def show(self) -> None:
         """Print the verdict and the table."""
-        from importlib import import_module
+        import tpdyn
 
-        import_module("tpdyn.reporting.terminal").show(self)
+        tpdyn._show(self)
 
     def _repr_html_(self) -> str:
         from tpdyn.notebook import card, table, tone
