@@ -3,10 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tpdyn.board.folder import Log
-from tpdyn.board.markdown import code, escaped, markdown
+from tpdyn.board.markdown import markdown
 
 Make = Callable[..., dict[str, Any]]
 
@@ -19,24 +17,6 @@ def test_a_check_is_a_sentence_and_a_table(make: Make) -> None:
 
 def test_a_broken_log_is_said(make: Make) -> None:
     assert "cannot be read: broken" in markdown([Log("a", None, error="broken"), Log("b", make())])
-
-
-@pytest.mark.parametrize(
-    ("text", "made"),
-    [
-        ("a|b", "`a\\|b`"),
-        ("a`b", "`` a`b ``"),
-        ("two\nlines", "`two lines`"),
-    ],
-)
-def test_code_is_code_whatever_it_holds(text: str, made: str) -> None:
-    assert code(text) == made
-
-
-def test_text_makes_no_markup() -> None:
-    assert escaped("<b>*x*</b> _y_ [z](u) | n^-1/2 and `a<b`") == (
-        "\\<b\\>\\*x\\*\\</b\\> \\_y\\_ \\[z\\](u) \\| `n^-1/2` and `a<b`"
-    )
 
 
 def test_a_hostile_module_name_stays_in_its_cell(make: Make) -> None:

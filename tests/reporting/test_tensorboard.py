@@ -20,8 +20,10 @@ from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.maps.diagram import phase_diagram
 from tpdyn.regimes.prediction import Prediction, Regime
+from tpdyn.reporting.document import of_report
 from tpdyn.reporting.folders import CannotLog, check_writable
-from tpdyn.reporting.tensorboard import log, markdown
+from tpdyn.reporting.markdown import page
+from tpdyn.reporting.tensorboard import log
 from tpdyn.testing.perceptrons import mlp_program
 
 RUNS = {"verdict", "program", "against width", "width=64", "width=128", "width=256", "width=512"}
@@ -96,8 +98,8 @@ def test_the_verdict_table_is_markdown(report: Report, tmp_path: Path) -> None:
     folder = log(report, tmp_path / "run")
     events = EventAccumulator(str(folder / "verdict")).Reload()
     text = events.Tensors("verdict")[0].tensor_proto.string_val[0].decode()
-    assert text == markdown(report)
-    assert "| `fc2` | 0 | -1/2 |" in text
+    assert text == page(of_report(report, title="run"))
+    assert "| `fc2` | `n^0` | `n^-1/2` " in text
     assert "train.py:12" in text
 
 
@@ -202,5 +204,5 @@ def test_the_step_that_the_verdict_compares_is_drawn(
 def test_what_decides_it_is_said_in_text_too(
     predicted: Callable[..., Prediction], measured: Callable[..., Measurement]
 ) -> None:
-    text = markdown(compare(predicted(), measured(noise=1.0)))
-    assert "the runs leave it undecided: " in text and "not confirmed: every hidden" in text and "to decide: " in text
+    text = page(of_report(compare(predicted(), measured(noise=1.0))))
+    assert "The runs leave it undecided: " in text and "not confirmed: every hidden" in text and "to decide: " in text

@@ -19,6 +19,7 @@ from tpdyn.reporting import board
 from tpdyn.reporting.document import Document, of_limit
 from tpdyn.reporting.events import Run
 from tpdyn.reporting.folders import folder_of, write_folder
+from tpdyn.reporting.markdown import page
 from tpdyn.reporting.tags import HIGH, LIMIT_RUN, LOSS_TAG, LOW, VERDICT_RUN, VERDICT_TAG, run_of_width
 
 
@@ -53,7 +54,7 @@ def log_beside(report: Report, logdir: str | os.PathLike[str], *, script: str = 
 def _write(limit: Limit, measurement: Measurement | None, folder: Path, document: Document) -> None:
     with Run(folder / VERDICT_RUN) as run:
         board.write(run, folder, document)
-        run.text(VERDICT_TAG, markdown(limit))
+        run.text(VERDICT_TAG, page(document))
     with Run(folder / LIMIT_RUN) as run:
         for step, estimate in enumerate(limit.losses):
             value, error = float(estimate.value), float(estimate.error)
@@ -70,12 +71,3 @@ def _write(limit: Limit, measurement: Measurement | None, folder: Path, document
             with Run(folder / run_of_width(width)) as run:
                 for step in range(means.shape[1]):
                     run.scalar(LOSS_TAG, step, float(means[index, step]))
-
-
-def markdown(limit: Limit) -> str:
-    """Write the losses at infinite width as a page of markdown."""
-    rows = ["| step | loss at infinite width | error |", "|---:|---:|---:|"]
-    rows += [
-        f"| {step} | {float(each.value):.6g} | {float(each.error):.1g} |" for step, each in enumerate(limit.losses)
-    ]
-    return "\n".join(["# infinite width", "", *rows, "", *(f"* {note}" for note in limit.notes)])

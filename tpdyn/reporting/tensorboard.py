@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tpdyn.claims.report import Report
-from tpdyn.exponents import Order, show_order
+from tpdyn.exponents import Order
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram
 from tpdyn.parametrizing.maps.picture import png
@@ -30,6 +30,7 @@ from tpdyn.reporting.document import Document, of_phases, of_prediction, of_repo
 from tpdyn.reporting.events import Run, Setting, band, lines
 from tpdyn.reporting.folders import write_folder
 from tpdyn.reporting.graph import graph_of
+from tpdyn.reporting.markdown import page
 from tpdyn.reporting.tags import (
     CHANGE,
     CHANGE_OVER_WIDTHS,
@@ -49,7 +50,6 @@ from tpdyn.reporting.tags import (
     run_of_width,
     tag_of,
 )
-from tpdyn.reporting.words import advice, evidence, missing
 
 PHASES_JSON = "phases.json"
 
@@ -89,7 +89,7 @@ def _write(report: Report, folder: Path, document: Document) -> None:
     prediction, measurement = report.prediction, report.measurement
     with Run(folder / VERDICT_RUN) as run:
         board.write(run, folder, document, prediction)
-        run.text(VERDICT_TAG, markdown(report))
+        run.text(VERDICT_TAG, page(document))
         if importlib.util.find_spec("matplotlib") is not None:
             run.image(COORDINATES_TAG, picture_bytes(report))
         run.layout(_charts(measurement))
@@ -177,30 +177,6 @@ def _settings(report: Report, index: int) -> list[tuple[str, Setting]]:
         ("seeds", len(measurement.seeds)),
         ("regime", report.prediction.regime.value),
     ]
-
-
-def markdown(report: Report) -> str:
-    """Write the verdict as a page of markdown: regime, reasons, table."""
-    prediction = report.prediction
-    rows = [
-        "| module | size | change | measured change | 99 % interval | verdict | source |",
-        "|---|---:|---:|---:|---:|---|---|",
-    ]
-    for row in report.rows():
-        measured = row.measured_change_order
-        rows.append(
-            f"| `{row.name}` | {show_order(row.size_order)} | {show_order(row.change_order)} "
-            + (f"| {measured.estimate:+.2f} | {measured.low:+.2f} to {measured.high:+.2f} " if measured else "| | ")
-            + f"| {row.verdict} | {PurePath(row.source.file).name}:{row.source.line} |"
-        )
-    reasons = [
-        f"* {reason.text} (`{reason.statement}`, {reason.module or 'no module'}, {reason.source})"
-        + (f" **Change:** {reason.fix}" if reason.fix else "")
-        for reason in (*prediction.outside, *prediction.reasons)
-    ]
-    head = f"# {prediction.regime.value}\n\n{evidence(report)}."
-    head += "".join(f"\n\n{line}" for line in (*missing(report), *advice(report)))
-    return "\n".join([head, "", *reasons, "", *rows])
 
 
 def _order(prediction: Prediction, name: str, step: int) -> Order:

@@ -19,6 +19,7 @@ from tpdyn.reporting import board
 from tpdyn.reporting.document import Document, of_transfers
 from tpdyn.reporting.events import Run, Setting, band
 from tpdyn.reporting.folders import write_folder
+from tpdyn.reporting.markdown import escaped, page
 from tpdyn.reporting.tags import (
     BEST_TAG,
     HIGH,
@@ -31,8 +32,8 @@ from tpdyn.reporting.tags import (
     WIDTH_AXIS_RUN,
     run_of_width,
 )
-from tpdyn.reporting.transfer import picture_bytes, verdict, word_of
-from tpdyn.tuning.optimum import CONFIDENCE, Transfer
+from tpdyn.reporting.transfer import picture_bytes
+from tpdyn.tuning.optimum import Transfer
 
 
 def log_transfers(transfers: Sequence[Transfer], logdir: str | os.PathLike[str], *, script: str = "") -> Path:
@@ -47,7 +48,7 @@ def log_transfers(transfers: Sequence[Transfer], logdir: str | os.PathLike[str],
 def _write(transfers: Sequence[Transfer], folder: Path, document: Document) -> None:
     with Run(folder / VERDICT_RUN) as run:
         board.write(run, folder, document)
-        run.text(VERDICT_TAG, markdown(transfers))
+        run.text(VERDICT_TAG, "\n\n".join((page(document), *map(_factors, transfers))))
         charts = [band("best factor against width", BEST_TAG, f"{BEST_TAG} {LOW}", f"{BEST_TAG} {HIGH}")]
         run.layout({f"(runs '{WIDTH_AXIS_RUN}', width as step)": charts})
         run.experiment(_settings(transfers[0], 0), [BEST_TAG, LOWEST_TAG])
@@ -82,19 +83,10 @@ def _settings(transfer: Transfer, index: int) -> list[tuple[str, Setting]]:
     ]
 
 
-def markdown(transfers: Sequence[Transfer]) -> str:
-    """Write the verdicts and the optima as a page of markdown."""
-    parts = []
-    for transfer in transfers:
-        factors = ", ".join(f"{factor:g}" for factor in transfer.sweep.factors)
-        rows = [
-            f"| width | best {word_of(transfer)}, times | {CONFIDENCE:.0%} interval | loss there |",
-            "|---:|---:|---|---:|",
-        ]
-        for width, best, loss in zip(transfer.sweep.widths, transfer.best, transfer.loss, strict=True):
-            rows.append(f"| {width} | {best.estimate:.3g} | {best.low:.3g} to {best.high:.3g} | {loss:.4g} |")
-        parts.append("\n".join([f"## {verdict(transfer).plain}", "", *rows, "", f"Factors, by step: {factors}."]))
-    return "\n\n".join(parts)
+def _factors(transfer: Transfer) -> str:
+    """Say which factor a step of the losses is."""
+    factors = ", ".join(f"{factor:g}" for factor in transfer.sweep.factors)
+    return f"{escaped(transfer.sweep.name or 'the script')}: factors, by step: {factors}."
 
 
 def _folder(name: str) -> str:
