@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdyn.exponents import Scaling, show_number, show_order, show_power
+from tpdyn.exponents import Scaling, direction, show_number, show_order, show_power
 
 POWERS = st.sampled_from([Fraction(k, 2) for k in range(-4, 5)])
 SCALINGS = st.lists(st.tuples(st.integers(-4, 4).filter(bool), POWERS), max_size=3).map(
@@ -79,3 +79,10 @@ def test_orders_print_with_their_sign() -> None:
     ]
     assert [show_power(Fraction(p)) for p in ("0", "1", "-1/2")] == ["", "n", "n^-1/2"]
     assert [show_number(x) for x in (3, Fraction(2, 3), 0.1, 1e-8)] == ["3", "2/3", "0.1", "1e-08"]
+
+
+@pytest.mark.parametrize(
+    ("order", "word"), [(Fraction(1, 2), "grows"), (Fraction(0), "stays"), (Fraction(-1), "vanishes"), (None, "zero")]
+)
+def test_an_order_has_a_direction(order: Fraction | None, word: str) -> None:
+    assert direction(order) == word

@@ -3,12 +3,11 @@ from __future__ import annotations
 from fractions import Fraction
 from html.parser import HTMLParser
 
-import pytest
 import torch
 
 import tpdyn
 from tpdyn.limits.limit import Estimate, Limit
-from tpdyn.notebook import MOST, card, table, tone
+from tpdyn.notebook import MOST, card, table
 from tpdyn.testing.perceptrons import mlp_program
 
 HOSTILE = "<script>alert(1)</script>"
@@ -41,11 +40,6 @@ def test_a_long_table_is_cut_with_a_count() -> None:
     made = table(("name",), [(str(k),) for k in range(MOST + 30)])
     assert made.count("<tr>") == MOST + 1
     assert "and 30 more" in made
-
-
-@pytest.mark.parametrize(("order", "word"), [(0.5, "grows"), (0.0, "stays"), (-1.0, "vanishes"), (None, "")])
-def test_an_order_has_a_tone(order: float | None, word: str) -> None:
-    assert tone(order) == word
 
 
 def test_results_are_short_cells() -> None:

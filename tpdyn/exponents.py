@@ -136,6 +136,13 @@ def show_order(order: Order | float) -> str:
     return f"+{order}" if order > 0 else str(order)
 
 
+def direction(order: Order) -> str:
+    """Name what a value of this order does as the width grows: "grows", "stays", "vanishes"; "zero" if identically zero."""
+    if order is None:
+        return "zero"
+    return "grows" if order > 0 else "stays" if order == 0 else "vanishes"
+
+
 def _show_term(coefficient: Number, power: Fraction) -> str:
     width = show_power(power)
     if not width:

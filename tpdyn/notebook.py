@@ -11,7 +11,7 @@ from html import escape
 MOST = 12
 """Rows of a table."""
 
-TONES = {"grows": "#c8501a", "stays": "#12805e", "vanishes": "#2f7cc0", "": "inherit"}
+TONES = {"grows": "#c8501a", "stays": "#12805e", "vanishes": "#2f7cc0", "zero": "inherit"}
 """Colours that are read on a white and on a black page."""
 
 _CELL = "padding:2px 14px 2px 0;text-align:left;white-space:nowrap"
@@ -26,7 +26,7 @@ def card(title: str, lines: Sequence[str] = (), *tables: str) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[str] = (), most: int = MOST) -> str:
-    """Write a table of texts under heads; tones: of each row's last cell ("grows", "stays", "vanishes" or "")."""
+    """Write a table of texts under heads; tones: of each row's last cell (see `exponents.direction`)."""
     top = "".join(f'<th style="{_CELL};opacity:.7;font-weight:500">{escape(head)}</th>' for head in heads)
     body = []
     for number, row in enumerate(rows[:most]):
@@ -38,8 +38,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[s
     more = f'<div style="opacity:.7">and {rest} more</div>' if rest > 0 else ""
     style = "border-collapse:collapse;margin:6px 0;font-size:13px;background:transparent"
     return f'<table style="{style}"><thead><tr>{top}</tr></thead><tbody>{"".join(body)}</tbody></table>{more}'
-
-
-def tone(order: float | None) -> str:
-    """Name what a value of that order does as the width grows; empty for one that is identically zero."""
-    return "" if order is None else "grows" if order > 0 else "stays" if order == 0 else "vanishes"

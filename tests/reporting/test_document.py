@@ -11,7 +11,7 @@ import pytest
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import Prediction, Regime
-from tpdyn.reporting.document import SCHEMA, direction, of_prediction, of_refusal, of_report, summary
+from tpdyn.reporting.document import SCHEMA, of_prediction, of_refusal, of_report, summary
 
 
 def test_every_field_is_published(report: Report, published: Callable[[dict[str, Any]], list[str]]) -> None:
@@ -65,10 +65,3 @@ def test_a_summary_is_short_and_says_what_came_out(report: Report) -> None:
     short = summary(of_report(report, title="mlp"))
     assert (short["says"], short["outcome"]) == ("kernel", "confirmed")
     assert len(json.dumps(short)) < 300
-
-
-@pytest.mark.parametrize(
-    ("order", "word"), [(Fraction(1, 2), "grows"), (Fraction(0), "stays"), (Fraction(-1), "vanishes"), (None, "zero")]
-)
-def test_an_order_has_a_direction(order: Fraction | None, word: str) -> None:
-    assert direction(order) == word

@@ -6,7 +6,6 @@ show or by module. Each is thinned to `MOST` looks and has the band that a small
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from tpdyn.monitoring.history import heading_of, says
+from tpdyn.monitoring.history import LAST, heading_of, looks_of, says
 from tpdyn.reporting.tags import SCHEMA
 
 MOST = 300
@@ -71,22 +70,10 @@ def of_file(file: Path) -> Watched:
     modules: dict[str, Any] = {}
     alarms: list[Any] = []
     standing: Any = []
-    looks, time, over = [], 0.0, False
-    for number, text in enumerate(lines[1:], start=2):
-        try:
-            content = json.loads(text)
-            if content.get("over"):
-                over = True
-                continue
-            values = {
-                (what, name): float(value) for what, of in content["values"].items() for name, value in of.items()
-            }
-            looks.append((int(content["step"]), values))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{file}, line {number}: {error}") from error
-        modules |= content.get("modules") or {}
+    looks, time = [], 0.0
+    for step, values, content in looks_of(lines, file):
+        looks.append((step, values))
+        modules |= content["modules"]
         alarms += content.get("alarms") or []
         standing, time = content.get("standing") or [], float(content.get("time") or 0.0)
     keys = tuple(dict.fromkeys(key for _, values in looks for key in values))
@@ -95,7 +82,7 @@ def of_file(file: Path) -> Watched:
     for k, (_, values) in enumerate(looks):
         for key, value in values.items():
             array[k, columns[key]] = value
-    head = {**head, "modules": modules, "alarms": alarms, "standing": standing, "over": over}
+    head = {**head, "modules": modules, "alarms": alarms, "standing": standing, "over": LAST in lines[-1:]}
     return Watched(head, keys, np.asarray([step for step, _ in looks], dtype=np.int64), array, time)
 
 

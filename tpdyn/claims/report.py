@@ -49,7 +49,7 @@ from tpdyn.claims.statistics import (
     still_bends_towards,
 )
 from tpdyn.claims.unseen import ALONE
-from tpdyn.exponents import Order, show_order
+from tpdyn.exponents import Order, direction, show_order
 from tpdyn.limits.comparison import Approach
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import COMPARED, Prediction, Regime, Row
@@ -125,7 +125,7 @@ class Report:
         tpdyn._show(self)
 
     def _repr_html_(self) -> str:
-        from tpdyn.notebook import card, table, tone
+        from tpdyn.notebook import card, table
 
         rows, tones = [], []
         for row in self.table:
@@ -139,7 +139,7 @@ class Report:
                     order,
                 )
             )
-            tones.append(tone(None if row.change_order is None else float(row.change_order)))
+            tones.append(direction(row.change_order))
         told = [reason.told() for reason in (*self.prediction.outside, *self.prediction.reasons)][:1]
         heads = ("module", "size", "measured change", "verdict", f"change at step {self.step}")
         return card(

@@ -20,7 +20,6 @@ from tpdyn.claims.report import compare
 from tpdyn.claims.unseen import marked
 from tpdyn.commands.check import Checked
 from tpdyn.commands.failures import BadInput, translated
-from tpdyn.commands.runs import store_in
 from tpdyn.measuring.assembled import assembled
 from tpdyn.measuring.kept import observation_of
 from tpdyn.measuring.measurement import Measurement
@@ -118,7 +117,7 @@ def rebuilt(logdir: Path, name: str = "") -> list[Rebuilt]:
 
     Raises BadInput where nothing is noted under that name, or a run is gone.
     """
-    store = store_in(logdir)
+    store = Store.of_logs(logdir)
     known = store.logs()
     if name and name not in known:
         raise BadInput(

@@ -12,7 +12,7 @@ from tpdyn.commands.failures import BadInput, translated
 from tpdyn.commands.simulate import table
 from tpdyn.scripts.target import Target
 from tpdyn.store.means import Means
-from tpdyn.store.store import FOLDER, Run, Store, facts_of, read
+from tpdyn.store.store import Run, Store, facts_of, read
 from tpdyn.store.workers import check_jobs
 
 
@@ -34,7 +34,7 @@ def means_of(
 
 def listed(logdir: Path) -> str:
     """List each script and kind in one line: how many runs, at which widths, how many bytes, from when."""
-    store = store_in(logdir)
+    store = Store.of_logs(logdir)
     groups: dict[tuple[str, str, str], list[tuple[Mapping[str, Any], Path]]] = defaultdict(list)
     broken = 0
     for path in store.files():
@@ -57,7 +57,7 @@ def listed(logdir: Path) -> str:
 
 def shown(logdir: Path, key: str) -> str:
     """Show one run, named by the beginning of its key: its facts and numbers, one line a module and step."""
-    paths = [path for path in store_in(logdir).files() if path.stem.startswith(key)]
+    paths = [path for path in Store.of_logs(logdir).files() if path.stem.startswith(key)]
     if len(paths) != 1:
         raise BadInput(
             f"{key}: {len(paths)} finished runs begin so; expected the beginning of one key (a column of `tpdyn.runs`)"
@@ -79,7 +79,7 @@ def pruned(logdir: Path, *, script: str = "", days: float | None = None, broken:
         raise BadInput(
             "which runs? Expected --script NAME, --days N (older ones), or --broken; several are joined by and"
         )
-    store = store_in(logdir)
+    store = Store.of_logs(logdir)
     now, count = datetime.datetime.now(datetime.UTC), 0
     for path in store.files():
         facts = facts_of(path)
@@ -92,18 +92,6 @@ def pruned(logdir: Path, *, script: str = "", days: float | None = None, broken:
             path.unlink(missing_ok=True)
             count += 1
     return count
-
-
-def store_in(logdir: Path) -> Store:
-    """Open the store under a folder of logs, or the store itself; raises `BadInput` where there is none."""
-    folder = logdir / FOLDER if (logdir / FOLDER).is_dir() else logdir
-    if not (folder / "store.json").exists():
-        raise BadInput(
-            f"{logdir} has no finished runs; expected a folder in which `tpdyn check` or `tpdyn transfer` logged"
-        )
-    store = Store(folder)
-    store.check()
-    return store
 
 
 def _numbers(facts: list[Mapping[str, Any]], name: str) -> str:

@@ -42,7 +42,7 @@ class State:
     def __init__(self, root: nn.Module, *, copies: bool) -> None:
         self.tensors: list[Tensor] = []
         self._copies = copies
-        self._actions: list[Callable[[], None]] = []
+        self._actions: list[Callable[[], object]] = []
         self._seen: set[int] = set()
         files: set[int] = set()
         modules = list(root.modules())
@@ -100,16 +100,16 @@ class State:
                 self._deeper(items, depth)
             case dict():
                 pairs = dict(value)
-                self._actions.append(lambda: _refill_mapping(value, pairs))
+                self._actions.append(lambda: _replace(value, pairs))
                 self._deeper(list(pairs.values()), depth)
             case set():
                 members = set(value)
-                self._actions.append(lambda: _refill_set(value, members))
+                self._actions.append(lambda: _replace(value, members))
             case tuple():
                 self._deeper(list(value), depth)
             case torch.Generator():
                 state = value.get_state()
-                self._actions.append(lambda: _set_state(value, state))
+                self._actions.append(lambda: value.set_state(state))
             case np.random.Generator():
                 numbers = value.bit_generator.state
                 self._actions.append(lambda: setattr(value.bit_generator, "state", numbers))
@@ -157,18 +157,9 @@ def _refill(container: list[Any] | deque[Any], items: list[Any]) -> None:
     container.extend(items)
 
 
-def _refill_mapping(container: dict[Any, Any], pairs: dict[Any, Any]) -> None:
+def _replace(container: dict[Any, Any] | set[Any], content: Any) -> None:
     container.clear()
-    container.update(pairs)
-
-
-def _refill_set(container: set[Any], members: set[Any]) -> None:
-    container.clear()
-    container.update(members)
-
-
-def _set_state(generator: torch.Generator, state: Tensor) -> None:
-    generator.set_state(state)
+    container.update(content)
 
 
 def _cuda_runs() -> bool:

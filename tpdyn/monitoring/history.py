@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -116,24 +116,33 @@ def read(path: str | os.PathLike[str]) -> History:
     head = heading_of(lines, file)
     width = head.get("width")
     history = History(width=width if isinstance(width, int) else None)
-    for number, text in enumerate(lines[1:], start=2):
-        try:
-            _add(history, json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):
-                break
-            raise NoHistory(f"{file}, line {number}: {error}") from error
+    for step, look, content in looks_of(lines, file):
+        for name, (dtype, source) in content["modules"].items():
+            history.dtypes[name], history.sources[name] = dtype, source
+        history.steps.append(step)
+        history.looks.append(look)
     return history
 
 
-def _add(history: History, content: Any) -> None:
-    if content.get("over"):
-        return
-    look = {(what, name): float(value) for what, values in content["values"].items() for name, value in values.items()}
-    for name, (dtype, source) in content.get("modules", {}).items():
-        history.dtypes[name], history.sources[name] = dtype, source
-    history.steps.append(int(content["step"]))
-    history.looks.append(look)
+def looks_of(lines: Sequence[str], file: Path) -> Iterator[tuple[int, dict[tuple[str, str], float], dict[str, Any]]]:
+    """Yield what each line after the heading holds: the step, its numbers by (what, name), and all of it.
+
+    The last line may be cut off. Raises NoHistory, naming the line, for any other that is no look.
+    """
+    for number, text in enumerate(lines[1:], start=2):
+        try:
+            content = json.loads(text)
+            if content.get("over"):
+                continue
+            values = content["values"]
+            look = {(what, name): float(value) for what, of in values.items() for name, value in of.items()}
+            new = {name: (dtype, source) for name, (dtype, source) in (content.get("modules") or {}).items()}
+            step = int(content["step"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if number == len(lines):
+                return
+            raise NoHistory(f"{file}, line {number}: {error}") from error
+        yield step, look, content | {"modules": new}
 
 
 def _file_of(path: Path) -> Path:

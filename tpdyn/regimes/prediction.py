@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-from tpdyn.exponents import Order, show_order
+from tpdyn.exponents import Order, direction, show_order
 from tpdyn.program.program import Program, Source
 
 
@@ -94,7 +94,7 @@ class Prediction:
     read: int = 0
 
     def _repr_html_(self) -> str:
-        from tpdyn.notebook import card, table, tone
+        from tpdyn.notebook import card, table
 
         last = {row.name: row for row in self.table if row.kind in COMPARED}
         rows = [
@@ -102,7 +102,7 @@ class Prediction:
             for row in last.values()
         ]
         told = [reason.told() for reason in (*self.outside, *self.reasons)][:2]
-        tones = [tone(None if row.change is None else float(row.change)) for row in last.values()]
+        tones = [direction(row.change) for row in last.values()]
         return card(
             "outside the theory" if self.outside else self.regime.value, told,
             table(("module", "size", f"change at step {max((r.step for r in last.values()), default=0)}"), rows, tones),

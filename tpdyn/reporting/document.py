@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tpdyn.claims.outcome import ReportRow
 from tpdyn.claims.report import Report, row_to_dict
 from tpdyn.claims.statistics import CROSSOVER, FLOOR, GROWING_CROSSOVER, OrderEstimate, estimate_order
-from tpdyn.exponents import Order
+from tpdyn.exponents import Order, direction
 from tpdyn.limits.comparison import Approach
 from tpdyn.limits.limit import Estimate, Limit
 from tpdyn.measuring.measurement import SPLIT, Measurement
@@ -244,13 +244,6 @@ def _reason(prediction: Prediction, reason: Reason) -> Document:
 
 def _location(source: Source) -> Document | None:
     return {"file": source.file, "line": source.line, "text": source.text.strip()} if source.file else None
-
-
-def direction(order: Order) -> str:
-    """Name what a value of this order does as the width grows: "grows", "stays", "vanishes"; "zero" if identically zero."""
-    if order is None:
-        return "zero"
-    return "grows" if order > 0 else "stays" if order == 0 else "vanishes"
 
 
 def _expected(prediction: Prediction, name: str) -> Document:

@@ -56,14 +56,12 @@ class Run:
 
     def scalar(self, tag: str, step: int, value: float, description: str = "") -> None:
         """Write one number. NaN and infinities are kept: a run that diverges is data."""
-        metadata = scalars.create_summary_metadata("", description)
-        metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+        metadata = _classed(scalars.create_summary_metadata("", description), summary_pb2.DATA_CLASS_SCALAR)
         self._summary(tag, step, metadata, _scalar(value))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write many numbers of one step, by tag, in one event."""
-        metadata = scalars.create_summary_metadata("", "")
-        metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+        metadata = _classed(scalars.create_summary_metadata("", ""), summary_pb2.DATA_CLASS_SCALAR)
         summary = summary_pb2.Summary()
         for tag, value in values.items():
             self._rises(tag, step)
@@ -72,43 +70,31 @@ class Run:
 
     def numbers(self, tag: str, step: int, values: NDArray[np.float32]) -> None:
         """Write a vector of numbers for the tab "Tensor Programs", packed in one tensor."""
-        metadata = summary_pb2.SummaryMetadata(
-            plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN),
-            data_class=summary_pb2.DATA_CLASS_TENSOR,
-        )
-        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(values))])
         content = np.asarray(values, dtype="<f4").tobytes()
-        self._summary(
-            tag,
-            step,
-            metadata,
-            tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=shape, tensor_content=content),
+        tensor = tensor_pb2.TensorProto(
+            dtype=types_pb2.DT_FLOAT, tensor_shape=_shape(len(values)), tensor_content=content
         )
+        self._summary(tag, step, _ours(summary_pb2.DATA_CLASS_TENSOR), tensor)
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Write one page of markdown."""
-        metadata = texts.create_summary_metadata("", "")
-        metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
-        self._summary(tag, step, metadata, _bytes(markdown.encode()))
+        metadata = _classed(texts.create_summary_metadata("", ""), summary_pb2.DATA_CLASS_TENSOR)
+        self._summary(tag, step, metadata, _strings(_shape(), markdown.encode()))
 
     def image(self, tag: str, png: bytes, description: str = "") -> None:
         """Write one picture, as the bytes of a PNG; the description is markdown."""
         width, height = struct.unpack(">II", png[16:24])  # of the header chunk, which comes first
-        metadata = images.create_summary_metadata("", description)
-        metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
-        content = [str(width).encode(), str(height).encode(), png]
-        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(content))])
-        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=content)
-        self._summary(tag, 0, metadata, tensor)
+        metadata = _classed(images.create_summary_metadata("", description), summary_pb2.DATA_CLASS_BLOB_SEQUENCE)
+        self._summary(tag, 0, metadata, _strings(_shape(3), str(width).encode(), str(height).encode(), png))
 
     def layout(self, charts: Mapping[str, Sequence[Any]]) -> None:
         """Lay out the custom scalars dashboard: charts (from `lines` or `band`) by category. Once in a log folder."""
         layout = layout_pb2.Layout(
             category=[layout_pb2.Category(title=title, chart=list(each)) for title, each in charts.items()]
         )
-        metadata = custom_scalars.create_summary_metadata()
-        metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
-        self._summary(custom_scalars.CONFIG_SUMMARY_TAG, 0, metadata, _bytes(layout.SerializeToString()))
+        metadata = _classed(custom_scalars.create_summary_metadata(), summary_pb2.DATA_CLASS_TENSOR)
+        written = _strings(_shape(), layout.SerializeToString())
+        self._summary(custom_scalars.CONFIG_SUMMARY_TAG, 0, metadata, written)
 
     def experiment(self, settings: Iterable[tuple[str, Setting]], metrics: Iterable[str]) -> None:
         """Declare what the hparams dashboard compares: the settings' names and types, the metrics' tags. Once a log."""
@@ -134,19 +120,9 @@ class Run:
 
     def board(self, tag: str, step: int, content: Mapping[str, Any]) -> None:
         """Write a document for the tab "Tensor Programs": gzipped JSON. A later step replaces an earlier one."""
-        metadata = summary_pb2.SummaryMetadata(
-            plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN),
-            data_class=summary_pb2.DATA_CLASS_BLOB_SEQUENCE,
-        )
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         packed = gzip.compress(text.encode(), mtime=0)
-        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=1)])
-        self._summary(
-            tag,
-            step,
-            metadata,
-            tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=[packed]),
-        )
+        self._summary(tag, step, _ours(summary_pb2.DATA_CLASS_BLOB_SEQUENCE), _strings(_shape(1), packed))
 
     def flush(self) -> None:
         """Have what was written be seen by whoever reads now."""
@@ -158,8 +134,7 @@ class Run:
 
     def _hparams(self, tag: str, **content: Any) -> None:
         metadata = hparams.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
-        metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
-        self._summary(tag, 0, metadata, hparams.NULL_TENSOR)
+        self._summary(tag, 0, _classed(metadata, summary_pb2.DATA_CLASS_TENSOR), hparams.NULL_TENSOR)
 
     def _summary(self, tag: str, step: int, metadata: Any, tensor: Any) -> None:
         self._rises(tag, step)
@@ -193,15 +168,27 @@ def band(title: str, value: str, low: str, high: str) -> Any:
     return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series]))
 
 
+def _classed(metadata: Any, data_class: Any) -> Any:
+    metadata.data_class = data_class
+    return metadata
+
+
+def _ours(data_class: Any) -> Any:
+    """Describe a value for the tab "Tensor Programs"."""
+    plugin = summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN)
+    return summary_pb2.SummaryMetadata(plugin_data=plugin, data_class=data_class)
+
+
+def _shape(*sizes: int) -> Any:
+    return tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=each) for each in sizes])
+
+
 def _scalar(value: float) -> Any:
-    shape = tensor_shape_pb2.TensorShapeProto()
-    return tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=shape, float_val=[value])
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=_shape(), float_val=[value])
 
 
-def _bytes(content: bytes) -> Any:
-    return tensor_pb2.TensorProto(
-        dtype=types_pb2.DT_STRING, tensor_shape=tensor_shape_pb2.TensorShapeProto(), string_val=[content]
-    )
+def _strings(shape: Any, *content: bytes) -> Any:
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=content)
 
 
 def _type_of(value: Setting) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tensorboard.compat.proto import attr_value_pb2, graph_pb2, node_def_pb2, tensor_shape_pb2, versions_pb2
 
-from tpdyn.exponents import Order, Scaling, show_order
+from tpdyn.exponents import Order, Scaling, direction, show_order
 from tpdyn.program.instructions import Apply, Leaf, operands_of
 from tpdyn.program.program import Program, Statement
 from tpdyn.program.show import show_statement
@@ -55,8 +55,7 @@ def device_of(order: Order) -> str:
 
     Three colours: `/order/device:grows:0`, `stays` and `vanishes` (a change that is identically zero, too).
     """
-    label = "vanishes" if order is None or order < 0 else "grows" if order > 0 else "stays"
-    return f"/order/device:{label}:0"
+    return f"/order/device:{'vanishes' if order is None else direction(order)}:0"
 
 
 def _node_name(statement: Statement, position: int) -> str:

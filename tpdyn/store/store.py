@@ -84,6 +84,21 @@ class Store:
         store.check()
         return store
 
+    @staticmethod
+    def of_logs(path: str | os.PathLike[str]) -> Store:
+        """Open the store under a folder of logs, or the store itself.
+
+        Raises FileNotFoundError where there is none, StoreError if it was written in another format.
+        """
+        folder = Path(path)
+        store = Store(folder / FOLDER if (folder / FOLDER).is_dir() else folder)
+        if not (store.folder / "store.json").exists():
+            raise FileNotFoundError(
+                f"{folder} has no finished runs; expected a folder in which `tpdyn check` or `tpdyn transfer` logged"
+            )
+        store.check()
+        return store
+
     def check(self) -> None:
         """Raise StoreError if the folder holds a store of another format."""
         facts = self.folder / "store.json"

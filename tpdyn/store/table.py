@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tpdyn.store.store import FOLDER, METADATA, Store
+from tpdyn.store.store import METADATA, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,14 +39,7 @@ def runs(path: str | os.PathLike[str] = "logs") -> pa.Table:
         >>> frame = polars.from_arrow(tpdyn.runs("logs"))  # doctest: +SKIP
         >>> frame.filter(polars.col("what") == "change").group_by("width", "module").agg(polars.mean("value"))  # doctest: +SKIP
     """
-    folder = Path(path)
-    store = Store(folder / FOLDER if (folder / FOLDER).is_dir() else folder)
-    if not (store.folder / "store.json").exists():
-        raise FileNotFoundError(
-            f"{folder} has no finished runs; expected a folder in which `tpdyn check` or `tpdyn transfer` logged, such as logs"
-        )
-    store.check()
-    return together(store.files())
+    return together(Store.of_logs(path).files())
 
 
 def together(files: Sequence[Path]) -> pa.Table:
