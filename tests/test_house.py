@@ -36,7 +36,7 @@ FLOORS = (
     ("program",),
     ("pointwise",),
     ("exact",),
-    ("exponents", "atomic", "home", "notebook", "rationals"),
+    ("exponents", "atomic", "home", "notebook", "pictures", "rationals"),
 )
 LEVEL = {name: len(FLOORS) - index for index, names in enumerate(FLOORS) for name in names}
 WITHOUT_TORCH = (

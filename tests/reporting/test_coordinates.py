@@ -10,17 +10,18 @@ import pytest
 
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measurement import Measurement
+from tpdyn.pictures import png, save
 from tpdyn.regimes.prediction import Prediction
-from tpdyn.reporting.coordinates import picture, picture_bytes
+from tpdyn.reporting.coordinates import draw
 
 pytest.importorskip("matplotlib")
 
 
 def test_the_picture_names_every_module_and_its_power(report: Report, tmp_path: Path) -> None:
     for form in ("svg", "png", "pdf"):
-        picture(report, tmp_path / f"coordinates.{form}")
+        save(draw(report), tmp_path / f"coordinates.{form}")
         assert (tmp_path / f"coordinates.{form}").stat().st_size > 1000
-    assert picture_bytes(report).startswith(b"\x89PNG")
+    assert png(draw(report)).startswith(b"\x89PNG")
 
 
 def test_values_that_are_zero_or_not_finite_are_left_out(
@@ -29,4 +30,4 @@ def test_values_that_are_zero_or_not_finite_are_left_out(
     runs = measured()
     runs.change[:, :, :, 0] = 0.0
     runs.change[-1] = np.nan
-    assert picture_bytes(compare(predicted(fc1=None), runs)).startswith(b"\x89PNG")
+    assert png(draw(compare(predicted(fc1=None), runs))).startswith(b"\x89PNG")

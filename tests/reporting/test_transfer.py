@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tpdyn.reporting.transfer import picture, show
+from tpdyn.pictures import save
+from tpdyn.reporting.transfer import draw, show
 from tpdyn.tuning.optimum import Transfer, locate
 from tpdyn.tuning.sweep import Sweep
 
@@ -48,5 +49,5 @@ def test_the_verdict_says_whether_it_moves_and_what_the_theory_allows() -> None:
 def test_the_picture_is_drawn(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"curves.{suffix}"
-    picture([swept(-1.0), swept(0.0)], path)
+    save(draw([swept(-1.0), swept(0.0)]), path)
     assert path.stat().st_size > 2000

@@ -72,6 +72,7 @@ def check(
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
     with exits() as leave:
+        from tpdyn import pictures
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files, rebuild
         from tpdyn.commands.runs import means_of
@@ -136,7 +137,7 @@ def check(
         if checked.report is not None:
             terminal.show(checked.report, exponents=exponents, statements=statements, fix=command)
             if picture is not None:
-                coordinates.picture(checked.report, picture)
+                pictures.save(coordinates.draw(checked.report), picture)
                 print(f"\n  picture: {picture}", end="")
             print(f"\n  tensorboard --logdir {logdir}")
         else:

@@ -203,6 +203,7 @@ def transfer(
 ) -> None:
     """Sweep the learning rate at several widths, for one or more parametrizations: does the best one move?"""
     with exits():
+        from tpdyn import pictures
         from tpdyn.commands import files
         from tpdyn.commands.check import script_of, seconds_of
         from tpdyn.commands.transfer import log_name, transfers
@@ -240,6 +241,6 @@ def transfer(
         transfer_log.log_transfers(swept, destination, script=script)
         write(lambda: {"transfers": [each.to_dict() for each in swept]})
         if picture is not None:
-            reporting.picture(swept, picture)
+            pictures.save(reporting.draw(swept), picture)
             print(f"the picture: {picture}")
         print(f"tensorboard --logdir {logdir}")

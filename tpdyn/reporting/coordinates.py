@@ -6,9 +6,7 @@ smallest width. Where theory is right the two run in parallel.
 
 from __future__ import annotations
 
-import io
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from tpdyn.claims.outcome import ReportRow
 from tpdyn.claims.report import Report
 from tpdyn.exponents import show_order
+from tpdyn.pictures import blank
 from tpdyn.reporting.table import fold
 
 MOST = 24
@@ -25,36 +24,19 @@ COLUMNS = 4
 COLOURS = {"agrees": "tab:green", "disagrees": "tab:red", "diverged": "tab:red"}
 
 
-def picture(report: Report, path: Path) -> None:
-    """Write the picture (png, svg or pdf by its name). Raises ImportError with advice when matplotlib is missing."""
-    _save(report, path, path.suffix.removeprefix("."))
-
-
-def picture_bytes(report: Report) -> bytes:
-    """Draw the picture as a png."""
-    content = io.BytesIO()
-    _save(report, content, "png")
-    return content.getvalue()
-
-
-def _save(report: Report, to: Path | io.BytesIO, form: str) -> None:
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("the picture needs matplotlib: pip install 'tpdyn[pictures]'") from error
+def draw(report: Report) -> Any:
+    """Draw the picture as a matplotlib figure. Raises ImportError with advice when matplotlib is missing."""
     rows = [row for row in report.rows() if row.name in report.measurement.names][:MOST]
     across = min(COLUMNS, max(1, len(rows)))
     down = max(1, math.ceil(len(rows) / across))
-    figure = Figure(figsize=(0.6 + 2.4 * across, 0.8 + 2.1 * down), layout="constrained")
+    figure = blank(0.6 + 2.4 * across, 0.8 + 2.1 * down)
     panels = np.atleast_1d(figure.subplots(down, across, sharex=True)).ravel()
     for axes, row in zip(panels, rows, strict=False):
         _panel(axes, report, row)
     for axes in panels[len(rows) :]:
         axes.set_visible(False)
     figure.suptitle(f"change at step {report.step} against the width; dashed: theory", fontsize="medium")
-    with mpl.rc_context({"svg.hashsalt": "tpdyn"}):
-        figure.savefig(to, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
+    return figure
 
 
 def _panel(axes: Any, report: Report, row: ReportRow) -> None:

@@ -20,12 +20,12 @@ from tpdyn.claims.report import Report
 from tpdyn.exponents import Order
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.parametrizing.maps.diagram import PhaseDiagram
-from tpdyn.parametrizing.maps.picture import png
+from tpdyn.parametrizing.maps.picture import draw
+from tpdyn.pictures import png
 from tpdyn.program.program import Program
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction
-from tpdyn.reporting import board
-from tpdyn.reporting.coordinates import picture_bytes
+from tpdyn.reporting import board, coordinates
 from tpdyn.reporting.document import Document, of_phases, of_prediction, of_report
 from tpdyn.reporting.events import Run, Setting, band, lines
 from tpdyn.reporting.folders import write_folder
@@ -91,7 +91,7 @@ def _write(report: Report, folder: Path, document: Document) -> None:
         board.write(run, folder, document, prediction)
         run.text(VERDICT_TAG, page(document))
         if importlib.util.find_spec("matplotlib") is not None:
-            run.image(COORDINATES_TAG, picture_bytes(report))
+            run.image(COORDINATES_TAG, png(coordinates.draw(report)))
         run.layout(_charts(measurement))
         run.experiment(_settings(report, 0), [tag_of(CHANGE, name) for name in measurement.names])
     _write_program(prediction, folder)
@@ -115,7 +115,7 @@ def _write_program(prediction: Prediction, folder: Path) -> None:
 
 
 def _write_phases(diagram: PhaseDiagram, folder: Path, document: Document) -> None:
-    picture = png(diagram)
+    picture = png(draw(diagram))
     with Run(folder / PHASES_RUN) as run:
         board.write(run, folder, document)
         run.image(PHASES_TAG, picture)

@@ -6,10 +6,8 @@ hyperparameter). If the curves' minima lie above each other, the best factor of 
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdyn.exponents import show_power
+from tpdyn.pictures import blank
 from tpdyn.reporting import terminal
 from tpdyn.tuning.optimum import CONFIDENCE, Interval, Transfer
 
@@ -78,25 +77,11 @@ def _numbers(interval: Interval) -> str:
     return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
-def picture(transfers: Sequence[Transfer], path: Path) -> None:
-    """Write the picture (png, svg or pdf by its name). Raises ImportError with advice when matplotlib is missing."""
-    _save(transfers, path, path.suffix.removeprefix("."))
+def draw(transfers: Sequence[Transfer]) -> Any:
+    """Draw the picture as a matplotlib figure. Raises ImportError with advice when matplotlib is missing."""
+    figure = blank(1.0 + 4.0 * len(transfers), 3.9)
+    import matplotlib as mpl
 
-
-def picture_bytes(transfers: Sequence[Transfer]) -> bytes:
-    """Draw the picture as a png."""
-    content = io.BytesIO()
-    _save(transfers, content, "png")
-    return content.getvalue()
-
-
-def _save(transfers: Sequence[Transfer], to: Path | io.BytesIO, form: str) -> None:
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("the picture needs matplotlib: pip install 'tpdyn[pictures]'") from error
-    figure = Figure(figsize=(1.0 + 4.0 * len(transfers), 3.9), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(transfers), sharey=True))
     colours = mpl.colormaps["viridis"]
     lowest = min(float(t.sweep.losses[np.isfinite(t.sweep.losses)].min()) for t in transfers)
@@ -116,8 +101,7 @@ def _save(transfers: Sequence[Transfer], to: Path | io.BytesIO, form: str) -> No
         last = min(shown[-1] + 1, len(transfer.sweep.factors) - 1)  # beyond, every run diverges
         axes.set_xlim(*np.log2([transfer.sweep.factors[0], transfer.sweep.factors[last]]))
     panels[-1].legend(title="width", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    with mpl.rc_context({"svg.hashsalt": "tpdyn"}):
-        figure.savefig(to, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
+    return figure
 
 
 def _panel(axes: Any, transfer: Transfer, colours: Any) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tpdyn.pictures import png
 from tpdyn.reporting import board
 from tpdyn.reporting.document import Document, of_transfers
 from tpdyn.reporting.events import Run, Setting, band
@@ -32,7 +33,7 @@ from tpdyn.reporting.tags import (
     WIDTH_AXIS_RUN,
     run_of_width,
 )
-from tpdyn.reporting.transfer import picture_bytes
+from tpdyn.reporting.transfer import draw
 from tpdyn.tuning.optimum import Transfer
 
 
@@ -53,7 +54,7 @@ def _write(transfers: Sequence[Transfer], folder: Path, document: Document) -> N
         run.layout({f"(runs '{WIDTH_AXIS_RUN}', width as step)": charts})
         run.experiment(_settings(transfers[0], 0), [BEST_TAG, LOWEST_TAG])
         if importlib.util.find_spec("matplotlib") is not None:
-            run.image(PICTURE_TAG, picture_bytes(transfers))
+            run.image(PICTURE_TAG, png(draw(transfers)))
     for transfer in transfers:
         below = folder / _folder(transfer.sweep.name)
         for index, width in enumerate(transfer.sweep.widths):

@@ -22,6 +22,7 @@ from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
 from tpdyn.parametrizing.maps.planes import Around, Axis, Limits, locate, plane_around, plane_through
 from tpdyn.parametrizing.maps.sized import Sized, Sizes
+from tpdyn.pictures import save
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import Cell, no_search_for_cycles
@@ -189,9 +190,9 @@ class PhaseDiagram:
 
     def save(self, path: str | Path) -> None:
         """Draw a picture: svg, pdf or png by the ending; needs matplotlib (`pip install 'tpdyn[pictures]'`)."""
-        from tpdyn.parametrizing.maps.picture import save
+        from tpdyn.parametrizing.maps.picture import draw
 
-        save(self, path)
+        save(draw(self), path)
 
 
 @no_search_for_cycles()

@@ -6,13 +6,12 @@ is a single point is a dot.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tpdyn.exact.outlines import Corner
+from tpdyn.pictures import blank
 
 if TYPE_CHECKING:
     from tpdyn.parametrizing.maps.diagram import PhaseDiagram
@@ -30,15 +29,11 @@ BROAD = ("kernel", "feature learning")
 
 def draw(diagram: PhaseDiagram, axes: Any = None) -> Any:
     """Draw a diagram into matplotlib axes (new ones if none are given); returns the figure."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.patches import PathPatch
-        from matplotlib.path import Path as Outline
-    except ImportError as error:
-        raise ImportError("a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'") from error
     if axes is None:
-        figure = Figure(figsize=(8.5, 5.5), layout="constrained")
-        axes = figure.subplots()
+        axes = blank(8.5, 5.5, dpi=100).subplots()
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
     for region in diagram.regions:  # holes run the other way, so that they stay empty
         loops = [Outline([*_floats(loop), (0, 0)], closed=True) for loop in region.outline]
         shape = Outline.make_compound_path(*loops)
@@ -113,16 +108,6 @@ def _legend(phases: Iterable[Phase]) -> list[Any]:
     ]
 
 
-def save(diagram: PhaseDiagram, path: str | Path) -> None:
-    """Write the picture; the ending of the file says how (svg, pdf, png). The same diagram gives the same svg."""
-    figure = draw(diagram)
-    import matplotlib as mpl
-
-    plain = {"Date": None} if Path(path).suffix == ".svg" else None
-    with mpl.rc_context({"svg.hashsalt": "tpdyn"}):
-        figure.savefig(path, metadata=plain)
-
-
 def svg(diagram: PhaseDiagram, size: int = 300) -> str:
     """Draw a small picture with its legend as HTML, for notebooks, without matplotlib."""
 
@@ -162,13 +147,6 @@ def svg(diagram: PhaseDiagram, size: int = 300) -> str:
     picture = f'<svg width="{size}" height="{size}" viewBox="0 0 {size} {size}">{"".join(parts)}</svg>'
     legend = f'<div style="line-height:1.5">{squares}<br>{axes}<br>{marks}</div>'
     return f'<div style="display:flex;gap:20px;align-items:flex-start">{picture}{legend}</div>'
-
-
-def png(diagram: PhaseDiagram) -> bytes:
-    """Draw the picture as the bytes of a PNG."""
-    written = io.BytesIO()
-    draw(diagram).savefig(written, format="png")
-    return written.getvalue()
 
 
 def _floats(corners: tuple[Corner, ...]) -> list[tuple[float, float]]:
