@@ -12,13 +12,11 @@ from typing import Literal
 
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
-from tpdyn.program.builder import Builder
-from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
-from tpdyn.program.program import Mark, Parameter, Program, View
+from tpdyn.program.builder import Builder, Dim
+from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 
 WIDE = Scaling.of(1, 1)
-ZERO = Scaling(())
 
 
 def layer_names(layers: int) -> tuple[str, ...]:
@@ -54,72 +52,40 @@ def mlp_program(
     "adam" is the normalised gradient `g / (sqrt(g^2) + eps)`, Adam with beta = 0.
     """
     exact = point or _origin(layers)
+    names = layer_names(layers)
     multipliers = [Scaling.of(1, -a) for a in exact.a]
-    laws = [Law("normal", ZERO, Scaling.of(1, -b)) for b in exact.b]
     rates = [Scaling.of(-rate, -c) for c in exact.c]
-    one, minus = Scaling.of(1), Scaling.of(-1)
-    size, features, classes = Scaling.of(batch), Scaling.of(inputs), Scaling.of(outputs)
     build = Builder()
     build.at(phase="initialization")
-    names = layer_names(layers)
-    shapes = [(WIDE, features), *((WIDE, WIDE),) * (layers - 1), (classes, WIDE)]
-    leaves = zip(names, laws, shapes, strict=True)
-    versions = [[build.leaf(Leaf("parameter", name, law), shape)] for name, law, shape in leaves]
-    gradients: list[list[int]] = [[] for _ in names]
-
-    def matrix(var: int) -> View:
-        return View((var,), ((0,), (1,)))
-
+    shapes: list[tuple[Dim, Dim]] = [(WIDE, inputs), *((WIDE, WIDE),) * (layers - 1), (outputs, WIDE)]
+    for name, shape, b in zip(names, shapes, exact.b, strict=True):
+        build.parameter(name, shape, std=Scaling.of(1, -b))
     for step in range(steps):
         build.at(step=step, phase="data")
-        x = build.leaf(Leaf("data", f"x{step}", Law("data")), (size, features))
-        y = build.leaf(Leaf("data", f"y{step}", Law("data")), (size, classes))
+        x, y = build.data(f"x{step}", (batch, inputs)), build.data(f"y{step}", (batch, outputs))
+        weights = [build.now(name) for name in names]
         build.at(phase="forward")
         pre, post = [], [x]
-        for layer in range(layers):
-            weight = Operand(versions[layer][-1], (1, 2))
-            product = Contract((Operand(post[-1], (0, 2)), weight), multipliers[layer])
-            pre.append(build.add(product, (size, WIDE), name=f"h{layer + 1}@{step}"))
-            post.append(
-                build.add(Apply(function, (Operand(pre[-1], (0, 1)),)), (size, WIDE), name=f"x{layer + 1}@{step}")
-            )
-            build.marks.append(Mark("module", f"h{layer + 1}", step, matrix(pre[-1])))
-            build.marks.append(Mark("module", f"x{layer + 1}", step, matrix(post[-1])))
-        readout = Operand(versions[-1][-1], (1, 2))
-        last = Contract((Operand(post[-1], (0, 2)), readout), multipliers[-1])
-        f = build.add(last, (size, classes), name=f"f@{step}")
-        build.marks.append(Mark("output", "output", step, matrix(f)))
+        for k, weight in enumerate(weights[:-1]):
+            pre.append(build.einsum("bi,oi->bo", post[-1], weight, scale=multipliers[k], name=f"h{k + 1}@{step}"))
+            post.append(build.apply(function, pre[-1], name=f"x{k + 1}@{step}"))
+            build.mark("module", f"h{k + 1}", pre[-1])
+            build.mark("module", f"x{k + 1}", post[-1])
+        f = build.einsum("bi,oi->bo", post[-1], weights[-1], scale=multipliers[-1], name=f"f@{step}")
+        build.mark("output", "output", f)
         build.at(phase="backward")
-        delta = build.add(
-            Combine(((one, Operand(f, (0, 1))), (minus, Operand(y, (0, 1))))), (size, classes), name=f"df@{step}"
-        )
-        for layer in range(layers, -1, -1):
-            gradients[layer].append(
-                build.add(
-                    Contract((Operand(delta, (2, 0)), Operand(post[layer], (2, 1))), multipliers[layer]),
-                    shapes[layer],
-                    name=f"d{names[layer]}@{step}",
-                )
-            )
-            if layer:
-                back = build.add(
-                    Contract((Operand(delta, (0, 2)), Operand(versions[layer][-1], (2, 1))), multipliers[layer]),
-                    (size, WIDE),
-                    name=f"dx{layer}@{step}",
-                )
-                slope = build.add(Apply(_slope(function), (Operand(pre[layer - 1], (0, 1)),)), (size, WIDE))
-                delta = build.add(
-                    Contract((Operand(back, (0, 1)), Operand(slope, (0, 1)))), (size, WIDE), name=f"dh{layer}@{step}"
-                )
+        delta = build.combine((1, f), (-1, y), name=f"df@{step}")
+        gradients = dict[int, int]()
+        for k in range(layers, -1, -1):
+            gradients[k] = build.einsum("bo,bi->oi", delta, post[k], scale=multipliers[k], name=f"d{names[k]}@{step}")
+            if k:
+                back = build.einsum("bo,oi->bi", delta, weights[k], scale=multipliers[k], name=f"dx{k}@{step}")
+                slope = build.apply(_slope(function), pre[k - 1])
+                delta = build.einsum("bi,bi->bi", back, slope, name=f"dh{k}@{step}")
         build.at(phase="optimizer")
-        for layer, name in enumerate(names):
-            update = _direction(build, gradients[layer][-1], optimizer)
-            terms = ((one, Operand(versions[layer][-1], (0, 1))), (rates[layer], Operand(update, (0, 1))))
-            versions[layer].append(build.add(Combine(terms), shapes[layer], name=f"{name}_{step + 1}"))
-    build.parameters = [
-        Parameter(name, tuple(map(matrix, versions[k])), tuple(map(matrix, gradients[k])))
-        for k, name in enumerate(names)
-    ]
+        for k, name in enumerate(names):
+            update = _direction(build, gradients[k], optimizer)
+            build.update(name, build.combine((1, weights[k]), (rates[k], update)), gradient=gradients[k])
     return build.build(steps=steps)
 
 
@@ -138,17 +104,13 @@ def _slope(function: str) -> str:
 
 
 def _direction(build: Builder, gradient: int, optimizer: str) -> int:
-    here = Operand(gradient, (0, 1))
-    shape = build.statements[gradient].shape
     if optimizer == "sgd":
         return gradient
     if optimizer == "sign":
-        return build.add(Apply("sign", (here,)), shape)
-    square = build.add(Contract((here, here)), shape)
-    root = build.add(Apply("sqrt", (Operand(square, (0, 1)),)), shape)
-    guarded = build.add(Combine(((Scaling.of(1), Operand(root, (0, 1))),), Scaling.of(1e-8), epsilon=True), shape)
-    inverse = build.add(Apply("reciprocal", (Operand(guarded, (0, 1)),)), shape)
-    return build.add(Contract((here, Operand(inverse, (0, 1)))), shape)
+        return build.apply("sign", gradient)
+    root = build.apply("sqrt", build.einsum("oi,oi->oi", gradient, gradient))
+    inverse = build.apply("reciprocal", build.combine((1, root), constant=1e-8, epsilon=True))
+    return build.einsum("oi,oi->oi", gradient, inverse)
 
 
 def mlp_script(

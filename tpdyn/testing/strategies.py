@@ -17,7 +17,7 @@ from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
 from tpdyn.pointwise import FUNCTIONS, Function, lookup
 from tpdyn.program.builder import Builder
-from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
+from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.judgement import first_unstable
@@ -119,37 +119,34 @@ def _programs(draw: Callable[..., Any], length: int) -> Program:
         power: Fraction = draw(st.sampled_from([Fraction(0), Fraction(-1, 2), Fraction(-1)]))
         return Scaling.of(1, power)
 
-    vectors = [build.leaf(Leaf("parameter", f"v{k}", Law("normal", Scaling(()), std())), (WIDE,)) for k in range(2)]
-    matrices = [
-        build.leaf(Leaf("parameter", f"W{k}", Law("normal", Scaling(()), Scaling.of(1, Fraction(-1, 2)))), (WIDE, WIDE))
-        for k in range(2)
-    ]
+    def leaf(name: str, scale: Scaling, *shape: Scaling) -> int:
+        return build.leaf(Leaf("parameter", name, Law("normal", scale=scale)), shape)
+
+    vectors = [leaf(f"v{k}", std(), WIDE) for k in range(2)]
+    matrices = [leaf(f"W{k}", Scaling.of(1, Fraction(-1, 2)), WIDE, WIDE) for k in range(2)]
     scalars: list[int] = []
     for number in range(draw(st.integers(2, length))):
         kind = draw(st.sampled_from(["matvec", "transposed", "sum", "product", "function", "dot", "mean", "scaled"]))
-        x = draw(st.sampled_from(vectors))
-        y = draw(st.sampled_from(vectors))
+        x, y = draw(st.sampled_from(vectors)), draw(st.sampled_from(vectors))
         name = f"u{number}"
-        if kind in ("matvec", "transposed"):
-            axes = (0, 1) if kind == "matvec" else (1, 0)
-            matrix = Operand(draw(st.sampled_from(matrices)), axes)
-            vectors.append(build.add(Contract((matrix, Operand(x, (1,)))), (WIDE,), name=name))
-        elif kind == "sum":
-            terms = ((Scaling.of(1), Operand(x, (0,))), (Scaling.of(0.7), Operand(y, (0,))))
-            vectors.append(build.add(Combine(terms), (WIDE,), name=name))
-        elif kind == "product":
-            vectors.append(build.add(Contract((Operand(x, (0,)), Operand(y, (0,)))), (WIDE,), name=name))
-        elif kind == "function":
-            function = draw(st.sampled_from(["tanh", "relu", "abs", "gelu", "sigmoid"]))
-            vectors.append(build.add(Apply(function, (Operand(x, (0,)),)), (WIDE,), name=name))
-        elif kind == "dot":
-            scale = Scaling.of(1, draw(st.sampled_from([Fraction(0), Fraction(-1, 2), Fraction(-1)])))
-            scalars.append(build.add(Contract((Operand(x, (0,)), Operand(y, (0,))), scale), (), name=name))
-        elif kind == "mean":
-            scalars.append(build.add(Contract((Operand(x, (0,)),), Scaling.of(1, -1)), (), name=name))
-        elif scalars:
-            factor = Operand(draw(st.sampled_from(scalars)), ())
-            vectors.append(build.add(Contract((factor, Operand(x, (0,)))), (WIDE,), name=name))
+        match kind:
+            case "matvec" | "transposed":
+                equation = "ij,j->i" if kind == "matvec" else "ji,j->i"
+                vectors.append(build.einsum(equation, draw(st.sampled_from(matrices)), x, name=name))
+            case "sum":
+                vectors.append(build.combine((1, x), (0.7, y), name=name))
+            case "product":
+                vectors.append(build.einsum("i,i->i", x, y, name=name))
+            case "function":
+                function = draw(st.sampled_from(["tanh", "relu", "abs", "gelu", "sigmoid"]))
+                vectors.append(build.apply(function, x, name=name))
+            case "dot":
+                power = draw(st.sampled_from([Fraction(0), Fraction(-1, 2), Fraction(-1)]))
+                scalars.append(build.einsum("i,i->", x, y, scale=Scaling.of(1, power), name=name))
+            case "mean":
+                scalars.append(build.einsum("i->", x, scale=Scaling.of(1, -1), name=name))
+            case "scaled" if scalars:
+                vectors.append(build.einsum(",i->i", draw(st.sampled_from(scalars)), x, name=name))
     return build.build()
 
 
