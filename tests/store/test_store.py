@@ -24,7 +24,7 @@ def test_a_run_comes_back_bit_for_bit_also_in_another_process_s_store(tmp_path: 
     assert run.facts["width"] == 64
     assert run.facts["made"]
     assert Store.under(tmp_path).get(key_of({"width": 65})) is None
-    assert [each.key for each in Store.under(tmp_path).runs()] == [key_of(FACTS)]
+    assert [path.stem for path in Store.under(tmp_path).files()] == [key_of(FACTS)]
 
 
 def test_fresh_looks_nothing_up_and_keeps_what_is_made(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_folder_without_runs_is_refused_and_an_emptied_store_is_an_empty_table
         tpdyn.runs(tmp_path)
     store = Store.under(tmp_path)
     store.put("ab0", {"width": 1, "seed": 0}, [])
-    store.remove("ab0")
+    store.path("ab0").unlink()
     assert tuple(tpdyn.runs(tmp_path).column_names) == COLUMNS
 
 

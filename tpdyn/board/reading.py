@@ -96,11 +96,6 @@ class Logs:
         """Return the map of a log's program. Raises as `document` does."""
         return self._one(context, experiment, run, ATLAS_TAG)
 
-    def version(self, context: Any, experiment: str, run: str) -> str:
-        """Return a text that changes whenever the document does."""
-        datum = self._blobs(context, experiment, run, [DOCUMENT_TAG]).get(run, {}).get(DOCUMENT_TAG)
-        return "" if datum is None else f"{datum.step}-{datum.wall_time}"
-
     def _one(self, context: Any, experiment: str, run: str, tag: str) -> dict[str, Any]:
         tags = self._blobs(context, experiment, run, [tag]).get(run)
         if not tags or tag not in tags:

@@ -2,15 +2,15 @@
 
     python -m tpdyn.claims.rates 400
 
-draws numbers that follow a claim, and numbers of a named wrong theory, and checks both. The counts are kept in `RATES`. Its last
-line lets Hypothesis hunt for an alarm (`hunted`).
+draws numbers that follow a claim, and numbers of a named wrong theory, and checks both. The page on CI
+has the counts of 40 trials. Its last line lets Hypothesis hunt for an alarm (`hunted`). Regimes: `tpdyn.claims.deciding.ALPHA`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,17 +26,6 @@ from tpdyn.tuning.sweep import Sweep
 KERNEL = np.array([[1.0, 0.5], [0.5, 2.0]])
 ROOT = np.linalg.cholesky(KERNEL)
 WIDTHS = (64, 128, 256, 512)
-
-RATES: Mapping[str, tuple[str, int, int, int, int]] = {
-    "order": ("off by 1/2", 40, 0, 0, 40),
-    "limit": ("the dot term dropped", 40, 0, 0, 40),
-    "kernel": ("off by 10 %", 40, 0, 0, 40),
-    "law": ("covariance off by 30 %, margin 15 %", 40, 0, 0, 40),
-    "transfer": ("moves as n^-1/2", 40, 0, 0, 40),
-}
-"""By kind of claim: the wrong theory, trials, right ones called failed, wrong ones that hold, wrong ones that fail.
-
-From `python -m tpdyn.claims.rates 40`. Regimes: `tpdyn.claims.deciding.ALPHA`."""
 
 
 def order(trial: int, wrong: bool) -> str:
@@ -95,7 +84,10 @@ WRONG = {
 
 
 def measured(kind: str, trials: int) -> tuple[str, int, int, int, int]:
-    """Measure one row of `RATES`."""
+    """Count for a kind of claim.
+
+    Returns the wrong theory, trials, right claims that fail, wrong ones that hold, wrong ones that fail.
+    """
     counts, alone = {}, {"order": order, "transfer": transfer}
     for wrong in (False, True):
         verdicts = (
@@ -134,10 +126,10 @@ def hunted(runs: int, examples: int = 100, alpha: float = ALPHA) -> tuple[int, i
 
 
 def main(arguments: list[str]) -> None:
-    """Print what `RATES` is to be."""
+    """Print one line a kind."""
     trials = int(arguments[0]) if arguments else 400
     for kind in WRONG:
-        print(f"    {kind!r}: {measured(kind, trials)},", flush=True)
+        print(f"{kind}: {measured(kind, trials)}", flush=True)
     corrected, plain = hunted(trials)
     print(f"under Hypothesis, {trials} runs of 100 examples: {corrected} false alarms, {plain} without the correction")
 

@@ -174,7 +174,7 @@ def show(
         save = absolute(save)
         if save is not None:
             files.check_file(save, "--save")
-        if show.is_program_file(target):
+        if target.endswith(".json"):
             program = show.program_in(Path(target))
         else:
             recorded = widths_of(record_widths)

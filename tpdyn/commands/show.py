@@ -14,11 +14,6 @@ from tpdyn.regimes.predict import predict
 PHASES = ("initialization", "forward", "backward", "optimizer")
 
 
-def is_program_file(target: str) -> bool:
-    """Tell whether a target is a program as JSON, rather than a script."""
-    return target.endswith(".json")
-
-
 def program_in(path: Path) -> Program:
     """Read a program file. Raises `BadInput`, naming the file and what is wrong in it."""
     try:

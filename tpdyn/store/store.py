@@ -182,17 +182,6 @@ class Store:
         """List the files of all finished runs."""
         return sorted(self.folder.glob(f"??/*{SUFFIX}"))
 
-    def runs(self) -> Iterator[Run]:
-        """Yield all finished runs that can be read."""
-        for path in self.files():
-            run = read(path)
-            if run is not None:
-                yield run
-
-    def remove(self, key: str) -> None:
-        """Forget a finished run."""
-        self.path(key).unlink(missing_ok=True)
-
     def _begin(self) -> None:
         facts = self.folder / "store.json"
         if not facts.exists():
