@@ -24,3 +24,13 @@ def test_dependence_passes_through_every_instruction_and_stops_at_what_it_is_ask
     inputs = depends_on(program, "data", behind={updated})  # a version: what follows from it is a function of weights
     assert [var for var in range(len(program)) if inputs[var]] == [x, both, number, again]
     assert alone not in [var for var in range(len(program)) if on_data[var]]
+
+
+def test_a_vector_of_data_holds_no_sample() -> None:
+    """Spectral norm keeps one for its power iteration. Without width it is an input: class weights, say."""
+    b = Builder()
+    u, x, weights = b.data("u", (N,)), b.data("x", (3, N)), b.data("weights", (3,))
+    b.einsum("i,ti->t", u, x)
+    program = b.build()
+    assert [var for var in range(3) if depends_on(program, "data", samples=True)[var]] == [x, weights]
+    assert depends_on(program, "data", samples=True)[3] and depends_on(program, "data")[u]

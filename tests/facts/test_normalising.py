@@ -40,3 +40,25 @@ def test_a_function_of_eigenvalues_does_not_act_entry_by_entry() -> None:
     spectrum = b.add(Eigenvalues(Operand(s, (1, 2)), (1,), (2,), 0), (N,))
     b.add(Apply("rsqrt", (Operand(b.combine((1, spectrum), constant=1e-8), (0,)),)), (N,))
     assert Facts.of(b.build()).normalising == ()
+
+
+def test_what_is_only_read_to_be_divided_is_a_numerator_also_behind_a_sum() -> None:
+    """Linear attention: `phi(q) (phi(k)^T v)` is of order 1, and so is the sum of weights that it is divided by."""
+    b = Builder()
+    b.at(phase="forward")
+    y, bias, weight = b.parameter("y", (7, N)), b.parameter("bias", (N,)), b.parameter("z", (7,))
+    total = b.combine((1, y), (1, bias))
+    quotient = b.einsum("ti,t->ti", total, b.apply("reciprocal", weight))
+    b.at(phase="backward")
+    b.apply("tanh", y)  # gradients read it, too
+    assert Facts.of(b.build()).numerators == {y, bias, total}
+    assert quotient
+
+
+def test_what_is_read_otherwise_too_is_no_numerator() -> None:
+    b = Builder()
+    b.at(phase="forward")
+    y, weight = b.parameter("y", (7, N)), b.parameter("z", (7,))
+    b.einsum("ti,t->ti", y, b.apply("reciprocal", weight))
+    b.einsum("ti,t->ti", y, weight)
+    assert Facts.of(b.build()).numerators == frozenset()

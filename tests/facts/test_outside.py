@@ -47,3 +47,43 @@ def test_a_fixed_matrix_that_is_summed_over_the_width_is_named() -> None:
 def test_random_matrices_and_products_without_a_sum_are_inside_of_the_theory() -> None:
     assert not transformed("random", "normal").fixed_products
     assert not transformed("constant", "array", sums=False).fixed_products
+
+
+def attended(**shape: object) -> tuple[Builder, int, int]:
+    """Rows k and v of three tokens, and the matrix `sum_t k_t v_t^T`."""
+    b = Builder()
+    b.at(phase="forward")
+    x = b.data("x", (3, 5))
+    k, v = (b.einsum("ti,oi->to", x, b.parameter(name, (N, 5))) for name in "kv")
+    return b, k, b.einsum("td,te->de", k, v)
+
+
+def test_a_sum_over_tokens_of_outer_products_is_a_matrix_of_the_theory_and_so_is_a_function_of_its_entries() -> None:
+    """The memory of linear attention, and a covariance: both dims are dims of vectors."""
+    b, k, memory = attended()
+    b.einsum("td,de->te", k, b.apply("tanh", memory))
+    assert Facts.of(b.build()).wide_data == ()
+
+
+def test_of_a_product_of_two_matrices_one_must_have_a_finite_rank() -> None:
+    b, _, memory = attended()
+    low = b.einsum("de,ef->df", b.parameter("W", (N, N)), memory)
+    curved = b.apply("tanh", memory)
+    high = b.einsum("de,fe->df", curved, curved)
+    facts = Facts.of(b.build())
+    assert low not in facts.wide_data and facts.wide_data == (high,)
+
+
+def test_a_fixed_matrix_times_what_the_network_computes_is_none_of_the_theory() -> None:
+    """Ones on the diagonal, say: only the size of its entries is known."""
+    b, k, memory = attended()
+    kept = b.einsum("de,de->de", memory, b.leaf(Leaf("constant", "eye", Law("array")), (N, N)))
+    three = b.einsum("td,de->tde", k, memory)
+    assert Facts.of(b.build()).wide_data == (kept,)
+    assert three
+
+
+def test_three_growing_dims_are_too_many() -> None:
+    b, k, memory = attended()
+    cube = b.einsum("tc,de->cde", k, memory)
+    assert Facts.of(b.build()).wide_data == (cube,)

@@ -54,3 +54,28 @@ def test_a_parameter_in_pieces_is_followed_piece_by_piece() -> None:
 def test_only_parameters_without_a_growing_dim_are_finite() -> None:
     facts, _ = trained()
     assert facts.finite_parameters == {"c"}
+
+
+def iterated() -> tuple[Facts, dict[str, int]]:
+    """W over the length of W u: a step of a power iteration, and the layer that applies it."""
+    b = Builder()
+    b.at(phase="forward")
+    at = {"W": b.parameter("W", (N, N)), "V": b.parameter("V", (N, N)), "u": b.data("u", (N,))}
+    at["Wu"] = b.einsum("ij,j->i", at["W"], at["u"])
+    at["length"] = b.apply("rsqrt", b.einsum("i,i->", at["Wu"], at["Wu"]))
+    at["normed"] = b.einsum("ij,->ij", at["W"], at["length"])
+    at["both"] = b.combine((1, at["W"]), (1, at["V"]))
+    at["h"] = b.einsum("ij,tj->ti", at["normed"], b.data("x", (3, N)))
+    return Facts.of(b.build()), at
+
+
+def test_a_function_of_one_matrix_alone_stands_in_for_it() -> None:
+    facts, at = iterated()
+    assert facts.weights == {at["W"]: "W", at["V"]: "V", at["normed"]: "W"}
+    assert facts.stood_for == {"W"}
+
+
+def test_products_with_vectors_that_hold_no_sample_are_counted() -> None:
+    facts, at = iterated()
+    assert facts.iterated[at["W"]] == 2  # W u, and W over its length
+    assert at["h"] in facts.used and at["Wu"] not in facts.used

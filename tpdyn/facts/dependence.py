@@ -11,8 +11,11 @@ Answers = tuple[bool, ...]
 """One answer a statement."""
 
 
-def depends_on(program: Program, kind: LeafKind, behind: Container[int] = ()) -> Answers:
+def depends_on(program: Program, kind: LeafKind, behind: Container[int] = (), *, samples: bool = False) -> Answers:
     """Mark the values that depend on leaves of a kind. Values in `behind` stop the dependence.
+
+    samples: leave out leaves all of whose axes are wide. They hold no sample for which to compute something. The vector that
+    spectral norm keeps for its power iteration is one.
 
     With the versions of parameters in `behind`, a value depends on data only through its inputs. A function of weights alone
     does not, even after updates.
@@ -21,7 +24,8 @@ def depends_on(program: Program, kind: LeafKind, behind: Container[int] = ()) ->
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
         if isinstance(instruction, Leaf):
-            depends.append(instruction.kind == kind)
+            vector = samples and 0 < len(statement.shape) == len(statement.wide_axes)
+            depends.append(instruction.kind == kind and not vector)
         else:
             depends.append(position not in behind and any(depends[operand.var] for operand in operands_of(instruction)))
     return tuple(depends)

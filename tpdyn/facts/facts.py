@@ -148,15 +148,41 @@ class Facts:
     def computed(self) -> tuple[int, ...]:
         """What the network computes: forward values that depend on data and on parameters.
 
-        Where nothing wide does, constants and buffers are what the network is fed with.
+        Where nothing wide depends on samples, a vector of data is an input, too. Where nothing wide depends on data, constants and
+        buffers are what the network is fed with.
         """
         program = self.program
-        values = deciding.computed(program, depends_on(program, "data", self.owner), self._from_parameters)
-        if any(program.statements[position].wide_axes for position in values):
-            return values
+        for from_data in (self._from_samples, depends_on(program, "data", self.owner)):
+            values = deciding.computed(program, from_data, self._from_parameters)
+            if any(program.statements[position].wide_axes for position in values):
+                return values
         kinds: tuple[LeafKind, ...] = ("data", "buffer", "constant")
         given = zip(*(depends_on(program, kind, self.owner) for kind in kinds), strict=True)
         return deciding.computed(program, tuple(map(any, given)), self._from_parameters)
+
+    @cached_property
+    def used(self) -> frozenset[int]:
+        """What the network computes, to look up."""
+        return frozenset(self.computed)
+
+    @cached_property
+    def _from_samples(self) -> tuple[bool, ...]:
+        return depends_on(self.program, "data", self.owner, samples=True)
+
+    @cached_property
+    def weights(self) -> Mapping[int, str]:
+        """Values that a network may apply: the versions of a parameter, and what stands in for it."""
+        return {**self.owner, **parameters.stand_ins(self.program, self.owner, self._from_samples)}
+
+    @cached_property
+    def stood_for(self) -> frozenset[str]:
+        """The parameters that something stands in for."""
+        return frozenset(self.weights[var] for var in self.weights.keys() - self.owner.keys())
+
+    @cached_property
+    def iterated(self) -> Mapping[int, int]:
+        """How often a matrix is applied to vectors that hold no sample."""
+        return parameters.iterated(self.program, self.owner, self._from_samples)
 
     @cached_property
     def unfed(self) -> tuple[int, ...]:
@@ -187,9 +213,14 @@ class Facts:
         return normalising.normalisation_factors(self.program)
 
     @cached_property
+    def numerators(self) -> frozenset[int]:
+        """Values that are only read to be divided by another: the quotient is a representation."""
+        return normalising.numerators(self.program)
+
+    @cached_property
     def representations(self) -> tuple[int, ...]:
         """What the network computes along one wide dim, with multipliers folded."""
-        without = self.masks | self.normalisation_factors | self.folded.keys()
+        without = self.masks | self.normalisation_factors | self.numerators | self.folded.keys()
         return deciding.representations(self.program, self.computed, without)
 
     @cached_property
@@ -270,9 +301,9 @@ class Facts:
 
     @cached_property
     def wide_data(self) -> tuple[int, ...]:
-        """What the network computes of its inputs along two wide dims."""
+        """What the network computes of its inputs along two wide dims, other than matrices of the theory."""
         from_inputs = depends_on(self.program, "data", self.owner)
-        return outside.wide_data(self.program, self.computed, from_inputs)
+        return outside.wide_data(self.program, self.computed, from_inputs, self.spaces)
 
     @cached_property
     def fixed_products(self) -> tuple[int, ...]:

@@ -1,21 +1,76 @@
-"""Where does the theory not reach, though every statement can be read? Values that grow both ways, and fixed wide matrices."""
+"""Where does the theory not reach, though every statement can be read? Samples that grow, and fixed wide matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
-from tpdyn.program.instructions import Contract, Leaf, operands_of
+from tpdyn.program.dims import Axis, Space
+from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Instruction, Leaf, Slice, operands_of
 from tpdyn.program.program import Program
 
 
-def wide_data(program: Program, computed: Iterable[int], from_inputs: Sequence[bool]) -> tuple[int, ...]:
-    """Find functions of the inputs along two wide dims: the number of samples, or of tokens, grows too.
+def wide_data(
+    program: Program, computed: Iterable[int], from_inputs: Sequence[bool], space_of: Mapping[Axis, Space]
+) -> tuple[int, ...]:
+    """Find functions of the inputs along two wide dims that are no matrices of the theory, as where samples grow.
 
-    Functions of weights alone are left out, even after updates.
+    A finite sum of outer products is such a matrix (the memory of linear attention, the covariance of an embedding). So is
+    a function of its entries (nonlinear outer products: Tensor Programs IVb, arXiv 2308.01814). Matrices act on vectors: of
+    a product of two, one must have a finite rank. Functions of weights alone are left out, even after updates.
     """
-    return tuple(
-        position for position in computed if len(program.statements[position].wide_axes) > 1 and from_inputs[position]
+    samples = _samples(program, space_of)
+    finite_rank: set[int] = set()
+    wanted, outside = set(computed), []
+    for position, statement in enumerate(program.statements):
+        if len(statement.wide_axes) < 2:
+            continue
+        if _has_finite_rank(program, statement.instruction, finite_rank):
+            finite_rank.add(position)
+        if position in wanted and from_inputs[position]:
+            grows = any(space_of[position, axis] in samples for axis in statement.wide_axes)
+            if grows or not _is_matrix(program, position, finite_rank):
+                outside.append(position)
+    return tuple(outside)
+
+
+def _samples(program: Program, space_of: Mapping[Axis, Space]) -> frozenset[Space]:
+    """Find the spaces of data that no parameter has: samples and tokens, where these grow."""
+    return frozenset(
+        space
+        for position, statement in enumerate(program.statements)
+        if isinstance(statement.instruction, Leaf) and statement.instruction.kind == "data"
+        for axis in statement.wide_axes
+        if not (space := space_of[position, axis]).parameters
     )
+
+
+def _has_finite_rank(program: Program, instruction: Instruction, known: Container[int]) -> bool:
+    """Tell whether a value along two wide dims is a finite sum of outer products. known: those before it that are."""
+    thin = [len(program.statements[o.var].wide_axes) < 2 or o.var in known for o in operands_of(instruction)]
+    if isinstance(instruction, Contract) and _multiplies_matrices(program, instruction):
+        return any(thin)
+    return isinstance(instruction, Contract | Combine | Slice | Gather | Concat) and all(thin)
+
+
+def _multiplies_matrices(program: Program, product: Contract) -> bool:
+    """Tell whether two values with two wide dims meet along one that is summed over."""
+    wide = [{operand.axes[axis] for axis in program.statements[operand.var].wide_axes} for operand in product.operands]
+    kept = {label for labels in wide for label in labels}
+    return len(wide) == 2 and min(map(len, wide)) > 1 and len(wide[0] & wide[1]) > 0 and len(kept) > 2
+
+
+def _is_matrix(program: Program, position: int, finite_rank: Container[int]) -> bool:
+    """Tell whether a value along two wide dims is made as matrices of the theory are."""
+    statement = program.statements[position]
+    instruction = statement.instruction
+    if len(statement.wide_axes) != 2 or not isinstance(
+        instruction, Contract | Combine | Apply | Slice | Gather | Concat
+    ):
+        return False
+    if any(_is_fixed_matrix(program, operand.var) for operand in operands_of(instruction)):
+        return False
+    multiplies = isinstance(instruction, Contract) and _multiplies_matrices(program, instruction)
+    return not multiplies or position in finite_rank
 
 
 def fixed_products(program: Program) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import tpdyn
+from tpdyn.facts.facts import Facts
 from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Program
 
@@ -78,3 +79,22 @@ def test_multiples_that_only_products_read_are_gone(programs: dict[str, Program]
         and s.origin.step == 0
     ]
     assert scaled.count(-1) == 2  # the logits and the output
+
+
+def test_what_is_read_from_a_matrix_of_activations_keeps_the_multiplier_behind_it() -> None:
+    """`q @ (k.T @ v) / d` is of order 0 before the next layer: the division is not a multiplier of that layer."""
+
+    def train(width: int) -> None:
+        layers = nn.ModuleList([nn.Linear(5, width), *(nn.Linear(width, width) for _ in range(3)), nn.Linear(width, 2)])
+        optimizer = torch.optim.SGD(layers.parameters(), lr=0.1)
+        data = torch.randn(6, 5)
+        for _ in range(3):
+            x = torch.tanh(layers[0](data))
+            q, k, v = (layers[i](x) for i in (1, 2, 3))
+            optimizer.zero_grad()
+            layers[4](q @ (k.T @ v) / width).square().mean().backward()
+            optimizer.step()
+
+    facts = Facts.of(tpdyn.record(train, widths=(16, 24, 40), steps=2, verify=False))
+    (bare,) = (p for p, power in facts.folded.items() if facts.program.statements[p].origin.step == 0 and power == -1)
+    assert facts.program.statements[bare].origin.source.text.startswith("layers[4](q @ (k.T @ v)")

@@ -120,18 +120,35 @@ class Self(nn.Module):
 
 
 class Linear(nn.Module):
-    """Linear attention: (phi(q) (phi(k)^T v)), with cumulative sums."""
+    """Linear attention: phi(q) (phi(k)^T v) over phi(q) sum phi(k). Causal: each token reads the sums up to itself."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, causal: bool = False) -> None:
         super().__init__()
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv, self.causal = nn.Linear(width, 3 * width), causal
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).view(*x.shape[:2], 3, 2, -1).unbind(2)
         q, k = F.elu(q) + 1, F.elu(k) + 1
+        if self.causal:
+            memory = torch.einsum("bthd,bthe->bthde", k, v).cumsum(1)
+            y = torch.einsum("bthd,bthde->bthe", q, memory) / (q * k.cumsum(1)).sum(-1, keepdim=True)
+            return x + y.flatten(2)
         memory = torch.einsum("bthd,bthe->bhde", k, v) / x.shape[1]
         y = torch.einsum("bthd,bhde->bthe", q, memory) / (q * k.sum(1, keepdim=True)).sum(-1, keepdim=True)
         return x + y.flatten(2)
+
+
+class Memories(nn.Module):
+    """A matrix for each token, of which some are read."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory = torch.einsum("btd,bte->btde", self.key(x), x) / x.shape[-1]
+        read = torch.einsum("bd,bde->be", x[:, 0], memory[:, 1] + memory[:, -1])
+        return x + read.unsqueeze(1)
 
 
 class Decoder(nn.Module):
@@ -280,6 +297,8 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "nn.MultiheadAttention": Self,
     "nn.MultiheadAttention, dropout": lambda n: Self(n, dropout=0.2),
     "linear attention": Linear,
+    "memories of tokens": Memories,
+    "linear attention, causal": lambda n: Linear(n, causal=True),
     "nn.TransformerEncoderLayer": lambda n: nn.TransformerEncoderLayer(n, 2, 4 * n, 0.1, "gelu", batch_first=True),
     "nn.TransformerEncoderLayer, norm first": lambda n: nn.TransformerEncoderLayer(
         n, 2, 4 * n, 0.0, batch_first=True, norm_first=True

@@ -96,6 +96,7 @@ SPATIAL: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
     "PReLU": (2, lambda n: nn.PReLU(n)),
     "Fold of Unfold": (2, lambda n: FoldUnfold(n)),
     "spectral norm": (2, lambda n: torch.nn.utils.parametrizations.spectral_norm(nn.Conv2d(n, n, 1))),
+    "spectral norm by hooks": (2, lambda n: torch.nn.utils.spectral_norm(nn.Conv2d(n, n, 1))),
     "weight norm": (2, lambda n: torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(n, n, 3, padding=1))),
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from tpdyn.recorder.live.hooks import Watch, first_float_tensor
 
@@ -231,3 +232,17 @@ def test_the_first_float_tensor_is_found_in_nested_outputs() -> None:
     assert first_float_tensor({"a": [torch.ones(2, dtype=torch.long), (None, x)]}) is x
     assert first_float_tensor((torch.tensor(0.5), x)) is x  # the loss, then the logits
     assert first_float_tensor(((loss := torch.tensor(0.5)),)) is loss
+
+
+def test_a_parametrization_that_is_built_or_asked_for_is_not_the_network() -> None:
+    """`spectral_norm(layer)` computes the weight once, before there is a network around the layer."""
+
+    def script() -> None:
+        model = nn.Sequential(spectral_norm(nn.Linear(3, 4)), nn.Linear(4, 1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        (model(torch.ones(2, 3)).sum() + model[0].weight.sum()).backward()
+        optimizer.step()
+
+    watch, events = events_of(script)
+    assert list(watch.parameters()) == ["0.bias", "0.parametrizations.weight.original", "1.weight", "1.bias"]
+    assert [e[1] for e in events if e[0] == "output"] == ["output"]

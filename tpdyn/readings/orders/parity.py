@@ -21,7 +21,7 @@ it is that of the Gaussians in the Master Theorem (Tensor Programs III, arXiv 20
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, final
@@ -411,9 +411,11 @@ class Sources:
     when the characters differ.)
     """
 
-    def __init__(self, classes_per_matrix: int = 8) -> None:
+    def __init__(self, iterated: Mapping[int, int] | None = None, classes_per_matrix: int = 8) -> None:
+        """classes_per_matrix: how many classes are told apart; more are taken together (coarser). iterated: for matrices of
+        which more are to be told apart, how many."""
         self._bits: dict[object, int] = {}
-        self._limit = classes_per_matrix
+        self._iterated, self._limit = iterated or {}, classes_per_matrix
         self._met: dict[tuple[int, int], _Met] = {}
         self._touched: dict[Any, Any] | None = None
         self.chart: Chart | None = None  # where conditions are to be recorded at each use, not once a reading
@@ -425,7 +427,7 @@ class Sources:
 
     def copied(self) -> Sources:
         """Copy the sources, to go on with."""
-        made = Sources(self._limit)
+        made = Sources(self._iterated, self._limit)
         made._bits, made._met = dict(self._bits), dict(self._met)
         made.sums, made.products = {plan: dict(sums) for plan, sums in self.sums.items()}, dict(self.products)
         made.numbers, made.numbered = dict(self.numbers), dict(self.numbered)
@@ -497,7 +499,8 @@ class Sources:
         known = self._met.get(name)
         self._touch(name, known)
         if known is None:
-            bits = [self._bit(("class", *name, number)) for number in range(self._limit)]
+            classes = max(self._limit, self._iterated.get(matrix, 0))
+            bits = [self._bit(("class", *name, number)) for number in range(classes)]
             known = self._met[name] = _met(tuple(1 << (AXES * bit) for bit in bits))
         return known
 

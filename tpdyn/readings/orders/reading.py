@@ -171,7 +171,7 @@ class _Reader:
         self.facts, self.exponents, self.epsilon, self.noting = facts, exponents, epsilon, noting
         self.program = facts.program
         self.guarded = {} if epsilon else facts.guarded_maxima
-        self.sources = Sources()
+        self.sources = Sources(self.facts.iterated)
         self.contributions: list[Contribution] = []
         self.values: Sequence[Value] = ()
 
@@ -369,12 +369,18 @@ class _Reader:
         """Note `dW x`: what the change of a parameter contributes to a product of the forward pass."""
         if statement.origin.phase != "forward" or not self.noting:
             return
+        inside = position not in self.facts.used
         for k, operand in enumerate(contract.operands):
-            if operand.var in self.facts.owner:
-                in_training, by_itself = [v.total for v in values], [v.base for v in values]
-                in_training[k] = by_itself[k] = values[k].change
-                order = self._order(in_training, position, power)
-                self._note(operand.var, position, statement, order, self._order(by_itself, position, power))
+            name = self.facts.weights.get(operand.var)
+            if name is None:
+                continue
+            in_training, by_itself = [v.total for v in values], [v.base for v in values]
+            # In a power iteration vectors have length 1: what counts is by how much W v changes, relative to its size.
+            size = self._order(by_itself, position, power) if inside and name in self.facts.stood_for else ZERO
+            in_training[k] = by_itself[k] = values[k].change
+            orders = (self._order(factors, position, power) for factors in (in_training, by_itself))
+            order, alone = (None if o is None or size is None else o - size for o in orders)
+            self._note(operand.var, position, statement, order, alone)
 
     def _order(self, factors: list[Terms], position: int, power: Fraction) -> Order:
         return leading_order(sum_of_products(factors, self.facts.layout(position), power, self.sources))
@@ -392,7 +398,7 @@ class _Reader:
         behind = self.facts.folded.get(position, ZERO)
         order = None if order is None else order + behind
         alone = None if alone is None else alone + behind
-        self.contributions.append(Contribution(self.facts.owner[var], position, statement.origin.step, order, alone))
+        self.contributions.append(Contribution(self.facts.weights[var], position, statement.origin.step, order, alone))
 
     # -- functions of matrices --------------------------------------------------------------------------------------
 

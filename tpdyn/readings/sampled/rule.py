@@ -234,11 +234,40 @@ class Rule:
                 return self._eigenvalues(instruction, operands[0], shape)
             case Spectral():
                 return self._made(shape, wide, self._spectral(instruction, operands[0], operands[1], shape))
+            case Slice(value=read, axis=cut) if read.axes.index(cut) not in operands[0].wide:  # type: ignore[union-attr]
+                entries = list(instruction.entries(self.width))
+                picked = torch.eye(operands[0].shape[read.axes.index(cut)]).to(self.one)[entries]
+                return self._along(read, operands[0], cut, picked, shape, wide)
+            case Concat(axis=axis) if axis not in wide:
+                return self._laid_out(instruction, operands, shape, wide)
             case Leaf() | Gather() | Scatter() | Slice() | Concat():
                 what = type(instruction).__name__.lower()
                 raise OutsideTheory(f"outside the sampler: {what} of a matrix whose rows and columns both grow")
             case _:
                 assert_never(instruction)
+
+    def _laid_out(self, concat: Concat, operands: tuple[Sampled, ...], shape: tuple[int, ...], wide: Labels) -> Matrix:
+        """Lay matrices end to end along a finite axis (of tokens): each is placed among zeros, and all are added."""
+        places = torch.eye(shape[concat.axis]).to(self.one)
+        lengths, values = [length.size_at(self.width) for length in concat.lengths], iter(operands)
+        terms: list[Term] = []
+        for part, place in zip(concat.parts, torch.split(places, lengths, 1), strict=True):
+            if part is not None:
+                placed = self._along(part, next(values), concat.axis, place, shape, wide)
+                terms += self._scaled(placed, tuple(range(len(shape))), 1.0, len(shape))
+        return self._made(shape, wide, terms)
+
+    def _along(
+        self, read: Operand, value: Sampled, axis: int, numbers: Tensor, shape: tuple[int, ...], wide: Labels
+    ) -> Sampled:
+        """Multiply a matrix by numbers along a finite axis; their rows are those of the result. A missing axis has one entry."""
+        rank = len(shape)
+        inner = max(rank, *read.axes) + 1
+        summed = tuple(inner if label == axis else label for label in read.axes)
+        kept = (*((axis,) if axis < rank else ()), *((inner,) if axis in read.axes else ()))
+        numbers = numbers if axis in read.axes else numbers[:, 0]
+        numbers = numbers if axis < rank else numbers[0]
+        return self._contract((Operand(0, summed), Operand(1, kept)), (value, numbers), 1.0, shape, wide)
 
     def _eigenvalues(self, instruction: Eigenvalues, value: Sampled, shape: tuple[int, ...]) -> Tensor:
         """Compute the eigenvalues of one matrix of low rank."""

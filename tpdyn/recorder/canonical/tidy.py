@@ -126,12 +126,16 @@ def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list
     """Move multiples that only products read into these, and leave them unread: `sum_j (s x_j) y_j` is `s sum_j x_j y_j`.
 
     So readings do not see where a script puts the multiplier. Attention may scale its queries or its logits, a readout its
-    input or its output. The multiplier is one of the product, the vector is what it was. kept: positions that have a name.
+    input or its output. The multiplier is one of the product, the vector is what it was. What is read from a matrix of
+    activations (`q @ (k.T @ v) / d`) keeps the multiplier behind it. kept: positions that have a name.
     """
+    from_data = _from_data(statements)
     multiples = {
         position: multiple
         for position, statement in enumerate(statements)
-        if position not in kept and (multiple := multiple_in(statement)) is not None
+        if position not in kept
+        and (multiple := multiple_in(statement)) is not None
+        and not _read_from_activations(statements, multiple[1].var, from_data)
     }
     for statement in statements:
         for operand in operands_of(statement.instruction):
@@ -152,6 +156,27 @@ def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list
             statement = replace(statement, instruction=instruction)
         result.append(statement)
     return result
+
+
+def _from_data(statements: list[Statement]) -> list[bool]:
+    """Mark the values of forward passes that depend on data otherwise than through trained weights."""
+    marks: list[bool] = []
+    for statement in statements:
+        is_data = isinstance(statement.instruction, Leaf) and statement.instruction.kind == "data"
+        forward = statement.origin.phase == "forward"
+        marks.append(is_data or (forward and any(marks[operand.var] for operand in operands_of(statement.instruction))))
+    return marks
+
+
+def _read_from_activations(statements: list[Statement], position: int, from_data: list[bool]) -> bool:
+    """Tell whether a value is a product with a matrix of activations, summed over a wide dim."""
+    statement = statements[position]
+    return any(
+        from_data[operand.var]
+        and len(statements[operand.var].wide_axes) == 2
+        and _summed_over(statement, operand, statements)
+        for operand in operands_of(statement.instruction)
+    )
 
 
 def _summed_over(statement: Statement, operand: Operand, statements: list[Statement]) -> bool:

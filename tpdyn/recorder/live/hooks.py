@@ -25,6 +25,7 @@ from typing import Any, NoReturn, final
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim import optimizer as optimizer_hooks
 from torch.optim.optimizer import Optimizer
 from torch.utils._python_dispatch import _disable_current_modes
@@ -283,6 +284,12 @@ class Watch:
             self.module_stack.append(("", module))
             if self.on_recomputed is not None:
                 self.on_recomputed(module, True)
+            return
+        if not self.module_stack and isinstance(
+            module, ParametrizationList
+        ):  # a weight is asked for, by its maker or a loss
+            self._silent = 1
+            self.module_stack.append(("", module))
             return
         if not self.module_stack and not torch.is_grad_enabled():
             self._silent = 1

@@ -48,3 +48,12 @@ def test_an_operation_across_entries_keeps_no_law_of_independent_entries() -> No
     law = law_of(lambda width: torch.softmax(torch.randn(width), 0))
     assert law.kind == "iid"
     assert float(law.location.at(24)) == pytest.approx(1 / 24, rel=1e-3)
+
+
+def test_a_gaussian_vector_of_unit_length_has_gaussian_entries_of_order_minus_one_half() -> None:
+    """`F.normalize(torch.randn(n))`, the start of a power iteration. Rows of a matrix, or of uniform draws, are not."""
+    law = law_of(lambda width: nn.functional.normalize(torch.randn(width), dim=0))
+    assert law.kind == "normal" and law.location.is_zero
+    assert float(law.scale.at(100)) == pytest.approx(0.1)
+    assert law_of(lambda width: nn.functional.normalize(torch.rand(width), dim=0)).kind == "iid"
+    assert law_of(lambda width: torch.randn(width) / 2 / torch.ones(1)).kind == "normal"

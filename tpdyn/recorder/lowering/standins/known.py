@@ -19,7 +19,15 @@ from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.draws import Draw, normal_draw
 from tpdyn.recorder.lowering.rules import randomness
 from tpdyn.recorder.lowering.standins.standin import Call, StandIn, mapped
-from tpdyn.recorder.lowering.values import Handle, Known, KnownKind, Outside, Refusal, StandsIn
+from tpdyn.recorder.lowering.values import (
+    Handle,
+    Known,
+    KnownKind,
+    Outside,
+    Refusal,
+    StandsIn,
+    uniform_number,
+)
 
 SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
 REARRANGED = frozenset(
@@ -149,12 +157,24 @@ def _surviving_draw(
         if all(number == 0 for number in others):
             return draw, (*source.notes, f"some entries of a drawn tensor were overwritten at {node.origin.source}")
         return None, ()
+    if name == "div" and args[0] is source and (unit := _unit_vector(source, draw, args[1])) is not None:
+        return unit, (*source.notes, f"a random vector of unit length is taken for Gaussian at {node.origin.source}")
     others_fixed = all(k is source or k.number is not None for k in known)
     if not _is_pointwise(node) or not others_fixed:
         return None, ()
     step = _step(node, args, kwargs, source)
     law = _affine(draw.law, step) if draw.law is not None and name in _AFFINE else None
     return Draw(draw.quantile, law, (*draw.steps, step)), source.notes
+
+
+def _unit_vector(source: Known, draw: Draw, divisor: Any) -> Draw | None:
+    """Return the law of a Gaussian vector divided by its length: as n grows, Gaussian entries of standard deviation n^-1/2."""
+    centred = draw.law is not None and draw.law.kind == "normal" and draw.law.location.is_zero
+    if not centred or not isinstance(divisor, Known) or len(source.shape) != 1 or source.shape[0] < 8:
+        return None
+    length, found = uniform_number(divisor.tensor), float(source.tensor.double().norm())
+    alike = length is not None and math.isclose(length, found, rel_tol=1e-5)
+    return normal_draw(0.0, source.shape[0] ** -0.5) if alike else None
 
 
 def _outside(name: str, args: tuple[Any, ...]) -> Outside | None:
