@@ -191,7 +191,7 @@ def test_updates_of_shampoo_have_spectral_norm_of_order_zero() -> None:
         ({"stale": True}, "may lie outside of the matrix's range"),
         ({"update": "trace"}, "a sum over eigenvalues"),
         ({"update": "sign"}, "rank may grow with the width"),
-        ({"update": "another"}, "no function of their own eigenvalues"),
+        ({"update": "another"}, "not a function of their own eigenvalues"),
     ],
 )
 def test_where_orders_are_not_known_the_line_is_named(options: dict[str, object], why: str) -> None:
