@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tpdyn.commands.check import check
-from tpdyn.commands.demo import example
+from tpdyn.home import shipped
 from tpdyn.reporting.terminal import show
 from tpdyn.scripts.script import load
 
@@ -16,7 +16,7 @@ TARGET = "digits_mlp.py:train_ntk"
 
 def main() -> None:
     """Write docs/verdict.svg."""
-    train = load(str(example("digits_mlp.py")) + ":train_ntk", None, [])
+    train = load(str(shipped("examples") / "digits_mlp.py") + ":train_ntk", None, [])
     checked = check(train, widths=(64, 128, 256, 512))
     console = Console(record=True, width=100, force_terminal=True, color_system="truecolor", highlight=False)
     if checked.report is not None:

@@ -282,7 +282,7 @@ def test_the_public_names_exist_and_an_unknown_one_is_refused() -> None:
 
 # Modules (or, with a dot at the end, folders) without a mirrored test file, each with where they are tested or why not at all.
 WITHOUT_MIRROR = {
-    "home": "a path",
+    "home": "paths: tests/commands/test_verify.py and tests/test_cli.py (the demo) find what comes with the package",
     "cli.checking": "words in and out: tests/test_cli.py",
     "cli.shaping": "words in and out: tests/test_cli.py",
     "cli.values": "words in and out: tests/commands/test_simulate.py",

@@ -10,9 +10,9 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, assert_never, final
+from typing import TYPE_CHECKING, Any, assert_never, final
 
 import numpy as np
 
@@ -155,24 +155,16 @@ def check(claim: Claim, bench: Bench | None = None, *, alpha: float = ALPHA) -> 
     bench, start = bench or Bench(), time.monotonic()
     match claim:
         case RegimeClaim():
-            judged = _regime(claim, bench, alpha)
+            finding = _regime(claim, bench, alpha)
         case OrderClaim():
-            judged = _order(claim, bench, alpha)
+            finding = _order(claim, bench, alpha)
         case TransferClaim():
-            judged = _transfer(claim, bench, alpha)
+            finding = _transfer(claim, bench, alpha)
         case LimitClaim() | KernelClaim() | LawClaim():
-            judged = _numbers(claim, bench, alpha)
+            finding = _numbers(claim, bench, alpha)
         case _:
             assert_never(claim)
-    return Finding(
-        claim,
-        judged.verdict,
-        tuple(judged.lines),
-        judged.fix,
-        _repeat(claim, bench),
-        time.monotonic() - start,
-        judged.evidence,
-    )
+    return replace(finding, repeat=_repeat(claim, bench), seconds=time.monotonic() - start)
 
 
 def check_claims(
@@ -198,24 +190,16 @@ def check_claims(
     return tuple(findings)
 
 
-class _Judged(NamedTuple):
-    """What a claim of one kind came to."""
-
-    verdict: numbers.Verdict
-    lines: Sequence[str]
-    fix: str
-    evidence: Report | Transfer | None = None
-
-
-def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Judged:
+def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> Finding:
     prediction = predict(bench.program(claim))
     because = [f"because {reason.text} [{reason.source}]" for reason in prediction.reasons[:2]]
     file = _target_of(claim.subject)
     fix = f"tpdyn fix {file[0]}:{file[1]} | patch -p0" if file is not None else "tpdyn fix"
     if prediction.outside:
-        return _Judged("undecided", [f"outside the theory: {prediction.outside[0].told()}"], "")
+        return Finding(claim, "undecided", (f"outside the theory: {prediction.outside[0].told()}",))
     if prediction.regime is not claim.regime:
-        return _Judged("fails", [f"predicted: {prediction.regime.value}; claimed: {claim.regime.value}", *because], fix)
+        told = f"predicted: {prediction.regime.value}; claimed: {claim.regime.value}"
+        return Finding(claim, "fails", (told, *because), fix)
     widths, seeds = bench.widths or claim.widths, tuple(range(claim.seeds))
     runs = bench.runs(claim, widths, seeds)
     unseen = ProgramRuns(prediction, runs, bench.means(claim.subject))
@@ -223,33 +207,28 @@ def _regime(claim: RegimeClaim, bench: Bench, alpha: float) -> _Judged:
     looks = bench.looks or LOOKS
     report = until_decided(report, lambda w, s: bench.runs(claim, w, s), looks=looks, alpha=alpha, program=unseen)
     if report.outcome is Outcome.CONFIRMED:
-        return _Judged("holds", _evidence(report, True), "", report)
+        return Finding(claim, "holds", _evidence(report, True), evidence=report)
     verdict: numbers.Verdict = "fails" if report.outcome is Outcome.CONTRADICTED else "undecided"
     advice = "" if verdict == "fails" else "more seeds or larger widths: regime(..., seeds=32)"
-    lines = [f"predicted: {prediction.regime.value}", *because, *_evidence(report, False)]
-    return _Judged(verdict, lines, advice, report)
+    lines = (f"predicted: {prediction.regime.value}", *because, *_evidence(report, False))
+    return Finding(claim, verdict, lines, advice, evidence=report)
 
 
-def _evidence(report: Report, confirmed: bool) -> list[str]:
+def _evidence(report: Report, confirmed: bool) -> tuple[str, ...]:
     """Return the rows that decide: each with its line of code and its interval."""
     open_ = {name for claim in report.claims for name in (claim.names if confirmed else claim.open)}
     lines: list[str] = []
     for row in report.rows():
         against = row.verdict in ("disagrees", "diverged")
         if against or (row.name in open_ and len(lines) < 6):
-            measured = row.measured_change_order
-            seen = (
-                "no order"
-                if measured is None
-                else f"{measured.estimate:+.2f} in [{measured.low:+.2f}, {measured.high:+.2f}]"
-            )
+            seen = row.measured_change_order or "no order"
             lines.append(
                 f"{row.name} [{row.source}]: change predicted {show_order(row.change_order)}, measured {seen}: {row.verdict}"
             )
-    return lines
+    return tuple(lines)
 
 
-def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Judged:
+def _order(claim: OrderClaim, bench: Bench, alpha: float) -> Finding:
     widths, seeds = bench.widths or claim.widths, claim.seeds
     verdict: numbers.Verdict = "undecided"
     told = ""
@@ -267,17 +246,14 @@ def _order(claim: OrderClaim, bench: Bench, alpha: float) -> _Judged:
         verdict = {"agrees": "holds", "disagrees": "fails"}.get(agreement, "undecided")  # type: ignore[assignment]
         told = "no order: zero, below round-off, or not finite in too many runs"
         if estimate is not None:
-            told = (
-                f"measured {estimate.estimate:+.2f} in [{estimate.low:+.2f}, {estimate.high:+.2f}] at {100 * confidence:.4g} %, "
-                f"claimed {show_order(claim.order)} +- {MARGIN}, {seeds} seeds"
-            )
+            told = f"measured {estimate} at {100 * confidence:.4g} %, claimed {show_order(claim.order)} +- {MARGIN}, {seeds} seeds"
         if verdict != "undecided":
             break
         seeds *= 2
-    return _Judged(verdict, [told], "more seeds, or larger widths" if verdict == "undecided" else "")
+    return Finding(claim, verdict, (told,), "more seeds, or larger widths" if verdict == "undecided" else "")
 
 
-def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Judged:
+def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> Finding:
     from tpdyn.tuning.optimum import locate
     from tpdyn.tuning.transfer import transfer
 
@@ -304,7 +280,7 @@ def _transfer(claim: TransferClaim, bench: Bench, alpha: float) -> _Judged:
         "fails": "tpdyn fix, or tpdyn.derive: a maximal update",
         "holds": "",
     }
-    return _Judged(verdict, told, remedies[verdict], located)
+    return Finding(claim, verdict, tuple(told), remedies[verdict], evidence=located)
 
 
 def transferred(located: Transfer, claimed: bool) -> numbers.Verdict:
@@ -315,7 +291,7 @@ def transferred(located: Transfer, claimed: bool) -> numbers.Verdict:
     return "undecided" if moves is None else "holds" if moves is claimed else "fails"
 
 
-def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: float) -> _Judged:
+def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: float) -> Finding:
     widths, drawn = bench.widths or claim.widths, dict[tuple[int, int], Any]()
     seeds, evidence = claim.seeds, numbers.Evidence("undecided", "nothing was drawn")
     for look in range(1, (bench.looks or claim.looks) + 1):
@@ -330,7 +306,8 @@ def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: fl
         seeds *= 2
     used = len(drawn) // len(widths)
     fix = "more seeds, larger widths, or a wider margin" if evidence.verdict == "undecided" else ""
-    return _Judged(evidence.verdict, [f"{evidence.worst}, {used} seeds at widths {', '.join(map(str, widths))}"], fix)
+    told = f"{evidence.worst}, {used} seeds at widths {', '.join(map(str, widths))}"
+    return Finding(claim, evidence.verdict, (told,), fix)
 
 
 def _judged(

@@ -134,7 +134,7 @@ class Report:
                 (
                     row.name or "(root)",
                     show_order(row.size_order),
-                    _interval(row.measured_change_order),
+                    str(row.measured_change_order or "(none)"),
                     row.verdict,
                     order,
                 )
@@ -154,9 +154,9 @@ class Report:
                 lines.append(f"not confirmed: {claim.what} ({', '.join(claim.open) or 'no row shows it'})")
         for row in self.table:
             lines.append(
-                f"{row.name or '(root)'}: size {show_order(row.size_order)} {_interval(row.measured_size_order)}, "
+                f"{row.name or '(root)'}: size {show_order(row.size_order)} {row.measured_size_order or '(none)'}, "
                 "change "
-                f"{'<= ' if row.at_most else ''}{show_order(row.change_order)} {_interval(row.measured_change_order)}: "
+                f"{'<= ' if row.at_most else ''}{show_order(row.change_order)} {row.measured_change_order or '(none)'}: "
                 f"{row.verdict}{f' ({row.note})' if row.note else ''}"
             )
         if self.approach is not None:
@@ -398,7 +398,7 @@ def _judge_value(
     if mixed and verdict != "agrees":
         text = "a function of values that grow; its order shows at widths where those are large"
         if verdict == "disagrees":
-            return "not explained", f"{what}: {_interval(estimate)} is not explained: {text}", estimate
+            return "not explained", f"{what}: {estimate} is not explained: {text}", estimate
         return "inconclusive", f"{what}: {text}", estimate
     if verdict == "inconclusive":
         note = f"{what}: the interval is too wide; {estimate.remedy()}" + (
@@ -406,14 +406,14 @@ def _judge_value(
         )
     elif verdict == "disagrees" and _is_below(slow, predicted) and judge(predicted, slow, margin=margin) != verdict:
         text = "growth with a small constant shows at larger widths only"
-        return "inconclusive", f"{what}: {_interval(estimate)}: {text}", estimate
+        return "inconclusive", f"{what}: {estimate}: {text}", estimate
     elif verdict == "disagrees" and hides[0].part is None and still_bends_towards(predicted, estimate, margin):
         at = f"{estimate.steepest:+.2f} at width {max(measurement.widths)}"
         text = f"its slope still moves towards {show_order(predicted)} ({at})"
         return "inconclusive", f"{what}: {text}; measure at larger widths", estimate
     elif verdict == "disagrees":
         note = (
-            f"{what}: predicted {show_order(predicted)}, measured {_interval(estimate)} at "
+            f"{what}: predicted {show_order(predicted)}, measured {estimate} at "
             f"{100 * confidence:.4g} %{f'; {estimate.note}' if estimate.note else ''}"
         )
     return verdict, note, estimate
@@ -454,7 +454,7 @@ def _hidden(what: str, order: Order, slower: Order, estimate: OrderEstimate | No
     if slower is None or estimate is None or estimate.high < slower - margin:
         return ""
     return (
-        f"{what}: {_interval(estimate)} may be a part of order {show_order(slower)} with a larger constant. Behind it "
+        f"{what}: {estimate} may be a part of order {show_order(slower)} with a larger constant. Behind it "
         f"the part of order {show_order(order)} does not show yet; measure at widths that are 16 times larger"
     )
 
@@ -466,10 +466,6 @@ def _falls_late(prediction: Prediction, width: int) -> str:
         return ""
     name = max(late, key=lambda each: late[each])
     return f"the initial size of {name} falls only from width {late[name]:.0f} on; measure at widths above {4 * late[name]:.0f}"
-
-
-def _interval(estimate: OrderEstimate | None) -> str:
-    return "(none)" if estimate is None else f"{estimate.estimate:+.2f} in [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 
 def _json_order(order: Order) -> str | None:

@@ -31,7 +31,7 @@ def leading_later(
         estimate = estimate_order(measurement.widths, values, confidence=confidence)
         if estimate is not None and judge(order, estimate, margin=margin) != "disagrees":
             return (
-                f"change: its part {part} measures {estimate.estimate:+.2f} in [{estimate.low:+.2f}, {estimate.high:+.2f}], "
-                f"and theory says {show_order(order)}. Another part, which falls, is larger at these widths"
+                f"change: its part {part} measures {estimate}, and theory says {show_order(order)}. "
+                "Another part, which falls, is larger at these widths"
             )
     return ""

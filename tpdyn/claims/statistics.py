@@ -154,6 +154,9 @@ class OrderEstimate:
     crossover: float = CROSSOVER
     part: Part | None = None
 
+    def __str__(self) -> str:
+        return f"{self.estimate:+.2f} in [{self.low:+.2f}, {self.high:+.2f}]"
+
     def remedy(self) -> str:
         """Say what would make the interval shorter."""
         if self.seeds < 2:

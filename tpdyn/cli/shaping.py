@@ -130,7 +130,8 @@ def phase(
     with exits():
         from tpdyn.commands import check as checking
         from tpdyn.commands import failures, files
-        from tpdyn.parametrizing.maps.diagram import PhaseDiagram
+        from tpdyn.parametrizing.maps.cover import PhaseCells
+        from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
         from tpdyn.reporting import folders, tensorboard
 
         ends = [limits_of(text) if text else None for text in (x_limits, y_limits)]
@@ -157,14 +158,16 @@ def phase(
         train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
         with progress() as tell:
             program = checking.recorded(train, widths=recorded, steps=steps, progress=tell)
-            diagram = (
-                checking.cells(program, symbol, tell, around=around, limits=all_ends)
-                if symbol
-                else checking.phases(
-                    program, x, y, tell, around=around, through=tuple(filter(None, through.split(","))),
-                    x_limits=ends[0], y_limits=ends[1],
+            if symbol:
+                diagram: PhaseDiagram | PhaseCells = checking.cells(
+                    program, symbol, tell, around=around, limits=all_ends
                 )
-            )  # fmt: skip
+            else:
+                with failures.translated():
+                    diagram = phase_diagram(
+                        program, x, y, around=around, through=tuple(filter(None, through.split(","))), x_limits=ends[0],
+                        y_limits=ends[1], progress=lambda done: tell("reading", done, done),
+                    )  # fmt: skip
         print(diagram.show())
         write(diagram.to_dict)
         if save is not None and isinstance(diagram, PhaseDiagram):

@@ -29,7 +29,6 @@ from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.editing.fix import patch_folder
 from tpdyn.parametrizing.families import differences
 from tpdyn.parametrizing.maps.cover import PhaseCells, phase_cells
-from tpdyn.parametrizing.maps.diagram import PhaseDiagram, phase_diagram
 from tpdyn.parametrizing.maps.planes import Limits
 from tpdyn.parametrizing.parametrization import GAUGES, Parametrization
 from tpdyn.program.program import Program
@@ -265,25 +264,6 @@ def derived(program: Program, gauge: str = "no multipliers") -> tuple[Parametriz
         raise BadInput(f"--gauge {gauge}: no such gauge; expected one of: {', '.join(known)}")
     with translated():
         return derive(program, gauge=known[gauge.replace(" ", "-")]), differences(program)
-
-
-def phases(
-    program: Program,
-    x: str = "c",
-    y: str = "",
-    progress: Progress = silent,
-    *,
-    around: str = "script",
-    through: Sequence[str] = (),
-    x_limits: Limits | None = None,
-    y_limits: Limits | None = None,
-) -> PhaseDiagram:
-    """Draw the phase diagram of a program on a slice. Raise `BadInput` for an unknown name of an axis or point."""
-    with translated():
-        return phase_diagram(
-            program, x, y, around=around, through=through, x_limits=x_limits, y_limits=y_limits,
-            progress=lambda done: progress("reading", done, done),
-        )  # fmt: skip
 
 
 def cells(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from tpdyn.commands.check import Checked, check
 from tpdyn.commands.failures import Exit
-from tpdyn.home import PACKAGE
+from tpdyn.home import shipped
 from tpdyn.regimes.prediction import Regime
 from tpdyn.reporting import folders, tensorboard, terminal
 from tpdyn.reporting.live import Live
@@ -29,7 +28,7 @@ CASES = (
 
 def run(logdir: Path, progress: Progress = silent) -> dict[str, Checked]:
     """Check the three functions and log them under `logdir`; by name."""
-    script = example("digits_mlp.py")
+    script = shipped("examples") / "digits_mlp.py"
     for name, _, _ in CASES:
         folders.check_writable(logdir / name.replace(" ", "-"))
     checked = {}
@@ -71,13 +70,3 @@ def exit_of(checked: dict[str, Checked]) -> Exit:
     right = all(each.prediction.regime is expected[name] for name, each in checked.items())
     against = any(each.exit in (Exit.DISAGREEMENT, Exit.OUTSIDE) for each in checked.values())
     return Exit.OK if right and not against else Exit.DISAGREEMENT
-
-
-def example(name: str) -> Path:
-    """Find a file of `examples/`: beside this one if the package is installed, at the root in a checkout."""
-    here = Path(PACKAGE).resolve()
-    paths: Sequence[Path] = (here / "examples" / name, here.parent / "examples" / name)
-    for path in paths:
-        if path.exists():
-            return path
-    raise FileNotFoundError(f"no {name} in {' or '.join(str(path.parent) for path in paths)}")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, final
 
 from tpdyn.commands.failures import BadInput, Exit
-from tpdyn.home import PACKAGE
+from tpdyn.home import PACKAGE, shipped
 from tpdyn.reporting.progress import Progress, silent
 from tpdyn.reporting.verified import Theorem
 from tpdyn.store.identity import package
@@ -117,14 +117,8 @@ class Verified:
 
 
 def proofs() -> Path:
-    """Find the folder of proofs: beside this file's package in a checkout, within it in an installed one."""
-    here = Path(PACKAGE).resolve()
-    for folder in (here / "proofs_checks", here.parent / "proofs_checks"):
-        if folder.is_dir():
-            return folder
-    raise BadInput(
-        f"the proofs are not beside {here}; expected a folder proofs_checks: install tpdyn from its wheel or source"
-    )
+    """Find the folder of proofs. Raises FileNotFoundError where it was not installed."""
+    return shipped("proofs_checks")
 
 
 def verify(
