@@ -12,10 +12,11 @@ from tpdyn.commands.check import check_widths, recorded
 from tpdyn.commands.failures import translated
 from tpdyn.commands.simulate import float_type, listed, table
 from tpdyn.limits.comparison import Approach, approach
-from tpdyn.limits.limit import Estimate, Limit, limit
+from tpdyn.limits.limit import Limit, limit
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.program.program import Program
+from tpdyn.reporting.document import estimated, named
 from tpdyn.reporting.progress import Progress, silent
 
 SHOWN = 4
@@ -67,14 +68,14 @@ class Limits:
         """Return the same as JSON, with kernels and distributions."""
         result, claims = self.limit, [asdict(claim) for claim in self.claims]
         return {
-            "losses": [_estimate(each) for each in result.losses],
-            "outputs": [_estimate(each) for each in result.outputs],
-            "kernels": [_named(key, each) for key, each in result.kernels.items()],
+            "losses": [estimated(each, listed) for each in result.losses],
+            "outputs": [estimated(each, listed) for each in result.outputs],
+            "kernels": [named(key, each, listed) for key, each in result.kernels.items()],
             "gradients": [
-                {**_named(key, each), "order": str(result.gradient_orders[key])}
+                {**named(key, each, listed), "order": str(result.gradient_orders[key])}
                 for key, each in result.gradients.items()
             ],
-            "distributions": [_named(key, each) for key, each in result.distributions.items()],
+            "distributions": [named(key, each, listed) for key, each in result.distributions.items()],
             "levels": list(result.levels),
             "random": list(result.random),
             "notes": list(result.notes),
@@ -137,16 +138,3 @@ def measured(
     check_widths(widths, "--widths")
     with translated():
         return measure(train, tuple(widths), seeds, steps, progress=partial(progress, "measuring"))
-
-
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "value": listed(estimate.value),
-        "error": listed(estimate.error),
-        "spread": listed(estimate.spread),
-        "random": estimate.random,
-    }
-
-
-def _named(key: tuple[str, int], estimate: Estimate) -> dict[str, Any]:
-    return {"name": key[0], "step": key[1], **_estimate(estimate)}

@@ -54,19 +54,13 @@ def assembled(
                 f"no change is known for {', '.join(dict.fromkeys(run.unknown_base))}: the input was computed from "
                 "other modules' outputs outside of any module. Put the network into one nn.Module"
             )
-    part = {name: outputs[..., k] for k, name in enumerate(FIELDS)}
+    sizes_of_outputs = {name: outputs[..., k] for k, name in enumerate(FIELDS) if name != "new_nonfinite"}
     return Measurement(
         widths=widths,
         seeds=seeds,
         steps=steps,
         names=names,
         parameters=parameters,
-        size=part["size"],
-        rms=part["rms"],
-        change=part["change"],
-        change_rms=part["change_rms"],
-        nonfinite=part["nonfinite"],
-        epsilon=part["epsilon"],
         split=outputs[..., len(FIELDS) :],
         parameter_size=sizes[..., 0],
         parameter_change=sizes[..., 1],
@@ -76,6 +70,7 @@ def assembled(
         completed=completed,
         device=device,
         notes=tuple(dict.fromkeys(notes)),
+        **sizes_of_outputs,
     )
 
 

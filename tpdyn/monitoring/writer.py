@@ -11,6 +11,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -70,7 +71,7 @@ class Writer:
         now = sorted(map(list, standing))
         more: dict[str, Any] = {"time": round(time.time(), 3), "standing": now}
         if alarms:
-            more["alarms"] = [_told(each) for each in alarms]
+            more["alarms"] = [asdict(each) for each in alarms]
         try:
             self._lines.write(line(step, look, new, more) + "\n")
             self._lines.flush()
@@ -132,7 +133,7 @@ class Writer:
         return self._head | {
             "keys": [list(key) for key in self._keys],
             "modules": {name: list(pair) for name, pair in self._modules.items()},
-            "alarms": [_told(each) for each in self._alarms],
+            "alarms": [asdict(each) for each in self._alarms],
             "standing": self._standing,
         }
 
@@ -152,7 +153,3 @@ def _head(logdir: Path, history: History, bands: Mapping[Key, Band]) -> dict[str
     ]
     start = {"schema": SCHEMA, "kind": "monitor", "tpdyn": __version__, "title": logdir.absolute().name, "script": ""}
     return start | {"width": history.width, "bands": edges, "over": False}
-
-
-def _told(alarm: Alarm) -> dict[str, Any]:
-    return {"step": alarm.step, "rule": alarm.rule, "name": alarm.name, "text": alarm.text, "source": alarm.source}

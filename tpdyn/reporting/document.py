@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,11 +132,11 @@ def of_limit(
     """Make the document of a limit, with the losses of real runs at growing widths if there are any."""
     return {
         **_head("limit", title, script),
-        "losses": [_estimate(each) for each in limit.losses],
-        "outputs": [_estimate(each) for each in limit.outputs],
-        "kernels": [_named(key, each) for key, each in limit.kernels.items()],
-        "distributions": [_named(key, each) for key, each in limit.distributions.items()],
-        "sizes": [_named(key, each) for key, each in limit.sizes.items()],
+        "losses": [estimated(each, _listed) for each in limit.losses],
+        "outputs": [estimated(each, _listed) for each in limit.outputs],
+        "kernels": [named(key, each, _listed) for key, each in limit.kernels.items()],
+        "distributions": [named(key, each, _listed) for key, each in limit.distributions.items()],
+        "sizes": [named(key, each, _listed) for key, each in limit.sizes.items()],
         "levels": list(limit.levels),
         "random": list(limit.random),
         "notes": list(limit.notes),
@@ -349,17 +349,15 @@ def _mean(values: NDArray[Any], axis: int) -> NDArray[Any]:
     return np.where(counts > 0, np.where(finite, values, 0.0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
 
 
-def _estimate(estimate: Estimate) -> Document:
-    return {
-        "value": _listed(estimate.value),
-        "error": _listed(estimate.error),
-        "spread": _listed(estimate.spread),
-        "random": estimate.random,
-    }
+def estimated(estimate: Estimate, listed: Callable[[Any], Any]) -> Document:
+    """Write an estimate of a limit; listed: writes its tensors as nested lists."""
+    numbers = {name: listed(getattr(estimate, name)) for name in ("value", "error", "spread")}
+    return {**numbers, "random": estimate.random}
 
 
-def _named(key: tuple[str, int], estimate: Estimate) -> Document:
-    return {"name": key[0], "step": key[1], **_estimate(estimate)}
+def named(key: tuple[str, int], estimate: Estimate, listed: Callable[[Any], Any]) -> Document:
+    """Write the estimate of a value that has a name and a step."""
+    return {"name": key[0], "step": key[1], **estimated(estimate, listed)}
 
 
 def _order(order: Order) -> str | None:

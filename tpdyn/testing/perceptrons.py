@@ -17,6 +17,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 
 WIDE = Scaling.of(1, 1)
+BATCH, INPUTS, OUTPUTS = 4, 5, 3
 
 
 def layer_names(layers: int) -> tuple[str, ...]:
@@ -40,9 +41,7 @@ def mlp_program(
     function: str = "tanh",
     optimizer: Literal["sgd", "sign", "adam"] = "sgd",
     steps: int = 3,
-    batch: int = 4,
-    inputs: int = 5,
-    outputs: int = 3,
+    outputs: int = OUTPUTS,
     point: Abc | None = None,
     rate: float = 0.1,
 ) -> Program:
@@ -57,12 +56,12 @@ def mlp_program(
     rates = [Scaling.of(-rate, -c) for c in exact.c]
     build = Builder()
     build.at(phase="initialization")
-    shapes: list[tuple[Dim, Dim]] = [(WIDE, inputs), *((WIDE, WIDE),) * (layers - 1), (outputs, WIDE)]
+    shapes: list[tuple[Dim, Dim]] = [(WIDE, INPUTS), *((WIDE, WIDE),) * (layers - 1), (outputs, WIDE)]
     for name, shape, b in zip(names, shapes, exact.b, strict=True):
         build.parameter(name, shape, std=Scaling.of(1, -b))
     for step in range(steps):
         build.at(step=step, phase="data")
-        x, y = build.data(f"x{step}", (batch, inputs)), build.data(f"y{step}", (batch, outputs))
+        x, y = build.data(f"x{step}", (BATCH, INPUTS)), build.data(f"y{step}", (BATCH, outputs))
         weights = [build.now(name) for name in names]
         build.at(phase="forward")
         pre, post = [], [x]
@@ -117,9 +116,6 @@ def mlp_script(
     layers: int,
     function: str = "tanh",
     optimizer: Literal["sgd", "sign", "adam"] = "sgd",
-    batch: int = 4,
-    inputs: int = 5,
-    outputs: int = 3,
     point: Abc | None = None,
     rate: float | None = None,
 ) -> Callable[[int], None]:
@@ -151,7 +147,7 @@ def mlp_script(
     class Network(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
-            fans = [inputs, *(width,) * layers, outputs]
+            fans = [INPUTS, *(width,) * layers, OUTPUTS]
             for name, fan_in, fan_out, a, b in zip(names, fans, fans[1:], exact.a, exact.b, strict=False):
                 self.add_module(name, Layer(fan_in, fan_out, width ** -float(a), width ** -float(b)))
 
@@ -163,7 +159,7 @@ def mlp_script(
     def train(width: int) -> None:
         model = Network(width)
         data = torch.Generator().manual_seed(0)
-        x, y = torch.randn(batch, inputs, generator=data), torch.randn(batch, outputs, generator=data)
+        x, y = torch.randn(BATCH, INPUTS, generator=data), torch.randn(BATCH, OUTPUTS, generator=data)
         rates = [constant * width ** -float(c) for c in exact.c]
         groups = [{"params": [weight], "lr": each} for weight, each in zip(model.parameters(), rates, strict=True)]
         stepper = {

@@ -110,31 +110,26 @@ def sweep(
 
 
 @final
+@dataclass
 class _Runs:
     """The runs of a sweep: finished ones are looked up, the others made. Each writes its loss into `losses`."""
 
-    def __init__(
-        self,
-        train: Callable[[int], Any],
-        widths: tuple[int, ...],
-        factors: tuple[float, ...],
-        hyperparameter: str,
-        steps: int,
-        means: Means,
-        losses: NDArray[np.float64],
-        progress: Progress | None,
-    ) -> None:
-        self.widths, self.factors, self.hyperparameter, self.steps = widths, factors, hyperparameter, steps
-        self.means, self.losses, self.progress = means, losses, progress
-        self.seconds: dict[int, float] = {}
-        self._run = partial(_timed, means.function(train), hyperparameter, steps)
-        self._done: set[Cell] = set()
+    train: Callable[[int], Any]
+    widths: tuple[int, ...]
+    factors: tuple[float, ...]
+    hyperparameter: str
+    steps: int
+    means: Means
+    losses: NDArray[np.float64]
+    progress: Progress | None
+    seconds: dict[int, float] = field(default_factory=dict)
+    done: set[Cell] = field(default_factory=set)
 
     def make(self, cells: Sequence[Cell], on: Callable[[], bool] = lambda: True) -> None:
         """Make these runs, as far as they are missing, while `on()` says yes."""
         waiting: dict[Asked, Cell] = {}
         for cell in cells:
-            if cell in self._done:
+            if cell in self.done:
                 continue
             asked = self.widths[cell[0]], self.factors[cell[1]], cell[2]
             stored = self.means.found(self._key(asked))
@@ -144,7 +139,8 @@ class _Runs:
                 self._note(
                     cell, next(v.value for v in stored.values if v.what == FINAL), float(stored.facts["seconds"])
                 )
-        for asked, (loss, losses, seconds) in self.means.make(self._run, list(waiting), on):
+        run = partial(_timed, self.means.function(self.train), self.hyperparameter, self.steps)
+        for asked, (loss, losses, seconds) in self.means.make(run, list(waiting), on):
             width, factor, seed = asked
             values = [
                 *(Measured(t, "", "loss", each) for t, each in enumerate(losses)),
@@ -159,7 +155,7 @@ class _Runs:
 
     def tell(self, plan: Callable[[str], None] | None, cells: Sequence[Cell]) -> None:
         """Say what these runs will cost, by those that were timed, if it is much."""
-        seconds = sum(self.seconds.get(cell[0], 0.0) for cell in cells if cell not in self._done) / self.means.jobs
+        seconds = sum(self.seconds.get(cell[0], 0.0) for cell in cells if cell not in self.done) / self.means.jobs
         if plan is not None and seconds > WORTH_SAYING:
             plan(
                 f"{len(cells)} runs will take about {seconds / 60:.0f} min with {self.means.jobs} at once (by one timed a width)"
@@ -171,9 +167,9 @@ class _Runs:
     def _note(self, cell: Cell, loss: float, seconds: float) -> None:
         self.losses[cell] = loss
         self.seconds.setdefault(cell[0], seconds)
-        self._done.add(cell)
+        self.done.add(cell)
         if self.progress is not None:
-            self.progress(len(self._done), self.losses.size)
+            self.progress(len(self.done), self.losses.size)
 
 
 def run_key(means: Means, asked: Asked, hyperparameter: str, steps: int) -> str:
