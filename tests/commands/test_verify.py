@@ -50,7 +50,7 @@ def test_proofs_are_run_and_what_passed_is_not_run_again(folder: Path, tmp_path:
     assert json.loads((tmp_path / "logs" / "verify" / "standard" / "verified.json").read_text())["holds"]
     text = verified.text(found.theorems, "standard", 1.0)
     assert "two and two are five  fails     1 failed" in text and "1 of 2 theorems hold" in text
-    verified.log(found.theorems, "standard", 1.0, found.folder)
+    verified.log(found.theorems, 1.0, found.folder)
     assert list(found.folder.glob("events.out.tfevents.*"))
 
 

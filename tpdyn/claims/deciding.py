@@ -67,18 +67,6 @@ class Plan:
     power: float = POWER
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A value that is not decided: its name, predicted order and spread. off: whether more of the same cannot decide it."""
-
-    name: str
-    order: float
-    spread: float
-    measured: OrderEstimate
-    off: bool
-
-
 def confidence_of(look: int, alpha: float = ALPHA) -> float:
     """Return the confidence of look number 1, 2, ...: the errors alpha / 2^look sum to less than alpha."""
     return 1.0 - alpha / float(2**look)
@@ -98,13 +86,7 @@ def what_would_decide(report: Report, confidence: float | None = None, others: C
     for widths, seeds in _candidates(report.measurement):
         deciding: list[str] = []
         for claim in unmet:
-            open_ = [_open(report, name, claim) for name in claim.names]
-            sure = [
-                each
-                for each in open_
-                if each and not each.off and _decides(each, widths, seeds, confidence, report.margin)
-            ]
-            names = [each.name for each in sure]
+            names = [name for name in claim.names if _decides(report, name, widths, seeds, confidence)]
             if claim.some and names:
                 deciding.append(names[0])
             elif not claim.some and set(claim.open) <= set(names):
@@ -248,7 +230,7 @@ def _larger(report: Report, others: Container[str] = ()) -> Plan | None:
     if not claims or len(measurement.seeds) < 2:
         return None
     names = tuple(name for claim in claims for name in claim.open)
-    if not any(_open(report, name, claim) for claim in claims for name in claim.names):
+    if not any(_open(report, name) for claim in claims for name in claim.names):
         return None
     widths = (*measurement.widths, 2 * measurement.widths[-1])
     return Plan(widths, min(MOST_SEEDS, 2 * len(measurement.seeds)), names, 0.0)
@@ -268,19 +250,10 @@ def _candidates(measurement: Measurement) -> list[tuple[tuple[int, ...], int]]:
     return sorted(plans, key=lambda each: each[1] * sum(1 + (width / 256) ** 2 for width in each[0]))
 
 
-def _open(report: Report, name: str, claim: Claim) -> _Open | None:
-    """Find what leaves a row open: the value that grows, else its change; None if it has no spread."""
-    row = next(row for row in report.rows() if row.name == name)
-    order, estimate = _value(row)
-    if order is None or estimate is None or not math.isfinite(estimate.spread):
-        return None
-    return _Open(
-        name,
-        float(order),
-        estimate.spread,
-        estimate,
-        _off(report, name) or _is_far(report, name) or _is_part(report, name),
-    )
+def _open(report: Report, name: str) -> OrderEstimate | None:
+    """Return the measured order that leaves a row open: of its size if that grows, else of its change. None without a spread."""
+    order, estimate = _value(next(row for row in report.rows() if row.name == name))
+    return None if order is None or estimate is None or not math.isfinite(estimate.spread) else estimate
 
 
 def _value(row: ReportRow) -> tuple[Order, OrderEstimate | None]:
@@ -289,10 +262,15 @@ def _value(row: ReportRow) -> tuple[Order, OrderEstimate | None]:
     return row.change_order, row.measured_change_order
 
 
-def _decides(value: _Open, widths: tuple[int, ...], seeds: int, confidence: float, margin: float) -> bool:
-    """Tell whether that many runs confirm the value with probability `POWER`, if its order is as predicted."""
-    assumed = value.measured
+def _decides(report: Report, name: str, widths: tuple[int, ...], seeds: int, confidence: float) -> bool:
+    """Tell whether that many runs confirm a row with probability `POWER`, if its order is as predicted.
+
+    Of a row that more of the same cannot decide, they do not.
+    """
+    assumed = _open(report, name)
+    if assumed is None or _off(report, name) or _is_far(report, name) or _is_part(report, name):
+        return False
     half, deviation = expected(
-        widths, seeds, spread=value.spread, confidence=confidence, crossover=assumed.crossover, part=assumed.part
+        widths, seeds, spread=assumed.spread, confidence=confidence, crossover=assumed.crossover, part=assumed.part
     )
-    return half + float(stats.norm.ppf(0.5 + POWER / 2)) * deviation <= margin
+    return half + float(stats.norm.ppf(0.5 + POWER / 2)) * deviation <= report.margin

@@ -272,7 +272,7 @@ def verify(
         write = files.json_writer(json)
         with progress() as tell:
             outcome = verified(profile, only, logdir=logdir, jobs=jobs, seed=seed, fresh=fresh, progress=tell)
-        reporting.log(outcome.theorems, profile, outcome.seconds, outcome.folder)
+        reporting.log(outcome.theorems, outcome.seconds, outcome.folder)
         reporting.show(outcome.theorems, profile, outcome.seconds)
         write(outcome.to_dict)
         print(f"tensorboard --logdir {logdir}")

@@ -73,7 +73,7 @@ def show(theorems: Sequence[Theorem], profile: str, seconds: float) -> None:
     sys.stdout.write(text(theorems, profile, seconds) + "\n")
 
 
-def log(theorems: Sequence[Theorem], profile: str, seconds: float, folder: Path) -> None:
+def log(theorems: Sequence[Theorem], seconds: float, folder: Path) -> None:
     """Write the table and its counts for TensorBoard."""
     lines = ["| theorem | outcome | tests | seconds |", "| --- | --- | --- | ---: |"]
     lines += ["| " + " | ".join(row) + " |" for row in rows(theorems)]
