@@ -73,6 +73,7 @@ found = module.results_of([
     M("orders", "minus", "sums.py", "x + y", "x - y"),
     M("orders", "the same", "sums.py", "x + y", "y + x"),
     M("orders", "gone", "sums.py", "x * y", "y + x"),
+    M("orders", "crash", "sums.py", "return x + y", "import os; os._exit(9)"),
 ], pathlib.Path.cwd(), jobs=2)
 print({each.name.split(": ")[1]: (each.fate, each.by) for each in found})
 """,
@@ -94,6 +95,7 @@ def test_a_wrong_rule_is_noticed_an_equivalent_one_survives_and_a_missing_line_i
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, env=world)
     assert done.returncode == 0, done.stderr
     assert "'minus': ('noticed', 'tests/test_sums.py::test_sum')" in done.stdout
+    assert "'crash': ('noticed', 'a crash')" in done.stdout
     assert "'the same': ('survived', '')" in done.stdout and "'gone': ('stale', '')" in done.stdout
 
 

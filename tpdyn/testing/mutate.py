@@ -12,13 +12,17 @@ was. A mutant is noticed if a check fails, or if the checks do not end in `--lim
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -157,59 +161,48 @@ def run_checks(mutant: Mutant | None, checks: Sequence[str], root: Path) -> tupl
     return "survived", ""
 
 
-def _in_a_child(work: Callable[[], tuple[Fate, str]]) -> tuple[int, int]:
-    """Fork; the child's answer comes through a pipe. Returns its process id and the pipe."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writer)
-        return child, reader
-    os.close(reader)
+def _answer(pipe: Connection, mutant: Mutant, checks: Sequence[str], root: Path) -> None:
+    """Send what became of a mutant, from a process of its own, whose output is dropped."""
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silent, stream)
     try:
-        answer = json.dumps(work())
+        pipe.send(run_checks(mutant, checks, root))
     except BaseException as error:
-        answer = json.dumps(("broken", f"{type(error).__name__} outside of a check: {error}"[:500]))
-    os.write(writer, answer.encode())
-    os._exit(0)
-
-
-def _told(answer: bytes, ended: bool) -> tuple[Fate, str]:
-    """Read a child's answer; without an answer it crashed or did not end, and the mutant is noticed."""
-    if not answer:
-        return "noticed", "a crash" if ended else "the checks did not end"
-    fate, by = json.loads(answer)
-    return fate, by
+        pipe.send(("broken", f"{type(error).__name__} outside of a check: {error}"[:500]))
 
 
 def results_of(
     mutants: Iterable[Mutant], root: Path, *, jobs: int = 1, limit: float = 600.0, proofs: bool = False
 ) -> Iterator[Result]:
     """Yield the result of each mutant, as they come. jobs: processes at a time. limit: seconds for each."""
-    waiting, running = list(mutants), dict[int, tuple[Mutant, int, float]]()
+    waiting, running = list(mutants), list[tuple[Mutant, ForkProcess, Connection, float]]()
+    context = get_context("fork")
     for name in _HEAVY:  # once, not once a mutant
         importlib.import_module(name)
     while waiting or running:
         while waiting and len(running) < jobs:
             mutant = waiting.pop(0)
-            checks = checks_of(mutant, root, proofs)
-            child, pipe = _in_a_child(lambda mutant=mutant, checks=checks: run_checks(mutant, checks, root))  # type: ignore[misc]
-            running[child] = (mutant, pipe, time.monotonic())
+            pipe, theirs = context.Pipe(duplex=False)
+            child = context.Process(target=_answer, args=(theirs, mutant, checks_of(mutant, root, proofs), root))
+            child.start()
+            theirs.close()
+            running.append((mutant, child, pipe, time.monotonic()))
         time.sleep(0.05)
-        for child, (mutant, pipe, start) in list(running.items()):
+        for each in list(running):
+            mutant, child, pipe, start = each
             spent = time.monotonic() - start
-            done, _ = os.waitpid(child, os.WNOHANG)
-            if not done and spent < limit:
+            ended = pipe.poll()  # an answer, or the end of a child without one: it crashed
+            if not ended and spent < limit:
                 continue
-            if not done:
-                os.kill(child, 9)
-                os.waitpid(child, 0)
-            answer = os.read(pipe, 1 << 16)
-            os.close(pipe)
-            del running[child]
-            fate, by = _told(answer, bool(done))
+            fate: Fate = "noticed"
+            by = "a crash" if ended else "the checks did not end"
+            if ended:
+                with contextlib.suppress(EOFError):
+                    fate, by = pipe.recv()
+            child.kill()
+            child.join()
+            running.remove(each)
             yield Result(mutant.name, mutant.area, fate, by, round(spent, 1), mutant.equivalent)
 
 
