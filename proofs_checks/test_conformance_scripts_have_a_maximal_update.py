@@ -62,7 +62,8 @@ def test_a_maximal_update_is_found_or_the_conflict_is_named(family: str, monkeyp
         if tpdyn.predict(program, remedy=False).outside:
             continue
         count += 1
-        if said := _wrong(program, next((PARTLY[name] for name in PARTLY if case.name.startswith(name)), None)):
+        conflict = next((PARTLY[name] for name in PARTLY if case.name.startswith(name)), None)
+        if said := _wrong(program, conflict, case.name.startswith(DECAYING)):
             wrong[case.name] = said
     assert not wrong
     print(f"{family}: {count} scripts")
