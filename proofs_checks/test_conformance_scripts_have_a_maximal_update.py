@@ -38,9 +38,11 @@ PARTLY = {
     "GAN": "must not vanish at initialisation",
     "linear recurrent unit": "block must not vanish at initialisation",
     "nn.Bilinear": "form must not vanish at initialisation",
+    "MAML, SGD": "a product must change at order 0",
 }
 """Scripts (by how their names begin) whose demands contradict each other, and what the conflict says. A unit vector of a wide
-dim has entries of order -1/2 whatever the exponents. A bilinear form sums over two wide dims, and its change over both."""
+dim has entries of order -1/2 whatever the exponents. A bilinear form sums over two wide dims, and its change over both. The
+rates of MAML's inner steps are numbers of the script: they would have to grow with the width."""
 
 DECAYING = ("MLP, ASGD", "MLP, SGD, Nesterov, weight decay")
 """SGD's maximal update has rates that grow with the width, and an L2 decay with them. `derive` sets decay aside, and `parametrize`
