@@ -205,3 +205,13 @@ def test_a_network_without_any_input_is_outside() -> None:
 
     (reason,) = predict(tpdyn.record(train, widths=(16, 24), verify=False), remedy=False).outside
     assert reason.text.startswith("outside the theory: the network has no input")
+
+
+def test_anything_but_a_program_and_its_exponents_is_refused_at_the_door() -> None:
+    program = mlp_program(1, steps=2)
+    with pytest.raises(TypeError, match=r"expected a program, got the function .*tpdyn\.record\(train\)"):
+        predict(changed_features)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"exponents = .*: expected tpdyn\.readings\.orders"):
+        predict(program, exponents={"rate": 1})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"exponents name 'readout'; the program's parameters are "):
+        predict(program, exponents=Exponents(rate={"readout": Fraction(1)}), one_width=True)

@@ -23,7 +23,7 @@ from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.cells import Coordinates, every_exponent
 from tpdyn.regimes.epsilon import guard_powers
 from tpdyn.regimes.maximal import Maximum, look
-from tpdyn.regimes.predict import expect_inside
+from tpdyn.regimes.predict import expect_inside, expect_program
 from tpdyn.regimes.remedy import nearest_maximum
 
 
@@ -67,7 +67,11 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = T
 
 
 def expect_steps(program: Program) -> None:
-    """Raise ValueError for a program without two optimizer steps, or without parameters: its maximal update is not defined."""
+    """Raise ValueError for a program without two optimizer steps, or without parameters: its maximal update is not defined.
+
+    Raise TypeError for anything but a program.
+    """
+    expect_program(program)
     if program.steps < 2 or not program.parameters:
         raise ValueError(
             f"the program has {program.steps} optimizer steps; expected at least two. Record with steps=3, since some "

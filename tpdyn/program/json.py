@@ -3,12 +3,16 @@
 Fractions are strings ("-1/2"), whole numbers are JSON integers. Floats are JSON numbers in the shortest form that reads
 back the same. Infinities and NaN are the strings "inf", "-inf", "nan". Instructions are objects with the name of their
 class under "is". `arrays` are not stored: a program is its formulas.
+
+Whoever reads a file need not trust it. Nesting, numbers and labels have bounds, far beyond those of programs. So a damaged
+file costs a message, and neither memory nor hours.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from fractions import Fraction
@@ -48,6 +52,18 @@ from tpdyn.program.program import (
 VERSION = 1
 """Of the layout described here; readers refuse others."""
 
+_LARGEST = 10**15
+"""The largest whole number of a program file: a step, a line, a position, a length."""
+
+_LARGEST_LABEL = 999
+"""Labels count axes, of which a statement has a few."""
+
+_LARGEST_POWER = 10**6
+"""Of the numerator and of the denominator of a power of the width."""
+
+_FRACTION = re.compile(r"-?[0-9]{1,300}(/[0-9]{1,300})?", re.ASCII)
+"""No exponent: written out, "1e999999999" fills the memory. With 300 digits a fraction is still a float."""
+
 _INSTRUCTIONS = {
     kind.__name__: kind
     for kind in (Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat, Eigenvalues, Spectral)
@@ -86,7 +102,9 @@ def from_json(text: str) -> Program:
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except RecursionError:
+        raise ValueError("this is not a tensor program: its JSON is nested too deeply") from None
+    except ValueError as error:  # not JSON, or a number of thousands of digits
         raise ValueError(f"this is not JSON: {error}") from error
     if not isinstance(data, dict) or data.get("tpdyn") != "program":
         raise ValueError('this JSON is not a tensor program: expected an object with "tpdyn": "program"')
@@ -197,6 +215,8 @@ class _Reader:
     def integer_itself(self, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.wrong(f"expected an integer, got {_brief(value)}")
+        if abs(value) > _LARGEST:
+            raise self.wrong(f"expected at most {_LARGEST}, got {_brief(value)}")
         return value
 
     def integer(self, data: Any, key: str) -> int:
@@ -208,20 +228,48 @@ class _Reader:
     def integers(self, data: Any, key: str) -> tuple[int, ...]:
         return self.each(data, key, self.integer_itself)
 
-    def maybe_integer(self, data: Any, key: str) -> int | None:
-        return None if self.get(data, key) is None else self.integer(data, key)
+    def label_itself(self, value: Any) -> int:
+        label = self.integer_itself(value)
+        if not 0 <= label <= _LARGEST_LABEL:
+            raise self.wrong(f"expected the number of an axis, from 0 to {_LARGEST_LABEL}, got {label}")
+        return label
+
+    def label(self, data: Any, key: str) -> int:
+        self.path.append(key)
+        value = self.label_itself(self.get(data, key))
+        self.path.pop()
+        return value
+
+    def labels(self, data: Any, key: str) -> tuple[int, ...]:
+        return self.each(data, key, self.label_itself)
+
+    def maybe_label(self, data: Any, key: str) -> int | None:
+        return None if self.get(data, key) is None else self.label(data, key)
 
     def number(self, value: Any) -> Number:
         if isinstance(value, str):
+            if value in ("inf", "-inf", "nan"):
+                return float(value)
             try:
-                if value in ("inf", "-inf", "nan"):
-                    return float(value)
-                return Fraction(value)
-            except (ValueError, ZeroDivisionError):
-                raise self.wrong(f"{_brief(value)} is not a number") from None
+                if _FRACTION.fullmatch(value):
+                    return Fraction(value)
+            except ZeroDivisionError:
+                pass
+            raise self.wrong(f"{_brief(value)} is not a number: expected a fraction of at most 300 digits")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(f"expected a number, got {_brief(value)}")
+        if isinstance(value, int) and abs(value) >= 10**300:
+            raise self.wrong(f"expected a number of at most 300 digits, got {_brief(value)}")
         return value
+
+    def power(self, value: Any) -> Fraction:
+        number = self.number(value)
+        if not math.isfinite(number):
+            raise self.wrong(f"expected a power of the width, got {number}")
+        power = Fraction(number)
+        if max(abs(power.numerator), power.denominator) > _LARGEST_POWER:
+            raise self.wrong(f"expected a power of the width of at most {_LARGEST_POWER}, got {_brief(value)}")
+        return power
 
     def sizes(self, data: Any, key: str) -> dict[str, float]:
         self.path.append(key)
@@ -229,13 +277,15 @@ class _Reader:
         if not isinstance(listed, dict):
             raise self.wrong(f"expected an object, got {_brief(listed)}")
         sizes = {name: float(self.number(value)) for name, value in listed.items()}
+        if not all(map(math.isfinite, sizes.values())):
+            raise self.wrong(f"expected finite sizes, got {_brief(listed)}")
         self.path.pop()
         return sizes
 
     def scaling_itself(self, value: Any) -> Scaling:
         if not isinstance(value, list) or not all(isinstance(term, list) and len(term) == 2 for term in value):
             raise self.wrong(f"expected a list of [coefficient, power], got {_brief(value)}")
-        terms = tuple((self.number(c), Fraction(self.number(p))) for c, p in value)
+        terms = tuple((self.number(c), self.power(p)) for c, p in value)
         powers = [power for _, power in terms]
         if powers != sorted(set(powers), reverse=True) or any(c == 0 for c, _ in terms):
             raise self.wrong(f"the terms {_brief(value)} should have falling powers and no zero coefficient")
@@ -251,7 +301,7 @@ class _Reader:
         return self.scaling(data, key) if isinstance(self.get(data, key), list) else Scaling.of(self.integer(data, key))
 
     def operand_itself(self, data: Any) -> Operand:
-        return Operand(self.integer(data, "var"), self.integers(data, "axes"))
+        return Operand(self.integer(data, "var"), self.labels(data, "axes"))
 
     def operand(self, data: Any, key: str) -> Operand:
         self.path.append(key)
@@ -292,16 +342,16 @@ class _Reader:
                     self.text(data, "function"),
                     self.each(data, "operands", self.operand_itself),
                     self.each(data, "parameters", self.scaling_itself),
-                    self.maybe_integer(data, "along"),
+                    self.maybe_label(data, "along"),
                 )
             case "Gather":
-                return Gather(self.operand(data, "value"), self.operand(data, "index"), self.integer(data, "axis"))
+                return Gather(self.operand(data, "value"), self.operand(data, "index"), self.label(data, "axis"))
             case "Scatter":
-                return Scatter(self.operand(data, "value"), self.operand(data, "index"), self.integer(data, "axis"))
+                return Scatter(self.operand(data, "value"), self.operand(data, "index"), self.label(data, "axis"))
             case "Slice":
                 return Slice(
                     self.operand(data, "value"),
-                    self.integer(data, "axis"),
+                    self.label(data, "axis"),
                     self.bound(data, "start"),
                     self.integer(data, "step"),
                     self.bound(data, "length"),
@@ -314,14 +364,14 @@ class _Reader:
                 return Concat(
                     self.each(data, "parts", self.maybe_operand),
                     self.each(data, "lengths", self.scaling_itself),
-                    self.integer(data, "axis"),
+                    self.label(data, "axis"),
                 )
             case other:
                 raise AssertionError(f"{other} is an instruction that JSON does not read yet")
 
     def spectrum(self, data: Any) -> tuple[tuple[int, ...], tuple[int, ...], int, bool]:
         descending = self.truth(data, "descending")
-        return self.integers(data, "rows"), self.integers(data, "columns"), self.integer(data, "axis"), descending
+        return self.labels(data, "rows"), self.labels(data, "columns"), self.label(data, "axis"), descending
 
     def truth(self, data: Any, key: str) -> bool:
         value = self.get(data, key)
@@ -348,15 +398,15 @@ class _Reader:
         return View(
             self.integers(data, "pieces"),
             self.each(data, "dims", self.dim),
-            self.maybe_integer(data, "stacked"),
+            self.maybe_label(data, "stacked"),
             self.each(data, "grid", self.factor),
         )
 
     def dim(self, data: Any) -> tuple[int, ...]:
-        return self.integers({"axes": data}, "axes")
+        return self.labels({"axes": data}, "axes")
 
     def factor(self, data: Any) -> Factor:
-        return Factor(self.integer(data, "dim"), self.integer(data, "place"), self.integer(data, "count"))
+        return Factor(self.label(data, "dim"), self.label(data, "place"), self.integer(data, "count"))
 
     def maybe_view(self, data: Any) -> View | None:
         return None if data is None else self.view(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from types import FunctionType
 from typing import Literal
 
 from tpdyn.exponents import ZERO, Order, show_order, show_power
@@ -49,8 +50,11 @@ def predict(
     (`tpdyn.regimes.settling`). "recorded" reads the recorded steps only. The table is that of the recorded steps.
 
     Raises OutsideTheory if a statement has no rule, naming the statement and its source line. Raises ValueError if the program
-    has fewer than two optimizer steps, or was recorded at one width.
+    has fewer than two optimizer steps, or was recorded at one width. So it does where exponents name a parameter that the
+    program lacks. Raises TypeError for anything but a program and its exponents.
     """
+    expect_program(program)
+    _expect_exponents(program, exponents)
     if epsilon not in ("negligible", "as written"):
         raise ValueError(f"epsilon = {epsilon!r}; expected 'negligible' or 'as written'")
     if horizon not in ("settled", "recorded"):
@@ -281,6 +285,32 @@ def _label(program: Program, position: int) -> str:
     origin = program.statements[position].origin
     what = f"a value in {origin.module}" if origin.module else f"the value {program.statements[position].name}"
     return f"{what} (`{origin.source.text}`)" if origin.source.text else what
+
+
+def expect_program(program: object) -> None:
+    """Raise TypeError for anything but a program: a script has to be recorded first."""
+    if not isinstance(program, Program):
+        given = f"the function {program.__name__}" if isinstance(program, FunctionType) else f"{program!r:.60}"
+        raise TypeError(
+            f"expected a program, got {given}. Record a script first, program = tpdyn.record(train), or read one that "
+            "was written, tpdyn.Program.from_json(text)"
+        )
+
+
+def _expect_exponents(program: Program, exponents: object) -> None:
+    if exponents is None:
+        return
+    if not isinstance(exponents, Exponents):
+        raise TypeError(
+            f"exponents = {exponents!r:.60}: expected tpdyn.readings.orders.reading.Exponents, as in "
+            'Exponents(rate={"name of a parameter": Fraction(1)})'
+        )
+    known = {parameter.name for parameter in program.parameters}
+    named = {*exponents.multiplier, *exponents.initial, *exponents.rate, *exponents.frozen}
+    if unknown := sorted(named - known):
+        raise ValueError(
+            f"exponents name {', '.join(map(repr, unknown))}; the program's parameters are {', '.join(sorted(known))}"
+        )
 
 
 def expect_several_widths(program: Program) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -463,3 +464,29 @@ def test_a_recurrent_layer_is_recorded_without_fused_kernels_where_no_gradient_i
 
     tape = record_tape(train, 8, 1, seed=0)
     assert not [node.op for node in tape.nodes if "mkldnn" in node.op]
+
+
+def test_training_in_another_thread_and_a_loop_that_is_only_returned_are_told() -> None:
+    def trained(width: int) -> None:
+        net = nn.Linear(width, 2)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        net(torch.ones(2, width)).sum().backward()
+        optimizer.step()
+
+    def aside(width: int) -> None:
+        def quiet() -> None:
+            with contextlib.suppress(RecordingError):  # a script may catch it
+                trained(width)
+
+        thread = threading.Thread(target=quiet)
+        thread.start()
+        thread.join()
+
+    def steps(width: int) -> Iterator[None]:
+        trained(width)
+        yield
+
+    with pytest.raises(RecordingError, match="an optimizer steps in another thread"):
+        record_tape(aside, 8, 1, seed=0)
+    with pytest.raises(RecordingError, match="returned a generator at width 8, of which nothing has run"):
+        record_tape(steps, 8, 1, seed=0)

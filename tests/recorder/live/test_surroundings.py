@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import torch
@@ -94,3 +95,13 @@ def test_a_recording_inside_of_a_recorded_script_leaves_nothing_patched() -> Non
     assert record(nested, steps=1).steps == 1
     assert before == (torch.compile, torch.Tensor.item, torch.autograd._engine_run_backward)  # type: ignore[attr-defined]
     record_tape(train, 8, 1, 0)
+
+
+def test_filters_of_warnings_are_put_back() -> None:
+    def strict(width: int) -> None:
+        warnings.simplefilter("ignore")
+        train(width)
+
+    before = list(warnings.filters)
+    record_tape(strict, 8, 1, 0)
+    assert list(warnings.filters) == before

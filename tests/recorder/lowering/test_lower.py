@@ -151,3 +151,8 @@ def test_a_network_of_bare_tensors_reads_its_parameters_in_the_first_pass() -> N
                     p.grad = None
 
     assert leaves_of(train) == []
+
+
+def test_a_mean_over_nothing_is_refused_with_its_line() -> None:
+    with pytest.raises(LoweringError, match=r"a mean over no entries: some dim has size 0 at tiny\.py:1"):
+        lowered_outputs(lambda x: x[:0].mean(0) + x[0], [draw(4, 4)])

@@ -8,7 +8,7 @@ One width alone could not tell a dim of the batch from one of the model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never, final
 
@@ -75,6 +75,8 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
     Raises FitError for fewer than two different widths, and for anything that is not a positive integer.
     """
+    if not isinstance(widths, Iterable) or isinstance(widths, str):
+        raise FitError(f"widths = {widths!r}: expected several whole numbers; try widths=(16, 24, 40)")
     for width in widths:
         if isinstance(width, bool) or not isinstance(width, int) or width < 1:
             raise FitError(f"widths = {tuple(widths)!r}: {width!r} is not a positive integer; try widths=(16, 24, 40)")
@@ -322,10 +324,11 @@ class _Fitter:
         root = fit_root(self.widths, numbers[1])
         if location is not None and root is not None:
             self.late[first.name] = root[1]
-            self.notes.append(
-                f"the initial size of {first.name} falls only from width {root[1]:.0f} on. It depends on a growing and a fixed "
-                "number. It is read as for larger widths"
-            )
+            if root[1] > min(self.widths) / 4:
+                self.notes.append(
+                    f"the initial size of {first.name} falls only from width {root[1]:.0f} on. It depends on a growing and a fixed "
+                    "number. It is read as for larger widths"
+                )
             return Law(laws[0].kind, location, root[0])
         counts = [_size(version.shape) for version in versions]
         return self.measured_law(position, first, laws[0], numbers, counts)

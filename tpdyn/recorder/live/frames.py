@@ -76,6 +76,17 @@ def user_source(start: FrameType | None = None) -> Source:
     return Source() if frame is None else source_at(frame.f_code, frame.f_lineno or 0)
 
 
+def source_of(error: BaseException) -> Source:
+    """Return the user's innermost line in a traceback."""
+    source = Source()
+    trace = error.__traceback__
+    while trace is not None:
+        if is_user_file(trace.tb_frame.f_code.co_filename):
+            source = source_at(trace.tb_frame.f_code, trace.tb_lineno)
+        trace = trace.tb_next
+    return source
+
+
 def called_by_user() -> bool:
     """Tell whether the innermost frame outside of this package is the user's (and not torch's, say)."""
     frame: FrameType | None = sys._getframe(1)

@@ -9,6 +9,7 @@ and fused kernels ordinary operations (`operations.py`). Steps, modules and para
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from tpdyn.recorder.errors import RecordingError, Told
 from tpdyn.recorder.fitting.declared import numbers_named
 from tpdyn.recorder.live.choices import Choices
 from tpdyn.recorder.live.finish import ancestors, finished_tape, refs_in, used
-from tpdyn.recorder.live.frames import is_user_file, source_at, user_source
+from tpdyn.recorder.live.frames import source_of, user_source
 from tpdyn.recorder.live.hooks import (
     StopRecording,
     Watch,
@@ -105,6 +106,7 @@ class Recorder(Operations):
         self._evaluations = evaluations
         self._unused = unused
         self.escaped = False  # what ran unrecorded matters: all of it has to be recorded
+        self.elsewhere: RecordingError | None = None  # an optimizer stepped in another thread
         self._late = False  # a further optimizer steps, after the one that counts the steps
 
     @property
@@ -371,6 +373,13 @@ class Recorder(Operations):
     def _on_step_begin(self, optimizer: Optimizer | None) -> None:
         if optimizer is None:
             return
+        if threading.get_ident() != self._thread:
+            self.elsewhere = RecordingError(
+                "an optimizer steps in another thread than the one that is recorded, where nothing is seen. Train in the "
+                "thread that calls the script, or run its other threads without training",
+                user_source(),
+            )
+            raise self.elsewhere
         if isinstance(optimizer, LBFGS):
             raise RecordingError(
                 "LBFGS evaluates the loss an unknown number of times a step; expected an optimizer that steps once a "
@@ -546,9 +555,9 @@ def record_tape(
         with aside(), undisturbed(), foreseeable(seed):
             seed_everything(seed)
             with recorder:
-                run(width)
-    except RecordingError:
-        raise
+                _expect_run(run(width), width)
+    except RecordingError as error:
+        raise recorder.elsewhere or error from None
     except Told as error:
         raise RecordingError(str(error)) from error
     except SystemExit as error:
@@ -556,8 +565,10 @@ def record_tape(
             raise RecordingError(f"the script ended with exit status {error.code} at width {width}") from error
     except Exception as error:
         raise RecordingError(
-            f"the script raised {type(error).__name__} at width {width}: {error}", _source_of(error)
+            f"the script raised {type(error).__name__} at width {width}: {error}", source_of(error)
         ) from error
+    if recorder.elsewhere is not None:
+        raise recorder.elsewhere
     if recorder.escaped:
         return record_tape(run, width, steps, seed, numbers, evaluations=True, unused=unused, choices=choices)
     tape = recorder.tape
@@ -578,12 +589,16 @@ def record_tape(
     return tape
 
 
-def _source_of(error: BaseException) -> Source:
-    """Return the user's innermost line in a traceback."""
-    source = Source()
-    trace = error.__traceback__
-    while trace is not None:
-        if is_user_file(trace.tb_frame.f_code.co_filename):
-            source = source_at(trace.tb_frame.f_code, trace.tb_lineno)
-        trace = trace.tb_next
-    return source
+def _expect_run(returned: object, width: int) -> None:
+    """Refuse a function that returns its loop in place of running it."""
+    if inspect.isgenerator(returned) or inspect.iscoroutine(returned):
+        returned.close()
+        what = "generator" if inspect.isgenerator(returned) else "coroutine"
+        raise RecordingError(
+            f"the script returned a {what} at width {width}, of which nothing has run; expected a function that trains. Try "
+            + (
+                "one that goes through it: for _ in train(width): pass"
+                if what == "generator"
+                else "asyncio.run(train(width))"
+            )
+        )

@@ -1,4 +1,4 @@
-"""Which global state does a recording restore? Random generators, and all switches of torch that a script can set.
+"""Which global state does a recording restore? Random generators, filters of warnings, all switches of torch that a script can set.
 
 Within `foreseeable` generators that the script leaves unseeded are seeded, too: Gymnasium's environments draw from such ones.
 """
@@ -6,6 +6,7 @@ Within `foreseeable` generators that the script leaves unseeded are seeded, too:
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -66,6 +67,7 @@ def _switches() -> list[Switch]:
         (torch.get_rng_state, torch.set_rng_state),
         (np.random.get_state, np.random.set_state),
         (random.getstate, random.setstate),
+        (lambda: list(warnings.filters), _filter_warnings),
         (torch.get_default_dtype, torch.set_default_dtype),
         (torch.get_num_threads, torch.set_num_threads),
         (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -84,6 +86,13 @@ def _switches() -> list[Switch]:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found.append((torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all))
     return found
+
+
+def _filter_warnings(filters: list[Any]) -> None:
+    if list(warnings.filters) != filters:  # else those that were given once would come again
+        warnings.resetwarnings()
+        changed: Any = warnings.filters
+        changed[:] = filters
 
 
 @contextmanager

@@ -222,6 +222,9 @@ class _Lowering:
         except Refusal as refusal:
             self._problem(number, node, str(refusal))
             outputs = (Refused(),) * len(node.outputs)
+        except ZeroDivisionError:
+            self._problem(number, node, "a mean over no entries: some dim has size 0")
+            outputs = (Refused(),) * len(node.outputs)
         for output, value in enumerate(outputs):
             ref = Ref(number, output)
             if ref in self.values:
