@@ -53,3 +53,9 @@ def test_a_part_that_stays_leads_later_behind_one_that_falls() -> None:
 )
 def test_no_other_part_excuses_a_wrong_order(by_weight: Power) -> None:
     assert leading_later(measured(falling, by_weight), "b", 0, ZERO, CONFIDENCE, MARGIN) == ""
+
+
+def test_nothing_is_said_while_the_largest_width_is_not_run() -> None:
+    runs = measured(falling, lambda n: 0.019 * n**0)
+    runs.completed[-1] = False
+    assert leading_later(runs, "b", 0, ZERO, CONFIDENCE, MARGIN) == ""

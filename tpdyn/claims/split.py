@@ -23,7 +23,10 @@ def leading_later(
 ) -> str:
     """Explain why a change that is measured below its order may still become it. Empty if no measured part may have that order."""
     k = measurement.index(name)
-    whole = float(np.nanmean(np.where(measurement.completed, measurement.change[:, :, step, k], np.nan)[-1]))
+    changes = np.where(measurement.completed, measurement.change[:, :, step, k], np.nan)[-1]
+    if np.isnan(changes).all():  # the largest width was not run yet
+        return ""
+    whole = float(np.nanmean(changes))
     for number, part in enumerate(SPLIT):
         values = np.where(measurement.completed, measurement.split[:, :, step, k, number], np.nan)
         if not np.isfinite(values[-1]).any() or not float(np.nanmean(values[-1])) >= SHARE * whole > 0:
