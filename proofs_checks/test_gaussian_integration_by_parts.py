@@ -26,8 +26,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moments import pairings
 
-from tpdyn.claims.moments import pairings
 from tpdyn.pointwise import FUNCTIONS, lookup
 
 EXAMPLES = {"quick": 60, "thorough": 2000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 300)

@@ -23,8 +23,7 @@ from math import prod
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tpdyn.claims.moments import Pairing, crosses, gaussian_moment, pairings
+from moments import Pairing, crosses, gaussian_moment, pairings
 
 EXAMPLES = {"quick": 60, "thorough": 3000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 500)
 Matrix = list[list[Fraction]]

@@ -25,9 +25,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moments import at_sizes, expected_trace
 
 import tpdyn
-from tpdyn.claims.moments import at_sizes, expected_trace
 from tpdyn.exponents import Scaling
 from tpdyn.pointwise import lookup
 from tpdyn.program.builder import Builder

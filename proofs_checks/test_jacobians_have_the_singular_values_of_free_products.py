@@ -31,9 +31,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moments import catalan, free_product, fuss_catalan, times
 
 import tpdyn
-from tpdyn.claims.moments import catalan, free_product, fuss_catalan, times
 from tpdyn.exponents import Scaling
 from tpdyn.limits.limit import Estimate
 from tpdyn.pointwise import lookup

@@ -27,10 +27,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moments import at_sizes, expected_trace, narayana
 from numpy.typing import NDArray
 
 import tpdyn
-from tpdyn.claims.moments import at_sizes, expected_trace, narayana
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 

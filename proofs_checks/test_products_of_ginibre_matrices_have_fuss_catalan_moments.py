@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moments import at_sizes, catalan, expected_trace, free_product, fuss_catalan, narayana
 
 import tpdyn
-from tpdyn.claims.moments import at_sizes, catalan, expected_trace, free_product, fuss_catalan, narayana
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 

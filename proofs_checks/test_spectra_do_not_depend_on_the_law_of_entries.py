@@ -30,8 +30,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tpdyn.claims.moments import catalan, gaussian_moment, set_partitions
+from moments import catalan, gaussian_moment, set_partitions
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
 EXAMPLES = {"quick": 40, "thorough": 1000}.get(PROFILE, 200)

@@ -25,8 +25,7 @@ from math import comb, factorial, prod
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
-from tpdyn.claims.moments import gaussian_moment, times
+from moments import gaussian_moment, times
 
 Moments = list[Fraction]
 """E X^0, E X^1, ..."""

@@ -23,10 +23,10 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from moments import catalan, crosses, gaussian_moment, pairings
 from torch import Tensor
 
 import tpdyn
-from tpdyn.claims.moments import catalan, crosses, gaussian_moment, pairings
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
 from tpdyn.readings.sampled import gaussian

@@ -28,10 +28,9 @@ from math import prod
 
 import numpy as np
 import pytest
+from moments import catalan, crosses, expected_trace, gaussian_moment, pairings, set_partitions
 from numpy.typing import NDArray
 from scipy.integrate import quad
-
-from tpdyn.claims.moments import catalan, crosses, expected_trace, gaussian_moment, pairings, set_partitions
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
 SEEDS = 400

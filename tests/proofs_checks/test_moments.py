@@ -8,8 +8,7 @@ from math import comb, prod
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tpdyn.claims.moments import (
+from moments import (
     at_sizes,
     catalan,
     crosses,
