@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -209,6 +210,7 @@ def transfer(
         from tpdyn import pictures
         from tpdyn.commands import files
         from tpdyn.commands.check import script_of, seconds_of
+        from tpdyn.commands.runs import means_of
         from tpdyn.commands.transfer import log_name, transfers
         from tpdyn.reporting import folders, transfer_log
         from tpdyn.reporting import transfer as reporting
@@ -231,10 +233,7 @@ def transfer(
                 derived=derived,
                 width_arg=width_arg or None,
                 record_widths=widths_of(record_widths) if record_widths else None,
-                logdir=logdir.absolute(),
-                jobs=jobs,
-                backend=backend,
-                fresh=fresh,
+                means=partial(means_of, logdir=logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh),
                 budget=seconds_of(budget) if budget else None,
                 plan=say,
                 progress=tell,

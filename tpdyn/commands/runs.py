@@ -17,7 +17,7 @@ from tpdyn.store.workers import check_jobs
 
 
 def means_of(
-    target: Target, logdir: Path | None, *, jobs: int = 1, backend: str = "loky", fresh: bool = False
+    target: Target, logdir: Path | None = None, *, jobs: int = 1, backend: str = "loky", fresh: bool = False
 ) -> Means:
     """Choose how the command makes the runs of a target: kept under the logs, by that many workers. Raises `BadInput`."""
     with translated():

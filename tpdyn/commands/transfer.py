@@ -40,10 +40,7 @@ def transfers(
     derived: bool = False,
     width_arg: str | None = None,
     record_widths: Sequence[int] | None = None,
-    logdir: Path | None = None,
-    jobs: int = 1,
-    backend: str = "loky",
-    fresh: bool = False,
+    means: Callable[[Target], Means] = means_of,
     budget: float | None = None,
     plan: Callable[[str], None] | None = None,
     progress: Progress = silent,
@@ -52,9 +49,9 @@ def transfers(
     """Sweep a hyperparameter of each target over 2^low ... 2^high, in steps of 2^(1/per_power); see `tpdyn.transfer`.
 
     targets: "file.py:function", or with `width_arg` "file.py --further words of its own". derived: each target also with the
-    parametrization that is derived from it. logdir: where finished runs are kept (nowhere unless given). jobs, backend: how
-    many runs at once, and who makes them. budget: seconds for all sweeps together. plan: told what a long one will cost.
-    title: of the log that will be made of them, noted beside the finished runs (`tpdyn runs rebuild`).
+    parametrization that is derived from it. means: how the runs of a target are made and kept (here, and nowhere, unless
+    given). budget: seconds for all sweeps together. plan: told what a long one will cost. title: of the log that will be made
+    of them, noted beside the finished runs (`tpdyn runs rebuild`).
 
     Raises `BadInput` for arguments that make no sense, before anything is run. Raises it, too, for a target whose
     derived parametrization needs a person's help.
@@ -81,13 +78,12 @@ def transfers(
     each = None if budget is None else budget / (len(wanted) + sum(fix is not None for fix in edited))
 
     def swept(train: Callable[[int], object], name: str, sent: Target) -> None:
-        means = replace(means_of(sent, logdir, jobs=jobs, backend=backend, fresh=fresh), name=name)
-        by.append(means)
+        by.append(replace(means(sent), name=name))
         with translated():
             sweeps.append(
                 transfer(
                     train, widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
-                    record_widths=record_widths, progress=partial(progress, name), means=means, budget=each,
+                    record_widths=record_widths, progress=partial(progress, name), means=by[-1], budget=each,
                     plan=None if plan is None else lambda text: plan(f"{name}: {text}"),
                 )
             )  # fmt: skip
