@@ -1,6 +1,7 @@
 """A matrix that is made of vectors acts on vectors as an updated weight does.
 
-Linear attention keeps `phi(K)^T V`, a sum over tokens of outer products. MAML applies `W - rate * gradient`, and spectral
+Linear attention keeps `phi(K)^T V`, a sum over tokens of outer products. VICReg and Barlow Twins take the covariance of an
+embedding, and the entries off its diagonal. MAML applies `W - rate * gradient`, and spectral
 norm W over the length of `W v`. All are programs with nonlinear outer products (Tensor Programs IVb, arXiv 2308.01814). Each
 script trains under muP, so that FEATURE_LEARNING is right.
 
@@ -116,17 +117,62 @@ def meta_learning(width: int) -> None:
         optimizer.step()
 
 
+def off_diagonal(c: Tensor) -> Tensor:
+    """The entries off the diagonal, as the public codes of Barlow Twins and VICReg cut them out."""
+    n = len(c)
+    return c.flatten()[:-1].view(n - 1, n + 1)[:, 1:].flatten()
+
+
+def vicreg(one: Tensor, other: Tensor) -> Tensor:
+    """Bardes et al. (arXiv 2105.04906), with weights of 1: those of the paper hide the covariance up to n = 1000."""
+    loss = F.mse_loss(one, other)
+    for z in (one, other):
+        z = z - z.mean(0)
+        covariance = z.T @ z / (len(z) - 1)
+        loss = loss + F.relu(1.5 - (z.var(0) + 1e-4).sqrt()).mean()
+        loss = loss + off_diagonal(covariance).pow_(2).sum().div(z.shape[1])
+    return loss
+
+
+def barlow_twins(one: Tensor, other: Tensor) -> Tensor:
+    """Zbontar et al. (arXiv 2103.03230)."""
+    norm = nn.BatchNorm1d(one.shape[1], affine=False)
+    correlation = norm(one).T @ norm(other)
+    correlation.div_(len(one))
+    return torch.diagonal(correlation).add_(-1).pow_(2).sum() + 0.5 * off_diagonal(correlation).pow_(2).sum()
+
+
+def embedding(
+    width: int, loss: Callable[[Tensor, Tensor], Tensor], powers: tuple[int, int], adam: bool = False
+) -> None:
+    """Two views of a batch, embedded in n dims; rates of the two layers `0.05 n^power`, as they are derived."""
+    net = nn.Sequential(nn.Linear(5, width, bias=False), nn.Tanh(), nn.Linear(width, width, bias=False))
+    for weight, std in zip(net.parameters(), (1.0, width**-0.5), strict=True):
+        nn.init.normal_(weight, std=std)
+    rates = zip(net.parameters(), powers, strict=True)
+    groups = [{"params": [weight], "lr": 0.05 * width**power} for weight, power in rates]
+    optimizer = torch.optim.Adam(groups) if adam else torch.optim.SGD(groups)
+    while True:
+        optimizer.zero_grad()
+        loss(net(X), net(X + 0.5 * X.roll(1, 0))).backward()
+        optimizer.step()
+
+
 CASES: dict[str, Script] = {
+    "VICReg": lambda n: embedding(n, vicreg, (0, -1)),
     "linear attention": lambda n: attending(n, causal=False, normalised=True, adam=True),
     "spectral norm, SGD": lambda n: normed(n, adam=False),
     "MAML": meta_learning,
     "linear attention over d, SGD": lambda n: attending(n, causal=False, normalised=False, adam=False),
     "linear attention, causal, SGD": lambda n: attending(n, causal=True, normalised=True, adam=False),
     "spectral norm, Adam": lambda n: normed(n, adam=True),
+    "VICReg, Adam": lambda n: embedding(n, vicreg, (0, -1), adam=True),
+    "Barlow Twins": lambda n: embedding(n, barlow_twins, (-1, -2)),
+    "Barlow Twins, Adam": lambda n: embedding(n, barlow_twins, (0, -1), adam=True),
 }
 
 
-@pytest.mark.parametrize("name", list(CASES)[: 3 if QUICK else None])
+@pytest.mark.parametrize("name", list(CASES)[: 4 if QUICK else None])
 def test_matrices_of_activations_have_the_measured_orders(name: str) -> None:
     program = tpdyn.record(CASES[name], widths=(16, 24, 40), steps=3, verify=False)
     prediction = tpdyn.predict(program, remedy=False)
@@ -150,9 +196,9 @@ def test_matrices_of_activations_have_the_measured_orders(name: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("adam", [False, True])
-def test_a_spectrally_normed_layer_has_the_rate_of_a_hidden_matrix(adam: bool) -> None:
-    """muP is what is derived, and every matrix is updated as much as it can be."""
-    program = tpdyn.record(lambda n: normed(n, adam), widths=(16, 24, 40), steps=3, verify=False)
+@pytest.mark.parametrize("name", ["spectral norm, SGD", "spectral norm, Adam", "VICReg", "Barlow Twins, Adam"])
+def test_every_matrix_is_updated_as_much_as_it_can_be(name: str) -> None:
+    """The rates of these scripts are what is derived; a spectrally normed layer has that of a hidden matrix."""
+    program = tpdyn.record(CASES[name], widths=(16, 24, 40), steps=3, verify=False)
     derived = tpdyn.derive(program)
     assert derived.maximal and derived.edits() == ()

@@ -67,7 +67,7 @@ def _is_matrix(program: Program, position: int, finite_rank: Container[int]) -> 
         instruction, Contract | Combine | Apply | Slice | Gather | Concat
     ):
         return False
-    if any(_is_fixed_matrix(program, operand.var) for operand in operands_of(instruction)):
+    if any(_is_constant_matrix(program, operand.var) for operand in operands_of(instruction)):
         return False
     multiplies = isinstance(instruction, Contract) and _multiplies_matrices(program, instruction)
     return not multiplies or position in finite_rank
@@ -76,11 +76,17 @@ def _is_matrix(program: Program, position: int, finite_rank: Container[int]) -> 
 def fixed_products(program: Program) -> tuple[int, ...]:
     """Find sums of a representation with a fixed matrix of two wide dims (a Fourier transform over the width).
 
-    Only the size of such a matrix's entries is known, not their dependence on the vectors that it meets.
+    Only the size of such a matrix's entries is known, not their dependence on the vectors that it meets. Whatever
+    is done with the entries of an identity matrix is found, too, also on the way back.
     """
     products = []
     for position, statement in enumerate(program.statements):
         contract = statement.instruction
+        if statement.origin.phase in ("forward", "backward") and any(
+            _is_identity(program, operand.var) for operand in operands_of(contract)
+        ):
+            products.append(position)
+            continue
         if statement.origin.phase != "forward" or not isinstance(contract, Contract) or not statement.wide_axes:
             continue
         sums = any(label >= len(statement.shape) for operand in contract.operands for label in operand.axes)
@@ -90,8 +96,20 @@ def fixed_products(program: Program) -> tuple[int, ...]:
 
 
 def _is_fixed_matrix(program: Program, position: int) -> bool:
-    """Tell whether a value is an array with two wide dims that the script computes."""
+    """Tell whether a value is an array of numbers with two wide dims that the script computes."""
+    return _is_constant_matrix(program, position) and program.statements[position].type == "float"
+
+
+def _is_constant_matrix(program: Program, position: int) -> bool:
+    """Tell whether a value is an array with two wide dims that the script computes: numbers, or a mask."""
     statement = program.statements[position]
     leaf = statement.instruction
     fixed = isinstance(leaf, Leaf) and leaf.kind in ("constant", "buffer") and leaf.law.kind == "array"
-    return fixed and statement.type == "float" and len(statement.wide_axes) > 1
+    return fixed and len(statement.wide_axes) > 1
+
+
+def _is_identity(program: Program, position: int) -> bool:
+    """Tell whether a value is an identity matrix of a growing size, or its mask. Lowering names those that it writes."""
+    leaf = program.statements[position].instruction
+    named = isinstance(leaf, Leaf) and leaf.name.partition("~")[0] in ("diagonal", "identity")
+    return named and _is_constant_matrix(program, position)

@@ -40,6 +40,40 @@ def simclr(z: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.tensor([2, 3, 0, 1]))
 
 
+def off_diagonal(c: Tensor) -> Tensor:
+    """As the public codes of Barlow Twins and VICReg cut it out."""
+    n = len(c)
+    return c.flatten()[:-1].view(n - 1, n + 1)[:, 1:].flatten()
+
+
+def vicreg(z: Tensor) -> Tensor:
+    """Two views alike, each entry spread out, and entries uncorrelated (Bardes et al., arXiv 2105.04906)."""
+    n, (one, other) = z.shape[1], z.chunk(2)
+    loss = 25 * F.mse_loss(one, other)
+    for view in (one, other):
+        view = view - view.mean(0)
+        covariance = view.T @ view / (len(view) - 1)
+        loss = loss + 25 * F.relu(1 - torch.sqrt(view.var(0) + 1e-4)).mean() / 2
+        loss = loss + off_diagonal(covariance).pow_(2).sum().div(n)
+    return loss
+
+
+def barlow_twins(z: Tensor) -> Tensor:
+    """The correlation of two views is the identity matrix (Zbontar et al., arXiv 2103.03230)."""
+    norm, (one, other) = nn.BatchNorm1d(z.shape[1], affine=False), z.chunk(2)
+    correlation = norm(one).T @ norm(other)
+    correlation.div_(len(one))
+    on_diagonal = torch.diagonal(correlation).add_(-1).pow_(2).sum()
+    return on_diagonal + 0.0051 * off_diagonal(correlation).pow_(2).sum()
+
+
+def whitened(z: Tensor) -> Tensor:
+    """The distance of a covariance from the identity matrix, entries off the diagonal weighted."""
+    distance = (z.T @ z / len(z) - torch.eye(z.shape[1])).pow(2)
+    distance[~torch.eye(z.shape[1], dtype=torch.bool)] *= 0.1
+    return distance.sum()
+
+
 def clip(z: Tensor) -> Tensor:
     one, other = F.normalize(z, dim=-1).chunk(2)
     logits = one @ other.t() * torch.tensor(1 / 0.07).log().exp()
@@ -102,6 +136,9 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "contrastive": contrastive,
     "contrastive, NT-Xent": simclr,
     "contrastive, CLIP": clip,
+    "VICReg": vicreg,
+    "Barlow Twins": barlow_twins,
+    "whitened": whitened,
     "policy gradient": lambda x: (
         -(torch.distributions.Categorical(logits=x).log_prob(CLASSES) * torch.tensor([1.0, -0.5, 2.0, 0.1])).mean()
     ),
@@ -112,7 +149,7 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
         ).mean()
     ),
 }
-ON_FEATURES = ("contrastive", "triplet", "cosine")
+ON_FEATURES = ("contrastive", "triplet", "cosine", "VICReg", "Barlow", "whitened")
 """Losses of vectors that grow with the width (all others are of three numbers a row)."""
 
 

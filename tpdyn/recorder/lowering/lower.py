@@ -40,6 +40,7 @@ from tpdyn.recorder.lowering.standins import chosen, complex_numbers, shifted
 from tpdyn.recorder.lowering.standins.complex_numbers import Complex
 from tpdyn.recorder.lowering.standins.known import KNOWN, SAME, as_known, fold, known_inputs
 from tpdyn.recorder.lowering.standins.matrices import standin as matrices
+from tpdyn.recorder.lowering.standins.matrices.diagonals import APART
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.values import (
     Handle,
@@ -53,7 +54,14 @@ from tpdyn.recorder.lowering.values import (
     uniform_number,
 )
 
-STANDINS: tuple[StandIn, ...] = (KNOWN, shifted.SHIFTED, matrices.MATRICES, chosen.CHOSEN, complex_numbers.COMPLEX)
+STANDINS: tuple[StandIn, ...] = (
+    KNOWN,
+    shifted.SHIFTED,
+    matrices.MATRICES,
+    APART,
+    chosen.CHOSEN,
+    complex_numbers.COMPLEX,
+)
 """Which stand-ins does an operation meet? They are asked in this order. The first that has a rule for it reads it."""
 
 BEFORE = ("initialization", "data")

@@ -39,7 +39,7 @@ def test_settling_reaches_every_argument() -> None:
 
 
 def test_what_is_known_is_asked_before_all_others() -> None:
-    assert [standin.name for standin in STANDINS] == ["known", "shifted", "matrices", "chosen", "complex"]
+    assert [standin.name for standin in STANDINS] == ["known", "shifted", "matrices", "apart", "chosen", "complex"]
 
 
 def test_an_operation_that_meets_no_stand_in_has_its_plain_rule() -> None:

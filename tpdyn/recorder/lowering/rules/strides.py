@@ -153,6 +153,7 @@ def as_strided_scatter(
 
 RULES: dict[str, Rule] = {
     "diagonal": diagonal,
+    "diagonal_copy": diagonal,
     "diag_embed": diag_embed,
     "diagonal_backward": diagonal_backward,
     "diagonal_scatter": diagonal_scatter,

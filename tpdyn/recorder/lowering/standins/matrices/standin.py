@@ -7,7 +7,8 @@ from typing import Any
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.matrices import arithmetic, decompositions, products
-from tpdyn.recorder.lowering.standins.matrices.kinds import SYMBOLIC, diag_embed, identity_of, settled
+from tpdyn.recorder.lowering.standins.matrices.apart import instead
+from tpdyn.recorder.lowering.standins.matrices.kinds import SYMBOLIC, diag_embed, identity_of
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.values import Handle
 
@@ -27,4 +28,4 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     return outputs(rule(b, *call.args, **call.options))
 
 
-MATRICES = StandIn("matrices", read, settled)
+MATRICES = StandIn("matrices", read, instead)
