@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tpdyn.measuring.observe import PARTS, Observation
 from tpdyn.program.base import later_versions
+from tpdyn.program.check import script_shape
 from tpdyn.program.program import Program, Statement, View
 from tpdyn.readings.batched import Batched
 from tpdyn.readings.finite import entries
@@ -210,23 +211,38 @@ class _Seen:
         }
         rest = [epsilon, *[NAN] * PARTS]
         for mark in self.marks:
-            numbers = _together(means if mark.kind == "loss" else sizes, mark.view, count)
+            numbers = self._together(means if mark.kind == "loss" else sizes, mark.view, count)
             for run, row in zip(runs, () if numbers is None else numbers.tolist(), strict=False):
                 if mark.kind == "loss":
                     run.losses[mark.step] = run.losses.get(mark.step, 0.0) + row[0]
                 else:
                     run.outputs.setdefault((mark.step, mark.name), [*row, *rest])
         for name, t, view in self.versions:
-            size = _together(means, self.program.parameter(name).versions[0], count)
-            change = np.zeros((count, 1)) if self.later.isdisjoint(view.pieces) else _together(means, view, count)
+            size = self._together(means, self.program.parameter(name).versions[0], count)
+            change = np.zeros((count, 1)) if self.later.isdisjoint(view.pieces) else self._together(means, view, count)
             if size is not None and change is not None:
                 for run, first, second in zip(runs, size[:, 0].tolist(), change[:, 0].tolist(), strict=True):
                     run.parameters[t, name] = (first, second)
         for name, t, view in self.gradients:
-            if (numbers := _together(means, view, count)) is not None:
+            if (numbers := self._together(means, view, count)) is not None:
                 for run, first in zip(runs, numbers[:, 0].tolist(), strict=True):
                     run.gradients[t, name] = first
         return runs
+
+    def _together(self, by_position: dict[int, Numbers], view: View, count: int) -> Numbers | None:
+        """Average the numbers [run, number] of a tensor's pieces, by their entries; None if one is unknown."""
+        known = [by_position.get(piece) for piece in view.pieces]
+        pieces = [each for each in known if each is not None]
+        if len(pieces) < len(known):
+            return None
+        every = np.stack([np.broadcast_to(each, (count, each.shape[1])) for each in pieces])
+        if len(every) == 1:
+            return every[0]
+        weights = [self.counts[piece] for piece in view.pieces]
+        means: Numbers = np.average(every, 0, weights)
+        if means.shape[1] == len(SQUARED):
+            means[:, SQUARED] = np.sqrt(np.average(np.square(every[:, :, SQUARED]), 0, weights))
+        return means
 
 
 Numbers = NDArray[np.float64]
@@ -244,25 +260,6 @@ def _on_the_cpu(sums: dict[int, Tensor]) -> dict[int, Numbers]:
         arrays[position] = together[at : at + each.shape[0]]
         at += each.shape[0]
     return arrays
-
-
-def _together(by_position: dict[int, Numbers], view: View, count: int) -> Numbers | None:
-    """Combine the numbers [run, number] of a tensor's pieces, which have equally many entries; None if one is unknown."""
-    pieces = [by_position.get(piece) for piece in view.pieces]
-    known = [
-        each if len(each) == count else np.broadcast_to(each, (count, each.shape[1]))
-        for each in pieces
-        if each is not None
-    ]
-    if len(known) < len(pieces):
-        return None
-    if len(known) == 1:
-        return known[0]
-    every = np.stack(known)
-    means: Numbers = every.mean(0)
-    if means.shape[1] == len(SQUARED):
-        means[:, SQUARED] = np.sqrt(np.square(every[:, :, SQUARED]).mean(0))
-    return means
 
 
 def _sizes(live: Tensor, base: Tensor) -> Tensor:
@@ -289,11 +286,7 @@ def _sums(value: Tensor) -> list[Tensor]:
 
 def _shape(program: Program, view: View, width: int) -> tuple[int, ...]:
     """Return the shape of a tensor of the script."""
-    dims = [dim.size_at(width) for dim in program.statements[view.var].shape]
-    sizes = [math.prod(dims[axis] for axis in axes) for axes in view.dims]
-    for factor in view.factors:
-        sizes[factor.dim] *= factor.count
-    return tuple(sizes)
+    return tuple(dim.size_at(width) for dim in script_shape(program, view))
 
 
 def _rows(value: Tensor, rank: int) -> Tensor:

@@ -8,17 +8,17 @@ matrices need Adam rates of 1/n. So does attention's 1/d instead of 1/sqrt(d). T
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from tpdyn.exact.forms import Point
 from tpdyn.exact.linear import nullspace
-from tpdyn.exponents import ZERO, Scaling
+from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.parametrization import Gauge, ParameterFacts, Parametrization
+from tpdyn.program.check import script_shape
 from tpdyn.program.instructions import Law, Leaf
-from tpdyn.program.program import Parameter, Program, View
+from tpdyn.program.program import Parameter, Program
 from tpdyn.readings.orders.reading import Exponents, read
 from tpdyn.regimes.cells import Coordinates, every_exponent
 from tpdyn.regimes.epsilon import guard_powers
@@ -90,20 +90,9 @@ def _facts(maximum: Maximum, coupled: frozenset[str]) -> Mapping[str, ParameterF
             initial, rate = maximum.exponents.initial.get(name, ZERO), maximum.exponents.rate.get(name, ZERO)
             decay = guards[name] + (own[name].c + rate if own[name].zero else own[name].b + initial)
         facts[name] = ParameterFacts(
-            _shape(program, parameter.versions[0]), _law(program, parameter), guards.get(name, ZERO), decay
+            script_shape(program, parameter.versions[0]), _law(program, parameter), guards.get(name, ZERO), decay
         )
     return facts
-
-
-def _shape(program: Program, view: View) -> tuple[Scaling, ...]:
-    """Return the dims of the script's tensor: products of the program's axes, and of the pieces it is held in."""
-    dims = []
-    for number, axes in enumerate(view.dims):
-        dim = Scaling.of(math.prod(factor.count for factor in view.factors if factor.dim == number))
-        for axis in axes:
-            dim = dim * program.statements[view.var].shape[axis]
-        dims.append(dim)
-    return tuple(dims)
 
 
 def _law(program: Program, parameter: Parameter) -> Law | None:

@@ -365,6 +365,8 @@ def view_problem(program: Program, view: View) -> str | None:
     """Say what is wrong with a view, or None."""
     if not view.pieces:
         return "the view has no value"
+    if view.parts:
+        return _packed_problem(program, view)
     for piece in view.pieces:
         if not 0 <= piece < len(program.statements):
             return f"the view names statement {piece}, which does not exist"
@@ -384,8 +386,25 @@ def view_problem(program: Program, view: View) -> str | None:
     return None
 
 
+def _packed_problem(program: Program, view: View) -> str | None:
+    if problem := next((problem for part in view.parts if (problem := view_problem(program, part))), None):
+        return problem
+    if view.pieces != tuple(piece for part in view.parts for piece in part.pieces):
+        return "the view's pieces are not those of its parts"
+    shapes = [script_shape(program, part) for part in view.parts]
+    if view.along is None or not 0 <= view.along < min(map(len, shapes)):
+        return f"the view lays its parts along dim {view.along}, which is none of its dims"
+    if len({(*shape[: view.along], None, *shape[view.along + 1 :]) for shape in shapes}) > 1:
+        return f"the parts of the view have different dims besides dim {view.along}"
+    return None
+
+
 def script_shape(program: Program, view: View) -> tuple[Scaling, ...]:
     """Return the shape of the script's tensor, from a view without problems."""
+    if view.along is not None:
+        shapes = [script_shape(program, part) for part in view.parts]
+        length = Scaling.sum([each[view.along] for each in shapes])
+        return (*shapes[0][: view.along], length, *shapes[0][view.along + 1 :])
     shape = program.statements[view.var].shape
     sizes: list[Scaling] = []
     for position, dim in enumerate(view.dims):

@@ -116,7 +116,7 @@ def _ends_alike(program: Program, counterpart: Mapping[int, int]) -> bool:
     for parameter in program.parameters:
         earlier, later = parameter.versions[-2], parameter.versions[-1]
         moved = tuple(counterpart.get(var) for var in earlier.pieces)
-        if (later.pieces != moved and later.pieces != earlier.pieces) or earlier.dims != later.dims:
+        if (later.pieces != moved and later.pieces != earlier.pieces) or earlier.layout != later.layout:
             return False
     return True
 
@@ -136,7 +136,7 @@ def _copies(program: Program, body: list[int], counterpart: Mapping[int, int], s
         return counterpart[var] + (further - 1) * size if var in counterpart else var
 
     def view(given: View, further: int) -> View:
-        return replace(given, pieces=tuple(later(var, further) for var in given.pieces))
+        return given.moved(lambda var: later(var, further))
 
     for further in range(1, steps + 1):
         shift = partial(_shifted, partial(later, further=further))

@@ -122,7 +122,9 @@ def _identified(program: Program) -> Mapping[Axis, Axis]:
 
 def _named_axes(program: Program) -> Iterator[tuple[Axis, Literal[0, 1], str]]:
     """Yield the axes of leaves with their names, "weight:0": first parameters, by the script's dims (0), then others (1)."""
-    views = {piece: (p.name, p.versions[0]) for p in program.parameters for piece in p.versions[0].pieces}
+    views = {
+        piece: (p.name, whole) for p in program.parameters for whole in p.versions[0].wholes for piece in whole.pieces
+    }
     for position, statement in enumerate(program.statements):
         if isinstance(statement.instruction, Leaf):
             name, layout = views.get(position, (statement.name, None))

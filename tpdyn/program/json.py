@@ -64,6 +64,9 @@ _LARGEST_POWER = 10**6
 _FRACTION = re.compile(r"-?[0-9]{1,300}(/[0-9]{1,300})?", re.ASCII)
 """No exponent: written out, "1e999999999" fills the memory. With 300 digits a fraction is still a float."""
 
+_DEEPEST = 16
+"""How deep parts of packed tensors may lie in each other: no deeper than a tensor has dims."""
+
 _INSTRUCTIONS = {
     kind.__name__: kind
     for kind in (Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat, Eigenvalues, Spectral)
@@ -153,6 +156,8 @@ def _plain(value: Any) -> Any:
     named = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Slice):
         named |= {"start": _bound(value.start), "length": _bound(value.length)}
+    if isinstance(value, View) and not value.parts:
+        del named["parts"], named["along"]
     kind = type(value).__name__
     return {"is": kind} | named if kind in _INSTRUCTIONS else named
 
@@ -395,11 +400,14 @@ class _Reader:
         )
 
     def view(self, data: Any) -> View:
+        if len(self.path) > _DEEPEST:
+            raise self.wrong(f"parts lie in parts, more than {_DEEPEST} deep")
         return View(
             self.integers(data, "pieces"),
             self.each(data, "dims", self.dim),
             self.maybe_label(data, "stacked"),
             self.each(data, "grid", self.factor),
+            *((self.each(data, "parts", self.view), self.maybe_label(data, "along")) if "parts" in data else ()),
         )
 
     def dim(self, data: Any) -> tuple[int, ...]:

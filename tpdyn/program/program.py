@@ -7,8 +7,8 @@ build, and never edited. Dims and constants are `Scaling`s: functions of the wid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -83,17 +83,43 @@ class View:
     is longer than one, and the missing first factor of dim `stacked` counts the pieces. Where that is not all (pieces along
     two dims, or along an inner factor), `grid` names every missing factor. The pieces are in row-major order of them.
     Places count the factors of the whole dim, missing ones included.
+
+    A packed tensor holds parts of different sizes end to end along one dim (the rows of Mamba-2's `in_proj`). Then `parts` are
+    their views, and `along` is that dim. `pieces` are those of all parts, one after the other. `dims` is empty.
     """
 
     pieces: tuple[int, ...]
     dims: tuple[tuple[int, ...], ...]
     stacked: int | None = None
     grid: tuple[Factor, ...] = ()
+    parts: tuple[View, ...] = ()
+    along: int | None = None
 
     @staticmethod
     def plain(var: int, rank: int) -> View:
         """View one value of that rank as a tensor of the script, axis by axis."""
         return View((var,), tuple((axis,) for axis in range(rank)))
+
+    @staticmethod
+    def packed(parts: Sequence[View], along: int) -> View:
+        """View parts of different sizes as one tensor of the script, end to end along one dim."""
+        return View(tuple(piece for part in parts for piece in part.pieces), (), parts=tuple(parts), along=along)
+
+    def moved(self, place: Callable[[int], int]) -> View:
+        """Return the view of other values that lie in the same way."""
+        return replace(
+            self, pieces=tuple(map(place, self.pieces)), parts=tuple(part.moved(place) for part in self.parts)
+        )
+
+    @property
+    def wholes(self) -> tuple[View, ...]:
+        """The view itself; of a packed tensor, the views of its parts, none of which is packed."""
+        return tuple(whole for part in self.parts for whole in part.wholes) if self.parts else (self,)
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """Equal for two views whose pieces lie in the tensor in the same way."""
+        return self.dims, self.factors, self.along, tuple(part.layout for part in self.parts)
 
     @property
     def var(self) -> int:

@@ -112,7 +112,7 @@ class Batched:
         """Return the value that the base program reads instead of a later version of a parameter."""
         later = self.later[position]
         view, first = later.view, later.initial
-        if (view.dims, view.factors) == (first.dims, first.factors):
+        if view.layout == first.layout:
             return values[later.first]
         runs = max(values[piece].shape[0] for piece in first.pieces)
         shape = (runs, *self._shape(position, statement))

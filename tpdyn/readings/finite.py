@@ -158,7 +158,7 @@ class _Evaluation:
         """Return the value that the base program reads instead of a later version of a parameter."""
         later, shape = self.later[position], self._shape(statement)
         view, initial = later.view, later.initial
-        if (view.dims, view.factors) == (initial.dims, initial.factors):
+        if view.layout == initial.layout:
             return self.initial[later.first]
         return from_view(view, to_view(initial, self.initial), dict.fromkeys(view.pieces, shape))[position]
 

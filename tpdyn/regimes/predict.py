@@ -7,6 +7,7 @@ hidden representation does, **kernel** when none does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from types import FunctionType
@@ -400,14 +401,27 @@ def _row(
     view: View,
 ) -> Row:
     values = [orders.values[var] for var in view.pieces]
+    shares = _shares(orders.program, view)
     return Row(
         kind=kind,
         name=name,
         step=step,
-        size=max((v.size for v in values if v.size is not None), default=None),
-        change=max((v.moved for v in values if v.moved is not None), default=None),
+        size=_of_all([value.size for value in values], shares),
+        change=_of_all([value.moved for value in values], shares),
         source=source_of(orders.program, view.var),
         position=view.var,
         at_most=any(v.at_most for v in values),
         wide=any(orders.program.statements[var].wide_axes for var in view.pieces),
     )
+
+
+def _shares(program: Program, view: View) -> list[Fraction]:
+    """Return the power of the width in each piece's share of all entries: 0, but for narrow parts of a packed tensor."""
+    counts = [sum((dim.order or ZERO for dim in program.statements[var].shape), ZERO) for var in view.pieces]
+    return [count - max(counts) for count in counts]
+
+
+def _of_all(orders: Sequence[Order], shares: Sequence[Fraction]) -> Order:
+    """Return the order of the mean size of a tensor's entries, given those of its pieces and their shares of the entries."""
+    present = [order + share for order, share in zip(orders, shares, strict=True) if order is not None]
+    return max(present, default=None)

@@ -48,6 +48,8 @@ def stacked(instruction: Instruction) -> Instruction:
 
 def stacked_view(view: View) -> View:
     """Lift the view of a tensor of the script, when both have the runs in front."""
+    if view.along is not None:
+        return View.packed([stacked_view(part) for part in view.parts], view.along + 1)
     return View(
         view.pieces,
         ((0,), *(tuple(axis + 1 for axis in dim) for dim in view.dims)),

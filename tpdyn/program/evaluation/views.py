@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -16,6 +17,8 @@ def to_view(view: View, values: Sequence[Tensor] | Mapping[int, Tensor]) -> Tens
     >>> to_view(View((0,), ((1,), (), (0,))), [torch.zeros(2, 3)]).shape
     torch.Size([3, 1, 2])
     """
+    if view.along is not None:
+        return torch.cat([to_view(part, values) for part in view.parts], view.along)
     pieces = torch.stack([values[piece] for piece in view.pieces])
     factors = view.factors
     counts = [factor.count for factor in factors]
@@ -33,6 +36,12 @@ def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]])
 
     The inverse of `to_view`. Raises ValueError when the tensor has another number of entries.
     """
+    if view.along is not None:
+        lengths = [_sizes(part, shapes)[view.along] for part in view.parts]
+        if sum(lengths) != tensor.shape[view.along]:
+            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} does not fill parts of lengths {lengths}")
+        split = zip(view.parts, tensor.split(lengths, view.along), strict=True)
+        return {piece: each for part, own in split for piece, each in from_view(part, own, shapes).items()}
     order, _ = _layout(view)
     grid = (*(factor.count for factor in view.factors), *shapes[view.var])
     split = [grid[axis] for axis in order]
@@ -44,6 +53,17 @@ def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]])
     inverse = sorted(range(len(order)), key=lambda axis: order[axis])
     pieces = tensor.reshape(split).permute(inverse).reshape((len(view.pieces), *shapes[view.var]))
     return {piece: pieces[number] for number, piece in enumerate(view.pieces)}
+
+
+def _sizes(view: View, shapes: Mapping[int, tuple[int, ...]]) -> list[int]:
+    """Return the shape of the script's tensor."""
+    if view.along is not None:
+        sizes = [_sizes(part, shapes) for part in view.parts]
+        return [sum(dim) if k == view.along else dim[0] for k, dim in enumerate(zip(*sizes, strict=True))]
+    sizes_of = [math.prod(shapes[view.var][axis] for axis in axes) for axes in view.dims]
+    for factor in view.factors:
+        sizes_of[factor.dim] *= factor.count
+    return sizes_of
 
 
 def _layout(view: View) -> tuple[list[int], list[list[int]]]:

@@ -180,6 +180,7 @@ class Marks:
         self.wanted = {piece for mark in program.marks for piece in mark.view.pieces}
         self.kept: dict[int, Tensor] = {}
         self.sizes: dict[int, float] = {}
+        self.entries: dict[int, int] = {}
         self.overflow = -1
 
     def listen(self, position: int, statement: Statement, value: Sampled) -> None:
@@ -188,7 +189,7 @@ class Marks:
             return
         wide = statement.wide_axes
         value = value.double() if value.dtype != torch.float64 else value
-        self.sizes[position] = float(value.abs().mean())
+        self.sizes[position], self.entries[position] = float(value.abs().mean()), value.numel()
         if self.overflow < 0 and not math.isfinite(self.sizes[position]):
             self.overflow = position
         first = slice(None, self.coordinates)
@@ -224,4 +225,5 @@ class Marks:
         return to_view(mark.view, self.kept)
 
     def _size(self, mark: Mark) -> float:
-        return sum(self.sizes[piece] for piece in mark.view.pieces) / len(mark.view.pieces)
+        sums = [self.sizes[piece] * self.entries[piece] for piece in mark.view.pieces]
+        return sum(sums) / sum(self.entries[piece] for piece in mark.view.pieces)

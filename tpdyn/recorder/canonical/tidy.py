@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tpdyn.exponents import Scaling
+from tpdyn.program.check import script_shape
 from tpdyn.program.instructions import (
     Combine,
     Contract,
@@ -16,6 +17,7 @@ from tpdyn.program.instructions import (
     with_operands,
 )
 from tpdyn.program.program import Mark, Parameter, Program, Statement, View
+from tpdyn.recorder.canonical.packed import rows_of
 from tpdyn.recorder.fitting.atoms import ONE
 
 
@@ -37,7 +39,7 @@ def tidied(
         view = followed(view)
         if any(piece not in number for piece in view.pieces):
             return None
-        return replace(view, pieces=tuple(number[piece] for piece in view.pieces))
+        return view.moved(number.__getitem__)
 
     def there(view: View) -> View:
         moved_view = moved(view)
@@ -94,6 +96,8 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
             origin[position] = operand
 
     def followed(view: View) -> View:
+        if view.along is not None:
+            return View.packed([followed(part) for part in view.parts], view.along)
         sources = [origin.get(piece) for piece in view.pieces]
         first = sources[0]
         if first is None or any(source is None or source.axes != first.axes for source in sources):
@@ -191,9 +195,15 @@ def _summed_over(statement: Statement, operand: Operand, statements: list[Statem
 def named(statements: list[Statement], parameters: list[Parameter], marks: list[Mark]) -> tuple[Statement, ...]:
     """Name statements: leaves keep theirs; `w_1` versions, `d w_0` gradients, `fc1@0` outputs of modules; others `v17`."""
     wanted: dict[int, str] = {}
+    program = Program(tuple(statements))
 
     def want(view: View | None, name: str) -> None:
         if view is None:
+            return
+        if view.along is not None:
+            lengths = [script_shape(program, part)[view.along] for part in view.parts]
+            for number, part in enumerate(view.parts):
+                want(part, name + rows_of(view.along, lengths, number))
             return
         grid = [range(factor.count) for factor in view.factors]
         for piece, index in zip(view.pieces, itertools.product(*grid), strict=True):

@@ -14,12 +14,13 @@ from tpdyn.program.program import Factor, Mark, Parameter, Program, View
 from tpdyn.recorder.canonical.cuts import Cut
 from tpdyn.recorder.canonical.joining import joined
 from tpdyn.recorder.canonical.labelled import by_labels
-from tpdyn.recorder.canonical.pieces import Held, Index, Pieces
+from tpdyn.recorder.canonical.packed import Index, Layout, Unpackable, unpacked
+from tpdyn.recorder.canonical.pieces import Held, Pieces
 from tpdyn.recorder.canonical.slicing import sliced
 from tpdyn.recorder.canonical.tidy import tidied
 from tpdyn.recorder.canonical.unstacked import Products, cuts_of, refusal, written_out
 from tpdyn.recorder.fitting.atoms import ONE, find_atoms
-from tpdyn.recorder.fitting.widths import Fitted, FittedStatement
+from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement
 from tpdyn.recorder.lowered import Reshape
 
 MOST_PIECES = 256
@@ -45,6 +46,8 @@ def canonical(fitted: Fitted) -> Canonical:
         FitError: what cannot be written in atoms, naming the statement and its source line. Such are a softmax along a
             product of axes, or a cut that is not along atoms (see `find_atoms`).
     """
+    script = fitted
+    fitted, layouts = _without_packed(script)
     atoms, nodes = find_atoms(fitted)
     dims: list[Products] = [tuple(tuple(atoms.of(node)) for node in axes) for axes in nodes]
     cuts = cuts_of(fitted, atoms, dims)
@@ -54,7 +57,20 @@ def canonical(fitted: Fitted) -> Canonical:
         if len(held.pieces) > MOST_PIECES:
             raise refusal(statement, f"would be written out in {len(held.pieces)} pieces")
         pieces.held.append(held if statement.over == ONE else _over(pieces, held, statement.over))
-    return _finished(fitted, pieces)
+    return _finished(script, pieces, layouts)
+
+
+def _without_packed(fitted: Fitted) -> tuple[Fitted, list[Layout]]:
+    """Write packed dims part by part. Where that is not possible, say so with what the script cuts."""
+    try:
+        return unpacked(fitted)
+    except Unpackable as problem:
+        why = f"Its parts cannot be followed one by one: {problem}"
+    try:
+        find_atoms(fitted)
+    except FitError as error:
+        raise FitError(f"{error}\n{why}", outside=error.outside) from None
+    raise FitError(f"outside the theory, for now: a dim is cut into parts of different kinds. {why}", outside=True)
 
 
 def _written(pieces: Pieces, statement: FittedStatement, dims: Products, cuts: Sequence[Cut | None]) -> Held:
@@ -97,19 +113,23 @@ def _leaves(pieces: Pieces, leaf: Leaf, dims: Products) -> dict[Index, int | Non
     return written
 
 
-def _finished(fitted: Fitted, pieces: Pieces) -> Canonical:
+def _finished(fitted: Fitted, pieces: Pieces, layouts: Sequence[Layout]) -> Canonical:
     """Return the program of all that is written, tidied."""
-    marks = [Mark(mark.kind, mark.name, mark.step, _view(pieces, mark.var)) for mark in fitted.marks]
+
+    def view(position: int) -> View:
+        return _view(pieces, layouts[position])
+
+    marks = [Mark(mark.kind, mark.name, mark.step, view(mark.var)) for mark in fitted.marks]
     parameters = [
         Parameter(
             parameter.name,
-            tuple(_view(pieces, version) for version in parameter.versions),
-            tuple(None if gradient is None else _view(pieces, gradient) for gradient in parameter.gradients),
+            tuple(view(version) for version in parameter.versions),
+            tuple(None if gradient is None else view(gradient) for gradient in parameter.gradients),
         )
         for parameter in fitted.parameters
     ]
     leaves = {
-        position: _view(pieces, position)
+        position: view(position)
         for position, statement in enumerate(fitted.statements)
         if isinstance(statement.instruction, Leaf)
     }
@@ -125,8 +145,13 @@ def _finished(fitted: Fitted, pieces: Pieces) -> Canonical:
     return Canonical(program, kept)
 
 
-def _view(pieces: Pieces, position: int) -> View:
+def _view(pieces: Pieces, layout: Layout, index: Index = ()) -> View:
     """Return how the script's tensor lies in the program; zeros are written down now."""
+    if len(index) < len(layout.axes):
+        count = 1 + max(each[len(index)] for each in layout.pieces)
+        return View.packed([_view(pieces, layout, (*index, part)) for part in range(count)], layout.axes[len(index)])
+    position = layout.pieces[index]
+    assert position is not None
     held = pieces.held[position]
     factors: list[Factor] = []
     dims: list[tuple[int, ...]] = []
