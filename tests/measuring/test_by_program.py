@@ -11,7 +11,10 @@ from tpdyn.measuring import by_program
 from tpdyn.measuring.by_program import fits, observed
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.run import live_run
+from tpdyn.program.evaluation.views import to_view
 from tpdyn.program.program import Program
+from tpdyn.readings import finite
+from tpdyn.readings.sampled.simulate import simulate
 from tpdyn.recorder.record import record
 
 
@@ -48,6 +51,46 @@ def test_a_run_of_the_program_has_everything_that_a_live_run_has(program: Progra
     for key, pair in run.parameters.items():
         for mine, its in zip(pair, live.parameters[key], strict=True):
             assert mine == its == 0 or 1 / 2 < mine / its < 2, key
+
+
+class Packed(nn.Module):
+    """One projection into n wide entries and two fixed ones, whose gradients are many times as large."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.into, self.both, self.out = nn.Linear(3, width), nn.Linear(width, width + 2), nn.Linear(width, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wide, fixed = self.both(torch.tanh(self.into(x))).split([self.out.in_features, 2], -1)
+        return self.out(torch.tanh(wide)) * fixed  # type: ignore[no-any-return]
+
+
+def packed(width: int) -> None:
+    model = Packed(width)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x in torch.randn(3, 5, 3):
+        optimizer.zero_grad()
+        (model(x) - 1).square().mean().backward()
+        optimizer.step()
+
+
+def test_parts_of_a_packed_tensor_count_by_their_entries() -> None:
+    """Their sizes together are those of the whole, as a live run shows them. Simulated runs say the same of outputs."""
+    program = record(packed, widths=(8, 12, 20))
+    ((_, run),) = observed(program, 32, [7], 3)
+    live, values = live_run(packed, 32, 0, 3, "script"), finite.run(program, 32, seed=7)
+    assert run.shapes == live.shapes and run.shapes["both.weight"] == (34, 32)
+    whole = to_view(program.parameter("both.weight").gradients[0], values)  # type: ignore[arg-type]
+    assert whole.shape == (34, 32) and whole[32:].abs().mean() > 4 * whole[:32].abs().mean()
+    assert run.gradients[0, "both.weight"] == pytest.approx(float(whole.abs().mean()))
+    made = to_view(program.mark("both", 1).view, values)
+    assert run.outputs[1, "both"][:2] != run.outputs[0, "both"][:2]
+    change = made - to_view(program.mark("both", 1).view, finite.run(program, 32, seed=7, base=True))
+    assert run.outputs[1, "both"][2:4] == pytest.approx(
+        [float(change.abs().mean()), float(change.square().mean().sqrt())]
+    )
+    simulated = simulate(program, 32, seed=3)
+    assert simulated.sizes["both", 1] == pytest.approx(float(simulated.coordinates["both", 1].abs().mean()))
 
 
 def test_batches_do_not_show_and_one_that_runs_out_of_memory_is_made_in_halves(

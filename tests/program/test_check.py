@@ -249,6 +249,10 @@ def _with(**tables: object) -> Program:
         (View((0, 1), ((0,),), 0), "different shapes"),
         (View((0, 0), ((0,),), 1), "stacks its pieces in dim 1"),
         (View((0, 0), ((0,),), 0, (Factor(0, 0, 3),)), "factors count 3"),
+        (View.packed([View((0,), ((0,),)), View((9,), ((0,),))], 0), "names statement 9"),
+        (View((0,), (), parts=(View((0,), ((0,),)), View((0,), ((0,),))), along=0), "not those of its parts"),
+        (View.packed([View((0,), ((0,),)), View((0,), ((0,),))], 1), "along dim 1, which is none"),
+        (View.packed([View((1,), ((0,), (1,))), View((1,), ((0, 1), ()))], 0), "different dims besides dim 0"),
     ],
 )
 def test_views_are_checked(view: View, message: str) -> None:

@@ -153,8 +153,9 @@ def programs(draw: st.DrawFn) -> Program:
         values.append(made)
     view = View((values[-1],), ((0,), (), (1,)))
     stacked = View((values[0], values[-1]), ((0,), (1,)), 1, (Factor(1, 1, 2),))
+    packed = View.packed([view, View.packed([view, view], 1)], 1)
     b.parameters.append(Parameter("w", (stacked, stacked), (None, stacked)))
-    b.marks.append(Mark("module", draw(texts), 0, view))
+    b.marks += [Mark("module", draw(texts), 0, each) for each in (view, packed)]
     return b.build(steps=2, widths=(16, 24), verified=draw(st.none() | st.just(40)), notes=tuple(draw(st.lists(texts))))
 
 

@@ -45,6 +45,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "rotary, interleaved, SGD",
         "rotary, full, SGD",
         "multi-query, keys picked by a list, SGD",
+        "multi-query, more and more heads, SGD",
         "rotary, complex, AdamW",
         "experts, switch, SGD",
     ),

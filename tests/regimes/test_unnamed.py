@@ -121,3 +121,33 @@ def test_a_regime_of_outputs_needs_no_other_value(attention: Prediction) -> None
     judged = judge(orders)
     assert unnamed(orders, judged) is not None
     assert unnamed(orders, replace(judged, regime=Regime.TRIVIAL)) is None
+
+
+class Packed(nn.Module):
+    """One projection into n entries and two more, of which the two get gradients of order 0."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed, self.both, self.out = nn.Linear(2, width), nn.Linear(width, width + 2), nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide, fixed = self.both(self.embed(x).tanh()).split([self.out.in_features, 2], -1)
+        return self.out(wide.tanh()) * fixed.sigmoid()  # type: ignore[no-any-return]
+
+
+def test_a_fixed_part_that_grows_is_named_beside_the_row_of_the_whole() -> None:
+    """At a rate of n^-1/2 the wide rows learn, and the two others grow. The mean over all entries does not."""
+
+    def train(width: int) -> None:
+        net = Packed(width)
+        optimizer = torch.optim.SGD(net.both.parameters(), lr=width**-0.5)
+        for x in torch.randn(2, 4, 2):
+            optimizer.zero_grad()
+            (net(x) - 1).square().mean().backward()
+            optimizer.step()
+
+    prediction = tpdyn.predict(tpdyn.record(train, (8, 12, 20), steps=2, verify=False), remedy=False)
+    assert prediction.regime is Regime.UNSTABLE
+    changes = {(row.kind, row.name.partition(":")[0]): row.change for row in prediction.rows() if row.step == 1}
+    assert changes["module", "both"] == 0 and changes["parameter", "both.weight"] == -HALF * 2
+    assert changes["value", "both"] == HALF

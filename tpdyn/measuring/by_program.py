@@ -236,8 +236,6 @@ class _Seen:
         if len(pieces) < len(known):
             return None
         every = np.stack([np.broadcast_to(each, (count, each.shape[1])) for each in pieces])
-        if len(every) == 1:
-            return every[0]
         weights = [self.counts[piece] for piece in view.pieces]
         means: Numbers = np.average(every, 0, weights)
         if means.shape[1] == len(SQUARED):

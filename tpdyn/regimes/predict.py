@@ -25,7 +25,7 @@ from tpdyn.regimes.judgement import Judgement, judge, largest_change
 from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
 from tpdyn.regimes.remedy import find_remedy
 from tpdyn.regimes.settling import Settled, settled
-from tpdyn.regimes.unnamed import unnamed
+from tpdyn.regimes.unnamed import shares_of, unnamed
 
 
 def predict(
@@ -401,7 +401,7 @@ def _row(
     view: View,
 ) -> Row:
     values = [orders.values[var] for var in view.pieces]
-    shares = _shares(orders.program, view)
+    shares = shares_of(orders.program, view)
     return Row(
         kind=kind,
         name=name,
@@ -415,13 +415,7 @@ def _row(
     )
 
 
-def _shares(program: Program, view: View) -> list[Fraction]:
-    """Return the power of the width in each piece's share of all entries: 0, but for narrow parts of a packed tensor."""
-    counts = [sum((dim.order or ZERO for dim in program.statements[var].shape), ZERO) for var in view.pieces]
-    return [count - max(counts) for count in counts]
-
-
 def _of_all(orders: Sequence[Order], shares: Sequence[Fraction]) -> Order:
-    """Return the order of the mean size of a tensor's entries, given those of its pieces and their shares of the entries."""
+    """Return the order of the mean size of all entries of a tensor. shares: what part of them each piece has."""
     present = [order + share for order, share in zip(orders, shares, strict=True) if order is not None]
     return max(present, default=None)

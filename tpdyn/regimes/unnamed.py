@@ -7,10 +7,11 @@ and it can be run (`tpdyn.claims.unseen`).
 from __future__ import annotations
 
 from collections import defaultdict
+from fractions import Fraction
 from pathlib import PurePath
 from typing import NamedTuple
 
-from tpdyn.exponents import Order
+from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.makers import unfilled
 from tpdyn.program.instructions import Apply, Slice
@@ -40,7 +41,7 @@ def unnamed(orders: Orders, judgement: Judgement) -> Unnamed | None:
     representation that changes most. None where a module's output decides, or a regime of outputs (trivial).
     """
     facts, program = orders.facts, orders.program
-    named = {piece for mark in program.marks for piece in mark.view.pieces}
+    named = {piece for mark in program.marks for piece in _seen_in(program, mark.view)}
     last = max((mark.step for mark in program.marks), default=0)
     if judgement.regime is Regime.UNSTABLE:
         position = _unmasked(program, judgement.position)
@@ -72,9 +73,20 @@ def _shown(orders: Orders, judgement: Judgement) -> bool:
     return any(
         mark.name.partition("#")[0] == origin.module
         and mark.step == origin.step
-        and any(order(piece) == judgement.order for piece in mark.view.pieces)
+        and any(order(piece) == judgement.order for piece in _seen_in(program, mark.view))
         for mark in program.marks
     )
+
+
+def shares_of(program: Program, view: View) -> list[Fraction]:
+    """Return the power of the width in each piece's share of all entries: 0, but for narrow parts of a packed tensor."""
+    counts = [sum((dim.order or ZERO for dim in program.statements[var].shape), ZERO) for var in view.pieces]
+    return [count - max(counts) for count in counts]
+
+
+def _seen_in(program: Program, view: View) -> list[int]:
+    """Return the pieces that show in the size of the whole. A fixed part beside wide ones does not."""
+    return [piece for piece, share in zip(view.pieces, shares_of(program, view), strict=True) if share == 0]
 
 
 def counterparts(program: Program, position: int) -> tuple[int, ...]:

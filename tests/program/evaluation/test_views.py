@@ -52,6 +52,22 @@ def test_taking_apart_is_the_inverse_of_putting_together(view: View, shape: tupl
     assert all(torch.equal(apart[piece], values[piece]) for piece in values)
 
 
+def test_parts_of_a_packed_tensor_lie_end_to_end() -> None:
+    """Rows of 2, 2 x 3 and 1 in columns of 4 and 1. The last row has no axis."""
+    rows = [View((0,), ((0,), (1,))), View((1, 2), ((0,), (1,)), 0), View((3,), ((), (0,)))]
+    first = View.packed(rows, 0)
+    last = View.packed([View((4,), ((0,), ())), View((5, 6), ((0,), ()), 0), View((7,), ((), ()))], 0)
+    view = View.packed([first, last], 1)
+    shapes = {0: (2, 4), 1: (3, 4), 2: (3, 4), 3: (4,), 4: (2,), 5: (3,), 6: (3,), 7: ()}
+    whole = torch.arange(45.0).reshape(9, 5)
+    apart = from_view(view, whole, shapes)
+    assert {piece: tuple(value.shape) for piece, value in apart.items()} == shapes
+    assert torch.equal(apart[2], whole[5:8, :4]) and torch.equal(apart[7], whole[8, 4])
+    assert torch.equal(to_view(view, apart), whole)
+    with pytest.raises(ValueError, match=r"shape \(9, 6\) does not fill parts of lengths \[4, 1\]"):
+        from_view(view, torch.zeros(9, 6), shapes)
+
+
 def test_a_tensor_that_does_not_fill_the_pieces_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(3, 3\) does not fill 1 values of shape \(2, 3\)"):
         from_view(View((0,), ((0,), (1,))), torch.zeros(3, 3), {0: (2, 3)})

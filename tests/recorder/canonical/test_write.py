@@ -192,21 +192,19 @@ def _refused(build: Callable[[Script, int], object], message: str) -> FitError:
 
 
 def test_wide_parts_without_a_common_measure_are_refused_with_their_line() -> None:
-    def joined(s: Script, n: int) -> None:
-        s.cat([s.leaf("a", 7, n), s.leaf("b", 7, 10)], [n, 10], 1, 7, n + 10)
-
-    error = _refused(joined, r"(?s)a fixed number of coordinates.*parts of sizes n, 10 end to end.*net\.py:2")
-    assert error.outside
-
     def cut(s: Script, n: int) -> None:
         s.cut(s.leaf("a", 7, n), 1, 0, n - 3)
 
-    _refused(cut, r"(?s)a fixed number of coordinates.*takes n - 3 of n entries.*net\.py:1")
+    error = _refused(
+        cut, r"(?s)a fixed number of coordinates.*takes n - 3 of n entries.*net\.py:1.*size n - 3, which is no power"
+    )
+    assert error.outside
 
     def powers(s: Script, n: int) -> None:
-        s.cat([s.leaf("a", 7, n), s.leaf("b", 7, n * n)], [n, n * n], 1, 7, n + n * n)
+        both = s.cat([s.leaf("a", 7, n), s.leaf("b", 7, n * n)], [n, n * n], 1, 7, n + n * n)
+        s.add(Apply("softmax", (s.full(both),), along=1), 7, n + n * n)
 
-    _refused(powers, r"(?s)without a common measure.*net\.py:2")
+    _refused(powers, r"(?s)without a common measure.*net\.py:2.*needed as a whole.*net\.py:3")
 
 
 @pytest.mark.parametrize("factors", [(3, 4), (2, 3, 2)])

@@ -292,6 +292,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "rotary, complex, heads of four": lambda n: Attention(n, heads=n // 4, own=n // 4, rope="complex"),
     "rotary, interleaved, heads of four": lambda n: Attention(n, heads=n // 4, own=n // 4, rope="interleaved"),
     "multi-query, keys picked by a list": Falcon,
+    "multi-query, more and more heads": lambda n: Falcon(n, heads=n // 2),
     "ALiBi": lambda n: Attention(n, alibi=True),
     "ALiBi by hand": lambda n: Attention(n, alibi=True, fused=False),
     "nn.MultiheadAttention": Self,

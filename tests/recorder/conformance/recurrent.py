@@ -84,20 +84,27 @@ class Gated(nn.Module):
 
 
 class StateSpace(nn.Module):
-    """A diagonal state-space layer with input-dependent steps (as in Mamba): `h = exp(dt A) h + dt B x, y = C h + D x`."""
+    """A diagonal state-space layer with input-dependent steps (as in Mamba): `h = exp(dt A) h + dt B x, y = C h + D x`.
 
-    def __init__(self, width: int, state: int = 3, parallel: bool = False) -> None:
+    packed: B, C and steps of a rank that grows in one projection (Mamba's `x_proj`).
+    """
+
+    def __init__(self, width: int, state: int = 3, parallel: bool = False, packed: bool = False) -> None:
         super().__init__()
-        self.inner, self.parallel = nn.Linear(4, 2 * width), parallel
+        self.inner, self.parallel, self.sizes = nn.Linear(4, 2 * width), parallel, [width // 2, state, state]
         self.log_a = nn.Parameter(torch.log(torch.arange(1, state + 1).float()).repeat(width, 1))
         self.d = nn.Parameter(torch.ones(width))
-        self.to_b, self.to_c, self.dt = nn.Linear(width, state), nn.Linear(width, state), nn.Linear(width, width)
+        self.packed = nn.Linear(width, sum(self.sizes), bias=False) if packed else None
+        if not packed:
+            self.to_b, self.to_c = nn.Linear(width, state), nn.Linear(width, state)
+        self.dt = nn.Linear(width // 2 if packed else width, width)
         self.head = nn.Linear(width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         u, gate = self.inner(x).chunk(2, -1)
         u = F.silu(u)
-        b, c, dt = self.to_b(u), self.to_c(u), F.softplus(self.dt(u))
+        dt, b, c = (u, self.to_b(u), self.to_c(u)) if self.packed is None else self.packed(u).split(self.sizes, -1)
+        dt = F.softplus(self.dt(dt))
         decay = dt.unsqueeze(-1) * -torch.exp(self.log_a)
         push = (dt * u).unsqueeze(-1) * b.unsqueeze(-2)
         if self.parallel:  # everything at once, by cumulative sums of logarithms
@@ -132,6 +139,7 @@ def cases() -> list[Case]:
         "gated recurrence by hand": Gated,
         "state-space scan": StateSpace,
         "state-space, parallel": lambda n: StateSpace(n, parallel=True),
+        "state-space, steps of a growing rank": lambda n: StateSpace(n, packed=True),
     }
     return [
         Case("recurrent", name, optimizer, fitting(model, x, optimizer))

@@ -40,8 +40,8 @@ def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]])
         lengths = [_sizes(part, shapes)[view.along] for part in view.parts]
         if sum(lengths) != tensor.shape[view.along]:
             raise ValueError(f"a tensor of shape {tuple(tensor.shape)} does not fill parts of lengths {lengths}")
-        split = zip(view.parts, tensor.split(lengths, view.along), strict=True)
-        return {piece: each for part, own in split for piece, each in from_view(part, own, shapes).items()}
+        cut = zip(view.parts, torch.split(tensor, lengths, view.along), strict=True)
+        return {piece: each for part, own in cut for piece, each in from_view(part, own, shapes).items()}
     order, _ = _layout(view)
     grid = (*(factor.count for factor in view.factors), *shapes[view.var])
     split = [grid[axis] for axis in order]

@@ -5,9 +5,9 @@ alike, so the weight is several independent matrices, end to end. Products with 
 act on each. A sum over the dim is a sum of sums. So the fitted statements are written again, part by part, before their atoms are
 sought. A `Layout` says how a value of the script lies among the new ones.
 
-Where a dim is cut shows at slices and concatenations. Boundaries go along to each axis that is the same (it has the same label),
-that is cut from it, or that is a whole multiple of it by a reshape. Dims whose cuts have a common measure are not packed:
-`atoms` splits them.
+Slices and concatenations show where a dim is cut. Boundaries go along to each axis that is the same: it has the same label. They
+go along to what is cut from it, and to what is a whole multiple of it by a reshape. Dims whose cuts have a common measure are
+not packed: `atoms` splits them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Layout:
 
     @staticmethod
     def whole(position: int) -> Layout:
-        """A value in one piece."""
+        """Place a value in one piece."""
         return Layout((), {(): position})
 
 
@@ -240,8 +240,7 @@ class _Axes:
         """Take each boundary to all axes that it cuts, and find the lengths of their parts. Raises Unpackable."""
         waiting = True
         while waiting:
-            waiting = any([self._taken_along(each) if isinstance(each, _Taken) else self._multiplied(each)
-                           for each in self._relations])  # fmt: skip
+            waiting = any(self._spread(relation) for relation in self._relations)
         for root, boundaries in self.boundaries.items():
             if root in self._whole:
                 position, why = self._whole[root]
@@ -254,6 +253,9 @@ class _Axes:
                         self.told(root[0], f"a part of it has size {length}, which is no power of the width")
                     )
             self._lengths[root] = lengths
+
+    def _spread(self, relation: _Taken | _Multiple) -> bool:
+        return self._taken_along(relation) if isinstance(relation, _Taken) else self._multiplied(relation)
 
     def told(self, position: int, why: str) -> str:
         """Say what is in the way, and where."""
@@ -384,7 +386,7 @@ class _Writer:
                     return None
                 new = tuple((scale, self._actual(operand, chosen)) for scale, operand in kept)
                 return self._emit(here, replace(combine, terms=new), over)
-            case Slice(value=value, axis=axis) as cut:
+            case Slice() as cut:
                 return self._slice(position, here, cut, chosen)
             case Concat() as concat:
                 return self._concatenation(position, here, concat, chosen)
@@ -418,7 +420,8 @@ class _Writer:
         for entries in itertools.product(*map(range, summed.values())):
             every = {**chosen, **dict(zip(summed, entries, strict=True))}
             if all(self._read(operand, every) is not None for operand in contract.operands):
-                terms.append(with_operands(contract, lambda operand, every=every: self._actual(operand, every)))
+                operands = tuple(self._actual(operand, every) for operand in contract.operands)
+                terms.append(replace(contract, operands=operands))
         if len(terms) == 1:
             return self._emit(here, terms[0], over)
         if not terms:

@@ -1,0 +1,116 @@
+"""Mirrors tpdyn/recorder/canonical/packed.py: dims of parts of different sizes are written part by part. All verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from written_scripts import ONE, Script, kinds, made, shapes
+
+from tpdyn.exponents import Scaling
+from tpdyn.program.check import script_shape
+from tpdyn.program.instructions import Apply, Combine, Contract, Law, Leaf, Operand
+from tpdyn.program.program import Program
+from tpdyn.recorder.fitting.widths import FitError
+
+
+def test_a_weight_is_one_leaf_for_each_part_and_one_parameter() -> None:
+    """As in Mamba-2: a wide part, two fixed ones, a wide one; the middle is cut again."""
+
+    def build(s: Script, n: int) -> None:
+        rows = 2 * n + 6 + n // 2
+        out = s.linear(s.leaf("x", 5, n), s.leaf("w", rows, n))
+        middle = s.cut(out, 1, n, n + 6)
+        inner, b = s.cut(middle, 1, 0, n), s.cut(middle, 1, n, 2)
+        s.add(Apply("tanh", (s.full(inner),)), 5, n)
+        s.add(Apply("tanh", (s.full(b),)), 5, 2)
+        s.cut(middle, 1, n + 2, 4)
+        s.cut(out, 1, 2 * n + 6, n // 2)
+
+    program = made(build).program
+    assert shapes(program) == {
+        "x": "5, n", "w[0:n]": "n, n", "w[n:2*n]": "n, n", "w[2*n:2*n+2]": "2, n", "w[2*n+2:2*n+6]": "4, n",
+        "w[2*n+6:5/2*n+6]": "n/2, n",
+    }  # fmt: skip
+    assert kinds(program) == {"Leaf", "Contract", "Apply"}
+    (w,) = [parameter for parameter in program.parameters if parameter.name == "w"]
+    assert [str(dim) for dim in script_shape(program, w.versions[0])] == ["5/2*n + 6", "n"]
+    assert Program.from_json(program.to_json()) == program
+
+
+def test_a_sum_over_a_packed_dim_is_a_sum_of_sums() -> None:
+    """Of products, with a bias. Columns of a weight are packed as rows are."""
+
+    def build(s: Script, n: int) -> None:
+        joined = s.cat([s.leaf("a", 5, n), None, s.leaf("b", 5, 3)], [n, 4, 3], 1, 5, n + 7)
+        shifted = s.add(Combine(((ONE, s.full(joined)), (ONE, Operand(s.leaf("bias", n + 7), (1,))))), 5, n + 7)
+        s.linear(shifted, s.leaf("w", 6, n + 7))
+        s.add(Contract((Operand(shifted, (0, 2)), Operand(shifted, (1, 2)))), 5, 5)
+
+    program = made(build).program
+    assert "w[:,0:n]" in shapes(program) and "bias[n+4:n+7]" in shapes(program)
+
+
+def test_a_packed_dim_is_regrouped_from_outside() -> None:
+    """As in Falcon with more and more heads: rows of n + 2 heads, of 4 entries each."""
+
+    def build(s: Script, n: int) -> None:
+        flat = s.linear(s.leaf("x", 5, n), s.leaf("w", 4 * (n + 2), n))
+        heads = s.view(flat, 5, n + 2, 4)
+        s.cut(heads, 1, 0, n)
+        s.select(heads, 1, n)
+        s.cut(heads, 1, n + 1, 1)
+        s.view(s.add(Apply("tanh", (s.full(heads),)), 5, n + 2, 4), 5, 4 * (n + 2))
+
+    assert shapes(made(build).program) == {
+        "x": "5, n", "w[0:4*n]": "n, 4, n", "w[4*n:4*n+4]": "4, n", "w[4*n+4:4*n+8]": "4, n",
+    }  # fmt: skip
+
+
+def _softmax(s: Script, n: int) -> None:
+    both = s.cat([s.leaf("a", 5, n), s.leaf("b", 5, 3)], [n, 3], 1, 5, n + 3)
+    s.add(Apply("softmax", (s.full(both),), along=1), 5, n + 3)
+
+
+def _inside(s: Script, n: int) -> None:
+    both = s.cat([s.leaf("a", 5, n), s.leaf("b", 5, 3)], [n, 3], 1, 5, n + 3)
+    s.view(both, 5 * (n + 3))
+
+
+def _neighbours(s: Script, n: int) -> None:
+    x = s.leaf("x", 5, n)
+    s.add(Combine(((ONE, s.full(s.cut(x, 1, 1, n - 1))), (ONE, s.full(s.cut(x, 1, 0, n - 1))))), 5, n - 1)
+
+
+def _half_a_head(s: Script, n: int) -> None:
+    flat = s.leaf("x", 5, 4 * n + 8)
+    s.cut(flat, 1, 0, 4 * n + 2)
+    s.view(flat, 5, n + 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        (_softmax, "needed as a whole.*softmax.*net.py:3"),
+        (_inside, "makes it one with others.*net.py:3"),
+        (_neighbours, "would have more than 32 parts|no power of the width"),
+        (_half_a_head, "no multiple of 4"),
+    ],
+)
+def test_what_needs_a_packed_dim_as_a_whole_is_refused(build: Callable[[Script, int], object], why: str) -> None:
+    with pytest.raises(FitError, match=rf"(?s)outside the theory.*cannot be followed one by one.*({why})") as error:
+        made(build)
+    assert error.value.outside
+
+
+def test_parts_of_an_orthogonal_matrix_are_read_as_independent_entries() -> None:
+    def build(s: Script, n: int) -> None:
+        w = s.leaf("w", n + 3, n)
+        leaf = Leaf("parameter", "w", Law("orthogonal", scale=Scaling.of((n + 3) ** -0.5)))
+        s.lowered.statements[w] = replace(s.lowered.statements[w], instruction=leaf)
+        s.cut(w, 0, 0, n)
+
+    assert {s.instruction.law.kind for s in made(build).program.statements if isinstance(s.instruction, Leaf)} == {
+        "iid"
+    }
