@@ -6,8 +6,8 @@ act on each. A sum over the dim is a sum of sums. So the fitted statements are w
 sought. A `Layout` says how a value of the script lies among the new ones.
 
 Slices and concatenations show where a dim is cut. Boundaries go along to each axis that is the same: it has the same label. They
-go along to what is cut from it, and to what is a whole multiple of it by a reshape. Dims whose cuts have a common measure are
-not packed: `atoms` splits them.
+go along to what is cut from it, and by a reshape to its multiples. Dims whose cuts have a common measure are not packed: `atoms`
+splits them.
 """
 
 from __future__ import annotations
