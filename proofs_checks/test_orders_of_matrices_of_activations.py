@@ -158,7 +158,32 @@ def embedding(
         optimizer.step()
 
 
+def contrastive(width: int, adam: bool = True) -> None:
+    """NT-Xent (arXiv 2002.05709) of a network that returns vectors of length 1: their entries are of order -1/2."""
+    net = Perceptron(width)
+    net.c = nn.Linear(width, width, bias=False)
+    rates = [0.03, 0.3 / width, 0.3 / width] if adam else [0.1 * width, 0.1, 0.1]
+    groups = [{"params": [w], "lr": rate} for w, rate in zip((net.a.weight, net.b.weight, net.c.weight), rates)]
+    optimizer = torch.optim.Adam(groups) if adam else torch.optim.SGD(groups)
+    unit = nn.Sequential(net, Unit())
+    while True:
+        z = unit(torch.cat([X, X + 0.5 * X.roll(1, 0)]))
+        logits = (z @ z.T / 0.5).masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)
+        optimizer.zero_grad()
+        F.cross_entropy(logits, torch.arange(len(z)).roll(len(X))).backward()
+        optimizer.step()
+
+
+class Unit(nn.Module):
+    """Vectors of length 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Divide each by its length."""
+        return F.normalize(x, dim=-1)
+
+
 CASES: dict[str, Script] = {
+    "contrastive": contrastive,
     "VICReg": lambda n: embedding(n, vicreg, (0, -1)),
     "linear attention": lambda n: attending(n, causal=False, normalised=True, adam=True),
     "spectral norm, SGD": lambda n: normed(n, adam=False),
@@ -172,7 +197,7 @@ CASES: dict[str, Script] = {
 }
 
 
-@pytest.mark.parametrize("name", list(CASES)[: 4 if QUICK else None])
+@pytest.mark.parametrize("name", list(CASES)[: 5 if QUICK else None])
 def test_matrices_of_activations_have_the_measured_orders(name: str) -> None:
     program = tpdyn.record(CASES[name], widths=(16, 24, 40), steps=3, verify=False)
     prediction = tpdyn.predict(program, remedy=False)
@@ -196,7 +221,9 @@ def test_matrices_of_activations_have_the_measured_orders(name: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("name", ["spectral norm, SGD", "spectral norm, Adam", "VICReg", "Barlow Twins, Adam"])
+@pytest.mark.parametrize(
+    "name", ["contrastive", "spectral norm, SGD", "spectral norm, Adam", "VICReg", "Barlow Twins, Adam"]
+)
 def test_every_matrix_is_updated_as_much_as_it_can_be(name: str) -> None:
     """The rates of these scripts are what is derived; a spectrally normed layer has that of a hidden matrix."""
     program = tpdyn.record(CASES[name], widths=(16, 24, 40), steps=3, verify=False)

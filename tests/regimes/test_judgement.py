@@ -85,7 +85,7 @@ def test_an_output_that_only_a_parameter_without_width_moves_is_trivial() -> Non
     verdict = judge(read(program))
     assert (verdict.regime, verdict.moved) == (Regime.TRIVIAL, -HALF)
     assert verdict.without is not None and verdict.without.exponents.frozen == {"c"}
-    assert largest_change(read(program).values, read(program).facts.outputs) == 0
+    assert largest_change(read(program), read(program).facts.outputs) == 0
     assert judge(read(network(bias=True))).regime is Regime.FEATURE_LEARNING
 
 

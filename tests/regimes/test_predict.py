@@ -215,3 +215,32 @@ def test_anything_but_a_program_and_its_exponents_is_refused_at_the_door() -> No
         predict(program, exponents={"rate": 1})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"exponents name 'readout'; the program's parameters are "):
         predict(program, exponents=Exponents(rate={"readout": Fraction(1)}), one_width=True)
+
+
+def contrasted(rate: float) -> Program:
+    """Embeddings of length 1 are the output of the network; muP, with the rates of SGD times `n^rate`."""
+    b = Builder()
+    b.parameter("W", (N, 3))
+    for step in range(3):
+        b.at(step=step, phase="forward")
+        x = b.data(f"x{step}", (4, 3))
+        z = b.einsum("bi,ni->bn", x, b.now("W"))
+        length = b.apply("sqrt", b.einsum("bn,bn->b", z, z))
+        inverse = b.apply("reciprocal", length)
+        unit = b.mark("output", "unit", b.einsum("bn,b->bn", z, inverse))
+        logits = b.apply("softmax", b.einsum("bn,cn->bc", unit, unit), along=1)
+        b.at(phase="backward")
+        slope = b.einsum("bn,b->bn", b.einsum("bc,cn->bn", logits, unit), inverse)
+        b.at(phase="optimizer")
+        b.update("W", b.combine((1, b.now("W")), (Scaling.of(-1, rate), b.einsum("bn,bi->ni", slope, x))))
+    return b.build()
+
+
+@pytest.mark.parametrize(("rate", "regime"), [(1, Regime.FEATURE_LEARNING), (Fraction(1, 2), Regime.TRIVIAL)])
+def test_a_vector_of_unit_length_moves_if_its_direction_does(rate: float, regime: Regime) -> None:
+    """Its entries are of order -1/2. So is their change where the network learns."""
+    program = contrasted(rate)
+    prediction = predict(program, remedy=False)
+    assert prediction.regime == regime
+    (change,) = {row.change for row in prediction.rows() if row.kind == "output" and row.step == 2}
+    assert change == (-HALF if regime == Regime.FEATURE_LEARNING else -1)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, final
 
 from tpdyn.claims.statistics import Agreement, OrderEstimate, judge
@@ -133,10 +134,14 @@ def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) 
         return row.change_verdict == "agrees"
 
     facts = Facts.of(prediction.program)
-    behind = {m.name: facts.folded.get(m.view.var, ZERO) for m in prediction.program.marks if m.kind == "output"}
-    moved = [
-        row for row in outputs if row.change_order is not None and row.change_order + behind.get(row.name, ZERO) == 0
-    ]
+    marks = prediction.program.marks
+    behind = {m.name: facts.folded.get(m.view.var, ZERO) for m in marks if m.kind == "output"}
+    lengths = {m.name: facts.unit_lengths.get(m.view.var, ZERO) for m in marks}
+
+    def moves(row: ReportRow, more: Fraction = ZERO) -> bool:
+        return row.change_order is not None and row.change_order + lengths.get(row.name, ZERO) + more == 0
+
+    moved = [row for row in outputs if moves(row, behind.get(row.name, ZERO))]
     moving = _claim("the output changes at order 0", moved, exactly)
     match prediction.regime:
         case Regime.UNSTABLE:
@@ -147,7 +152,7 @@ def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) 
             frozen = _claim("every hidden representation is frozen", hidden, at_most, some=False)
             return (moving, frozen)
         case Regime.FEATURE_LEARNING:
-            learning = [row for row in hidden if row.change_order == 0]
+            learning = [row for row in hidden if moves(row)]
             return (moving, _claim("some hidden representation changes at order 0", learning, exactly))
 
 

@@ -50,6 +50,7 @@ from tpdyn.claims.statistics import (
 )
 from tpdyn.claims.unseen import ALONE
 from tpdyn.exponents import Order, direction, show_order
+from tpdyn.facts.facts import Facts
 from tpdyn.limits.comparison import Approach
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import COMPARED, Prediction, Regime, Row
@@ -215,6 +216,10 @@ def compare(
         notes.append(f"measured but not predicted: {', '.join(unpredicted)}")
     if step != steps - 1:
         notes.append(f"changes are compared at step {step}, the first at which something grows with the width")
+    lengths = Facts.of(prediction.program).unit_lengths
+    units = dict.fromkeys(m.name for m in prediction.program.marks if m.view.var in lengths and m.name in names)
+    if units:
+        notes.append(f"of length 1, so that its direction counts, which is n^1/2 times as large: {', '.join(units)}")
     claims = claims_of(prediction, table, margin)
     report = Report(
         prediction, measurement, table, step, confidence, margin, tuple(notes), claims, by_program=by_program

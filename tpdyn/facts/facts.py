@@ -21,6 +21,7 @@ from tpdyn.facts.decay import without_decay
 from tpdyn.facts.dependence import depends_on
 from tpdyn.facts.folded import behind, folded
 from tpdyn.facts.layouts import Layout, layouts
+from tpdyn.facts.lengths import unit_lengths
 from tpdyn.facts.own import Own, own_exponents
 from tpdyn.facts.ranges import Ranges
 from tpdyn.facts.sites import Site
@@ -216,6 +217,11 @@ class Facts:
     def numerators(self) -> frozenset[int]:
         """Values that are only read to be divided by another: the quotient is a representation."""
         return normalising.numerators(self.program)
+
+    @cached_property
+    def unit_lengths(self) -> Mapping[int, Fraction]:
+        """Vectors of length 1, with the power of the width by which they count as larger."""
+        return unit_lengths(self.program)
 
     @cached_property
     def representations(self) -> tuple[int, ...]:

@@ -16,7 +16,6 @@ from typing import Literal, final
 from tpdyn.exact.compare import exceeds, largest, meets
 from tpdyn.exponents import Order
 from tpdyn.readings.orders.reading import Orders
-from tpdyn.readings.orders.terms import Value
 from tpdyn.regimes.prediction import Regime
 
 
@@ -45,35 +44,35 @@ def judge(orders: Orders) -> Judgement:
     A parameter of finite size (the bias of the output) moves the output by the same amount for every input. If nothing else
     moves the output, the program is trivial. This takes a second reading.
     """
-    facts, values = orders.facts, orders.values
+    facts = orders.facts
     unstable = first_unstable(orders)
     if unstable is not None:
         position, what, order = unstable
         return Judgement(Regime.UNSTABLE, position, what, order)
-    moved = largest_change(values, facts.outputs)
+    moved = largest_change(orders, facts.outputs)
     if moved is None or exceeds(0, moved):
         return Judgement(Regime.TRIVIAL, moved=moved)
     if facts.finite_parameters:
         given = orders.exponents
         without = orders.again(replace(given, frozen=given.frozen | facts.finite_parameters))
-        alone = largest_change(without.values, facts.outputs)
+        alone = largest_change(without, facts.outputs)
         if alone is None or exceeds(0, alone):
             return Judgement(Regime.TRIVIAL, moved=alone, without=without)
-    learning = tuple(p for p in facts.hidden if (order_ := values[p].moved) is not None and meets(order_, 0))
+    learning = tuple(p for p in facts.hidden if (order_ := orders.counted(p).moved) is not None and meets(order_, 0))
     regime = Regime.FEATURE_LEARNING if learning else Regime.KERNEL
     return Judgement(regime, moved=moved, learning=learning)
 
 
-def largest_change(values: Sequence[Value], positions: Sequence[int]) -> Order:
-    """Return the largest order of the changes of some values; None if nothing changes."""
-    changes = [order for position in positions if (order := values[position].moved) is not None]
+def largest_change(orders: Orders, positions: Sequence[int]) -> Order:
+    """Return the largest order of the changes of some values, as they count; None if nothing changes."""
+    changes = [order for position in positions if (order := orders.counted(position).moved) is not None]
     return largest(changes) if changes else None
 
 
 def first_unstable(orders: Orders) -> tuple[int, Literal["size", "change"], Fraction] | None:
     """Find the first value that counts and has a positive order, and whether at initialisation."""
     for position in orders.facts.counting:
-        value = orders.values[position]
+        value = orders.counted(position)
         size, moved = value.size, value.moved
         if size is not None and exceeds(size, 0):
             return position, "size", size

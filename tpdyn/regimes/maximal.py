@@ -295,14 +295,14 @@ def look(
 
 def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
     """Yield each demand as (demand, subject, position, order)."""
-    facts, program, values = orders.facts, orders.program, orders.values
+    facts, program = orders.facts, orders.program
 
     module = facts.once("modules of values", lambda: _modules(facts))
     for position in facts.counting:
-        yield "begins small", module[position], position, values[position].size
-        yield "changes little", module[position], position, values[position].moved
+        yield "begins small", module[position], position, orders.counted(position).size
+        yield "changes little", module[position], position, orders.counted(position).moved
     for position in facts.hidden:
-        yield "starts", module[position], position, values[position].size
+        yield "starts", module[position], position, orders.counted(position).size
     for name, own in contributions_of(orders).items():
         for contribution, contributed in own:
             yield "adds little", name, contribution.position, contributed
@@ -310,8 +310,8 @@ def demanded(orders: Orders) -> Iterable[tuple[Demand, str, int, Order]]:
         yield "updated", name, best.position, largest
     for position in facts.hidden:
         if program.statements[position].origin.step == program.steps - 1:
-            yield "learns", module[position], position, values[position].moved
-    moved = [(position, order) for position in facts.outputs if (order := values[position].moved) is not None]
+            yield "learns", module[position], position, orders.counted(position).moved
+    moved = [(position, order) for position in facts.outputs if (order := orders.counted(position).moved) is not None]
     if moved:
         yield "moves", "the output", *leader(moved, lambda item: item[1])
 

@@ -136,7 +136,7 @@ def _mixed(orders: Orders) -> list[bool]:
         if position in facts.normalisation_factors and statement.origin.phase == "forward":
             guarded = orders.values[operands[0]]
             mixed[position] |= guarded.moved is not None and (guarded.size is None or guarded.moved > guarded.size)
-        value = orders.values[position]
+        value = orders.counted(position)
         grows = max(value.size or ZERO, value.moved or ZERO) > 0
         grown[position] = (position in decisive and grows) or (passes and any(grown[v] for v in operands))
     return mixed
@@ -200,10 +200,10 @@ def _why_kernel(orders: Orders) -> Reason:
     line from NTP to muP along the symmetric directions (Tensor Programs IV).
     """
     facts, program = orders.facts, orders.program
-    moved = largest_change(orders.values, facts.hidden)
+    moved = largest_change(orders, facts.hidden)
     if moved is None:
         return _reason(program, facts.outputs[-1], "no hidden representation changes", "train the hidden layers too")
-    position = next(p for p in facts.hidden if orders.values[p].moved == moved)
+    position = next(p for p in facts.hidden if orders.counted(p).moved == moved)
     regime = "operator regime of entrywise optimizers" if facts.entrywise else "kernel regime"
     text = f"no hidden representation learns ({regime})"
     text += f": the largest change is {_label(program, position)}, of order {show_order(moved)}"
@@ -249,7 +249,7 @@ def _remarks(orders: Orders) -> tuple[Reason, ...]:
         text = f"{name} is not maximally updated: its change contributes at order {show_order(order)}"
         remarks.append(_reason(program, used[name], text, f"its learning rate could be larger by {show_power(-order)}"))
     for position in orders.facts.representations:
-        size, moved = orders.values[position].size, orders.values[position].moved
+        size, moved = orders.counted(position).size, orders.values[position].moved
         if program.statements[position].origin.step == 0 and size is not None and size < 0 and moved is None:
             named = [m for m in program.marks if m.kind == "module" and position in m.view.pieces]
             if named:
@@ -390,7 +390,8 @@ def _mark_row(orders: Orders, mark: Mark, mixed: list[bool]) -> Row:
         and row.position not in facts.folded
         and row.position not in facts.outputs
     )
-    return replace(row, learns=row.change is not None and row.change >= 0) if hidden else row
+    moved = orders.counted(row.position).moved
+    return replace(row, learns=moved is not None and moved >= 0) if hidden else row
 
 
 def _row(

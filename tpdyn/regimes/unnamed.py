@@ -53,8 +53,8 @@ def unnamed(orders: Orders, judgement: Judgement) -> Unnamed | None:
         position = deciding[0] if deciding else -1
     elif judgement.regime is Regime.KERNEL:
         deciding = [p for p in facts.hidden if program.statements[p].origin.step == last]
-        most = largest_change(orders.values, deciding)
-        position = next((p for p in deciding if most is not None and orders.values[p].moved == most), -1)
+        most = largest_change(orders, deciding)
+        position = next((p for p in deciding if most is not None and orders.counted(p).moved == most), -1)
     else:
         return None
     if position < 0 or any(p in named for p in deciding):
@@ -67,7 +67,7 @@ def _shown(orders: Orders, judgement: Judgement) -> bool:
     program, origin = orders.program, orders.program.statements[judgement.position].origin
 
     def order(position: int) -> Order:
-        value = orders.values[position]
+        value = orders.counted(position)
         return value.size if judgement.what == "size" else value.moved
 
     return any(

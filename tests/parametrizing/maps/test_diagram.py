@@ -51,7 +51,7 @@ def plainly(made: Program, extra: Exponents) -> tuple[str, Fraction | None]:
     if verdict.regime is Regime.UNSTABLE:
         return ("unstable at initialisation" if verdict.what == "size" else "unstable"), None
     if verdict.regime is Regime.KERNEL:
-        moved = largest_change(orders.values, orders.facts.hidden)
+        moved = largest_change(orders, orders.facts.hidden)
         return "kernel", None if moved is None else -moved
     return {Regime.TRIVIAL: ("trivial", None), Regime.FEATURE_LEARNING: ("feature learning", ZERO)}[verdict.regime]
 

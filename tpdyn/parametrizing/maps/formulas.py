@@ -155,7 +155,7 @@ def formulas_at(facts: Facts, coordinates: Coordinates, here: Point) -> FormulaC
         last = {name: _most(change for _, change in steps.values()) for name, steps in table.items()}
         moved = None
         if judgement.regime in (Regime.KERNEL, Regime.FEATURE_LEARNING):
-            moved = largest_change(orders.values, facts.hidden)
+            moved = largest_change(orders, facts.hidden)
         return judgement.regime, moved, table, last
 
     (regime, moved, table, last), cell = on_cell(coordinates, here, work)

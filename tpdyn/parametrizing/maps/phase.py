@@ -64,6 +64,7 @@ def _judged(program: Program | Facts, exponents: Exponents) -> tuple[Label, Orde
     met: list[Label] = []
 
     def grows(position: int, statement: Statement, value: Value) -> bool:
+        value = value.times(facts.unit_lengths.get(position, ZERO))
         if value.size is not None and exceeds(value.size, 0):
             met.append("unstable at initialisation")
         elif value.moved is not None and exceeds(value.moved, 0):
@@ -80,7 +81,7 @@ def _judged(program: Program | Facts, exponents: Exponents) -> tuple[Label, Orde
         case Regime.TRIVIAL:
             return "trivial", None, orders
         case Regime.KERNEL:
-            moved = largest_change(orders.values, orders.facts.hidden)
+            moved = largest_change(orders, orders.facts.hidden)
             return "kernel", None if moved is None else -moved, orders
         case Regime.FEATURE_LEARNING:
             return "feature learning", ZERO, orders

@@ -96,6 +96,10 @@ class Orders:
         """What was read."""
         return self.facts.program
 
+    def counted(self, position: int) -> Value:
+        """Return a value as it counts: a vector of unit length as n^1/2 times itself (`tpdyn.facts.lengths`)."""
+        return self.values[position].times(self.facts.unit_lengths.get(position, ZERO))
+
     def again(self, exponents: Exponents) -> Orders:
         """Read the same statements at other exponents."""
         until = len(self.values) - 1
