@@ -22,7 +22,7 @@ def exceeds(x: Number, y: Number) -> bool:
     """Tell whether x > y."""
     if x.__class__ is Rational and y.__class__ is Rational:
         return x.units > y.units
-    chart = _chart_of(x, y)
+    chart = chart_of((x, y))
     if chart is None:
         return x > y
     if isinstance(x, float) or isinstance(y, float):
@@ -44,7 +44,7 @@ def meets(x: Number, y: Number) -> bool:
     """Tell whether x = y."""
     if x.__class__ is Rational and y.__class__ is Rational:
         return x.units == y.units
-    chart = _chart_of(x, y)
+    chart = chart_of((x, y))
     if chart is None:
         return x == y
     if isinstance(x, float) or isinstance(y, float):
@@ -75,9 +75,9 @@ def largest(orders: Sequence[Fraction]) -> Fraction:
     """Return the largest order. It is compared with each other one, and a tie belongs to both cells around it."""
     if len(orders) == 1:
         return orders[0]
-    chart = _chart_of(*orders)
+    chart = chart_of(orders)
     if chart is None:
-        values = ranks(orders)
+        values = _plain(orders)
         return orders[values.index(max(values))]
     leading = max(orders, key=chart.rank)
     if isinstance(leading, float):
@@ -114,13 +114,15 @@ def leader(items: Iterable[T], order: Callable[[T], Fraction]) -> T:
 
 def ranks(orders: Sequence[Fraction]) -> Sequence[Number | float]:
     """Return numbers to sort orders of one reading by. They compare as the orders do at the point; nothing is recorded."""
-    chart = _chart_of(*orders)
-    if chart is None:
-        try:
-            return [order.units for order in orders]  # type: ignore[attr-defined]
-        except AttributeError:
-            return orders
-    return list(map(chart.rank, orders))
+    chart = chart_of(orders)
+    return _plain(orders) if chart is None else list(map(chart.rank, orders))
+
+
+def _plain(orders: Sequence[Fraction]) -> Sequence[Number | float]:
+    try:
+        return [order.units for order in orders]  # type: ignore[attr-defined]
+    except AttributeError:
+        return orders
 
 
 def key(order: Fraction) -> object:
@@ -143,13 +145,6 @@ def form_of(order: Fraction) -> int | None:
 
 def chart_of(orders: Iterable[Number]) -> Chart | None:
     """Return the chart of the first linear form; None where there is none."""
-    for order in orders:
-        if order.__class__ is Affine:
-            return order._chart
-    return None
-
-
-def _chart_of(*orders: Number) -> Chart | None:
     for order in orders:
         if order.__class__ is Affine:
             return order._chart

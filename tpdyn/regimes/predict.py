@@ -136,9 +136,10 @@ def _mixed(orders: Orders) -> list[bool]:
         if position in facts.normalisation_factors and statement.origin.phase == "forward":
             guarded = orders.values[operands[0]]
             mixed[position] |= guarded.moved is not None and (guarded.size is None or guarded.moved > guarded.size)
-        value = orders.counted(position)
-        grows = max(value.size or ZERO, value.moved or ZERO) > 0
-        grown[position] = (position in decisive and grows) or (passes and any(grown[v] for v in operands))
+        grown[position] = passes and any(grown[v] for v in operands)
+        if position in decisive and not grown[position]:
+            value = orders.counted(position)
+            grown[position] = max(value.size or ZERO, value.moved or ZERO) > 0
     return mixed
 
 

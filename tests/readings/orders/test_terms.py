@@ -140,16 +140,18 @@ def test_what_is_there_where_two_rare_terms_are_is_as_rare_as_the_rarer() -> Non
     assert rarer(often, often) == Fraction(1, 2)
 
 
-@given(seed=st.integers(0, 10**9), length=st.integers(2, 20))
+@given(seed=st.integers(0, 10**9), length=st.integers(2, 20), rarely=st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_the_quick_way_for_dense_terms_of_rational_orders_leaves_the_terms_of_the_slow_one(
-    seed: int, length: int
+def test_the_quick_way_for_terms_of_rational_orders_leaves_the_terms_of_the_slow_one(
+    seed: int, length: int, rarely: bool
 ) -> None:
     draw = random.Random(seed)
     kinds = [None, None, Gaussian(0, (0, 1)), Gaussian(3, (0, 1))]
     made = [(quick(Fraction(draw.randint(-3, 3), 2)), draw.choice(KNOWN), draw.choice(kinds)) for _ in range(length)]
-    quickly = tidy([Term(order, parity, gaussian=kind) for order, parity, kind in made], 1)
-    slowly = tidy([Term(Fraction(order), parity, Fraction(0), kind) for order, parity, kind in made], 1)
+    rare = [quick(Fraction(draw.choice((0, 0, 1, 2)) if rarely else 0, 2)) for _ in made]
+    several = [(*each, rarity) for each, rarity in zip(made, rare, strict=True)]
+    quickly = tidy([Term(order, parity, rarity, kind) for order, parity, kind, rarity in several], 1)
+    slowly = tidy([Term(Fraction(order), parity, Fraction(rarity), kind) for order, parity, kind, rarity in several], 1)
     assert quickly == slowly
 
 

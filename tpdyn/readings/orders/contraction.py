@@ -86,7 +86,7 @@ def _number(terms: Terms, sources: Sources) -> int:
     """Return the number of terms, the same for equal ones."""
     known = sources.numbered.get(id(terms))
     if known is None:
-        question = tuple((key(t.order), t.parity, key(t.rarity), t.gaussian) for t in terms)
+        question = tuple([(key(t.order), t.parity, key(t.rarity), t.gaussian) for t in terms])
         number = sources.numbers.setdefault(question, len(sources.numbers))
         known = sources.numbered[id(terms)] = terms, number
     return known[1]
@@ -114,13 +114,14 @@ def _sum_of_pairs(x: Terms, y: Terms, plan: Layout, shift: Fraction, sources: So
     sums = sources.sums.setdefault((plan, key(shift)), {})
     for a in left:
         for b in right:
-            if a.gaussian or b.gaussian or a.rarity is not b.rarity:
+            if a.gaussian or b.gaussian:
                 found += _pair(a, b, shift, plan, sources)
                 continue
-            kind = (a.parity, b.parity, key(a.rarity))
+            rarity = rarer(a, b)
+            kind = (a.parity, b.parity, key(rarity))
             parts = sums.get(kind)
             if parts is None:  # of a product of order 0: orders of sums are by so much larger than those of products
-                one = Term(shift, product(a.parity, b.parity), a.rarity)
+                one = Term(shift, product(a.parity, b.parity), rarity)
                 parts = sums[kind] = _sums(one, plan.summed, plan, sources)
             order = _order_of(a, b)
             found += [Term(order + part.order, part.parity, part.rarity) for part in parts]

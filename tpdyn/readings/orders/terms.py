@@ -142,15 +142,38 @@ def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
 
     To merge what is dense with what is rare costs more than size: it stays so for every later product.
     """
+    if _are_numbers(terms):
+        return _merged_in_units(terms, most)
     found = list(terms)
     while len(found) > max(most, 1):
         ranked = _ranked(found)
-        ties = [k for k in reversed(range(len(ranked) - 1)) if meets(ranked[k].rms_order, ranked[k + 1].rms_order)]
+        sizes = [term.rms_order for term in ranked]
+        ties = [k for k in reversed(range(len(ranked) - 1)) if meets(sizes[k], sizes[k + 1])]
         k = ties[0] if ties else len(ranked) - 2
         for term in ranked[:k]:
             _count_on_rank(term, ranked[k])
         found = [*ranked[:k], *ranked[k + 2 :], _as_one(ranked[k : k + 2])]
     return found
+
+
+def _are_numbers(terms: Sequence[Term]) -> bool:
+    """Tell whether all orders and rarities are plain numbers: not linear forms, and not infinite."""
+    return all(term.order.__class__ is Rational and term.rarity.__class__ is Rational for term in terms)
+
+
+def _merged_in_units(terms: Sequence[Term], most: int) -> list[Term]:
+    """Do as `_merged_in_pairs` does where orders are plain numbers: nothing is recorded, and they are added as integers."""
+    found = [(cast("Rational", term.order).units, cast("Rational", term.rarity).units, term.parity) for term in terms]
+    while len(found) > max(most, 1):
+        found.sort(key=lambda each: (each[1] - 2 * each[0], each[2].rank))
+        doubled = [2 * order - rarity for order, rarity, _ in found]  # root mean squares
+        ties = [k for k in reversed(range(len(found) - 1)) if doubled[k] == doubled[k + 1]]
+        k = ties[0] if ties else len(found) - 2
+        (one, rare, parity), (other, rarer_one, second) = found[k : k + 2]
+        order, mean = max(one, other), max(one - rare, other - rarer_one)
+        both = order, min(2 * order - doubled[k], order - mean), hull(parity, second)
+        found = [*found[:k], *found[k + 2 :], both]
+    return [Term(of_units(order), parity, of_units(rarity) if rarity else ZERO) for order, rarity, parity in found]
 
 
 def _as_one(terms: Sequence[Term]) -> Term:
@@ -262,8 +285,8 @@ def tidy(terms: list[Term], wide: int) -> Terms:
     """
     if not terms:
         return ()
-    if wide and all(term.order.__class__ is Rational and term.rarity is ZERO for term in terms):
-        return _dense_and_rational(tuple(terms))
+    if wide and _are_numbers(terms):
+        return _rational(tuple(terms))
     chart = chart_of([term.order for term in terms])
     if chart is not None and chart.memory is None:
         plain = dense(chart, terms)
@@ -440,24 +463,30 @@ def _tidied_one_by_one(several: Sequence[Term]) -> Terms:
 
 
 @lru_cache(maxsize=1 << 15)
-def _dense_and_rational(terms: Terms) -> Terms:
-    """Do as `tidy` does for terms without rarity and with plain numbers as orders: most terms, and nothing is recorded."""
+def _rational(terms: Terms) -> Terms:
+    """Do as `tidy` does for terms with plain numbers as orders, in units: most terms, and nothing is recorded."""
     if len(terms) == 1:
         return terms
-    largest_of: dict[object, Term] = {}
+    largest_of: dict[object, tuple[int, int, Term]] = {}
     for term in terms:
-        kind = term.parity if term.gaussian is None else (term.parity, term.gaussian)
+        order, rarity = cast("Rational", term.order).units, cast("Rational", term.rarity).units
+        kind = term.parity if term.gaussian is None and not rarity else (term.parity, term.gaussian, rarity)
         known = largest_of.get(kind)
-        if known is None or exceeds(term.order, known.order):
-            largest_of[kind] = term
-    kept: list[Term] = []
-    for term in sorted(largest_of.values(), key=lambda term: (-cast("Rational", term.order).units, term.parity.rank)):
-        for leader in kept:
-            if leader.gaussian == term.gaussian and contains(leader.parity, term.parity):
+        if known is None or order > known[0]:
+            largest_of[kind] = order, rarity, term
+    kept: list[tuple[int, int, Term]] = []
+    for each in sorted(largest_of.values(), key=lambda each: (each[1] - 2 * each[0], each[1], each[2].parity.rank)):
+        order, rarity, term = each
+        for size, rare, leader in kept:
+            if (
+                (not (rare or rarity) or size - rare >= order - rarity)
+                and leader.gaussian == term.gaussian
+                and contains(leader.parity, term.parity)
+            ):
                 break
         else:
-            kept.append(term)
-    return _at_most(_LONGEST, kept)
+            kept.append(each)
+    return _at_most(_LONGEST, [term for _, _, term in kept])
 
 
 def _at_most(longest: int, found: list[Term]) -> Terms:
