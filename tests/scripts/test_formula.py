@@ -15,8 +15,29 @@ def test_a_formula_gives_a_whole_number(text: str, width: int, value: int) -> No
     assert Formula.read(text).at(width) == value
 
 
+def test_true_and_false_are_switches() -> None:
+    assert Formula.read("False").at(48) is False and Formula.read("True").at(48) is True
+    assert not Formula.read("1").is_switch
+
+
 @pytest.mark.parametrize(
-    "text", ["", "m", "n n", "1e999", "int(n)", "n.real", "n if n else 1", "[n]", "n % 3", "True", "'n'", "n**", "~n"]
+    "text",
+    [
+        "",
+        "m",
+        "n n",
+        "1e999",
+        "int(n)",
+        "n.real",
+        "n if n else 1",
+        "[n]",
+        "n % 3",
+        "True*n",
+        "None",
+        "'n'",
+        "n**",
+        "~n",
+    ],
 )
 def test_anything_else_is_no_formula(text: str) -> None:
     with pytest.raises(BadFormula, match="expected a formula in n"):

@@ -298,3 +298,33 @@ def test_numbers_in_the_file_of_a_function_and_in_what_it_imports_are_set(
     assert [run(16), run(32), plain(32)] == [(16, 2, 4), (32, 4, 8), (32, 2, 4)]
     with pytest.raises(BadTarget, match="a function and a width argument"):
         load("made.py:train", "--width")
+
+
+def test_a_number_that_only_an_imported_file_has_is_set_there(script: Path) -> None:
+    by_name, by_number = read_settings(script, ["hidden=2*n"]), read_settings(script, ["7=2*n"])
+    for (setting,) in (by_name, by_number):
+        assert setting.file == str(script.parent / "sizes.py")
+        assert "sizes.py:2:14: hidden = 7" in setting.told() and setting.listed
+
+
+def test_a_number_of_several_imported_files_is_asked_for_by_its_file(script: Path) -> None:
+    (script.parent / "sizes.py").write_text("from more import *\nclass Sizes:\n    hidden = 7\n")
+    (script.parent / "more.py").write_text("other = 7\n")
+    with pytest.raises(BadSetting, match=r"2 files .*; expected one of --set more.py:7=n, --set sizes.py:7=n"):
+        read_settings(script, ["7=n"])
+
+
+def test_a_switch_is_set(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("use_amp, fast = True, False\nassert not (use_amp and not fast)\n")
+    settings = read_settings(tmp_path / "train.py", ["use_amp=False"])
+    scope: dict[str, object] = {}
+    exec(codes(settings, 32)[str(tmp_path / "train.py")], scope)
+    assert scope["use_amp"] is False and scope["fast"] is False
+
+
+def test_a_calculation_of_numbers_is_found_by_the_end_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("vit = ViT(dim=128, mlp_dim=128 * 4, ratio=width * 4)\n")
+    (setting,) = read_settings(tmp_path / "train.py", ["mlp_dim=4*n"])
+    assert setting.at(32) == {(1, 27, 1, 34): 128}
+    with pytest.raises(BadSetting, match=r"no number of that name; its numbers are: ViT.dim, ViT.mlp_dim"):
+        read_settings(tmp_path / "train.py", ["ratio=4*n"])

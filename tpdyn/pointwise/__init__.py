@@ -15,6 +15,7 @@ from tpdyn.pointwise import (
     elu,
     erf,
     exponential,
+    gamma,
     gelu,
     hyperbolic,
     mish,
@@ -44,6 +45,7 @@ FAMILIES = (
     softmax.FAMILY,
     hyperbolic.FAMILY,
     rounding.FAMILY,
+    gamma.FAMILY,
 )
 FUNCTIONS: dict[str, Function] = {function.name: function for family in FAMILIES for function in family}
 

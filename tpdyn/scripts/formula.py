@@ -1,4 +1,7 @@
-"""Which number does a formula in the width give? `4*n`, `n/16`, `0.1*64/n`: numbers, n, plain arithmetic and nothing else."""
+"""Which number does a formula in the width give? `4*n`, `n/16`, `0.1*64/n`: numbers, n, plain arithmetic and nothing else.
+
+`True` and `False`, alone, are formulas of a switch.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +42,12 @@ class Formula:
     @staticmethod
     def read(text: str) -> Formula:
         """Read a text as a formula; raise BadFormula for anything but n, numbers, + - * / // ** and brackets."""
-        expected = "expected a formula in n, the width, such as n, 4*n or n/16 (numbers, + - * / // ** and brackets)"
+        expected = "expected a formula in n, the width, such as n, 4*n or n/16 (numbers, + - * / // ** and brackets), True or False"
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError):
             raise BadFormula(f"{text!r} is not a formula; {expected}") from None
-        for node in ast.walk(tree):
+        for node in [] if _is_switch(tree) else ast.walk(tree):
             plain = isinstance(node, ast.BinOp | ast.operator | ast.unaryop | ast.Load) or (
                 isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd)
             )
@@ -65,8 +68,15 @@ class Formula:
         """Whether a decimal number stands in it."""
         return any(isinstance(node, ast.Constant) and type(node.value) is float for node in ast.walk(self.tree))
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is True or False."""
+        return _is_switch(self.tree)
+
     def at(self, width: int) -> int:
-        """Evaluate at a width; raise BadFormula unless the value is a positive whole number."""
+        """Evaluate at a width; raise BadFormula unless the value is a positive whole number, or a switch."""
+        if self.is_switch:
+            return bool(ast.literal_eval(self.tree))
         value = self._exact(width, "a positive whole number")
         if value.denominator != 1 or value < 1:
             shown = value if value.denominator < 10**6 else float(value)
@@ -85,6 +95,10 @@ class Formula:
             return _value(self.tree, width)
         except ZeroDivisionError:
             raise BadFormula(f"{self.text} divides by zero at width {width}; expected {expected}") from None
+
+
+def _is_switch(tree: ast.expr) -> bool:
+    return isinstance(tree, ast.Constant) and isinstance(tree.value, bool)
 
 
 def _value(node: ast.expr, width: int) -> Fraction:

@@ -30,11 +30,15 @@ class NotReadable(ValueError):
 @final
 @dataclass(frozen=True)
 class Location:
-    """A value in a text. names: what it is called, first the shortest. value: the number written there, if it is one."""
+    """A value in a text. names: what it is called, first the shortest. value: the number written there, if it is one.
+
+    calculated: whether it is a calculation of numbers alone, `128 * 4`.
+    """
 
     position: Position
     names: tuple[str, ...]
     value: int | float | None
+    calculated: bool = False
 
     @property
     def line(self) -> int:
@@ -78,20 +82,32 @@ def _python_locations(text: str, file: str) -> list[Location]:
     except (SyntaxError, ValueError) as error:
         raise NotReadable(f"{file} is not a Python file: {error}") from error
     names: dict[Position, list[str]] = {}
+    calculated: set[Position] = set()
     values: dict[Position, int | float | None] = {}
     for name, node in _named(tree):
         names.setdefault(position_of(node), []).append(name)
         values[position_of(node)] = _number(node)
+        if _is_calculation(node):
+            calculated.add(position_of(node))
     inside = {id(node) for text in ast.walk(tree) if isinstance(text, ast.JoinedStr) for node in ast.walk(text)}
     for each in ast.walk(tree):
         if id(each) not in inside and isinstance(each, ast.Constant) and _number(each) is not None:
             values[position_of(each)] = _number(each)
-    return [Location(at, tuple(dict.fromkeys(names.get(at, ()))), value) for at, value in values.items()]
+    return [
+        Location(at, tuple(dict.fromkeys(names.get(at, ()))), value, at in calculated) for at, value in values.items()
+    ]
 
 
 def _number(node: ast.expr) -> int | float | None:
     plain = isinstance(node, ast.Constant) and type(node.value) in (int, float)
     return node.value if plain else None  # type: ignore[attr-defined]
+
+
+def _is_calculation(node: ast.expr) -> bool:
+    return isinstance(node, ast.BinOp) and all(
+        isinstance(each, ast.BinOp | ast.operator) or _number(each) is not None  # type: ignore[arg-type]
+        for each in ast.walk(node)
+    )
 
 
 def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:

@@ -2,8 +2,8 @@
 
 Set a name or a number of the script, or of a file that it imports, runs or reads:
 
-* `n_embd`: an assignment at the top of the file, `n_embd = 384`, or under `if __name__ == "__main__":`. Where there is
-  none, it is the only `main.n_embd`, `GPTConfig.n_embd`, ... that there is;
+* `n_embd`: an assignment at the top of the file, `n_embd = 384` or `n_embd = 6 * 64`. It may be under
+  `if __name__ == "__main__":`. Where there is none, it is the only `main.n_embd`, `GPTConfig.n_embd`, ... that there is;
 * `GPTConfig.n_embd`: a field of the class GPTConfig, or an assignment in a function of that name (`main.n_embd`). It is
   also a keyword where that name is called (`GPTConfig(n_embd=64)`, `transformers.GPT2Config(n_embd=64)`). Or it is the
   default of a parameter of a function of that name;
@@ -11,8 +11,11 @@ Set a name or a number of the script, or of a file that it imports, runs or read
 * `400`: every location where the number 400 is written, as in `nn.Linear(784, 400)`. Names that count something else
   (`BATCH_SIZE = 64`) are left out, if there are others. `31:400` is all of line 31, `31:23:400` the one in its column 23,
   as compilers count (both from 1);
-* `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder;
+* `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder.
+  Where the script itself has no such name or number, it is that of the one file of its folder that it imports;
 * `config.yaml:model.width`: an entry of a YAML, JSON or TOML file, by its path.
+
+A switch is set by True or False (`use_amp=False`).
 
 A variable that nothing reads (`h_dim = 400` before a model whose own default is `h_dim=400`) takes that default with it.
 
@@ -28,6 +31,7 @@ import difflib
 import linecache
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -45,6 +49,7 @@ from tpdyn.scripts.locations import (
     position_of,
     with_values,
 )
+from tpdyn.store.identity import reached
 
 MOST_NAMES = 12
 COUNTS = frozenset(
@@ -160,6 +165,8 @@ def _values(settings: Sequence[Setting], width: int) -> dict[str, dict[Position,
 
 
 def _is_real(location: Location, formula: Formula) -> bool:
+    if formula.is_switch:
+        return False
     return isinstance(location.value, float) or (location.value is None and formula.is_real)
 
 
@@ -193,17 +200,21 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
     except (NotReadable, OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"--set {name}: {error}") from error
     literal = LITERAL.fullmatch(inner) is not None
-    if literal:
-        number = ast.literal_eval(inner.lstrip("0") or "0") if "." not in inner else float(inner)
-        named = [
-            location for location in locations if type(location.value) is type(number) and location.value == number
-        ]
-    else:
-        named = [location for location in locations if inner in location.names] or _only(locations, inner)
+    named = _named(locations, inner, literal)
+    elsewhere = [] if named or file or line else _imported_with(path, inner, literal)
+    if len(elsewhere) == 1:
+        ((path, locations),) = elsewhere
+        named = _named(locations, inner, literal)
     mine = [location for location in named if line in (0, location.line) and column in (0, location.position[1] + 1)]
     left = [location for location in mine if literal and not line and _counts(location)]
     left = left if len(left) < len(mine) else []
     mine = [location for location in mine if location not in left]
+    if elsewhere[1:]:
+        files = [each.relative_to(path.parent).as_posix() for each, _ in elsewhere]
+        raise BadSetting(
+            f"--set {name}: {path.name} has none, but {len(files)} files that it imports have; expected one of "
+            f"{', '.join(f'--set {each}:{name}={formula.text}' for each in files)}"
+        )
     if not named:
         raise BadSetting(f"--set {name}: {_nothing(path, locations, inner, literal)}")
     if not mine or (len(mine) > 1 and not literal):
@@ -216,12 +227,32 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
             f"--set {name}: {path.name} has {len(named)} {known}; {expected} "
             f"({example}={formula.text}):{''.join(shown)}"
         )
-    listed = literal or inner not in mine[0].names
+    listed = literal or bool(elsewhere) or inner not in mine[0].names
     if not literal and not line and len(mine) == 1 and is_python(str(path)) and inner.isidentifier():
         default = default_unless_read(_text(str(path)), inner)
         more = [location for location in locations if location.position == default and location.value == mine[0].value]
         mine, listed = [*mine, *more], listed or bool(more)
     return Setting(name if not file else name[len(file) + 1 :], str(path), tuple(mine), formula, listed, tuple(left))
+
+
+def _named(locations: Sequence[Location], inner: str, literal: bool) -> list[Location]:
+    """Return the locations of a name, or of a number, of the type that it is written in."""
+    if not literal:
+        return [location for location in locations if inner in location.names] or _only(locations, inner)
+    number = ast.literal_eval(inner.lstrip("0") or "0") if "." not in inner else float(inner)
+    return [location for location in locations if type(location.value) is type(number) and location.value == number]
+
+
+def _imported_with(script: Path, inner: str, literal: bool) -> list[tuple[Path, tuple[Location, ...]]]:
+    """Return the files of the script's folder that it imports and that have the name or number, with their locations."""
+    found = []
+    for path in reached(script, (), {}):
+        if path != script and path.suffix == ".py":
+            with suppress(NotReadable, OSError, UnicodeDecodeError):
+                locations = locations_in(_text(str(path)), str(path))
+                if _named(locations, inner, literal):
+                    found.append((path, locations))
+    return found
 
 
 def _counts(location: Location) -> bool:
@@ -234,9 +265,13 @@ def _only(locations: Sequence[Location], inner: str) -> list[Location]:
     ending = [
         location
         for location in locations
-        if location.value is not None and any(name.endswith(f".{inner}") for name in location.names)
+        if _is_size(location) and any(name.endswith(f".{inner}") for name in location.names)
     ]
     return ending if len(ending) == 1 else []
+
+
+def _is_size(location: Location) -> bool:
+    return location.value is not None or location.calculated
 
 
 def _parts(name: str) -> tuple[str, str, int, int]:
@@ -268,9 +303,7 @@ def _nothing(path: Path, locations: Sequence[Location], inner: str, literal: boo
         values = sorted({location.value for location in locations if location.value is not None})
         numbers = [repr(value) for value in values]
         return f"{path.name} has no number {inner}; its numbers are: {', '.join(numbers) or 'none'}"
-    names = list(
-        dict.fromkeys(known for location in locations if location.value is not None for known in location.names)
-    )
+    names = list(dict.fromkeys(known for location in locations if _is_size(location) for known in location.names))
     close = difflib.get_close_matches(inner, names, MOST_NAMES, 0.5)
     last = [known for known in names if known.rpartition(".")[2] == inner.rpartition(".")[2]]
     listed = list(dict.fromkeys([*last, *close, *names]))

@@ -49,7 +49,7 @@ def identity_of(
     stand_in = {str(Path(name).resolve()): text for name, text in (texts or {}).items()}
     main = Path(file).resolve()
     return {
-        "files": {_named(path, main.parent): _digest(path, stand_in) for path in _reached(main, arguments, stand_in)},
+        "files": {_named(path, main.parent): _digest(path, stand_in) for path in reached(main, arguments, stand_in)},
         "script": str(main),
         "arguments": list(arguments),
         "versions": versions(),
@@ -76,15 +76,18 @@ def package() -> str:
     return digest.hexdigest()
 
 
-def _reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> list[Path]:
-    """List the script and all files of its folder that it imports or names, sorted."""
-    reached: set[Path] = set()
+def reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> list[Path]:
+    """List the script and all files of its folder that it imports or names, sorted.
+
+    main: an absolute path. texts: by path, what is read instead of a file.
+    """
+    found: set[Path] = set()
     waiting = [main]
     while waiting:
         path = waiting.pop()
-        if path in reached:
+        if path in found:
             continue
-        reached.add(path)
+        found.add(path)
         if path.suffix != ".py":
             continue
         try:
@@ -94,8 +97,8 @@ def _reached(main: Path, arguments: Sequence[str], texts: Mapping[str, str]) -> 
         waiting += [each for name in _imports(tree) for each in _files_of(name, path, main.parent)]
         waiting += [each for name in _names(tree) for each in _named_file(name, main.parent)]
     for word in arguments:
-        reached.update(each for part in (word, *word.split("=")) for each in _named_file(part, main.parent))
-    return sorted(reached)
+        found.update(each for part in (word, *word.split("=")) for each in _named_file(part, main.parent))
+    return sorted(found)
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -66,3 +66,25 @@ def test_a_wrong_constant_is_a_mismatch_all_the_same(recorded: tuple[Canonical, 
     statements = (*made.program.statements[:position], wrong, *made.program.statements[position + 1 :])
     with pytest.raises(RecordingError, match="after 1 steps"):
         verify_program(Canonical(replace(made.program, statements=statements), made.views), held_out)
+
+
+def normalised(width: int) -> None:
+    """A bias before a normalisation, whose gradient is zero: Adam divides its round-off by 1e-8, at a rate of 1."""
+    model = nn.Sequential(nn.Linear(8, width), nn.BatchNorm1d(width, affine=False), nn.Tanh(), nn.Linear(width, 3))
+    nn.init.zeros_(model[0].bias)  # type: ignore[arg-type]
+    rates = [{"params": [model[0].bias], "lr": 1.0}, {"params": [model[0].weight, *model[3].parameters()]}]
+    optimizer = torch.optim.Adam(rates, lr=1e-3)
+    x, y = torch.randn(16, 8), torch.randint(0, 3, (16,))
+    for _ in range(2):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def test_a_parameter_that_is_nothing_but_round_off_is_no_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = canonical(fit([lowered_at(normalised, width, How(2, 0, verify=False)) for width in (16, 24)]))
+    held_out = lowered_at(normalised, 56, How(2, 0, verify=False), double=True)
+    verify_program(made, held_out)
+    monkeypatch.setattr(verify, "NOTHING", 0.0)
+    with pytest.raises(RecordingError, match="bias after 1 steps differs by up to"):
+        verify_program(made, held_out)

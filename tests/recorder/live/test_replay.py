@@ -356,3 +356,17 @@ def test_values_that_nobody_wants_are_let_go_of_and_the_others_are_the_same() ->
     some = replay(tape, wanted)
     assert set(some) == wanted
     assert all(torch.equal(some[ref], everything[ref]) for ref in wanted)
+
+
+def test_gradients_are_zeroed_in_a_tensor_of_another_s_shape() -> None:
+    def train(width: int) -> None:
+        weights = (torch.randn(3, width) / 2).requires_grad_()
+        optimizer = torch.optim.SGD([weights], lr=0.1)
+        for _ in range(2):
+            (torch.randn(4, 3) @ weights).tanh().square().sum().backward()
+            optimizer.step()
+            assert weights.grad is not None
+            data = weights.grad.data
+            weights.grad = data.new().resize_as_(data).zero_()
+
+    verify_tape(record_tape(train, 5, 2, 0))

@@ -273,7 +273,7 @@ class Operations(TorchDispatchMode, ABC):
         """Follow `transpose_`, `resize_` and the like: the tensor object gets another shape on its storage."""
         target = args[0]
         if facts.functional is None:
-            if self._storages.knows(target) and func is aten.resize_.default:
+            if self._storages.knows(target) and func in (aten.resize_.default, aten.resize_as_.default):
                 self._watch_write(target)
                 before = target.untyped_storage().nbytes()
                 out = func(*args, **kwargs)

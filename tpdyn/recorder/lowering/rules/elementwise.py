@@ -32,6 +32,8 @@ UNARY = {
     "sgn": "sign",
     "erf": "erf",
     "erfinv": "erfinv",
+    "lgamma": "lgamma",
+    "digamma": "digamma",
     "sin": "sin",
     "cos": "cos",
     "hardswish": "hardswish",

@@ -7,7 +7,7 @@ from typing import Any
 
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.values import Handle, Number, Tensor
+from tpdyn.recorder.lowering.values import Handle, Number, Refusal, Tensor
 
 
 def _of_log(factor: float) -> Rule:
@@ -91,6 +91,13 @@ def xlogy(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     return b.product(x, b.apply("log", y))
 
 
+def polygamma(b: LoweredBuilder, n: int, x: Any) -> Tensor:
+    """Return the derivative of digamma, which the entropy of a Beta distribution has in its gradient."""
+    if n != 1:
+        raise Refusal(f"polygamma of order {n}; expected order 1, which gradients of digamma have")
+    return b.apply("digamma'", x)
+
+
 def logaddexp(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
     """Return log(exp x + exp y) = y + softplus(x - y)."""
     return b.combine([(1, y), (1, b.apply("softplus", b.combine([(1, x), (-1, y)]), parameters=[1.0, math.inf]))])
@@ -148,6 +155,7 @@ RULES: dict[str, Rule] = {
     "softshrink_backward": shrink_backward,
     "hypot": hypot,
     "xlogy": xlogy,
+    "polygamma": polygamma,
     "logaddexp": logaddexp,
     "_prelu_kernel": prelu,
     "_prelu_kernel_backward": prelu_backward,
