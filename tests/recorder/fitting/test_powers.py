@@ -68,6 +68,9 @@ def test_the_divisor_of_an_unbiased_variance_is_a_quotient() -> None:
     assert found is not None
     assert [str(each) for each in found] == ["n^-1", "1 - n^-1"]
     assert fit_quotient(WIDTHS, [n**-0.5 for n in WIDTHS]) is None
+    for power in (-2, 0):  # a mean over pairs of entries, and what makes a biased variance unbiased
+        found = fit_quotient(WIDTHS, [n ** (power + 1) / (n - 1) for n in WIDTHS])
+        assert found == (Scaling.of(1, power), Scaling.of(1) + Scaling.of(-1, -1))
 
 
 def test_a_measured_power_is_taken_with_its_error_and_a_misfit_is_none() -> None:

@@ -134,16 +134,27 @@ def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -
 
 
 def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scaling, Scaling] | None:
-    """Return the constant as `c*n^-1 / (1 + b*n^-1)`, b rational: both, numerator first.
+    """Return the constant as `c*n^p / (1 + b*n^-1)`, b rational, p = -1, -2 or 0: both, numerator first.
 
-    One over `a*n + b` is not a sum of powers: the unbiased variance over n entries divides by n - 1.
+    One over `a*n + b` is not a sum of powers: the unbiased variance over n entries divides by n - 1. A mean over pairs
+    of them divides by n (n - 1).
 
     >>> [str(x) for x in fit_quotient((16, 24, 40), [1 / (n - 1) for n in (16, 24, 40)])]
     ['n^-1', '1 - n^-1']
     """
     if any(value == 0 or not math.isfinite(value) for value in values):
         return None
-    ends = [(Fraction(widths[at]), 1 / Fraction(values[at])) for at in (0, -1)]
+    for power in (0, -1, 1) if len(widths) > 2 else (0,):
+        scaled = [Fraction(value) * Fraction(width) ** -power for width, value in zip(widths, values, strict=True)]
+        found = _over_shifted(widths, scaled)
+        if found is not None:
+            return found[0] * Scaling.of(1, power), found[1]
+    return None
+
+
+def _over_shifted(widths: Sequence[int], values: Sequence[Fraction]) -> tuple[Scaling, Scaling] | None:
+    """Fit `c*n^-1 / (1 + b*n^-1)`."""
+    ends = [(Fraction(widths[at]), 1 / values[at]) for at in (0, -1)]
     slope = (ends[1][1] - ends[0][1]) / (ends[1][0] - ends[0][0])
     if slope == 0:
         return None
@@ -152,7 +163,7 @@ def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scali
     numerator, over = Scaling.of(_short(inverse, 1e3 * TIGHT), -1), Scaling.of(1) + Scaling.of(_plain(shift), -1)
     quotients = [float(numerator.at(width)) / float(over.at(width)) for width in widths]
     fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(quotients, values, strict=True))
-    return (numerator, over) if fits and shift != 0 else None
+    return (numerator, over) if fits and 0 < abs(shift) < min(widths) else None
 
 
 def fit_root(widths: Sequence[int], values: Sequence[float]) -> tuple[Scaling, float] | None:

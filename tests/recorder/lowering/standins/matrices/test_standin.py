@@ -157,6 +157,20 @@ def test_the_inverse_of_a_symmetric_matrix_is_a_function_of_it(form: str) -> Non
     assert count(lowered(update), Spectral) == 4
 
 
+def test_a_triangular_matrix_of_fixed_numbers_is_solved_by_its_inverse() -> None:
+    """The factor of a policy's covariance, which is a setting: `MultivariateNormal(mean, variance * I).log_prob(action)`."""
+
+    def update(gradient: Tensor) -> Tensor:
+        factor = torch.eye(3) + torch.ones(3, 3).tril() / 2
+        if len(gradient) != 3:
+            return gradient
+        return torch.linalg.solve_triangular(factor[None], gradient[None], upper=False)[0]
+
+    lowered(update)
+    with pytest.raises(LoweringError, match="triangular matrix that is not made of fixed numbers"):
+        lowered(lambda g: torch.linalg.solve_triangular(g.tril()[:3, :3], g[:3], upper=False) if len(g) == 3 else g)
+
+
 def test_singular_values_of_a_sum_of_squares_are_its_eigenvalues_in_the_other_order() -> None:
     def update(g: Tensor) -> Tensor:
         u, s, vh = torch.linalg.svd(square(g))

@@ -129,7 +129,22 @@ def cholesky_inverse(b: LoweredBuilder, factor: Any, *_: Any, **__: Any) -> Any:
     return inverse(b, _of_cholesky(factor))[0]
 
 
+def solve_triangular(
+    b: LoweredBuilder, x: Any, y: Any, *, upper: bool, left: bool = True, unitriangular: bool = False, **_: Any
+) -> Any:
+    """Return `x^-1 y` for matrices that are the same in every run: the factor of a covariance that is a setting."""
+    if not isinstance(x, Known) or x.kind != "constant" or not left:
+        raise Refusal("solving with a triangular matrix that is not made of fixed numbers, or from the right")
+    several = b.shape(y)[:-2]
+    eye = torch.eye(x.shape[-1], dtype=x.tensor.dtype)
+    inverted = torch.linalg.solve_triangular(x.tensor, eye, upper=upper, unitriangular=unitriangular)
+    letters = list(range(len(several)))
+    factor = Known(inverted.expand(*several, *x.shape[-2:]))
+    return product(b, [*letters, "i", "j"], (factor, [*letters, "i", "k"]), (y, [*letters, "k", "j"]))
+
+
 RULES: dict[str, Rule] = {
+    "linalg_solve_triangular": solve_triangular,
     "_linalg_eigh": eigh,
     "_linalg_svd": svd,
     "linalg_inv_ex": inverse,
