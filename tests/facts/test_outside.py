@@ -29,6 +29,20 @@ def test_a_matrix_that_is_made_of_weights_alone_is_none_after_updates_as_little_
     assert w == 0
 
 
+def test_a_weight_between_two_counted_steps_is_a_weight_too() -> None:
+    """A critic takes two steps of its own optimizer for one of the actor's, which is counted; its loss has weight decay."""
+    b = Builder()
+    b.parameter("W", (N, N))
+    b.at(phase="optimizer")
+    x = b.data("x", (N,))
+    between = b.combine((1, b.now("W")), (-1, b.einsum("i,j->ij", x, x)))
+    b.at(phase="forward")
+    b.einsum("ij,ij->ij", between, between)
+    b.at(phase="optimizer")
+    b.update("W", b.combine((1, between), (-1, b.einsum("i,j->ij", x, x))))
+    assert Facts.of(b.build()).wide_data == ()
+
+
 def transformed(kind: str, law: str, *, sums: bool = True) -> Facts:
     b = Builder()
     b.at(phase="forward")

@@ -308,7 +308,9 @@ class Facts:
     @cached_property
     def wide_data(self) -> tuple[int, ...]:
         """What the network computes of its inputs along two wide dims, other than matrices of the theory."""
-        from_inputs = depends_on(self.program, "data", self.owner)
+        # A weight between two counted steps is a weight, too.
+        updated = {at for at, each in enumerate(self.program.statements) if each.origin.phase == "optimizer"}
+        from_inputs = depends_on(self.program, "data", updated.union(self.owner))
         return outside.wide_data(self.program, self.computed, from_inputs, self.spaces)
 
     @cached_property
