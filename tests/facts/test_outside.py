@@ -30,7 +30,7 @@ def test_a_matrix_that_is_made_of_weights_alone_is_none_after_updates_as_little_
 
 
 def test_a_weight_between_two_counted_steps_is_a_weight_too() -> None:
-    """A critic takes two steps of its own optimizer for one of the actor's, which is counted; its loss has weight decay."""
+    """A critic takes two steps of its own optimizer for one of the actor's, which is counted. Its loss has weight decay."""
     b = Builder()
     b.parameter("W", (N, N))
     b.at(phase="optimizer")

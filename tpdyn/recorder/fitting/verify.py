@@ -45,8 +45,9 @@ than that, a script has no values to compare with.
 """
 NOTHING = 1e-5
 """Below this a value may be round-off altogether, in any program. It has to differ by then as said. A bias before a batch
-normalisation has the gradient zero, computed as 1e-13 in a flow. Adam divides it by its eps of 1e-8: at a rate of 1e-4 entries
-of 1.5e-9 and, a step later, of 5e-6 were seen, half of them different. A value that a wrong power of the width has changed does not change with last digits.
+normalisation has the gradient zero, computed as 1e-13 in a flow. Adam divides it by its eps of 1e-8. At a rate of 1e-4 entries
+of 1.5e-9 were seen, half of them different, and of 5e-6 a step later. A value that a wrong power of the width has changed does
+not change with last digits.
 """
 
 
