@@ -12,7 +12,7 @@ Set a name or a number of the script, or of a file that it imports, runs or read
   (`BATCH_SIZE = 64`) are left out, if there are others. `31:400` is all of line 31, `31:23:400` the one in its column 23,
   as compilers count (both from 1);
 * `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder.
-  If the script has none, it is looked for in the files of its folder that it imports, and set if one of them has it;
+  What the script has not is looked for in the files of its folder that it imports. It is set where only one has it;
 * `config.yaml:model.width`: an entry of a YAML, JSON or TOML file, by its path.
 
 A switch is set by True or False (`use_amp=False`).
