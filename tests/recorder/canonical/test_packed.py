@@ -68,14 +68,45 @@ def test_a_packed_dim_is_regrouped_from_outside() -> None:
     }  # fmt: skip
 
 
+def test_a_packed_dim_may_be_repeated() -> None:
+    """As heads in multi-head latent attention, a growing part and a fixed one each; taken apart, and put together again."""
+
+    def build(s: Script, n: int) -> None:
+        flat = s.linear(s.leaf("x", 5, n), s.leaf("w", 2 * (n + 3), n))
+        heads = s.permute(s.view(flat, 5, 2, n + 3), 1, 0, 2)
+        s.add(Contract((Operand(heads, (0, 1, 3)), Operand(heads, (0, 2, 3)))), 2, 5, 5)
+        s.cut(heads, 2, 0, n)
+        back = s.cat([None, s.cut(heads, 2, n, 3)], [n, 3], 2, 2, 5, n + 3)
+        both = s.add(Combine(((ONE, s.full(heads)), (ONE, s.full(back)))), 2, 5, n + 3)
+        s.view(s.permute(both, 1, 0, 2), 5, 2 * (n + 3))
+
+    assert shapes(made(build).program) == {
+        "x": "5, n", "w[0:n]": "n, n", "w[n:n+3]": "3, n", "w[n+3:2*n+3]": "n, n", "w[2*n+3:2*n+6]": "3, n",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("root", [1, 2, 4])
+def test_a_product_may_be_divided_by_a_root_of_the_number_of_entries(root: int) -> None:
+    """No root of a sum of two powers of the width is such a sum. It is a number of the program."""
+
+    def build(s: Script, n: int) -> None:
+        x, y = (s.cat([s.leaf(f"a{k}", 5, n), s.leaf(f"b{k}", 5, 3)], [n, 3], 1, 5, n + 3) for k in range(2))
+        s.add(Contract((Operand(x, (0, 2)), Operand(y, (1, 2))), Scaling.of(2 * (n + 3) ** (-1 / root))), 5, 5)
+
+    program = made(build).program
+    (power,) = [s.instruction for s in program.statements if isinstance(s.instruction, Apply)]
+    assert power.function == ("reciprocal" if root == 1 else "power")
+    assert "3*n^-1" in program.show()
+
+
 def _softmax(s: Script, n: int) -> None:
     both = s.cat([s.leaf("a", 5, n), s.leaf("b", 5, 3)], [n, 3], 1, 5, n + 3)
     s.add(Apply("softmax", (s.full(both),), along=1), 5, n + 3)
 
 
 def _inside(s: Script, n: int) -> None:
-    both = s.cat([s.leaf("a", 5, n), s.leaf("b", 5, 3)], [n, 3], 1, 5, n + 3)
-    s.view(both, 5 * (n + 3))
+    both = s.cat([s.leaf("a", n, n), s.leaf("b", n, 3)], [n, 3], 1, n, n + 3)
+    s.view(both, n * (n + 3))
 
 
 def _neighbours(s: Script, n: int) -> None:
@@ -94,7 +125,7 @@ def _half_a_head(s: Script, n: int) -> None:
     [
         (_softmax, "needed as a whole.*softmax.*net.py:3"),
         (_inside, "makes it one with others.*net.py:3"),
-        (_neighbours, "would have more than 32 parts|no power of the width"),
+        (_neighbours, "would have more than 64 parts|no power of the width"),
         (_half_a_head, "no multiple of 4"),
     ],
 )

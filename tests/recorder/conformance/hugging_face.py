@@ -116,6 +116,67 @@ def mamba(n: int) -> Any:
     return MambaForCausalLM(config)
 
 
+def mamba2(n: int) -> Any:
+    """Gate, inner values, B, C and steps of more and more heads are one projection."""
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    sizes = {"state_size": 3, "head_dim": 4, "num_heads": n // 2, "n_groups": 1, "chunk_size": 4}
+    return Mamba2ForCausalLM(Mamba2Config(vocab_size=VOCABULARY, hidden_size=n, num_hidden_layers=1, **sizes))
+
+
+def falcon(n: int) -> Any:
+    """One key and one value for more and more heads."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    config = FalconConfig(
+        vocab_size=VOCABULARY, hidden_size=n, num_hidden_layers=1, num_attention_heads=n // 4, multi_query=True
+    )
+    return FalconForCausalLM(config)
+
+
+def falcon_h1(n: int) -> Any:
+    """Attention and Mamba-2 side by side."""
+    from transformers import FalconH1Config, FalconH1ForCausalLM
+
+    config = FalconH1Config(
+        vocab_size=VOCABULARY,
+        hidden_size=n,
+        num_hidden_layers=1,
+        intermediate_size=2 * n,
+        num_attention_heads=n // 4,
+        num_key_value_heads=n // 4,
+        mamba_d_ssm=2 * n,
+        mamba_n_heads=n // 2,
+        mamba_d_head=4,
+        mamba_n_groups=1,
+        mamba_d_state=3,
+        mamba_d_conv=2,
+        mamba_chunk_size=4,
+    )
+    return FalconH1ForCausalLM(config)
+
+
+def deepseek(n: int) -> Any:
+    """Heads and latents of a growing part and a fixed one that is rotated."""
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+
+    config = DeepseekV3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=n,
+        num_hidden_layers=1,
+        first_k_dense_replace=1,
+        intermediate_size=2 * n,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        q_lora_rank=n // 2,
+        kv_lora_rank=n // 2,
+        qk_rope_head_dim=2,
+        qk_nope_head_dim=n // 4,
+        v_head_dim=n // 4,
+    )
+    return DeepseekV3ForCausalLM(config)
+
+
 def language(model_of: Callable[[int], Any], optimizer: str) -> Train:
     """The model's own loss: each token from those before it (or in its place)."""
     return training(model_of, optimizer, lambda tokens: {"input_ids": tokens, "labels": tokens})
@@ -156,6 +217,10 @@ def cases() -> list[Case]:
         "Mixtral": lambda o: language(mixtral, o),
         "Mixtral, weights gathered": lambda o: language(lambda n: mixtral(n, experts_implementation="batched_mm"), o),
         "Mamba": lambda o: language(mamba, o),
+        "Mamba-2": lambda o: language(mamba2, o),
+        "Falcon, more and more heads": lambda o: language(falcon, o),
+        "Falcon-H1": lambda o: language(falcon_h1, o),
+        "DeepSeek-V3, latent attention": lambda o: language(deepseek, o),
     }
     found = [
         Case("hugging_face", name, optimizer, train(optimizer), widths=(16, 24, 40), needs=NEEDS, slow=True)

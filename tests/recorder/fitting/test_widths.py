@@ -176,6 +176,21 @@ def test_a_sum_over_all_but_one_is_a_mean_that_is_divided() -> None:
     assert last.over == Scaling.of(1) + Scaling.of(-1, -1)
 
 
+@pytest.mark.parametrize("root", [2, 4])
+def test_a_factor_may_be_a_root_of_a_sum_of_powers(root: int) -> None:
+    def scaled(width: int) -> Lowered:
+        lowered = _mlp(width)
+        half = Combine(((Scaling.of((width / 2 + 4) ** (-1 / root)), Operand(2, (0, 1))),))
+        lowered.statements.append(LoweredStatement(half, lowered.statements[2].shape, origin=Origin()))
+        return lowered
+
+    last = fit([scaled(width) for width in WIDTHS]).statements[-1]
+    assert isinstance(last.instruction, Combine)
+    (((scale, _operand),)) = last.instruction.terms
+    assert scale.order == Fraction(-1, root) and float(scale.at(1)) == pytest.approx(2 ** (1 / root))
+    assert (last.over, last.root) == (Scaling.of(1) + Scaling.of(8, -1), root)
+
+
 @pytest.mark.parametrize("fixed", [24, 1024])
 def test_entries_of_an_orthogonal_matrix_follow_its_larger_size(fixed: int) -> None:
     """n x 24 with orthogonal columns from n = 24 on. Entries have size n^-1/2 there, and 24^-1/2 before, which is noted.

@@ -38,7 +38,7 @@ from tpdyn.recorder.fitting.atoms import ONE, common_measure, divide
 from tpdyn.recorder.fitting.widths import Fitted, FittedStatement, describe
 from tpdyn.recorder.lowered import Reshape
 
-MOST_PARTS = 32
+MOST_PARTS = 64
 """A dim of more parts is refused: this is for fused projections, not for loops over coordinates."""
 FAR = 10**6
 """A width at which boundaries have the order that they have at all larger ones."""
@@ -109,6 +109,17 @@ class _Multiple:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class _Repeated:
+    """The axis `flat` is `inner` so many times in a row. Heads may be such, side by side."""
+
+    outer: Axis
+    inner: Axis
+    flat: Axis
+    count: int
+
+
+@final
 class _Axes:
     """Axes that are the same under union-find, how others are cut from them, and the boundaries of packed ones."""
 
@@ -116,7 +127,8 @@ class _Axes:
         self.fitted = fitted
         self.boundaries: dict[Axis, set[Scaling]] = {}
         self._parents: dict[Axis, Axis] = {}
-        self._relations: list[_Taken | _Multiple] = []
+        self._relations: list[_Taken | _Multiple | _Repeated] = []
+        self._repeats: dict[int, _Repeated] = {}
         self._whole: dict[Axis, tuple[int, str]] = {}
         self._lengths: dict[Axis, tuple[Scaling, ...]] = {}
         seeds = [cut for k, statement in enumerate(fitted.statements) for cut in self._odd_cuts(k, statement)]
@@ -226,7 +238,15 @@ class _Axes:
             self._join(mine[0], theirs[0])
             return
         few, many = sorted((mine, theirs), key=len)
-        if len(few) == 1:  # the outermost factor may be packed, the others may not
+        count = self.size(many[0])
+        if len(few) == 1 and len(many) == 2 and count.is_constant and self.size(many[1]).is_wide:
+            repeat = _Repeated(many[0], many[1], few[0], int(count.constant))
+            self._relations.append(repeat)
+            inseparable = many[:1]
+            if position in self._repeats:
+                inseparable = [*mine, *theirs]
+            self._repeats[position] = repeat
+        elif len(few) == 1:  # the outermost factor may be packed, the others may not
             self._relations.append(_Multiple(many[0], few[0], self._product(many[1:])))
             inseparable = many[1:]
         else:
@@ -254,8 +274,15 @@ class _Axes:
                     )
             self._lengths[root] = lengths
 
-    def _spread(self, relation: _Taken | _Multiple) -> bool:
-        return self._taken_along(relation) if isinstance(relation, _Taken) else self._multiplied(relation)
+    def _spread(self, relation: _Taken | _Multiple | _Repeated) -> bool:
+        match relation:
+            case _Taken():
+                return self._taken_along(relation)
+            case _Multiple():
+                return self._multiplied(relation)
+            case _Repeated():
+                return self._repeated(relation)
+        assert_never(relation)
 
     def told(self, position: int, why: str) -> str:
         """Say what is in the way, and where."""
@@ -285,6 +312,22 @@ class _Axes:
             raise Unpackable(self.told(multiple.outer[0], f"a part of it is no multiple of {multiple.by}"))
         new = self._add(multiple.flat, [each * multiple.by for each in mine])
         return self._add(multiple.outer, [each for each in quotients if each is not None]) or new
+
+    def _repeated(self, repeat: _Repeated) -> bool:
+        """Share boundaries between an axis and one that repeats it, which is cut between any two."""
+        mine = self.boundaries.get(self.root(repeat.inner), set())
+        theirs = self.boundaries.get(self.root(repeat.flat), set())
+        if not mine and not theirs:
+            return False
+        starts = [self.size(repeat.inner) * Scaling.of(k) for k in range(repeat.count)]
+        before = [max((s for s in starts if s.at(FAR) <= end.at(FAR)), key=lambda s: s.at(FAR)) for end in theirs]
+        new = self._add(repeat.inner, [end + -start for end, start in zip(theirs, before, strict=True)])
+        return self._add(repeat.flat, [start + end for start in starts for end in (ZERO, *mine)]) or new
+
+    def repeat(self, position: int) -> _Repeated | None:
+        """Return what a reshape repeats, or takes apart, if that is packed."""
+        repeat = self._repeats.get(position)
+        return repeat if repeat is not None and self.parts(repeat.flat) else None
 
     def _add(self, axis: Axis, boundaries: Sequence[Scaling]) -> bool:
         """Cut an axis at further places; tell whether they are new."""
@@ -374,8 +417,7 @@ class _Writer:
         over = self._old[position].over
         match here.instruction:
             case Reshape(value=value):
-                piece = self.held[value].pieces[tuple(chosen.values())]
-                return None if piece is None else self._emit(here, Reshape(piece))
+                return self._regrouped(position, here, value, chosen)
             case Leaf() as leaf:
                 return self._emit(here, self._leaf(position, leaf, chosen))
             case Contract() as contract:
@@ -397,6 +439,39 @@ class _Writer:
             case Apply() | Spectral() as function:
                 return self._emit(here, with_operands(function, lambda operand: self._actual(operand, chosen)))
         assert_never(here.instruction)
+
+    def _regrouped(self, position: int, here: FittedStatement, value: int, chosen: Mapping[int, int]) -> int | None:
+        """Write a reshape. Both sides have the same packed axes in the same order, but for one that is repeated."""
+        repeat, pieces = self.axes.repeat(position), self.held[value].pieces
+        if repeat is None:
+            piece = pieces[tuple(chosen.values())]
+            return None if piece is None else self._emit(here, Reshape(piece))
+        count = max(len(self.axes.parts(repeat.inner)), 1)
+        if repeat.flat[0] == position:  # one entry of the outer axis
+            entry, part = divmod(chosen[repeat.flat[1]], count)
+            inner = {**chosen, repeat.flat[1]: part}
+            piece = pieces[tuple(each for axis, each in inner.items() if count > 1 or axis != repeat.flat[1])]
+            if piece is None:
+                return None
+            before, at = self.statements[piece].shape, repeat.outer[1]
+            axes = (*range(at), len(before) - 1, *range(at, len(before) - 1))
+            cut = Slice.of(Operand(piece, axes), len(before) - 1, entry, 1, 1)
+            return self._emit(here, Reshape(self._emit(replace(here, shape=(*before[:at], *before[at + 1 :])), cut)))
+        parts: list[Operand | None] = []
+        small = replace(
+            here, shape=tuple(ONE if axis == repeat.outer[1] else dim for axis, dim in enumerate(here.shape))
+        )
+        for entry in range(repeat.count):
+            rest = iter(chosen.values())
+            index = [
+                entry * count + (next(rest) if count > 1 else 0) if axis == repeat.flat[1] else next(rest)
+                for axis in self.held[value].axes
+            ]
+            piece = pieces[tuple(index)]
+            row = None if piece is None else self._emit(small, Reshape(piece))
+            parts.append(None if row is None else Operand(row, tuple(range(len(here.shape)))))
+        lengths = (ONE,) * repeat.count
+        return self._emit(here, Concat(tuple(parts), lengths, repeat.outer[1])) if any(parts) else None
 
     def _leaf(self, position: int, leaf: Leaf, chosen: Mapping[int, int]) -> Leaf:
         if not chosen:

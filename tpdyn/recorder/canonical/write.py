@@ -56,7 +56,7 @@ def canonical(fitted: Fitted) -> Canonical:
         held = _written(pieces, statement, dims[position], cuts.get(position, ()))
         if len(held.pieces) > MOST_PIECES:
             raise refusal(statement, f"would be written out in {len(held.pieces)} pieces")
-        pieces.held.append(held if statement.over == ONE else _over(pieces, held, statement.over))
+        pieces.held.append(held if statement.over == ONE else _over(pieces, held, statement))
     return _finished(script, pieces, layouts)
 
 
@@ -89,10 +89,11 @@ def _written(pieces: Pieces, statement: FittedStatement, dims: Products, cuts: S
     return by_labels(pieces, instruction, dims)
 
 
-def _over(pieces: Pieces, held: Held, by: Scaling) -> Held:
-    """Return a value divided by a number that is a sum of powers of the width, whose inverse is none."""
-    number = pieces.emit(Combine((), by), ())
-    inverse = Operand(pieces.emit(Apply("reciprocal", (Operand(number, ()),)), ()), ())
+def _over(pieces: Pieces, held: Held, statement: FittedStatement) -> Held:
+    """Return a value divided by a sum of powers of the width, or by its root. The inverse of it is no such sum."""
+    number = Operand(pieces.emit(Combine((), statement.over), ()), ())
+    power = Apply("power", (number,), (Scaling.of(-1 / statement.root),))
+    inverse = Operand(pieces.emit(Apply("reciprocal", (number,)) if statement.root == 1 else power, ()), ())
     written: dict[Index, int | None] = {}
     for index, piece in held.pieces.items():
         shape = pieces.kept_shape(chain.from_iterable(held.dims))

@@ -47,13 +47,14 @@ class FitError(ValueError):
 @final
 @dataclass(frozen=True, slots=True)
 class FittedStatement:
-    """`shape : instruction / over` in a symbolic width; axes are still those of the script's tensors."""
+    """`shape : instruction / over^(1/root)` in a symbolic width; axes are still those of the script's tensors."""
 
     instruction: Instruction | Reshape
     shape: tuple[Scaling, ...]
     type: Type = "float"
     origin: Origin = Origin()
     over: Scaling = Scaling.of(1)
+    root: int = 1
 
 
 @final
@@ -147,23 +148,31 @@ class _Fitter:
             self.fit_dim(position, f"axis {axis}", [version.shape[axis] for version in versions])
             for axis in range(len(first.shape))
         )
-        over = self.divisor([version.instruction for version in versions])
-        if over is not None:
-            versions = [_times(version, over.at(w)) for version, w in zip(versions, self.widths, strict=True)]
+        over, root = self.divisor([version.instruction for version in versions])
+        if over != Scaling.of(1):
+            pairs = zip(versions, self.widths, strict=True)
+            versions = [_times(version, over.at(width) ** (1 / root)) for version, width in pairs]
         instruction = self.instruction(position, versions)
-        return FittedStatement(instruction, shape, first.type, first.origin, over or Scaling.of(1))
+        return FittedStatement(instruction, shape, first.type, first.origin, over, root)
 
-    def divisor(self, instructions: Sequence[Instruction | Reshape]) -> Scaling | None:
-        """Return what a sum or a multiple is divided by besides a power of the width: 1 - 1/n, where it is over n - 1 (see
-        `fit_quotient`); None where its factor is a power."""
+    def divisor(self, instructions: Sequence[Instruction | Reshape]) -> tuple[Scaling, int]:
+        """Return what a factor is divided by besides a power of the width, and which root of it that is.
+
+        It is 1 - 1/n where the script divides by n - 1 (see `fit_quotient`). Where heads have n + 4 entries, attention divides
+        by their square root. Some kernels divide both factors by the fourth one. It is 1 where the factor is a power.
+        """
+        none = Scaling.of(1), 1
         factors = [_factor(instruction) for instruction in instructions]
         if len(self.widths) < 2 or _all_equal(factors) or any(factor is None for factor in factors):
-            return None
+            return none
         values = [factor.constant for factor in factors if factor is not None]
         if self.floats.setdefault(tuple(values), fit_float(self.widths, values)) is not None:
-            return None
-        divisor = fit_quotient(self.widths, values)
-        return None if divisor is None else divisor[1]
+            return none
+        for root in (1, 2, 4) if all(value > 0 for value in values) else (1,):
+            divisor = fit_quotient(self.widths, [value**root for value in values])
+            if divisor is not None:
+                return divisor[1], root
+        return none
 
     def check_same(self, position: int, versions: Sequence[LoweredStatement]) -> None:
         first = versions[0]
