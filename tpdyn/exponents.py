@@ -38,7 +38,7 @@ class Scaling:
     @staticmethod
     def of(coefficient: Number, power: Number | str = 0) -> Scaling:
         """Return `coefficient * n^power`."""
-        return Scaling._collected([(coefficient, quick(Fraction(power)))])
+        return Scaling(((coefficient, ZERO if power == 0 else quick(Fraction(power))),) if coefficient != 0 else ())
 
     @staticmethod
     def sum(scalings: list[Scaling] | tuple[Scaling, ...]) -> Scaling:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tpdyn.program.program import Origin
-from tpdyn.recorder.live.finish import ancestors, refs_in
+from tpdyn.recorder.live.finish import ancestors
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.live.tape import Node, Ref, Tape
 
@@ -15,8 +15,8 @@ def node(*args: object, **kwargs: object) -> Node:
     return Node("aten.add.Tensor", None, args, kwargs, (), Origin())
 
 
-def test_refs_are_found_in_nested_arguments() -> None:
-    assert refs_in((1, Ref(3), [Ref(4), (Ref(5, 1), "x")], None)) == [Ref(3), Ref(4), Ref(5, 1)]
+def test_a_node_reads_the_refs_in_its_nested_arguments() -> None:
+    assert node(1, Ref(3), [Ref(4), (Ref(5, 1), "x")], None, at=Ref(6)).reads == [Ref(3), Ref(4), Ref(5, 1), Ref(6)]
 
 
 def test_ancestors_are_all_that_a_root_depends_on_by_arguments_of_either_kind() -> None:
@@ -51,7 +51,7 @@ def test_a_tape_keeps_what_is_named_and_names_what_it_keeps() -> None:
     assert inputs["data"] == "data"
     assert "parameter" in inputs.values()
     for position, each in enumerate(tape.nodes):
-        assert all(ref.node < position for ref in refs_in((*each.args, *each.kwargs.values())))
+        assert all(ref.node < position for ref in each.reads)
 
 
 def test_what_is_drawn_before_training_is_initialisation_if_parameters_depend_on_it_and_data_if_not() -> None:

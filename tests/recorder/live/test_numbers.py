@@ -6,10 +6,12 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from tpdyn.recorder.fitting.widths import FitError
 from tpdyn.recorder.live.numbers import TracedNumber
@@ -205,3 +207,32 @@ def test_a_short_number_is_known_where_a_call_is_given_it_and_only_there() -> No
     factors = [node.args[1] for node in nodes if node.op == "aten.mul.Tensor" and node.origin.phase != "optimizer"]
     given = [x for x in factors if isinstance(x, Ref) and x.number]
     assert factors.count(0.1) == len(given) == 2  # each once forward and once backward
+
+
+def test_modes_of_the_script_begin_and_end_in_their_own_order_around_numbers_that_are_followed() -> None:
+    """The default device is torch's own mode, and must stay the lowest; a mode that handles a call is off the stack."""
+
+    class Shows(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.Tensor.norm:
+                args[0].sum().item()
+            return func(*args, **(kwargs or {}))
+
+    def rule(p: nn.Parameter) -> None:
+        with torch.device("cpu"):
+            f"{p.norm():.3f}"
+            with Shows():
+                as_numbers(p)
+                f"{p.norm():.3f}"
+            as_numbers(p)
+
+    tape = record_tape(trained_by(rule), 8, 1, seed=0)
+    verify_tape(tape)
+    assert numbers_given(tape) == 2 * len(tape.parameters)
+    assert not _get_current_function_mode_stack()
+
+
+def test_a_script_that_gets_no_numbers_runs_without_a_mode() -> None:
+    stacks = []
+    record_tape(trained_by(lambda p: stacks.append(_get_current_function_mode_stack()) or as_tensors(p)), 8, 1, seed=0)
+    assert not any(stacks)

@@ -28,7 +28,6 @@ from tpdyn.home import PACKAGE
 from tpdyn.program.program import Source
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.powers import fit_float, fit_whole
-from tpdyn.recorder.live.finish import refs_in
 from tpdyn.recorder.live.frames import user_source
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.live.tape import Ref, Tape
@@ -169,7 +168,7 @@ def signatures(tape: Tape) -> list[Signed]:
                 order[index] = len(order)
                 continue
             stack.append((index, True))
-            reads = [ref.node for ref in refs_in((node.args, tuple(node.kwargs.values())))]
+            reads = [ref.node for ref in node.reads]
             stack.extend((read, False) for read in reversed(reads) if read not in order)
     described = []
     for index in order:

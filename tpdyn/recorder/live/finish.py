@@ -17,28 +17,15 @@ from tpdyn.recorder.live.hooks import Watch
 from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, TapeParameter
 
 
-def refs_in(values: Iterable[Any]) -> list[Ref]:
-    """List all refs in nested tuples and lists."""
-    refs: list[Ref] = []
-    for item in values:
-        if isinstance(item, Ref):
-            refs.append(item)
-        elif isinstance(item, list | tuple):
-            refs += refs_in(item)
-    return refs
-
-
 def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:
     """Return the positions of all nodes on which the roots depend, themselves included."""
     seen: set[int] = set()
     stack = [ref.node for ref in roots]
     while stack:
         index = stack.pop()
-        if index in seen:
-            continue
-        seen.add(index)
-        node = nodes[index]
-        stack.extend(ref.node for ref in refs_in((*node.args, *node.kwargs.values())))
+        if index not in seen:
+            seen.add(index)
+            stack += [ref.node for ref in nodes[index].reads]
     return seen
 
 
@@ -94,12 +81,8 @@ def finished_tape(
 
     def moved(value: Any) -> Any:
         if isinstance(value, Ref):
-            return replace(value, node=moved_to[value.node])
-        if isinstance(value, list):
-            return [moved(item) for item in value]
-        if isinstance(value, tuple):
-            return tuple(moved(item) for item in value)
-        return value
+            return Ref(moved_to[value.node], value.output, value.number)
+        return type(value)(map(moved, value)) if type(value) in (list, tuple) else value
 
     for index in needed:
         node = nodes[index]

@@ -72,8 +72,12 @@ def source_at(code: CodeType, line: int) -> Source:
 
 def user_source(start: FrameType | None = None) -> Source:
     """Return the user's line that is running now; `Source()` if there is none."""
-    frame = next(user_frames(sys._getframe(1) if start is None else start), None)
-    return Source() if frame is None else source_at(frame.f_code, frame.f_lineno or 0)
+    frame = sys._getframe(1) if start is None else start
+    while frame is not None:  # asked for each operation: no generator
+        if is_user_file(frame.f_code.co_filename):
+            return source_at(frame.f_code, frame.f_lineno or 0)
+        frame = frame.f_back  # type: ignore[assignment]
+    return Source()
 
 
 def source_of(error: BaseException) -> Source:

@@ -11,12 +11,15 @@ branch that the recording took.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, overrides
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext
 
 from tpdyn.recorder.live.tape import Ref
 
@@ -28,6 +31,9 @@ SHORT_DECIMAL = 6
 """Nor are numbers of so many decimal digits: 0.001 * 0.01, the rate of a bias that is zero, has the bits of an eps, 1e-05."""
 _current_node = torch._C._current_autograd_node
 _next_sequence = torch._C._autograd._get_sequence_nr
+_modes: Callable[[], list[TorchFunctionMode]] = overrides._get_current_function_mode_stack
+_push: Callable[[TorchFunctionMode], None] = overrides._push_mode
+_pop: Callable[[], TorchFunctionMode] = overrides._pop_mode
 
 Append = Callable[[Any, tuple[Any, ...]], Ref]
 
@@ -62,10 +68,12 @@ class Numbers:
             self._taken = None
             number = item(tensor)
             taken, self._taken = self._taken, None
-            return TracedNumber(number, taken, self) if taken is not None and isinstance(number, float) else number
+            if taken is None or not isinstance(number, float):
+                return number
+            self._calls.begin()
+            return TracedNumber(number, taken, self)
 
         Tensor.item = traced  # type: ignore[method-assign, assignment]
-        self._calls.__enter__()  # type: ignore[no-untyped-call]
         self._max = vars(adafactor).get("max")  # of a recording around this one
         adafactor.max = _maximum  # type: ignore[attr-defined]  # its floors, which are not to be branches
         return self
@@ -73,7 +81,7 @@ class Numbers:
     def __exit__(self, *_: object) -> None:
         import torch.optim._adafactor as adafactor
 
-        self._calls.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self._calls.end()
         Tensor.item = self._item  # type: ignore[method-assign]
         if self._max is None:
             del adafactor.max  # type: ignore[attr-defined]
@@ -106,15 +114,15 @@ class Numbers:
                 return given[argument]
         return argument if _could_be_written(argument) else self._by_bits[argument]
 
-    def calling(self, call: Callable[[], Any], arguments: Any) -> Any:
+    def calling(self, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Return the result of a call of torch, whose traced numbers are known as long as it runs."""
-        if not self._by_bits or not (traced := _traced(arguments)):
-            return call()
+        if not self._by_bits or not (traced := _traced((args, kwargs))):
+            return call(*args, **kwargs)
         given = {float(x): Ref(x.ref.node, x.ref.output, number=True) for x in traced}
         first = _next_sequence()
         self._given.append(given)
         try:
-            return call()
+            return call(*args, **kwargs)
         finally:
             self._given.pop()
             self._saved.update(dict.fromkeys(range(first, _next_sequence()), given))
@@ -133,15 +141,44 @@ class Numbers:
 
 @final
 class _Calls(TorchFunctionMode):
-    """Tells the numbers of each call of torch, while they still are what the script gave."""
+    """Tells the numbers of each call of torch, while they still are what the script gave.
+
+    Every call is slower by it. So it begins with the first number that a script gets, and lies below the script's own modes,
+    which end in their own order. Torch wants the default device at the bottom. A mode that runs now is off the stack, and
+    returns to its top: then this one begins with a later number.
+    """
 
     def __init__(self, numbers: Numbers) -> None:
         super().__init__()
         self._numbers = numbers
 
+    def begin(self) -> None:
+        """Be told of all calls from now on."""
+        if self not in _modes() and not _in_a_mode():
+            above = [_pop() for _ in _modes()]
+            if above and isinstance(above[-1], DeviceContext):
+                _push(above.pop())
+            for mode in (self, *reversed(above)):
+                _push(mode)
+
+    def end(self) -> None:
+        """Be told of no call any more."""
+        if self in _modes():
+            modes = [_pop() for _ in _modes()]
+            for mode in reversed(modes):
+                if mode is not self:
+                    _push(mode)
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        options = kwargs or {}
-        return self._numbers.calling(lambda: func(*args, **options), (args, options))
+        return self._numbers.calling(func, args, kwargs or {})
+
+
+def _in_a_mode() -> bool:
+    """Tell whether a mode handles a call now."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "__torch_function__":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _traced(items: Any) -> list[TracedNumber]:

@@ -23,7 +23,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tpdyn.program.program import Origin, Source
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.live.choices import Choices
-from tpdyn.recorder.live.finish import refs_in
 from tpdyn.recorder.live.foreach import calls_of, fused_formulas, per_tensor
 from tpdyn.recorder.live.frames import called_by_user, user_frames, user_source
 from tpdyn.recorder.live.hooks import StopRecording, Watch, name_within
@@ -505,7 +504,7 @@ class Operations(TorchDispatchMode, ABC):
         while stack:
             node = self._nodes[stack.pop()]
             yield node
-            for read in refs_in((node.args, tuple(node.kwargs.values()))):
+            for read in node.reads:
                 if read.node not in seen:
                     seen.add(read.node)
                     stack.append(read.node)

@@ -26,7 +26,7 @@ from tpdyn.program.program import Origin, Phase, Source
 from tpdyn.recorder.errors import RecordingError, Told
 from tpdyn.recorder.fitting.declared import numbers_named
 from tpdyn.recorder.live.choices import Choices
-from tpdyn.recorder.live.finish import ancestors, finished_tape, refs_in, used
+from tpdyn.recorder.live.finish import ancestors, finished_tape, used
 from tpdyn.recorder.live.frames import source_of, user_source
 from tpdyn.recorder.live.hooks import (
     StopRecording,
@@ -506,7 +506,7 @@ class Recorder(Operations):
             node = self._nodes[index]
             if node.origin.phase != "optimizer":
                 node.origin = replace(node.origin, phase="optimizer")
-            stack.extend(ref.node for ref in refs_in((node.args, tuple(node.kwargs.values()))))
+            stack += [ref.node for ref in node.reads]
 
 
 _THREADS: list[int] = []

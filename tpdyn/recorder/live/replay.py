@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from tpdyn.recorder.errors import RecordingError
-from tpdyn.recorder.live.finish import refs_in
 from tpdyn.recorder.live.tape import Ref, Tape
 
 aten = torch.ops.aten
@@ -94,7 +93,7 @@ def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
     for index, node in enumerate(tape.nodes):
         for output in range(len(node.outputs)):
             last[Ref(index, output)] = index
-        for ref in refs_in((node.args, tuple(node.kwargs.values()))):
+        for ref in node.reads:
             last[ref] = index
     dying: dict[int, list[Ref]] = {}
     for ref, index in last.items():

@@ -6,8 +6,9 @@ each with its origin in the script. In-place writes, views and optimizer kernels
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, final
 
 import torch
@@ -59,7 +60,24 @@ class Node:
     random: bool = False
     sequence: int = -1
 
+    @property
+    def reads(self) -> list[Ref]:
+        """The values that it reads, however nested in its arguments."""
+        return _refs_in((*self.args, *self.kwargs.values()))
 
+
+def _refs_in(items: Iterable[Any]) -> list[Ref]:
+    refs: list[Ref] = []
+    for item in items:
+        kind = type(item)
+        if kind is Ref:
+            refs.append(item)
+        elif kind is list or kind is tuple:
+            refs += _refs_in(item)
+    return refs
+
+
+@cache  # asked for each operation, by each rule that may concern it
 def base_name(op: str) -> str:
     """Shorten a name: "aten.add.Tensor" -> "add"."""
     parts = op.split(".")

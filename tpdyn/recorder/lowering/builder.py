@@ -58,6 +58,12 @@ def common_shape(*shapes: Shape) -> Shape:
     return tuple(common)
 
 
+def whole_sizes(shape: Sequence[int], old: Shape) -> Shape:
+    """Return a shape for as many entries as another has; one -1 in it is computed."""
+    known = math.prod(s for s in shape if s != -1)
+    return tuple(math.prod(old) // max(known, 1) if s == -1 else s for s in shape)
+
+
 @final
 class LoweredBuilder:
     """Statements so far, and the ways to add one. Results are `Handle`s, or `Known` when everything was constant."""
@@ -489,9 +495,7 @@ class LoweredBuilder:
     def reshape(self, x: Any, shape: Sequence[int]) -> Tensor:
         """Return the same entries in the same order (one -1 is computed). It is free when only dims of size 1 come and go."""
         old = self.shape(x)
-        total = math.prod(old)
-        known = math.prod(s for s in shape if s != -1)
-        full = tuple(total // max(known, 1) if s == -1 else s for s in shape)
+        full = whole_sizes(shape, old)
         number = self.number(x)
         if number is not None:
             return Known.full(full, number)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, final
 
@@ -41,7 +39,7 @@ from tpdyn.recorder.lowering.standins.complex_numbers import Complex
 from tpdyn.recorder.lowering.standins.known import KNOWN, SAME, as_known, fold, known_inputs
 from tpdyn.recorder.lowering.standins.matrices import standin as matrices
 from tpdyn.recorder.lowering.standins.matrices.diagonals import APART
-from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
+from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, applied
 from tpdyn.recorder.lowering.values import (
     Handle,
     Known,
@@ -118,27 +116,10 @@ def _is_fed(lowered: Lowered) -> bool:
     return any(from_data[mark.var] for mark in outputs or lowered.marks if mark.kind != "module")
 
 
-def refs_in(item: Any) -> Iterator[Ref]:
-    """Yield every Ref inside nested arguments."""
-    if isinstance(item, Ref):
-        yield item
-    elif isinstance(item, (list, tuple)):
-        for part in item:
-            yield from refs_in(part)
-    elif isinstance(item, dict):
-        for part in item.values():
-            yield from refs_in(part)
-
-
 def _may_be_input(known: Known, node: Node) -> bool:
     """Tell whether a constant could be what the script feeds to its network: a tensor from outside of all modules."""
     outside = not node.origin.module and node.origin.phase in ("data", "forward")
     return outside and known.kind == "constant" and known.tensor.numel() > 1 and known.number != 0
-
-
-@functools.cache
-def _signature(rule: elementwise.Rule) -> inspect.Signature:
-    return inspect.signature(rule)
 
 
 def _multiplied(b: LoweredBuilder, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -217,7 +198,7 @@ class _Lowering:
             node = self.tape.nodes[number]
             if base_name(node.op) in elementwise.SHAPE_ONLY:
                 continue
-            waiting.extend(ref.node for ref in refs_in((node.args, node.kwargs)) if ref.node not in needed)
+            waiting += [ref.node for ref in node.reads]
         return needed
 
     # -- one node -----------------------------------------------------------------------------------------------------
@@ -316,11 +297,7 @@ class _Lowering:
                 return fold(node, call.args, call.kwargs, "data")  # of data and draws only: the result is data too
             raise Refusal(f"no rule for {node.op}")
         args, kwargs = _multiplied(self.builder, call.args, call.options)
-        try:
-            bound = _signature(rule).bind(self.builder, *args, **kwargs)
-        except TypeError as error:  # arguments that the rule does not know
-            raise Refusal(f"the rule for {node.op} does not take these arguments: {error}") from error
-        return outputs(rule(*bound.args, **bound.kwargs))
+        return applied(rule, f"the rule for {node.op}", self.builder, args, kwargs)
 
     def _zeros(self, ref: Ref) -> Known:
         """Return zeros of a tensor's shape and type, for what reads nothing else of it."""

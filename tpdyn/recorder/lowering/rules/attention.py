@@ -89,117 +89,39 @@ def attend_backward(
     return dq, _ungrouped(b, dk, own), _ungrouped(b, dv, own)
 
 
-def cpu(
-    b: LoweredBuilder,
-    q: Any,
-    k: Any,
-    v: Any,
-    dropout_p: Number = 0.0,
-    is_causal: bool = False,
-    *,
-    attn_mask: Any = None,
-    scale: Number | None = None,
-) -> tuple[Tensor, None]:
-    """Return out (the log of the sums is not needed: the backward pass recomputes)."""
-    return attend(b, q, k, v, attn_mask, dropout_p, is_causal, scale), None
-
-
-def cpu_backward(
-    b: LoweredBuilder,
-    grad: Any,
-    q: Any,
-    k: Any,
-    v: Any,
-    out: Any,
-    logsumexp: Any,
-    dropout_p: Number,
-    is_causal: bool,
-    *,
-    attn_mask: Any = None,
-    scale: Number | None = None,
-) -> tuple[Tensor, ...]:
-    """Return the gradients of q, k, v."""
-    return attend_backward(b, grad, q, k, v, attn_mask, is_causal, scale)
-
-
-def efficient(
-    b: LoweredBuilder,
-    q: Any,
-    k: Any,
-    v: Any,
-    attn_bias: Any,
-    compute_log_sumexp: bool,
-    dropout_p: Number = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: Number | None = None,
-) -> tuple[Tensor, None, None, None]:
-    """Do as cpu, in the order of the memory-efficient kernel."""
-    return attend(b, q, k, v, attn_bias, dropout_p, is_causal, scale), None, None, None
-
-
-def efficient_backward(
-    b: LoweredBuilder,
-    grad: Any,
-    q: Any,
-    k: Any,
-    v: Any,
-    attn_bias: Any,
-    out: Any,
-    logsumexp: Any,
-    seed: Any,
-    offset: Any,
-    dropout_p: Number,
-    mask: Any,
-    is_causal: bool = False,
-    *,
-    scale: Number | None = None,
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of q, k, v."""
-    return (*attend_backward(b, grad, q, k, v, attn_bias, is_causal, scale), None)
-
-
-def flash(
-    b: LoweredBuilder,
-    q: Any,
-    k: Any,
-    v: Any,
-    dropout_p: Number = 0.0,
-    is_causal: bool = False,
-    return_debug_mask: bool = False,
-    *,
-    scale: Number | None = None,
-) -> tuple[Tensor, ...]:
-    """Do as cpu, in the order of the flash kernel."""
-    return (attend(b, q, k, v, None, dropout_p, is_causal, scale),)
-
-
-def flash_backward(
-    b: LoweredBuilder,
-    grad: Any,
-    q: Any,
-    k: Any,
-    v: Any,
-    out: Any,
-    logsumexp: Any,
-    cum_q: Any,
-    cum_k: Any,
-    max_q: Any,
-    max_k: Any,
-    dropout_p: Number,
-    is_causal: bool,
-    *_: Any,
-    scale: Number | None = None,
-) -> tuple[Tensor, ...]:
-    """Return the gradients of q, k, v."""
-    return attend_backward(b, grad, q, k, v, None, is_causal, scale)
-
-
+# Kernels differ in the order of their arguments. None keeps the log of the sums: the backward pass recomputes it.
 RULES: dict[str, Rule] = {
-    "_scaled_dot_product_flash_attention_for_cpu": cpu,
-    "_scaled_dot_product_flash_attention_for_cpu_backward": cpu_backward,
-    "_scaled_dot_product_efficient_attention": efficient,
-    "_scaled_dot_product_efficient_attention_backward": efficient_backward,
-    "_scaled_dot_product_flash_attention": flash,
-    "_scaled_dot_product_flash_attention_backward": flash_backward,
+    "_scaled_dot_product_flash_attention_for_cpu": (
+        lambda b, q, k, v, dropout=0.0, causal=False, *, attn_mask=None, scale=None: (
+            attend(b, q, k, v, attn_mask, dropout, causal, scale),
+            None,
+        )
+    ),
+    "_scaled_dot_product_flash_attention_for_cpu_backward": (
+        lambda b, grad, q, k, v, out, sums, dropout, causal, *, attn_mask=None, scale=None: attend_backward(
+            b, grad, q, k, v, attn_mask, causal, scale
+        )
+    ),
+    "_scaled_dot_product_efficient_attention": (
+        lambda b, q, k, v, bias, wants_sums, dropout=0.0, causal=False, *, scale=None: (
+            attend(b, q, k, v, bias, dropout, causal, scale),
+            *(None, None, None),
+        )
+    ),
+    "_scaled_dot_product_efficient_attention_backward": (
+        lambda b, grad, q, k, v, bias, out, sums, seed, offset, dropout, mask, causal=False, *, scale=None: (
+            *attend_backward(b, grad, q, k, v, bias, causal, scale),
+            None,
+        )
+    ),
+    "_scaled_dot_product_flash_attention": (
+        lambda b, q, k, v, dropout=0.0, causal=False, debug=False, *, scale=None: (
+            attend(b, q, k, v, None, dropout, causal, scale),
+        )
+    ),
+    "_scaled_dot_product_flash_attention_backward": (
+        lambda b, grad, q, k, v, out, sums, cum_q, cum_k, max_q, max_k, dropout, causal, *_, scale=None: (
+            attend_backward(b, grad, q, k, v, None, causal, scale)
+        )
+    ),
 }

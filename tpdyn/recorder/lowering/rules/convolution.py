@@ -106,6 +106,7 @@ class _Convolution:
     """The shapes and letters of one convolution. `small` is the side of space with patches, seen from the `positions`."""
 
     windows: tuple[Window, ...]
+    transposed: bool
     groups: int
 
     @property
@@ -140,6 +141,7 @@ def _plan(
     transposed: bool,
     output_padding: Sequence[int],
     groups: int,
+    *_: Any,
 ) -> _Convolution:
     rank = len(weight) - 2
     if len(x) != rank + 2 or not 1 <= rank <= 3:
@@ -156,26 +158,14 @@ def _plan(
         else:
             out = (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1
             windows.append(Window(size, kernel, out, step, pad, gap))
-    return _Convolution(tuple(windows), groups)
+    return _Convolution(tuple(windows), transposed, groups)
 
 
-def convolution(
-    b: LoweredBuilder,
-    x: Any,
-    weight: Any,
-    bias: Any,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    groups: int,
-    *_: Any,
-) -> Tensor:
-    """Return a convolution (or a transposed one), in groups."""
-    plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
+def convolution(b: LoweredBuilder, x: Any, weight: Any, bias: Any, *geometry: Any) -> Tensor:
+    """Return a convolution (or a transposed one), in groups. geometry: the further arguments of `_plan`."""
+    plan = _plan(b.shape(x), b.shape(weight), *geometry)
     w = plan.grouped(b, weight, 0)
-    if transposed:
+    if plan.transposed:
         pieces = b.contract(
             ["n", "g", "c", *plan.seen],
             (plan.grouped(b, x, 1), ["n", "g", "i", *plan.positions]),
@@ -195,25 +185,14 @@ def convolution(
 
 
 def convolution_backward(
-    b: LoweredBuilder,
-    grad: Any,
-    x: Any,
-    weight: Any,
-    bias_sizes: Any,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    groups: int,
-    mask: Sequence[bool],
+    b: LoweredBuilder, grad: Any, x: Any, weight: Any, bias_sizes: Any, *geometry: Any
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return the gradients of x, weight and bias, as far as wanted."""
-    plan = _plan(b.shape(x), b.shape(weight), stride, padding, dilation, transposed, output_padding, groups)
+    """Return the gradients of x, weight and bias, as far as wanted: which are, comes after the geometry."""
+    plan, mask = _plan(b.shape(x), b.shape(weight), *geometry), geometry[-1]
     w = plan.grouped(b, weight, 0)
     dx: Tensor | None = None
     dw: Tensor | None = None
-    if transposed:
+    if plan.transposed:
         seen = (plan.grouped(b, patches(b, grad, plan.windows), 1), ["n", "g", "c", *plan.seen])
         if mask[0]:
             dx = plan.joined(
@@ -235,7 +214,7 @@ def convolution_backward(
 
 
 def _pairs(
-    kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int], sizes: Sequence[int]
+    sizes: Sequence[int], kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int]
 ) -> list[Window]:
     return [
         Window(size, k, (size + 2 * p - d * (k - 1) - 1) // s + 1, s, p, d)
@@ -243,33 +222,18 @@ def _pairs(
     ]
 
 
-def unfold(
-    b: LoweredBuilder,
-    x: Any,
-    kernel: Sequence[int],
-    dilation: Sequence[int],
-    padding: Sequence[int],
-    stride: Sequence[int],
-) -> Tensor:
+def unfold(b: LoweredBuilder, x: Any, *geometry: Sequence[int]) -> Tensor:
     """Apply im2col: [n, c, h, w] -> [n, c * kh * kw, positions]."""
     shape = b.shape(x)
-    windows = _pairs(kernel, dilation, padding, stride, shape[2:])
+    windows = _pairs(shape[2:], *geometry)
     seen = b.permute(patches(b, x, windows), [0, 1, 3, 5, 2, 4])
     (first, second) = windows
     return b.reshape(seen, (shape[0], shape[1] * first.kernel * second.kernel, first.out * second.out))
 
 
-def fold(
-    b: LoweredBuilder,
-    x: Any,
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    dilation: Sequence[int],
-    padding: Sequence[int],
-    stride: Sequence[int],
-) -> Tensor:
-    """Apply col2im: the transpose of unfold."""
-    first, second = windows = _pairs(kernel, dilation, padding, stride, sizes)
+def fold(b: LoweredBuilder, x: Any, *geometry: Sequence[int]) -> Tensor:
+    """Apply col2im: the transpose of unfold, to an image of the sizes given first."""
+    first, second = windows = _pairs(*geometry)
     shape = b.shape(x)
     channels = shape[1] // (first.kernel * second.kernel)
     apart = b.reshape(x, (shape[0], channels, first.kernel, second.kernel, first.out, second.out))

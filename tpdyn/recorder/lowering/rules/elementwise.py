@@ -14,68 +14,36 @@ from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tenso
 
 Rule = Callable[..., Any]
 
-UNARY = {
-    "tanh": "tanh",
-    "relu": "relu",
-    "sigmoid": "sigmoid",
-    "silu": "silu",
-    "mish": "mish",
-    "exp": "exp",
-    "expm1": "expm1",
-    "log": "log",
-    "log1p": "log1p",
-    "sqrt": "sqrt",
-    "rsqrt": "rsqrt",
-    "reciprocal": "reciprocal",
-    "abs": "abs",
-    "sign": "sign",
+SAME_NAME = (
+    "tanh relu sigmoid silu mish exp expm1 log log1p sqrt rsqrt reciprocal abs sign erf erfinv sin cos sinh cosh atan asinh "
+    "lgamma digamma hardswish hardsigmoid round floor ceil isfinite isnan logical_not maximum minimum logical_and logical_or atan2"
+)
+FUNCTIONS = {
+    **{name: name for name in SAME_NAME.split()},
     "sgn": "sign",
-    "erf": "erf",
-    "erfinv": "erfinv",
-    "lgamma": "lgamma",
-    "digamma": "digamma",
-    "sin": "sin",
-    "cos": "cos",
-    "hardswish": "hardswish",
-    "hardsigmoid": "hardsigmoid",
-    "sinh": "sinh",
-    "cosh": "cosh",
-    "atan": "atan",
-    "asinh": "asinh",
     "arctan": "atan",
-    "round": "round",
-    "floor": "floor",
-    "ceil": "ceil",
-    "isfinite": "isfinite",
-    "isnan": "isnan",
-    "logical_not": "logical_not",
     "bitwise_not": "logical_not",
-}
-BINARY = {
-    "maximum": "maximum",
-    "minimum": "minimum",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
     "fmax": "maximum",
     "fmin": "minimum",
+    "eq": "equal",
+    "ne": "not_equal",
     "gt": "greater",
     "ge": "greater_equal",
     "lt": "less",
     "le": "less_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-    "logical_and": "logical_and",
-    "bitwise_and": "logical_and",
-    "logical_or": "logical_or",
-    "bitwise_or": "logical_or",
-    "atan2": "atan2",
 }
+"""Operations that apply one function of one or two tensors, and which."""
 
 
-def _unary(function: str) -> Rule:
-    return lambda b, x, **_: b.apply(function, x)
+def _function(name: str) -> Rule:
+    return lambda b, *args, **_: b.apply(name, *args)
 
 
-def _binary(function: str) -> Rule:
-    return lambda b, x, y, **_: b.apply(function, x, y)
+def _slope(function: str) -> Rule:
+    """Return grad * function(x), the numbers that follow x being parameters."""
+    return lambda b, grad, x, *parameters: b.product(grad, b.apply(function, x, parameters=parameters))
 
 
 def add(b: LoweredBuilder, x: Any, y: Any, *, alpha: Number = 1, **_: Any) -> Tensor:
@@ -204,11 +172,6 @@ def neg(b: LoweredBuilder, x: Any, **_: Any) -> Tensor:
     return b.combine([(-1, x)])
 
 
-def square(b: LoweredBuilder, x: Any, **_: Any) -> Tensor:
-    """Return x * x."""
-    return b.product(x, x)
-
-
 def power(b: LoweredBuilder, x: Any, exponent: Any, **_: Any) -> Tensor:
     """Return x^p for a number p; c^x for a number c; x^y = exp(y log x), for x > 0 only."""
     p = b.number(exponent)
@@ -269,15 +232,6 @@ def clamp(b: LoweredBuilder, x: Any, low: Any = None, high: Any = None) -> Tenso
     return x if high is None else b.apply("minimum", x, high)
 
 
-def hardtanh(b: LoweredBuilder, x: Any, low: Number = -1, high: Number = 1) -> Tensor:
-    """Clamp between low and high."""
-    return b.apply("clamp", x, parameters=[low, high])
-
-
-def _inside_open(b: LoweredBuilder, grad: Any, x: Any, low: Number, high: Number) -> Tensor:
-    return b.product(grad, b.apply("inside", x, parameters=[low, high]))
-
-
 def gelu(b: LoweredBuilder, x: Any, *, approximate: str = "none") -> Tensor:
     """Return GELU, exact or by tanh."""
     return b.apply("gelu" if approximate == "none" else "gelu_tanh", x)
@@ -302,18 +256,14 @@ def argument_of(b: LoweredBuilder, out: Any, function: str) -> tuple[Handle, App
     return None
 
 
-def tanh_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
-    """Return grad * tanh'(x), or grad * (1 - out^2) where out was not made by tanh."""
-    argument = argument_of(b, out, "tanh")
-    slope = b.apply("tanh'", argument[0]) if argument else b.combine([(-1, b.product(out, out))], 1.0)
-    return b.product(grad, slope)
+def _slope_of_result(function: str, of_result: Callable[[LoweredBuilder, Any], Tensor]) -> Rule:
+    """Return grad * function'(x); from the result where its argument is not known."""
 
+    def rule(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
+        argument = argument_of(b, out, function)
+        return b.product(grad, b.apply(f"{function}'", argument[0]) if argument else of_result(b, out))
 
-def sigmoid_backward(b: LoweredBuilder, grad: Any, out: Any) -> Tensor:
-    """Return grad * sigmoid'(x), or grad * (out - out^2)."""
-    argument = argument_of(b, out, "sigmoid")
-    slope = b.apply("sigmoid'", argument[0]) if argument else b.combine([(1, out), (-1, b.product(out, out))])
-    return b.product(grad, slope)
+    return rule
 
 
 def threshold_backward(b: LoweredBuilder, grad: Any, out: Any, threshold: Number) -> Tensor:
@@ -331,26 +281,6 @@ def threshold(b: LoweredBuilder, x: Any, limit: Number, value: Number) -> Tensor
     return b.apply("where", b.apply("greater", x, limit), x, value)
 
 
-def leaky_relu(b: LoweredBuilder, x: Any, negative: Number = 0.01) -> Tensor:
-    """Return x, or negative*x to the left of 0."""
-    return b.apply("leaky_relu", x, parameters=[negative])
-
-
-def leaky_relu_backward(b: LoweredBuilder, grad: Any, x: Any, negative: Number, is_result: bool) -> Tensor:
-    """Return grad * slope."""
-    return b.product(grad, b.apply("leaky_step", x, parameters=[negative]))
-
-
-def elu(b: LoweredBuilder, x: Any, alpha: Number = 1, scale: Number = 1, input_scale: Number = 1) -> Tensor:
-    """Return ELU, SELU, CELU."""
-    return b.apply("elu", x, parameters=[alpha, scale, input_scale])
-
-
-def celu(b: LoweredBuilder, x: Any, alpha: Number = 1) -> Tensor:
-    """Return ELU with slope 1 at zero from both sides."""
-    return b.apply("elu", x, parameters=[alpha, 1, 1 / alpha])
-
-
 def elu_backward(
     b: LoweredBuilder, grad: Any, alpha: Number, scale: Number, input_scale: Number, is_result: bool, x: Any
 ) -> Tensor:
@@ -363,33 +293,7 @@ def elu_backward(
     return b.product(grad, b.apply("elu'", x, parameters=[alpha, scale, input_scale]))
 
 
-def silu_backward(b: LoweredBuilder, grad: Any, x: Any) -> Tensor:
-    """Return grad * silu'(x)."""
-    return b.product(grad, b.apply("silu'", x))
-
-
-def _slope_backward(function: str) -> Rule:
-    return lambda b, grad, x, **_: b.product(grad, b.apply(function, x))
-
-
-def softplus(b: LoweredBuilder, x: Any, beta: Number = 1, threshold: Number = 20) -> Tensor:
-    """Return log(1 + exp(beta x)) / beta."""
-    return b.apply("softplus", x, parameters=[beta, threshold])
-
-
-def softplus_backward(b: LoweredBuilder, grad: Any, x: Any, beta: Number, threshold: Number) -> Tensor:
-    """Return grad * softplus'(x)."""
-    return b.product(grad, b.apply("softplus'", x, parameters=[beta, threshold]))
-
-
-def log_sigmoid(b: LoweredBuilder, x: Any) -> tuple[Tensor, None]:
-    """Return log sigmoid(x); the buffer of the kernel is not needed."""
-    return b.apply("log_sigmoid", x), None
-
-
-def log_sigmoid_backward(b: LoweredBuilder, grad: Any, x: Any, buffer: Any) -> Tensor:
-    """Return grad * sigmoid(-x)."""
-    return b.product(grad, b.apply("log_sigmoid'", x))
+SAME = "clone detach alias contiguous _conj conj_physical resolve_conj resolve_neg positive lift_fresh_copy lift_fresh"
 
 
 def same(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> Tensor:
@@ -417,34 +321,9 @@ def full_like(b: LoweredBuilder, x: Any, number: Any, **_: Any) -> Tensor:
     return Known.full(b.shape(x), value) if value is not None else b.expand(number, b.shape(x))
 
 
-def fill(b: LoweredBuilder, x: Any, number: Any) -> Tensor:
-    """Return a constant tensor of x's shape."""
-    return full_like(b, x, number)
-
-
-def zeros_like(b: LoweredBuilder, x: Any, **_: Any) -> Known:
-    """Return zeros of x's shape."""
-    return Known.full(b.shape(x), 0.0)
-
-
-def ones_like(b: LoweredBuilder, x: Any, **_: Any) -> Known:
-    """Return ones of x's shape."""
-    return Known.full(b.shape(x), 1.0)
-
-
-def new_full(b: LoweredBuilder, x: Any, size: Any, number: Number, **_: Any) -> Known:
-    """Return a constant tensor."""
-    return Known.full(tuple(size), number)
-
-
-def new_zeros(b: LoweredBuilder, x: Any, size: Any, **_: Any) -> Known:
-    """Return zeros."""
-    return Known.full(tuple(size), 0.0)
-
-
-def new_ones(b: LoweredBuilder, x: Any, size: Any, **_: Any) -> Known:
-    """Return ones."""
-    return Known.full(tuple(size), 1.0)
+def _filled(number: float) -> Rule:
+    """Return a constant tensor of x's shape, or of the size given."""
+    return lambda b, x, size=None, **_: Known.full(b.shape(x) if size is None else tuple(size), number)
 
 
 def nan_to_num(
@@ -460,73 +339,49 @@ SHAPE_ONLY = frozenset(
 )
 
 RULES: dict[str, Rule] = {
-    **{name: _unary(function) for name, function in UNARY.items()},
-    **{name: _binary(function) for name, function in BINARY.items()},
+    **{name: _function(function) for name, function in FUNCTIONS.items()},
     "add": add,
-    "sub": sub,
-    "subtract": sub,
+    **dict.fromkeys(("sub", "subtract"), sub),
+    **dict.fromkeys(("mul", "multiply"), mul),
+    **dict.fromkeys(("div", "divide", "true_divide"), div),
+    **dict.fromkeys(("neg", "_neg_view"), neg),
+    **dict.fromkeys(("clamp", "clip"), clamp),
+    **dict.fromkeys(SAME.split(), same),
+    **dict.fromkeys(("full_like", "fill"), full_like),
+    **dict.fromkeys(("zeros_like", "empty_like", "new_zeros", "new_empty", "new_empty_strided"), _filled(0.0)),
+    **dict.fromkeys(("ones_like", "new_ones"), _filled(1.0)),
+    "new_full": lambda b, x, size, number, **_: Known.full(tuple(size), number),
     "rsub": rsub,
-    "mul": mul,
-    "multiply": mul,
-    "div": div,
-    "divide": div,
-    "true_divide": div,
-    "neg": neg,
-    "square": square,
+    "square": lambda b, x, **_: b.product(x, x),
     "pow": power,
     "addcmul": addcmul,
     "addcdiv": addcdiv,
     "lerp": lerp,
     "where": where,
     "masked_fill": masked_fill,
-    "clamp": clamp,
-    "clip": clamp,
     "clamp_min": lambda b, x, low: clamp(b, x, low, None),
     "clamp_max": lambda b, x, high: clamp(b, x, None, high),
-    "hardtanh": hardtanh,
-    "hardtanh_backward": _inside_open,
+    "hardtanh": lambda b, x, low=-1, high=1: b.apply("clamp", x, parameters=[low, high]),
+    "hardtanh_backward": _slope("inside"),
     "gelu": gelu,
     "gelu_backward": gelu_backward,
-    "tanh_backward": tanh_backward,
-    "sigmoid_backward": sigmoid_backward,
+    "tanh_backward": _slope_of_result("tanh", lambda b, out: b.combine([(-1, b.product(out, out))], 1.0)),
+    "sigmoid_backward": _slope_of_result("sigmoid", lambda b, out: b.combine([(1, out), (-1, b.product(out, out))])),
     "threshold": threshold,
     "threshold_backward": threshold_backward,
-    "leaky_relu": leaky_relu,
-    "leaky_relu_backward": leaky_relu_backward,
-    "elu": elu,
-    "celu": celu,
+    "leaky_relu": lambda b, x, negative=0.01: b.apply("leaky_relu", x, parameters=[negative]),
+    "leaky_relu_backward": lambda b, grad, x, negative, _: b.product(
+        grad, b.apply("leaky_step", x, parameters=[negative])
+    ),
+    "elu": lambda b, x, alpha=1, scale=1, input_scale=1: b.apply("elu", x, parameters=[alpha, scale, input_scale]),
+    "celu": lambda b, x, alpha=1: b.apply("elu", x, parameters=[alpha, 1, 1 / alpha]),
     "elu_backward": elu_backward,
-    "silu_backward": silu_backward,
-    "softplus": softplus,
-    "softplus_backward": softplus_backward,
-    "mish_backward": _slope_backward("mish'"),
-    "hardswish_backward": _slope_backward("hardswish'"),
-    "hardsigmoid_backward": _slope_backward("hardsigmoid'"),
-    "log_sigmoid_forward": log_sigmoid,
-    "log_sigmoid_backward": log_sigmoid_backward,
-    "clone": same,
-    "detach": same,
-    "alias": same,
-    "contiguous": same,
-    "_conj": same,
-    "conj_physical": same,
-    "resolve_conj": same,
-    "resolve_neg": same,
-    "_neg_view": neg,
-    "positive": same,
-    "lift_fresh_copy": same,
-    "lift_fresh": same,
+    "softplus": lambda b, x, beta=1, threshold=20: b.apply("softplus", x, parameters=[beta, threshold]),
+    "softplus_backward": _slope("softplus'"),
+    **{f"{name}_backward": _slope(f"{name}'") for name in ("silu", "mish", "hardswish", "hardsigmoid")},
+    "log_sigmoid_forward": lambda b, x: (b.apply("log_sigmoid", x), None),  # nothing needs the kernel's buffer
+    "log_sigmoid_backward": lambda b, grad, x, buffer: b.product(grad, b.apply("log_sigmoid'", x)),
     "_to_copy": convert,
     "copy": copy,
-    "full_like": full_like,
-    "fill": fill,
-    "zeros_like": zeros_like,
-    "ones_like": ones_like,
-    "empty_like": zeros_like,
-    "new_zeros": new_zeros,
-    "new_empty": new_zeros,
-    "new_ones": new_ones,
-    "new_full": new_full,
-    "new_empty_strided": new_zeros,
     "nan_to_num": nan_to_num,
 }

@@ -14,21 +14,6 @@ def _of_log(factor: float) -> Rule:
     return lambda b, x, **_: b.combine([(factor, b.apply("log", x))])
 
 
-def exp2(b: LoweredBuilder, x: Any) -> Tensor:
-    """Return 2^x."""
-    return b.apply("exp", b.combine([(math.log(2), x)]))
-
-
-def erfc(b: LoweredBuilder, x: Any) -> Tensor:
-    """Return 1 - erf x."""
-    return b.combine([(-1, b.apply("erf", x))], 1.0)
-
-
-def tan(b: LoweredBuilder, x: Any) -> Tensor:
-    """Return sin x / cos x."""
-    return b.product(b.apply("sin", x), b.apply("reciprocal", b.apply("cos", x)))
-
-
 def asin(b: LoweredBuilder, x: Any) -> Tensor:
     """Return atan(x / sqrt(1 - x^2))."""
     return b.apply("atan", b.product(x, b.apply("rsqrt", b.combine([(-1, b.product(x, x))], 1.0))))
@@ -81,16 +66,6 @@ def shrink_backward(b: LoweredBuilder, grad: Any, x: Any, limit: Number) -> Tens
     return b.combine([(1, grad), (-1, b.product(grad, inside))])
 
 
-def hypot(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Return sqrt(x^2 + y^2)."""
-    return b.apply("sqrt", b.combine([(1, b.product(x, x)), (1, b.product(y, y))]))
-
-
-def xlogy(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Return x log y."""
-    return b.product(x, b.apply("log", y))
-
-
 def polygamma(b: LoweredBuilder, n: int, x: Any) -> Tensor:
     """Return the derivative of digamma, which the entropy of a Beta distribution has in its gradient."""
     if n != 1:
@@ -140,9 +115,9 @@ def _halves(b: LoweredBuilder, x: Any, dim: int) -> tuple[Handle, Handle]:
 RULES: dict[str, Rule] = {
     "log2": _of_log(1 / math.log(2)),
     "log10": _of_log(1 / math.log(10)),
-    "exp2": exp2,
-    "erfc": erfc,
-    "tan": tan,
+    "exp2": lambda b, x: b.apply("exp", b.combine([(math.log(2), x)])),
+    "erfc": lambda b, x: b.combine([(-1, b.apply("erf", x))], 1.0),
+    "tan": lambda b, x: b.product(b.apply("sin", x), b.apply("reciprocal", b.apply("cos", x))),
     "asin": asin,
     "acos": acos,
     "atanh": atanh,
@@ -153,8 +128,8 @@ RULES: dict[str, Rule] = {
     "hardshrink_backward": shrink_backward,
     "softshrink": softshrink,
     "softshrink_backward": shrink_backward,
-    "hypot": hypot,
-    "xlogy": xlogy,
+    "hypot": lambda b, x, y: b.apply("sqrt", b.combine([(1, b.product(x, x)), (1, b.product(y, y))])),
+    "xlogy": lambda b, x, y: b.product(x, b.apply("log", y)),
     "polygamma": polygamma,
     "logaddexp": logaddexp,
     "_prelu_kernel": prelu,

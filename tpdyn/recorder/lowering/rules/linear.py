@@ -9,29 +9,13 @@ from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.values import Number, Refusal, Tensor
 
 
-def mm(b: LoweredBuilder, x: Any, y: Any, *_: Any, **__: Any) -> Tensor:
-    """Multiply (i k)(k j) -> i j."""
-    return b.contract("ij", (x, "ik"), (y, "kj"))
+def _einsum(out: str, left: str, right: str) -> Rule:
+    """Return the product of two tensors whose dims have these letters."""
+    return lambda b, x, y, *_, **__: b.contract(out, (x, left), (y, right))
 
 
-def bmm(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Tensor:
-    """Multiply (b i k)(b k j) -> b i j."""
-    return b.contract("bij", (x, "bik"), (y, "bkj"))
-
-
-def mv(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Multiply (i k)(k) -> i."""
-    return b.contract("i", (x, "ik"), (y, "k"))
-
-
-def dot(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Multiply (k)(k) -> number."""
-    return b.contract("", (x, "k"), (y, "k"))
-
-
-def outer(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Multiply (i)(j) -> i j."""
-    return b.contract("ij", (x, "i"), (y, "j"))
+mm, bmm, mv = _einsum("ij", "ik", "kj"), _einsum("bij", "bik", "bkj"), _einsum("i", "ik", "k")
+dot, outer = _einsum("", "k", "k"), _einsum("ij", "i", "j")
 
 
 def matmul(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
@@ -73,11 +57,6 @@ def _plus(product: Rule) -> Rule:
     return rule
 
 
-def addbmm_free(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Multiply (b i k)(b k j) -> i j."""
-    return b.contract("ij", (x, "bik"), (y, "bkj"))
-
-
 RULES: dict[str, Rule] = {
     "mm": mm,
     "_sparse_mm": mm,  # torch.sparse.mm of dense matrices
@@ -95,5 +74,5 @@ RULES: dict[str, Rule] = {
     "baddbmm": _plus(bmm),
     "addmv": _plus(mv),
     "addr": _plus(outer),
-    "addbmm": _plus(addbmm_free),
+    "addbmm": _plus(_einsum("ij", "bik", "bkj")),
 }

@@ -18,14 +18,9 @@ from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tensor
 
 
-def softmax(b: LoweredBuilder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
-    """Return the softmax over dim."""
-    return b.apply("softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
-
-
-def log_softmax(b: LoweredBuilder, x: Any, dim: int, *_: Any, **__: Any) -> Tensor:
-    """Return the log_softmax over dim."""
-    return b.apply("log_softmax", b.value(x), along=dim % max(len(b.shape(x)), 1))
+def _along(function: str) -> Rule:
+    """Return a function over dim, as softmax is."""
+    return lambda b, x, dim, *_, **__: b.apply(function, b.value(x), along=dim % max(len(b.shape(x)), 1))
 
 
 def softmax_backward(b: LoweredBuilder, grad: Any, out: Any, dim: int, *_: Any) -> Tensor:
@@ -283,17 +278,12 @@ def smooth_l1_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduct
 
 
 RULES: dict[str, Rule] = {
-    "_softmax": softmax,
-    "softmax": softmax,
-    "_log_softmax": log_softmax,
-    "log_softmax": log_softmax,
-    "_safe_softmax": softmax,
+    **dict.fromkeys(("_softmax", "softmax", "_safe_softmax"), _along("softmax")),
+    **dict.fromkeys(("_log_softmax", "log_softmax"), _along("log_softmax")),
     "_softmax_backward_data": softmax_backward,
     "_log_softmax_backward_data": log_softmax_backward,
-    "nll_loss_forward": nll_loss,
-    "nll_loss_backward": nll_loss_backward,
-    "nll_loss2d_forward": nll_loss,
-    "nll_loss2d_backward": nll_loss_backward,
+    **dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), nll_loss),
+    **dict.fromkeys(("nll_loss_backward", "nll_loss2d_backward"), nll_loss_backward),
     "mse_loss": mse_loss,
     "mse_loss_backward": mse_loss_backward,
     "binary_cross_entropy_with_logits": bce_with_logits,

@@ -49,63 +49,45 @@ def _apply(b: LoweredBuilder, x: Any, maps: Maps, *, transposed: bool = False) -
     return b.value(x)
 
 
+def _linear(maps: Callable[..., Maps], rank: int) -> tuple[Rule, Rule]:
+    """Make the rules of a linear operation and its backward. maps(sizes, *arguments): its matrix along each dim of space. The
+    backward of an adaptive one is not told the sizes of the result: its gradient has them.
+    """
+
+    def rule(b: LoweredBuilder, x: Any, *args: Any) -> Tensor:
+        return _apply(b, x, maps(b.shape(x)[-rank:], *args))
+
+    def backward(b: LoweredBuilder, grad: Any, x: Any, *args: Any) -> Tensor:
+        return _apply(b, grad, maps(b.shape(x)[-rank:], *(args or (b.shape(grad)[-rank:],))), transposed=True)
+
+    return rule, backward
+
+
+def _each(values: Sequence[int], rank: int) -> list[int]:
+    """Repeat one number for all dims of space."""
+    return list(values) * rank if len(values) == 1 else list(values)
+
+
 def _average_maps(
     sizes: Sequence[int],
     kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    ceil: bool,
-    count: bool,
-    divisor: int | None,
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil: bool = False,
+    count: bool = True,
+    divisor: int | None = None,
 ) -> Maps:
-    rank = len(sizes)
-    kernel = list(kernel) * rank if len(kernel) == 1 else list(kernel)
-    stride = kernel if not stride else list(stride) * rank if len(stride) == 1 else list(stride)
-    padding = list(padding) * rank if len(padding) == 1 else list(padding)
-    maps = []
-    for size, k, s, p in zip(sizes, kernel, stride, padding, strict=True):
-        matrix = _probed(
+    kernel, stride, padding = (_each(v, len(sizes)) for v in (kernel, stride or kernel, padding))
+    maps = [
+        _probed(
             size,
             lambda x, k=k, s=s, p=p: torch.nn.functional.avg_pool1d(x, k, s, p, ceil, count),  # type: ignore[misc]
         )
-        maps.append(matrix)
+        for size, k, s, p in zip(sizes, kernel, stride, padding, strict=True)
+    ]
     if divisor is not None:
         maps[0] = maps[0] * (math.prod(kernel) / divisor)
     return maps
-
-
-def _average(rank: int) -> tuple[Rule, Rule]:
-    def rule(
-        b: LoweredBuilder,
-        x: Any,
-        kernel: Sequence[int],
-        stride: Sequence[int] = (),
-        padding: Sequence[int] = (0,),
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> Tensor:
-        sizes = b.shape(x)[-rank:]
-        return _apply(
-            b, x, _average_maps(sizes, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
-        )
-
-    def backward(
-        b: LoweredBuilder,
-        grad: Any,
-        x: Any,
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[int],
-        ceil_mode: bool,
-        count_include_pad: bool,
-        divisor_override: int | None,
-    ) -> Tensor:
-        sizes = b.shape(x)[-rank:]
-        maps = _average_maps(sizes, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
-        return _apply(b, grad, maps, transposed=True)
-
-    return rule, backward
 
 
 def _adaptive_maps(sizes: Sequence[int], outs: Sequence[int]) -> Maps:
@@ -113,18 +95,6 @@ def _adaptive_maps(sizes: Sequence[int], outs: Sequence[int]) -> Maps:
         _probed(size, lambda x, out=out: aten._adaptive_avg_pool2d(x.unsqueeze(2), [1, out]).squeeze(2))  # type: ignore[misc]
         for size, out in zip(sizes, outs, strict=True)
     ]
-
-
-def _adaptive(b: LoweredBuilder, x: Any, outs: Sequence[int]) -> Tensor:
-    """Take means over as many windows as wanted."""
-    return _apply(b, x, _adaptive_maps(b.shape(x)[-len(outs) :], outs))
-
-
-def _adaptive_backward(rank: int) -> Rule:
-    def rule(b: LoweredBuilder, grad: Any, x: Any) -> Tensor:
-        return _apply(b, grad, _adaptive_maps(b.shape(x)[-rank:], b.shape(grad)[-rank:]), transposed=True)
-
-    return rule
 
 
 def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
@@ -225,15 +195,13 @@ def to_largest(b: LoweredBuilder, grad: Any, tests: Sequence[Handle]) -> list[Te
 def _tables(
     sizes: Sequence[int],
     kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    ceil: bool,
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil: bool = False,
 ) -> list[torch.Tensor]:
     """List which positions each window sees, [out, kernel]; those in the padding see the first one that is not."""
-    rank = len(sizes)
-    kernel, padding, dilation = (list(v) * rank if len(v) == 1 else list(v) for v in (kernel, padding, dilation))
-    stride = kernel if not stride else list(stride) * rank if len(stride) == 1 else list(stride)
+    kernel, stride, padding, dilation = (_each(v, len(sizes)) for v in (kernel, stride or kernel, padding, dilation))
     tables = []
     for size, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True):
         span = size + 2 * p - d * (k - 1) - 1
@@ -299,66 +267,34 @@ def _max_backward(b: LoweredBuilder, grad: Any, x: Any, tables: Sequence[torch.T
     return b.value(grad)
 
 
-def _maximum(rank: int) -> tuple[Rule, Rule]:
-    def rule(
-        b: LoweredBuilder,
-        x: Any,
-        kernel: Sequence[int],
-        stride: Sequence[int] = (),
-        padding: Sequence[int] = (0,),
-        dilation: Sequence[int] = (1,),
-        ceil_mode: bool = False,
-    ) -> tuple[Tensor, Argmax]:
-        tables = _tables(b.shape(x)[-rank:], kernel, stride, padding, dilation, ceil_mode)
-        return _max_forward(b, x, tables)[-1][0], Argmax()
+def _maximum(tables: Callable[..., list[torch.Tensor]], rank: int) -> tuple[Rule, Rule]:
+    """Make the rules of maxima over windows and their backward; tables(sizes, *arguments) as maps in `_linear`."""
 
-    def backward(
-        b: LoweredBuilder,
-        grad: Any,
-        x: Any,
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[int],
-        dilation: Sequence[int],
-        ceil_mode: bool,
-        indices: Any,
-    ) -> Tensor:
-        return _max_backward(b, grad, x, _tables(b.shape(x)[-rank:], kernel, stride, padding, dilation, ceil_mode))
+    def rule(b: LoweredBuilder, x: Any, *args: Any) -> tuple[Tensor, Argmax]:
+        return _max_forward(b, x, tables(b.shape(x)[-rank:], *args))[-1][0], Argmax()
+
+    def backward(b: LoweredBuilder, grad: Any, x: Any, *args: Any) -> Tensor:
+        *given, _indices = args
+        return _max_backward(b, grad, x, tables(b.shape(x)[-rank:], *(given or (b.shape(grad)[-rank:],))))
 
     return rule, backward
 
 
-def adaptive_max(b: LoweredBuilder, x: Any, outs: Sequence[int]) -> tuple[Tensor, Argmax]:
-    """Take maxima over as many windows as wanted."""
-    return _max_forward(b, x, _adaptive_tables(b.shape(x)[-len(outs) :], outs))[-1][0], Argmax()
-
-
-def _adaptive_max_backward(rank: int) -> Rule:
-    def rule(b: LoweredBuilder, grad: Any, x: Any, indices: Any) -> Tensor:
-        return _max_backward(b, grad, x, _adaptive_tables(b.shape(x)[-rank:], b.shape(grad)[-rank:]))
-
-    return rule
-
-
-def _pairs() -> dict[str, Rule]:
-    rules: dict[str, Rule] = {}
-
-    def put(name: str, pair: tuple[Rule, Rule], backward: str = "") -> None:
-        rules[name], rules[backward or f"{name}_backward"] = pair
-
-    for rank in (1, 2, 3):
-        put(f"avg_pool{rank}d", _average(rank))
-        put(f"max_pool{rank}d_with_indices", _maximum(rank))
-        put(f"_adaptive_avg_pool{rank}d", (_adaptive, _adaptive_backward(rank)))
-        put(f"adaptive_max_pool{rank}d", (adaptive_max, _adaptive_max_backward(rank)))
-        put(f"reflection_pad{rank}d", _edges("reflection_pad", rank))
-        put(f"replication_pad{rank}d", _edges("replication_pad", rank))
-        put(f"upsample_nearest{rank}d", _interpolation("nearest", rank))
-        put(f"_upsample_nearest_exact{rank}d", _interpolation("nearest-exact", rank))
+def _pairs() -> dict[str, tuple[Rule, Rule]]:
+    pairs = {"upsample_bicubic2d": _interpolation("bicubic", 2)}
     for rank, kind in enumerate(("linear", "bilinear", "trilinear"), 1):
-        put(f"upsample_{kind}{rank}d", _interpolation(kind, rank))
-    put("upsample_bicubic2d", _interpolation("bicubic", 2))
-    return rules
+        pairs[f"upsample_{kind}{rank}d"] = _interpolation(kind, rank)
+        pairs[f"avg_pool{rank}d"] = _linear(_average_maps, rank)
+        pairs[f"max_pool{rank}d_with_indices"] = _maximum(_tables, rank)
+        pairs[f"_adaptive_avg_pool{rank}d"] = _linear(_adaptive_maps, rank)
+        pairs[f"adaptive_max_pool{rank}d"] = _maximum(_adaptive_tables, rank)
+        pairs[f"reflection_pad{rank}d"] = _edges("reflection_pad", rank)
+        pairs[f"replication_pad{rank}d"] = _edges("replication_pad", rank)
+        pairs[f"upsample_nearest{rank}d"] = _interpolation("nearest", rank)
+        pairs[f"_upsample_nearest_exact{rank}d"] = _interpolation("nearest-exact", rank)
+    return pairs
 
 
-RULES: dict[str, Rule] = _pairs()
+RULES: dict[str, Rule] = {
+    name: rule for op, pair in _pairs().items() for name, rule in zip((op, f"{op}_backward"), pair, strict=True)
+}

@@ -42,23 +42,16 @@ def variance(
     return reduce(b, deviation, dims, keepdim, scale=over, times=deviation, share=True)
 
 
-def std(b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any) -> Tensor:
+def std(b: LoweredBuilder, x: Any, dim: Any = None, **options: Any) -> Tensor:
     """Return the square root of the variance."""
-    return b.apply("sqrt", variance(b, x, dim, correction=correction, keepdim=keepdim))
+    return b.apply("sqrt", variance(b, x, dim, **options))
 
 
-def var_mean(
-    b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
-) -> tuple[Tensor, Tensor]:
-    """Return variance and mean."""
-    return variance(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
-
-
-def std_mean(
-    b: LoweredBuilder, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False, **_: Any
-) -> tuple[Tensor, Tensor]:
-    """Return standard deviation and mean."""
-    return std(b, x, dim, correction=correction, keepdim=keepdim), mean(b, x, dim, keepdim)
+def _and_mean(rule: Rule) -> Rule:
+    return lambda b, x, dim=None, *, keepdim=False, **options: (
+        rule(b, x, dim, keepdim=keepdim, **options),
+        mean(b, x, dim, keepdim),
+    )
 
 
 def vector_norm(b: LoweredBuilder, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
@@ -79,11 +72,6 @@ def vector_norm(b: LoweredBuilder, x: Any, ord: Any = 2, dim: Any = None, keepdi
     return b.apply("power", total, parameters=[1 / float(order)])
 
 
-def norm(b: LoweredBuilder, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
-    """Do as vector_norm."""
-    return vector_norm(b, x, 2 if p is None else p, dim, keepdim)
-
-
 def logsumexp(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool = False) -> Tensor:
     """Return log sum exp."""
     return b.apply("log", reduce(b, b.apply("exp", x), axes_of(b, x, dim), keepdim))
@@ -94,9 +82,9 @@ RULES: dict[str, Rule] = {
     "mean": mean,
     "var": variance,
     "std": std,
-    "var_mean": var_mean,
-    "std_mean": std_mean,
+    "var_mean": _and_mean(variance),
+    "std_mean": _and_mean(std),
     "linalg_vector_norm": vector_norm,
-    "norm": norm,
+    "norm": lambda b, x, p=2, dim=None, keepdim=False, **_: vector_norm(b, x, 2 if p is None else p, dim, keepdim),
     "logsumexp": logsumexp,
 }

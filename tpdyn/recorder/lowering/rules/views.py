@@ -22,40 +22,10 @@ def view(b: LoweredBuilder, x: Any, shape: Sequence[int], *_: Any, **__: Any) ->
     return b.reshape(x, shape)
 
 
-def t(b: LoweredBuilder, x: Any) -> Tensor:
-    """Return a matrix transposed."""
-    return b.transpose(x, 0, 1) if len(b.shape(x)) == 2 else b.value(x)
-
-
-def transpose(b: LoweredBuilder, x: Any, d: int, e: int) -> Tensor:
-    """Swap two dims."""
-    return b.transpose(x, d, e)
-
-
-def permute(b: LoweredBuilder, x: Any, dims: Sequence[int]) -> Tensor:
-    """Put dims in another order."""
-    return b.permute(x, dims)
-
-
-def unsqueeze(b: LoweredBuilder, x: Any, dim: int) -> Tensor:
-    """Return a new dim of size 1."""
-    return b.unsqueeze(x, _dim(b, x, dim, 1))
-
-
 def squeeze(b: LoweredBuilder, x: Any, dim: Any = None) -> Tensor:
     """Drop dims of size 1."""
     dims = range(len(b.shape(x))) if dim is None else [dim] if isinstance(dim, int) else dim
     return b.squeeze(x, list(dims))
-
-
-def expand(b: LoweredBuilder, x: Any, shape: Sequence[int], **_: Any) -> Tensor:
-    """Broadcast."""
-    return b.expand(x, shape)
-
-
-def expand_as(b: LoweredBuilder, x: Any, other: Any) -> Tensor:
-    """Broadcast to the shape of another tensor."""
-    return b.expand(x, b.shape(other))
 
 
 def unflatten(b: LoweredBuilder, x: Any, dim: int, sizes: Sequence[int]) -> Tensor:
@@ -85,11 +55,6 @@ def slice_(
         grid = b.reshape(x, (*shape[:dim], length, step, *shape[dim + 1 :]))
         return b.select(grid, dim + 1, first)
     return b.slice(x, dim, first, step, length)
-
-
-def narrow(b: LoweredBuilder, x: Any, dim: int, start: int, length: int) -> Tensor:
-    """Return x[start : start+length] along dim."""
-    return slice_(b, x, dim, start, start + length)
 
 
 def select(b: LoweredBuilder, x: Any, dim: int, index: int) -> Tensor:
@@ -307,29 +272,22 @@ def repeat(b: LoweredBuilder, x: Any, repeats: Sequence[int]) -> Tensor:
 
 
 RULES: dict[str, Rule] = {
-    "view": view,
-    "_unsafe_view": view,
-    "reshape": view,
-    "_reshape_alias": view,
-    "view_copy": view,
-    "t": t,
-    "transpose": transpose,
-    "permute": permute,
-    "unsqueeze": unsqueeze,
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "view_copy"), view),
+    "t": lambda b, x: b.transpose(x, 0, 1) if len(b.shape(x)) == 2 else b.value(x),
+    "transpose": LoweredBuilder.transpose,
+    "permute": LoweredBuilder.permute,
+    "unsqueeze": lambda b, x, dim: b.unsqueeze(x, _dim(b, x, dim, 1)),
     "squeeze": squeeze,
-    "expand": expand,
-    "expand_as": expand_as,
+    "expand": lambda b, x, shape, **_: b.expand(x, shape),
+    "expand_as": lambda b, x, other: b.expand(x, b.shape(other)),
     "unflatten": unflatten,
     "slice": slice_,
-    "narrow": narrow,
+    "narrow": lambda b, x, dim, start, length: slice_(b, x, dim, start, start + length),
     "select": select,
     "flip": flip,
-    "split": split,
-    "split_with_sizes": split_with_sizes,
-    "unsafe_split": split,
-    "chunk": chunk,
-    "unsafe_chunk": chunk,
-    "unsafe_split_with_sizes": split_with_sizes,
+    **dict.fromkeys(("split", "unsafe_split"), split),
+    **dict.fromkeys(("split_with_sizes", "unsafe_split_with_sizes"), split_with_sizes),
+    **dict.fromkeys(("chunk", "unsafe_chunk"), chunk),
     "unbind": unbind,
     "cat": cat,
     "stack": stack,

@@ -14,7 +14,7 @@ from typing import Any, final
 
 import torch
 
-from tpdyn.recorder.lowering.builder import LoweredBuilder
+from tpdyn.recorder.lowering.builder import LoweredBuilder, whole_sizes
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.rules.indexing import paired
@@ -159,8 +159,7 @@ def _view(name: str) -> Callable[..., Any]:
     def viewed(b: LoweredBuilder, x: Chosen, *args: Any, **kwargs: Any) -> Chosen:
         rank = len(x.shape)
         if name in ("view", "_unsafe_view", "reshape"):
-            size = list(args[0])
-            return Chosen(b.value(b.reshape(x.hot, [*_sizes(size, x.shape), x.size])))
+            return Chosen(b.value(b.reshape(x.hot, [*whole_sizes(args[0], x.shape), x.size])))
         if name == "expand":
             lead = len(args[0]) - rank
             size = [x.shape[k - lead] if s == -1 else s for k, s in enumerate(args[0])]
@@ -180,15 +179,6 @@ def _view(name: str) -> Callable[..., Any]:
         return Chosen(b.value(rule(b, x.hot, *dims, **kwargs)))
 
     return viewed
-
-
-def _sizes(size: list[int], old: Sequence[int]) -> list[int]:
-    total, known = 1, 1
-    for s in old:
-        total *= s
-    for s in size:
-        known *= s if s != -1 else 1
-    return [total // max(known, 1) if s == -1 else s for s in size]
 
 
 def _same(b: LoweredBuilder, x: Chosen, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
@@ -212,8 +202,7 @@ def _equal(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
         return b.select(index.hot, len(index.shape), int(at))
     if not isinstance(other, Known):
         raise Refusal("a choice compared with a value that depends on parameters")
-    hot = Known(torch.nn.functional.one_hot(other.tensor.long(), index.size).double(), "constant")
-    return _coincide(b, index.hot, hot)
+    return _coincide(b, index.hot, _hot(other.tensor, index.size))
 
 
 def _coincide(b: LoweredBuilder, one: Handle, other: Any) -> Tensor:

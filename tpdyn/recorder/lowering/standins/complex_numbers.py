@@ -7,7 +7,6 @@ until a tensor is read, is a sign. A Fourier transform is a product with constan
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from tpdyn.recorder.lowering.draws import Draw, normal_draw
 from tpdyn.recorder.lowering.rules import elementwise, indexing, linear, reductions, strides, views
 from tpdyn.recorder.lowering.rules.cumulative import RULES as CUMULATIVE
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
+from tpdyn.recorder.lowering.standins.known import known_inputs
+from tpdyn.recorder.lowering.standins.standin import Call, StandIn, applied
 from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape, StandsIn, Tensor
 
 
@@ -50,20 +50,17 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     """Return what an operation makes that reads complex numbers or begins them."""
     dtype = call.kwargs.get("dtype")
     begins = call.name in STARTS or (isinstance(dtype, torch.dtype) and dtype.is_complex)
-    if call.is_known or not (begins or _any_complex(call.args) or _any_complex(tuple(call.kwargs.values()))):
+    if call.is_known or not (begins or _meets_complex(call)):
         return None
     rule, op = RULES.get(call.name), call.node.op
     if rule is None:
         raise Refusal(f"no rule for {op} of complex numbers")
-    try:
-        bound = inspect.signature(rule).bind(b, *call.args, **call.options)
-    except TypeError as error:  # arguments that the rule does not know
-        raise Refusal(f"the rule for {op} of complex numbers does not take these arguments: {error}") from error
-    return outputs(rule(*bound.args, **bound.kwargs))
+    return applied(rule, f"the rule for {op} of complex numbers", b, call.args, call.options)
 
 
-def _any_complex(item: Any) -> bool:
-    return any(map(_any_complex, item)) if isinstance(item, (list, tuple)) else is_complex(item)
+def _meets_complex(call: Call) -> bool:
+    known = known_inputs(call.args, call.kwargs) if call.holds(Known) else ()
+    return call.holds(Complex, complex) or any(map(is_complex, known))
 
 
 def parts(b: LoweredBuilder, x: Any) -> Complex:

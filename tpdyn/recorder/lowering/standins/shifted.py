@@ -8,16 +8,18 @@ anything else reads a value with k != 0, m is `settled`: computed like any choic
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules import elementwise, views
+from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.chosen import Chosen, extreme, over
 from tpdyn.recorder.lowering.standins.standin import Call, Settles, StandIn, outputs
 from tpdyn.recorder.lowering.summing import axes_of, reduce
 from tpdyn.recorder.lowering.values import Handle, Known, Shape, StandsIn
+
+Form = Literal["sum", "factor", "selector"]
 
 
 @final
@@ -30,7 +32,7 @@ class Shifted(StandsIn):
     """
 
     base: Any
-    form: Literal["sum", "factor", "selector"]
+    form: Form
     k: int
     of: tuple[int, tuple[int | None, ...], Shape]
     dim: int
@@ -83,7 +85,7 @@ def settled(b: LoweredBuilder, item: Any) -> Any:
     return b.combine([(1, item.base), (item.k, value)])
 
 
-def _with(like: Shifted, base: Any, form: Literal["sum", "factor", "selector"], k: int) -> Any:
+def _with(like: Shifted, base: Any, form: Form, k: int) -> Any:
     return base if k == 0 and form != "selector" else Shifted(base, form, k, like.of, like.dim)
 
 
@@ -148,47 +150,31 @@ def _add(b: LoweredBuilder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
     return _with(like, b.combine([(1, p), (alpha, q)]), "sum", j + alpha * k)
 
 
-def _sub(b: LoweredBuilder, x: Any, y: Any, *, alpha: Any = 1) -> Any:
-    return _add(b, x, y, alpha=-alpha)
-
-
 def _neg(b: LoweredBuilder, x: Shifted) -> Any:
     return _with(x, b.combine([(-1, x.base)]), x.form, -x.k if x.form == "sum" else x.k)
 
 
-def _mul(b: LoweredBuilder, x: Any, y: Any) -> Any:
-    return _product(b, x, y, 1, elementwise.mul)
+def _product(sign: int, rule: Rule) -> Rule:
+    def product(b: LoweredBuilder, x: Any, y: Any) -> Any:
+        (p, form, j), (q, other, k) = _parts(x), _parts(y)
+        if "sum" in (form, other):
+            raise Settles
+        like = x if isinstance(x, Shifted) else y
+        _aligned(b, like, y if like is x else x)
+        return _with(like, rule(b, p, q), "factor", j + sign * k)
+
+    return product
 
 
-def _div(b: LoweredBuilder, x: Any, y: Any) -> Any:
-    return _product(b, x, y, -1, elementwise.div)
+def _applied(function: str, before: Form, after: Form, sign: int = 1) -> Rule:
+    """Return function(x): exp makes a factor of a sum, log a sum of a factor."""
 
+    def rule(b: LoweredBuilder, x: Shifted) -> Any:
+        if x.form != before:
+            raise Settles
+        return _with(x, b.apply(function, x.base), after, sign * x.k)
 
-def _product(b: LoweredBuilder, x: Any, y: Any, sign: int, rule: Callable[..., Any]) -> Any:
-    (p, form, j), (q, other, k) = _parts(x), _parts(y)
-    if "sum" in (form, other):
-        raise Settles
-    like = x if isinstance(x, Shifted) else y
-    _aligned(b, like, y if like is x else x)
-    return _with(like, rule(b, p, q), "factor", j + sign * k)
-
-
-def _exp(b: LoweredBuilder, x: Shifted) -> Any:
-    if x.form != "sum":
-        raise Settles
-    return _with(x, b.apply("exp", x.base), "factor", x.k)
-
-
-def _log(b: LoweredBuilder, x: Shifted) -> Any:
-    if x.form != "factor":
-        raise Settles
-    return _with(x, b.apply("log", x.base), "sum", x.k)
-
-
-def _reciprocal(b: LoweredBuilder, x: Shifted) -> Any:
-    if x.form != "factor":
-        raise Settles
-    return _with(x, b.apply("reciprocal", x.base), "factor", -x.k)
+    return rule
 
 
 def _sum(b: LoweredBuilder, x: Shifted, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
@@ -198,7 +184,7 @@ def _sum(b: LoweredBuilder, x: Shifted, dim: Any = None, keepdim: bool = False, 
     return _with(x, reduce(b, x.base, dims, keepdim), "factor", x.k)
 
 
-def _view(name: str) -> Callable[..., Any]:
+def _view(name: str) -> Rule:
     rule = {**views.RULES, **elementwise.RULES}[name]
 
     def viewed(b: LoweredBuilder, x: Shifted, *args: Any, **kwargs: Any) -> Any:
@@ -226,21 +212,19 @@ def _equal(b: LoweredBuilder, x: Any, y: Any) -> Any:
 
 
 _VIEWS = ("unsqueeze", "squeeze", "clone", "detach", "alias", "_to_copy", "view", "_unsafe_view")
-RULES: dict[str, Callable[..., Any]] = {
+RULES: dict[str, Rule] = {
     "add": _add,
-    "sub": _sub,
+    "sub": lambda b, x, y, *, alpha=1: _add(b, x, y, alpha=-alpha),
     "neg": _neg,
-    "mul": _mul,
-    "div": _div,
-    "exp": _exp,
-    "log": _log,
-    "reciprocal": _reciprocal,
+    "mul": _product(1, elementwise.mul),
+    "div": _product(-1, elementwise.div),
+    "exp": _applied("exp", "sum", "factor"),
+    "log": _applied("log", "factor", "sum"),
+    "reciprocal": _applied("reciprocal", "factor", "factor", -1),
     "sum": _sum,
     "expand": _expand,
-    "eq": _equal,
-    "scatter": _equal,
-    "value_selecting_reduction_backward": _equal,
+    **dict.fromkeys(("eq", "scatter", "value_selecting_reduction_backward"), _equal),
     **{name: _view(name) for name in _VIEWS},
 }
 SHIFTED = StandIn("shifted", read, settled)
-START: dict[str, Callable[..., Any]] = {"amax": maximum, "max": maximum_and_index}
+START: dict[str, Rule] = {"amax": maximum, "max": maximum_and_index}

@@ -8,13 +8,15 @@ plain rule.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 from tpdyn.recorder.live.tape import Node, base_name
 from tpdyn.recorder.lowering.builder import LoweredBuilder
-from tpdyn.recorder.lowering.values import Handle, StandsIn
+from tpdyn.recorder.lowering.rules.elementwise import Rule
+from tpdyn.recorder.lowering.values import Handle, Refusal, StandsIn
 
 Settle = Callable[[LoweredBuilder, Any], Any]
 
@@ -86,6 +88,18 @@ class StandIn:
 def outputs(result: Any) -> tuple[Any, ...]:
     """Return what a rule made, as a tuple."""
     return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def applied(rule: Rule, what: str, b: LoweredBuilder, args: Any, options: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what a rule makes. Raises Refusal where the rule does not know the arguments."""
+    try:
+        return outputs(rule(b, *args, **options))
+    except TypeError:
+        try:
+            inspect.signature(rule).bind(b, *args, **options)
+        except TypeError as error:
+            raise Refusal(f"{what} does not take these arguments: {error}") from error
+        raise
 
 
 def mapped(item: Any, function: Callable[[Any], Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import LoweredBuilder
+from tpdyn.recorder.lowering.builder import LoweredBuilder, whole_sizes
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.standins.matrices.kinds import (
     SYMBOLIC,
@@ -149,13 +149,7 @@ def _transposed(b: LoweredBuilder, x: Any, one: int = 0, other: int = 1) -> Any:
 
 
 def _viewed(b: LoweredBuilder, x: Any, size: Sequence[int], *_: Any, **__: Any) -> Any:
-    count = 1
-    for s in x.shape:
-        count *= s
-    known = 1
-    for s in size:
-        known *= s if s != -1 else 1
-    shape = tuple(count // known if s == -1 else s for s in size)
+    shape = whole_sizes(size, x.shape)
     if shape == x.shape:
         return x
     if isinstance(x, Eigenvectors):

@@ -103,21 +103,15 @@ def function_of(b: LoweredBuilder, of: Handle, weights: Any, descending: bool = 
     return b.spectral(of, b.expand(weights, of.shape[:1]), descending)
 
 
-def _mm(b: LoweredBuilder, x: Any, y: Any, *_: Any, **__: Any) -> Any:
-    return product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
+def _einsum(out: str, left: str, right: str) -> Rule:
+    return lambda b, x, y, *_, **__: product(b, list(out), (x, list(left)), (y, list(right)))
 
 
-def _bmm(b: LoweredBuilder, x: Any, y: Any, **_: Any) -> Any:
-    return product(b, ["b", "i", "j"], (x, ["b", "i", "k"]), (y, ["b", "k", "j"]))
-
-
-def mv(b: LoweredBuilder, x: Any, y: Any) -> Any:
-    """Multiply matrix and vector."""
-    return product(b, ["i"], (x, ["i", "k"]), (y, ["k"]))
+mm, bmm, mv = _einsum("ij", "ik", "kj"), _einsum("bij", "bik", "bkj"), _einsum("i", "ik", "k")
 
 
 def _matmul(b: LoweredBuilder, x: Any, y: Any) -> Any:
-    by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): _mm, (3, 3): _bmm, (2, 1): mv}
+    by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): mm, (3, 3): bmm, (2, 1): mv}
     rule = by_ranks.get((len(b.shape(x)), len(b.shape(y))))
     if rule is None:
         raise Settles
@@ -131,7 +125,7 @@ def _linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def _addmm(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Any:
-    result = product(b, ["i", "j"], (x, ["i", "k"]), (y, ["k", "j"]))
+    result = mm(b, x, y)
     if damped(start) is None and damped(result) is None:
         return b.combine([(alpha, result), (beta, start)], shape=b.shape(result))
     return added(b, start, result, alpha=alpha, beta=beta)
@@ -146,8 +140,8 @@ def _trace(b: LoweredBuilder, x: Any) -> Any:
 
 
 READERS: dict[str, Rule] = {
-    "mm": _mm,
-    "bmm": _bmm,
+    "mm": mm,
+    "bmm": bmm,
     "mv": mv,
     "matmul": _matmul,
     "linear": _linear,
