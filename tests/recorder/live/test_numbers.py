@@ -210,7 +210,7 @@ def test_a_short_number_is_known_where_a_call_is_given_it_and_only_there() -> No
 
 
 def test_modes_of_the_script_begin_and_end_in_their_own_order_around_numbers_that_are_followed() -> None:
-    """The default device is torch's own mode, and must stay the lowest; a mode that handles a call is off the stack."""
+    """The default device is torch's own mode, and must stay the lowest. A mode that handles a call is off the stack."""
 
     class Shows(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -143,9 +143,9 @@ class Numbers:
 class _Calls(TorchFunctionMode):
     """Tells the numbers of each call of torch, while they still are what the script gave.
 
-    Every call is slower by it. So it begins with the first number that a script gets, and lies below the script's own modes,
-    which end in their own order. Torch wants the default device at the bottom. A mode that runs now is off the stack, and
-    returns to its top: then this one begins with a later number.
+    Every call is slower by it. So it begins with the first number that a script gets. The script's own modes lie above it,
+    and end in their own order. Torch's default device stays at the bottom. A mode that handles a call is off the stack
+    meanwhile. Then this one begins with a later number.
     """
 
     def __init__(self, numbers: Numbers) -> None:
