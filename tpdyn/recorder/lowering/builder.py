@@ -58,6 +58,11 @@ def common_shape(*shapes: Shape) -> Shape:
     return tuple(common)
 
 
+def letters_but(rank: int, named: dict[int, Any]) -> list[Any]:
+    """Name the dims of a tensor 0, 1, 2, ..., but for those that have other names."""
+    return [named.get(dim, dim) for dim in range(rank)]
+
+
 def whole_sizes(shape: Sequence[int], old: Shape) -> Shape:
     """Return a shape for as many entries as another has; one -1 in it is computed."""
     known = math.prod(s for s in shape if s != -1)
@@ -374,6 +379,22 @@ class LoweredBuilder:
             labels[axis],
         )
         return self._emit(instruction, tuple(sizes[letter] for letter in out))
+
+    def along(self, x: Any, dim: int, matrix: Known, *, transposed: bool = False, scale: Number = 1) -> Tensor:
+        """Write x with one dim multiplied by a constant matrix [out, in], or by its transpose."""
+        letters = letters_but(len(self.shape(x)), {dim: "in"})
+        sides = ["in", dim] if transposed else [dim, "in"]
+        return self.contract(range(len(letters)), (x, letters), (matrix, sides), scale=scale)
+
+    def pick(self, x: Any, dim: int, index: Known) -> Handle:
+        """Write x at the positions of an index along dim."""
+        letters = letters_but(len(self.shape(x)), {dim: "old"})
+        return self.gather(x, letters, index, [dim], "old", range(len(letters)))
+
+    def put(self, x: Any, dim: int, index: Known, size: int) -> Tensor:
+        """Write the transpose of `pick` from a dim of that size: what comes to one position is added up."""
+        letters = letters_but(len(self.shape(x)), {dim: "old"})
+        return self.scatter(x, letters, index, ["old"], dim, range(len(letters)), size)
 
     def slice(self, x: Any, dim: int, start: int, step: int, length: int) -> Handle:
         """Write `x[..., start : start + step*length : step, ...]` along dim, which stays (size `length`)."""

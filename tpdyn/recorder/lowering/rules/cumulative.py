@@ -31,9 +31,7 @@ def cumsum(b: LoweredBuilder, x: Any, dim: int, **_: Any) -> Tensor:
     if not b.shape(x):
         return b.value(x)
     dim %= len(b.shape(x))
-    letters: list[Any] = list(range(len(b.shape(x))))
-    out = [*letters[:dim], "to", *letters[dim + 1 :]]
-    return b.contract(out, (x, letters), (_triangle(b, b.shape(x)[dim]), ["to", dim]))
+    return b.along(x, dim, _triangle(b, b.shape(x)[dim]))
 
 
 def _along(b: LoweredBuilder, x: Any, dim: int) -> list[Any]:

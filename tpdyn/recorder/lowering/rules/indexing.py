@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from tpdyn.recorder.lowering.builder import LoweredBuilder, common_shape
+from tpdyn.recorder.lowering.builder import LoweredBuilder, common_shape, letters_but
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.values import Handle, Known, Number, Refusal, Tensor
@@ -116,20 +116,14 @@ def embedding_bag_backward(
 
 def index_select(b: LoweredBuilder, x: Any, dim: int, index: Any) -> Tensor:
     """Select x at the positions along dim."""
-    rank = len(b.shape(x))
-    dim = dim % rank
-    letters: list[Any] = list(range(rank))
-    letters[dim] = "old"
-    return b.gather(x, letters, _wrapped(_index(index), b.shape(x)[dim]), [dim], "old", list(range(rank)))
+    dim %= len(b.shape(x))
+    return b.pick(x, dim, _wrapped(_index(index), b.shape(x)[dim]))
 
 
 def index_select_backward(b: LoweredBuilder, grad: Any, sizes: Sequence[int], dim: int, index: Any) -> Tensor:
     """Return the transpose of index_select."""
-    rank = len(sizes)
-    dim = dim % rank
-    letters: list[Any] = list(range(rank))
-    letters[dim] = "old"
-    return b.scatter(b.value(grad), letters, _index(index), ["old"], dim, list(range(rank)), sizes[dim])
+    dim %= len(sizes)
+    return b.put(b.value(grad), dim, _index(index), sizes[dim])
 
 
 def index_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, *, alpha: Number = 1) -> Tensor:
@@ -244,9 +238,7 @@ def gather(b: LoweredBuilder, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
     rank, index = len(b.shape(x)), _index(index)
     dim = dim % max(rank, 1)
     _same_elsewhere(b.shape(x), index.shape, dim)
-    letters: list[Any] = list(range(rank))
-    letters[dim] = "picked"
-    return b.gather(x, letters, index, list(range(rank)), "picked", list(range(rank)))
+    return b.gather(x, letters_but(rank, {dim: "picked"}), index, range(rank), "picked", range(rank))
 
 
 def scatter_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any) -> Tensor:
@@ -254,10 +246,9 @@ def scatter_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any) ->
     rank, index = len(b.shape(x)), _index(index)
     dim = dim % max(rank, 1)
     _same_elsewhere(b.shape(x), index.shape, dim)
-    letters: list[Any] = list(range(rank))
-    letters[dim] = "from"
+    letters = letters_but(rank, {dim: "from"})
     source = b.value(b.expand(source, index.shape))
-    added = b.scatter(source, letters, index, letters, dim, list(range(rank)), b.shape(x)[dim])
+    added = b.scatter(source, letters, index, letters, dim, range(rank), b.shape(x)[dim])
     return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
 
 
@@ -280,19 +271,15 @@ def scatter(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, **_: A
     return b.combine([(1, b.product(x, Known(kept, index.kind, None, "kept"))), (1, added)])
 
 
-def tril(b: LoweredBuilder, x: Any, diagonal: int = 0) -> Tensor:
-    """Set zeros above the diagonal."""
-    mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).tril(diagonal))
-    return b.apply("where", mask, x, 0.0)
-
-
-def triu(b: LoweredBuilder, x: Any, diagonal: int = 0) -> Tensor:
-    """Set zeros below the diagonal."""
-    mask = Known(torch.ones(b.shape(x)[-2:], dtype=torch.bool).triu(diagonal))
-    return b.apply("where", mask, x, 0.0)
+def _triangle(cut: Callable[..., torch.Tensor]) -> Rule:
+    """Set zeros outside of a triangle."""
+    return lambda b, x, diagonal=0: b.apply(
+        "where", Known(cut(torch.ones(b.shape(x)[-2:], dtype=torch.bool), diagonal)), x, 0.0
+    )
 
 
 RULES: dict[str, Rule] = {
+    **{name: _triangle(getattr(torch, name)) for name in ("tril", "triu")},
     "embedding": embedding,
     "embedding_dense_backward": embedding_backward,
     "_embedding_bag": embedding_bag,
@@ -309,6 +296,4 @@ RULES: dict[str, Rule] = {
     "gather": gather,
     "scatter_add": scatter_add,
     "scatter": scatter,
-    "tril": tril,
-    "triu": triu,
 }

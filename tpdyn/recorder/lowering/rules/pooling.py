@@ -22,17 +22,6 @@ aten = torch.ops.aten
 # -- linear maps along dims of space -----------------------------------------------------------------------------------
 
 
-def along(b: LoweredBuilder, x: Any, dim: int, matrix: torch.Tensor, *, transposed: bool = False) -> Tensor:
-    """Return x with one dim multiplied by a constant matrix [out, in] (or its transpose)."""
-    key = ("matrix", tuple(matrix.shape), matrix.numpy().tobytes())
-    known = b.indices.get(key)
-    if known is None:
-        known = b.indices[key] = Known(matrix, name="resampling")
-    letters: list[Any] = list(range(len(b.shape(x))))
-    new = [*letters[:dim], "new", *letters[dim + 1 :]]
-    return b.contract(new, (x, letters), (known, [dim, "new"] if transposed else ["new", dim]))
-
-
 def _probed(size: int, run: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """Return the matrix [out, in] of a linear map on one dim, read off at unit vectors [in, 1, in]."""
     with torch.no_grad():
@@ -45,7 +34,9 @@ Maps = list[torch.Tensor]
 def _apply(b: LoweredBuilder, x: Any, maps: Maps, *, transposed: bool = False) -> Tensor:
     lead = len(b.shape(x)) - len(maps)
     for number, matrix in enumerate(maps):
-        x = along(b, x, lead + number, matrix, transposed=transposed)
+        key = ("matrix", tuple(matrix.shape), matrix.numpy().tobytes())
+        known = b.indices.setdefault(key, Known(matrix, name="resampling"))
+        x = b.along(x, lead + number, known, transposed=transposed)
     return b.value(x)
 
 
@@ -153,18 +144,13 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
     def rule(b: LoweredBuilder, x: Any, pads: Sequence[int]) -> Tensor:
         lead = len(b.shape(x)) - rank
         for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
-            letters: list[Any] = list(range(len(b.shape(x))))
-            letters[lead + number] = "old"
-            x = b.gather(x, letters, index, [lead + number], "old", list(range(len(letters))))
+            x = b.pick(x, lead + number, index)
         return b.value(x)
 
     def backward(b: LoweredBuilder, grad: Any, x: Any, pads: Sequence[int]) -> Tensor:
         lead = len(b.shape(x)) - rank
         for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
-            letters: list[Any] = list(range(len(b.shape(x))))
-            letters[lead + number] = "old"
-            out = list(range(len(letters)))
-            grad = b.scatter(grad, letters, index, ["old"], lead + number, out, b.shape(x)[lead + number])
+            grad = b.put(grad, lead + number, index, b.shape(x)[lead + number])
         return b.value(grad)
 
     return rule, backward
@@ -231,12 +217,7 @@ def _seen(b: LoweredBuilder, x: Any, table: torch.Tensor, dim: int) -> list[Hand
     windows = []
     for k in range(table.shape[1]):
         key = ("window", tuple(table[:, k].tolist()))
-        index = b.indices.get(key)
-        if index is None:
-            index = b.indices[key] = Known(table[:, k].contiguous(), name="window")
-        letters: list[Any] = list(range(len(b.shape(x))))
-        letters[dim] = "old"
-        windows.append(b.gather(x, letters, index, [dim], "old", list(range(len(letters)))))
+        windows.append(b.pick(x, dim, b.indices.setdefault(key, Known(table[:, k].contiguous(), name="window"))))
     return windows
 
 
@@ -257,12 +238,10 @@ def _max_backward(b: LoweredBuilder, grad: Any, x: Any, tables: Sequence[torch.T
     done = _max_forward(b, x, tables)
     for number, (argument, tests) in zip(range(len(tables)), reversed(done[:-1]), strict=True):
         dim, table = lead + number, tables[number]
-        letters: list[Any] = list(range(len(argument.shape)))
-        old = [*letters[:dim], "from", *letters[dim + 1 :]]
         terms = []
         for k, mine in enumerate(to_largest(b, grad, tests)):
             index = b.indices["window", tuple(table[:, k].tolist())]
-            terms.append((1, b.scatter(mine, old, index, ["from"], dim, letters, argument.shape[dim])))
+            terms.append((1, b.put(mine, dim, index, argument.shape[dim])))
         grad = b.combine(terms)
     return b.value(grad)
 

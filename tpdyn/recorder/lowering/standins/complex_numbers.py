@@ -313,13 +313,6 @@ def _wave(
     return b.indices[key]
 
 
-def _along(b: LoweredBuilder, x: Tensor, dim: int, matrix: Known, scale: float = 1.0) -> Tensor:
-    """Return x times a matrix (old, new) along one dim."""
-    letters: list[Any] = list(range(len(b.shape(x))))
-    old = [*letters[:dim], "old", *letters[dim + 1 :]]
-    return b.contract(letters, (x, old), (matrix, ["old", dim]), scale=scale)
-
-
 def _scale(size: int, normalization: int) -> float:
     return (1.0, size**-0.5, 1.0 / size)[normalization]
 
@@ -328,8 +321,13 @@ def _transform(b: LoweredBuilder, z: Complex, dim: int, count: int, sign: int, s
     """Return sum_t z_t exp(sign 2 pi i t k / T) for k < count, along dim of size T."""
     size = z.shape[dim]
     cos, sin = (_wave(b, f.__name__, size, count, size, f) for f in (torch.cos, torch.sin))
-    cc, ss = _along(b, z.real, dim, cos, scale), _along(b, z.imag, dim, sin, -sign * scale)
-    cs, sc = _along(b, z.real, dim, sin, sign * scale), _along(b, z.imag, dim, cos, scale)
+    (cc, ss), (cs, sc) = (
+        [b.along(part, dim, wave, transposed=True, scale=factor) for part, wave, factor in terms]
+        for terms in (
+            ((z.real, cos, scale), (z.imag, sin, -sign * scale)),
+            ((z.real, sin, sign * scale), (z.imag, cos, scale)),
+        )
+    )
     return Complex(b.combine([(1, cc), (1, ss)]), b.combine([(1, cs), (1, sc)]))
 
 
@@ -366,8 +364,8 @@ def fft_to_real(b: LoweredBuilder, x: Any, dims: Any, normalization: int, size: 
 
     scale = _scale(size, normalization)
     return b.combine([
-        (1, _along(b, z.real, last, wave(torch.cos), scale)),
-        (-1, _along(b, z.imag, last, wave(torch.sin), scale)),
+        (1, b.along(z.real, last, wave(torch.cos), transposed=True, scale=scale)),
+        (-1, b.along(z.imag, last, wave(torch.sin), transposed=True, scale=scale)),
     ])  # fmt: skip
 
 
