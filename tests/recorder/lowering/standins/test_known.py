@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 import tpdyn
+from tpdyn.facts.facts import Facts
 from tpdyn.program.instructions import Law, Leaf
 
 
@@ -48,6 +50,25 @@ def test_an_operation_across_entries_keeps_no_law_of_independent_entries() -> No
     law = law_of(lambda width: torch.softmax(torch.randn(width), 0))
     assert law.kind == "iid"
     assert float(law.location.at(24)) == pytest.approx(1 / 24, rel=1e-3)
+
+
+def test_the_vectors_of_a_power_iteration_are_noise_and_no_input() -> None:
+    """That of a convolution has a finite dim, the size of its kernel, as a batch of samples has. It is no batch."""
+
+    def train(width: int) -> None:
+        layer = spectral_norm(nn.Conv1d(width, width, 3), n_power_iterations=1)
+        first, last, x = nn.Linear(2, width), nn.Linear(width, 1), torch.randn(4, 3, 2)
+        optimizer = torch.optim.SGD([p for each in (first, layer, last) for p in each.parameters()], lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            last(layer(first(x).transpose(1, 2)).squeeze(2)).sum().backward()
+            optimizer.step()
+
+    program = tpdyn.record(train, widths=(16, 24), steps=1, verify=False)
+    leaves = [s.instruction for s in program.statements if isinstance(s.instruction, Leaf)]
+    assert [leaf.law.kind for leaf in leaves if leaf.kind == "random"] == ["normal"]
+    modules = {program.statements[p].origin.module for p in Facts.of(program).representations}
+    assert modules and not any("parametrizations" in module for module in modules)
 
 
 def test_a_gaussian_vector_of_unit_length_has_gaussian_entries_of_order_minus_one_half() -> None:

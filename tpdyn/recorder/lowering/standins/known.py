@@ -105,6 +105,8 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
         result = torch.zeros_like(result)
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     draw, notes = _surviving_draw(name, node, args, kwargs, known)
+    if draw is not None and _divides_by_length(name, args):
+        kind = "random"  # the start of a power iteration: noise, and no input
     outside = _outside(name, args)
     kept_name = known[0].name if known and name in SAME | REARRANGED else ""
     return tuple(
@@ -157,8 +159,9 @@ def _surviving_draw(
         if all(number == 0 for number in others):
             return draw, (*source.notes, f"some entries of a drawn tensor were overwritten at {node.origin.source}")
         return None, ()
-    if name == "div" and args[0] is source and (unit := _unit_vector(source, draw, args[1])) is not None:
-        return unit, (*source.notes, f"a random vector of unit length is taken for Gaussian at {node.origin.source}")
+    if args[0] is source and _divides_by_length(name, args):
+        notes = (*source.notes, f"a random vector of unit length is taken for Gaussian at {node.origin.source}")
+        return normal_draw(0.0, source.shape[0] ** -0.5), notes
     others_fixed = all(k is source or k.number is not None for k in known)
     if not _is_pointwise(node) or not others_fixed:
         return None, ()
@@ -167,14 +170,16 @@ def _surviving_draw(
     return Draw(draw.quantile, law, (*draw.steps, step)), source.notes
 
 
-def _unit_vector(source: Known, draw: Draw, divisor: Any) -> Draw | None:
-    """Return the law of a Gaussian vector divided by its length: as n grows, Gaussian entries of standard deviation n^-1/2."""
-    centred = draw.law is not None and draw.law.kind == "normal" and draw.law.location.is_zero
-    if not centred or not isinstance(divisor, Known) or len(source.shape) != 1 or source.shape[0] < 8:
-        return None
-    length, found = uniform_number(divisor.tensor), float(source.tensor.double().norm())
-    alike = length is not None and math.isclose(length, found, rel_tol=1e-5)
-    return normal_draw(0.0, source.shape[0] ** -0.5) if alike else None
+def _divides_by_length(name: str, args: tuple[Any, ...]) -> bool:
+    """Recognise a Gaussian vector divided by its length: as n grows, Gaussian entries of standard deviation n^-1/2."""
+    if name != "div" or not all(isinstance(arg, Known) for arg in args[:2]):
+        return False
+    vector, divisor = args[:2]
+    law = vector.draw.law if vector.draw is not None else None
+    if law is None or law.kind != "normal" or not law.location.is_zero or len(vector.shape) != 1 or vector.shape[0] < 8:
+        return False
+    length = uniform_number(divisor.tensor)
+    return length is not None and math.isclose(length, float(vector.tensor.double().norm()), rel_tol=1e-5)
 
 
 def _outside(name: str, args: tuple[Any, ...]) -> Outside | None:
