@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from written_scripts import ONE, Script, kinds, made, shapes
@@ -133,6 +134,24 @@ def test_what_needs_a_packed_dim_as_a_whole_is_refused(build: Callable[[Script, 
     with pytest.raises(FitError, match=rf"(?s)outside the theory.*cannot be followed one by one.*({why})") as error:
         made(build)
     assert error.value.outside
+
+
+def test_a_draw_of_which_one_part_is_read_is_drawn_as_a_whole() -> None:
+    """And data are no draws: a part of them may be of another size."""
+
+    def build(s: Script, n: int, kind: Literal["random", "data"]) -> None:
+        noise = s.leaf("noise", 5, n + 3)
+        law = Law("normal", scale=ONE) if kind == "random" else Law("data")
+        s.lowered.statements[noise] = replace(s.lowered.statements[noise], instruction=Leaf(kind, "noise", law))
+        s.lowered.parameters.clear()
+        s.cut(noise, 1, 0, n)
+
+    assert shapes(made(lambda s, n: build(s, n, "random")).program) == {
+        "noise[:,0:n]": "5, n",
+        "noise[:,n:n+3]": "5, 3",
+    }
+    with pytest.raises(FitError, match=r"(?s)without a common measure.*its entries are given.*Leaf noise.*net.py:0"):
+        made(lambda s, n: build(s, n, "data"))
 
 
 def test_parts_of_an_orthogonal_matrix_are_read_as_independent_entries() -> None:

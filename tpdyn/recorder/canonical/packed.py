@@ -476,6 +476,10 @@ class _Writer:
     def _leaf(self, position: int, leaf: Leaf, chosen: Mapping[int, int]) -> Leaf:
         if not chosen:
             return leaf
+        if leaf.law.is_given:
+            raise Unpackable(
+                self.axes.told(position, "its entries are given, and those of a part may be of another size")
+            )
         name = leaf.name
         for axis, part in chosen.items():
             name += rows_of(axis, self.axes.parts((position, axis)), part)

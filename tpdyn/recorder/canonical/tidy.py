@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from tpdyn.exponents import Scaling
@@ -22,9 +22,12 @@ from tpdyn.recorder.fitting.atoms import ONE
 
 
 def tidied(
-    statements: list[Statement], parameters: list[Parameter], marks: list[Mark]
+    statements: list[Statement], parameters: list[Parameter], marks: list[Mark], leaves: Iterable[View] = ()
 ) -> tuple[Program, Callable[[View], View | None]]:
-    """Return the program of what parameters and marks depend on, and where a view lies in it (None: left out)."""
+    """Return the program of what parameters and marks depend on, and where a view lies in it (None: left out).
+
+    leaves: of these, either all pieces are kept or none.
+    """
     statements, followed = without_permutations(statements)
     views = [view for p in parameters for view in (*p.versions, *p.gradients) if view is not None]
     views += [mark.view for mark in marks]
@@ -33,6 +36,9 @@ def tidied(
     for position in range(len(statements) - 1, -1, -1):
         if position in alive:
             alive.update(operand.var for operand in operands_of(statements[position].instruction))
+    for view in leaves:
+        if alive.intersection(view.pieces):
+            alive.update(view.pieces)
     number = {old: new for new, old in enumerate(sorted(alive))}
 
     def moved(view: View) -> View | None:

@@ -134,7 +134,7 @@ def _finished(fitted: Fitted, pieces: Pieces, layouts: Sequence[Layout]) -> Cano
         for position, statement in enumerate(fitted.statements)
         if isinstance(statement.instruction, Leaf)
     }
-    program, moved = tidied(pieces.statements, parameters, marks)
+    program, moved = tidied(pieces.statements, parameters, marks, leaves.values())
     program = replace(
         program, steps=fitted.steps, widths=fitted.widths, notes=tuple(dict.fromkeys(fitted.notes)), late=fitted.late
     )
