@@ -10,13 +10,16 @@ file costs a message, and neither memory nor hours.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
 from fractions import Fraction
-from typing import Any, get_args
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tpdyn.exponents import Number, Scaling
 from tpdyn.program.check import check
@@ -28,24 +31,16 @@ from tpdyn.program.instructions import (
     Eigenvalues,
     Gather,
     Instruction,
-    Law,
     Leaf,
-    LeafKind,
-    Operand,
     Scatter,
     Slice,
     Spectral,
 )
 from tpdyn.program.program import (
-    Factor,
     Mark,
-    Origin,
     Parameter,
-    Phase,
     Program,
-    Source,
     Statement,
-    Type,
     View,
 )
 
@@ -70,6 +65,18 @@ _DEEPEST = 16
 _INSTRUCTIONS = {
     kind.__name__: kind
     for kind in (Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat, Eigenvalues, Spectral)
+}
+
+_STORED: dict[str, Any] = {
+    "statements": tuple[Statement, ...],
+    "parameters": tuple[Parameter, ...],
+    "marks": tuple[Mark, ...],
+    "steps": int,
+    "widths": tuple[int, ...],
+    "verified": int | None,
+    "notes": tuple[str, ...],
+    "guarded": dict[str, float],
+    "late": dict[str, float],
 }
 
 
@@ -116,18 +123,8 @@ def from_json(text: str) -> Program:
             f"the program is stored in version {data.get('version')!r} of the layout; "
             f"this tpdyn reads version {VERSION}"
         )
-    reader = _Reader()
-    program = Program(
-        statements=reader.each(data, "statements", reader.statement),
-        parameters=reader.each(data, "parameters", reader.parameter),
-        marks=reader.each(data, "marks", reader.mark),
-        steps=reader.integer(data, "steps"),
-        widths=reader.integers(data, "widths"),
-        verified=None if reader.get(data, "verified") is None else reader.integer(data, "verified"),
-        notes=reader.each(data, "notes", reader.text_itself),
-        guarded=reader.sizes(data, "guarded"),
-        late=reader.sizes(data, "late") if "late" in data else {},
-    )
+    stored = {key: kind for key, kind in _STORED.items() if key in data or key != "late"}
+    program = Program(**{key: _member(data, key, _reader(kind), ()) for key, kind in stored.items()})
     check(program)
     return program
 
@@ -175,260 +172,151 @@ def _number(value: Number) -> int | float | str:
     return value
 
 
-# -- reading ---------------------------------------------------------------------------------------------------------
+# -- reading: by the types of the fields -----------------------------------------------------------------------------
+
+Place = tuple[Any, ...]
+"""Where a value stands: (the place around it, its key or number), and () at the top."""
+Read = Callable[[Any, Place], Any]
 
 
-class _Reader:
-    """Reads objects field by field; what is wrong is a ValueError that names its path."""
+def _wrong(place: Place, problem: str) -> ValueError:
+    path = ""
+    while place:
+        place, key = place
+        path = (f"[{key}]" if isinstance(key, int) else f".{key}") + path
+    return ValueError(f"the stored program is damaged at {path[1:] or 'the top'}: {problem}")
 
-    def __init__(self) -> None:
-        self.path: list[str] = []
 
-    def wrong(self, problem: str) -> ValueError:
-        return ValueError(f"the stored program is damaged at {'.'.join(self.path) or 'the top'}: {problem}")
+def _checked(right: Callable[[Any], bool], expected: str, read: Read | None = None) -> Read:
+    """Read a value that must be right."""
 
-    def get(self, data: Any, key: str) -> Any:
-        if not isinstance(data, dict):
-            raise self.wrong(f"expected an object with {key!r}, got {_brief(data)}")
-        if key not in data:
-            raise self.wrong(f"{key!r} is missing")
-        return data[key]
+    def checked(value: Any, place: Place) -> Any:
+        if not right(value):
+            raise _wrong(place, f"expected {expected}, got {_brief(value)}")
+        return value if read is None else read(value, place)
 
-    def each(self, data: Any, key: str, read: Callable[[Any], Any]) -> tuple[Any, ...]:
-        items = self.get(data, key)
-        if not isinstance(items, list):
-            raise self.wrong(f"{key!r} should be a list, got {_brief(items)}")
-        result = []
-        for number, item in enumerate(items):
-            self.path.append(f"{key}[{number}]")
-            result.append(read(item))
-            self.path.pop()
-        return tuple(result)
+    return checked
 
-    def text(self, data: Any, key: str, among: tuple[str, ...] | None = None) -> str:
-        value = self.get(data, key)
-        if not isinstance(value, str) or (among is not None and value not in among):
-            expected = "a text" if among is None else f"one of {', '.join(among)}"
-            raise self.wrong(f"{key!r} should be {expected}, got {_brief(value)}")
-        return value
 
-    def text_itself(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise self.wrong(f"expected a text, got {_brief(value)}")
-        return value
+def _integer(value: Any, place: Place) -> int:
+    if type(value) is not int:
+        raise _wrong(place, f"expected an integer, got {_brief(value)}")
+    if abs(value) > _LARGEST:
+        raise _wrong(place, f"expected at most {_LARGEST}, got {_brief(value)}")
+    return value
 
-    def integer_itself(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.wrong(f"expected an integer, got {_brief(value)}")
-        if abs(value) > _LARGEST:
-            raise self.wrong(f"expected at most {_LARGEST}, got {_brief(value)}")
-        return value
 
-    def integer(self, data: Any, key: str) -> int:
-        self.path.append(key)
-        value = self.integer_itself(self.get(data, key))
-        self.path.pop()
-        return value
+def _label(value: Any, place: Place) -> int:
+    label = _integer(value, place)
+    if not 0 <= label <= _LARGEST_LABEL:
+        raise _wrong(place, f"expected the number of an axis, from 0 to {_LARGEST_LABEL}, got {label}")
+    return label
 
-    def integers(self, data: Any, key: str) -> tuple[int, ...]:
-        return self.each(data, key, self.integer_itself)
 
-    def label_itself(self, value: Any) -> int:
-        label = self.integer_itself(value)
-        if not 0 <= label <= _LARGEST_LABEL:
-            raise self.wrong(f"expected the number of an axis, from 0 to {_LARGEST_LABEL}, got {label}")
-        return label
+_LABELS = frozenset("axes axis along rows columns dims stacked dim place".split())
+"""Fields that count axes."""
 
-    def label(self, data: Any, key: str) -> int:
-        self.path.append(key)
-        value = self.label_itself(self.get(data, key))
-        self.path.pop()
-        return value
 
-    def labels(self, data: Any, key: str) -> tuple[int, ...]:
-        return self.each(data, key, self.label_itself)
+def _number_at(value: Any, place: Place) -> Number:
+    if isinstance(value, str):
+        if value in ("inf", "-inf", "nan"):
+            return float(value)
+        with contextlib.suppress(ZeroDivisionError):
+            if _FRACTION.fullmatch(value):
+                return Fraction(value)
+        raise _wrong(place, f"{_brief(value)} is not a number: expected a fraction of at most 300 digits")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(place, f"expected a number, got {_brief(value)}")
+    if isinstance(value, int) and abs(value) >= 10**300:
+        raise _wrong(place, f"expected a number of at most 300 digits, got {_brief(value)}")
+    return value
 
-    def maybe_label(self, data: Any, key: str) -> int | None:
-        return None if self.get(data, key) is None else self.label(data, key)
 
-    def number(self, value: Any) -> Number:
-        if isinstance(value, str):
-            if value in ("inf", "-inf", "nan"):
-                return float(value)
-            try:
-                if _FRACTION.fullmatch(value):
-                    return Fraction(value)
-            except ZeroDivisionError:
-                pass
-            raise self.wrong(f"{_brief(value)} is not a number: expected a fraction of at most 300 digits")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(f"expected a number, got {_brief(value)}")
-        if isinstance(value, int) and abs(value) >= 10**300:
-            raise self.wrong(f"expected a number of at most 300 digits, got {_brief(value)}")
-        return value
+def _power(value: Any, place: Place) -> Fraction:
+    number = _number_at(value, place)
+    if not math.isfinite(number):
+        raise _wrong(place, f"expected a power of the width, got {number}")
+    power = Fraction(number)
+    if max(abs(power.numerator), power.denominator) > _LARGEST_POWER:
+        raise _wrong(place, f"expected a power of the width of at most {_LARGEST_POWER}, got {_brief(value)}")
+    return power
 
-    def power(self, value: Any) -> Fraction:
-        number = self.number(value)
-        if not math.isfinite(number):
-            raise self.wrong(f"expected a power of the width, got {number}")
-        power = Fraction(number)
-        if max(abs(power.numerator), power.denominator) > _LARGEST_POWER:
-            raise self.wrong(f"expected a power of the width of at most {_LARGEST_POWER}, got {_brief(value)}")
-        return power
 
-    def sizes(self, data: Any, key: str) -> dict[str, float]:
-        self.path.append(key)
-        listed = self.get(data, key)
-        if not isinstance(listed, dict):
-            raise self.wrong(f"expected an object, got {_brief(listed)}")
-        sizes = {name: float(self.number(value)) for name, value in listed.items()}
-        if not all(map(math.isfinite, sizes.values())):
-            raise self.wrong(f"expected finite sizes, got {_brief(listed)}")
-        self.path.pop()
-        return sizes
+def _scaling(value: Any, place: Place) -> Scaling:
+    if type(value) is int:  # a bound of a slice
+        return Scaling.of(_integer(value, place))
+    if not isinstance(value, list) or not all(isinstance(term, list) and len(term) == 2 for term in value):
+        raise _wrong(place, f"expected a list of [coefficient, power], got {_brief(value)}")
+    terms = tuple((_number_at(c, place), _power(p, place)) for c, p in value)
+    powers = [power for _, power in terms]
+    if powers != sorted(set(powers), reverse=True) or any(c == 0 for c, _ in terms):
+        raise _wrong(place, f"the terms {_brief(value)} should have falling powers and no zero coefficient")
+    return Scaling(terms)
 
-    def scaling_itself(self, value: Any) -> Scaling:
-        if not isinstance(value, list) or not all(isinstance(term, list) and len(term) == 2 for term in value):
-            raise self.wrong(f"expected a list of [coefficient, power], got {_brief(value)}")
-        terms = tuple((self.number(c), self.power(p)) for c, p in value)
-        powers = [power for _, power in terms]
-        if powers != sorted(set(powers), reverse=True) or any(c == 0 for c, _ in terms):
-            raise self.wrong(f"the terms {_brief(value)} should have falling powers and no zero coefficient")
-        return Scaling(terms)
 
-    def scaling(self, data: Any, key: str) -> Scaling:
-        self.path.append(key)
-        value = self.scaling_itself(self.get(data, key))
-        self.path.pop()
-        return value
+def _sizes(value: dict[str, Any], place: Place) -> dict[str, float]:
+    sizes = {name: float(_number_at(size, place)) for name, size in value.items()}
+    if not all(map(math.isfinite, sizes.values())):
+        raise _wrong(place, f"expected finite sizes, got {_brief(value)}")
+    return sizes
 
-    def bound(self, data: Any, key: str) -> Scaling:
-        return self.scaling(data, key) if isinstance(self.get(data, key), list) else Scaling.of(self.integer(data, key))
 
-    def operand_itself(self, data: Any) -> Operand:
-        return Operand(self.integer(data, "var"), self.labels(data, "axes"))
+def _member(value: Any, key: str, read: Read, place: Place) -> Any:
+    if not isinstance(value, dict):
+        raise _wrong(place, f"expected an object with {key!r}, got {_brief(value)}")
+    if key not in value:
+        raise _wrong(place, f"{key!r} is missing")
+    return read(value[key], (place, key))
 
-    def operand(self, data: Any, key: str) -> Operand:
-        self.path.append(key)
-        value = self.operand_itself(self.get(data, key))
-        self.path.pop()
-        return value
 
-    def maybe_operand(self, data: Any) -> Operand | None:
-        return None if data is None else self.operand_itself(data)
+@cache
+def _reader(kind: Any, integer: Read = _integer) -> Read:
+    """Return how a value of a type is read, and the integers in it."""
+    form, parts = get_origin(kind), get_args(kind)
+    if kind == Instruction:
+        name = _reader(Literal[*_INSTRUCTIONS])
+        return lambda value, place: _reader(_INSTRUCTIONS[_member(value, "is", name, place)])(value, place)
+    if kind in (int, Scaling):
+        return integer if kind is int else _scaling
+    if kind in (str, bool):
+        return _checked(lambda value: type(value) is kind, "a text" if kind is str else "true or false")
+    if form is Literal:
+        return _checked(lambda value: value in parts, f"one of {', '.join(parts)}")
+    if form is dict:
+        return _checked(lambda value: isinstance(value, dict), "an object", _sizes)
+    reads = [_reader(part, integer) for part in parts if part not in (..., NoneType)]
+    if NoneType in parts:
+        return lambda value, place: None if value is None else reads[0](value, place)
+    if form is tuple and ... in parts:
+        items: Read = lambda value, place: tuple([reads[0](item, (place, k)) for k, item in enumerate(value)])  # noqa: E731
+        return _checked(lambda value: isinstance(value, list), "a list", items)
+    if form is tuple:
+        items = lambda value, place: tuple([read(item, place) for read, item in zip(reads, value)])  # noqa: E731
+        whole = lambda value: isinstance(value, list) and len(value) == len(reads)  # noqa: E731
+        return _checked(whole, f"a list of {len(reads)}", items)
+    return _of_class(kind)
 
-    def term(self, data: Any) -> tuple[Scaling, Operand]:
-        if not isinstance(data, list) or len(data) != 2:
-            raise self.wrong(f"expected [scale, operand], got {_brief(data)}")
-        return self.scaling_itself(data[0]), self.operand_itself(data[1])
 
-    def statement(self, data: Any) -> Statement:
-        kind: Type = self.text(data, "type", get_args(Type))  # type: ignore[assignment]
-        return Statement(
-            self.text(data, "name"),
-            self.instruction(self.get(data, "instruction")),
-            self.each(data, "shape", self.scaling_itself),
-            kind,
-            self.origin(self.get(data, "origin")),
-        )
+def _of_class(kind: Any) -> Read:
+    """Return how an object is read: field by field."""
 
-    def instruction(self, data: Any) -> Instruction:
-        match self.text(data, "is", tuple(_INSTRUCTIONS)):
-            case "Leaf":
-                leaf: LeafKind = self.text(data, "kind", get_args(LeafKind))  # type: ignore[assignment]
-                return Leaf(leaf, self.text(data, "name"), self.law(self.get(data, "law")))
-            case "Contract":
-                return Contract(self.each(data, "operands", self.operand_itself), self.scaling(data, "scale"))
-            case "Combine":
-                terms, constant = self.each(data, "terms", self.term), self.scaling(data, "constant")
-                return Combine(terms, constant, self.truth(data, "epsilon"))
-            case "Apply":
-                return Apply(
-                    self.text(data, "function"),
-                    self.each(data, "operands", self.operand_itself),
-                    self.each(data, "parameters", self.scaling_itself),
-                    self.maybe_label(data, "along"),
-                )
-            case "Gather":
-                return Gather(self.operand(data, "value"), self.operand(data, "index"), self.label(data, "axis"))
-            case "Scatter":
-                return Scatter(self.operand(data, "value"), self.operand(data, "index"), self.label(data, "axis"))
-            case "Slice":
-                return Slice(
-                    self.operand(data, "value"),
-                    self.label(data, "axis"),
-                    self.bound(data, "start"),
-                    self.integer(data, "step"),
-                    self.bound(data, "length"),
-                )
-            case "Eigenvalues":
-                return Eigenvalues(self.operand(data, "value"), *self.spectrum(data))
-            case "Spectral":
-                return Spectral(self.operand(data, "weights"), self.operand(data, "value"), *self.spectrum(data))
-            case "Concat":
-                return Concat(
-                    self.each(data, "parts", self.maybe_operand),
-                    self.each(data, "lengths", self.scaling_itself),
-                    self.label(data, "axis"),
-                )
-            case other:
-                raise AssertionError(f"{other} is an instruction that JSON does not read yet")
+    @cache
+    def members() -> list[tuple[str, Read]]:  # a view may have parts that are views
+        hints = get_type_hints(kind).items()
+        return [(key, _reader(part, _label if key in _LABELS else _integer)) for key, part in hints]
 
-    def spectrum(self, data: Any) -> tuple[tuple[int, ...], tuple[int, ...], int, bool]:
-        descending = self.truth(data, "descending")
-        return self.labels(data, "rows"), self.labels(data, "columns"), self.label(data, "axis"), descending
+    def read(value: Any, place: Place) -> Any:
+        if kind is View and isinstance(value, dict) and "parts" not in value:
+            value = {"parts": [], "along": None, **value}  # not written of a tensor that is not packed
+        elif kind is View and _depth(place) > _DEEPEST:
+            raise _wrong(place, f"parts lie in parts, more than {_DEEPEST} deep")
+        return kind(*[_member(value, key, member, place) for key, member in members()])
 
-    def truth(self, data: Any, key: str) -> bool:
-        value = self.get(data, key)
-        if not isinstance(value, bool):
-            raise self.wrong(f"{key!r} should be true or false, got {_brief(value)}")
-        return value
+    return read
 
-    def law(self, data: Any) -> Law:
-        kinds = ("zero", "constant", "normal", "uniform", "bernoulli", "iid", "orthogonal", "data", "index", "array")
-        kind: Any = self.text(data, "kind", kinds)
-        return Law(kind, self.scaling(data, "location"), self.scaling(data, "scale"))
 
-    def origin(self, data: Any) -> Origin:
-        phase: Phase = self.text(data, "phase", get_args(Phase))  # type: ignore[assignment]
-        source = self.get(data, "source")
-        return Origin(
-            self.integer(data, "step"),
-            phase,
-            self.text(data, "module"),
-            Source(self.text(source, "file"), self.integer(source, "line"), self.text(source, "text")),
-        )
-
-    def view(self, data: Any) -> View:
-        if len(self.path) > _DEEPEST:
-            raise self.wrong(f"parts lie in parts, more than {_DEEPEST} deep")
-        return View(
-            self.integers(data, "pieces"),
-            self.each(data, "dims", self.dim),
-            self.maybe_label(data, "stacked"),
-            self.each(data, "grid", self.factor),
-            *((self.each(data, "parts", self.view), self.maybe_label(data, "along")) if "parts" in data else ()),
-        )
-
-    def dim(self, data: Any) -> tuple[int, ...]:
-        return self.labels({"axes": data}, "axes")
-
-    def factor(self, data: Any) -> Factor:
-        return Factor(self.label(data, "dim"), self.label(data, "place"), self.integer(data, "count"))
-
-    def maybe_view(self, data: Any) -> View | None:
-        return None if data is None else self.view(data)
-
-    def parameter(self, data: Any) -> Parameter:
-        return Parameter(
-            self.text(data, "name"),
-            self.each(data, "versions", self.view),
-            self.each(data, "gradients", self.maybe_view),
-        )
-
-    def mark(self, data: Any) -> Mark:
-        kind: Any = self.text(data, "kind", ("module", "output", "loss"))
-        return Mark(kind, self.text(data, "name"), self.integer(data, "step"), self.view(self.get(data, "view")))
+def _depth(place: Place) -> int:
+    return 1 + _depth(place[0]) if place else 0
 
 
 def _brief(value: Any) -> str:
