@@ -13,6 +13,7 @@ from tpdyn.claims import theorems
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
+from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
@@ -157,6 +158,21 @@ def test_a_batch_that_grows_with_the_width_is_outside_of_the_theory() -> None:
     assert predict(program, remedy=False).outside[0].text.startswith("outside the theory: a forward value has two dims")
     with pytest.raises(OutsideTheory, match=r"two dims that grow with the width.*keep the number of samples"):
         expect_inside(program)
+
+
+def test_a_matrix_of_activations_that_meets_a_fixed_one_entry_by_entry_is_told_as_that() -> None:
+    b = Builder()
+    b.parameter("W", (N, 3))
+    for step in range(2):
+        b.at(step=step, phase="forward")
+        h = b.einsum("bi,ni->bn", b.data(f"x{step}", (5, 3)), b.now("W"))
+        mask = b.leaf(Leaf("constant", f"mask{step}", Law("array")), (N, N))
+        squares = b.einsum("bnm,nm->bnm", b.einsum("bn,bm->bnm", h, h), mask)
+        b.mark("output", "f", b.einsum("bnm->", squares, scale=Scaling.of(1, -2)))
+        b.at(phase="optimizer")
+        b.update("W", b.combine((0.9, b.now("W"))))
+    (reason, *_) = predict(b.build(), remedy=False).outside
+    assert "meets a fixed matrix" in reason.text and "c * (1 - eye)" in reason.fix
 
 
 # -- networks that are fed with constants ---------------------------------------------------------------------------

@@ -300,6 +300,16 @@ def test_numbers_in_the_file_of_a_function_and_in_what_it_imports_are_set(
         load("made.py:train", "--width")
 
 
+def test_a_function_that_takes_nothing_is_run_with_the_numbers_of_its_file_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "noted.py").write_text("def train():\n    return 64\n")
+    monkeypatch.chdir(tmp_path)
+    assert load("noted.py:train", settings=("64=2*n",), widths=(16, 32), in_place=True)(16) == 32
+    with pytest.raises(BadTarget, match=r"noted.py:train\(\) takes no argument; .* --set 64=n"):
+        load("noted.py:train", in_place=True)
+
+
 def test_a_number_that_only_an_imported_file_has_is_set_there(script: Path) -> None:
     by_name, by_number = read_settings(script, ["hidden=2*n"]), read_settings(script, ["7=2*n"])
     for (setting,) in (by_name, by_number):

@@ -108,6 +108,11 @@ def _is_constant_matrix(program: Program, position: int) -> bool:
     return fixed and len(statement.wide_axes) > 1
 
 
+def meets_fixed_matrix(program: Program, position: int) -> bool:
+    """Tell whether a value is computed with an array of two wide dims, such as `1 - eye`."""
+    return any(_is_constant_matrix(program, o.var) for o in operands_of(program.statements[position].instruction))
+
+
 def _is_identity(program: Program, position: int) -> bool:
     """Tell whether a value is an identity matrix of a growing size, or its mask. Lowering names those that it writes."""
     leaf = program.statements[position].instruction

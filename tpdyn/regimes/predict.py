@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Literal
 
 from tpdyn.exponents import ZERO, Order, show_order, show_power
+from tpdyn.facts import outside
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.makers import maker, source_of
 from tpdyn.program.errors import OutsideTheory
@@ -345,6 +346,12 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
             "length grow with it? Orders below treat sums over it as sums of like terms"
         )
         fix = "keep the number of samples and tokens fixed while the width varies"
+        if outside.meets_fixed_matrix(program, facts.wide_data[0]):
+            text = (
+                "outside the theory: a value with two dims that grow with the width meets a fixed matrix of such dims (a mask, or "
+                "1 - eye). Orders below know the size of its entries only"
+            )
+            fix = "apply 1 - eye to a single matrix of two dims, c * (1 - eye), which is read; not to several at once"
         reasons.append(_reason(program, facts.wide_data[0], text, fix))
     if facts.fixed_products:
         text = (

@@ -90,7 +90,7 @@ def _loaded(
                 f"{target}: a function takes no further words ({' '.join(arguments)}); expected none. Words after -- "
                 "are for scripts"
             )
-        called = _function(path, function)
+        called = _function(path, function, alone=bool(settings))
         return _with_settings(path, function, _read(path, (), settings, widths)[1]) if settings else called
     if not options and not settings:
         raise BadTarget(
@@ -149,7 +149,8 @@ def _split(target: str) -> tuple[str, str]:
     return target, ""
 
 
-def _function(path: Path, name: str) -> Callable[[int], object]:
+def _function(path: Path, name: str, alone: bool) -> Callable[[int], object]:
+    """Return a function of a file. alone: whether it may also take nothing, as numbers of the file are set."""
     module = _imported(path)
     function = getattr(module, name, None)
     if function is None:
@@ -166,9 +167,16 @@ def _function(path: Path, name: str) -> Callable[[int], object]:
         raise BadTarget(
             f"{path}:{name} is {type(function).__name__}; expected a function of the width, train(width: int)"
         )
+    if alone and _takes_nothing(function):
+        return function  # type: ignore[no-any-return]
     try:
         inspect.signature(function).bind(16)
     except TypeError as error:
+        if _takes_nothing(function):
+            raise BadTarget(
+                f"{path}:{name}() takes no argument; expected train(width: int). Or set numbers of its file to the width, as in "
+                "--set 64=n"
+            ) from None
         raise BadTarget(
             f"{path}:{name}{inspect.signature(function)} cannot be called with the width alone ({error}); "
             "expected train(width: int). Give its other arguments defaults"
@@ -176,6 +184,15 @@ def _function(path: Path, name: str) -> Callable[[int], object]:
     except ValueError:  # no signature to be had: it will be called and tell
         pass
     return function  # type: ignore[no-any-return]
+
+
+def _takes_nothing(function: Callable[..., object]) -> bool:
+    """Tell whether a function can be called without arguments only."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:
+        return False
+    return not parameters
 
 
 def _module_name(path: Path) -> str:
@@ -267,7 +284,8 @@ def _with_settings(path: Path, name: str, settings: Sequence[Setting]) -> Callab
                 ):
                     try:
                         exec(code, module.__dict__)
-                        result: object = getattr(module, name)(width)
+                        called = getattr(module, name)
+                        result: object = called() if _takes_nothing(called) else called(width)
                     except StopRecording:
                         _check_met(settings, {str(full), *opened, *imported})
                         raise
