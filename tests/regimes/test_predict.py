@@ -13,8 +13,8 @@ from tpdyn.claims import theorems
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
-from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.errors import OutsideTheory
+from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.predict import expect_inside, predict
