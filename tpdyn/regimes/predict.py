@@ -348,10 +348,10 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
         fix = "keep the number of samples and tokens fixed while the width varies"
         if outside.meets_fixed_matrix(program, facts.wide_data[0]):
             text = (
-                "outside the theory: a value with two dims that grow with the width meets a fixed matrix of such dims (a mask, or "
-                "1 - eye). Orders below know the size of its entries only"
+                "outside the theory: a value with two dims that grow with the width meets a fixed matrix (a mask, or 1 - eye). "
+                "Orders below know the size of its entries only"
             )
-            fix = "apply 1 - eye to a single matrix of two dims, c * (1 - eye), which is read; not to several at once"
+            fix = "write c * (1 - eye) of a matrix c with two dims, which is read. Of several at once it is not"
         reasons.append(_reason(program, facts.wide_data[0], text, fix))
     if facts.fixed_products:
         text = (
