@@ -348,7 +348,7 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
         fix = "keep the number of samples and tokens fixed while the width varies"
         if outside.meets_fixed_matrix(program, facts.wide_data[0]):
             text = (
-                "outside the theory: a value with two dims that grow with the width meets a fixed matrix (a mask, or 1 - eye). "
+                "outside the theory: a value with two growing dims meets a fixed matrix (a mask, or 1 - eye). "
                 "Orders below know the size of its entries only"
             )
             fix = "write c * (1 - eye) of a matrix c with two dims, which is read. Of several at once it is not"
