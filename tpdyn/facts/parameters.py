@@ -47,11 +47,13 @@ def stand_ins(program: Program, owner: Mapping[int, str], from_samples: Sequence
     found: dict[int, str] = {}
     shapes = {p.name: program.statements[p.versions[0].var].shape for p in program.parameters}
     for position, statement in enumerate(program.statements):
-        names = frozenset[str]().union(*(made_of[operand.var] for operand in operands_of(statement.instruction)))
-        made_of.append(frozenset({owner[position]}) if position in owner else names)
-        if statement.origin.phase != "forward" or len(statement.wide_axes) < 2 or from_samples[position]:
+        if position in owner or from_samples[position]:  # what follows from samples is no function of weights
+            made_of.append(frozenset({owner[position]} if position in owner else ()))
             continue
-        if position not in owner and len(names) == 1 and shapes[name := next(iter(names))] == statement.shape:
+        names = frozenset[str]().union(*(made_of[operand.var] for operand in operands_of(statement.instruction)))
+        made_of.append(names)
+        matrix = statement.origin.phase == "forward" and len(statement.wide_axes) > 1
+        if matrix and len(names) == 1 and shapes[name := next(iter(names))] == statement.shape:
             found[position] = name
     return found
 

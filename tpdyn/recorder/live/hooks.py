@@ -285,9 +285,8 @@ class Watch:
             if self.on_recomputed is not None:
                 self.on_recomputed(module, True)
             return
-        if not self.module_stack and isinstance(
-            module, ParametrizationList
-        ):  # a weight is asked for, by its maker or a loss
+        # A weight is asked for, by what makes it or by a loss: this is not the network.
+        if not self.module_stack and isinstance(module, ParametrizationList):
             self._silent = 1
             self.module_stack.append(("", module))
             return
