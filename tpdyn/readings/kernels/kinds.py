@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Contract, Gather, Leaf, Operand, operands_of
+from tpdyn.program.instructions import Contract, Leaf, Operand, operands_of
 from tpdyn.program.program import Program
 
 ONE = Scaling.of(1)
@@ -72,8 +72,3 @@ def sources_of(program: Program, numeric: frozenset[int]) -> dict[int, frozenset
         else:
             sources[var] = frozenset().union(*(sources[operand.var] for operand in operands_of(instruction)))
     return sources
-
-
-def same_gather(one: Gather, other: Gather) -> bool:
-    """Tell whether two lookups are by one table."""
-    return one.index.var == other.index.var

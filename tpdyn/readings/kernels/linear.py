@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Combine, Concat, Contract, Gather, Slice
 from tpdyn.readings.kernels.frame import Frame, Kind, Seen, Tile
-from tpdyn.readings.kernels.kinds import same_gather
 from tpdyn.readings.kernels.sized import (
     Label,
     Labels,
@@ -79,7 +78,7 @@ class Linear(Frame):
         """Pass lookups, slices and concatenations of both along one axis through together."""
         one, other = (self.program.statements[x.var].instruction for x in (u, v))
         match one, other:
-            case Gather(), Gather() if same_gather(one, other) and self.gathers_positions(one):
+            case Gather(), Gather() if one.index.var == other.index.var and self.gathers_positions(one):
                 return True, self._gathered(kind, tile, u, v, one, other, out)
             case Concat(), Concat() if one.axis == other.axis and one.lengths == other.lengths:
                 if self.label_of(u, one.axis) is self.label_of(v, other.axis):
@@ -177,33 +176,39 @@ class Linear(Frame):
         self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, other: Concat, out: Labels
     ) -> Sized | None:
         """Pair two concatenations along one axis that runs together: part by part."""
-        along = self.label_of(u, one.axis)
-        parts: list[Sized | int] = []
-        for part, part_v, length in zip(one.parts, other.parts, one.lengths, strict=True):
-            size = int(length.constant)
-            kernel = None
-            if part is not None and part_v is not None:
-                here = Label(size)
-                read = self.operand(tile, u, part, {**self.by_label(u), one.axis: here})
-                read_v = self.operand(tile, v, part_v, {**self.by_label(v), other.axis: here})
-                kernel = self.pair(kind, tile, read, read_v, tuple(here if x is along else x for x in out))
-            parts.append(size if kernel is None else kernel)
-        return end_to_end(parts, out.index(along) if along in out else None, out)
+
+        def beside(number: int, here: Label) -> Seen | None:
+            part = other.parts[number]
+            return part and self.operand(tile, v, part, {**self.by_label(v), other.axis: here})
+
+        return self._part_by_part(kind, tile, u, one, beside, out)
 
     def _blocks(self, kind: Kind, tile: Tile, u: Seen, v: Seen, one: Concat, out: Labels) -> Sized | None:
         """Expand a left value that is laid end to end: block by block."""
         along = self.label_of(u, one.axis)
         if along in v.labels:
             return self._apart(kind, tile, u, v, [along], out)
+        return self._part_by_part(kind, tile, u, one, lambda number, here: v, out)
+
+    def _part_by_part(
+        self,
+        kind: Kind,
+        tile: Tile,
+        u: Seen,
+        one: Concat,
+        beside: Callable[[int, Label], Seen | None],
+        out: Labels,
+    ) -> Sized | None:
+        """Pair each part of a left value with what is beside it, along an axis with a label for the part."""
+        along = self.label_of(u, one.axis)
         parts: list[Sized | int] = []
-        for part, length in zip(one.parts, one.lengths, strict=True):
-            size = int(length.constant)
-            kernel = None
-            if part is not None:
-                here = Label(size)
+        for number, (part, length) in enumerate(zip(one.parts, one.lengths, strict=True)):
+            here, kernel = Label(int(length.constant)), None
+            v = beside(number, here)
+            if part is not None and v is not None:
                 read = self.operand(tile, u, part, {**self.by_label(u), one.axis: here})
                 kernel = self.pair(kind, tile, read, v, tuple(here if x is along else x for x in out))
-            parts.append(size if kernel is None else kernel)
+            parts.append(here.size if kernel is None else kernel)
         return end_to_end(parts, out.index(along) if along in out else None, out)
 
     def _picked(

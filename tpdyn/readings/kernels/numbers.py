@@ -105,18 +105,6 @@ class Numbers:
 
     # -- laws of Gaussian values, kept for all pairs ----------------------------------------------------------------------
 
-    def has_kept(self, var: int) -> bool:
-        """Tell whether variance and mean are known already."""
-        return var in self.laws
-
-    def keep(self, var: int, law: tuple[Tensor, Tensor | None]) -> None:
-        """Keep a variance and a mean."""
-        self.laws[var] = law
-
-    def kept(self, var: int) -> tuple[Tensor, Tensor | None]:
-        """Return the variance and the mean that were kept."""
-        return self.laws[var]
-
     def law_of_parent(self, var: int, kernels: Sums) -> tuple[Tensor, Tensor | None] | None:
         """Return these rows of the variance and mean of all samples, if they are rows of a parent."""
         if self.parent is None:

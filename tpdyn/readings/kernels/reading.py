@@ -33,6 +33,7 @@ from tpdyn.program.instructions import (
     Gather,
     Instruction,
     Leaf,
+    Operand,
     Scatter,
     Slice,
     Spectral,
@@ -50,6 +51,7 @@ from tpdyn.readings.kernels.sized import (
     expanded,
     product,
     reordered,
+    rows_of,
     scaled,
     summed,
     total,
@@ -144,19 +146,15 @@ class Kernels(Atoms):
                 law = self.law_in(tile, a, a.labels)
                 return expanded(Sized(gaussian.mean(f, law), a.labels), u.labels)
             case Gather(value=value, index=index, axis=axis):
-                picked = Label(tile.sides[u.side].size(value, axis))
-                read = self.operand(tile, u, value, {**names, axis: picked})
-                mean = self.mean(tile, read, read.labels)
-                if mean is None:
-                    return None
                 where = self.operand(tile, u, index, names)
                 table = tile.sides[u.side].value(where.var, self).long()
-                rest = tuple(x for x in read.labels if x is not picked)
-                first = reordered(mean, (picked, *rest)).value
-                value_ = first.index_select(0, table.flatten()).reshape(*table.shape, *first.shape[1:])
-                return expanded(Sized(value_, (*where.labels, *rest), mean.order), u.labels)
-            case Slice():
-                return self._mean_of_entries(tile, u, instruction, names)
+                return self._mean_of_entries(tile, u, value, axis, table, where.labels)
+            case Slice(value=value, axis=axis):
+                entries = self.entries(u.var, instruction)
+                along = names.get(axis)
+                if along is None:  # one entry, whose axis is dropped
+                    return self._mean_of_entries(tile, u, value, axis, entries[0], ())
+                return self._mean_of_entries(tile, u, value, axis, entries, (along,))
             case Concat():
                 return self._mean_of_parts(tile, u, instruction, names)
             case Leaf() | Scatter() | Eigenvalues() | Spectral():
@@ -164,18 +162,18 @@ class Kernels(Atoms):
             case _:
                 assert_never(instruction)
 
-    def _mean_of_entries(self, tile: Tile, u: Seen, cut: Slice, names: dict[int, Label]) -> Sized | None:
-        """Take the mean of entries along one axis: those entries of the mean."""
-        picked = Label(tile.sides[u.side].size(cut.value, cut.axis))
-        read = self.operand(tile, u, cut.value, {**names, cut.axis: picked})
-        mean = self.mean(tile, read, read.labels)
+    def _mean_of_entries(
+        self, tile: Tile, u: Seen, read: Operand, axis: int, table: Tensor, where: Labels
+    ) -> Sized | None:
+        """Take the mean of entries along one axis, those that a table names: those entries of the mean."""
+        picked = Label(tile.sides[u.side].size(read, axis))
+        whole = self.operand(tile, u, read, {**self.by_label(u), axis: picked})
+        mean = self.mean(tile, whole, whole.labels)
         if mean is None:
             return None
-        rest = tuple(x for x in read.labels if x is not picked)
-        value = reordered(mean, (picked, *rest)).value.index_select(0, self.entries(u.var, cut))
-        if cut.axis not in names:
-            return expanded(Sized(value[0], rest, mean.order), u.labels)
-        return expanded(Sized(value, (names[cut.axis], *rest), mean.order), u.labels)
+        rest = tuple(x for x in whole.labels if x is not picked)
+        value = rows_of(reordered(mean, (picked, *rest)).value, table)
+        return expanded(Sized(value, (*where, *rest), mean.order), u.labels)
 
     def _mean_of_parts(self, tile: Tile, u: Seen, joined: Concat, names: dict[int, Label]) -> Sized | None:
         """Take the mean of values laid end to end: so are their means."""
@@ -194,36 +192,29 @@ class Kernels(Atoms):
 
     def law_in(self, tile: Tile, a: Seen, every: Labels) -> Gaussian:
         """Return mean and variance of a Gaussian value on its own side, as broadcast over the labels of a pair."""
-        key = ("law", a.side, a.var)
-        if key not in tile.found:
-            tile.found[key] = None
-            tile.sides[a.side].keep(a.var, self._law_of(tile, a))
-        kept = tile.sides[a.side].kept(a.var)
-        variance = expanded(Sized(kept[0], a.labels), every, broadcast=True).value
-        mean = None if kept[1] is None else expanded(Sized(kept[1], a.labels), every, broadcast=True).value
+        variance, mean = (
+            None if part is None else expanded(Sized(part, a.labels), every, broadcast=True).value
+            for part in self.law(tile.sides[a.side], a.var)
+        )
+        assert variance is not None
         return Gaussian(variance, mean)
 
-    def _law_of(self, tile: Tile, a: Seen) -> tuple[Tensor, Tensor | None]:
-        numbers = tile.sides[a.side]
-        if (sliced := numbers.law_of_parent(a.var, self)) is not None:
-            return sliced
+    def law(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
+        """Return variance and mean of a Gaussian value for all inputs of one side; found once."""
+        if var not in numbers.laws:
+            numbers.laws[var] = numbers.law_of_parent(var, self) or self._law_of(numbers, var)
+        return numbers.laws[var]
+
+    def _law_of(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
         alone = Tile((numbers, numbers))
-        own = Seen(0, a.var, tuple(Label(x.size) for x in a.labels))
+        own = self.seen(alone, 0, var)
         raw, level = self.pair("second", alone, own, own, own.labels), self.mean(alone, own, own.labels)
-        shape = tuple(x.size for x in a.labels)
-        variance = torch.zeros(shape, dtype=numbers.dtype) if raw is None else self.of_order_zero(a.var, raw).value
+        shape = numbers.finite_shape(var)
+        variance = torch.zeros(shape, dtype=numbers.dtype) if raw is None else self.of_order_zero(var, raw).value
         if level is None:
             return variance, None
-        mean = self.of_order_zero(a.var, level).value
+        mean = self.of_order_zero(var, level).value
         return variance - mean * mean, mean
-
-    def law(self, numbers: Numbers, var: int) -> tuple[Tensor, Tensor | None]:
-        """Return variance and mean of a Gaussian value for all inputs of one side."""
-        alone = Tile((numbers, numbers))
-        seen = self.seen(alone, 0, var)
-        if not numbers.has_kept(var):
-            numbers.keep(var, self._law_of(alone, seen))
-        return numbers.kept(var)
 
     def sum_over_width(self, numbers: Numbers, var: int) -> Number:
         """Sum over the width: n times a mean, and a fluctuation that is smaller by the root of n."""

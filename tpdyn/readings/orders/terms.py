@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from operator import itemgetter
-from typing import Any, NamedTuple, cast, final
+from typing import Any, NamedTuple, TypeVar, cast, final
 
 from tpdyn.exact.affine import Affine, Chart, Conditions
 from tpdyn.exact.compare import chart_of, counts_on, exceeds, form_of, key, largest, meets, ranks, reaches
@@ -24,6 +24,7 @@ from tpdyn.rationals import Rational, of_units, quick
 from tpdyn.readings.orders.parity import EVEN, Parity, contains, hull
 
 _LONGEST = 4
+T = TypeVar("T")
 
 
 @final
@@ -93,39 +94,41 @@ def _dominates(leader: Term, term: Term, size: Fraction, other: Fraction) -> boo
 def _ranked(terms: Sequence[Term]) -> list[Term]:
     """Sort from the largest to the smallest by root mean square. Equal ones come in an order that does not depend on the point."""
     values = ranks([term.rms_order for term in terms])
-    return [terms[k] for k in sorted(range(len(terms)), key=lambda k: (-values[k], _tie(terms[k])))]
-
-
-def _tie(term: Term) -> tuple[int, int, tuple[int, ...], int]:
-    return term.parity.rank
+    return [terms[k] for k in sorted(range(len(terms)), key=lambda k: (-values[k], terms[k].parity.rank))]
 
 
 def _count_on_rank(larger: Term, smaller: Term) -> None:
     """Compare two terms whose rank is known: where they are equally large, the tie decides as `_ranked` does."""
-    if _tie(larger) <= _tie(smaller):
+    if larger.parity.rank <= smaller.parity.rank:
         counts_on(larger.rms_order, smaller.rms_order)
     elif not exceeds(larger.rms_order, smaller.rms_order):
         raise AssertionError(f"{larger} is not above {smaller} at the point")
 
 
-def _shortened(ranked: Sequence[Term], most: int) -> list[Term]:
+def _shortened(
+    ranked: Sequence[T],
+    most: int,
+    tied_with_first: Callable[[Sequence[T]], int],
+    as_one: Callable[[Sequence[T]], T],
+    count_on_rank: Callable[[T, T], None],
+) -> list[T]:
     """Shorten to at most so many terms, losing little. Each is merged with one that is as large as the larger.
 
     Terms that are equally large gain nothing in size: the second largest are merged first, then the largest. Then the smallest,
     whatever the others (to ask for ties among them costs cells, and they decide little).
     """
     surplus = len(ranked) - max(most, 1)
-    levels: list[Sequence[Term]] = []
+    levels: list[Sequence[T]] = []
     smaller = ranked
     while smaller and len(levels) < 2:
-        tied = sum(meets(smaller[0].rms_order, term.rms_order) for term in smaller)
+        tied = tied_with_first(smaller)
         levels.append(smaller[:tied])
         smaller = smaller[tied:]
     for number in reversed(range(len(levels))):
         level = levels[number]
         merged = min(len(level) - 1, surplus)
         alone = len(level) - 1 - merged
-        levels[number] = [*level[:alone], _as_one(level[alone:])]
+        levels[number] = [*level[:alone], as_one(level[alone:])]
         surplus -= merged
     left = [*(term for level in levels for term in level), *smaller]
     if not surplus:
@@ -133,8 +136,12 @@ def _shortened(ranked: Sequence[Term], most: int) -> list[Term]:
     larger, little = left[: -surplus - 1], left[-surplus - 1 :]
     for term in larger[len(left) - len(smaller) :]:
         for other in little:
-            _count_on_rank(term, other)
-    return [*larger, _as_one(little)]
+            count_on_rank(term, other)
+    return [*larger, as_one(little)]
+
+
+def _tied_with_first(ranked: Sequence[Term]) -> int:
+    return sum(meets(ranked[0].rms_order, term.rms_order) for term in ranked)
 
 
 def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
@@ -384,32 +391,19 @@ def _domination(ranked: tuple[Parity, ...]) -> tuple[list[int], list[tuple[int, 
 
 
 def _few(chart: Chart, ranked: list[Dense]) -> list[Dense]:
-    """Do as `_shortened` does for dense terms, ranked from the largest on."""
-    surplus, levels, smaller = len(ranked) - _LONGEST, list[list[Dense]](), ranked
-    while smaller and len(levels) < 2:
-        tied = chart.count_ties(smaller[0][0], [term[0] for term in smaller])
-        levels.append(smaller[:tied])
-        smaller = smaller[tied:]
-    for number in (1, 0) if len(levels) == 2 else (0,):
-        level = levels[number]
-        merged = min(len(level) - 1, surplus)
-        alone = len(level) - 1 - merged
-        levels[number] = [*level[:alone], _merged(chart, level[alone:])]
-        surplus -= merged
-    left = [*(term for level in levels for term in level), *smaller]
-    if not surplus:
-        return left
-    larger, little = left[: -surplus - 1], left[-surplus - 1 :]
-    for term in larger[len(left) - len(smaller) :]:
-        for other in little:
-            if term[3].rank <= other[3].rank:
-                chart.count_on_order(term[0], other[0])
-            else:
-                chart.count_on_more(term[0], other[0])
-    return [*larger, _merged(chart, little)]
+    """Shorten dense terms, ranked from the largest on, to `_LONGEST`."""
+
+    def tied_with_first(terms: Sequence[Dense]) -> int:
+        return chart.count_ties(terms[0][0], [term[0] for term in terms])
+
+    def count_on_rank(larger: Dense, smaller: Dense) -> None:
+        count = chart.count_on_order if larger[3].rank <= smaller[3].rank else chart.count_on_more
+        count(larger[0], smaller[0])
+
+    return _shortened(ranked, _LONGEST, tied_with_first, lambda terms: _merged(chart, terms), count_on_rank)
 
 
-def _merged(chart: Chart, terms: list[Dense]) -> Dense:
+def _merged(chart: Chart, terms: Sequence[Dense]) -> Dense:
     """Return a term that is as large as any, with the characters of all."""
     if len(terms) == 1:
         return terms[0]
@@ -496,8 +490,9 @@ def _at_most(longest: int, found: list[Term]) -> Terms:
         return tuple(found)
     matrices = [term for term in found if term.gaussian is not None]
     most = longest - len(matrices)
-    rare = any(term.rarity for term in plain)
-    return (*matrices, *(_merged_in_pairs(plain, most) if rare else _shortened(_ranked(plain), most)))
+    if any(term.rarity for term in plain):
+        return (*matrices, *_merged_in_pairs(plain, most))
+    return (*matrices, *_shortened(_ranked(plain), most, _tied_with_first, _as_one, _count_on_rank))
 
 
 @final
