@@ -42,7 +42,7 @@ def plainly(made: Program, point: Point) -> tuple[str, Fraction | None]:
     for word, value in zip(SYMBOLS.values(), point, strict=False):
         for kind, name in moved_by(made, word):
             found[kind][name] = found[kind].get(name, ZERO) + value
-    return phase_of(made, Exponents(found["a"], found["b"], found["c"]))
+    return phase_of(made, Exponents(found["a"], found["b"], found["c"]))[:2]
 
 
 def said(phase: Phase, point: Point) -> tuple[str, Fraction | None]:

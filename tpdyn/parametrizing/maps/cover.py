@@ -20,7 +20,7 @@ from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.merging import merged
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
-from tpdyn.parametrizing.maps.planes import Around, Limits, checked_limits, locate, point_named
+from tpdyn.parametrizing.maps.planes import Around, Limits, checked_limits, marks_in, point_named
 from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
@@ -148,11 +148,7 @@ def phase_cells(
     reader = PhaseReader(facts, coordinates, progress)
     whole = box(window)
     cells = merged(whole, _cover(whole, reader))
-    marked = {name: here} if name else {}
-    for known, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
-        lies = locate(program, own, coordinates, extra)
-        if lies is not None:
-            marked.setdefault(known, lies)
+    marked = marks_in(facts, coordinates, families if marks is None else marks, {name: here} if name else {})
     shown = [_shown(phase, polytope, whole) for phase, polytope in cells]
     shown.sort(key=lambda cell: (rank(cell.phase), -cell.dimension, cell.corners))
     return PhaseCells(coordinates.names, window, tuple(shown), marked, reader.readings)

@@ -20,7 +20,7 @@ from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
-from tpdyn.parametrizing.maps.planes import Around, Axis, Limits, locate, plane_around, plane_through
+from tpdyn.parametrizing.maps.planes import Around, Axis, Limits, marks_in, plane_around, plane_through
 from tpdyn.parametrizing.maps.sized import Sized, Sizes
 from tpdyn.pictures import save
 from tpdyn.program.program import Program
@@ -241,11 +241,8 @@ def phase_diagram(
     whole = box([(plane.x.low, plane.x.high), (plane.y.low, plane.y.high)])
     cells = mapper.cover(whole)
     regions, edges, spots, sized = mapper.strata(cells)
-    marked = dict(plane.marks)
-    for name, extra in {"this script": Exponents(), **(families if marks is None else marks)}.items():
-        lies = locate(program, own, plane.coordinates, extra)
-        if lies is not None:
-            marked.setdefault(name, (lies[0], lies[1]))
+    placed = marks_in(facts, plane.coordinates, families if marks is None else marks, plane.marks)
+    marked = {name: (at[0], at[1]) for name, at in placed.items()}
     return PhaseDiagram(plane.x, plane.y, regions, edges, spots, marked, reader.readings, sized)
 
 

@@ -49,16 +49,12 @@ class Phase:
         return all(self.agrees(other, corner) for corner in corners)
 
 
-def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order]:
-    """Read the label and r at some exponents (plain rationals, or linear forms).
+def phase_of(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order, Orders]:
+    """Read the label, r, and the orders as far as they tell, at some exponents (plain rationals, or linear forms).
 
     The reading ends at the first value that grows, or with the last one that counts. In step 0 nothing has changed yet, and
     later steps have the same base. So a value that is too large at initialisation is met before any that changes too much.
     """
-    return _judged(program, exponents)[:2]
-
-
-def _judged(program: Program | Facts, exponents: Exponents) -> tuple[Label, Order, Orders]:
     facts = Facts.of(program)
     last = max(facts.counting, default=-1)
     met: list[Label] = []
@@ -109,7 +105,7 @@ class PhaseReader:
     def look(self, point: Point) -> tuple[Phase, Cell]:
         """Read the phase at a point, and the cell on which it stays."""
         (label, r, orders), cell = on_cell(
-            self.coordinates, point, lambda exponents: _judged(self.facts, exponents), self._memory
+            self.coordinates, point, lambda exponents: phase_of(self.facts, exponents), self._memory
         )
         self.readings += 1
         if self.noted is not None:

@@ -106,6 +106,18 @@ def plane_through(
     return Plane(axes[0], axes[1], coordinates, dict(zip(said, corners, strict=True)))
 
 
+def marks_in(
+    facts: Facts, coordinates: Coordinates, marks: Mapping[str, Exponents], known: Mapping[str, Point]
+) -> dict[str, Point]:
+    """Add the script and further points to the known ones, as far as they lie in these coordinates; the first name counts."""
+    placed = dict(known)
+    for name, extra in {"this script": Exponents(), **marks}.items():
+        lies = locate(facts.program, facts.own, coordinates, extra)
+        if lies is not None:
+            placed.setdefault(name, lies)
+    return placed
+
+
 def locate(program: Program, own: Mapping[str, Own], coordinates: Coordinates, extra: Exponents) -> Point | None:
     """Locate extra exponents in these coordinates, up to the symmetries of multipliers; None where they do not lie in them."""
     symbols = len(coordinates.names)

@@ -178,13 +178,12 @@ def _merged_in_units(terms: Sequence[Term], most: int) -> list[Term]:
         k = ties[0] if ties else len(found) - 2
         (one, rare, parity), (other, rarer_one, second) = found[k : k + 2]
         order, mean = max(one, other), max(one - rare, other - rarer_one)
-        both = order, min(2 * order - doubled[k], order - mean), hull(parity, second)
-        found = [*found[:k], *found[k + 2 :], both]
+        found = [*found[:k], *found[k + 2 :], (order, order - mean, hull(parity, second))]
     return [Term(of_units(order), parity, of_units(rarity) if rarity else ZERO) for order, rarity, parity in found]
 
 
 def _as_one(terms: Sequence[Term]) -> Term:
-    """Return a term with the characters of all that is as large as any (entries, root mean square or mean)."""
+    """Return a term with the characters of all, whose entries and mean are as large as any: `2 rms = order + mean` is, too."""
     if len(terms) == 1:
         return terms[0]
     parity = terms[0].parity
@@ -193,8 +192,7 @@ def _as_one(terms: Sequence[Term]) -> Term:
     order = largest([term.order for term in terms])
     if isinstance(order, float) or not any(term.rarity for term in terms):  # of infinity no fraction is known
         return Term(order, parity)
-    root, mean = largest([term.rms_order for term in terms]), largest([term.mean_order for term in terms])
-    return Term(order, parity, -largest([2 * (root - order), mean - order]))
+    return Term(order, parity, order - largest([term.mean_order for term in terms]))
 
 
 def _of_known_order(term: Term) -> Term:
