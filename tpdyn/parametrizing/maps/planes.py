@@ -109,7 +109,7 @@ def plane_through(
 def marks_in(
     facts: Facts, coordinates: Coordinates, marks: Mapping[str, Exponents], known: Mapping[str, Point]
 ) -> dict[str, Point]:
-    """Add the script and further points to the known ones, as far as they lie in these coordinates; the first name counts."""
+    """Add the script and further marks to the known ones, where they lie in these coordinates. The first of a name counts."""
     placed = dict(known)
     for name, extra in {"this script": Exponents(), **marks}.items():
         lies = locate(facts.program, facts.own, coordinates, extra)

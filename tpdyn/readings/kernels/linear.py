@@ -199,7 +199,7 @@ class Linear(Frame):
         beside: Callable[[int, Label], Seen | None],
         out: Labels,
     ) -> Sized | None:
-        """Pair each part of a left value with what is beside it, along an axis with a label for the part."""
+        """Pair each part of a left value with what is beside it. Both get a label for the part."""
         along = self.label_of(u, one.axis)
         parts: list[Sized | int] = []
         for number, (part, length) in enumerate(zip(one.parts, one.lengths, strict=True)):
