@@ -53,6 +53,16 @@ def test_a_sum_over_a_packed_dim_is_a_sum_of_sums() -> None:
     assert "w[:,0:n]" in shapes(program) and "bias[n+4:n+7]" in shapes(program)
 
 
+def test_a_packed_part_lies_behind_another() -> None:
+    """As in the gradient of Mamba-2's projection: that of the gate, then that of all that is convolved."""
+
+    def build(s: Script, n: int) -> None:
+        middle = s.cat([s.leaf("inner", 5, n), s.leaf("b", 5, 3)], [n, 3], 1, 5, n + 3)
+        s.cat([s.leaf("gate", 5, 2 * n), middle, s.leaf("dt", 5, n)], [2 * n, n + 3, n], 1, 5, 4 * n + 3)
+
+    assert kinds(made(build).program) == {"Leaf"}
+
+
 def test_a_packed_dim_is_regrouped_from_outside() -> None:
     """As in Falcon with more and more heads: rows of n + 2 heads, of 4 entries each."""
 
