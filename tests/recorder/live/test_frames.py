@@ -35,3 +35,15 @@ def test_the_line_that_runs_is_named_with_its_text() -> None:
     assert source.line == line + 1
     assert source.text.endswith("# this line")
     assert source_at(sys._getframe().f_code, line) == source_at(sys._getframe().f_code, line)
+
+
+def test_lines_are_known_where_the_script_removed_its_working_folder(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    here = Path.cwd()
+    os.chdir(gone)
+    gone.rmdir()
+    try:
+        assert source_at(compile("\nx = 1", "some/relative.py", "exec"), 2).file == "some/relative.py"
+    finally:
+        os.chdir(here)

@@ -71,6 +71,10 @@ class Fitted:
     late: dict[str, float] = field(default_factory=dict)
 
 
+FEW = 256
+"""So many entries tell powers that differ by 1/2 apart at 5 standard errors, at widths 16, 24, 40."""
+
+
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """Return the widths, sorted, each once.
 
@@ -398,6 +402,8 @@ class _Fitter:
         Gaussian's; of a mean: std/sqrt(N). A mean within 5 of its errors of zero at each width is zero.
         """
         means, deviations = numbers
+        if min(counts) == max(counts) < FEW and any(deviations):
+            return self.law_of_few(leaf, law, means, deviations, counts[0])
         errors = [1.5 / (2 * count) ** 0.5 for count in counts]
         fitted = fit_measured(self.widths, deviations, errors)
         centred = all(abs(m) <= 5 * d / c**0.5 for m, d, c in zip(means, deviations, counts, strict=True))
@@ -413,7 +419,7 @@ class _Fitter:
                     position,
                     f"the initialisation of {leaf.name} has mean {self.table(means)} and standard deviation "
                     f"{self.table(deviations)}: no power of the width",
-                    "Build the model inside the recorded function, so that its initialisation is recorded and not measured.",
+                    "Build the model inside the recorded function, and draw it by torch: then its law is recorded, not measured.",
                 ),
                 outside=True,
             )
@@ -423,6 +429,20 @@ class _Fitter:
                 f"deviation, {fitted[0]}, is the likeliest but not certain. Build the model inside the recorded function."
             )
         return Law(law.kind, mean[0], fitted[0])
+
+    def law_of_few(self, leaf: Leaf, law: Law, means: Sequence[float], deviations: Sequence[float], count: int) -> Law:
+        """Return the law of a few entries along no dim that grows: their size does not depend on the width.
+
+        One draw of them at each width shows their noise, to which some power could be fitted.
+        """
+        size = (sum(d * d for d in deviations) / len(deviations)) ** 0.5
+        centre = sum(means) / len(means)
+        self.notes.append(
+            f"{leaf.name}: its initialisation was measured, not recorded. Its {count} entries are too few to show a power of "
+            "the width. Their size is taken for the same at all widths. Draw them by torch inside the recorded function."
+        )
+        at_zero = all(abs(m) <= 5 * size / count**0.5 for m in means)
+        return Law(law.kind, Scaling(()) if at_zero else Scaling.of(centre), Scaling.of(size))
 
     def table(self, values: Sequence[Number]) -> str:
         return ", ".join(f"{_digits(value)} at width {width}" for width, value in zip(self.widths, values, strict=True))

@@ -41,10 +41,17 @@ def is_user_file(file: str) -> bool:
     """Tell whether code of that file counts as the user's script."""
     if file.startswith("<"):
         return file.startswith(("<stdin>", "<ipython", "<string>"))
-    file = os.path.abspath(file)
+    file = _full(file)
     if file.startswith(PACKAGE):
         return file.startswith(_USER_PARTS_OF_THE_PACKAGE)
     return "site-packages" not in file and "dist-packages" not in file and not file.startswith(_FOREIGN)
+
+
+def _full(file: str) -> str:
+    try:
+        return os.path.abspath(file)
+    except FileNotFoundError:  # the script removed its working folder
+        return file
 
 
 def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
@@ -63,8 +70,7 @@ def source_at(code: CodeType, line: int) -> Source:
     if source is None:
         text = linecache.getline(file, line).strip()
         if not file.startswith("<"):
-            file = os.path.abspath(file)
-            here = os.getcwd() + os.sep
+            file, here = _full(file), _full("") + os.sep
             file = file[len(here) :] if file.startswith(here) else file
         source = _sources[(code.co_filename, code, line)] = Source(file, line, text)
     return source
