@@ -29,8 +29,7 @@ def polygon(polytope: Polytope) -> Polygon:
 
 def area(polygon: Sequence[Corner]) -> Fraction:
     """Return the area; negative for clockwise corners."""
-    pairs = zip(polygon, [*polygon[1:], polygon[0]], strict=True)
-    return sum((x * v - u * y for (x, y), (u, v) in pairs), ZERO) / 2
+    return sum((x * v - u * y for (x, y), (u, v) in sides(polygon)), ZERO) / 2
 
 
 def between(start: Corner, end: Corner, corners: Iterable[Corner]) -> list[Corner]:
@@ -63,7 +62,7 @@ class Sides:
             yield from pairwise([start, *between(start, end, on_line), end])
 
 
-def sides(polygon: Polygon) -> Iterable[tuple[Corner, Corner]]:
+def sides(polygon: Sequence[Corner]) -> Iterable[tuple[Corner, Corner]]:
     """Start and end of each side, counterclockwise."""
     return zip(polygon, [*polygon[1:], polygon[0]], strict=True)
 

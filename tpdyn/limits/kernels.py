@@ -10,6 +10,7 @@ module in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -239,11 +240,7 @@ class Evaluated:
         most = 1
         for var in self.network.batch:
             if self.network.program.statements[var].origin.phase == "forward" and var not in self.kernels.numeric:
-                shape = one.finite_shape(var)
-                size = 1
-                for k in shape:
-                    size *= k
-                most = max(most, (size // one.samples) ** 2)
+                most = max(most, (math.prod(one.finite_shape(var)) // one.samples) ** 2)
         pairs = max(1, ENTRIES // most)
         columns = min(other.samples, max(1, min(1024, pairs)))
         return max(1, min(one.samples, pairs // columns)), columns
@@ -256,7 +253,7 @@ class Evaluated:
                 v = type(v)(v.side, v.var, (*v.labels[:k], u.labels[k], *v.labels[k + 1 :]))
         rest = tuple(label for k, label in enumerate(u.labels) if k != batch)
         out = (u.labels[batch], v.labels[batch], *rest)
-        sized = getattr(self.kernels, kind)(tile, u, v, out)
+        sized = self.kernels.pair(kind, tile, u, v, out)
         return self._first(kind, sized, tuple(side.samples for side in tile.sides))
 
     def _alone(self, kind: Kind, tile: Tile) -> Tensor:
@@ -264,7 +261,7 @@ class Evaluated:
         u = self.kernels.seen(tile, 0, self.network.output)
         batch = self.network.batch[self.network.output]
         out = (u.labels[batch], *(label for k, label in enumerate(u.labels) if k != batch))
-        return self._first(kind, getattr(self.kernels, kind)(tile, u, u, out), (tile.sides[0].samples,))
+        return self._first(kind, self.kernels.pair(kind, tile, u, u, out), (tile.sides[0].samples,))
 
     def _first(self, kind: str, sized: Sized | None, shape: tuple[int, ...]) -> Tensor:
         if sized is None or sized.order < 0:

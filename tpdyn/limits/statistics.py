@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import final
 
@@ -126,7 +127,5 @@ def _rows(value: Tensor, statement: Statement) -> Tensor:
     """Lay finite axes out as rows (the first of them), wide axes as columns."""
     wide = statement.wide_axes
     finite = [axis for axis in range(value.dim()) if axis not in wide]
-    count = 1
-    for axis in finite:
-        count *= value.shape[axis]
+    count = math.prod(value.shape[axis] for axis in finite)
     return value.permute(*finite, *wide).reshape(count, -1)[:ROWS].double()

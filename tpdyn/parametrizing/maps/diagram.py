@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, final
 
 from tpdyn.exact.forms import Form
-from tpdyn.exact.outlines import Corner, Polygon, Sides, area, between, outlines, polygon
+from tpdyn.exact.outlines import Corner, Polygon, Sides, area, between, outlines, polygon, sides
 from tpdyn.exact.polytopes import Bound, Polytope, bound, box
 from tpdyn.exponents import ZERO
 from tpdyn.facts.facts import Facts
@@ -94,8 +94,7 @@ class PhaseDiagram:
                 return edge.phase
         for region in self.regions:
             for piece in region.pieces:
-                sides = zip(piece, [*piece[1:], piece[0]], strict=True)
-                if all(_left(start, end, point) >= 0 for start, end in sides):
+                if all(_left(start, end, point) >= 0 for start, end in sides(piece)):
                     return region.phase
         raise ValueError(
             f"({point[0]}, {point[1]}) is outside of the diagram: {self.x.label} is {self.x.low} to {self.x.high}, "
@@ -294,13 +293,13 @@ class _Mapper:
     ) -> tuple[tuple[Region, ...], tuple[Edge, ...], tuple[Spot, ...], tuple[Sized, ...]]:
         """Merge cells into regions, edges and spots, none of them larger or more than necessary; say the formulas of each."""
         cut = Sides([cell.polygon for cell in cells])
-        sides: dict[tuple[Corner, Corner], list[_Piece]] = {}
+        meeting: dict[tuple[Corner, Corner], list[_Piece]] = {}
         for cell in cells:
             for one, other in cut.parts(cell.polygon):
-                sides.setdefault((min(one, other), max(one, other)), []).append(cell)
+                meeting.setdefault((min(one, other), max(one, other)), []).append(cell)
         edges: list[tuple[Phase, Corner, Corner, list[_Piece]]] = []
         sized = [self.sizes.on(piece.cell, piece.phase, piece.polygon) for piece in cells]
-        for (start, end), around in sorted(sides.items(), key=lambda item: item[0]):
+        for (start, end), around in sorted(meeting.items(), key=lambda item: item[0]):
             for phase, holding, one, other in self.along(start, end, around):
                 edges.append((phase, one, other, around))
                 sized.append(self.sizes.on(holding, phase, (one, other)))

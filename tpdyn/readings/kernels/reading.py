@@ -62,14 +62,6 @@ from tpdyn.readings.kernels.sized import (
 class Kernels(Atoms):
     """The recursion for one program (see the module docstring)."""
 
-    def second(self, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """Compute `E[u v]`, summed over labels that `out` lacks; None for zero."""
-        return self.pair("second", tile, u, v, out)
-
-    def tangent(self, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
-        """Compute the tangent kernel of u and v, summed over labels that `out` lacks; None for zero."""
-        return self.pair("tangent", tile, u, v, out)
-
     def pair(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Compute the kernel of two values; the pattern of their labels is found once."""
         used = {*u.labels, *v.labels}
