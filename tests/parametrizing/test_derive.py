@@ -438,3 +438,30 @@ def test_the_decay_of_a_parameter_that_starts_at_zero_keeps_its_proportion_to_wh
     assert derived.exponents["4.weight"][2] == 1
     assert (readout.guard, readout.decay) == (0, ONE)  # w ~ n^-1 beside a gradient of order 0
     assert (hidden.guard, hidden.decay) == (-ONE, -HALF)  # w ~ n^-1/2 beside a gradient of order -1
+
+
+class Packed(nn.Module):
+    """One projection into n entries and six gates."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.into, self.both, self.out = nn.Linear(6, width), nn.Linear(width, width + 6), nn.Linear(width, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wide, gates = self.both(torch.tanh(self.into(x))).split([self.out.in_features, 6], -1)
+        return self.out(torch.tanh(wide)) * torch.sigmoid(gates)  # type: ignore[no-any-return]
+
+
+def test_parts_of_a_packed_weight_share_its_exponents_and_their_conflict_is_told() -> None:
+    """Its fixed rows are a readout. They have to start smaller than the wide rows should, and the weight is one."""
+    found = derive(reconstructed(Packed))
+    assert found.regime is Regime.FEATURE_LEARNING and not found.maximal
+    assert list(found.exponents) == [
+        f"{layer}.{kind}" for layer in ("into", "both", "out") for kind in ("weight", "bias")
+    ]
+    assert found.exponents["both.weight"] == (ZERO, ONE, ONE)
+    (conflict,) = found.conflicts
+    assert [said.partition(" [")[0] for said in conflict] == [
+        "the change of both must not grow with the width",
+        "both must not vanish at initialisation",
+    ]
