@@ -8,7 +8,8 @@ One width alone could not tell a dim of the batch from one of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never, final
 
@@ -27,6 +28,7 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
 )
+from tpdyn.program.law import NOTHING
 from tpdyn.program.program import Origin, Type
 from tpdyn.recorder.fitting.given import fitted_size, is_sparse
 from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_quotient, fit_root, fit_whole
@@ -228,58 +230,21 @@ class _Fitter:
 
     def instruction(self, position: int, versions: Sequence[LoweredStatement]) -> Instruction | Reshape:
         first = versions[0].instruction
-        all_of: list[Any] = [version.instruction for version in versions]
-        match first:
-            case Reshape() | Gather() | Scatter() | Eigenvalues() | Spectral():
-                return first
-            case Leaf():
-                law = self.law(position, first, versions)
-                return replace(first, law=self.sized(position, law, versions) if law.kind in ("data", "array") else law)
-            case Contract():
-                scales = [i.scale for i in all_of]
-                return (
-                    first
-                    if _all_equal(scales)
-                    else replace(first, scale=self.fit_number(position, "the factor", scales))
-                )
-            case Combine(terms=terms):
-                if _all_equal(all_of):
-                    return first
-                fitted = tuple(
-                    (self.fit_number(position, f"the factor of term {k + 1}", [i.terms[k][0] for i in all_of]), operand)
-                    for k, (_, operand) in enumerate(terms)
-                )
-                constant = self.fit_number(position, "the constant", [i.constant for i in all_of])
-                return replace(first, terms=fitted, constant=constant)
-            case Apply(parameters=parameters):
-                if _all_equal(all_of):
-                    return first
-                return replace(
-                    first,
-                    parameters=tuple(
-                        self.fit_number(position, f"parameter {k + 1}", [i.parameters[k] for i in all_of])
-                        for k in range(len(parameters))
-                    ),
-                )
-            case Slice():
-                start = self.fit_dim(position, "the start of the slice", [int(i.start.constant) for i in all_of])
-                length = self.fit_dim(position, "the length of the slice", [int(i.length.constant) for i in all_of])
-                return replace(first, start=start, length=length)
-            case Concat(lengths=lengths):
-                return replace(
-                    first,
-                    lengths=tuple(
-                        self.fit_dim(
-                            position, f"the length of part {k + 1}", [int(i.lengths[k].constant) for i in all_of]
-                        )
-                        for k in range(len(lengths))
-                    ),
-                )
-            case _:
-                assert_never(first)
+        if isinstance(first, Leaf):
+            law = self.law(position, first, versions)
+            return replace(first, law=self.sized(position, law, versions) if law.kind in ("data", "array") else law)
+        columns = zip(*[_numbers(version.instruction) for version in versions], strict=True)
+        fitted = iter([self.fit_number(position, column) for column in columns])
+        return _with_numbers(first, lambda number: next(fitted))
 
-    def fit_number(self, position: int, what: str, scalings: Sequence[Scaling]) -> Scaling:
-        return self.fit_constant(position, what, [scaling.constant for scaling in scalings])
+    def fit_number(self, position: int, column: Sequence[_Number]) -> Scaling:
+        """Fit one number of an instruction, as it is at each width."""
+        first = column[0]
+        if first.is_whole:
+            return self.fit_dim(position, first.what, [int(each.value.constant) for each in column])
+        if all(each.value == first.value for each in column):
+            return first.value
+        return self.fit_constant(position, first.what, [each.value.constant for each in column])
 
     def fit_dim(self, position: int, what: str, values: Sequence[int]) -> Scaling:
         key = tuple(values)
@@ -333,7 +298,7 @@ class _Fitter:
         if location is not None and scale is not None:
             return Law(laws[0].kind, location, scale)
         if laws[0].is_given:  # the numbers only describe the data
-            return Law(laws[0].kind, Scaling.of(_mean(numbers[0])), Scaling.of(_mean(numbers[1])))
+            return Law(laws[0].kind, *(Scaling.of(sum(values) / len(values)) for values in numbers))
         root = fit_root(self.widths, numbers[1])
         if location is not None and root is not None:
             self.late[first.name] = root[1]
@@ -343,7 +308,7 @@ class _Fitter:
                     "number. It is read as for larger widths"
                 )
             return Law(laws[0].kind, location, root[0])
-        counts = [_size(version.shape) for version in versions]
+        counts = [math.prod(version.shape) for version in versions]
         return self.measured_law(position, first, laws[0], numbers, counts)
 
     def sized(self, position: int, law: Law, versions: Sequence[LoweredStatement]) -> Law:
@@ -376,7 +341,7 @@ class _Fitter:
         """
         if any(law.kind != "orthogonal" for law in laws):
             return None
-        sides = [(shape[0], _size(shape[1:])) for shape in shapes]
+        sides = [(shape[0], math.prod(shape[1:])) for shape in shapes]
         grows = max((0, 1), key=lambda side: (sides[-1][side] / sides[0][side], sides[-1][side]))
         size = fit_whole(self.widths, [both[grows] for both in sides])
         scales = [float(law.scale.constant) for law in laws]
@@ -471,18 +436,46 @@ def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
             drawn = kind == "data" and law.kind in ("normal", "uniform", "iid")
             seen = "iid" if law.kind == "orthogonal" else law.kind
             return (*shared, kind, name, "data" if drawn else seen)
-        case Contract(operands=operands):
-            return (*shared, operands)
-        case Combine(terms=terms, epsilon=epsilon):
-            return (*shared, tuple(operand for _, operand in terms), epsilon)
-        case Apply(function=function, operands=operands, parameters=parameters, along=along):
-            return (*shared, function, operands, len(parameters), along)
-        case Slice(value=value, axis=axis, step=step):
-            return (*shared, value, axis, step)
-        case Concat(parts=parts, axis=axis):
-            return (*shared, parts, axis)
-        case Gather() | Scatter() | Reshape() | Eigenvalues() | Spectral():
-            return (*shared, instruction)
+        case _:
+            return (*shared, _with_numbers(instruction, lambda number: NOTHING))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A number of an instruction: what an error calls it, its value at one width, and whether it counts entries."""
+
+    what: str
+    value: Scaling
+    is_whole: bool = False
+
+
+def _numbers(instruction: Instruction | Reshape) -> list[_Number]:
+    numbers: list[_Number] = []
+    _with_numbers(instruction, lambda number: numbers.append(number) or number.value)  # type: ignore[func-returns-value]
+    return numbers
+
+
+def _with_numbers(instruction: Instruction | Reshape, new: Callable[[_Number], Scaling]) -> Instruction | Reshape:
+    """Replace each number of an instruction, in order; a leaf has a law in place of numbers."""
+    match instruction:
+        case Leaf() | Gather() | Scatter() | Reshape() | Eigenvalues() | Spectral():
+            return instruction
+        case Contract(scale=scale):
+            return replace(instruction, scale=new(_Number("the factor", scale)))
+        case Combine(terms=terms, constant=constant):
+            named = [(_Number(f"the factor of term {k}", scale), read) for k, (scale, read) in enumerate(terms, 1)]
+            scaled = tuple((new(number), read) for number, read in named)
+            return replace(instruction, terms=scaled, constant=new(_Number("the constant", constant)))
+        case Apply(parameters=parameters):
+            given = tuple(new(_Number(f"parameter {k}", each)) for k, each in enumerate(parameters, 1))
+            return replace(instruction, parameters=given)
+        case Slice(start=start, length=length):
+            first = new(_Number("the start of the slice", start, True))
+            return replace(instruction, start=first, length=new(_Number("the length of the slice", length, True)))
+        case Concat(lengths=lengths):
+            parts = [_Number(f"the length of part {k}", length, True) for k, length in enumerate(lengths, 1)]
+            return replace(instruction, lengths=tuple(map(new, parts)))
         case _:
             assert_never(instruction)
 
@@ -525,17 +518,6 @@ def describe(statement: LoweredStatement | FittedStatement) -> str:
 def _all_equal(items: Sequence[Any]) -> bool:
     first = items[0]
     return all(item == first for item in items)
-
-
-def _size(shape: Sequence[int]) -> int:
-    product = 1
-    for dim in shape:
-        product *= dim
-    return product
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _digits(value: Number) -> str:

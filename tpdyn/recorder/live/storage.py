@@ -8,6 +8,7 @@ through the inverse chain into the base. A view that is never read is forgotten.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -207,11 +208,11 @@ class Storages:
         if dtype != base_dtype or lazy or base_lazy:
             return None
         last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-        if 0 in size or offset < base_offset or last >= base_offset + _numel(base_size):
+        if 0 in size or offset < base_offset or last >= base_offset + math.prod(base_size):
             return None
         if geometry == base and geometry in cell.views:
             return cell.views[geometry]
-        if _numel(size) == _numel(base_size) and _is_contiguous(size, stride):
+        if math.prod(size) == math.prod(base_size) and _is_contiguous(size, stride):
             view = _View(base, aten.view.default, (list(size),), {}, origin)
         else:
             view = _View(base, aten.as_strided.default, (list(size), list(stride), offset - base_offset), {}, origin)
@@ -290,13 +291,6 @@ class Storages:
 def _alive(storage: torch.UntypedStorage) -> StorageWeakRef:
     """Keep the storage's address from being used again (not its memory)."""
     return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-
-
-def _numel(size: tuple[int, ...]) -> int:
-    total = 1
-    for n in size:
-        total *= n
-    return total
 
 
 def _is_contiguous(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:

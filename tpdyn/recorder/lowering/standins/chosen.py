@@ -119,11 +119,6 @@ def minimum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -
     return extreme(b, x, dim, keepdim, False)
 
 
-def amin(b: LoweredBuilder, x: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """Return the smallest entry along dims."""
-    return over(b, x, dim, keepdim, False)
-
-
 def over(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool, largest: bool) -> Tensor:
     """Return the largest (or smallest) entry along several dims, one after the other."""
     rank = len(b.shape(x))
@@ -376,31 +371,9 @@ def _written(b: LoweredBuilder, x: Any, dim: int, index: Chosen, values: Any) ->
     return b.combine([(1, kept), (1, new)])
 
 
-def _embedding(b: LoweredBuilder, weight: Any, index: Chosen, *_: Any, **__: Any) -> Any:
-    return _index(b, weight, [index])
-
-
-def _index_select(b: LoweredBuilder, x: Any, dim: int, index: Chosen) -> Any:
-    return _index(b, x, [*[None] * (dim % len(b.shape(x))), index])
-
-
+_VIEWS = "view _unsafe_view reshape expand permute transpose t unsqueeze squeeze select slice".split()
 READERS: dict[str, Callable[..., Any]] = {
-    **{
-        name: _view(name)
-        for name in (
-            "view",
-            "_unsafe_view",
-            "reshape",
-            "expand",
-            "permute",
-            "transpose",
-            "t",
-            "unsqueeze",
-            "squeeze",
-            "select",
-            "slice",
-        )
-    },
+    **{name: _view(name) for name in _VIEWS},
     **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "contiguous"), _same),
     "eq": _equal,
     "ne": lambda b, x, y: b.combine([(-1, _equal(b, x, y))], 1.0),
@@ -416,8 +389,8 @@ READERS: dict[str, Callable[..., Any]] = {
     "scatter_add": _scatter_add,
     "index": _index,
     "index_put": _index_put,
-    "embedding": _embedding,
-    "index_select": _index_select,
+    "embedding": lambda b, weight, index, *_, **__: _index(b, weight, [index]),
+    "index_select": lambda b, x, dim, index: _index(b, x, [*[None] * (dim % len(b.shape(x))), index]),
     "value_selecting_reduction_backward": _reduction_backward,
 }
 
@@ -441,7 +414,7 @@ RULES: dict[str, Rule] = {
     "argmax": _best(True),
     "argmin": _best(False),
     "min": minimum,
-    "amin": amin,
+    "amin": lambda b, x, dim=(), keepdim=False: over(b, x, dim, keepdim, False),
     "median": median,
     "nonzero": nonzero,
     "nonzero_static": nonzero,
