@@ -430,14 +430,13 @@ def _skeleton(statement: LoweredStatement) -> tuple[Any, ...]:
     """Return all that must be equal at every width: the statement without its numbers."""
     instruction = statement.instruction
     shared: tuple[Any, ...] = (type(instruction), len(statement.shape), statement.type, _scope_of(statement.origin))
-    match instruction:
-        case Leaf(kind=kind, name=name, law=law):
-            # draws that share rows with others at some widths are data there (see `lowering.identity`)
-            drawn = kind == "data" and law.kind in ("normal", "uniform", "iid")
-            seen = "iid" if law.kind == "orthogonal" else law.kind
-            return (*shared, kind, name, "data" if drawn else seen)
-        case _:
-            return (*shared, _with_numbers(instruction, lambda number: NOTHING))
+    if isinstance(instruction, Leaf):
+        law = instruction.law
+        # draws that share rows with others at some widths are data there (see `lowering.identity`)
+        drawn = instruction.kind == "data" and law.kind in ("normal", "uniform", "iid")
+        seen = "iid" if law.kind == "orthogonal" else law.kind
+        return (*shared, instruction.kind, instruction.name, "data" if drawn else seen)
+    return (*shared, _with_numbers(instruction, lambda number: NOTHING))
 
 
 @final
