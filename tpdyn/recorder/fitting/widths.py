@@ -233,6 +233,8 @@ class _Fitter:
         if isinstance(first, Leaf):
             law = self.law(position, first, versions)
             return replace(first, law=self.sized(position, law, versions) if law.kind in ("data", "array") else law)
+        if not isinstance(first, Slice | Concat) and _all_equal([version.instruction for version in versions]):
+            return first
         columns = zip(*[_numbers(version.instruction) for version in versions], strict=True)
         fitted = iter([self.fit_number(position, column) for column in columns])
         return _with_numbers(first, lambda number: next(fitted))
