@@ -13,7 +13,7 @@ from tpdyn.program.builder import Builder
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Program
-from tpdyn.readings.kernels.frame import Tile
+from tpdyn.readings.kernels.frame import Kind, Tile
 from tpdyn.readings.kernels.kinds import matrix_of, numbers_of, sources_of
 from tpdyn.readings.kernels.numbers import Numbers
 from tpdyn.readings.kernels.reading import Kernels
@@ -33,7 +33,7 @@ def built(write: Callable[[Builder, int], int]) -> tuple[Program, int, int]:
     return b.build(), x, made
 
 
-def kernel(kind: str, write: Callable[[Builder, int], int]) -> tuple[torch.Tensor, Sized | None]:
+def kernel(kind: Kind, write: Callable[[Builder, int], int]) -> tuple[torch.Tensor, Sized | None]:
     """The kernel of all pairs of three inputs, though the program was written for two."""
     program, x, made = built(write)
     batch = {var: 0 for var, s in enumerate(program.statements) if s.shape[:1] == (Scaling.of(2),)}
@@ -41,7 +41,7 @@ def kernel(kind: str, write: Callable[[Builder, int], int]) -> tuple[torch.Tenso
     numbers = Numbers(program, x, batch, X)
     tile = Tile((numbers, numbers))
     u, v = (kernels.seen(tile, side, made) for side in (0, 1))
-    found = getattr(kernels, kind)(tile, u, v, (u.labels[0], v.labels[0]))
+    found = kernels.pair(kind, tile, u, v, (u.labels[0], v.labels[0]))
     return (torch.zeros(3, 3, dtype=torch.float64) if found is None else found.value), found
 
 
