@@ -71,6 +71,7 @@ RATES: dict[str, tuple[str, str, str]] = {
     ),
     "measured runs have the predicted orders": ("99 % intervals", "1 % promised", "orders off by 1/2, for most values"),
     "a monitored run over processes is the run": ("bit for bit", "none", "a probe that changes batch norm"),
+    "right verdicts stand where powers cross": ("the judge; slopes within 0.5", "seeds fixed", "orders too small by 1"),
     "runs keep their orders at very large widths": (
         "99 % intervals",
         "as the judge's",
@@ -87,6 +88,8 @@ RATES: dict[str, tuple[str, str, str]] = {
     "orders bound random training": ("measured twice", "1e-4 an example", "1/2 at one number: half; 1: always"),
     "orders do not depend on depth": (EXACT, "none", "parities forgotten beyond 48 sources"),
     "orders of kinks and functions of weights": (EXACT + "; slopes", "none", "the earlier rules, off by 1/2"),
+    "orders of matrices of activations": (EXACT + "; slopes", "none", "what was called a growing batch, as outside"),
+    "orders of packed projections": ("slopes within 0.4", "3 standard deviations", "the order of the other parts"),
     "orders of weights that are computed": (
         EXACT + "; slopes within 0.4",
         "seeds fixed",

@@ -11,6 +11,7 @@ from aten_tapes import check, draw, lowered_outputs
 from lowered_scripts import mlp
 from torch import nn
 
+import tpdyn
 from tpdyn.program.instructions import Leaf
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.lowering import LoweringError, lower
@@ -156,3 +157,21 @@ def test_a_network_of_bare_tensors_reads_its_parameters_in_the_first_pass() -> N
 def test_a_mean_over_nothing_is_refused_with_its_line() -> None:
     with pytest.raises(LoweringError, match=r"a mean over no entries: some dim has size 0 at tiny\.py:1"):
         lowered_outputs(lambda x: x[:0].mean(0) + x[0], [draw(4, 4)])
+
+
+def test_what_is_made_of_initial_parameters_in_a_long_chain_is_written_from_its_start() -> None:
+    """Two hundred steps of a power iteration, nested in each other, exceed Python's stack."""
+
+    def train(width: int) -> None:
+        layer, x = nn.Linear(width, width, bias=False), torch.ones(width)
+        with torch.no_grad():
+            for _ in range(200):
+                x = torch.tanh(layer.weight @ x)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            layer(x).square().mean().backward()
+            optimizer.step()
+
+    program = tpdyn.record(train, widths=(4, 6, 10), steps=1)
+    assert sum(getattr(s.instruction, "function", "") == "tanh" for s in program.statements) == 200

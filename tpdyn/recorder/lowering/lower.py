@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import replace
 from typing import Any, final
@@ -61,6 +62,9 @@ STANDINS: tuple[StandIn, ...] = (
     complex_numbers.COMPLEX,
 )
 """Which stand-ins does an operation meet? They are asked in this order. The first that has a rule for it reads it."""
+
+NESTED = 20
+"""So many values are written down within each other; longer chains from their start. Python's stack has a thousand frames."""
 
 BEFORE = ("initialization", "data")
 """The phases before and between passes: a copy that is made there is a parameter's own beginning."""
@@ -136,6 +140,7 @@ def _multiplied(b: LoweredBuilder, args: Any, kwargs: dict[str, Any]) -> tuple[A
 class _Lowering:
     def __init__(self, tape: Tape, *, fed_by_constants: bool = False) -> None:
         self.tape, self.fed_by_constants = tape, fed_by_constants
+        self._nested = 0  # values that are being written down, each for the next
         self.builder = LoweredBuilder()
         self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
@@ -278,13 +283,32 @@ class _Lowering:
         """Return an output of an operation on parameters, written down now; None where rules cannot."""
         b, origin = self.builder, call.node.origin
         before, b.origin = b.origin, replace(b.origin, module=origin.module, source=origin.source)
+        self._nested += 1
         try:
+            if self._nested > NESTED:
+                self._write_inputs(call)
             value = self._plain(call)[number]
         except Refusal:
             return None
         finally:
             b.origin = before
+            self._nested -= 1
         return value if isinstance(value, Handle) else None
+
+    def _write_inputs(self, call: Call) -> None:
+        """Write down what an operation reads, from the start of its chain. (A power iteration is a long one.)"""
+        waiting, opened = known_inputs(call.args, call.kwargs), set[int]()
+        while waiting:
+            known = waiting[-1]
+            if id(known) not in opened and known.leaf is None and isinstance(known.made, functools.partial):
+                opened.add(id(known))
+                source = known.made.args[0]
+                waiting += known_inputs(source.args, source.kwargs)
+            else:
+                waiting.pop()
+                if id(known) in opened:
+                    with contextlib.suppress(Refusal):  # if it is needed, its reader says so
+                        self.builder.value(known)
 
     def _plain(self, call: Call) -> tuple[Made | None, ...]:
         """Return what the plain rule makes, of values and known tensors only."""
