@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tpdyn.recorder.canonical import canonical
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.verify import verify_program
 from tpdyn.recorder.fitting.widths import FitError, fit
+from tpdyn.recorder.lowering import LoweringError
 from tpdyn.recorder.record import How, further_width, lowered_at, record
 
 N = Scaling.of(1, 1)
@@ -463,3 +465,21 @@ def test_a_root_of_the_width_is_verified_at_a_width_where_it_is_whole() -> None:
     program = record(train, widths=(16, 36, 64), steps=1)
     assert program.verified == 100
     assert Scaling.of(1, "1/2") in {dim for statement in program.statements for dim in statement.shape}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_search_for_garbage_is_as_it_was_after_a_recording_also_one_that_is_refused(on: bool) -> None:
+    def refused(width: int) -> None:
+        weight = torch.nn.Parameter(torch.ones(width, width))
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        torch.special.i0(weight).sum().backward()
+        optimizer.step()
+
+    before = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        with pytest.raises(LoweringError, match="i0"):
+            record(refused, widths=(4, 6, 10), steps=1)
+        assert gc.isenabled() == on
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -10,8 +10,9 @@ is checked against a further recording at a width that it has not seen.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -144,7 +145,8 @@ def _recorded(
         lowereds.append(_lowered(tape, verify=how.verify))
         del tape  # the next one needs its memory
     tell("fitting the width")
-    form = canonical(fit(lowereds))
+    with _uncollected():
+        form = canonical(fit(lowereds))
     if declared := check_finite(form.program, finite, kept):
         form = Canonical(replace(form.program, notes=(*form.program.notes, *declared)), form.views)
     if how.verify:
@@ -175,7 +177,21 @@ def lowered_at(train: Callable[[int], object], width: int, how: How, *, double: 
 def _lowered(tape: Tape, *, verify: bool, double: bool = False) -> Lowered:
     if verify:
         verify_tape(tape)
-    return lower(replace(tape, live=replay_in_double(tape) if double else {}))
+    tape = replace(tape, live=replay_in_double(tape) if double else {})
+    with _uncollected():
+        return lower(tape)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause Python's search for cycles. What is written down stays, and each search would walk through all of it in vain."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def check_at(
@@ -310,7 +326,8 @@ def joined(recordings: Sequence[recording]) -> Program:
         raise RecordingError(f"widths {', '.join(str(tape.width) for tape in tapes)}: expected each once")
     held_out = tapes.pop() if len(tapes) > 3 else None
     lowereds = [_lowered(tape, verify=True) for tape in tapes]
-    form = canonical(fit(lowereds))
+    with _uncollected():
+        form = canonical(fit(lowereds))
     if held_out is not None:
         last = _lowered(held_out, verify=True, double=True)
         check_same_structure(lowereds[0], last)
