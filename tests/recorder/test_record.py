@@ -6,6 +6,7 @@ import gc
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.verify import verify_program
 from tpdyn.recorder.fitting.widths import FitError, fit
 from tpdyn.recorder.lowering import LoweringError
-from tpdyn.recorder.record import How, further_width, lowered_at, record
+from tpdyn.recorder.record import How, further_width, joined, lowered_at, record
 
 N = Scaling.of(1, 1)
 
@@ -483,3 +484,58 @@ def test_the_search_for_garbage_is_as_it_was_after_a_recording_also_one_that_is_
         assert gc.isenabled() == on
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def few_by_numpy(power: float, count: int, *, seeded: bool = False, largest: int = 10**9) -> Callable[[int], None]:
+    """A few entries drawn by numpy, after others whose number grows: each width draws its own."""
+
+    def train(width: int) -> None:
+        if width > largest:
+            raise ValueError(f"at most {largest}")
+        if seeded:
+            np.random.seed(1)  # noqa: NPY002
+        np.random.randn(width)  # noqa: NPY002
+        model = nn.Sequential(nn.Linear(5, width), nn.Linear(width, 3))
+        model.register_parameter("shift", nn.Parameter(torch.tensor(np.random.randn(count)).float() * width**power))  # noqa: NPY002
+        x, y = batch()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.mse_loss(model(x) + model.shift.sum(), y).backward()
+            optimizer.step()
+
+    return train
+
+
+def law_of_shift(program: Program) -> tuple[Fraction | None, str]:
+    law = next(s.instruction.law for s in program.statements if isinstance(s.instruction, Leaf) and "shift" in s.name)
+    return law.scale.order, next(note for note in program.notes if note.startswith("shift"))
+
+
+@pytest.mark.parametrize(("count", "power", "seeded"), [(2, 0.0, False), (2, 0.5, True), (1, -0.5, True)])
+def test_a_few_entries_that_numpy_draws_grow_only_if_several_seeds_say_so(
+    count: int, power: float, seeded: bool
+) -> None:
+    order, note = law_of_shift(record(few_by_numpy(power, count, seeded=seeded), (4, 6, 10), steps=1, verify=False))
+    assert order == Fraction(power) and "more seeds" in note
+
+
+def test_where_a_script_accepts_no_width_far_away_the_recorded_ones_are_compared() -> None:
+    order, note = law_of_shift(record(few_by_numpy(1.0, 16, largest=14), (4, 6, 10), steps=1))
+    assert order == 1 and "more seeds" in note
+
+
+def test_joined_recordings_of_a_few_entries_cannot_be_drawn_again() -> None:
+    recordings = []
+    for width in (16, 24, 40):
+        torch.manual_seed(width)
+        shift = nn.Parameter(torch.randn(2) * width)
+        model = nn.Linear(5, width)
+        with tpdyn.recording(1, width=width) as recorder:
+            x, y = batch()
+            optimizer = torch.optim.SGD([*model.parameters(), shift], lr=0.01)
+            F.mse_loss(model(x).mean(1, keepdim=True) + shift.sum(), y[:, :1]).backward()
+            optimizer.step()
+        recordings.append(recorder)
+    program = joined(recordings)
+    assert any("too few (2)" in note for note in program.notes)

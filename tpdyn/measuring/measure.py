@@ -1,7 +1,7 @@
 """How does the real script behave at each width? It is run at every width and seed, a few optimizer steps long.
 
 The script is the user's own: nothing in it is rewritten. Each run is seeded (torch, numpy, random). Behind seeds that
-the script gives itself it has a stream of its own (`tpdyn.scripts.seeding`). `tpdyn.measuring.observe` observes it, and
+the script gives itself it has a stream of its own (`tpdyn.recorder.live.seeding`). `tpdyn.measuring.observe` observes it, and
 stops it after the wanted number of optimizer steps. Runs that diverge are data. Runs that are the same, bit for bit,
 count once.
 """

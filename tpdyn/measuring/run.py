@@ -13,8 +13,8 @@ from tpdyn.measuring.measurement import Measurement
 from tpdyn.measuring.observe import Observation, Observer
 from tpdyn.recorder.live.frames import raised
 from tpdyn.recorder.live.hooks import aside
+from tpdyn.recorder.live.seeding import stream
 from tpdyn.recorder.live.surroundings import seed_everything
-from tpdyn.scripts.seeding import stream
 
 
 class MeasuringError(RuntimeError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -27,11 +27,13 @@ from tpdyn.recorder.canonical import Canonical, canonical
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.declared import check_finite, is_dim
 from tpdyn.recorder.fitting.fake import Numbers, Signed, check_signatures, noting, signatures, signatures_at
+from tpdyn.recorder.fitting.few import APART, Redrawn, seeds_for
 from tpdyn.recorder.fitting.verify import replay_in_double, verify_program
 from tpdyn.recorder.fitting.widths import check_same_structure, check_widths, fit
 from tpdyn.recorder.live.choices import Choices
 from tpdyn.recorder.live.recorder import Recorder, record_tape
 from tpdyn.recorder.live.replay import verify_tape
+from tpdyn.recorder.live.seeding import stream
 from tpdyn.recorder.live.tape import Tape
 from tpdyn.recorder.lowered import Lowered
 from tpdyn.recorder.lowering import lower
@@ -146,7 +148,12 @@ def _recorded(
         del tape  # the next one needs its memory
     tell("fitting the width")
     with _uncollected():
-        form = canonical(fit(lowereds))
+        fitted = fit(lowereds)
+    if fitted.few and not built:
+        tell(f"drawing {', '.join(fitted.few)} at more seeds")
+        fitted = fit(lowereds, redrawn(train, widths, how, fitted.few))
+    with _uncollected():
+        form = canonical(fitted)
     if declared := check_finite(form.program, finite, kept):
         form = Canonical(replace(form.program, notes=(*form.program.notes, *declared)), form.views)
     if how.verify:
@@ -208,6 +215,35 @@ def check_at(
         ) from error
     check_same_structure(first, held_out, laws=laws)
     return verify_program(form, held_out)
+
+
+def redrawn(
+    train: Callable[[int], object], widths: Sequence[int], how: How, few: Mapping[str, int]
+) -> dict[str, Redrawn]:
+    """Draw initial parameters at several seeds: at the smallest width and, where the script accepts it, at one far from it.
+
+    few: the number of entries of each. Those that are not met in the first step are left out.
+    """
+    how = replace(how, steps=1, verify=False)
+
+    def drawn(width: int, seed: int) -> dict[str, torch.Tensor]:
+        with stream(seed):
+            lowered = lowered_at(train, width, replace(how, seed=seed))
+        leaves = ((at, lowered.statements[at].instruction) for at in lowered.leaf_values)
+        return {
+            leaf.name: lowered.leaf_values[at] for at, leaf in leaves if isinstance(leaf, Leaf) and leaf.name in few
+        }
+
+    both = (widths[0], APART * widths[0])
+    seeds = range(how.seed + 1, how.seed + 1 + seeds_for(min(few.values())))
+    try:
+        far = [drawn(both[1], seed) for seed in seeds]
+    except RecordingError:
+        both = (widths[0], widths[-1])
+        far = [drawn(both[1], seed) for seed in seeds]
+    near = [drawn(both[0], seed) for seed in seeds]
+    met = [name for name in few if all(name in draws for draws in (*near, *far))]
+    return {name: Redrawn(both, ([draws[name] for draws in near], [draws[name] for draws in far])) for name in met}
 
 
 def further_width(widths: Sequence[int], program: Program | None = None) -> int:

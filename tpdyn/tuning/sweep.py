@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from tpdyn.recorder.live.frames import raised
+from tpdyn.recorder.live.seeding import stream
 from tpdyn.recorder.live.surroundings import seed_everything, undisturbed
-from tpdyn.scripts.seeding import stream
 from tpdyn.store.means import HERE, Means
 from tpdyn.store.store import Measured
 from tpdyn.tuning.hyperparameters import INIT, OUTPUT, CannotMultiply, multiplied

@@ -124,7 +124,7 @@ def test_two_entries_that_each_width_draws_anew_have_order_zero(seed: int) -> No
     leaf = fitted.statements[-1].instruction
     assert isinstance(leaf, Leaf)
     assert leaf.law.scale.order == 0 and leaf.law.location.order in (0, None)
-    assert any("too few to show a power" in note for note in fitted.notes)
+    assert fitted.few == {"v": 2} and any("too few (2)" in note for note in fitted.notes)
 
 
 def test_a_power_that_many_entries_show_is_not_noted() -> None:

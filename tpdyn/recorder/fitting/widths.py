@@ -9,7 +9,7 @@ One width alone could not tell a dim of the batch from one of the model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never, final
 
@@ -30,6 +30,7 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.law import NOTHING
 from tpdyn.program.program import Origin, Type
+from tpdyn.recorder.fitting.few import Redrawn, law_of_few
 from tpdyn.recorder.fitting.given import fitted_size, is_sparse
 from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_quotient, fit_root, fit_whole
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
@@ -62,7 +63,8 @@ class FittedStatement:
 @final
 @dataclass(slots=True)
 class Fitted:
-    """Several `Lowered` as one, in a symbolic width."""
+    """Several `Lowered` as one, in a symbolic width. few: parameters whose size only
+    several seeds can tell, and how many entries they have."""
 
     widths: tuple[int, ...]
     statements: list[FittedStatement]
@@ -71,10 +73,12 @@ class Fitted:
     steps: int = 0
     notes: list[str] = field(default_factory=list)
     late: dict[str, float] = field(default_factory=dict)
+    few: dict[str, int] = field(default_factory=dict)
 
 
 FEW = 256
-"""So many entries tell powers that differ by 1/2 apart at 5 standard errors, at widths 16, 24, 40."""
+"""So many entries tell powers that differ by 1/2 apart at 5 standard errors, at widths 16, 24, 40. Fewer need several seeds."""
+ADVICE = "Build the model inside the recorded function, and draw it by torch: then its law is recorded, not measured."
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
@@ -96,8 +100,10 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     return distinct
 
 
-def fit(lowereds: Sequence[Lowered]) -> Fitted:
+def fit(lowereds: Sequence[Lowered], redrawn: Mapping[str, Redrawn] | None = None) -> Fitted:
     """Fit one program in a symbolic width to the lowered recordings at several widths.
+
+    redrawn: draws at several seeds of parameters with few entries, by name (see `Fitted.few`).
 
     Raises:
         FitError: fewer than two widths, or a different structure. A number that is not a power of the width, or every dim
@@ -107,7 +113,7 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
         check_widths([lowered.width for lowered in lowereds])
     lowereds = sorted(lowereds, key=lambda lowered: lowered.width)
     widths = tuple(lowered.width for lowered in lowereds)
-    fitter = _Fitter(widths, lowereds)
+    fitter = _Fitter(widths, lowereds, redrawn or {})
     statements = [fitter.statement(position) for position in range(min(len(x.statements) for x in lowereds))]
     fitter.check_lengths()
     fitter.check_tables()
@@ -119,7 +125,7 @@ def fit(lowereds: Sequence[Lowered]) -> Fitted:
     first = lowereds[0]
     return Fitted(
         widths, statements, list(first.parameters), list(first.marks), first.steps, [*first.notes, *fitter.notes],
-        fitter.late,
+        fitter.late, fitter.few,
     )  # fmt: skip
 
 
@@ -130,7 +136,7 @@ def check_same_structure(first: Lowered, other: Lowered, *, laws: bool = True) -
     """
     if not laws:
         other = replace(other, statements=_with_laws_of(first, other))
-    fitter = _Fitter((first.width, other.width), (first, other))
+    fitter = _Fitter((first.width, other.width), (first, other), {})
     for position in range(min(len(first.statements), len(other.statements))):
         fitter.check_same(position, [first.statements[position], other.statements[position]])
     fitter.check_lengths()
@@ -138,8 +144,9 @@ def check_same_structure(first: Lowered, other: Lowered, *, laws: bool = True) -
 
 
 class _Fitter:
-    def __init__(self, widths: tuple[int, ...], lowereds: Sequence[Lowered]) -> None:
-        self.widths, self.lowereds = widths, lowereds
+    def __init__(self, widths: tuple[int, ...], lowereds: Sequence[Lowered], redrawn: Mapping[str, Redrawn]) -> None:
+        self.widths, self.lowereds, self.redrawn = widths, lowereds, redrawn
+        self.few: dict[str, int] = {}
         self.notes: list[str] = []
         self.late: dict[str, float] = {}
         self.whole: dict[tuple[int, ...], Scaling | None] = {}
@@ -369,8 +376,14 @@ class _Fitter:
         Gaussian's; of a mean: std/sqrt(N). A mean within 5 of its errors of zero at each width is zero.
         """
         means, deviations = numbers
-        if min(counts) == max(counts) < FEW and any(deviations):
-            return self.law_of_few(leaf, law, means, deviations, counts[0])
+        if (law.kind == "iid" or max(counts) == 1) and min(counts) == max(counts) < FEW:
+            self.few[leaf.name] = counts[0]
+            few = law_of_few(leaf.name, means, deviations, counts[0], self.redrawn.get(leaf.name))
+            if few is None:
+                problem = f"outside the theory: the size of {leaf.name}, drawn at many seeds, is no power of the width"
+                raise FitError(self.message(position, problem, ADVICE), outside=True)
+            self.notes.append(few[1])
+            return few[0]
         errors = [1.5 / (2 * count) ** 0.5 for count in counts]
         fitted = fit_measured(self.widths, deviations, errors)
         centred = all(abs(m) <= 5 * d / c**0.5 for m, d, c in zip(means, deviations, counts, strict=True))
@@ -386,7 +399,7 @@ class _Fitter:
                     position,
                     f"the initialisation of {leaf.name} has mean {self.table(means)} and standard deviation "
                     f"{self.table(deviations)}: no power of the width",
-                    "Build the model inside the recorded function, and draw it by torch: then its law is recorded, not measured.",
+                    ADVICE,
                 ),
                 outside=True,
             )
@@ -396,20 +409,6 @@ class _Fitter:
                 f"deviation, {fitted[0]}, is the likeliest but not certain. Build the model inside the recorded function."
             )
         return Law(law.kind, mean[0], fitted[0])
-
-    def law_of_few(self, leaf: Leaf, law: Law, means: Sequence[float], deviations: Sequence[float], count: int) -> Law:
-        """Return the law of a few entries along no dim that grows: their size does not depend on the width.
-
-        One draw of them at each width shows their noise, to which some power could be fitted.
-        """
-        size = (sum(d * d for d in deviations) / len(deviations)) ** 0.5
-        centre = sum(means) / len(means)
-        self.notes.append(
-            f"{leaf.name}: its initialisation was measured, not recorded. Its {count} entries are too few to show a power of "
-            "the width. Their size is taken for the same at all widths. Draw them by torch inside the recorded function."
-        )
-        at_zero = all(abs(m) <= 5 * size / count**0.5 for m in means)
-        return Law(law.kind, Scaling(()) if at_zero else Scaling.of(centre), Scaling.of(size))
 
     def table(self, values: Sequence[Number]) -> str:
         return ", ".join(f"{_digits(value)} at width {width}" for width, value in zip(self.widths, values, strict=True))

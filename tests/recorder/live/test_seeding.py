@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/scripts/seeding.py: each stream its own random numbers behind the script's own seeds."""
+"""Mirrors tpdyn.recorder.live.seeding.py: each stream its own random numbers behind the script's own seeds."""
 
 # ruff: noqa: NPY002 (what scripts use)
 
@@ -14,7 +14,7 @@ import torch
 from numpy.random import default_rng
 from torch import Generator, manual_seed
 
-from tpdyn.scripts.seeding import mixed, stream
+from tpdyn.recorder.live.seeding import mixed, stream
 
 
 def torch_global() -> float:
