@@ -1,7 +1,8 @@
-"""How often do several seeds give a few entries a power of the width that they do not have, or miss one that they have?
+"""How often do several seeds give a few entries a wrong power of the width?
 
-`power_of` compares draws at each of two widths. It is wrong about order 0 only beyond a t-test's level and only if the mean is
-nearer to another half. Entries of any law count: Gaussian, uniform, Laplace, log-normal, off centre.
+`power_of` compares draws at each of two widths. It takes order 0 for another power if a
+t-test says so, and the mean is nearer to another half.
+Entries of any law count: Gaussian, uniform, Laplace, log-normal, off centre.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ def check_at(
 def redrawn(
     train: Callable[[int], object], widths: Sequence[int], how: How, few: Mapping[str, int]
 ) -> dict[str, Redrawn]:
-    """Draw initial parameters at several seeds: at the smallest width and, where the script accepts it, at one far from it.
+    """Draw initial parameters at several seeds, at the smallest width and at one far from it (or at the largest).
 
     few: the number of entries of each. Those that are not met in the first step are left out.
     """

@@ -2,7 +2,7 @@
 
 A parameter along no dim that grows may be drawn where no law is recorded, by numpy say. Some power of the width fits the
 noise of three draws of two entries. So their size does not depend on the width unless further draws say otherwise.
-Under that hypothesis the ratio of two draws is as likely above one as below, whatever the law of the entries.
+Then the ratio of two draws is as likely above one as below, whatever the law of the entries.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tpdyn.program.instructions import Law
 
 DRAWS = 64
 """So many entries are drawn at each of two widths, by `FEWEST` seeds at least. At widths 16 times apart the power then has the
-standard error 0.07 (single Gaussian entries: the logarithm of the ratio of two squares has the standard deviation pi)."""
+standard error 0.07, for single Gaussian entries. The logarithm of the ratio of two squares has the standard deviation pi."""
 FEWEST = 16
 APART = 16
 """How far apart these two widths are, as a ratio, where the script accepts it."""
 LEVEL = 1e-3
-"""How often a t-test may take an order 0 for another power. Measured: proofs_checks/test_a_few_entries_depend_on_the_width_if_seeds_say_so.py."""
+"""How often a t-test may take an order 0 for another power. A file of proofs_checks measures it (a few entries)."""
 REFUSED = 1e-6
 """How often entries whose size has a power in halves may be refused."""
 
@@ -46,7 +46,7 @@ def seeds_for(count: int) -> int:
 def power_of(drawn: Redrawn) -> Fraction | None:
     """Return the power of the width in the entries' root mean square, in halves: 0 unless the seeds say otherwise.
 
-    None: no half either. Entries that are the same at each seed are a function of the width, and no power was fitted to it.
+    None: no half either. Entries that are the same at each seed are a function of the width, which no power fitted.
     """
     from scipy import stats
 
