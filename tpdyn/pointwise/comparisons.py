@@ -10,17 +10,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from tpdyn.pointwise.function import Function
+from tpdyn.pointwise.function import Function, of_torch
 
 ONE, ZERO = Fraction(1), Fraction(0)
-
-
-def _maximum(torch: Any, x: Any, y: Any) -> Any:
-    return torch.maximum(x, y)
-
-
-def _minimum(torch: Any, x: Any, y: Any) -> Any:
-    return torch.minimum(x, y)
 
 
 def _where(torch: Any, mask: Any, x: Any, y: Any) -> Any:
@@ -55,8 +47,8 @@ def _test(name: str, value: Callable[..., Any]) -> Function:
 
 
 FAMILY = (
-    Function("maximum", _maximum, arity=2, degree=ONE, growth=ONE, nonnegative="kept", chooses="largest"),
-    Function("minimum", _minimum, arity=2, degree=ONE, growth=ONE, nonnegative="kept", chooses="smallest"),
+    Function("maximum", of_torch("maximum"), arity=2, degree=ONE, growth=ONE, nonnegative="kept", chooses="largest"),
+    Function("minimum", of_torch("minimum"), arity=2, degree=ONE, growth=ONE, nonnegative="kept", chooses="smallest"),
     Function("where", _where, arity=3, degree=ONE, growth=ONE, nonnegative="kept", chooses="masked"),
     _comparison("greater", lambda x, y: x > y),
     _comparison("greater_equal", lambda x, y: x >= y),

@@ -6,11 +6,7 @@ import math
 from typing import Any
 
 from tpdyn.pointwise import expectations
-from tpdyn.pointwise.function import Function
-
-
-def _erf(torch: Any, x: Any) -> Any:
-    return torch.erf(x)
+from tpdyn.pointwise.function import EVEN, ODD, Function, of_torch
 
 
 def _slope(torch: Any, x: Any) -> Any:
@@ -21,20 +17,14 @@ def _curvature(torch: Any, x: Any) -> Any:
     return -4 / math.sqrt(math.pi) * x * torch.exp(-x * x)
 
 
-def _erfinv(torch: Any, x: Any) -> Any:
-    return torch.erfinv(x)
-
-
 def _erfinv_slope(torch: Any, x: Any) -> Any:
     return math.sqrt(math.pi) / 2 * torch.exp(torch.erfinv(x) ** 2)
 
 
-ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
-
 FAMILY = (
     Function(
         "erf",
-        _erf,
+        of_torch("erf"),
         slope="erf'",
         parity="odd",
         taylor=ODD,
@@ -54,6 +44,6 @@ FAMILY = (
         expected_product=expectations.erf_slope,
     ),
     Function("erf''", _curvature, parity="odd", taylor=ODD, bounded=True),
-    Function("erfinv", _erfinv, slope="erfinv'", parity="odd", taylor=ODD, growth=None, nonnegative="kept"),
+    Function("erfinv", of_torch("erfinv"), slope="erfinv'", parity="odd", taylor=ODD, growth=None, nonnegative="kept"),
     Function("erfinv'", _erfinv_slope, parity="even", taylor=EVEN, growth=None, nonnegative="always"),
 )

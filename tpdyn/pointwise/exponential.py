@@ -6,23 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from tpdyn.pointwise import expectations
-from tpdyn.pointwise.function import Function
-
-
-def _exp(torch: Any, x: Any) -> Any:
-    return torch.exp(x)
-
-
-def _expm1(torch: Any, x: Any) -> Any:
-    return torch.expm1(x)
-
-
-def _log(torch: Any, x: Any) -> Any:
-    return torch.log(x)
-
-
-def _log1p(torch: Any, x: Any) -> Any:
-    return torch.log1p(x)
+from tpdyn.pointwise.function import Function, of_torch
 
 
 def _log1p_slope(torch: Any, x: Any) -> Any:
@@ -32,15 +16,17 @@ def _log1p_slope(torch: Any, x: Any) -> Any:
 FAMILY = (
     Function(
         "exp",
-        _exp,
+        of_torch("exp"),
         slope="exp",
         taylor=(True,) * 5,
         growth=None,
         nonnegative="always",
         expected_product=expectations.exp,
     ),
-    Function("expm1", _expm1, slope="exp", taylor=(False, True, True, True, True), growth=None, nonnegative="kept"),
-    Function("log", _log, slope="reciprocal", logarithmic=True),
-    Function("log1p", _log1p, slope="log1p'", taylor=(False, True, True, True, True), nonnegative="kept"),
+    Function(
+        "expm1", of_torch("expm1"), slope="exp", taylor=(False, True, True, True, True), growth=None, nonnegative="kept"
+    ),
+    Function("log", of_torch("log"), slope="reciprocal", logarithmic=True),
+    Function("log1p", of_torch("log1p"), slope="log1p'", taylor=(False, True, True, True, True), nonnegative="kept"),
     Function("log1p'", _log1p_slope, taylor=(True,) * 5, growth=Fraction(-1), nonnegative="kept"),
 )

@@ -15,6 +15,14 @@ from typing import Any, Literal, final
 Parity = Literal["odd", "even", "neither"]
 Sign = Literal["always", "kept", "no"]
 
+ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
+"""Which Taylor coefficients c_0 .. c_4 at 0 are not zero: of most odd functions, and of most even ones."""
+
+
+def of_torch(name: str) -> Callable[..., Any]:
+    """Return a value that is torch's own function of that name. What has parameters is written out, since it names them."""
+    return lambda torch, *arguments: getattr(torch, name)(*arguments)
+
 
 @final
 @dataclass(frozen=True, slots=True)

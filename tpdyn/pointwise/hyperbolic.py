@@ -8,19 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from tpdyn.pointwise.function import Function
-
-
-def _sinh(torch: Any, x: Any) -> Any:
-    return torch.sinh(x)
-
-
-def _cosh(torch: Any, x: Any) -> Any:
-    return torch.cosh(x)
-
-
-def _atan(torch: Any, x: Any) -> Any:
-    return torch.atan(x)
+from tpdyn.pointwise.function import EVEN, ODD, Function, of_torch
 
 
 def _atan_slope(torch: Any, x: Any) -> Any:
@@ -31,24 +19,14 @@ def _atan_curvature(torch: Any, x: Any) -> Any:
     return -2 * x / (1 + x * x) ** 2
 
 
-def _asinh(torch: Any, x: Any) -> Any:
-    return torch.asinh(x)
-
-
 def _asinh_slope(torch: Any, x: Any) -> Any:
     return torch.rsqrt(1 + x * x)
 
 
-def _atan2(torch: Any, y: Any, x: Any) -> Any:
-    return torch.atan2(y, x)
-
-
-ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
-
 FAMILY = (
-    Function("sinh", _sinh, slope="cosh", parity="odd", taylor=ODD, growth=None, nonnegative="kept"),
-    Function("cosh", _cosh, slope="sinh", parity="even", taylor=EVEN, growth=None, nonnegative="always"),
-    Function("atan", _atan, slope="atan'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
+    Function("sinh", of_torch("sinh"), slope="cosh", parity="odd", taylor=ODD, growth=None, nonnegative="kept"),
+    Function("cosh", of_torch("cosh"), slope="sinh", parity="even", taylor=EVEN, growth=None, nonnegative="always"),
+    Function("atan", of_torch("atan"), slope="atan'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
     Function(
         "atan'",
         _atan_slope,
@@ -60,9 +38,9 @@ FAMILY = (
         bounded=True,
     ),
     Function("atan''", _atan_curvature, parity="odd", taylor=ODD, growth=Fraction(-3), bounded=True),
-    Function("asinh", _asinh, slope="asinh'", parity="odd", taylor=ODD, nonnegative="kept"),
+    Function("asinh", of_torch("asinh"), slope="asinh'", parity="odd", taylor=ODD, nonnegative="kept"),
     Function(
         "asinh'", _asinh_slope, parity="even", taylor=EVEN, growth=Fraction(-1), nonnegative="always", bounded=True
     ),
-    Function("atan2", _atan2, arity=2, degree=Fraction(0), jumps=True, nonnegative="kept", bounded=True),
+    Function("atan2", of_torch("atan2"), arity=2, degree=Fraction(0), jumps=True, nonnegative="kept", bounded=True),
 )

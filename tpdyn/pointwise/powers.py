@@ -10,11 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from tpdyn.pointwise.function import Function, Parity
-
-
-def _sqrt(torch: Any, x: Any) -> Any:
-    return torch.sqrt(x)
+from tpdyn.pointwise.function import Function, Parity, of_torch
 
 
 def _sqrt_slope(torch: Any, x: Any) -> Any:
@@ -23,10 +19,6 @@ def _sqrt_slope(torch: Any, x: Any) -> Any:
 
 def _sqrt_curvature(torch: Any, x: Any) -> Any:
     return -torch.rsqrt(x) / (4 * x)
-
-
-def _rsqrt(torch: Any, x: Any) -> Any:
-    return torch.rsqrt(x)
 
 
 def _rsqrt_slope(torch: Any, x: Any) -> Any:
@@ -98,10 +90,10 @@ EXPONENT: dict[str, Any] = {
 }
 
 FAMILY = (
-    _homogeneous("sqrt", _sqrt, Fraction(1, 2), "sqrt'", nonnegative="always", normalising=True),
+    _homogeneous("sqrt", of_torch("sqrt"), Fraction(1, 2), "sqrt'", nonnegative="always", normalising=True),
     _homogeneous("sqrt'", _sqrt_slope, Fraction(-1, 2), "sqrt''", nonnegative="always", normalising=True),
     _homogeneous("sqrt''", _sqrt_curvature, Fraction(-3, 2), None),
-    _homogeneous("rsqrt", _rsqrt, Fraction(-1, 2), "rsqrt'", nonnegative="always", normalising=True),
+    _homogeneous("rsqrt", of_torch("rsqrt"), Fraction(-1, 2), "rsqrt'", nonnegative="always", normalising=True),
     _homogeneous("rsqrt'", _rsqrt_slope, Fraction(-3, 2), "rsqrt''"),
     _homogeneous("rsqrt''", _rsqrt_curvature, Fraction(-5, 2), None, nonnegative="always", normalising=True),
     _homogeneous("reciprocal", _reciprocal, Fraction(-1), "reciprocal'", "odd", nonnegative="kept", normalising=True),

@@ -10,25 +10,13 @@ from fractions import Fraction
 from typing import Any
 
 from tpdyn.pointwise import expectations
-from tpdyn.pointwise.function import Function
+from tpdyn.pointwise.function import Function, of_torch
 
 ONE, ZERO = Fraction(1), Fraction(0)
 
 
-def _relu(torch: Any, x: Any) -> Any:
-    return torch.relu(x)
-
-
 def _step(torch: Any, x: Any) -> Any:
     return (x > 0).to(x.dtype)
-
-
-def _sign(torch: Any, x: Any) -> Any:
-    return torch.sign(x)
-
-
-def _abs(torch: Any, x: Any) -> Any:
-    return torch.abs(x)
 
 
 def _leaky_relu(torch: Any, x: Any, negative: float) -> Any:
@@ -57,7 +45,7 @@ AT_ZERO: dict[str, Any] = {"kinks": (0.0,)}
 FAMILY = (
     Function(
         "relu",
-        _relu,
+        of_torch("relu"),
         slope="step",
         breaks="even",
         degree=ONE,
@@ -80,7 +68,7 @@ FAMILY = (
     ),
     Function(
         "sign",
-        _sign,
+        of_torch("sign"),
         parity="odd",
         degree=ZERO,
         jumps=True,
@@ -92,7 +80,7 @@ FAMILY = (
     ),
     Function(
         "abs",
-        _abs,
+        of_torch("abs"),
         slope="sign",
         parity="even",
         degree=ONE,

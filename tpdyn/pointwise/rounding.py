@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
-from tpdyn.pointwise.function import Function
+from tpdyn.pointwise.function import Function, of_torch
 
 ONE = Fraction(1)
 
 
-def _round(torch: Any, x: Any) -> Any:
-    return torch.round(x)
-
-
-def _floor(torch: Any, x: Any) -> Any:
-    return torch.floor(x)
-
-
-def _ceil(torch: Any, x: Any) -> Any:
-    return torch.ceil(x)
-
-
 FAMILY = (
-    Function("round", _round, parity="odd", growth=ONE, taylor=(False,) * 5, jumps=True, nonnegative="kept"),
-    Function("floor", _floor, growth=ONE, jumps=True, breaks="odd", nonnegative="kept"),
-    Function("ceil", _ceil, growth=ONE, jumps=True, breaks="odd", nonnegative="kept"),
+    Function("round", of_torch("round"), parity="odd", growth=ONE, taylor=(False,) * 5, jumps=True, nonnegative="kept"),
+    Function("floor", of_torch("floor"), growth=ONE, jumps=True, breaks="odd", nonnegative="kept"),
+    Function("ceil", of_torch("ceil"), growth=ONE, jumps=True, breaks="odd", nonnegative="kept"),
 )

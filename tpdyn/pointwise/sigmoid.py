@@ -9,11 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from tpdyn.pointwise.function import Function
-
-
-def _sigmoid(torch: Any, x: Any) -> Any:
-    return torch.sigmoid(x)
+from tpdyn.pointwise.function import EVEN, ODD, Function, of_torch
 
 
 def _sigmoid_slope(torch: Any, x: Any) -> Any:
@@ -65,14 +61,13 @@ def resolve(function: Function, beta: float, _: float) -> Function:
     return replace(function, nonnegative="always" if beta > 0 else "no")
 
 
-ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
 ONE = Fraction(1)
 
 RAMP = (True, True, False, True, False)
 SOFT: dict[str, Any] = {"parameters": ("beta", "threshold"), "examples": ((1.0, 20.0), (2.0, 30.0))}
 
 FAMILY = (
-    Function("sigmoid", _sigmoid, slope="sigmoid'", taylor=RAMP, nonnegative="always", bounded=True),
+    Function("sigmoid", of_torch("sigmoid"), slope="sigmoid'", taylor=RAMP, nonnegative="always", bounded=True),
     Function(
         "sigmoid'", _sigmoid_slope, slope="sigmoid''", parity="even", taylor=EVEN, nonnegative="always", bounded=True
     ),

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tpdyn.pointwise.function import Function
-
-
-def _tanh(torch: Any, x: Any) -> Any:
-    return torch.tanh(x)
+from tpdyn.pointwise.function import EVEN, ODD, Function, of_torch
 
 
 def _slope(torch: Any, x: Any) -> Any:
@@ -26,10 +22,8 @@ def _jerk(torch: Any, x: Any) -> Any:
     return (1 - t * t) * (6 * t * t - 2)
 
 
-ODD, EVEN = (False, True, False, True, False), (True, False, True, False, True)
-
 FAMILY = (
-    Function("tanh", _tanh, slope="tanh'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
+    Function("tanh", of_torch("tanh"), slope="tanh'", parity="odd", taylor=ODD, nonnegative="kept", bounded=True),
     Function("tanh'", _slope, slope="tanh''", parity="even", taylor=EVEN, nonnegative="always", bounded=True),
     Function("tanh''", _curvature, slope="tanh'''", parity="odd", taylor=ODD, bounded=True),
     Function("tanh'''", _jerk, parity="even", taylor=EVEN, bounded=True),
