@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from implied import implied
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
@@ -27,7 +28,6 @@ from tpdyn.program.program import Program
 from tpdyn.readings import finite
 from tpdyn.readings.sampled import gaussian
 from tpdyn.readings.sampled.gaussian import Gaussian, Side, other
-from tpdyn.readings.sampled.implied import implied
 
 SEEDS = {"quick": 300, "thorough": 2000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 1000)
 WIDTH = 6

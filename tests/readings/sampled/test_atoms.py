@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from implied import leaf_of
 from torch import Tensor
 
 from tpdyn.program.errors import OutsideTheory
@@ -40,7 +41,7 @@ def test_a_leaf_with_finite_axes_is_one_matrix_of_longer_vectors() -> None:
     x, y = normal(2, 5, 3), normal(2, 6)
     forward, labels = w.times(x, (0, 2, 3), (1, 2, 3), frozenset({2, 3}))
     back, others = w.times(y, (0, 1), (1, 2, 3), frozenset({1}))
-    dense = w.implied(torch.Generator().manual_seed(2))
+    dense = leaf_of(w, torch.Generator().manual_seed(2))
     assert (labels, others) == ((0, 1), (0, 2, 3))
     torch.testing.assert_close(forward, torch.einsum("oik,bik->bo", dense, x))
     torch.testing.assert_close(back, torch.einsum("oik,bo->bik", dense, y))
@@ -50,7 +51,7 @@ def test_an_axis_that_is_kept_on_both_sides_counts_independent_matrices() -> Non
     w = leaf((3, 6, 5), (1, 2))
     x = normal(3, 2, 5)
     made, labels = w.times(x, (0, 3, 2), (0, 1, 2), frozenset({2}))
-    dense = w.implied(torch.Generator().manual_seed(2))
+    dense = leaf_of(w, torch.Generator().manual_seed(2))
     torch.testing.assert_close(evaluated([(made, labels)], None, (), (0, 3, 1)), torch.einsum("eij,ebj->ebi", dense, x))
     assert len(w.operators) == 3
 
@@ -71,7 +72,7 @@ def test_a_leaf_scaled_by_rows_and_columns_is_applied_as_it_is() -> None:
     """sum_j r_i W_ij c_j x_j, with nothing of size n^2."""
     w, r, c, x = leaf((6, 5), (0, 1)), normal(6), normal(5, seed=2), normal(2, 5, seed=3)
     made = evaluated([(r, (0,)), (c, (1,)), (x, (2, 1))], w, (0, 1), (2, 0))
-    torch.testing.assert_close(made, x * c @ w.implied(torch.Generator()).T * r)
+    torch.testing.assert_close(made, x * c @ leaf_of(w, torch.Generator()).T * r)
 
 
 def test_low_rank_is_closed_under_sums_and_products_of_the_same_bases() -> None:
@@ -103,7 +104,7 @@ def test_the_norm_of_a_stack_of_matrices_counts_all_of_them() -> None:
     w = leaf((3, 6, 5), (1, 2))
     w.times(normal(3, 2, 5), (0, 3, 2), (0, 1, 2), frozenset({2}))
     norm = w.squared_norm()
-    assert float(w.implied(torch.Generator().manual_seed(2)).square().sum()) == pytest.approx(norm, rel=1e-10)
+    assert float(leaf_of(w, torch.Generator().manual_seed(2)).square().sum()) == pytest.approx(norm, rel=1e-10)
 
 
 @pytest.mark.parametrize("sharp", [False, True])

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from implied import matrix_of
 from torch import Tensor
 
 from tpdyn.readings.sampled.gaussian import Gaussian, Orthogonal, Side, other
@@ -39,7 +40,7 @@ def normal(*shape: int, seed: int = 7) -> Tensor:
 
 def error(operator: Gaussian, asked: list[tuple[Side, Tensor, Tensor]]) -> float:
     """The largest difference between answers and those of the implied matrix, relative to the answers."""
-    w = operator.implied(torch.Generator().manual_seed(1))
+    w = matrix_of(operator, torch.Generator().manual_seed(1))
     worst = 0.0
     for side, x, y in asked:
         again = x @ (w.T if side == "columns" else w)

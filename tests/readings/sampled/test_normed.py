@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from implied import implied, matrix_of
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
@@ -14,7 +15,6 @@ from tpdyn.program.law import Law
 from tpdyn.program.program import Program
 from tpdyn.readings import finite
 from tpdyn.readings.sampled.gaussian import Gaussian, Orthogonal, Side, other
-from tpdyn.readings.sampled.implied import implied
 from tpdyn.readings.sampled.normed import Normed, with_norms
 
 F64 = torch.float64
@@ -48,7 +48,7 @@ def test_answers_are_those_of_one_matrix_with_these_norms(unit: Side, size: int,
         if seed == 3:
             x = asked[-1][2] + asked[-3][2]  # within what is known
         asked.append((side, x, operator.times(x, side)))
-    w = operator.implied(torch.Generator().manual_seed(1))
+    w = matrix_of(operator, torch.Generator().manual_seed(1))
     for side, x, y in asked:
         torch.testing.assert_close(y, x @ (w.T if side == "columns" else w), rtol=0, atol=1e-12)
     torch.testing.assert_close(w.square().sum(1 if unit == "rows" else 0), norms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from implied import implied
 from torch import Tensor
 
 from tpdyn.exponents import Scaling
@@ -14,7 +15,6 @@ from tpdyn.program.program import Program
 from tpdyn.readings import finite
 from tpdyn.readings.sampled import spectra
 from tpdyn.readings.sampled.atoms import identity
-from tpdyn.readings.sampled.implied import implied
 from tpdyn.readings.sampled.matrix import Matrix, Term, entrywise, inner, outer, product
 
 F64 = torch.float64

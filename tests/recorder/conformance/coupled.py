@@ -6,6 +6,8 @@ Docs: the column "coupled" of docs/conformance.md. proofs_checks/test_simulation
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
 import torch
 
@@ -13,7 +15,9 @@ from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program
 from tpdyn.readings import finite
-from tpdyn.readings.sampled.implied import implied
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "proofs_checks"))  # where proofs and tests have their helpers
+from implied import implied
 
 LARGEST = 1e-11
 """What the two runs may differ by, relative to the largest entry. Seen: 1e-14 at most."""

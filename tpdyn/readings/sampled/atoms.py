@@ -152,15 +152,6 @@ class Unseen:
                 return torch.stack(norms).reshape([self.shape[axis] for axis in axes]), axes
         raise OutsideTheory(f"outside the sampler: the squares of entries of {self.name} itself")
 
-    def implied(self, generator: torch.Generator) -> Tensor:
-        """Draw a dense leaf that gives all the answers given so far."""
-        batch, rows, columns = self.any_split()
-        order = (*batch, *rows, *columns)
-        count = math.prod(self.shape[axis] for axis in batch)
-        matrices = torch.stack([self.operator(number).implied(generator) for number in range(count)])
-        matrices = matrices.reshape([self.shape[axis] for axis in order])
-        return matrices.permute([order.index(axis) for axis in range(len(order))])
-
 
 @final
 @dataclass(frozen=True, eq=False)

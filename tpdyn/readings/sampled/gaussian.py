@@ -166,19 +166,6 @@ class Gaussian:
     def _chi_squared(self, freedom: int) -> float:
         return float(self.generator.chisquare(freedom)) if freedom > 0 else 0.0
 
-    # -- what the answers imply -------------------------------------------------------------------------------------
-
-    def implied(self, generator: torch.Generator) -> Tensor:
-        """Draw a dense matrix, rows x columns, that gives every answer given so far."""
-        q, y = self.asked["columns"].whole, self.answers["columns"].whole
-        u, v = self.asked["rows"].whole, self.answers["rows"].whole
-        rest = torch.randn(self.size["rows"], self.size["columns"], generator=generator, dtype=self.dtype) * self.std
-        rest = rest - u.T @ (u @ rest)
-        rest = rest - (rest @ q.T) @ q
-        if self.remainder is not None:
-            rest *= math.sqrt(self.remainder) * self.std / float(rest.norm())
-        return y.T @ q + u.T @ v - u.T @ ((u @ y.T) @ q) + rest
-
     @property
     def mean_square(self) -> float:
         """The mean square of an entry."""
@@ -235,20 +222,6 @@ class Orthogonal(Gaussian):
     def squared_norm(self) -> float:
         """Return `|W|^2`, which is not random."""
         return self.std**2 * min(self.shape.values())
-
-    def implied(self, generator: torch.Generator) -> Tensor:
-        """See `Gaussian.implied`."""
-        e, f = self.asked["columns"].whole, self.asked["rows"].whole
-        n = self.size["rows"]
-
-        def completed(known: Tensor) -> Tensor:
-            """Orthonormal vectors for all that `known` does not span."""
-            fill = torch.randn(n - known.shape[0], n, generator=generator, dtype=self.dtype)
-            basis: Tensor = torch.linalg.qr(torch.cat([known, fill]).T)[0]
-            return basis[:, known.shape[0] :].T
-
-        whole = f.T @ e + completed(f).T @ completed(e)
-        return self.std * whole[: self.shape["rows"], : self.shape["columns"]]
 
 
 def orthonormal(x: Tensor) -> Tensor:

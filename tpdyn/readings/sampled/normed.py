@@ -94,14 +94,6 @@ class Normed(Gaussian):
         """See `Gaussian.squared_norm`."""
         return float(self.squared_norms.sum())
 
-    def implied(self, generator: torch.Generator) -> Tensor:
-        """See `Gaussian.implied`."""
-        whole = self.stored
-        if whole is None:
-            assert self.spheres is not None
-            whole = self._known() + self.spheres.whole(lambda k: self._new(k).double()).to(self.dtype)
-        return whole if self.unit == "rows" else whole.T
-
 
 def with_norms(operator: Gaussian, unit: Side, name: str) -> tuple[Gaussian, Tensor]:
     """Tell the squared norms of all rows (or columns) of a matrix: the operator from now on, and they.

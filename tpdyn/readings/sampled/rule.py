@@ -77,7 +77,7 @@ class Rule:
 
     one: the number 1, in the float type and on the device of the computation.
     leaves: values by leaf name. operators: leaves with one wide axis that are answered for like matrices (`limit` asks for
-    them). keep: remember every leaf, for `implied`.
+    them).
     """
 
     def __init__(
@@ -90,13 +90,9 @@ class Rule:
         leaves: Mapping[str, Tensor],
         operators: frozenset[str] = frozenset(),
         seed: int = 0,
-        keep: bool = False,
     ) -> None:
         self.program, self.width, self.noise, self.leaves = program, width, noise, leaves
-        self.operators, self.seed, self.keep = operators, seed, keep
-        self.one = one
-        self.kept: dict[str, Unseen | Tensor] = {}
-        self.means: dict[str, float] = {}
+        self.operators, self.seed, self.one = operators, seed, one
         self.notes: dict[str, None] = {}
         self.spectra: WeakKeyDictionary[Matrix, dict[tuple[Labels, Labels], Spectrum]] = WeakKeyDictionary()
 
@@ -105,23 +101,13 @@ class Rule:
         instruction = statement.instruction
         shape = tuple(dim.size_at(self.width) for dim in statement.shape)
         if isinstance(instruction, Leaf):
-            value = self._leaf(position, instruction, statement, shape)
-            if self.keep and isinstance(value, Tensor):
-                self.kept[instruction.name] = value
-            return value
+            return self._leaf(position, instruction, statement, shape)
         operands = self._entries(instruction, statement, operands)
         if len(statement.wide_axes) < 2 and not any(isinstance(operand, Matrix) for operand in operands):
             tensors = [operand for operand in operands if isinstance(operand, Tensor)]
             dtype, device = self.one.dtype, self.one.device
             return evaluate(instruction, tensors, shape, self.width, dtype=dtype, type=statement.type, device=device)
         return self._matrix(instruction, statement, shape, operands)
-
-    def implied(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return every leaf as a tensor that gives all the answers given so far (with `keep`)."""
-        return {
-            name: leaf.implied(generator) + self.means.get(name, 0.0) if isinstance(leaf, Unseen) else leaf
-            for name, leaf in self.kept.items()
-        }
 
     # -- leaves -----------------------------------------------------------------------------------------------------
 
@@ -139,7 +125,6 @@ class Rule:
         location, std = law.moments_at(self.width)
         if law.kind in STANDS_FOR and law.kind != "orthogonal":
             self._note(leaf, STANDS_FOR[law.kind])
-        self.means[leaf.name] = location
         terms = [vector(self.one * location, (), len(shape))] if location else []
         if std:
             terms.append(unseen(self._unseen(position, leaf, shape, wide, std)))
@@ -173,10 +158,7 @@ class Rule:
                 self._note(leaf, STANDS_FOR["orthogonal"])
             return Gaussian(height, length, std, draw, generator, self.one.dtype, self.one.device)
 
-        unseen = Unseen(leaf.name, shape, wide, make, self.one, self.noise.sharp)
-        if self.keep:
-            self.kept[leaf.name] = unseen
-        return unseen
+        return Unseen(leaf.name, shape, wide, make, self.one, self.noise.sharp)
 
     def _note(self, leaf: Leaf, law: str) -> None:
         self.notes[f"{leaf.name} ({law}) is replaced by Gaussian entries of the same mean and standard deviation"] = (

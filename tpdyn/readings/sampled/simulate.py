@@ -127,7 +127,6 @@ def rule_for(
     leaves: Mapping[str, Tensor] | None = None,
     operators: frozenset[str] = frozenset(),
     seed: int = 0,
-    keep: bool = False,
 ) -> Rule:
     """Make the rule of the sampled reading; raise ValueError for leaves that the program does not have."""
     given = {} if leaves is None else leaves
@@ -136,7 +135,7 @@ def rule_for(
     if unknown:
         raise ValueError(f"leaves = {unknown}: the program has no such leaves; it has {', '.join(sorted(known))}")
     expect_numbers(program, given)
-    return Rule(program, width, noise, one, leaves=given, operators=operators, seed=seed, keep=keep)
+    return Rule(program, width, noise, one, leaves=given, operators=operators, seed=seed)
 
 
 def expect_numbers(program: Program, leaves: Mapping[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from implied import implied
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder
@@ -15,7 +16,6 @@ from tpdyn.program.program import Program
 from tpdyn.readings import finite
 from tpdyn.readings.sampled import gaussian
 from tpdyn.readings.sampled.gaussian import Side, other
-from tpdyn.readings.sampled.implied import implied
 
 
 def difference(program: Program, width: int = 40) -> float:
