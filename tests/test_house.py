@@ -293,7 +293,6 @@ WITHOUT_MIRROR = {
     "recorder.live.tape": "plain data",
     "pointwise.": "tests/pointwise/test_conformance.py holds every function against all its facts",
     "readings.kernels.": "one recursion: tests/readings/kernels/test_reading.py, value by value against networks",
-    "readings.sampled.rule": "the rule of each instruction: tests/readings/sampled/test_simulate.py, against the finite reading",
     "integrations.": "callbacks of frameworks: tests/integrations/test_callbacks.py",
     "parametrizing.maps.picture": "pictures that only eyes judge: tests/parametrizing/maps/test_diagram.py draws them",
     "commands.check": "the command: tests/test_cli.py",
