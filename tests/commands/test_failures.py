@@ -13,6 +13,7 @@ from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.widths import FitError
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.lowering.values import LoweringError
+from tpdyn.scripts.contained import TookTooLong
 from tpdyn.scripts.script import BadTarget
 
 
@@ -84,3 +85,13 @@ def test_a_script_that_leaves_well_is_done_and_one_that_leaves_badly_is_told() -
 def test_a_run_beyond_its_time_is_stopped_with_what_to_try() -> None:
     with pytest.raises(BadInput, match=r"a run at width 4 took longer than 0\.1 s, and was stopped.*--time-limit"):
         Watched(lambda width: time.sleep(5), seconds=0.1, silent=True)(4)
+
+
+def test_a_run_that_waits_for_its_own_processes_is_told_so() -> None:
+    def waits(width: int) -> None:
+        raise TookTooLong(children=2)
+
+    with pytest.raises(
+        BadInput, match=r"It waited for processes of its own.*under if __name__ == '__main__'.*--time-limit"
+    ):
+        Watched(waits, seconds=3.0, silent=True)(4)

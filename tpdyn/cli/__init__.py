@@ -19,6 +19,7 @@ import typer
 
 from tpdyn.cli import checking, runs, shaping, values
 from tpdyn.cli.ending import EXIT_HELP, exits
+from tpdyn.scripts.leaving import keep_the_exit
 
 app = typer.Typer(
     help="From a training script to its infinite-width verdict: predicted by tensor programs, checked by runs.",
@@ -58,4 +59,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # what an encoding lacks is replaced, as in `report.show()`
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    keep_the_exit()
     app()

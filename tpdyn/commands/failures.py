@@ -111,10 +111,19 @@ class Watched:
                     raise BadInput(f"at width {width} the script left with status {leaving.code!r}") from leaving
             except TookTooLong as error:
                 raise BadInput(
-                    f"a run at width {width} took longer than {self._seconds:g} s, and was stopped. A loop that catches every "
-                    "exception also catches what stops it after the wanted steps: catch only those you expect. If it is just "
-                    "slow, give it more with --time-limit"
+                    f"a run at width {width} took longer than {self._seconds:g} s, and was stopped. {_hint(error)} If it is "
+                    "just slow, give it more with --time-limit"
                 ) from error
+
+
+def _hint(error: TookTooLong) -> str:
+    """Name what makes such a run endless: processes that it waits for, or a loop that catches what would stop it."""
+    if error.children:
+        return (
+            "It waited for processes of its own. Each that is started anew (spawn) imports the script first: put the part that "
+            "starts them under if __name__ == '__main__':"
+        )
+    return "A loop that catches every exception also catches what stops it after the wanted steps: catch only those you expect."
 
 
 @contextlib.contextmanager

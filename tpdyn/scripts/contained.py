@@ -1,23 +1,29 @@
 """What may a script not do while it runs here? Leave for good, swallow Ctrl-C, run forever, or move us to another folder.
 
-A script's own exit is never ours: `os._exit` becomes a `SystemExit` that can be caught. Ctrl-C is passed on after the script
-has had it, whatever it did with it. A run that takes longer than its limit is interrupted, again and again until it ends. A
-loop with a bare `except` would catch a single interrupt. Only the main thread can do the last two.
+A script's own exit is never ours (`tpdyn.scripts.leaving`). A process that the script forks ends where the script does.
+Ctrl-C is passed on after the script has had it, whatever it did with it, also by a handler of its own. A run that takes
+longer than its limit is interrupted, again and again until it ends. A loop with a bare `except` would catch a single
+interrupt. Only the main thread can do the last two.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 from tpdyn.home import PACKAGE
 from tpdyn.recorder.live.frames import is_user_file
+from tpdyn.scripts.leaving import ScriptLeft, caught, end_child
 from tpdyn.scripts.processes import trained_here
+
+__all__ = ["ScriptLeft", "TookTooLong", "contained"]
 
 AGAIN = 0.05
 """Seconds between two interruptions of a run that took too long."""
@@ -28,11 +34,14 @@ PATIENCE = 20
 
 @final
 class TookTooLong(BaseException):
-    """A run took longer than its limit; no `except Exception` of the script catches it."""
+    """A run took longer than its limit; no `except Exception` of the script catches it.
 
+    children: how many processes of its own ran then.
+    """
 
-class ScriptLeft(SystemExit):
-    """The script called `os._exit`."""
+    def __init__(self, children: int = 0) -> None:
+        super().__init__()
+        self.children = children
 
 
 @contextlib.contextmanager
@@ -44,16 +53,13 @@ def contained(seconds: float | None = None) -> Iterator[None]:
     """
     before, process, folder = os._exit, os.getpid(), os.getcwd()
 
-    def leave(status: int) -> NoReturn:
-        if os.getpid() != process:  # a child process of the script ends as it wants
-            before(status)
-        raise ScriptLeft(status)
-
-    os._exit = leave
+    os._exit = caught(before)
     try:
         with _interruptions(seconds), trained_here():
             yield
     finally:
+        if os.getpid() != process:
+            end_child(sys.exception(), before)
         os._exit = before
         with contextlib.suppress(OSError):
             if os.getcwd() != folder:
@@ -65,13 +71,13 @@ def _interruptions(seconds: float | None) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    happened: list[type[BaseException]] = []
+    happened: list[BaseException] = []
 
     def on_interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        happened.append(KeyboardInterrupt)
+        happened.append(KeyboardInterrupt())
         raise KeyboardInterrupt
 
-    busy, over = [False], [False]
+    busy, over, children = [False], [False], [0]
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         if over[0]:
@@ -80,15 +86,31 @@ def _interruptions(seconds: float | None) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 1e-3)
             return
         busy[0] = True
-        happened.append(TookTooLong)
+        children[0] = children[0] or len(multiprocessing.active_children())
+        happened.append(TookTooLong(children[0]))
         count = len(happened)
         signal.setitimer(signal.ITIMER_REAL, AGAIN if count < PATIENCE else 1e-6 * (5 + 37 * count % 200))
         busy[0] = False
-        raise TookTooLong
+        raise happened[-1]
 
-    old_interrupt = signal.signal(signal.SIGINT, on_interrupt)
+    set_handler: Any = signal.signal
+    old_interrupt = set_handler(signal.SIGINT, on_interrupt)
     timed = seconds is not None and hasattr(signal, "setitimer")
-    old_alarm = signal.signal(signal.SIGALRM, on_alarm) if timed else None
+    old_alarm = set_handler(signal.SIGALRM, on_alarm) if timed else None
+
+    def noting(number: int, handler: Any) -> Any:
+        """Set the script's own handler, behind which a Ctrl-C is remembered. A second one is not left to it."""
+
+        def noted(number: int, frame: FrameType | None) -> None:
+            if happened or not callable(handler):
+                on_interrupt(number, frame)
+            happened.append(KeyboardInterrupt())
+            handler(number, frame)
+
+        return set_handler(number, noted if number == signal.SIGINT else handler)
+
+    changed: Any = signal
+    changed.signal = noting
     try:
         try:
             if timed and seconds is not None:
@@ -99,9 +121,10 @@ def _interruptions(seconds: float | None) -> Iterator[None]:
             if timed:
                 signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
-        signal.signal(signal.SIGINT, old_interrupt)
+        changed.signal = set_handler
+        set_handler(signal.SIGINT, old_interrupt)
         if timed:
-            signal.signal(signal.SIGALRM, old_alarm)
+            set_handler(signal.SIGALRM, old_alarm)
         if happened:
             raise happened[-1]
 
