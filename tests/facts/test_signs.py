@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 import tpdyn
 from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
+from tpdyn.facts.signs import floor_of
 from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Apply, Combine, Contract, Eigenvalues, Law, Leaf, Operand
 from tpdyn.program.program import Program
@@ -217,3 +219,14 @@ def test_a_softplus_of_a_norm_is_never_negative_so_what_is_clipped_by_it_changes
         divided_by_the_softplus_of_the_norm(width, seen)
         changes.append(float((seen[2] - seen[0]).abs().mean()))
     assert abs(math.log(changes[1] / changes[0]) / math.log(16)) < 0.1
+
+
+def test_a_tiny_lower_end_is_a_floor_in_an_optimizer_only() -> None:
+    b = Builder()
+    x = b.leaf(Leaf("parameter", "x", Law("normal", NOTHING, of(0))), (WIDE,))
+    for ends in ((1e-6, 50.0), (0.5, 50.0), (-1.0, 1.0), (0.0, 6.0)):
+        b.add(Apply("clamp", (Operand(x, (0,)),), tuple(Scaling.of(end) for end in ends)), (WIDE,))
+    made = b.build().statements[1:]
+    stepped = [replace(each, origin=replace(each.origin, phase="optimizer")) for each in made]
+    assert [floor_of(each) for each in made] == [None] * 4
+    assert [floor_of(each) for each in stepped] == [1e-6, None, None, None]

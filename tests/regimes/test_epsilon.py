@@ -198,3 +198,46 @@ def test_an_epsilon_is_known_beside_a_size_and_under_a_root(kind: Callable[..., 
     prediction = tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=3), remedy=False)
     assert prediction.regime == Regime.FEATURE_LEARNING
     assert {"0.weight", "2.weight"} <= prediction.epsilon.keys()
+
+
+@pytest.mark.parametrize(("power", "regime"), [(-1, Regime.FEATURE_LEARNING), (0, Regime.UNSTABLE)])
+def test_step_sizes_of_rprop_fall_as_its_rate_does_until_they_meet_the_smallest(power: int, regime: Regime) -> None:
+    """muP has rates of 1/n. The smallest step size, 1e-6, is met at n = 1e4: as written it is all that counts in the end."""
+
+    def train(width: int) -> None:
+        torch.manual_seed(width)
+        x, y = torch.randn(7, 5), torch.randn(7, 3)
+        model = nn.Sequential(
+            nn.Linear(5, width),
+            nn.Tanh(),
+            nn.Linear(width, width, bias=False),
+            nn.Tanh(),
+            nn.Linear(width, 3, bias=False),
+        )
+        nn.init.normal_(model[4].weight, std=1 / width)
+        groups = [
+            {"params": model[0].parameters()},
+            {"params": [model[2].weight, model[4].weight], "lr": 0.1 * float(width) ** power},
+        ]
+        optimizer = torch.optim.Rprop(groups, lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    program = tpdyn.record(train, widths=(16, 24, 40), steps=3)
+    prediction = tpdyn.predict(program, remedy=False)
+    assert prediction.regime is regime
+    assert prediction.order("2", "change", step=1) == 1 + power
+    runs = tpdyn.measure(train, widths=(64, 512), seeds=4, steps=2)
+    change = runs.change[:, :, 1, runs.names.index("2")].mean(1)
+    assert math.log(change[1] / change[0]) / math.log(8) == pytest.approx(1 + power, abs=0.2)
+    if power == 0:
+        assert prediction.epsilon == {}
+    else:
+        assert prediction.epsilon.keys() == {"2.weight", "4.weight"}
+        assert all(
+            2_000 < width < 20_000 for width in prediction.epsilon.values()
+        )  # a tenth of 0.1/n is 1e-6 at 10,000
+        written = tpdyn.predict(program, remedy=False, epsilon="as written")
+        assert written.regime is Regime.UNSTABLE and written.order("2", "change", step=2) == 1

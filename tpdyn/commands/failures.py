@@ -117,7 +117,7 @@ class Watched:
 
 
 def _hint(error: TookTooLong) -> str:
-    """Name what makes such a run endless: processes that it waits for, or a loop that catches what would stop it."""
+    """Name what makes such a run endless: processes that it waits for, or a loop that catches everything."""
     if error.children:
         return (
             "It waited for processes of its own. Each that is started anew (spawn) imports the script first: put the part that "

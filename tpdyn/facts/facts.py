@@ -114,6 +114,12 @@ class Facts:
         return guards(self.program, self.updates)
 
     @cached_property
+    def floors(self) -> Mapping[str, tuple[int, ...]]:
+        """Those of a parameter's updates that clamp to a tiny lower end (Rprop's smallest step size), along a wide dim."""
+        wide = {position for position in signs.floors(self.program) if self.program.statements[position].wide_axes}
+        return {name: tuple(sorted(wide.intersection(several))) for name, several in self.updates.items()}
+
+    @cached_property
     def without_decay(self) -> tuple[Facts, frozenset[str]]:
         """The facts of the same program without weight decay, and the parameters whose decay is added to their gradients."""
         plain, coupled = without_decay(self.program, self.updates)
@@ -270,7 +276,7 @@ class Facts:
 
     @cached_property
     def guarded_maxima(self) -> Mapping[int, int]:
-        """Maxima with a number so small that it counts at zero only, with the index of the other operand."""
+        """Maxima and clamps with a number so small that it counts at zero only, with the other operand's index."""
         return signs.guarded_maxima(self.program, self.nonnegative, self.owner)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 Some scripts take the smaller of two numbers. Gradient clipping multiplies by the minimum of 1 and a limit over the norm
 of all gradients. Others divide by the larger of a norm and a tiny number: Muon, and `torch.nn.functional.normalize`.
-That is an epsilon like Adam's.
+That is an epsilon like Adam's. So is the smallest step size of Rprop, to which it clamps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tpdyn.program.instructions import (
     Spectral,
     operands_of,
 )
-from tpdyn.program.program import Program
+from tpdyn.program.program import Program, Statement
 
 Axes = tuple[int, ...]
 Generator = tuple[int, Axes]
@@ -149,8 +149,8 @@ steps are in proportion to the norm. A norm of order n^-1/2 meets it at a width 
 def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[int]) -> Mapping[int, int]:
     """Find the statements `maximum(x, tiny)` where the tiny number counts only at x = 0, and which operand is x.
 
-    Those that are used as divisors only; and, in an optimizer, those of the norm of a parameter. known: which values are
-    never negative. versions: values that are parameters.
+    Those that are used as divisors only. In an optimizer also those of the norm of a parameter, and clamps (`floor_of`).
+    known: which values are never negative. versions: values that are parameters.
     """
     guarded = _maxima_with(TINY, program, known)
     if guarded:
@@ -167,7 +167,24 @@ def guarded_maxima(program: Program, known: Sequence[bool], versions: Container[
         norm = of_parameters[maximum.operands[kept].var] and not statement.wide_axes
         if norm and statement.origin.phase == "optimizer":
             guarded[position] = kept
-    return guarded
+    return guarded | dict.fromkeys(floors(program), 0)
+
+
+def floors(program: Program) -> tuple[int, ...]:
+    """Find the clamps of an optimizer whose lower end is tiny (`floor_of`)."""
+    return tuple(position for position, statement in enumerate(program.statements) if floor_of(statement) is not None)
+
+
+def floor_of(statement: Statement) -> float | None:
+    """Return the tiny lower end to which an optimizer clamps, as Rprop its step sizes. None for any other value.
+
+    It counts only where a step size has shrunk away. A rate that falls with the width meets it in the end.
+    """
+    clamp = statement.instruction
+    if statement.origin.phase != "optimizer" or not isinstance(clamp, Apply) or clamp.function != "clamp":
+        return None
+    low = clamp.parameters[0]
+    return low.at(1) if not low.is_wide and 0 < low.at(1) <= TINY else None
 
 
 def _divides(apply: Apply) -> bool:

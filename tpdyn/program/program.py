@@ -166,8 +166,8 @@ class Program:
     steps: the number of optimizer steps unrolled. arrays: values of "array" and finite "data" leaves, the same at every
     width, by leaf name. They do not enter equality. widths: those recorded. verified: the held-out width at which the
     program replayed the live script; None if that was not asked for. guarded: at that width, the typical size of what each
-    `Combine(epsilon=True)` adds its epsilon to, by statement name. It is the mean of the entries that are not zero. late:
-    by name, the width from which on an initial parameter shrinks as its law says. Below, it hardly does.
+    `Combine(epsilon=True)` adds its epsilon to, or Rprop clamps. It is the mean of the entries that are not zero, by
+    statement name. late: by name, the width from which on an initial parameter shrinks as its law says. Below, it hardly does.
     """
 
     statements: tuple[Statement, ...]

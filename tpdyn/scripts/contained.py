@@ -1,7 +1,7 @@
 """What may a script not do while it runs here? Leave for good, swallow Ctrl-C, run forever, or move us to another folder.
 
 A script's own exit is never ours (`tpdyn.scripts.leaving`). A process that the script forks ends where the script does.
-Ctrl-C is passed on after the script has had it, whatever it did with it, also by a handler of its own. A run that takes
+Ctrl-C is passed on after the script has had it, whatever it or its handler did with it. A run that takes
 longer than its limit is interrupted, again and again until it ends. A loop with a bare `except` would catch a single
 interrupt. Only the main thread can do the last two.
 """

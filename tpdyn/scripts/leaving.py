@@ -17,7 +17,9 @@ class ScriptLeft(SystemExit):
 class Leave(Protocol):
     """Ends the process, as `os._exit`."""
 
-    def __call__(self, status: int) -> NoReturn: ...
+    def __call__(self, status: int) -> NoReturn:
+        """End it with this status."""
+        ...
 
 
 def keep_the_exit() -> None:
@@ -41,7 +43,7 @@ def caught(leave: Leave) -> Leave:
 
 
 def end_child(error: BaseException | None, leave: Leave) -> NoReturn:
-    """End a process that the script forked, as it would end with the script: it is no second one of ours."""
+    """End a process that the script forked as it would end with the script. It is no second one of ours."""
     status = 0
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else int(error.code is not None)

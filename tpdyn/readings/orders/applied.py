@@ -28,7 +28,7 @@ from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, leading_
 
 
 def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], guarded: Mapping[int, int]) -> Value:
-    """Read an Apply; guarded: which argument a maximum with a tiny number keeps (`guarded_maxima`)."""
+    """Read an Apply; guarded: which argument a maximum or clamp with a tiny number keeps (`guarded_maxima`)."""
     plan = facts.layout(position)
     chain = _chain(apply.function, apply.parameters)
     at_most = any(value.at_most for value in values)
@@ -36,6 +36,9 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
         (placed(value.base, axes), placed(value.change, axes), placed(value.total, axes))
         for value, axes in zip(values, plan.operands, strict=True)
     ]
+    if chain[0].arity == 1 and position in guarded:
+        floored = _chain(apply.function, (Scaling.of(0), *apply.parameters[1:]))
+        return _of_one_argument(floored, larger_than_tiny(arguments[0], (Term(ZERO),)), plan.wide, at_most)
     if chain[0].arity == 1:
         made = _of_one_argument(chain, arguments[0], plan.wide, at_most, values[0].whole is not None)
         return _averaged(facts.program, position, apply, arguments[0], made) if chain[0].along == "shares" else made

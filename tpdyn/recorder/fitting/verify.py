@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tpdyn.facts.signs import floor_of
 from tpdyn.program.evaluation.views import from_view, to_view
 from tpdyn.program.instructions import Combine, Eigenvalues
 from tpdyn.program.program import Program, Statement, View
@@ -198,15 +199,17 @@ def _shaken(numbers: Lowered) -> Lowered:
 
 
 def _is_guard(statement: Statement) -> bool:
-    return isinstance(statement.instruction, Combine) and statement.instruction.epsilon
+    instruction = statement.instruction
+    return (isinstance(instruction, Combine) and instruction.epsilon) or floor_of(statement) is not None
 
 
 def _guarded(program: Program, values: Mapping[int, Tensor], width: int) -> dict[str, float]:
     sizes: dict[str, float] = {}
     for position, statement in enumerate(program.statements):
         instruction = statement.instruction
-        if isinstance(instruction, Combine) and instruction.epsilon:
-            entries = (values[position] - float(instruction.constant.at(width))).abs()
+        if _is_guard(statement):
+            added = float(instruction.constant.at(width)) if isinstance(instruction, Combine) else 0.0
+            entries = (values[position] - added).abs()
             entries = entries[(entries > ABSOLUTE) & entries.isfinite()]
             sizes[statement.name] = float(entries.mean()) if entries.numel() else 0.0
     return sizes
