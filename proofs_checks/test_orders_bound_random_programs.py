@@ -34,7 +34,7 @@ def growth(program: Program) -> list[float | None]:
     for i, width in enumerate(WIDTHS):
         for seed in range(SEEDS):
             values = run(program, width, leaves={}, seed=seed, dtype=torch.float64)
-            sizes[i, seed] = [float(value.abs().mean()) for value in values]
+            sizes[i, seed] = [float(value.abs().mean()) for value in values.values()]
     medians = np.median(sizes, axis=1)
     return [
         None if low == 0 or high == 0 else math.log(high / low) / math.log(WIDTHS[1] / WIDTHS[0])

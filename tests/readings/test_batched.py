@@ -52,7 +52,7 @@ def data_of(program: Program, width: int) -> dict[str, Tensor]:
     return found
 
 
-def separate(program: Program, width: int, seed: int, leaves: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+def separate(program: Program, width: int, seed: int, leaves: Mapping[str, Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
     both = [finite(program, width, seed=seed, leaves=leaves, base=base) for base in (False, True)]
     return lockstep(program, *both)
 

@@ -216,7 +216,7 @@ def test_leaves_are_drawn_from_their_laws_reproducibly_and_each_from_a_stream_of
     for name, law in laws.items():
         b.leaf(Leaf("random", name, law), (N, N))
     program = b.build()
-    normal, uniform, bernoulli, constant, zero = run(program, 200, seed=1)
+    normal, uniform, bernoulli, constant, zero = run(program, 200, seed=1).values()
     # 40000 entries: a relative error of 1/sqrt(2*40000) = 0.0035 in a standard deviation; 5 of them allowed
     assert normal.std().item() == pytest.approx(200**-0.5, rel=0.018)
     assert uniform.std().item() == pytest.approx(200**-0.5 / 3**0.5, rel=0.018)

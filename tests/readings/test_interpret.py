@@ -132,9 +132,12 @@ def test_two_readings_run_side_by_side_and_neither_sees_the_other() -> None:
     def name(position: int, statement: Statement, operands: tuple[str, ...]) -> str:
         return statement.name + "".join(f"({operand})" for operand in operands)
 
-    assert lockstep(chain(3), depth, name) == [(1, "x"), (2, "h1(x)"), (3, "h2(h1(x))")]
+    assert lockstep(chain(3), depth, name) == {0: (1, "x"), 1: (2, "h1(x)"), 2: (3, "h2(h1(x))")}
     assert lockstep(chain(3), depth, name, vars=(1,)) == {1: (2, "h1(x)")}
-    assert lockstep(chain(3), depth, name, until=lambda at, statement, pair: pair[0] == 2)[-1][1] == "h1(x)"
+    assert lockstep(chain(3), depth, name, until=lambda at, statement, pair: pair[0] == 2) == {
+        0: (1, "x"),
+        1: (2, "h1(x)"),
+    }
 
 
 def test_the_width_never_enters_the_loop() -> None:

@@ -44,7 +44,7 @@ def test_gradients_are_those_of_autograd(layer: Layer) -> None:
     torch.manual_seed(0)
     given = {"x0": torch.randn(BATCH, FEATURES).double(), "y0": torch.randn(BATCH, CLASSES).double()}
     values = run(program, 8, leaves=given, seed=0, dtype=torch.float64)
-    names = {statement.name: value for statement, value in zip(program.statements, values, strict=True)}
+    names = {statement.name: value for statement, value in zip(program.statements, values.values(), strict=True)}
     parameters = {each.name: each for each in program.parameters}
     leaves = {name: names[name].clone().requires_grad_() for name in parameters}
     before = names["x0"] @ leaves["in"].T * FEATURES**-0.5

@@ -77,10 +77,10 @@ def measured(program: Program, widths: Sequence[int], seeds: int | range) -> Gro
             leaves = data_leaves(program, width, seed)
             base = run(program, width, leaves=leaves, seed=seed, base=True)
             trained = run(program, width, leaves=leaves, seed=seed)
-            sizes[0, i, j] = [_mean(value) for value in base]
-            sizes[1, i, j] = [_mean(_difference(after, before)) for before, after in zip(base, trained, strict=True)]
+            sizes[0, i, j] = [_mean(value) for value in base.values()]
+            sizes[1, i, j] = [_mean(_difference(trained[var], before)) for var, before in base.items()]
             errors[i, j] = round_off(program, width, sizes[0, i, j]) + round_off(
-                program, width, np.array([_mean(value) for value in trained])
+                program, width, np.array([_mean(value) for value in trained.values()])
             )
     return Growth(_slopes(sizes[0], errors, widths), _slopes(sizes[1], errors, widths))
 

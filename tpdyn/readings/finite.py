@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import overload
 
 import torch
 from torch import Tensor
@@ -26,34 +25,6 @@ from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 __all__ = ["entries", "finite", "from_view", "run", "to_view"]
 
 
-@overload
-def run(
-    program: Program,
-    width: int,
-    *,
-    vars: None = None,
-    until: Until[Tensor] | None = None,
-    leaves: Mapping[str, Tensor] | None = None,
-    base: bool = False,
-    dtype: torch.dtype = torch.float64,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    listener: Listener[Tensor] | None = None,
-) -> list[Tensor]: ...
-@overload
-def run(
-    program: Program,
-    width: int,
-    *,
-    vars: Collection[int],
-    until: Until[Tensor] | None = None,
-    leaves: Mapping[str, Tensor] | None = None,
-    base: bool = False,
-    dtype: torch.dtype = torch.float64,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    listener: Listener[Tensor] | None = None,
-) -> dict[int, Tensor]: ...
 def run(
     program: Program,
     width: int,
@@ -66,15 +37,14 @@ def run(
     seed: int = 0,
     device: str | torch.device = "cpu",
     listener: Listener[Tensor] | None = None,
-) -> list[Tensor] | dict[int, Tensor]:
-    """Run a program at one width; return the value of each statement, or of `vars` only, freeing the others early.
+) -> dict[int, Tensor]:
+    """Run a program at one width; return values by position: of each statement, or of `vars` only, freeing the others early.
 
     vars, until and listener are those of `interpret`, everything else that of `finite`, which see.
     """
     rule = finite(program, width, leaves=leaves, base=base, dtype=dtype, seed=seed, device=device)
-    if vars is None:
-        return interpret(program, rule, until=until, listener=listener)
-    return interpret(program, rule, vars=vars, until=until, listener=listener)
+    wanted = range(len(program)) if vars is None else vars
+    return interpret(program, rule, vars=wanted, until=until, listener=listener)
 
 
 def finite(

@@ -94,26 +94,6 @@ def interpret(
     return list(values.values()) if vars is None else {var: values[var] for var in sorted(vars) if var in values}
 
 
-@overload
-def lockstep(
-    program: Program,
-    one: Rule[V],
-    other: Rule[W],
-    *,
-    vars: None = None,
-    until: Until[tuple[V, W]] | None = None,
-    listener: Listener[tuple[V, W]] | None = None,
-) -> list[tuple[V, W]]: ...
-@overload
-def lockstep(
-    program: Program,
-    one: Rule[V],
-    other: Rule[W],
-    *,
-    vars: Collection[int],
-    until: Until[tuple[V, W]] | None = None,
-    listener: Listener[tuple[V, W]] | None = None,
-) -> dict[int, tuple[V, W]]: ...
 def lockstep(
     program: Program,
     one: Rule[V],
@@ -122,8 +102,8 @@ def lockstep(
     vars: Collection[int] | None = None,
     until: Until[tuple[V, W]] | None = None,
     listener: Listener[tuple[V, W]] | None = None,
-) -> list[tuple[V, W]] | dict[int, tuple[V, W]]:
-    """Read a program in two ways side by side: the value of a statement is the pair of both.
+) -> dict[int, tuple[V, W]]:
+    """Read a program in two ways side by side; return the pairs of both values, by position.
 
     Neither reading sees the other; `until` and `listener` see pairs, and all else is as in `interpret`. For instance, read
     the program and the base program at one width. A listener compares the values while none is kept (`vars=()`).
@@ -133,7 +113,8 @@ def lockstep(
         mine = one(position, statement, tuple(value for value, _ in operands))
         return mine, other(position, statement, tuple(value for _, value in operands))
 
-    return interpret(program, both, vars=vars, until=until, listener=listener)
+    wanted = range(len(program)) if vars is None else vars
+    return interpret(program, both, vars=wanted, until=until, listener=listener)
 
 
 def beside(
