@@ -38,7 +38,7 @@ def run(
     device: str | torch.device = "cpu",
     listener: Listener[Tensor] | None = None,
 ) -> dict[int, Tensor]:
-    """Run a program at one width; return values by position: of each statement, or of `vars` only, freeing the others early.
+    """Run a program at one width; return values by position. All are kept, or those of `vars`; others are freed early.
 
     vars, until and listener are those of `interpret`, everything else that of `finite`, which see.
     """

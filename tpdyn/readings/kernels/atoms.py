@@ -34,21 +34,21 @@ from tpdyn.readings.kernels.sized import (
 class Atoms(Linear):
     """The rules for what is left when sums are taken apart."""
 
-    def atoms(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
+    def atoms(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Apply the rule for two values that are not sums."""
         one, other = (self.program.statements[x.var].instruction for x in (u, v))
         if isinstance(one, Gather) or isinstance(other, Gather):
-            return True, self._rows(kind, tile, u, v, out)
+            return self._rows(kind, tile, u, v, out)
         matrix, matrix_v = self.matrix(u.var), self.matrix(v.var)
         if matrix and matrix_v:
-            return True, self._matrices(kind, tile, u, v, out) if matrix[0].var == matrix_v[0].var else None
+            return self._matrices(kind, tile, u, v, out) if matrix[0].var == matrix_v[0].var else None
         if isinstance(one, Leaf) and isinstance(other, Leaf):
-            return True, self._leaves(kind, tile, u, v, out)
+            return self._leaves(kind, tile, u, v, out)
         if (matrix or isinstance(one, Leaf)) and (matrix_v or isinstance(other, Leaf)):
-            return True, None  # a matrix is centred, and independent of leaves of vectors
+            return None  # a matrix is centred, and independent of leaves of vectors
         if isinstance(one, Apply) or isinstance(other, Apply):
-            return True, self._functions(kind, tile, u, v, out)
-        return True, self._products(kind, tile, u, v, out)
+            return self._functions(kind, tile, u, v, out)
+        return self._products(kind, tile, u, v, out)
 
     def _rows(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Pair rows of one table of weights, picked by data (an embedding): equal rows are the same, others independent."""
@@ -65,8 +65,6 @@ class Atoms(Linear):
             raise self.refusal(u.var, "a table whose rows have finite axes")
         where, where_v = (self.operand(tile, x, i.index, self.by_label(x)) for x, i in ((u, one), (v, other)))
         a, b = (self.number(tile, x) for x in (where, where_v))
-        assert a is not None
-        assert b is not None
         every = tuple(dict.fromkeys((*a.labels, *b.labels)))
         equal = (expanded(a, every).value == expanded(b, every).value).to(tile.sides[u.side].dtype)
         std, location = leaf.law.std, leaf.law.mean
@@ -90,10 +88,7 @@ class Atoms(Linear):
             equal = identity(Sized(ones, ()), zip(u.labels, v.labels, strict=True), every)
             parts.append(equal if kind == "tangent" else scaled(equal, leaf.law.std * leaf.law.std))
         if kind == "second":
-            location = leaf.law.location * leaf_v.law.location
-            if not location.is_zero:
-                ones = torch.ones([x.size for x in every], dtype=tile.sides[0].dtype)
-                parts.append(scaled(Sized(ones, every), location))
+            parts.append(level(every, leaf.law.location * leaf_v.law.location, tile))
         kernel = total(parts)
         return None if kernel is None else summed(kernel, out, {*u.labels, *v.labels})
 

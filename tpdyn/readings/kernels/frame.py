@@ -154,7 +154,7 @@ class Frame(ABC):
             case _:
                 return False  # nothing else is known to keep a value Gaussian
 
-    def number(self, tile: Tile, u: Seen) -> Sized | None:
+    def number(self, tile: Tile, u: Seen) -> Sized:
         """Look up the value of a number."""
         return Sized(tile.sides[u.side].value(u.var, self), u.labels)
 

@@ -70,10 +70,6 @@ class Linear(Frame):
             case _:
                 return False, None  # not linear, as far as is known: other rules are asked
 
-    def linear_on_the_right(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
-        """Expand a right value that is linear in others: both kernels are symmetric."""
-        return self.linear(kind, tile, v, u, out)
-
     def alike(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> tuple[bool, Sized | None]:
         """Pass lookups, slices and concatenations of both along one axis through together."""
         one, other = (self.program.statements[x.var].instruction for x in (u, v))
@@ -96,13 +92,12 @@ class Linear(Frame):
         if not numbers:
             return scaled(self.pair(kind, tile, read, v, out), scale)
         factors = [self.number(tile, each) for each in numbers]
-        kept = {label for factor in factors if factor is not None for label in factor.labels}
+        kept = {label for factor in factors for label in factor.labels}
         inner = tuple(dict.fromkeys([*(x for x in out), *(x for x in (*read.labels, *v.labels) if x in kept)]))
         kernel = self.pair(kind, tile, read, v, tuple(x for x in inner if x in {*read.labels, *v.labels}))
-        if kernel is None or any(factor is None for factor in factors):
+        if kernel is None:
             return None
-        present = [factor for factor in factors if factor is not None]
-        return scaled(product([kernel, *present], out, {*read.labels, *v.labels, *kept}), scale)
+        return scaled(product([kernel, *factors], out, {*read.labels, *v.labels, *kept}), scale)
 
     def _constant(self, tile: Tile, constant: Scaling, u: Seen, v: Seen, out: Labels) -> Sized | None:
         mean = self.mean(tile, v, tuple(x for x in out if x in v.labels))

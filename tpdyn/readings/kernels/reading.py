@@ -23,7 +23,6 @@ from typing import assert_never, final
 import torch
 from torch import Tensor
 
-from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import (
     Apply,
     Combine,
@@ -78,11 +77,11 @@ class Kernels(Atoms):
         one, other = u.var in self.numeric, v.var in self.numeric
         if one or other:
             return self._with_number(kind, tile, u, v, out)
-        for rule in (self.alike, self.linear, self.linear_on_the_right, self.atoms):
-            answered, kernel = rule(kind, tile, u, v, out)
+        for rule, x, y in ((self.alike, u, v), (self.linear, u, v), (self.linear, v, u)):  # both kernels are symmetric
+            answered, kernel = rule(kind, tile, x, y, out)
             if answered:
                 return kernel
-        raise self.refusal(u.var, f"no rule for it beside {self.program.statements[v.var].name}")
+        return self.atoms(kind, tile, u, v, out)
 
     def _with_number(self, kind: Kind, tile: Tile, u: Seen, v: Seen, out: Labels) -> Sized | None:
         """Pair a value with a number, which neither moves with the weights nor fluctuates."""
@@ -98,23 +97,18 @@ class Kernels(Atoms):
 
     def mean(self, tile: Tile, u: Seen, out: Labels) -> Sized | None:
         """Compute `E[u]`, summed over labels that `out` lacks; None for zero."""
-        statement = self.program.statements[u.var]
-        instruction = statement.instruction
+        instruction = self.program.statements[u.var].instruction
         names = self.by_label(u)
+        mean: Sized | None = None
         if u.var in self.numeric:
             mean = self.number(tile, u)
         elif isinstance(instruction, Leaf):
-            ones = torch.ones([x.size for x in u.labels], dtype=tile.sides[0].dtype)
-            mean = None if instruction.law.location.is_zero else scaled(Sized(ones, u.labels), instruction.law.location)
-        elif self.matrix(u.var):
-            mean = None
-        else:
-            mean = self._mean_of(tile, u, statement.shape, instruction, names)
+            mean = level(u.labels, instruction.law.location, tile)
+        elif not self.matrix(u.var):
+            mean = self._mean_of(tile, u, instruction, names)
         return None if mean is None else summed(mean, out, set(u.labels))
 
-    def _mean_of(
-        self, tile: Tile, u: Seen, shape: tuple[Scaling, ...], instruction: Instruction, names: dict[int, Label]
-    ) -> Sized | None:
+    def _mean_of(self, tile: Tile, u: Seen, instruction: Instruction, names: dict[int, Label]) -> Sized | None:
         match instruction:
             case Combine(terms=terms, constant=constant):
                 parts = []
