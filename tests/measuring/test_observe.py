@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from tpdyn.measuring.observe import FIELDS, Observation, Observer
 
@@ -81,6 +82,61 @@ def test_a_measured_run_is_bitwise_the_unmeasured_run() -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain, measured, strict=True))
     assert models[0].calls == models[1].calls == STEPS  # type: ignore[union-attr]
     assert models[0].memory.equal(models[1].memory)  # type: ignore[union-attr, operator, arg-type]
+
+
+class Checkpointed(nn.Module):
+    """A block that is recomputed in the backward pass, with dropout and a buffer inside."""
+
+    def __init__(self, reentrant: bool | None) -> None:
+        super().__init__()
+        self.first, self.inner, self.last = nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.drop, self.reentrant = nn.Dropout(0.3), reentrant
+        self.register_buffer("calls", torch.zeros(()))
+
+    def block(self, h: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.drop(torch.tanh(self.inner(h)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.first(x))
+        if self.reentrant is None:
+            return self.last(self.block(h))
+        return self.last(checkpoint(self.block, h, use_reentrant=self.reentrant))
+
+
+def checkpointed(reentrant: bool | None, results: list[torch.Tensor]) -> None:
+    torch.manual_seed(5)
+    model = Checkpointed(reentrant)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    x, y = torch.randn(4, 5), torch.randint(0, 3, (4,))
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        results += [loss.detach().clone(), torch.randn(3)]
+    results += [value.clone() for value in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_under_activation_checkpointing_the_run_is_the_unmeasured_one_and_all_is_seen_as_without(
+    reentrant: bool,
+) -> None:
+    """The backward pass calls modules again: these calls are no forward pass of the script's."""
+    plain: list[torch.Tensor] = []
+    measured: list[torch.Tensor] = []
+    checkpointed(reentrant, plain)
+    found = observe(checkpointed, reentrant, measured, steps=STEPS + 1)
+    assert all(map(torch.equal, plain, measured)) and len(plain) == len(measured)
+    without = observe(checkpointed, None, [], steps=STEPS + 1)
+    for seen, expected in zip(
+        (found.outputs, found.parameters, found.gradients),
+        (without.outputs, without.parameters, without.gradients),
+        strict=True,
+    ):
+        assert list(seen) == list(expected)
+        for at in expected:
+            np.testing.assert_allclose(seen[at], expected[at], rtol=1e-5, atol=1e-7)  # type: ignore[call-overload]
 
 
 def test_at_step_zero_nothing_has_changed_and_later_everything_has() -> None:

@@ -148,6 +148,19 @@ def test_no_line_is_longer_than_the_columns_and_nothing_is_cut(report: Report, w
     assert "\u2026" not in text and ".fc2" in text
 
 
+@pytest.mark.parametrize("width", [40, 200])
+def test_a_narrow_terminal_gets_folded_names_and_a_wide_one_whole_names_and_short_sentences(
+    report: Report, width: int
+) -> None:
+    long = "encoder.layers.11.attention.self.output.a_projection_with_a_long_name_of_its_own.and_another.fc"
+    named = tuple(replace(row, name=row.name.replace("fc", long)) for row in report.table)
+    text = printed(replace(report, table=named), width)
+    rows = [line for line in text.splitlines() if line.endswith((":11", ":12", ":13"))]
+    assert len(rows) == 3 and all("x0.71 [0." in row for row in rows if ":12" in row)  # numbers are never cut
+    assert any(f"{long}2" in row for row in rows) == (width == 200)
+    assert all(len(line) <= 120 for line in text.splitlines() if line not in rows and not line.startswith("  layer"))
+
+
 def test_there_is_no_control_character_without_colour(report: Report) -> None:
     assert "\x1b" not in printed(report)
 
@@ -168,8 +181,8 @@ def test_columns_are_honoured_and_eighty_where_nothing_is_known(monkeypatch: pyt
     assert console().width == 80
     monkeypatch.setenv("COLUMNS", "97")
     assert console().width == 97
-    monkeypatch.setenv("COLUMNS", "1000")
-    assert console().width == 120
+    monkeypatch.setenv("COLUMNS", "200")
+    assert console().width == 200
 
 
 def test_the_regime_as_a_sentence_names_the_layers_that_learn(predicted: Callable[..., Prediction]) -> None:

@@ -106,10 +106,16 @@ def test_a_formula_without_a_whole_number_is_refused_at_the_door(script: Path) -
     [
         ("nowhere.py:train", None, [], "no such file"),
         ("nowhere.py", "--n", [], "no such file"),
-        ("{}:mein", None, [], "no function 'mein'; it has: main, two"),
+        ("{}:mein", None, [], "no function 'mein'; it has: main, two. Try .*train.py:main$"),
+        ("{}:batches", None, [], r"it has: main, two. Expected a function of the width, train\(width: int\)$"),
         ("{}:number", None, [], "number is int; expected a function"),
         ("{}:two", None, [], r"two\(a, b\) cannot be called with the width alone"),
-        ("{}", None, [], "without a width argument"),
+        (
+            "{}",
+            None,
+            [],
+            r"without a width argument.*its width \(--d-model\), as in --width-arg=--d-model, or a function",
+        ),
         ("{}:main", "--n", [], "at once"),
         ("{}:main", None, ["--lr"], "no further words"),
     ],
@@ -195,3 +201,50 @@ def test_another_error_of_a_script_is_left_as_it_is(tmp_path: Path) -> None:
     file.write_text("import sys\nword = sys.argv[1]\nraise AssertionError(word[-2:])\n")
     with pytest.raises(AssertionError, match="64"):
         load(str(file), "--n_embd")(64)
+
+
+def test_an_option_that_the_script_has_not_is_told_with_those_that_it_has(
+    script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, words, wrong in ((["--d-modle"], [], "--d-modle"), (["--d-model"], ["--lrr", "1"], "--lrr")):
+        with pytest.raises(BadTarget, match=f"has no option {wrong}; its options are --d-model, --lr. Is it --"):
+            load(str(script), options, words)(8)
+    assert "unrecognized arguments: --d-modle=8" in capsys.readouterr().err  # what the script itself has to say
+
+
+DRAWING = """
+import torch
+X = torch.randn(4, 3)
+seen = []
+"""
+
+USING = """
+import sys, torch
+import drawing_of_data
+drawing_of_data.seen.append(1)
+assert len(drawing_of_data.seen) == 1
+width = int(sys.argv[1].partition("=")[2])
+model = torch.nn.Linear(3, width)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    optimizer.zero_grad()
+    model(drawing_of_data.X).square().mean().backward()
+    optimizer.step()
+"""
+
+
+def test_what_lies_beside_a_script_is_imported_anew_in_each_run_as_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """Data that an imported file draws were an array of the first run, and given from outside in all others."""
+    (tmp_path / "drawing_of_data.py").write_text(DRAWING)
+    (tmp_path / "train.py").write_text(USING)
+    tapes = [record_tape(load(str(tmp_path / "train.py"), "--width"), width, 2, seed=0) for width in (8, 8)]
+    assert [node.op for node in tapes[0].nodes] == [node.op for node in tapes[1].nodes]
+    assert "drawing_of_data" not in sys.modules
+
+
+def test_a_script_may_remove_the_folder_that_it_went_to(tmp_path: Path) -> None:
+    file = tmp_path / "train.py"
+    file.write_text("import os, shutil, tempfile\nd = tempfile.mkdtemp()\nos.chdir(d)\nn = 3\nshutil.rmtree(d)\n")
+    before = os.getcwd()
+    assert load(str(file), settings=["n=n"])(64)["n"] == 64  # type: ignore[index]
+    assert os.getcwd() == before

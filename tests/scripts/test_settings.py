@@ -324,6 +324,14 @@ def test_a_number_of_several_imported_files_is_asked_for_by_its_file(script: Pat
         read_settings(script, ["7=n"])
 
 
+def test_a_number_that_only_a_configuration_has_is_set_there(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("config = load(open('small.yaml'))\n")
+    (tmp_path / "small.yaml").write_text("model:\n  width: 64\n")
+    (tmp_path / "large.yaml").write_text("model:\n  width: 640\n")  # the script does not name it
+    (setting,) = read_settings(tmp_path / "train.py", ["model.width=4*n"])
+    assert setting.file == str(tmp_path / "small.yaml") and "small.yaml:2:10: width: 64" in setting.told()
+
+
 def test_a_switch_is_set(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("use_amp, fast = True, False\nassert not (use_amp and not fast)\n")
     settings = read_settings(tmp_path / "train.py", ["use_amp=False"])

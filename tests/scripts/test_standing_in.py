@@ -62,6 +62,25 @@ def test_a_file_may_be_given_as_code_and_shows_its_own_lines(folder: Path) -> No
     assert "stood_helper" not in sys.modules
 
 
+def test_what_lies_beside_a_script_is_forgotten_and_so_is_what_it_put_on_the_path(folder: Path) -> None:
+    (folder / "below").mkdir()
+    (folder / "other").mkdir()
+    (folder / "below" / "stood_main.py").write_text("")
+    (folder / "below" / "stood_beside.py").write_text("")
+    (folder / "other" / "stood_elsewhere.py").write_text("")
+    above = import_module("stood_helper")
+    before = list(sys.path)
+    try:
+        with imported_as({}, main=str(folder / "below" / "stood_main.py")):
+            sys.path += [str(folder / "below"), str(folder / "other"), str(folder)]
+            import_module("stood_beside")
+            import_module("stood_elsewhere")
+            assert import_module("stood_helper") is above
+    finally:
+        sys.path[:] = before
+    assert {"stood_beside", "stood_elsewhere", "stood_helper"} & set(sys.modules) == {"stood_helper"}
+
+
 def test_a_text_keeps_its_line_ends_and_follows_its_encoding_line(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_bytes("# coding: latin-1\r\nx = 'é'\r\n".encode("latin-1"))

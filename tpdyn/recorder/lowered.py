@@ -104,7 +104,8 @@ class Leaves(dict[int, torch.Tensor]):
 @dataclass(slots=True)
 class Lowered:
     """One tape, lowered. `leaf_values[position]` is the live value of each leaf statement. `live[position]` the live
-    value of marks and last parameters (float64 copies), to verify against."""
+    value of marks and last parameters (float64 copies), to verify against. `made[name]` is the operation that made a parameter's
+    entries, if the model was built while it was recorded, and their law was measured."""
 
     width: int
     statements: list[LoweredStatement] = field(default_factory=list)
@@ -114,3 +115,4 @@ class Lowered:
     leaf_values: dict[int, torch.Tensor] = field(default_factory=Leaves)
     live: dict[int, torch.Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    made: dict[str, str] = field(default_factory=dict)

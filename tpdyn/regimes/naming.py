@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+MOST = 4
+"""So many numbers of a name are left out at most."""
 
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
@@ -19,13 +23,29 @@ def together(several: Sequence[str], names: Iterable[str]) -> str:
 
 
 def grouped(several: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Name some of all names in as few words as possible: see `together`."""
+    """Name some of all names in as few words as possible: see `together`.
+
+    The pattern with most '*' is taken that names none but these: 'blocks.*.*.bias', else 'blocks.*.0.bias'.
+    """
     alike: dict[str, set[str]] = {}
-    for name in names:
-        alike.setdefault(pattern_of(name), set()).add(name)
-    shown: dict[str, None] = {}
+    for name in {*names, *several}:
+        for pattern in _patterns(name):
+            alike.setdefault(pattern, set()).add(name)
+    meant, shown = set(several), dict[str, None]()
     for name in several:
-        pattern = pattern_of(name)
-        meant = alike.get(pattern, set())
-        shown[pattern if len(meant) > 1 and meant <= set(several) else name] = None
+        shown[next((each for each in _patterns(name) if len(alike[each]) > 1 and alike[each] <= meant), name)] = None
     return tuple(shown)
+
+
+def _patterns(name: str) -> list[str]:
+    """List the patterns of a name with one number or more left out, the most first."""
+    places = [match.span() for match in _NUMBER.finditer(name)][:MOST]
+    kept = [set(each) for count in range(len(places)) for each in combinations(range(len(places)), count)]
+    patterns = []
+    for keep in kept:
+        pattern = name
+        for k in reversed(range(len(places))):
+            if k not in keep:
+                pattern = f"{pattern[: places[k][0]]}*{pattern[places[k][1] :]}"
+        patterns.append(pattern)
+    return patterns

@@ -50,11 +50,11 @@ class Line:
     learns: bool | None = None
 
 
-def line_of(row: ReportRow) -> Line:
-    """Write a row of a report as a line."""
+def line_of(row: ReportRow, learns: bool | None = None) -> Line:
+    """Write a row of a report as a line. learns: said of it where that is known, since a unit vector's entries vanish anyway."""
     return Line(
         row.name or "(root)", row.size_order, row.change_order, row.at_most, row.source, row.measured_size_order,
-        row.measured_change_order, row.verdict,
+        row.measured_change_order, row.verdict, learns,
     )  # fmt: skip
 
 

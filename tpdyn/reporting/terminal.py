@@ -63,7 +63,7 @@ def show(
         Text(""),
         *_legend(exponents, out.width, report.step),
     ]
-    lines += table([line_of(row) for row in report.rows()], out.width, exponents=exponents, step=report.step)
+    lines += table(_measured_lines(report), out.width, exponents=exponents, step=report.step)
     for names, note in _row_notes(report.rows()):
         lines += _wrapped("  ", f"{listed(names)}: {note}", out.width)
     if facts:
@@ -94,16 +94,15 @@ def show_prediction(
 
 
 def console() -> Console:
-    """Make a console on standard output, as wide as COLUMNS or the terminal says, within reason; else 80 columns.
+    """Make a console on standard output, as wide as COLUMNS or the terminal says; else 80 columns.
 
-    Characters that its encoding does not have are replaced.
+    Tables take as much of it as they need, sentences at most 120 columns. Characters that its encoding does not have are replaced.
     """
     tolerant(sys.stdout)
     terminal = Console(highlight=False)
     asked = os.environ.get("COLUMNS", "")
     if not (asked.isdigit() and int(asked)) and not terminal.is_terminal:
         terminal.width = WIDTH
-    terminal.width = min(terminal.width, WIDEST)
     return terminal
 
 
@@ -123,7 +122,7 @@ def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None
     """Break text after `head` into lines that hang under it."""
     hang = " " * len(head) if hang is None else hang
     wrapped = textwrap.wrap(
-        without_control(text), max(width, 30), initial_indent=head, subsequent_indent=hang, break_long_words=False,
+        without_control(text), min(max(width, 30), WIDEST), initial_indent=head, subsequent_indent=hang, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
     return [Text(line, style) for line in wrapped or [head]]
@@ -248,6 +247,12 @@ def _legend(exponents: bool, width: int, step: int | None = None) -> list[Text]:
         else "when the width doubles (x1.00: independent of it)"
     )
     return _wrapped("  ", what + ("" if step is None else f"; changes after {counted_noun(step, 'step')}"), width)
+
+
+def _measured_lines(report: Report) -> list[Line]:
+    """Return a line for each row. What learns though its change vanishes, as a unit vector's does, is said to learn."""
+    small = {row.name for row in report.prediction.rows() if row.learns and row.change is not None and row.change < 0}
+    return [line_of(row, learns=True if row.name in small else None) for row in report.rows()]
 
 
 def _lines(prediction: Prediction) -> list[Line]:

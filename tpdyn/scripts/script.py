@@ -26,6 +26,7 @@ from tpdyn.recorder.live.hooks import StopRecording
 from tpdyn.scripts.contained import contained
 from tpdyn.scripts.following import told_what_follows
 from tpdyn.scripts.formula import BadFormula, Formula
+from tpdyn.scripts.offered import listed, nearest, unknown_options, ways_in
 from tpdyn.scripts.scratch import InScratch
 from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, texts
 from tpdyn.scripts.standing_in import imported_as, opened_as
@@ -93,11 +94,7 @@ def _loaded(
         called = _function(path, function, alone=bool(settings))
         return _with_settings(path, function, _read(path, (), settings, widths)[1]) if settings else called
     if not options and not settings:
-        raise BadTarget(
-            f"{target}: a script without a width argument. Expected its own option for the width, as in "
-            f"--width-arg=--d-model, or a number in its text, as in --set n_embd=n. Or name a function of the width, as in "
-            f"{target}:train"
-        )
+        raise BadTarget(f"{target}: a script without a width argument. {ways_in(path)}")
     words, set_to = _read(path, options, settings, widths)
     return _script(path, words, list(arguments), set_to)
 
@@ -159,9 +156,10 @@ def _function(path: Path, name: str, alone: bool) -> Callable[[int], object]:
             for key, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")
         ]
+        meant = nearest(name, functions) or (functions[0] if len(functions) == 1 else None)
         raise BadTarget(
-            f"{path} has no function {name!r}; it has: {', '.join(functions) or 'none'}. "
-            f"Try {path}:{functions[0] if functions else 'train'}"
+            f"{path} has no function {name!r}; it has: {listed(functions) or 'none'}. "
+            + (f"Try {path}:{meant}" if meant else "Expected a function of the width, train(width: int)")
         )
     if not callable(function):
         raise BadTarget(
@@ -243,13 +241,12 @@ def _script(
     full = path.resolve()
 
     def run(width: int) -> object:
-        with _as_command_line([str(path), *arguments, *_at(words, width)], full.parent), _pointed_out(words, width):
-            if not settings:
-                return runpy.run_path(str(full), run_name="__main__")
+        given = [*arguments, *_at(words, width)]
+        with _as_command_line([str(path), *given], full.parent), _options_told(path, given), _pointed_out(words, width):
             changed = codes(settings, width)
             with (
                 opened_as(texts(settings, width)) as opened,
-                imported_as(changed) as imported,
+                imported_as(changed, main=str(full)) as imported,
                 told_what_follows(settings, width),
             ):
                 try:
@@ -279,7 +276,7 @@ def _with_settings(path: Path, name: str, settings: Sequence[Setting]) -> Callab
             try:
                 with (
                     opened_as(texts(settings, width)) as opened,
-                    imported_as(changed) as imported,
+                    imported_as(changed, main=str(full)) as imported,
                     told_what_follows(settings, width),
                 ):
                     try:
@@ -336,6 +333,21 @@ def _pointed_out(words: Sequence[Sequence[Word]], width: int) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _options_told(path: Path, given: Sequence[str]) -> Iterator[None]:
+    """Say which options the script has, where its parser leaves at one that it has not.
+
+    argparse and click leave with status 2.
+    """
+    try:
+        yield
+    except SystemExit as leaving:
+        wrong = unknown_options(path, given) if leaving.code == 2 else ""
+        if not wrong:
+            raise
+        raise BadTarget(f"{path} left with status 2: {wrong}") from leaving
+
+
 def _may_be_the_scripts(frame: FrameType) -> bool:
     """Tell whether it runs a file of the user, or a text that such a file executes."""
     return frame.f_code.co_filename == "<string>" or is_user_file(frame.f_code.co_filename)
@@ -367,8 +379,7 @@ def _as_command_line(argv: list[str], folder: Path) -> Iterator[None]:
         sys.path[:] = before[1]
         if before[2] is not None:
             sys.modules["__main__"] = before[2]
-        if os.getcwd() != before[3]:
-            os.chdir(before[3])
+        os.chdir(before[3])  # the script may have left this folder, and removed where it went
 
 
 def told(target: str, settings: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ Set a name or a number of the script, or of a file that it imports, runs or read
   (`BATCH_SIZE = 64`) are left out, if there are others. `31:400` is all of line 31, `31:23:400` the one in its column 23,
   as compilers count (both from 1);
 * `model.py:GPTConfig.n_embd`, `model.py:31:400`: in another file, as seen from the script's folder, or from the working folder.
-  What the script has not is looked for in the files of its folder that it imports. It is set where only one has it;
+  What the script has not is looked for in files of its folder that it imports or names. It is set where only one has it;
 * `config.yaml:model.width`: an entry of a YAML, JSON or TOML file, by its path.
 
 A switch is set by True or False (`use_amp=False`).
@@ -212,7 +212,7 @@ def _found(script: Path, name: str, formula: Formula) -> Setting:
     if elsewhere[1:]:
         files = [each.relative_to(path.parent).as_posix() for each, _ in elsewhere]
         raise BadSetting(
-            f"--set {name}: {path.name} has none, but {len(files)} files that it imports have; expected one of "
+            f"--set {name}: {path.name} has none, but {len(files)} files that it imports or names have; expected one of "
             f"{', '.join(f'--set {each}:{name}={formula.text}' for each in files)}"
         )
     if not named:
@@ -244,10 +244,10 @@ def _named(locations: Sequence[Location], inner: str, literal: bool) -> list[Loc
 
 
 def _imported_with(script: Path, inner: str, literal: bool) -> list[tuple[Path, tuple[Location, ...]]]:
-    """Return the files of the script's folder that it imports and that have the name or number, with their locations."""
+    """Return the files that the script imports or names, if they have the name or number, with their locations."""
     found = []
     for path in reached(script, (), {}):
-        if path != script and path.suffix == ".py":
+        if path != script and (path.suffix == ".py" or not is_python(str(path))):
             with suppress(NotReadable, OSError, UnicodeDecodeError):
                 locations = locations_in(_text(str(path)), str(path))
                 if _named(locations, inner, literal):

@@ -9,7 +9,7 @@ import linecache
 import os
 import sys
 import tokenize
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -27,10 +27,10 @@ def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
     The user's modules from the folders of these files are forgotten, so that they are imported anew. They come back at the
     end.
     """
-    texts = {os.path.realpath(path): text for path, text in texts.items()}
+    texts = {_real(path): text for path, text in texts.items()}
 
     def compiled(path: str) -> CodeType | None:
-        text = texts.get(os.path.realpath(path))
+        text = texts.get(_real(path))
         return None if text is None else compile(text, path, "exec", dont_inherit=True)
 
     lines = {path: linecache.cache.get(path) for path in texts}
@@ -47,21 +47,22 @@ def standing_in(texts: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def imported_as(codes: Mapping[str, CodeType]) -> Iterator[set[str]]:
+def imported_as(codes: Mapping[str, CodeType], main: str | None = None) -> Iterator[set[str]]:
     """Give a file that is imported the given code; its lines are shown as they are. codes: by absolute path.
 
-    Yields the set of files that were imported so, which grows.
+    main: a script that is run meanwhile. What lies beside it is imported anew, too, as in a process of its own. It may draw
+    data, or count its calls. Yields the set of files that were imported so, which grows.
     """
-    codes = {os.path.realpath(path): code for path, code in codes.items()}
+    codes = {_real(path): code for path, code in codes.items()}
     met: set[str] = set()
 
     def code_of(path: str) -> CodeType | None:
-        real = os.path.realpath(path)
+        real = _real(path)
         if real in codes:
             met.add(real)
         return codes.get(real)
 
-    with _imported_as(code_of, codes):
+    with _imported_as(code_of, [*codes, *([] if main is None else [_real(main)])]):
         yield met
 
 
@@ -71,14 +72,14 @@ def opened_as(texts: Mapping[str, str]) -> Iterator[set[str]]:
 
     A file that the script writes is from then on what it wrote. Yields the set of files that were opened so, which grows.
     """
-    held = {os.path.realpath(path): text for path, text in texts.items()}
+    held = {_real(path): text for path, text in texts.items()}
     met: set[str] = set()
     original, original_code = io.open, io.open_code
 
     def text_at(file: Any) -> str | None:
         if not isinstance(file, str | bytes | os.PathLike):
             return None  # a descriptor
-        real = os.path.realpath(os.fsdecode(file))
+        real = _real(os.fsdecode(file))
         if real in held:
             met.add(real)
         return held.get(real)
@@ -88,7 +89,7 @@ def opened_as(texts: Mapping[str, str]) -> Iterator[set[str]]:
         if text is None:
             return original(file, mode, *args, **kwargs)
         if set(mode) & set("wax+"):
-            held.pop(os.path.realpath(os.fsdecode(file)))
+            held.pop(_real(os.fsdecode(file)))
             return original(file, mode, *args, **kwargs)
         bytes_of = io.BytesIO(text.encode())
         if "b" in mode:
@@ -112,7 +113,7 @@ def opened_as(texts: Mapping[str, str]) -> Iterator[set[str]]:
 @contextmanager
 def _imported_as(code_of: Callable[[str], CodeType | None], files: Iterable[str]) -> Iterator[None]:
     """Make imports ask `code_of` for a file's code first; the user's modules beside these files are imported anew meanwhile."""
-    folders = tuple({os.path.dirname(path) + os.sep for path in files})
+    folders, paths = {os.path.dirname(path) + os.sep for path in files}, set(sys.path)
     loader: Any = importlib.machinery.SourceFileLoader
     get_code = loader.get_code
     inherited = _NAME not in vars(loader)
@@ -121,7 +122,7 @@ def _imported_as(code_of: Callable[[str], CodeType | None], files: Iterable[str]
         code = code_of(self.get_filename(fullname))
         return get_code(self, fullname) if code is None else code
 
-    forgotten = _modules_in(folders)
+    before, forgotten = dict(sys.modules), _modules_in(folders)
     for name in forgotten:
         del sys.modules[name]
     loader.get_code = given  # what an import asks for
@@ -132,21 +133,31 @@ def _imported_as(code_of: Callable[[str], CodeType | None], files: Iterable[str]
             del loader.get_code
         else:
             loader.get_code = get_code
-        for name in _modules_in(folders):
-            del sys.modules[name]
+        added = {_real(path) + os.sep for path in {*sys.path} - paths}  # by the script
+        for name, module in _modules_in(folders | added).items():
+            if before.get(name) is not module:
+                del sys.modules[name]
         sys.modules.update(forgotten)
 
 
-def _modules_in(folders: tuple[str, ...]) -> dict[str, ModuleType]:
+def _modules_in(folders: Set[str]) -> dict[str, ModuleType]:
     """Collect the user's modules whose files lie in these folders."""
+    begins = tuple(folders)
     return {
         name: module
         for name, module in list(sys.modules.items())
         if (file := getattr(module, "__file__", None))
         and name != "__main__"
         and is_user_file(file)  # first: it asks the file system nothing
-        and os.path.realpath(file).startswith(folders)
+        and _real(file).startswith(begins)
     }
+
+
+def _real(path: str | Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except FileNotFoundError:  # the script removed its working folder
+        return os.fspath(path)
 
 
 def text_of(path: str | Path) -> str:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tpdyn.exponents import Scaling
-from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_quotient, fit_root, fit_whole
+from tpdyn.recorder.fitting.powers import fit_float, fit_measured, fit_quotient, fit_root, fit_whole, is_logarithm
 
 WIDTHS = (16, 24, 40)
 N = Scaling.of(1, 1)
@@ -116,6 +116,18 @@ def test_constants_square_roots_and_mixed_squares_are_fitted() -> None:
 
 def test_a_rounded_dim_fits_nothing() -> None:
     assert fit_whole(WIDTHS, [int(8 / 3 * n) for n in WIDTHS]) is None
+
+
+@pytest.mark.parametrize("widths", [(16, 24, 40), (16, 32, 64), (24, 100, 1000)])
+def test_a_rounded_logarithm_is_told_from_a_rounded_multiple(widths: tuple[int, ...]) -> None:
+    for number in (
+        lambda n: int(math.log2(n)),
+        lambda n: math.ceil(math.log2(n)) + 1,
+        lambda n: 8 - n.bit_length(),
+    ):
+        assert is_logarithm(widths, [number(n) for n in widths])
+    assert not is_logarithm(widths, [int(8 / 3 * n) for n in widths])
+    assert not is_logarithm(widths, [7 for _ in widths])
 
 
 @given(

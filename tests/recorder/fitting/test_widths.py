@@ -110,6 +110,39 @@ def test_a_deviation_far_outside_of_its_sampling_error_is_no_law() -> None:
         fit(_measured((0.0, 0.0, 0.0), (1.0, 1.3, 1.0), 10_000))
 
 
+def test_a_law_that_is_no_power_names_what_makes_the_entries_or_asks_for_the_model_inside() -> None:
+    outside, inside = (_measured((0.0, 0.0, 0.0), (1.0, 1.3, 1.0), 10_000) for _ in range(2))
+    with pytest.raises(FitError, match="Build the model inside the recorded function"):
+        fit(outside)
+    for lowered in inside:
+        lowered.made = {"v": "triu"}
+    with pytest.raises(FitError, match=r"made by triu, whose law is not known\. Draw them by torch") as told:
+        fit(inside)
+    assert "inside" not in str(told.value)
+
+
+def test_the_line_that_was_trained_is_named_where_no_dim_grows() -> None:
+    same = [_mlp(16) for _ in WIDTHS]
+    for lowered, width in zip(same, WIDTHS, strict=True):
+        lowered.width = width
+        step = Origin(phase="optimizer", source=Source("train.py", 9, "optimizer.step()"))
+        lowered.statements.append(LoweredStatement(Contract((Operand(2, (0, 1)),)), (7,), origin=step))
+    with pytest.raises(
+        FitError, match=r"steps that were recorded are those at train\.py:9\. If they train something else"
+    ):
+        fit(same)
+
+
+def test_a_dim_that_follows_a_logarithm_is_told_so() -> None:
+    def logarithmic(width: int) -> Lowered:
+        return Lowered(
+            width, [LoweredStatement(Leaf("data", "x", Law("data")), (width, int(math.log2(width))))], steps=1
+        )
+
+    with pytest.raises(FitError, match=r"If it is a logarithm of the width .* a fixed number"):
+        fit([logarithmic(width) for width in WIDTHS])
+
+
 def test_a_mean_that_is_small_but_certain_is_a_mean() -> None:
     leaf = fit(_measured((0.2, 0.2, 0.2), (1.0, 1.001, 0.999), 10_000)).statements[-1].instruction
     assert isinstance(leaf, Leaf)

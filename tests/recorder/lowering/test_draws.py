@@ -144,6 +144,35 @@ def test_a_padding_row_keeps_the_law_and_is_noted() -> None:
     assert any("overwritten" in note for note in lowered.notes)
 
 
+@pytest.mark.parametrize("how", ["lstsq", "lu", "qr of a square", "numpy"])
+def test_entries_that_a_decomposition_makes_have_a_measured_law_and_their_maker_is_named(how: str) -> None:
+    """Of a fixed matrix, as in the initialisation of a flow: the rest of the entries is what was drawn."""
+
+    def init(layer: nn.Linear) -> None:
+        small, rest = torch.randn(4, 4), torch.randn(4, 64)
+        with torch.no_grad():
+            if how == "lstsq":
+                made = torch.linalg.lstsq(small, torch.eye(4)).solution @ rest
+            elif how == "lu":
+                p, lower, upper = torch.linalg.lu(small)
+                made = p @ lower @ upper @ rest
+            elif how == "numpy":
+                made = torch.from_numpy(rest.numpy() + 1.0)
+            else:
+                made = torch.linalg.qr(small)[0] @ rest
+            layer.weight.copy_(made.reshape(16, 16))
+
+    law, lowered = initialised(init)
+    weight = next(value for at, value in lowered.leaf_values.items() if _name(lowered, at) == "0.weight")
+    assert law[0] == "iid" and law[2] == pytest.approx(float(weight.std(correction=0)))
+    assert "0.weight" in lowered.made and any("law of 0.weight measured" in note for note in lowered.notes)
+
+
+def _name(lowered: Lowered, position: int) -> str:
+    instruction = lowered.statements[position].instruction
+    return instruction.name if isinstance(instruction, Leaf) else ""
+
+
 def test_a_model_built_before_the_recording_has_measured_laws() -> None:
     model = mlp(12)
 
@@ -152,4 +181,4 @@ def test_a_model_built_before_the_recording_has_measured_laws() -> None:
 
     lowered = lowered_script(train, steps=2)
     assert law_of(lowered, "0.weight")[0] == "iid"
-    assert any("measured" in note for note in lowered.notes)
+    assert any("measured" in note for note in lowered.notes) and not lowered.made

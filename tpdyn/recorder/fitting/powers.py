@@ -55,6 +55,21 @@ def fit_whole(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
     return _two_powers(widths, values)
 
 
+def is_logarithm(widths: Sequence[int], values: Sequence[int]) -> bool:
+    """Tell whether whole numbers are `a log2(n) + b`, rounded down, up or to the nearest, with whole a and b.
+
+    >>> is_logarithm((16, 24, 40), (4, 4, 5)), is_logarithm((16, 24, 40), (2, 3, 5))
+    (True, False)
+    """
+    logs = [math.log2(width) for width in widths]
+    slope = (values[-1] - values[0]) / (logs[-1] - logs[0])
+    return any(
+        len({value - a * rounded(log) for value, log in zip(values, logs, strict=True)}) == 1
+        for a in {math.floor(slope), math.ceil(slope)} - {0}
+        for rounded in (math.floor, math.ceil, round)
+    )
+
+
 def _two_powers(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
     for high, low in ((1, 0), (2, 0), (2, 1)):
         w0, w1 = widths[0], widths[-1]

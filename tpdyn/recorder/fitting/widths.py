@@ -32,7 +32,15 @@ from tpdyn.program.law import NOTHING
 from tpdyn.program.program import Origin, Type
 from tpdyn.recorder.fitting.few import Redrawn, law_of_few
 from tpdyn.recorder.fitting.given import fitted_size, is_sparse
-from tpdyn.recorder.fitting.powers import Number, fit_float, fit_measured, fit_quotient, fit_root, fit_whole
+from tpdyn.recorder.fitting.powers import (
+    Number,
+    fit_float,
+    fit_measured,
+    fit_quotient,
+    fit_root,
+    fit_whole,
+    is_logarithm,
+)
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter, LoweredStatement, Reshape
 
 
@@ -76,6 +84,8 @@ class Fitted:
     few: dict[str, int] = field(default_factory=dict)
 
 
+LOGARITHM = " If it is a logarithm of the width (int(log2(n)), say), no widths make it a power. Give it a fixed number in the script."
+
 FEW = 256
 """So many entries tell powers that differ by 1/2 apart at 5 standard errors, at widths 16, 24, 40. Fewer need several seeds."""
 ADVICE = "Build the model inside the recorded function, and draw it by torch: then its law is recorded, not measured."
@@ -118,9 +128,16 @@ def fit(lowereds: Sequence[Lowered], redrawn: Mapping[str, Redrawn] | None = Non
     fitter.check_lengths()
     fitter.check_tables()
     if len(lowereds) > 1 and not any(dim.order for statement in statements for dim in statement.shape):
+        trained = next((each.origin.source for each in statements if each.origin.phase == "optimizer"), None)
         raise FitError(
             f"no dim of any tensor depends on the width: the script made the same shapes at widths "
             f"{', '.join(map(str, widths))}. Is the width used to build the model?"
+            + (
+                f" The steps that were recorded are those at {trained}. If they train something else first, such as a small "
+                "model when the file is imported, leave that out. Or take more --steps than it has"
+                if trained is not None and trained.file
+                else ""
+            )
         )
     first = lowereds[0]
     return Fitted(
@@ -265,7 +282,8 @@ class _Fitter:
                 self.message(
                     position,
                     f"{what} is {self.table(values)}: not a*n^p, a*n + b or a*n^2 + b*n",
-                    "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded (squares for a root).",
+                    "If it is rounded (int(8/3*n), say), choose widths at which nothing is rounded (squares for a root)."
+                    + (LOGARITHM if is_logarithm(self.widths, values) else ""),
                 )
             )
         return dim
@@ -399,16 +417,26 @@ class _Fitter:
                     position,
                     f"the initialisation of {leaf.name} has mean {self.table(means)} and standard deviation "
                     f"{self.table(deviations)}: no power of the width",
-                    ADVICE,
+                    self.drawn_by_torch(leaf.name),
                 ),
                 outside=True,
             )
         if not (fitted[1] and mean[1]):
             self.notes.append(
                 f"{leaf.name}: its initialisation was measured, not recorded. The power of the width in its standard "
-                f"deviation, {fitted[0]}, is the likeliest but not certain. Build the model inside the recorded function."
+                f"deviation, {fitted[0]}, is the likeliest but not certain. {self.drawn_by_torch(leaf.name)}"
             )
         return Law(law.kind, mean[0], fitted[0])
+
+    def drawn_by_torch(self, name: str) -> str:
+        """Say how the law of a parameter can be recorded. Its model was built elsewhere, or an operation made its entries."""
+        made = self.lowereds[0].made.get(name)
+        if made is None:
+            return ADVICE
+        return (
+            f"Its entries are made by {made}, whose law is not known. Draw them by torch (normal_, uniform_, orthogonal_, "
+            "xavier_...): then their law is recorded. Or keep such a parameter small and of fixed size."
+        )
 
     def table(self, values: Sequence[Number]) -> str:
         return ", ".join(f"{_digits(value)} at width {width}" for width, value in zip(self.widths, values, strict=True))

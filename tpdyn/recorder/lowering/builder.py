@@ -77,6 +77,7 @@ class LoweredBuilder:
         self.statements: list[LoweredStatement] = []
         self.leaf_values = Leaves()
         self.notes: list[str] = []
+        self.made: dict[str, str] = {}
         self.origin = Origin()
         self._shared: dict[Any, int] = {}
         self._names: dict[str, int] = {}

@@ -389,6 +389,8 @@ class _Lowering:
                 else "measured, not read"
             )
             b.notes.append(f"law of {name} {seen}")
+            if known.kind != "parameter":
+                b.made[name] = base_name(node.op)
         b.notes.extend(f"{name}: {note}" for note in known.notes)
         before, b.origin = b.origin, Origin(0, "initialization", node.origin.module, node.origin.source)
         known.leaf = b.leaf(Leaf("parameter", b.fresh_name(name), law), known.tensor)
@@ -462,7 +464,7 @@ class _Lowering:
             for suffix, position in positions.get(ref, {}).items():
                 part = getattr(tensor, suffix.removeprefix(".")) if suffix else tensor
                 lowered.live[position] = part.detach().to(torch.float64)
-        lowered.notes = list(dict.fromkeys([*tape.notes, *b.notes]))
+        lowered.notes, lowered.made = list(dict.fromkeys([*tape.notes, *b.notes])), b.made
         join_combines(lowered)
         tidy(lowered)
         return lowered
