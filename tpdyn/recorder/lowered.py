@@ -105,7 +105,7 @@ class Leaves(dict[int, torch.Tensor]):
 class Lowered:
     """One tape, lowered. `leaf_values[position]` is the live value of each leaf statement. `live[position]` the live
     value of marks and last parameters (float64 copies), to verify against. `made[name]` is the operation that made a parameter's
-    entries, if the model was built while it was recorded, and their law was measured."""
+    entries. It is there if their law was measured, and the model was built while recording."""
 
     width: int
     statements: list[LoweredStatement] = field(default_factory=list)

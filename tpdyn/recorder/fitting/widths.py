@@ -399,7 +399,7 @@ class _Fitter:
             few = law_of_few(leaf.name, means, deviations, counts[0], self.redrawn.get(leaf.name))
             if few is None:
                 problem = f"outside the theory: the size of {leaf.name}, drawn at many seeds, is no power of the width"
-                raise FitError(self.message(position, problem, ADVICE), outside=True)
+                raise FitError(self.message(position, problem, self.drawn_by_torch(leaf.name)), outside=True)
             self.notes.append(few[1])
             return few[0]
         errors = [1.5 / (2 * count) ** 0.5 for count in counts]
