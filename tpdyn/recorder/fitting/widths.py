@@ -84,7 +84,7 @@ class Fitted:
     few: dict[str, int] = field(default_factory=dict)
 
 
-LOGARITHM = " If it is a logarithm of the width (int(log2(n)), say), no widths make it a power. Give it a fixed number in the script."
+LOGARITHM = " If it is a logarithm of the width (int(log2(n)), say), no widths make it a power. Give it a fixed number."
 
 FEW = 256
 """So many entries tell powers that differ by 1/2 apart at 5 standard errors, at widths 16, 24, 40. Fewer need several seeds."""
