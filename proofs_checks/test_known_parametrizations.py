@@ -30,6 +30,7 @@ from typing import Literal
 
 import pytest
 import torch
+from everett import EVERETT
 from torch import nn
 from torch.nn import functional as F
 
@@ -38,7 +39,6 @@ from tpdyn.claims import theorems
 from tpdyn.claims.statistics import GROWING_CROSSOVER, estimate_order, judge
 from tpdyn.claims.theorems import Abc
 from tpdyn.parametrizing.derive import symmetries
-from tpdyn.parametrizing.families import EVERETT
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.program import Program
 from tpdyn.regimes.maximal import look

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from everett import EVERETT
 from torch import nn
 
 import tpdyn
 from tpdyn.claims import theorems
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import (
-    EVERETT,
     FAMILIES,
     Family,
     between,

@@ -17,6 +17,7 @@ tensor would die in deepcopy, wrapping and pickling. This does not, and a second
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -181,13 +182,8 @@ def _check_whole(names: Mapping[nn.Parameter, str], facts: Mapping[str, Paramete
 
 def _solve(dim: Scaling, size: int) -> int | None:
     """Solve dim(n) = size for a whole n, by bisection: dims grow."""
-    low, high = 1, 2
-    while dim.at(high) < size and high < 2**40:
-        high *= 2
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if dim.at(middle) < size else (low, middle)
-    return low if round(dim.at(low)) == size else None
+    width = 1 + bisect_left(range(1, 2**40), float(size), key=dim.at)
+    return width if round(dim.at(width)) == size else None
 
 
 def _text(dims: Sequence[Scaling]) -> str:

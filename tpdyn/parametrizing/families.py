@@ -10,10 +10,6 @@ Tables by role of a parameter and by optimizer. Roles are read off the program (
 * Optimizers whose steps are in proportion to the parameter (Adafactor with parameter scaling): as we derive them.
 * The line from NTP to muP, after Yaida (arXiv 2210.04909). It is a one-parameter family with s = 0 at NTP and s = 1 at muP.
   Its exponents are as we derive them, from r = (1 - s)/2.
-* Rates that let every layer of any of these be updated maximally by itself ("full alignment"): Everett et al.
-  (arXiv 2407.05872), Table 1. Its columns for SGD and Adafactor were looked up in a public transcription of the table
-  (github.com/iejMac/paramR, research/configs/lib.py). All twelve are what the derivation gives. Their assumption about
-  initial weights is weaker than what is true of a readout: see `EVERETT`.
 
 A weight that embeds and reads out is the embedding of each family. It has a multiplier where it reads out
 (`Family.tied`). Products of activations (attention's logits) are left as the script has them. Biases follow their role
@@ -118,28 +114,6 @@ FAMILIES: tuple[Family, ...] = (
     _family("SP", _SCALED, _OURS, (0, 0, 0), (0, HALF, 0), (0, HALF, 0)),
     _family("muP", _SCALED, _OURS, (0, 0, 0), (0, HALF, HALF), (1, 0, 0)),
 )
-
-_EVERETT = "Everett et al. 2024, Table 1"
-
-EVERETT: tuple[Family, ...] = (
-    _family("SP", "sgd", _EVERETT, (0, 0, -HALF), (0, HALF, HALF), (0, HALF, 1)),
-    _family("NTP", "sgd", _EVERETT, (0, 0, -HALF), (HALF, 0, -HALF), (HALF, 0, 0)),
-    _family("muP", "sgd", _EVERETT, (-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0)),
-    _family("MFP", "sgd", _EVERETT, (0, 0, -1), (HALF, 0, -1), (1, 0, -1)),
-    _family("SP", "entrywise", _EVERETT, (0, 0, 0), (0, HALF, 1), (0, HALF, 1)),
-    _family("NTP", "entrywise", _EVERETT, (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
-    _family("muP", "entrywise", _EVERETT, (-HALF, HALF, HALF), (0, HALF, 1), (HALF, HALF, HALF)),
-    _family("MFP", "entrywise", _EVERETT, (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
-    _family("SP", _SCALED, _EVERETT, (0, 0, 0), (0, HALF, HALF), (0, HALF, HALF)),
-    _family("NTP", _SCALED, _EVERETT, (0, 0, 0), (HALF, 0, HALF), (HALF, 0, HALF)),
-    _family("muP", _SCALED, _EVERETT, (-HALF, HALF, 0), (0, HALF, HALF), (HALF, HALF, 0)),
-    _family("MFP", _SCALED, _EVERETT, (0, 0, 0), (HALF, 0, HALF), (1, 0, 0)),
-)
-"""Per-layer rates under "full alignment". Each layer's own update then contributes at order 0, in all of them. But SP and
-NTP keep a readout of order n^-1/2. Training aligns it with the changes of its input, so the output changes by n^1/2. They
-are unstable as the width grows (Tensor Programs IV, Theorem 3.3; IVb, Theorem 2.8.12). muP and MFP are the maximal update
-parametrization.
-"""
 
 
 def between(s: Fraction | int, optimizer: Literal["sgd", "entrywise"] = "sgd") -> Family:

@@ -15,7 +15,6 @@ GELU follows from integration by parts, spelled out at `gelu`.
 from __future__ import annotations
 
 import math
-from math import comb, factorial
 from typing import Any
 
 PI = math.pi
@@ -154,14 +153,3 @@ def cos(torch: Any, v: Any, c: Any, w: Any) -> Any:
 def exp(torch: Any, v: Any, c: Any, w: Any) -> Any:
     """Return E[f(a) f(b)] for f(x) = exp(x)."""
     return ((v + w) / 2 + c).exp()
-
-
-def power(torch: Any, v: Any, c: Any, w: Any, p: float) -> Any:
-    """Return E[f(a) f(b)] for f(x) = x^p, p >= 0 a whole number: pairs across and pairs within (Isserlis)."""
-    k = int(p)
-    total = 0 * (c + v + w)
-    for across in range(k % 2, k + 1, 2):
-        within = k - across
-        pairings = factorial(within) // (2 ** (within // 2) * factorial(within // 2))
-        total = total + factorial(across) * (comb(k, across) * pairings) ** 2 * c**across * (v * w) ** (within // 2)
-    return total

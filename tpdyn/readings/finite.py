@@ -12,12 +12,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from tpdyn.program.base import later_versions
+from tpdyn.program.base import Later, later_versions
 from tpdyn.program.errors import ReadingError
 from tpdyn.program.evaluation.evaluate import evaluate
 from tpdyn.program.evaluation.leaves import draw, known
 from tpdyn.program.evaluation.views import from_view, to_view
-from tpdyn.program.instructions import Leaf, operands_of
+from tpdyn.program.instructions import Leaf
 from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, Rule, Until, interpret
@@ -83,14 +83,50 @@ def finite(
     unknown = sorted(set(given) - names)
     if unknown:
         raise ValueError(f"leaves = {unknown}: the program has no such leaves; it has {', '.join(sorted(names))}")
-    return _Evaluation(program, width, given, base, dtype, seed, torch.device(device))
+    later = later_versions(program) if base else {}
+    kept = {piece for each in later.values() for piece in each.initial.pieces}
+    initial: dict[int, Tensor] = {}
+    place = torch.device(device)
+
+    def rule(position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
+        """Compute the value of a statement; instead of a later version of a parameter, what the base program reads."""
+        shape, instruction, type = _shape_at(statement, width), statement.instruction, statement.type
+        if position in later:
+            return _of_base(later[position], initial, shape)
+        with torch.no_grad():
+            if isinstance(instruction, Leaf):
+                value = known(program, instruction, shape, width, given)
+                value = draw(instruction, shape, width, dtype, seed) if value is None else value
+                value = value.to(place, torch.int64 if type == "int" else dtype)
+            else:
+                value = evaluate(instruction, operands, shape, width, dtype=dtype, type=type, device=place)
+        if position in kept:
+            initial[position] = value
+        return value
+
+    return rule
+
+
+def _shape_at(statement: Statement, width: int) -> tuple[int, ...]:
+    """Return the sizes of a statement's dims; raise ReadingError where one is not whole at this width."""
+    try:
+        return tuple(dim.size_at(width) for dim in statement.shape)
+    except ValueError as error:
+        raise ReadingError(str(error)) from error
+
+
+def _of_base(later: Later, initial: Mapping[int, Tensor], shape: tuple[int, ...]) -> Tensor:
+    """Return the value that the base program reads instead of a later version of a parameter, given the initial pieces."""
+    view, first = later.view, later.initial
+    if view.layout == first.layout:
+        return initial[later.first]
+    return from_view(view, to_view(first, initial), dict.fromkeys(view.pieces, shape))[view.pieces[later.piece]]
 
 
 def entries(program: Program, width: int) -> int:
     """Count the entries that live at once in one pass that keeps nothing, at most, the base program included."""
     sizes = [math.prod(dim.size_at(width) for dim in statement.shape) for statement in program.statements]
-    reads = [[read.var for read in operands_of(each.instruction)] for each in program.statements]
-    freed = dying(reads, ())
+    freed = dying(program.reads, ())
     initial = sum(sizes[piece] for parameter in program.parameters for piece in parameter.versions[0].pieces)
     alive = most = 0
     for position, size in enumerate(sizes):
@@ -98,61 +134,3 @@ def entries(program: Program, width: int) -> int:
         most = max(most, alive + size)
         alive -= sum(sizes[var] for var in freed.get(position, ()))
     return 2 * most + initial
-
-
-class _Evaluation:
-    """The rule of the finite reading: (position, statement, operand values) -> value."""
-
-    def __init__(
-        self,
-        program: Program,
-        width: int,
-        leaves: Mapping[str, Tensor],
-        base: bool,
-        dtype: torch.dtype,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.program, self.width, self.leaves = program, width, leaves
-        self.dtype, self.seed, self.device = dtype, seed, device
-        self.later = later_versions(program) if base else {}
-        self.kept = {piece for later in self.later.values() for piece in later.initial.pieces}
-        self.initial: dict[int, Tensor] = {}
-
-    def __call__(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
-        return (
-            self.of_base(position, statement) if position in self.later else self.value(position, statement, operands)
-        )
-
-    def of_base(self, position: int, statement: Statement) -> Tensor:
-        """Return the value that the base program reads instead of a later version of a parameter."""
-        later, shape = self.later[position], self._shape(statement)
-        view, initial = later.view, later.initial
-        if view.layout == initial.layout:
-            return self.initial[later.first]
-        return from_view(view, to_view(initial, self.initial), dict.fromkeys(view.pieces, shape))[position]
-
-    def value(self, position: int, statement: Statement, operands: tuple[Tensor, ...]) -> Tensor:
-        """Compute the value of a statement as it stands."""
-        with torch.no_grad():
-            value = self._value(statement, operands, self._shape(statement))
-        if position in self.kept:
-            self.initial[position] = value
-        return value
-
-    def _shape(self, statement: Statement) -> tuple[int, ...]:
-        try:
-            return tuple(dim.size_at(self.width) for dim in statement.shape)
-        except ValueError as error:
-            raise ReadingError(str(error)) from error
-
-    def _value(self, statement: Statement, operands: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
-        instruction, type = statement.instruction, statement.type
-        if isinstance(instruction, Leaf):
-            value = self._leaf(instruction, shape)
-            return value.to(self.device, torch.int64 if type == "int" else self.dtype)
-        return evaluate(instruction, operands, shape, self.width, dtype=self.dtype, type=type, device=self.device)
-
-    def _leaf(self, leaf: Leaf, shape: tuple[int, ...]) -> Tensor:
-        value = known(self.program, leaf, shape, self.width, self.leaves)
-        return draw(leaf, shape, self.width, self.dtype, self.seed) if value is None else value

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
+from tpdyn.parametrizing.editing.lines import function_name
+
 RELATIVE = ("lr", "initial_lr", "base_lr", "max_lr", "lr_factor", "lr_scale")
 FACTOR = "lr_factor"
 """What the generated function notes in each group, for the lines that set its rate."""
@@ -67,7 +69,7 @@ def unclear(tree: ast.AST) -> Iterator[tuple[int, str]]:
         elif names & copies or "get_last_lr" in ast.unparse(value):
             yield value.lineno, "sets a rate that is made from that of another group: make it from the group's own"
         elif _is_relative(value) and any(
-            isinstance(node, ast.Call) and _name(node) in ("max", "min") for node in ast.walk(value)
+            isinstance(node, ast.Call) and function_name(node) in ("max", "min") for node in ast.walk(value)
         ):
             yield value.lineno, f'bounds a rate by one number for all groups: multiply it by group["{FACTOR}"]'
     for call, name in _calls(tree, FLOORS):
@@ -118,12 +120,8 @@ def _copies_of_rates(tree: ast.AST) -> set[str]:
 
 def _calls(tree: ast.AST, names: Mapping[str, object]) -> Iterator[tuple[ast.Call, str]]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and (name := _name(node)) in names:
+        if isinstance(node, ast.Call) and (name := function_name(node)) in names:
             yield node, name
-
-
-def _name(call: ast.Call) -> str:
-    return ast.unparse(call.func).rpartition(".")[2]
 
 
 def _argument(call: ast.Call, name: str, position: int) -> ast.expr | None:

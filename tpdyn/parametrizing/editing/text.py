@@ -12,6 +12,7 @@ from typing import final
 
 from tpdyn.exponents import Scaling
 from tpdyn.parametrizing.parametrization import ParameterFacts, Shift
+from tpdyn.regimes.naming import pattern_of
 
 Powers = Mapping[str, Fraction]
 WRAPPERS = '("DataParallel", "DistributedDataParallel", "OptimizedModule")'
@@ -55,11 +56,6 @@ def with_others(table: Mapping[str, Powers], rows: Mapping[str, Powers]) -> dict
     common = max(counted, key=lambda powers: sum(other == powers for other in table.values()))
     still = {name: powers for name, powers in rows.items() if not powers}
     return {"": common} | {name: powers for name, powers in table.items() if powers != common} | still
-
-
-def pattern_of(name: str) -> str:
-    """Put a star for each number in a parameter's name: 'blocks.3.fc.weight' is 'blocks.*.fc.weight'."""
-    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def width_from(shapes: Sequence[tuple[str, ParameterFacts]], base_width: int) -> tuple[str, int, str]:

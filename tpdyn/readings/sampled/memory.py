@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from tpdyn.program.instructions import Contract, Eigenvalues, Leaf, operands_of
+from tpdyn.program.instructions import Contract, Eigenvalues, Leaf
 from tpdyn.program.lifetimes import dying
 from tpdyn.program.program import Program
 from tpdyn.readings.sampled.spheres import BLOCK
@@ -26,8 +26,7 @@ TEMPORARY = 3
 def needed(program: Program, width: int, entry: int = 8) -> int:
     """Compute the most bytes that a simulation holds at once, at `entry` bytes an entry."""
     count = _Count([math.prod(dim.size_at(width) for dim in statement.shape) for statement in program.statements])
-    reads = [tuple(operand.var for operand in operands_of(each.instruction)) for each in program.statements]
-    freed = dying(reads, ())
+    reads, freed = program.reads, dying(program.reads, ())
     met: dict[int, int] = {}
     normed: dict[int, int] = {}
     kept = most = 0
