@@ -41,13 +41,15 @@ class Scaled(nn.Linear):
         return F.linear(x, self.of_weight(self.weight)) * self.in_features**-0.5
 
 
-def script(function: Function, of_weight: Function = same, clip: float = 0.0) -> Callable[[int], None]:
+def script(
+    function: Function, of_weight: Function = same, clip: float = 0.0, rate: float = 0.2
+) -> Callable[[int], None]:
     def train(width: int) -> None:
         data = torch.Generator().manual_seed(0)
         x, y = torch.randn(4, 5, generator=data), torch.randn(4, 3, generator=data)
         first, second, last = Scaled(5, width), Scaled(width, width, of_weight), Scaled(width, 3)
         parameters = [first.weight, second.weight, last.weight]
-        optimizer = torch.optim.SGD(parameters, lr=0.2)
+        optimizer = torch.optim.SGD(parameters, lr=rate)
         while True:
             optimizer.zero_grad()
             out = last(function(second(function(first(x)))))
@@ -76,7 +78,20 @@ def rounded(x: Tensor) -> Tensor:
     return made
 
 
+def rounded_weights(w: Tensor) -> Tensor:
+    """Eight bits over three deviations."""
+    step = 3 * w.detach().std() / 127
+    return torch.clamp(torch.round(w / step), -127, 127) * step
+
+
 CASES = {
+    "relu": script(F.relu),
+    "leaky relu": script(F.leaky_relu),
+    "hardswish": script(F.hardswish),
+    "relu squared": script(lambda x: F.relu(x) ** 2, rate=0.01),
+    "threshold": script(lambda x: F.threshold(x, 0.1, 0.0)),
+    "tanhshrink": script(F.tanhshrink),
+    "maximum with a tensor": script(lambda x: torch.maximum(x, torch.full_like(x, 0.2))),
     "elu": script(F.elu),
     "selu": script(F.selu),
     "celu": script(lambda x: F.celu(x, 2.0)),
@@ -89,6 +104,9 @@ CASES = {
     "gradients clipped by a value that never binds": script(torch.tanh, clip=1.0),
     "binary weights, straight through": script(torch.tanh, straight_through(torch.sign)),
     "tanh of weights": script(torch.tanh, torch.tanh),
+    "ternary weights, straight through": script(torch.tanh, straight_through(lambda w: (w.abs() > 0.7) * w.sign())),
+    "binary weights times their mean size": script(torch.tanh, straight_through(lambda w: w.sign() * w.abs().mean())),
+    "weights of eight bits": script(torch.tanh, straight_through(rounded_weights)),
     "clamped weights": script(torch.tanh, lambda w: w.clamp(-0.5, 0.5)),
 }
 

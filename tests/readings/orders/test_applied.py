@@ -87,8 +87,14 @@ def test_a_choice_whose_mask_does_not_change_changes_as_what_it_chooses_from() -
 
 def test_a_choice_whose_mask_changes_changes_by_all_that_it_chooses_from() -> None:
     """x where it was y, and y where it was x. That is as large as the larger, before or after."""
-    assert sizes(made("where", value(ZERO, -HALF), value(HALF), value(ZERO))) == (HALF, HALF)
+    assert sizes(made("where", value(ZERO, ZERO), value(HALF), value(ZERO))) == (HALF, HALF)
     assert sizes(made("where", value(ZERO, -HALF), value(ZERO), value(ZERO, ONE))) == (ZERO, ONE)
+
+
+def test_a_mask_that_changes_in_few_entries_changes_the_choice_in_these_alone() -> None:
+    mask = Value(terms(ZERO), (Term(ZERO, EVEN, HALF),))
+    choice = made("where", mask, value(ZERO, -ONE), value(ZERO))
+    assert [(term.order, term.rarity) for term in choice.change] == [(ZERO, HALF)]
 
 
 def test_what_an_odd_mask_chooses_keeps_the_symmetry_of_both_only() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tpdyn.program.instructions import Leaf
 from tpdyn.program.program import Program
-from tpdyn.recorder.fitting.given import fitted_size, is_sparse
+from tpdyn.recorder.fitting.given import fitted_size, is_sparse, structure
 from tpdyn.recorder.fitting.widths import FitError
 from tpdyn.recorder.record import record
 
@@ -87,3 +87,56 @@ def test_what_is_sparse_has_the_same_few_entries_at_each_width() -> None:
     assert not is_sparse([torch.eye(n) for n in WIDTHS])
     assert not is_sparse([torch.ones(4) for _ in WIDTHS])
     assert not is_sparse([torch.zeros(4, n) for n in WIDTHS])
+
+
+def diagonals(n: int) -> Tensor:
+    """Entries by their distance from the diagonal."""
+    values = torch.randn(2 * n - 1) / n**0.5
+    return values[torch.arange(n)[:, None] - torch.arange(n) + n - 1]
+
+
+DEPENDENT: dict[str, tuple[Callable[[int], Tensor], str]] = {
+    "rank 2": (lambda n: torch.randn(n, 2) @ torch.randn(2, n) / n**0.5, "those of a matrix of rank 2"),
+    "Toeplitz": (diagonals, "equal along each diagonal"),
+    "Hankel": (lambda n: diagonals(n).flip(0), "equal along each diagonal"),
+    "identity": (torch.eye, "equal along each diagonal"),
+}
+
+
+def between(matrix: Callable[[int], Tensor], trained: bool) -> Callable[[int], None]:
+    """A network with this matrix between its layers: as features that stay, or as initial weights."""
+
+    def train(width: int) -> None:
+        first, second, last = nn.Linear(5, width), nn.Linear(width, width, bias=False), nn.Linear(width, 3)
+        kept = matrix(width)
+        with torch.no_grad():
+            second.weight.copy_(kept)
+        parameters = [*first.parameters(), *last.parameters(), *second.parameters()]
+        optimizer = torch.optim.SGD(parameters, lr=0.1 / width)
+        x = torch.randn(4, 5)
+        for _ in range(2):
+            h = torch.tanh(first(x))
+            optimizer.zero_grad()
+            last(torch.tanh(second(h) if trained else h @ kept)).square().mean().backward()
+            optimizer.step()
+
+    return train
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("name", ["rank 2", "Toeplitz"])
+def test_a_matrix_whose_entries_depend_on_each_other_is_refused(name: str, trained: bool) -> None:
+    """Its power was fitted by chance: initial weights of rank 2 had the order -1, and live runs show 0."""
+    with pytest.raises(FitError, match=f"outside the theory: .* are {DEPENDENT[name][1]}"):
+        record(between(DEPENDENT[name][0], trained), steps=2, verify=False)
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_structure_is_told_and_random_matrices_have_none(name: str) -> None:
+    make, told = DEPENDENT[name]
+    assert structure([make(n) for n in WIDTHS]) == told
+    assert not structure([torch.randn(n, n).sign() for n in WIDTHS])
+    assert not structure([torch.randn(n, 3) for n in WIDTHS])
+    assert (
+        structure([torch.randn(n, n // 4) @ torch.randn(n // 4, n) for n in WIDTHS]) == "those of a matrix of low rank"
+    )

@@ -224,3 +224,10 @@ def test_what_is_no_such_root_is_none(of: Callable[[float], float]) -> None:
     assert fit_root(WIDTHS[:2], [(2 / (784 + n)) ** 0.5 for n in WIDTHS[:2]]) is None, (
         "two widths leave nothing to agree"
     )
+
+
+def test_the_divisor_of_the_unbiased_variance_of_a_matrix_is_a_quotient() -> None:
+    """A pole among the widths, as one over n + b has it here, divided by zero."""
+    found = fit_quotient((16, 24, 40), [1 / (n * n - 1) for n in (16, 24, 40)])
+    assert found is not None and [str(x) for x in found] == ["n^-2", "1 - n^-2"]
+    assert fit_quotient((16, 24, 40), [1 / (n**3 - 1) for n in (16, 24, 40)]) is None

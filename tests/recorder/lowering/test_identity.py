@@ -117,6 +117,13 @@ def test_slices_that_overlap_are_data_without_a_law_of_their_own() -> None:
     assert {leaf.law.kind for leaf in leaves(apart, "data")} == {"normal"}
 
 
+def test_multiples_of_a_batch_are_data_without_a_law_of_their_own() -> None:
+    """Batches `data`, `2 data`, ... were independent draws, and outputs were read as changing by n^-1/2. They change at order 0."""
+    lowered = lower(record_tape(on_batches(lambda data, step: data[:4] * (1 - 3 * step)), 8, 3, 0))
+    assert {leaf.law.kind for leaf in leaves(lowered, "data")} == {"data"}
+    assert any("shares rows" in note for note in lowered.notes)
+
+
 def test_rows_that_meet_again_at_some_widths_only_are_joined() -> None:
     """Batches are drawn after the model, so that other rows meet at each width."""
     program = record(on_batches(lambda data, step: data[torch.randint(40, (3,))]), steps=3, verify=False)

@@ -18,8 +18,10 @@ from tpdyn.readings.orders.functions import (
     Chain,
     Placed,
     change_terms,
+    hull_of,
     larger_than_tiny,
     least_of,
+    products,
     several_arguments,
     value_terms,
 )
@@ -55,6 +57,8 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
     if bound is not None and plan.wide:  # a single number may be the reciprocal of one of which only a bound is known
         kept, parameters = bound
         return _of_one_argument(_chain("clamp", parameters), arguments[kept], plan.wide, at_most)
+    if apply.function in _ORDERING and not _random(arguments):
+        return _of_one_argument(_chain("step", ()), _together(*arguments), plan.wide, at_most)
     base = several_arguments(chain[0], tuple(base for base, _, _ in arguments), plan.wide)
     moves = any(change for _, change, _ in arguments)
     if position in facts.picks:  # one of n entries: its product with x, summed over them, is as large as x
@@ -63,6 +67,20 @@ def applied(facts: Facts, position: int, apply: Apply, values: Sequence[Value], 
         return Value(base, base if moves else (), None, plan.wide, at_most or moves)
     change = _change_of_several(chain, arguments, base, plan.wide) if moves else ()
     return Value(base, change, None, plan.wide, at_most)
+
+
+_ORDERING = ("greater", "greater_equal", "less", "less_equal")
+"""Comparisons that are the step of a difference."""
+
+
+def _random(arguments: Sequence[Placed]) -> bool:
+    """Tell whether entries of a random matrix are compared."""
+    return any(term.gaussian is not None for argument in arguments for terms in argument for term in terms)
+
+
+def _together(x: Placed, y: Placed) -> Placed:
+    """Return the terms of a sum or a difference."""
+    return (*x[0], *y[0]), (*x[1], *y[1]), (*x[2], *y[2])
 
 
 def _bound(facts: Facts, apply: Apply) -> tuple[int, tuple[Scaling, ...]] | None:
@@ -121,16 +139,19 @@ def _averaged(program: Program, position: int, apply: Apply, argument: Placed, m
 
 
 def _where(arguments: Sequence[Placed], wide: int, at_most: bool) -> Value:
-    """Read `mask ? x : y`: the larger of the two. A mask that depends on x is as good as a factor of order 0."""
+    """Read `mask ? x : y`: the larger of the two. A mask that depends on x is as good as a factor of order 0.
+
+    It is `m x + (1 - m) y`. So it changes as what it chooses from, and by all of that where the mask changes.
+    """
     mask, x, y = arguments
 
     def choice(which: int) -> Terms:
-        parity = of_function(mask[which][0].parity, "neither") if mask[which] else EVEN
+        parity = of_function(hull_of(mask[0]), "neither") if mask[0] else EVEN
         return tidy(
             [Term(t.order, product(t.parity, parity), t.rarity, t.gaussian) for t in (*x[which], *y[which])], wide
         )
 
-    change = [*choice(0), *choice(2)] if mask[1] else [*choice(1)]
+    change = [*choice(1), *products(mask[1], (*x[0], *y[0], *x[1], *y[1]))]
     return Value(choice(0), tidy(change, wide), None, wide, at_most)
 
 

@@ -118,7 +118,7 @@ def _taylor(f: Function, x: Terms) -> list[Term]:
     for nonzero in f.taylor:
         if nonzero:
             made += power
-        power = tidy(_products(power, x), 1)
+        power = tidy(products(power, x), 1)
     if f.parity == "odd" and all(term.gaussian is not None and term.parity == EVEN for term in x):
         return [term for term in made if term.gaussian is not None]  # odd moments vanish
     return made
@@ -130,7 +130,7 @@ def _slope_times(chain: Chain, lead: Terms, rest: Terms, wide: int) -> list[Term
     if f.jumps:
         few = tuple(term for term in rest if exceeds(top, term.mean_order))
         return crossings(f, lead, few, top, f.degree or ZERO)
-    return _products(_slope(chain, lead, wide), rest)
+    return products(_slope(chain, lead, wide), rest)
 
 
 def _slope(chain: Chain, x: Terms, wide: int) -> Terms:
@@ -198,17 +198,18 @@ def change_terms(chain: Chain, base: Terms, change: Terms, total: Terms, wide: i
     lead = _lead_and_rest(base)[0] if base else ()
     if f.jumps and not smooth:
         return tidy(crossings(f, lead, change, scale, f.degree or ZERO), wide)
-    made = _products(_slope(chain, base, wide), change)
+    made = products(_slope(chain, base, wide), change)
     if len(chain) > 1 and chain[1].jumps and not smooth:  # a kink: a few entries cross it, by their change
         for term in change:
             few = crossings(f, lead, (term,), scale, ZERO)
             made += [crossed.times(term.order) for crossed in few]
     else:
-        made += _products(_slope(chain[1:] or chain, base, wide), tuple(_products(change, change)))
+        made += products(_slope(chain[1:] or chain, base, wide), tuple(products(change, change)))
     return tidy(made, wide)
 
 
-def _products(x: Terms, y: Terms) -> list[Term]:
+def products(x: Terms, y: Terms) -> list[Term]:
+    """Multiply two sums entry by entry."""
     return [made for a in x for b in y for made in _times(a, b)]
 
 

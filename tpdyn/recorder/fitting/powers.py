@@ -149,10 +149,10 @@ def _shifted(widths: Sequence[int], values: Sequence[float], tolerance: float) -
 
 
 def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scaling, Scaling] | None:
-    """Return the constant as `c*n^p / (1 + b*n^-1)`, b rational, p = -1, -2 or 0: both, numerator first.
+    """Return the constant as `c*n^p / (1 + b*n^-q)`, b rational, q = 1 or 2, p = -2 ... 0: both, numerator first.
 
     One over `a*n + b` is not a sum of powers: the unbiased variance over n entries divides by n - 1. A mean over pairs
-    of them divides by n (n - 1).
+    of them divides by n (n - 1). The unbiased variance of a matrix divides by n^2 - 1.
 
     >>> [str(x) for x in fit_quotient((16, 24, 40), [1 / (n - 1) for n in (16, 24, 40)])]
     ['n^-1', '1 - n^-1']
@@ -164,21 +164,24 @@ def fit_quotient(widths: Sequence[int], values: Sequence[Number]) -> tuple[Scali
         found = _over_shifted(widths, scaled)
         if found is not None:
             return found[0] * Scaling.of(1, power), found[1]
-    return None
+    return _over_shifted(widths, [Fraction(value) for value in values], 2) if len(widths) > 2 else None
 
 
-def _over_shifted(widths: Sequence[int], values: Sequence[Fraction]) -> tuple[Scaling, Scaling] | None:
-    """Fit `c*n^-1 / (1 + b*n^-1)`."""
-    ends = [(Fraction(widths[at]), 1 / values[at]) for at in (0, -1)]
+def _over_shifted(widths: Sequence[int], values: Sequence[Fraction], degree: int = 1) -> tuple[Scaling, Scaling] | None:
+    """Fit `c*n^-degree / (1 + b*n^-degree)`."""
+    ends = [(Fraction(widths[at]) ** degree, 1 / values[at]) for at in (0, -1)]
     slope = (ends[1][1] - ends[0][1]) / (ends[1][0] - ends[0][0])
     if slope == 0:
         return None
     shift = (ends[0][1] / slope - ends[0][0]).limit_denominator(16)
+    if not 0 < abs(shift) < min(widths):  # else a pole among the widths, or no shift
+        return None
     inverse = float(1 / slope)
-    numerator, over = Scaling.of(_short(inverse, 1e3 * TIGHT), -1), Scaling.of(1) + Scaling.of(_plain(shift), -1)
+    numerator = Scaling.of(_short(inverse, 1e3 * TIGHT), -degree)
+    over = Scaling.of(1) + Scaling.of(_plain(shift), -degree)
     quotients = [float(numerator.at(width)) / float(over.at(width)) for width in widths]
     fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(quotients, values, strict=True))
-    return (numerator, over) if fits and 0 < abs(shift) < min(widths) else None
+    return (numerator, over) if fits else None
 
 
 def fit_root(widths: Sequence[int], values: Sequence[float]) -> tuple[Scaling, float] | None:

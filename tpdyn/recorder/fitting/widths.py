@@ -31,7 +31,7 @@ from tpdyn.program.instructions import (
 from tpdyn.program.law import NOTHING
 from tpdyn.program.program import Origin, Type
 from tpdyn.recorder.fitting.few import Redrawn, law_of_few
-from tpdyn.recorder.fitting.given import fitted_size, is_sparse
+from tpdyn.recorder.fitting.given import fitted_size, is_sparse, structure
 from tpdyn.recorder.fitting.powers import (
     Number,
     fit_float,
@@ -308,6 +308,8 @@ class _Fitter:
 
     def law(self, position: int, first: Leaf, versions: Sequence[LoweredStatement]) -> Law:
         laws: list[Law] = [version.instruction.law for version in versions]  # type: ignore[union-attr]
+        if all(law.kind in ("data", "iid") for law in laws):
+            self.check_unstructured(position, versions)
         if {law.kind for law in laws} == {"orthogonal", "iid"}:
             laws = [replace(law, kind="iid") for law in laws]
         orthogonal = self.orthogonal(first, laws, [version.shape for version in versions])
@@ -337,6 +339,21 @@ class _Fitter:
             return Law(laws[0].kind, location, root[0])
         counts = [math.prod(version.shape) for version in versions]
         return self.measured_law(position, first, laws[0], numbers, counts)
+
+    def check_unstructured(self, position: int, versions: Sequence[LoweredStatement]) -> None:
+        """Refuse a matrix along two growing dims whose entries depend on each other."""
+        tensors = [each.leaf_values[position] for each in self.lowereds if position in each.leaf_values]
+        growing = sum(len(set(sizes)) > 1 for sizes in zip(*(version.shape for version in versions), strict=True))
+        if growing == 2 and len(tensors) == len(versions) and (seen := structure(tensors)):
+            raise FitError(
+                self.message(
+                    position,
+                    f"outside the theory: the entries of a matrix of which both dims grow are {seen}. The theory knows matrices of "
+                    "independent entries",
+                    "Write the product with what it is made of: two thin factors, a convolution, a residual (x + f(x)).",
+                ),
+                outside=True,
+            )
 
     def sized(self, position: int, law: Law, versions: Sequence[LoweredStatement]) -> Law:
         """Return the law of given entries, with their size where it depends on the width."""

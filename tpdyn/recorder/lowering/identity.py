@@ -1,13 +1,14 @@
 """Which leaves are one and the same? Those that hold the same numbers, however often the script drew them.
 
 Two layers drawn after one seed are one random matrix, which meets itself; two batches that share rows are correlated. The
-theory takes different leaves for independent ones, so equal draws become one leaf. Of data that overlap in part nothing but
-their size is assumed: their law is "data". A parameter that starts as a multiple or as the transpose of another is refused.
+theory takes different leaves for independent ones, so equal draws become one leaf. Of data that overlap in part, or are
+multiples of others, only the size is assumed: their law is "data". A parameter that starts as a multiple or as the
+transpose of another is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import final
 
 import torch
@@ -16,6 +17,8 @@ from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape
 
 FEWEST = 4
 """Entries below which a coincidence is none: continuous draws of so many entries are never equal by chance."""
+KEPT, GRID = 16, 1e-4
+"""Of a row so many entries are compared, up to this step of their ratios."""
 CLOSE = 1e-5
 """Relative round-off of a multiple of a tensor in single precision, and room."""
 
@@ -35,14 +38,14 @@ class Drawn:
         return self._data.get(_entries(known.tensor)) if _is_continuous(known) else None
 
     def add_data(self, known: Known, leaf: Handle) -> None:
-        """Add a leaf of data or noise; rows (along the last dim) that another leaf has, too, make both overlapping."""
+        """Add a leaf of data or noise. Rows (along the last dim) that are multiples of another leaf's make both overlapping."""
         if not _is_continuous(known):
             return
         self._data[_entries(known.tensor)] = leaf
         if known.tensor.ndim < 2 or known.shape[-1] < FEWEST:
             return
-        for row in known.tensor.reshape(-1, known.shape[-1]):
-            other = self._rows.setdefault(_entries(row), leaf.var)
+        for key in _directions(known.tensor.reshape(-1, known.shape[-1])):
+            other = self._rows.setdefault(key, leaf.var)
             if other != leaf.var:
                 self.overlapping |= {other, leaf.var}
 
@@ -76,6 +79,16 @@ def _is_continuous(known: Known) -> bool:
 
 def _entries(tensor: torch.Tensor) -> Hashable:
     return tuple(tensor.shape), tensor.detach().cpu().contiguous().numpy().tobytes()
+
+
+def _directions(rows: torch.Tensor) -> Iterator[Hashable]:
+    """Give rows keys that multiples share: ratios of their first entries. They are rounded in two ways: one may fall on an edge."""
+    first = rows.detach().double().cpu()[:, :KEPT]
+    ratios = first / first.gather(1, first.abs().argmax(1, keepdim=True))
+    for shift in (0.0, 0.5):
+        for number, key in enumerate(torch.round(ratios / GRID + shift).numpy()):
+            if bool(first[number].any()):
+                yield shift, rows.shape[-1], key.tobytes()
 
 
 def _refuse_multiple(name: str, tensor: torch.Tensor, other: str, entries: torch.Tensor, how: str) -> None:
