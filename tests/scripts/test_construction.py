@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from tpdyn.commands.failures import Watched
+from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.scripts.construction import Construction, Constructions, call_ending_at
 
 
@@ -106,6 +108,34 @@ def test_only_the_first_run_is_watched_and_the_constructor_is_put_back() -> None
     first = made.found
     made(8)
     assert made.found is first and Optimizer.__init__ is before and made.__wrapped__ is plain
+
+
+def test_a_run_that_is_given_up_and_begun_again_is_watched_again() -> None:
+    """As where training uses what an evaluation kept: what ran without being recorded is run again, recorded."""
+
+    class Scaled(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.inner, self.size = nn.Linear(3, width), 1.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not torch.is_grad_enabled():
+                self.size = x.abs().max().item()
+            return self.inner(x) * self.size
+
+    def evaluating(width: int) -> None:
+        model = Scaled(width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            with torch.no_grad():
+                model(torch.ones(4, 3))
+            fit(model, optimizer, 1)
+
+    made = Constructions(evaluating)
+    counted: list[int] = []
+    tape = record_tape(Watched(made, counted.append), 4, 2, 0)
+    assert tape.evaluations and counted == [1, 2]
+    assert [construction.model for construction in made.found] == ["model"]
 
 
 def twice_named(width: int) -> None:

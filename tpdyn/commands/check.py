@@ -249,7 +249,8 @@ def recorded(
     """Record a script as a program in a symbolic width; raise `BadInput` or `BeyondTheory` where that fails."""
     sizes = tuple(widths or default_widths(train))
     progress("recording", 0, len(sizes) + 1)
-    watched = Watched(train, lambda done: progress("recording", done, len(sizes) + 1), seconds=time_limit)
+    # A run that is begun again counts, and there is one more.
+    watched = Watched(train, lambda done: progress("recording", done, max(done, len(sizes) + 1)), seconds=time_limit)
     with translated():
         return record(watched, widths=sizes, steps=steps, at=at, finite=finite)
 

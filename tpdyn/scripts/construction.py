@@ -55,13 +55,13 @@ class Constructions:
 
     def __init__(self, train: Callable[[int], object]) -> None:
         self._train = self.__wrapped__ = train
-        self._runs = 0
+        self._width: int | None = None
         self.found: tuple[Construction, ...] = ()
 
     def __call__(self, width: int) -> None:
-        """Run the script; its first run is watched."""
-        self._runs += 1
-        if self._runs > 1:
+        """Run the script; its runs at the first width are watched. One that is given up and begun again finds nothing."""
+        self._width = width if self._width is None else self._width
+        if width != self._width:
             self._train(width)
             return
         calls: list[tuple[_Call, Optimizer]] = []
@@ -73,9 +73,8 @@ class Constructions:
         finally:
             watch.__exit__(StopRecording, None, None)
             known = {id(tensor): name for name, tensor in watch.parameters().items()}
-            self.found = tuple(
-                found for call, optimizer in calls if (found := _described(call, optimizer, known)) is not None
-            )
+            found = (_described(call, optimizer, known) for call, optimizer in calls)
+            self.found = tuple(each for each in found if each is not None) or self.found
 
 
 def call_ending_at(tree: ast.AST, end: tuple[int, int]) -> ast.Call | None:

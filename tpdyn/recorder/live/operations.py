@@ -35,6 +35,11 @@ from tpdyn.recorder.live.unrecorded import Unrecorded
 
 aten = torch.ops.aten
 
+BLANK = -(2.0**33)
+"""What short new memory holds while it is recorded, to notice that torch itself fills it."""
+
+SHORT, FLOATS = 4096, (torch.float32, torch.float64)
+
 NAMELESS = 8
 """All variables are searched for a tensor from outside. After this many of one line that none holds, the search stops.
 """
@@ -62,6 +67,7 @@ class Operations(TorchDispatchMode, ABC):
         self._numbers = Numbers(self._compute)
         self._sparse = SparseTensors(self._value, self._append, self._enter, self._storages.result, self._are_given)
         self._unrecorded = Unrecorded()
+        self._blank: tuple[Node, Tensor] | None = None
         self._nameless: Counter[Source] = Counter()
         self._choices = choices or Choices()
         self._choices.begin()
@@ -95,6 +101,8 @@ class Operations(TorchDispatchMode, ABC):
             self._choices.shared(func, args, out)
             return out
         self._running = func
+        if self._blank is not None:
+            self._filled()
         if types:
             self._refuse_subclasses(types)
         self._note_origin(args, kind)
@@ -157,9 +165,20 @@ class Operations(TorchDispatchMode, ABC):
         for index, tensor in enumerate(tensors):
             if tensor is not None:
                 result(tensor, Ref(node, index))
+        if func is aten.empty.memory_format and _is_short(out):
+            self._blank = (self._nodes[node], out.fill_(BLANK))
         for extra, tensor in enumerate(hidden):
             if tensor is not None:
                 self._write(tensor, Ref(node, len(tensors) + extra))
+
+    def _filled(self) -> None:
+        """Keep numbers that torch itself has put into new memory, as `ctc_loss` does with lengths that are a tuple."""
+        assert self._blank is not None
+        (node, tensor), self._blank = self._blank, None
+        if bool((tensor != BLANK).any()):
+            constant = tensor.numel() == 1 or bool(self.watch.module_stack)
+            node.op, node.target, node.args, node.kwargs = "input", None, (), {}
+            node.input_kind, node.value = "constant" if constant else "data", tensor.clone()
 
     def _in_place(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
         target = args[0]
@@ -540,6 +559,12 @@ class Operations(TorchDispatchMode, ABC):
                     "one process",
                     user_source(),
                 )
+
+
+def _is_short(tensor: Tensor) -> bool:
+    """Tell whether torch itself may have made it of a list of numbers: a vector of few, with values."""
+    ordinary = type(tensor) is Tensor and tensor.device.type != "meta"
+    return ordinary and tensor.dim() == 1 and tensor.numel() <= SHORT and tensor.dtype in (torch.int64, *FLOATS)
 
 
 def _draws_numbers(node: Node) -> bool:
