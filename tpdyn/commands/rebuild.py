@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 
 from tpdyn.claims.report import compare
-from tpdyn.claims.unseen import marked
 from tpdyn.commands.check import Checked
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.measuring.assembled import assembled
 from tpdyn.measuring.kept import observation_of
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.measuring.runs import BY, digest_of, live_key, program_key
 from tpdyn.program.program import Program
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Regime
@@ -66,15 +63,14 @@ def note_check(checked: Checked, means: Means, name: str, script: str) -> None:
     report = checked.report
     if report is None or means.store is None or not means.keeps:
         return
-    measurement, program = report.measurement, checked.prediction.program
-    store = replace(means, store=Store(means.store.folder))
+    measurement = report.measurement
     by_program: dict[int, tuple[Measurement, list[str]]] = {}
     for row, runs in report.by_program.items():
         by_program.setdefault(id(runs), (runs, []))[1].append(row)
     made_of = {
         "kind": CHECK,
         "script": script,
-        "program": program.to_json(),
+        "program": checked.prediction.program.to_json(),
         "required": None if checked.required is None else checked.required.value,
         "confidence": report.confidence,
         "margin": report.margin,
@@ -84,11 +80,11 @@ def note_check(checked: Checked, means: Means, name: str, script: str) -> None:
         "device": measurement.device,
         "notes": measurement.notes,
         "report_notes": report.notes,
-        "runs": list(_runs_of(measurement, program, store)),
+        "runs": measurement.runs,
         "by_program": [
             {
                 "names": names, "widths": runs.widths, "seeds": runs.seeds, "device": runs.device, "notes": runs.notes,
-                "runs": list(_runs_of(runs, marked(checked.prediction), store)),
+                "runs": runs.runs,
             }
             for runs, names in by_program.values()
         ],
@@ -170,36 +166,6 @@ def _run(store: Store, name: str, key: str) -> Run:
     if run is None:
         raise BadInput(f"{name}: the run {key} is gone, of which the log was made; repeat the command that made it")
     return run
-
-
-def _runs_of(measurement: Measurement, program: Program, means: Means) -> Iterator[tuple[int, int, str]]:
-    """Yield (width, seed, key) of each run: the kept one, by whomever, that has the numbers of the measurement."""
-    digest, device, steps = digest_of(program), measurement.device, measurement.steps
-    where = "cpu" if device == "script" else device
-    for s, seed in enumerate(measurement.seeds):
-        for w, width in enumerate(measurement.widths):
-            keys = [live_key(means, (width, seed), steps, device)]
-            for dtype in (torch.float32, torch.float64):
-                keys += [
-                    program_key(means, digest, width, seed, steps=steps, dtype=dtype, device=where, by=by) for by in BY
-                ]
-            for key in keys if measurement.completed[w, s] else ():
-                run = means.found(key)
-                if run is not None and _is_row(run, measurement, w, s):
-                    yield width, seed, key
-                    break
-
-
-def _is_row(run: Run, measurement: Measurement, w: int, s: int) -> bool:
-    pair = measurement.widths[w], measurement.seeds[s]
-    alone = assembled(pair[:1], pair[1:], measurement.steps, {pair: observation_of(run)}, measurement.device, [])
-    return np.array_equal(alone.loss[0, 0], measurement.loss[w, s], equal_nan=True) and all(
-        name in measurement.names
-        and np.array_equal(
-            alone.rms[0, 0, :, alone.index(name)], measurement.rms[w, s, :, measurement.index(name)], equal_nan=True
-        )
-        for name in alone.names
-    )
 
 
 def _cells(sweep: Sweep, means: Means) -> Iterator[tuple[int, int, int, str]]:

@@ -70,6 +70,7 @@ def assembled(
         completed=completed,
         device=device,
         notes=tuple(dict.fromkeys(notes)),
+        runs=tuple((*pair, run.key) for pair, run in runs.items() if run.key),
         **sizes_of_outputs,
     )
 
@@ -94,7 +95,7 @@ def joined(one: Measurement, other: Measurement) -> Measurement:
             arrays[each.name] = _spread(each.name, (one, other), (widths, seeds, names, parameters))
     return Measurement(
         widths=widths, seeds=seeds, steps=one.steps, names=names, parameters=parameters, device=other.device,
-        notes=tuple(dict.fromkeys((*one.notes, *other.notes))), **arrays,
+        notes=tuple(dict.fromkeys((*one.notes, *other.notes))), runs=(*one.runs, *other.runs), **arrays,
     )  # fmt: skip
 
 

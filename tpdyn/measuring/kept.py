@@ -48,6 +48,7 @@ def observation_of(run: Run) -> Observation:
         unknown_base=list(facts["unknown_base"]),
         notes=list(facts["notes"]),
         simulated=bool(facts.get("simulated", False)),
+        key=run.key,
     )
     pairs: dict[tuple[int, str], dict[str, float]] = {}
     for step, name, what, value in run.values:

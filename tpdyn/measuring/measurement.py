@@ -55,7 +55,7 @@ class Measurement:
     the initial values), gradient_size. The last is of the gradient as the optimizer received it, after clipping. `loss`
     [width, seed, step] is summed over the backward passes of a step. `diverged` [width, seed, step]: the loss, an output or
     a parameter was NaN or Inf by then. `completed` [width, seed]: whether that run was made (all of them, unless the
-    measurement was cut).
+    measurement was cut). runs: width, seed and key of each finished run in the store; they are not saved.
     """
 
     widths: tuple[int, ...]
@@ -78,6 +78,7 @@ class Measurement:
     completed: Bool[NDArray[np.bool_], "width seed"] = field(repr=False)
     device: str = "cpu"
     notes: tuple[str, ...] = ()
+    runs: tuple[tuple[int, int, str], ...] = field(default=(), repr=False)
 
     def index(self, name: str) -> int:
         """Return the position of a module's name in the last axis; raises KeyError with the names there are."""
@@ -117,7 +118,7 @@ class Measurement:
             value = getattr(self, each.name)
             if isinstance(value, np.ndarray):
                 arrays[each.name] = value
-            else:
+            elif each.name != "runs":
                 facts[each.name] = value
         arrays["facts"] = np.array(json.dumps(facts))
         return atomic_write(target, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays), parents=True)

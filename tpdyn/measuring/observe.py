@@ -39,7 +39,7 @@ PARTS = 4  # W0 dx, dW x0, dW dx, bias
 class Observation:
     """What one run gave. outputs[step, name]: `FIELDS` and the `PARTS` of the split (NaN where there is none);
     parameters[step, name]: (size, change); gradients[step, name]: size; losses[step]. steps: those completed.
-    simulated: without a dense matrix."""
+    simulated: without a dense matrix. key: of the finished run in the store."""
 
     outputs: dict[tuple[int, str], list[float]] = field(default_factory=dict)
     parameters: dict[tuple[int, str], tuple[float, float]] = field(default_factory=dict)
@@ -50,6 +50,7 @@ class Observation:
     unknown_base: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     simulated: bool = False
+    key: str = field(default="", compare=False)
 
     def same_as(self, other: Observation) -> bool:
         """Tell whether everything that was measured is the same, bit for bit (NaN is the same as NaN)."""

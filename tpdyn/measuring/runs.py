@@ -48,7 +48,7 @@ def observed_runs(
     """
     waiting = []
     for pair in wanted:
-        kept = means.found(live_key(means, pair, steps, device))
+        kept = means.found(_live_key(means, pair, steps, device))
         if kept is None:
             waiting.append(pair)
         else:
@@ -63,7 +63,8 @@ def observed_runs(
                 "kind": "measure", "by": "script", "width": pair[0], "seed": pair[1], "steps": steps, "device": device,
                 "seconds": round(seconds, 3),
             }  # fmt: skip
-            means.keep(live_key(means, pair, steps, device), facts | facts_of(seen), values_of(seen))
+            seen.key = _live_key(means, pair, steps, device)
+            means.keep(seen.key, facts | facts_of(seen), values_of(seen))
             yield pair, seen
 
 
@@ -98,11 +99,14 @@ def program_runs(
     """
     dense = fits(program, width, memory, dtype, device) and not simulate
     who = ("program",) if dense else ("program", "simulation")
-    digest = digest_of(program) if means.keeps else ""
-    keys = {by: partial(program_key, means, digest, width, steps=steps, dtype=dtype, device=device, by=by) for by in BY}
+    digest = key_of({"program": program.to_json()}) if means.keeps else ""
+
+    def key(seed: int, by: str) -> str:
+        return means.key("measure", width, seed, steps=steps, device=device, by=by, dtype=str(dtype), program=digest)
+
     waiting = []
     for seed in seeds:
-        kept = next((run for by in who if (run := means.found(keys[by](seed))) is not None), None)
+        kept = next((run for by in who if (run := means.found(key(seed, by))) is not None), None)
         if kept is None:
             waiting.append(seed)
         else:
@@ -112,26 +116,12 @@ def program_runs(
     ):
         by = "simulation" if seen.simulated else "program"
         facts = {"kind": "measure", "by": by, "width": width, "seed": seed, "steps": steps, "device": device}
-        means.keep(keys[by](seed), facts | facts_of(seen), values_of(seen))
+        seen.key = key(seed, by)
+        means.keep(seen.key, facts | facts_of(seen), values_of(seen))
         yield seed, seen
 
 
-def digest_of(program: Program) -> str:
-    """Return what tells a program from others."""
-    return key_of({"program": program.to_json()})
-
-
-def program_key(
-    means: Means, program: str, width: int, seed: int, *, steps: int, dtype: torch.dtype, device: str, by: str
-) -> str:
-    """Return the key of a run of the program with that digest (by "program"), or of its simulation."""
-    return means.key("measure", width, seed, steps=steps, device=device, by=by, dtype=str(dtype), program=program)
-
-
-BY = ("program", "simulation")
-
-
-def live_key(means: Means, pair: Pair, steps: int, device: str) -> str:
+def _live_key(means: Means, pair: Pair, steps: int, device: str) -> str:
     """Return the key of a run of the script."""
     return means.key("measure", *pair, steps=steps, device=device, by="script")
 

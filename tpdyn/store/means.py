@@ -31,8 +31,9 @@ class Means:
     worker: Callable[[int], Any] | None = None
 
     def key(self, kind: str, width: int, seed: int, **more: Any) -> str:
-        """Return the key of a run."""
-        return key_of({"of": self.identity, "kind": kind, "width": width, "seed": seed, **more})
+        """Return the key of a run; "" where runs are not kept."""
+        identity = {"of": self.identity, "kind": kind, "width": width, "seed": seed, **more}
+        return key_of(identity) if self.keeps else ""
 
     @property
     def keeps(self) -> bool:
