@@ -117,15 +117,11 @@ def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
         match node:
             case ast.ClassDef(name=owner, body=body):
                 yield from _variables(body, f"{owner}.")
-            case ast.FunctionDef(name=owner, args=arguments) | ast.AsyncFunctionDef(name=owner, args=arguments):
+            case ast.FunctionDef(name=owner) | ast.AsyncFunctionDef(name=owner):
                 yield from _variables(node.body, f"{owner}.")
-                positional = [*arguments.posonlyargs, *arguments.args]
-                last = positional[len(positional) - len(arguments.defaults) :]
-                for argument, default in zip(last, arguments.defaults, strict=True):
-                    yield f"{owner}.{argument.arg}", default
-                for argument, each in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-                    if each is not None:
-                        yield f"{owner}.{argument.arg}", each
+                for name, default in _parameters(node):
+                    if default is not None:
+                        yield f"{owner}.{name}", default
             case ast.Call(func=ast.Name(id=owner) | ast.Attribute(attr=owner), keywords=keywords) if owner != "dict":
                 for keyword in keywords:
                     if keyword.arg is not None:
@@ -143,6 +139,18 @@ def _named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 pass
 
 
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, ast.expr | None]]:
+    """Yield (name, default) of each parameter, but for `*args` and `**kwargs`."""
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    required = [None] * (len(positional) - len(arguments.defaults))
+    for argument, default in (
+        *zip(positional, [*required, *arguments.defaults], strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ):
+        yield argument.arg, default
+
+
 def _option(call: ast.Call) -> str:
     """Name the option that `add_argument("-b", "--batch-size", default=64)` adds: batch_size; '' for another call."""
     words = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
@@ -157,18 +165,13 @@ def default_unless_read(text: str, name: str) -> Position | None:
     """
     tree = ast.parse(text)
     written: list[Position] = []
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     inside: set[int] = set()
-    for function in functions:
-        arguments = function.args
-        positional = [*arguments.posonlyargs, *arguments.args]
-        defaults = zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True)
-        keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        written += [
-            position_of(value) for each, value in (*defaults, *keywords) if each.arg == name and value is not None
-        ]
-        if any(each.arg == name for each in (*positional, *arguments.kwonlyargs)):
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        parameters = dict(_parameters(function))
+        if name in parameters:
             inside |= {id(node) for statement in function.body for node in ast.walk(statement)}
+            if (default := parameters[name]) is not None:
+                written.append(position_of(default))
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) and id(node) not in inside:
             return None

@@ -15,7 +15,7 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
@@ -242,20 +242,13 @@ def _script(
 
     def run(width: int) -> object:
         given = [*arguments, *_at(words, width)]
-        with _as_command_line([str(path), *given], full.parent), _options_told(path, given), _pointed_out(words, width):
-            changed = codes(settings, width)
-            with (
-                opened_as(texts(settings, width)) as opened,
-                imported_as(changed, main=str(full)) as imported,
-                told_what_follows(settings, width),
-            ):
-                try:
-                    names = _run_as_main(str(full), changed.get(str(full)))
-                except StopRecording:  # most scripts are stopped in the middle
-                    _check_met(settings, {str(full), *opened, *imported})
-                    raise
-            _check_met(settings, {str(full), *opened, *imported})
-            return names
+        with (
+            _as_command_line([str(path), *given], full.parent),
+            _options_told(path, given),
+            _pointed_out(words, width),
+            _set(settings, width, full) as code,
+        ):
+            return _run_as_main(str(full), code)
 
     run.__name__ = path.stem
     run.__qualname__ = str(path)
@@ -267,26 +260,16 @@ def _with_settings(path: Path, name: str, settings: Sequence[Setting]) -> Callab
     full = path.resolve()
 
     def run(width: int) -> object:
-        changed = codes(settings, width)
-        code = changed.get(str(full)) or compile(full.read_text(encoding="utf-8"), str(full), "exec", dont_inherit=True)
         module = ModuleType(_module_name(full))
         module.__file__ = str(full)
         with _as_command_line([str(path)], full.parent):
             before, sys.modules[module.__name__] = sys.modules.get(module.__name__), module
             try:
-                with (
-                    opened_as(texts(settings, width)) as opened,
-                    imported_as(changed, main=str(full)) as imported,
-                    told_what_follows(settings, width),
-                ):
-                    try:
-                        exec(code, module.__dict__)
-                        called = getattr(module, name)
-                        result: object = called() if _takes_nothing(called) else called(width)
-                    except StopRecording:
-                        _check_met(settings, {str(full), *opened, *imported})
-                        raise
-                _check_met(settings, {str(full), *opened, *imported})
+                with _set(settings, width, full) as code:
+                    code = code or compile(full.read_text(encoding="utf-8"), str(full), "exec", dont_inherit=True)
+                    exec(code, module.__dict__)
+                    called = getattr(module, name)
+                    result: object = called() if _takes_nothing(called) else called(width)
             finally:
                 if before is not None:
                     sys.modules[module.__name__] = before
@@ -296,14 +279,31 @@ def _with_settings(path: Path, name: str, settings: Sequence[Setting]) -> Callab
     return run
 
 
-def _check_met(settings: Sequence[Setting], met: Collection[str]) -> None:
-    """Raise BadTarget for a file that has settings, and that the script did not come to."""
-    for setting in settings:
-        if setting.file not in met:
-            raise BadTarget(
-                f"--set {Path(setting.file).name}:{setting}: the script has neither imported, run nor opened {setting.file}; "
-                "expected a file that it reads. Set the number where the script takes it from"
-            )
+@contextmanager
+def _set(settings: Sequence[Setting], width: int, script: Path) -> Iterator[CodeType | None]:
+    """Set the numbers for what is run within; yields the code of the script itself, if it has some.
+
+    Raises BadTarget for a file that has settings, and that the script did not come to.
+    """
+    changed = codes(settings, width)
+    with (
+        opened_as(texts(settings, width)) as opened,
+        imported_as(changed, main=str(script)) as imported,
+        told_what_follows(settings, width),
+    ):
+        stopped: StopRecording | None = None
+        try:
+            yield changed.get(str(script))
+        except StopRecording as error:  # most scripts are stopped in the middle
+            stopped = error
+        for setting in settings:
+            if setting.file not in {str(script), *opened, *imported}:
+                raise BadTarget(
+                    f"--set {Path(setting.file).name}:{setting}: the script has neither imported, run nor opened {setting.file}; "
+                    "expected a file that it reads. Set the number where the script takes it from"
+                )
+        if stopped is not None:
+            raise stopped
 
 
 @contextmanager
