@@ -12,7 +12,7 @@ from scipy import stats
 
 from tpdyn.measuring.assembled import assembled
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.measuring.observe import PARTS, Observation
+from tpdyn.measuring.observe import FIELDS, Observation
 from tpdyn.measuring.one_law import ALPHA, BESIDE, LIVE, difference
 
 TRIALS = 2 * (settings.default.max_examples if settings.default is not None else 100)
@@ -27,7 +27,8 @@ def _runs(random: np.random.Generator, count: int, slope: float = 0.0, level: fl
             for number in range(10):
                 off = level + slope * np.log(width / 181) if number == 9 else 0.0
                 size = float(np.exp(0.1 * random.standard_normal() + off))
-                run.outputs[0, f"m{number}"] = [size, size, 0.0, 0.0, 0.0, 0.0, 1e-7, *[np.nan] * PARTS]
+                for what, value in zip(FIELDS, (size, size, 0.0, 0.0, 0.0, 0.0, 1e-7), strict=True):
+                    run.values[0, f"m{number}", what] = value
             made[width, seed] = run
     return assembled(WIDTHS, tuple(range(count)), 2, made, "cpu", [])
 

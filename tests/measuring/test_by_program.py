@@ -10,6 +10,7 @@ from torch import nn
 from tpdyn.measuring import by_program
 from tpdyn.measuring.by_program import fits, observed
 from tpdyn.measuring.measure import measure
+from tpdyn.measuring.observe import FIELDS, OF_PARAMETERS, PARTS
 from tpdyn.measuring.run import live_run
 from tpdyn.program.evaluation.views import to_view
 from tpdyn.program.program import Program
@@ -39,18 +40,15 @@ def test_a_run_of_the_program_has_everything_that_a_live_run_has(program: Progra
     live = live_run(train, 16, 0, 3, "script")
     ((seed, run),) = observed(program, 16, [7], 3)
     assert seed == 7
-    assert set(run.outputs) == set(live.outputs)
-    assert set(run.parameters) == set(live.parameters)
-    assert set(run.gradients) == set(live.gradients)
-    assert set(run.losses) == set(live.losses)
+    assert set(run.values) == {key for key in live.values if key[2] not in PARTS}
     assert run.shapes == live.shapes
-    for (step, name), values in run.outputs.items():
-        assert (values[2] == 0) == (step == 0), name
-        for mine, its in zip(values[:4], live.outputs[step, name][:4], strict=True):
+    for (step, name, what), mine in run.values.items():
+        its = live.values[step, name, what]
+        assert what != "change" or (mine == 0) == (step == 0), name
+        if what in FIELDS[:4]:
             assert mine == its == 0 or 1 / 4 < mine / its < 4, (step, name)
-    for key, pair in run.parameters.items():
-        for mine, its in zip(pair, live.parameters[key], strict=True):
-            assert mine == its == 0 or 1 / 2 < mine / its < 2, key
+        if what in OF_PARAMETERS[:2]:
+            assert mine == its == 0 or 1 / 2 < mine / its < 2, (step, name)
 
 
 class Packed(nn.Module):
@@ -82,11 +80,11 @@ def test_parts_of_a_packed_tensor_count_by_their_entries() -> None:
     assert run.shapes == live.shapes and run.shapes["both.weight"] == (34, 32)
     whole = to_view(program.parameter("both.weight").gradients[0], values)  # type: ignore[arg-type]
     assert whole.shape == (34, 32) and whole[32:].abs().mean() > 4 * whole[:32].abs().mean()
-    assert run.gradients[0, "both.weight"] == pytest.approx(float(whole.abs().mean()))
+    assert run.values[0, "both.weight", "gradient size"] == pytest.approx(float(whole.abs().mean()))
     made = to_view(program.mark("both", 1).view, values)
-    assert run.outputs[1, "both"][:2] != run.outputs[0, "both"][:2]
+    assert all(run.values[1, "both", what] != run.values[0, "both", what] for what in ("size", "rms"))
     change = made - to_view(program.mark("both", 1).view, finite.run(program, 32, seed=7, base=True))
-    assert run.outputs[1, "both"][2:4] == pytest.approx(
+    assert [run.values[1, "both", what] for what in ("change", "change_rms")] == pytest.approx(
         [float(change.abs().mean()), float(change.square().mean().sqrt())]
     )
     simulated = simulate(program, 32, seed=3)
@@ -110,8 +108,7 @@ def test_batches_do_not_show_and_one_that_runs_out_of_memory_is_made_in_halves(
     found = dict(observed(program, 16, range(5), 2))
     assert sizes == [5, 2, 2, 1]
     for seed, run in found.items():
-        for key, values in run.outputs.items():
-            np.testing.assert_allclose(values, expected[seed].outputs[key], rtol=1e-9)
+        assert run.values == pytest.approx(expected[seed].values, rel=1e-9)
 
 
 def test_a_width_that_does_not_fit_is_simulated_and_marked(program: Program) -> None:
@@ -121,8 +118,8 @@ def test_a_width_that_does_not_fit_is_simulated_and_marked(program: Program) -> 
     room = by_program.entries(program, 256) * 8  # less than a dense run is allowed of it, more than a simulation takes
     thin = dict(observed(program, 256, range(8), 2, memory=room))
     assert all("width 256 was simulated" in run.notes[0] for run in thin.values())
-    for key in dense[0].outputs:
-        a, b = (np.array([[run.outputs[key][k] for k in (1, 3)] for run in runs.values()]) for runs in (dense, thin))
+    for key in (key for key in dense[0].values if key[2] in ("rms", "change_rms")):
+        a, b = (np.array([run.values[key] for run in runs.values()]) for runs in (dense, thin))
         error = np.hypot(a.std(0), b.std(0)) / np.sqrt(8)
         assert (abs(a.mean(0) - b.mean(0)) <= 5 * error + 1e-12).all(), key
 

@@ -15,9 +15,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from tpdyn.measuring.observe import FIELDS, Observation, Observer
+from tpdyn.measuring.observe import FIELDS, PARTS, Observation, Observer
 
-SIZE, CHANGE = FIELDS.index("size"), FIELDS.index("change")
 STEPS = 3
 
 
@@ -141,12 +140,12 @@ def test_under_activation_checkpointing_the_run_is_the_unmeasured_one_and_all_is
 
 def test_at_step_zero_nothing_has_changed_and_later_everything_has() -> None:
     seen = observe(everything, [], [], steps=STEPS)
-    names = {name for _, name in seen.outputs}
+    names = {name for _, name, what in seen.values if what == "size"}
     assert names == {"embed", "norm", "lstm", "fc", "act", "drop", "readout", "output"}
     for name in names:
-        assert seen.outputs[0, name][CHANGE] == 0.0
-        assert seen.outputs[1, name][CHANGE] > 0
-        assert seen.outputs[2, name][CHANGE] > 0
+        assert seen.values[0, name, "change"] == 0.0
+        assert seen.values[1, name, "change"] > 0
+        assert seen.values[2, name, "change"] > 0
 
 
 def test_the_base_is_the_forward_pass_at_the_initial_parameters_on_the_data_and_draws_of_the_step() -> None:
@@ -172,10 +171,9 @@ def test_the_base_is_the_forward_pass_at_the_initial_parameters_on_the_data_and_
 
     seen = observe(train)
     for t in range(STEPS):
-        assert seen.outputs[t, "output"][SIZE] == pytest.approx(by_hand[t][0], rel=1e-12)
-        assert seen.outputs[t, "output"][CHANGE] == pytest.approx(by_hand[t][1], rel=1e-6, abs=1e-12)
-        n = len(FIELDS)
-        assert seen.outputs[t, "3"][:n] == seen.outputs[t, "output"][:n]  # the same tensor
+        assert seen.values[t, "output", "size"] == pytest.approx(by_hand[t][0], rel=1e-12)
+        assert seen.values[t, "output", "change"] == pytest.approx(by_hand[t][1], rel=1e-6, abs=1e-12)
+        assert all(seen.values[t, "3", what] == seen.values[t, "output", what] for what in FIELDS)  # the same tensor
 
 
 def test_the_split_of_a_linear_layer_bounds_and_makes_its_change() -> None:
@@ -190,11 +188,11 @@ def test_the_split_of_a_linear_layer_bounds_and_makes_its_change() -> None:
 
     seen = observe(train)
     for t in (1, 2):
-        change, parts = seen.outputs[t, "1"][CHANGE], seen.outputs[t, "1"][len(FIELDS) :]
+        change, parts = seen.values[t, "1", "change"], [seen.values[t, "1", part] for part in PARTS]
         assert all(part > 0 for part in parts)
         signs = np.array(np.meshgrid(*[(-1, 1)] * 4)).reshape(4, -1)
         assert np.abs(np.abs(np.array(parts) @ signs) - change).min() < 1e-12
-    assert seen.outputs[2, "0"][len(FIELDS)] == 0.0  # the input of the first layer is data: W0 dx = 0
+    assert seen.values[2, "0", PARTS[0]] == 0.0  # the input of the first layer is data: W0 dx = 0
 
 
 def test_gradient_sizes_are_those_after_clipping_and_parameters_change_from_their_initial_values() -> None:
@@ -213,9 +211,9 @@ def test_gradient_sizes_are_those_after_clipping_and_parameters_change_from_thei
             optimizer.step()
 
     seen = observe(train)
-    assert [seen.gradients[t, "weight"] for t in range(STEPS)] == pytest.approx(kept)
-    assert seen.parameters[0, "weight"][1] == 0.0
-    assert seen.parameters[1, "weight"][1] == pytest.approx(kept[0], rel=1e-4)
+    assert [seen.values[t, "weight", "gradient size"] for t in range(STEPS)] == pytest.approx(kept)
+    assert seen.values[0, "weight", "parameter change"] == 0.0
+    assert seen.values[1, "weight", "parameter change"] == pytest.approx(kept[0], rel=1e-4)
 
 
 def test_a_loop_without_modules_or_optimizer_has_parameters_and_losses_only() -> None:
@@ -231,11 +229,11 @@ def test_a_loop_without_modules_or_optimizer_has_parameters_and_losses_only() ->
                 weight.grad = None
 
     seen = observe(train)
-    assert seen.outputs == {}
+    assert not any(what in FIELDS for _, _, what in seen.values)
     assert seen.steps == STEPS
-    assert seen.losses[0] > seen.losses[1] > seen.losses[2]
-    assert seen.parameters[0, "weight"][1] == 0.0
-    assert seen.parameters[2, "weight"][1] > seen.parameters[1, "weight"][1] > 0
+    assert seen.values[0, "", "loss"] > seen.values[1, "", "loss"] > seen.values[2, "", "loss"]
+    assert seen.values[0, "weight", "parameter change"] == 0.0
+    assert seen.values[2, "weight", "parameter change"] > seen.values[1, "weight", "parameter change"] > 0
 
 
 def test_a_second_module_is_fed_with_the_base_of_the_first() -> None:
@@ -251,8 +249,8 @@ def test_a_second_module_is_fed_with_the_base_of_the_first() -> None:
 
     seen = observe(train)
     assert seen.unknown_base == []
-    assert seen.outputs[1, "Sequential.0"][CHANGE] > 0  # only through its input
-    assert seen.outputs[1, "MSELoss"][CHANGE] > 0
+    assert seen.values[1, "Sequential.0", "change"] > 0  # only through its input
+    assert seen.values[1, "MSELoss", "change"] > 0
 
 
 def test_a_module_called_twice_has_two_names() -> None:
@@ -266,9 +264,9 @@ def test_a_module_called_twice_has_two_names() -> None:
             optimizer.step()
 
     seen = observe(train)
-    assert {name for _, name in seen.outputs} == {"0", "output", "0#2", "output#2"}
-    assert seen.outputs[0, "output#2"][CHANGE] == 0.0
-    assert seen.outputs[2, "output#2"][CHANGE] > 0
+    assert {name for _, name, what in seen.values if what == "size"} == {"0", "output", "0#2", "output#2"}
+    assert seen.values[0, "output#2", "change"] == 0.0
+    assert seen.values[2, "output#2", "change"] > 0
 
 
 def test_autocast_does_not_hand_the_trained_weights_to_the_base() -> None:
@@ -284,9 +282,9 @@ def test_autocast_does_not_hand_the_trained_weights_to_the_base() -> None:
             optimizer.step()
 
     seen = observe(train)
-    assert seen.outputs[2, "0"][FIELDS.index("epsilon")] == torch.finfo(torch.bfloat16).eps
-    assert seen.outputs[0, "output"][CHANGE] == 0.0
-    assert seen.outputs[1, "0"][CHANGE] > 0
+    assert seen.values[2, "0", "epsilon"] == torch.finfo(torch.bfloat16).eps
+    assert seen.values[0, "output", "change"] == 0.0
+    assert seen.values[1, "0", "change"] > 0
 
 
 class Disturbed(nn.Module):
@@ -353,7 +351,7 @@ def test_lists_tensors_generators_and_objects_of_modules_are_put_back() -> None:
     disturbed(plain, [])
     seen = observe(disturbed, measured, [], steps=STEPS + 1)
     assert plain == measured
-    assert seen.outputs[0, "output"][CHANGE] == 0.0  # the base drew the same numbers from the module's own generators
+    assert seen.values[0, "output", "change"] == 0.0  # the base drew the same numbers from the module's own generators
 
 
 def test_a_tensor_attribute_that_backward_still_needs_is_not_touched() -> None:
@@ -378,7 +376,7 @@ def test_a_tensor_attribute_that_backward_still_needs_is_not_touched() -> None:
             assert float(view) == step + 2  # views of it see it still
             optimizer.step()
 
-    assert observe(train).outputs[1, "output"][CHANGE] > 0
+    assert observe(train).values[1, "output", "change"] > 0
 
 
 def test_an_input_that_is_changed_in_place_is_given_to_the_base_as_it_was() -> None:
@@ -400,7 +398,7 @@ def test_an_input_that_is_changed_in_place_is_given_to_the_base_as_it_was() -> N
             model(torch.ones(2, 4)).square().mean().backward()
             optimizer.step()
 
-    assert observe(train).outputs[0, "output"][CHANGE] == 0.0
+    assert observe(train).values[0, "output", "change"] == 0.0
 
 
 def test_a_base_that_draws_fewer_numbers_leaves_the_random_states_of_the_run() -> None:
@@ -463,5 +461,5 @@ def test_entries_that_are_infinite_in_the_base_too_do_not_change() -> None:
             optimizer.step()
 
     seen = observe(train)
-    assert 0 < seen.outputs[1, "output"][CHANGE] < np.inf
+    assert 0 < seen.values[1, "output", "change"] < np.inf
     assert not seen.broken_by(STEPS)

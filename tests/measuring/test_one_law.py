@@ -6,7 +6,7 @@ import numpy as np
 
 from tpdyn.measuring.assembled import assembled
 from tpdyn.measuring.measurement import Measurement
-from tpdyn.measuring.observe import FIELDS, PARTS, Observation
+from tpdyn.measuring.observe import FIELDS, Observation
 from tpdyn.measuring.one_law import BESIDE, LIVE, difference
 
 WIDTHS = (64, 128, 256, 512)
@@ -23,8 +23,8 @@ def runs(random: np.random.Generator, count: int, slope: float = 0.0, level: flo
                 for step in range(2):
                     size = float(np.exp(0.1 * random.standard_normal() + off))
                     numbers = [size] * 4 if step else [size, size, 0.0, 0.0]
-                    run.outputs[step, f"m{number}"] = [*numbers, 0.0, 0.0, 1e-7, *[np.nan] * PARTS]
-                    assert len(numbers) + 3 == len(FIELDS)
+                    for what, value in zip(FIELDS, [*numbers, 0.0, 0.0, 1e-7], strict=True):
+                        run.values[step, f"m{number}", what] = value
             made[width, seed] = run
     return assembled(WIDTHS, tuple(range(count)), 2, made, "cpu", [])
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tpdyn.measuring.measurement import SPLIT, Measurement
-from tpdyn.measuring.observe import FIELDS, Observation
+from tpdyn.measuring.measurement import Measurement
+from tpdyn.measuring.observe import FIELDS, OF_OUTPUTS, OF_PARAMETERS, PARTS, Observation
 
 
 def assembled(
@@ -21,32 +21,20 @@ def assembled(
     notes: list[str],
 ) -> Measurement:
     """Assemble a measurement from its finished runs; runs that are missing are NaN and not `completed`."""
-    names = tuple(dict.fromkeys(name for run in runs.values() for _, name in run.outputs))
+    names = tuple(dict.fromkeys(name for run in runs.values() for _, name, what in run.values if what == "size"))
     parameters = tuple(dict.fromkeys(name for run in runs.values() for name in run.shapes))
     shape = (len(widths), len(seeds), steps)
-    outputs = np.full((*shape, len(names), len(FIELDS) + len(SPLIT)), np.nan)
-    sizes = np.full((*shape, len(parameters), 2), np.nan)
-    gradients = np.full((*shape, len(parameters)), np.nan)
-    losses = np.full(shape, np.nan)
+    axes = dict.fromkeys(OF_OUTPUTS, names) | dict.fromkeys(OF_PARAMETERS, parameters) | {"loss": ("",)}
+    arrays = {what: np.full((*shape, len(axis)), np.nan) for what, axis in axes.items()}
+    columns = {(what, name): k for what, axis in axes.items() for k, name in enumerate(axis)}
     diverged = np.zeros(shape, dtype=np.bool_)
     completed = np.zeros(shape[:2], dtype=np.bool_)
-    column = {name: k for k, name in enumerate(names)}
-    row = {name: k for k, name in enumerate(parameters)}
     for (width, seed), run in runs.items():
         at = widths.index(width), seeds.index(seed)
         completed[at] = True
-        for (t, name), values in run.outputs.items():
-            if t < steps:
-                outputs[(*at, t, column[name])] = values
-        for (t, name), pair in run.parameters.items():
-            if t < steps:
-                sizes[(*at, t, row[name])] = pair
-        for (t, name), value in run.gradients.items():
-            if t < steps and name in row:
-                gradients[(*at, t, row[name])] = value
-        for t, value in run.losses.items():
-            if t < steps:
-                losses[(*at, t)] = value
+        for (t, name, what), value in run.values.items():
+            if t < steps and (what, name) in columns:
+                arrays[what][(*at, t, columns[what, name])] = value
         diverged[at] = [run.broken_by(t) or t > run.steps for t in range(steps)]
         notes = [*notes, *run.notes]
         if run.unknown_base:
@@ -54,24 +42,20 @@ def assembled(
                 f"no change is known for {', '.join(dict.fromkeys(run.unknown_base))}: the input was computed from "
                 "other modules' outputs outside of any module. Put the network into one nn.Module"
             )
-    sizes_of_outputs = {name: outputs[..., k] for k, name in enumerate(FIELDS) if name != "new_nonfinite"}
     return Measurement(
         widths=widths,
         seeds=seeds,
         steps=steps,
         names=names,
         parameters=parameters,
-        split=outputs[..., len(FIELDS) :],
-        parameter_size=sizes[..., 0],
-        parameter_change=sizes[..., 1],
-        gradient_size=gradients,
-        loss=losses,
+        split=np.stack([arrays[part] for part in PARTS], axis=-1),
+        loss=arrays["loss"][..., 0],
         diverged=diverged,
         completed=completed,
         device=device,
         notes=tuple(dict.fromkeys(notes)),
         runs=tuple((*pair, run.key) for pair, run in runs.items() if run.key),
-        **sizes_of_outputs,
+        **{what.replace(" ", "_"): arrays[what] for what in (*FIELDS, *OF_PARAMETERS) if what != "new_nonfinite"},
     )
 
 

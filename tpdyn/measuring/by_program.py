@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tpdyn.measuring.observe import PARTS, Observation
+from tpdyn.measuring.observe import FIELDS, Observation
 from tpdyn.program.base import later_versions
 from tpdyn.program.check import script_shape
 from tpdyn.program.program import Program, Statement, View
@@ -41,8 +41,6 @@ TILE = 2**16
 
 SHARE = 0.8
 """Of the memory that is free, so much may be used."""
-
-NAN = float("nan")
 
 
 def observed(
@@ -209,24 +207,24 @@ class _Seen:
             position: np.where(SQUARED, np.sqrt(total / self.counts[position]), total / self.counts[position])
             for position, total in _on_the_cpu(self.sizes).items()
         }
-        rest = [epsilon, *[NAN] * PARTS]
         for mark in self.marks:
-            numbers = self._together(means if mark.kind == "loss" else sizes, mark.view, count)
-            for run, row in zip(runs, () if numbers is None else numbers.tolist(), strict=False):
-                if mark.kind == "loss":
-                    run.losses[mark.step] = run.losses.get(mark.step, 0.0) + row[0]
-                else:
-                    run.outputs.setdefault((mark.step, mark.name), [*row, *rest])
+            if mark.kind != "loss" and (numbers := self._together(sizes, mark.view, count)) is not None:
+                for run, row in zip(runs, numbers.tolist(), strict=True):
+                    for what, value in zip(FIELDS, [*row, epsilon], strict=True):
+                        run.values.setdefault((mark.step, mark.name, what), value)
         for name, t, view in self.versions:
             size = self._together(means, self.program.parameter(name).versions[0], count)
             change = np.zeros((count, 1)) if self.later.isdisjoint(view.pieces) else self._together(means, view, count)
             if size is not None and change is not None:
                 for run, first, second in zip(runs, size[:, 0].tolist(), change[:, 0].tolist(), strict=True):
-                    run.parameters[t, name] = (first, second)
-        for name, t, view in self.gradients:
+                    run.values[t, name, "parameter size"] = first
+                    run.values[t, name, "parameter change"] = second
+        named = [(name, t, "gradient size", view) for name, t, view in self.gradients]
+        named += [("", mark.step, "loss", mark.view) for mark in self.marks if mark.kind == "loss"]
+        for name, t, what, view in named:
             if (numbers := self._together(means, view, count)) is not None:
-                for run, first in zip(runs, numbers[:, 0].tolist(), strict=True):
-                    run.gradients[t, name] = first
+                for run, value in zip(runs, numbers[:, 0].tolist(), strict=True):
+                    run.values[t, name, what] = run.values.get((t, name, what), 0.0) + value
         return runs
 
     def _together(self, by_position: dict[int, Numbers], view: View, count: int) -> Numbers | None:

@@ -27,24 +27,27 @@ from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer
 from torch.utils import _pytree as pytree
 
+from tpdyn.measuring.measurement import SPLIT
 from tpdyn.measuring.state import State, random_states, set_random_states
 from tpdyn.recorder.live.hooks import Watch, first_float_tensor, trained_leaves
 
 FIELDS = ("size", "rms", "change", "change_rms", "nonfinite", "new_nonfinite", "epsilon")
-PARTS = 4  # W0 dx, dW x0, dW dx, bias
+PARTS = tuple(f"change by {part}" for part in SPLIT)
+OF_OUTPUTS = (*FIELDS, *PARTS)
+OF_PARAMETERS = ("parameter size", "parameter change", "gradient size")
 
 
 @final
 @dataclass
 class Observation:
-    """What one run gave. outputs[step, name]: `FIELDS` and the `PARTS` of the split (NaN where there is none);
-    parameters[step, name]: (size, change); gradients[step, name]: size; losses[step]. steps: those completed.
-    simulated: without a dense matrix. key: of the finished run in the store."""
+    """What one run gave, as the store keeps it: a number for each (step, name, what).
 
-    outputs: dict[tuple[int, str], list[float]] = field(default_factory=dict)
-    parameters: dict[tuple[int, str], tuple[float, float]] = field(default_factory=dict)
-    gradients: dict[tuple[int, str], float] = field(default_factory=dict)
-    losses: dict[int, float] = field(default_factory=dict)
+    name: of a module's output, with all of `FIELDS` and the `PARTS` that there are; or of a parameter, with some of
+    `OF_PARAMETERS`; "" with "loss". steps: those completed. simulated: without a dense matrix. key: of the finished run in the
+    store.
+    """
+
+    values: dict[tuple[int, str, str], float] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     steps: int = 0
     unknown_base: list[str] = field(default_factory=list)
@@ -54,22 +57,17 @@ class Observation:
 
     def same_as(self, other: Observation) -> bool:
         """Tell whether everything that was measured is the same, bit for bit (NaN is the same as NaN)."""
-        pairs: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...] = (
-            (self.outputs, other.outputs),
-            (self.parameters, other.parameters),
-            (self.gradients, other.gradients),
-            (self.losses, other.losses),
-        )
-        return all(
-            a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a) for a, b in pairs
+        mine, its = self.values, other.values
+        return mine.keys() == its.keys() and np.array_equal(
+            list(mine.values()), [its[key] for key in mine], equal_nan=True
         )
 
     def broken_by(self, step: int) -> bool:
         """Tell whether the loss, an output or a parameter was NaN or Inf in `step` or before."""
-        return (
-            any(not np.isfinite(value) for t, value in self.losses.items() if t <= step)
-            or any(values[FIELDS.index("new_nonfinite")] > 0 for (t, _), values in self.outputs.items() if t <= step)
-            or any(not np.isfinite(change) for (t, _), (_, change) in self.parameters.items() if t <= step)
+        return any(
+            value > 0 if what == "new_nonfinite" else not np.isfinite(value)
+            for (t, _, what), value in self.values.items()
+            if t <= step and what in ("new_nonfinite", "loss", "parameter change")
         )
 
 
@@ -334,13 +332,20 @@ class Observer:
         seen = self._observation
         names = {id(parameter): name for name, parameter in self.watch.parameters().items()}
         seen.steps = self.watch.step
-        seen.outputs = {key: values.cpu().tolist() for key, values in self._stats.items()}
-        seen.losses = {step: float(value) for step, value in self._losses.items()}
-        for (step, key), value in self._parameters.items():
+        seen.values = {
+            (*key, what): value
+            for key, values in self._stats.items()
+            for what, value in zip(OF_OUTPUTS, values.cpu().tolist(), strict=True)
+            if what in FIELDS or not np.isnan(value)
+        }
+        for (step, key), sizes in self._parameters.items():
             if key in names:
-                size, change = value.cpu().tolist()
-                seen.parameters[step, names[key]] = (size, change)
-        seen.gradients = {(t, names[key]): float(value) for (t, key), value in self._gradients.items() if key in names}
+                for what, value in zip(OF_PARAMETERS[:2], sizes.cpu().tolist(), strict=True):
+                    seen.values[step, names[key], what] = value
+        for (step, key), size in self._gradients.items():
+            if key in names:
+                seen.values[step, names[key], "gradient size"] = float(size)
+        seen.values |= {(step, "", "loss"): float(loss) for step, loss in self._losses.items()}
         seen.shapes = {name: tuple(tensor.shape) for name, tensor in self.watch.parameters().items()}
         seen.notes = list(self.watch.notes)
         return seen
@@ -358,7 +363,7 @@ class _Again(nn.Module):
 
 
 def _sizes(live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tensor | None] | None) -> Tensor:
-    """Compute `FIELDS`, then the parts of the split."""
+    """Compute `OF_OUTPUTS`."""
     assert live.output is not None
     value = _double(live.output)
     nan = value.new_full((), float("nan"))
@@ -372,7 +377,7 @@ def _sizes(live: _Exit, base: Tensor | None, linear: tuple[Tensor, Tensor, Tenso
         difference = torch.where(value == start, torch.zeros_like(difference), difference)
         change, change_rms = difference.abs().mean(), difference.square().mean().sqrt()
         new_bad = (~torch.isfinite(value) & torch.isfinite(start)).double().mean()
-    parts = [nan] * PARTS
+    parts = [nan] * len(PARTS)
     if linear is not None and live.linear is not None and linear[0].shape == live.linear[0].shape:
         (x, w, b), (x0, w0, b0) = live.linear, linear
         dx, dw = x - x0, w - w0
