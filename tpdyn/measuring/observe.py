@@ -42,8 +42,8 @@ OF_PARAMETERS = ("parameter size", "parameter change", "gradient size")
 class Observation:
     """What one run gave, as the store keeps it: a number for each (step, name, what).
 
-    name: of a module's output, with all of `FIELDS` and the `PARTS` that there are; or of a parameter, with some of
-    `OF_PARAMETERS`; "" with "loss". steps: those completed. simulated: without a dense matrix. key: of the finished run in the
+    name: of a module's output, with all of `FIELDS` and the `PARTS` that there are. Or of a parameter, with some of
+    `OF_PARAMETERS`. The loss has none. steps: those completed. simulated: without a dense matrix. key: of the finished run in the
     store.
     """
 
