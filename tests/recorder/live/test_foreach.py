@@ -1,18 +1,11 @@
-"""Mirrors tpdyn/recorder/live/foreach.py: an operation on lists is one on each tensor, a fused kernel is its formulas."""
+"""Mirrors tpdyn/recorder/live/foreach.py: an operation on lists is one on each tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor, nn
 
-from tpdyn.recorder.errors import RecordingError
-from tpdyn.recorder.live.foreach import calls_of, fused_formulas, per_tensor
-from tpdyn.recorder.live.recorder import record_tape
-from tpdyn.recorder.live.replay import verify_tape
+from tpdyn.recorder.live.foreach import calls_of, per_tensor
 
 aten = torch.ops.aten
 A, B = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.5, 4.0])
@@ -55,54 +48,3 @@ def test_a_factor_of_a_sum_of_lists_is_kept() -> None:
 def test_an_operation_of_one_list_is_the_default_overload_of_its_name() -> None:
     assert per_tensor(aten._foreach_round.default) is aten.round.default
     assert per_tensor(aten._foreach_max.default) is aten.max.default
-
-
-# -- fused kernels --------------------------------------------------------------------------------------------------------
-
-
-def apply(overload: Any, *args: Any, **kwargs: Any) -> Tensor:
-    result: Tensor = overload(*args, **kwargs)
-    return result
-
-
-def sgd(**options: Any) -> Callable[[list[Tensor]], torch.optim.Optimizer]:
-    return lambda ps: torch.optim.SGD(ps, lr=0.1, fused=True, **options)
-
-
-FUSED: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
-    "sgd": sgd(),
-    "decay": sgd(weight_decay=0.3),
-    "momentum": sgd(momentum=0.9),
-    "dampening": sgd(momentum=0.9, dampening=0.4),
-    "nesterov": sgd(momentum=0.9, nesterov=True),
-    "maximize": sgd(momentum=0.5, maximize=True),
-    "adam": lambda ps: torch.optim.Adam(ps, lr=0.1, weight_decay=0.2, fused=True),
-    "adamw": lambda ps: torch.optim.AdamW(ps, lr=0.1, weight_decay=0.2, fused=True),
-    "amsgrad": lambda ps: torch.optim.Adam(ps, lr=0.1, amsgrad=True, fused=True),
-    "adagrad": lambda ps: torch.optim.Adagrad(ps, lr=0.1, lr_decay=0.5, weight_decay=0.2, fused=True),
-}
-
-
-@pytest.mark.parametrize("name", FUSED)
-def test_the_formulas_of_a_fused_kernel_give_its_steps(name: str) -> None:
-    """Recorded for three steps: the tape is replayed by its formulas, the parameters were stepped by the kernel."""
-
-    def train(width: int) -> None:
-        w = nn.Parameter(torch.linspace(-1, 1, width))
-        optimizer = FUSED[name]([w])
-        for k in range(3):
-            optimizer.zero_grad()
-            (w * torch.arange(1.0, width + 1)).sin().sum().mul(k + 1).backward()
-            optimizer.step()
-
-    tape = record_tape(train, 4, 3, seed=0)
-    verify_tape(tape)
-    assert any(note.startswith("the fused kernel") for note in tape.notes)
-
-
-def test_a_fused_kernel_with_a_gradient_scaler_and_one_without_formulas_are_refused() -> None:
-    options = {"lr": 0.1, "maximize": False}
-    with pytest.raises(RecordingError, match="with a gradient scaler; expected none"):
-        fused_formulas(aten._fused_sgd_.default, (), {**options, "grad_scale": torch.ones(())}, apply, lambda x: x)
-    with pytest.raises(RecordingError, match="no formulas for the fused optimizer add"):
-        fused_formulas(aten.add.Tensor, (), options, apply, lambda x: x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -490,3 +490,80 @@ def test_training_in_another_thread_and_a_loop_that_is_only_returned_are_told() 
         record_tape(aside, 8, 1, seed=0)
     with pytest.raises(RecordingError, match="returned a generator at width 8, of which nothing has run"):
         record_tape(steps, 8, 1, seed=0)
+
+
+def sgd(**options: Any) -> Callable[[list[Tensor]], torch.optim.Optimizer]:
+    return lambda ps: torch.optim.SGD(ps, lr=0.1, fused=True, **options)
+
+
+FUSED: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
+    "sgd": sgd(),
+    "decay": sgd(weight_decay=0.3),
+    "momentum": sgd(momentum=0.9),
+    "dampening": sgd(momentum=0.9, dampening=0.4),
+    "nesterov": sgd(momentum=0.9, nesterov=True),
+    "maximize": sgd(momentum=0.5, maximize=True),
+    "adam": lambda ps: torch.optim.Adam(ps, lr=0.1, weight_decay=0.2, fused=True),
+    "adamw": lambda ps: torch.optim.AdamW(ps, lr=0.1, weight_decay=0.2, fused=True),
+    "amsgrad": lambda ps: torch.optim.Adam(ps, lr=0.1, amsgrad=True, fused=True),
+    "adagrad": lambda ps: torch.optim.Adagrad(ps, lr=0.1, lr_decay=0.5, weight_decay=0.2, fused=True),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_an_optimizer_is_recorded_without_its_fused_kernel_and_gets_it_back(name: str) -> None:
+    """The tape is replayed bit for bit, and steps as the kernel does."""
+    made: list[tuple[Tensor, torch.optim.Optimizer]] = []
+
+    def train(width: int) -> None:
+        w = nn.Parameter(torch.linspace(-1, 1, width))
+        optimizer = FUSED[name]([w])
+        made.append((w, optimizer))
+        for k in range(3):
+            optimizer.zero_grad()
+            (w * torch.arange(1.0, width + 1)).sin().sum().mul(k + 1).backward()
+            optimizer.step()
+
+    tape = record_tape(train, 4, 3, seed=0)
+    verify_tape(tape)
+    assert any("recorded without its fused kernel" in note for note in tape.notes)
+    train(4)
+    (recorded, optimizer), (alone, _) = made
+    assert torch.allclose(recorded, alone, atol=1e-6) and all(group["fused"] for group in optimizer.param_groups)
+    optimizer.step()  # by its kernel, from where the recording left it
+
+
+def test_a_fused_kernel_with_a_gradient_scaler_or_outside_of_an_optimizer_is_refused() -> None:
+    def scaled(width: int) -> None:
+        w = nn.Parameter(torch.ones(width))
+        optimizer = torch.optim.SGD([w], lr=0.1, fused=True)
+        optimizer.grad_scale = torch.ones(())  # type: ignore[attr-defined]
+        w.sum().backward()
+        optimizer.step()
+
+    def by_itself(width: int) -> None:
+        w, given = nn.Parameter(torch.ones(width)), dict.fromkeys(("momentum", "dampening", "weight_decay"), 0.0)
+        w.sum().backward()
+        switches = dict.fromkeys(("nesterov", "maximize", "is_first_step"), False)
+        with torch.no_grad():
+            torch._fused_sgd_([w], [w.grad], [], lr=0.1, **given, **switches)
+
+    with pytest.raises(RecordingError, match="a gradient scaler; expected none"):
+        record_tape(scaled, 4, 1, seed=0)
+    with pytest.raises(RecordingError, match=r"outside of an optimizer of torch\.optim"):
+        record_tape(by_itself, 4, 1, seed=0)
+
+
+def test_in_inference_mode_the_operations_are_those_that_torch_makes_of_composite_ones() -> None:
+    def train(width: int) -> None:
+        model, teacher = nn.Linear(3, width), nn.Linear(3, width)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(5, 3)
+        with torch.inference_mode():
+            target = torch.cat(teacher(x).reshape(5, 2, -1).chunk(2, 1), 1).flatten(1).square()
+        (model(x) - target.clone()).square().mean().backward()
+        optimizer.step()
+
+    tape = record_tape(train, 4, 1, seed=0, evaluations=True)
+    verify_tape(tape)
+    assert not {"aten.linear.default", "aten.reshape.default", "aten.square.default"} & {node.op for node in tape.nodes}

@@ -19,7 +19,7 @@ aten = torch.ops.aten
         (aten.view.default, "view", None),
         (aten._unsafe_view.default, "view", None),
         (aten.split.Tensor, "split", None),
-        (aten.unbind.int, "unbind", None),
+        (aten.unbind.int, "split", None),
         (aten.transpose_.default, "geometry", aten.transpose.int),
         (aten._foreach_add_.List, "foreach", None),
         (aten._fused_adamw_.default, "fused", None),

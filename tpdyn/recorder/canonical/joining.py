@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from tpdyn.exponents import Scaling
@@ -21,19 +20,13 @@ def joined(pieces: Pieces, concat: Concat, cuts: Sequence[Cut | None], dims: Pro
     planned = [cut for cut in cuts if cut is not None]
     touched = {product[factor] for cut in planned for factor in (*cut.ranged, *(factor for factor, _ in cut.fixed))}
     chooses = any(atom in pieces.expanded for atom in touched or product)
-    across = any(
-        len(cut.ranged) + len(cut.fixed) > 1 or cut.taken > 1 or any(factor for factor, _ in cut.fixed)
-        for cut in planned
-    )
     moved: dict[Operand, int] = {}
     written: dict[Index, int | None] = {}
     for index, chosen in labels.results():
         if chooses:
             written[index] = _part_at(pieces, concat, cuts, labels, chosen, moved)
-        elif across:
-            written[index] = _laid_across(pieces, concat, planned, labels, chosen)
         else:
-            written[index] = _end_to_end(pieces, concat, planned, labels, chosen)
+            written[index] = _laid_out(pieces, concat, planned, labels, chosen)
     return Held(dims, written, pieces.current.type)
 
 
@@ -91,10 +84,13 @@ def _piece_of(
     return None if var is None else pieces.relabelled(var, tuple(axes), labels.shape, moved)
 
 
-def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
-    """Lay out parts that do not lie along the atoms of a finite axis. Atoms are merged, and divided again in the result."""
+def _laid_out(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
+    """Lay parts end to end along an axis that is not written out.
+
+    Where they do not lie along its outermost atom, finite atoms are merged, and divided again in the result.
+    """
     product, shape = labels.products[concat.axis], labels.shape
-    outer = max(len(cut.ranged) + len(cut.fixed) for cut in cuts)
+    outer = max((len(cut.ranged) + len(cut.fixed) for cut in cuts), default=1) or 1
     inner = pieces.atoms.size(product[outer:])
     first = labels.numbers[concat.axis, 0]
     parts: list[Operand | None] = []
@@ -103,7 +99,7 @@ def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: La
             parts.append(None)
             continue
         own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
-        merged = len(own) - (len(product) - outer)
+        merged = len(own) - (len(product) - outer)  # 0 where the part has length 1 along the axis
 
         def slot_in_result(slot: Slot, merged: int = merged) -> Slot:
             label, factor = slot
@@ -123,39 +119,9 @@ def _laid_across(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: La
         parts.append(None if var is None else Operand(var, tuple(dict.fromkeys(axes))))
     if all(part is None for part in parts):
         return None
-    sizes = [pieces.count(atom) for atom in product[:outer]]
-    small = (*shape[:first], Scaling.of(math.prod(sizes)), *shape[first + outer :])
-    return pieces.divided(pieces.emit(Concat(tuple(parts), _parts_of(concat, inner), first), small), first, sizes)
-
-
-def _end_to_end(pieces: Pieces, concat: Concat, cuts: Sequence[Cut], labels: Labels, chosen: Chosen) -> int | None:
-    """Return a concatenation along an axis that is not written out."""
-    product = labels.products[concat.axis]
-    outer, inner = 0, ONE
-    if cuts:
-        outer = (*cuts[0].ranged, *(factor for factor, _ in cuts[0].fixed), 0)[0]
-        inner = pieces.atoms.size(product[outer + 1 :])
-    parts: list[Operand | None] = []
-    for part in concat.parts:
-        if part is None:
-            parts.append(None)
-            continue
-        own = atoms_along(pieces.held[part.var].dims, part, concat.axis)
-        missing = len(product) - len(own)  # 1 where the part has length 1 along the axis
-
-        def slot_in_result(slot: Slot, missing: int = missing) -> Slot:
-            label, factor = slot
-            return (label, factor + missing) if label == concat.axis else slot
-
-        index, axes = labels.read(
-            part, lambda slot: chosen[slot_in_result(slot)], lambda slot: labels.numbers[slot_in_result(slot)]
-        )
-        var = pieces.held[part.var].pieces[index]
-        parts.append(None if var is None else Operand(var, tuple(axes)))
-    if all(part is None for part in parts):
-        return None
-    axis = labels.numbers[concat.axis, outer]
-    return pieces.emit(Concat(tuple(parts), _parts_of(concat, inner), axis), labels.shape)
+    small = (*shape[:first], pieces.atoms.size(product[:outer]), *shape[first + outer :])
+    whole = pieces.emit(Concat(tuple(parts), _parts_of(concat, inner), first), small)
+    return pieces.divided(whole, first, [pieces.count(atom) for atom in product[:outer]]) if outer > 1 else whole
 
 
 def _parts_of(concat: Concat, inner: Scaling) -> tuple[Scaling, ...]:

@@ -20,6 +20,7 @@ from tpdyn.program.instructions import (
     Slice,
     Spectral,
     operands_of,
+    with_operands,
 )
 from tpdyn.recorder.canonical.labels import Chosen, Labels
 from tpdyn.recorder.canonical.pieces import Held, Index, Pieces
@@ -85,55 +86,37 @@ def _rewritten(instruction: Instruction, labels: Labels, chosen: Chosen) -> Inst
     """Return the instruction for one piece. None is a zero; a list has the terms of a sum over a written-out label."""
     match instruction:
         case Contract(operands=operands):
-            terms: list[Contract] = []
-            for _, entries in labels.choices(labels.summed):
-                full = chosen | entries
-                if all(labels.piece(operand, full) is not None for operand in operands):
-                    new = tuple(labels.operand(operand, full) for operand in operands)
-                    terms.append(replace(instruction, operands=new))
-            if labels.summed:
-                return terms
-            return terms[0] if terms else None
+            every = [chosen | entries for _, entries in labels.choices(labels.summed)]
+            terms = [
+                replace(instruction, operands=tuple(labels.operand(operand, full) for operand in operands))
+                for full in every
+                if all(labels.piece(operand, full) is not None for operand in operands)
+            ]
+            return terms if labels.summed else terms[0] if terms else None
         case Combine(terms=pairs, constant=constant):
-            kept = tuple(
-                (scale, labels.operand(operand, chosen))
-                for scale, operand in pairs
-                if labels.piece(operand, chosen) is not None
-            )
+            kept = tuple(pair for pair in pairs if labels.piece(pair[1], chosen) is not None)
             if not kept and constant.is_zero:
                 return None
-            return replace(instruction, terms=kept)
-        case Apply(operands=operands, along=along):
-            new = tuple(labels.operand(operand, chosen) for operand in operands)
-            return replace(instruction, operands=new, along=None if along is None else labels.numbers[along, 0])
-        case Gather(value=value, index=where, axis=axis) | Scatter(value=value, index=where, axis=axis):
+            instruction = replace(instruction, terms=kept)
+        case Gather(value=value) | Scatter(value=value) | Eigenvalues(value=value):
             if labels.piece(value, chosen) is None:
                 return None
-            return replace(
-                instruction,
-                value=labels.operand(value, chosen),
-                index=labels.operand(where, chosen),
-                axis=labels.numbers[axis, 0],
-            )
-        case Eigenvalues(value=value):
-            if labels.piece(value, chosen) is None:
-                return None
-            rows, columns, axis = labels.spectrum(instruction)
-            return replace(instruction, value=labels.operand(value, chosen), rows=rows, columns=columns, axis=axis)
-        case Spectral(weights=weights, value=value):
-            rows, columns, axis = labels.spectrum(instruction)
-            return replace(
-                instruction,
-                weights=labels.operand(weights, chosen),
-                value=labels.operand(value, chosen),
-                rows=rows,
-                columns=columns,
-                axis=axis,
-            )
-        case Leaf() | Slice() | Concat():
+        case _:  # no other instruction of zeros is known to be zero
+            pass
+    new = with_operands(instruction, lambda operand: labels.operand(operand, chosen))
+    match new:
+        case Apply(along=int(along)):
+            return replace(new, along=labels.numbers[along, 0])
+        case Gather(axis=axis) | Scatter(axis=axis):
+            return replace(new, axis=labels.numbers[axis, 0])
+        case Eigenvalues() | Spectral():
+            rows, columns, axis = labels.spectrum(new)
+            return replace(new, rows=rows, columns=columns, axis=axis)
+        case Combine() | Apply():
+            return new
+        case Contract() | Leaf() | Slice() | Concat():
             raise AssertionError(f"{type(instruction).__name__} is written elsewhere")
-        case _:
-            assert_never(instruction)
+    assert_never(new)
 
 
 def _sum_of(
@@ -165,12 +148,5 @@ def _flat(pieces: Pieces, instruction: Instruction, shape: tuple[Scaling, ...], 
         at = operand.axes.index(first)
         return Operand(pieces.merged(operand.var, at, count), (*axes[: at + 1], *axes[at + count :]))
 
-    match instruction:
-        case Apply(operands=operands):
-            new: Instruction = replace(instruction, operands=tuple(map(merged, operands)))
-        case Gather(value=value, index=where) | Scatter(value=value, index=where):
-            new = replace(instruction, value=merged(value), index=merged(where))
-        case _:
-            raise AssertionError("only these act along an axis")
-    var = pieces.emit(new, small)
+    var = pieces.emit(with_operands(instruction, merged), small)
     return pieces.divided(var, first, [pieces.count(atom) for atom in product]) if inside else var

@@ -1,18 +1,14 @@
 """What does an operation on lists of tensors do to each tensor of the list?
 
-`_foreach_*` operations become one ordinary operation a tensor (which is how torch itself defines them). The fused kernels of
-SGD, Adam, AdamW and Adagrad become the plain formulas of torch.optim's single-tensor code.
+`_foreach_*` operations become one ordinary operation a tensor (which is how torch itself defines them).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from tpdyn.recorder.errors import RecordingError
 
 aten = torch.ops.aten
 
@@ -94,86 +90,3 @@ def calls_of(
         extra = {key: value for key, value in extra.items() if key != "non_blocking"}
         calls.append((tuple(mine), extra))
     return calls
-
-
-Apply = Callable[..., Any]
-
-
-def fused_formulas(
-    overload: Any, args: Sequence[Any], kwargs: dict[str, Any], apply: Apply, read: Apply
-) -> list[tuple[Tensor, Any]]:
-    """Return the plain formulas of a fused optimizer kernel: (tensor, its new value) for all that the kernel writes.
-
-    apply(overload, *args, **kwargs) appends one operation and returns its value; read(tensor) is a tensor's value now.
-    The state steps are counted up by torch.optim beforehand. Source: torch/optim/{sgd,adam,adagrad}.py, `_single_tensor_*`.
-    """
-    name = overload._schema.name.removeprefix("aten::")
-    if kwargs.get("grad_scale") is not None:
-        raise RecordingError(
-            f"{name} with a gradient scaler; expected none. Try to record in float32 without GradScaler"
-        )
-    lr = kwargs["lr"]
-    lr = lr.item() if isinstance(lr, Tensor) else lr
-    maximize = kwargs["maximize"]
-    writes: list[tuple[Tensor, Any]] = []
-    if name == "_fused_sgd_":
-        parameters, gradients, buffers = args[0], args[1], args[2]
-        momentum, decay = kwargs["momentum"], kwargs["weight_decay"]
-        for k, parameter in enumerate(parameters):
-            value, gradient = read(parameter), read(gradients[k])
-            if maximize:
-                gradient = apply(aten.neg.default, gradient)
-            if decay != 0:
-                gradient = apply(aten.add.Tensor, gradient, value, alpha=decay)
-            if momentum != 0:
-                if kwargs["is_first_step"]:
-                    buffer = gradient
-                else:
-                    buffer = apply(aten.mul.Tensor, read(buffers[k]), momentum)
-                    buffer = apply(aten.add.Tensor, buffer, gradient, alpha=1 - kwargs["dampening"])
-                writes.append((buffers[k], buffer))
-                gradient = apply(aten.add.Tensor, gradient, buffer, alpha=momentum) if kwargs["nesterov"] else buffer
-            writes.append((parameter, apply(aten.add.Tensor, value, gradient, alpha=-lr)))
-        return writes
-    if name == "_fused_adagrad_":
-        parameters, gradients, sums, steps = args[:4]
-        for k, parameter in enumerate(parameters):
-            value, gradient = read(parameter), read(gradients[k])
-            if maximize:
-                gradient = apply(aten.neg.default, gradient)
-            if kwargs["weight_decay"] != 0:
-                gradient = apply(aten.add.Tensor, gradient, value, alpha=kwargs["weight_decay"])
-            total = apply(aten.addcmul.default, read(sums[k]), gradient, gradient, value=1)
-            root = apply(aten.add.Tensor, apply(aten.sqrt.default, total), kwargs["eps"])
-            rate = lr / (1 + (float(steps[k].item()) - 1) * kwargs["lr_decay"])
-            writes.append((sums[k], total))
-            writes.append((parameter, apply(aten.addcdiv.default, value, gradient, root, value=-rate)))
-        return writes
-    if name not in ("_fused_adam_", "_fused_adamw_"):
-        raise RecordingError(
-            f"no formulas for the fused optimizer {name}; expected SGD, Adam, AdamW or Adagrad. Try fused=False"
-        )
-    parameters, gradients, firsts, seconds, largest, steps = args[:6]
-    beta1, beta2, eps, decay = kwargs["beta1"], kwargs["beta2"], kwargs["eps"], kwargs["weight_decay"]
-    for k, parameter in enumerate(parameters):
-        value, gradient = read(parameter), read(gradients[k])
-        step = float(steps[k].item())
-        if maximize:
-            gradient = apply(aten.neg.default, gradient)
-        if decay != 0:
-            if name == "_fused_adamw_":
-                value = apply(aten.mul.Tensor, value, 1 - lr * decay)
-            else:
-                gradient = apply(aten.add.Tensor, gradient, value, alpha=decay)
-        first = apply(aten.lerp.Scalar, read(firsts[k]), gradient, 1 - beta1)
-        second = apply(aten.mul.Tensor, read(seconds[k]), beta2)
-        second = apply(aten.addcmul.default, second, gradient, gradient, value=1 - beta2)
-        writes += [(firsts[k], first), (seconds[k], second)]
-        root = second
-        if kwargs["amsgrad"]:
-            root = apply(aten.maximum.default, read(largest[k]), second)
-            writes.append((largest[k], root))
-        root = apply(aten.div.Tensor, apply(aten.sqrt.default, root), (1 - beta2**step) ** 0.5)
-        root = apply(aten.add.Tensor, root, eps)
-        writes.append((parameter, apply(aten.addcdiv.default, value, first, root, value=-lr / (1 - beta1**step))))
-    return writes

@@ -2,7 +2,7 @@
 
 `Operations` is the dispatch mode below the recorder. It reads the values of an operation's arguments, lets the operation
 run, and appends functional nodes to the tape. In-place and out= operations become their functional overloads, views are
-only registered, list and fused kernels become ordinary operations. Where a node belongs (step, phase, module, source line)
+only registered, kernels of lists become ordinary operations. Where a node belongs (step, phase, module, source line)
 is decided by the recorder above.
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any, NoReturn
 
 import torch
@@ -23,14 +24,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tpdyn.program.program import Origin, Source
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.live.choices import Choices
-from tpdyn.recorder.live.foreach import calls_of, fused_formulas, per_tensor
+from tpdyn.recorder.live.foreach import calls_of, per_tensor
 from tpdyn.recorder.live.frames import called_by_user, user_frames, user_source
 from tpdyn.recorder.live.hooks import StopRecording, Watch, name_within
 from tpdyn.recorder.live.numbers import Numbers
 from tpdyn.recorder.live.schemas import Operation, operation
 from tpdyn.recorder.live.sparse import SparseTensors, dense, is_sparse, refused
 from tpdyn.recorder.live.storage import Storages
-from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape
+from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape, meta_of
 from tpdyn.recorder.live.unrecorded import Unrecorded
 
 aten = torch.ops.aten
@@ -92,6 +93,8 @@ class Operations(TorchDispatchMode, ABC):
         kind = facts.kind
         if kind == "ignored" or self.watch.asleep:
             return func(*args, **kwargs)
+        if kind == "composite":
+            return self._decomposed(func, args, kwargs)
         if self.watch.stopped:
             raise StopRecording
         if self._unrecorded.active:
@@ -135,6 +138,14 @@ class Operations(TorchDispatchMode, ABC):
                 raise refused(func) from error
             raise
 
+    def _decomposed(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Let pass, one by one, the operations that torch makes of one: in inference mode it does not do so by itself."""
+        TorchDispatchMode.__enter__(self)  # type: ignore[no-untyped-call]
+        try:
+            return func.decompose(*args, **kwargs)
+        finally:
+            TorchDispatchMode.__exit__(self, None, None, None)  # type: ignore[no-untyped-call]
+
     def _record_functional(
         self, func: Any, facts: Operation, args: Any, values: tuple[Any, ...], options: dict[str, Any], out: Any
     ) -> None:
@@ -145,31 +156,23 @@ class Operations(TorchDispatchMode, ABC):
                 self._note_number(values[0], out)
             return
         target = facts.functional
-        random_now = facts.random
-        if random_now and facts.attention:
-            random_now = self._attention_is_random(func, args, options)
-        metas = tuple(None if t is None else Meta(tuple(t.shape), t.dtype) for t in tensors)
-        if facts.written and any(args[position] is None for position, _ in facts.written):
+        hidden = [args[position] for position, _ in facts.written]  # running statistics, written without saying so
+        if any(each is None for each in hidden):
             target, hidden = func, []  # batch normalisation without running statistics writes nothing
-        elif facts.written:  # running statistics, written without saying so
-            hidden = [args[position] for position, _ in facts.written]
-            metas += tuple(Meta(tuple(t.shape), t.dtype) for t in hidden if t is not None)
-        else:
-            hidden = []
         value = None
+        random_now = facts.random and not (facts.attention and self._draws_nothing(func, args, options))
         if random_now:
             value = tuple(None if t is None else t.detach().clone() for t in tensors)
             options.pop("generator", None)
+        metas = tuple(None if t is None else meta_of(t) for t in (*tensors, *hidden))
         node = self._append(target, values, options, metas, value, random_now)
-        result = self._storages.result
         for index, tensor in enumerate(tensors):
             if tensor is not None:
-                result(tensor, Ref(node, index))
+                self._storages.result(tensor, Ref(node, index))
         if func is aten.empty.memory_format and _is_short(out):
             self._blank = (self._nodes[node], out.fill_(BLANK))
-        for extra, tensor in enumerate(hidden):
-            if tensor is not None:
-                self._write(tensor, Ref(node, len(tensors) + extra))
+        for index, tensor in enumerate(hidden, len(tensors)):
+            self._write(tensor, Ref(node, index))
 
     def _filled(self) -> None:
         """Keep numbers that torch itself has put into new memory, as `ctc_loss` does with lengths that are a tuple."""
@@ -220,7 +223,7 @@ class Operations(TorchDispatchMode, ABC):
                 "Try the operation without the trailing underscore or out=",
                 user_source(),
             )
-        metas = tuple(Meta(tuple(t.shape), t.dtype) for t in targets)
+        metas = tuple(meta_of(t) for t in targets)
         value = None
         if facts.random:
             value = tuple(t.detach().clone() for t in targets)
@@ -269,22 +272,18 @@ class Operations(TorchDispatchMode, ABC):
         return ref
 
     def _split(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
+        """Register each piece as the view that it is: a slice, or one entry of a dim."""
         out = func(*args, **kwargs)
-        dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
-        dim %= max(args[0].dim(), 1)
+        unbinds = func is aten.unbind.int
+        target = aten.select.int if unbinds else aten.slice.Tensor
+        given = args[1:] if unbinds else args[2:]
+        dim = (given[0] if given else kwargs.get("dim", 0)) % max(args[0].dim(), 1)
         start = 0
         for piece in out:
-            end = start + piece.shape[dim]
-            self._storages.view(args[0], piece, aten.slice.Tensor, (dim, start, end), {}, self._origin)
+            end = start + (1 if unbinds else piece.shape[dim])
+            where = (dim, start) if unbinds else (dim, start, end)
+            self._storages.view(args[0], piece, target, where, {}, self._origin)
             start = end
-        return out
-
-    def _unbind(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
-        out = func(*args, **kwargs)
-        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
-        dim %= max(args[0].dim(), 1)
-        for index, piece in enumerate(out):
-            self._storages.view(args[0], piece, aten.select.int, (dim, index), {}, self._origin)
         return out
 
     def _geometry(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
@@ -316,41 +315,29 @@ class Operations(TorchDispatchMode, ABC):
                 f"{func} has no rule; expected an elementwise foreach operation. Try foreach=False", user_source()
             )
         calls = calls_of(func, args, kwargs)
-        in_place = bool(facts.written)
-        if in_place:
-            for tensor in args[0]:
-                self._watch_write(tensor)
-        refs = []
-        if in_place:  # one after the other, as torch defines it
-            for (mine, extra), tensor in zip(calls, args[0], strict=True):
-                if each is aten.copy_.default:
-                    new = self._copied(mine[0], mine[1])
-                elif each is aten.zero_.default:
-                    new = self._full(tensor, 0)
-                else:
-                    new = self._apply(each, mine, extra, Meta(tuple(tensor.shape), tensor.dtype))
-                self._write(tensor, new)
-            return func(*args, **kwargs)
-        out = func(*args, **kwargs)
-        for (mine, extra), tensor in zip(calls, out, strict=True):
-            refs.append(self._apply(each, mine, extra, Meta(tuple(tensor.shape), tensor.dtype)))
-        for tensor, ref in zip(out, refs, strict=True):
-            self._storages.result(tensor, ref)
-        return out
+        if not facts.written:
+            out = func(*args, **kwargs)
+            refs = [self._apply(each, *call, meta_of(tensor)) for call, tensor in zip(calls, out, strict=True)]
+            for tensor, ref in zip(out, refs, strict=True):
+                self._storages.result(tensor, ref)
+            return out
+        for tensor in args[0]:
+            self._watch_write(tensor)
+        for (mine, extra), tensor in zip(calls, args[0], strict=True):  # one after the other, as torch defines it
+            if each is aten.copy_.default:
+                new = self._copied(mine[0], mine[1])
+            elif each is aten.zero_.default:
+                new = self._full(tensor, 0)
+            else:
+                new = self._apply(each, mine, extra, meta_of(tensor))
+            self._write(tensor, new)
+        return func(*args, **kwargs)
 
     def _fused(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
-        def apply(overload: Any, *values: Any, **extra: Any) -> Ref:
-            meta = self._meta(values[0])
-            return Ref(self._append(overload, values, extra, (meta,)))
-
-        writes = fused_formulas(func, args, kwargs, apply, self._storages.read)
-        for tensor, _ in writes:
-            self._watch_write(tensor)
-        out = func(*args, **kwargs)
-        for tensor, ref in writes:
-            self._write(tensor, ref)
-        self._note(f"the fused kernel {facts.name} is recorded as its formulas: a replay agrees up to round-off")
-        return out
+        raise RecordingError(
+            f"the fused kernel {facts.name} outside of an optimizer of torch.optim; expected the plain one. Try fused=False",
+            user_source(),
+        )
 
     def _scaler(self, func: Any, facts: Operation, args: Any, kwargs: Any) -> Any:
         """Follow GradScaler: gradients times the inverse of the scale. Whether one is infinite, and the next scale, are numbers
@@ -363,7 +350,7 @@ class Operations(TorchDispatchMode, ABC):
             return self._in_place(func, facts, args, kwargs)
         for tensor in (*gradients, *numbers):
             self._watch_write(tensor)
-        refs = [self._apply(aten.mul.Tensor, (g, inverse), {}, Meta(tuple(g.shape), g.dtype)) for g in gradients]
+        refs = [self._apply(aten.mul.Tensor, (g, inverse), {}, meta_of(g)) for g in gradients]
         out = func(*args, **kwargs)
         for tensor, ref in zip(gradients, refs, strict=True):
             self._write(tensor, ref)
@@ -460,7 +447,7 @@ class Operations(TorchDispatchMode, ABC):
             kind = "buffer"
         name = self._variable_of(tensor) if kind == "data" else ""
         node = Node(
-            "input", None, (), {}, (Meta(tuple(tensor.shape), tensor.dtype),), self._origin, kind, name,
+            "input", None, (), {}, (meta_of(tensor),), self._origin, kind, name,
             dense(tensor) if is_sparse(tensor) else tensor.detach().clone(),
         )  # fmt: skip
         self._nodes.append(node)
@@ -482,8 +469,7 @@ class Operations(TorchDispatchMode, ABC):
         return ""
 
     def _enter_unrecorded(self, tensor: Tensor) -> Ref:
-        meta = Meta(tuple(tensor.shape), tensor.dtype)
-        self._nodes.append(Node("input", None, (), {}, (meta,), self._origin, "data"))
+        self._nodes.append(Node("input", None, (), {}, (meta_of(tensor),), self._origin, "data"))
         self._unrecorded.nodes.append(len(self._nodes) - 1)
         return Ref(len(self._nodes) - 1)
 
@@ -544,12 +530,10 @@ class Operations(TorchDispatchMode, ABC):
         )
         return Ref(self._append(overload, tuple(written), {}, (meta,)))
 
-    def _attention_is_random(self, func: Any, args: Any, options: dict[str, Any]) -> bool:
-        probability = options.get("dropout_p", 0.0)
-        for position, argument in enumerate(func._schema.arguments):
-            if argument.name == "dropout_p" and position < len(args):
-                probability = args[position]
-        return bool(probability)
+    def _draws_nothing(self, func: Any, args: Any, options: dict[str, Any]) -> bool:
+        """Whether an attention kernel drops nothing."""
+        given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
+        return not (given | options).get("dropout_p", 0.0)
 
     def _refuse_subclasses(self, types: Any) -> None:
         for kind in types:
@@ -572,12 +556,5 @@ def _draws_numbers(node: Node) -> bool:
     return node.random and any(meta is not None and meta.dtype.is_floating_point for meta in node.outputs)
 
 
-_names: dict[Any, str] = {}
-
-
-def overload_name(overload: Any) -> str:
-    """Return a name such as 'aten.addmm.default'."""
-    name = _names.get(overload)
-    if name is None:
-        name = _names[overload] = str(overload)
-    return name
+overload_name: Callable[[Any], str] = cache(str)
+"""A name such as 'aten.addmm.default'; asked for each operation."""

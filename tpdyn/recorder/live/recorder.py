@@ -2,7 +2,7 @@
 
 `Recorder` is a dispatch mode: every aten operation of the script passes through it, while the script runs as always. That
 covers forward, backward, optimizer and initialisation alike. In-place writes and views become values (`storage.py`), list
-and fused kernels ordinary operations (`operations.py`). Steps, modules and parameters come from `Watch`.
+kernels ordinary operations (`operations.py`). Steps, modules and parameters come from `Watch`.
 
     tape = record_tape(train, width=16, steps=3, seed=0)
 """
@@ -103,6 +103,7 @@ class Recorder(Operations):
         self._stepping: list[Tensor] = []  # the parameters of the optimizer that steps now
         self._fused_kernels: tuple[bool, bool] | None = None  # mkldnn and cudnn as they were, while switched off
         self._synchronising: list[nn.parallel.DistributedDataParallel] = []  # to be told so again
+        self._unfused: list[tuple[Optimizer, dict[str, Any]]] = []  # groups whose fused kernel is switched off
         self._evaluations = evaluations
         self._unused = unused
         self.escaped = False  # what ran unrecorded matters: all of it has to be recorded
@@ -150,6 +151,7 @@ class Recorder(Operations):
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         self._numbers.__exit__()
         self._restore_fused_kernels()
+        self._fuse_again()
         self._tape.default = torch.get_default_dtype()
         for module in self._synchronising:
             module.require_backward_grad_sync = True
@@ -237,7 +239,7 @@ class Recorder(Operations):
                     self._complete_hand_written_step()
                 phase = "forward"
                 self._started = True
-            elif differentiable and kind in ("view", "split", "unbind"):
+            elif differentiable and kind in ("view", "split"):
                 phase = "forward"  # a view of what is trained: it belongs to the pass that reads it
             elif not self._started:
                 phase = "initialization"
@@ -386,6 +388,7 @@ class Recorder(Operations):
                 "gradient. Try SGD or Adam",
                 user_source(),
             )
+        self._unfuse(optimizer)
         self._hand_written = False
         self._leaves.clear()
         watch = self.watch
@@ -395,6 +398,29 @@ class Recorder(Operations):
         self._set_origin(self.watch.step, "optimizer", "", user_source())
         self._stepping = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         self._note_gradients([(p, p.grad) for p in self._stepping])
+
+    def _unfuse(self, optimizer: Optimizer) -> None:
+        """Let an optimizer step by its plain formulas: fused kernels are opaque."""
+        groups = [group for group in optimizer.param_groups if group.get("fused")]
+        if groups and getattr(optimizer, "grad_scale", None) is not None:
+            raise RecordingError(
+                f"{type(optimizer).__name__} with fused=True and a gradient scaler; expected none. Try to record in float32 "
+                "without GradScaler",
+                user_source(),
+            )
+        for group in groups:
+            group["fused"] = False
+            self._unfused.append((optimizer, group))
+            self._note(f"{type(optimizer).__name__} is recorded without its fused kernel: the same up to round-off")
+
+    def _fuse_again(self) -> None:
+        for optimizer, group in self._unfused:
+            group["fused"] = True
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter, {})
+                if "step" in state:  # the kernel counts where the parameter is
+                    state["step"] = state["step"].to(parameter.device, torch.float32)
+        self._unfused.clear()
 
     def _note_gradients(self, pairs: list[tuple[Tensor, Tensor | None]], refs: dict[int, Ref] | None = None) -> None:
         """Note versions and gradients of the tensors that are about to be stepped."""

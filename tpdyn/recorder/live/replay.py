@@ -109,11 +109,11 @@ UNSTEADY = frozenset({"aten.linalg_lstsq.default"})
 def verify_tape(tape: Tape) -> None:
     """Raise RecordingError unless a replay gives every value in `tape.live` bit for bit.
 
-    To 1e-4 relative where formulas replaced a fused kernel, or a kernel does not repeat its own bits.
+    To 1e-4 relative where a kernel does not repeat its own bits.
     """
     with by_default(tape.default):
         values = replay(tape, tape.live)
-    exact = not any("fused kernel" in note for note in tape.notes) and not any(n.op in UNSTEADY for n in tape.nodes)
+    exact = not any(node.op in UNSTEADY for node in tape.nodes)
     for ref, name in _named(tape):
         if ref in tape.live and not _agree(tape.live[ref], values[ref], exact):
             node = tape.nodes[ref.node]

@@ -7,6 +7,7 @@ without writing? Overloads with a wrong schema are listed by name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, final
 
 import torch
@@ -14,24 +15,16 @@ import torch
 aten = torch.ops.aten
 
 Kind = Literal[
-    "functional", "view", "split", "unbind", "in-place", "out", "geometry", "foreach", "fused", "scaler", "ignored"
+    "functional", "view", "split", "in-place", "out", "geometry", "foreach", "fused", "scaler", "composite", "ignored"
 ]
 
+SPLITS = frozenset({aten.split.Tensor, aten.split_with_sizes.default, aten.unbind.int})
 # Views that do not say so.
 SILENT_VIEWS = frozenset({aten._unsafe_view.default, aten.lift_fresh.default})
 # Overloads that draw nothing when their dropout probability is zero, though they are tagged as random.
 ATTENTION = ("_scaled_dot_product", "_flash_attention", "_efficient_attention", "_cudnn_attention")
 # native_batch_norm writes its running statistics without saying so.
-SILENT_WRITES: dict[Any, tuple[Any, dict[str, int]]] = {
-    aten.native_batch_norm.default: (
-        aten._native_batch_norm_legit_functional.default,
-        {"running_mean": 3, "running_var": 4},
-    ),
-    aten._native_batch_norm_legit.default: (
-        aten._native_batch_norm_legit_functional.default,
-        {"running_mean": 3, "running_var": 4},
-    ),
-}
+SILENT_WRITES = frozenset({aten.native_batch_norm.default, aten._native_batch_norm_legit.default})
 _GEOMETRY_OF = {
     aten.transpose_.default: aten.transpose.int, aten.t_.default: aten.t.default,
     aten.squeeze_.default: aten.squeeze.default, aten.squeeze_.dim: aten.squeeze.dim,
@@ -60,22 +53,15 @@ class Operation:
     attention: bool = False
 
 
-_known: dict[Any, Operation] = {}
-
-
+@cache  # asked for each operation
 def operation(overload: Any) -> Operation:
-    """Return the facts of an overload (kept)."""
-    studied = _known.get(overload)
-    if studied is None:
-        studied = _known[overload] = _study(overload)
-    return studied
-
-
-def _study(overload: Any) -> Operation:
+    """Return the facts of an overload."""
     schema = overload._schema
     space, _, name = schema.name.partition("::")
     if space == "profiler":
         return Operation("ignored", name)
+    if space == "aten" and _is_composite(overload.name()):
+        return Operation("composite", name)
     arguments = schema.arguments
     written = tuple(
         (position, argument.name)
@@ -86,40 +72,34 @@ def _study(overload: Any) -> Operation:
     attention = name.startswith(ATTENTION)
     full = str(overload)
     if overload in SILENT_WRITES:
-        functional, hidden = SILENT_WRITES[overload]
-        return Operation("functional", full, tuple((p, n) for n, p in hidden.items()), functional)
+        running = ((3, "running_mean"), (4, "running_var"))
+        return Operation("functional", full, running, aten._native_batch_norm_legit_functional.default)
     if name.startswith("_fused_"):
         return Operation("fused", full)
     if name.startswith("_amp_"):
         return Operation("scaler", full, written)
     if name.startswith("_foreach_"):
         return Operation("foreach", full, written)
-    if overload in (aten.split.Tensor, aten.split_with_sizes.default) or name.startswith(
-        ("unsafe_split", "unsafe_chunk")
-    ):
+    if overload in SPLITS or name.startswith("unsafe_split"):
         return Operation("split", full)
-    if overload is aten.unbind.int:
-        return Operation("unbind", full)
     if torch.Tag.inplace_view in overload.tags:
         return Operation("geometry", full, written, _GEOMETRY_OF.get(overload))
     if written:
         if name.endswith("_") and not name.endswith("__"):
-            return Operation("in-place", full, written, _functional_of_in_place(name, overload), random, attention)
-        return Operation("out", full, written, _functional_of_out(name, overload, written), random, attention)
+            functional = _FUNCTIONAL_OVERLOADS.get(overload) or _matching(overload, name[:-1], set())
+            return Operation("in-place", full, written, functional, random, attention)
+        functional = _matching(overload, name, {n for _, n in written})
+        return Operation("out", full, written, functional, random, attention)
     aliases = any(a.alias_info is not None for a in arguments) and any(r.alias_info is not None for r in schema.returns)
     if aliases or overload in SILENT_VIEWS:
         return Operation("view", full)
     return Operation("functional", full, (), overload, random, attention)
 
 
-def _functional_of_in_place(name: str, overload: Any) -> Any:
-    if overload in _FUNCTIONAL_OVERLOADS:
-        return _FUNCTIONAL_OVERLOADS[overload]
-    return _matching(overload, name[:-1], set())
-
-
-def _functional_of_out(name: str, overload: Any, written: tuple[tuple[int, str], ...]) -> Any:
-    return _matching(overload, name, {n for _, n in written})
+def _is_composite(name: str) -> bool:
+    """Whether torch writes an operation in others on every device. These are what a recording sees, but in inference mode."""
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return has(name, "CompositeImplicitAutograd") and not has(name, "CPU") and not has(name, "CUDA")
 
 
 def _matching(overload: Any, name: str, left_out: set[str]) -> Any:

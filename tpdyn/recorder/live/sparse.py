@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.live.frames import user_source
-from tpdyn.recorder.live.tape import Meta, Ref, base_name
+from tpdyn.recorder.live.tape import Meta, Ref, base_name, meta_of
 
 aten = torch.ops.aten
 
@@ -31,7 +31,7 @@ STORED_ELSE = frozenset(
 DENSE_TOO = frozenset("t transpose unsqueeze mul div neg add sub _to_copy mm mv bmm addmm sum".split())
 """Operations that do the same to dense tensors."""
 ON_DENSE = {
-    aten._sparse_addmm.default: aten.addmm.default, aten._sparse_mm.default: aten.mm.default,
+    aten._sparse_addmm.default: aten.addmm.default,
     aten._sparse_sum.default: aten.sum.default, aten._sparse_sum.dim: aten.sum.dim_IntList,
 }  # fmt: skip
 """Operations on sparse tensors that have another name for dense ones."""
@@ -98,7 +98,7 @@ class SparseTensors:
         values, extra = tuple(map(self._ref, args)), {key: self._ref(each) for key, each in options.items()}
         result = target(*map(self.entries, args), **{key: self.entries(each) for key, each in options.items()})
         out = func(*args, **kwargs)
-        return self._hold(out, Ref(self._append(target, values, extra, (Meta(tuple(out.shape), out.dtype),))), result)
+        return self._hold(out, Ref(self._append(target, values, extra, (meta_of(out),))), result)
 
     def _from_coordinates(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Record a sparse tensor of drawn entries as zeros with these put in."""

@@ -37,6 +37,11 @@ class Meta:
     dtype: torch.dtype
 
 
+def meta_of(tensor: torch.Tensor) -> Meta:
+    """Return shape and type of a tensor."""
+    return Meta(tuple(tensor.shape), tensor.dtype)
+
+
 @final
 @dataclass(slots=True)
 class Node:

@@ -16,12 +16,11 @@ Rule = Callable[..., Any]
 
 SAME_NAME = (
     "tanh relu sigmoid silu mish exp expm1 log log1p sqrt rsqrt reciprocal abs sign erf erfinv sin cos sinh cosh atan asinh "
-    "lgamma digamma hardswish hardsigmoid round floor ceil isfinite isnan logical_not maximum minimum logical_and logical_or atan2"
+    "lgamma digamma hardswish hardsigmoid round floor ceil isnan logical_not maximum minimum logical_and logical_or atan2"
 )
 FUNCTIONS = {
     **{name: name for name in SAME_NAME.split()},
     "sgn": "sign",
-    "arctan": "atan",
     "bitwise_not": "logical_not",
     "bitwise_and": "logical_and",
     "bitwise_or": "logical_or",
@@ -293,7 +292,7 @@ def elu_backward(
     return b.product(grad, b.apply("elu'", x, parameters=[alpha, scale, input_scale]))
 
 
-SAME = "clone detach alias contiguous _conj conj_physical resolve_conj resolve_neg positive lift_fresh_copy lift_fresh"
+SAME = "clone detach alias _conj lift_fresh_copy lift_fresh"
 
 
 def same(b: LoweredBuilder, x: Any, *_: Any, **__: Any) -> Tensor:
@@ -341,18 +340,17 @@ SHAPE_ONLY = frozenset(
 RULES: dict[str, Rule] = {
     **{name: _function(function) for name, function in FUNCTIONS.items()},
     "add": add,
-    **dict.fromkeys(("sub", "subtract"), sub),
-    **dict.fromkeys(("mul", "multiply"), mul),
-    **dict.fromkeys(("div", "divide", "true_divide"), div),
+    "sub": sub,
+    "mul": mul,
+    "div": div,
     **dict.fromkeys(("neg", "_neg_view"), neg),
-    **dict.fromkeys(("clamp", "clip"), clamp),
+    "clamp": clamp,
     **dict.fromkeys(SAME.split(), same),
     **dict.fromkeys(("full_like", "fill"), full_like),
     **dict.fromkeys(("zeros_like", "empty_like", "new_zeros", "new_empty", "new_empty_strided"), _filled(0.0)),
     **dict.fromkeys(("ones_like", "new_ones"), _filled(1.0)),
     "new_full": lambda b, x, size, number, **_: Known.full(tuple(size), number),
     "rsub": rsub,
-    "square": lambda b, x, **_: b.product(x, x),
     "pow": power,
     "addcmul": addcmul,
     "addcdiv": addcdiv,

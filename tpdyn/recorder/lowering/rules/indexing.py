@@ -286,7 +286,6 @@ RULES: dict[str, Rule] = {
     "_embedding_bag_forward_only": embedding_bag,
     "_embedding_bag_backward": embedding_bag_backward,
     "index_select": index_select,
-    "index_select_backward": index_select_backward,
     "index_add": index_add,
     "index": index_,
     "_unsafe_index": index_,

@@ -6,7 +6,7 @@ from typing import Any
 
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.values import Number, Refusal, Tensor
+from tpdyn.recorder.lowering.values import Number, Tensor
 
 
 def _einsum(out: str, left: str, right: str) -> Rule:
@@ -16,25 +16,6 @@ def _einsum(out: str, left: str, right: str) -> Rule:
 
 mm, bmm, mv = _einsum("ij", "ik", "kj"), _einsum("bij", "bik", "bkj"), _einsum("i", "ik", "k")
 dot, outer = _einsum("", "k", "k"), _einsum("ij", "i", "j")
-
-
-def matmul(b: LoweredBuilder, x: Any, y: Any) -> Tensor:
-    """Do as torch.matmul: vectors, matrices, and batches with broadcasting."""
-    r, s = len(b.shape(x)), len(b.shape(y))
-    if r == 0 or s == 0:
-        raise Refusal("matmul of a tensor without dims")
-    batch = max(r - 2, s - 2, 0)
-    left = [*range(batch - (r - 2), batch), "i", "k"] if r > 1 else ["k"]
-    right = [*range(batch - (s - 2), batch), "k", "j"] if s > 1 else ["k"]
-    out = [*range(batch), *(["i"] if r > 1 else []), *(["j"] if s > 1 else [])]
-    return b.contract(out, (x, left), (y, right))
-
-
-def linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Tensor:
-    """Return x @ weight^T + bias."""
-    lead = list(range(len(b.shape(x)) - 1))
-    out = b.contract([*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
-    return out if bias is None else b.combine([(1, out), (1, bias)])
 
 
 def trilinear(
@@ -59,15 +40,10 @@ def _plus(product: Rule) -> Rule:
 
 RULES: dict[str, Rule] = {
     "mm": mm,
-    "_sparse_mm": mm,  # torch.sparse.mm of dense matrices
     "bmm": bmm,
     "mv": mv,
     "dot": dot,
     "vdot": dot,
-    "outer": outer,
-    "ger": outer,
-    "matmul": matmul,
-    "linear": linear,
     "_trilinear": trilinear,
     "addmm": _plus(mm),
     "_sparse_addmm": _plus(mm),

@@ -278,8 +278,8 @@ def smooth_l1_loss_backward(b: LoweredBuilder, grad: Any, x: Any, y: Any, reduct
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("_softmax", "softmax", "_safe_softmax"), _along("softmax")),
-    **dict.fromkeys(("_log_softmax", "log_softmax"), _along("log_softmax")),
+    **dict.fromkeys(("_softmax", "_safe_softmax"), _along("softmax")),
+    "_log_softmax": _along("log_softmax"),
     "_softmax_backward_data": softmax_backward,
     "_log_softmax_backward_data": log_softmax_backward,
     **dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), nll_loss),

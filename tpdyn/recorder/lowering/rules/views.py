@@ -28,12 +28,6 @@ def squeeze(b: LoweredBuilder, x: Any, dim: Any = None) -> Tensor:
     return b.squeeze(x, list(dims))
 
 
-def unflatten(b: LoweredBuilder, x: Any, dim: int, sizes: Sequence[int]) -> Tensor:
-    """Split one dim."""
-    shape, dim = b.shape(x), _dim(b, x, dim)
-    return b.reshape(x, (*shape[:dim], *sizes, *shape[dim + 1 :]))
-
-
 def bounds(size: int, start: int | None, end: int | None) -> tuple[int, int]:
     """Apply Python's rules for start and end."""
     first, last, _ = slice(start, end).indices(size)
@@ -85,12 +79,6 @@ def split(b: LoweredBuilder, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, .
         return split_with_sizes(b, x, size, dim)
     step = int(size)
     return split_with_sizes(b, x, [min(step, total - s) for s in range(0, total, step)], dim)
-
-
-def chunk(b: LoweredBuilder, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Cut into so many pieces."""
-    total = b.shape(x)[_dim(b, x, dim)]
-    return split(b, x, -(-total // chunks), dim)
 
 
 def unbind(b: LoweredBuilder, x: Any, dim: int = 0) -> tuple[Tensor, ...]:
@@ -272,22 +260,18 @@ def repeat(b: LoweredBuilder, x: Any, repeats: Sequence[int]) -> Tensor:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "view_copy"), view),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "view_copy"), view),
     "t": lambda b, x: b.transpose(x, 0, 1) if len(b.shape(x)) == 2 else b.value(x),
     "transpose": LoweredBuilder.transpose,
     "permute": LoweredBuilder.permute,
     "unsqueeze": lambda b, x, dim: b.unsqueeze(x, _dim(b, x, dim, 1)),
     "squeeze": squeeze,
     "expand": lambda b, x, shape, **_: b.expand(x, shape),
-    "expand_as": lambda b, x, other: b.expand(x, b.shape(other)),
-    "unflatten": unflatten,
     "slice": slice_,
-    "narrow": lambda b, x, dim, start, length: slice_(b, x, dim, start, start + length),
     "select": select,
     "flip": flip,
     **dict.fromkeys(("split", "unsafe_split"), split),
     **dict.fromkeys(("split_with_sizes", "unsafe_split_with_sizes"), split_with_sizes),
-    **dict.fromkeys(("chunk", "unsafe_chunk"), chunk),
     "unbind": unbind,
     "cat": cat,
     "stack": stack,

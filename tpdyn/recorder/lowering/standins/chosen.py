@@ -90,11 +90,6 @@ def sort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> tuple[Tensor,
     return chosen(b, x, dim, b.shape(x)[dim], descending)
 
 
-def argsort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> Chosen:
-    """Return the indices of all entries, in order."""
-    return sort(b, x, *args, **options)[1]
-
-
 def extreme(b: LoweredBuilder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple[Tensor, Chosen]:
     """Return the first largest (or smallest) entry along dim, and its index."""
     value, index = chosen(b, x, dim, 1, largest)
@@ -153,7 +148,7 @@ def _view(name: str) -> Callable[..., Any]:
 
     def viewed(b: LoweredBuilder, x: Chosen, *args: Any, **kwargs: Any) -> Chosen:
         rank = len(x.shape)
-        if name in ("view", "_unsafe_view", "reshape"):
+        if name in ("view", "_unsafe_view"):
             return Chosen(b.value(b.reshape(x.hot, [*whole_sizes(args[0], x.shape), x.size])))
         if name == "expand":
             lead = len(args[0]) - rank
@@ -275,16 +270,6 @@ def _scatter_add(b: LoweredBuilder, x: Any, dim: int, index: Chosen, source: Any
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 
-def _reduction_backward(
-    b: LoweredBuilder, grad: Any, dim: int, index: Chosen, sizes: Sequence[int], keepdim: bool
-) -> Tensor:
-    dim %= max(len(sizes), 1)
-    if not keepdim:
-        grad = b.unsqueeze(grad, dim) if b.number(grad) is None else grad
-        index = Chosen(b.unsqueeze(index.hot, dim))
-    return _scattered(b, dim, index, grad)
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class _Pick:
@@ -371,14 +356,13 @@ def _written(b: LoweredBuilder, x: Any, dim: int, index: Chosen, values: Any) ->
     return b.combine([(1, kept), (1, new)])
 
 
-_VIEWS = "view _unsafe_view reshape expand permute transpose t unsqueeze squeeze select slice".split()
+_VIEWS = "view _unsafe_view expand permute transpose t unsqueeze squeeze select slice".split()
 READERS: dict[str, Callable[..., Any]] = {
     **{name: _view(name) for name in _VIEWS},
-    **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "contiguous"), _same),
+    **dict.fromkeys(("clone", "detach", "alias", "_to_copy"), _same),
     "eq": _equal,
     "ne": lambda b, x, y: b.combine([(-1, _equal(b, x, y))], 1.0),
     "sort": _sort,
-    "argsort": lambda b, x, *args, **options: _sort(b, x, *args, **options)[1],
     "floor_divide": _mapped(lambda index, by: index // by),
     "remainder": _mapped(lambda index, by: index % by),
     "add": _mapped(lambda index, by: index + by),
@@ -391,7 +375,6 @@ READERS: dict[str, Callable[..., Any]] = {
     "index_put": _index_put,
     "embedding": lambda b, weight, index, *_, **__: _index(b, weight, [index]),
     "index_select": lambda b, x, dim, index: _index(b, x, [*[None] * (dim % len(b.shape(x))), index]),
-    "value_selecting_reduction_backward": _reduction_backward,
 }
 
 
@@ -410,7 +393,6 @@ CHOSEN = StandIn("chosen", read)
 RULES: dict[str, Rule] = {
     "topk": topk,
     "sort": sort,
-    "argsort": argsort,
     "argmax": _best(True),
     "argmin": _best(False),
     "min": minimum,

@@ -378,11 +378,11 @@ STARTS: dict[str, Rule] = {
     "_fft_c2r": fft_to_real,
 }
 _ALIKE = (
-    "clone detach alias contiguous positive lift_fresh lift_fresh_copy neg tril triu resolve_conj resolve_neg "
-    "view _unsafe_view reshape _reshape_alias t transpose permute unsqueeze squeeze expand expand_as unflatten slice narrow "
-    "select flip split split_with_sizes unsafe_split chunk unsafe_chunk unsafe_split_with_sizes unbind slice_backward "
+    "clone detach alias lift_fresh lift_fresh_copy neg tril triu "
+    "view _unsafe_view _reshape_alias t transpose permute unsqueeze squeeze expand slice "
+    "select flip split split_with_sizes unsafe_split unsafe_split_with_sizes unbind slice_backward "
     "select_backward repeat roll constant_pad_nd diagonal diag_embed diagonal_backward as_strided cumsum sum mean "
-    "index index_select index_select_backward gather embedding embedding_dense_backward"
+    "index index_select gather embedding embedding_dense_backward"
 ).split()
 _PLAIN: dict[str, Rule] = {
     **elementwise.RULES, **views.RULES, **strides.RULES, **reductions.RULES, **indexing.RULES, **CUMULATIVE,
@@ -392,8 +392,6 @@ RULES: dict[str, Rule] = {
     **STARTS,
     "view_as_real": as_real,
     "_conj": conj,
-    "conj": conj,
-    "conj_physical": conj,
     "_conj_physical": conj,
     "add": add,
     "sub": sub,
@@ -413,7 +411,6 @@ RULES: dict[str, Rule] = {
     "stack": _listed(views.stack),
     "reciprocal": reciprocal,
     "pow": power,
-    "square": lambda b, x: mul(b, x, x),
     "exp": exp,
     "log": log,
     "abs": size,
@@ -427,8 +424,6 @@ RULES: dict[str, Rule] = {
     "mv": _bilinear(linear.mv),
     "dot": _bilinear(linear.dot),
     "vdot": vdot,
-    "outer": _bilinear(linear.outer),
-    "matmul": _bilinear(linear.matmul),
     "addmm": _plus(_bilinear(linear.mm)),
     "baddbmm": _plus(_bilinear(linear.bmm)),
     "addmv": _plus(_bilinear(linear.mv)),

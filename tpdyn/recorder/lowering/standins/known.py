@@ -29,10 +29,10 @@ from tpdyn.recorder.lowering.values import (
     uniform_number,
 )
 
-SAME = frozenset("alias clone detach contiguous _to_copy to copy lift_fresh lift_fresh_copy lift positive".split())
+SAME = frozenset("alias clone detach _to_copy copy lift_fresh lift_fresh_copy lift".split())
 REARRANGED = frozenset(
-    "view _unsafe_view reshape _reshape_alias t transpose permute squeeze unsqueeze flip roll select slice split chunk "
-    "split_with_sizes unbind narrow unflatten flatten as_strided view_as cat stack".split()
+    "view _unsafe_view _reshape_alias t transpose permute squeeze unsqueeze flip roll select slice split "
+    "split_with_sizes unbind as_strided cat stack".split()
 )
 KEEPS_BUT_FOR_SOME = frozenset("slice_scatter select_scatter index_put masked_fill index_fill tril triu".split())
 

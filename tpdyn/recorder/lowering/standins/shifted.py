@@ -117,7 +117,7 @@ def _selected(b: LoweredBuilder, name: str, args: tuple[Any, ...]) -> Any:
         if name in ("sum", *_VIEWS) or (name in ("mul", "div") and isinstance(args[1], Shifted)):
             return first
         return Known.full(b.broadcast(_bare(first), _bare(args[1])), 0.0)
-    if name in ("scatter", "value_selecting_reduction_backward"):
+    if name == "scatter":
         return Known.full(b.shape(first), 0.0)
     return Known.full(b.broadcast(*[_bare(x) for x in args]), 0.0)
 
@@ -223,7 +223,7 @@ RULES: dict[str, Rule] = {
     "reciprocal": _applied("reciprocal", "factor", "factor", -1),
     "sum": _sum,
     "expand": _expand,
-    **dict.fromkeys(("eq", "scatter", "value_selecting_reduction_backward"), _equal),
+    **dict.fromkeys(("eq", "scatter"), _equal),
     **{name: _view(name) for name in _VIEWS},
 }
 SHIFTED = StandIn("shifted", read, settled)

@@ -182,8 +182,8 @@ def _squeezed(b: LoweredBuilder, x: Any, *dims: Any) -> Any:
 
 
 READERS: dict[str, Rule] = {
-    **dict.fromkeys(("clone", "detach", "alias", "contiguous", "lift_fresh", "positive"), _same),
-    **dict.fromkeys(("view", "_unsafe_view", "reshape"), _viewed),
+    **dict.fromkeys(("clone", "detach", "alias", "lift_fresh"), _same),
+    **dict.fromkeys(("view", "_unsafe_view"), _viewed),
     "_to_copy": _converted,
     "copy": _copy,
     "add": added,

@@ -285,10 +285,10 @@ def _trace(b: LoweredBuilder, x: Any) -> Any:
 
 
 READERS: dict[str, Rule] = {
-    **dict.fromkeys(("clone", "detach", "alias", "contiguous", "lift_fresh", "positive", "_to_copy"), _same),
-    **dict.fromkeys(("view", "_unsafe_view", "reshape"), _viewed),
+    **dict.fromkeys(("clone", "detach", "alias", "lift_fresh", "_to_copy"), _same),
+    **dict.fromkeys(("view", "_unsafe_view"), _viewed),
     **dict.fromkeys(("t", "transpose"), _transposed),
-    **dict.fromkeys(("mm", "matmul", "mv"), _product),
+    **dict.fromkeys(("mm", "mv"), _product),
     **dict.fromkeys(("diagonal", "diagonal_copy"), _diagonal),
     "permute": _permuted,
     "sum": _sum,
@@ -313,7 +313,7 @@ BEGIN: dict[str, Callable[[LoweredBuilder, Call], bool]] = {
     "index_put": lambda b, call: _mask(call.args[1]) is not None,
     "as_strided_scatter": lambda b, call: _steps_along_diagonal(call.args[0], *call.args[2:5]),
     "diagonal_scatter": lambda b, call: along_features(b, call.args[0]),
-    **dict.fromkeys(("mm", "matmul", "mv"), lambda b, call: _multiplies_features(b, call.args)),
+    **dict.fromkeys(("mm", "mv"), lambda b, call: _multiplies_features(b, call.args)),
     "diagonal_backward": lambda b, call: len(call.args[1]) == 2,
     "masked_select": lambda b, call: _mask([call.args[1]]) is not None,
     "masked_scatter": lambda b, call: _mask([call.args[1]]) is not None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -110,20 +110,6 @@ def _einsum(out: str, left: str, right: str) -> Rule:
 mm, bmm, mv = _einsum("ij", "ik", "kj"), _einsum("bij", "bik", "bkj"), _einsum("i", "ik", "k")
 
 
-def _matmul(b: LoweredBuilder, x: Any, y: Any) -> Any:
-    by_ranks: dict[tuple[int, int], Callable[..., Any]] = {(2, 2): mm, (3, 3): bmm, (2, 1): mv}
-    rule = by_ranks.get((len(b.shape(x)), len(b.shape(y))))
-    if rule is None:
-        raise Settles
-    return rule(b, x, y)
-
-
-def _linear(b: LoweredBuilder, x: Any, weight: Any, bias: Any = None) -> Any:
-    lead = list(range(len(b.shape(x)) - 1))
-    result = product(b, [*lead, "j"], (x, [*lead, "k"]), (weight, ["j", "k"]))
-    return result if bias is None else b.combine([(1, settled(b, result)), (1, bias)])
-
-
 def _addmm(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Any:
     result = mm(b, x, y)
     if damped(start) is None and damped(result) is None:
@@ -143,8 +129,6 @@ READERS: dict[str, Rule] = {
     "mm": mm,
     "bmm": bmm,
     "mv": mv,
-    "matmul": _matmul,
-    "linear": _linear,
     "addmm": _addmm,
     "trace": _trace,
 }
