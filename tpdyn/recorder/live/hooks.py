@@ -17,8 +17,10 @@ Conventions
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, final
 
@@ -35,6 +37,10 @@ from tpdyn.recorder.live.frames import user_frames
 ModuleEnter = Callable[[str, nn.Module, tuple[Any, ...], dict[str, Any]], None]
 ModuleExit = Callable[[str, nn.Module, tuple[Any, ...], dict[str, Any], Any], None]
 StepEvent = Callable[[Optimizer | None], None]
+
+
+def _nothing(*_: Any) -> None:
+    """Nobody wants to be told."""
 
 
 @final
@@ -70,6 +76,7 @@ def unwrapped(tensor: Tensor) -> Tensor:
 
 
 @final
+@dataclass(kw_only=True, eq=False)
 class Watch:
     """Follows a training loop while the `with` block runs.
 
@@ -84,55 +91,37 @@ class Watch:
     already counted up. An optimizer that is not the counted one calls `on_other_step_begin/end`. Backward passes:
     on_backward(losses, gradients) and on_backward_end(losses, results, inputs). The output: on_output(name, tensor) once
     per forward pass, "output", "output#2" and so on. It is that of the root module. If the root is never called, it is that
-    of the last outermost module with parameters. Lastly, on_boundary() is called wherever a step written by hand would be
-    noticed.
+    of the last outermost module with parameters. Wherever a step written by hand would be noticed, on_boundary() is called.
+    Modules that are no events: on_recomputed(module, enters). Outermost ones without gradients: on_evaluation(enters).
     """
 
-    def __init__(
-        self,
-        *,
-        limit: int | None = None,
-        on_module_enter: ModuleEnter | None = None,
-        on_module_exit: ModuleExit | None = None,
-        on_step_begin: StepEvent | None = None,
-        on_step_end: StepEvent | None = None,
-        on_other_step_begin: StepEvent | None = None,
-        on_other_step_end: StepEvent | None = None,
-        on_backward: Callable[[tuple[Tensor, ...], Any], None] | None = None,
-        on_backward_end: Callable[[tuple[Tensor, ...], Any, Any], None] | None = None,
-        on_output: Callable[[str, Any], None] | None = None,
-        on_boundary: Callable[[], None] | None = None,
-        detect_hand_written_steps: bool = True,
-    ) -> None:
-        if limit is not None and limit < 1:
-            raise ValueError(f"steps is {limit}; expected at least 1 optimizer step")
-        self.limit = limit
+    limit: int | None = None
+    on_module_enter: ModuleEnter = _nothing
+    on_module_exit: ModuleExit = _nothing
+    on_step_begin: StepEvent = _nothing
+    on_step_end: StepEvent = _nothing
+    on_other_step_begin: StepEvent = _nothing
+    on_other_step_end: StepEvent = _nothing
+    on_backward: Callable[[tuple[Tensor, ...], Any], None] = _nothing
+    on_backward_end: Callable[[tuple[Tensor, ...], Any, Any], None] = _nothing
+    on_output: Callable[[str, Any], None] = _nothing
+    on_boundary: Callable[[], None] = _nothing
+    on_recomputed: Callable[[nn.Module, bool], None] = _nothing
+    on_evaluation: Callable[[bool], None] = _nothing
+    detect_hand_written_steps: bool = True
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"steps is {self.limit}; expected at least 1 optimizer step")
         self.step = 0
         self.in_optimizer = False
         self.module_stack: list[tuple[str, nn.Module]] = []
-        self.on_recomputed: Callable[[nn.Module, bool], None] | None = (
-            None  # a module that is not told of: enters, leaves
-        )
-        self.on_evaluation: Callable[[bool], None] | None = (
-            None  # an outermost module without gradients: enters, leaves
-        )
         self.stopped = False
         self.asleep = False  # within `aside`
         self.backwards = 0
         self.passes = 0  # outermost modules that were entered
         self.optimizers: list[Optimizer] = []
         self.notes: list[str] = []
-        self._on_module_enter = on_module_enter
-        self._on_module_exit = on_module_exit
-        self._on_step_begin = on_step_begin
-        self._on_step_end = on_step_end
-        self._on_other_step_begin = on_other_step_begin
-        self._on_other_step_end = on_other_step_end
-        self._on_backward = on_backward
-        self._on_backward_end = on_backward_end
-        self._on_output = on_output
-        self._on_boundary = on_boundary
-        self._detect = detect_hand_written_steps
         self._roots: dict[int, str] = {}  # id(root) -> prefix
         self._frozen: set[str] = set()  # prefixes of roots without a parameter that is trained
         self._kept: list[Any] = []  # roots, kept alive so that ids stay theirs
@@ -210,10 +199,7 @@ class Watch:
     def _name_parameter(self, name: str, tensor: Tensor) -> None:
         if id(tensor) in self._names or unwrapped(tensor) is not tensor:
             return
-        unique, count = name, 1
-        while unique in self._parameters:
-            count += 1
-            unique = f"{name}_{count}"
+        unique = _free(name, self._parameters)
         self._parameters[unique] = tensor
         self._names[id(tensor)] = unique
 
@@ -240,10 +226,7 @@ class Watch:
         taken = set(self._roots.values())
         frozen = not any(parameter.requires_grad for parameter in root.parameters())  # a teacher is not the network
         kind = _variable_of_layer(root) or (type(root).__name__ if frozen or taken - self._frozen else "")
-        prefix, count = kind, 1
-        while prefix in taken:
-            count += 1
-            prefix = f"{kind}_{count}"
+        prefix = _free(kind, taken)
         if taken and any(True for _ in root.children()):
             self.notes.append(f"several root modules: names of {type(root).__name__} start with {prefix!r}")
         self._roots[id(root)] = prefix
@@ -279,32 +262,23 @@ class Watch:
         if not self.module_stack:
             self._silent = 0
             self._look_for_hand_written_step()
-        if self._silent or torch._C._current_graph_task_id() != -1 or torch.compiler.is_compiling():
+        outermost = not self.module_stack
+        hidden = self._silent or torch._C._current_graph_task_id() != -1 or torch.compiler.is_compiling()
+        asked = outermost and isinstance(module, ParametrizationList)  # for a weight: this is not the network
+        evaluates = not hidden and outermost and not asked and not torch.is_grad_enabled()
+        if hidden or asked or evaluates:
             self._silent += 1
             self.module_stack.append(("", module))
-            if self.on_recomputed is not None:
-                self.on_recomputed(module, True)
-            return
-        # A weight is asked for, by what makes it or by a loss: this is not the network.
-        if not self.module_stack and isinstance(module, ParametrizationList):
-            self._silent = 1
-            self.module_stack.append(("", module))
-            return
-        if not self.module_stack and not torch.is_grad_enabled():
-            self._silent = 1
-            self.module_stack.append(("", module))
-            if self.on_evaluation is not None:
+            if evaluates:
                 self.on_evaluation(True)
-            if self.on_recomputed is not None:
-                self.on_recomputed(module, True)
+            self.on_recomputed(module, True)
             return
-        self.passes += not self.module_stack
+        self.passes += outermost
         path = self._path_of(module)
         count = self._calls[path] = self._calls.get(path, 0) + 1
         name = path if count == 1 else f"{path}#{count}"
         self.module_stack.append((name, module))
-        if self._on_module_enter is not None:
-            self._on_module_enter(name, module, args, {})
+        self.on_module_enter(name, module, args, {})
 
     def _module_exit(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, output: Any = None
@@ -318,20 +292,17 @@ class Watch:
         name, _ = self.module_stack.pop()
         if self._silent:
             self._silent -= 1
-            if self.on_recomputed is not None:
-                self.on_recomputed(module, False)
-            if self.on_evaluation is not None and not self._silent:
+            self.on_recomputed(module, False)
+            if not self._silent:
                 self.on_evaluation(False)
             return
         if output is None:  # nothing came out, or the module raised
             return
-        if self._on_module_exit is not None:
-            self._on_module_exit(name, module, args, kwargs or {}, output)
+        self.on_module_exit(name, module, args, kwargs or {}, output)
         if not self.module_stack:
             if id(module) in self._roots and self._roots[id(module)] == "":
                 self._root_called = True
-                if self._on_output is not None:
-                    self._on_output("output" + name, output)
+                self.on_output("output" + name, output)
             elif any(True for _ in module.parameters()):
                 self._last_top = output
 
@@ -354,9 +325,8 @@ class Watch:
             for parameter in group["params"]:
                 self.name_of(parameter)
         self.in_optimizer = True
-        event = self._on_step_begin if optimizer is self.optimizers[0] else self._on_other_step_begin
-        if event is not None:
-            event(optimizer)
+        event = self.on_step_begin if optimizer is self.optimizers[0] else self.on_other_step_begin
+        event(optimizer)
 
     def _optimizer_exit(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.asleep:
@@ -370,8 +340,7 @@ class Watch:
             self.complete_step(optimizer)
         else:
             self._others_after += 1
-            if self._on_other_step_end is not None:
-                self._on_other_step_end(optimizer)
+            self.on_other_step_end(optimizer)
             self._stop_if_done()
 
     def complete_step(self, optimizer: Optimizer | None) -> None:
@@ -380,8 +349,7 @@ class Watch:
         self._calls.clear()
         self._before.clear()
         self._root_called, self._last_top = False, None
-        if self._on_step_end is not None:
-            self._on_step_end(optimizer)
+        self.on_step_end(optimizer)
         self._stop_if_done()
 
     def _stop_if_done(self) -> None:
@@ -404,23 +372,21 @@ class Watch:
             self.stop()
         losses = tuple(output for output in outputs if isinstance(output, Tensor))
         self.backwards += 1
-        if self._last_top is not None and not self._root_called and self._on_output is not None:
+        if self._last_top is not None and not self._root_called:
             count = self._calls["output"] = self._calls.get("output", 0) + 1
-            self._on_output("output" if count == 1 else f"output#{count}", self._last_top)
+            self.on_output("output" if count == 1 else f"output#{count}", self._last_top)
         self._last_top = None
-        if self._detect and not self.optimizers and not self._before:
+        if self.detect_hand_written_steps and not self.optimizers and not self._before:
             with _disable_current_modes(), torch.no_grad():
                 self._before = {id(leaf): (leaf, leaf.detach().clone()) for leaf in trained_leaves(losses)}
-        if self._on_backward is not None:
-            self._on_backward(losses, args[0] if args else None)
+        self.on_backward(losses, args[0] if args else None)
         results = self._engine(outputs, *args, **kwargs)
-        if self._on_backward_end is not None:
-            self._on_backward_end(losses, results, args[3] if len(args) > 3 else None)
+        self.on_backward_end(losses, results, args[3] if len(args) > 3 else None)
         return results
 
     def _look_for_hand_written_step(self) -> None:
-        if self._on_boundary is not None and not self.in_optimizer:
-            self._on_boundary()
+        if not self.in_optimizer:
+            self.on_boundary()
         if not self._before or self.in_optimizer:
             return
         with _disable_current_modes(), torch.no_grad():
@@ -428,8 +394,7 @@ class Watch:
         if changed and not held_by_an_optimizer(changed):
             for leaf, _ in list(self._before.values()):
                 self.name_of(leaf)
-            if self._on_step_begin is not None:
-                self._on_step_begin(None)
+            self.on_step_begin(None)
             self.complete_step(None)
 
 
@@ -485,6 +450,11 @@ def _same(left: Tensor, right: Tensor) -> bool:
     if left.shape != right.shape:
         return False
     return bool(((left == right) | ((left != left) & (right != right))).all())
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """Return the name, or the first of name_2, name_3, ... that is not taken."""
+    return next(new for k in itertools.count(1) if (new := name if k == 1 else f"{name}_{k}") not in taken)
 
 
 def _joined(prefix: str, path: str) -> str:

@@ -139,7 +139,7 @@ class Operations(TorchDispatchMode, ABC):
             raise
 
     def _decomposed(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Let pass, one by one, the operations that torch makes of one: in inference mode it does not do so by itself."""
+        """Let pass, one by one, the operations that torch makes of one. In inference mode it does not do so itself."""
         TorchDispatchMode.__enter__(self)  # type: ignore[no-untyped-call]
         try:
             return func.decompose(*args, **kwargs)
@@ -295,7 +295,7 @@ class Operations(TorchDispatchMode, ABC):
                 before = target.untyped_storage().nbytes()
                 out = func(*args, **kwargs)
                 if target.untyped_storage().nbytes() != before or target.numel() == 0:
-                    self._storages.replace(target, self._garbage(target))
+                    self._storages.create(target, self._garbage(target))
                 return out
             return func(*args, **kwargs)  # set_: another storage, whose state is known or enters when read
         before = target.detach()

@@ -80,8 +80,11 @@ class Recorder(Operations):
             on_backward_end=self._on_backward_end,
             on_output=self._on_output,
             on_boundary=self._complete_hand_written_step,
+            on_recomputed=self._recomputed,
             detect_hand_written_steps=False,
         )
+        if not evaluations:
+            watch.on_evaluation = self._evaluating
         super().__init__(width, watch, choices)
         self._finished: Tape | None = None
         self._origins: dict[tuple[int, str, str, Source], Origin] = {}
@@ -104,7 +107,6 @@ class Recorder(Operations):
         self._fused_kernels: tuple[bool, bool] | None = None  # mkldnn and cudnn as they were, while switched off
         self._synchronising: list[nn.parallel.DistributedDataParallel] = []  # to be told so again
         self._unfused: list[tuple[Optimizer, dict[str, Any]]] = []  # groups whose fused kernel is switched off
-        self._evaluations = evaluations
         self._unused = unused
         self.escaped = False  # what ran unrecorded matters: all of it has to be recorded
         self.elsewhere: RecordingError | None = None  # an optimizer stepped in another thread
@@ -128,8 +130,6 @@ class Recorder(Operations):
             )
         _THREADS.append(me)
         self._thread = me
-        self.watch.on_recomputed = self._recomputed
-        self.watch.on_evaluation = None if self._evaluations else self._evaluating
         self.watch.__enter__()
         self._compile = torch.compile
         self._stance: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None

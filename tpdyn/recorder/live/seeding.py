@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from tpdyn.recorder.live.frames import is_user_file, user_source
+from tpdyn.recorder.live.surroundings import like
 
 Locations = list[str]
 
@@ -105,11 +106,7 @@ def _generator_class(other: Other, number: int) -> type:
     """Make a `torch.Generator` with seeds mixed; its instances and those made elsewhere are instances of it."""
     original: Any = torch.Generator
 
-    class Meta(type(original)):  # type: ignore[misc]
-        def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, original)
-
-    class Generator(original, metaclass=Meta):  # type: ignore[misc]
+    class Generator(original, metaclass=like(original)):  # type: ignore[misc, metaclass]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             if number:  # unseeded, all generators begin with one and the same constant
                 super().manual_seed(mixed(self.initial_seed(), number))
@@ -132,11 +129,7 @@ def _numpy_changes(other: Other) -> list[Change]:
             return original(seed if other(key) == key else other(key))
         return original(other(seed))
 
-    class Meta(type(state)):  # type: ignore[misc]
-        def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, state)
-
-    class RandomState(state, metaclass=Meta):  # type: ignore[misc]
+    class RandomState(state, metaclass=like(state)):  # type: ignore[misc, metaclass]
         def __init__(self, seed: Any = None) -> None:
             super().__init__(_legacy(seed, other))
 

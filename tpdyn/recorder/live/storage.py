@@ -35,7 +35,11 @@ INVERSES = {
     aten.t.default: aten.t.default, aten._conj.default: aten._conj.default, aten._neg_view.default: aten._neg_view.default,
     aten.view_as_real.default: aten.view_as_complex.default, aten.view_as_complex.default: aten.view_as_real.default,
 }  # fmt: skip
-CUTS = frozenset({aten.slice.Tensor, aten.select.int, aten.as_strided.default, aten.diagonal.default})
+CUTS = {
+    aten.slice.Tensor: aten.slice_scatter.default, aten.select.int: aten.select_scatter.default,
+    aten.diagonal.default: aten.diagonal_scatter.default, aten.as_strided.default: aten.as_strided_scatter.default,
+}  # fmt: skip
+"""Views of a part, and what writes it back."""
 
 
 @final
@@ -101,7 +105,7 @@ class Storages:
         return self._read(cell, geometry, tensor) if cached is None else cached
 
     def create(self, tensor: Tensor, ref: Ref) -> Ref:
-        """Return a new storage whose base is this tensor."""
+        """Give a whole storage a base geometry and value: a new one, or one that was resized (`resize_`, out=)."""
         storage = tensor.untyped_storage()
         self._cells[storage._cdata] = Cell(_alive(storage), geometry_of(tensor), ref)
         return ref
@@ -110,11 +114,7 @@ class Storages:
         """Note the value of an operation's output: a new storage, or an alias of a known one (nothing is written)."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._cells:
-            self._cells[storage._cdata] = Cell(_alive(storage), geometry_of(tensor), ref)
-
-    def replace(self, tensor: Tensor, ref: Ref) -> None:
-        """Give the whole storage a new base geometry and value (`resize_`, out= that resized)."""
-        self.create(tensor, ref)
+            self.create(tensor, ref)
 
     def copied(self, target: Tensor, source: Tensor) -> bool:
         """Tell whether the bytes of a whole storage are copied (`copy.deepcopy` of a tensor): then the target holds its values."""
@@ -252,29 +252,24 @@ class Storages:
     def _inverse(self, view: _View, parent: Ref, ref: Ref, geometry: Geometry) -> Ref:
         dtype, size = geometry[0], tuple(geometry[1])
         target, args = view.target, view.args
-        emit = self._emit
         if target is aten.view.default:
-            return emit(aten.view.default, (ref, list(size)), {}, size, dtype, None)
-        if target is aten.transpose.int:
-            return emit(aten.transpose.int, (ref, *args), {}, size, dtype, None)
-        if target is aten.permute.default:
+            args = (ref, list(size))
+        elif target is aten.transpose.int:
+            args = (ref, *args)
+        elif target is aten.permute.default:
             dims = [d % len(size) for d in args[0]]
-            return emit(aten.permute.default, (ref, [dims.index(k) for k in range(len(dims))]), {}, size, dtype, None)
-        if target in INVERSES:
-            return emit(INVERSES[target], (ref,), {}, size, dtype, None)
-        scatter = {
-            aten.slice.Tensor: aten.slice_scatter.default,
-            aten.select.int: aten.select_scatter.default,
-            aten.diagonal.default: aten.diagonal_scatter.default,
-            aten.as_strided.default: aten.as_strided_scatter.default,
-        }.get(target)
-        if scatter is None:
+            args = (ref, [dims.index(k) for k in range(len(dims))])
+        elif target in INVERSES:
+            target, args = INVERSES[target], (ref,)
+        elif target in CUTS:
+            target, args = CUTS[target], (parent, ref, *args)
+        else:
             raise RecordingError(
                 f"an in-place write through {target}, which has no inverse here. Expected a write through views made by "
                 "view, transpose, permute, slice, select, diagonal, as_strided, view_as_real or view_as_complex. Try to write "
                 "to the tensor itself"
             )
-        return emit(scatter, (parent, ref, *args), dict(view.kwargs), size, dtype, None)
+        return self._emit(target, args, dict(view.kwargs), size, dtype, None)
 
     def _refuse_overlap(self, cell: Cell, geometry: Geometry) -> None:
         others = [cell.geometry, *cell.islands]

@@ -31,11 +31,11 @@ def foreseeable(seed: int) -> Iterator[None]:
     hidden = random.Random(seed)
     default, sequence, state = np.random.default_rng, np.random.SeedSequence, np.random.RandomState
 
-    class SeedSequence(metaclass=_like(sequence)):  # type: ignore[metaclass]
+    class SeedSequence(metaclass=like(sequence)):  # type: ignore[metaclass]
         def __new__(cls, entropy: Any = None, *args: Any, **options: Any) -> Any:
             return sequence(hidden.getrandbits(64) if entropy is None else entropy, *args, **options)
 
-    class RandomState(state, metaclass=_like(state)):  # type: ignore[misc, metaclass, valid-type]
+    class RandomState(state, metaclass=like(state)):  # type: ignore[misc, metaclass, valid-type]
         def __init__(self, seed: Any = None) -> None:
             super().__init__(hidden.getrandbits(32) if seed is None else seed)
 
@@ -50,7 +50,7 @@ def foreseeable(seed: int) -> Iterator[None]:
         changed.default_rng, changed.SeedSequence, changed.RandomState = default, sequence, state
 
 
-def _like(original: Any) -> type:
+def like(original: Any) -> type:
     """Make a metaclass whose classes have the instances of the original."""
 
     class Meta(type(original)):  # type: ignore[misc]
