@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules import module
+from torch.optim import optimizer
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from tpdyn import measure, record, recording
+from tpdyn.recorder.live.hooks import Watch
 from tpdyn.recorder.live.recorder import record_tape
 from tpdyn.recorder.live.surroundings import foreseeable, seed_everything
 
@@ -23,6 +28,18 @@ def train(width: int) -> None:
         # a type is named nowhere: it is the default's
         (model(x) * (torch.arange(3) / 7 + torch.full((3,), 1 / 3))).square().mean().backward()
         optimizer.step()
+
+
+def patched() -> tuple[object, ...]:
+    """What a recording patches, and the hooks it sets."""
+    hooks = module._global_forward_hooks, module._global_forward_pre_hooks, optimizer._global_optimizer_pre_hooks
+    return (
+        torch.compile,
+        torch.Tensor.item,
+        torch.autograd._engine_run_backward,  # type: ignore[attr-defined]
+        vars(torch.optim._adafactor).get("max"),
+        *(len(each) for each in hooks),
+    )
 
 
 def drawn() -> tuple[float, float]:
@@ -85,7 +102,7 @@ def test_what_a_script_records_and_measures_itself_is_no_part_of_it() -> None:
 
 
 def test_a_recording_inside_of_a_recorded_script_leaves_nothing_patched() -> None:
-    before = torch.compile, torch.Tensor.item, torch.autograd._engine_run_backward  # type: ignore[attr-defined]
+    before = patched()
 
     def nested(width: int) -> None:
         with recording(steps=1):
@@ -93,8 +110,56 @@ def test_a_recording_inside_of_a_recorded_script_leaves_nothing_patched() -> Non
         train(width)
 
     assert record(nested, steps=1).steps == 1
-    assert before == (torch.compile, torch.Tensor.item, torch.autograd._engine_run_backward)  # type: ignore[attr-defined]
+    assert before == patched()
     record_tape(train, 8, 1, 0)
+
+
+def test_recordings_that_overlap_leave_nothing_patched_and_the_inner_one_ends_with_the_outer() -> None:
+    def some(steps: int) -> None:
+        model = nn.Linear(5, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(torch.ones(2, 5)).square().mean().backward()
+            optimizer.step()
+
+    before = patched()
+    outer, inner = recording(), recording()
+    outer.__enter__()
+    inner.__enter__()
+    some(2)
+    outer.__exit__(None, None, None)
+    assert patched() == before
+    some(3)
+    inner.__exit__(None, None, None)
+    assert patched() == before and not _get_current_dispatch_mode_stack()
+    assert (outer.tape.steps, inner.tape.steps) == (2, 2)
+    assert any("ended with one around it" in note for note in inner.tape.notes)
+    first, second = Watch(), Watch()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    some(1)
+    second.__exit__(None, None, None)
+    assert patched() == before and (first.step, first.backwards) == (0, 0) and (second.step, second.backwards) == (1, 1)
+
+
+def test_a_script_that_records_its_own_loop_is_recorded_as_any_other() -> None:
+    """Also where it wants more steps, as many, or fewer: what stops the script is not taken for the end of its block."""
+
+    def itself(steps: int) -> Callable[[int], None]:
+        def script(width: int) -> None:
+            with recording(steps=steps) as own:
+                train(width)
+            assert own.tape.steps == steps
+
+        return script
+
+    plain = record_tape(train, 8, 2, 0)
+    for steps in (2, 3):
+        found = record_tape(itself(steps), 8, 2, 0)
+        assert (found.steps, len(found.nodes)) == (2, len(plain.nodes))
+    assert record_tape(itself(1), 8, 2, 0).steps == 1
 
 
 def test_filters_of_warnings_are_put_back() -> None:

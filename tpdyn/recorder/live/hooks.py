@@ -159,14 +159,24 @@ class Watch:
         _WATCHING.remove(self)
         for handle in self._handles:
             handle.remove()
-        torch.autograd._engine_run_backward = self._engine  # type: ignore[attr-defined, assignment]
+        self._let_go_of_backward()
         if kind is None:
             try:
                 self._look_for_hand_written_step()
             except StopRecording:
                 kind = StopRecording
         self._before.clear()
-        return kind is not None and issubclass(kind, StopRecording)
+        return self.stopped and kind is not None and issubclass(kind, StopRecording)  # not that of one around it
+
+    def _let_go_of_backward(self) -> None:
+        """Put the backward pass back, or let it pass if somebody who began later wraps it still."""
+        later = next((watch for watch in _WATCHING if watch._engine == self._run_backward), None)
+        if later is not None:
+            later._engine = self._engine
+        elif torch.autograd._engine_run_backward == self._run_backward:  # type: ignore[attr-defined]
+            torch.autograd._engine_run_backward = self._engine  # type: ignore[attr-defined, assignment]
+        else:
+            self.asleep = True
 
     # -- names ----------------------------------------------------------------------------------------------------
 

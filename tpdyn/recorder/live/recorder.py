@@ -123,12 +123,12 @@ class Recorder(Operations):
 
     def __enter__(self) -> Recorder:
         me = threading.get_ident()
-        if any(thread != me for thread in _THREADS):
+        if any(other._thread != me for other in _RECORDING):
             raise RecordingError(
                 "another thread is recording; expected one recording at a time, since all of them see what any thread computes. "
                 "Record one after the other, or in processes of their own"
             )
-        _THREADS.append(me)
+        _RECORDING.append(self)
         self._thread = me
         self.watch.__enter__()
         self._compile = torch.compile
@@ -147,7 +147,12 @@ class Recorder(Operations):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        _THREADS.remove(self._thread)
+        if not any(each is self for each in _RECORDING):
+            return False  # it ended with one around it
+        while (inner := _RECORDING.pop()) is not self:
+            _RECORDING.append(inner)
+            inner._note("this recording ended with one around it, which began before: its block went on unrecorded")
+            inner.__exit__(None, None, None)
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         self._numbers.__exit__()
         self._restore_fused_kernels()
@@ -535,8 +540,8 @@ class Recorder(Operations):
             stack += [ref.node for ref in node.reads]
 
 
-_THREADS: list[int] = []
-"""Threads with a recording under way, one entry a recording: what it patches is the same for all of them."""
+_RECORDING: list[Recorder] = []
+"""Those under way, all in one thread. The one that began last ends first, since they patch the same things."""
 
 
 def _any_requires_grad(args: Any) -> bool:
