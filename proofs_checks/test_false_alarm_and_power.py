@@ -34,6 +34,7 @@ from scipy import stats
 from torch import nn
 
 import tpdyn
+from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import ReportRow, compare
 from tpdyn.claims.statistics import (
     CONFIDENCE,
@@ -437,3 +438,33 @@ def test_real_runs_of_right_predictions_agree_and_of_wrong_ones_do_not() -> None
     stable = PARAMETRIZATIONS[:4]
     assert pooled("right", stable)["agrees"] > 0.5 * pooled("right", stable).total()
     assert pooled("off by 1/2", stable)["disagrees"] > 0.5 * pooled("off by 1/2", stable).total()
+
+
+def planted(measurement: Measurement, name: str, by: float) -> Measurement:
+    """The runs as they would have to be if the change of one module were n^by larger. The output may be that module's."""
+    factor = (np.array(measurement.widths) / measurement.widths[0])[:, None, None] ** by
+    own = measurement.change[..., measurement.names.index(name)]
+    made = {field: getattr(measurement, field).copy() for field in ("change", "change_rms")}
+    for column in range(len(measurement.names)):
+        if np.array_equal(measurement.change[..., column], own, equal_nan=True):
+            for values in made.values():
+                values[..., column] *= factor
+    return replace(measurement, **made)
+
+
+def test_a_theory_that_is_wrong_by_a_half_in_one_module_is_not_confirmed() -> None:
+    """Once 108 of 320 such reports agreed. The modules of one report share its runs, hence count as one trial."""
+    planted_by: Counter[Outcome] = Counter()
+    reports, hidden = 0, 0
+    for _, prediction, measurement in runs():
+        for widths, seeds in product(WIDTHS, SEEDS):
+            seen = part(measurement, widths, slice(seeds))
+            names = [row.name for row in module_rows(prediction, seen)]
+            found = Counter(
+                compare(prediction, planted(seen, name, by)).outcome for name, by in product(names, (0.5, -0.5))
+            )
+            planted_by += found
+            reports += 1
+            hidden += found[Outcome.CONFIRMED] > 0
+    print(f"\none module off by 1/2: { {each.value: planted_by[each] for each in Outcome} }, {reports} reports", end="")
+    assert hidden <= allowed(reports, MISSES)

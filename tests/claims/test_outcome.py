@@ -162,3 +162,17 @@ def test_growth_of_a_mixture_of_powers_confirms_nothing() -> None:
 
 def test_rows_that_agree_confirm_nothing_where_nothing_is_claimed() -> None:
     assert outcome_of((OUT,), ()) is Outcome.UNDECIDED
+
+
+@pytest.mark.parametrize("regime", [Regime.FEATURE_LEARNING, Regime.KERNEL, Regime.TRIVIAL])
+def test_what_is_seen_to_grow_leaves_a_stable_regime_undecided(regime: Regime) -> None:
+    """Its slope may still move towards the predicted order, so that it is not contradicted yet."""
+    order = ZERO if regime is Regime.FEATURE_LEARNING else -HALF
+    output = row("output", -HALF, -0.5, role="output") if regime is Regime.TRIVIAL else OUT
+    rows = [output, row("fc1", order, float(order))]
+    assert said(regime, rows) is Outcome.CONFIRMED
+    grows = row("fc2", order, 0.5, "inconclusive")
+    assert said(regime, [*rows, grows]) is Outcome.UNDECIDED
+    learning = Prediction(EMPTY, regime, (), (), (), ())
+    last = claims_of(learning, (*rows, grows), MARGIN)[-1]
+    assert (last.what, last.open) == ("nothing grows with the width", ("fc2",))
