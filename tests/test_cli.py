@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -342,6 +343,42 @@ def test_an_interrupt_leaves_with_its_status_and_nothing_behind(tpdyn: Run, scri
     assert left_behind() == []
 
 
+COUNTED = """
+import os
+from script import train
+
+def counted(width):
+    count = os.environ["COUNT"] = str(int(os.environ.get("COUNT", "0")) + 1)
+    if count == os.environ.get("STOP"):
+        raise KeyboardInterrupt
+    train(width)
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupted_check_goes_on_where_it_stopped_and_begins_anew_if_the_script_has_changed(
+    tpdyn: Run, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = script.parent / "counting.py"
+    counting.write_text(COUNTED)
+    monkeypatch.syspath_prepend(script.parent)
+
+    def made(status: int, *words: str) -> int:
+        monkeypatch.setenv("COUNT", "0")
+        done = tpdyn("check", f"{counting}:counted", "--widths", "16,24,32", "--seeds", "2", "--steps", "2", *words)
+        assert done.exit_code == status, done.output
+        return int(os.environ["COUNT"])
+
+    monkeypatch.setenv("STOP", "8")  # the fourth of six runs, after four recordings
+    assert made(130) == 8
+    monkeypatch.delenv("STOP")
+    rest = made(16)
+    assert rest in (3, 3 + 4)  # the recording may be kept, too
+    assert made(16, "--fresh") >= 6
+    counting.write_text(COUNTED + "# changed\n")
+    assert made(16) == 4 + 6
+
+
 @pytest.mark.parametrize("leaving", ["sys.exit(0)", "sys.exit(10)", "os._exit(0)", "os._exit(10)", "raise SystemExit"])
 def test_an_exit_at_import_is_never_ours(tpdyn: Run, tmp_path: Path, leaving: str) -> None:
     """An entry point without a guard: status 0 would pass for a check, 10 for an unstable script."""
@@ -510,6 +547,8 @@ def test_dims_are_listed_and_a_large_width_is_compared(tpdyn: Run, script: Path)
 PERCEPTRON = """
     import torch
 
+    print("when it is imported")
+
     def train(width):
         first, out = torch.nn.Linear(5, width, bias=False), torch.nn.Linear(width, 1, bias=False)
         optimizer = torch.optim.SGD([*first.parameters(), *out.parameters()], lr=0.1)
@@ -574,6 +613,8 @@ def test_the_edits_of_a_script_are_printed_as_a_patch_and_explained_beside(tpdyn
     done = tpdyn("fix", perceptron, "--base-width", "48", "--steps", "2")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("--- perceptron.py\n+++ perceptron.py\n@@")
+    said = "when it is imported"  # by the script: no line of the patch
+    assert said not in done.stdout.splitlines() and said in done.stderr.splitlines()
     assert "verified" not in done.stdout and "verified: the patched script was recorded again" in done.stderr
     assert f"the patch, to be applied in {file.parent}:" in done.stderr
     assert file.read_text() == before and left_behind() == []

@@ -23,6 +23,7 @@ from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.reporting.document import of_report
 from tpdyn.reporting.folders import CannotLog, check_writable
 from tpdyn.reporting.markdown import page
+from tpdyn.reporting.tags import COORDINATES_TAG
 from tpdyn.reporting.tensorboard import log
 from tpdyn.testing.perceptrons import mlp_program
 
@@ -70,6 +71,12 @@ def test_tensorboard_itself_reads_what_was_written(report: Report, tmp_path: Pat
 
     assert {"change/fc1", "change predicted/fc1", "size/fc1", "loss"} <= tags("scalars", "scalars")["width=64"]
     assert tags("tensors", "text") == {"verdict": {"verdict"}}
+    assert COORDINATES_TAG in tags("blob_sequences", "images")["verdict"]
+    own = {tag.partition("/")[0] for tag in tags("scalars", "scalars")["against width"]}
+    assert "change over widths" in own and not own & {
+        "change",
+        "size",
+    }  # curves against the width have tags of their own
     assert "custom_scalars__config__" in tags("tensors", "custom_scalars")["verdict"]
     sessions = tags("tensors", "hparams")
     assert sessions["verdict"] == {"_hparams_/experiment"}

@@ -6,6 +6,8 @@ import errno
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,30 @@ def test_a_run_comes_back_bit_for_bit_also_in_another_process_s_store(tmp_path: 
     assert run.facts["made"]
     assert Store.under(tmp_path).get(key_of({"width": 65})) is None
     assert [path.stem for path in Store.under(tmp_path).files()] == [key_of(FACTS)]
+
+
+WRITES = """
+import sys
+from tpdyn.store.store import Measured, Store
+store = Store.under(sys.argv[1])
+for seed in range(30):
+    store.put(f"ab{seed:02}", {"width": 64, "seed": seed, "values": "x" * 3000}, [Measured(0, "fc", "size", float(seed))])
+"""
+
+
+def test_two_processes_share_it(tmp_path: Path) -> None:
+    """Both write the same runs at once; whoever comes first or last, each file is a whole run."""
+    other = subprocess.Popen([sys.executable, "-c", WRITES, str(tmp_path)])
+    store, seen = Store.under(tmp_path), set()
+    while other.poll() is None or len(seen) < 30:
+        for seed in range(30):
+            if len(store.files()) > 5:
+                store.put(f"ab{seed:02}", FACTS | {"seed": seed}, [Measured(0, "fc", "size", float(seed))])
+            run = store.get(f"ab{seed:02}")
+            if run is not None:
+                assert run.values[0].value == seed
+                seen.add(seed)
+    assert other.returncode == 0 and len(store.files()) == 30
 
 
 def test_fresh_looks_nothing_up_and_keeps_what_is_made(tmp_path: Path) -> None:

@@ -190,6 +190,8 @@ def test_an_eps_with_the_bits_of_a_rate_is_no_rate() -> None:
     tape = record_tape(train, 8, 3, 0)
     norms = [node for node in tape.nodes if "native_layer_norm" in node.op]
     assert norms and not any(isinstance(x, Ref) and x.number for node in norms for x in node.args)
+    prediction = predict(record(train, widths=(8, 12), steps=2, verify=False), remedy=False)
+    assert [prediction.order(name, "size") for name in ("0", "1", "3")] == [0, 0, 0]  # -1/2, once
 
 
 def test_a_short_number_is_known_where_a_call_is_given_it_and_only_there() -> None:

@@ -464,6 +464,23 @@ def test_a_recurrent_layer_is_recorded_without_fused_kernels_where_no_gradient_i
 
     tape = record_tape(train, 8, 1, seed=0)
     assert not [node.op for node in tape.nodes if "mkldnn" in node.op]
+    assert any("LSTM is recorded without its fused kernels: the same up to round-off" in note for note in tape.notes)
+
+
+def test_a_fused_optimizer_steps_a_parameter_whose_gradient_is_zero_too() -> None:
+    """It was taken for a write behind torch's back."""
+
+    def train(width: int) -> None:
+        model, unused = nn.Linear(3, width), nn.Parameter(torch.ones(width))
+        optimizer = torch.optim.AdamW([*model.parameters(), unused], lr=0.1, fused=True)
+        while True:
+            optimizer.zero_grad()
+            (model(torch.ones(2, 3)).square().mean() + 0 * unused.sum()).backward()
+            optimizer.step()
+
+    tape = record_tape(train, 4, 2, seed=0)
+    verify_tape(tape)
+    assert len(tape.parameters) == 3
 
 
 def test_training_in_another_thread_and_a_loop_that_is_only_returned_are_told() -> None:
