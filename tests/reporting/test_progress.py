@@ -30,6 +30,16 @@ def test_a_pipe_gets_lines_and_no_control_characters() -> None:
     assert out.getvalue() == "tpdyn: recording 0/4\ntpdyn: recording 4/4\n"
 
 
+@pytest.mark.parametrize(("ci", "lines"), [("true", True), ("1", True), ("false", False), ("", False)])
+def test_a_job_that_has_a_terminal_gets_lines_too(ci: str, lines: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # so that rich takes it for a terminal
+    monkeypatch.setenv("CI", ci)
+    out = io.StringIO()
+    with progress(out) as tell:
+        tell("recording", 4, 4)
+    assert (out.getvalue() == "tpdyn: recording 4/4\n") is lines
+
+
 class Kernel:
     """What IPython shows: cells by number, and how often each was changed."""
 

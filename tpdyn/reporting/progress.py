@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def progress(stream: TextIOBase | None = None) -> Iterator[Progress]:
     from rich.console import Console
 
     console = Console(file=cast(IO[str] | None, stream), stderr=stream is None)
-    if not console.is_terminal:
+    if not console.is_terminal or _in_ci():
         yield Lines(stream)
         return
     text = bars.TextColumn("{task.description:>24}")
@@ -49,6 +50,11 @@ def progress(stream: TextIOBase | None = None) -> Iterator[Progress]:
             bar.update(tasks[what], completed=done, total=total)
 
         yield tell
+
+
+def _in_ci() -> bool:
+    """Tell whether a job of continuous integration runs this: some give it a terminal, or ask for colours, and keep a log."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def _notebook() -> Callable[..., Any] | None:
