@@ -93,6 +93,11 @@ SCRIPT = """
         except KeyboardInterrupt:
             print("saved")
 
+    def writes(width):
+        with open("checkpoint.txt", "a") as file:
+            file.write("x")
+        train(width)
+
     def goes_elsewhere(width):
         os.chdir(os.environ["ELSEWHERE"])
         train(width)
@@ -397,6 +402,15 @@ def test_results_go_where_they_were_asked_for_if_the_script_changes_the_folder(
     done = tpdyn("check", f"{script}:goes_elsewhere", "--no-measure", "--json", "verdict.json")
     assert done.exit_code == 0, done.output
     assert left_behind() == ["verdict.json"] and not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.slow
+def test_what_the_script_writes_is_told_and_stays_where_that_is_asked_for(tpdyn: Run, script: Path) -> None:
+    words = ("check", f"{script}:writes", "--no-measure", "--steps", "2")
+    done = tpdyn(*words)
+    assert done.exit_code == 0 and "each run writes checkpoint.txt" in done.stderr and left_behind() == []
+    done = tpdyn(*words, "--in-place")
+    assert done.exit_code == 0 and left_behind() == ["checkpoint.txt"] and len(Path("checkpoint.txt").read_text()) == 4
 
 
 @pytest.mark.slow

@@ -200,7 +200,9 @@ def test_an_epsilon_is_known_beside_a_size_and_under_a_root(kind: Callable[..., 
     assert {"0.weight", "2.weight"} <= prediction.epsilon.keys()
 
 
-@pytest.mark.parametrize(("power", "regime"), [(-1, Regime.FEATURE_LEARNING), (0, Regime.UNSTABLE)])
+@pytest.mark.parametrize(
+    ("power", "regime"), [(-1, Regime.FEATURE_LEARNING), pytest.param(0, Regime.UNSTABLE, marks=pytest.mark.slow)]
+)
 def test_step_sizes_of_rprop_fall_as_its_rate_does_until_they_meet_the_smallest(power: int, regime: Regime) -> None:
     """muP has rates of 1/n. The smallest step size, 1e-6, is met at n = 1e4: as written it is all that counts in the end."""
 

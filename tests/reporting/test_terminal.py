@@ -76,6 +76,10 @@ def test_the_named_command_stands_at_the_remedy_and_a_shell_reads_it_as_it_was(r
 
 def test_statements_are_told_on_request(report: Report) -> None:
     assert "h = self.fc2" not in printed(report) and "instruction" not in printed(report)
+    within = replace(report.prediction.reasons[0], text="a value in fc2 (`h = self.fc2(torch.tanh(h))`) grows")
+    told = replace(report, prediction=replace(report.prediction, reasons=(within,)))
+    assert "why   a value in fc2 grows [train.py:12]" in printed(told)
+    assert "(`h = self.fc2(torch.tanh(h))`) grows" in " ".join(printed(told, statements=True).split())
     asked = " ".join(printed(report, statements=True).split())
     assert "`h = self.fc2(torch.tanh(h))` instruction `h2_1 = " in asked
 

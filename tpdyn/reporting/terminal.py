@@ -221,6 +221,8 @@ def _cause(
 def _reason(prediction: Prediction, reason: Reason, statements: bool) -> str:
     """Tell the reason with its line; with `statements` also the text of that line and the instruction."""
     text = reason.text.rstrip(".")
+    if not statements:  # a value within a module is told by its text
+        text = text.replace(f" (`{reason.source.text}`)", "")
     if reason.module and reason.module not in text:
         text += f" (module {reason.module})"
     code = without_control(reason.source.text)
