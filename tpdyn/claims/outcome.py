@@ -7,7 +7,7 @@ A regime says "some" or "every" of values. What says "some" needs one confirmed 
 * kernel: some output changes at order 0, and every hidden representation is frozen as predicted;
 * feature learning: some output changes at order 0, and so does some hidden representation.
 
-None of the last three is confirmed beside a row that the runs show to grow, even if that row is undecided.
+None of the last three is confirmed beside a row that the runs show to grow, even an undecided one.
 
 One row outside of its interval contradicts the theory, wherever it is. A row that is a function of growing values is
 "not explained" there instead. Powers mix in it, so it neither contradicts nor confirms. An upper bound (`at_most`)
@@ -160,7 +160,7 @@ def claims_of(prediction: Prediction, rows: Sequence[ReportRow], margin: float) 
 
 
 def _seen_to_grow(rows: Sequence[ReportRow], margin: float) -> tuple[Claim, ...]:
-    """Claim of a stable script that nothing grows, where runs show something that does and that is not yet against it.
+    """Claim that nothing grows, where runs of a stable script show something that does.
 
     A slope that still moves towards its predicted order is undecided. But a stable regime is not confirmed beside it. Without
     this claim, 9 of 372 theories that were wrong by 1/2 in one module were confirmed (proofs_checks/test_false_alarm_and_power.py).

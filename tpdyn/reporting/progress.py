@@ -53,7 +53,7 @@ def progress(stream: TextIOBase | None = None) -> Iterator[Progress]:
 
 
 def _in_ci() -> bool:
-    """Tell whether a job of continuous integration runs this: some give it a terminal, or ask for colours, and keep a log."""
+    """Tell whether this is a job of continuous integration. Some give it a terminal, or ask for colours, and keep a log."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 

@@ -145,7 +145,7 @@ def test_recordings_that_overlap_leave_nothing_patched_and_the_inner_one_ends_wi
 
 
 def test_a_script_that_records_its_own_loop_is_recorded_as_any_other() -> None:
-    """Also where it wants more steps, as many, or fewer: what stops the script is not taken for the end of its block."""
+    """Whether it wants more steps or fewer: what stops the script is not taken for the end of its block."""
 
     def itself(steps: int) -> Callable[[int], None]:
         def script(width: int) -> None:
