@@ -170,10 +170,11 @@ class Watch:
 
     def _let_go_of_backward(self) -> None:
         """Put the backward pass back, or let it pass if somebody who began later wraps it still."""
-        later = next((watch for watch in _WATCHING if watch._engine == self._run_backward), None)
+        own: Any = self._run_backward
+        later = next((watch for watch in _WATCHING if watch._engine == own), None)
         if later is not None:
             later._engine = self._engine
-        elif torch.autograd._engine_run_backward == self._run_backward:  # type: ignore[attr-defined]
+        elif torch.autograd._engine_run_backward == own:  # type: ignore[attr-defined]
             torch.autograd._engine_run_backward = self._engine  # type: ignore[attr-defined, assignment]
         else:
             self.asleep = True

@@ -110,6 +110,7 @@ class Recorder(Operations):
         self._unused = unused
         self.escaped = False  # what ran unrecorded matters: all of it has to be recorded
         self.elsewhere: RecordingError | None = None  # an optimizer stepped in another thread
+        self._thread = 0  # in which it records
         self._late = False  # a further optimizer steps, after the one that counts the steps
 
     @property
@@ -128,8 +129,8 @@ class Recorder(Operations):
                 "another thread is recording; expected one recording at a time, since all of them see what any thread computes. "
                 "Record one after the other, or in processes of their own"
             )
-        _RECORDING.append(self)
         self._thread = me
+        _RECORDING.append(self)
         self.watch.__enter__()
         self._compile = torch.compile
         self._stance: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
