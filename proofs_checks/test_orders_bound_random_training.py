@@ -17,9 +17,9 @@ multiples of 1/4, mostly of 1/2. A reading that is too small by 1/2 at one numbe
 from fractions import Fraction
 
 import pytest
+from growth import Growth, measured, too_fast
 from hypothesis import Phase, example, given, settings
 
-from tpdyn.claims.growth import Growth, measured, too_fast
 from tpdyn.program.instructions import Apply
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Orders, read

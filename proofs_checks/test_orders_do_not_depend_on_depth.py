@@ -8,9 +8,9 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from growth import measured
 
 import tpdyn
-from tpdyn.claims.growth import measured
 from tpdyn.regimes.prediction import Regime
 
 SPEC = importlib.util.spec_from_file_location("depth", Path(__file__).parents[1] / "benchmarks" / "depth.py")

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from growth import measured
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tpdyn
-from tpdyn.claims.growth import measured
 from tpdyn.regimes.prediction import Regime
 
 Function = Callable[[Tensor], Tensor]

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from growth import measured
 from hypothesis import settings
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -22,7 +23,6 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 import tpdyn
-from tpdyn.claims.growth import measured
 from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.prediction import Regime
 

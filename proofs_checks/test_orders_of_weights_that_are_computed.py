@@ -19,6 +19,7 @@ from itertools import count, pairwise
 
 import pytest
 import torch
+from growth import measured
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -26,7 +27,6 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import tpdyn
-from tpdyn.claims.growth import measured
 from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.program.builder import Builder

@@ -7,7 +7,7 @@ s X X^T / n), for the readout is Gaussian. So the statement is that G = s X X^T 
 an output is 3 Var G / (E G)^2, of order 1/n. Source: Tensor Programs I (arXiv 1910.12478); its repository GP4A lists the
 architectures.
 
-Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) The mean of G over `SEEDS` networks of
+Statistical, for architectures drawn by Hypothesis (`networks.py`): (a) The mean of G over `SEEDS` networks of
 width `WIDTH` is within 6 standard errors plus `REST` of `tpdyn.nngp`. (b) The variance of G falls from width 32 to 256 with
 an exponent within `NEAR` of 1. (c) 400 outputs of one architecture, divided by the predicted deviation, pass a
 Kolmogorov-Smirnov test at 1e-4. GRU and batch norm are outside of `tpdyn.nngp`. Gates and states of different steps depend
@@ -26,12 +26,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from networks import FEATURES, TOKENS, Wide, inputs, networks
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
 import tpdyn
-from tpdyn.testing.networks import FEATURES, TOKENS, Wide, inputs, networks
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
 EXAMPLES = {"quick": 1, "thorough": 60}.get(PROFILE, 10)

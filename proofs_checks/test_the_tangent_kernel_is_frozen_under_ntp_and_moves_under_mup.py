@@ -7,7 +7,7 @@ by order n^-1/2 at most. This is the kernel regime (Tensor Programs IV, arXiv 20
 and a rate of order n its relative change is of order 0. This is muP, up to its symmetry. (Below width 128 the random start,
 of order n^-1/2, still dominates both.)
 
-Statistical, for architectures drawn by Hypothesis (`tpdyn.testing.networks`): (a) The empirical K is averaged over `SEEDS`
+Statistical, for architectures drawn by Hypothesis (`networks.py`): (a) The empirical K is averaged over `SEEDS`
 networks of width 256. It is within 6 standard errors plus `REST` of `tpdyn.ntk`. The bias is of order 1/n. K fluctuates
 less by a factor of at least 1.6 than at width 16 (theory: 4). The logarithm of the measured factor spreads by 0.2. So false
 alarms are at 4.6 and a kernel that does not settle at 2.3 standard deviations. (b) The relative change of K in 4 steps
@@ -28,10 +28,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from networks import Wide, inputs, networks
 from numpy.typing import NDArray
 
 import tpdyn
-from tpdyn.testing.networks import Wide, inputs, networks
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "")
 EXAMPLES = {"quick": 1, "thorough": 40}.get(PROFILE, 8)

@@ -38,6 +38,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import FEATURES, TOKENS, Wide, inputs
 from numpy.typing import NDArray
 
 import tpdyn
@@ -47,7 +48,6 @@ from tpdyn.limits.limit import Limit
 from tpdyn.program.builder import Builder
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Regime
-from tpdyn.testing.networks import FEATURES, TOKENS, Wide, inputs
 from tpdyn.testing.perceptrons import mlp_program
 
 QUICK = os.environ.get("HYPOTHESIS_PROFILE", "") == "quick"

@@ -1,17 +1,19 @@
-"""Which steps of a framework's loop are recorded? The first ones. Training then goes on unchanged."""
+"""What do the callbacks of all frameworks share? The first steps are recorded, or a monitor watches all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from tpdyn.monitoring.monitor import monitor
 from tpdyn.program.program import Program
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.record import recording
 
 
 class FirstSteps:
-    """A recording that a callback begins and ends: what the callbacks of all frameworks have in common.
+    """A recording that a callback begins and ends. Training then goes on unchanged.
 
     steps: number of optimizer steps to record. width: the model's width, to join several recordings
     (`tpdyn.recorder.record.joined`). path: file for the program as JSON, written once the steps are done. on_ready: called
@@ -70,3 +72,19 @@ class FirstSteps:
         self._recording.__exit__(None if error is None else type(error), error, None)
         if self._path is not None and error is None:
             self._path.write_text(self.program.to_json(), encoding="utf-8")
+
+
+class Watching:
+    """A monitor that a callback begins and ends. options: of `tpdyn.monitor`. `watched`: the monitor, once training began."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self.watched: monitor | None = None
+
+    def _begin(self, model: Any, optimizers: Any) -> None:
+        self.watched = monitor(model, optimizers, **self._options)
+        self.watched.__enter__()
+
+    def _end(self) -> None:
+        if self.watched is not None:
+            self.watched.__exit__(None, None, None)

@@ -14,8 +14,7 @@ from typing import Any, final
 
 from transformers import TrainerCallback
 
-from tpdyn.integrations.first_steps import FirstSteps
-from tpdyn.monitoring.monitor import monitor
+from tpdyn.integrations.first_steps import FirstSteps, Watching
 
 __all__ = ["MonitorCallback", "RecordingCallback"]
 
@@ -38,21 +37,15 @@ class RecordingCallback(FirstSteps, TrainerCallback):  # type: ignore[misc]
 
 
 @final
-class MonitorCallback(TrainerCallback):  # type: ignore[misc]
+class MonitorCallback(Watching, TrainerCallback):  # type: ignore[misc]
     """Watches `Trainer.train()`; see `tpdyn.monitor` for the options. `watched` is the monitor, once training began."""
-
-    def __init__(self, **options: Any) -> None:
-        self._options = options
-        self.watched: monitor | None = None
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
     ) -> None:
         """Start watching the trainer's model and optimizer."""
-        self.watched = monitor(model, optimizer, **self._options)
-        self.watched.__enter__()
+        self._begin(model, optimizer)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop watching."""
-        if self.watched is not None:
-            self.watched.__exit__(None, None, None)
+        self._end()

@@ -14,8 +14,7 @@ from typing import Any, final
 
 from lightning.pytorch.callbacks import Callback
 
-from tpdyn.integrations.first_steps import FirstSteps
-from tpdyn.monitoring.monitor import monitor
+from tpdyn.integrations.first_steps import FirstSteps, Watching
 
 __all__ = ["MonitorCallback", "RecordingCallback"]
 
@@ -42,23 +41,17 @@ class RecordingCallback(FirstSteps, Callback):  # type: ignore[misc]
 
 
 @final
-class MonitorCallback(Callback):  # type: ignore[misc]
+class MonitorCallback(Watching, Callback):  # type: ignore[misc]
     """Watches `Trainer.fit()`; see `tpdyn.monitor` for the options. `watched` is the monitor, once training began."""
-
-    def __init__(self, **options: Any) -> None:
-        self._options = options
-        self.watched: monitor | None = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start watching the module and the trainer's optimizers."""
-        self.watched = monitor(pl_module, trainer.optimizers, **self._options)
-        self.watched.__enter__()
+        self._begin(pl_module, trainer.optimizers)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Stop watching."""
-        if self.watched is not None:
-            self.watched.__exit__(None, None, None)
+        self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Stop watching, because training failed."""
-        self.on_train_end(trainer, pl_module)
+        self._end()

@@ -186,7 +186,7 @@ def _described(call: _Call, optimizer: Optimizer, known: Mapping[int, str]) -> C
         if all(id(parameter) in names for parameter in parameters):
             expression, identity, inner = text, id(_unwrapped(module)), names
             break
-    settings = {key for group in groups for key in group if _is_number(group[key]) or key == "param_names"}
+    settings = {key for group in groups for key in group if is_number(group[key]) or key == "param_names"}
     pairs = [(known.get(id(p), ""), inner.get(id(p), str(number))) for number, p in enumerate(parameters)]
     return Construction(call.file, call.line, call.end, expression, identity, tuple(pairs), frozenset(settings))
 
@@ -201,7 +201,8 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Tell whether a setting of an optimizer is one number."""
     if isinstance(value, torch.Tensor):
         return value.numel() == 1
     return isinstance(value, int | float) and not isinstance(value, bool)

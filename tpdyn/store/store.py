@@ -210,6 +210,6 @@ def read(path: Path) -> Run | None:
         table = parquet.read_table(path)
         facts = json.loads(table.schema.metadata[METADATA])
         columns = [table.column(name).to_pylist() for name in Measured._fields]
-        return Run(str(facts["key"]), facts, [Measured(*row) for row in zip(*columns, strict=True)])
+        return Run(str(facts["key"]), facts, list(map(Measured._make, zip(*columns, strict=True))))
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException):
         return None

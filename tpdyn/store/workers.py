@@ -201,19 +201,13 @@ def _streamed(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterator
     import joblib
 
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-    try:
+    with _sent():
         stream = parallel(joblib.delayed(_numbered)(run, number, task) for number, task in list(tasks.items()))
-    except Exception as error:
-        raise _unpicklable(error) from error
-    try:
-        yield from stream
-    except Exception as error:
-        if _is_pickling(error):
-            raise _unpicklable(error) from error
-        raise
-    finally:
-        with contextlib.suppress(Exception):
-            stream.close()
+        try:
+            yield from stream
+        finally:
+            with contextlib.suppress(Exception):
+                stream.close()
 
 
 def _in_rounds(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterator[tuple[int, R]]:
@@ -222,15 +216,10 @@ def _in_rounds(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterato
 
     waiting = list(tasks.items())
     for start in range(0, len(waiting), jobs):
-        try:
-            with joblib.Parallel(n_jobs=jobs, batch_size=1) as parallel:
-                found = parallel(
-                    joblib.delayed(_numbered)(run, number, task) for number, task in waiting[start : start + jobs]
-                )
-        except Exception as error:
-            if _is_pickling(error):
-                raise _unpicklable(error) from error
-            raise
+        with _sent(), joblib.Parallel(n_jobs=jobs, batch_size=1) as parallel:
+            found = parallel(
+                joblib.delayed(_numbered)(run, number, task) for number, task in waiting[start : start + jobs]
+            )
         yield from found
 
 
@@ -238,20 +227,21 @@ def _numbered(run: Callable[[T], R], number: int, task: T) -> tuple[int, R]:
     return number, run(task)
 
 
-def _is_pickling(error: BaseException | None) -> bool:
-    while error is not None:
-        if "pickle" in type(error).__name__.lower() or "pickle" in str(error):
-            return True
-        error = error.__cause__
-    return False
-
-
-def _unpicklable(error: Exception) -> Exception:
-    if not _is_pickling(error):
-        return error
-    return WorkersError(
-        f"the function cannot be sent to workers ({error}). Put it into a file, so that workers can import it, or use one job"
-    )
+@contextlib.contextmanager
+def _sent() -> Iterator[None]:
+    """Say what to do with a function that cannot be sent to workers."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if "pickle" in type(cause).__name__.lower() or "pickle" in str(cause):
+                raise WorkersError(
+                    f"the function cannot be sent to workers ({error}). Put it into a file, so that workers can import it, or "
+                    "use one job"
+                ) from error
+            cause = cause.__cause__
+        raise
 
 
 def _lost_errors() -> tuple[type[BaseException], ...]:

@@ -18,6 +18,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from tpdyn.scripts.construction import is_number
+
 INIT, OUTPUT = "init", "output"
 
 
@@ -53,8 +55,8 @@ def _settings(key: str, factor: float, met: Multiplied) -> Iterator[None]:
     def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         kept[id(optimizer)] = [group.get(key) for group in optimizer.param_groups]
         for group in optimizer.param_groups:
-            met.settings |= {name: float(value) for name, value in group.items() if _is_number(value)}
-            if _is_number(group.get(key)):
+            met.settings |= {name: float(value) for name, value in group.items() if is_number(value)}
+            if is_number(group.get(key)):
                 met.touched |= bool(group[key] != 0)
                 group[key] = group[key] * factor
 
@@ -123,9 +125,3 @@ def _removed(*handles: Any) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, torch.Tensor):
-        return value.numel() == 1
-    return isinstance(value, int | float) and not isinstance(value, bool)

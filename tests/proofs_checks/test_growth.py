@@ -3,7 +3,8 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from tpdyn.claims.growth import measured, too_fast
+from growth import measured, too_fast
+
 from tpdyn.claims.theorems import Abc
 from tpdyn.exponents import Scaling
 from tpdyn.program.builder import Builder

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import find
-
-from tpdyn.testing.networks import BLOCKS, FEATURES, TOKENS, Wide, inputs, networks
+from networks import BLOCKS, FEATURES, TOKENS, Wide, inputs, networks
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
