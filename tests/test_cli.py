@@ -12,13 +12,10 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 from typer.testing import CliRunner, Result
 
 from tpdyn.cli import app
 from tpdyn.commands import demo
-from tpdyn.commands.check import recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
@@ -312,32 +309,6 @@ def test_an_operation_without_a_rule_is_outside_and_named_with_its_line(
     assert verdict["regime"] is None
     assert published(verdict) == []
     assert left_behind() == ["verdict.json"]
-
-
-def test_no_more_is_ever_done_than_there_is() -> None:
-    """A run that is given up and begun again, as training uses what an evaluation kept, is one more."""
-
-    class Scaled(nn.Linear):
-        size = 1.0
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if not torch.is_grad_enabled():
-                self.size = x.abs().max().item()
-            return super().forward(x) * self.size
-
-    def train(width: int) -> None:
-        model = Scaled(3, width)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for _ in range(2):
-            with torch.no_grad():
-                model(torch.ones(4, 3))
-            optimizer.zero_grad()
-            model(torch.ones(4, 3)).square().mean().backward()
-            optimizer.step()
-
-    told: list[tuple[int, int]] = []
-    recorded(train, steps=2, progress=lambda what, done, total: told.append((done, total)))
-    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4), (5, 5)]
 
 
 @pytest.mark.parametrize("function", ["interrupted", "saves_when_interrupted"])

@@ -93,9 +93,9 @@ def test_a_patched_script_runs_with_a_wrapped_model(found: fixing.Fixed, monkeyp
     train = load("script.py:train")
     for wrap in (torch.nn.DataParallel, lambda model: torch.compile(model, backend="eager")):
         torch.manual_seed(0)
-        wrapped, optimizer = train(40, 0, wrap)  # type: ignore[call-arg, misc]
+        wrapped, optimizer = train(40, 2, wrap)  # type: ignore[call-arg, misc]
         torch.manual_seed(0)
-        plain, as_plain = train(40, 0)  # type: ignore[call-arg, misc]
+        plain, as_plain = train(40, 2)  # type: ignore[call-arg, misc]
         for mine, other in zip(wrapped.parameters(), plain.parameters(), strict=True):
             assert torch.equal(mine, other)
         assert [group["lr"] for group in optimizer.param_groups] == [group["lr"] for group in as_plain.param_groups]
