@@ -220,6 +220,7 @@ def test_hooks_are_gone_afterwards_and_errors_of_the_script_come_through() -> No
         raise ZeroDivisionError
     assert torch.autograd._engine_run_backward is before  # type: ignore[attr-defined]
     assert not module._global_forward_hooks and not module._global_forward_pre_hooks
+    assert not module._has_any_global_hook()  # type: ignore[no-untyped-call]
 
 
 def test_a_limit_below_one_is_refused() -> None:

@@ -159,6 +159,8 @@ class Watch:
         _WATCHING.remove(self)
         for handle in self._handles:
             handle.remove()
+            # torch forgets this one: compiled modules would warn of global hooks from then on.
+            module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
         self._let_go_of_backward()
         if kind is None:
             try:
