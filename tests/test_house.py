@@ -295,7 +295,6 @@ WITHOUT_MIRROR = {
     "readings.kernels.": "one recursion: tests/readings/kernels/test_reading.py, value by value against networks",
     "integrations.": "callbacks of frameworks: tests/integrations/test_callbacks.py",
     "parametrizing.maps.picture": "pictures that only eyes judge: tests/parametrizing/maps/test_diagram.py draws them",
-    "commands.check": "the command: tests/test_cli.py",
     "commands.demo": "the command: tests/test_cli.py",
     "commands.fix": "the command: tests/parametrizing/editing/test_fix.py",
     "commands.limit": "the command: tests/commands/test_simulate.py",

@@ -129,6 +129,9 @@ def test_what_the_sampler_has_no_rule_for_is_outside_with_its_line(script: Path)
     ("words", "message"),
     [
         (("--widths", "0"), "expected positive whole numbers"),
+        (("--widths", "100,100"), "100 is given twice; expected different widths"),
+        (("--widths", "100", "--record-widths", "8,8,12"), "8 is given twice; expected different widths"),
+        (("--widths", "100", "--device", "gpu"), "device is 'gpu', which cannot be used here"),
         (("--widths", "100", "--dtype", "half"), "--dtype half: expected float64 or float32"),
         (("--widths", "1000000000000"), "GiB and"),
     ],

@@ -128,6 +128,7 @@ def check(
     something without a rule.
     """
     required = _regime(require) if require else None
+    check_distinct(widths, "--widths")
     if measured:
         check_widths(widths, "--widths")
         with translated():
@@ -248,6 +249,7 @@ def recorded(
 ) -> Program:
     """Record a script as a program in a symbolic width; raise `BadInput` or `BeyondTheory` where that fails."""
     sizes = tuple(widths or default_widths(train))
+    check_distinct(sizes, "--record-widths")
     progress("recording", 0, len(sizes) + 1)
     # A run that is begun again counts, and there is one more.
     watched = Watched(train, lambda done: progress("recording", done, max(done, len(sizes) + 1)), seconds=time_limit)
@@ -287,14 +289,20 @@ def cells(
         )
 
 
+def check_distinct(widths: Sequence[int], option: str) -> None:
+    """Refuse widths that come twice; raises `BadInput`."""
+    twice = [width for width in dict.fromkeys(widths) if widths.count(width) > 1]
+    if twice:
+        given = ", ".join(map(str, widths))
+        raise BadInput(f"{option} {given}: {', '.join(map(str, twice))} is given twice; expected different widths")
+
+
 def check_widths(widths: Sequence[int], option: str) -> None:
     """Refuse widths that are not positive, come twice, or are too few; raises `BadInput`."""
     given = ", ".join(map(str, widths)) or "none"
     if any(width < 1 for width in widths):
         raise BadInput(f"{option} {given}: expected whole numbers from 1 up; a width of 0 makes an empty network")
-    twice = [width for width in dict.fromkeys(widths) if widths.count(width) > 1]
-    if twice:
-        raise BadInput(f"{option} {given}: {', '.join(map(str, twice))} is given twice; expected different widths")
+    check_distinct(widths, option)
     if len(widths) < 2:
         raise BadInput(
             f"{option} {given}: expected at least two different ones, better four that double, e.g. 64,128,256,512: one width "

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, final
 
-from tpdyn.commands.check import recorded
+from tpdyn.commands.check import check_distinct, recorded
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.limits.forecast import Forecasts, forecast
+from tpdyn.measuring.run import check_device
 from tpdyn.readings.sampled.simulate import Simulated, simulate
 from tpdyn.reporting.progress import Progress, silent
 
@@ -80,6 +81,9 @@ def simulated(
     kind = float_type(dtype)
     if not widths:
         raise BadInput("--widths names no width; expected e.g. 1000,100000")
+    check_distinct(widths, "--widths")
+    with translated():
+        check_device(device)
     program = recorded(train, widths=record_widths, steps=steps, progress=progress)
     with translated():
         runs = tuple(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tpdyn.commands.check import name_of, script_of, script_widths
+from tpdyn.commands.check import check_distinct, name_of, script_of, script_widths
 from tpdyn.commands.failures import BadInput, translated
 from tpdyn.commands.fix import Fixed, fixed
 from tpdyn.commands.rebuild import note_transfers
@@ -63,6 +63,7 @@ def transfers(
         )
     factors = [2.0 ** (power / per_power) for power in range(low * per_power, high * per_power + 1)]
     try:
+        check_distinct(widths, "--widths")
         checked(widths, factors, seeds, steps)
     except ValueError as error:
         raise BadInput(str(error)) from error
