@@ -168,9 +168,10 @@ def derivation(program: Program, position: int, sizes: Sequence[Order], changes:
             lines.append(f"{names[operand.var]}: {power(total)}")
         return lines
 
-    instruction = statement.instruction
     size = sizes[position]
-    match instruction:
+    terms: list[tuple[Order, Operand]]
+    constants: list[str] = []
+    match statement.instruction:
         case Leaf(law=law):
             return [f"a value that the program starts from ({law.kind})", [f"{power(size)}, by its law"], []]
         case Contract(operands=(one, other), scale=scale):
@@ -181,7 +182,7 @@ def derivation(program: Program, position: int, sizes: Sequence[Order], changes:
             rule = (
                 "entry by entry" if not wide else f"summed over {'n' if len(wide) == 1 else f'{len(wide)} axes of n'}"
             )
-            parts = [f"{names[one.var]}: {power(sizes[one.var])}", f"{names[other.var]}: {power(sizes[other.var])}"]
+            parts = listed(sizes, [(ZERO, one), (ZERO, other)])
             if scale.order:
                 parts.append(f"factor {scale}: {power(scale.order)}")
             if wide and gain is not None:
@@ -189,23 +190,16 @@ def derivation(program: Program, position: int, sizes: Sequence[Order], changes:
             moved = _bilinear(names, one, other, sizes, changes, power)
             return [f"a product, {rule}: orders add", parts, moved]
         case Contract(operands=operands, scale=scale):
-            return [
-                "a sum over axes",
-                listed(sizes, [(scale.order, each) for each in operands]),
-                listed(changes, [(scale.order, each) for each in operands]),
-            ]
-        case Combine(terms=terms, constant=constant):
-            scaled = [(scale.order, operand) for scale, operand in terms]
-            parts = listed(sizes, scaled)
+            rule, terms = "a sum over axes", [(scale.order, each) for each in operands]
+        case Combine(terms=scaled, constant=constant):
+            rule, terms = "a linear combination: the largest part leads", [(by.order, each) for by, each in scaled]
             if not constant.is_zero:
-                parts.append(f"the constant {constant}: {power(constant.order)}")
-            return ["a linear combination: the largest part leads", parts, listed(changes, scaled)]
+                constants.append(f"the constant {constant}: {power(constant.order)}")
         case Apply(function=function, operands=operands):
-            plain = [(ZERO, each) for each in operands]
-            return [f"{function}, entry by entry", listed(sizes, plain), listed(changes, plain)]
-        case Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral():
-            plain = [(ZERO, each) for each in operands_of(instruction)]
-            return [f"{kind(statement)}: entries of what it reads", listed(sizes, plain), listed(changes, plain)]
+            rule, terms = f"{function}, entry by entry", [(ZERO, each) for each in operands]
+        case (Gather() | Scatter() | Slice() | Concat() | Eigenvalues() | Spectral()) as taken:
+            rule, terms = f"{kind(statement)}: entries of what it reads", [(ZERO, each) for each in operands_of(taken)]
+    return [rule, [*listed(sizes, terms), *constants], listed(changes, terms)]
 
 
 def _wide(program: Program, operand: Operand, label: int) -> bool:
