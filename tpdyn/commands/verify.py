@@ -203,7 +203,9 @@ def _terminations_raise() -> Iterator[None]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process and all that it started: each leads a session of its own."""
+    """Stop a process that still runs, and all that it started: each leads a session of its own."""
+    if process.poll() is not None:
+        return
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -230,14 +232,15 @@ class _Run:
     def all_of(self, files: Sequence[Path], jobs: int, tell: Progress) -> list[Theorem]:
         """Run the files; return their theorems, in the order in which they end."""
         waiting, running, theorems = list(files), dict[Path, tuple[subprocess.Popen[bytes], float]](), list[Theorem]()
-        with _terminations_raise(), self._stopping(running):
+        with _terminations_raise(), contextlib.ExitStack() as at_the_end:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     path = waiting.pop(0)
                     running[path] = (self._started(path), time.monotonic())
+                    at_the_end.callback(_stop, running[path][0])
                 time.sleep(0.1)
                 for path, (process, start) in list(running.items()):
-                    lines = self._lines(path)
+                    lines = _lines(self._outcomes(path))
                     tests = sum("test" in line for line in lines)
                     total = next((line["collected"] for line in lines if "collected" in line), 0)
                     if process.poll() is None:
@@ -248,16 +251,6 @@ class _Run:
                     theorems.append(self._ended(path, process.returncode, time.monotonic() - start))
                     tell("theorems", len(theorems), len(files))
         return theorems
-
-    @contextlib.contextmanager
-    def _stopping(self, running: Mapping[Path, tuple[subprocess.Popen[bytes], float]]) -> Iterator[None]:
-        """Stop what still runs at the end, and keep what it proved."""
-        try:
-            yield
-        finally:
-            for path, (process, _) in running.items():
-                _stop(process)
-                self._keep(path)
 
     def _started(self, path: Path) -> subprocess.Popen[bytes]:
         self._outcomes(path).unlink(missing_ok=True)
@@ -297,35 +290,23 @@ class _Run:
             )
 
     def _ended(self, path: Path, status: int, seconds: float) -> Theorem:
-        lines = self._lines(path)
+        lines = _lines(self._outcomes(path))
         tests = [line for line in lines if "test" in line]
-        passed = self._keep(path)
+        figures = "\n".join(line["printed"] for line in _lines(self._kept(path)))  # of this run, and of those before
         failures = [(line["test"], line["text"]) for line in tests if line["outcome"] == "failed"]
         if status not in (0, 1, 5) and not failures:
             failures = [(path.name, f"pytest ended with status {status}:\n{self._said(path).read_text()[-3000:]}")]
         return Theorem(
             path.stem,
             "fails" if failures else "holds",
-            passed,
+            sum(line["outcome"] == "passed" for line in tests),
             sum(line["outcome"] == "skipped" for line in tests),
             sum(line.get("known", 0) for line in lines),
             round(seconds, 1),
             tuple(failures),
             tuple((line["test"], line["reason"]) for line in tests if line["outcome"] == "xfailed"),
-            self._figures(path),
+            tuple(line for line in figures.splitlines() if line.strip()),
         )
-
-    def _keep(self, path: Path) -> int:
-        """Write down the tests of a file that passed in this run, with what they printed, and count them."""
-        passed = [line for line in self._lines(path) if line.get("outcome") == "passed"]
-        with self._kept(path).open("a") as file:
-            file.writelines(json.dumps({name: line[name] for name in ("test", "printed")}) + "\n" for line in passed)
-        return len(passed)
-
-    def _figures(self, path: Path) -> tuple[str, ...]:
-        """Return what the tests of a file printed, in this run and in those before."""
-        kept = [json.loads(line) for line in self._kept(path).read_text().splitlines()]
-        return tuple(line for each in kept for line in each["printed"].splitlines() if line.strip())
 
     def _kept(self, path: Path) -> Path:
         """Return where the names of a proof's tests that passed stay: another text of the proof is another proof."""
@@ -337,7 +318,8 @@ class _Run:
     def _said(self, path: Path) -> Path:
         return self.folder / f"{path.stem}.txt"
 
-    def _lines(self, path: Path) -> list[dict[str, Any]]:
-        outcomes = self._outcomes(path)
-        text = outcomes.read_text() if outcomes.exists() else ""
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Read the lines that are there, but for one that is being written."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

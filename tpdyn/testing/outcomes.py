@@ -1,25 +1,26 @@
 """How does a run of pytest say what became of each test, so that it can be watched and resumed? One line of JSON a test.
 
 A pytest plugin (`-p tpdyn.testing.outcomes`), steered by two variables: `TPDYN_OUTCOMES` names the file to add lines to.
-`TPDYN_KNOWN` names the file of tests that need not run again (such lines, too). What a test prints is kept: its figures. It
-imports nothing of the package.
+`TPDYN_KNOWN` names the file of tests that need not run again. Those that pass are added to it, with what they print: their
+figures. It imports nothing of the package.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+OUTCOMES, KNOWN = "TPDYN_OUTCOMES", "TPDYN_KNOWN"
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     """Leave out what is known, and say how many are left."""
-    path = os.environ.get("TPDYN_KNOWN")
+    path = os.environ.get(KNOWN)
     kept = Path(path).read_text().splitlines() if path and Path(path).exists() else []
     known = {json.loads(line)["test"] for line in kept}
     left_out = [item for item in items if name_of(item.nodeid) in known]
@@ -29,40 +30,20 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     _write({"collected": len(items), "known": len(left_out)})
 
 
-def pytest_runtest_setup(item: Any) -> None:
-    """Note when a test begins."""
-    item.stash.setdefault(_STARTED, (time.monotonic(), time.process_time()))
-
-
-def pytest_runtest_makereport(item: Any, call: Any) -> None:
-    """Note how long its call took, in seconds and in seconds of this process' own work."""
-    wall, own = item.stash.get(_STARTED, (time.monotonic(), time.process_time()))
-    item.user_properties[:] = [("seconds", time.monotonic() - wall), ("cpu", time.process_time() - own)]
-
-
 def pytest_runtest_logreport(report: Any) -> None:
     """Write one line for each test: at its call, or earlier if it did not come so far."""
     if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
         outcome = "xfailed" if hasattr(report, "wasxfail") and report.outcome == "skipped" else report.outcome
-        spent = dict(report.user_properties)
-        _write(
-            {
-                "test": name_of(report.nodeid),
-                "outcome": outcome,
-                "seconds": round(spent.get("seconds", 0.0), 2),
-                "cpu": round(spent.get("cpu", 0.0), 2),
-                "text": "" if outcome != "failed" else report.longreprtext[-6000:],
-                "printed": report.capstdout[-4000:] if outcome == "passed" else "",
-                "reason": report.wasxfail if hasattr(report, "wasxfail") else "",
-            }
-        )
+        line = {"test": name_of(report.nodeid), "outcome": outcome, "reason": getattr(report, "wasxfail", "")}
+        _write(line | {"text": report.longreprtext[-6000:] if outcome == "failed" else ""})
+        if outcome == "passed":
+            _write({"test": line["test"], "printed": report.capstdout[-4000:]}, KNOWN)
 
 
 def pytest_collectreport(report: Any) -> None:
     """Count a file that cannot be imported as failed."""
     if report.failed:
-        _write({"test": name_of(report.nodeid), "outcome": "failed", "seconds": 0.0, "cpu": 0.0,
-                "text": str(report.longrepr)[-6000:], "reason": ""})  # fmt: skip
+        _write({"test": name_of(report.nodeid), "outcome": "failed", "text": str(report.longrepr)[-6000:]})
 
 
 def name_of(nodeid: str) -> str:
@@ -71,15 +52,8 @@ def name_of(nodeid: str) -> str:
     return f"{Path(file).name}::{test}" if test else Path(file).name
 
 
-def _write(line: dict[str, Any]) -> None:
-    path = os.environ.get("TPDYN_OUTCOMES")
+def _write(line: dict[str, Any], variable: str = OUTCOMES) -> None:
+    path = os.environ.get(variable)
     if path:
         with open(path, "a") as file:
             file.write(json.dumps(line) + "\n")
-
-
-class _Started:
-    """A key of pytest's stash."""
-
-
-_STARTED: Any = _Started()
