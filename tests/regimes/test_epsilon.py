@@ -74,9 +74,9 @@ def test_nothing_is_said_without_a_measured_size(program: Program) -> None:
 def test_the_verdict_tells_the_width(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     from tpdyn.reporting import terminal
 
-    terminal.show_prediction(tpdyn.predict(program))
+    terminal.show(tpdyn.predict(program))
     assert "epsilon is negligible up to a width of about" in " ".join(capsys.readouterr().out.split())
-    terminal.show_prediction(tpdyn.predict(replace(program, guarded=dict.fromkeys(program.guarded, 1e-8))))
+    terminal.show(tpdyn.predict(replace(program, guarded=dict.fromkeys(program.guarded, 1e-8))))
     assert "epsilon is not negligible even at width 56" in " ".join(capsys.readouterr().out.split())
 
 

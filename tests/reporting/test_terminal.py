@@ -16,16 +16,13 @@ from rich.console import Console
 from tpdyn.claims.report import Report, compare
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.regimes.prediction import Prediction, Regime
-from tpdyn.reporting.terminal import console, sentence, show, show_prediction
+from tpdyn.reporting.terminal import console, sentence, show
 
 
 def printed(what: Report | Prediction, width: int = 80, terminal: bool = False, **options: Any) -> str:
     out = io.StringIO()
     made = Console(file=out, width=width, force_terminal=terminal, color_system=None, highlight=False)
-    if isinstance(what, Report):
-        show(what, made, **options)
-    else:
-        show_prediction(what, made, **options)
+    show(what, made, **options)
     return out.getvalue()
 
 

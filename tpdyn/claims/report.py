@@ -232,6 +232,31 @@ def with_limit(report: Report, approach: Approach) -> Report:
     return replace(report, approach=approach, beside=beside(approach, confidence=report.confidence))
 
 
+def expected_rows(prediction: Prediction) -> tuple[ReportRow, ...]:
+    """Return one row a module without runs: the size that it has at first, and the largest change of all steps."""
+    rows = [row for row in prediction.rows() if row.kind in COMPARED]
+    expected = []
+    for name in dict.fromkeys(row.name for row in rows):
+        mine = [row for row in rows if row.name == name]
+        first, largest = mine[0], max((row.change for row in mine if row.change is not None), default=None)
+        at_most = any(row.at_most for row in mine if row.change == largest)
+        expected.append(
+            ReportRow(
+                name,
+                first.size,
+                None,
+                largest,
+                None,
+                "not measured",
+                first.source,
+                mine[-1].step,
+                at_most,
+                role=_role(mine),
+            )
+        )
+    return tuple(expected)
+
+
 def row_to_dict(row: ReportRow) -> dict[str, Any]:
     """Return a row of the verdict as JSON data."""
     return {
@@ -260,6 +285,12 @@ def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:
     return steps - 1
 
 
+def _role(rows: list[Row]) -> Literal["output", "hidden", "other"]:
+    if rows[0].kind == "output":
+        return "output"
+    return "hidden" if any(row.learns is not None for row in rows) else "other"
+
+
 def _row(
     name: str,
     rows: list[Row],
@@ -274,9 +305,7 @@ def _row(
     first = min(rows, key=lambda row: row.step)
     row = next((row for row in rows if row.step == step), None)
     size_order = first.size
-    role: Literal["output", "hidden", "other"] = "output" if first.kind == "output" else "other"
-    if role == "other" and any(each.learns is not None for each in rows):
-        role = "hidden"
+    role = _role(rows)
     if row is None or name not in measurement.names:
         why = f"not called in step {step}" if row is None else "the runs have no module of this name"
         if first.kind == "value":

@@ -134,14 +134,12 @@ def check(
         if show_dims:
             print(checked.prediction.program.dims_table(), end="\n\n")
         command = checking.fix_command(words, checked.prediction.program, steps)
+        terminal.show(checked.report or checked.prediction, exponents=exponents, statements=statements, fix=command)
         if checked.report is not None:
-            terminal.show(checked.report, exponents=exponents, statements=statements, fix=command)
             if picture is not None:
                 pictures.save(coordinates.draw(checked.report), picture)
                 print(f"\n  picture: {picture}", end="")
             print(f"\n  tensorboard --logdir {logdir}")
-        else:
-            terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements, fix=command)
         if checked.no_limit:
             say(f"no limit to put beside the runs: {checked.no_limit}")
         if checked.exit is failures.Exit.ANOTHER_REGIME:
@@ -203,7 +201,7 @@ def predict(
         write = files.json_writer(json)
         checked = checking.predicted(program_in(target), require=require)
         write(partial(checked.to_dict, title=target.name))
-        terminal.show_prediction(checked.prediction, exponents=exponents, statements=statements)
+        terminal.show(checked.prediction, exponents=exponents, statements=statements)
         if checked.exit is failures.Exit.ANOTHER_REGIME:
             say(f"required: {require}; predicted: {checked.prediction.regime.value}")
         leave(checked.exit)

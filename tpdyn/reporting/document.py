@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tpdyn.claims.outcome import ReportRow
-from tpdyn.claims.report import Report, row_to_dict
+from tpdyn.claims.report import Report, expected_rows, row_to_dict
 from tpdyn.claims.statistics import CROSSOVER, FLOOR, GROWING_CROSSOVER, OrderEstimate, estimate_order
 from tpdyn.exponents import Order, direction
 from tpdyn.limits.comparison import Approach
@@ -43,6 +43,8 @@ IDENTITY = ("statements", "parameters", "marks")
 
 Document = dict[str, Any]
 
+NO_RUNS: Document = {"size": [], "change": [], "split": None, "fits": []}
+
 
 def of_report(report: Report, *, title: str = "", script: str = "", runs: tuple[int, int] | None = None) -> Document:
     """Make the document of a check. runs: (made, in all) while further runs are being made."""
@@ -63,7 +65,7 @@ def of_report(report: Report, *, title: str = "", script: str = "", runs: tuple[
         "device": measurement.device,
         "runs": None if runs is None else list(runs),
         "loss": _listed(measurement.loss),
-        "modules": [_module(report, row) for row in report.rows()],
+        "modules": [_module(report.prediction, row, report) for row in report.rows()],
     }
 
 
@@ -72,7 +74,6 @@ def of_prediction(
 ) -> Document:
     """Make the document of a prediction without runs; fields of measurements are null or empty. runs: see `of_report`."""
     rows = [row for row in prediction.rows() if row.kind in COMPARED]
-    names = list(dict.fromkeys(row.name for row in rows))
     return {
         **_head("check", title, script),
         "regime": prediction.regime.value,
@@ -96,7 +97,7 @@ def of_prediction(
         "runs": None if runs is None else list(runs),
         "loss": [],
         "limit": None,
-        "modules": [_expected(prediction, name) for name in names],
+        "modules": [_module(prediction, row) for row in expected_rows(prediction)],
     }
 
 
@@ -246,40 +247,17 @@ def _location(source: Source) -> Document | None:
     return {"file": source.file, "line": source.line, "text": source.text.strip()} if source.file else None
 
 
-def _expected(prediction: Prediction, name: str) -> Document:
-    """Describe a module of a prediction that was not measured."""
-    rows = [row for row in prediction.rows() if row.name == name and row.kind in COMPARED]
-    changes = [row.change for row in rows if row.change is not None]
-    last = rows[-1]
-    hidden = any(row.learns is not None for row in rows)
-    return {
-        "name": name,
-        "role": "output" if last.kind == "output" else "hidden" if hidden else "other",
-        "size_order": _order(rows[0].size),
-        "measured_size_order": None,
-        "change_order": _order(max(changes, default=None)),
-        "at_most": last.at_most,
-        "measured_change_order": None,
-        "verdict": None,
-        "by": None,
-        "note": "",
-        "source": str(rows[0].source),
-        **_from_rows(prediction, rows, last.step),
-        "size": [],
-        "change": [],
-        "split": None,
-        "fits": [],
-    }
-
-
-def _module(report: Report, row: ReportRow) -> Document:
-    """Describe a module of a report: what `Report.to_dict` says of it, and its runs."""
-    prediction, runs = report.prediction, report.measured(row.name)
+def _module(prediction: Prediction, row: ReportRow, report: Report | None = None) -> Document:
+    """Describe a module of a report: what `Report.to_dict` says of it, and its runs. Of a prediction: without runs."""
     rows = [each for each in prediction.rows() if each.name == row.name and each.kind in COMPARED]
+    described = row_to_dict(row) | _from_rows(prediction, rows, row.step)
+    if report is None:
+        return described | {"verdict": None, "by": None, **NO_RUNS}
+    runs = report.measured(row.name)
     drawn = (
         runs if runs.widths == report.measurement.widths else report.measurement
     )  # curves have the widths of live runs
-    return row_to_dict(row) | _from_rows(prediction, rows, row.step) | _runs(drawn, rows, row.name, report.confidence)
+    return described | _runs(drawn, rows, row.name, report.confidence)
 
 
 def _from_rows(prediction: Prediction, rows: Sequence[Row], step: int) -> Document:
@@ -302,7 +280,7 @@ def _from_rows(prediction: Prediction, rows: Sequence[Row], step: int) -> Docume
 def _runs(measurement: Measurement, rows: Sequence[Row], name: str, confidence: float) -> Document:
     """Collect the sizes and changes [width, seed, step] of a module, and the slope of each step."""
     if name not in measurement.names:
-        return {"size": [], "change": [], "split": None, "fits": []}
+        return NO_RUNS
     k, wide = measurement.index(name), rows[0].wide
     sizes, changes = (measurement.size, measurement.change) if wide else (measurement.rms, measurement.change_rms)
     size, change = (np.where(measurement.completed[:, :, None], each[..., k], np.nan) for each in (sizes, changes))

@@ -11,22 +11,21 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from tpdyn.claims.beside import counted, distances
 from tpdyn.claims.outcome import Outcome, ReportRow
-from tpdyn.claims.report import Report
-from tpdyn.exponents import Order
+from tpdyn.claims.report import Report, expected_rows
 from tpdyn.program.program import Program
 from tpdyn.program.show import show_statement
-from tpdyn.regimes.prediction import COMPARED, Prediction, Reason, Regime
+from tpdyn.regimes.prediction import Prediction, Reason, Regime
 from tpdyn.reporting.table import Line, line_of, location, table, without_control
 from tpdyn.reporting.words import advice, counted_noun, evidence, headline, listed, missing, sentence
 
-__all__ = ["console", "sentence", "show", "show_prediction"]
+__all__ = ["console", "sentence", "show"]
 
 COLOURS = {
     Regime.UNSTABLE: "red",
@@ -42,55 +41,37 @@ MOST_FORMULA = 60
 
 
 def show(
-    report: Report, to: Console | None = None, *, facts: bool = True, exponents: bool = False, statements: bool = False,
-    fix: str = "",
+    verdict: Report | Prediction, to: Console | None = None, *, facts: bool = True, exponents: bool = False,
+    statements: bool = False, fix: str = "",
 ) -> None:  # fmt: skip
-    """Print the verdict of a report.
+    """Print the verdict of a report, or of a prediction without runs.
 
     facts: also what else matters. exponents: powers of n instead of factors. statements: instructions of the program beside
     the lines of the script. fix: the command that writes the remedy into the script, if there is one.
     """
     out = to or console()
-    prediction = report.prediction
-    lines = [*_headline(prediction, out.width), *_wrapped("  ", _moved(report), out.width)]
-    lines += _wrapped("  ", evidence(report), out.width, EVIDENCE_COLOURS[report.outcome])
-    for text in (*missing(report), *advice(report)):
-        lines += _wrapped("  ", text, out.width)
-    lines += _limit(report, out.width)
+    report, prediction = (verdict, verdict.prediction) if isinstance(verdict, Report) else (None, verdict)
+    lines = _headline(prediction, out.width)
+    if report is not None:
+        lines += _wrapped("  ", _moved(report), out.width)
+        lines += _wrapped("  ", evidence(report), out.width, EVIDENCE_COLOURS[report.outcome])
+        for text in (*missing(report), *advice(report)):
+            lines += _wrapped("  ", text, out.width)
+        lines += _limit(report, out.width)
+    step, rows = (None, expected_rows(prediction)) if report is None else (report.step, report.rows())
     lines += [
         Text(""),
-        *_cause(prediction, out.width, statements, fix, report.outcome),
+        *_cause(prediction, out.width, statements, fix, None if report is None else report.outcome),
         Text(""),
-        *_legend(exponents, out.width, report.step),
+        *_legend(exponents, out.width, step),
+        *table(_lines(prediction, rows, report is not None), out.width, exponents=exponents, step=step),
     ]
-    lines += table(_measured_lines(report), out.width, exponents=exponents, step=report.step)
-    for names, note in _row_notes(report.rows()):
+    for names, note in _row_notes(rows):
         lines += _wrapped("  ", f"{listed(names)}: {note}", out.width)
     if facts:
         lines += [Text(""), *_notes(prediction, report, out.width, statements)]
-    _print(out, lines)
-
-
-def show_prediction(
-    prediction: Prediction,
-    to: Console | None = None,
-    *,
-    exponents: bool = False,
-    statements: bool = False,
-    fix: str = "",
-) -> None:
-    """Print a prediction alone, without runs beside it; the options are those of `show`."""
-    out = to or console()
-    lines = [
-        *_headline(prediction, out.width),
-        Text(""),
-        *_cause(prediction, out.width, statements, fix),
-        Text(""),
-        *_legend(exponents, out.width),
-    ]
-    lines += table(_lines(prediction), out.width, exponents=exponents)
-    lines += [Text(""), *_notes(prediction, None, out.width, statements)]
-    _print(out, lines)
+    for line in lines:
+        out.print(line, soft_wrap=True, markup=False)
 
 
 def console() -> Console:
@@ -111,11 +92,6 @@ def tolerant(stream: object) -> None:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None and getattr(stream, "errors", "") == "strict":
         reconfigure(errors="replace")
-
-
-def _print(out: Console, lines: Iterable[Text]) -> None:
-    for line in lines:
-        out.print(line, soft_wrap=True, markup=False)
 
 
 def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None = None) -> list[Text]:
@@ -251,30 +227,13 @@ def _legend(exponents: bool, width: int, step: int | None = None) -> list[Text]:
     return _wrapped("  ", what + ("" if step is None else f"; changes after {counted_noun(step, 'step')}"), width)
 
 
-def _measured_lines(report: Report) -> list[Line]:
-    """Return a line for each row. What learns though its change vanishes, as a unit vector's does, is said to learn."""
-    small = {row.name for row in report.prediction.rows() if row.learns and row.change is not None and row.change < 0}
-    return [line_of(row, learns=True if row.name in small else None) for row in report.rows()]
-
-
-def _lines(prediction: Prediction) -> list[Line]:
-    names = dict.fromkeys(row.name for row in prediction.rows() if row.kind in COMPARED)
-    lines = []
-    for name in names:
-        rows = [row for row in prediction.rows() if row.name == name and row.kind in COMPARED]
-        changes: list[Order] = [row.change for row in rows if row.change is not None]
-        largest = max((change for change in changes if change is not None), default=None)
-        lines.append(
-            Line(
-                name or "(root)",
-                rows[0].size,
-                largest,
-                any(row.at_most for row in rows if row.change == largest),
-                rows[0].source,
-                learns=None if all(row.learns is None for row in rows) else any(row.learns for row in rows),
-            )
-        )
-    return lines
+def _lines(prediction: Prediction, rows: Sequence[ReportRow], measured: bool) -> list[Line]:
+    """Return a line for each row. Beside runs only what learns though its change vanishes, as a unit vector's, is said to learn."""
+    learns: dict[str, bool] = {}
+    for row in prediction.rows():
+        if row.learns is not None and (not measured or (row.learns and row.change is not None and row.change < 0)):
+            learns[row.name] = learns.get(row.name, False) or row.learns
+    return [line_of(row, learns.get(row.name)) for row in rows]
 
 
 def _row_notes(rows: Sequence[ReportRow]) -> list[tuple[list[str], str]]:
