@@ -233,7 +233,7 @@ def with_limit(report: Report, approach: Approach) -> Report:
 
 
 def expected_rows(prediction: Prediction) -> tuple[ReportRow, ...]:
-    """Return one row a module without runs: the size that it has at first, and the largest change of all steps."""
+    """Return one row a module without runs: its size at first, and the largest change of all steps."""
     rows = [row for row in prediction.rows() if row.kind in COMPARED]
     expected = []
     for name in dict.fromkeys(row.name for row in rows):

@@ -228,7 +228,7 @@ def _legend(exponents: bool, width: int, step: int | None = None) -> list[Text]:
 
 
 def _lines(prediction: Prediction, rows: Sequence[ReportRow], measured: bool) -> list[Line]:
-    """Return a line for each row. Beside runs only what learns though its change vanishes, as a unit vector's, is said to learn."""
+    """Return a line for each row. Beside runs, only what learns though its change vanishes is said to learn: unit vectors."""
     learns: dict[str, bool] = {}
     for row in prediction.rows():
         if row.learns is not None and (not measured or (row.learns and row.change is not None and row.change < 0)):
