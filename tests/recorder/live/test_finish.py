@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from tpdyn.program.program import Origin
-from tpdyn.recorder.live.finish import ancestors
 from tpdyn.recorder.live.recorder import record_tape
-from tpdyn.recorder.live.tape import Node, Ref, Tape
+from tpdyn.recorder.live.tape import Node, Ref, Tape, behind
 
 
 def node(*args: object, **kwargs: object) -> Node:
@@ -21,8 +20,8 @@ def test_a_node_reads_the_refs_in_its_nested_arguments() -> None:
 
 def test_ancestors_are_all_that_a_root_depends_on_by_arguments_of_either_kind() -> None:
     nodes = [node(), node(Ref(0)), node([Ref(1)]), node(Ref(0), out=Ref(2)), node(Ref(3))]
-    assert ancestors(nodes, [Ref(3)]) == {0, 1, 2, 3}
-    assert ancestors(nodes, [Ref(1), Ref(0)]) == {0, 1}
+    assert set(behind(nodes, [Ref(3)])) == {0, 1, 2, 3}
+    assert set(behind(nodes, [Ref(1), Ref(0)])) == {0, 1}
 
 
 def recorded() -> Tape:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, final
@@ -147,7 +147,7 @@ def planned(
         and (round(attribute.value, 4) != attribute.value or any(word in attribute.name.lower() for word in SCALES))
     }
     follow = frozenset(group for group in groups if group not in ambiguous)
-    doubtful = tuple(f"{name}" for name in powers if name not in scales)
+    doubtful = tuple(name for name in powers if name not in scales)
     return Plan(base, wide, attributes, follow, scales, initials, doubtful), ambiguous
 
 
@@ -223,7 +223,7 @@ def own_copy(model: nn.Module) -> nn.Module:
     """Return the model itself, its parameters made anew with their own values."""
     with _disable_current_modes():
         twin = copy.deepcopy(model)
-    _renew(twin)
+    _renew(twin, lambda name, old: old.detach().clone())
     return twin
 
 
@@ -233,20 +233,13 @@ def resized(model: nn.Module, plan: Plan, width: int) -> nn.Module:
         twin = copy.deepcopy(model)
         for attribute in plan.attributes:
             _set_attribute(twin, attribute, plan, width)
-    done: dict[int, nn.Parameter] = {}
+    _renew(twin, lambda name, old: old.new_empty(_shape(old, plan.wide[name], plan, width)))
     for path, module in twin.named_modules():
-        for name, parameter in list(module._parameters.items()):
-            if parameter is None:
-                continue
-            if id(parameter) not in done:
-                shape = _shape(parameter, plan.wide[_joined(path, name)], plan, width)
-                done[id(parameter)] = nn.Parameter(parameter.new_empty(shape), parameter.requires_grad)
-            setattr(module, name, done[id(parameter)])
         for name, buffer in list(module._buffers.items()):
             if buffer is not None:
                 module._buffers[name] = _buffer(_joined(path, name), buffer, plan, width)
     _draw(twin, plan, width / plan.base)
-    _renew(twin)
+    _renew(twin, lambda name, old: old.detach().clone())
     return twin
 
 
@@ -320,13 +313,13 @@ def _draw(twin: nn.Module, plan: Plan, growth: float) -> None:
                     initial.fill(parameter, growth)
 
 
-def _renew(twin: nn.Module) -> None:
+def _renew(twin: nn.Module, new: Callable[[str, nn.Parameter], Tensor]) -> None:
     """Make every parameter once more, in the order of its module: so recordings of two copies begin alike."""
     done: dict[int, nn.Parameter] = {}
-    for module in twin.modules():
+    for path, module in twin.named_modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is None:
                 continue
             if id(parameter) not in done:
-                done[id(parameter)] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                done[id(parameter)] = nn.Parameter(new(_joined(path, name), parameter), parameter.requires_grad)
             setattr(module, name, done[id(parameter)])

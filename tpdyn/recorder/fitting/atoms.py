@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import final
 
 from tpdyn.exponents import Scaling
-from tpdyn.program.instructions import Concat, Eigenvalues, Slice, Spectral, operands_of
+from tpdyn.program.instructions import Concat, Eigenvalues, Operand, Slice, Spectral, operands_of
 from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement, describe
 from tpdyn.recorder.lowered import Reshape
 
@@ -199,20 +199,25 @@ class _Search:
             return self.concat_axes(statement, instruction)
         by_label: dict[int, Node] = {}
         for operand in operands_of(instruction):
-            self.bind(by_label, operand.axes, self.nodes[operand.var])
+            self.bind(by_label, operand)
         if isinstance(instruction, (Eigenvalues, Spectral)):  # rows and columns of a symmetric matrix are one space
             sides = ([by_label[label] for label in side] for side in (instruction.rows, instruction.columns))
             self.atoms.unify(*sides)
         return self.result_nodes(by_label, shape)
 
-    def bind(self, by_label: dict[int, Node], axes: Sequence[int], nodes: Sequence[Node | None]) -> None:
-        for label, node in zip(axes, nodes, strict=True):
-            if node is None:
+    def bind(self, by_label: dict[int, Node], operand: Operand, besides: int | None = None) -> None:
+        """Unify the axes of an operand with those of the same label, but for one label."""
+        for label, node in zip(operand.axes, self.nodes[operand.var], strict=True):
+            if node is None or label == besides:
                 continue
             if label not in by_label:
                 by_label[label] = node
             elif by_label[label] != node:
                 self.atoms.unify([by_label[label]], [node])
+
+    def along(self, operand: Operand, label: int) -> Node | None:
+        """Return the operand's axis of that label, where it has one."""
+        return self.nodes[operand.var][operand.axes.index(label)] if label in operand.axes else None
 
     def result_nodes(self, by_label: dict[int, Node], shape: Sequence[Scaling]) -> tuple[Node | None, ...]:
         nodes: list[Node | None] = []
@@ -225,11 +230,8 @@ class _Search:
 
     def slice_axes(self, statement: FittedStatement, cut: Slice) -> tuple[Node | None, ...]:
         by_label: dict[int, Node] = {}
-        axis = cut.value.axes.index(cut.axis)
-        source = self.nodes[cut.value.var][axis]
-        others = [(a, x) for a, x in zip(cut.value.axes, self.nodes[cut.value.var], strict=True) if a != cut.axis]
-        self.bind(by_label, [a for a, _ in others], [x for _, x in others])
-        part = self.part_taken(statement, cut, source)
+        self.bind(by_label, cut.value, besides=cut.axis)
+        part = self.part_taken(statement, cut, self.along(cut.value, cut.axis))
         if part is not None and cut.axis < len(statement.shape):
             by_label[cut.axis] = part
         return self.result_nodes(by_label, statement.shape)
@@ -269,10 +271,8 @@ class _Search:
         for part in concat.parts:
             if part is None:
                 continue
-            pairs = list(zip(part.axes, self.nodes[part.var], strict=True))
-            ends.append(next((node for label, node in pairs if label == concat.axis), None))
-            others = [(label, node) for label, node in pairs if label != concat.axis]
-            self.bind(by_label, [label for label, _ in others], [node for _, node in others])
+            ends.append(self.along(part, concat.axis))
+            self.bind(by_label, part, besides=concat.axis)
         if size.is_wide:
             measure = common_measure([size, *concat.lengths])
             if measure is None:
@@ -310,7 +310,7 @@ class _Search:
         """Split both sides of a finite slice or concatenation alike, where one of them is a product of atoms."""
         instruction = statement.instruction
         if isinstance(instruction, Slice):
-            source = self.nodes[instruction.value.var][instruction.value.axes.index(instruction.axis)]
+            source = self.along(instruction.value, instruction.axis)
             if source is None or instruction.axis >= len(statement.shape) or instruction.step != 1:
                 return
             result = self.nodes[position][instruction.axis]
@@ -319,11 +319,7 @@ class _Search:
             self.share_inner([source, result], [instruction.start])
         elif isinstance(instruction, Concat) and not statement.shape[instruction.axis].is_wide:
             result = self.nodes[position][instruction.axis]
-            ends = [
-                self.nodes[part.var][part.axes.index(instruction.axis)]
-                for part in instruction.parts
-                if part is not None and instruction.axis in part.axes
-            ]
+            ends = [self.along(part, instruction.axis) for part in instruction.parts if part is not None]
             nodes = [node for node in [result, *ends] if node is not None]
             self.share_inner(nodes, list(instruction.lengths))
 

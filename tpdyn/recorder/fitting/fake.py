@@ -95,25 +95,16 @@ _MACHINERY = (
 
 
 @final
-class _Noting(TorchDispatchMode):
-    def __init__(self, numbers: Numbers) -> None:
+class _Asked(TorchDispatchMode):
+    """Lets something else say which number leaves a tensor; it is given a way to ask the tensor."""
+
+    def __init__(self, told: Callable[[Callable[[], Any]], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.numbers = numbers
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        return self.numbers.note(out) if func is torch.ops.aten._local_scalar_dense.default else out
-
-
-@final
-class _Answering(TorchDispatchMode):
-    def __init__(self, numbers: Numbers) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.numbers = numbers
+        self.told = told
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
-            return self.numbers.again()
+            return self.told(lambda: func(*args))
         return func(*args, **(kwargs or {}))
 
 
@@ -127,7 +118,7 @@ def noting(numbers: Numbers) -> Iterator[None]:
 
     torch.Tensor.tolist = noted  # type: ignore[method-assign, assignment]
     try:
-        with _Noting(numbers):
+        with _Asked(lambda ask: numbers.note(ask())):
             yield
     finally:
         torch.Tensor.tolist = tolist  # type: ignore[method-assign]
@@ -144,7 +135,7 @@ def answering(numbers: Numbers) -> Iterator[None]:
     FakeTensor.tolist = told  # type: ignore[method-assign, assignment]
     _foreach_supported_types.append(FakeTensor)  # gradients are clipped by the kernels that real ones would take
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), _Answering(numbers):
+        with FakeTensorMode(allow_non_fake_inputs=True), _Asked(lambda ask: numbers.again()):
             yield
     finally:
         FakeTensor.tolist = tolist  # type: ignore[method-assign]
@@ -153,11 +144,8 @@ def answering(numbers: Numbers) -> Iterator[None]:
 
 def signatures(tape: Tape) -> list[Signed]:
     """Return the operations on which named values depend, each after what it reads. The graph alone decides their order."""
-    wanted = [mark.ref for mark in tape.marks]
-    for parameter in tape.parameters:
-        wanted += [ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None]
     order: dict[int, int] = {}
-    for root in wanted:
+    for root in tape.named:
         stack = [(root.node, False)]
         while stack:
             index, ready = stack.pop()

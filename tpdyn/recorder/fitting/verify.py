@@ -22,7 +22,7 @@ from tpdyn.program.program import Program, Statement, View
 from tpdyn.recorder.canonical import Canonical
 from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.live.replay import double_by_default, double_type, replay
-from tpdyn.recorder.live.tape import Ref, Tape
+from tpdyn.recorder.live.tape import Ref, Tape, mapped
 from tpdyn.recorder.lowered import Lowered, LoweredStatement
 from tpdyn.recorder.lowering.evaluate import evaluate_some
 
@@ -76,31 +76,24 @@ DEFINITIONS: dict[Any, Any] = {
 
 def replay_in_double(tape: Tape) -> dict[Ref, Tensor]:
     """Return marks, versions and gradients of parameters, with all float arithmetic in float64."""
-    wanted = {mark.ref for mark in tape.marks}
-    for parameter in tape.parameters:
-        wanted.update(ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None)
 
     def double(item: Any) -> Any:
         if isinstance(item, Tensor):
             return item.to(double_type(item.dtype))
-        if isinstance(item, torch.dtype):
-            return double_type(item)
-        if isinstance(item, list | tuple):
-            return type(item)(double(entry) for entry in item)
-        return item
+        return double_type(item) if isinstance(item, torch.dtype) else item
 
     nodes = [
         replace(
             node,
             target=DEFINITIONS.get(node.target, node.target),
-            args=double(node.args),
-            kwargs={k: double(v) for k, v in node.kwargs.items()},
-            value=double(node.value),
+            args=mapped(node.args, double),
+            kwargs=mapped(node.kwargs, double),
+            value=mapped(node.value, double),
         )
         for node in tape.nodes
     ]
     with double_by_default():
-        return replay(replace(tape, nodes=nodes), wanted)
+        return replay(replace(tape, nodes=nodes), set(tape.named))
 
 
 def specialised(program: Program, width: int) -> Lowered:

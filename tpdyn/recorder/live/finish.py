@@ -7,26 +7,13 @@ the first forward pass are initialisation if parameters or buffers depend on the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from tpdyn.recorder.live.hooks import Watch
-from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, TapeParameter
-
-
-def ancestors(nodes: list[Node], roots: Iterable[Ref]) -> set[int]:
-    """Return the positions of all nodes on which the roots depend, themselves included."""
-    seen: set[int] = set()
-    stack = [ref.node for ref in roots]
-    while stack:
-        index = stack.pop()
-        if index not in seen:
-            seen.add(index)
-            stack += [ref.node for ref in nodes[index].reads]
-    return seen
+from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, TapeParameter, behind, mapped
 
 
 def used(marks: list[TapeMark], nodes: list[Node], parameters: list[TapeParameter]) -> list[TapeMark]:
@@ -35,9 +22,7 @@ def used(marks: list[TapeMark], nodes: list[Node], parameters: list[TapeParamete
     How often a policy acts before it is trained may depend on the width. A pass that only chose an action teaches nothing.
     """
     roots = [mark.ref for mark in marks if mark.kind == "loss"]
-    for parameter in parameters:
-        roots += [ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None]
-    needed = ancestors(nodes, roots)
+    needed = set(behind(nodes, [*roots, *(ref for parameter in parameters for ref in parameter.refs)]))
     forwards = {mark.forward for mark in marks if mark.ref.node in needed}
     calls: Counter[tuple[str, str, int]] = Counter()
     kept = []
@@ -67,28 +52,22 @@ def finished_tape(
     _name_inputs(nodes, watch, kept, inputs)
 
     stepped = {p.name for p in kept}
-    initial = ancestors(nodes, [p.versions[0] for p in kept] + [r for name, r in now.items() if name not in stepped])
+    begins = [p.versions[0] for p in kept] + [ref for name, ref in now.items() if name not in stepped]
+    initial = set(behind(nodes, begins))
     for index, node in enumerate(nodes):
         if node.origin.phase == "initialization" and index not in initial:
             node.origin = replace(node.origin, phase="data")
 
     marks = [mark for mark in raw.marks if mark.step < raw.steps]
-    roots = [mark.ref for mark in marks]
-    for parameter in kept:
-        roots += [*parameter.versions, *(g for g in parameter.gradients if g is not None)]
-    needed = sorted(ancestors(nodes, roots))
+    needed = sorted(behind(nodes, [*(mark.ref for mark in marks), *(ref for p in kept for ref in p.refs)]))
     moved_to = {old: new for new, old in enumerate(needed)}
 
     def moved(value: Any) -> Any:
-        if isinstance(value, Ref):
-            return Ref(moved_to[value.node], value.output, value.number)
-        return type(value)(map(moved, value)) if type(value) in (list, tuple) else value
+        return Ref(moved_to[value.node], value.output, value.number) if isinstance(value, Ref) else value
 
     for index in needed:
         node = nodes[index]
-        node.args = moved(node.args)
-        if node.kwargs:
-            node.kwargs = {key: moved(value) for key, value in node.kwargs.items()}
+        node.args, node.kwargs = mapped(node.args, moved), mapped(node.kwargs, moved)
     for parameter in kept:
         parameter.versions = [moved(ref) for ref in parameter.versions]
         parameter.gradients = [moved(ref) for ref in parameter.gradients]

@@ -219,44 +219,30 @@ class TracedNumber(float):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return float, (float(self),)
 
-    def __add__(self, other: Any) -> Any:
-        return self._numbers.made(aten.add.Tensor, float.__add__(self, other), self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._numbers.made(aten.add.Tensor, float.__radd__(self, other), other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._numbers.made(aten.sub.Tensor, float.__sub__(self, other), self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._numbers.made(aten.sub.Tensor, float.__rsub__(self, other), other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._numbers.made(aten.mul.Tensor, float.__mul__(self, other), self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._numbers.made(aten.mul.Tensor, float.__rmul__(self, other), other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._numbers.made(aten.div.Tensor, float.__truediv__(self, other), self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._numbers.made(aten.div.Tensor, float.__rtruediv__(self, other), other, self)
-
-    def __pow__(self, other: Any, modulus: None = None) -> Any:
-        return self._numbers.made(aten.pow.Tensor_Tensor, float.__pow__(self, other), self, other)
-
-    def __rpow__(self, other: Any, modulus: None = None) -> Any:
-        return self._numbers.made(aten.pow.Tensor_Tensor, float.__rpow__(self, other), other, self)
-
-    def __neg__(self) -> Any:
-        return self._numbers.made(aten.neg.default, float.__neg__(self), self)
-
     def __pos__(self) -> Any:
         return self
 
-    def __abs__(self) -> Any:
-        return self._numbers.made(aten.abs.default, float.__abs__(self), self)
+
+def _followed(method: str, overload: Any) -> Callable[..., Any]:
+    """Return a method of floats whose result is traced."""
+    plain, reflected = getattr(float, method), method.startswith("__r")
+
+    def traced(self: TracedNumber, *others: Any) -> Any:
+        operands = (*others[:1], self) if reflected else (self, *others[:1])
+        return self._numbers.made(overload, plain(self, *others), *operands)
+
+    return traced
+
+
+_ARITHMETIC = {
+    "add": aten.add.Tensor, "sub": aten.sub.Tensor, "mul": aten.mul.Tensor, "truediv": aten.div.Tensor,
+    "pow": aten.pow.Tensor_Tensor,
+}  # fmt: skip
+for _name, _overload in _ARITHMETIC.items():
+    for _method in (f"__{_name}__", f"__r{_name}__"):
+        setattr(TracedNumber, _method, _followed(_method, _overload))
+for _method, _overload in (("__neg__", aten.neg.default), ("__abs__", aten.abs.default)):
+    setattr(TracedNumber, _method, _followed(_method, _overload))
 
 
 def _maximum(*numbers: Any) -> Any:

@@ -31,7 +31,7 @@ from tpdyn.recorder.live.numbers import Numbers
 from tpdyn.recorder.live.schemas import Operation, operation
 from tpdyn.recorder.live.sparse import SparseTensors, dense, is_sparse, refused
 from tpdyn.recorder.live.storage import Storages
-from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape, meta_of
+from tpdyn.recorder.live.tape import InputKind, Meta, Node, Ref, Tape, behind, meta_of
 from tpdyn.recorder.live.unrecorded import Unrecorded
 
 aten = torch.ops.aten
@@ -505,14 +505,7 @@ class Operations(TorchDispatchMode, ABC):
 
     def _behind(self, ref: Ref) -> Iterator[Node]:
         """List the nodes on which a value depends."""
-        stack, seen = [ref.node], {ref.node}
-        while stack:
-            node = self._nodes[stack.pop()]
-            yield node
-            for read in node.reads:
-                if read.node not in seen:
-                    seen.add(read.node)
-                    stack.append(read.node)
+        return (self._nodes[index] for index in behind(self._nodes, [ref]))
 
     def _varies(self, ref: Ref) -> bool:
         """Tell whether a value depends on parameters, data or draws: the counters of an optimizer do not."""

@@ -26,7 +26,7 @@ from tpdyn.program.program import Origin, Phase, Source
 from tpdyn.recorder.errors import RecordingError, Told
 from tpdyn.recorder.fitting.declared import numbers_named
 from tpdyn.recorder.live.choices import Choices
-from tpdyn.recorder.live.finish import ancestors, finished_tape, used
+from tpdyn.recorder.live.finish import finished_tape, used
 from tpdyn.recorder.live.frames import source_of, user_source
 from tpdyn.recorder.live.hooks import (
     StopRecording,
@@ -40,7 +40,7 @@ from tpdyn.recorder.live.hooks import (
 from tpdyn.recorder.live.operations import Operations
 from tpdyn.recorder.live.storage import Geometry, Storages, geometry_of
 from tpdyn.recorder.live.surroundings import foreseeable, seed_everything, undisturbed
-from tpdyn.recorder.live.tape import Ref, Tape, TapeMark, TapeParameter
+from tpdyn.recorder.live.tape import Ref, Tape, TapeMark, TapeParameter, behind
 
 __all__ = ["Recorder", "RecordingError", "StopRecording", "record_tape"]
 
@@ -206,9 +206,8 @@ class Recorder(Operations):
         if not self._unrecorded.nodes:
             return False
         roots = [mark.ref for mark in self._tape.marks]
-        for _, parameter in self._parameters.values():
-            roots += [ref for ref in (*parameter.versions, *parameter.gradients) if ref is not None]
-        return not ancestors(self._nodes, roots).isdisjoint(self._unrecorded.nodes)
+        roots += [ref for _, parameter in self._parameters.values() for ref in parameter.refs]
+        return not set(behind(self._nodes, roots)).isdisjoint(self._unrecorded.nodes)
 
     # -- origins --------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tpdyn.program.lifetimes import dying
 from tpdyn.recorder.errors import RecordingError
-from tpdyn.recorder.live.tape import Ref, Tape
+from tpdyn.recorder.live.tape import Ref, Tape, mapped
 
 aten = torch.ops.aten
 
@@ -46,19 +47,19 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
     keep: only these are wanted; the others are let go of once nothing reads them any more.
     """
     values: dict[Ref, Tensor] = {}
-    dying = _last_reads(tape, frozenset(keep)) if keep is not None else {}
+    reads = ([ref.node for ref in node.reads] for node in tape.nodes)
+    freed = dying(reads, {ref.node for ref in keep}) if keep is not None else {}
 
     def value_of(item: Any) -> Any:
-        if isinstance(item, Ref):
-            return values[item].item() if item.number else values[item]
-        if isinstance(item, list):
-            return [value_of(entry) for entry in item]
-        return item
+        if not isinstance(item, Ref):
+            return item
+        return values[item].item() if item.number else values[item]
 
     with torch.no_grad():
         for index, node in enumerate(tape.nodes):
-            for ref in dying.get(index - 1, ()):
-                values.pop(ref, None)
+            for dead in freed.get(index - 1, ()):
+                for output in range(len(tape.nodes[dead].outputs)):
+                    values.pop(Ref(dead, output), None)
             if node.op == "input":
                 values[Ref(index)] = node.value
                 continue
@@ -67,8 +68,7 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
                     if value is not None:
                         values[Ref(index, output)] = value
                 continue
-            args = [value_of(item) for item in node.args]
-            kwargs = {key: value_of(item) for key, item in node.kwargs.items()}
+            args, kwargs = mapped(node.args, value_of), mapped(node.kwargs, value_of)
             target = node.target
             assert target is not None
             if target is aten.view.default:
@@ -85,21 +85,6 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
                 if isinstance(value, Tensor):
                     values[Ref(index, output)] = value
     return values if keep is None else {ref: values[ref] for ref in keep}
-
-
-def _last_reads(tape: Tape, kept: frozenset[Ref]) -> dict[int, list[Ref]]:
-    """Find which values nothing reads after which node."""
-    last: dict[Ref, int] = {}
-    for index, node in enumerate(tape.nodes):
-        for output in range(len(node.outputs)):
-            last[Ref(index, output)] = index
-        for ref in node.reads:
-            last[ref] = index
-    dying: dict[int, list[Ref]] = {}
-    for ref, index in last.items():
-        if ref not in kept:
-            dying.setdefault(index, []).append(ref)
-    return dying
 
 
 UNSTEADY = frozenset({"aten.linalg_lstsq.default"})

@@ -6,7 +6,7 @@ each with its origin in the script. In-place writes, views and optimizer kernels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, final
@@ -82,6 +82,15 @@ def _refs_in(items: Iterable[Any]) -> list[Ref]:
     return refs
 
 
+def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to each item of nested arguments that is not a list, tuple or dict."""
+    if isinstance(item, (list, tuple)):
+        return type(item)(mapped(part, function) for part in item)
+    if isinstance(item, dict):
+        return {key: mapped(part, function) for key, part in item.items()}
+    return function(item)
+
+
 @cache  # asked for each operation, by each rule that may concern it
 def base_name(op: str) -> str:
     """Shorten a name: "aten.add.Tensor" -> "add"."""
@@ -98,6 +107,11 @@ class TapeParameter:
     name: str
     versions: list[Ref] = field(default_factory=list)
     gradients: list[Ref | None] = field(default_factory=list)
+
+    @property
+    def refs(self) -> list[Ref]:
+        """All of them that there are."""
+        return [ref for ref in (*self.versions, *self.gradients) if ref is not None]
 
 
 @final
@@ -130,3 +144,19 @@ class Tape:
     numbers: dict[str, frozenset[int]] = field(default_factory=dict)
     default: torch.dtype = torch.float32
     evaluations: bool = False
+
+    @property
+    def named(self) -> list[Ref]:
+        """The values that have a name: marks, versions and gradients of parameters."""
+        return [mark.ref for mark in self.marks] + [ref for parameter in self.parameters for ref in parameter.refs]
+
+
+def behind(nodes: Sequence[Node], roots: Iterable[Ref]) -> Iterator[int]:
+    """Yield the positions of all nodes on which the roots depend, themselves included."""
+    waiting, seen = [ref.node for ref in roots], set[int]()
+    while waiting:
+        index = waiting.pop()
+        if index not in seen:
+            seen.add(index)
+            yield index
+            waiting += [ref.node for ref in nodes[index].reads]

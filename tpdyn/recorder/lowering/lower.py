@@ -12,7 +12,7 @@ import torch
 from tpdyn.program.instructions import Law, Leaf
 from tpdyn.program.program import Origin
 from tpdyn.recorder.live.replay import by_default
-from tpdyn.recorder.live.tape import Node, Ref, Tape, base_name
+from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, base_name, mapped
 from tpdyn.recorder.lowered import Lowered, LoweredMark, LoweredParameter
 from tpdyn.recorder.lowering.builder import LoweredBuilder, scaling
 from tpdyn.recorder.lowering.draws import measured_law
@@ -144,7 +144,7 @@ class _Lowering:
         self.builder = LoweredBuilder()
         self.values: dict[Ref, Made | None] = {}
         self.problems: dict[str, None] = {}
-        self.trained = self._needed([mark.ref for mark in tape.marks if mark.kind != "module"], self._versions())
+        self.trained = self._needed([mark for mark in tape.marks if mark.kind != "module"])
         # the first name wins: tied weights are one parameter
         self.initial: dict[Ref, str] = {}
         for parameter in tape.parameters:
@@ -160,7 +160,7 @@ class _Lowering:
                 self.drawn_as.setdefault(node.args[0], ref)
 
     def run(self) -> Lowered:
-        needed = self._needed([mark.ref for mark in self.tape.marks], self._versions())
+        needed = self._needed(self.tape.marks)
         for number, node in enumerate(self.tape.nodes):
             if number in needed:
                 self._node(number, node)
@@ -170,11 +170,6 @@ class _Lowering:
         return self._finish()
 
     # -- what is needed -----------------------------------------------------------------------------------------------
-
-    def _versions(self) -> list[Ref]:
-        """Return the parameters after each step, and their gradients."""
-        refs = (ref for parameter in self.tape.parameters for ref in (*parameter.versions, *parameter.gradients))
-        return [ref for ref in refs if ref is not None]
 
     def _copied(self, ref: Ref) -> Ref:
         """Return the value of which another is a copy, made in training (to restore a weight that is perturbed)."""
@@ -191,10 +186,11 @@ class _Lowering:
         meta = self.tape.nodes[ref.node].outputs[ref.output]
         return meta is not None and meta.dtype.is_floating_point
 
-    def _needed(self, marked: list[Ref], versions: list[Ref]) -> set[int]:
+    def _needed(self, marks: list[TapeMark]) -> set[int]:
         """Return the nodes on which named values depend."""
         needed: set[int] = set()
-        waiting = [ref.node for ref in (*filter(self._is_float, marked), *versions)]
+        waiting = [mark.ref.node for mark in marks if self._is_float(mark.ref)]
+        waiting += [ref.node for parameter in self.tape.parameters for ref in parameter.refs]
         while waiting:
             number = waiting.pop()
             if number in needed:
@@ -250,7 +246,7 @@ class _Lowering:
     def _outputs(self, number: int, node: Node) -> tuple[Made | None, ...]:
         if node.op == "input":
             return (self._input(node),)
-        call = Call.of(node, self._resolved(node.args), self._resolved(node.kwargs))
+        call = Call.of(node, mapped(node.args, self._resolved), mapped(node.kwargs, self._resolved))
         if call.holds(Refused):
             return (Refused(),) * len(node.outputs)
         if call.name in elementwise.SHAPE_ONLY and isinstance(call.args[0], StandsIn):
@@ -330,20 +326,15 @@ class _Lowering:
         return Known.full(meta.shape, 0.0, meta.dtype)
 
     def _resolved(self, item: Any) -> Any:
-        if isinstance(item, Ref):
-            if item not in self.values:
-                meta = self.tape.nodes[item.node].outputs[item.output]  # read for its shape only
-                if meta is None:
-                    return None
-                return self._zeros(item)
-            value = self.values[item]
-            number = value.number if item.number and isinstance(value, Known) else None
-            return value if number is None else number
-        if isinstance(item, (list, tuple)):
-            return type(item)(self._resolved(part) for part in item)
-        if isinstance(item, dict):
-            return {key: self._resolved(part) for key, part in item.items()}
-        return item
+        """Return the value of a Ref, or the number that operations get in its stead."""
+        if not isinstance(item, Ref):
+            return item
+        if item not in self.values:
+            meta = self.tape.nodes[item.node].outputs[item.output]  # read for its shape only
+            return None if meta is None else self._zeros(item)
+        value = self.values[item]
+        number = value.number if item.number and isinstance(value, Known) else None
+        return value if number is None else number
 
     # -- inputs and parameters ----------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ channels are wide, as the theory wants it (Tensor Programs I, arXiv 1910.12478).
 
     out[n, g, c, o...] = sum_{i, k...} patches[n, g, i, (o, k)...] * weight[g, c, i, k...]
 
-A transposed convolution is the same with the roles of the two sides of space swapped.
+A transposed convolution is the same with the roles of the two sides of space swapped. So there are three products: of the
+small side from the large one, of the large side from the small one, and of the weight from both.
 """
 
 from __future__ import annotations
@@ -103,7 +104,10 @@ def spread(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
 @final
 @dataclass(frozen=True, slots=True)
 class _Convolution:
-    """The shapes and letters of one convolution. `small` is the side of space with patches, seen from the `positions`."""
+    """The shapes and letters of one convolution: patches of the large side of space are seen from positions of the small one.
+
+    Letters of channels: "s" on the small side, "l" on the large one, in groups "g".
+    """
 
     windows: tuple[Window, ...]
     transposed: bool
@@ -118,9 +122,18 @@ class _Convolution:
         return ["k" + letter for letter in self.positions]
 
     @property
+    def small(self) -> list[str]:
+        """The letters of the small side."""
+        return ["n", "g", "s", *self.positions]
+
+    @property
     def seen(self) -> list[str]:
-        """The letters of patches."""
-        return [letter for pair in zip(self.positions, self.kernel, strict=True) for letter in pair]
+        """The letters of patches of the large side."""
+        return ["n", "g", "l", *(letter for pair in zip(self.positions, self.kernel, strict=True) for letter in pair)]
+
+    @property
+    def weight(self) -> list[str]:
+        return ["g", "s", "l", *self.kernel]
 
     def grouped(self, b: LoweredBuilder, x: Any, dim: int) -> Tensor:
         """Return a dim of channels as (group, channel in the group)."""
@@ -130,6 +143,22 @@ class _Convolution:
     def joined(self, b: LoweredBuilder, x: Any, dim: int) -> Tensor:
         shape = b.shape(x)
         return b.reshape(x, (*shape[:dim], shape[dim] * shape[dim + 1], *shape[dim + 2 :]))
+
+    def patches(self, b: LoweredBuilder, large: Any) -> Tensor:
+        return self.grouped(b, patches(b, large, self.windows), 1)
+
+    def to_small(self, b: LoweredBuilder, seen: Tensor, w: Tensor) -> Tensor:
+        """Return the small side, given patches of the large one."""
+        return self.joined(b, b.contract(self.small, (seen, self.seen), (w, self.weight)), 1)
+
+    def to_large(self, b: LoweredBuilder, small: Any, w: Tensor) -> Tensor:
+        """Return the large side, patches added up."""
+        pieces = b.contract(self.seen, (self.grouped(b, small, 1), self.small), (w, self.weight))
+        return spread(b, self.joined(b, pieces, 1), self.windows)
+
+    def to_weight(self, b: LoweredBuilder, small: Any, seen: Tensor) -> Tensor:
+        """Return the sum over positions of what both sides hold there."""
+        return self.joined(b, b.contract(self.weight, (self.grouped(b, small, 1), self.small), (seen, self.seen)), 0)
 
 
 def _plan(
@@ -165,20 +194,7 @@ def convolution(b: LoweredBuilder, x: Any, weight: Any, bias: Any, *geometry: An
     """Return a convolution (or a transposed one), in groups. geometry: the further arguments of `_plan`."""
     plan = _plan(b.shape(x), b.shape(weight), *geometry)
     w = plan.grouped(b, weight, 0)
-    if plan.transposed:
-        pieces = b.contract(
-            ["n", "g", "c", *plan.seen],
-            (plan.grouped(b, x, 1), ["n", "g", "i", *plan.positions]),
-            (w, ["g", "i", "c", *plan.kernel]),
-        )
-        out = spread(b, plan.joined(b, pieces, 1), plan.windows)
-    else:
-        product = b.contract(
-            ["n", "g", "c", *plan.positions],
-            (plan.grouped(b, patches(b, x, plan.windows), 1), ["n", "g", "i", *plan.seen]),
-            (w, ["g", "c", "i", *plan.kernel]),
-        )
-        out = plan.joined(b, product, 1)
+    out = plan.to_large(b, x, w) if plan.transposed else plan.to_small(b, plan.patches(b, x), w)
     if bias is None:
         return out
     return b.combine([(1, out), (1, b.reshape(bias, (-1, *(1,) * len(plan.windows))))])
@@ -190,25 +206,13 @@ def convolution_backward(
     """Return the gradients of x, weight and bias, as far as wanted: which are, comes after the geometry."""
     plan, mask = _plan(b.shape(x), b.shape(weight), *geometry), geometry[-1]
     w = plan.grouped(b, weight, 0)
-    dx: Tensor | None = None
-    dw: Tensor | None = None
     if plan.transposed:
-        seen = (plan.grouped(b, patches(b, grad, plan.windows), 1), ["n", "g", "c", *plan.seen])
-        if mask[0]:
-            dx = plan.joined(
-                b, b.contract(["n", "g", "i", *plan.positions], seen, (w, ["g", "i", "c", *plan.kernel])), 1
-            )
-        if mask[1]:
-            own = (plan.grouped(b, x, 1), ["n", "g", "i", *plan.positions])
-            dw = plan.joined(b, b.contract(["g", "i", "c", *plan.kernel], own, seen), 0)
+        seen = plan.patches(b, grad)
+        dx = plan.to_small(b, seen, w) if mask[0] else None
+        dw = plan.to_weight(b, x, seen) if mask[1] else None
     else:
-        back = (plan.grouped(b, grad, 1), ["n", "g", "c", *plan.positions])
-        if mask[0]:
-            pieces = b.contract(["n", "g", "i", *plan.seen], back, (w, ["g", "c", "i", *plan.kernel]))
-            dx = spread(b, plan.joined(b, pieces, 1), plan.windows)
-        if mask[1]:
-            own = (plan.grouped(b, patches(b, x, plan.windows), 1), ["n", "g", "i", *plan.seen])
-            dw = plan.joined(b, b.contract(["g", "c", "i", *plan.kernel], back, own), 0)
+        dx = plan.to_large(b, grad, w) if mask[0] else None
+        dw = plan.to_weight(b, grad, plan.patches(b, x)) if mask[1] else None
     db = reduce(b, grad, [d for d in range(len(b.shape(grad))) if d != 1]) if mask[2] else None
     return dx, dw, db
 

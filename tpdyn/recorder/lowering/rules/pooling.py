@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from tpdyn.recorder.lowering.builder import LoweredBuilder
+from tpdyn.recorder.lowering.rules.convolution import each
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.values import Argmax, Handle, Known, Refusal, Tensor
 
@@ -54,11 +56,6 @@ def _linear(maps: Callable[..., Maps], rank: int) -> tuple[Rule, Rule]:
     return rule, backward
 
 
-def _each(values: Sequence[int], rank: int) -> list[int]:
-    """Repeat one number for all dims of space."""
-    return list(values) * rank if len(values) == 1 else list(values)
-
-
 def _average_maps(
     sizes: Sequence[int],
     kernel: Sequence[int],
@@ -68,7 +65,7 @@ def _average_maps(
     count: bool = True,
     divisor: int | None = None,
 ) -> Maps:
-    kernel, stride, padding = (_each(v, len(sizes)) for v in (kernel, stride or kernel, padding))
+    kernel, stride, padding = (each(v, len(sizes)) for v in (kernel, stride or kernel, padding))
     maps = [
         _probed(
             size,
@@ -89,31 +86,25 @@ def _adaptive_maps(sizes: Sequence[int], outs: Sequence[int]) -> Maps:
 
 
 def _interpolation(kind: str, rank: int) -> tuple[Rule, Rule]:
-    """Make the rules of upsample_<kind><rank>d and its backward. Arguments: output sizes, [align_corners], a scale for each dim."""
-    corners = kind in ("linear", "bilinear", "trilinear", "bicubic", "_bilinear2d_aa", "_bicubic2d_aa")
+    """Make the rules of an upsampling along `rank` dims and its backward. Arguments: output sizes, [align_corners], a scale for
+    each dim."""
+    nearest = {"nearest": aten.upsample_nearest1d, "nearest-exact": aten._upsample_nearest_exact1d}
+
+    def along(x: torch.Tensor, out: int, flags: Sequence[bool], scale: float | None) -> torch.Tensor:
+        if kind == "bicubic":
+            image: torch.Tensor = aten.upsample_bicubic2d(x.unsqueeze(2), [1, out], *flags, None, scale)
+            return image.squeeze(2)
+        line: torch.Tensor = nearest.get(kind, aten.upsample_linear1d)(x, [out], *flags, scale)
+        return line
 
     def maps(sizes: Sequence[int], outs: Sequence[int], extra: Sequence[Any]) -> Maps:
-        flags, scales = (list(extra[:1]), list(extra[1:])) if corners else ([], list(extra))
+        corners = 0 if kind in nearest else 1
+        flags, scales = extra[:corners], list(extra[corners:])
         if len(scales) == 1 and isinstance(scales[0], (list, tuple)):
             scales = list(scales[0])
         scales += [None] * (rank - len(scales))
-        by_dim = []
-        for size, out, scale in zip(sizes, outs, scales, strict=True):
-            if kind in ("nearest", "nearest-exact"):
-                upsample: Any = aten.upsample_nearest1d if kind == "nearest" else aten._upsample_nearest_exact1d
-                by_dim.append(_probed(size, lambda x, u=upsample, o=out, s=scale: u(x, [o], s)))  # type: ignore[misc]
-            elif kind == "bicubic":
-                by_dim.append(
-                    _probed(
-                        size,
-                        lambda x, o=out, s=scale: aten.upsample_bicubic2d(  # type: ignore[misc]
-                            x.unsqueeze(2), [1, o], *flags, None, s
-                        ).squeeze(2),
-                    )
-                )
-            else:
-                by_dim.append(_probed(size, lambda x, o=out, s=scale: aten.upsample_linear1d(x, [o], *flags, s)))  # type: ignore[misc]
-        return by_dim
+        dims = zip(sizes, outs, scales, strict=True)
+        return [_probed(size, partial(along, out=out, flags=flags, scale=scale)) for size, out, scale in dims]
 
     def rule(b: LoweredBuilder, x: Any, outs: Sequence[int], *extra: Any) -> Tensor:
         if outs is None or any(out is None for out in outs):
@@ -133,24 +124,24 @@ def _edges(name: str, rank: int) -> tuple[Rule, Rule]:
     """Make the rules of reflection_pad<rank>d or replication_pad<rank>d and its backward; pads are listed last dim first."""
     op = getattr(aten, f"{name}1d")
 
-    def indices(sizes: Sequence[int], pads: Sequence[int]) -> list[Known]:
+    def indices(b: LoweredBuilder, x: Any, pads: Sequence[int]) -> list[tuple[int, Known]]:
+        """Return each dim of space, and which position is seen at each place of the padded one."""
+        sizes = b.shape(x)
         by_dim = []
-        for number, size in enumerate(sizes):
-            before, after = pads[2 * (rank - 1 - number)], pads[2 * (rank - 1 - number) + 1]
-            position = torch.arange(size, dtype=torch.float64).reshape(1, 1, size)
-            by_dim.append(Known(op(position, [before, after]).flatten().long(), name="padding"))
+        for dim, k in zip(range(len(sizes) - rank, len(sizes)), reversed(range(rank)), strict=True):
+            position = torch.arange(sizes[dim], dtype=torch.float64).reshape(1, 1, -1)
+            padded = op(position, list(pads[2 * k : 2 * k + 2]))
+            by_dim.append((dim, Known(padded.flatten().long(), name="padding")))
         return by_dim
 
     def rule(b: LoweredBuilder, x: Any, pads: Sequence[int]) -> Tensor:
-        lead = len(b.shape(x)) - rank
-        for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
-            x = b.pick(x, lead + number, index)
+        for dim, index in indices(b, x, pads):
+            x = b.pick(x, dim, index)
         return b.value(x)
 
     def backward(b: LoweredBuilder, grad: Any, x: Any, pads: Sequence[int]) -> Tensor:
-        lead = len(b.shape(x)) - rank
-        for number, index in enumerate(indices(b.shape(x)[lead:], pads)):
-            grad = b.put(grad, lead + number, index, b.shape(x)[lead + number])
+        for dim, index in indices(b, x, pads):
+            grad = b.put(grad, dim, index, b.shape(x)[dim])
         return b.value(grad)
 
     return rule, backward
@@ -187,7 +178,7 @@ def _tables(
     ceil: bool = False,
 ) -> list[torch.Tensor]:
     """List which positions each window sees, [out, kernel]; those in the padding see the first one that is not."""
-    kernel, stride, padding, dilation = (_each(v, len(sizes)) for v in (kernel, stride or kernel, padding, dilation))
+    kernel, stride, padding, dilation = (each(v, len(sizes)) for v in (kernel, stride or kernel, padding, dilation))
     tables = []
     for size, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True):
         span = size + 2 * p - d * (k - 1) - 1
@@ -262,7 +253,7 @@ def _maximum(tables: Callable[..., list[torch.Tensor]], rank: int) -> tuple[Rule
 def _pairs() -> dict[str, tuple[Rule, Rule]]:
     pairs = {"upsample_bicubic2d": _interpolation("bicubic", 2)}
     for rank, kind in enumerate(("linear", "bilinear", "trilinear"), 1):
-        pairs[f"upsample_{kind}{rank}d"] = _interpolation(kind, rank)
+        pairs[f"upsample_{kind}{rank}d"] = _interpolation("linear", rank)
         pairs[f"avg_pool{rank}d"] = _linear(_average_maps, rank)
         pairs[f"max_pool{rank}d_with_indices"] = _maximum(_tables, rank)
         pairs[f"_adaptive_avg_pool{rank}d"] = _linear(_adaptive_maps, rank)

@@ -105,45 +105,27 @@ def named(pair: Complex) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
     return (".real", pair.real), (".imag", pair.imag)
 
 
-def _alike(rule: Rule) -> Rule:
-    """Return the same done to the real and to the imaginary part (masks, indices and sizes serve both)."""
+def _by_parts(rule: Rule, *positions: int) -> Rule:
+    """Return the same done to the real and to the imaginary part of complex arguments; masks, indices and sizes serve both.
+
+    positions: of arguments that are taken for complex in any case, or lists of such. A real one has 0 for its imaginary part.
+    """
+
+    def part(b: LoweredBuilder, arg: Any, which: str) -> Any:
+        if isinstance(arg, (list, tuple)):
+            return [part(b, item, which) for item in arg]
+        return getattr(parts(b, arg), which)
 
     def both(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Any:
-        def part(which: str) -> list[Any]:
-            return [getattr(parts(b, arg), which) if is_complex(arg) else arg for arg in args]
-
         kwargs.pop("dtype", None)
-        real, imag = (rule(b, *part(which), **kwargs) for which in ("real", "imag"))
+        taken = positions or [k for k, arg in enumerate(args) if is_complex(arg)]
+        real, imag = (
+            rule(b, *(part(b, arg, which) if k in taken else arg for k, arg in enumerate(args)), **kwargs)
+            for which in ("real", "imag")
+        )
         return tuple(map(Complex, real, imag)) if isinstance(real, tuple) else Complex(real, imag)
 
     return both
-
-
-def _termwise(rule: Rule, *positions: int) -> Product:
-    """Return the same done to both parts of the arguments at `positions`. A real one among them has 0 for its imaginary
-    part.
-    """
-
-    def terms(b: LoweredBuilder, *args: Any, **kwargs: Any) -> Complex:
-        pairs = {k: parts(b, args[k]) for k in positions}
-        real = [pairs[k].real if k in pairs else arg for k, arg in enumerate(args)]
-        imag = [pairs[k].imag if k in pairs else arg for k, arg in enumerate(args)]
-        return Complex(rule(b, *real, **kwargs), rule(b, *imag, **kwargs))
-
-    return terms
-
-
-def _listed(rule: Rule) -> Rule:
-    """Make the rule that lays tensors end to end, or side by side."""
-
-    def laid(b: LoweredBuilder, tensors: Any, *args: Any, **kwargs: Any) -> Complex:
-        pairs = [parts(b, x) for x in tensors]
-        return Complex(
-            rule(b, [pair.real for pair in pairs], *args, **kwargs),
-            rule(b, [pair.imag for pair in pairs], *args, **kwargs),
-        )
-
-    return laid
 
 
 def _bilinear(rule: Rule) -> Product:
@@ -162,14 +144,14 @@ def _bilinear(rule: Rule) -> Product:
 mul = _bilinear(elementwise.mul)
 
 
-def _plus(product: Product) -> Product:
-    def rule(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Complex:
+def _plus(product: Product) -> Rule:
+    def rule(b: LoweredBuilder, start: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1, **_: Any) -> Any:
         return add(b, mul(b, beta, start), mul(b, alpha, product(b, x, y)))
 
     return rule
 
 
-add, sub = _termwise(elementwise.add, 0, 1), _termwise(elementwise.sub, 0, 1)
+add, sub = _by_parts(elementwise.add, 0, 1), _by_parts(elementwise.sub, 0, 1)
 
 
 def conj(b: LoweredBuilder, x: Any) -> Complex:
@@ -388,27 +370,27 @@ _PLAIN: dict[str, Rule] = {
     **elementwise.RULES, **views.RULES, **strides.RULES, **reductions.RULES, **indexing.RULES, **CUMULATIVE,
 }  # fmt: skip
 RULES: dict[str, Rule] = {
-    **{name: _alike(_PLAIN[name]) for name in _ALIKE},
+    **{name: _by_parts(_PLAIN[name]) for name in _ALIKE},
     **STARTS,
     "view_as_real": as_real,
     "_conj": conj,
     "_conj_physical": conj,
     "add": add,
     "sub": sub,
-    "rsub": _termwise(elementwise.rsub, 0, 1),
+    "rsub": _by_parts(elementwise.rsub, 0, 1),
     "mul": mul,
     "div": div,
     "addcmul": lambda b, x, y, z, *, value=1: add(b, x, mul(b, value, mul(b, y, z))),
-    "where": _termwise(elementwise.where, 1, 2),
+    "where": _by_parts(elementwise.where, 1, 2),
     "masked_fill": lambda b, x, mask, number: RULES["where"](b, mask, number, x),
-    "slice_scatter": _termwise(views.slice_scatter, 0, 1),
-    "select_scatter": _termwise(views.select_scatter, 0, 1),
-    "as_strided_scatter": _termwise(strides.as_strided_scatter, 0, 1),
-    "index_put": _termwise(indexing.index_put, 0, 2),
-    "index_add": _termwise(indexing.index_add, 0, 3),
-    "scatter_add": _termwise(indexing.scatter_add, 0, 3),
-    "cat": _listed(views.cat),
-    "stack": _listed(views.stack),
+    "slice_scatter": _by_parts(views.slice_scatter, 0, 1),
+    "select_scatter": _by_parts(views.select_scatter, 0, 1),
+    "as_strided_scatter": _by_parts(strides.as_strided_scatter, 0, 1),
+    "index_put": _by_parts(indexing.index_put, 0, 2),
+    "index_add": _by_parts(indexing.index_add, 0, 3),
+    "scatter_add": _by_parts(indexing.scatter_add, 0, 3),
+    "cat": _by_parts(views.cat, 0),
+    "stack": _by_parts(views.stack, 0),
     "reciprocal": reciprocal,
     "pow": power,
     "exp": exp,

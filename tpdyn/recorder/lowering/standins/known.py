@@ -14,11 +14,11 @@ import torch
 
 from tpdyn.program.instructions import Law
 from tpdyn.recorder.live.replay import double_by_default, double_type
-from tpdyn.recorder.live.tape import Node, base_name
+from tpdyn.recorder.live.tape import Node, base_name, mapped
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.draws import Draw, normal_draw
 from tpdyn.recorder.lowering.rules import randomness
-from tpdyn.recorder.lowering.standins.standin import Call, StandIn, mapped
+from tpdyn.recorder.lowering.standins.standin import Call, StandIn
 from tpdyn.recorder.lowering.values import (
     Handle,
     Known,
@@ -100,7 +100,8 @@ def fold(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], kind: KnownK
     # strides are not recorded: what was a view there may need a copy here
     target = torch.reshape if name in ("view", "_unsafe_view", "_reshape_alias") else node.target
     with torch.no_grad(), double_by_default():
-        result = target(*_tensors(args[:2] if target is torch.reshape else args), **_tensors(kwargs))
+        given = args[:2] if target is torch.reshape else args
+        result = target(*mapped(given, _tensor), **mapped(kwargs, _tensor))
     if name in EMPTY:  # what lies in fresh memory is nobody's: the same at every width
         result = torch.zeros_like(result)
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
@@ -130,17 +131,11 @@ def _same_type(one: torch.dtype, other: torch.dtype) -> bool:
     return one == other or (one.is_floating_point and other.is_floating_point)
 
 
-def _tensors(item: Any) -> Any:
-    """Convert arguments for folding: all float arithmetic is done in double precision, as a verification will do it."""
+def _tensor(item: Any) -> Any:
+    """Convert an argument for folding: all float arithmetic is done in double precision, as a verification will do it."""
     if isinstance(item, Known):
         return item.tensor.to(double_type(item.tensor.dtype))
-    if isinstance(item, torch.dtype):
-        return double_type(item)
-    if isinstance(item, (list, tuple)):
-        return type(item)(_tensors(part) for part in item)
-    if isinstance(item, dict):
-        return {key: _tensors(part) for key, part in item.items()}
-    return item
+    return double_type(item) if isinstance(item, torch.dtype) else item
 
 
 def _surviving_draw(

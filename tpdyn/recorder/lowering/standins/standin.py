@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from tpdyn.recorder.live.tape import Node, base_name
+from tpdyn.recorder.live.tape import Node, base_name, mapped
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.rules.elementwise import Rule
 from tpdyn.recorder.lowering.values import Handle, Refusal, StandsIn
@@ -100,15 +100,6 @@ def applied(rule: Rule, what: str, b: LoweredBuilder, args: Any, options: dict[s
         except TypeError as error:
             raise Refusal(f"{what} does not take these arguments: {error}") from error
         raise
-
-
-def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to each item of nested arguments that is not a list, tuple or dict."""
-    if isinstance(item, (list, tuple)):
-        return type(item)(mapped(part, function) for part in item)
-    if isinstance(item, dict):
-        return {key: mapped(part, function) for key, part in item.items()}
-    return function(item)
 
 
 def kinds_in(items: Any) -> frozenset[type]:
