@@ -28,11 +28,11 @@ from tpdyn.recorder.errors import RecordingError
 from tpdyn.recorder.fitting.declared import check_finite, is_dim
 from tpdyn.recorder.fitting.fake import Numbers, Signed, check_signatures, noting, signatures, signatures_at
 from tpdyn.recorder.fitting.few import APART, Redrawn, seeds_for
-from tpdyn.recorder.fitting.verify import replay_in_double, verify_program
+from tpdyn.recorder.fitting.verify import replay_in_double, shapes_of, verify_program
 from tpdyn.recorder.fitting.widths import check_same_structure, check_widths, fit
 from tpdyn.recorder.live.choices import Choices
 from tpdyn.recorder.live.recorder import Recorder, record_tape
-from tpdyn.recorder.live.replay import verify_tape
+from tpdyn.recorder.live.replay import same, verify_tape
 from tpdyn.recorder.live.seeding import stream
 from tpdyn.recorder.live.tape import Tape
 from tpdyn.recorder.lowered import Lowered
@@ -275,11 +275,6 @@ def _is_whole(dim: Scaling, width: int) -> bool:
         return False
 
 
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Tell whether two tensors hold the same; NaN is NaN."""
-    return bool(((one == other) | ((one != one) & (other != other))).all())
-
-
 def common_arrays(form: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any]:
     """Collect arrays and data that are the same at every width, by the name of their leaf in the program."""
     arrays: dict[str, Any] = {}
@@ -292,13 +287,9 @@ def common_arrays(form: Canonical, lowereds: Sequence[Lowered]) -> dict[str, Any
         if instruction.law.is_number:
             continue
         others = [lowered.leaf_values[position] for lowered in lowereds[1:]]
-        if any(other.shape != value.shape or not _same(other, value) for other in others):
+        if not all(same(other, value) for other in others):
             continue
-        shapes = {
-            piece: tuple(dim.size_at(first.width) for dim in form.program.statements[piece].shape)
-            for piece in view.pieces
-        }
-        for piece, tensor in from_view(view, value, shapes).items():
+        for piece, tensor in from_view(view, value, shapes_of(form.program, view, first.width)).items():
             arrays[form.program.statements[piece].name] = tensor.detach().cpu().numpy().copy()
     return arrays
 

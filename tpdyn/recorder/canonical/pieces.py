@@ -74,14 +74,20 @@ class Pieces:
             self._zeros[position, index] = len(self.statements) - 1
         return self._zeros[position, index]
 
+    def entry_along(self, var: int, at: int, entry: int) -> int:
+        """Return a value at one entry of an axis, which it loses."""
+        before = self.statements[var].shape
+        rank = len(before) - 1
+        operand = Operand(var, (*range(at), rank, *range(at, rank)))
+        return self.emit(Slice.of(operand, rank, entry, 1, 1), (*before[:at], *before[at + 1 :]))
+
     def merged(self, var: int, at: int, count: int) -> int:
         """Return the value with its finite axes at, ..., at + count - 1 as one. Entries of the outer axis are laid end to end."""
         for outer in range(at + count - 2, at - 1, -1):
             before = self.statements[var].shape
             rank, small = len(before) - 1, (*before[:outer], *before[outer + 1 :])
-            axes = (*range(outer), rank, *range(outer, rank))
             length = int(before[outer].constant)
-            parts = [self.emit(Slice.of(Operand(var, axes), rank, entry, 1, 1), small) for entry in range(length)]
+            parts = [self.entry_along(var, outer, entry) for entry in range(length)]
             operands = tuple(Operand(part, tuple(range(rank))) for part in parts)
             shape = (*small[:outer], before[outer] * small[outer], *small[outer + 1 :])
             var = self.emit(Concat(operands, (small[outer],) * length, outer), shape)

@@ -67,7 +67,7 @@ def _piece(
     *others, last = sorted(uncut, key=lambda axis: axis.factor not in fixed)  # a range is cut last
     for other in others:
         at = axes.index(other)
-        var = _entry_along(pieces, var, at, fixed[other.factor])
+        var = pieces.entry_along(var, at, fixed[other.factor])
         axes.pop(at)
     if last.factor in fixed:
         label, start, step, length = len(shape), fixed[last.factor], 1, 1
@@ -76,14 +76,6 @@ def _piece(
     operand = Operand(var, tuple(label if isinstance(a, _Uncut) else a for a in axes))
     var = pieces.emit(Slice.of(operand, label, start, step, length), shape)
     return pieces.divided(var, label, split) if split else var
-
-
-def _entry_along(pieces: Pieces, var: int, at: int, entry: int) -> int:
-    """Return a value at one entry of an axis, which it loses."""
-    before = pieces.statements[var].shape
-    rank = len(before) - 1
-    operand = Operand(var, (*range(at), rank, *range(at, rank)))
-    return pieces.emit(Slice.of(operand, rank, entry, 1, 1), (*before[:at], *before[at + 1 :]))
 
 
 def _entries(pieces: Pieces, cut: Slice, plan: Cut, labels: Labels, chosen: Chosen) -> dict[int, int]:

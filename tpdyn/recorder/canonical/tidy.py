@@ -66,8 +66,8 @@ def renumbered(statement: Statement, number: dict[int, int]) -> Statement:
     return replace(statement, instruction=moved)
 
 
-def permutation_in(statement: Statement) -> Operand | None:
-    """Return the operand, when the statement is that value with its axes in another order (or a copy of it)."""
+def _multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
+    """Return the constant and the operand, if a statement is a constant multiple of a value, axes in any order."""
     match statement.instruction:
         case Contract(operands=(operand,), scale=scale):
             pass
@@ -75,7 +75,13 @@ def permutation_in(statement: Statement) -> Operand | None:
             pass
         case _:
             return None  # anything else computes: it stays
-    return operand if scale == ONE and sorted(operand.axes) == list(range(len(statement.shape))) else None
+    return (scale, operand) if sorted(operand.axes) == list(range(len(statement.shape))) else None
+
+
+def permutation_in(statement: Statement) -> Operand | None:
+    """Return the operand, when the statement is that value with its axes in another order (or a copy of it)."""
+    multiple = _multiple_in(statement)
+    return multiple[1] if multiple is not None and multiple[0] == ONE else None
 
 
 def without_permutations(statements: list[Statement]) -> tuple[list[Statement], Callable[[View], View]]:
@@ -119,17 +125,9 @@ def without_permutations(statements: list[Statement]) -> tuple[list[Statement], 
 
 
 def multiple_in(statement: Statement) -> tuple[Scaling, Operand] | None:
-    """Return the constant and the operand, if a statement is a constant multiple of a value, axes in any order."""
-    match statement.instruction:
-        case Combine(terms=((scale, operand),), constant=constant, epsilon=False) if constant.is_zero:
-            pass
-        case Contract(operands=(operand,), scale=scale):
-            pass
-        case _:
-            return None  # anything else is not a multiple: it stays
-    if statement.origin.phase != "forward" or sorted(operand.axes) != list(range(len(statement.shape))):
-        return None
-    return scale, operand
+    """Return the constant and the operand of a multiple in a forward pass that guards no denominator."""
+    guards = isinstance(statement.instruction, Combine) and statement.instruction.epsilon
+    return None if guards or statement.origin.phase != "forward" else _multiple_in(statement)
 
 
 def with_scales_in_products(statements: list[Statement], kept: set[int]) -> list[Statement]:

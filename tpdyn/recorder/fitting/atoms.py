@@ -20,6 +20,7 @@ from typing import final
 
 from tpdyn.exponents import Scaling
 from tpdyn.program.instructions import Concat, Eigenvalues, Operand, Slice, Spectral, operands_of
+from tpdyn.recorder.fitting.powers import plain
 from tpdyn.recorder.fitting.widths import FitError, Fitted, FittedStatement, describe
 from tpdyn.recorder.lowered import Reshape
 
@@ -133,9 +134,9 @@ def divide(size: Scaling, by: Scaling) -> Scaling | None:
         return None
     if len(by.terms) > 1:
         ratio = Fraction(size.terms[0][0]) / Fraction(by.terms[0][0]) if size.terms else Fraction(0)
-        return Scaling.of(_plain(ratio)) if by * Scaling.of(ratio) == size else None
+        return Scaling.of(plain(ratio)) if by * Scaling.of(ratio) == size else None
     coefficient, power = by.terms[0]
-    return Scaling(tuple((_plain(Fraction(c) / Fraction(coefficient)), p - power) for c, p in size.terms))
+    return Scaling(tuple((plain(Fraction(c) / Fraction(coefficient)), p - power) for c, p in size.terms))
 
 
 def whole(size: Scaling, by: Scaling) -> int | None:
@@ -354,12 +355,8 @@ def common_measure(sizes: Sequence[Scaling]) -> Scaling | None:
     fractions = [Fraction(size.terms[0][0]) for size in present]
     denominator = math.lcm(*(fraction.denominator for fraction in fractions))
     numerator = math.gcd(*(int(fraction * denominator) for fraction in fractions))
-    return Scaling.of(_plain(Fraction(numerator, denominator)), power)
+    return Scaling.of(plain(Fraction(numerator, denominator)), power)
 
 
 def _has_fixed_part(size: Scaling) -> bool:
     return any(power == 0 for _, power in size.terms)
-
-
-def _plain(value: Fraction) -> int | Fraction:
-    return value.numerator if value.denominator == 1 else value

@@ -44,14 +44,14 @@ def fit_whole(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
     for power in (1, 2, 3):
         coefficient = Fraction(first, widths[0] ** power)
         if all(value == coefficient * width**power for width, value in zip(widths, values, strict=True)):
-            return Scaling.of(_plain(coefficient), power)
+            return Scaling.of(plain(coefficient), power)
     for doubled in (1, 3):  # sqrt(n), n^3/2: their squares are powers of n
         square = Fraction(first * first, widths[0] ** doubled)
         root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
         if root * root == square and all(
             value * value == square * width**doubled for width, value in zip(widths, values, strict=True)
         ):
-            return Scaling.of(_plain(root), Fraction(doubled, 2))
+            return Scaling.of(plain(root), Fraction(doubled, 2))
     return _two_powers(widths, values)
 
 
@@ -77,7 +77,7 @@ def _two_powers(widths: Sequence[int], values: Sequence[int]) -> Scaling | None:
         a = Fraction(values[0] * w1**low - values[-1] * w0**low, determinant)
         b = Fraction(w0**high * values[-1] - w1**high * values[0], determinant)
         if all(value == a * width**high + b * width**low for width, value in zip(widths, values, strict=True)):
-            return Scaling.of(_plain(a), high) + Scaling.of(_plain(b), low)
+            return Scaling.of(plain(a), high) + Scaling.of(plain(b), low)
     return None
 
 
@@ -178,7 +178,7 @@ def _over_shifted(widths: Sequence[int], values: Sequence[Fraction], degree: int
         return None
     inverse = float(1 / slope)
     numerator = Scaling.of(_short(inverse, 1e3 * TIGHT), -degree)
-    over = Scaling.of(1) + Scaling.of(_plain(shift), -degree)
+    over = Scaling.of(1) + Scaling.of(plain(shift), -degree)
     quotients = [float(numerator.at(width)) / float(over.at(width)) for width in widths]
     fits = all(abs(x - float(value)) <= 1e3 * TIGHT * abs(x) for x, value in zip(quotients, values, strict=True))
     return (numerator, over) if fits else None
@@ -228,7 +228,8 @@ def fit_measured(
     return Scaling.of(float(f"{math.exp(best[2]):.3g}"), best[1]), clear
 
 
-def _plain(value: Fraction) -> int | Fraction:
+def plain(value: Fraction) -> int | Fraction:
+    """Return a whole number as an int."""
     return value.numerator if value.denominator == 1 else value
 
 

@@ -105,6 +105,11 @@ def specialised(program: Program, width: int) -> Lowered:
     return Lowered(width, statements, steps=program.steps)
 
 
+def shapes_of(program: Program, view: View, width: int) -> dict[int, tuple[int, ...]]:
+    """Return the shape of each piece of a view, at one width."""
+    return {piece: tuple(dim.size_at(width) for dim in program.statements[piece].shape) for piece in view.pieces}
+
+
 def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
     """Return the live value of each leaf of the program, by position, in the program's layout.
 
@@ -115,10 +120,7 @@ def leaf_values(canonical: Canonical, lowered: Lowered) -> dict[int, Tensor]:
     for position, tensor in lowered.leaf_values.items():
         view = canonical.views.get(position)
         if view is not None:
-            shapes = {
-                piece: tuple(dim.size_at(lowered.width) for dim in canonical.program.statements[piece].shape)
-                for piece in view.pieces
-            }
+            shapes = shapes_of(canonical.program, view, lowered.width)
             there = tuple(
                 to_view(view, {piece: torch.empty(shape, device="meta") for piece, shape in shapes.items()}).shape
             )

@@ -33,6 +33,7 @@ from torch.optim.optimizer import Optimizer
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tpdyn.recorder.live.frames import user_frames
+from tpdyn.recorder.live.replay import same
 
 ModuleEnter = Callable[[str, nn.Module, tuple[Any, ...], dict[str, Any]], None]
 ModuleExit = Callable[[str, nn.Module, tuple[Any, ...], dict[str, Any], Any], None]
@@ -403,7 +404,7 @@ class Watch:
         if not self._before or self.in_optimizer:
             return
         with _disable_current_modes(), torch.no_grad():
-            changed = [leaf for leaf, value in self._before.values() if not _same(leaf, value)]
+            changed = [leaf for leaf, value in self._before.values() if not same(leaf, value)]
         if changed and not held_by_an_optimizer(changed):
             for leaf, _ in list(self._before.values()):
                 self.name_of(leaf)
@@ -457,12 +458,6 @@ def held_by_an_optimizer(tensors: Iterable[Tensor]) -> set[int]:
         for parameter in group["params"]
         if id(parameter) in wanted
     }
-
-
-def _same(left: Tensor, right: Tensor) -> bool:
-    if left.shape != right.shape:
-        return False
-    return bool(((left == right) | ((left != left) & (right != right))).all())
 
 
 def _free(name: str, taken: Container[str]) -> str:

@@ -87,6 +87,13 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
     return values if keep is None else {ref: values[ref] for ref in keep}
 
 
+def same(left: Tensor, right: Tensor) -> bool:
+    """Tell whether two tensors hold the same; NaN is NaN."""
+    if left.shape != right.shape:
+        return False
+    return bool(((left == right) | ((left != left) & (right != right))).all())
+
+
 UNSTEADY = frozenset({"aten.linalg_lstsq.default"})
 """Kernels whose bits depend on where in memory their arguments lie."""
 
@@ -122,6 +129,5 @@ def _agree(live: Tensor, value: Tensor, exact: bool) -> bool:
     if live.shape != value.shape or live.dtype != value.dtype:
         return False
     if exact or not live.is_floating_point():
-        same = (live == value) | ((live != live) & (value != value))
-        return bool(same.all())
+        return same(live, value)
     return torch.allclose(live, value, rtol=1e-4, atol=1e-6 + 1e-4 * float(live.abs().mean()), equal_nan=True)

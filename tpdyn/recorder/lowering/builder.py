@@ -129,10 +129,7 @@ class LoweredBuilder:
         value = self.value(x)
         if self.is_whole(value):
             return value.var
-        labels = tuple(range(len(value.shape)))
-        operand = self._operand(
-            value, labels, dict(enumerate(value.shape)), dict(zip(labels, labels)), itertools.count(len(labels))
-        )
+        (operand,) = self._entrywise(value.shape, [value])
         return self._emit(Combine(((Scaling.of(1), operand),)), value.shape, share=True).var
 
     # -- leaves -------------------------------------------------------------------------------------------------------
@@ -217,18 +214,23 @@ class LoweredBuilder:
         sizes: dict[Any, int],
         labels: dict[Any, int],
         fresh: Iterator[int],
-        carried: set[Any] | None = None,
     ) -> Operand:
         """Make x with its dims named `letters` an operand. An axis of size 1 that is broadcast gets a label of its own."""
         axes = []
         for size, dim in zip(self.statements[x.var].shape, x.axes):
             if dim is None or (size == 1 and sizes[letters[dim]] != 1):
                 axes.append(next(fresh))
-                continue
-            axes.append(labels[letters[dim]])
-            if carried is not None:
-                carried.add(letters[dim])
+            else:
+                axes.append(labels[letters[dim]])
         return Operand(x.var, tuple(axes))
+
+    def _entrywise(self, shape: Shape, tensors: Sequence[Any]) -> tuple[Operand, ...]:
+        """Make tensors operands of what is done entry by entry, with broadcasting."""
+        rank = len(shape)
+        sizes, labels, fresh = dict(enumerate(shape)), {k: k for k in range(rank)}, itertools.count(rank)
+        return tuple(
+            self._operand(self.value(x), range(rank - len(self.shape(x)), rank), sizes, labels, fresh) for x in tensors
+        )
 
     def contract(
         self, out: Sequence[Any], *pairs: tuple[Any, Sequence[Any]], scale: Number = 1, share: bool = False
@@ -240,16 +242,17 @@ class LoweredBuilder:
                 sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
         shape = tuple(sizes[letter] for letter in out)
         labels = {letter: label for label, letter in enumerate([*out, *(s for s in sizes if s not in out)])}
-        fresh, carried = itertools.count(len(labels)), set[Any]()
+        fresh = itertools.count(len(labels))
         operands, factor = [], scale
         for x, letters in pairs:
             number = self.number(x)
             if number is not None:
                 factor = factor * number
             else:
-                operands.append(self._operand(self.value(x), letters, sizes, labels, fresh, carried))
+                operands.append(self._operand(self.value(x), letters, sizes, labels, fresh))
+        carried = {label for operand in operands for label in operand.axes}
         for letter, size in sizes.items():
-            if letter not in out and letter not in carried:
+            if letter not in out and labels[letter] not in carried:
                 factor = factor * size  # a sum over equal terms
         if not operands or factor == 0:
             return Known.full(shape, factor)
@@ -282,40 +285,32 @@ class LoweredBuilder:
     ) -> Tensor:
         """Write `sum_k c_k * x_k + constant` with broadcasting; numbers and constant tensors join the constant."""
         shape = self.broadcast(*[x for _, x in terms]) if shape is None else shape
-        rank = len(shape)
-        sizes, labels = dict(enumerate(shape)), {k: k for k in range(rank)}
-        fresh = itertools.count(rank)
         kept = []
         for coefficient, x in terms:
             number = self.number(x)
-            if number is not None:
+            if number is None:
+                kept.append((coefficient, x))
+            else:
                 constant = constant + coefficient * number
-                continue
-            letters = tuple(range(rank - len(self.shape(x)), rank))
-            kept.append((scaling(coefficient), self._operand(self.value(x), letters, sizes, labels, fresh)))
         if not kept:
             return Known.full(shape, constant)
-        return self._emit(Combine(tuple(kept), scaling(constant), epsilon), shape, share=share)
+        scales = [scaling(coefficient) for coefficient, _ in kept]
+        operands = self._entrywise(shape, [x for _, x in kept])
+        new = Combine(tuple(zip(scales, operands, strict=True)), scaling(constant), epsilon)
+        return self._emit(new, shape, share=share)
 
     def apply(
         self, function: str, *tensors: Any, parameters: Sequence[Number] = (), along: int | None = None
     ) -> Handle:
         """Write `function(x, ...)`, entry by entry with broadcasting (`along`: the dim a softmax normalises over)."""
-        shape = self.broadcast(*tensors)
-        rank = len(shape)
-        sizes, labels = dict(enumerate(shape)), {k: k for k in range(rank)}
-        fresh = itertools.count(rank)
         if len(tensors) == 1 and along is None:
             # apply to the statement itself and keep the view: so that two views share one statement
             x = self.value(tensors[0])
             own = self.statements[x.var].shape
             instruction = Apply(function, (Operand(x.var, tuple(range(len(own)))),), tuple(map(scaling, parameters)))
             return Handle(self._emit(instruction, own, share=True).var, x.axes, x.shape)
-        operands = []
-        for x in tensors:
-            letters = tuple(range(rank - len(self.shape(x)), rank))
-            operands.append(self._operand(self.value(x), letters, sizes, labels, fresh))
-        instruction = Apply(function, tuple(operands), tuple(map(scaling, parameters)), along)
+        shape = self.broadcast(*tensors)
+        instruction = Apply(function, self._entrywise(shape, tensors), tuple(map(scaling, parameters)), along)
         return self._emit(instruction, shape, share=True)
 
     def again(self, function: str, applied: Apply, shape: Shape) -> Handle:
@@ -409,9 +404,7 @@ class LoweredBuilder:
         part = self._part(x, dim, start, length) if step == 1 else None
         if part is not None:
             return part
-        rank = len(shape)
-        sizes = dict(enumerate(x.shape))
-        operand = self._operand(x, tuple(range(rank)), sizes, {k: k for k in range(rank)}, itertools.count(rank))
+        (operand,) = self._entrywise(x.shape, [x])
         return self._emit(Slice.of(operand, dim, start, step, length), shape, share=True)
 
     def _part(self, x: Handle, dim: int, start: int, length: int) -> Handle | None:

@@ -89,39 +89,41 @@ def attend_backward(
     return dq, _ungrouped(b, dk, own), _ungrouped(b, dv, own)
 
 
-# Kernels differ in the order of their arguments. None keeps the log of the sums: the backward pass recomputes it.
+def _forward(names: str, unread: int) -> Rule:
+    """Make the rule of a kernel: the names of its arguments, in order, and how many results only its backward reads.
+
+    None stands for these, the log of the sums among them: the backward pass computes it anew.
+    """
+
+    def rule(b: LoweredBuilder, *args: Any, **options: Any) -> tuple[Tensor | None, ...]:
+        given = dict(zip(names.split(), args, strict=False)) | options
+        q, k, v = given["q"], given["k"], given["v"]
+        dropout, causal = given.get("dropout", 0.0), given.get("causal", False)
+        return attend(b, q, k, v, given.get("attn_mask"), dropout, causal, given.get("scale")), *(None,) * unread
+
+    return rule
+
+
+def _backward(names: str) -> Rule:
+    """Make the rule of the backward of a kernel: the names of its arguments, in order. A mask gets no gradient."""
+
+    def rule(b: LoweredBuilder, *args: Any, **options: Any) -> tuple[Tensor | None, ...]:
+        given = dict(zip(names.split(), args, strict=False)) | options
+        grad, q, k, v = given["grad"], given["q"], given["k"], given["v"]
+        gradients = attend_backward(b, grad, q, k, v, given.get("attn_mask"), given["causal"], given.get("scale"))
+        return *gradients, None
+
+    return rule
+
+
+_KERNEL = "_scaled_dot_product_"
 RULES: dict[str, Rule] = {
-    "_scaled_dot_product_flash_attention_for_cpu": (
-        lambda b, q, k, v, dropout=0.0, causal=False, *, attn_mask=None, scale=None: (
-            attend(b, q, k, v, attn_mask, dropout, causal, scale),
-            None,
-        )
+    f"{_KERNEL}flash_attention_for_cpu": _forward("q k v dropout causal", 1),
+    f"{_KERNEL}flash_attention_for_cpu_backward": _backward("grad q k v out sums dropout causal"),
+    f"{_KERNEL}efficient_attention": _forward("q k v attn_mask wants_sums dropout causal", 3),
+    f"{_KERNEL}efficient_attention_backward": _backward(
+        "grad q k v attn_mask out sums seed offset dropout wants causal"
     ),
-    "_scaled_dot_product_flash_attention_for_cpu_backward": (
-        lambda b, grad, q, k, v, out, sums, dropout, causal, *, attn_mask=None, scale=None: attend_backward(
-            b, grad, q, k, v, attn_mask, causal, scale
-        )
-    ),
-    "_scaled_dot_product_efficient_attention": (
-        lambda b, q, k, v, bias, wants_sums, dropout=0.0, causal=False, *, scale=None: (
-            attend(b, q, k, v, bias, dropout, causal, scale),
-            *(None, None, None),
-        )
-    ),
-    "_scaled_dot_product_efficient_attention_backward": (
-        lambda b, grad, q, k, v, bias, out, sums, seed, offset, dropout, mask, causal=False, *, scale=None: (
-            *attend_backward(b, grad, q, k, v, bias, causal, scale),
-            None,
-        )
-    ),
-    "_scaled_dot_product_flash_attention": (
-        lambda b, q, k, v, dropout=0.0, causal=False, debug=False, *, scale=None: (
-            attend(b, q, k, v, None, dropout, causal, scale),
-        )
-    ),
-    "_scaled_dot_product_flash_attention_backward": (
-        lambda b, grad, q, k, v, out, sums, cum_q, cum_k, max_q, max_k, dropout, causal, *_, scale=None: (
-            attend_backward(b, grad, q, k, v, None, causal, scale)
-        )
-    ),
+    f"{_KERNEL}flash_attention": _forward("q k v dropout causal debug", 0),
+    f"{_KERNEL}flash_attention_backward": _backward("grad q k v out sums cum_q cum_k max_q max_k dropout causal"),
 }

@@ -6,6 +6,8 @@ instruction of its own: it is written factor by factor, so its dim must be finit
 
 from __future__ import annotations
 
+import functools
+import itertools
 from typing import Any
 
 import torch
@@ -47,19 +49,14 @@ def prod(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False, **_:
         x, dim = b.reshape(x, (-1,)), 0
     dim %= max(len(b.shape(x)), 1)
     factors = _along(b, x, dim)
-    total = factors[0]
-    for factor in factors[1:]:
-        total = b.product(total, factor)
+    total = functools.reduce(b.product, factors)
     return b.unsqueeze(total, dim) if keepdim else total
 
 
 def cumprod(b: LoweredBuilder, x: Any, dim: int, **_: Any) -> Tensor:
     """Return the products of the first 1, 2, ... entries along dim."""
     dim %= max(len(b.shape(x)), 1)
-    factors = _along(b, x, dim)
-    totals = factors[:1]
-    for factor in factors[1:]:
-        totals.append(b.product(totals[-1], factor))
+    totals = list(itertools.accumulate(_along(b, x, dim), b.product))
     return b.concat([b.unsqueeze(total, dim) for total in totals], dim, b.shape(b.unsqueeze(totals[0], dim)))
 
 

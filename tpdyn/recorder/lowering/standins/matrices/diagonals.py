@@ -272,18 +272,6 @@ def _difference(b: LoweredBuilder, x: Any, y: Any) -> Apart:
     return Apart(b.combine([(1, rest), (-1, other)]), b.combine([(1, own), (-1, others)]))
 
 
-def _masked_select(b: LoweredBuilder, x: Any, mask: Any) -> Any:
-    return _index(b, x, [mask])
-
-
-def _masked_scatter(b: LoweredBuilder, x: Any, mask: Any, values: Any) -> Any:
-    return _index_put(b, x, [mask], values)
-
-
-def _trace(b: LoweredBuilder, x: Any) -> Any:
-    return b.contract([], (x.own, "i"))
-
-
 READERS: dict[str, Rule] = {
     **dict.fromkeys(("clone", "detach", "alias", "lift_fresh", "_to_copy"), _same),
     **dict.fromkeys(("view", "_unsafe_view"), _viewed),
@@ -301,9 +289,9 @@ READERS: dict[str, Rule] = {
     "as_strided_scatter": _strided_scatter,
     "diagonal_scatter": _with_diagonal,
     "diagonal_backward": _on_diagonal,
-    "trace": _trace,
-    "masked_select": _masked_select,
-    "masked_scatter": _masked_scatter,
+    "trace": lambda b, x: b.contract([], (x.own, "i")),
+    "masked_select": lambda b, x, mask: _index(b, x, [mask]),
+    "masked_scatter": lambda b, x, mask, values: _index_put(b, x, [mask], values),
     "mse_loss": _squares,
     "mse_loss_backward": _squares_backward,
 }
