@@ -90,9 +90,9 @@ def attend_backward(
 
 
 def _forward(names: str, unread: int) -> Rule:
-    """Make the rule of a kernel: the names of its arguments, in order, and how many results only its backward reads.
+    """Make the rule of a kernel whose arguments have these names. unread: how many results only its backward reads.
 
-    None stands for these, the log of the sums among them: the backward pass computes it anew.
+    None stands for these. The log of the sums is one: the backward pass computes it anew.
     """
 
     def rule(b: LoweredBuilder, *args: Any, **options: Any) -> tuple[Tensor | None, ...]:
@@ -105,7 +105,7 @@ def _forward(names: str, unread: int) -> Rule:
 
 
 def _backward(names: str) -> Rule:
-    """Make the rule of the backward of a kernel: the names of its arguments, in order. A mask gets no gradient."""
+    """Make the rule of a backward whose arguments have these names. A mask gets no gradient."""
 
     def rule(b: LoweredBuilder, *args: Any, **options: Any) -> tuple[Tensor | None, ...]:
         given = dict(zip(names.split(), args, strict=False)) | options

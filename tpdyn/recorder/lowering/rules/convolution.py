@@ -104,7 +104,7 @@ def spread(b: LoweredBuilder, x: Any, windows: Sequence[Window]) -> Tensor:
 @final
 @dataclass(frozen=True, slots=True)
 class _Convolution:
-    """The shapes and letters of one convolution: patches of the large side of space are seen from positions of the small one.
+    """The shapes and letters of one convolution. Patches of the large side of space are seen from the small one.
 
     Letters of channels: "s" on the small side, "l" on the large one, in groups "g".
     """

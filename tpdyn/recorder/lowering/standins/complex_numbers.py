@@ -106,7 +106,7 @@ def named(pair: Complex) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
 
 
 def _by_parts(rule: Rule, *positions: int) -> Rule:
-    """Return the same done to the real and to the imaginary part of complex arguments; masks, indices and sizes serve both.
+    """Return the same done to both parts of complex arguments. Masks, indices and sizes serve both.
 
     positions: of arguments that are taken for complex in any case, or lists of such. A real one has 0 for its imaginary part.
     """
