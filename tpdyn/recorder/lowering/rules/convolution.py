@@ -6,8 +6,8 @@ channels are wide, as the theory wants it (Tensor Programs I, arXiv 1910.12478).
 
     out[n, g, c, o...] = sum_{i, k...} patches[n, g, i, (o, k)...] * weight[g, c, i, k...]
 
-A transposed convolution is the same with the roles of the two sides of space swapped. So there are three products: of the
-small side from the large one, of the large side from the small one, and of the weight from both.
+A transposed convolution is the same with the roles of the two sides of space swapped. So there are three products: to the
+small side, to the large side, and to the weight.
 """
 
 from __future__ import annotations
