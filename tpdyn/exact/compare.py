@@ -96,11 +96,7 @@ def largest(orders: Sequence[Fraction]) -> Fraction:
 
 def smallest(orders: Sequence[Fraction]) -> Fraction:
     """Return the smallest order."""
-    least = orders[0]
-    for order in orders[1:]:
-        if exceeds(least, order):
-            least = order
-    return least
+    return leader(orders, lambda order: -order)
 
 
 def leader(items: Iterable[T], order: Callable[[T], Fraction]) -> T:

@@ -152,10 +152,7 @@ class _Forms:
         parts: list[tuple[Atom | None, Scaling]] = [(None, combine.constant)]
         for scale, operand in combine.terms:
             var = operand.var
-            inner = self.whole.get(var)
-            if inner is None and var not in self.owner and self._is_of_optimizer(var):
-                inner = self.whole[var] = self._unfolded(var)
-            read = self._read(scale, operand, inner, self.value[var], ())
+            read = self._read(scale, operand, self._unfolded(var), self.value[var], ())
             versions = [atom for atom, _ in read if atom is not None and self._is_version(atom)]
             anew = anew or (var != self.previous[position] and bool(versions))
             parts += [
@@ -166,23 +163,19 @@ class _Forms:
             ]
         return _collected(parts)[0], anew
 
-    def _unfolded(self, var: int) -> Form:
-        """Write a sum of the optimizer over parameters and whatever is not a sum."""
+    def _unfolded(self, var: int) -> Form | None:
+        """Write a sum of the optimizer over parameters and whatever is not a sum; None for any other value."""
         statement = self.program.statements[var]
-        combine = statement.instruction
-        assert isinstance(combine, Combine)
+        combine, of_optimizer = statement.instruction, statement.origin.phase == "optimizer"
+        if var in self.whole or var in self.owner or not of_optimizer:
+            return self.whole.get(var)
+        if not isinstance(combine, Combine) or combine.epsilon:
+            return None
         parts: list[tuple[Atom | None, Scaling]] = [(None, combine.constant)]
         for scale, operand in combine.terms:
-            inner = self.whole.get(operand.var)
-            if inner is None and operand.var not in self.owner and self._is_of_optimizer(operand.var):
-                inner = self.whole[operand.var] = self._unfolded(operand.var)
-            parts += self._read(scale, operand, inner, self.value[operand.var], ())
-        return _collected(parts)[0]
-
-    def _is_of_optimizer(self, var: int) -> bool:
-        statement = self.program.statements[var]
-        combine = statement.instruction
-        return isinstance(combine, Combine) and not combine.epsilon and statement.origin.phase == "optimizer"
+            parts += self._read(scale, operand, self._unfolded(operand.var), self.value[operand.var], ())
+        self.whole[var] = _collected(parts)[0]
+        return self.whole[var]
 
     def _is_version(self, atom: Atom) -> bool:
         return atom[0] in self.owner

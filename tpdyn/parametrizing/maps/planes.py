@@ -73,7 +73,7 @@ def plane_around(
     if _parallel(*moves):
         raise ValueError(f"x and y are {x!r} and {y!r}, which move the same; expected two different directions")
     axes = [
-        _axis(word, letter, moved, stand_alone(moved, moves), own, point, limits)
+        _axis(word, letter, moved, standing_for(own, point, moved, moves), len(own), limits)
         for word, letter, moved, limits in zip((x, y), "xy", moves, (x_limits, y_limits), strict=True)
     ]
     # The origin of the coordinates is where absolute ones are 0.
@@ -207,14 +207,11 @@ def _readout(own: Mapping[str, Own]) -> str:
 
 
 def _axis(
-    word: str, letter: str, moved: Moves, alone: bool, own: Mapping[str, Own], point: Exponents, limits: Limits | None
+    word: str, letter: str, moved: Moves, stands: Fraction | None, parameters: int, limits: Limits | None
 ) -> Axis:
-    values = values_at(own, point, moved)
-    plain = _plain(moved)
-    absolute = plain and alone and len(values) == 1
-    here = values.pop() if absolute else ZERO
+    absolute, here = stands is not None, stands or ZERO
     low, high = checked_limits(word, limits or (min(Fraction(-1), here - 1), max(Fraction(2), here + 1)))
-    label = _label(word, letter, moved, absolute, len(own)) if plain else f"{letter} moves {word}"
+    label = _label(word, letter, moved, absolute, parameters) if _plain(moved) else f"{letter} moves {word}"
     return Axis(word, label, here, absolute, low, high)
 
 
@@ -229,9 +226,12 @@ def _label(word: str, letter: str, moved: Moves, absolute: bool, parameters: int
     return f"{what} {'~' if absolute else 'times'} n^-{letter}"
 
 
-def stand_alone(moved: Moves, several: Iterable[Moves]) -> bool:
-    """Tell whether a symbol may stand for the exponent itself. It alone moves one kind."""
-    return _plain(moved) and not any(moved.keys() & other.keys() for other in several if other is not moved)
+def standing_for(own: Mapping[str, Own], point: Exponents, moved: Moves, several: Iterable[Moves]) -> Fraction | None:
+    """Return the exponent, at a point, that a symbol may stand for. It alone moves one kind, and all of these share it."""
+    extra = _by_kind(point)
+    values = {_own(own, kind, name) + extra[kind].get(name, ZERO) for kind, name in moved}
+    shared = any(moved.keys() & other.keys() for other in several if other is not moved)
+    return values.pop() if _plain(moved) and not shared and len(values) == 1 else None
 
 
 def _plain(moved: Moves) -> bool:
@@ -255,12 +255,6 @@ def _by_kind(exponents: Exponents) -> dict[str, Mapping[str, Fraction]]:
 
 def _own(own: Mapping[str, Own], kind: Kind, name: str) -> Fraction:
     return {"a": own[name].a, "b": own[name].b, "c": own[name].c}[kind]
-
-
-def values_at(own: Mapping[str, Own], point: Exponents, moved: Moves) -> set[Fraction]:
-    """Return the exponents, at a point, of all that a symbol moves."""
-    extra = _by_kind(point)
-    return {_own(own, kind, name) + extra[kind].get(name, ZERO) for kind, name in moved}
 
 
 def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> Exponents:

@@ -12,7 +12,7 @@ from typing import Literal
 from tpdyn.exact.forms import Point
 from tpdyn.exponents import ZERO
 from tpdyn.facts.own import Own
-from tpdyn.parametrizing.maps.planes import Moves, exponents_of, stand_alone, values_at
+from tpdyn.parametrizing.maps.planes import Moves, exponents_of, standing_for
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import KINDS, Coordinates, Kind, moved_by
@@ -29,9 +29,7 @@ def coordinates_of(
     0, and the symbol is what is added. Raises ValueError for words that name nothing.
     """
     moves = _moves(program, own, symbols, kinds)
-    values = {name: values_at(own, at, moved) for name, moved in moves.items()}
-    alone = {name: stand_alone(moved, moves.values()) for name, moved in moves.items()}
-    here = tuple(each.pop() if len(each) == 1 and alone[name] else ZERO for name, each in values.items())
+    here = tuple(standing_for(own, at, moved, moves.values()) or ZERO for moved in moves.values())
     back = [(moved, -x) for moved, x in zip(moves.values(), here, strict=True)]
     return Coordinates(moves, exponents_of(at, back)), here
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 from tpdyn.exact.compare import exceeds, largest, reaches
 from tpdyn.exponents import ZERO, Scaling
@@ -164,10 +164,8 @@ def _change_of_several(chain: Chain, arguments: Sequence[Placed], base: Terms, w
     if not sizes or reaches(top, largest(sizes)):
         return tidy([*base, *total], wide)
     size = largest(sizes)
-    parity = EVEN
-    for before, change, _ in arguments:
-        for term in (*before, *change):
-            parity = product(parity, of_function(term.parity, "neither"))
+    met = [term for before, change, _ in arguments for term in (*before, *change)]
+    parity = reduce(product, [of_function(term.parity, "neither") for term in met])
     if function.jumps:
         return (Term(ZERO, parity, size - top),)
     degree = function.degree

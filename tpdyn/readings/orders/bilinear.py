@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import reduce
 
 from tpdyn.exact.compare import largest
 from tpdyn.exponents import ZERO, Order
@@ -95,9 +96,7 @@ def moved(value: Value, plan: Layout, sources: Sources, rarity: Fraction = ZERO)
     def move(terms: Terms) -> Terms:
         found = []
         for term in placed(terms, plan.operands[0]):
-            parity = term.parity
-            for axis in gone:
-                parity = forget(parity, axis)
+            parity = reduce(forget, gone, term.parity)
             gaussian = term.gaussian
             if gaussian is not None and any(axis in gaussian.axes for axis in gone):
                 left = [axis for axis in gaussian.axes if axis not in gone]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import cast
 
 from tpdyn.exact.affine import Chart
@@ -184,21 +184,14 @@ def _two_gaussians(g: Gaussian, h: Gaussian, rest: Term, plan: Layout, sources: 
         if shared <= summed:  # sum of products of independent entries (or of W and its transpose)
             halves = sum((order / 2 for axis, order in plan.summed if axis in shared), ZERO)
             others = tuple(item for item in plan.summed if item[0] not in shared)
-            kept = _dropped(rest, shared)
-            return _sums(kept.times(halves), others, plan, sources)
+            kept = Term(rest.order + halves, reduce(forget, shared, rest.parity), rest.rarity)
+            return _sums(kept, others, plan, sources)
         return _sums(Term(rest.order, ANY, rest.rarity), plan.summed, plan, sources)
     if shared & summed:
         raise OutsideTheory(
             "outside the theory: a product of two untrained Gaussian matrices; apply them to a vector one after the other"
         )
     return _sums(Term(rest.order, ANY, rest.rarity), plan.summed, plan, sources)
-
-
-def _dropped(term: Term, axes: set[int]) -> Term:
-    parity = term.parity
-    for axis in axes:
-        parity = forget(parity, axis)
-    return Term(term.order, parity, term.rarity)
 
 
 def _sums(term: Term, summed: tuple[tuple[int, Fraction], ...], plan: Layout, sources: Sources) -> list[Term]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import reduce
 
 from tpdyn.exact.compare import chart_of, exceeds, largest, meets, reaches, smallest
 from tpdyn.exponents import ZERO, Order
@@ -23,10 +24,7 @@ Chain = tuple[Function, ...]
 
 def hull_of(terms: Terms) -> Parity:
     """Return the parity of a sum of terms."""
-    parity = terms[0].parity
-    for term in terms[1:]:
-        parity = hull(parity, term.parity)
-    return parity
+    return reduce(hull, [term.parity for term in terms])
 
 
 def _lead_and_rest(x: Terms) -> tuple[Terms, Terms]:
@@ -228,10 +226,7 @@ def several_arguments(f: Function, arguments: tuple[Terms, ...], wide: int) -> T
     present = [terms for terms in arguments if terms]
     if not present:
         return (Term(ZERO),) if _at_zero(f) else ()
-    parity = EVEN
-    for terms in present:
-        lead, _ = _lead_and_rest(terms)
-        parity = product(parity, of_function(hull_of(lead), "neither"))
+    parity = reduce(product, [of_function(hull_of(_lead_and_rest(terms)[0]), "neither") for terms in present])
     top = largest([order for terms in present if (order := leading_order(terms)) is not None])
     if f.degree is not None:
         return tidy([Term(f.degree * top if f.degree else ZERO, parity)], wide)
@@ -269,9 +264,7 @@ def _any_of(several: list[Terms]) -> Terms:
     """Return the terms of one of several numbers of the same order, whichever it is."""
     if len(several) == 1 or not several[0]:
         return several[0]
-    parity = EVEN
-    for terms in several:
-        parity = product(parity, of_function(hull_of(terms), "neither"))
+    parity = reduce(product, [of_function(hull_of(terms), "neither") for terms in several])
     order = leading_order(several[0])
     assert order is not None
     return (Term(order, parity),)

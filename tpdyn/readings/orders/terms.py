@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar, cast, final
 
@@ -186,9 +186,7 @@ def _as_one(terms: Sequence[Term]) -> Term:
     """Return a term with the characters of all, whose entries and mean are as large as any: `2 rms = order + mean` is, too."""
     if len(terms) == 1:
         return terms[0]
-    parity = terms[0].parity
-    for term in terms[1:]:
-        parity = hull(parity, term.parity)
+    parity = reduce(hull, [term.parity for term in terms])
     order = largest([term.order for term in terms])
     if isinstance(order, float) or not any(term.rarity for term in terms):  # of infinity no fraction is known
         return Term(order, parity)
@@ -406,9 +404,7 @@ def _merged(chart: Chart, terms: Sequence[Dense]) -> Dense:
     if len(terms) == 1:
         return terms[0]
     form, value, linear, parity = _leading(chart, terms)
-    for term in terms:
-        parity = hull(parity, term[3])
-    return form, value, linear, parity
+    return form, value, linear, reduce(hull, [term[3] for term in terms], parity)
 
 
 _FORM, _VALUE = itemgetter(0), itemgetter(1)

@@ -329,10 +329,7 @@ def as_lazy(atom: Atom) -> Lazy:
 
 def evaluated(parts: list[Part], leaf: Unseen | None, axes: Labels, out: Labels) -> Tensor:
     """Multiply tensors and at most one leaf; labels of `out` remain (missing ones get size 1), others are summed."""
-    if leaf is None:
-        return einsum(parts, out)
-    parts = through(parts, leaf, axes, out)
-    return einsum(parts, out)
+    return einsum(parts if leaf is None else through(parts, leaf, axes, out), out)
 
 
 def through(parts: list[Part], leaf: Unseen, axes: Labels, out: Labels) -> list[Part]:
