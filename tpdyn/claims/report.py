@@ -316,15 +316,15 @@ def _row(
         )
     k = measurement.index(name)
     sizes, changes = (measurement.size, measurement.change) if row.wide else (measurement.rms, measurement.change_rms)
-    size_verdict, size_note, size = _judge_value(
+    size_verdict, size_note, size = _Value(
         "size", size_order, sizes[:, :, first.step, k], 0.0, measurement, first.step, confidence, margin,
         _hides(size_order), at_most=False, may_diverge=size_order is not None and size_order > 0, mixed=first.mixed,
-    )  # fmt: skip
+    ).judged()  # fmt: skip
     floor = FLOOR * measurement.epsilon[:, :, step, k] * sizes[:, :, step, k]
-    verdict, note, change = _judge_value(
+    verdict, note, change = _Value(
         "change", row.change, changes[:, :, step, k], floor, measurement, step, confidence, margin,
         _hides_in_change(prediction, row, min(measurement.widths)), at_most=row.at_most, may_diverge=blows_up, mixed=row.mixed,
-    )  # fmt: skip
+    ).judged()  # fmt: skip
     if size_verdict == "disagrees" and _is_below(size, size_order):
         why = _hidden("size", size_order, slower_size(prediction, first), size, margin)
         size_verdict, size_note = ("inconclusive", why) if why else (size_verdict, size_note)
@@ -368,89 +368,101 @@ def _by(measurement: Measurement) -> str:
     return f"by {how} of the recorded program{alone}, {seeds} at each width, {widths[0]} to {widths[-1]}"
 
 
-def _judge_value(
-    what: str,
-    predicted: Order,
-    values: Float[NDArray[np.float64], "width seed"],
-    floor: Float[NDArray[np.float64], "width seed"] | float,
-    measurement: Measurement,
-    step: int,
-    confidence: float,
-    margin: float,
-    hides: tuple[_Hides, _Hides],
-    *,
-    at_most: bool,
-    may_diverge: bool,
-    mixed: bool,
-) -> tuple[Agreement, str, OrderEstimate | None]:
-    """Return the agreement, why, and the measured order of one value."""
-    completed = measurement.completed
-    diverged = completed & measurement.diverged[:, :, step] & ~np.isfinite(values)
-    if diverged.any() and not may_diverge:
-        widths = [str(n) for n, bad in zip(measurement.widths, diverged) if bad.any()]
-        if what == "size":
-            advice = "already in the first forward pass: are the data and the initial values finite?"
-        elif len(widths) == len(measurement.widths):
-            advice = "at every width: the learning rate is too large whatever the width"
-        else:
-            advice = f"at width {', '.join(widths)}, though no growth is predicted"
-        return "diverged", f"{what}: {int(diverged.sum())} runs gave NaN or Inf {advice}", None
-    if not np.isfinite(values[completed]).any():
-        if diverged.any():
+@final
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value at one step: what was measured of it, and what is predicted. hides: of finite widths, see `_hides_in_change`."""
+
+    what: Literal["size", "change"]
+    predicted: Order
+    values: Float[NDArray[np.float64], "width seed"]
+    floor: Float[NDArray[np.float64], "width seed"] | float
+    measurement: Measurement
+    step: int
+    confidence: float
+    margin: float
+    hides: tuple[_Hides, _Hides]
+    at_most: bool
+    may_diverge: bool
+    mixed: bool
+
+    def judged(self) -> tuple[Agreement, str, OrderEstimate | None]:
+        """Return the agreement, why, and the measured order."""
+        completed = self.measurement.completed
+        diverged = completed & self.measurement.diverged[:, :, self.step] & ~np.isfinite(self.values)
+        values = np.where(completed, self.values, np.nan)
+        estimate, slow = (
+            estimate_order(
+                self.measurement.widths, values, floor=self.floor, confidence=self.confidence, crossover=each.crossover,
+                part=each.part,
+            )
+            for each in self.hides
+        )  # fmt: skip
+        verdict, why = self._without_order(values, diverged) or self._by_order(estimate, slow, bool(diverged.any()))
+        return verdict, why and f"{self.what}: {why}", None if verdict == "diverged" else estimate
+
+    def _without_order(self, values: NDArray[np.float64], diverged: NDArray[np.bool_]) -> tuple[Agreement, str] | None:
+        """Judge a value that is nowhere finite, or zero, or predicted to be zero. None for any other."""
+        finite = np.isfinite(values)
+        if diverged.any() and not self.may_diverge:
+            return "diverged", f"{int(diverged.sum())} runs gave NaN or Inf {self._where(diverged)}"
+        if not finite.any() and diverged.any():
             text = "every run gave NaN or Inf; growth is predicted, but a power shows only where runs stay finite"
-            return "inconclusive", f"{what}: {text}: lower the learning rate", None
-        return "not measured", f"{what}: no run has a value", None
-    finite = np.isfinite(values) & completed
-    lowest = np.broadcast_to(np.asarray(floor), values.shape)
-    if predicted is None:
-        above = finite & (values > lowest)
-        if not above.any():
-            return "agrees", "", None
-        largest = float(values[above].max())
-        estimate = estimate_order(measurement.widths, values, floor=floor, confidence=confidence)
-        return "disagrees", f"{what}: predicted to be zero, but it is up to {largest:.2g}", estimate
-    if (values[finite] == 0).all():
-        if at_most:
-            return "agrees", f"{what}: exactly zero", None
-        return "disagrees", f"{what}: exactly zero in every run, predicted order {show_order(predicted)}", None
-    kept = np.where(completed, values, np.nan)
-    estimate, slow = (
-        estimate_order(
-            measurement.widths, kept, floor=floor, confidence=confidence, crossover=each.crossover, part=each.part
-        )
-        for each in hides
-    )
-    if estimate is None:
-        if diverged.any():
+            return "inconclusive", f"{text}: lower the learning rate"
+        if not finite.any():
+            return "not measured", "no run has a value"
+        if self.predicted is None:
+            above = values[finite & (values > self.floor)]
+            return (
+                ("disagrees", f"predicted to be zero, but it is up to {above.max():.2g}")
+                if above.size
+                else ("agrees", "")
+            )
+        if (values[finite] == 0).all():
+            if self.at_most:
+                return "agrees", "exactly zero"
+            return "disagrees", f"exactly zero in every run, predicted order {show_order(self.predicted)}"
+        return None
+
+    def _where(self, diverged: NDArray[np.bool_]) -> str:
+        """Say at which widths a value was not finite, and what that hints at."""
+        widths = [str(n) for n, bad in zip(self.measurement.widths, diverged) if bad.any()]
+        if self.what == "size":
+            return "already in the first forward pass: are the data and the initial values finite?"
+        if len(widths) == len(self.measurement.widths):
+            return "at every width: the learning rate is too large whatever the width"
+        return f"at width {', '.join(widths)}, though no growth is predicted"
+
+    def _by_order(
+        self, estimate: OrderEstimate | None, slow: OrderEstimate | None, diverged: bool
+    ) -> tuple[Agreement, str]:
+        """Judge a value by its measured order. slow: the order before a predicted growth that is not seen contradicts."""
+        if estimate is None and diverged:
             text = "too many runs gave NaN or Inf to see an order; growth is predicted"
-            return "inconclusive", f"{what}: {text}: lower the learning rate, or measure at smaller widths", None
-        if at_most:
-            return "agrees", f"{what}: below round-off", None
-        return "inconclusive", f"{what}: below round-off of its dtype at most widths; measure in float64", None
-    verdict = judge(predicted, estimate, at_most=at_most, margin=margin)
-    note = f"{what}: {estimate.note}" if estimate.note else ""
-    if mixed and verdict != "agrees":
-        text = "a function of values that grow; its order shows at widths where those are large"
-        if verdict == "disagrees":
-            return "not explained", f"{what}: {estimate} is not explained: {text}", estimate
-        return "inconclusive", f"{what}: {text}", estimate
-    if verdict == "inconclusive":
-        note = f"{what}: the interval is too wide; {estimate.remedy()}" + (
-            f"; {estimate.note}" if estimate.note else ""
-        )
-    elif verdict == "disagrees" and _is_below(slow, predicted) and judge(predicted, slow, margin=margin) != verdict:
-        text = "growth with a small constant shows at larger widths only"
-        return "inconclusive", f"{what}: {estimate}: {text}", estimate
-    elif verdict == "disagrees" and hides[0].part is None and still_bends_towards(predicted, estimate, margin):
-        at = f"{estimate.steepest:+.2f} at width {max(measurement.widths)}"
-        text = f"its slope still moves towards {show_order(predicted)} ({at})"
-        return "inconclusive", f"{what}: {text}; measure at larger widths", estimate
-    elif verdict == "disagrees":
-        note = (
-            f"{what}: predicted {show_order(predicted)}, measured {estimate} at "
-            f"{100 * confidence:.4g} %{f'; {estimate.note}' if estimate.note else ''}"
-        )
-    return verdict, note, estimate
+            return "inconclusive", f"{text}: lower the learning rate, or measure at smaller widths"
+        if estimate is None and self.at_most:
+            return "agrees", "below round-off"
+        if estimate is None:
+            return "inconclusive", "below round-off of its dtype at most widths; measure in float64"
+        predicted, also = self.predicted, f"; {estimate.note}" if estimate.note else ""
+        verdict = judge(predicted, estimate, at_most=self.at_most, margin=self.margin)
+        if verdict == "agrees":
+            return verdict, estimate.note
+        if self.mixed:
+            text = "a function of values that grow; its order shows at widths where those are large"
+            if verdict == "disagrees":
+                return "not explained", f"{estimate} is not explained: {text}"
+            return "inconclusive", text
+        if verdict == "inconclusive":
+            return verdict, f"the interval is too wide; {estimate.remedy()}{also}"
+        if _is_below(slow, predicted) and judge(predicted, slow, margin=self.margin) != verdict:
+            return "inconclusive", f"{estimate}: growth with a small constant shows at larger widths only"
+        assert predicted is not None
+        if self.hides[0].part is None and still_bends_towards(predicted, estimate, self.margin):
+            at = f"{estimate.steepest:+.2f} at width {max(self.measurement.widths)}"
+            text = f"its slope still moves towards {show_order(predicted)} ({at})"
+            return "inconclusive", f"{text}; measure at larger widths"
+        return verdict, f"predicted {show_order(predicted)}, measured {estimate} at {100 * self.confidence:.4g} %{also}"
 
 
 @final
