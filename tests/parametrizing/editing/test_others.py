@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 
 from tpdyn.commands import fix as fixing
+from tpdyn.facts.sites import Site
+from tpdyn.parametrizing.editing.edits import TextEdits
+from tpdyn.parametrizing.editing.lines import Line, multiplied
+from tpdyn.parametrizing.editing.others import doubtful_uses, other_uses
+from tpdyn.program.program import Source
 from tpdyn.scripts.script import load
 from tpdyn.scripts.target import Target
 
@@ -113,3 +119,78 @@ def test_a_schedule_of_rates_and_one_in_another_file_keep_the_factors(
     _, optimizer = load("script.py:train")(40, 6)  # type: ignore[call-arg, misc]
     peaks = sorted({group["max_lr"] for group in optimizer.param_groups})
     assert peaks == [pytest.approx(0.05), pytest.approx(0.1)]
+
+
+TIED = """
+class Net:
+    def forward(self, x): return F.linear(self.body(self.e(x)), self.e.weight)
+    def generate(self, x):
+        h = self.body(self.e(x))
+        return h @ self.e.weight.t() + torch.matmul(h, self.e.weight.T)
+    def score(self, h):
+        return h.matmul(self.e.weight.transpose(0, 1)), F.linear(h + 1, self.e.weight, self.bias)
+class Other:
+    def forward(own, x): return x @ own.e.weight.t()
+def sample(model, x):
+    return model.body(x) @ model.e.weight.mT
+class Wrapped:
+    def forward(self, x): return self.net.e(x), F.linear(x, self.net.e.weight)
+"""
+
+CALLED = """
+class Net:
+    def forward(self, x): return self.head(x)
+    def generate(self, x): return self.head(x[:, -1])
+    def score(self, h): return F.linear(h, self.head.weight, self.head.bias), h @ self.head.weight.t()
+def sample(model, x):
+    model.eval()
+    return model.head(x)
+"""
+
+FUNCTIONS = """
+def train(net, x): return net.head(x)
+def sample(net, x): return net.head(x)
+"""
+
+
+def uses(text: str, at: int, biased: bool = False, ran: tuple[int, ...] = ()) -> tuple[str, list[int]]:
+    """The text with every sure use multiplied, and the lines of doubtful ones. The product of line `at` ran."""
+    site = Site("p", "", Source("a.py", at, ""), (0,), ()) if text == TIED else SITE
+    edits, line = TextEdits(text), Line("a.py", at, (site,), Fraction(-1), 20)
+    product = multiplied(edits, line, biased)
+    assert product is not None and product.node is not None
+    for each in (product, *other_uses(edits, line, product, biased, {at, *ran})):
+        assert each.node is not None
+        edits.wrap(each.node, *each.around())
+    doubtful = doubtful_uses(edits, line, product, {"a.py": edits.tree}, {"a.py": {at, *ran}})
+    return edits.result(), [number for _, number in doubtful]
+
+
+SITE = Site("p", "head", Source("a.py", 1, ""), (0,), ("w",))
+
+
+def test_every_product_with_the_weight_is_scaled_in_its_class_and_other_places_are_left_to_a_person() -> None:
+    text, doubtful = uses(TIED, 3)
+    scaled = "(self.e.weight.shape[-1] / 20) ** -1"
+    assert f"return (F.linear(self.body(self.e(x)), self.e.weight) * {scaled})" in text
+    assert "(h @ self.e.weight.t() * (h.shape[-1] / 20) ** -1)" in text
+    assert "(torch.matmul(h, self.e.weight.T) * (h.shape[-1] / 20) ** -1)" in text
+    assert "(h.matmul(self.e.weight.transpose(0, 1)) * (h.shape[-1] / 20) ** -1)" in text
+    assert f"F.linear((h + 1) * {scaled}, self.e.weight, self.bias)" in text
+    assert "return x @ own.e.weight.t()" in text and "self.e(x))" in text  # another class; a table of rows
+    assert doubtful == [12, 14]
+    assert uses(TIED, 3, ran=(12,))[1] == [14]
+
+
+def test_a_module_that_is_called_is_scaled_where_its_weight_is_used_by_hand_too() -> None:
+    text, doubtful = uses(CALLED, 3, biased=True)
+    assert "self.head(x * (x.shape[-1] / 20) ** -1)" in text
+    assert "self.head(x[:, -1] * (self.head.weight.shape[-1] / 20) ** -1)" in text
+    assert "F.linear(h * (h.shape[-1] / 20) ** -1, self.head.weight, self.head.bias)" in text
+    assert "(h @ self.head.weight.t() * (h.shape[-1] / 20) ** -1)" in text
+    assert doubtful == [8]
+
+
+def test_a_variable_is_the_same_module_within_its_function_only() -> None:
+    text, doubtful = uses(FUNCTIONS, 2)
+    assert text.count("** -1") == 1 and doubtful == [3]

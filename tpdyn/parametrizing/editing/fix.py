@@ -19,7 +19,7 @@ from typing import final
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.editing.edits import TextEdits, unified
 from tpdyn.parametrizing.editing.lines import Line, bracketed, lines_of, multiplied, relative
-from tpdyn.parametrizing.editing.others import other_uses
+from tpdyn.parametrizing.editing.others import doubtful_uses, other_uses
 from tpdyn.parametrizing.editing.schedules import resets_in, unclear
 from tpdyn.parametrizing.editing.text import NoWidth, Powers, by_model, by_order, powers_of, width_from
 from tpdyn.parametrizing.parametrization import Parametrization, Shift
@@ -83,9 +83,11 @@ def fix(program: Program, derived: Parametrization, made: Sequence[Construction]
         raise ValueError(f"base_width = {base_width!r}; expected a positive whole number")
     writer = _Writer(base_width, patch_folder(program))
     if derived.edits():
-        ran = {(site.source.file, site.source.line) for site in Facts.of(program).sites}
+        ran: dict[str, set[int]] = {}
+        for site in Facts.of(program).sites:
+            ran.setdefault(os.path.abspath(site.source.file), set()).add(site.source.line)
         for line in lines_of(program, dict(derived.multipliers), base_width):
-            writer.multiply(line, derived.exponents, {number for file, number in ran if file == line.file})
+            writer.multiply(line, derived.exponents, ran, _files_that_ran(program))
         if any(shift.initial or shift.rate for shift in derived.shifts().values()):
             if any(shift.rate for shift in derived.shifts().values()):
                 writer.resets(_files_that_ran(program))
@@ -217,7 +219,9 @@ class _Writer:
 
     # -- products ---------------------------------------------------------------------------------------------------
 
-    def multiply(self, line: Line, known: Collection[str], ran: Collection[int]) -> None:
+    def multiply(
+        self, line: Line, known: Collection[str], ran: Mapping[str, Collection[int]], files: Sequence[str]
+    ) -> None:
         where = f"{relative(line.file)}:{line.line}"
         modules = ", ".join(dict.fromkeys(site.module for site in line.sites))
         if not line.file or not os.path.isfile(line.file) or not is_user_file(line.file):
@@ -243,11 +247,17 @@ class _Writer:
         self._edits.append(
             f"{where}: the product of {modules or 'this line'} is multiplied by {_growth(line, self._base)}"
         )
-        for other in other_uses(edits, line, product, biased, ran):
+        for other in other_uses(edits, line, product, biased, ran.get(os.path.abspath(line.file), ())):
             assert other.node is not None
             edits.wrap(other.node, *other.around())
             self._edits.append(
                 f"{relative(line.file)}:{other.node.lineno}: so is its other use there, which did not run"
+            )
+        trees = {file: self._file(file).tree for file in files}
+        for file, number in doubtful_uses(edits, line, product, trees, ran):
+            self._by_hand.append(
+                f"{relative(file)}:{number}: this may be the same product, which did not run. If it is, multiply it by "
+                f"{_growth(line, self._base)}"
             )
 
     # -- files ------------------------------------------------------------------------------------------------------
