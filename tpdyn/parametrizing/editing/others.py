@@ -27,7 +27,7 @@ MATRIX = ("matmul", "mm")
 def other_uses(
     edits: TextEdits, line: Line, product: Multiplied, biased: bool, ran: Collection[int]
 ) -> Iterator[Multiplied]:
-    """Yield the same product where it did not run: other uses of the module or weight in the same class, or function.
+    """Yield the same product where it did not run. These are other uses of the module or weight in the same class or function.
 
     For attention by one call: the product of the same query and key, written out in the same function.
     ran: lines that are known, and are not to be looked at.
