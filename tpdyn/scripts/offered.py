@@ -58,7 +58,10 @@ def functions_of_a_width(script: Path) -> tuple[str, ...]:
     return tuple(
         node.name
         for node in body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and _takes_one(node.args)
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and not node.decorator_list  # it may be a command of click's
+        and _takes_one(node.args)
     )
 
 

@@ -111,7 +111,7 @@ def _use(node: ast.expr) -> _Use | None:
         case ast.Call(func=ast.Name() | ast.Attribute() as func) if _is_chain(func):
             text = f"{ast.unparse(func)}.weight"
             return _Use(node, text, first_argument(node), f"{text}.shape[-1]", called=True)
-        case _:
+        case _:  # no product that is looked for
             return None
 
 
@@ -131,7 +131,7 @@ def _untransposed(node: ast.expr) -> ast.expr | None:
             return value
         case ast.Attribute(value=value, attr="T" | "mT"):
             return value
-        case _:
+        case _:  # as it is
             return None
 
 
