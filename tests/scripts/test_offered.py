@@ -21,7 +21,7 @@ parser.add_argument("--steps", default=5)
 parser.add_argument("--hidden-size", type=int)
 parser.add_argument("--name")
 """
-FUNCTIONS = "def batches(path, size): ...\ndef train(width, lr=0.1): ...\ndef _own(n): ...\n@command()\ndef main(n): ...\nclass Net: ...\n"
+FUNCTIONS = "def batches(path, size): ...\ndef train(width, lr=1): ...\ndef _own(n): ...\n@command()\ndef main(n): ...\n"
 
 
 @pytest.fixture
