@@ -21,7 +21,9 @@ parser.add_argument("--steps", default=5)
 parser.add_argument("--hidden-size", type=int)
 parser.add_argument("--name")
 """
-FUNCTIONS = "def batches(path, size): ...\ndef train(width, lr=1): ...\ndef _own(n): ...\n@command()\ndef main(n): ...\n"
+FUNCTIONS = (
+    "def batches(path, size): ...\ndef train(width, lr=1): ...\ndef _own(n): ...\n@command()\ndef main(n): ...\n"
+)
 
 
 @pytest.fixture
