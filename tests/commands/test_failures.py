@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 
@@ -72,6 +73,22 @@ def test_warnings_and_bars_are_heard_from_the_first_run_only_and_what_a_failing_
     with pytest.raises(BadInput, match="at width 16 the script left with status 2"):
         watched(16)
     assert capsys.readouterr().err == "bar at 4\nbar at 16\n"
+
+
+def test_a_script_that_closes_or_replaces_the_standard_streams_leaves_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    def closes(width: int) -> None:
+        print("said", flush=True)
+        sys.stderr.write("told")
+        assert sys.stdout.encoding
+        sys.stdout.close()
+        sys.stderr.close()
+        sys.stdout = sys.stderr = io.StringIO()
+
+    before = sys.stdout, sys.stderr
+    Watched(closes)(4)
+    assert (sys.stdout, sys.stderr) == before
+    print("ours", file=sys.stderr)
+    assert capsys.readouterr().err == "said\ntoldours\n"
 
 
 def test_a_script_that_leaves_well_is_done_and_one_that_leaves_badly_is_told() -> None:

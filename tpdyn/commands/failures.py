@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, final
+from typing import IO, Any, final
 
 from tpdyn.home import PACKAGE
 from tpdyn.measuring.run import MeasuringError
@@ -64,6 +64,21 @@ MOST_HEARD = 2000
 """Characters of standard error that are kept of a later run that fails."""
 
 
+@final
+class Heard:
+    """What a script takes for a standard stream: it writes through, and stays open where the script closes it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def close(self) -> None:
+        """Only flush: the stream is ours."""
+        self._stream.flush()
+
+
 class Watched:
     """The user's function: its runs are counted, its output is passed on from the first run only (silent: from none).
 
@@ -97,7 +112,8 @@ class Watched:
         said, heard = sys.stderr, io.StringIO()
         with contextlib.ExitStack() as stack:
             if self._runs == 1 and not self._silent:
-                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+                stack.enter_context(contextlib.redirect_stdout(Heard(said)))
+                stack.enter_context(contextlib.redirect_stderr(Heard(said)))
             else:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
