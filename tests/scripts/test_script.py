@@ -134,6 +134,14 @@ def test_a_file_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
         load(f"{file}:train")
 
 
+def test_an_import_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "hangs.py"
+    file.write_text("import time\nwhile True:\n    try:\n        time.sleep(1)\n    except:\n        pass\n")
+    monkeypatch.setattr("tpdyn.scripts.script.IMPORT", 0.1)
+    with pytest.raises(BadTarget, match=r"hangs\.py took longer than 0\.1 s to be imported.*if __name__"):
+        load(f"{file}:train")
+
+
 def test_an_import_sees_arguments_of_its_own_and_prints_beside_the_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,13 +23,16 @@ from types import CodeType, FrameType, ModuleType
 from tpdyn.recorder.errors import Told
 from tpdyn.recorder.live.frames import is_user_file
 from tpdyn.recorder.live.hooks import StopRecording
-from tpdyn.scripts.contained import contained
+from tpdyn.scripts.contained import TookTooLong, contained
 from tpdyn.scripts.following import told_what_follows
 from tpdyn.scripts.formula import BadFormula, Formula
 from tpdyn.scripts.offered import listed, nearest, unknown_options, ways_in
 from tpdyn.scripts.scratch import InScratch
 from tpdyn.scripts.settings import BadSetting, Setting, codes, read_settings, texts
 from tpdyn.scripts.standing_in import imported_as, opened_as
+
+IMPORT = 600.0
+"""Seconds after which the import of a file with a function is stopped."""
 
 
 class BadTarget(Told, ValueError):
@@ -218,8 +221,14 @@ def _imported(path: Path) -> ModuleType:
     cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing of ours in the script's folder
     argv, sys.argv = sys.argv, [str(path)]  # ours are not the script's
     try:
-        with contained(), redirect_stdout(sys.stderr):  # standard output is for results, such as a patch
+        with contained(IMPORT), redirect_stdout(sys.stderr):  # standard output is for results, such as a patch
             spec.loader.exec_module(module)
+    except TookTooLong as error:
+        del sys.modules[name]
+        raise BadTarget(
+            f"{path} took longer than {IMPORT:g} s to be imported, and was stopped. Expected a file that only defines "
+            "things. Put the part that runs under: if __name__ == '__main__':"
+        ) from error
     except SystemExit as error:
         del sys.modules[name]
         raise BadTarget(
