@@ -457,7 +457,7 @@ def planted(measurement: Measurement, names: set[str], by: float) -> Measurement
 
 
 def is_decisive(report: Report, row: ReportRow, names: set[str], by: float) -> bool:
-    """Whether the regime is another one if this change is n^by larger: it grows then, or what the regime claims is wrong."""
+    """Whether the regime is another one if this change is n^by larger. It grows then, or a claim is wrong."""
     grows = report.prediction.regime is not Regime.UNSTABLE and float(row.change_order or 0) + by > 0
     alone = [claim for claim in report.claims if not claim.some or len(claim.names) == 1]
     return grows or any(names & set(claim.names) for claim in alone)

@@ -48,6 +48,13 @@ SCRIPT = """
             raise RuntimeError("not at width 8")
         train(width)
 
+    def retries(width):
+        while True:
+            try:
+                train(width)
+            except:
+                pass
+
     def leaves(width):
         raise SystemExit("no such option")
 
@@ -107,7 +114,7 @@ def test_a_script_that_fails_halfway_is_named_with_its_width_and_line(script: Pa
         BadInput, match=r"width 8, init times 1, seed 0: RuntimeError: not at width 8 \(.*net.py:\d+: raise"
     ):
         transfers([f"{script}:fails_later"], hyperparameter="init", **(HOW | {"widths": (4, 8)}))  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match=r"width 32, init times 1, seed 0: SystemExit: no such option"):
+    with pytest.raises(BadInput, match=r"width 32, init times 1, seed 0: .* left with status 'no such option'"):
         transfers([f"{script}:leaves"], hyperparameter="init", **HOW)  # type: ignore[arg-type]
 
 
@@ -123,3 +130,9 @@ def test_a_script_that_is_there_already_or_needs_a_person_is_not_swept_with_deri
 def test_logs_are_named_after_the_first_target() -> None:
     assert log_name(["examples/digits_mlp.py:train", "x.py:f"]) == "digits_mlp-train-transfer"
     assert log_name(["examples/gpt.py --mup"]) == "gpt-transfer"
+
+
+def test_a_script_that_never_ends_is_stopped(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tpdyn.commands.failures.LONGEST", 0.5)
+    with pytest.raises(BadInput, match=r"took longer than 0\.5 s"):
+        transfers([f"{script}:retries"], widths=(4, 8), steps=5, seeds=2, powers=(-1, 1))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tpdyn.commands.check import check_distinct, name_of, script_of, script_widths
-from tpdyn.commands.failures import BadInput, translated
+from tpdyn.commands.failures import BadInput, Watched, translated
 from tpdyn.commands.fix import Fixed, fixed
 from tpdyn.commands.rebuild import note_transfers
 from tpdyn.commands.runs import means_of
@@ -79,11 +79,12 @@ def transfers(
     each = None if budget is None else budget / (len(wanted) + sum(fix is not None for fix in edited))
 
     def swept(train: Callable[[int], object], name: str, sent: Target) -> None:
-        by.append(replace(means(sent), name=name))
+        made = replace(means(sent), name=name)
+        by.append(made if made.worker is None else replace(made, worker=Watched(made.worker, silent=True)))
         with translated():
             sweeps.append(
                 transfer(
-                    train, widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
+                    Watched(train), widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
                     record_widths=record_widths, progress=partial(progress, name), means=by[-1], budget=each,
                     plan=None if plan is None else lambda text: plan(f"{name}: {text}"),
                 )

@@ -19,6 +19,7 @@ import torch
 
 from tpdyn.home import PACKAGE
 from tpdyn.program.program import Source
+from tpdyn.recorder.errors import Told
 
 _USER_PARTS_OF_THE_PACKAGE = (PACKAGE + "examples" + os.sep,)
 _FOREIGN = tuple(
@@ -111,7 +112,9 @@ def is_ours(file: str) -> bool:
 
 
 def raised(error: BaseException) -> str:
-    """Write `Type: message (file:line: text)`, the line being the innermost one of the user's code."""
+    """Write `Type: message (file:line: text)`, the line being the innermost one of the user's code. One of ours is told."""
+    if isinstance(error, Told):
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     mine = [frame for frame in frames if is_user_file(frame.filename)] or list(frames[-1:])
     location = f" ({mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line})" if mine else ""
