@@ -232,7 +232,7 @@ class Facts:
     @cached_property
     def representations(self) -> tuple[int, ...]:
         """What the network computes along one wide dim, with multipliers folded."""
-        without = self.masks | self.normalisation_factors | self.numerators | self.folded.keys()
+        without = self.masks | self.rankings | self.normalisation_factors | self.numerators | self.folded.keys()
         return deciding.representations(self.program, self.computed, without)
 
     @cached_property
@@ -290,6 +290,16 @@ class Facts:
         return picking.picks(self.program)
 
     @cached_property
+    def rankings(self) -> frozenset[int]:
+        """What ranks entries along a wide dim consist of."""
+        return picking.rankings(self.program)
+
+    @cached_property
+    def extremes(self) -> Mapping[int, int]:
+        """Products that look the k-th largest entry of a value up, with the index of the operand that is the value."""
+        return picking.extremes(self.program, self.picks)
+
+    @cached_property
     def ranges(self) -> Ranges:
         """Which vectors symmetric matrices act on, and their ranks."""
         return Ranges(self.program, self.nonnegative, self.readers)
@@ -317,7 +327,8 @@ class Facts:
         # A weight between two counted steps is a weight, too.
         updated = {at for at, each in enumerate(self.program.statements) if each.origin.phase == "optimizer"}
         from_inputs = depends_on(self.program, "data", updated.union(self.owner))
-        return outside.wide_data(self.program, self.computed, from_inputs, self.spaces)
+        computed = (position for position in self.computed if position not in self.rankings)
+        return outside.wide_data(self.program, computed, from_inputs, self.spaces)
 
     @cached_property
     def fixed_products(self) -> tuple[int, ...]:

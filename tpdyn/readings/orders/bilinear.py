@@ -11,7 +11,7 @@ from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.layouts import Layout
 from tpdyn.program.instructions import Combine
 from tpdyn.readings.orders.contraction import contract, placed, total_sum
-from tpdyn.readings.orders.parity import Sources, forget, odd_in, product
+from tpdyn.readings.orders.parity import ANY, Sources, forget, odd_in, product
 from tpdyn.readings.orders.terms import Term, Terms, Value, consistent, scaled, tidy
 
 
@@ -40,6 +40,17 @@ def contracted(values: Sequence[Value], plan: Layout, power: Order, sources: Sou
     if x.whole is not None or y.whole is not None:
         whole = sum_of_products((x.total, y.total), plan, power, sources)
     return consistent(Value(base, tidy(change, plan.wide), whole, plan.wide, x.at_most or y.at_most))
+
+
+def of_an_extreme(values: Sequence[Value], which: int) -> tuple[Value, Value]:
+    """Let the k-th largest entry change by as much as entries do, and not by what another choice makes of it.
+
+    values: the factors of a product that looks it up; which: the index of the one that is ranked.
+    """
+    x, row = values[which], values[1 - which]
+    change = tidy([Term(term.order, ANY) for term in x.change], x.wide)
+    pair = (Value(x.base, change, None, x.wide, x.at_most), Value(row.base, (), None, row.wide))
+    return pair if which == 0 else pair[::-1]
 
 
 def combined(combine: Combine, values: Sequence[Value], plan: Layout, epsilon: bool) -> Value:

@@ -33,7 +33,7 @@ from tpdyn.program.instructions import (
 from tpdyn.program.program import Program, Statement
 from tpdyn.readings.interpret import Listener, Rule, Until, interpret
 from tpdyn.readings.orders.applied import applied
-from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, sum_of_products
+from tpdyn.readings.orders.bilinear import combined, contracted, joined, moved, of_an_extreme, sum_of_products
 from tpdyn.readings.orders.contraction import placed
 from tpdyn.readings.orders.leaves import leaf_value
 from tpdyn.readings.orders.parity import Sources
@@ -270,6 +270,8 @@ class _Reader:
                 "outside the theory: a sum over eigenvalues, all but finitely many of which vanish. The sum of all of "
                 "them is the trace of the matrix"
             )
+        if position in self.facts.extremes:
+            values = of_an_extreme(values, self.facts.extremes[position])
         power = contract.scale.order
         if power is not None and position in self.exponents.site:
             power = power - self.exponents.site[position]
