@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import Tensor
 
 from tpdyn.readings.finite import run
-from tpdyn.testing.recipes import BATCH, CLASSES, FEATURES, Layer, Recipe, written
+from tpdyn.testing.recipes import BATCH, CLASSES, FEATURES, Layer, Recipe, Start, written
 
 HIDDEN = ("function", "tanh")
 LAYERS: tuple[Layer, ...] = (
@@ -18,6 +21,9 @@ LAYERS: tuple[Layer, ...] = (
     ("add", 1),
     ("times", 1),
     ("beside", 1, 0),
+    ("attention", 0, Fraction(1, 2)),
+    ("of weight", 0, "tanh"),
+    ("of weight", 0, "sign"),
 )
 
 
@@ -34,6 +40,12 @@ def by_torch(layer: Layer, h: Tensor, before: Tensor, weight: Tensor) -> Tensor:
             return h + before
         case ("times", _):
             return h * before
+        case ("attention", _, _):
+            return (h @ weight.T @ h.T / h.shape[1] ** 0.5).softmax(1) @ h
+        case ("of weight", _, "tanh"):
+            return h @ (weight * h.shape[1] ** 0.5).tanh().T / h.shape[1] ** 0.5
+        case ("of weight", _, _):
+            return h @ (weight + (weight.sign() / h.shape[1] ** 0.5 - weight).detach()).T
         case _:
             return torch.cat([h, -before]).matmul(weight.T).unflatten(0, (2, -1)).sum(0)
 
@@ -55,6 +67,21 @@ def test_gradients_are_those_of_autograd(layer: Layer) -> None:
             gradient = parameters[name].gradients[0]
             assert gradient is not None
             assert torch.allclose(values[gradient.pieces[0]], leaf.grad, atol=1e-12), name
+
+
+@pytest.mark.parametrize("start", ["normal", "uniform", "with a mean"])
+def test_square_weights_are_drawn_as_told_and_may_start_as_one_draw(start: Start) -> None:
+    recipe = Recipe((("weight", 0, False), ("weight", 1, False)), start=start, rates=(Fraction(0),) * 4, steps=1)
+    for alike in (False, True):
+        program = written(replace(recipe, alike=alike))
+        given = {"x0": torch.ones(BATCH, FEATURES).double(), "y0": torch.ones(BATCH, CLASSES).double()}
+        values = run(program, 64, leaves=given, seed=0, dtype=torch.float64)
+        one, other = (next(p for p in program.parameters if p.name == name).versions for name in ("W0", "W1"))
+        first, second = values[one[0].pieces[0]], values[other[0].pieces[0]]
+        assert torch.equal(first, second) is alike
+        assert not torch.equal(values[one[1].pieces[0]], values[other[1].pieces[0]])
+        assert abs(float(first.std()) - 1 / 8) < 0.01
+        assert (float(first.mean()) > 1 / 128) is (start == "with a mean")
 
 
 def test_a_layer_that_is_none_is_refused() -> None:

@@ -104,6 +104,14 @@ class Builder:
         self._gradients[name] = {}
         return first
 
+    def starts_as(self, name: str, other: str) -> int:
+        """Add a trained tensor that starts as another one, and has updates of its own."""
+        if name in self._versions:
+            raise ValueError(f"parameter {name!r}: there is one already; give each another name")
+        first = self._of(other)[0]
+        self._versions[name], self._gradients[name] = [first], {}
+        return first
+
     def data(self, name: str, shape: Sequence[Dim]) -> int:
         """Add real numbers that the user gives."""
         return self.leaf(Leaf("data", name, Law("data")), _shape(shape))

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, final
+from typing import Any, Literal, final
 
 from tpdyn.exponents import Scaling
 from tpdyn.pointwise import lookup
 from tpdyn.program.builder import Builder
-from tpdyn.program.instructions import Combine, Concat, Contract, Operand, Scatter, Slice
+from tpdyn.program.instructions import Combine, Concat, Contract, Law, Operand, Scatter, Slice
 from tpdyn.program.program import Program
 
 BATCH, FEATURES, VOCABULARY, CLASSES = 3, 4, 4, 2
@@ -25,15 +25,25 @@ Layer = tuple[Any, ...]
 """What one layer is.
 
 ("weight", which, transposed) | ("function", name, *parameters) | ("norm",) | ("add" | "times", how far back) | ("beside",
-how far back, which). The last lays the value end to end with an earlier one, and multiplies both by one weight. Then it
-takes them apart and subtracts.
+how far back, which) | ("attention", which, power) | ("of weight", which, function, *parameters).
+
+* "beside" lays the value end to end with an earlier one, and multiplies both by one weight. Then it takes them apart and
+  subtracts.
+* "attention" takes samples for tokens: `softmax(n^-power h W h^T) h`.
+* "of weight" multiplies by `n^-1/2 f(n^1/2 W)`. The gradient of a sign is that of the identity (straight through).
 """
+
+Start = Literal["normal", "uniform", "with a mean"]
+"""How square weights are drawn: all with standard deviation n^-1/2, the last with mean 1/n."""
 
 
 @final
 @dataclass(frozen=True)
 class Recipe:
-    """What a training program is written from. readout: its initial standard deviation is n^-readout (None: zero)."""
+    """What a training program is written from. readout: its initial standard deviation is n^-readout (None: zero).
+
+    alike: both square weights start as one draw.
+    """
 
     layers: tuple[Layer, ...]
     tokens: bool = False
@@ -43,6 +53,8 @@ class Recipe:
     optimizer: str = "sgd"
     rates: tuple[Fraction, ...] = (Fraction(0),) * 4
     steps: int = 2
+    start: Start = "normal"
+    alike: bool = False
 
     def slower(self) -> Recipe:
         """Lower the rates by n^1/2."""
@@ -56,6 +68,11 @@ class Tape:
     def __init__(self, build: Builder) -> None:
         self.build = build
         self.back: list[tuple[int, Callable[[int], list[tuple[int, int]]]]] = []
+        self.copies: dict[str, int] = {}
+
+    def now(self, name: str) -> int:
+        """Return a parameter; of two that start as one draw the second is a copy, with a gradient of its own."""
+        return self.copies.get(name, self.build.now(name))
 
     def einsum(self, equation: str, *vars: int, scale: Scaling | float = 1) -> int:
         """Multiply and sum; the gradient is the product with the other factor."""
@@ -94,11 +111,31 @@ class Tape:
         self.back.append((total, back))
         return total
 
+    def scaled(self, x: int, scale: Scaling) -> int:
+        """Multiply by a constant."""
+        value = self.build.combine((scale, x))
+        self.back.append((value, lambda g: [(x, self.build.combine((scale, g)))]))
+        return value
+
+    def softmax(self, x: int) -> int:
+        """Normalise the exponentials of each row."""
+        shares = self.build.apply("softmax", x, along=1)
+
+        def back(g: int) -> list[tuple[int, int]]:
+            product = self.build.einsum("bc,bc->bc", shares, g)
+            total = self.build.einsum("bc->b", product)
+            return [(x, self.build.combine((1, product), (-1, self.build.einsum("bc,b->bc", shares, total))))]
+
+        self.back.append((shares, back))
+        return shares
+
     def apply(self, function: str, x: int, parameters: Sequence[float] = ()) -> int:
-        """Apply a function; its gradient is its listed slope."""
+        """Apply a function; its gradient is its listed slope, that of a sign is one."""
         value = self.build.apply(function, x, parameters=parameters)
 
         def back(g: int) -> list[tuple[int, int]]:
+            if function == "sign":
+                return [(x, g)]
             name = lookup(function, parameters).slope
             assert name is not None
             slope = self.build.apply(name, x, parameters=parameters)
@@ -158,13 +195,24 @@ class Tape:
         return gradients
 
 
+_ROOT = Scaling.of(1, -HALF)
+_LAWS: dict[Start, Law] = {
+    "normal": Law("normal", scale=_ROOT),
+    "uniform": Law("uniform", scale=Scaling.of(3**0.5) * _ROOT),
+    "with a mean": Law("normal", Scaling.of(1, -1), _ROOT),
+}
+
+
 def written(recipe: Recipe) -> Program:
     """Write the training program of a recipe."""
     build, n = Builder(), Builder.n
     build.at(phase="initialization")
     build.parameter("in", (VOCABULARY, n) if recipe.tokens else (n, FEATURES))
-    for k in range(2):
-        build.parameter(f"W{k}", (n, n), std=Scaling.of(1, -HALF))
+    build.parameter("W0", (n, n), law=_LAWS[recipe.start])
+    if recipe.alike:
+        build.starts_as("W1", "W0")
+    else:
+        build.parameter("W1", (n, n), law=_LAWS[recipe.start])
     if not recipe.tied:
         power = recipe.readout
         build.parameter("out", (CLASSES, n), std=0 if power is None else Scaling.of(1, -power))
@@ -175,14 +223,16 @@ def written(recipe: Recipe) -> Program:
         y = build.data(f"y{step}", (BATCH, VOCABULARY if recipe.tied else CLASSES))
         build.at(phase="forward")
         tape = Tape(build)
+        if recipe.alike and build.now("W0") == build.now("W1"):
+            tape.copies["W1"] = build.combine((1, build.now("W1")))
         f = build.mark("output", "f", forward(tape, recipe, x))
         build.at(phase="backward")
         gradients = tape.gradients(f, build.combine((1, f), (-1, y)))
         build.at(phase="optimizer")
         for name, rate in zip(("in", "W0", "W1", "out"), recipe.rates, strict=True):
-            if (name == "out" and recipe.tied) or build.now(name) not in gradients:
+            if (name == "out" and recipe.tied) or tape.now(name) not in gradients:
                 continue
-            gradient = gradients[build.now(name)]
+            gradient = gradients[tape.now(name)]
             new = direction(build, recipe.optimizer, gradient, state.setdefault(name, []))
             moved = build.combine((1, build.now(name)), (Scaling.of(-0.3, -rate), new))
             build.update(name, moved, gradient=gradient)
@@ -205,7 +255,7 @@ def one_layer(tape: Tape, layer: Layer, values: Sequence[int]) -> int:
     h = values[-1]
     match layer:
         case ("weight", which, transposed):
-            return tape.einsum("bi,io->bo" if transposed else "bi,oi->bo", h, tape.build.now(f"W{which}"))
+            return tape.einsum("bi,io->bo" if transposed else "bi,oi->bo", h, tape.now(f"W{which}"))
         case ("function", name, *parameters):
             return tape.apply(name, h, parameters)
         case ("norm",):
@@ -218,8 +268,15 @@ def one_layer(tape: Tape, layer: Layer, values: Sequence[int]) -> int:
             return tape.einsum("bi,bi->bi", h, values[-1 - min(back, len(values) - 1)])
         case ("beside", back, which):
             joined = tape.concat(h, values[-1 - min(back, len(values) - 1)])
-            product = tape.einsum("bi,oi->bo", joined, tape.build.now(f"W{which}"))
+            product = tape.einsum("bi,oi->bo", joined, tape.now(f"W{which}"))
             return tape.add(tape.rows(product, 0), tape.rows(product, BATCH), sign=-1)
+        case ("attention", which, power):
+            queries = tape.einsum("bi,oi->bo", h, tape.now(f"W{which}"))
+            logits = tape.einsum("bi,ci->bc", queries, h, scale=Scaling.of(1, -power))
+            return tape.einsum("bc,ci->bi", tape.softmax(logits), h)
+        case ("of weight", which, name, *parameters):
+            entries = tape.scaled(tape.now(f"W{which}"), Scaling.of(1, HALF))
+            return tape.einsum("bi,oi->bo", h, tape.scaled(tape.apply(name, entries, parameters), _ROOT))
         case _:
             raise ValueError(f"layer {layer!r}; expected one of those that `Layer` lists")
 
@@ -255,6 +312,6 @@ EXPONENTS = (Fraction(0), -HALF, HALF, Fraction(-1), Fraction(1))
 def holes(recipe: Recipe) -> bool:
     """Tell whether an entrywise optimizer sees gradients whose leading part is exactly zero in many entries: see the last test."""
     masks = any(layer[:2] in (("function", "relu"), ("function", "clamp")) for layer in recipe.layers)
-    return (
-        recipe.optimizer in ("sign", "adam") and masks and any(layer[0] in ("norm", "add") for layer in recipe.layers)
-    )
+    beside = any(layer[0] in ("norm", "add", "attention") for layer in recipe.layers)
+    clamped = any(layer[0] == "of weight" and layer[2] == "clamp" for layer in recipe.layers)
+    return recipe.optimizer in ("sign", "adam") and (clamped or (masks and beside))

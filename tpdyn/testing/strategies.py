@@ -22,7 +22,7 @@ from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.judgement import first_unstable
 from tpdyn.testing.perceptrons import WIDE
-from tpdyn.testing.recipes import EXPONENTS, HALF, Recipe, holes, written
+from tpdyn.testing.recipes import EXPONENTS, HALF, Recipe, Start, holes, written
 from tpdyn.testing.recipes import FUNCTIONS as RECIPE_FUNCTIONS
 
 if TYPE_CHECKING:
@@ -158,11 +158,18 @@ def training_programs() -> st.SearchStrategy[Program]:
     return training_recipes().map(written)
 
 
+OF_WEIGHTS: tuple[tuple[Any, ...], ...] = (("tanh",), ("clamp", -0.5, 0.5), ("sign",), ("abs",))
+"""Functions of weights that are drawn."""
+STARTS: tuple[Start, ...] = ("normal", "uniform", "with a mean")
+
+
 @st.composite
 def training_recipes(draw: Callable[..., Any]) -> Recipe:
-    """Draw recipes of training programs: layers, tokens or features, tied or not, optimizer, rates, two or three steps.
+    """Draw recipes of training programs: layers, tokens or features, tied or not, optimizer, rates, two to five steps.
 
-    Rates are made smaller, by n^1/2 at a time, until nothing that counts grows: there orders are many and close.
+    Layers are products, functions of values or of weights, norms, residuals, attention. Square weights are Gaussian or not,
+    and may start as one draw. Rates are made smaller, by n^1/2 at a time, until nothing that counts grows. There orders are
+    many and close.
     Shrinks towards one layer, SGD and two steps.
     """
     weight = st.tuples(st.just("weight"), st.integers(0, 1), st.booleans())
@@ -171,6 +178,8 @@ def training_recipes(draw: Callable[..., Any]) -> Recipe:
         st.just(("norm",)),
         st.tuples(st.sampled_from(["add", "times"]), st.integers(1, 3)),
         st.tuples(st.just("beside"), st.integers(1, 3), st.integers(0, 1)),
+        st.tuples(st.just("attention"), st.integers(0, 1), st.sampled_from([Fraction(1), HALF])),
+        st.builds(lambda which, f: ("of weight", which, *f), st.integers(0, 1), st.sampled_from(OF_WEIGHTS)),
     )
     layers = tuple(draw(st.lists(st.one_of(weight, other), min_size=1, max_size=6)))
     tokens = draw(st.booleans())
@@ -182,7 +191,9 @@ def training_recipes(draw: Callable[..., Any]) -> Recipe:
         multiplier=draw(st.sampled_from([Fraction(0), HALF, Fraction(1)])),
         optimizer=draw(st.sampled_from(["sgd", "momentum", "sign", "adam"])),
         rates=tuple(draw(st.sampled_from(EXPONENTS)) for _ in range(4)),
-        steps=draw(st.integers(2, 3)),
+        steps=draw(st.sampled_from([2, 3, 5])),
+        start=draw(st.sampled_from(STARTS)),
+        alike=draw(st.booleans()),
     )
     if holes(recipe):
         recipe = replace(recipe, optimizer="momentum")
