@@ -9,7 +9,9 @@ from torch import nn
 
 import tpdyn
 from tpdyn.facts.facts import Facts
+from tpdyn.program.instructions import Contract
 from tpdyn.program.program import Program
+from tpdyn.readings.orders.reading import read
 from tpdyn.regimes.prediction import Regime
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
@@ -56,6 +58,39 @@ def test_directions_over_their_largest_entry_are_of_order_0_as_measured() -> Non
     torch.manual_seed(0)
     small, large = (float(directions(n, 1).abs().mean()) for n in (64, 1024))
     assert 0.25 < large / small < 1  # powers of log(n): the extremes of products of Gaussians
+
+
+def quantised(n: int, steps: int = 2) -> None:
+    """Hidden values in eight bits between plus and minus their largest, straight through."""
+    net = nn.ModuleList([nn.Linear(4, n), nn.Linear(n, n), nn.Linear(n, 3)])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1 / n)
+    for _ in range(steps):
+        h = torch.tanh(net[0](X))
+        unit = h.detach().abs().amax(-1, keepdim=True) / 127
+        h = h + ((h / unit).round() * unit - h).detach()
+        optimizer.zero_grad()
+        net[2](torch.tanh(net[1](h))).square().mean().backward()
+        optimizer.step()
+
+
+def test_ranks_represent_nothing_and_the_largest_entry_changes_as_entries_do() -> None:
+    """Counts of larger entries were taken for a representation of order +1, and comparisons for a growing batch."""
+    program = tpdyn.record(quantised, widths=(16, 24, 40), steps=2)
+    prediction = tpdyn.predict(program, remedy=False)
+    assert prediction.regime is Regime.KERNEL and not prediction.outside
+    facts, orders = Facts.of(program), read(program)
+    assert facts.rankings and not facts.rankings.intersection(facts.representations)
+    largest = [position for position in facts.extremes if program.statements[position].origin.step == 1]
+    assert largest
+    moved = []
+    for position in largest:
+        ranked = program.statements[position].instruction
+        assert isinstance(ranked, Contract)
+        value = orders.values[ranked.operands[facts.extremes[position]].var]
+        assert orders.values[position].size == value.size
+        assert orders.values[position].moved == value.moved
+        moved.append(value.moved)
+    assert moved == [Fraction(-3, 2)] * len(moved)
 
 
 def test_the_gradient_of_a_maximum_goes_to_one_entry_of_n() -> None:

@@ -50,6 +50,37 @@ def test_mup_with_a_zero_readout_learns_features_with_or_without_warmup(warmup: 
         assert tpdyn.predict(program, remedy=False, horizon="recorded").regime == Regime.KERNEL
 
 
+def test_a_loop_with_momentum_is_continued_as_well() -> None:
+    """A zero readout and a warmup lag behind: three steps are KERNEL, and later ones learn."""
+
+    def train(width: int) -> None:
+        x, y = torch.linspace(-1, 1, 20).view(4, 5).sin(), torch.linspace(1, 2, 12).view(4, 3).cos()
+        first, second, last = nn.Linear(5, width), nn.Linear(width, width), nn.Linear(width, 3)
+        nn.init.zeros_(last.weight)
+        model = nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), last)
+        rates = (
+            (first.weight, width),
+            (first.bias, width),
+            (second.weight, 1),
+            (second.bias, width),
+            (last.weight, 1 / width),
+        )
+        groups = [{"params": [p], "lr": 0.1 * factor} for p, factor in rates]
+        optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 10)
+        while True:
+            optimizer.zero_grad()
+            (model(x) - y).square().mean().backward()
+            optimizer.step()
+            schedule.step()
+
+    program = tpdyn.record(train, widths=(16, 24, 40), steps=3, verify=False)
+    prediction = tpdyn.predict(program, remedy=False)
+    assert prediction.regime == Regime.FEATURE_LEARNING
+    assert prediction.settles is not None
+    assert tpdyn.predict(program, remedy=False, horizon="recorded").regime == Regime.KERNEL
+
+
 def test_orders_that_repeat_in_three_steps_are_settled_with_one_step_more() -> None:
     half, zero = Fraction(1, 2), Fraction(0)
     point = Abc((zero, half, half), (zero, zero, zero), (zero, zero, zero))

@@ -41,7 +41,9 @@ def by_torch(layer: Layer, h: Tensor, before: Tensor, weight: Tensor) -> Tensor:
         case ("times", _):
             return h * before
         case ("attention", _, _):
-            return (h @ weight.T @ h.T / h.shape[1] ** 0.5).softmax(1) @ h
+            centred = h - h.mean(1, keepdim=True)
+            h = centred * centred.square().mean(1, keepdim=True).rsqrt()
+            return (h @ weight.T @ h.T / (4 * h.shape[1] ** 0.5)).softmax(1) @ h
         case ("of weight", _, "tanh"):
             return h @ (weight * h.shape[1] ** 0.5).tanh().T / h.shape[1] ** 0.5
         case ("of weight", _, _):

@@ -296,7 +296,7 @@ class Facts:
 
     @cached_property
     def extremes(self) -> Mapping[int, int]:
-        """Products that look the k-th largest entry of a value up, with the index of the operand that is the value."""
+        """Products that look up the k-th largest entry of a value, which is the operand of that index."""
         return picking.extremes(self.program, self.picks)
 
     @cached_property

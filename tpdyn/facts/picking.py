@@ -45,9 +45,9 @@ def rankings(program: Program) -> frozenset[int]:
 
 
 def extremes(program: Program, rows: Container[int]) -> Mapping[int, int]:
-    """Find the products that look the k-th largest entry of a value up by its ranks, and which factor is the value.
+    """Find the products that look up the k-th largest entry of a value by its ranks. Which factor is the value?
 
-    It changes by no more than the largest change of an entry, though the rank of an entry may change at once.
+    It changes by no more than the largest change of an entry. The rank of an entry may change at once.
     """
     return {
         position: k

@@ -5,7 +5,7 @@ of an optimizer) is carried from step to step. A further step reads the counterp
 (a batch that stays, a constant) is read again. Data and random draws of a step are new leaves of the same laws. Constants
 of the last step are kept: a schedule is taken as it stands there.
 
-A program whose last two steps differ in kind is not continued.
+A program whose last two steps differ in kind is not continued. Nor is one of which a note says that it is a beginning.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from tpdyn.program.instructions import (
 )
 from tpdyn.program.program import Parameter, Program, Statement, View
 
+BEGINNING = "recorded are only the first steps of"
+"""So a note begins on an optimizer whose later steps are others."""
+
 
 @final
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def continued(program: Program, steps: int) -> Continued | None:
 
     The statements that were recorded keep their positions.
     """
-    if program.steps < 2 or steps < 1:
+    if program.steps < 2 or steps < 1 or any(note.startswith(BEGINNING) for note in program.notes):
         return None
     last = program.steps - 1
     body = [k for k, s in enumerate(program.statements) if s.origin.step == last]

@@ -24,12 +24,12 @@ HALF = Fraction(1, 2)
 Layer = tuple[Any, ...]
 """What one layer is.
 
-("weight", which, transposed) | ("function", name, *parameters) | ("norm",) | ("add" | "times", how far back) | ("beside",
-how far back, which) | ("attention", which, power) | ("of weight", which, function, *parameters).
+* ("weight", which, transposed) | ("function", name, *parameters) | ("norm",) | ("add" | "times", how far back)
+* ("beside", how far back, which) | ("attention", which, power) | ("of weight", which, function, *parameters)
 
 * "beside" lays the value end to end with an earlier one, and multiplies both by one weight. Then it takes them apart and
   subtracts.
-* "attention" takes samples for tokens: `softmax(n^-power h W h^T) h`.
+* "attention" takes samples for tokens: `softmax(n^-power x W x^T / 4) x` of normalised values x.
 * "of weight" multiplies by `n^-1/2 f(n^1/2 W)`. The gradient of a sign is that of the identity (straight through).
 """
 
@@ -71,7 +71,7 @@ class Tape:
         self.copies: dict[str, int] = {}
 
     def now(self, name: str) -> int:
-        """Return a parameter; of two that start as one draw the second is a copy, with a gradient of its own."""
+        """Return a parameter. Of two that start as one draw the second is a copy, with its own gradient."""
         return self.copies.get(name, self.build.now(name))
 
     def einsum(self, equation: str, *vars: int, scale: Scaling | float = 1) -> int:
@@ -271,8 +271,9 @@ def one_layer(tape: Tape, layer: Layer, values: Sequence[int]) -> int:
             product = tape.einsum("bi,oi->bo", joined, tape.now(f"W{which}"))
             return tape.add(tape.rows(product, 0), tape.rows(product, BATCH), sign=-1)
         case ("attention", which, power):
+            h = one_layer(tape, ("norm",), values)
             queries = tape.einsum("bi,oi->bo", h, tape.now(f"W{which}"))
-            logits = tape.einsum("bi,ci->bc", queries, h, scale=Scaling.of(1, -power))
+            logits = tape.einsum("bi,ci->bc", queries, h, scale=Scaling.of(0.25, -power))
             return tape.einsum("bc,ci->bi", tape.softmax(logits), h)
         case ("of weight", which, name, *parameters):
             entries = tape.scaled(tape.now(f"W{which}"), Scaling.of(1, HALF))

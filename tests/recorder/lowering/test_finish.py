@@ -29,6 +29,21 @@ def test_a_new_parameter_is_one_combine_that_begins_with_the_old_one() -> None:
             assert math.isclose(float(scale.constant), 1 - 0.01 * 0.1)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_momentum_stays_by_itself_in_the_last_step_too(nesterov: bool) -> None:
+    """No later step reads it there. Joined to the new parameter, it made the last step another one than that before."""
+
+    def script(width: int) -> None:
+        model = mlp(width)
+        loop(model, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=nesterov))
+
+    lowered = lowered_script(script, steps=3)
+    last = max(statement.origin.step for statement in lowered.statements)
+    steps = [[s for s in lowered.statements if s.origin.step == step] for step in (last - 1, last)]
+    assert len(steps[0]) == len(steps[1])
+    assert [type(s.instruction) for s in steps[0]] == [type(s.instruction) for s in steps[1]]
+
+
 def test_the_epsilon_of_adam_is_marked() -> None:
     lowered = lowered_script(adam_script)
     marked = [s.instruction for s in lowered.statements if isinstance(s.instruction, Combine) and s.instruction.epsilon]

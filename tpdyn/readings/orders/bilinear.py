@@ -43,7 +43,7 @@ def contracted(values: Sequence[Value], plan: Layout, power: Order, sources: Sou
 
 
 def of_an_extreme(values: Sequence[Value], which: int) -> tuple[Value, Value]:
-    """Let the k-th largest entry change by as much as entries do, and not by what another choice makes of it.
+    """Let the k-th largest entry change by as much as entries do. That another entry may be chosen does not count.
 
     values: the factors of a product that looks it up; which: the index of the one that is ranked.
     """

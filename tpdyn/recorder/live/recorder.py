@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from tpdyn.program.program import Origin, Phase, Source
 from tpdyn.recorder.errors import RecordingError, Told
 from tpdyn.recorder.fitting.declared import numbers_named
+from tpdyn.recorder.live.beginnings import told
 from tpdyn.recorder.live.choices import Choices
 from tpdyn.recorder.live.finish import finished_tape, used
 from tpdyn.recorder.live.frames import source_of, user_source
@@ -617,6 +618,7 @@ def record_tape(
         )
     if tape.steps < steps:
         tape.notes.append(f"the script ended after {tape.steps} optimizer steps; {steps} were wanted")
+    tape.notes += [note for optimizer in recorder.watch.optimizers if (note := told(optimizer, tape.steps))]
     return tape
 
 

@@ -51,10 +51,14 @@ def needed(lowered: Lowered) -> list[bool]:
 
 
 def join_combines(lowered: Lowered) -> None:
-    """Put a Combine of an optimizer step into the only Combine of that step that reads it."""
+    """Put a Combine of an optimizer step into the only Combine of that step that reads it.
+
+    What an optimizer carries on (a momentum) stays by itself, in the last step, too. No later step reads it there.
+    """
     keep, named = needed(lowered), roots(lowered)
     statements = lowered.statements
     uses = Counter(read for position, statement in enumerate(statements) if keep[position] for read in reads(statement))
+    _as_in_the_step_before(uses, keep, statements)
     for position, statement in enumerate(statements):
         combine = statement.instruction
         if not keep[position] or not isinstance(combine, Combine) or statement.origin.phase != "optimizer":
@@ -84,6 +88,18 @@ def join_combines(lowered: Lowered) -> None:
                         fresh += 1
                 terms.append((scale * inner_scale, Operand(read.var, tuple(axes))))
         statements[position] = replace(statement, instruction=Combine(tuple(terms), constant, combine.epsilon))
+
+
+def _as_in_the_step_before(uses: Counter[int], keep: list[bool], statements: list[LoweredStatement]) -> None:
+    """Count reads in the last step as in the one before, if both make the same statements."""
+    last = max((statement.origin.step for statement in statements), default=0)
+    before, own = (
+        [k for k, s in enumerate(statements) if keep[k] and s.origin.phase == "optimizer" and s.origin.step == step]
+        for step in (last - 1, last)
+    )
+    if len(before) == len(own):
+        for earlier, later in zip(before, own, strict=True):
+            uses[later] = max(uses[later], uses[earlier])
 
 
 def tidy(lowered: Lowered) -> None:
