@@ -37,7 +37,7 @@ def test_arrays_have_one_entry_for_each_width_seed_step_and_name(capsys: pytest.
     assert np.isfinite(found.loss).all()
     assert not found.diverged.any()
     assert seen == [(k, 6) for k in range(1, 7)]
-    assert len(list(found.rows())) == 2 * 3 * 2 * (4 + 4)
+    assert found.parameter_size.shape == found.parameter_change.shape == found.gradient_size.shape == (2, 3, 2, 4)
     assert capsys.readouterr().out == ""
 
 

@@ -18,7 +18,6 @@ from tpdyn.cli.options import (
     Settings,
     Target,
     WidthArgs,
-    absolute,
     progress,
     say,
     target_of,
@@ -82,13 +81,10 @@ def check(
         asked, recorded = widths_of(widths), widths_of(record_widths) if record_widths else None
         if width_arg or settings:
             recorded = checking.script_widths(asked, recorded)
-        # The script may change the working folder.
-        json, picture, script = absolute(json), absolute(picture), checking.script_of(target)
+        picture, script = files.writable_picture(picture, "--picture"), checking.script_of(target)
         seconds = checking.seconds_of(budget)
-        if picture is not None:
-            files.check_picture_path(picture, "--picture")
-            if not measure:
-                raise failures.BadInput("--picture shows runs, and --no-measure makes none; give one or the other")
+        if picture is not None and not measure:
+            raise failures.BadInput("--picture shows runs, and --no-measure makes none; give one or the other")
         if limit and not measure:
             raise failures.BadInput(
                 "--limit puts runs beside the limit, and --no-measure makes none: see `tpdyn limit`"
@@ -169,9 +165,7 @@ def show(
         from tpdyn.commands import check as checking
         from tpdyn.commands import files, show
 
-        save = absolute(save)
-        if save is not None:
-            files.check_file(save, "--save")
+        save = save and files.writable(save, "--save")
         if target.endswith(".json"):
             program = show.program_in(Path(target))
         else:

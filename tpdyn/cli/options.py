@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -107,11 +106,6 @@ def limits_of(text: str) -> tuple[Fraction, Fraction]:
     except (ValueError, ZeroDivisionError):
         raise typer.BadParameter(f"{text!r}; expected two numbers with a comma between, e.g. -1,5/2") from None
     return low, high
-
-
-def absolute(path: Path | None) -> Path | None:
-    """Make a path absolute: the script may change the working folder."""
-    return None if path is None else path.absolute()
 
 
 def say(message: str) -> None:

@@ -18,7 +18,6 @@ from tpdyn.cli.options import (
     Settings,
     Target,
     WidthArgs,
-    absolute,
     limits_of,
     pair_of,
     progress,
@@ -49,7 +48,7 @@ def derive(
         from tpdyn.integrations import mup as integration
         from tpdyn.parametrizing.families import grouped
 
-        write = files.json_writer(absolute(json))
+        write = files.json_writer(json)
         shapes = None if mup is None else integration.read_base_shapes(mup)
         recorded = widths_of(record_widths)
         train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
@@ -145,13 +144,11 @@ def phase(
             raise failures.BadInput(
                 "--symbol goes with --around, --limits and --json; a picture has two directions, --x and --y"
             )
-        json, save, script = absolute(json), absolute(save), checking.script_of(target)
-        destination = None
+        script, destination = checking.script_of(target), None
         if logdir is not None:
             destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-phases", script)
         write = files.json_writer(json)
-        if save is not None:
-            files.check_picture_path(save)
+        save = files.writable_picture(save)
         if destination is not None:
             files.check_pictures(f"--logdir {logdir}")
             folders.check_writable(destination)
@@ -215,10 +212,8 @@ def transfer(
         from tpdyn.reporting import folders, transfer_log
         from tpdyn.reporting import transfer as reporting
 
-        json, picture, script = absolute(json), absolute(picture), script_of(targets[0])
+        picture, script = files.writable_picture(picture, "--picture"), script_of(targets[0])
         destination = folders.folder_of(logdir.absolute(), log_name(targets), script)
-        if picture is not None:
-            files.check_picture_path(picture, "--picture")
         write = files.json_writer(json)
         folders.check_writable(destination)
         with progress() as tell:

@@ -14,7 +14,6 @@ from tpdyn.cli.options import (
     Settings,
     Target,
     WidthArgs,
-    absolute,
     progress,
     say,
     target_of,
@@ -44,7 +43,7 @@ def simulate(
         from tpdyn.commands import files
         from tpdyn.commands.simulate import simulated
 
-        write = files.json_writer(absolute(json))
+        write = files.json_writer(json)
         asked, recorded = widths_of(widths), widths_of(record_widths)
         train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
         with progress() as tell:
@@ -68,9 +67,7 @@ def kernels(
         from tpdyn.commands.kernels import kernels_of
         from tpdyn.scripts.script import load
 
-        save = absolute(save)
-        if save is not None:
-            files.check_file(save, "--save")
+        save = save and files.writable(save, "--save")
         result = kernels_of(load(target), inputs, against)
         print(result.show())
         if save is not None:
@@ -107,7 +104,7 @@ def limit(
         from tpdyn.reporting import folders, limit_log
 
         script, destination = checking.script_of(target), None
-        write = files.json_writer(absolute(json))
+        write = files.json_writer(json)
         asked, recorded = widths_of(widths) if widths else (), widths_of(record_widths)
         if logdir is not None:
             destination = folders.folder_of(logdir.absolute(), f"{checking.name_of(target)}-limit", script)

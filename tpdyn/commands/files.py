@@ -22,24 +22,27 @@ def json_writer(path: Path | None) -> Callable[[Callable[[], Mapping[str, Any]]]
     """
     if path is None:
         return lambda content: None
-    check_file(path, "--json")
+    whole = writable(path, "--json")
 
     def write(content: Callable[[], Mapping[str, Any]]) -> None:
         text = json.dumps(content(), indent=2, allow_nan=False) + "\n"
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
+        if whole.exists() and not whole.is_file():
+            whole.write_text(text, encoding="utf-8")
         else:
-            atomic_write(path.resolve(), text)
+            atomic_write(whole.resolve(), text)
 
     return write
 
 
-def check_picture_path(path: Path, option: str = "--save") -> None:
-    """Refuse a picture that cannot be drawn, before any long work."""
+def writable_picture(path: Path | None, option: str = "--save") -> Path | None:
+    """Refuse a picture that cannot be drawn, as `writable` does."""
+    if path is None:
+        return None
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise BadInput(f"{option} {path}: expected a file that ends in .png, .svg or .pdf")
-    check_file(path, option)
+    whole = writable(path, option)
     check_pictures(f"{option} {path}")
+    return whole
 
 
 def check_pictures(option: str) -> None:
@@ -48,12 +51,12 @@ def check_pictures(option: str) -> None:
         raise BadInput(f"{option}: a picture needs matplotlib; install it: pip install 'tpdyn[pictures]'")
 
 
-def check_file(path: Path, option: str) -> None:
-    """Refuse a file that cannot be written, before any long work."""
+def writable(path: Path, option: str) -> Path:
+    """Refuse a file that cannot be written, before any long work. Returns its full path: a script may change the folder."""
     if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device: it is written through
         if not os.access(path, os.W_OK):
             raise BadInput(f"{option} {path} cannot be written; give another file")
-        return
+        return path.absolute()
     folder = path.resolve().parent
     if path.is_dir():
         raise BadInput(f"{option} {path} is a folder; expected a file, e.g. {path / 'verdict'}{path.suffix or '.json'}")
@@ -61,3 +64,4 @@ def check_file(path: Path, option: str) -> None:
         raise BadInput(f"{option} {path}: the folder {folder} does not exist; make it first")
     if not os.access(folder, os.W_OK):
         raise BadInput(f"{option} {path}: the folder {folder} cannot be written; give another file")
+    return path.absolute()

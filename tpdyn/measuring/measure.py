@@ -17,7 +17,7 @@ import torch
 
 from tpdyn.measuring.assembled import assembled, joined
 from tpdyn.measuring.by_program import fits
-from tpdyn.measuring.measurement import MeasuredRow, Measurement
+from tpdyn.measuring.measurement import Measurement
 from tpdyn.measuring.observe import Observation
 from tpdyn.measuring.one_law import BESIDE, LIVE, difference
 from tpdyn.measuring.run import MeasuringError, check_device, live_run
@@ -31,7 +31,7 @@ from tpdyn.store.workers import check_jobs
 Progress = Callable[[int, int], None]
 Watch = Callable[[Callable[[], Measurement | None], int, int], None]
 
-__all__ = ["MeasuredRow", "Measurement", "MeasuringError", "check_device", "measure", "measure_more"]
+__all__ = ["Measurement", "MeasuringError", "check_device", "measure", "measure_more"]
 
 
 def measure(

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,19 +24,6 @@ from tpdyn.atomic import atomic_write
 FORMAT = 1
 SPLIT = ("W0 dx", "dW x0", "dW dx", "bias")
 """The parts of a linear layer's change: h - h0 = W0 dx + dW x0 + dW dx + db."""
-
-
-class MeasuredRow(NamedTuple):
-    """One value in one step of one run: see `Measurement.rows`."""
-
-    kind: str
-    name: str
-    width: int
-    seed: int
-    step: int
-    size: float
-    change: float
-    rms: float
 
 
 @final
@@ -85,25 +71,6 @@ class Measurement:
         if name not in self.names:
             raise KeyError(f"no module {name!r} was measured; there are: {', '.join(self.names) or 'none'}")
         return self.names.index(name)
-
-    def rows(self) -> Iterator[MeasuredRow]:
-        """Yield every measured module output (kind "module") and parameter (kind "parameter"), run by run, step by step."""
-        for kind, names, arrays in (
-            ("module", self.names, (self.size, self.change, self.rms)),
-            ("parameter", self.parameters, (self.parameter_size, self.parameter_change, None)),
-        ):
-            size, change, rms = arrays
-            for w, width in enumerate(self.widths):
-                for s, seed in enumerate(self.seeds):
-                    if not self.completed[w, s]:
-                        continue
-                    for t in range(self.steps):
-                        for k, name in enumerate(names):
-                            at = (w, s, t, k)
-                            yield MeasuredRow(
-                                kind, name, width, seed, t,
-                                float(size[at]), float(change[at]), float(rms[at]) if rms is not None else float("nan"),
-                            )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one file (an npz archive; '.npz' is added when missing), at once or not at all.

@@ -102,20 +102,14 @@ def _range(history: History, limits: Limits) -> Found:
         grows = value > last.get((what, name), math.inf)
         steps, values = _recent(history, what, name) if grows else ([], [])
         for kind in formats:
+            limit = f"{kind} ({FORMATS[kind]:g})"
             if value > FORMATS[kind]:
-                yield (
-                    f"out of {kind}",
-                    name,
-                    f"the output of {name} reaches {value:.4g}, beyond {kind} ({FORMATS[kind]:g})",
-                )
+                yield f"out of {kind}", name, f"the output of {name} reaches {value:.4g}, beyond {limit}"
                 break
             when = crossing(steps, values, FORMATS[kind])
             if when is not None:
-                yield (
-                    f"out of {kind}",
-                    name,
-                    f"the output of {name} ({value:.4g} now) leaves {kind} ({FORMATS[kind]:g}) at about step {when} if it grows on",
-                )
+                text = f"the output of {name} ({value:.4g} now) leaves {limit} at about step {when} if it grows on"
+                yield f"out of {kind}", name, text
                 break
 
 
