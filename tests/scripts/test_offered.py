@@ -32,6 +32,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "helper.py").write_text("import click\nclick.option('--depth', type=int)\n")
     (tmp_path / "functions.py").write_text(FUNCTIONS)
     (tmp_path / "plain.py").write_text("batch_size, n_embd = 64, 384\n")
+    (tmp_path / "words.py").write_text("n_embd = 384\nexec(open('configurator.py').read())\n")
+    (tmp_path / "configurator.py").write_text("import sys\nfor arg in sys.argv[1:]:\n    key, val = arg.split('=')\n")
     (tmp_path / "unnamed.py").write_text("net(4, 400)\n")
     (tmp_path / "reads.py").write_text("config = load(open('config.yaml'))\nnet(5)\n")
     (tmp_path / "config.yaml").write_text("model:\n  d_model: 64\n")
@@ -65,6 +67,7 @@ def test_functions_of_a_width_can_be_called_with_one_argument(folder: Path) -> N
         ("parser.py", "its width (--steps, --hidden-size, --depth), as in --width-arg=--hidden-size"),
         ("functions.py", "functions.py:train"),
         ("plain.py", "--set n_embd=n"),
+        ("words.py", "its own option, as in '--width-arg=--n_embd={n}', or a number in its text, as in --set n_embd=n"),
         ("unnamed.py", "--set 400=n"),
         ("reads.py", "--set config.yaml:model.d_model=n"),
         ("empty.py", "a function train(width: int)"),
@@ -73,7 +76,7 @@ def test_functions_of_a_width_can_be_called_with_one_argument(folder: Path) -> N
 def test_a_script_named_alone_is_told_the_ways_in_that_it_has_and_no_other(folder: Path, file: str, said: str) -> None:
     told = ways_in(folder / file)
     assert told.endswith(said)
-    assert ("--width-arg" in told) == (file in ("parser.py", "empty.py"))
+    assert ("--width-arg" in told) == (file in ("parser.py", "words.py", "empty.py"))
     assert ("--set" in told) == ("--set" in said)
 
 

@@ -176,6 +176,54 @@ for word in sys.argv[1:]:
 """
 
 
+METRICS = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Accuracy(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.register_buffer("hits", torch.zeros(classes, dtype=torch.long))
+        self.register_buffer("total", torch.tensor(0))
+        self.register_buffer("confusion", torch.zeros(classes, classes, dtype=torch.long))
+
+    def forward(self, scores, target):
+        with torch.no_grad():
+            found = scores.argmax(1)
+            wrong = torch.ne(found, target)
+            self.hits += F.one_hot(found, len(self.hits)).sum(0)
+            self.total += target.numel()
+            pairs = torch.bincount(found * len(self.hits) + target, minlength=self.confusion.numel())
+            self.confusion += pairs.reshape(self.confusion.shape)
+            return 1 - wrong.float().mean()
+
+
+class Module(nn.Module):
+    def __init__(self, width=64):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 3))
+        self.accuracy = Accuracy(3)
+
+    def training_step(self, x, y):
+        scores = self.net(x)
+        self.log("accuracy", self.accuracy(scores.softmax(1), y))
+        return F.cross_entropy(scores, y)
+
+    def log(self, name, value):
+        print(name, value.item())
+
+
+module = Module()
+optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+for _ in range(3):
+    optimizer.zero_grad()
+    module.training_step(torch.randn(6, 5), torch.randint(0, 3, (6,))).backward()
+    optimizer.step()
+"""
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -214,3 +262,9 @@ def test_a_model_that_is_configured_by_executed_files_and_evaluated_before_it_tr
     by_setting = verdict(CHARACTERS, "small.py:n_embd=n", words=("small.py",))
     assert by_option == by_setting
     assert by_option[0] is Regime.UNSTABLE
+
+
+def test_metrics_of_a_training_module_that_do_not_touch_the_loss() -> None:
+    """In the manner of torchmetrics: wrong ones counted, a confusion matrix kept in buffers."""
+    regime, module = verdict(METRICS, "width=n", verify=True)
+    assert regime is Regime.UNSTABLE and module == "net.2"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -94,6 +95,9 @@ def ways_in(script: Path) -> str:
     if options:
         likely = next((option for option in options if _is_size(option)), options[0])
         ways.append(f"the one of its options that is its width ({listed(options)}), as in --width-arg={likely}")
+    elif setting and ":" not in setting and _takes_words(script):
+        ways.append(f"its own option, as in '--width-arg=--{setting.removesuffix('=n')}={{n}}'")
+        ways.append(f"a number in its text, as in --set {setting}")
     elif setting:
         ways.append(f"a number in its text, as in --set {setting}")
     if functions:
@@ -103,6 +107,16 @@ def ways_in(script: Path) -> str:
             "a script with an option for its width, as in --width-arg=--d-model, or with a function train(width: int)"
         ]
     return "Expected " + ", or ".join(ways)
+
+
+def _takes_words(script: Path) -> bool:
+    """Tell whether a script, or what it imports or executes, splits words of its command line at '='."""
+    for path in reached(script.resolve(), (), {}):
+        with suppress(OSError, UnicodeDecodeError):
+            text = path.read_text(encoding="utf-8") if is_python(str(path)) else ""
+            if "sys.argv" in text and re.search(r"split\(['\"]=", text):
+                return True
+    return False
 
 
 def unknown_options(script: Path, words: Iterable[str]) -> str:
