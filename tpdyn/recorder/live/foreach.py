@@ -15,27 +15,19 @@ aten = torch.ops.aten
 _BINARY = {"add", "sub", "mul", "div"}
 _OVERLOADS: dict[tuple[str, str], Any] = {
     ("addcdiv", "Scalar"): aten.addcdiv.default,
-    ("addcdiv", "ScalarList"): aten.addcdiv.default,
     ("addcmul", "Scalar"): aten.addcmul.default,
-    ("addcmul", "ScalarList"): aten.addcmul.default,
     ("lerp", "List"): aten.lerp.Tensor,
     ("lerp", "Scalar"): aten.lerp.Scalar,
-    ("lerp", "ScalarList"): aten.lerp.Scalar,
     ("maximum", "List"): aten.maximum.default,
     ("minimum", "List"): aten.minimum.default,
     ("maximum", "Scalar"): aten.clamp_min.default,
-    ("maximum", "ScalarList"): aten.clamp_min.default,
     ("minimum", "Scalar"): aten.clamp_max.default,
-    ("minimum", "ScalarList"): aten.clamp_max.default,
     ("clamp_min", "List"): aten.clamp_min.Tensor,
     ("clamp_max", "List"): aten.clamp_max.Tensor,
     ("clamp_min", "Scalar"): aten.clamp_min.default,
     ("clamp_max", "Scalar"): aten.clamp_max.default,
-    ("clamp_min", "ScalarList"): aten.clamp_min.default,
-    ("clamp_max", "ScalarList"): aten.clamp_max.default,
     ("pow", "List"): aten.pow.Tensor_Tensor,
     ("pow", "Scalar"): aten.pow.Tensor_Scalar,
-    ("pow", "ScalarList"): aten.pow.Tensor_Scalar,
     ("pow", "ScalarAndTensor"): aten.pow.Scalar,
 }
 
@@ -44,7 +36,7 @@ def per_tensor(overload: Any) -> Any:
     """Return the overload that a foreach overload applies to each tensor; None if there is none here. `copy_` and `zero_` are
     answered by their in-place overloads."""
     name = overload._schema.name.removeprefix("aten::_foreach_")
-    variant = overload._overloadname
+    variant = overload._overloadname.replace("ScalarList", "Scalar")  # a number each, or one for all
     if name == "copy_":
         return aten.copy_.default
     if name == "zero_":

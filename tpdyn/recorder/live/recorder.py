@@ -440,10 +440,8 @@ class Recorder(Operations):
                 if geometry == geometry_of(tensor):  # perturbed after a first backward pass, and restored
                     entry[1].versions.append(before)
             parameter = entry[1]
-            while len(parameter.versions) <= step:
-                parameter.versions.append(now)
-            while len(parameter.gradients) < step:
-                parameter.gradients.append(None)
+            parameter.versions += [now] * (step + 1 - len(parameter.versions))
+            parameter.gradients += [None] * (step - len(parameter.gradients))
             ref: Ref | None = None
             if gradient is not None:
                 if gradient.layout != torch.strided:
@@ -455,20 +453,16 @@ class Recorder(Operations):
                 ref = self._storages.read(gradient)
             elif refs:
                 ref = refs.get(id(tensor))
-            del parameter.gradients[step:]
-            parameter.gradients.append(ref)
+            parameter.gradients[step:] = [ref]
 
     def _on_step_end(self, optimizer: Optimizer | None) -> None:
         counted = optimizer is None or optimizer is self.watch.optimizers[0]
         step = self.watch.step
         for tensor, parameter in self._parameters.values():
             now = self._storages.read(tensor)
-            while len(parameter.versions) < step:
-                parameter.versions.append(parameter.versions[-1])
-            del parameter.versions[step:]
-            parameter.versions.append(now)
-            while len(parameter.gradients) < step:
-                parameter.gradients.append(None)
+            parameter.versions += parameter.versions[-1:] * (step - len(parameter.versions))
+            parameter.versions[step:] = [now]
+            parameter.gradients += [None] * (step - len(parameter.gradients))
         if counted:
             self._backwards_at_step_end = self.watch.backwards
             self._after_backward = False

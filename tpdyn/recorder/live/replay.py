@@ -6,7 +6,7 @@ mutations that bypass the dispatcher, such as writes through `tensor.numpy()`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -41,6 +41,15 @@ def double_type(dtype: torch.dtype) -> torch.dtype:
     return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else dtype
 
 
+LAID_OUT: dict[Any, Callable[[Tensor], Tensor]] = {
+    aten.as_strided.default: Tensor.contiguous,
+    aten.as_strided_scatter.default: Tensor.contiguous,
+    aten.view_as_complex.default: lambda pairs: pairs if pairs.stride(-1) == 1 else pairs.contiguous(),
+    aten.view_as_real.default: Tensor.resolve_conj,
+}
+"""What is read by how it lies in memory, and how it lay where the script ran."""
+
+
 def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]:
     """Compute every value of the tape from its inputs and random draws (detached tensors).
 
@@ -69,18 +78,11 @@ def replay(tape: Tape, keep: Collection[Ref] | None = None) -> dict[Ref, Tensor]
                         values[Ref(index, output)] = value
                 continue
             args, kwargs = mapped(node.args, value_of), mapped(node.kwargs, value_of)
-            target = node.target
-            assert target is not None
-            if target is aten.view.default:
-                result: Any = args[0].reshape(args[1])
-            elif target in (aten.as_strided.default, aten.as_strided_scatter.default):
-                result = target(args[0].contiguous(), *args[1:], **kwargs)
-            elif target is aten.view_as_complex.default:  # pairs must lie side by side; elsewhere they did
-                result = target(args[0] if args[0].stride(-1) == 1 else args[0].contiguous())
-            elif target is aten.view_as_real.default:
-                result = target(args[0].resolve_conj())
-            else:
-                result = target(*args, **kwargs)
+            assert node.target is not None
+            if node.target in LAID_OUT:
+                args = (LAID_OUT[node.target](args[0]), *args[1:])
+            target = torch.reshape if node.target is aten.view.default else node.target
+            result: Any = target(*args, **kwargs)
             for output, value in enumerate(result if isinstance(result, tuple | list) else (result,)):
                 if isinstance(value, Tensor):
                     values[Ref(index, output)] = value

@@ -209,11 +209,9 @@ class _Lowering:
         outputs: tuple[Made | None, ...]
         try:
             outputs = self._outputs(number, node)
-        except Refusal as refusal:
-            self._problem(number, node, str(refusal))
-            outputs = (Refused(),) * len(node.outputs)
-        except ZeroDivisionError:
-            self._problem(number, node, "a mean over no entries: some dim has size 0")
+        except (Refusal, ZeroDivisionError) as problem:
+            empty = isinstance(problem, ZeroDivisionError)
+            self._problem(number, node, "a mean over no entries: some dim has size 0" if empty else str(problem))
             outputs = (Refused(),) * len(node.outputs)
         for output, value in enumerate(outputs):
             ref = Ref(number, output)

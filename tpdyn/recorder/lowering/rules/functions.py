@@ -49,12 +49,6 @@ def logit_backward(b: LoweredBuilder, grad: Any, x: Any, eps: Number | None = No
     return b.product(grad, b.apply("reciprocal", b.combine([(1, x), (-1, b.product(x, x))])))
 
 
-def hardshrink(b: LoweredBuilder, x: Any, limit: Number = 0.5) -> Tensor:
-    """Return x outside of [-limit, limit], else zero."""
-    inside = b.apply("inside", x, parameters=[-limit, limit])
-    return b.combine([(1, x), (-1, b.product(x, inside))])
-
-
 def softshrink(b: LoweredBuilder, x: Any, limit: Number = 0.5) -> Tensor:
     """Return x - clamp(x)."""
     return b.combine([(1, x), (-1, b.apply("clamp", x, parameters=[-limit, limit]))])
@@ -124,7 +118,7 @@ RULES: dict[str, Rule] = {
     "acosh": acosh,
     "logit": logit,
     "logit_backward": logit_backward,
-    "hardshrink": hardshrink,
+    "hardshrink": lambda b, x, limit=0.5: shrink_backward(b, x, x, limit),
     "hardshrink_backward": shrink_backward,
     "softshrink": softshrink,
     "softshrink_backward": shrink_backward,

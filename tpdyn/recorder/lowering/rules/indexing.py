@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 
@@ -131,37 +132,58 @@ def index_add(b: LoweredBuilder, x: Any, dim: int, index: Any, source: Any, *, a
     return b.combine([(1, x), (alpha, index_select_backward(b, source, b.shape(x), dim, index))])
 
 
-def _plan(
-    b: LoweredBuilder, shape: Sequence[int], indices: Sequence[Any]
-) -> tuple[int, Known, list[Any], list[Any], list[Any]]:
-    """Find which dim an advanced index picks from: (dim, index, letters of x, letters of the index, letters of the result).
+@final
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What an index of several dims picks: from which dim, by which index, a `Known` or a choice.
+
+    Letters of x ("picked" is that dim), of the index, and of the result.
+    """
+
+    dim: int
+    index: Any
+    x: list[Any]
+    names: list[str]
+    out: list[Any]
+
+    def shape_of(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of what is picked from a shape."""
+        sizes = {**dict(zip(self.x, shape, strict=True)), **dict(zip(self.names, self.index.shape, strict=True))}
+        return tuple(sizes[letter] for letter in self.out)
+
+
+def picked(shape: Sequence[int], indices: Sequence[Any]) -> Pick:
+    """Find which dim an advanced index picks from.
 
     Several indices are allowed when all but one are arange(size) along a dim of their own: those pair dims up.
     """
-    rank = len(shape)
-    given = [(d, _wrapped(_index(i), shape[d])) for d, i in enumerate(indices) if i is not None]
+    given = [(d, index) for d, index in enumerate(indices) if index is not None]
     if not given:
         raise Refusal("an index without positions")
-    common = common_shape(*[i.shape for _, i in given])
+    common = common_shape(*[index.shape for _, index in given])
     names = [f"i{k}" for k in range(len(common))]
-    letters: list[Any] = list(range(rank))
+    letters: list[Any] = list(range(len(shape)))
     picks = []
     for d, index in given:
-        axis = paired(index, common, shape[d]) if len(given) > 1 else None
+        axis = paired(index, common, shape[d]) if len(given) > 1 and isinstance(index, Known) else None
         if axis is None:
             picks.append((d, index))
         else:
             letters[d] = names[axis]
     if len(picks) != 1:
-        raise Refusal("several index tensors at once, more than one of them not an arange")
+        known = all(isinstance(index, Known) for _, index in picks)
+        which = "more than one of them not an arange" if known else "one of which depends on parameters"
+        raise Refusal(f"several index tensors at once, {which}")
     (dim, index), dims = picks[0], [d for d, _ in given]
     letters[dim] = "picked"
-    adjacent = dims == list(range(dims[0], dims[0] + len(dims)))
-    first_dim = dims[0] if adjacent else 0
-    rest = [letters[d] for d in range(rank) if d not in dims]
-    before = [letters[d] for d in range(first_dim) if d not in dims]
-    out = [*before, *names, *rest[len(before) :]]
-    return dim, index, letters, names[len(common) - len(index.shape) :], out
+    first = dims[0] if dims == list(range(dims[0], dims[0] + len(dims))) else 0
+    before = [letters[d] for d in range(first) if d not in dims]
+    rest = [letters[d] for d in range(first, len(shape)) if d not in dims]
+    return Pick(dim, index, letters, names[len(common) - len(index.shape) :], [*before, *names, *rest])
+
+
+def _given(shape: Sequence[int], indices: Sequence[Any]) -> list[Known | None]:
+    return [None if index is None else _wrapped(_index(index), shape[d]) for d, index in enumerate(indices)]
 
 
 def paired(index: Known, common: Sequence[int], size: int) -> int | None:
@@ -178,8 +200,8 @@ def index_(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Tensor:
     one = _one_entry(b.shape(x), indices)
     if one is not None:
         return views.piece(b, x, one[0], one[1], one[1] + 1)
-    _dim, index, letters, index_letters, out = _plan(b, b.shape(x), indices)
-    return b.gather(x, letters, index, index_letters, "picked", out)
+    pick = picked(b.shape(x), _given(b.shape(x), indices))
+    return b.gather(x, pick.x, pick.index, pick.names, "picked", pick.out)
 
 
 def _one_entry(shape: Sequence[int], indices: Sequence[Any]) -> tuple[int, int] | None:
@@ -207,20 +229,20 @@ def index_put(
         return views.overwrite(b, x, new, at, entry)
     if len(indices) == 1 and not accumulate and b.number(values) is not None and _is_whole_mask(b, indices[0], shape):
         return b.apply("where", indices[0], values, x)
-    dim, index, letters, index_letters, out = _plan(b, shape, indices)
-    sizes = {**dict(zip(letters, shape)), **dict(zip(index_letters, index.shape))}
-    values = b.value(b.expand(values, tuple(sizes[letter] for letter in out)))
-    result = [letter if letter != "picked" else "filled" for letter in letters]
+    pick = picked(shape, _given(shape, indices))
+    index = pick.index
+    values = b.value(b.expand(values, pick.shape_of(shape)))
+    result = [letter if letter != "picked" else "filled" for letter in pick.x]
     if not accumulate:
         if len(set(index.tensor.flatten().tolist())) != index.tensor.numel():
             raise Refusal("writing to an index that names a position twice: which value stays is not defined")
-        if any(letter in index_letters for letter in letters):
+        if any(letter in pick.names for letter in pick.x):
             raise Refusal("writing to several indices at once")
-        kept = torch.ones(shape[dim], dtype=torch.float64)
+        kept = torch.ones(shape[pick.dim], dtype=torch.float64)
         kept[index.tensor.flatten()] = 0.0
         if b.number(x) != 0:
-            x = b.contract(letters, (x, letters), (Known(kept, index.kind, None, "kept"), ["picked"]))
-    added = b.scatter(values, out, index, index_letters, "filled", result, shape[dim])
+            x = b.contract(pick.x, (x, pick.x), (Known(kept, index.kind, None, "kept"), ["picked"]))
+    added = b.scatter(values, pick.out, index, pick.names, "filled", result, shape[pick.dim])
     return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
 
 

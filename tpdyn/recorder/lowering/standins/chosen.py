@@ -8,6 +8,7 @@ rows. So a top-k router needs no instruction of its own; a shape that depends on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -17,7 +18,7 @@ import torch
 from tpdyn.recorder.lowering.builder import LoweredBuilder, whole_sizes
 from tpdyn.recorder.lowering.rules import views
 from tpdyn.recorder.lowering.rules.elementwise import Rule
-from tpdyn.recorder.lowering.rules.indexing import paired
+from tpdyn.recorder.lowering.rules.indexing import picked
 from tpdyn.recorder.lowering.standins.standin import Call, StandIn, outputs
 from tpdyn.recorder.lowering.summing import reduce
 from tpdyn.recorder.lowering.values import Handle, Known, Refusal, Shape, StandsIn, Tensor
@@ -90,9 +91,13 @@ def sort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> tuple[Tensor,
     return chosen(b, x, dim, b.shape(x)[dim], descending)
 
 
-def extreme(b: LoweredBuilder, x: Any, dim: int, keepdim: bool, largest: bool) -> tuple[Tensor, Chosen]:
-    """Return the first largest (or smallest) entry along dim, and its index."""
-    value, index = chosen(b, x, dim, 1, largest)
+def extreme(
+    b: LoweredBuilder, x: Any, dim: int | None, keepdim: bool, largest: bool, start: int = 0
+) -> tuple[Tensor, Chosen]:
+    """Return the first largest (or smallest) entry along dim, or of all entries, and its index; of rank `start`, the next."""
+    if dim is None:
+        x, dim, keepdim = b.reshape(x, (-1,)), 0, False
+    value, index = chosen(b, x, dim, 1, largest, start)
     if keepdim:
         return value, index
     dim %= len(b.shape(x))
@@ -101,17 +106,15 @@ def extreme(b: LoweredBuilder, x: Any, dim: int, keepdim: bool, largest: bool) -
 
 def _best(largest: bool) -> Rule:
     def rule(b: LoweredBuilder, x: Any, dim: int | None = None, keepdim: bool = False) -> Chosen:
-        flat = b.reshape(x, (-1,)) if dim is None else x
-        return extreme(b, flat, 0 if dim is None else dim, keepdim and dim is not None, largest)[1]
+        return extreme(b, x, dim, keepdim, largest)[1]
 
     return rule
 
 
 def minimum(b: LoweredBuilder, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the smallest entry along a dim with its index (min), or of all entries."""
-    if dim is None:
-        return extreme(b, b.reshape(x, (-1,)), 0, False, False)[0]
-    return extreme(b, x, dim, keepdim, False)
+    both = extreme(b, x, dim, keepdim, False)
+    return both[0] if dim is None else both
 
 
 def over(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool, largest: bool) -> Tensor:
@@ -125,11 +128,9 @@ def over(b: LoweredBuilder, x: Any, dim: Any, keepdim: bool, largest: bool) -> T
 
 def median(b: LoweredBuilder, x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Return the lower median along dim and its index."""
-    flat, d = (b.reshape(x, (-1,)), 0) if dim is None else (x, dim % len(b.shape(x)))
-    value, index = chosen(b, flat, d, 1, False, (b.shape(flat)[d] - 1) // 2)
-    if dim is None:
-        return b.squeeze(value, [0])
-    return (value, index) if keepdim else (b.squeeze(value, [d]), Chosen(b.squeeze(index.hot, [d])))
+    size = math.prod(b.shape(x)) if dim is None else b.shape(x)[dim]
+    both = extreme(b, x, dim, keepdim, False, (size - 1) // 2)
+    return both[0] if dim is None else both
 
 
 def nonzero(b: LoweredBuilder, *_: Any, **__: Any) -> Tensor:
@@ -270,65 +271,27 @@ def _scatter_add(b: LoweredBuilder, x: Any, dim: int, index: Chosen, source: Any
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Pick:
-    """What an index of several dims picks.
-
-    Letters of x, of the index, and of the result; the letter picked from, and its dim.
-    """
-
-    index: Chosen
-    dim: int
-    x: list[Any]
-    names: list[str]
-    out: list[Any]
-
-
-def _pick(shape: Shape, indices: Sequence[Any]) -> _Pick:
-    """Find where a choice picks. Other indices must be an arange along a dim of their own, `x[torch.arange(len(x)), best]`."""
-    given = [(d, index) for d, index in enumerate(indices) if index is not None]
-    picks = [(d, index) for d, index in given if isinstance(index, Chosen)]
-    if len(picks) != 1:
-        raise Refusal("several index tensors at once that depend on parameters")
-    (dim, index), dims = picks[0], [d for d, _ in given]
-    names = [f"i{k}" for k in range(len(index.shape))]
-    letters: list[Any] = list(range(len(shape)))
-    for d, other in given:
-        axis = paired(other, index.shape, shape[d]) if d != dim and isinstance(other, Known) else None
-        if d != dim and axis is None:
-            raise Refusal("an index that depends on parameters beside one that is not an arange")
-        if axis is not None:
-            letters[d] = names[axis]
-    first = dims[0] if dims == list(range(dims[0], dims[0] + len(dims))) else 0
-    before = [letters[d] for d in range(first) if d not in dims]
-    rest = [letters[d] for d in range(first, len(shape)) if d not in dims]
-    return _Pick(index, dim, letters, names, [*before, *names, *rest])
-
-
 def _index(b: LoweredBuilder, x: Any, indices: Sequence[Any]) -> Any:
     if isinstance(x, Chosen):
         raise Refusal("a choice looked up at a choice")
-    pick = _pick(b.shape(x), indices)
+    pick = picked(b.shape(x), indices)
     if isinstance(x, Known) and x.is_discrete and len(x.shape) == 1 and not bool((x.tensor < 0).any()):
         there = _hot(x.tensor, int(x.tensor.max()) + 1)  # whole numbers looked up: another index
         hot = b.contract([*pick.names, "of"], (pick.index.hot, [*pick.names, "at"]), (there, ["at", "of"]))
         return Chosen(b.value(hot))
-    return b.contract(pick.out, (x, pick.x), (pick.index.hot, [*pick.names, pick.x[pick.dim]]))
+    return b.contract(pick.out, (x, pick.x), (pick.index.hot, [*pick.names, "picked"]))
 
 
 def _index_put(
     b: LoweredBuilder, x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False, *_: Any
 ) -> Any:
-    pick = _pick(b.shape(x), indices)
+    pick = picked(b.shape(x), indices)
     if not accumulate:
         if len(set(pick.x) & set(pick.names)):
             raise Refusal("writing to several indices at once, one of which depends on parameters")
         return _written(b, x, pick.dim, pick.index, values)
-    sizes = {**dict(zip(pick.x, b.shape(x), strict=True)), **dict(zip(pick.names, pick.index.shape, strict=True))}
-    shape = tuple(sizes[letter] for letter in pick.out)
-    hot = pick.index.hot, [*pick.names, pick.x[pick.dim]]
-    new = b.contract(pick.x, (b.expand(values, shape), pick.out), hot)
+    values = b.expand(values, pick.shape_of(b.shape(x)))
+    new = b.contract(pick.x, (values, pick.out), (pick.index.hot, [*pick.names, "picked"]))
     return new if b.number(x) == 0 else b.combine([(1, x), (1, new)])
 
 
