@@ -94,7 +94,7 @@ def sort(b: LoweredBuilder, x: Any, *args: Any, **options: Any) -> tuple[Tensor,
 def extreme(
     b: LoweredBuilder, x: Any, dim: int | None, keepdim: bool, largest: bool, start: int = 0
 ) -> tuple[Tensor, Chosen]:
-    """Return the first largest (or smallest) entry along dim, or of all entries, and its index; of rank `start`, the next."""
+    """Return the first largest (or smallest) entry along dim, or of all entries, and its index. start: its rank."""
     if dim is None:
         x, dim, keepdim = b.reshape(x, (-1,)), 0, False
     value, index = chosen(b, x, dim, 1, largest, start)
