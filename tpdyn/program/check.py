@@ -303,9 +303,7 @@ def _spectral_problems(
     if sizes[0] != sizes[1]:
         yield f"the matrix is not square: its rows are {_listed(sizes[0])}, its columns {_listed(sizes[1])}"
         return
-    count = _ONE
-    for size in sizes[0]:
-        count = count * size
+    count = math.prod(sizes[0], start=_ONE)
     if isinstance(instruction, Eigenvalues):
         if any(label < rank for label in labels):
             yield f"rows {rows} and columns {columns} are not axes of the result: expected labels >= {rank}"
@@ -408,8 +406,6 @@ def script_shape(program: Program, view: View) -> tuple[Scaling, ...]:
     shape = program.statements[view.var].shape
     sizes: list[Scaling] = []
     for position, dim in enumerate(view.dims):
-        size = Scaling.of(math.prod(factor.count for factor in view.factors if factor.dim == position))
-        for axis in dim:
-            size = size * shape[axis]
-        sizes.append(size)
+        count = math.prod(factor.count for factor in view.factors if factor.dim == position)
+        sizes.append(math.prod((shape[axis] for axis in dim), start=Scaling.of(count)))
     return tuple(sizes)

@@ -93,11 +93,7 @@ def _dims(statement: Statement) -> str:
 
 def _block(title: str, lines: Sequence[tuple[str, str, Source]]) -> str:
     """Lay out a heading and its formulas, dims in one column; a source line where it changes."""
-    column = (
-        max(len(equation) for equation, _, _ in lines if len(equation) <= 80)
-        if any(len(equation) <= 80 for equation, _, _ in lines)
-        else 0
-    )
+    column = max((len(equation) for equation, _, _ in lines if len(equation) <= 80), default=0)
     sizes = max(len(dims) for _, dims, _ in lines)
     text = [f"-- {title}"]
     before = Source()

@@ -16,7 +16,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, TypeVar, final
 
@@ -90,6 +90,10 @@ class Coordinates:
                 else:
                     exponents[kind][parameter] = exponents[kind].get(parameter, ZERO) + part
         return Exponents(exponents["a"], exponents["b"], exponents["c"], self.origin.frozen, site)
+
+    def seen_from(self, values: Sequence[Fraction]) -> Coordinates:
+        """Return the same symbols with their origin at a point."""
+        return replace(self, origin=self.at(values))
 
 
 def every_exponent(

@@ -15,9 +15,9 @@ import tpdyn
 from tpdyn.claims.theorems import Abc
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.maps.formulas import FormulaCell, formulas
-from tpdyn.parametrizing.maps.planes import exponents_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
+from tpdyn.regimes.cells import Coordinates
 from tpdyn.regimes.predict import predict
 from tpdyn.regimes.prediction import Prediction, Regime
 from tpdyn.testing.perceptrons import mlp_program
@@ -46,8 +46,9 @@ def perceptron() -> Program:
 
 def predicted(program: Program, cell: FormulaCell, values: Values) -> Prediction:
     """The plain prediction at a point: what symbols add to the script's exponents."""
-    steps = [(moved, values[name] - here) for (name, moved), here in zip(cell.moves.items(), cell.here, strict=True)]
-    return predict(Facts.of(program).without_decay[0].program, exponents=exponents_of(Exponents(), steps), remedy=False)
+    steps = [values[name] - here for name, here in zip(cell.moves, cell.here, strict=True)]
+    exponents = Coordinates(cell.moves).at(steps)
+    return predict(Facts.of(program).without_decay[0].program, exponents=exponents, remedy=False)
 
 
 def inside(cell: FormulaCell, draw: random.Random) -> Values:

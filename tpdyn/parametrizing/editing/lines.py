@@ -8,6 +8,7 @@ the size of the dim that is summed over. A line on which more than one expressio
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -65,10 +66,8 @@ def size_of(program: Program, site: Site, base_width: int) -> int | None:
     statement = program.statements[site.positions[0]]
     assert isinstance(statement.instruction, Contract)
     operand = statement.instruction.operands[0]
-    size = Scaling.of(1)
-    for axis, label in enumerate(operand.axes):
-        if label >= len(statement.shape):
-            size = size * program.statements[operand.var].shape[axis]
+    dims = zip(operand.axes, program.statements[operand.var].shape, strict=True)
+    size = math.prod((dim for label, dim in dims if label >= len(statement.shape)), start=Scaling.of(1))
     try:
         return size.size_at(base_width)
     except ValueError:

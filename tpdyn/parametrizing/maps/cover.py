@@ -21,7 +21,7 @@ from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.merging import merged
 from tpdyn.parametrizing.maps.phase import Label, Phase, PhaseReader, rank, text, words
 from tpdyn.parametrizing.maps.planes import Around, Limits, checked_limits, marks_in, point_named
-from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of
+from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of, point_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import Coordinates, no_search_for_cycles
@@ -63,10 +63,7 @@ class PhaseCells:
 
     def cell(self, values: Mapping[str, Fraction | int | str]) -> PhaseCell:
         """Find the cell of a point; raise ValueError outside of the slice."""
-        if set(values) != set(self.names):
-            given = ", ".join(values) or "nothing"
-            raise ValueError(f"values for {given}; expected one for each of {', '.join(self.names)}")
-        point = tuple(Fraction(values[name]) for name in self.names)
+        point = point_of(self.names, values)
         for name, x, (low, high) in zip(self.names, point, self.limits, strict=True):
             if not low <= x <= high:
                 raise ValueError(f"{name} = {x} is outside of the slice; expected {low} to {high}")

@@ -20,7 +20,7 @@ from tpdyn.exponents import Order
 from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.families import families_of
 from tpdyn.parametrizing.maps.planes import Around, Limits, Moves, point_named
-from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of
+from tpdyn.parametrizing.maps.symbols import Symbols, coordinates_of, point_of
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
 from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell
@@ -47,7 +47,7 @@ class Formula:
 
     def at(self, values: Mapping[str, Fraction | int | str]) -> Fraction:
         """Evaluate it; raise ValueError unless each symbol has a value."""
-        return self.form.at(_point(self.names, values))
+        return self.form.at(point_of(self.names, values))
 
 
 @final
@@ -92,7 +92,7 @@ class FormulaCell:
 
     def contains(self, values: Mapping[str, Fraction | int | str]) -> bool:
         """Tell whether the formulas hold at these values of the symbols."""
-        point = _point(self.names, values)
+        point = point_of(self.names, values)
         return all(constraint.holds(point) for constraint in self.facets)
 
     def vertices(self, limits: Limits = (-1, 2)) -> tuple[Point, ...]:
@@ -211,12 +211,6 @@ def _facets(cell: Cell) -> tuple[Constraint, ...]:
             rows.append(row)
             kept.append(constraint)
     return facets(kept, size)
-
-
-def _point(names: tuple[str, ...], values: Mapping[str, Fraction | int | str]) -> Point:
-    if set(values) != set(names):
-        raise ValueError(f"values for {', '.join(values) or 'nothing'}; expected one for each of {', '.join(names)}")
-    return tuple(Fraction(values[name]) for name in names)
 
 
 def _said(formula: Formula | None) -> str:

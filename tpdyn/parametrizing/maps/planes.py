@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
 
@@ -77,8 +77,7 @@ def plane_around(
         for word, letter, moved, limits in zip((x, y), "xy", moves, (x_limits, y_limits), strict=True)
     ]
     # The origin of the coordinates is where absolute ones are 0.
-    back = [(moved, -axis.own) for moved, axis in zip(moves, axes, strict=True)]
-    coordinates = Coordinates(dict(zip("xy", moves, strict=True)), exponents_of(point, back))
+    coordinates = Coordinates(dict(zip("xy", moves, strict=True)), point).seen_from([-axis.own for axis in axes])
     return Plane(axes[0], axes[1], coordinates, {name: (axes[0].own, axes[1].own)} if name else {})
 
 
@@ -255,15 +254,6 @@ def _by_kind(exponents: Exponents) -> dict[str, Mapping[str, Fraction]]:
 
 def _own(own: Mapping[str, Own], kind: Kind, name: str) -> Fraction:
     return {"a": own[name].a, "b": own[name].b, "c": own[name].c}[kind]
-
-
-def exponents_of(point: Exponents, steps: Sequence[tuple[Moves, Fraction]]) -> Exponents:
-    """Return a point after steps, each in the direction in which a symbol moves."""
-    exponents = {kind: dict(given) for kind, given in _by_kind(point).items()}
-    for moved, step in steps:
-        for (kind, name), coefficient in moved.items():
-            exponents[kind][name] = exponents[kind].get(name, ZERO) + coefficient * step
-    return replace(point, multiplier=exponents["a"], initial=exponents["b"], rate=exponents["c"])
 
 
 def _difference(start: Exponents, end: Exponents, at: Mapping[str, tuple[int, ...]]) -> Moves:

@@ -12,7 +12,7 @@ from typing import Literal
 from tpdyn.exact.forms import Point
 from tpdyn.exponents import ZERO
 from tpdyn.facts.own import Own
-from tpdyn.parametrizing.maps.planes import Moves, exponents_of, standing_for
+from tpdyn.parametrizing.maps.planes import Moves, standing_for
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents
 from tpdyn.regimes.cells import KINDS, Coordinates, Kind, moved_by
@@ -30,8 +30,14 @@ def coordinates_of(
     """
     moves = _moves(program, own, symbols, kinds)
     here = tuple(standing_for(own, at, moved, moves.values()) or ZERO for moved in moves.values())
-    back = [(moved, -x) for moved, x in zip(moves.values(), here, strict=True)]
-    return Coordinates(moves, exponents_of(at, back)), here
+    return Coordinates(moves, at).seen_from([-x for x in here]), here
+
+
+def point_of(names: tuple[str, ...], values: Mapping[str, Fraction | int | str]) -> Point:
+    """Return the values of some symbols, in order; raise ValueError unless each has one, and no other."""
+    if set(values) != set(names):
+        raise ValueError(f"values for {', '.join(values) or 'nothing'}; expected one for each of {', '.join(names)}")
+    return tuple(Fraction(values[name]) for name in names)
 
 
 def _moves(program: Program, own: Mapping[str, Own], symbols: Symbols, kinds: str) -> dict[str, Moves]:

@@ -6,6 +6,8 @@ is read, so that round-off in one half of it does not show.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,8 +45,6 @@ def _matrices(value: Tensor, instruction: Eigenvalues | Spectral) -> tuple[Tenso
     batch = tuple(sorted(label for label in axes if label not in (*rows, *columns)))
     value = value.permute([axes.index(label) for label in (*batch, *rows, *columns)])
     sides = tuple(value.shape[len(batch) : len(batch) + len(rows)])
-    count = 1
-    for side in sides:
-        count *= side
+    count = math.prod(sides)
     value = value.reshape(*value.shape[: len(batch)], count, count)
     return (value + value.mT) / 2, batch, sides

@@ -24,11 +24,7 @@ def to_view(view: View, values: Sequence[Tensor] | Mapping[int, Tensor]) -> Tens
     counts = [factor.count for factor in factors]
     pieces = pieces.reshape((*counts, *pieces.shape[1:]))
     order, sizes = _layout(view)
-    shape = [1] * len(view.dims)
-    for dim, axes in enumerate(sizes):
-        for axis in axes:
-            shape[dim] *= pieces.shape[axis]
-    return pieces.permute(order).reshape(shape)
+    return pieces.permute(order).reshape([math.prod(pieces.shape[axis] for axis in axes) for axes in sizes])
 
 
 def from_view(view: View, tensor: Tensor, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:

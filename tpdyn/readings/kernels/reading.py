@@ -17,6 +17,7 @@ transpose may be taken for independent. That holds since every rule here refuses
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import assert_never, final
 
@@ -209,15 +210,13 @@ class Kernels(Atoms):
         assert isinstance(instruction, Contract)
         tile = Tile((numbers, numbers))
         u = self.seen(tile, 0, var)
-        scale = instruction.scale
         wide = {
             label: dim
             for operand in instruction.operands
             for label, dim in zip(operand.axes, self.program.statements[operand.var].shape, strict=True)
             if dim.is_wide and label >= len(statement.shape)
         }
-        for dim in wide.values():
-            scale = scale * dim
+        scale = math.prod(wide.values(), start=instruction.scale)
         names = self.with_summed(tile, u, instruction.operands)
         read = [self.operand(tile, u, operand, names) for operand in instruction.operands]
         if len(read) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -102,9 +103,7 @@ def summed(sized: Sized, out: Labels, every: set[Label]) -> Sized:
 
 def repeated(sized: Sized, out: Labels, every: set[Label], *, summed_before: set[Label]) -> Sized:
     """Repeat along labels of `out` that it lacks; multiply by the sizes of summed labels that nobody has."""
-    factor = 1
-    for label in every - summed_before - set(out):
-        factor *= label.size
+    factor = math.prod(label.size for label in every - summed_before - set(out))
     sized = expanded(sized, out)
     return sized if factor == 1 else Sized(sized.value * factor, out, sized.order)
 
