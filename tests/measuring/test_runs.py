@@ -54,6 +54,11 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped_and_gives_the_same_
     assert np.array_equal(found.change, expected.change)
     assert np.array_equal(found.split, expected.split, equal_nan=True)
     assert found.names == expected.names
+    made_of = [
+        (run.facts["width"], run.facts["seed"]) for *_, key in found.runs if (run := means.found(key)) is not None
+    ]
+    assert made_of == [(width, seed) for width, seed, _ in found.runs] and len(made_of) == 6
+    assert expected.runs == ()  # of which none was kept
     measure(train, widths=(8, 16), seeds=3, steps=2, means=means)
     assert len(CALLS) == 6
 

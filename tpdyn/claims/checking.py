@@ -313,18 +313,16 @@ def _numbers(claim: LimitClaim | KernelClaim | LawClaim, bench: Bench, alpha: fl
 def _judged(
     claim: LimitClaim | KernelClaim | LawClaim, widths: Sequence[int], values: Any, confidence: float
 ) -> numbers.Evidence:
-    claimed = {LimitClaim: "values", KernelClaim: "kernel", LawClaim: "mean"}[type(claim)]
-    wanted = getattr(claim, claimed)
     each = values.shape[2:]
     match claim:
-        case LimitClaim():
+        case LimitClaim(values=wanted):
             _fits(claim, each, wanted.shape)
             flat = values.reshape(*values.shape[:2], -1)
             return numbers.limit(widths, flat, wanted.reshape(-1), claim.margin, confidence)
-        case KernelClaim():
+        case KernelClaim(kernel=wanted):
             _fits(claim, each[:1], wanted.shape[:1])
             return numbers.kernel(widths, values.reshape(*values.shape[:3], -1), wanted, claim.margin, confidence)
-        case LawClaim():
+        case LawClaim(mean=wanted):
             _fits(claim, each, wanted.shape)
             return numbers.law(widths, values, wanted, claim.covariance, claim.margin, confidence)
     assert_never(claim)

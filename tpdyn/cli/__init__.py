@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from tpdyn.cli import checking, runs, shaping, values
-from tpdyn.cli.ending import EXIT_HELP, exits
+from tpdyn.cli.ending import EXIT_HELP
 from tpdyn.scripts.leaving import keep_the_exit
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ app.command()(values.simulate)
 app.command()(values.kernels)
 app.command()(values.limit)
 app.command()(checking.verify)
-runs.attach(app, exits)
+app.add_typer(runs.runs, name="runs")
 
 
 @app.callback(invoke_without_command=True)

@@ -16,7 +16,7 @@ from tpdyn.limits.limit import Limit, limit
 from tpdyn.measuring.measure import measure
 from tpdyn.measuring.measurement import Measurement
 from tpdyn.program.program import Program
-from tpdyn.reporting.document import estimated, named
+from tpdyn.reporting.document import named, numbers_of
 from tpdyn.reporting.progress import Progress, silent
 
 SHOWN = 4
@@ -68,20 +68,11 @@ class Limits:
         """Return the same as JSON, with kernels and distributions."""
         result, claims = self.limit, [asdict(claim) for claim in self.claims]
         return {
-            "losses": [estimated(each, listed) for each in result.losses],
-            "outputs": [estimated(each, listed) for each in result.outputs],
-            "kernels": [named(key, each, listed) for key, each in result.kernels.items()],
+            **numbers_of(result, listed),
             "gradients": [
                 {**named(key, each, listed), "order": str(result.gradient_orders[key])}
                 for key, each in result.gradients.items()
             ],
-            "distributions": [named(key, each, listed) for key, each in result.distributions.items()],
-            "levels": list(result.levels),
-            "random": list(result.random),
-            "notes": list(result.notes),
-            "points": result.points,
-            "scrambles": result.scrambles,
-            "seconds": result.seconds,
             **({} if self.approach is None else {"approach": self.approach.to_dict() | {"claims": claims}}),
         }
 

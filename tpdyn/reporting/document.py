@@ -133,17 +133,8 @@ def of_limit(
     """Make the document of a limit, with the losses of real runs at growing widths if there are any."""
     return {
         **_head("limit", title, script),
-        "losses": [estimated(each, _listed) for each in limit.losses],
-        "outputs": [estimated(each, _listed) for each in limit.outputs],
-        "kernels": [named(key, each, _listed) for key, each in limit.kernels.items()],
-        "distributions": [named(key, each, _listed) for key, each in limit.distributions.items()],
+        **numbers_of(limit, _listed),
         "sizes": [named(key, each, _listed) for key, each in limit.sizes.items()],
-        "levels": list(limit.levels),
-        "random": list(limit.random),
-        "notes": list(limit.notes),
-        "points": limit.points,
-        "scrambles": limit.scrambles,
-        "seconds": limit.seconds,
         "widths": [] if measurement is None else list(measurement.widths),
         "seeds": [] if measurement is None else list(measurement.seeds),
         "measured_losses": [] if measurement is None else _listed(measurement.loss),
@@ -327,15 +318,30 @@ def _mean(values: NDArray[Any], axis: int) -> NDArray[Any]:
     return np.where(counts > 0, np.where(finite, values, 0.0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
 
 
-def estimated(estimate: Estimate, listed: Callable[[Any], Any]) -> Document:
-    """Write an estimate of a limit; listed: writes its tensors as nested lists."""
+def numbers_of(limit: Limit, listed: Callable[[Any], Any]) -> Document:
+    """Write the estimates of a limit, and by what effort they were made; listed: writes its tensors as nested lists."""
+    return {
+        "losses": [_estimated(each, listed) for each in limit.losses],
+        "outputs": [_estimated(each, listed) for each in limit.outputs],
+        "kernels": [named(key, each, listed) for key, each in limit.kernels.items()],
+        "distributions": [named(key, each, listed) for key, each in limit.distributions.items()],
+        "levels": list(limit.levels),
+        "random": list(limit.random),
+        "notes": list(limit.notes),
+        "points": limit.points,
+        "scrambles": limit.scrambles,
+        "seconds": limit.seconds,
+    }
+
+
+def _estimated(estimate: Estimate, listed: Callable[[Any], Any]) -> Document:
     numbers = {name: listed(getattr(estimate, name)) for name in ("value", "error", "spread")}
     return {**numbers, "random": estimate.random}
 
 
 def named(key: tuple[str, int], estimate: Estimate, listed: Callable[[Any], Any]) -> Document:
     """Write the estimate of a value that has a name and a step."""
-    return {"name": key[0], "step": key[1], **estimated(estimate, listed)}
+    return {"name": key[0], "step": key[1], **_estimated(estimate, listed)}
 
 
 def _order(order: Order) -> str | None:
