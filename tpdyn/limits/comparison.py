@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import linear_regression
 from typing import Any, Literal, final
 
 import torch
@@ -292,9 +293,7 @@ def _length(x: Tensor) -> float:
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:
-    x, y = ([math.log(point[k]) for point in points] for k in (0, 1))
-    middle, level = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - middle) * (b - level) for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
+    return linear_regression(*([math.log(point[k]) for point in points] for k in (0, 1))).slope
 
 
 def _percent(distance: float, resolution: float) -> str:
