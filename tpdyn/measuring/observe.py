@@ -261,13 +261,9 @@ class Observer:
                 warnings.simplefilter("ignore")
                 call.state.put_back()
                 try:
-                    with self._initial_state(call.root):
+                    with self._initial_state(call.root), module_hooks.register_module_forward_hook(follow):
                         set_random_states(call.random_states)
-                        handle = module_hooks.register_module_forward_hook(follow)
-                        try:
-                            base = _Again()(call.root, base_args, base_kwargs)
-                        finally:
-                            handle.remove()
+                        base = _Again()(call.root, base_args, base_kwargs)
                 finally:
                     state.put_back()
         finally:

@@ -65,7 +65,7 @@ def _settings(key: str, factor: float, met: Multiplied) -> Iterator[None]:
             if key in group:
                 group[key] = value
 
-    with _removed(register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)):
+    with register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after):
         yield
 
 
@@ -114,14 +114,5 @@ def _outputs(factor: float, met: Multiplied) -> Iterator[None]:
         met.touched = True
         return result * factor
 
-    with _removed(register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True)):
+    with register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True):
         yield
-
-
-@contextlib.contextmanager
-def _removed(*handles: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

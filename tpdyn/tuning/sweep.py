@@ -284,10 +284,9 @@ def _noted(steps: int, losses: list[float]) -> Iterator[None]:
         if len(losses) >= steps or not math.isfinite(loss):
             raise _Enough
 
-    handle = register_optimizer_step_post_hook(after)
-    torch.autograd.backward = backward
-    try:
-        yield
-    finally:
-        torch.autograd.backward = original
-        handle.remove()
+    with register_optimizer_step_post_hook(after):
+        torch.autograd.backward = backward
+        try:
+            yield
+        finally:
+            torch.autograd.backward = original
