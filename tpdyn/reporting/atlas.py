@@ -37,28 +37,25 @@ ACROSS = 4
 
 def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) -> dict[str, Any]:
     """Write the program as JSON data: `sizes[v]` and `changes[v]` are the orders of statement v and of its change."""
-    columns, rows, locations, kinds, shapes = _Texts(), _Texts(), _Texts(), _Texts(), _Texts()
+    columns, rows, locations, kinds, shapes = (_Numbers() for _ in range(5))
     owners = _owners(program)
-    for name in _modules(program, owners):
-        rows.number(name)
+    rows.update({name: number for number, name in enumerate(_modules(program, owners))})
     filled: Counter[tuple[int, int]] = Counter()
     nodes: dict[str, list[Any]] = {key: [] for key in KEYS}
     for position, statement in enumerate(program.statements):
         origin = statement.origin
-        column = columns.number(
-            "initialization" if origin.phase == "initialization" else f"{origin.step} {origin.phase}"
-        )
-        row = rows.number(owners[position])
+        column = columns[origin.phase if origin.phase == "initialization" else f"{origin.step} {origin.phase}"]
+        row = rows[owners[position]]
         cell = (column, row)
         source = origin.source
         values = (
             statement.name,
-            kinds.number(kind(statement)),
+            kinds[kind(statement)],
             column,
             row,
             filled[cell],
-            locations.number((source.file, source.line, source.text.strip())) if source.file else -1,
-            shapes.number(" × ".join(map(str, statement.shape)) or "scalar"),
+            locations[source.file, source.line, source.text.strip()] if source.file else -1,
+            shapes[" × ".join(map(str, statement.shape)) or "scalar"],
             show_statement(program, position).rpartition("   ")[0],
             None if sizes[position] is None else str(sizes[position]),
             None if changes[position] is None else str(changes[position]),
@@ -75,11 +72,11 @@ def atlas(program: Program, sizes: Sequence[Order], changes: Sequence[Order]) ->
     return {
         "schema": SCHEMA,
         "across": ACROSS,
-        "columns": columns.texts,
-        "rows": rows.texts,
-        "kinds": kinds.texts,
-        "places": [list(each) for each in locations.texts],
-        "shapes": shapes.texts,
+        "columns": list(columns),
+        "rows": list(rows),
+        "kinds": list(kinds),
+        "places": [list(each) for each in locations],
+        "shapes": list(shapes),
         "marks": {str(position): name for position, name in marks.items()},
         "nodes": nodes,
     }
@@ -90,18 +87,11 @@ KEYS = (
 )  # fmt: skip
 
 
-class _Texts:
-    """A list of different texts, each with its number."""
+class _Numbers(dict[Any, int]):
+    """Number different texts, in the order in which they come."""
 
-    def __init__(self) -> None:
-        self.texts: list[Any] = []
-        self._numbers: dict[Any, int] = {}
-
-    def number(self, text: Any) -> int:
-        if text not in self._numbers:
-            self._numbers[text] = len(self.texts)
-            self.texts.append(text)
-        return self._numbers[text]
+    def __missing__(self, text: Any) -> int:
+        return self.setdefault(text, len(self))
 
 
 def _owners(program: Program) -> list[str]:
