@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from tpdyn.store.workers import WorkersError, _claimed, check_jobs, is_out_of_memory, made, own_slot
 
@@ -69,6 +70,18 @@ def test_an_error_tells_whether_memory_ran_out() -> None:
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes"))
     assert not is_out_of_memory(None)
+
+
+def _loaded(number: int) -> int:
+    """A script's own loader, whose batches another process makes."""
+    loader = DataLoader(TensorDataset(torch.arange(number)), batch_size=2, num_workers=1)
+    return sum(int(x.sum()) for (x,) in loader)
+
+
+@pytest.mark.slow
+def test_what_a_run_starts_itself_are_ordinary_processes() -> None:
+    """In a worker they would be loky's, which no loader can start: 'Process' object has no attribute 'env'."""
+    assert dict(made(_loaded, [3, 4], jobs=2)) == {3: 3, 4: 6}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -224,7 +225,15 @@ def _in_rounds(run: Callable[[T], R], tasks: dict[int, T], jobs: int) -> Iterato
 
 
 def _numbered(run: Callable[[T], R], number: int, task: T) -> tuple[int, R]:
-    return number, run(task)
+    """Run a task in a worker. What it starts itself, such as a loader's workers, are ordinary processes and not loky's."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    if before != "loky":
+        return number, run(task)
+    multiprocessing.set_start_method(None, force=True)
+    try:
+        return number, run(task)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 @contextlib.contextmanager
