@@ -98,7 +98,7 @@ def _torch_changes(other: Other, number: int) -> list[Change]:
     ]
     for name in ("manual_seed", "manual_seed_all"):
         original = getattr(torch.cuda, name)
-        changes.append((torch.cuda, name, original, _seeding(original, other)))
+        changes.append((torch.cuda, name, original, lambda seed, original=original: original(other(seed))))
     return changes
 
 
@@ -159,13 +159,6 @@ def _python_changes(other: Other) -> list[Change]:
         of_class(self, a if a is None else other(a), version)
 
     return [(random, "seed", seeding, seed), (random.Random, "seed", of_class, seed_of)]
-
-
-def _seeding(original: Callable[[int], None], other: Other) -> Callable[[int], None]:
-    def seed(seed: int) -> None:
-        original(other(seed))
-
-    return seed
 
 
 def _replace_in_user_files(new: dict[int, Any]) -> None:
