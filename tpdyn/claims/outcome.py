@@ -164,6 +164,7 @@ def _seen_to_grow(rows: Sequence[ReportRow], margin: float) -> tuple[Claim, ...]
 
     A slope that still moves towards its predicted order is undecided. But a stable regime is not confirmed beside it. Without
     this claim, 9 of 372 theories that were wrong by 1/2 in one module were confirmed (proofs_checks/test_false_alarm_and_power.py).
+    With it, 2 of 1,648 are that make another regime, both in one of 240 reports.
     """
 
     def grows(order: Order, measured: OrderEstimate | None) -> bool:
