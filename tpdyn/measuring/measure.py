@@ -131,7 +131,6 @@ def _live(
     make([(widths[1], kept[0])])
     _check_width_matters(widths, kept, runs, so_far)
     make([(width, seed) for width in widths[1:] for seed in kept if (width, seed) not in runs])
-    seeds = kept
     ordered = {(width, seed): runs[width, seed] for width in widths for seed in kept}
     return assembled(widths, kept, steps, ordered, device, notes)
 
@@ -174,18 +173,18 @@ def _by_program(
         for seed, seen in program_runs(program, width, others, steps, means, dtype=dtype, device=where):
             runs[width, seed] = seen
             one_more()
-    recorded = assembled(widths, others, steps, runs, device, [])
-    difference_of = None
+    why = "the live runs are all the same"
     if len(live.seeds) == len(live_seeds):
         at = assembled(dense, others, steps, {pair: run for pair, run in runs.items() if pair[0] in dense}, device, [])
-        difference_of = difference(live, at)
-        if difference_of is None:
+        found = difference(live, at)
+        if found is None:
+            recorded = assembled(widths, others, steps, runs, device, [])
             text = (
                 f"{len(others)} runs at each width are of the recorded program, {len(live_seeds)} are live. A permutation test "
                 "does not tell them apart"
             )
             return replace(joined(live, recorded), notes=(*live.notes, text, *recorded.notes))
-    why = f"they differ in {difference_of.told()}" if difference_of is not None else "the live runs are all the same"
+        why = f"they differ in {found.told()}"
     notes.append(f"the runs are live ones: those of the recorded program are not of the same law, {why}")
     return _live(train, dense, seeds, steps, device, notes, means, progress, program=program)
 
