@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tpdyn.program.instructions import Apply, Combine, Concat, Leaf, Slice, operands_of
-from tpdyn.program.program import Program, Source
+from tpdyn.program.program import Program
 
 
 def maker(program: Program, position: int) -> int:
@@ -25,11 +25,6 @@ def maker(program: Program, position: int) -> int:
 def unfilled(program: Program, one: int, other: int) -> int:
     """Choose the operand of a mask that is computed; the first if both are, or none."""
     return other if isinstance(program.statements[one].instruction, Leaf) else one
-
-
-def source_of(program: Program, position: int) -> Source:
-    """Return the user's source line of a statement."""
-    return program.statements[position].origin.source
 
 
 def readers(program: Program) -> tuple[tuple[int, ...], ...]:

@@ -23,26 +23,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tpdyn.exponents import Number, Scaling
 from tpdyn.program.check import check
-from tpdyn.program.instructions import (
-    Apply,
-    Combine,
-    Concat,
-    Contract,
-    Eigenvalues,
-    Gather,
-    Instruction,
-    Leaf,
-    Scatter,
-    Slice,
-    Spectral,
-)
-from tpdyn.program.program import (
-    Mark,
-    Parameter,
-    Program,
-    Statement,
-    View,
-)
+from tpdyn.program.instructions import Instruction, Slice
+from tpdyn.program.program import Mark, Parameter, Program, Statement, View
 
 VERSION = 1
 """Of the layout described here; readers refuse others."""
@@ -62,10 +44,7 @@ _FRACTION = re.compile(r"-?[0-9]{1,300}(/[0-9]{1,300})?", re.ASCII)
 _DEEPEST = 16
 """How deep parts of packed tensors may lie in each other: no deeper than a tensor has dims."""
 
-_INSTRUCTIONS = {
-    kind.__name__: kind
-    for kind in (Leaf, Contract, Combine, Apply, Gather, Scatter, Slice, Concat, Eigenvalues, Spectral)
-}
+_INSTRUCTIONS = {kind.__name__: kind for kind in get_args(Instruction)}
 
 _STORED: dict[str, Any] = {
     "statements": tuple[Statement, ...],

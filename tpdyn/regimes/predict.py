@@ -16,7 +16,7 @@ from typing import Literal
 from tpdyn.exponents import ZERO, Order, show_order, show_power
 from tpdyn.facts import outside
 from tpdyn.facts.facts import Facts
-from tpdyn.facts.makers import maker, source_of
+from tpdyn.facts.makers import maker
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_of
 from tpdyn.program.program import Mark, Program, View
@@ -277,7 +277,7 @@ def _reason(program: Program, position: int, text: str, fix: str) -> Reason:
 
 
 def _line(program: Program, position: int) -> str:
-    return str(source_of(program, position))
+    return str(program.statements[position].origin.source)
 
 
 def _label(program: Program, position: int) -> str:
@@ -417,7 +417,7 @@ def _row(
         step=step,
         size=_of_all([value.size for value in values], shares),
         change=_of_all([value.moved for value in values], shares),
-        source=source_of(orders.program, view.var),
+        source=orders.program.statements[view.var].origin.source,
         position=view.var,
         at_most=any(v.at_most for v in values),
         wide=any(orders.program.statements[var].wide_axes for var in view.pieces),

@@ -8,13 +8,12 @@ steps. So does a learning rate that warms up from zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+from tpdyn.exponents import Order
 from tpdyn.program.continued import continued
 from tpdyn.readings.orders.reading import Orders, read
-from tpdyn.readings.orders.terms import Value
 
 FURTHER = (1, 3, 7)
 """The numbers of further steps to read, one after the other, until orders repeat."""
@@ -54,19 +53,11 @@ def settled(orders: Orders) -> Settled:
 
 def _first_alike(orders: Orders) -> int | None:
     """Return the first step from which on all orders are equal, if at least `ALIKE` steps are."""
-    values: list[list[Value]] = [[] for _ in range(orders.program.steps)]
+    steps: list[list[tuple[Order, Order]]] = [[] for _ in range(orders.program.steps)]
     for statement, value in zip(orders.program.statements, orders.values, strict=True):
-        values[statement.origin.step].append(value)
-    last = len(values) - 1
+        steps[statement.origin.step].append((value.size, value.moved))
+    last = len(steps) - 1
     first = last
-    while first and _alike(values[first - 1], values[first]):
+    while first and steps[first - 1] == steps[first]:
         first -= 1
     return first if last - first + 1 >= ALIKE else None
-
-
-def _alike(one: Sequence[Value], other: Sequence[Value]) -> bool:
-    return len(one) == len(other) and all(map(_same, one, other))
-
-
-def _same(one: Value, other: Value) -> bool:
-    return one.size == other.size and one.moved == other.moved
