@@ -40,8 +40,6 @@ NEGATIVE: dict[str, Any] = {
     "resolve": resolve,
 }
 
-AT_ZERO: dict[str, Any] = {"kinks": (0.0,)}
-
 FAMILY = (
     Function(
         "relu",
@@ -53,7 +51,7 @@ FAMILY = (
         nonnegative="always",
         expected_product=expectations.relu,
         expected_both=expectations.relu_both,
-        **AT_ZERO,
+        kinks=(0.0,),
     ),
     Function(
         "step",
@@ -64,7 +62,7 @@ FAMILY = (
         nonnegative="always",
         bounded=True,
         expected_product=expectations.step,
-        **AT_ZERO,
+        kinks=(0.0,),
     ),
     Function(
         "sign",
@@ -76,7 +74,7 @@ FAMILY = (
         bounded=True,
         normalising=True,
         expected_product=expectations.sign,
-        **AT_ZERO,
+        kinks=(0.0,),
     ),
     Function(
         "abs",
@@ -88,7 +86,7 @@ FAMILY = (
         nonnegative="always",
         expected_product=expectations.absolute,
         expected_both=expectations.absolute_both,
-        **AT_ZERO,
+        kinks=(0.0,),
     ),
     Function(
         "leaky_relu",
@@ -100,8 +98,8 @@ FAMILY = (
         nonnegative="kept",
         expected_product=expectations.leaky_relu,
         expected_both=expectations.leaky_relu_both,
+        kinks=(0.0,),
         **NEGATIVE,
-        **AT_ZERO,
     ),
     Function(
         "leaky_step",
@@ -111,7 +109,7 @@ FAMILY = (
         jumps=True,
         bounded=True,
         expected_product=expectations.leaky_step,
+        kinks=(0.0,),
         **NEGATIVE,
-        **AT_ZERO,
     ),
 )
