@@ -4,9 +4,9 @@ Among them are warmups and zero weights, kinks behind norms and attention, quant
 have equal leaves, unusual optimizers, a teacher. Each was read with an order that is wrong by 1/2 or more, or was refused.
 
 Live runs have widths 64 and 256 and 5 seeds. A change is its root mean square over entries. Its slope is that of medians over
-seeds: a single Gaussian number has a deviation of 0.36 in its logarithm. So a slope has 0.36 * sqrt(2) / log(4) = 0.37. A mean over 12 numbers, as outputs are, has a third of that. No change outgrows
-its order by more than `TOLERANCE`. Where small widths show the leading power ("shown"), none falls behind it by more. An
-error by 1/2 of a wide value is seen always.
+seeds: a single Gaussian number has a deviation of 0.36 in its logarithm. So a slope has 0.36 * sqrt(2) / log(4) = 0.37. A
+mean over 12 numbers, as outputs are, has a third of that. No change outgrows its order by more than `TOLERANCE`. Where small
+widths show the leading power ("shown"), none falls behind it by more. An error by 1/2 of a wide value is seen always.
 """
 
 import copy
