@@ -215,7 +215,7 @@ def test_kinks_behind_norms_and_attention_have_the_orders_of_smooth_functions(na
     Gradients may change by more than those of a smooth function. Where inputs change by n^-1/2, a fraction n^-1/2 of slopes
     jumps. That is n^-1/4 as a root mean square, which a random matrix carries on. So the bound is half the gap to the base.
     """
-    if QUICK and name not in ("relu", "encoder"):
+    if QUICK and (name, adam) != ("encoder", True):
         pytest.skip("other profiles")
     if name == "encoder":
         kink, smooth = (attending(lambda n, f=f: Encoder(n, f), adam) for f in ("relu", "gelu"))  # type: ignore[misc]
@@ -412,7 +412,7 @@ def misread(prediction: Prediction, runs: Measurement, shown: bool) -> list[str]
     return found
 
 
-@pytest.mark.parametrize("name", list(CASES)[: 4 if QUICK else None])
+@pytest.mark.parametrize("name", list(CASES)[: 2 if QUICK else None])
 def test_the_verdict_stands_and_live_runs_show_its_orders(name: str) -> None:
     train, regime, shown = CASES[name]
     prediction = predicted(train)
