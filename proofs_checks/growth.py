@@ -86,7 +86,15 @@ def measured(program: Program, widths: Sequence[int], seeds: int | range) -> Gro
 
 
 def round_off(program: Program, width: int, sizes: _Numbers) -> _Numbers:
-    """Estimate how wrong each value is in float64, given the sizes of all: a running error analysis, errors independent."""
+    """Estimate how wrong each value is in float64, given the sizes of all: a running error analysis, errors independent.
+
+    What overflows has no slope: its error is no number, or infinite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _round_off(program, width, sizes)
+
+
+def _round_off(program: Program, width: int, sizes: _Numbers) -> _Numbers:
     errors = np.zeros(len(program))
     for k, statement in enumerate(program.statements):
         own = 2.0**-52 * sizes[k]
