@@ -145,7 +145,7 @@ def _tied_with_first(ranked: Sequence[Term]) -> int:
 
 
 def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
-    """Merge terms in pairs where entries are rare: the smallest two of equal order and rarity, else the smallest two.
+    """Merge terms in pairs where entries are rare: the smallest two of equal order, else the smallest two.
 
     To merge what is dense with what is rare costs more than size: it stays so for every later product.
     """
@@ -155,11 +155,7 @@ def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
     while len(found) > max(most, 1):
         ranked = _ranked(found)
         sizes = [term.rms_order for term in ranked]
-        ties = [
-            k
-            for k in reversed(range(len(ranked) - 1))
-            if meets(sizes[k], sizes[k + 1]) and meets(ranked[k].rarity, ranked[k + 1].rarity)
-        ]
+        ties = [k for k in reversed(range(len(ranked) - 1)) if meets(sizes[k], sizes[k + 1])]
         k = ties[0] if ties else len(ranked) - 2
         for term in ranked[:k]:
             _count_on_rank(term, ranked[k])
@@ -178,11 +174,7 @@ def _merged_in_units(terms: Sequence[Term], most: int) -> list[Term]:
     while len(found) > max(most, 1):
         found.sort(key=lambda each: (each[1] - 2 * each[0], each[2].rank))
         doubled = [2 * order - rarity for order, rarity, _ in found]  # root mean squares
-        ties = [
-            k
-            for k in reversed(range(len(found) - 1))
-            if doubled[k] == doubled[k + 1] and found[k][1] == found[k + 1][1]
-        ]
+        ties = [k for k in reversed(range(len(found) - 1)) if doubled[k] == doubled[k + 1]]
         k = ties[0] if ties else len(found) - 2
         (one, rare, parity), (other, rarer_one, second) = found[k : k + 2]
         order, mean = max(one, other), max(one - rare, other - rarer_one)
