@@ -151,6 +151,7 @@ RATES: dict[str, tuple[str, str, str]] = {
         "none",
         "another seed differs by less",
     ),
+    "verdicts of scripts that were misread": ("the orders; slopes within 0.45", "seeds fixed", "orders off by 1/2"),
     "wide runs approach the feature learning limit": (
         "6 standard errors",
         "2e-9 a number",

@@ -207,20 +207,25 @@ def predicted(train: Script, steps: int = STEPS) -> Prediction:
     return tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=steps, verify=False), remedy=False)
 
 
-@pytest.mark.parametrize("adam", [False, True], ids=["SGD", "Adam"])
-@pytest.mark.parametrize("name", [*KINKS, "encoder"])
+LOOSE = pytest.mark.xfail(
+    strict=True, reason="a dense term is merged with a rare one: gradients are read a quarter too large"
+)
+LOOSE_ONES = ("relu", "leaky relu", "encoder")
+KINKED = [
+    pytest.param(name, adam, id=f"{name}-{adam}", marks=LOOSE if adam and name in LOOSE_ONES else ())
+    for name in (*KINKS, "encoder")
+    for adam in (False, True)
+    if not QUICK or name == "encoder"
+]
+
+
+@pytest.mark.parametrize(("name", "adam"), KINKED)
 def test_kinks_behind_norms_and_attention_have_the_orders_of_smooth_functions(name: str, adam: bool) -> None:
     """Kinks lost their parity there: another regime, and gradients larger by a quarter.
 
     Gradients may change by more than those of a smooth function. Where inputs change by n^-1/2, a fraction n^-1/2 of slopes
     jumps. That is n^-1/4 as a root mean square, which a random matrix carries on. So the bound is half the gap to the base.
     """
-    if (name, adam) == ("encoder", True):
-        pytest.xfail(
-            "a dense term is merged with a rare one: -1/2 is read, -3/4 is the bound, an upper bound either way"
-        )
-    if QUICK and (name, adam) != ("encoder", True):
-        pytest.skip("other profiles")
     if name == "encoder":
         kink, smooth = (attending(lambda n, f=f: Encoder(n, f), adam) for f in ("relu", "gelu"))  # type: ignore[misc]
     else:
