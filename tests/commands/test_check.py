@@ -1,4 +1,4 @@
-"""Mirrors tpdyn/commands/check.py: what is told while a script is recorded. Its verdicts are in `tests/test_cli.py`."""
+"""Mirrors tpdyn/commands/check.py: what is told while a script is recorded. Its verdicts are in `tests/cli/`."""
 
 from __future__ import annotations
 

@@ -104,13 +104,6 @@ def test_a_run_beyond_its_time_is_stopped_with_what_to_try() -> None:
         Watched(lambda width: time.sleep(5), seconds=0.1, silent=True)(4)
 
 
-def test_a_run_without_a_limit_of_its_own_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So do runs of `derive`, `fix` and the others, which take no --time-limit."""
-    monkeypatch.setattr("tpdyn.commands.failures.LONGEST", 0.1)
-    with pytest.raises(BadInput, match=r"took longer than 0\.1 s"):
-        Watched(lambda width: time.sleep(5), silent=True)(4)
-
-
 def test_a_run_that_waits_for_its_own_processes_is_told_so() -> None:
     def waits(width: int) -> None:
         raise TookTooLong(children=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -10,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tpdyn.cli import app
+from tpdyn.commands.failures import BadInput
+from tpdyn.commands.limit import measured
 from tpdyn.commands.simulate import listed, number, table
 
 SCRIPT = """
@@ -116,6 +119,16 @@ def test_the_limit_has_errors_and_what_has_none_is_outside(script: Path) -> None
     assert (status, told) == (13, "")
     assert "there is no limit, the run is unstable" in error
     assert "script.py" in error
+
+
+def test_runs_beside_the_limit_are_silent_and_end_in_time(capsys: pytest.CaptureFixture[str]) -> None:
+    def says(width: int) -> None:
+        print("said")
+        time.sleep(5)
+
+    with pytest.raises(BadInput, match=r"took longer than 0\.2 s"):
+        measured(says, (8, 16), 1, 1, 0.2)
+    assert capsys.readouterr().out == ""
 
 
 def test_what_the_sampler_has_no_rule_for_is_outside_with_its_line(script: Path) -> None:

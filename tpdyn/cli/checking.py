@@ -17,6 +17,7 @@ from tpdyn.cli.options import (
     ScriptArguments,
     Settings,
     Target,
+    TimeLimit,
     WidthArgs,
     progress,
     say,
@@ -59,7 +60,7 @@ def check(
     picture: Annotated[
         Path | None, typer.Option(help="draw every module's change against the width to this file (png, svg, pdf)")
     ] = None,
-    time_limit: Annotated[float, typer.Option(min=1, help="seconds that one run may take")] = 600,
+    time_limit: TimeLimit = 600,
     by: Annotated[str, typer.Option(help="script, or program: the recorded program makes most runs")] = "script",
     limit: Annotated[
         bool, typer.Option("--limit", help="how far networks of these widths are from the limit of infinite width")
@@ -157,6 +158,7 @@ def show(
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
+    time_limit: TimeLimit = 600,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record")] = 2,
     save: Annotated[Path | None, typer.Option(help="write the program as JSON to this file")] = None,
 ) -> None:
@@ -172,7 +174,7 @@ def show(
             recorded = widths_of(record_widths)
             train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
             with progress() as tell:
-                program = checking.recorded(train, widths=recorded, steps=steps, progress=tell)
+                program = checking.recorded(train, widths=recorded, steps=steps, time_limit=time_limit, progress=tell)
         print(show.shown(program, step=step, phases=phase or (), orders=orders))
         if save is not None:
             save.write_text(program.to_json(), encoding="utf-8")

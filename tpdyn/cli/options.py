@@ -77,6 +77,8 @@ InPlace = Annotated[
     ),
 ]
 
+TimeLimit = Annotated[float, typer.Option(min=1, help="seconds that one run may take")]
+
 Jobs = Annotated[int, typer.Option(min=1, help="runs that are made at once; each gets cores / jobs threads")]
 Backend = Annotated[str, typer.Option(help="who makes them: loky (processes here), dask or ray (a cluster)")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="make every run anew, and do not look up finished ones")]

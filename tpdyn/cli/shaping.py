@@ -17,6 +17,7 @@ from tpdyn.cli.options import (
     ScriptArguments,
     Settings,
     Target,
+    TimeLimit,
     WidthArgs,
     limits_of,
     pair_of,
@@ -34,6 +35,7 @@ def derive(
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
+    time_limit: TimeLimit = 600,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     gauge: Annotated[str, typer.Option(help="no-multipliers, same-rate or unit-initial-entries")] = "no-multipliers",
     mup: Annotated[
@@ -53,7 +55,7 @@ def derive(
         recorded = widths_of(record_widths)
         train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
         with progress() as tell:
-            program = checking.recorded(train, widths=recorded, steps=steps, progress=tell)
+            program = checking.recorded(train, widths=recorded, steps=steps, time_limit=time_limit, progress=tell)
             derived, differences = checking.derived(program, gauge)
         print(derived.show())
         for name, lines in differences.items():
@@ -75,6 +77,7 @@ def fix(
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
+    time_limit: TimeLimit = 600,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
 ) -> None:
     """Write the edits that bring a training script to its maximal update, as a patch; leave the script itself alone.
@@ -88,8 +91,9 @@ def fix(
         words = target_of(target, script_arguments, width_arg, settings, in_place)
         with progress() as tell:
             patch = fixing.fixed(
-                words, widths=widths_of(record_widths), steps=steps, base_width=base_width, progress=tell
-            )
+                words, widths=widths_of(record_widths), steps=steps, base_width=base_width, time_limit=time_limit,
+                progress=tell,
+            )  # fmt: skip
         print(patch.fix.patch, end="")
         say(patch.told())
         leave(patch.exit)
@@ -119,6 +123,7 @@ def phase(
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
+    time_limit: TimeLimit = 600,
     steps: Annotated[int, typer.Option(min=2, help="optimizer steps to record")] = 3,
     save: Annotated[Path | None, typer.Option(help="draw it to this file (png, svg, pdf)")] = None,
     json: Annotated[Path | None, typer.Option(help="write the exact diagram to this file")] = None,
@@ -155,7 +160,7 @@ def phase(
         recorded = widths_of(record_widths)
         train = target_of(target, script_arguments, width_arg, settings, in_place).load(recorded, say)
         with progress() as tell:
-            program = checking.recorded(train, widths=recorded, steps=steps, progress=tell)
+            program = checking.recorded(train, widths=recorded, steps=steps, time_limit=time_limit, progress=tell)
             if symbol:
                 diagram: PhaseDiagram | PhaseCells = checking.cells(
                     program, symbol, tell, around=around, limits=all_ends
@@ -192,6 +197,7 @@ def transfer(
     record_widths: Annotated[
         str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
     ] = "",
+    time_limit: TimeLimit = 600,
     jobs: Jobs = 1,
     backend: Backend = "loky",
     fresh: Fresh = False,
@@ -230,6 +236,7 @@ def transfer(
                 record_widths=widths_of(record_widths) if record_widths else None,
                 means=partial(means_of, logdir=logdir.absolute(), jobs=jobs, backend=backend, fresh=fresh),
                 budget=seconds_of(budget) if budget else None,
+                time_limit=time_limit,
                 plan=say,
                 progress=tell,
                 title=destination.name,

@@ -13,6 +13,7 @@ from tpdyn.cli.options import (
     ScriptArguments,
     Settings,
     Target,
+    TimeLimit,
     WidthArgs,
     progress,
     say,
@@ -29,6 +30,7 @@ def simulate(
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
+    time_limit: TimeLimit = 600,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     dtype: Annotated[str, typer.Option(help="float64 or float32")] = "float64",
@@ -49,7 +51,7 @@ def simulate(
         with progress() as tell:
             simulation = simulated(
                 train, asked, record_widths=recorded, steps=steps, seed=seed, dtype=dtype, device=device, ranges=forecast,
-                progress=tell,
+                time_limit=time_limit, progress=tell,
             )  # fmt: skip
         print(simulation.show())
         write(simulation.to_dict)
@@ -85,6 +87,7 @@ def limit(
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
+    time_limit: TimeLimit = 600,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps")] = 3,
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     dtype: Annotated[str, typer.Option(help="float64 or float32 (half of the time)")] = "float64",
@@ -113,9 +116,9 @@ def limit(
         with progress() as tell:
             result = limits(
                 train, record_widths=recorded, steps=steps, points=points, scrambles=scrambles, seed=seed, dtype=dtype,
-                progress=tell, compare=widths_of(compare) if compare else (), seeds=seeds,
+                time_limit=time_limit, progress=tell, compare=widths_of(compare) if compare else (), seeds=seeds,
             )  # fmt: skip
-            runs = measured(train, asked, seeds, steps, tell) if asked else None
+            runs = measured(train, asked, seeds, steps, time_limit, tell) if asked else None
         print(result.show())
         if destination is not None:
             limit_log.log_limit(result.limit, destination, runs, result.approach, script=script, program=result.program)

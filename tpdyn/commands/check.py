@@ -20,7 +20,7 @@ from tpdyn.claims.deciding import until_decided
 from tpdyn.claims.outcome import Outcome
 from tpdyn.claims.report import Report, compare, with_limit
 from tpdyn.claims.unseen import ProgramRuns
-from tpdyn.commands.failures import BadInput, BeyondTheory, Exit, Watched, translated
+from tpdyn.commands.failures import LONGEST, BadInput, BeyondTheory, Exit, Watched, translated
 from tpdyn.limits.comparison import approach
 from tpdyn.limits.limit import limit as limit_of
 from tpdyn.measuring.measure import check_device, measure, measure_more
@@ -103,7 +103,7 @@ def check(
     require: str = "",
     at: int | None = None,
     finite: Sequence[str] = (),
-    time_limit: float | None = None,
+    time_limit: float = LONGEST,
     decide_within: float | None = None,
     by: Literal["script", "program"] = "script",
     limit: bool = False,
@@ -244,7 +244,7 @@ def recorded(
     steps: int = 3,
     at: int | None = None,
     finite: Sequence[str] = (),
-    time_limit: float | None = None,
+    time_limit: float = LONGEST,
     progress: Progress = silent,
 ) -> Program:
     """Record a script as a program in a symbolic width; raise `BadInput` or `BeyondTheory` where that fails."""

@@ -60,8 +60,8 @@ def status_of(error: BaseException) -> Exit | None:
     return Exit.BAD_INPUT if isinstance(error, BadInput | BadTarget | OSError) else None
 
 
-LONGEST = 3600.0
-"""Seconds of one run where a command does not ask for a limit: one that hangs ends at last."""
+LONGEST = 600.0
+"""Seconds that one run may take unless --time-limit says otherwise: one that hangs ends at last."""
 
 MOST_HEARD = 2000
 """Characters of standard error that are kept of a later run that fails."""
@@ -86,7 +86,7 @@ class Watched:
     """The user's function: its runs are counted, its output is passed on from the first run only (silent: from none).
 
     If the run leaves with a failure, what a later run wrote to standard error is passed on. It says why. seconds: how long
-    one run may take, `LONGEST` if None.
+    one run may take.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class Watched:
         done: Callable[[int], None] = lambda _: None,
         *,
         silent: bool = False,
-        seconds: float | None = None,
+        seconds: float = LONGEST,
     ) -> None:
         self._train = self.__wrapped__ = train
         self._done = done
         self._silent = silent
-        self._seconds = LONGEST if seconds is None else seconds
+        self._seconds = seconds
         self._runs = 0
 
     def __call__(self, width: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from tpdyn.commands.check import recorded
-from tpdyn.commands.failures import BadInput, BeyondTheory, Exit, Watched, translated
+from tpdyn.commands.failures import LONGEST, BadInput, BeyondTheory, Exit, Watched, translated
 from tpdyn.measuring.first_steps import after_first_steps, same_bits
 from tpdyn.parametrizing.derive import derive
 from tpdyn.parametrizing.editing.fix import Fix, fix
@@ -87,6 +87,7 @@ def fixed(
     widths: Sequence[int] | None = None,
     steps: int = 3,
     base_width: int = 256,
+    time_limit: float = LONGEST,
     progress: Progress = silent,
 ) -> Fixed:
     """Edit a script to its maximal update, in memory only, and record it again with the edits.
@@ -94,7 +95,7 @@ def fixed(
     base_width: where nothing is to change. The rest is as in `recorded`.
     """
     constructions = Constructions(target.load(widths or ()))
-    program = recorded(constructions, widths=widths, steps=steps, progress=progress)
+    program = recorded(constructions, widths=widths, steps=steps, time_limit=time_limit, progress=progress)
     with translated():
         wanted = derive(program)
         edits = fix(program, wanted, constructions.found, base_width)
@@ -105,25 +106,25 @@ def fixed(
     try:
         with standing_in(edits.after):
             patched = target.load()
-            program = recorded(patched, widths=widths, steps=steps, progress=progress)
+            program = recorded(patched, widths=widths, steps=steps, time_limit=time_limit, progress=progress)
             with translated():
                 again = derive(program)
-            after = _first_steps(patched, base_width, steps)
+            after = _first_steps(patched, base_width, steps, time_limit)
     except (BadInput, BeyondTheory, BadTarget) as error:
         return Fixed(edits, wanted, problem=f"the patched script could not be recorded: {error}")
     plain = target.load()
-    before = _first_steps(plain, base_width, steps)
+    before = _first_steps(plain, base_width, steps, time_limit)
     neutral = None if before is None or after is None else same_bits(before, after)
     if neutral is False and before is not None:
-        once_more = _first_steps(plain, base_width, steps)
+        once_more = _first_steps(plain, base_width, steps, time_limit)
         neutral = False if once_more is not None and same_bits(before, once_more) else None
     return Fixed(edits, wanted, again, "", base_width, neutral)
 
 
-def _first_steps(train: Callable[[int], Any], width: int, steps: int) -> dict[str, Any] | None:
+def _first_steps(train: Callable[[int], Any], width: int, steps: int, time_limit: float) -> dict[str, Any] | None:
     """Return the parameters after the first steps; None where the script does not run at that width."""
     try:
         with translated():
-            return after_first_steps(Watched(train, silent=True), width, steps)
+            return after_first_steps(Watched(train, silent=True, seconds=time_limit), width, steps)
     except (BadInput, BeyondTheory):
         return None

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from tpdyn.claims.beside import Beside, beside, counted, distances
 from tpdyn.commands.check import check_widths, recorded
-from tpdyn.commands.failures import translated
+from tpdyn.commands.failures import LONGEST, Watched, translated
 from tpdyn.commands.simulate import float_type, listed, table
 from tpdyn.limits.comparison import Approach, approach
 from tpdyn.limits.limit import Limit, limit
@@ -88,6 +88,7 @@ def limits(
     dtype: str = "float64",
     compare: Sequence[int] = (),
     seeds: int = 8,
+    time_limit: float = LONGEST,
     progress: Progress = silent,
 ) -> Limits:
     """Record `train(width)` at small widths and take the limit; with `compare`, run the program at those widths beside it.
@@ -96,7 +97,7 @@ def limits(
     is not a width of the script, and for an unknown `dtype`.
     """
     kind = float_type(dtype)
-    program = recorded(train, widths=record_widths, steps=steps, progress=progress)
+    program = recorded(train, widths=record_widths, steps=steps, time_limit=time_limit, progress=progress)
     with translated():
         result = limit(
             program,
@@ -123,9 +124,15 @@ def limits(
 
 
 def measured(
-    train: Callable[[int], Any], widths: Sequence[int], seeds: int, steps: int, progress: Progress = silent
+    train: Callable[[int], Any],
+    widths: Sequence[int],
+    seeds: int,
+    steps: int,
+    time_limit: float = LONGEST,
+    progress: Progress = silent,
 ) -> Measurement:
     """Measure the losses of real runs at growing widths. Raises `BadInput` for senseless widths, and as `measure` does."""
     check_widths(widths, "--widths")
+    quiet = Watched(train, silent=True, seconds=time_limit)
     with translated():
-        return measure(train, tuple(widths), seeds, steps, progress=partial(progress, "measuring"))
+        return measure(quiet, tuple(widths), seeds, steps, progress=partial(progress, "measuring"))

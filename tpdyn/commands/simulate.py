@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, final
 
 from tpdyn.commands.check import check_distinct, recorded
-from tpdyn.commands.failures import BadInput, translated
+from tpdyn.commands.failures import LONGEST, BadInput, translated
 from tpdyn.limits.forecast import Forecasts, forecast
 from tpdyn.measuring.run import check_device
 from tpdyn.readings.sampled.simulate import Simulated, simulate
@@ -71,6 +71,7 @@ def simulated(
     dtype: str = "float64",
     device: str = "cpu",
     ranges: bool = False,
+    time_limit: float = LONGEST,
     progress: Progress = silent,
 ) -> Simulation:
     """Record `train(width)` at small widths and simulate it at large ones; with `ranges`, forecast from those widths.
@@ -84,7 +85,7 @@ def simulated(
     check_distinct(widths, "--widths")
     with translated():
         check_device(device)
-    program = recorded(train, widths=record_widths, steps=steps, progress=progress)
+    program = recorded(train, widths=record_widths, steps=steps, time_limit=time_limit, progress=progress)
     with translated():
         runs = tuple(
             simulate(

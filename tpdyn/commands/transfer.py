@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tpdyn.commands.check import check_distinct, name_of, script_of, script_widths
-from tpdyn.commands.failures import BadInput, Watched, translated
+from tpdyn.commands.failures import LONGEST, BadInput, Watched, translated
 from tpdyn.commands.fix import Fixed, fixed
 from tpdyn.commands.rebuild import note_transfers
 from tpdyn.commands.runs import means_of
@@ -42,6 +42,7 @@ def transfers(
     record_widths: Sequence[int] | None = None,
     means: Callable[[Target], Means] = means_of,
     budget: float | None = None,
+    time_limit: float = LONGEST,
     plan: Callable[[str], None] | None = None,
     progress: Progress = silent,
     title: str = "",
@@ -50,8 +51,8 @@ def transfers(
 
     targets: "file.py:function", or with `width_arg` "file.py --further words of its own". derived: each target also with the
     parametrization that is derived from it. means: how the runs of a target are made and kept (here, and nowhere, unless
-    given). budget: seconds for all sweeps together. plan: told what a long one will cost. title: of the log that will be made
-    of them, noted beside the finished runs (`tpdyn runs rebuild`).
+    given). budget: seconds for all sweeps together. time_limit: seconds that one run may take. plan: told what a long one
+    will cost. title: of the log that will be made of them, noted beside the finished runs (`tpdyn runs rebuild`).
 
     Raises `BadInput` for arguments that make no sense, before anything is run. Raises it, too, for a target whose
     derived parametrization needs a person's help.
@@ -73,18 +74,19 @@ def transfers(
         record_widths = (16, 24, 40)
     wanted = [target_of(text, width_arg) for text in targets]
     trains = [target.load() for target in wanted]
-    edited = [_fixed(target, widths, record_widths, progress) if derived else None for target in wanted]
+    edited = [_fixed(target, widths, record_widths, time_limit, progress) if derived else None for target in wanted]
     sweeps: list[Transfer] = []
     by: list[Means] = []
     each = None if budget is None else budget / (len(wanted) + sum(fix is not None for fix in edited))
 
     def swept(train: Callable[[int], object], name: str, sent: Target) -> None:
         made = replace(means(sent), name=name)
-        by.append(made if made.worker is None else replace(made, worker=Watched(made.worker, silent=True)))
+        watched = partial(Watched, seconds=time_limit)
+        by.append(made if made.worker is None else replace(made, worker=watched(made.worker, silent=True)))
         with translated():
             sweeps.append(
                 transfer(
-                    Watched(train), widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
+                    watched(train), widths, factors, hyperparameter=hyperparameter, seeds=seeds, steps=steps, name=name,
                     record_widths=record_widths, progress=partial(progress, name), means=by[-1], budget=each,
                     plan=None if plan is None else lambda text: plan(f"{name}: {text}"),
                 )
@@ -121,8 +123,10 @@ def title_of(target: Target) -> str:
     return " ".join((file, *target.arguments))
 
 
-def _fixed(target: Target, widths: Sequence[int], record_widths: Sequence[int], progress: Progress) -> Fixed:
-    patched = fixed(target, widths=record_widths, base_width=min(widths), progress=progress)
+def _fixed(
+    target: Target, widths: Sequence[int], record_widths: Sequence[int], time_limit: float, progress: Progress
+) -> Fixed:
+    patched = fixed(target, widths=record_widths, base_width=min(widths), time_limit=time_limit, progress=progress)
     if patched.nothing_to_change:
         raise BadInput(
             f"--derived: {title_of(target)} is in the maximal update parametrization already; sweep it as it is"
