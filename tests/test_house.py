@@ -282,12 +282,9 @@ def test_the_public_names_exist_and_an_unknown_one_is_refused() -> None:
 
 # Modules (or, with a dot at the end, folders) without a mirrored test file, each with where they are tested or why not at all.
 WITHOUT_MIRROR = {
-    "home": "paths: tests/commands/test_verify.py and tests/test_cli.py (the demo) find what comes with the package",
-    "cli.checking": "words in and out: tests/test_cli.py",
-    "cli.shaping": "words in and out: tests/test_cli.py",
+    "home": "paths: tests/commands/test_verify.py and tests/cli/test_checking.py (the demo) find what comes with the package",
     "cli.values": "words in and out: tests/commands/test_simulate.py",
     "cli.runs": "words in and out: tests/commands/test_runs.py",
-    "cli.ending": "words in and out: tests/test_cli.py",
     "program.errors": "the error classes",
     "recorder.errors": "an error class",
     "recorder.live.tape": "plain data",
@@ -295,7 +292,7 @@ WITHOUT_MIRROR = {
     "readings.kernels.": "one recursion: tests/readings/kernels/test_reading.py, value by value against networks",
     "integrations.": "callbacks of frameworks: tests/integrations/test_callbacks.py",
     "parametrizing.maps.picture": "pictures that only eyes judge: tests/parametrizing/maps/test_diagram.py draws them",
-    "commands.demo": "the command: tests/test_cli.py",
+    "commands.demo": "the command: tests/cli/test_checking.py",
     "commands.fix": "the command: tests/parametrizing/editing/test_fix.py",
     "commands.limit": "the command: tests/commands/test_simulate.py",
     "recorder.built.resizing": "models that exist, grown: tests/recorder/built/test_widened.py",
