@@ -57,13 +57,15 @@ def test_a_long_name_loses_its_middle(room: int) -> None:
     assert fold(name, len(name)) == name
 
 
-def test_columns_that_are_said_elsewhere_give_way_to_names_and_numbers_never_do() -> None:
+def test_columns_that_are_said_elsewhere_give_way_to_names_and_the_interval_only_where_none_is_left() -> None:
     line = replace(LINE, name="encoder.layers.11.attention.out", change=HALF)
     row = texts([line])[1]
     assert "GROWS" not in row and "encoder.layers.11.attention.out" in row and row.endswith(":12")
     assert "GROWS" in texts([line], 120)[1]
     narrow = texts([line], 50)[1]
     assert ".." in narrow and "[0.93, 1.07]" in narrow and "x1.41" in narrow and narrow.endswith(":12")
+    narrower = texts([line], 40)[1]
+    assert "[0.93, 1.07]" not in narrower and "x1.41" in narrower and narrower.endswith(":12") and len(narrower) <= 40
 
 
 def test_two_files_are_both_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -149,17 +150,30 @@ def test_no_line_is_longer_than_the_columns_and_nothing_is_cut(report: Report, w
     assert "\u2026" not in text and ".fc2" in text
 
 
-@pytest.mark.parametrize("width", [40, 200])
-def test_a_narrow_terminal_gets_folded_names_and_a_wide_one_whole_names_and_short_sentences(
-    report: Report, width: int
-) -> None:
-    long = "encoder.layers.11.attention.self.output.a_projection_with_a_long_name_of_its_own.and_another.fc"
-    named = tuple(replace(row, name=row.name.replace("fc", long)) for row in report.table)
-    text = printed(replace(report, table=named), width)
-    rows = [line for line in text.splitlines() if line.endswith((":11", ":12", ":13"))]
-    assert len(rows) == 3 and all("x0.71 [0." in row for row in rows if ":12" in row)  # numbers are never cut
-    assert any(f"{long}2" in row for row in rows) == (width == 200)
-    assert all(len(line) <= 120 for line in text.splitlines() if line not in rows and not line.startswith("  layer"))
+LONG = "encoder.layers.11.attention.self.output.a_projection_with_a_long_name_of_its_own.and_another.fc"
+
+
+def long_names(report: Report) -> Report:
+    named = tuple(replace(row, name=row.name.replace("fc", LONG)) for row in report.table)
+    (first, *others) = report.prediction.reasons
+    reason = replace(first, text=f"the largest change is {LONG}1, of order -1/2")
+    return replace(report, table=named, prediction=replace(report.prediction, reasons=(reason, *others)))
+
+
+def test_a_wide_terminal_gets_whole_names_and_short_sentences(report: Report) -> None:
+    lines = printed(long_names(report), 200).splitlines()
+    rows = [line for line in lines if line.endswith((":11", ":12", ":13"))]
+    assert len(rows) == 3 and any(f"{LONG}2" in row and "x0.71 [0." in row for row in rows)
+    assert all(len(line) <= 120 for line in lines if line not in rows and not line.startswith("  layer"))
+
+
+def test_a_narrow_terminal_gets_folded_names_and_sentences_whose_names_break_at_their_dots(report: Report) -> None:
+    text = printed(long_names(report), 60)
+    assert all(len(line) <= 60 for line in text.splitlines()) and f"{LONG}1" in re.sub(r"\s", "", text)
+    lines = printed(report, 40).splitlines()
+    assert all(len(line) <= 40 for line in lines), lines
+    rows = [line for line in lines if line.endswith((":11", ":12", ":13"))]
+    assert len(rows) == 3 and any("x0.71 x0.7" in row and " ok " in row for row in rows)  # the interval alone gives way
 
 
 def test_there_is_no_control_character_without_colour(report: Report) -> None:

@@ -30,8 +30,8 @@ WORDS: dict[Agreement, tuple[str, str]] = {
 }
 """A row's verdict in the table, and its colour."""
 
-SHORTEST = 12
-"""A name is not folded below so many characters while something else can give way."""
+SHORTEST = 6
+"""A name is not folded below so many characters while a column can give way."""
 
 
 @final
@@ -124,14 +124,12 @@ def table(lines: Sequence[Line], width: int, *, exponents: bool = False, step: i
     files = {line.source.file for line in lines if line.source.file}
     columns = _columns(lines, exponents, measured=step is not None, one_file=len(files) < 2)
     longest = max((len(line.name) for line in lines), default=5)
-    optional = ["direction", "size seen"]
-    while True:
-        rest = 2 + sum(_width(column) + 1 for column in columns)
-        if not optional or width - rest >= min(longest, max(SHORTEST, longest)):
-            break
-        leaving = optional.pop(0)
-        columns = [column for column in columns if column.name != leaving]
-    room = max(min(longest, width - rest), 5, len("layer"))
+    room = width - _room(columns)
+    for leaving, needed in (("direction", longest), ("size seen", longest), ("interval", min(longest, SHORTEST))):
+        if room < needed:
+            columns = [column for column in columns if column.name != leaving]
+            room = width - _room(columns)
+    room = max(min(longest, room), len("layer"))
     head = Text("  " + "layer".ljust(room) + "".join(f" {column.head()}" for column in columns), "dim")
     head.rstrip()
     rows = [head]
@@ -179,6 +177,10 @@ class _Column:
 
 def _width(column: _Column) -> int:
     return max(len(column.title), *(len(cell) for cell in column.cells), 0)
+
+
+def _room(columns: Sequence[_Column]) -> int:
+    return 2 + sum(_width(column) + 1 for column in columns)
 
 
 def _columns(lines: Sequence[Line], exponents: bool, *, measured: bool, one_file: bool) -> list[_Column]:

@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import final
 
 from rich.console import Console
 from rich.text import Text
@@ -97,11 +98,21 @@ def tolerant(stream: object) -> None:
 def _wrapped(head: str, text: str, width: int, style: str = "", hang: str | None = None) -> list[Text]:
     """Break text after `head` into lines that hang under it."""
     hang = " " * len(head) if hang is None else hang
-    wrapped = textwrap.wrap(
-        without_control(text), min(max(width, 30), WIDEST), initial_indent=head, subsequent_indent=hang, break_long_words=False,
+    wrapper = _Wrapper(
+        min(max(width, 30), WIDEST), initial_indent=head, subsequent_indent=hang, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
-    return [Text(line, style) for line in wrapped or [head]]
+    return [Text(line, style) for line in wrapper.wrap(without_control(text)) or [head]]
+
+
+@final
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks a name that is longer than a line behind one of its dots or slashes."""
+
+    def _split(self, text: str) -> list[str]:
+        room = self.width - len(self.subsequent_indent)
+        words: list[str] = super()._split(text)  # type: ignore[misc]
+        return [part for word in words for part in (re.split(r"(?<=[./])", word) if len(word) > room else (word,))]
 
 
 def _command(head: str, command: str, width: int) -> list[Text]:
