@@ -91,6 +91,12 @@ def test_a_choice_whose_mask_changes_changes_by_all_that_it_chooses_from() -> No
     assert sizes(made("where", value(ZERO, -HALF), value(ZERO), value(ZERO, ONE))) == (ZERO, ONE)
 
 
+def test_a_choice_between_changes_by_a_mask_that_changes_has_the_symmetry_of_their_product() -> None:
+    """dx is odd in one source, the mask's change odd in it, too: what dm dx is, is even."""
+    choice = made("where", value(ZERO, ZERO, source=1), value(None, ZERO, source=1), value(None))
+    assert EVEN in [term.parity for term in choice.change]
+
+
 def test_a_mask_that_changes_in_few_entries_changes_the_choice_in_these_alone() -> None:
     mask = Value(terms(ZERO), (Term(ZERO, EVEN, HALF),))
     choice = made("where", mask, value(ZERO, -ONE), value(ZERO))

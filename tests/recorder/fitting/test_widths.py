@@ -21,11 +21,12 @@ N = Scaling.of(1, 1)
 def _mlp(width: int, lr: float = 0.1, extra: bool = False, scale: float = 1.0) -> Lowered:
     init, run = Origin(phase="initialization"), Origin(source=Source("train.py", 5, "h = fc(x) * c"))
     law = Law("normal", Scaling(()), Scaling.of(width**-0.5))
+    shifted = Combine(((Scaling.of(1 - lr / width), Operand(2, (0, 1))),), Scaling.of(3 / width))
     statements = [
         LoweredStatement(Leaf("parameter", "w", law), (width, width), origin=init),
         LoweredStatement(Leaf("data", "x", Law("data")), (7, width), origin=init),
         LoweredStatement(Contract((Operand(0, (1, 2)), Operand(1, (0, 2))), Scaling.of(scale)), (7, width), origin=run),
-        LoweredStatement(Combine(((Scaling.of(1 - lr / width), Operand(2, (0, 1))),)), (7, width), origin=run),
+        LoweredStatement(shifted, (7, width), origin=run),
         LoweredStatement(Slice.of(Operand(3, (0, 1)), 1, 0, 1, width // 2), (7, width // 2), origin=run),
     ]
     if extra:
@@ -42,7 +43,7 @@ def test_statements_are_aligned_and_fitted() -> None:
     assert fitted.statements[1].shape == (Scaling.of(7), N)
     combine = fitted.statements[3].instruction
     assert isinstance(combine, Combine)
-    assert str(combine.terms[0][0]) == "1 - 0.1*n^-1"
+    assert str(combine.terms[0][0]) == "1 - 0.1*n^-1" and combine.constant == Scaling.of(3, -1)
     assert fitted.statements[4].shape == (Scaling.of(7), Scaling.of(Fraction(1, 2), 1))
 
 
