@@ -10,7 +10,6 @@ kernels ordinary operations (`operations.py`). Steps, modules and parameters com
 from __future__ import annotations
 
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,6 +38,7 @@ from tpdyn.recorder.live.hooks import (
     unwrapped,
 )
 from tpdyn.recorder.live.operations import Operations
+from tpdyn.recorder.live.plain import PlainTorch
 from tpdyn.recorder.live.storage import Geometry, Storages, geometry_of
 from tpdyn.recorder.live.surroundings import foreseeable, seed_everything, undisturbed
 from tpdyn.recorder.live.tape import Ref, Tape, TapeMark, TapeParameter, behind
@@ -69,6 +69,7 @@ class Recorder(Operations):
         unused: bool = True,
         choices: Choices | None = None,
     ) -> None:
+        plain = PlainTorch(self._note)
         watch = Watch(
             limit=steps,
             on_module_enter=self._on_module_enter,
@@ -81,12 +82,13 @@ class Recorder(Operations):
             on_backward_end=self._on_backward_end,
             on_output=self._on_output,
             on_boundary=self._complete_hand_written_step,
-            on_recomputed=self._recomputed,
+            on_recomputed=plain.run,
             detect_hand_written_steps=False,
         )
         if not evaluations:
             watch.on_evaluation = self._evaluating
         super().__init__(width, watch, choices)
+        self._plain = plain
         self._finished: Tape | None = None
         self._origins: dict[tuple[int, str, str, Source], Origin] = {}
         self._by_sequence: dict[int, tuple[str, Source]] = {}
@@ -105,9 +107,6 @@ class Recorder(Operations):
         self._losses: dict[int, int] = {}
         self._backward_source = Source()  # the line that called backward
         self._stepping: list[Tensor] = []  # the parameters of the optimizer that steps now
-        self._fused_kernels: tuple[bool, bool] | None = None  # mkldnn and cudnn as they were, while switched off
-        self._synchronising: list[nn.parallel.DistributedDataParallel] = []  # to be told so again
-        self._unfused: list[tuple[Optimizer, dict[str, Any]]] = []  # groups whose fused kernel is switched off
         self._unused = unused
         self.escaped = False  # what ran unrecorded matters: all of it has to be recorded
         self.elsewhere: RecordingError | None = None  # an optimizer stepped in another thread
@@ -133,18 +132,10 @@ class Recorder(Operations):
         self._thread = me
         _RECORDING.append(self)
         self.watch.__enter__()
-        self._compile = torch.compile
-        self._stance: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
-        torch.compile = self._compile_eagerly
+        self._plain.__enter__()
         self._numbers.__enter__()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
-
-    def _compile_eagerly(self, *args: Any, **kwargs: Any) -> Any:
-        """Run compiled code eagerly while recording: it would be opaque."""
-        if self._stance is None:
-            self._stance = torch.compiler.set_stance("force_eager")
-        return self._compile(*args, **kwargs)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -157,15 +148,8 @@ class Recorder(Operations):
             inner.__exit__(None, None, None)
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         self._numbers.__exit__()
-        self._restore_fused_kernels()
-        self._fuse_again()
+        self._plain.__exit__()
         self._tape.default = torch.get_default_dtype()
-        for module in self._synchronising:
-            module.require_backward_grad_sync = True
-        self._synchronising.clear()
-        torch.compile = self._compile
-        if self._stance is not None:
-            self._stance.__exit__(None, None, None)  # as it was, perhaps in a recording around this one
         swallowed = self.watch.__exit__(kind, error, trace)
         if kind is None or swallowed or issubclass(kind, SystemExit):
             self._finish()
@@ -275,46 +259,10 @@ class Recorder(Operations):
     # -- events ---------------------------------------------------------------------------------------------------
 
     def _on_module_enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if isinstance(module, nn.parallel.DistributedDataParallel):
-            self._alone(module)
-        if isinstance(module, nn.RNNBase):  # the fused kernels are opaque
-            self._recomputed(module, True)
-            self._note(f"{type(module).__name__} is recorded without its fused kernels: the same up to round-off")
-
-    def _recomputed(self, module: nn.Module, enters: bool) -> None:
-        """Switch fused kernels off and on again, also where activation checkpointing runs a module in the backward pass."""
-        if not isinstance(module, nn.RNNBase):
-            return
-        if not enters:
-            self._restore_fused_kernels()
-            return
-        if self._fused_kernels is None:
-            self._fused_kernels = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
-        torch._C._set_mkldnn_enabled(False)
-        torch._C._set_cudnn_enabled(False)
-
-    def _alone(self, module: nn.parallel.DistributedDataParallel) -> None:
-        """Leave out the exchange of gradients: one process needs none, and its buckets would hide where each gradient lies."""
-        if module.process_group.size() > 1:
-            raise RecordingError(
-                f"DistributedDataParallel of {module.process_group.size()} processes; expected one. Try to record the "
-                "unwrapped model in one process",
-                user_source(),
-            )
-        if module.require_backward_grad_sync:
-            module.require_backward_grad_sync = False  # as its own no_sync()
-            self._synchronising.append(module)
-            self._note("DistributedDataParallel of one process is recorded without its exchange of gradients")
-
-    def _restore_fused_kernels(self) -> None:
-        if self._fused_kernels is not None:
-            torch._C._set_mkldnn_enabled(self._fused_kernels[0])
-            torch._C._set_cudnn_enabled(self._fused_kernels[1])
-            self._fused_kernels = None
+        self._plain.enter(module)
 
     def _on_module_exit(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if isinstance(module, nn.RNNBase):
-            self._restore_fused_kernels()
+        self._plain.run(module, False)
         if name and not name.startswith("#"):
             self._mark("module", name, output)
 
@@ -394,7 +342,7 @@ class Recorder(Operations):
                 "gradient. Try SGD or Adam",
                 user_source(),
             )
-        self._unfuse(optimizer)
+        self._plain.step(optimizer)
         self._hand_written = False
         self._leaves.clear()
         watch = self.watch
@@ -404,29 +352,6 @@ class Recorder(Operations):
         self._set_origin(self.watch.step, "optimizer", "", user_source())
         self._stepping = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         self._note_gradients([(p, p.grad) for p in self._stepping])
-
-    def _unfuse(self, optimizer: Optimizer) -> None:
-        """Let an optimizer step by its plain formulas: fused kernels are opaque."""
-        groups = [group for group in optimizer.param_groups if group.get("fused")]
-        if groups and getattr(optimizer, "grad_scale", None) is not None:
-            raise RecordingError(
-                f"{type(optimizer).__name__} with fused=True and a gradient scaler; expected none. Try to record in float32 "
-                "without GradScaler",
-                user_source(),
-            )
-        for group in groups:
-            group["fused"] = False
-            self._unfused.append((optimizer, group))
-            self._note(f"{type(optimizer).__name__} is recorded without its fused kernel: the same up to round-off")
-
-    def _fuse_again(self) -> None:
-        for optimizer, group in self._unfused:
-            group["fused"] = True
-            for parameter in group["params"]:
-                state = optimizer.state.get(parameter, {})
-                if "step" in state:  # the kernel counts where the parameter is
-                    state["step"] = state["step"].to(parameter.device, torch.float32)
-        self._unfused.clear()
 
     def _note_gradients(self, pairs: list[tuple[Tensor, Tensor | None]], refs: dict[int, Ref] | None = None) -> None:
         """Note versions and gradients of the tensors that are about to be stepped."""
