@@ -111,7 +111,7 @@ class _Wrapper(textwrap.TextWrapper):
 
     def _split(self, text: str) -> list[str]:
         room = self.width - len(self.subsequent_indent)
-        words: list[str] = super()._split(text)  # type: ignore[misc]
+        words: list[str] = super()._split(text)
         return [part for word in words for part in (re.split(r"(?<=[./])", word) if len(word) > room else (word,))]
 
 
