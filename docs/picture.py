@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
 
-from tpdyn.commands.check import check
-from tpdyn.home import shipped
+from tpdyn.commands.check import check, fix_command
 from tpdyn.reporting.terminal import show
-from tpdyn.scripts.script import load
+from tpdyn.scripts.target import Target
 
-TARGET = "digits_mlp.py:train_ntk"
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = Target("examples/digits_mlp.py:train_ntk")
 
 
 def main() -> None:
     """Write docs/verdict.svg."""
-    train = load(str(shipped("examples") / "digits_mlp.py") + ":train_ntk", None, [])
-    checked = check(train, widths=(64, 128, 256, 512))
+    os.chdir(ROOT)
+    checked = check(TARGET.load())
     console = Console(record=True, width=100, force_terminal=True, color_system="truecolor", highlight=False)
-    if checked.report is not None:
-        show(checked.report, console)
-    console.save_svg(str(Path(__file__).parent / "verdict.svg"), title=f"tpdyn check examples/{TARGET}")
+    assert checked.report is not None
+    show(checked.report, console, fix=fix_command(TARGET, checked.prediction.program, steps=3))
+    console.save_svg("docs/verdict.svg", title=f"tpdyn check {TARGET.target}")
 
 
 if __name__ == "__main__":

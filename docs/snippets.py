@@ -23,6 +23,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -185,7 +186,8 @@ def _folder() -> Iterator[None]:
     """A new folder with `examples/` in it, while a page is run."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "examples").symlink_to(ROOT / "examples", target_is_directory=True)
+        if (ROOT / "examples").is_dir():
+            shutil.copytree(ROOT / "examples", Path(folder) / "examples", ignore=shutil.ignore_patterns("__pycache__"))
         os.chdir(folder)
         try:
             yield

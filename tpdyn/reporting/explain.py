@@ -19,6 +19,10 @@ TEXTS: dict[str, str] = {
     "kernel": "The output changes at order 0, but every hidden representation is frozen as the width grows. The network "
     "becomes a kernel machine; with Adam and its kin this is the operator regime.",
     "feature learning": "The output changes at order 0, and so does some hidden representation: wide networks learn features.",
+    "frozen": "A representation is frozen if its change has a negative order: the wider the network, the closer it stays to "
+    "what it was at initialisation.",
+    "maximally updated": "A parameter is maximally updated if its own update changes what it makes at order 0, the most that is "
+    "stable. Feature learning needs one such layer. That the best learning rate stays needs all of them.",
     "mup": "The maximal update parametrization. With its initial sizes and learning rates every layer learns as much as it "
     "can without blowing up. The best learning rate then stays where it is as the width grows. `tpdyn derive` finds it for your "
     "script, `tpdyn fix` writes it.",
@@ -47,6 +51,7 @@ ALIASES = {
     "feature-learning": "feature learning", "features": "feature learning", "operator": "kernel", "ntp": "ntk",
     "maximal update": "mup", "confirmed": "evidence", "contradicted": "evidence", "odd": "not explained",
     "unclear": "interval", "wrong": "interval", "ok": "interval", "<=": "bound", "base-width": "base width",
+    "learns": "feature learning", "grows": "unstable", "vanishes": "frozen", "stays": "change",
     "orders": "order", "exponent": "order", "factor": "order", "seeds": "interval", "margin": "interval",
 }  # fmt: skip
 
@@ -58,5 +63,5 @@ def explain(word: str) -> str:
     if name in TEXTS:
         return TEXTS[name]
     near = difflib.get_close_matches(name, [*TEXTS, *ALIASES], n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    meant = f"; did you mean {near[0]!r}?" if near else "."
     raise KeyError(f"{word!r} is not explained{meant} There are: {', '.join(TEXTS)}")
