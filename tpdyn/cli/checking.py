@@ -11,13 +11,20 @@ import typer
 from tpdyn.cli.ending import exits
 from tpdyn.cli.options import (
     Backend,
+    Exponents,
     Fresh,
     InPlace,
     Jobs,
+    Logdir,
+    RecordWidths,
+    Require,
     ScriptArguments,
+    ScriptWidths,
     Settings,
+    Statements,
     Target,
     TimeLimit,
+    VerdictFile,
     WidthArgs,
     progress,
     say,
@@ -31,17 +38,15 @@ def check(
     target: Target,
     script_arguments: ScriptArguments = None,
     widths: Annotated[str, typer.Option(help="widths to run at")] = "64,128,256,512",
-    record_widths: Annotated[
-        str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
-    ] = "",
+    record_widths: ScriptWidths = "",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
     steps: Annotated[int, typer.Option(min=1, help="optimizer steps to record and to run")] = 3,
     seeds: Annotated[int, typer.Option(min=1, help="runs at each width")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or script (leave it to the script)")] = "auto",
-    json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
-    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
+    json: VerdictFile = None,
+    logdir: Logdir = Path("logs"),
     measure: Annotated[bool, typer.Option(help="run the script at --widths, or only predict")] = True,
     at: Annotated[
         int | None, typer.Option(help="a large width at which shapes and constants are compared, too (needs no memory)")
@@ -55,8 +60,8 @@ def check(
         bool, typer.Option("--until-decided", help="add seeds and widths until the runs decide it")
     ] = False,
     budget: Annotated[str, typer.Option(help="how long --until-decided may take: 90s, 10m, 1h")] = "10m",
-    exponents: Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")] = False,
-    statements: Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")] = False,
+    exponents: Exponents = False,
+    statements: Statements = False,
     picture: Annotated[
         Path | None, typer.Option(help="draw every module's change against the width to this file (png, svg, pdf)")
     ] = None,
@@ -68,7 +73,7 @@ def check(
     jobs: Jobs = 1,
     backend: Backend = "loky",
     fresh: Fresh = False,
-    require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
+    require: Require = "",
 ) -> None:
     """Predict what a training script does as its width grows, and check it against real runs."""
     with exits() as leave:
@@ -154,7 +159,7 @@ def show(
     orders: Annotated[
         bool, typer.Option("--orders", help="each value with the exponents of its size and its change")
     ] = False,
-    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    record_widths: RecordWidths = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
@@ -182,10 +187,10 @@ def show(
 
 def predict(
     target: Annotated[Path, typer.Argument(help="a program.json, as a callback or `tpdyn show --save` writes it")],
-    json: Annotated[Path | None, typer.Option(help="write the verdict to this file")] = None,
-    exponents: Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")] = False,
-    statements: Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")] = False,
-    require: Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")] = "",
+    json: VerdictFile = None,
+    exponents: Exponents = False,
+    statements: Statements = False,
+    require: Require = "",
 ) -> None:
     """Predict the regime of a recorded program, without the script and without runs."""
     with exits() as leave:
@@ -255,7 +260,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="of the examples that are drawn")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="run again what passed before")] = False,
     json: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
-    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
+    logdir: Logdir = Path("logs"),
 ) -> None:
     """Do the theorems hold here? Runs the proofs that come with tpdyn; a run that was stopped goes on."""
     with exits() as leave:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,11 +78,21 @@ InPlace = Annotated[
     ),
 ]
 
+RecordWidths = Annotated[str, typer.Option(help="three small widths to record at")]
+ScriptWidths = Annotated[
+    str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
+]
 TimeLimit = Annotated[float, typer.Option(min=1, help="seconds that one run may take")]
 
 Jobs = Annotated[int, typer.Option(min=1, help="runs that are made at once; each gets cores / jobs threads")]
 Backend = Annotated[str, typer.Option(help="who makes them: loky (processes here), dask or ray (a cluster)")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="make every run anew, and do not look up finished ones")]
+
+Require = Annotated[str, typer.Option(help="fail unless it is in this regime: feature-learning, kernel, ...")]
+Exponents = Annotated[bool, typer.Option("--exponents", help="show powers of the width, not factors")]
+Statements = Annotated[bool, typer.Option("--statements", help="show the texts of lines and instructions")]
+VerdictFile = Annotated[Path | None, typer.Option(help="write the verdict to this file")]
+Logdir = Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")]
 
 
 def widths_of(text: str) -> tuple[int, ...]:

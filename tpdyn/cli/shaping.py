@@ -14,7 +14,10 @@ from tpdyn.cli.options import (
     Fresh,
     InPlace,
     Jobs,
+    Logdir,
+    RecordWidths,
     ScriptArguments,
+    ScriptWidths,
     Settings,
     Target,
     TimeLimit,
@@ -31,7 +34,7 @@ from tpdyn.cli.options import (
 def derive(
     target: Target,
     script_arguments: ScriptArguments = None,
-    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    record_widths: RecordWidths = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
@@ -73,7 +76,7 @@ def fix(
     target: Target,
     script_arguments: ScriptArguments = None,
     base_width: Annotated[int, typer.Option(min=1, help="the width at which nothing changes")] = 256,
-    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    record_widths: RecordWidths = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
@@ -119,7 +122,7 @@ def phase(
     limits: Annotated[str, typer.Option(help="where all symbols begin and end (-1,2)")] = "",
     x_limits: Annotated[str, typer.Option(help="where x begins and ends, e.g. --x-limits=-1,5/2")] = "",
     y_limits: Annotated[str, typer.Option(help="where y begins and ends")] = "",
-    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    record_widths: RecordWidths = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
@@ -194,9 +197,7 @@ def transfer(
     ] = "lr",
     derived: Annotated[bool, typer.Option("--derived", help="sweep each script also as `tpdyn fix` writes it")] = False,
     width_arg: Annotated[str, typer.Option(help="the script's own option for the width: --width-arg=--d-model")] = "",
-    record_widths: Annotated[
-        str, typer.Option(help="three small widths to record at (16,24,40; a script: the three smallest of --widths)")
-    ] = "",
+    record_widths: ScriptWidths = "",
     time_limit: TimeLimit = 600,
     jobs: Jobs = 1,
     backend: Backend = "loky",
@@ -206,7 +207,7 @@ def transfer(
     ] = "",
     picture: Annotated[Path | None, typer.Option(help="draw the curves to this file (png, svg, pdf)")] = None,
     json: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
-    logdir: Annotated[Path, typer.Option(help="where TensorBoard looks; a folder is made in it")] = Path("logs"),
+    logdir: Logdir = Path("logs"),
 ) -> None:
     """Sweep the learning rate at several widths, for one or more parametrizations: does the best one move?"""
     with exits():

@@ -10,6 +10,7 @@ import typer
 from tpdyn.cli.ending import exits
 from tpdyn.cli.options import (
     InPlace,
+    RecordWidths,
     ScriptArguments,
     Settings,
     Target,
@@ -26,7 +27,7 @@ def simulate(
     target: Target,
     script_arguments: ScriptArguments = None,
     widths: Annotated[str, typer.Option(help="widths to simulate at")] = "1000,30000,1000000",
-    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    record_widths: RecordWidths = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
@@ -83,7 +84,7 @@ def limit(
         int | None, typer.Option(min=16, help="points that stand for the width (65536; 4096 for Adam)")
     ] = None,
     scrambles: Annotated[int, typer.Option(min=2, help="independent repetitions, for the error")] = 8,
-    record_widths: Annotated[str, typer.Option(help="three small widths to record at")] = "16,24,40",
+    record_widths: RecordWidths = "16,24,40",
     width_arg: WidthArgs = None,
     settings: Settings = None,
     in_place: InPlace = False,
