@@ -23,7 +23,7 @@ def _of_docs(name: str):
     return module
 
 
-snippets, conformance = _of_docs("snippets"), _of_docs("conformance")
+snippets, conformance, verified = _of_docs("snippets"), _of_docs("conformance"), _of_docs("verified")
 
 
 def _page(tmp_path: Path, text: str) -> Path:
@@ -158,3 +158,34 @@ def test_the_page_has_every_script_of_a_family(family: str, monkeypatch: pytest.
     cases = importlib.import_module(f"conformance.{family}").cases()
     rows = conformance.read(conformance.PAGE.read_text())[family]
     assert [row["script"] for row in rows] == [case.name for case in cases]
+
+
+def test_every_proof_has_its_rates_and_its_row_and_a_run_of_one_changes_that_row_only() -> None:
+    proofs = {verified.statement(path.stem) for path in (ROOT / "proofs_checks").glob("test_*.py")}
+    page = verified.PAGE.read_text().split(verified.BEGIN)[1].split(verified.END)[0]
+    assert verified.RATES.keys() == proofs == {row.split(" | ")[0].strip("| ") for row in page.strip().splitlines()[2:]}
+    assert verified.table(page, []).strip() == page.strip()
+    one = {"profile": "standard", "theorems": [_ran("test_until_decided", 7, [("a", "b")])]}
+    changed = verified.table(page, [one]).splitlines()
+    (row,) = set(changed) - set(page.splitlines())
+    assert row.startswith("| until decided | ") and " | **1 fail** |" in row.replace("7, ", "")
+
+
+def test_what_a_thorough_run_printed_takes_the_place_of_what_stood_there() -> None:
+    page = verified.FIGURES.read_text()
+    assert verified.figures(page, []) == page
+    run = {"profile": "thorough", "theorems": [_ran("test_until_decided", 7, [], ["step 0: loss 1", "false alarms 0"])]}
+    changed = verified.figures(page, [run])
+    section = changed.partition("## Until decided\n")[2].partition("\n## ")[0]
+    assert section.strip() == "<!-- shown: by the run -->\n```text\nfalse alarms 0\n```"
+    assert changed.replace(section, "") == page.replace(
+        page.partition("## Until decided\n")[2].partition("\n## ")[0], ""
+    )
+
+
+def _ran(
+    name: str, passed: int, failures: list[tuple[str, str]], figures: list[str] | None = None
+) -> dict[str, object]:
+    return {
+        "name": name, "passed": passed, "known": 0, "expected failures": [], "failures": failures, "figures": figures or [],
+    }  # fmt: skip

@@ -19,9 +19,9 @@ TEXTS: dict[str, str] = {
     "kernel": "The output changes at order 0, but every hidden representation is frozen as the width grows. The network "
     "becomes a kernel machine; with Adam and its kin this is the operator regime.",
     "feature learning": "The output changes at order 0, and so does some hidden representation: wide networks learn features.",
-    "frozen": "A representation is frozen if its change has a negative order: the wider the network, the closer it stays to "
-    "what it was at initialisation.",
-    "maximally updated": "A parameter is maximally updated if its own update changes what it makes at order 0, the most that is "
+    "frozen": "A representation is frozen if its change has a negative order. The wider the network, the closer it stays to "
+    "its initial value.",
+    "maximally updated": "A parameter is maximally updated if its own contribution to a change has order 0, the most that is "
     "stable. Feature learning needs one such layer. That the best learning rate stays needs all of them.",
     "mup": "The maximal update parametrization. With its initial sizes and learning rates every layer learns as much as it "
     "can without blowing up. The best learning rate then stays where it is as the width grows. `tpdyn derive` finds it for your "
