@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import cache
 
@@ -52,6 +53,36 @@ class Gated(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = torch.tanh(self.hidden(torch.tanh(self.first(x[:, 0]))))
         return self.lm_head(h * self.gate(h).softmax(-1)[:, :1])
+
+
+class Opening(nn.Module):
+    """A block behind a gate that starts at zero, before a readout that does: they begin to learn one after the other."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inp, self.up = nn.Linear(4, width, bias=False), nn.Linear(width, width, bias=False)
+        self.down, self.gate = nn.Linear(width, width, bias=False), nn.Linear(4, width, bias=False)
+        self.out = nn.Linear(width, 2, bias=False)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.inp(x))
+        return self.out(h + self.gate(x) * self.down(torch.tanh(self.up(h))))
+
+
+def opening(width: int, slower: tuple[str, ...] = (), steps: int = 20) -> Opening:
+    """Train an opening network. slower: the layers with a rate divided by the width."""
+    data = torch.Generator().manual_seed(0)
+    x, y = torch.randn(8, 4, generator=data), torch.randn(8, 2, generator=data)
+    model = Opening(width)
+    rates = [{"params": [w], "lr": 0.01 / (width if name in slower else 1)} for name, w in model.named_parameters()]
+    optimizer = torch.optim.Adam(rates)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (model(x) - y).square().mean().backward()
+        optimizer.step()
+    return model
 
 
 @cache
@@ -116,6 +147,30 @@ def test_the_remedy_is_what_derive_names_or_less(name: str) -> None:
     for symbol, move in found(name).moves.items():
         shift = shifts[symbol[:-2]]
         assert -move == (shift.initial if symbol.endswith(":b") else shift.rate)
+
+
+def test_the_remedy_counts_what_begins_to_learn_after_the_recorded_steps() -> None:
+    """Three steps show no update of `up` and `down`. With the readout's rate alone changed, `up` grows from step 3 on."""
+    program = tpdyn.record(opening, widths=(16, 24, 40), steps=3)
+    told = tpdyn.predict(program).reasons[0].fix
+    assert told == "multiply learning rates of up.weight, down.weight, out.weight by n^-1 (then: feature learning)"
+    shifts = tpdyn.derive(program).shifts()
+    assert {name for name, shift in shifts.items() if shift.rate} == {"up.weight", "down.weight", "out.weight"}
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+
+    def moved(width: int, *slower: str) -> float:
+        torch.manual_seed(0)
+        before, slower_names = Opening(width), tuple(f"{layer}.weight" for layer in slower)
+        torch.manual_seed(0)
+        after = opening(width, slower_names, steps=4)
+        with torch.no_grad():
+            up = [model.up(torch.tanh(before.inp(x))) for model in (before, after)]
+        return float((up[1] - up[0]).square().mean().sqrt())
+
+    narrow, wide = 128, 1024
+    alone = math.log(moved(wide, "out") / moved(narrow, "out"), wide / narrow)
+    together = math.log(moved(wide, "out", "up", "down") / moved(narrow, "out", "up", "down"), wide / narrow)
+    assert alone > 0.75 and abs(together) < 0.25, (alone, together)
 
 
 def test_a_gate_that_is_treated_as_a_hidden_matrix_is_all_that_is_named() -> None:

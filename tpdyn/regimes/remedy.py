@@ -8,12 +8,13 @@ if all else still holds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import final
 
 from tpdyn.exponents import ZERO, show_power
 from tpdyn.facts.facts import Facts
+from tpdyn.program.continued import continued
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
 from tpdyn.readings.orders.reading import Exponents, Orders, read
@@ -22,6 +23,7 @@ from tpdyn.regimes.judgement import judge
 from tpdyn.regimes.maximal import Demand, Maximum, demanded, is_missed, maximal_update
 from tpdyn.regimes.naming import grouped, pattern_of
 from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.settling import carried, settled
 
 LARGEST_PROGRAM = 6000
 """The most statements for which a remedy is searched: larger programs take too long."""
@@ -96,16 +98,34 @@ def nearest_maximum(
 ) -> Maximum:
     """Search the maximal update nearest to some exponents: initial entries, learning rates, multipliers at shared sites.
 
-    For the script's own exponents this is done once: a verdict and a derivation share it.
+    It holds at all later steps, where the program can be continued. A parameter behind a gate that starts at zero moves only
+    after the recorded steps. For the script's own exponents this is done once: a verdict and a derivation share it.
     """
 
     def search() -> Maximum:
-        at = facts.shared_sites if sites else ()
-        return maximal_update(facts, every_exponent(facts.program, ("b", "c"), exponents, at), epsilon=epsilon)
+        return _lasting(facts, exponents or Exponents(), epsilon, sites)
 
     if epsilon or (exponents is not None and exponents != Exponents()):
         return search()
     return facts.once(("nearest maximum", sites), search)
+
+
+def _lasting(facts: Facts, exponents: Exponents, epsilon: bool, sites: bool) -> Maximum:
+    """Search on the recorded steps. Where later ones ask for more, search on a program that shows them."""
+
+    def search(facts: Facts, exponents: Exponents) -> Maximum:
+        at = facts.shared_sites if sites else ()
+        return maximal_update(facts, every_exponent(facts.program, ("b", "c"), exponents, at), epsilon=epsilon)
+
+    maximum = search(facts, exponents)
+    orders = read(facts, maximum.exponents, epsilon=epsilon)
+    end = settled(orders).orders
+    if _missed(end) <= _missed(orders):
+        return maximum
+    longer = continued(facts.program, end.program.steps - facts.program.steps)
+    if longer is None or len(longer.program) > LARGEST_PROGRAM:
+        return replace(maximum, regime=judge(end).regime)
+    return search(Facts.of(longer.program), carried(exponents, longer))
 
 
 def _needed(maximum: Maximum, epsilon: bool) -> Moves:

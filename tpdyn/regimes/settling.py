@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from tpdyn.exponents import Order
-from tpdyn.program.continued import continued
-from tpdyn.readings.orders.reading import Orders, read
+from tpdyn.program.continued import Continued, continued
+from tpdyn.readings.orders.reading import Exponents, Orders, read
 
 FURTHER = (1, 3, 7)
 """The numbers of further steps to read, one after the other, until orders repeat."""
@@ -41,14 +41,18 @@ def settled(orders: Orders) -> Settled:
         longer = continued(orders.program, further)
         if longer is None:
             return Settled(orders, None)
-        exponents = orders.exponents
-        site = dict(exponents.site)
-        site |= {new: site[old] for new, old in longer.copied.items() if old in site}
-        longest = read(longer.program, replace(exponents, site=site), epsilon=orders.epsilon, after=longest)
+        longest = read(longer.program, carried(orders.exponents, longer), epsilon=orders.epsilon, after=longest)
         step = _first_alike(longest)
         if step is not None:
             return Settled(longest, step)
     return Settled(longest, None)
+
+
+def carried(exponents: Exponents, longer: Continued) -> Exponents:
+    """Let the multipliers of products act in the further steps, too."""
+    site = dict(exponents.site)
+    site |= {new: site[old] for new, old in longer.copied.items() if old in site}
+    return replace(exponents, site=site)
 
 
 def _first_alike(orders: Orders) -> int | None:
