@@ -56,7 +56,7 @@ class Gated(nn.Module):
 
 
 class Opening(nn.Module):
-    """A block behind a gate that starts at zero, before a readout that does: they begin to learn one after the other."""
+    """A gate and a readout start at zero. So its layers begin to learn one after the other."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

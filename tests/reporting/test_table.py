@@ -45,6 +45,8 @@ def test_an_output_that_is_a_modules_is_named_beside_it() -> None:
     assert [line.name for line in folded([replace(LINE, name="head"), replace(LINE, name="output")])] == [
         "head, output"
     ]
+    modules = [replace(LINE, name=name) for name in ("code", "head", "output")]  # of an autoencoder, called in one loop
+    assert [line.name for line in folded(modules)] == ["code", "head, output"]
     different = replace(LINE, name="output", seen_change=replace(FOUND, estimate=0.01))
     assert len(folded([replace(LINE, name="head"), different])) == 2
 

@@ -61,11 +61,11 @@ def line_of(row: ReportRow, learns: bool | None = None) -> Line:
 def folded(lines: Sequence[Line]) -> list[Line]:
     """Fold repeated calls of one module (`norm#1`, `norm#2`, ...) and an output that only repeats a module into one line each.
 
-    Only lines that say the same are folded; their intervals are joined.
+    Only lines that say the same are folded; their intervals are joined. An output is that of the last module that says so.
     """
     rows: list[tuple[list[str], Line]] = []
     for line in lines:
-        last = next((k for k, (names, other) in enumerate(rows) if _repeats(names, other, line)), None)
+        last = next((k for k in reversed(range(len(rows))) if _repeats(*rows[k], line)), None)
         if last is None:
             rows.append(([line.name], line))
         else:

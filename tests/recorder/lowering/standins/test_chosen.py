@@ -15,6 +15,10 @@ CHOICES: dict[str, Callable[..., Any]] = {
     "topk": lambda x: x.topk(2, -1).values,
     "sort": lambda x: x.sort(-1, descending=True).values,
     "gathered": lambda x: x.gather(1, x.topk(2, -1).indices),
+    "gathered, the index repeated": lambda x: (
+        x[..., None].expand(3, 4, 2).gather(1, x.argsort(-1)[:, :3, None].repeat(1, 1, 2))
+    ),
+    "repeated in every way": lambda x: x.gather(1, x.argsort(-1).repeat(2, 1, 1)[1].repeat(1, 2)),
     "scattered": lambda x: torch.zeros(3, 4, dtype=x.dtype).scatter(1, x.argmax(-1, keepdim=True), 1.0) * x,
     "median": lambda x: x.median(-1).values,
     "smallest": lambda x: x.min(-1).values,

@@ -157,6 +157,8 @@ def _view(name: str) -> Callable[..., Any]:
             return Chosen(b.value(b.expand(x.hot, [*size, x.size])))
         if name == "permute":
             return Chosen(b.permute(x.hot, [*(d % rank for d in args[0]), rank]))
+        if name == "repeat":
+            return Chosen(b.value(views.repeat(b, x.hot, [*args[0], 1])))
         if name == "unsqueeze":
             return Chosen(b.unsqueeze(x.hot, args[0] % (rank + 1)))
         if name == "t":
@@ -319,7 +321,7 @@ def _written(b: LoweredBuilder, x: Any, dim: int, index: Chosen, values: Any) ->
     return b.combine([(1, kept), (1, new)])
 
 
-_VIEWS = "view _unsafe_view expand permute transpose t unsqueeze squeeze select slice".split()
+_VIEWS = "view _unsafe_view expand repeat permute transpose t unsqueeze squeeze select slice".split()
 READERS: dict[str, Callable[..., Any]] = {
     **{name: _view(name) for name in _VIEWS},
     **dict.fromkeys(("clone", "detach", "alias", "_to_copy"), _same),
