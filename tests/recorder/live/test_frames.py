@@ -37,6 +37,18 @@ def test_the_line_that_runs_is_named_with_its_text() -> None:
     assert source_at(sys._getframe().f_code, line) == source_at(sys._getframe().f_code, line)
 
 
+def test_a_text_that_a_script_executes_is_the_users_and_one_that_a_library_writes_is_not() -> None:
+    """nanoGPT executes its configuration; einx writes its operations as it runs."""
+    text = "def run(asked):\n    return asked()\n"
+    scripts, librarys, alone = {"__file__": __file__}, {"__file__": torch.__file__}, {"__name__": "__main__"}
+    lines = []
+    for names in (scripts, librarys, alone, {}):
+        exec(text, names)
+        lines.append(names["run"](user_source).file)  # type: ignore[operator]
+    here = source_at(sys._getframe().f_code, 1).file
+    assert lines == ["<string>", here, "<string>", here]
+
+
 def test_lines_are_known_where_the_script_removed_its_working_folder(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

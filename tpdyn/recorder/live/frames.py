@@ -48,6 +48,14 @@ def is_user_file(file: str) -> bool:
     return "site-packages" not in file and "dist-packages" not in file and not file.startswith(_FOREIGN)
 
 
+def is_users(frame: FrameType) -> bool:
+    """Tell whether a frame is of the user's script. Code that a library writes and runs is the library's."""
+    if frame.f_code.co_filename != "<string>":
+        return is_user_file(frame.f_code.co_filename)
+    file = frame.f_globals.get("__file__")  # of the file that executes the text, if it shares its names
+    return is_user_file(str(file)) if file else frame.f_globals.get("__name__") == "__main__"
+
+
 def _full(file: str) -> str:
     try:
         return os.path.abspath(file)
@@ -59,7 +67,7 @@ def user_frames(start: FrameType | None = None) -> Iterator[FrameType]:
     """Yield the user's frames, innermost first."""
     frame = sys._getframe(1) if start is None else start
     while frame is not None:
-        if is_user_file(frame.f_code.co_filename):
+        if is_users(frame):
             yield frame
         frame = frame.f_back  # type: ignore[assignment]
 
@@ -81,7 +89,7 @@ def user_source(start: FrameType | None = None) -> Source:
     """Return the user's line that is running now; `Source()` if there is none."""
     frame = sys._getframe(1) if start is None else start
     while frame is not None:  # asked for each operation: no generator
-        if is_user_file(frame.f_code.co_filename):
+        if is_users(frame):
             return source_at(frame.f_code, frame.f_lineno or 0)
         frame = frame.f_back  # type: ignore[assignment]
     return Source()
@@ -92,7 +100,7 @@ def source_of(error: BaseException) -> Source:
     source = Source()
     trace = error.__traceback__
     while trace is not None:
-        if is_user_file(trace.tb_frame.f_code.co_filename):
+        if is_users(trace.tb_frame):
             source = source_at(trace.tb_frame.f_code, trace.tb_lineno)
         trace = trace.tb_next
     return source
@@ -103,7 +111,7 @@ def called_by_user() -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back
-    return frame is not None and is_user_file(frame.f_code.co_filename)
+    return frame is not None and is_users(frame)
 
 
 def is_ours(file: str) -> bool:
