@@ -539,3 +539,43 @@ def test_joined_recordings_of_a_few_entries_cannot_be_drawn_again() -> None:
         recordings.append(recorder)
     program = joined(recordings)
     assert any("too few (2)" in note for note in program.notes)
+
+
+class Relative(nn.Module):
+    """Attention that sees positions only, relative ones: Transformer-XL's shift regroups (5, 6) entries as (6, 5)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed, self.query = nn.Linear(3, width), nn.Linear(width, width)
+        self.positions = nn.Parameter(torch.randn(5, width))
+        self.shifted, self.out = nn.Identity(), nn.Linear(width, 2)
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.embed(x))
+        scores = self.query(h) @ self.positions.T / self.width
+        padded = torch.cat([scores.new_zeros(len(x), 5, 1), scores], dim=-1)
+        scores = self.shifted(padded.view(len(x), 6, 5)[:, 1:].view_as(scores))
+        return self.out(scores.softmax(-1) @ h).mean(1)
+
+
+def relative(width: int, seed: int = 0, steps: int = 5) -> float:
+    """Train it; return the size of the change of the shifted scores."""
+    data = torch.Generator().manual_seed(0)
+    x, y = torch.randn(4, 5, 3, generator=data), torch.randn(4, 2, generator=data)
+    torch.manual_seed(seed)
+    model, seen = Relative(width), []
+    model.shifted.register_forward_hook(lambda module, given, made: seen.append(made.detach()))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (model(x) - y).square().mean().backward()
+        optimizer.step()
+    return float((seen[1] - seen[0]).square().mean().sqrt())
+
+
+def test_the_relative_shift_of_transformer_xl_is_recorded_and_read() -> None:
+    prediction = tpdyn.predict(tpdyn.record(relative, widths=(16, 24, 40), steps=3), remedy=False)
+    (change,) = {row.change for row in prediction.rows() if row.name == "shifted" and row.step == 1}
+    narrow, wide = (sum(relative(width, seed, 2) for seed in range(4)) for width in (128, 1024))
+    assert abs(math.log(wide / narrow, 8) - float(change)) < 0.25, (change, narrow, wide)

@@ -10,7 +10,7 @@ import torch
 from aten_tapes import draw
 from torch import Tensor
 
-from tpdyn.program.instructions import Combine, Contract, Law, Leaf
+from tpdyn.program.instructions import Combine, Contract, Gather, Law, Leaf
 from tpdyn.recorder.lowered import Lowered
 from tpdyn.recorder.lowering.builder import LoweredBuilder, common_shape
 from tpdyn.recorder.lowering.evaluate import evaluate
@@ -66,6 +66,8 @@ MAKES: dict[str, tuple[Callable[[LoweredBuilder, Handle], Any], Callable[[Tensor
         lambda x: torch.cat([x, torch.zeros(2, 4, dtype=x.dtype), x]),
     ),
     "a reshape": (lambda b, x: b.reshape(x, (2, -1)), lambda x: x.reshape(2, 6)),
+    "a reshape to dims that overlap": (lambda b, x: b.reshape(x, (4, 3)), lambda x: x.reshape(4, 3)),
+    "and back": (lambda b, x: b.reshape(b.reshape(x, (4, 3)), (3, 4)), lambda x: x),
     "a reshape of a transpose": (lambda b, x: b.reshape(b.transpose(x, 0, 1), (2, 6)), lambda x: x.T.reshape(2, 6)),
     "a function of eigenvalues": (
         lambda b, x: b.spectral(g := b.contract("ik", (x, "ij"), (x, "kj")), b.eigenvalues(g)),
@@ -87,7 +89,16 @@ def test_views_write_no_statement_and_there_and_back_is_the_value_itself() -> No
     made = b.squeeze(b.unsqueeze(b.permute(b.expand(b.unsqueeze(x, 0), (1, 3, 4)), (2, 1, 0)), 1), [1, 3])
     assert torch.equal(value(b, b.transpose(made, 0, 1)), X) and len(b.statements) == 1
     assert b.is_whole(b.transpose(made, 0, 1)) and not b.is_whole(made)
-    assert b.reshape(b.reshape(x, (2, 6)), (3, 4)) == x
+    assert b.reshape(b.reshape(x, (3, 2, 2)), (3, 4)) == x
+
+
+def test_dims_that_overlap_are_looked_up_where_they_do() -> None:
+    b, x = LoweredBuilder(), torch.arange(2 * 3 * 4 * 5 * 7 * 3.0, dtype=torch.float64).reshape(2, 3, 4, 5, 7, 3)
+    made = b.reshape(b.leaf(Leaf("data", "x", Law("normal")), x), (2, 4, 3, 5, 3, 7))
+    assert torch.equal(value(b, made), x.reshape(2, 4, 3, 5, 3, 7))
+    assert [s.shape for s in b.statements if isinstance(s.instruction, Gather)] == [(2, 12, 5, 7, 3), (2, 12, 5, 21)]
+    empty = b.reshape(b.leaf(Leaf("data", "none", Law("normal")), torch.zeros(0, 3)), (3, 0))
+    assert empty.shape == (3, 0)
 
 
 def test_constants_are_computed_at_once_and_written_when_read() -> None:

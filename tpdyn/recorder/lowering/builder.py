@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, final
 
@@ -508,7 +510,10 @@ class LoweredBuilder:
         return Handle(x.var, axes, full)
 
     def reshape(self, x: Any, shape: Sequence[int]) -> Tensor:
-        """Return the same entries in the same order (one -1 is computed). It is free when only dims of size 1 come and go."""
+        """Return the same entries in the same order (one -1 is computed). It is free when only dims of size 1 come and go.
+
+        Dims that overlap, as where (5, 6) becomes (6, 5), are no parts of common dims. Their entries are looked up one by one.
+        """
         old = self.shape(x)
         full = whole_sizes(shape, old)
         number = self.number(x)
@@ -524,7 +529,42 @@ class LoweredBuilder:
         position = self.position(value)
         made = self.statements[position].instruction
         if isinstance(made, Reshape):
-            position = made.value
-            if self.statements[position].shape == full:
-                return Handle(position, tuple(range(len(full))), full)
-        return self._emit(Reshape(position), full, share=True)
+            source = self.statements[made.value].shape
+            if source == full:
+                return Handle(made.value, tuple(range(len(full))), full)
+            position = made.value if _overlapping(source, full) is None else position
+        overlapping = _overlapping(self.statements[position].shape, full)
+        if overlapping is None:
+            return self._emit(Reshape(position), full, share=True)
+        flat = self._emit(Reshape(position), overlapping.flat, share=True)
+        at, dims = overlapping.at, range(len(overlapping.flat))
+        order = Known(torch.arange(overlapping.flat[at]), name="row-major")
+        again = self.gather(flat, ["old" if k == at else k for k in dims], order, [at], "old", dims)
+        return self.reshape(again, full)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Overlapping:
+    """flat: the old shape, with dims made one where the new ones overlap with them. at: the first such dim."""
+
+    flat: Shape
+    at: int
+
+
+def _overlapping(old: Shape, new: Shape) -> _Overlapping | None:
+    """Find the first dims whose regrouping splits them where none divides the other; None if there are none.
+
+    They overlap at every width if their sizes are the same at every width. Others that overlap are refused, as before.
+    """
+    ends = list(itertools.accumulate(old, operator.mul))
+    cuts = sorted({1, *ends, *itertools.accumulate(new, operator.mul)})
+    wrong = next((k for k in range(1, len(cuts)) if cuts[k] % cuts[k - 1]), None) if cuts[0] else None
+    if wrong is None:
+        return None
+    news = {1, *itertools.accumulate(new, operator.mul)}
+    low = max(cut for cut in cuts[:wrong] if cut in news and cut in {1, *ends})
+    high = min(cut for cut in cuts[wrong:] if cut in news and cut in ends)
+    first = next(k for k, end in enumerate(ends) if end > low)
+    last = next(k for k, end in enumerate(ends) if end == high)
+    return _Overlapping((*old[:first], math.prod(old[first : last + 1]), *old[last + 1 :]), first)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from aten_tapes import check, draw, positive, with_gradients
+from aten_tapes import check, draw, lowered_outputs, positive, with_gradients
+
+from tpdyn.recorder.lowering import LoweringError
 
 LOOKUPS: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     "embedding": (lambda w, i: F.embedding(i, w), [torch.tensor([[1, 0, 4], [4, 4, 2]])]),
@@ -56,3 +58,24 @@ def test_a_list_of_one_entry_cuts_like_a_slice(accumulate: bool) -> None:
     check(lambda x, y: (x * 1).index_put((torch.arange(3)[:1] * 0 + 1,), y, accumulate), [draw(3, 4), draw(1, 4)])
     put = torch.ops.aten.index_put
     check(lambda x, y: put(x * 1, [None, place], y, accumulate), [draw(3, 4), draw(3, 1)])
+
+
+WRITTEN: dict[str, tuple[list[torch.Tensor], tuple[int, ...]]] = {
+    "one entry of each row": ([torch.arange(3), torch.tensor([1, 3, 1])], (3,)),
+    "two entries of each row": ([torch.arange(3)[:, None], torch.tensor([[1, 3], [1, 0], [2, 3]])], (3, 2)),
+    "the same entry of all rows": ([torch.arange(3), torch.tensor(2)], (3,)),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_entries_are_written_in_each_row(name: str) -> None:
+    """The forward-forward script of pytorch/examples: `x[range(len(x)), y] = x.max()`."""
+    indices, shape = WRITTEN[name]
+    write = torch.ops.aten.index_put
+    check(with_gradients(lambda x, y: write(x * 1, indices, y.sin()), 2), [draw(3, 4), draw(*shape)])
+
+
+def test_an_entry_that_a_row_writes_twice_is_refused() -> None:
+    indices = [torch.arange(3)[:, None], torch.tensor([[1, 1], [1, 0], [2, 3]])]
+    with pytest.raises(LoweringError, match="names a position twice"):
+        lowered_outputs(lambda x, y: torch.ops.aten.index_put(x * 1, indices, y), [draw(3, 4), draw(3, 2)])

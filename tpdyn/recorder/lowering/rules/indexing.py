@@ -234,16 +234,22 @@ def index_put(
     values = b.value(b.expand(values, pick.shape_of(shape)))
     result = [letter if letter != "picked" else "filled" for letter in pick.x]
     if not accumulate:
-        if len(set(index.tensor.flatten().tolist())) != index.tensor.numel():
-            raise Refusal("writing to an index that names a position twice: which value stays is not defined")
-        if any(letter in pick.names for letter in pick.x):
-            raise Refusal("writing to several indices at once")
-        kept = torch.ones(shape[pick.dim], dtype=torch.float64)
-        kept[index.tensor.flatten()] = 0.0
-        if b.number(x) != 0:
-            x = b.contract(pick.x, (x, pick.x), (Known(kept, index.kind, None, "kept"), ["picked"]))
+        kept = _kept(pick, shape[pick.dim])
+        x = x if b.number(x) == 0 else b.contract(pick.x, (x, pick.x), kept)
     added = b.scatter(values, pick.out, index, pick.names, "filled", result, shape[pick.dim])
     return added if b.number(x) == 0 else b.combine([(1, x), (1, added)])
+
+
+def _kept(pick: Pick, size: int) -> tuple[Known, list[Any]]:
+    """Return 0 where an index writes and 1 elsewhere, with its letters. Dims that the index is paired with write apart."""
+    apart = [k for k, name in enumerate(pick.names) if name in pick.x]
+    together = [k for k in range(len(pick.names)) if k not in apart]
+    rows = pick.index.tensor.permute((*apart, *together))
+    rows = rows.reshape(*rows.shape[: len(apart)], -1).long()
+    if bool((rows.sort(-1).values.diff(dim=-1) == 0).any()):
+        raise Refusal("writing to an index that names a position twice: which value stays is not defined")
+    kept = torch.ones(*rows.shape[:-1], size, dtype=torch.float64).scatter_(-1, rows, 0.0)
+    return Known(kept, pick.index.kind, None, "kept"), [*(pick.names[k] for k in apart), "picked"]
 
 
 def _is_whole_mask(b: LoweredBuilder, index: Any, shape: Sequence[int]) -> bool:
