@@ -370,7 +370,31 @@ def taught(width: int) -> None:
         optimizer.step()
 
 
+# -- modules without a network around them ---------------------------------------------------------------------------------------
+
+
+def factors(biased: bool) -> Script:
+    """Products of embeddings under NTP, and perhaps a bias of each item beside them. Either was read as TRIVIAL.
+
+    The last module was taken for the output: a bias, or a factor that changes by n^-1/2.
+    """
+    users, items, ratings = torch.arange(8) % 5, torch.arange(8) % 3, batch(8)
+
+    def train(width: int) -> None:
+        of_user, of_item, bias = nn.Embedding(5, width), nn.Embedding(3, width), nn.Embedding(3, 1)
+        optimizer = torch.optim.SGD([p for m in (of_user, of_item, bias) for p in m.parameters()], lr=0.1)
+        for _ in range(9):
+            optimizer.zero_grad()
+            made = (of_user(users) * of_item(items)).sum(-1) * width**-0.5
+            (made + (bias(items)[:, 0] if biased else 0) - ratings).square().mean().backward()
+            optimizer.step()
+
+    return train
+
+
 CASES: dict[str, tuple[Script, Regime, bool]] = {
+    "products of embeddings": (factors(biased=False), KERNEL, True),
+    "products of embeddings beside a bias": (factors(biased=True), KERNEL, True),
     "weights in eight bits up to their largest": (ntp(to_largest), KERNEL, True),
     "activations in eight bits up to their largest": (activations_to_largest, KERNEL, True),
     "Rprop": (by("Rprop"), LEARNS, True),

@@ -139,3 +139,25 @@ def test_without_any_input_a_network_is_unfed() -> None:
     facts = Facts.of(b.build())
     assert facts.representations == ()
     assert facts.unfed == (h,)
+
+
+def test_a_representation_that_is_returned_counts_as_one_and_the_loss_as_the_output() -> None:
+    """Embeddings whose products are taken outside of the network change by n^-1/2 under NTP, while their products learn."""
+    b, h = begun()
+    b.mark("output", "output", h)
+    assert Facts.of(b.build()).outputs == (h,)  # no loss is marked
+    loss = b.mark("loss", "loss", b.einsum("bo,bo->", h, h))
+    facts = Facts.of(b.build())
+    assert facts.outputs == (loss,)
+    assert facts.hidden == (h,)
+
+
+def test_a_linear_map_of_wide_features_is_fed_whatever_is_asked_of_its_weights() -> None:
+    """Random Fourier features and a penalty on the readout: the verdict said that the network has no input."""
+    b = Builder()
+    b.at(phase="forward")
+    w = b.parameter("w", (Builder.n,))
+    out = b.einsum("bo,o->b", b.data("features", (7, N)), w)
+    penalty = b.einsum("o->", b.einsum("o,o->o", w, w))
+    b.mark("loss", "loss", b.combine((1, b.einsum("b,b->", out, out)), (1, penalty)))
+    assert not Facts.of(b.build()).unfed

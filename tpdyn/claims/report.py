@@ -19,7 +19,7 @@ A value predicted to be identically zero must be zero in every run, up to round-
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, final
@@ -251,7 +251,7 @@ def expected_rows(prediction: Prediction) -> tuple[ReportRow, ...]:
                 first.source,
                 mine[-1].step,
                 at_most,
-                role=_role(mine),
+                role=_role(mine, Facts.of(prediction.program).outputs),
             )
         )
     return tuple(expected)
@@ -285,10 +285,11 @@ def comparison_step(prediction: Prediction, rows: list[Row], steps: int) -> int:
     return steps - 1
 
 
-def _role(rows: list[Row]) -> Literal["output", "hidden", "other"]:
-    if rows[0].kind == "output":
-        return "output"
-    return "hidden" if any(row.learns is not None for row in rows) else "other"
+def _role(rows: list[Row], outputs: Collection[int]) -> Literal["output", "hidden", "other"]:
+    """Tell what a row is for the regime; a representation that the network returns is one all the same."""
+    if any(row.learns is not None for row in rows):
+        return "hidden"
+    return "output" if rows[0].kind == "output" or rows[0].position in outputs else "other"
 
 
 def _row(
@@ -305,7 +306,7 @@ def _row(
     first = min(rows, key=lambda row: row.step)
     row = next((row for row in rows if row.step == step), None)
     size_order = first.size
-    role = _role(rows)
+    role = _role(rows, Facts.of(prediction.program).outputs)
     if row is None or name not in measurement.names:
         why = f"not called in step {step}" if row is None else "the runs have no module of this name"
         if first.kind == "value":

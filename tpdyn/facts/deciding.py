@@ -64,9 +64,10 @@ def scalars(program: Program, from_parameters: Sequence[bool]) -> tuple[tuple[in
 
 
 def outputs(program: Program) -> tuple[int, ...]:
-    """List what the network returns, step by step; its losses if outputs are not marked."""
-    for kind in ("output", "loss"):
-        returned = tuple(var for mark in program.marks if mark.kind == kind for var in mark.view.pieces)
-        if returned:
-            return returned
-    return ()
+    """List what the network returns, step by step; its losses if outputs are not marked, or are representations."""
+    returned, losses = (
+        tuple(var for mark in program.marks if mark.kind == kind for var in mark.view.pieces)
+        for kind in ("output", "loss")
+    )
+    wide = any(program.statements[var].wide_axes for var in returned)
+    return losses if losses and (wide or not returned) else returned

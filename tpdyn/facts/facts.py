@@ -195,7 +195,9 @@ class Facts:
     def unfed(self) -> tuple[int, ...]:
         """What would be a representation if it depended on an input, in a program where nothing does; else empty."""
         program = self.program
-        if any(program.statements[position].wide_axes for position in self.computed):
+        given = depends_on(program, "data", self.owner)
+        fed = {*self.computed, *(position for position, from_data in enumerate(given) if from_data)}
+        if any(program.statements[position].wide_axes for position in fed):
             return ()
         alone = deciding.computed(program, self._from_parameters, self._from_parameters)
         return deciding.representations(program, alone, self.owner)

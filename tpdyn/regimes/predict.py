@@ -377,8 +377,10 @@ def _rows(orders: Orders, judged: Judgement | None) -> tuple[Row, ...]:
     program, mixed = orders.program, _mixed(orders)
     rows = [_mark_row(orders, mark, mixed) for mark in program.marks]
     decides = None if judged is None else unnamed(orders, judged)
-    for mark in () if decides is None else decides.marks(program):
-        rows.append(replace(_mark_row(orders, mark, mixed), kind="value"))
+    marks = [] if decides is None else list(decides.marks(program))
+    if judged is not None and judged.regime is not Regime.UNSTABLE:  # losses, where they show what the network returns
+        marks += [mark for mark in program.marks if mark.kind == "loss" and mark.view.var in orders.facts.outputs]
+    rows += [replace(_mark_row(orders, mark, mixed), kind="value") for mark in marks]
     for parameter in program.parameters:
         for step, view in enumerate(parameter.versions[: max(program.steps, 1)]):
             rows.append(_row(orders, "parameter", parameter.name, step, view))
@@ -393,7 +395,7 @@ def _mark_row(orders: Orders, mark: Mark, mixed: list[bool]) -> Row:
     row = _row(orders, mark.kind, mark.name, mark.step, mark.view)
     row = replace(row, mixed=any(mixed[var] for var in mark.view.pieces))
     hidden = (
-        mark.kind == "module"
+        mark.kind in ("module", "output")
         and len(orders.program.statements[row.position].wide_axes) == 1
         and row.position not in facts.folded
         and row.position not in facts.outputs

@@ -129,6 +129,37 @@ def test_a_frozen_teacher_that_is_called_first_is_not_the_network() -> None:
     assert "fc1.weight" in watch.parameters() and "Net.fc1.weight" in first.parameters()
 
 
+@pytest.mark.parametrize(
+    "together",
+    [
+        lambda first, last, x: first(x) + last(x),  # a bias beside a product
+        lambda first, last, x: last(first(x)) + first(x),
+        lambda first, last, x: first(x).mean() * last(x),
+    ],
+)
+def test_the_last_module_is_no_output_if_others_act_on_the_loss_beside_it(together: Any) -> None:
+    def script() -> None:
+        first, last = nn.Linear(3, 3), nn.Linear(3, 3)
+        optimizer = torch.optim.SGD([*first.parameters(), *last.parameters()], lr=0.1)
+        together(first, last, torch.ones(2, 3)).sum().backward()
+        optimizer.step()
+
+    _, events = events_of(script)
+    assert [e for e in events if e[0] == "output"] == []
+
+
+def test_the_last_module_is_the_output_if_all_others_act_through_one_of_its_calls() -> None:
+    def script() -> None:
+        first, last = nn.Linear(3, 3), nn.Linear(3, 3)
+        optimizer = torch.optim.SGD([*first.parameters(), *last.parameters()], lr=0.1)
+        penalty = first.weight.square().sum()
+        (last(first(torch.ones(2, 3))) - last(first(torch.zeros(2, 3)))).square().sum().add(penalty).backward()
+        optimizer.step()
+
+    _, events = events_of(script)
+    assert [e for e in events if e[0] == "output"] == [("output", "output", 0)]
+
+
 def test_a_container_that_is_never_called_is_still_the_root() -> None:
     def script() -> None:
         model = nn.ModuleDict({"encoder": nn.Linear(3, 4), "decoder": nn.Linear(4, 3)})

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -30,6 +30,7 @@ from torch.nn.modules import module as module_hooks
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim import optimizer as optimizer_hooks
 from torch.optim.optimizer import Optimizer
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tpdyn.recorder.live.frames import user_frames
@@ -92,7 +93,8 @@ class Watch:
     already counted up. An optimizer that is not the counted one calls `on_other_step_begin/end`. Backward passes:
     on_backward(losses, gradients) and on_backward_end(losses, results, inputs). The output: on_output(name, tensor) once
     per forward pass, "output", "output#2" and so on. It is that of the root module. If the root is never called, it is that
-    of the last outermost module with parameters. Wherever a step written by hand would be noticed, on_boundary() is called.
+    of the last outermost module with parameters, provided that all others act on the losses through it alone. Wherever a step
+    written by hand would be noticed, on_boundary() is called.
     Modules that are no events: on_recomputed(module, enters). Outermost ones without gradients: on_evaluation(enters).
     """
 
@@ -131,7 +133,9 @@ class Watch:
         self._names: dict[int, str] = {}  # id(parameter) -> name
         self._calls: dict[str, int] = {}
         self._silent = 0  # depth inside a forward pass that is not an event
-        self._last_top: Any = None
+        self._outermost: list[
+            tuple[nn.Module, Any]
+        ] = []  # those with parameters, and outputs since the last backward pass
         self._root_called = False
         self._depth_in_optimizer = 0
         self._others_after = 0  # steps of other optimizers since the counted one
@@ -318,7 +322,7 @@ class Watch:
                 self._root_called = True
                 self.on_output("output" + name, output)
             elif any(True for _ in module.parameters()):
-                self._last_top = output
+                self._outermost.append((module, output))
 
     # -- optimizers -----------------------------------------------------------------------------------------------
 
@@ -362,7 +366,8 @@ class Watch:
         self.step += 1
         self._calls.clear()
         self._before.clear()
-        self._root_called, self._last_top = False, None
+        self._root_called = False
+        self._outermost.clear()
         self.on_step_end(optimizer)
         self._stop_if_done()
 
@@ -386,10 +391,10 @@ class Watch:
             self.stop()
         losses = tuple(output for output in outputs if isinstance(output, Tensor))
         self.backwards += 1
-        if self._last_top is not None and not self._root_called:
+        if self._outermost and not self._root_called and _last_is_between(losses, self._outermost):
             count = self._calls["output"] = self._calls.get("output", 0) + 1
-            self.on_output("output" if count == 1 else f"output#{count}", self._last_top)
-        self._last_top = None
+            self.on_output("output" if count == 1 else f"output#{count}", self._outermost[-1][1])
+        self._outermost.clear()
         if self.detect_hand_written_steps and not self.optimizers and not self._before:
             with _disable_current_modes(), torch.no_grad():
                 self._before = {id(leaf): (leaf, leaf.detach().clone()) for leaf in trained_leaves(losses)}
@@ -428,6 +433,29 @@ def aside() -> Iterator[None]:
     finally:
         for watch, asleep in before:
             watch.asleep = asleep
+
+
+def _last_is_between(losses: Iterable[Tensor], calls: Sequence[tuple[nn.Module, Any]]) -> bool:
+    """Tell whether all other modules act on the losses through the last one alone: a bias beside a product is no output."""
+    last = calls[-1][0]
+    through = {made for module, output in calls if module is last for made in _makers(output)}
+    beside = {made for module, output in calls if module is not last for made in _makers(output)} - through
+    seen = set(through)
+    stack = [loss.grad_fn for loss in losses if loss.grad_fn is not None]
+    while stack:
+        node = stack.pop()
+        if node in beside:
+            return False
+        if node not in seen:
+            seen.add(node)
+            stack.extend(parent for parent, _ in node.next_functions if parent is not None)
+    return True
+
+
+def _makers(output: Any) -> list[Any]:
+    """Return what autograd notes of the tensors in a module's output."""
+    leaves = [*pytree.tree_leaves(output), first_float_tensor(output)]
+    return [each.grad_fn for each in leaves if isinstance(each, Tensor) and each.grad_fn is not None]
 
 
 def trained_leaves(outputs: Iterable[Tensor]) -> list[Tensor]:
