@@ -93,8 +93,8 @@ class Watch:
     already counted up. An optimizer that is not the counted one calls `on_other_step_begin/end`. Backward passes:
     on_backward(losses, gradients) and on_backward_end(losses, results, inputs). The output: on_output(name, tensor) once
     per forward pass, "output", "output#2" and so on. It is that of the root module. If the root is never called, it is that
-    of the last outermost module with parameters, provided that all others act on the losses through it alone. Wherever a step
-    written by hand would be noticed, on_boundary() is called.
+    of the last outermost module with parameters. All others have to act on the losses through it alone, or there is none.
+    Wherever a step written by hand would be noticed, on_boundary() is called.
     Modules that are no events: on_recomputed(module, enters). Outermost ones without gradients: on_evaluation(enters).
     """
 
