@@ -392,7 +392,23 @@ def factors(biased: bool) -> Script:
     return train
 
 
+def recurrence(width: int) -> None:
+    """A state of zeros is laid beside the first input, by a loop of the script. It was refused: few entries differ from zero."""
+    cell, out = nn.Linear(2 + width, width), nn.Linear(width, 2)
+    optimizer = torch.optim.SGD([*cell.parameters(), *out.parameters()], lr=0.1)
+    x = batch(3, 4, 2)
+    for _ in range(9):
+        state, loss = torch.zeros(3, width), torch.zeros(())
+        for t in range(3):
+            state = torch.tanh(cell(torch.cat([x[:, t], state], -1)))
+            loss = loss + (out(state) - x[:, t + 1]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 CASES: dict[str, tuple[Script, Regime, bool]] = {
+    "a recurrence by hand, from zeros": (recurrence, KERNEL, True),
     "products of embeddings": (factors(biased=False), KERNEL, True),
     "products of embeddings beside a bias": (factors(biased=True), KERNEL, True),
     "weights in eight bits up to their largest": (ntp(to_largest), KERNEL, True),

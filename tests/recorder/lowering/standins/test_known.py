@@ -78,3 +78,22 @@ def test_a_gaussian_vector_of_unit_length_has_gaussian_entries_of_order_minus_on
     assert float(law.scale.at(100)) == pytest.approx(0.1)
     assert law_of(lambda width: nn.functional.normalize(torch.rand(width), dim=0)).kind == "iid"
     assert law_of(lambda width: torch.randn(width) / 2 / torch.ones(1)).kind == "normal"
+
+
+def test_a_state_of_zeros_beside_the_first_input_is_no_data() -> None:
+    """A recurrence written as a loop over modules: only the state has a dim that grows, so the two are told apart."""
+
+    def train(width: int) -> None:
+        cell, out, x = nn.Linear(2 + width, width), nn.Linear(width, 1), torch.ones(4, 3, 2)
+        optimizer = torch.optim.SGD([*cell.parameters(), *out.parameters()], lr=0.1)
+        for _ in range(3):
+            state = torch.zeros(4, width)
+            for t in range(3):
+                state = torch.tanh(cell(torch.cat([x[:, t], state], -1)))
+            optimizer.zero_grad()
+            out(state).square().mean().backward()
+            optimizer.step()
+
+    program = tpdyn.record(train, widths=(16, 24, 40), steps=2)
+    data = [s for s in program.statements if isinstance(s.instruction, Leaf) and s.instruction.kind == "data"]
+    assert data and not any(statement.wide_axes for statement in data)

@@ -44,7 +44,7 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
     initial = call.node.origin.phase in ("initialization", "data")
     known = Call.of(call.node, as_known(b, call.args), as_known(b, call.kwargs)) if initial else call
     kind = _kind(known) if known.is_known else None
-    if kind is None:
+    if kind is None or _begins_with_a_number(known):
         return None
     folded = fold(known.node, as_known(b, known.args), as_known(b, known.kwargs), kind)
     if not initial:
@@ -54,6 +54,15 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
             if out is not None and out.tensor.ndim == 0 and (discrete or not out.tensor.dtype.is_floating_point):
                 out.kind = "constant"
     return folded
+
+
+def _begins_with_a_number(call: Call) -> bool:
+    """Tell whether data are laid end to end with a state that begins as a number: only one of the two may grow."""
+    if call.node.origin.phase != "data" or base_name(call.node.op) != "cat":
+        return False
+    parts = [part for part in known_inputs(call.args, call.kwargs) if part.tensor.numel()]
+    numbers = [part.kind == "constant" and part.number is not None for part in parts]
+    return any(numbers) and not all(numbers) and all(part.tensor.is_floating_point() for part in parts)
 
 
 def _of_whole_numbers(known: list[Known]) -> bool:
