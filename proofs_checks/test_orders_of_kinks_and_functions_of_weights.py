@@ -107,6 +107,7 @@ CASES = {
     "ternary weights, straight through": script(torch.tanh, straight_through(lambda w: (w.abs() > 0.7) * w.sign())),
     "binary weights times their mean size": script(torch.tanh, straight_through(lambda w: w.sign() * w.abs().mean())),
     "weights of eight bits": script(torch.tanh, straight_through(rounded_weights)),
+    "weights of which some are dropped": script(torch.tanh, lambda w: F.dropout(w, 0.3)),
     "clamped weights": script(torch.tanh, lambda w: w.clamp(-0.5, 0.5)),
 }
 

@@ -186,6 +186,8 @@ def _two_gaussians(g: Gaussian, h: Gaussian, rest: Term, plan: Layout, sources: 
             others = tuple(item for item in plan.summed if item[0] not in shared)
             kept = Term(rest.order + halves, reduce(forget, shared, rest.parity), rest.rarity)
             return _sums(kept, others, plan, sources)
+        if g.matrix != h.matrix:  # independent entries, as each of both has (dropped weights): they act as either
+            return [last for one in (g, h) for last in _sums(rest._replace(gaussian=one), plan.summed, plan, sources)]
         return _sums(Term(rest.order, ANY, rest.rarity), plan.summed, plan, sources)
     if shared & summed:
         raise OutsideTheory(

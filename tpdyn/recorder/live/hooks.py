@@ -436,7 +436,7 @@ def aside() -> Iterator[None]:
 
 
 def _last_is_between(losses: Iterable[Tensor], calls: Sequence[tuple[nn.Module, Any]]) -> bool:
-    """Tell whether all other modules act on the losses through the last one alone: a bias beside a product is no output."""
+    """Tell whether all other modules act on the losses through the last one alone. A bias beside a product is no output."""
     last = calls[-1][0]
     through = {made for module, output in calls if module is last for made in _makers(output)}
     beside = {made for module, output in calls if module is not last for made in _makers(output)} - through

@@ -81,7 +81,7 @@ def test_a_gaussian_vector_of_unit_length_has_gaussian_entries_of_order_minus_on
 
 
 def test_a_state_of_zeros_beside_the_first_input_is_no_data() -> None:
-    """A recurrence written as a loop over modules: only the state has a dim that grows, so the two are told apart."""
+    """A recurrence written as a loop over modules. Only the state has a dim that grows, so the two are told apart."""
 
     def train(width: int) -> None:
         cell, out, x = nn.Linear(2 + width, width), nn.Linear(width, 1), torch.ones(4, 3, 2)

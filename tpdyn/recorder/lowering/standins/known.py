@@ -57,7 +57,7 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
 
 
 def _begins_with_a_number(call: Call) -> bool:
-    """Tell whether data are laid end to end with a state that begins as a number: only one of the two may grow."""
+    """Tell whether data are laid end to end with a state that begins as a number. Only one of the two may grow."""
     if call.node.origin.phase != "data" or base_name(call.node.op) != "cat":
         return False
     parts = [part for part in known_inputs(call.args, call.kwargs) if part.tensor.numel()]
