@@ -231,11 +231,17 @@ def test_a_product_of_two_untrained_matrices_is_refused() -> None:
         contract((two.matrix,), (two.other,), plan, ZERO, two.sources)
 
 
-def test_entry_by_entry_two_matrices_make_one_without_symmetry() -> None:
+def test_entry_by_entry_two_matrices_make_one_that_acts_as_either() -> None:
+    """Its entries are independent and have no mean (dropped weights, say)."""
     two = Two()
     plan = Layout(((0, 1), (0, 1)), (), 2)
-    (made,) = contract((two.matrix,), (two.other,), plan, ZERO, two.sources)
-    assert made.gaussian is None and made.parity is ANY
+    made = contract((two.matrix,), (two.other,), plan, ZERO, two.sources)
+    assert {term.gaussian for term in made} == {two.matrix.gaussian, two.other.gaussian}
+    (row,) = {
+        term.order
+        for term in contract((two.matrix,), (two.other,), Layout(((0, 1), (0, 1)), ((1, ONE),), 1), ZERO, two.sources)
+    }
+    assert row == HALF
 
 
 # -- renamed axes -------------------------------------------------------------------------------------------------------------
