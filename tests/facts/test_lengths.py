@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
+import tpdyn
 from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Operand, Slice
+from tpdyn.regimes.prediction import Regime
 
 HALF, N = Fraction(1, 2), Builder.n
 
@@ -72,3 +78,47 @@ def test_lengths_along_a_dim_that_does_not_grow_are_none_of_this() -> None:
     z = b.parameter("z", (N, 3))
     b.einsum("oc,o->oc", z, b.apply("rsqrt", b.einsum("oc,oc->o", z, z)))
     assert Facts.of(b.build()).unit_lengths == {}
+
+
+def test_a_unit_vector_times_a_sum_is_of_the_sums_size_and_times_a_mean_or_cosine_of_its_own() -> None:
+    b, z, unit = normalised("plain")
+    along = b.einsum("bo,bo->b", z, unit)
+    b.einsum("b,bo->bo", b.combine((2, along)), unit)
+    others = (
+        b.einsum("bo,bo->b", unit, unit),
+        b.apply("sigmoid", along),
+        b.einsum("bo->b", z, scale=Scaling.of(1, -1)),
+    )
+    kept = {b.einsum("b,bo->bo", number, unit): HALF for number in others}
+    assert Facts.of(b.build()).unit_lengths == {unit: HALF, **kept}
+
+
+def rotated(width: int, steps: int = 4, seed: int = 0) -> float:
+    """Train behind the rotation trick of vector-quantize-pytorch; return the size of what it makes."""
+    data = torch.Generator().manual_seed(0)
+    x, y = torch.randn(6, 4, generator=data), torch.randn(6, 2, generator=data)
+    torch.manual_seed(seed)
+    inp, head, codes = nn.Linear(4, width), nn.Linear(width, 2), nn.Parameter(torch.randn(6, width) * width**-0.5)
+    nn.init.normal_(inp.weight)
+    nn.init.normal_(head.weight, std=1 / width)
+    optimizer = torch.optim.Adam(
+        [{"params": inp.parameters()}, {"params": head.parameters(), "lr": 0.01 / width}], lr=0.01
+    )
+    made = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        h = inp(x)
+        u, q = F.normalize(h, dim=1).detach(), F.normalize(codes, dim=1).detach()
+        w = F.normalize(u + q, dim=1)
+        made.append(h - 2 * (h * w).sum(1, keepdim=True) * w + 2 * (h * u).sum(1, keepdim=True) * q)
+        (head(torch.tanh(made[-1])) - y).square().mean().backward()
+        optimizer.step()
+    return float(made[0].detach().square().mean().sqrt())
+
+
+def test_a_vector_reflected_along_another_keeps_its_size() -> None:
+    """Live, its entries have the slope -0.00 between widths 64 and 1024. Each term was counted as n^1/2 times as large."""
+    prediction = tpdyn.predict(tpdyn.record(rotated, widths=(16, 24, 40), steps=3), remedy=False)
+    assert prediction.regime is Regime.FEATURE_LEARNING
+    narrow, wide = (sum(rotated(width, 1, seed) for seed in range(8)) for width in (64, 1024))
+    assert abs(math.log(wide / narrow, 16)) < 0.05

@@ -7,7 +7,7 @@ its entries are of order 0 already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from fractions import Fraction
 
 from tpdyn.program.instructions import Apply, Combine, Concat, Contract, Gather, Leaf, Operand, Slice, operands_of
@@ -17,15 +17,21 @@ from tpdyn.program.program import Program
 def unit_lengths(program: Program) -> Mapping[int, Fraction]:
     """Map forward values of unit length to the power by which they count as larger (half that of the dim).
 
-    Parts, multiples and sums of such vectors count likewise, and entrywise products of two by both powers.
+    Parts, multiples and sums of such vectors count likewise, and entrywise products of two by both powers. A product with a
+    sum over a wide dim does not: `x.norm() * z` is of the size of x, as is the part of x along z.
     """
     found: dict[int, Fraction] = {}
+    sums: set[int] = set()
     for position, statement in enumerate(program.statements):
-        if statement.origin.phase != "forward" or len(statement.wide_axes) != 1:
+        if statement.origin.phase != "forward":
+            continue
+        if _is_sum(program, position, found, sums):
+            sums.add(position)
+        if len(statement.wide_axes) != 1:
             continue
         power = _normalised(program, position)
         if power is None:
-            power = _carried(program, position, found)
+            power = None if position in sums else _carried(program, position, found)
         if power is not None and power > 0:
             found[position] = power
     return found
@@ -92,6 +98,28 @@ def _is_square(product: Contract, vector: int) -> bool:
         and all(operand.var == vector for operand in product.operands)
         and (product.operands[0].axes == product.operands[1].axes)
     )
+
+
+def _is_sum(program: Program, position: int, lengths: Mapping[int, Fraction], sums: Container[int]) -> bool:
+    """Tell whether a value has the size of a sum over a wide dim, or is a product with one. A mean and a cosine are none."""
+    statement = program.statements[position]
+    instruction = statement.instruction
+    numbers = [o.var for o in operands_of(instruction) if not program.statements[o.var].wide_axes]
+    if isinstance(instruction, Apply) and (instruction.facts.bounded or instruction.along is not None):
+        return False
+    if any(number in sums for number in numbers):
+        return True
+    if not isinstance(instruction, Contract):
+        return False
+    rank, order = len(statement.shape), instruction.scale.order or Fraction(0)
+    summed = {
+        label: program.statements[o.var].shape[axis].order
+        for o in instruction.operands
+        for axis, label in enumerate(o.axes)
+        if label >= rank and program.statements[o.var].shape[axis].is_wide
+    }
+    over = sum((size or Fraction(0) for size in summed.values()), order)
+    return bool(summed) and over > sum((lengths.get(o.var, Fraction(0)) for o in instruction.operands), Fraction(0))
 
 
 def _carried(program: Program, position: int, known: Mapping[int, Fraction]) -> Fraction | None:

@@ -216,7 +216,9 @@ def _mapped(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> Callable[.
     def rule(b: LoweredBuilder, x: Any, other: Any, **_: Any) -> Chosen:
         at = b.number(other)
         if not isinstance(x, Chosen) or at is None or at != int(at):
-            raise Refusal("arithmetic of a choice with anything but a whole number")
+            raise Refusal(
+                "arithmetic of a choice (a result of topk, sort, max or argmax) with anything but a whole number"
+            )
         image = function(torch.arange(x.size), int(at))
         if bool((image < 0).any()):
             raise Refusal("a choice moved below zero")
