@@ -81,6 +81,11 @@ def test_edits_say_what_to_multiply_by_what() -> None:
         "multiply the learning rate of hidden, out by n^-1",
         "multiply the result of attention (net.py:7) by n^-1/2",
     )
+    several = replace(MUP, multipliers={f"blocks.{k}.attention:7": HALF for k in range(3)} | {"head:9": ONE})
+    assert several.products() == (
+        "multiply the result of blocks.*.attention:7 by n^-1/2",
+        "multiply the result of head:9 by n^-1",
+    )
     smaller = replace(MUP, exponents={**MUP.exponents, "hidden": (ZERO, ONE, ZERO)}, multipliers={})
     assert smaller.edits()[0] == "multiply the initial entries of hidden by n^-1/2"
 

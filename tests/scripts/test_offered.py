@@ -59,6 +59,8 @@ def test_options_are_those_of_the_script_and_of_what_it_imports(folder: Path) ->
 def test_functions_of_a_width_can_be_called_with_one_argument(folder: Path) -> None:
     assert functions_of_a_width(folder / "functions.py") == ("train",)
     assert functions_of_a_width(folder / "parser.py") == ()
+    (folder / "several.py").write_text("def batches(steps): ...\ndef show(n): ...\ndef train(width): ...\n")
+    assert functions_of_a_width(folder / "several.py") == ("train", "batches", "show")  # the width is named
 
 
 @pytest.mark.parametrize(

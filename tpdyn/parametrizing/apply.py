@@ -26,7 +26,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from tpdyn.exponents import Scaling, show_power
+from tpdyn.exponents import Scaling
 from tpdyn.parametrizing.parametrization import ParameterFacts, Parametrization, Shift
 
 TABLE = "_tpdyn_applied"
@@ -215,12 +215,9 @@ def _check(
     if unknown := sorted(trained - known):
         raise ValueError(f"the recorded program does not train {', '.join(unknown)}; record the script as it is now")
     if derived.multipliers:
-        lines = [
-            f"multiply the result of {site} by {show_power(-power)}" for site, power in derived.multipliers.items()
-        ]
         raise ValueError(
             "some multipliers can only be applied in the model's code (`tpdyn fix` shows the edit): "
-            + "; ".join(lines)
+            + "; ".join(derived.products())
             + ". Make these edits (relative to the base width), record again, derive again"
         )
 

@@ -159,8 +159,16 @@ class Parametrization:
             f"multiply the {what} of {together(names, self.exponents)} by {show_power(p)}"
             for (what, p), names in factors.items()
         ]
-        lines += [f"multiply the result of {site} by {show_power(-p)}" for site, p in self.multipliers.items() if p]
-        return tuple(lines)
+        return (*lines, *self.products())
+
+    def products(self) -> tuple[str, ...]:
+        """List the products of the forward pass whose result takes a multiplier."""
+        names: dict[Fraction, list[str]] = {}
+        for site, power in self.multipliers.items():
+            if power:
+                names.setdefault(-power, []).append(str(site))
+        known = [str(site) for site in self.multipliers]
+        return tuple(f"multiply the result of {together(each, known)} by {show_power(p)}" for p, each in names.items())
 
     def show(self) -> str:
         """Show the table as text: each parameter's role, its exponents here and in the script; what to change; conflicts."""

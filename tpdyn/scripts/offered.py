@@ -51,19 +51,20 @@ def options_of(script: Path, *, numbers: bool = False) -> tuple[str, ...]:
 
 
 def functions_of_a_width(script: Path) -> tuple[str, ...]:
-    """List the functions of a file that can be called with one argument."""
+    """List the functions of a file that can be called with one argument: first those whose argument is named as a size."""
     try:
         body = ast.parse(script.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return ()
-    return tuple(
-        node.name
+    found = [
+        node
         for node in body
         if isinstance(node, ast.FunctionDef)
         and not node.name.startswith("_")
         and not node.decorator_list  # it may be a command of click's
         and _takes_one(node.args)
-    )
+    ]
+    return tuple(node.name for node in sorted(found, key=lambda node: not _is_size(_first(node.args))))
 
 
 def a_number_of(script: Path) -> str | None:
@@ -152,6 +153,10 @@ def _takes_a_number(call: ast.Call) -> bool:
     if isinstance(kind, ast.Name):
         return kind.id == "int"
     return isinstance(default, ast.Constant) and type(default.value) is int
+
+
+def _first(arguments: ast.arguments) -> str:
+    return next(each.arg for each in (*arguments.posonlyargs, *arguments.args))
 
 
 def _takes_one(arguments: ast.arguments) -> bool:
