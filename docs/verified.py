@@ -88,7 +88,7 @@ RATES: dict[str, tuple[str, str, str]] = {
     "norms of rows have the law of dense rows": (
         "5 standard errors",
         "4e-5",
-        "a row's norm forgotten (20), orthogonal parts (7.4), a component drawn anew (97)",
+        "a row's norm forgotten (33), orthogonal parts (13), a component drawn anew (175)",
     ),
     "one law": ("permutations at 1 %", "1 %", "another slope by 1/2: 1000 of 1000"),
     "orders bound random programs": (

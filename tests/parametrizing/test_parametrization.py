@@ -90,6 +90,17 @@ def test_edits_say_what_to_multiply_by_what() -> None:
     assert smaller.edits()[0] == "multiply the initial entries of hidden by n^-1/2"
 
 
+def test_layers_that_have_the_same_are_one_row() -> None:
+    names = {"layers.0": "hidden", "layers.1": "hidden", "layers.2": "hidden", "out": "out"}
+    deep = replace(
+        MUP, exponents={name: MUP.exponents[like] for name, like in names.items()}, multipliers={}, facts={},
+        own={name: SCRIPT[like] for name, like in names.items()}, rate_per_multiplier=dict.fromkeys(names, ONE),
+    )  # fmt: skip
+    assert [line.split()[0] for line in deep.show().splitlines()[2:4]] == ["layers.*", "out"]
+    odd = replace(deep, exponents=deep.exponents | {"layers.1": (ZERO, ONE, ONE)})
+    assert [line.split()[0] for line in odd.show().splitlines()[2:6]] == ["layers.0", "layers.1", "layers.2", "out"]
+
+
 def test_what_is_given_up_is_not_maximal_and_is_shown() -> None:
     short = replace(MUP, given_up=(("in learns", HALF),), conflicts=(("in learns", "the loss is stable"),))
     assert MUP.maximal and not short.maximal

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from tpdyn.exponents import ZERO, Scaling, show_power
 from tpdyn.facts.own import Own
 from tpdyn.program.instructions import Law
-from tpdyn.regimes.naming import together
+from tpdyn.regimes.naming import patterns, together
 from tpdyn.regimes.prediction import Regime
 
 if TYPE_CHECKING:
@@ -172,12 +172,7 @@ class Parametrization:
 
     def show(self) -> str:
         """Show the table as text: each parameter's role, its exponents here and in the script; what to change; conflicts."""
-        rows = [("parameter", "role", "a", "b", "c", "script: a", "b", "c")]
-        for name, (a, b, c) in self.exponents.items():
-            own = self.own[name]
-            start = "zero" if own.zero else str(b)
-            given = "zero" if own.zero else str(own.b)
-            rows.append((name, own.role, str(a), start, str(c), str(own.a), given, str(own.c)))
+        rows = [("parameter", "role", "a", "b", "c", "script: a", "b", "c"), *self._rows()]
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         title = "maximal update" if self.maximal else f"as far as possible ({self.regime.value})"
@@ -191,13 +186,24 @@ class Parametrization:
             lines += ["these contradict each other:", *(f"  - {text}" for text in conflict)]
         return "\n".join(lines)
 
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Return a row of texts for each parameter; layers that have the same are named by one pattern."""
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for name, (a, b, c) in self.exponents.items():
+            own = self.own[name]
+            start, given = ("zero", "zero") if own.zero else (str(b), str(own.b))
+            alike.setdefault((own.role, str(a), start, str(c), str(own.a), given, str(own.c)), []).append(name)
+        rows = {
+            name: (pattern, *row)
+            for row, names in alike.items()
+            for name, pattern in patterns(names, self.exponents).items()
+        }
+        return list(dict.fromkeys(rows[name] for name in self.exponents))
+
     def _repr_html_(self) -> str:
         from tpdyn.notebook import card, table
 
-        rows = [
-            (name, self.own[name].role, str(a), "zero" if self.own[name].zero else str(b), str(c))
-            for name, (a, b, c) in self.exponents.items()
-        ]
+        rows = [row[:5] for row in self._rows()]
         title = "maximal update" if self.maximal else f"as far as possible ({self.regime.value})"
         heads = ("parameter", "role", "enters n^-a", "starts n^-b", "rate n^-c")
         return card(title, list(self.edits())[:4], table(heads, rows))

@@ -23,18 +23,24 @@ def together(several: Sequence[str], names: Iterable[str]) -> str:
 
 
 def grouped(several: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Name some of all names in as few words as possible: see `together`.
+    """Name some of all names in as few words as possible: see `together`."""
+    return tuple(dict.fromkeys(patterns(several, names).values()))
 
-    The pattern with most '*' is taken that names none but these: 'blocks.*.*.bias', else 'blocks.*.0.bias'.
+
+def patterns(several: Sequence[str], names: Iterable[str]) -> dict[str, str]:
+    """Return the pattern by which each of some names is named.
+
+    That with most '*' is taken that names none but these: 'blocks.*.*.bias', else 'blocks.*.0.bias'.
     """
     alike: dict[str, set[str]] = {}
     for name in {*names, *several}:
         for pattern in _patterns(name):
             alike.setdefault(pattern, set()).add(name)
-    meant, shown = set(several), dict[str, None]()
-    for name in several:
-        shown[next((each for each in _patterns(name) if len(alike[each]) > 1 and alike[each] <= meant), name)] = None
-    return tuple(shown)
+    meant = set(several)
+    return {
+        name: next((each for each in _patterns(name) if len(alike[each]) > 1 and alike[each] <= meant), name)
+        for name in several
+    }
 
 
 def _patterns(name: str) -> list[str]:
