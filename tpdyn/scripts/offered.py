@@ -51,7 +51,7 @@ def options_of(script: Path, *, numbers: bool = False) -> tuple[str, ...]:
 
 
 def functions_of_a_width(script: Path) -> tuple[str, ...]:
-    """List the functions of a file that can be called with one argument: first those whose argument is named as a size."""
+    """List the functions of a file that can be called with one argument. Those come first whose argument is named as a size."""
     try:
         body = ast.parse(script.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
