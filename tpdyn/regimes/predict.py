@@ -286,7 +286,10 @@ def _label(program: Program, position: int) -> str:
         if position in mark.view.pieces:
             return "the output" if mark.kind == "output" else mark.name
     origin = program.statements[position].origin
-    what = f"a value in {origin.module}" if origin.module else f"the value {program.statements[position].name}"
+    if origin.module:
+        what = f"a value in {origin.module}"
+    else:
+        what = "a value outside of modules" if origin.source.file else f"the value {program.statements[position].name}"
     return f"{what} (`{origin.source.text}`)" if origin.source.text else what
 
 

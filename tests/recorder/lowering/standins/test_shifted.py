@@ -40,6 +40,21 @@ def test_a_maximum_that_anything_else_reads_is_computed_by_ranks(read: Callable[
     assert "greater" in functions(check(lambda x: read(x.amax(-1, keepdim=True), x), [draw(3, 4)]))
 
 
+ROUTES: dict[str, Callable[[Tensor], Tensor]] = {
+    "the tokens of one expert": lambda x: torch.eq(x.softmax(-1).max(-1)[1], 1).to(x.dtype)[:, None] * x,
+    "those of another": lambda x: (x.max(-1, keepdim=True).indices != 2).to(x.dtype) * x,
+    "a mask of the largest": lambda x: (x == x.amax(-1, keepdim=True)).to(x.dtype) * x.exp(),
+    "a largest entry that is another's": lambda x: (x.amax(-1, keepdim=True) == x.flip(0)).to(x.dtype) * x,
+    "a largest entry that is infinite": lambda x: (x.amax(-1, keepdim=True) == float("inf")).to(x.dtype) * x + x,
+}
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_what_a_forward_pass_does_with_the_place_of_a_maximum_is_computed(name: str) -> None:
+    """A router by `max` sent its tokens nowhere: only gradients through a maximum are zero where it cancels."""
+    check(ROUTES[name], [draw(3, 4)])
+
+
 def test_what_reads_only_the_shape_of_a_maximum_does_not_compute_it() -> None:
     lowered = check(lambda x: torch.zeros_like(x.amax(-1)) + x[:, 0], [draw(3, 4)])
     assert "greater" not in functions(lowered)
@@ -93,3 +108,23 @@ def test_a_maximum_that_does_not_cancel_is_computed() -> None:
             optimizer.step()
 
     lowered_script(train, steps=1)
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_a_router_by_the_place_of_a_maximum_gives_the_live_values() -> None:
+    def train(width: int) -> None:
+        torch.manual_seed(0)
+        inp, router, out = nn.Linear(3, width), nn.Linear(width, 3), nn.Linear(width, 2)
+        experts = nn.ModuleList([nn.Linear(width, width) for _ in range(3)])
+        model = nn.ModuleList([inp, router, experts, out])
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        x, y = torch.randn(8, 3), torch.randn(8, 2)
+        for _ in range(4):
+            h = inp(x)
+            best, routes = router(h).softmax(-1).max(-1)
+            made = sum(torch.eq(routes, i).to(h.dtype)[:, None] * expert(h) for i, expert in enumerate(experts))
+            optimizer.zero_grad()
+            (out(made * best[:, None]) - y).square().mean().backward()
+            optimizer.step()
+
+    lowered_script(train)

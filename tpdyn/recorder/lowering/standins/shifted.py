@@ -102,14 +102,14 @@ def read(b: LoweredBuilder, call: Call) -> tuple[Any, ...] | None:
         return outputs(rule(b, *call.args, **call.kwargs))
     if any((x.of, x.dim) in b.settled for x in shifted if x.form == "selector"):
         raise Settles
+    if b.origin.phase != "backward" and name not in _VIEWS:  # a route by the index of the maximum, a mask of it
+        raise Settles
     return outputs(_selected(b, name, call.args))
 
 
 def _selected(b: LoweredBuilder, name: str, args: tuple[Any, ...]) -> Any:
     """Let gradients pass the maximum: zero."""
     first = args[0]
-    if name == "scatter" and b.origin.phase != "backward":  # one-hot rows of the index
-        raise Settles
     if isinstance(first, Shifted):
         if name in ("unsqueeze", "squeeze", "view", "_unsafe_view") and first.keepdim is not None:
             seen = RULES[name](b, first, *args[1:])
@@ -206,7 +206,9 @@ def _expand(b: LoweredBuilder, x: Shifted, shape: Any, **_: Any) -> Any:
 
 
 def _equal(b: LoweredBuilder, x: Any, y: Any) -> Any:
-    like = x if isinstance(x, Shifted) else y
+    like, other = (x, y) if isinstance(x, Shifted) else (y, x)
+    if not isinstance(other, Handle) or (other.var, other.axes, other.shape) != like.of:
+        raise Settles  # a maximum compared with anything but what it is of
     shape = b.broadcast(_bare(x), _bare(y))
     return Shifted(Known.full(shape, 0.0), "selector", 0, like.of, like.dim)
 
