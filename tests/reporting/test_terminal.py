@@ -176,6 +176,21 @@ def test_a_narrow_terminal_gets_folded_names_and_sentences_whose_names_break_at_
     assert len(rows) == 3 and any("x0.71 x0.7" in row and " ok " in row for row in rows)  # the interval alone gives way
 
 
+def test_what_a_row_lacks_is_said_once_and_not_beside_a_line_that_says_what_would_decide(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = (
+        "by runs of the recorded program; size: it was odd; change: the interval is too wide; measure with more seeds"
+    )
+    noted = replace(report, table=tuple(replace(row, note=note) for row in report.table))
+    text = " ".join(printed(noted).split())
+    assert text.count("size: it was odd") == text.count("by runs of the recorded program") == 1
+    assert text.count("change: the interval is too wide; measure with more seeds") == 1
+    monkeypatch.setattr("tpdyn.reporting.terminal.advice", lambda report: ["to decide: --seeds 9"])
+    text = printed(noted)
+    assert "to decide: --seeds 9" in text and "size: it was odd" in text and "too wide" not in text
+
+
 def test_there_is_no_control_character_without_colour(report: Report) -> None:
     assert "\x1b" not in printed(report)
 

@@ -39,6 +39,7 @@ WIDTH = 80
 WIDEST = 120
 MOST_REASONS = 4
 MOST_FORMULA = 60
+TOO_WIDE = re.compile(r"(?:size|change): the interval is too wide; measure [\w ]+")
 
 
 def show(
@@ -53,10 +54,12 @@ def show(
     out = to or console()
     report, prediction = (verdict, verdict.prediction) if isinstance(verdict, Report) else (None, verdict)
     lines = _headline(prediction, out.width)
+    advised: list[str] = []
     if report is not None:
+        advised = advice(report)
         lines += _wrapped("  ", _moved(report), out.width)
         lines += _wrapped("  ", evidence(report), out.width, EVIDENCE_COLOURS[report.outcome])
-        for text in (*missing(report), *advice(report)):
+        for text in (*missing(report), *advised):
             lines += _wrapped("  ", text, out.width)
         lines += _limit(report, out.width)
     step, rows = (None, expected_rows(prediction)) if report is None else (report.step, report.rows())
@@ -67,7 +70,7 @@ def show(
         *_legend(exponents, out.width, step),
         *table(_lines(prediction, rows, report is not None), out.width, exponents=exponents, step=step),
     ]
-    for names, note in _row_notes(rows):
+    for names, note in _row_notes(rows, bool(advised)):
         lines += _wrapped("  ", f"{listed(names)}: {note}", out.width)
     if facts:
         lines += [Text(""), *_notes(prediction, report, out.width, statements)]
@@ -247,12 +250,13 @@ def _lines(prediction: Prediction, rows: Sequence[ReportRow], measured: bool) ->
     return [line_of(row, learns.get(row.name)) for row in rows]
 
 
-def _row_notes(rows: Sequence[ReportRow]) -> list[tuple[list[str], str]]:
-    """Collect the notes on modules; a note on several modules is said once."""
+def _row_notes(rows: Sequence[ReportRow], advised: bool) -> list[tuple[list[str], str]]:
+    """Collect the notes on modules; one on several is said once. advised: that more runs are needed is said already."""
     names: dict[str, list[str]] = {}
     for row in rows:
-        if row.note:
-            names.setdefault(row.note, []).append(row.name or "(root)")
+        for note in re.split(r"; (?=(?:size|change): )", row.note) if row.note else ():
+            if not (advised and TOO_WIDE.fullmatch(note)):
+                names.setdefault(note, []).append(row.name or "(root)")
     return [(each, note) for note, each in names.items()]
 
 

@@ -149,7 +149,7 @@ def test_operations_that_nothing_named_depends_on_are_dropped() -> None:
 
 def test_numbers_that_leave_through_item_are_noted_with_their_line() -> None:
     tape = record_tape(train, 8, 2, seed=0)
-    assert any(".item()" in note and "losses.append" in note for note in tape.notes)
+    assert any(".item() at test_recorder.py:" in note and "losses.append" in note for note in tape.notes)
 
 
 def test_tied_weights_are_one_parameter() -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 import torch
@@ -485,7 +486,8 @@ class Operations(TorchDispatchMode, ABC):
             self._numbers.take(number, ref)
         if called_by_user():
             source = self._origin.source
-            self._note(f"a number leaves the tensors through .item() at {source}: {source.text}")
+            place = f"{PurePath(source.file).name}:{source.line}"
+            self._note(f"a number leaves the tensors through .item() at {place}: {source.text}")
 
     def _are_given(self, arguments: Any) -> bool:
         """Whether nothing in some arguments needs a gradient, was drawn (but whole numbers), or depends on a parameter."""
