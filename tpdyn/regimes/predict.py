@@ -21,6 +21,7 @@ from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.instructions import Combine, Concat, Gather, Slice, operands_of
 from tpdyn.program.program import Mark, Program, View
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
+from tpdyn.regimes.cancelling import divided_remainder
 from tpdyn.regimes.epsilon import where_epsilon_matters
 from tpdyn.regimes.judgement import Judgement, judge, largest_change
 from tpdyn.regimes.prediction import Prediction, Reason, Regime, Row
@@ -91,7 +92,7 @@ def predict(
         sizes=tuple(value.size for value in orders.values),
         changes=tuple(value.moved for value in orders.values),
         entrywise=facts.entrywise,
-        outside=_outside(facts),
+        outside=(*_outside(facts), *_remainder(orders)),
         epsilon={} if exponents or as_written else where_epsilon_matters(orders),
         settles=end.step,
         read=end.orders.program.steps,
@@ -370,6 +371,18 @@ def _outside(facts: Facts) -> tuple[Reason, ...]:
         fix = "give the network its input as data: a tensor that is made before the loop"
         reasons.append(_reason(program, facts.unfed[0], text, fix))
     return tuple(reasons)
+
+
+def _remainder(orders: Orders) -> tuple[Reason, ...]:
+    position = divided_remainder(orders)
+    if position is None:
+        return ()
+    text = (
+        "outside the theory: a normalisation takes away a constant that is all but vanishing parts of its argument. "
+        "It divides by the spread of these parts, of which orders below are no lower bounds"
+    )
+    fix = "let what it normalises vary at initialisation: its weights may start at n^-1/2, say, not at 1/n"
+    return (_reason(orders.program, position, text, fix),)
 
 
 # -- the table ------------------------------------------------------------------------------------------------------
