@@ -22,7 +22,7 @@ ROUND_OFF = 1e-9
 
 
 class Constant(NamedTuple):
-    """A number that all entries share, but for smaller parts: how it is made, a factor, a power of the width."""
+    """A number that all entries share, but for smaller parts. It is told by how it is made, a factor, a power of the width."""
 
     made: Hashable
     factor: float
