@@ -44,6 +44,8 @@ def test_feature_learning_names_those_that_learn(predicted: Callable[..., Predic
     assert sentence(one) == "feature learning: stable, the output learns, and so does fc1"
     both = predicted(Regime.FEATURE_LEARNING, fc1=Fraction(0), fc2=Fraction(0))
     assert sentence(both).endswith("so do fc1 and fc2")
+    returned = tuple(replace(row, kind="output") if row.name == "fc2" else row for row in both.table)
+    assert sentence(replace(both, table=returned)).endswith("so does fc1")
 
 
 def test_the_evidence_counts_every_kind(report: Report) -> None:

@@ -28,7 +28,8 @@ def headline(prediction: Prediction) -> tuple[str, str]:
             name = "OPERATOR REGIME (kernel-like)" if prediction.entrywise else "KERNEL"
             return name, "the output learns, every hidden representation is frozen"
         case Regime.FEATURE_LEARNING:
-            learning = list(dict.fromkeys(row.name for row in prediction.rows() if row.learns))
+            learns = {row.name: row.kind for row in prediction.rows() if row.learns}
+            learning = [name for name, kind in learns.items() if kind != "output"] or list(learns)
             verb = "do" if len(learning) > 1 else "does"
             return "FEATURE LEARNING", f"stable, the output learns, and so {verb} {listed(learning)}"
 
