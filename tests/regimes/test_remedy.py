@@ -173,6 +173,13 @@ def test_the_remedy_counts_what_begins_to_learn_after_the_recorded_steps() -> No
     assert alone > 0.75 and abs(together) < 0.25, (alone, together)
 
 
+def test_no_remedy_is_claimed_where_later_steps_are_too_long_to_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tpdyn.record(opening, widths=(16, 24, 40), steps=3)
+    monkeypatch.setattr(module, "LARGEST_PROGRAM", len(program))
+    assert nearest_maximum(Facts.of(program)).regime is Regime.UNSTABLE
+    assert find_remedy(read(program), Regime.UNSTABLE) is None
+
+
 def test_a_gate_that_is_treated_as_a_hidden_matrix_is_all_that_is_named() -> None:
     assert str(found("gated")) == "multiply initial entries of gate.weight by n^-1/2 (then: feature learning)"
 

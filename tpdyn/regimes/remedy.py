@@ -122,10 +122,14 @@ def _lasting(facts: Facts, exponents: Exponents, epsilon: bool, sites: bool) -> 
     end = settled(orders).orders
     if _missed(end) <= _missed(orders):
         return maximum
-    longer = continued(facts.program, end.program.steps - facts.program.steps)
-    if longer is None or len(longer.program) > LARGEST_PROGRAM:
-        return replace(maximum, regime=judge(end).regime)
-    return search(Facts.of(longer.program), carried(exponents, longer))
+    for further in range(1, end.program.steps - facts.program.steps + 1):  # the fewest steps that show what is missed
+        longer = continued(facts.program, further)
+        if longer is None or len(longer.program) > LARGEST_PROGRAM:
+            break
+        shown = read(longer.program, carried(maximum.exponents, longer), epsilon=epsilon)
+        if _missed(end) <= _missed(shown):
+            return search(shown.facts, carried(exponents, longer))
+    return replace(maximum, regime=judge(end).regime)
 
 
 def _needed(maximum: Maximum, epsilon: bool) -> Moves:
