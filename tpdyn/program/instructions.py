@@ -9,7 +9,7 @@ axis.
 Two instructions are about symmetric matrices as a whole: `Eigenvalues`, and `Spectral`, a function of a matrix.
 Eigenvectors are not values: they are arbitrary in sign, and where eigenvalues coincide. A function of the matrix is not.
 
-Source of the instruction set: the language NETSOR-T+ and Ne-xor-T of Tensor Programs (arXiv 2009.10685, 2308.01814). Here
+Source of the instruction set: the language NETSOR-T+ and NEXORT of Tensor Programs (arXiv 2009.10685, 2308.01814). Here
 it is written per tensor instead of per vector: Contract holds MatMul, Moment and the outer products, Apply holds Nonlin.
 """
 
