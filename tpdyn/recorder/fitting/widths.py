@@ -225,7 +225,8 @@ class _Fitter:
             f"  at width {self.widths[0]}: {mine}\n"
             f"  at width {width}: {other}\n"
             "Recordings can be joined only if each width takes the same steps. If a branch depends on the width, or a "
-            "dim becomes 1 at the smallest width, try other (larger) widths."
+            "dim becomes 1 at the smallest width, try other (larger) widths. Try others, too, if a mask of random numbers holds "
+            "nowhere at one of them."
         )
 
     def check_lengths(self) -> None:
