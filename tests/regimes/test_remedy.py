@@ -85,6 +85,38 @@ def opening(width: int, slower: tuple[str, ...] = (), steps: int = 20) -> Openin
     return model
 
 
+class Convolutions(nn.Module):
+    """As torch initialises them, biases included. Behind a batch norm with a skip connection, if asked for."""
+
+    def __init__(self, width: int, residual: bool) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width) if residual else nn.Identity()
+        self.residual, self.head = residual, nn.Linear(width, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.stem(x))
+        h = torch.relu(self.norm(self.conv(h)) + (h if self.residual else 0.0))
+        return self.head(h.mean((2, 3)))
+
+
+@cache
+def convolved(name: str) -> Program:
+    def train(width: int) -> None:
+        torch.manual_seed(0)
+        model = Convolutions(width, name.startswith("residual"))
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        if name.endswith("Adam"):
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        x, y = torch.randn(4, 1, 4, 4), torch.randn(4, 2)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(x), y).backward()
+            optimizer.step()
+
+    return tpdyn.record(train, widths=(16, 24, 40), verify=False)
+
+
 @cache
 def recorded(name: str) -> Program:
     def train(width: int) -> None:
@@ -109,6 +141,8 @@ def recorded(name: str) -> Program:
 
 @cache
 def program(name: str) -> Program:
+    if name in CONVOLUTIONS:
+        return convolved(name)
     layers, _, optimizer = name.partition(" layers, ")
     return mlp_program(int(layers), "tanh", optimizer) if optimizer else recorded(name)  # type: ignore[arg-type]
 
@@ -126,7 +160,16 @@ def at(name: str, moves: dict[str, Fraction]) -> Orders:
     return read(Facts.of(program(name)).without_decay[0], Exponents(initial=initial, rate=rate))
 
 
-NAMES = ("1 layers, sgd", "2 layers, sgd", "2 layers, adam", "recurrent, SGD", "recurrent, AdamW", "gated")
+CONVOLUTIONS = ("plain, SGD", "plain, Adam", "residual, SGD", "residual, Adam")
+NAMES = (
+    "1 layers, sgd",
+    "2 layers, sgd",
+    "2 layers, adam",
+    "recurrent, SGD",
+    "recurrent, AdamW",
+    "gated",
+    *CONVOLUTIONS,
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -187,6 +230,15 @@ def test_a_gate_that_is_treated_as_a_hidden_matrix_is_all_that_is_named() -> Non
 def test_where_the_initial_entries_of_a_matrix_are_enough_no_bias_is_named() -> None:
     raised = [symbol for symbol, move in found("recurrent, SGD").moves.items() if symbol.endswith(":b") and move < 0]
     assert raised == ["core.weight_ih_l0:b"]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_the_biases_of_convolutions_begin_as_they_do(name: str) -> None:
+    """torch's own are of size n^-1/2, and the matrices' products of order 1 beside them are enough."""
+    moves = found(name).moves
+    assert {symbol: move for symbol, move in moves.items() if symbol.endswith(":b")} == {"head.weight:b": HALF}
+    by_adam = {"conv.weight:c": ONE, "head.weight:c": ONE}
+    assert not name.endswith("Adam") or {symbol: moves[symbol] for symbol in moves if symbol.endswith(":c")} == by_adam
 
 
 def test_weight_decay_is_told_to_move_with_the_rates() -> None:
