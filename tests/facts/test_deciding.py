@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import tpdyn
+from tests.slopes import slope_of
 from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.program.builder import Builder
 from tpdyn.program.instructions import Law, Leaf, LeafKind
+from tpdyn.regimes.prediction import Regime
 
 N = Builder.n
 
@@ -161,3 +172,171 @@ def test_a_linear_map_of_wide_features_is_fed_whatever_is_asked_of_its_weights()
     penalty = b.einsum("o->", b.einsum("o,o->o", w, w))
     b.mark("loss", "loss", b.combine((1, b.einsum("b,b->", out, out)), (1, penalty)))
     assert not Facts.of(b.build()).unfed
+
+
+# -- scripts that train several networks, or return several values ---------------------------------------------------
+
+
+class Net(nn.Module):
+    def __init__(self, width: int, inputs: int = 4, outputs: int = 1) -> None:
+        super().__init__()
+        self.first, self.hidden, self.out = nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, outputs)
+        nn.init.normal_(self.out.weight, std=1 / width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.hidden(torch.tanh(self.first(x)))))
+
+
+class Generator(Net): ...
+
+
+class Pair(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.one, self.other = Net(width), Net(width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.one(x), self.other(x)
+
+
+class Body(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.hidden = nn.Linear(4, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.hidden(torch.tanh(self.first(x))))
+
+
+def adam(net: Net | Body, *readouts: Tensor, fast: bool = False) -> torch.optim.Optimizer:
+    """Adam at the rates of maximal update, readouts first of all. fast: they learn faster by n^1/2, so that the output grows."""
+    width = net.hidden.in_features
+    own = (net.out.weight,) if isinstance(net, Net) else ()
+    small = [net.first.weight, net.first.bias, net.hidden.bias]
+    rates: list[tuple[list[Tensor], float]] = [(small, 0.1), ([net.hidden.weight], 0.1 / width)]
+    rates.append(([*own, *readouts], width ** (-0.5 if fast else -1)))
+    return torch.optim.Adam([{"params": each, "lr": 0.01 * rate} for each, rate in rates])
+
+
+def samples() -> tuple[Tensor, Tensor]:
+    made = torch.Generator().manual_seed(7)
+    return torch.randn(8, 4, generator=made), torch.randn(8, 3, generator=made)
+
+
+def adversaries(width: int, fast: str) -> None:
+    z, x = samples()
+    generator, critic = Generator(width, outputs=3), Net(width, inputs=3)
+    steps, judges = adam(generator, fast=fast == "generator"), adam(critic, fast=fast == "critic")
+    for _ in range(3):
+        judges.zero_grad()
+        (critic(generator(z).detach()).mean() - critic(x).mean()).backward()
+        judges.step()
+        steps.zero_grad()
+        (-critic(generator(z)).mean()).backward()
+        steps.step()
+
+
+def taught(width: int, fast: str) -> None:
+    """The teacher is called first, with gradients, and no step changes it."""
+    z, _ = samples()
+    teacher, student = Generator(width), Net(width)
+    optimizer = adam(student, fast=fast == "student")
+    for _ in range(3):
+        wanted = teacher(z).detach()
+        optimizer.zero_grad()
+        F.mse_loss(student(z), wanted).backward()
+        optimizer.step()
+
+
+def paired(width: int, fast: str) -> None:
+    z, x = samples()
+    model = Pair(width)
+    optimizers = [adam(model.one, fast=fast == "one"), adam(model.other, fast=fast == "other")]
+    for _ in range(3):
+        one, other = model(z)
+        model.zero_grad()
+        (F.mse_loss(one, x[:, :1]) + F.mse_loss(other, x[:, 1:2])).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def headed(width: int, fast: str) -> None:
+    """Two heads on one body, each a module of its own."""
+    z, x = samples()
+    body, head, other = Body(width), nn.Linear(width, 1), nn.Linear(width, 1)
+    optimizers = [adam(body, head.weight, fast=fast == "head"), adam(body, other.weight, fast=fast == "other")]
+    nn.init.normal_(head.weight, std=1 / width)
+    nn.init.normal_(other.weight, std=1 / width)
+    for _ in range(3):
+        h = body(z)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        (F.mse_loss(head(h), x[:, :1]) + F.mse_loss(other(h), x[:, 1:2])).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def read_in_the_script(width: int, fast: str, seen: list[Tensor] | None = None) -> None:
+    z, x = samples()
+    body, readout = Body(width), (torch.randn(width, 1) / width).requires_grad_()
+    optimizer = adam(body, readout, fast=fast == "readout")
+    for _ in range(3):
+        y = body(z) @ readout
+        if seen is not None:
+            seen.append(y.detach())
+        optimizer.zero_grad()
+        F.mse_loss(y, x[:, :1]).backward()
+        optimizer.step()
+
+
+Script = Callable[[int, str], None]
+GROWS: list[tuple[Script, str, str, int]] = [
+    (adversaries, "critic", "Net", 1),
+    (adversaries, "generator", "output", 2),
+    (taught, "student", "Net", 1),
+    (paired, "one", "one", 1),
+    (paired, "other", "other", 1),
+    (headed, "head", "head", 1),
+    (headed, "other", "other", 1),
+]
+
+
+@pytest.mark.parametrize(("script", "fast", "name", "step"), GROWS)
+def test_whatever_a_trained_network_returns_must_not_grow(script: Script, fast: str, name: str, step: int) -> None:
+    def train(width: int) -> None:
+        script(width, fast)
+
+    prediction = tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), verify=False), remedy=False)
+    orders = {row.step: row.change for row in prediction.rows() if row.name == name}
+    assert (prediction.regime, orders[step]) == (Regime.UNSTABLE, Fraction(1, 2))
+    assert abs(slope_of(train, name, step) - 0.5) < 0.2
+
+
+@pytest.mark.parametrize("script", [adversaries, taught, paired, headed, read_in_the_script])
+def test_at_the_rates_of_maximal_update_all_of_them_learn_features(script: Script) -> None:
+    program = tpdyn.record(lambda width: script(width, ""), widths=(16, 24, 40), verify=False)
+    assert tpdyn.predict(program, remedy=False).regime is Regime.FEATURE_LEARNING
+
+
+def test_what_a_script_reads_out_of_a_representation_itself_must_not_grow_either() -> None:
+    program = tpdyn.record(lambda width: read_in_the_script(width, "readout"), widths=(16, 24, 40), verify=False)
+    reason = tpdyn.predict(program, remedy=False).reasons[0]
+    assert "changes at order +1/2 in step 1: the update of readout" in reason.text
+    changes = []
+    for width in (64, 1024):
+        read_in_the_script(width, "readout", seen := [])
+        changes.append(float((seen[1] - seen[0]).abs().mean()))
+    assert 16**0.35 < changes[1] / changes[0] < 16**0.65
+
+
+def test_a_readout_is_counted_at_the_end_of_its_sum_where_that_has_a_name_and_a_norm_is_none() -> None:
+    b, h = begun()
+    bare = b.einsum("bo,o->b", h, b.parameter("u", (N,)))
+    product = b.einsum("bo,o->b", h, b.parameter("v", (N,)))
+    biased = b.mark("output", "output", b.combine((1, product), (1, b.parameter("c", ()))))
+    summed = b.einsum("bo->b", b.einsum("bo,o->bo", h, b.parameter("w", (N,))))
+    norms = b.einsum("bo,bo->b", h, h)
+    facts = Facts.of(b.build())
+    assert facts.readouts == (bare, biased, summed)
+    assert product not in facts.counting
+    assert norms not in facts.counting

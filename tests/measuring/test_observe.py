@@ -459,3 +459,18 @@ def test_entries_that_are_infinite_in_the_base_too_do_not_change() -> None:
     seen = observe(train)
     assert 0 < seen.values[1, "output", "change"] < np.inf
     assert not seen.broken_by(STEPS)
+
+
+def test_the_base_is_what_the_first_update_finds_and_not_what_a_dry_run_found() -> None:
+    observer = Observer(2)
+    with observer.watch:
+        model, x = nn.Linear(3, 4, bias=False), torch.ones(2, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        model(x)
+        nn.init.constant_(model.weight, 2.0)
+        for _ in range(2):
+            model(x).sum().backward()
+            optimizer.step()
+    seen = observer.finish().values
+    assert seen[0, "output#2", "size"] == seen[1, "output", "size"] == 6
+    assert seen[0, "output#2", "change"] == seen[1, "output", "change"] == 0

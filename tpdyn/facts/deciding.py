@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 
 from tpdyn.pointwise import lookup
-from tpdyn.program.instructions import Apply
+from tpdyn.program.instructions import Apply, Combine, Contract
 from tpdyn.program.program import Program
 
 
@@ -61,6 +61,30 @@ def scalars(program: Program, from_parameters: Sequence[bool]) -> tuple[tuple[in
         for operand in statement.instruction.operands
         if not program.statements[operand.var].wide_axes and from_parameters[operand.var]
     )
+
+
+def readouts(program: Program, computed: Iterable[int], weights: Container[int]) -> tuple[int, ...]:
+    """List the numbers that weights read out of representations. With a bias it is the sum that counts, if that has a name.
+
+    Only some of them are marked as outputs. The second of a pair is not, nor is what a script computes behind a network.
+    """
+    named = {var for mark in program.marks if mark.kind != "loss" for var in mark.view.pieces}
+    numbers = [position for position in computed if not program.statements[position].wide_axes]
+    ends: dict[int, int] = {}
+    for position in reversed(numbers):
+        end = ends.setdefault(position, position)
+        if isinstance(program.statements[position].instruction, Combine) and end in named:
+            ends |= {var: end for var in program.reads[position] if var not in named}
+
+    def product(position: int) -> bool:
+        return isinstance(program.statements[position].instruction, Contract)
+
+    def reads_out(position: int) -> bool:
+        wide = [var for var in program.reads[position] if program.statements[var].wide_axes]
+        summed = [var for var in wide if len(wide) == 1 and product(var)]  # of a product entry by entry
+        return any(var in weights for var in (*wide, *(each for var in summed for each in program.reads[var])))
+
+    return tuple(dict.fromkeys(ends[position] for position in numbers if product(position) and reads_out(position)))
 
 
 def outputs(program: Program) -> tuple[int, ...]:

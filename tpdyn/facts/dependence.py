@@ -11,8 +11,10 @@ Answers = tuple[bool, ...]
 """One answer a statement."""
 
 
-def depends_on(program: Program, kind: LeafKind, behind: Container[int] = (), *, samples: bool = False) -> Answers:
-    """Mark the values that depend on leaves of a kind. Values in `behind` stop the dependence.
+def depends_on(
+    program: Program, kind: LeafKind, behind: Container[int] = (), *, samples: bool = False, also: Container[int] = ()
+) -> Answers:
+    """Mark the values that depend on leaves of a kind. Values in `behind` stop the dependence. also: leaves of any kind.
 
     samples: leave out leaves all of whose axes are wide. They hold no sample for which to compute something. The vector that
     spectral norm keeps for its power iteration is one.
@@ -25,7 +27,8 @@ def depends_on(program: Program, kind: LeafKind, behind: Container[int] = (), *,
         instruction = statement.instruction
         if isinstance(instruction, Leaf):
             vector = samples and 0 < len(statement.shape) == len(statement.wide_axes)
-            depends.append(instruction.kind == kind and not vector)
+            meant = instruction.kind == kind or position in also
+            depends.append(meant and not vector and position not in behind)
         else:
             depends.append(position not in behind and any(depends[operand.var] for operand in operands_of(instruction)))
     return tuple(depends)

@@ -9,7 +9,7 @@ facts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -204,7 +204,7 @@ class Facts:
 
     @cached_property
     def _from_parameters(self) -> tuple[bool, ...]:
-        return depends_on(self.program, "parameter")
+        return depends_on(self.program, "parameter", also=self.owner)
 
     @cached_property
     def folded(self) -> Mapping[int, Fraction]:
@@ -245,9 +245,16 @@ class Facts:
     @cached_property
     def outputs(self) -> tuple[int, ...]:
         """What the network returns, step by step, behind the multipliers that follow it in the script."""
-        returned = deciding.outputs(self.program)
-        positions = [each for position in returned for each in behind(self.program, self.folded, position)]
-        return tuple(dict.fromkeys(positions))
+        return self._behind(deciding.outputs(self.program))
+
+    @cached_property
+    def readouts(self) -> tuple[int, ...]:
+        """The numbers that weights read out of representations, behind their multipliers."""
+        return self._behind(deciding.readouts(self.program, self.computed, self.weights))
+
+    def _behind(self, values: Iterable[int]) -> tuple[int, ...]:
+        found = (each for position in values for each in behind(self.program, self.folded, position))
+        return tuple(dict.fromkeys(found))
 
     @cached_property
     def scalars(self) -> tuple[tuple[int, int], ...]:
@@ -256,8 +263,9 @@ class Facts:
 
     @cached_property
     def counting(self) -> tuple[int, ...]:
-        """The values that must not grow: representations, outputs and scalars, in order."""
-        return tuple(sorted({*self.representations, *self.outputs, *(value for value, _ in self.scalars)}))
+        """The values that must not grow: representations, outputs, numbers that are read out, and scalars, in order."""
+        scalars = (value for value, _ in self.scalars)
+        return tuple(sorted({*self.representations, *self.outputs, *self.readouts, *scalars}))
 
     # -- optimizers and functions ---------------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from tpdyn.program.program import Program
 
 def owner(program: Program) -> Mapping[int, str]:
     """Map each version of a parameter, the leaf included, to its name."""
-    return {var: p.name for p in program.parameters for view in p.versions for var in view.pieces}
+    versions = {var: p.name for p in program.parameters for view in p.versions for var in view.pieces}
+    return versions | {var: later.parameter.name for var, later in later_versions(program).items()}
 
 
 def gradient_of(program: Program) -> Mapping[int, str]:

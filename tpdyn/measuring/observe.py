@@ -129,7 +129,7 @@ class Observer:
         if len(self.watch.module_stack) != 1:
             return
         with torch.no_grad():
-            self._remember(module)
+            self._remember(module, anew=not self.watch.backwards and not self.watch.step)
             kept = pytree.tree_map_only(Tensor, lambda t: t.detach().clone() if _is_data(t) else t, args)
         versions = [t._version for t in pytree.tree_leaves(args) if isinstance(t, Tensor) and not t.is_inference()]
         state = State(module, copies=True)
@@ -205,21 +205,21 @@ class Observer:
 
     # -- the base -------------------------------------------------------------------------------------------------
 
-    def _remember(self, root: nn.Module) -> None:
-        """Keep the initial values of a module that is called for the first time."""
-        if id(root) in self._known_roots:
+    def _remember(self, root: nn.Module, anew: bool = False) -> None:
+        """Keep the initial values of a module that is called for the first time. anew: the run before was dry, it may be."""
+        if id(root) in self._known_roots and not anew:
             return
         parameters = dict(root.named_parameters())
         if any(is_lazy(parameter) for parameter in parameters.values()):
             return  # they have no value before the first forward pass; `_repeat` comes back
         self._known_roots[id(root)] = root
         for name, parameter in parameters.items():
-            if id(parameter) not in self._initial:
+            if anew or id(parameter) not in self._initial:
                 self._initial[id(parameter)] = (parameter, parameter.detach().clone())
             self._named[id(root), name] = self._initial[id(parameter)][1]
         for module in root.modules():
             for name, buffer in module._buffers.items():
-                if buffer is not None:
+                if buffer is not None and (id(module), name) not in self._buffers:
                     self._buffers[id(module), name] = buffer.detach().clone()
 
     def _repeat(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from tpdyn.program.program import Origin
+from tpdyn.recorder.live.finish import returned
 from tpdyn.recorder.live.recorder import record_tape
-from tpdyn.recorder.live.tape import Node, Ref, Tape, behind
+from tpdyn.recorder.live.tape import Node, Ref, Tape, TapeMark, behind
 
 
 def node(*args: object, **kwargs: object) -> Node:
@@ -66,3 +67,14 @@ def test_what_is_drawn_before_training_is_initialisation_if_parameters_depend_on
 def test_every_parameter_has_a_gradient_for_each_step_and_a_version_more() -> None:
     tape = recorded()
     assert [(len(p.versions), len(p.gradients)) for p in tape.parameters] == [(3, 2)] * 4
+
+
+def test_what_a_teacher_returns_is_no_output_though_it_is_called_first() -> None:
+    marks = [TapeMark("output", "output", 0, Ref(0)), TapeMark("module", "Student", 0, Ref(1))]
+
+    def kinds(**trained: bool) -> list[str]:
+        return [mark.kind for mark in returned(marks, {name.replace("root", ""): it for name, it in trained.items()})]
+
+    assert kinds(root=True, Student=True) == ["output", "module"]
+    assert kinds(root=False, Student=True) == ["module", "module"]
+    assert kinds(root=False, Student=False) == kinds(Student=True) == ["output", "module"]

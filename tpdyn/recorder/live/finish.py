@@ -7,6 +7,7 @@ the first forward pass are initialisation if parameters or buffers depend on the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,15 @@ def used(marks: list[TapeMark], nodes: list[Node], parameters: list[TapeParamete
             calls[key] += 1
             kept.append(replace(mark, name=name if calls[key] == 1 else f"{name}#{calls[key]}"))
     return kept
+
+
+def returned(marks: list[TapeMark], trained: Mapping[str, bool]) -> list[TapeMark]:
+    """Take a teacher for none of the outputs: it returns targets, and others beside it are trained.
+
+    trained: of each module that the script calls, whether a step changes it; "" is the root.
+    """
+    teaches = not trained.get("", True) and any(trained.values())
+    return [replace(mark, kind="module") if mark.kind == "output" and teaches else mark for mark in marks]
 
 
 def finished_tape(

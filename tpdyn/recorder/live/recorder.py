@@ -26,7 +26,7 @@ from tpdyn.recorder.errors import RecordingError, Told
 from tpdyn.recorder.fitting.declared import numbers_named
 from tpdyn.recorder.live.beginnings import told
 from tpdyn.recorder.live.choices import Choices
-from tpdyn.recorder.live.finish import finished_tape, used
+from tpdyn.recorder.live.finish import finished_tape, returned, used
 from tpdyn.recorder.live.frames import source_of, user_source
 from tpdyn.recorder.live.hooks import (
     StopRecording,
@@ -105,6 +105,7 @@ class Recorder(Operations):
         self._by_hand: set[int] = set()  # storages of leaves that were written, and that no optimizer steps
         self._exempt: set[int] = set()  # storages that an optimizer steps
         self._losses: dict[int, int] = {}
+        self._outermost: dict[str, nn.Module] = {}  # those that the script calls itself, by path
         self._backward_source = Source()  # the line that called backward
         self._stepping: list[Tensor] = []  # the parameters of the optimizer that steps now
         self._unused = unused
@@ -173,6 +174,12 @@ class Recorder(Operations):
         parameters = list(self._parameters.values())
         if not self._unused:
             self._tape.marks = used(self._tape.marks, self._nodes, [parameter for _, parameter in parameters])
+        stepped = {id(tensor) for tensor, _ in parameters}
+        trained = {
+            path: any(id(parameter) in stepped for parameter in module.parameters())
+            for path, module in self._outermost.items()
+        }
+        self._tape.marks = returned(self._tape.marks, trained)
         self._finished = finished_tape(self._tape, self.watch, parameters, self._inputs, now)
 
     # -- evaluations ----------------------------------------------------------------------------------------------
@@ -263,6 +270,8 @@ class Recorder(Operations):
 
     def _on_module_exit(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self._plain.run(module, False)
+        if not self.watch.module_stack:
+            self._outermost[name.partition("#")[0]] = module
         if name and not name.startswith("#"):
             self._mark("module", name, output)
 
