@@ -11,6 +11,7 @@ from tests.slopes import slope_of
 from tpdyn.exponents import ZERO
 from tpdyn.program.base import later_versions
 from tpdyn.program.builder import Builder
+from tpdyn.regimes.prediction import Regime
 
 
 def test_later_versions_are_read_as_the_first_and_know_the_one_before() -> None:
@@ -116,6 +117,11 @@ def test_what_a_script_writes_over_a_parameter_before_a_pass_is_a_change_of_it(w
     rows = tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), verify=False), remedy=False).rows()
     assert [row.change for row in rows if row.name == "first" and row.step] == [ZERO, ZERO]
     assert abs(slope_of(train, "first", 1, seeds=1)) < 0.1
+
+
+def test_weights_that_are_loaded_are_weights_of_a_network() -> None:
+    program = tpdyn.record(lambda width: written(loaded, width), widths=(16, 24, 40), verify=False)
+    assert tpdyn.predict(program, remedy=False).regime is Regime.FEATURE_LEARNING
 
 
 def test_a_step_that_is_not_counted_changes_what_the_next_pass_reads() -> None:
