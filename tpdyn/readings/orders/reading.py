@@ -327,7 +327,8 @@ class _Reader:
         if left is not None and not self.exponents.site:
             change = self._linear(left.change, lambda value: value.total, self.exponents.rate, owner)
             return Value(first.base, tidy(change, first.wide), None, first.wide)
-        power = -self.exponents.rate.get(owner, ZERO)
+        written = statement.origin.phase == "data"  # by the script itself, with no learning rate
+        power = ZERO if written else -self.exponents.rate.get(owner, ZERO)
         change = [*last.change, *self._decayed(combine, previous, last, power)]
         values = self._through_multipliers(statement, operands)
         axes_of = self.facts.layout(position).operands
