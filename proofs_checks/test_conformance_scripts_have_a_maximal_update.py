@@ -32,7 +32,7 @@ PARTLY = {
     "memories of tokens": "block must not vanish at initialisation",
     "outer and trace": "a product must not grow with the width at initialisation",
     "GAN": "must not vanish at initialisation",
-    "linear recurrent unit": "block must not vanish at initialisation",
+    "linear recurrent unit": "the change of block must not grow with the width",
     "nn.Bilinear": "form must not vanish at initialisation",
     "MAML, SGD": "a product must change at order 0",
 }

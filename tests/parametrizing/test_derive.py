@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
 from torch import nn
 
 import tpdyn
+from tpdyn.facts.facts import Facts
 from tpdyn.parametrizing.derive import derive, symmetries
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.program.program import Program
 from tpdyn.regimes.prediction import Regime
+from tpdyn.regimes.remedy import nearest_maximum
 
 HALF, ZERO, ONE = Fraction(1, 2), Fraction(0), Fraction(1)
 Step = Callable[[], object]
@@ -465,3 +467,55 @@ def test_parts_of_a_packed_weight_share_its_exponents_and_their_conflict_is_told
         "the change of both must not grow with the width",
         "both must not vanish at initialisation",
     ]
+
+
+# -- outputs that grow, and weights that the script writes ---------------------------------------------------------------
+
+
+def embeddings(width: int) -> None:
+    """A network that returns vectors of a growing length, and their triplet loss, which is a norm over them."""
+    model = nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, width))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    while True:
+        optimizer.zero_grad()
+        made = model(x)
+        nn.functional.triplet_margin_loss(made[:2], made[1:3], made[2:]).backward()
+        optimizer.step()
+
+
+def test_a_loss_that_stands_for_vectors_of_a_growing_length_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking that it does not left no stable point, and halved exponents until they had no small denominator."""
+    program = tpdyn.record(embeddings, widths=(16, 24, 40), steps=2)
+    found = derive(program)
+    assert found.maximal and not found.conflicts
+    facts = Facts.of(program)
+    assert facts.outputs and not set(facts.outputs) & set(facts.counting)
+    asking = Facts(program)
+    monkeypatch.setitem(asking.__dict__, "counting", tuple(sorted({*facts.counting, *facts.outputs})))
+    maximum = nearest_maximum(asking)
+    assert maximum.unmet and max(x.denominator for x in maximum.point) <= 64
+
+
+@pytest.mark.parametrize("optimizer_of", [torch.optim.SGD, torch.optim.Adam])
+def test_lookahead_has_the_rates_of_its_optimizer(optimizer_of: Callable[..., torch.optim.Optimizer]) -> None:
+    """What a script writes over weights holds the rates of the versions in it, and no other. They were taken twice."""
+
+    def train(width: int, ahead: bool) -> None:
+        model = nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 3))
+        optimizer = optimizer_of(model.parameters(), lr=0.1)
+        slow = [p.detach().clone() for p in model.parameters()]
+        x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+        while True:
+            optimizer.zero_grad()
+            (model(x) - 1).square().mean().backward()
+            optimizer.step()
+            with torch.no_grad():
+                for s, p in zip(slow if ahead else (), model.parameters(), strict=False):
+                    s.add_(p - s, alpha=0.5)
+                    p.copy_(s)
+
+    plain, ahead = (
+        derive(tpdyn.record(partial(train, ahead=each), widths=(16, 24, 40), steps=2)) for each in (False, True)
+    )
+    assert ahead.exponents == plain.exponents

@@ -60,15 +60,23 @@ def separate(program: Program, width: int, seed: int, leaves: Mapping[str, Tenso
 def compare(
     program: Program, width: int, found: Mapping[int, Pair[Tensor]], seeds: Sequence[int], leaves: Mapping[str, Tensor]
 ) -> None:
+    """Compare with separate runs; a product of two large values may cancel, so their round-off counts."""
+    round_off = max(1e-9, 1e-13 * largest(found) ** 2)
     for number, seed in enumerate(seeds):
         alone = separate(program, width, seed, leaves)
         for position, pair in found.items():
             for mine, its in zip(pair, alone[position], strict=True):
                 if mine is not None:
                     torch.testing.assert_close(
-                        mine[min(number, len(mine) - 1)], its, rtol=1e-8, atol=1e-9, equal_nan=True,
+                        mine[min(number, len(mine) - 1)], its, rtol=1e-8, atol=round_off, equal_nan=True,
                         msg=lambda text, at=position: f"{program.statements[at].name}: {text}",
                     )  # fmt: skip
+
+
+def largest(found: Mapping[int, Pair[Tensor]]) -> float:
+    """The largest finite entry."""
+    values = [each.double().abs().nan_to_num(0, 0) for pair in found.values() for each in pair if each is not None]
+    return max((float(each.max()) for each in values if each.numel()), default=0.0)
 
 
 def divides_round_off(program: Program, found: Mapping[int, Pair[Tensor]]) -> bool:
@@ -111,7 +119,7 @@ def test_seeds_of_training_programs_are_the_separate_runs_to_round_off(program: 
     batched = Batched(program, 8, range(len(program)), leaves=leaves)
     for seeds in ((3, 4), (5,)):  # prepared once
         found = heard(program, batched.rule(seeds))
-        assume(not divides_round_off(program, found))
+        assume(not divides_round_off(program, found) and largest(found) < 1e5)  # nor explodes
         compare(program, 8, found, seeds, leaves)
 
 

@@ -146,8 +146,11 @@ class _Forms:
         return _collected(parts)
 
     def _of_version(self, position: int, statement: Statement, combine: Combine) -> tuple[Form, bool]:
-        """Write a version as leaf and increments; say whether others than the version before bring parts of leaves."""
-        name = (self.owner[position],)
+        """Write a version as leaf and increments; say whether others than the version before bring parts of leaves.
+
+        What a script writes itself holds no learning rate, but for those that it takes from versions.
+        """
+        name = () if statement.origin.phase == "data" else (self.owner[position],)
         anew = False
         parts: list[tuple[Atom | None, Scaling]] = [(None, combine.constant)]
         for scale, operand in combine.terms:

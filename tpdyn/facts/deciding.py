@@ -7,6 +7,7 @@ still. In a recorded program, their dependences and their uses tell which values
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from typing import Literal
 
 from tpdyn.pointwise import lookup
 from tpdyn.program.instructions import Apply, Combine, Contract
@@ -87,11 +88,13 @@ def readouts(program: Program, computed: Iterable[int], weights: Container[int])
     return tuple(dict.fromkeys(ends[position] for position in numbers if product(position) and reads_out(position)))
 
 
+def marked(program: Program, kind: Literal["output", "loss"]) -> tuple[int, ...]:
+    """List the values that are marked so, step by step."""
+    return tuple(var for mark in program.marks if mark.kind == kind for var in mark.view.pieces)
+
+
 def outputs(program: Program) -> tuple[int, ...]:
     """List what the network returns, step by step; its losses if outputs are not marked, or are representations."""
-    returned, losses = (
-        tuple(var for mark in program.marks if mark.kind == kind for var in mark.view.pieces)
-        for kind in ("output", "loss")
-    )
+    returned, losses = marked(program, "output"), marked(program, "loss")
     wide = any(program.statements[var].wide_axes for var in returned)
     return losses if losses and (wide or not returned) else returned

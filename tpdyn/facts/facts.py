@@ -263,9 +263,13 @@ class Facts:
 
     @cached_property
     def counting(self) -> tuple[int, ...]:
-        """The values that must not grow: representations, outputs, numbers that are read out, and scalars, in order."""
+        """The values that must not grow: representations, outputs, numbers that are read out, and scalars, in order.
+
+        A loss that stands for a representation may: it may be a sum over the width (VICReg).
+        """
         scalars = (value for value, _ in self.scalars)
-        return tuple(sorted({*self.representations, *self.outputs, *self.readouts, *scalars}))
+        returned = self._behind(deciding.marked(self.program, "output")) or self.outputs
+        return tuple(sorted({*self.representations, *returned, *self.readouts, *scalars}))
 
     # -- optimizers and functions ---------------------------------------------------------------------------------------
 

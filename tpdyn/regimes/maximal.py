@@ -60,6 +60,8 @@ _WEIGHTS: dict[Demand, Fraction] = {
     "moves": Fraction(10),
     "learns": Fraction(1),
 }
+_FINEST = 64
+"""The largest denominator of a point between two others. Requirements that jump from cell to cell are never met there."""
 _GIVEN_UP, _DISTANCE, _NEW_MULTIPLIER = Fraction(1, 100), Fraction(1, 10000), Fraction(1, 20)
 
 
@@ -176,7 +178,7 @@ def maximal_update(
             continue
         if not search.give_up(at):
             halfway = tuple((x + y) / 2 for x, y in zip(at.point, search.propose(at, origin), strict=True))
-            if halfway in search.seen:
+            if halfway in search.seen or max(x.denominator for x in halfway) > _FINEST:
                 break
             at = search.look(halfway)
     regime = judge(read(search.facts, coordinates.at(at.point), epsilon=epsilon)).regime

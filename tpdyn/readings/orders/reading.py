@@ -323,11 +323,12 @@ class _Reader:
         if not isinstance(combine, Combine):
             value = self._read(position, statement, operands)
             return Value(first.base, tidy([*value.total, *first.base], first.wide), None, first.wide, True)
+        written = statement.origin.phase == "data"  # by the script itself, with no learning rate
         left = self.facts.cancelled.get(position)
         if left is not None and not self.exponents.site:
-            change = self._linear(left.change, lambda value: value.total, self.exponents.rate, owner)
+            constant = "" if written else owner
+            change = self._linear(left.change, lambda value: value.total, self.exponents.rate, constant)
             return Value(first.base, tidy(change, first.wide), None, first.wide)
-        written = statement.origin.phase == "data"  # by the script itself, with no learning rate
         power = ZERO if written else -self.exponents.rate.get(owner, ZERO)
         change = [*last.change, *self._decayed(combine, previous, last, power)]
         values = self._through_multipliers(statement, operands)
