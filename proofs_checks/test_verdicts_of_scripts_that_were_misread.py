@@ -207,16 +207,7 @@ def predicted(train: Script, steps: int = STEPS) -> Prediction:
     return tpdyn.predict(tpdyn.record(train, widths=(16, 24, 40), steps=steps, verify=False), remedy=False)
 
 
-LOOSE = pytest.mark.xfail(
-    strict=True, reason="a dense term is merged with a rare one: gradients are read a quarter too large"
-)
-LOOSE_ONES = ("relu", "leaky relu", "encoder")
-KINKED = [
-    pytest.param(name, adam, id=f"{name}-{adam}", marks=LOOSE if adam and name in LOOSE_ONES else ())
-    for name in (*KINKS, "encoder")
-    for adam in (False, True)
-    if not QUICK or name == "encoder"
-]
+KINKED = [(name, adam) for name in (*KINKS, "encoder") for adam in (False, True) if not QUICK or name == "encoder"]
 
 
 @pytest.mark.parametrize(("name", "adam"), KINKED)

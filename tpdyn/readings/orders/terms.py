@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache, reduce
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar, cast, final
 
@@ -145,7 +146,7 @@ def _tied_with_first(ranked: Sequence[Term]) -> int:
 
 
 def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
-    """Merge terms in pairs where entries are rare: the smallest two of equal order, else the smallest two.
+    """Merge terms in pairs where entries are rare: neighbours by size whose orders and means are nearest.
 
     To merge what is dense with what is rare costs more than size: it stays so for every later product.
     """
@@ -154,13 +155,22 @@ def _merged_in_pairs(terms: Sequence[Term], most: int) -> list[Term]:
     found = list(terms)
     while len(found) > max(most, 1):
         ranked = _ranked(found)
-        sizes = [term.rms_order for term in ranked]
-        ties = [k for k in reversed(range(len(ranked) - 1)) if meets(sizes[k], sizes[k + 1])]
-        k = ties[0] if ties else len(ranked) - 2
-        for term in ranked[:k]:
-            _count_on_rank(term, ranked[k])
+        for larger, smaller in pairwise(ranked):
+            _count_on_rank(larger, smaller)
+        gaps = [_gap(larger, smaller) for larger, smaller in pairwise(ranked)]
+        k = len(gaps) - 1
+        for j in reversed(range(k)):
+            k = j if exceeds(gaps[k], gaps[j]) else k
         found = [*ranked[:k], *ranked[k + 2 :], _as_one(ranked[k : k + 2])]
     return found
+
+
+def _gap(one: Term, other: Term) -> Fraction:
+    """Return by how much entries or mean of one of the two grow if they are merged."""
+    sizes = [one.order, other.order, one.mean_order, other.mean_order]
+    if any(isinstance(size, float) for size in sizes):
+        return cast("Fraction", math.inf)
+    return largest([sizes[0] - sizes[1], sizes[1] - sizes[0], sizes[2] - sizes[3], sizes[3] - sizes[2]])
 
 
 def _are_numbers(terms: Sequence[Term]) -> bool:
@@ -173,9 +183,9 @@ def _merged_in_units(terms: Sequence[Term], most: int) -> list[Term]:
     found = [(cast("Rational", term.order).units, cast("Rational", term.rarity).units, term.parity) for term in terms]
     while len(found) > max(most, 1):
         found.sort(key=lambda each: (each[1] - 2 * each[0], each[2].rank))
-        doubled = [2 * order - rarity for order, rarity, _ in found]  # root mean squares
-        ties = [k for k in reversed(range(len(found) - 1)) if doubled[k] == doubled[k + 1]]
-        k = ties[0] if ties else len(found) - 2
+        gaps = [max(abs(o - p), abs(o - r - p + q)) for (o, r, _), (p, q, _) in pairwise(found)]
+        nearest = min(gaps)
+        k = max(k for k, gap in enumerate(gaps) if gap == nearest)
         (one, rare, parity), (other, rarer_one, second) = found[k : k + 2]
         order, mean = max(one, other), max(one - rare, other - rarer_one)
         found = [*found[:k], *found[k + 2 :], (order, order - mean, hull(parity, second))]
