@@ -35,6 +35,7 @@ PARTLY = {
     "linear recurrent unit": "the change of block must not grow with the width",
     "nn.Bilinear": "form must not vanish at initialisation",
     "MAML, SGD": "a product must change at order 0",
+    "MAML, AdamW": "a product must not vanish at initialisation",
 }
 """Scripts (by how their names begin) whose demands contradict each other, and what the conflict says. A key that is linear in
 what it meets is in step with it only after training. A bilinear form sums over two wide dims, and its change over both. The
