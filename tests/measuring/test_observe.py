@@ -212,6 +212,23 @@ def test_gradient_sizes_are_those_after_clipping_and_parameters_change_from_thei
     assert seen.values[1, "weight", "parameter change"] == pytest.approx(kept[0], rel=1e-4)
 
 
+def test_both_parts_of_complex_numbers_count() -> None:
+    """The imaginary part was left out, and torch warned of it."""
+
+    def train() -> None:
+        weight = torch.full((3, 3), 1 + 3j, requires_grad=True)
+        optimizer = torch.optim.SGD([weight], lr=0.5)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            weight.imag.sum().backward()
+            optimizer.step()
+
+    seen = observe(train)
+    assert [seen.values[t, "weight", "gradient size"] for t in range(STEPS)] == [0.5] * STEPS
+    assert [seen.values[t, "weight", "parameter size"] for t in range(STEPS)] == [2.0] * STEPS
+    assert [seen.values[t, "weight", "parameter change"] for t in range(STEPS)] == [0.0, 0.25, 0.5]
+
+
 def test_a_loop_without_modules_or_optimizer_has_parameters_and_losses_only() -> None:
     def train() -> None:
         torch.manual_seed(0)

@@ -316,3 +316,42 @@ class TestBadInput:
         left = replace(mup_sgd, multipliers={"attention [net.py:3]": Fraction(1, 2)})
         with pytest.raises(ValueError, match=r"multiply the result of attention \[net.py:3\] by n\^-1/2"):
             parametrize(model, sgd(model), left)
+
+
+# -- complex parameters ------------------------------------------------------------------------------------------------
+
+
+class Turned(nn.Module):
+    """A hidden layer with a complex matrix: a program has two of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, width), nn.Linear(width, 3)
+        self.weight = nn.Parameter(torch.randn(width, width, dtype=torch.complex64) / width**0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.first(x))
+        made = torch.complex(h, torch.zeros_like(h)) @ self.weight
+        return self.last(torch.tanh(made.real + made.imag))  # type: ignore[no-any-return]
+
+
+def test_a_complex_parameter_is_given_what_its_parts_have() -> None:
+    def train(width: int) -> None:
+        model = Turned(width)
+        fit(model, adam(model))
+
+    derived = derive(tpdyn.record(train, widths=(16, 24, 40), steps=2))
+    model = Turned(4 * BASE)
+    before = model.weight.detach().clone()
+    (*_, group) = (
+        each
+        for each in parametrize(model, adam(model), derived, base_width=BASE)
+        if any(p is model.weight for p in each["params"])
+    )
+    assert group["lr"] == pytest.approx(0.01 / 4) and torch.equal(model.weight, before)
+    other = Turned(4 * BASE)
+    with pytest.raises(ValueError, match=r"seed: .*weight"):
+        parametrize(other, adam(other), derived, base_width=BASE, seed=0)
+    moved = {**derived.exponents, "weight.imag": (Fraction(0), Fraction(1), Fraction(1))}
+    with pytest.raises(ValueError, match="the parts of weight have exponents of their own"):
+        parametrize(other, adam(other), replace(derived, exponents=moved), base_width=BASE)

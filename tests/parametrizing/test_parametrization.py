@@ -110,6 +110,21 @@ def test_what_is_given_up_is_not_maximal_and_is_shown() -> None:
     assert MUP.show().splitlines()[4].split() == ["out", "output-like", "0", "zero", "1", "0", "zero", "0"]
 
 
+def test_parts_of_a_complex_parameter_are_joined_where_a_model_has_it() -> None:
+    parts = {"in": "in", "hidden": "turn.real", "out": "turn.imag"}
+    exponents = {**dict.fromkeys(parts.values(), (ZERO, HALF, ONE)), "in": MUP.exponents["in"]}
+    two = replace(
+        MUP, exponents=exponents, own={parts[name]: own for name, own in SCRIPT.items()}, multipliers={}, facts={},
+        rate_per_multiplier=dict.fromkeys(parts.values(), ONE),
+    )  # fmt: skip
+    one = two.joined(["in", "turn"])
+    assert one.exponents == {"in": MUP.exponents["in"], "turn": (ZERO, HALF, ONE)}
+    assert one.own.keys() == one.rate_per_multiplier.keys() == one.shifts().keys() == {"in", "turn"}
+    assert two.joined(["in", "turn.real", "turn.imag"]) == two  # a module with two real ones of these names
+    with pytest.raises(ValueError, match="the parts of turn have exponents of their own"):
+        replace(two, exponents=exponents | {"turn.imag": (ZERO, ONE, ONE)}).joined(["turn"])
+
+
 def test_json_gives_it_back_exactly() -> None:
     again = Parametrization.from_dict(json.loads(json.dumps(MUP.to_dict())))
     assert again == replace(MUP, own=again.own) and again.own == SCRIPT

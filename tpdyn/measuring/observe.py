@@ -394,7 +394,10 @@ def _parameter_sizes(parameter: Tensor, initial: Tensor) -> Tensor:
 
 
 def _double(tensor: Tensor) -> Tensor:
+    """Return it in double precision; complex numbers as pairs, whose parts are entries as others are."""
     tensor = tensor.detach()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
 
 

@@ -83,6 +83,7 @@ def parametrize(
     """
     inner = unwrapped(model)
     names = {parameter: plain_name(name) for name, parameter in inner.named_parameters()}
+    derived = derived.joined(names.values())
     shifts = {plain_name(name): shift for name, shift in derived.shifts().items()}
     facts = {plain_name(name): fact for name, fact in derived.facts.items()}
     _check(names, shifts, derived, base_width, width)

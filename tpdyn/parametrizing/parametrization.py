@@ -9,10 +9,10 @@ can be written without multipliers, with one learning rate for all, or with unit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
 from tpdyn.exponents import ZERO, Scaling, show_power
 from tpdyn.facts.own import Own
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tpdyn.parametrizing.maps.face import Face
     from tpdyn.regimes.maximal import Maximum
 
+T = TypeVar("T")
 Abc = tuple[Fraction, Fraction, Fraction]
 Gauge = Literal["no multipliers", "same rate", "unit initial entries"]
 GAUGES: tuple[Gauge, ...] = ("no multipliers", "same rate", "unit initial entries")
@@ -127,6 +128,34 @@ class Parametrization:
         from tpdyn.parametrizing.maps.face import face_of
 
         return face_of(self.maximum)
+
+    def joined(self, names: Iterable[str]) -> Parametrization:
+        """Return the parametrization of a model's parameters: a complex one is two real ones in a program, its parts.
+
+        names: of the model's parameters. Raises ValueError if parts of one have exponents of their own.
+        """
+        kept: dict[str, str] = {}
+        for name in names:
+            real, imag = f"{name}.real", f"{name}.imag"
+            if name in self.exponents or not {real, imag} <= self.exponents.keys():
+                continue
+            if self.exponents[real] != self.exponents[imag]:
+                raise ValueError(
+                    f"the parts of {name} have exponents of their own, but one parameter has one size and one rate"
+                )
+            kept |= {real: name, imag: ""}
+
+        def whole(table: Mapping[str, T]) -> dict[str, T]:
+            return {kept.get(key, key): value for key, value in table.items() if kept.get(key, key)}
+
+        facts = {k: replace(fact, law=None) if k in kept.values() else fact for k, fact in whole(self.facts).items()}
+        return replace(
+            self,
+            exponents=whole(self.exponents),
+            own=whole(self.own),
+            rate_per_multiplier=whole(self.rate_per_multiplier),
+            facts=facts,  # the law is that of a part
+        )
 
     def shifts(self) -> Mapping[str, Shift]:
         """Return for each parameter the difference to the script, in every gauge the same: multipliers stay as in the script."""

@@ -216,6 +216,34 @@ def train(width):
 """
 
 
+COMPLEX = (
+    """
+import torch
+from torch import nn
+
+
+class Turned(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.last = nn.Linear(5, width), nn.Linear(width, 2)
+        self.turn = nn.Parameter(torch.randn(width, width, dtype=torch.complex64) / width**0.5)
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        made = torch.complex(h, torch.zeros_like(h)) @ self.turn
+        return self.last(torch.tanh(made.real + made.imag))
+"""
+    + LOOP
+    + """
+
+def train(width):
+    model = Turned(width)
+    fit(model, torch.optim.Adam(model.parameters(), lr=0.01))
+"""
+)
+"""A complex parameter: the program has its two parts, and the optimizer one."""
+
+
 def transformer(attention: str, readout: str, bias: str = "pass") -> str:
     indented = dedent(attention).strip().replace("\n", "\n        ")
     return TRANSFORMER.replace("ATTENTION", indented).replace("READOUT", readout).replace("BIAS", bias)
@@ -288,6 +316,7 @@ def test_the_patched_script_is_maximal_and_the_same_at_the_base_width() -> None:
             BY_ORDER,
             "optimizer = maximal_update(torch.optim.SGD([*first.parameters(), *out.parameters()], lr=0.1))",
         ),
+        "complex": (COMPLEX, "fit(model, maximal_update(model, torch.optim.Adam(model.parameters(), lr=0.01)))"),
         "two": (TWO, "first = maximal_update(model, torch.optim.SGD(model[:3].parameters(), lr=0.1))"),
     }
     for name, found in fixed(**{name: write(name, text) for name, (text, _) in cases.items()}).items():

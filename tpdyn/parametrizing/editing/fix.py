@@ -152,6 +152,7 @@ class _Writer:
     # -- optimizers -------------------------------------------------------------------------------------------------
 
     def optimizers(self, derived: Parametrization, made: Sequence[Construction]) -> None:
+        derived = derived.joined(name for construction in made for name, _ in construction.names)
         wanted = {name for name, shift in derived.shifts().items() if shift != Shift()}
         groups: dict[tuple[str, object], list[Construction]] = {}
         for construction in made:

@@ -14,6 +14,7 @@ from typing import Any, final
 
 import torch
 
+from tpdyn.recorder.lowering.apart import apart
 from tpdyn.recorder.lowering.builder import LoweredBuilder
 from tpdyn.recorder.lowering.draws import Draw, normal_draw
 from tpdyn.recorder.lowering.rules import elementwise, indexing, linear, reductions, strides, views
@@ -248,7 +249,7 @@ def from_parts(b: LoweredBuilder, real: Any, imag: Any) -> Complex:
 def as_complex(b: LoweredBuilder, x: Any) -> Complex:
     """Return the last dim, of size 2, holds the parts."""
     last = len(b.shape(x)) - 1
-    return Complex(b.select(x, last, 0), b.select(x, last, 1))
+    return Complex(apart(b, x, last, 0), apart(b, x, last, 1))
 
 
 def as_real(b: LoweredBuilder, x: Any) -> Tensor:
