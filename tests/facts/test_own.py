@@ -8,7 +8,7 @@ from tpdyn.exponents import Scaling
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.own import Own
 from tpdyn.program.builder import Builder
-from tpdyn.program.instructions import Law
+from tpdyn.program.instructions import Concat, Law, Operand
 
 HALF, ZERO, ONE, N = Fraction(1, 2), Fraction(0), Fraction(1), Builder.n
 
@@ -80,6 +80,17 @@ def test_uses_in_later_steps_and_phases_do_not_count() -> None:
     b.at(step=0, phase="backward")
     b.combine((by(-ONE), w))
     assert own(b, "w").role == "unused"
+
+
+def test_a_parameter_that_enters_through_a_function_or_beside_others_has_the_role_of_its_dims() -> None:
+    b = Builder()
+    b.at(phase="forward")
+    decay, token, shift = b.parameter("decay", (N,)), b.parameter("token", (2, N)), b.parameter("shift", ())
+    b.apply("exp", decay)
+    two = Scaling.of(2)
+    b.add(Concat((Operand(token, (0, 1)), None), (two, two), 0), (Scaling.of(4), N))
+    b.apply("exp", shift)
+    assert [own(b, name).role for name in ("decay", "token", "shift")] == ["input-like", "input-like", "scalar-like"]
 
 
 def updated(*scales: Fraction, normalised: bool = False) -> Own:

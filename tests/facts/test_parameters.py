@@ -69,10 +69,41 @@ def iterated() -> tuple[Facts, dict[str, int]]:
     return Facts.of(b.build()), at
 
 
-def test_a_function_of_one_matrix_alone_stands_in_for_it() -> None:
+def test_what_is_made_of_parameters_alone_names_them() -> None:
     facts, at = iterated()
-    assert facts.weights == {at["W"]: "W", at["V"]: "V", at["normed"]: "W"}
-    assert facts.stood_for == {"W"}
+    for name, made_of in {"W": "W", "V": "V", "Wu": "W", "length": "W", "normed": "W", "both": "WV"}.items():
+        assert facts.made_of[at[name]] == set(made_of)
+    assert at["h"] not in facts.made_of
+
+
+def test_a_mixture_of_matrices_with_coefficients_of_a_sample_is_made_of_them() -> None:
+    b = Builder()
+    b.at(phase="forward")
+    experts, router, x = b.parameter("E", (2, N, N)), b.parameter("R", (2, N)), b.data("x", (3, N))
+    gates = b.einsum("tj,kj->tk", x, router)
+    mixed = b.einsum("tk,kij->tij", gates, experts)
+    summed = b.einsum("tij->ti", mixed)
+    outer = b.einsum("ti,tj->tij", x, x)
+    facts = Facts.of(b.build())
+    assert facts.made_of[mixed] == {"E"}
+    assert facts.made_of.keys().isdisjoint({gates, summed, outer})
+
+
+def test_what_a_step_makes_of_a_weight_and_its_increment_is_known() -> None:
+    """A gradient with weight decay is a sum with the weight, too, but not the last one."""
+    b = Builder()
+    w = b.parameter("w", (N,))
+    b.at(phase="backward")
+    gradient = b.data("g", (N,))
+    b.at(phase="optimizer")
+    decayed = b.combine((1, gradient), (0.1, w))
+    raw = b.combine((1, w), (-1, decayed))
+    clipped = b.apply("clamp", raw, parameters=(-2, 2))
+    b.update("w", clipped, gradient=gradient)
+    plain = b.combine((1, clipped), (-1, gradient))
+    b.at(step=1, phase="optimizer")
+    b.update("w", plain, gradient=gradient)
+    assert Facts.of(b.build(steps=2)).raw_updates == {raw: clipped}
 
 
 def test_products_with_vectors_that_hold_no_sample_are_counted() -> None:

@@ -94,6 +94,11 @@ class Facts:
         return parameters.previous_of(self.program)
 
     @cached_property
+    def raw_updates(self) -> Mapping[int, int]:
+        """The version that is made of a sum of the one before and its increments."""
+        return parameters.raw_updates(self.program, self.cancelled)
+
+    @cached_property
     def finite_parameters(self) -> frozenset[str]:
         """The names of parameters without a dim that grows."""
         return parameters.finite_parameters(self.program)
@@ -177,14 +182,9 @@ class Facts:
         return depends_on(self.program, "data", self.owner, samples=True)
 
     @cached_property
-    def weights(self) -> Mapping[int, str]:
-        """Values that a network may apply: the versions of a parameter, and what stands in for it."""
-        return {**self.owner, **parameters.stand_ins(self.program, self.owner, self._from_samples)}
-
-    @cached_property
-    def stood_for(self) -> frozenset[str]:
-        """The parameters that something stands in for."""
-        return frozenset(self.weights[var] for var in self.weights.keys() - self.owner.keys())
+    def made_of(self) -> Mapping[int, frozenset[str]]:
+        """Values that a network may apply as weights, with the parameters that they are made of."""
+        return parameters.made_of(self.program, self.owner, self._from_parameters, self.used.union(self.unfed))
 
     @cached_property
     def iterated(self) -> Mapping[int, int]:
@@ -250,7 +250,7 @@ class Facts:
     @cached_property
     def readouts(self) -> tuple[int, ...]:
         """The numbers that weights read out of representations, behind their multipliers."""
-        return self._behind(deciding.readouts(self.program, self.computed, self.weights))
+        return self._behind(deciding.readouts(self.program, self.computed, self.made_of))
 
     def _behind(self, values: Iterable[int]) -> tuple[int, ...]:
         found = (each for position in values for each in behind(self.program, self.folded, position))

@@ -90,15 +90,17 @@ def _multipliers(program: Program, folded: Mapping[int, Fraction]) -> Mapping[st
 
 
 def _scaled_operands(instruction: Instruction) -> list[tuple[Order, Operand]]:
-    """List the operands of a linear instruction, each with the power of the width that multiplies it."""
+    """List the operands of an instruction, each with the power of the width that multiplies it."""
     match instruction:
         case Contract(operands=operands, scale=scale):
             return [(scale.order, operand) for operand in operands]
         case Combine(terms=terms):
             return [(scale.order, operand) for scale, operand in terms]
-        case Gather(value=operand) | Slice(value=operand):
+        case Gather(value=operand) | Slice(value=operand) | Scatter(value=operand):
             return [(ZERO, operand)]
-        case Leaf() | Apply() | Scatter() | Concat() | Eigenvalues() | Spectral():
+        case Apply(operands=operands) | Concat(parts=operands):
+            return [(ZERO, operand) for operand in operands if operand is not None]
+        case Leaf() | Eigenvalues() | Spectral():
             return []  # used otherwise than as a factor or a row: it has no multiplier of its own there
     assert_never(instruction)
 

@@ -1,4 +1,4 @@
-"""Which values of a program are a parameter's? Its versions, what each began as, its gradients, and what stands in for it.
+"""Which values of a program are a parameter's? Its versions, what each began as, its gradients, and what is made of it.
 
 A parameter is held in pieces (one, as a rule). An optimizer step gives each piece that it updates a new version.
 """
@@ -6,10 +6,10 @@ A parameter is held in pieces (one, as a rule). An optimizer step gives each pie
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from tpdyn.program.base import later_versions
-from tpdyn.program.instructions import Contract, operands_of
+from tpdyn.program.instructions import Combine, Contract
 from tpdyn.program.program import Program
 
 
@@ -34,28 +34,58 @@ def previous_of(program: Program) -> Mapping[int, int]:
     return {var: later.previous for var, later in later_versions(program).items()}
 
 
+def raw_updates(program: Program, sums: Container[int]) -> Mapping[int, int]:
+    """Map `W - lr g` to the version that a step makes of it: projected, clipped or shrunk.
+
+    sums: versions of which it is known what they add. A sum with the version before needs nothing else, either.
+    """
+    later, found = later_versions(program), dict[int, int]()
+    for var, version in later.items():
+        if var in sums or _adds_to(program, var, version.previous):
+            continue
+        waiting, seen = [var], {var}
+        while waiting:
+            for read in program.reads[waiting.pop()]:
+                inside = program.statements[read].origin.phase == "optimizer" and read > version.previous
+                if inside and read not in seen and read not in later:
+                    seen.add(read)
+                    waiting.append(read)
+        raw = [each for each in seen if each != var and _adds_to(program, each, version.previous)]
+        if raw:  # a gradient with weight decay is such a sum, too, but comes before
+            found[max(raw)] = var
+    return found
+
+
+def _adds_to(program: Program, position: int, previous: int) -> bool:
+    """Tell whether a statement is a sum of a version and something else."""
+    combine = program.statements[position].instruction
+    return isinstance(combine, Combine) and previous in {operand.var for _, operand in combine.terms}
+
+
 def finite_parameters(program: Program) -> frozenset[str]:
     """Name the parameters whose dims do not grow (the bias of an output)."""
     return frozenset(p.name for p in program.parameters if not program.statements[p.versions[0].var].wide_axes)
 
 
-def stand_ins(program: Program, owner: Mapping[int, str], from_samples: Sequence[bool]) -> Mapping[int, str]:
-    """Map functions of one matrix alone, in its shape, to its name: a network may apply `W / sigma(W)` instead of W.
+def made_of(
+    program: Program, owner: Mapping[int, str], from_parameters: Sequence[bool], used: Container[int]
+) -> Mapping[int, frozenset[str]]:
+    """Map what is made of parameters alone to their names: a network may apply `W / sigma(W)`, `W + B A` or `g v / |v|`.
 
-    from_samples: values that depend on an input. Vectors that hold no sample (of a power iteration) do not count.
+    A mixture of matrices is one to apply, too, as that of an expert. Its few coefficients may depend on samples.
+    used: what the network computes of its input.
     """
-    made_of: list[frozenset[str]] = []
-    found: dict[int, str] = {}
-    shapes = {p.name: program.statements[p.versions[0].var].shape for p in program.parameters}
+    found = {var: frozenset({name}) for var, name in owner.items()}
     for position, statement in enumerate(program.statements):
-        if position in owner or from_samples[position]:  # what follows from samples is no function of weights
-            made_of.append(frozenset({owner[position]} if position in owner else ()))
+        if position in owner or statement.origin.phase != "forward" or not from_parameters[position]:
             continue
-        names = frozenset[str]().union(*(made_of[operand.var] for operand in operands_of(statement.instruction)))
-        made_of.append(names)
-        matrix = statement.origin.phase == "forward" and len(statement.wide_axes) > 1
-        if matrix and len(names) == 1 and shapes[name := next(iter(names))] == statement.shape:
-            found[position] = name
+        reads = program.reads[position]
+        if position in used:
+            wide = [var for var in reads if program.statements[var].wide_axes]
+            matrix = any(len(program.statements[var].wide_axes) > 1 for var in wide)
+            if len(statement.wide_axes) < 2 or not matrix or not all(var in found for var in wide):
+                continue
+        found[position] = frozenset[str]().union(*(found.get(var, ()) for var in reads))
     return found
 
 

@@ -92,7 +92,7 @@ def test_a_shift_that_is_part_of_the_function_saturates_it() -> None:
 def test_a_parameter_in_the_weights_contributes_once_and_at_the_eigenvalues_that_are() -> None:
     """`gain / eigenvalues`: probing what becomes of smaller eigenvalues is no use of the gain."""
     b = Builder()
-    x = b.leaf(Leaf("random", "x", Law("normal", NOTHING, ONE)), (Scaling.of(2), WIDE))
+    x = b.leaf(Leaf("data", "x", Law("normal", NOTHING, ONE)), (Scaling.of(2), WIDE))
     first = b.leaf(Leaf("parameter", "gain", Law("constant", ONE)), ())
     gain = b.add(Combine(((ONE, Operand(first, ())),), ONE), ())
     b.parameters.append(Parameter("gain", (View((first,), ()), View((gain,), ())), (None,)))

@@ -7,9 +7,10 @@ without sampling, without torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import repeat
 from typing import Any, assert_never, final
 
 from tpdyn.exponents import ZERO, Order, Scaling
@@ -178,6 +179,9 @@ class _Reader:
         self.sources = Sources(self.facts.iterated)
         self.contributions: list[Contribution] = []
         self.values: Sequence[Value] = ()
+        self.parts: dict[tuple[str, bool], dict[int, Value]] = {}
+        self.learned: dict[int, Terms] = {}
+        self.raw_of = {version: raw for raw, version in facts.raw_updates.items()}
 
     def go_on(self, after: Orders) -> None:
         """Start behind what is known."""
@@ -197,7 +201,8 @@ class _Reader:
         return rule
 
     def rule(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
-        rule = self._updated if position in self.facts.previous_of else self._read
+        updates = position in self.facts.previous_of or position in self.facts.raw_updates
+        rule = self._updated if updates else self._read
         return rule(position, statement, operands)
 
     def remembering(self, known: Remembered) -> Rule[None]:
@@ -219,8 +224,9 @@ class _Reader:
         found = []
         for position, statement in enumerate(self.program.statements):
             reads = list(self.program.reads[position])
-            if position in self.facts.previous_of:
-                reads += [self.facts.initial_of[position], self.facts.previous_of[position]]
+            version = self.facts.raw_updates.get(position, position)
+            if version in self.facts.previous_of:
+                reads += [self.facts.initial_of[version], self.facts.previous_of[version]]
             if position in self.facts.cancelled:
                 left = self.facts.cancelled[position]
                 reads += [o.var for each in (left.base, left.change) if each for _, o, _ in each.terms]
@@ -240,8 +246,8 @@ class _Reader:
             case Contract():
                 return self._contracted(position, statement, instruction, values)
             case Combine(terms=terms):
-                for (scale, operand), value in zip(terms, values, strict=True):
-                    self._note_pick(position, statement, operand, value, scale.order)
+                for scale, operand in terms:
+                    self._note_pick(position, statement, operand, scale.order, lambda part: part)
                 if position in self.facts.cancelled and not self.exponents.site:
                     return self._of_what_is_left(self.facts.cancelled[position])
                 return combined(instruction, values, self.facts.layout(position), self.epsilon)
@@ -297,48 +303,77 @@ class _Reader:
                 "outside the theory: data pick entries of a computed wide dim (a vocabulary of the output that grows, "
                 "say). Those entries learn at other orders than the rest. Keep the number of classes fixed"
             )
-        made = moved(value, self.facts.layout(position), self.sources, -rows)
-        self._note_pick(position, statement, operand, made)
-        return made
 
-    # -- parameters: multipliers, updates, contributions ------------------------------------------------------------
+        def picked(value: Value) -> Value:
+            return moved(value, self.facts.layout(position), self.sources, -rows)
+
+        self._note_pick(position, statement, operand, ZERO, picked)
+        return picked(value)
+
+    # -- parameters: multipliers and updates ------------------------------------------------------------------------
 
     def _through_multipliers(self, statement: Statement, values: tuple[Value, ...]) -> tuple[Value, ...]:
         """Scale by multipliers: a parameter w enters the network as n^-a w, so its gradient comes back times n^-a."""
         if not self.exponents.multiplier:
             return values
+        operands = operands_of(statement.instruction)
+        return tuple(map(self._through_multiplier, repeat(statement), operands, values))
+
+    def _through_multiplier(self, statement: Statement, operand: Operand, value: Value) -> Value:
         owners = self.facts.gradient_of if statement.origin.phase == "optimizer" else self.facts.owner
-        return tuple(
-            value.times(-self.exponents.multiplier.get(owners.get(operand.var, ""), ZERO))
-            for operand, value in zip(operands_of(statement.instruction), values, strict=True)
-        )
+        return value.times(-self.exponents.multiplier.get(owners.get(operand.var, ""), ZERO))
 
     def _updated(self, position: int, statement: Statement, operands: tuple[Value, ...]) -> Value:
         """Read an update `W_t = W_{t-1} + increments`: the base stays the leaf, the change collects the increments."""
-        previous, owner = self.facts.previous_of[position], self.facts.owner[position]
-        first, last = self.values[self.facts.initial_of[position]], self.values[previous]
+        version = self.facts.raw_updates.get(position, position)
+        previous, owner = self.facts.previous_of[version], self.facts.owner[version]
+        first, last = self.values[self.facts.initial_of[version]], self.values[previous]
         if owner in self.exponents.frozen:
             return last
         combine = statement.instruction
-        if not isinstance(combine, Combine):
-            value = self._read(position, statement, operands)
-            return Value(first.base, tidy([*value.total, *first.base], first.wide), None, first.wide, True)
         written = statement.origin.phase == "data"  # by the script itself, with no learning rate
+        if position in self.raw_of or not isinstance(combine, Combine):
+            return self._made_of_an_update(position, statement, operands, owner, written)
         left = self.facts.cancelled.get(position)
         if left is not None and not self.exponents.site:
             constant = "" if written else owner
             change = self._linear(left.change, lambda value: value.total, self.exponents.rate, constant)
             return Value(first.base, tidy(change, first.wide), None, first.wide)
         power = ZERO if written else -self.exponents.rate.get(owner, ZERO)
-        change = [*last.change, *self._decayed(combine, previous, last, power)]
+        added = [*self._decayed(combine, previous, last, power)]
         values = self._through_multipliers(statement, operands)
         axes_of = self.facts.layout(position).operands
         for (scale, operand), value, axes in zip(combine.terms, values, axes_of, strict=True):
             if operand.var != previous and scale.order is not None:
-                change += scaled(placed(value.total, axes), scale.order + power)
+                added += scaled(placed(value.total, axes), scale.order + power)
         if combine.constant.order is not None:
-            change.append(Term(combine.constant.order + power))
-        return Value(first.base, tidy(change, first.wide), None, first.wide)
+            added.append(Term(combine.constant.order + power))
+        if version != position or previous in self.learned:
+            self.learned[position] = tidy([*self.learned.get(previous, last.change), *added], first.wide)
+        return Value(first.base, tidy([*last.change, *added], first.wide), None, first.wide)
+
+    def _made_of_an_update(
+        self, position: int, statement: Statement, operands: tuple[Value, ...], owner: str, written: bool
+    ) -> Value:
+        """Read what is made of `W - lr g`, or of a version: projected, clipped, shrunk. `f(W) - W` may be as large as W.
+
+        What a step has learned is what the increments change, not what f does by itself.
+        """
+        first, previous = self.values[self.facts.initial_of[position]], self.facts.previous_of[position]
+        raw = self.raw_of.get(position, previous)
+        entrywise = position in self.raw_of and isinstance(statement.instruction, Apply)
+        if not (entrywise or written) and self.exponents.rate.get(owner):
+            raise OutsideTheory(
+                f"outside the theory: the step of {owner} ends neither in a sum with an increment nor in an entrywise "
+                "function of one. How its learning rate enters is not known"
+            )
+        value = self._read(position, statement, operands)
+        change = tidy([*value.total, *first.base], first.wide)
+        if self.noting:
+            moved = Value(first.base, self.learned.get(raw, self.values[raw].change), None, first.wide)
+            again = self._again(position, {raw: moved})
+            self.learned[position] = change if again is None else again.change
+        return Value(first.base, change, None, first.wide, True)
 
     def _of_what_is_left(self, left: Cancelled) -> Value:
         """Add what is left of a sum in which something cancels."""
@@ -371,42 +406,95 @@ class _Reader:
             return ()
         return scaled(last.total, own.order + power)
 
+    # -- what each parameter contributes ----------------------------------------------------------------------------
+
     def _note_products(
         self, position: int, statement: Statement, contract: Contract, values: tuple[Value, ...], power: Fraction
     ) -> None:
         """Note `dW x`: what the change of a parameter contributes to a product of the forward pass."""
-        if statement.origin.phase != "forward" or not self.noting:
-            return
-        inside = position not in self.facts.used
         for k, operand in enumerate(contract.operands):
-            name = self.facts.weights.get(operand.var)
-            if name is None:
-                continue
-            in_training, by_itself = [v.total for v in values], [v.base for v in values]
-            # In a power iteration vectors have length 1: what counts is by how much W v changes, relative to its size.
-            size = self._order(by_itself, position, power) if inside and name in self.facts.stood_for else ZERO
-            in_training[k] = by_itself[k] = values[k].change
-            orders = (self._order(factors, position, power) for factors in (in_training, by_itself))
-            order, alone = (None if o is None or size is None else o - size for o in orders)
-            self._note(operand.var, position, statement, order, alone)
+            iterates = self.noting and self._iterates(position, statement, operand)
+            names = [self.facts.owner[operand.var]] if iterates else self._noted(position, statement, operand)
+            for name in names:
+                in_training, by_itself = [v.total for v in values], [v.base for v in values]
+                # In a power iteration vectors have length 1: what counts is by how much W v changes, relative to its size.
+                size = self._order(by_itself, position, power) if iterates else ZERO
+                in_training[k], by_itself[k] = (part.change for part in self._parts(statement, operand, name))
+                orders = (self._order(factors, position, power) for factors in (in_training, by_itself))
+                self._note(
+                    name, position, statement, *(None if o is None or size is None else o - size for o in orders)
+                )
+
+    def _iterates(self, position: int, statement: Statement, operand: Operand) -> bool:
+        """Tell whether a matrix meets a vector that is made of matrices, too."""
+        facts, program = self.facts, self.program
+        products = position in facts.made_of and position not in facts.used and operand.var in facts.owner
+        read = program.reads[position]
+        return (
+            products
+            and len(program.statements[operand.var].wide_axes) == 2
+            and len(statement.wide_axes) == 1
+            and len(read) == 2
+            and all(program.statements[var].wide_axes for var in read)
+        )
 
     def _order(self, factors: list[Terms], position: int, power: Fraction) -> Order:
         return leading_order(sum_of_products(factors, self.facts.layout(position), power, self.sources))
 
     def _note_pick(
-        self, position: int, statement: Statement, operand: Operand, value: Value, power: Order = ZERO
+        self, position: int, statement: Statement, operand: Operand, power: Order, picked: Callable[[Value], Value]
     ) -> None:
         """Note a parameter that enters as it is: a bias, a row of an embedding."""
-        noted = self.noting and statement.origin.phase == "forward" and operand.var in self.facts.owner
-        if noted and power is not None:
-            order = leading_order(scaled(value.change, power))
-            self._note(operand.var, position, statement, order, order)
+        if power is None:
+            return
+        for name in self._noted(position, statement, operand):
+            orders = (leading_order(picked(part).times(power).change) for part in self._parts(statement, operand, name))
+            self._note(name, position, statement, *orders)
 
-    def _note(self, var: int, position: int, statement: Statement, order: Order, alone: Order) -> None:
+    def _noted(self, position: int, statement: Statement, operand: Operand) -> Iterable[str]:
+        """Name the parameters that an operand is made of, where the network applies it."""
+        made_of = self.facts.made_of
+        asked = self.noting and statement.origin.phase == "forward" and position not in made_of
+        return sorted(made_of.get(operand.var, ())) if asked else ()
+
+    def _note(self, name: str, position: int, statement: Statement, order: Order, alone: Order) -> None:
         behind = self.facts.folded.get(position, ZERO)
-        order = None if order is None else order + behind
-        alone = None if alone is None else alone + behind
-        self.contributions.append(Contribution(self.facts.weights[var], position, statement.origin.step, order, alone))
+        order, alone = (None if each is None else each + behind for each in (order, alone))
+        self.contributions.append(Contribution(name, position, statement.origin.step, order, alone))
+
+    def _parts(self, statement: Statement, operand: Operand, name: str) -> Iterator[Value]:
+        """Yield what an operand would be if one parameter alone moved: beside others in training, and at the start."""
+        for alone in (False, True):
+            yield self._through_multiplier(statement, operand, self._part(operand.var, name, alone))
+
+    def _part(self, var: int, name: str, alone: bool) -> Value:
+        """Read what is made of parameters again, with the change of one of them only."""
+        made_of, parts = self.facts.made_of, self.parts.setdefault((name, alone), {})
+
+        def part(var: int) -> Value:
+            value = self.values[var]
+            return parts[var] if var in parts else Value(value.base if alone else value.total, (), None, value.wide)
+
+        for position in self._behind(var, lambda read: read not in parts and name in made_of.get(read, ())):
+            statement, value = self.program.statements[position], self.values[position]
+            if position in self.facts.owner:
+                parts[position] = Value(value.base, self.learned.get(position, value.change), None, value.wide)
+            elif isinstance(statement.instruction, Eigenvalues | Spectral):
+                parts[position] = value
+            else:
+                operands = tuple(part(operand.var) for operand in operands_of(statement.instruction))
+                parts[position] = self._read(position, statement, operands)
+        return part(var)
+
+    def _behind(self, var: int, wanted: Callable[[int], bool]) -> list[int]:
+        """List a value and what it is computed from, in order, as far back as it is wanted."""
+        found, waiting = set[int](), [var]
+        while waiting:
+            read = waiting.pop()
+            if read not in found and wanted(read):
+                found.add(read)
+                waiting += self.program.reads[read]
+        return sorted(found)
 
     # -- functions of matrices --------------------------------------------------------------------------------------
 
@@ -418,7 +506,7 @@ class _Reader:
         def weight(order: Fraction) -> Order:
             probe = Value((Term(order),), (), None, len(self.program.statements[at].wide_axes))
             noted = len(self.contributions)
-            probed = self._again(spectral.weights.var, {at: probe})
+            probed = self._again(spectral.weights.var, {at: probe}) or weights
             del self.contributions[noted:]  # no parameter contributes to what is only supposed
             return leading_order(probed.total)
 
@@ -430,15 +518,15 @@ class _Reader:
         there = matrix.each(lambda terms: placed(terms, axes), matrix.wide)
         return function_of(there, weights, weight, size)
 
-    def _again(self, var: int, given: dict[int, Value]) -> Value:
-        """Read a statement again, with some values replaced by given ones."""
-        if var not in given:
-            instruction = self.program.statements[var].instruction
-            if var < min(given) or isinstance(instruction, Leaf):
-                return self.values[var]
-            operands = tuple(self._again(operand.var, given) for operand in operands_of(instruction))
-            given[var] = self._read(var, self.program.statements[var], operands)
-        return given[var]
+    def _again(self, var: int, given: dict[int, Value]) -> Value | None:
+        """Read a statement again, with some values replaced by given ones; None if it does not depend on them."""
+        first, found = min(given), dict(given)
+        for position in self._behind(var, lambda read: read > first and read not in given):
+            statement = self.program.statements[position]
+            if any(read in found for read in self.program.reads[position]):
+                operands = (found.get(o.var) or self.values[o.var] for o in operands_of(statement.instruction))
+                found[position] = self._read(position, statement, tuple(operands))
+        return found.get(var)
 
 
 def _is_round_off(scale: Scaling) -> bool:
