@@ -55,6 +55,11 @@ RATES: dict[str, tuple[str, str, str]] = {
         "3 of 60 draws for a GPT with SGD, 0 of 60 for each of eight pairs",
         "all hidden rates off by n^1/2: always",
     ),
+    "derived updates of weights that are made of others": (
+        "estimates within 1/4",
+        "0 of 60 draws for each of ten cases",
+        "rates of the layer off by n^1/2: always",
+    ),
     "false alarm and power": ("binomial bounds at 1e-4", "1 % promised", "orders off by 1/2"),
     "fix edits the gpt example": (EXACT, "none", "-"),
     "gaussian integration by parts": (EXACT + "; quadrature to 1e-7", "none", "jumps; a missing constant; 10 %"),

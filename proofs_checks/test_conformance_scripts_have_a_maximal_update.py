@@ -1,7 +1,7 @@
 """Every conformance script has a maximal update: stable, every weight moves what reads it, representations learn.
 
-Behind a bottleneck of fixed size, for one key of all heads, in variational autoencoders and selective scans, too. A plain
-reading at the exponents that are found says feature learning. Scripts without a maximal update are listed with what their
+Behind a bottleneck of fixed size, for one key of all heads, in variational autoencoders, too. A plain reading at the exponents
+that are found says feature learning, and misses no demand. Scripts without a maximal update are listed with what their
 conflict names. The thorough profile takes all scripts, others a few beside those named above.
 """
 
@@ -19,27 +19,41 @@ import pytest
 
 import tpdyn
 from tpdyn.program.errors import OutsideTheory
+from tpdyn.readings.orders.reading import read as read_orders
 from tpdyn.recorder.fitting.widths import FitError
+from tpdyn.regimes.maximal import demanded, is_missed
 from tpdyn.regimes.prediction import Regime
 from tpdyn.scripts.script import load
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "recorder"
 FAMILIES = ("layers", "attention", "recurrent", "models", "losses", "optimizers", "loops", "hugging_face")
 EVERY = {"quick": 120, "thorough": 1}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 8)
-NAMED = ("one key for all heads, SGD", "state-space scan, SGD", "VAE, Adam", "weight norm, AdamW")
+NAMED = (
+    "one key for all heads, SGD",
+    "state-space scan, SGD",
+    "VAE, Adam",
+    "weight norm, AdamW",
+    "vmap of grad, clipped each, SGD",
+    "experts, top-k, weights gathered, SGD",
+)
 
 PARTLY = {
     "memories of tokens": "block must not vanish at initialisation",
     "outer and trace": "a product must not grow with the width at initialisation",
-    "GAN": "must not vanish at initialisation",
     "linear recurrent unit": "the change of block must not grow with the width",
     "nn.Bilinear": "form must not vanish at initialisation",
     "MAML, SGD": "a product must change at order 0",
     "MAML, AdamW": "a product must not vanish at initialisation",
+    "state-space scan": "a product must not vanish at initialisation",
+    "state-space, parallel": "a product must not vanish at initialisation",
+    "state-space, steps of a growing rank": "a product must not vanish at initialisation",
+    "hypernetwork, SGD": "the update of head.weight must contribute at order 0",
+    "multi-query, more and more heads": "the change of block.fused must not grow with the width",
 }
 """Scripts (by how their names begin) whose demands contradict each other, and what the conflict says. A key that is linear in
 what it meets is in step with it only after training. A bilinear form sums over two wide dims, and its change over both. The
-rates of MAML's inner steps are numbers of the script: they would have to grow with the width."""
+rates of MAML's inner steps are numbers of the script: they would have to grow with the width. The projections of a state
+space sum over the width into a fixed size. What they multiply vanishes at first, or grows in training."""
 
 DECAYING = ("MLP, ASGD", "MLP, SGD, Nesterov, weight decay")
 """SGD's maximal update has rates that grow with the width, and an L2 decay with them. `derive` sets decay aside, and `parametrize`
@@ -80,6 +94,10 @@ def _wrong(program: tpdyn.Program, conflict: str | None, decaying: bool) -> str:
     if not found.maximal or found.regime is not Regime.FEATURE_LEARNING:
         return f"{found.regime}, {told}"
     assert found.maximum is not None
+    orders = read_orders(found.maximum.facts, found.maximum.exponents)
+    missed = [f"{demand}: {subject}" for demand, subject, _, order in demanded(orders) if is_missed(demand, order)]
+    if missed:
+        return f"called maximal, but a plain reading misses {missed}"
     read = tpdyn.predict(program, exponents=found.maximum.exponents, remedy=False)
     expected = Regime.UNSTABLE if decaying else Regime.FEATURE_LEARNING
     return "" if read.regime is expected else f"a plain reading says {read.regime}"

@@ -249,15 +249,19 @@ class TestRequirementsThatContradictEachOther:
         shown = found.show()
         assert "these contradict each other:" in shown and "given up:" in shown
 
-    def test_a_readout_that_is_frozen_as_torch_draws_it_leaves_the_kernel_regime_and_not_an_explosion(self) -> None:
-        """Behind tanh the output grows by n^1/2 whatever the rates are, as long as they are large: no contradiction yet."""
+    def test_what_a_readout_reads_that_is_frozen_as_torch_draws_it_is_small_and_the_layers_before_learn(self) -> None:
+        """Behind tanh the output grows by n^1/2 whatever the rates are, as long as they are large: no contradiction yet.
+
+        Smaller by n^-1/2, what the readout reads makes up for its entries. The kernel regime was found here.
+        """
 
         def inside(model: nn.Module) -> Step:
             assert isinstance(model, nn.Sequential)
             return torch.optim.Adam([*model[0].parameters(), *model[2].parameters()], lr=0.01).step
 
         found = derived(inside)
-        assert found.regime is tpdyn.Regime.KERNEL and not found.maximal
+        assert found.regime is tpdyn.Regime.FEATURE_LEARNING and not found.maximal
+        assert (found.exponents["0.weight"], found.exponents["2.weight"]) == ((ZERO, ZERO, ZERO), (ZERO, ONE, 3 * HALF))
         assert found.conflicts and all(len(conflict) > 1 for conflict in found.conflicts)
         assert len(set(found.conflicts)) == len(found.conflicts)  # each is said once
         given_up = [text for text, _ in found.given_up]
@@ -394,11 +398,25 @@ def reconstructed(build: Callable[[int], nn.Module]) -> Program:
 
 
 def test_behind_a_bottleneck_of_fixed_size_a_stable_network_that_learns_is_found() -> None:
-    """The latent is a readout: it vanishes at the start, as readouts do, or what is behind it grows. This is named."""
+    """The latent is a readout: it vanishes at the start, as readouts do, but for its bias. So the bias has to begin at order 0."""
     found = derive(reconstructed(Bottleneck))
-    assert found.regime is Regime.FEATURE_LEARNING
+    assert found.maximal and found.regime is Regime.FEATURE_LEARNING
     assert found.exponents["latent.weight"] == found.exponents["out.weight"] == (ZERO, ONE, ONE)
-    assert found.exponents["back.weight"] == (ZERO, ZERO, ZERO)
+    assert found.exponents["latent.bias"] == found.exponents["back.weight"] == (ZERO, ZERO, ZERO)
+
+
+class Unbiased(Bottleneck):
+    """Nothing is added to the latent, nor to what is made of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.latent, self.back = nn.Linear(width, 4, bias=False), nn.Linear(4, width, bias=False)
+
+
+def test_behind_a_bottleneck_without_biases_a_value_vanishes_at_first_and_this_is_named() -> None:
+    found = derive(reconstructed(Unbiased))
+    assert found.regime is Regime.FEATURE_LEARNING and not found.maximal
+    assert found.exponents["latent.weight"] == found.exponents["out.weight"] == (ZERO, ONE, ONE)
     assert any("back must not vanish at initialisation" in said for conflict in found.conflicts for said in conflict)
 
 

@@ -130,6 +130,31 @@ def minimise(objective: Form, constraints: Sequence[Constraint], *, nonnegative:
     raise ArithmeticError("no exact point near the solution in floating point satisfies every constraint")
 
 
+def compromise(wanted: Sequence[Form], weights: Sequence[Fraction], away: Sequence[Fraction]) -> Point:
+    """Find a point at which `form >= 0` is missed by little, for all forms together, each by its weight.
+
+    away: what it costs to move one coordinate from 0. The point is that of HiGHS, rounded to small denominators; nothing is
+    checked, since forms may contradict each other.
+    """
+    size, count = len(away), len(wanted)
+    constraints = [
+        Constraint(
+            Form(
+                form.constant,
+                (
+                    *form.coefficients,
+                    *(-c for c in form.coefficients),
+                    *(Fraction(int(i == k)) for i in range(count)),
+                ),
+            ),
+            ">=",
+        )
+        for k, form in enumerate(wanted)
+    ]
+    x = _rounded(_highs(Form(ZERO, (*away, *away, *weights)), constraints, nonnegative=True).x)
+    return tuple(up - down for up, down in zip(x[:size], x[size : 2 * size], strict=True))
+
+
 def inside(constraints: Sequence[Constraint], size: int) -> Point | None:
     """Find a point that satisfies every constraint, strict ones strictly, far from the bounds; None if there is none."""
     slack = tuple([ZERO] * size + [Fraction(-1)])

@@ -59,7 +59,7 @@ def derive(program: Program, *, gauge: Gauge = "no multipliers", sites: bool = T
         rate_per_multiplier=symmetries(facts, maximum.exponents),
         regime=maximum.regime,
         conflicts=tuple(dict.fromkeys(tuple(map(str, conflict)) for conflict in maximum.conflicts)),
-        given_up=tuple((str(r), missing) for r in maximum.given_up if (missing := r.shortfall(maximum.point))),
+        given_up=tuple((str(r), r.shortfall(maximum.point)) for r in maximum.unmet if not r.is_infinite),
         facts=_facts(maximum, coupled),
         maximum=maximum,
     )

@@ -4,22 +4,24 @@ A program must meet **requirements**, each a linear inequality on the cell aroun
 Representations must neither vanish at initialisation nor stand still. The update of each parameter must contribute at order
 0: in muP, every layer is updated maximally. See Tensor Programs IV, arXiv 2011.14522, section 5. A linear program solves
 them for the exponents nearest to the script's own. The program is read again at the solution, until a reading confirms all
-requirements. So they hold exactly, although the search may use floating point.
+requirements. So they hold exactly, although the search may use floating point. Formulas change from cell to cell, so a search may
+end too early. It is done in several ways, until one of them ends where all requirements hold.
 
 Requirements may contradict each other: one weight serves as embedding and as readout, or logits are divided by sqrt(d) only.
 Then the search names a minimal contradictory set. It gives up the least important member, which is met as far as possible.
+Rather than that a layer stands still, a value may vanish at initialisation. It can learn all the same, as a readout does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, assert_never, final
 
 from tpdyn.exact.compare import key, leader
 from tpdyn.exact.forms import Constraint, Form, Point
-from tpdyn.exact.linear import Infeasible, minimise
+from tpdyn.exact.linear import Infeasible, compromise, minimise
 from tpdyn.exponents import ZERO, Order
 from tpdyn.facts.facts import Facts
 from tpdyn.facts.makers import maker
@@ -50,18 +52,35 @@ _LARGEST_STEP = 3
 
 Demand = Literal["begins small", "changes little", "adds little", "starts", "updated", "moves", "learns"]
 
+Key = tuple[Demand, str, int]
+"""A demand, its subject and its position: the same requirement on another cell has the same."""
+
 _AT_MOST: tuple[Demand, ...] = ("begins small", "changes little", "adds little")
 """Under these demands, orders must not be positive; under all others, they must not be negative."""
 
-_WEIGHTS: dict[Demand, Fraction] = {
+Importance = Mapping[Demand, Fraction]
+"""By how much a shortfall of each demand counts."""
+
+_STARTS_FIRST: Importance = {
     **dict.fromkeys(_AT_MOST, Fraction(1000)),
     "starts": Fraction(100),
     "updated": Fraction(10),
     "moves": Fraction(10),
     "learns": Fraction(1),
 }
+"""The way on which initial entries settle before rates: the shortest to most points."""
+_LEARNS_FIRST: Importance = {
+    **_STARTS_FIRST,
+    "updated": Fraction(100),
+    "moves": Fraction(100),
+    "learns": Fraction(10),
+    "starts": Fraction(1),
+}
+"""Where not all can be had: a value that vanishes at first may still learn, as a readout does."""
 _FINEST = 64
 """The largest denominator of a point between two others. Requirements that jump from cell to cell are never met there."""
+_ASIDE = Fraction(1, 8)
+"""A step so small that only what is as large as something else comes to lead."""
 _GIVEN_UP, _DISTANCE, _NEW_MULTIPLIER = Fraction(1, 100), Fraction(1, 10000), Fraction(1, 20)
 
 
@@ -84,8 +103,8 @@ class Requirement:
     source: Source
 
     @property
-    def key(self) -> tuple[Demand, str, int]:
-        """The demand and its subject: the same requirement on another cell has the same key."""
+    def key(self) -> Key:
+        """The demand and its subject."""
         return self.demand, self.subject, self.position
 
     @property
@@ -119,8 +138,8 @@ class Maximum:
     """The end of a search.
 
     facts: of the program. point: the values of the symbols. exponents: those that they mean. orders, requirements, cell: the
-    last reading, on linear forms. conflicts: minimal sets of contradictory requirements. given_up: the requirements given up.
-    readings: how often the program was read. regime: that at the point.
+    reading there, on linear forms. conflicts: minimal sets of contradictory requirements. readings: how often the program was
+    read. regime: that at the point.
     """
 
     facts: Facts
@@ -132,7 +151,6 @@ class Maximum:
     requirements: tuple[Requirement, ...]
     regime: Regime
     conflicts: tuple[tuple[Requirement, ...], ...] = ()
-    given_up: tuple[Requirement, ...] = ()
     readings: int = 0
 
     @property
@@ -158,86 +176,165 @@ def maximal_update(
 
     most: the largest number of readings. Raises OutsideTheory if a rule does not reach.
     """
-    search = _Search(Facts.of(program), coordinates, epsilon)
+    facts = Facts.of(program)
     origin = tuple(start) if start is not None else (ZERO,) * len(coordinates.names)
-    at = search.look(origin)
-    while search.unmet(at) and len(search.seen) < most:
-        proposal = search.propose(at, origin)
-        if proposal not in search.seen:
-            at = search.look(proposal)
-            continue
-        # The search goes in circles: the requirements, as they are where least is missed, contradict each other.
-        at = min(search.seen.values(), key=search.missed)
-        slower = search.slower(at)
-        if slower is not None:
-            at = search.look(slower)
-            continue
-        together = search.propose(at, origin, search.ceilings())
-        if together not in search.seen:
-            at = search.look(together)
-            continue
-        if not search.give_up(at):
-            halfway = tuple((x + y) / 2 for x, y in zip(at.point, search.propose(at, origin), strict=True))
-            if halfway in search.seen or max(x.denominator for x in halfway) > _FINEST:
-                break
-            at = search.look(halfway)
-    regime = judge(read(search.facts, coordinates.at(at.point), epsilon=epsilon)).regime
-    sacrificed = tuple(r for r in at.requirements if r.key in search.given_up)
-    return replace(at, regime=regime, conflicts=tuple(search.conflicts), given_up=sacrificed, readings=len(search.seen))
+    known: dict[Point, Maximum] = {}
+
+    def reading(point: Point) -> Maximum:
+        if point not in known:
+            known[point] = look(facts, coordinates, point, epsilon=epsilon)
+        return known[point]
+
+    conflicts: dict[Key, tuple[Requirement, ...]] = {}
+    for importance, stays, step in _WAYS:
+        descent = _Descent(coordinates, origin, reading, importance, stays)
+        end = descent.run(slower(origin, coordinates, step), lambda: len(known) < most)
+        conflicts = {**descent.conflicts, **conflicts}
+        if not end.unmet or len(known) >= most:
+            break
+    best = min(known.values(), key=_missed)
+    while best.unmet:  # only what is not given up counts for the last steps
+        further = reading(
+            propose(best, best.point, coordinates, lambda r: ZERO if r.key in conflicts else _LEARNS_FIRST[r.demand])
+        )
+        if _missed(further) >= _missed(best):
+            break
+        best = further
+    nearer = reading(propose(best, origin, coordinates, lambda r: _LEARNS_FIRST[r.demand]))
+    if not nearer.unmet and _distance(nearer.point, origin, coordinates) < _distance(best.point, origin, coordinates):
+        best = nearer
+    unmet = {r.key for r in best.unmet}
+    named = tuple(conflict for key, conflict in conflicts.items() if key in unmet)
+    regime = judge(read(facts, coordinates.at(best.point), epsilon=epsilon)).regime
+    return replace(best, regime=regime, conflicts=named, readings=len(known))
+
+
+def slower(point: Point, coordinates: Coordinates, step: int) -> Point:
+    """Lower all rates by a power of the width."""
+    return tuple(x + step * name.endswith(":c") for name, x in zip(coordinates.names, point, strict=True))
+
+
+def _missed(at: Maximum) -> Fraction:
+    """Sum the shortfalls at a point, weighted by importance."""
+    return sum((_LEARNS_FIRST[r.demand] * r.shortfall(at.point) for r in at.requirements), ZERO)
+
+
+def _costs(coordinates: Coordinates) -> list[Fraction]:
+    """Return what it costs to move each symbol: a multiplier where there was none costs more."""
+    return [_NEW_MULTIPLIER if name.endswith(":p") else _DISTANCE for name in coordinates.names]
+
+
+def _distance(point: Point, origin: Point, coordinates: Coordinates) -> Fraction:
+    return sum((c * abs(x - o) for c, x, o in zip(_costs(coordinates), point, origin, strict=True)), ZERO)
+
+
+def propose(
+    at: Maximum,
+    origin: Point,
+    coordinates: Coordinates,
+    weight: Callable[[Requirement], Fraction],
+    more: Sequence[Requirement] = (),
+) -> Point:
+    """Propose the point nearest to the origin that misses the formulas of this cell, and `more`, by the least."""
+    wanted = [r for r in dict.fromkeys((*at.requirements, *more)) if not r.is_infinite]
+    formulas = [form_moved(r.form, origin) for r in wanted]
+    moves = compromise(formulas, [*map(weight, wanted)], _costs(coordinates))
+    return tuple(o + move for o, move in zip(origin, moves, strict=True))
+
+
+_WAYS: tuple[tuple[Importance, bool, int], ...] = (
+    (_STARTS_FIRST, False, 0),
+    (_STARTS_FIRST, False, 1),
+    (_LEARNS_FIRST, False, 0),
+    (_LEARNS_FIRST, True, 0),
+    (_LEARNS_FIRST, True, 1),
+)
+"""What counts most, whether steps are short, and by how much rates are lowered in the beginning."""
 
 
 @final
-class _Search:
-    def __init__(self, facts: Facts, coordinates: Coordinates, epsilon: bool) -> None:
-        self.facts, self.coordinates, self.epsilon = facts, coordinates, epsilon
+class _Descent:
+    """One way from point to point. stays: whether each step is as short as can be, instead of its end near the origin."""
+
+    def __init__(
+        self,
+        coordinates: Coordinates,
+        origin: Point,
+        reading: Callable[[Point], Maximum],
+        importance: Importance,
+        stays: bool,
+    ) -> None:
+        self.coordinates, self.origin, self.reading = coordinates, origin, reading
+        self.importance, self.stays = importance, stays
         self.seen: dict[Point, Maximum] = {}
-        self.given_up: set[tuple[Demand, str, int]] = set()
-        self.conflicts: list[tuple[Requirement, ...]] = []
+        self.conflicts: dict[Key, tuple[Requirement, ...]] = {}
+
+    def run(self, start: Point, goes_on: Callable[[], bool]) -> Maximum:
+        """Go on until all requirements hold, or until nothing new is proposed. Return the last point."""
+        at = self.look(start)
+        while self.unmet(at) and goes_on():
+            proposal = self.propose(at)
+            if self.is_new(proposal):
+                at = self.look(proposal)
+                continue
+            # The search goes in circles: the requirements, as they are where least is missed, contradict each other.
+            at = min(self.seen.values(), key=self.missed)
+            slower = self.slower(at)
+            if slower is not None:
+                at = self.look(slower)
+                continue
+            together = self.propose(at, self.ceilings())
+            if self.is_new(together):
+                at = self.look(together)
+                continue
+            aside = self.aside(at)
+            if self.is_new(aside):
+                at = self.look(aside)
+                continue
+            if not self.give_up(at):
+                halfway = tuple((x + y) / 2 for x, y in zip(at.point, self.propose(at), strict=True))
+                if self.is_new(halfway):
+                    at = self.look(halfway)
+                elif not self.give_up(at, self.ceilings()):
+                    break
+        return at
+
+    def is_new(self, point: Point) -> bool:
+        """Tell whether a point was not seen. Points that come closer and closer to another are taken for it in the end."""
+        return point not in self.seen and max(x.denominator for x in point) <= _FINEST
 
     def look(self, point: Point) -> Maximum:
         """Read the program around a point."""
-        maximum = look(self.facts, self.coordinates, point, epsilon=self.epsilon)
-        self.seen[point] = maximum
-        return maximum
+        self.seen[point] = self.reading(point)
+        return self.seen[point]
 
     def unmet(self, at: Maximum) -> list[Requirement]:
-        return [r for r in at.unmet if r.key not in self.given_up]
-
-    def missed(self, at: Maximum) -> Fraction:
-        """Sum the shortfalls at a point, weighted by importance."""
-        return sum((self.weight(r) * r.shortfall(at.point) for r in at.requirements), ZERO)
+        return [r for r in at.unmet if r.key not in self.conflicts]
 
     def weight(self, requirement: Requirement) -> Fraction:
-        return _GIVEN_UP if requirement.key in self.given_up else _WEIGHTS[requirement.demand]
+        return _GIVEN_UP if requirement.key in self.conflicts else self.importance[requirement.demand]
+
+    def missed(self, at: Maximum) -> Fraction:
+        return sum((self.weight(r) * r.shortfall(at.point) for r in at.requirements), ZERO)
+
+    def aside(self, at: Maximum) -> Point:
+        """Step aside, to where the entries of vectors begin a little larger. Formulas there show what they can do for a value.
+
+        A formula is that of the largest term. Where matrix and bias are as large as each other, it is that of the matrix.
+        """
+        own = at.facts.own
+        larger = {f"{name}:b" for name, mine in own.items() if mine.role in ("input-like", "scalar-like")}
+        return tuple(
+            x - _ASIDE * (symbol in larger) for symbol, x in zip(self.coordinates.names, at.point, strict=True)
+        )
 
     def ceilings(self) -> list[Requirement]:
         """Collect the upper bounds from all cells seen: the largest of several orders shows one of them at a time."""
         return [r for at in self.seen.values() for r in at.requirements if r.demand in _AT_MOST]
 
-    def propose(self, at: Maximum, origin: Point, more: Sequence[Requirement] = ()) -> Point:
-        """Propose the point nearest to the origin that misses the formulas of this cell, and `more`, by the least."""
-        size = len(origin)
-        wanted = [r for r in dict.fromkeys((*at.requirements, *more)) if not r.is_infinite]
-        moved = [form_moved(r.form, origin) for r in wanted]
-        constraints = [
-            Constraint(
-                Form(
-                    form.constant,
-                    (
-                        *form.coefficients,
-                        *(-c for c in form.coefficients),
-                        *(Fraction(int(i == k)) for i in range(len(wanted))),
-                    ),
-                ),
-                ">=",
-            )
-            for k, form in enumerate(moved)
-        ]
-        away = tuple(_NEW_MULTIPLIER if name.endswith(":p") else _DISTANCE for name in self.coordinates.names)
-        weights = (*away, *away, *(self.weight(r) for r in wanted))
-        best = minimise(Form(ZERO, weights), constraints, nonnegative=True)
-        assert not isinstance(best, Infeasible)
-        return tuple(o + up - down for o, up, down in zip(origin, best[:size], best[size : 2 * size], strict=True))
+    def propose(self, at: Maximum, more: Sequence[Requirement] = ()) -> Point:
+        origin = at.point if self.stays else self.origin
+        return propose(at, origin, self.coordinates, self.weight, more)
 
     def slower(self, at: Maximum) -> Point | None:
         """Lower all rates by a whole power, if a value grows here whatever the exponents. There its order depends on them.
@@ -247,23 +344,20 @@ class _Search:
         """
         if not any(r.form.is_constant and r.demand in ("changes little", "adds little") for r in self.unmet(at)):
             return None
-        steps = (
-            tuple(x + step * name.endswith(":c") for name, x in zip(self.coordinates.names, at.point, strict=True))
-            for step in range(1, _LARGEST_STEP + 1)
-        )
-        return next((point for point in steps if point not in self.seen), None)
+        points = (slower(at.point, self.coordinates, step) for step in range(1, _LARGEST_STEP + 1))
+        return next((point for point in points if point not in self.seen), None)
 
-    def give_up(self, at: Maximum) -> bool:
+    def give_up(self, at: Maximum, more: Sequence[Requirement] = ()) -> bool:
         """Name a minimal contradiction between requirements and give up its least important one; False if they agree."""
-        wanted = [r for r in at.requirements if r.key not in self.given_up and not r.is_infinite]
+        asked = dict.fromkeys((*at.requirements, *more))
+        wanted = [r for r in asked if r.key not in self.conflicts and not r.is_infinite]
         answer = minimise(
             Form(ZERO, (ZERO,) * len(at.point)), [Constraint(requirement.form, ">=") for requirement in wanted]
         )
         if not isinstance(answer, Infeasible):
             return False
         conflict = tuple(wanted[k] for k in answer.certificate)
-        self.conflicts.append(conflict)
-        self.given_up.add(min(conflict, key=lambda r: _WEIGHTS[r.demand]).key)
+        self.conflicts[min(conflict, key=lambda r: self.importance[r.demand]).key] = conflict
         return True
 
 

@@ -29,7 +29,7 @@ LABELS = torch.tensor([0, 1, 1, 0, 1])
 
 
 def test_an_update_counts_once_where_it_is_applied_and_not_where_it_is_mixed() -> None:
-    """Entries of size 1/n, learned with x: entry by entry they are small, in the product they add up to order 0."""
+    """Entries of size 1/n are learned with x. One by one they are small, in the product they add up to order 0."""
     b = Builder()
     n, small = Builder.n, Scaling.of(1, -ONE)
     experts, gate, x = b.parameter("E", (2, n, n), std=Scaling.of(1, -HALF)), b.parameter("g", (2,)), b.data("x", (n,))
@@ -39,7 +39,11 @@ def test_an_update_counts_once_where_it_is_applied_and_not_where_it_is_mixed() -
         h = b.einsum("ij,j->i", mixed, x)
         b.mark("module", "h", h)
         b.at(step=step, phase="optimizer")
-        b.update("E", b.combine((1, b.now("E")), (small, b.einsum("k,ij->kij", gate, b.einsum("i,j->ij", h, x)))), gradient=experts)
+        b.update(
+            "E",
+            b.combine((1, b.now("E")), (small, b.einsum("k,ij->kij", gate, b.einsum("i,j->ij", h, x)))),
+            gradient=experts,
+        )
         b.update("g", b.combine((1, b.now("g")), constant=1), gradient=gate)
     found = [each for each in read(b.build(steps=2)).contributions if each.step == 1]
     assert [(each.parameter, each.position, each.order, each.alone) for each in found] == [

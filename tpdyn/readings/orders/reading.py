@@ -364,8 +364,8 @@ class _Reader:
         entrywise = position in self.raw_of and isinstance(statement.instruction, Apply)
         if not (entrywise or written) and self.exponents.rate.get(owner):
             raise OutsideTheory(
-                f"outside the theory: the step of {owner} ends neither in a sum with an increment nor in an entrywise "
-                "function of one. How its learning rate enters is not known"
+                f"outside the theory: the step of {owner} ends neither in a sum nor in an entrywise function of one. "
+                "How its learning rate enters is not known"
             )
         value = self._read(position, statement, operands)
         change = tidy([*value.total, *first.base], first.wide)
