@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar, final
 
-from tpdyn.facts import deciding, makers, normalising, outside, parameters, picking, signs, sites
+from tpdyn.facts import deciding, exchangeable, makers, normalising, outside, parameters, picking, signs, sites
 from tpdyn.facts.cancelling import Cancelled, cancelled
 from tpdyn.facts.decay import without_decay
 from tpdyn.facts.dependence import depends_on
@@ -136,6 +136,11 @@ class Facts:
     def spaces(self) -> Mapping[Axis, Space]:
         """The space of each axis (position, number): axes that meet are one space."""
         return space_of(self.program)
+
+    @cached_property
+    def logits_alike(self) -> frozenset[int]:
+        """Logits that are alike in law: orders of their changes are upper bounds."""
+        return exchangeable.logits(self.program, self.spaces)
 
     @cached_property
     def layouts(self) -> tuple[Layout | None, ...]:

@@ -437,7 +437,7 @@ def _row(
         change=_of_all([value.moved for value in values], shares),
         source=orders.program.statements[view.var].origin.source,
         position=view.var,
-        at_most=any(v.at_most for v in values),
+        at_most=any(v.at_most for v in values) or not orders.facts.logits_alike.isdisjoint(view.pieces),
         wide=any(orders.program.statements[var].wide_axes for var in view.pieces),
     )
 
