@@ -7,9 +7,9 @@ from fractions import Fraction
 import pytest
 
 from tpdyn.exact.forms import Constraint, Form
-from tpdyn.exact.linear import Infeasible, Unbounded, facets, inside, minimise, nullspace
+from tpdyn.exact.linear import Infeasible, Unbounded, compromise, facets, inside, minimise, nullspace
 
-HALF = Fraction(1, 2)
+ZERO, HALF, ONE = Fraction(0), Fraction(1, 2), Fraction(1)
 
 
 def above(constant: Fraction | int, *coefficients: Fraction | int, relation: str = ">=") -> Constraint:
@@ -60,3 +60,17 @@ def test_a_nullspace_is_exact() -> None:
     basis = nullspace(rows, 3)
     assert basis == [(-HALF, 1, 0), (0, 0, 1)]
     assert nullspace([], 1) == [(1,)]
+
+
+def test_a_compromise_misses_what_counts_least_and_moves_no_further_than_it_has_to() -> None:
+    """x >= 1 against x <= 0, and y >= 1/3 with nothing against it."""
+    first = Form(-ONE, (ONE, ZERO))
+    second = Form(ZERO, (-ONE, ZERO))
+    third = Form(Fraction(-1, 3), (ZERO, ONE))
+    near = [Fraction(1, 1000)] * 2
+    assert compromise([first, second, third], [ONE, Fraction(2), ONE], near) == (ZERO, Fraction(1, 3))
+    assert compromise([first, second, third], [Fraction(2), ONE, ONE], near) == (ONE, Fraction(1, 3))
+    assert compromise([second, third], [ONE, ONE], [Fraction(2)] * 2) == (
+        ZERO,
+        ZERO,
+    )  # to move costs more than it brings

@@ -151,7 +151,8 @@ def compromise(wanted: Sequence[Form], weights: Sequence[Fraction], away: Sequen
         )
         for k, form in enumerate(wanted)
     ]
-    x = _rounded(_highs(Form(ZERO, (*away, *away, *weights)), constraints, nonnegative=True).x)
+    found = _highs(Form(ZERO, (*away, *away, *weights)), constraints, nonnegative=True).x
+    x = (ZERO,) * (2 * size) if found is None else _rounded(found)  # numerical trouble: nothing moves
     return tuple(up - down for up, down in zip(x[:size], x[size : 2 * size], strict=True))
 
 

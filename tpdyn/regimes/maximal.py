@@ -39,6 +39,7 @@ from tpdyn.program.instructions import (
     Spectral,
 )
 from tpdyn.program.program import Program, Source
+from tpdyn.rationals import UNIT
 from tpdyn.readings.orders.reading import Contribution, Exponents, Orders, read
 from tpdyn.regimes.cells import Cell, Coordinates, formula, on_cell
 from tpdyn.regimes.judgement import judge
@@ -194,15 +195,15 @@ def maximal_update(
             break
     best = min(known.values(), key=_missed)
     while best.unmet:  # only what is not given up counts for the last steps
-        further = reading(
-            propose(best, best.point, coordinates, lambda r: ZERO if r.key in conflicts else _LEARNS_FIRST[r.demand])
+        point = propose(
+            best, best.point, coordinates, lambda r: ZERO if r.key in conflicts else _LEARNS_FIRST[r.demand]
         )
-        if _missed(further) >= _missed(best):
+        if not _is_held(point) or _missed(further := reading(point)) >= _missed(best):
             break
         best = further
-    nearer = reading(propose(best, origin, coordinates, lambda r: _LEARNS_FIRST[r.demand]))
-    if not nearer.unmet and _distance(nearer.point, origin, coordinates) < _distance(best.point, origin, coordinates):
-        best = nearer
+    nearer = propose(best, origin, coordinates, lambda r: _LEARNS_FIRST[r.demand])
+    if _distance(nearer, origin, coordinates) < _distance(best.point, origin, coordinates) and _is_held(nearer):
+        best = best if reading(nearer).unmet else reading(nearer)
     unmet = {r.key for r in best.unmet}
     named = tuple(conflict for key, conflict in conflicts.items() if key in unmet)
     regime = judge(read(facts, coordinates.at(best.point), epsilon=epsilon)).regime
@@ -212,6 +213,11 @@ def maximal_update(
 def slower(point: Point, coordinates: Coordinates, step: int) -> Point:
     """Lower all rates by a power of the width."""
     return tuple(x + step * name.endswith(":c") for name, x in zip(coordinates.names, point, strict=True))
+
+
+def _is_held(point: Point) -> bool:
+    """Tell whether orders can be held at a point: its denominators are small."""
+    return all(UNIT % (2 * _FINEST * x.denominator) == 0 for x in point)
 
 
 def _missed(at: Maximum) -> Fraction:
@@ -301,7 +307,7 @@ class _Descent:
 
     def is_new(self, point: Point) -> bool:
         """Tell whether a point was not seen. Points that come closer and closer to another are taken for it in the end."""
-        return point not in self.seen and max(x.denominator for x in point) <= _FINEST
+        return point not in self.seen and _is_held(point) and max(x.denominator for x in point) <= _FINEST
 
     def look(self, point: Point) -> Maximum:
         """Read the program around a point."""
@@ -351,9 +357,11 @@ class _Descent:
         """Name a minimal contradiction between requirements and give up its least important one; False if they agree."""
         asked = dict.fromkeys((*at.requirements, *more))
         wanted = [r for r in asked if r.key not in self.conflicts and not r.is_infinite]
-        answer = minimise(
-            Form(ZERO, (ZERO,) * len(at.point)), [Constraint(requirement.form, ">=") for requirement in wanted]
-        )
+        rows = [Constraint(requirement.form, ">=") for requirement in wanted]
+        try:
+            answer = minimise(Form(ZERO, (ZERO,) * len(at.point)), rows)
+        except ArithmeticError:  # so close to both that floating point does not tell: nothing is claimed
+            return False
         if not isinstance(answer, Infeasible):
             return False
         conflict = tuple(wanted[k] for k in answer.certificate)
