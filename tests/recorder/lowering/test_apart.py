@@ -11,6 +11,7 @@ from aten_tapes import draw
 from torch import Tensor, nn
 
 import tpdyn
+from tpdyn.program.continued import continued
 from tpdyn.program.instructions import Combine, Contract, Law, Leaf, Slice
 from tpdyn.recorder.lowered import Lowered
 from tpdyn.recorder.lowering.apart import apart
@@ -120,3 +121,21 @@ def test_the_learning_rate_of_a_complex_parameter_counts(optimizer_of: Callable[
     assert real.maximal and pair.maximal
     assert pair.exponents["weight.real"] == pair.exponents["weight.imag"] == real.exponents["weight"]
     assert pair.exponents["last.weight"] == real.exponents["last.weight"]
+
+
+def test_a_step_takes_the_moments_of_the_step_before_and_the_loop_goes_on() -> None:
+    """They were written anew from all gradients: programs grew as the square of the steps, and ended with the recording."""
+
+    def train(width: int) -> None:
+        model, x = Rotated(width, torch.complex64), torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        while True:
+            optimizer.zero_grad()
+            (model(x) - 1).square().mean().backward()
+            optimizer.step()
+
+    programs = [tpdyn.record(train, widths=(16, 24, 40), steps=steps) for steps in (3, 4, 5)]
+    short, middle, long = map(len, programs)
+    assert long - middle == middle - short
+    further = continued(programs[0], 2)
+    assert further is not None and len(further.program) == long

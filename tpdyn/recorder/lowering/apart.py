@@ -23,33 +23,31 @@ def apart(b: LoweredBuilder, x: Any, dim: int, index: int) -> Tensor:
 class _Apart:
     def __init__(self, b: LoweredBuilder, index: int) -> None:
         self.b, self.index = b, index
-        self.laid: dict[tuple[int, int], bool] = {}
-        self.made: dict[tuple[int, int], Tensor] = {}
 
     def entry(self, x: Handle, dim: int) -> Tensor:
-        key, instruction = (x.var, dim), self.b.instruction(x)
-        if not self.b.is_whole(x) or not self.is_laid(*key) or isinstance(instruction, Concat):
+        key, instruction, made = (x.var, dim, self.index), self.b.instruction(x), self.b.entries
+        if not self.b.is_whole(x) or not self.is_laid(x.var, dim) or isinstance(instruction, Concat):
             return self.b.select(x, dim, self.index)
-        if key not in self.made:
-            self.made[key] = self.again(instruction, len(x.shape), dim)
-        return self.made[key]
+        if key not in made:  # a moment of the step before was made there
+            made[key] = self.again(instruction, len(x.shape), dim)
+        return made[key]
 
     def is_laid(self, var: int, dim: int) -> bool:
         """Tell whether all that has this dim was laid along it, and is computed with entry by entry."""
-        if (var, dim) not in self.laid:
+        if (var, dim) not in self.b.laid:
             instruction = self.b.statements[var].instruction
             if isinstance(instruction, Concat):
-                self.laid[var, dim] = instruction.axis == dim and all(
+                self.b.laid[var, dim] = instruction.axis == dim and all(
                     each.constant == 1 for each in instruction.lengths
                 )
             elif isinstance(instruction, Contract | Combine) or (
                 isinstance(instruction, Apply) and instruction.along != dim
             ):
                 having = [operand for operand in operands_of(instruction) if dim in operand.axes]
-                self.laid[var, dim] = all(self.is_laid(each.var, each.axes.index(dim)) for each in having)
+                self.b.laid[var, dim] = all(self.is_laid(each.var, each.axes.index(dim)) for each in having)
             else:
-                self.laid[var, dim] = False
-        return self.laid[var, dim]
+                self.b.laid[var, dim] = False
+        return self.b.laid[var, dim]
 
     def again(self, instruction: Instruction | Reshape, rank: int, dim: int) -> Tensor:
         """Write an instruction for the entry."""

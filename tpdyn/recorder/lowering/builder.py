@@ -91,6 +91,8 @@ class LoweredBuilder:
         self.settled: set[Any] = set()  # the maxima that had to be computed (see `shifted`)
         self.indices: dict[tuple[Any, ...], Known] = {}  # constant indices that many operations share
         self.pairs: dict[Known, tuple[Known, Known]] = {}  # real and imaginary parts of complex tensors
+        self.laid: dict[tuple[int, int], bool] = {}  # whether a dim of a statement was laid side by side (see `apart`)
+        self.entries: dict[tuple[int, int, int], Tensor] = {}  # entries along such dims
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
