@@ -9,7 +9,7 @@ every width.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tpdyn.exponents import Scaling
@@ -19,22 +19,26 @@ from tpdyn.program.program import Program
 ONE = Scaling.of(1)
 
 
-def without_decay(program: Program, updates: Mapping[str, Sequence[int]]) -> tuple[Program, frozenset[str]]:
+def without_decay(
+    program: Program, updates: Mapping[str, Sequence[int]], raw: Iterable[int] = ()
+) -> tuple[Program, frozenset[str]]:
     """Remove weight decay from a program; return also the parameters whose decay is added to their gradients.
 
-    updates: the statements of each parameter's updates. Returns the program itself if nothing decays.
+    updates: the statements of each parameter's updates. raw: sums of which versions are made, by clipping, say. Returns the
+    program itself if nothing decays.
     """
     statements = list(program.statements)
     coupled = set()
     for parameter in program.parameters:
         versions = {var for view in parameter.versions for var in view.pieces}
+        held = versions.union(raw)
         for position in updates[parameter.name]:
             combine = statements[position].instruction
-            terms = _without(combine, versions, position in versions) if isinstance(combine, Combine) else None
+            terms = _without(combine, versions, position in held) if isinstance(combine, Combine) else None
             if terms is not None:
                 assert isinstance(combine, Combine)
                 statements[position] = replace(statements[position], instruction=replace(combine, terms=terms))
-                if position not in versions:
+                if position not in held:
                     coupled.add(parameter.name)
     if tuple(statements) == program.statements:
         return program, frozenset()

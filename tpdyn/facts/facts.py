@@ -127,7 +127,7 @@ class Facts:
     @cached_property
     def without_decay(self) -> tuple[Facts, frozenset[str]]:
         """The facts of the same program without weight decay, and the parameters whose decay is added to their gradients."""
-        plain, coupled = without_decay(self.program, self.updates)
+        plain, coupled = without_decay(self.program, self.updates, self.raw_updates)
         return (self if plain is self.program else Facts.of(plain)), coupled
 
     # -- axes ---------------------------------------------------------------------------------------------------------

@@ -202,6 +202,8 @@ class Clipping(torch.optim.SGD):
             moved = p - 0.1 * p.grad
             if self.how == "clipped":
                 p.copy_(moved.clamp(-2, 2))
+            elif self.how == "decayed and clipped":
+                p.mul_(1 - 0.1 * 0.01).sub_(0.1 * p.grad).clamp_(-2, 2)
             elif self.how == "on a sphere":
                 p.copy_(moved / moved.square().sum().sqrt())
             else:
@@ -226,8 +228,9 @@ def test_weights_that_are_clipped_learn_what_their_increments_add(monkeypatch: p
     """That clipping may change W by as much as W does not mean that W has learned. Any rate was called right."""
     expected = training(plain, "SGD").exponents
     assert training(plain, "SGD", clip).exponents == expected  # by the script, as a critic's
-    found = clipping("clipped", monkeypatch)  # by the optimizer
-    assert found.maximal and found.exponents == expected
+    for how in ("clipped", "decayed and clipped"):  # by the optimizer
+        found = clipping(how, monkeypatch)
+        assert found.maximal and found.exponents == expected
 
 
 @pytest.mark.parametrize("how", ["on a sphere", "by factors"])
