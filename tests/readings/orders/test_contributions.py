@@ -20,6 +20,7 @@ import tpdyn
 from tpdyn.exponents import Scaling
 from tpdyn.parametrizing.parametrization import Parametrization
 from tpdyn.program.builder import Builder
+from tpdyn.program.continued import continued
 from tpdyn.program.errors import OutsideTheory
 from tpdyn.readings.orders.reading import read
 
@@ -231,6 +232,24 @@ def test_weights_that_are_clipped_learn_what_their_increments_add(monkeypatch: p
     for how in ("clipped", "decayed and clipped"):  # by the optimizer
         found = clipping(how, monkeypatch)
         assert found.maximal and found.exponents == expected
+
+
+def test_what_is_learned_is_known_to_a_reading_that_goes_on() -> None:
+    def train(width: int) -> None:
+        model, x = plain(width), torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        while True:
+            optimizer.zero_grad()
+            (model(x) - 1).square().mean().backward()
+            optimizer.step()
+            with torch.no_grad():
+                clip(model)
+
+    short = tpdyn.record(train, widths=(16, 24, 40), steps=3)
+    longer = continued(short, 2)
+    assert longer is not None
+    whole, went_on = read(longer.program), read(longer.program, after=read(short))
+    assert went_on.contributions == whole.contributions and len(whole.learned) > len(read(short).learned)
 
 
 @pytest.mark.parametrize("how", ["on a sphere", "by factors"])

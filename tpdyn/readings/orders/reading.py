@@ -82,7 +82,7 @@ class Contribution:
 class Orders:
     """What was read, and at which exponents, with one `Value` a statement. contributions: what each parameter's change adds
     where it is used (noted: whether asked for). epsilon: constants that guard a division counted as written. sources: the names
-    under which random vectors were met, for `read` to go on with."""
+    under which random vectors were met, for `read` to go on with. learned: what increments change of versions that are more."""
 
     facts: Facts
     exponents: Exponents
@@ -91,6 +91,7 @@ class Orders:
     contributions: tuple[Contribution, ...]
     noted: bool
     sources: Sources = field(repr=False, compare=False)
+    learned: Mapping[int, Terms] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def program(self) -> Program:
@@ -139,9 +140,8 @@ def read(
         return Orders(facts, given, epsilon, known, (), False, reader.sources)
     rule = reader.keeping()
     interpret(facts.program, rule, known=reader.values, until=_where(asked, until), listener=listener)
-    return Orders(
-        facts, given, epsilon, tuple(reader.values), tuple(reader.contributions), contributions, reader.sources
-    )
+    values, noted = tuple(reader.values), tuple(reader.contributions)
+    return Orders(facts, given, epsilon, values, noted, contributions, reader.sources, reader.learned)
 
 
 def _where(
@@ -186,7 +186,7 @@ class _Reader:
     def go_on(self, after: Orders) -> None:
         """Start behind what is known."""
         self.sources = after.sources.copied()
-        self.contributions, self.values = list(after.contributions), after.values
+        self.contributions, self.values, self.learned = list(after.contributions), after.values, dict(after.learned)
 
     # -- the rule ---------------------------------------------------------------------------------------------------
 
